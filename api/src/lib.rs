@@ -1,0 +1,1 @@
+//! The api tier: Discord's REST API over the data service.

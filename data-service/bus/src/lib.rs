@@ -1,0 +1,1 @@
+//! The event bus: how records travel from the data service to gateways.

@@ -1,0 +1,1 @@
+//! The typed client of the data service and its Transport trait.

@@ -1,0 +1,3 @@
+//! Developer tasks: test, ci, bench, cassandra, redis.
+
+fn main() {}

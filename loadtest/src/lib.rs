@@ -1,0 +1,1 @@
+//! Load tests: open-loop scenarios, side-by-side benchmarks and reports.

@@ -1,0 +1,1 @@
+//! The Connect protocol's unary RPC over hyper: server, client, codecs and errors.

@@ -1,0 +1,1 @@
+//! The contract: protobuf messages, id newtypes and bucket arithmetic.
