@@ -1,1 +1,33 @@
-//! The contract: protobuf messages, id newtypes and bucket arithmetic.
+//! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on nothing else of the workspace.
+//!
+//! - [`id`]: snowflakes and the newtypes over them.
+//! - [`bucket`]: ten-day buckets of a channel's history.
+//! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, with protobuf's JSON mapping.
+
+pub mod bucket;
+pub mod id;
+
+/// Generated types, nested as the packages are, because they name each other by those paths; the comments are in the .proto files.
+#[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all, reason = "generated code")]
+mod weir {
+    pub mod data {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/weir.data.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/weir.data.v1.serde.rs"));
+        }
+    }
+    pub mod event {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/weir.event.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/weir.event.v1.serde.rs"));
+        }
+    }
+    pub mod admin {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/weir.admin.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/weir.admin.v1.serde.rs"));
+        }
+    }
+}
+
+pub use weir::{admin::v1 as admin, data::v1 as data, event::v1 as event};

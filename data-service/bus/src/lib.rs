@@ -1,1 +1,18 @@
 //! The event bus: how records travel from the data service to gateways.
+//!
+//! - [`publish`]: the data service's side.
+//! - [`inbox`]: the gateway's side, a log of dense positions it can follow and read again.
+//! - [`session`]: sessions kept beside the log, so that RESUME can outlive a process.
+//! - [`memory`]: a bounded log in one process. The durable log of the embedded store implements the same traits in the data service.
+//!
+//! The bus carries, it never remembers: the outbox in the database is the truth, and a bus that is down delays delivery, never
+//! acknowledgement.
+
+pub mod inbox;
+pub mod memory;
+pub mod publish;
+pub mod session;
+
+pub use inbox::{Batch, Inbox, InboxError, Position};
+pub use publish::{EventBus, Outgoing, PublishError, Published};
+pub use session::{SessionRow, SessionStore, SessionStoreError};

@@ -1,0 +1,51 @@
+//! The data service's side of the bus.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A record on its way out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Gateways with sessions of this guild get it.
+    pub guild_id: u64,
+    /// An encoded `weir.event.v1.Record`, opaque to the bus.
+    pub record: Bytes,
+}
+
+/// What the bus found out while it published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The bus holds all that this process published before.
+    Kept,
+    /// The bus lost data since this process last published (it restarted without its memory): publish the recovered window again.
+    Lost,
+}
+
+/// Why records could not be handed to the bus. Publishing the same records again is always safe: consumers drop what they have.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// The bus does not answer; the records may or may not have been taken.
+    #[error("the event bus does not answer: {reason}")]
+    Unavailable {
+        /// What the transport said.
+        reason: String,
+    },
+}
+
+/// Where the data service hands its records.
+#[async_trait]
+pub trait EventBus: Send + Sync + 'static {
+    /// Hands over records in order. The caller publishes one scope's records one call after another, so their order is the chain's order.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`]: keep the scope's last published revision and publish again from the outbox later.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have published a prefix.
+    async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError>;
+
+    /// True if the store's own commit already made the records durable in the log that gateways read, so that nothing needs recovery.
+    fn committed_with_store(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,52 @@
+//! Sessions kept beside the log.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A gateway session as it is kept; `state` is opaque to the store (the gateway encodes it).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The session id told to the client, at most 64 bytes.
+    pub id: String,
+    /// What the gateway needs to resume it, at most 16 KiB.
+    pub state: Bytes,
+}
+
+/// Why a session could not be kept.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SessionStoreError {
+    /// The store does not answer or refuses writes.
+    #[error("sessions cannot be kept: {reason}")]
+    Unavailable {
+        /// What the store said.
+        reason: String,
+    },
+}
+
+/// Where sessions are kept.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Keeps a session, replacing an older row of the same id. Durable when it returns, if the store is.
+    ///
+    /// # Errors
+    /// [`SessionStoreError::Unavailable`]
+    async fn put(&self, row: SessionRow) -> Result<(), SessionStoreError>;
+
+    /// The session, if it is kept.
+    ///
+    /// # Errors
+    /// [`SessionStoreError::Unavailable`]
+    async fn get(&self, id: &str) -> Result<Option<SessionRow>, SessionStoreError>;
+
+    /// Forgets a session; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`SessionStoreError::Unavailable`]
+    async fn delete(&self, id: &str) -> Result<(), SessionStoreError>;
+
+    /// All sessions, at most `max`.
+    ///
+    /// # Errors
+    /// [`SessionStoreError::Unavailable`]
+    async fn list(&self, max: usize) -> Result<Vec<SessionRow>, SessionStoreError>;
+}

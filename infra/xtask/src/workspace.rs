@@ -1,0 +1,69 @@
+//! Where things are: the repository's root and xtask's own folder below `target/`.
+//!
+//! Everything xtask downloads or writes stays in `target/xtask`, so `cargo clean` removes it all and nothing outside the clone is touched
+//! (the one exception is Debian's Redis package, see [`crate::redis`]).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::process;
+
+/// The repository and xtask's folders in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The repository that this xtask was built from.
+    pub(crate) fn locate() -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = here.ancestors().nth(2).context("infra/xtask lies two levels below the root")?;
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    /// Uses `root` as the repository; for tests of the source rules.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    /// The repository's root.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// xtask's own folder for `part`, created when missing.
+    pub(crate) fn own(&self, part: &str) -> Result<PathBuf> {
+        let folder = self.root.join("target/xtask").join(part);
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// A fresh folder for the servers and data of this run. Its name carries our process id, so that two runs never share one and a later run
+    /// can tell which folders were left by a run that was killed (those are removed here).
+    pub(crate) fn run_folder(&self) -> Result<PathBuf> {
+        let parent = self.own("")?;
+        remove_abandoned(&parent).context("remove folders of runs that were killed")?;
+        self.own(&format!("{RUN_PREFIX}{}", std::process::id()))
+    }
+}
+
+/// Start of the name of every run's folder; the process id follows.
+const RUN_PREFIX: &str = "run-";
+
+fn remove_abandoned(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)).and_then(|pid| pid.parse().ok());
+        if owner.is_some_and(|pid| !process::is_alive(pid)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
