@@ -1,1 +1,35 @@
 //! The Connect protocol's unary RPC over hyper: server, client, codecs and errors.
+//!
+//! `POST /package.Service/Method` with `application/proto` or `application/json`, errors as JSON, deadlines in
+//! `connect-timeout-ms`, trailers as `trailer-` headers. Stock Connect clients and `curl` speak to it unmodified.
+//! Specification: <https://connectrpc.com/docs/protocol>. Only the unary half is here; there is no streaming and no GET.
+//!
+//! A request meets the modules in this order:
+//! [`server`] (connections and their bounds) → [`endpoint`] (HTTP to Connect) → [`dispatch`] (the seam that the
+//! in-process transport shares) → [`router`] (path to typed handler, through [`codec`]); failures are [`error`].
+//! [`client`] is the other end.
+//!
+//! # Why by hand
+//! The unary subset is a few hundred lines over hyper. On the 15 KB reply that Weir sends most, a bare hyper server
+//! was measured at 7.8 µs of CPU for each request, this approach at 8.0 µs and the `connectrpc` crate at 9.3 µs; that crate is also
+//! typed by buffa where our contract is prost, and it cannot send a cached page as shared bytes. `benches/unary.rs`
+//! repeats the comparison with bare hyper.
+
+pub mod client;
+pub mod codec;
+pub mod dispatch;
+pub mod endpoint;
+pub mod error;
+pub mod headers;
+pub mod router;
+pub mod server;
+
+mod body;
+
+pub use client::{ClientConfig, ClientError, HttpClient, Lost, NotSent};
+pub use codec::Codec;
+pub use dispatch::{Dispatch, UnaryRequest, UnaryResponse};
+pub use endpoint::{Endpoint, RequestLimits};
+pub use error::{Code, ConnectError, Detail};
+pub use router::{Body, Context, Reply, Router};
+pub use server::{Drained, Server, ServerConfig};

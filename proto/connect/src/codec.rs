@@ -1,0 +1,103 @@
+//! The two message codecs: protobuf's binary form and its JSON mapping.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::ConnectError;
+
+/// How a message is written in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// `application/proto`.
+    Proto,
+    /// `application/json`: protobuf's canonical JSON mapping, which the message's serde implementation provides.
+    Json,
+}
+
+impl Codec {
+    /// Both content types, as the `accept-post` header of a 415 lists them.
+    pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("application/proto, application/json");
+
+    /// The codec's content type.
+    pub const fn content_type(self) -> HeaderValue {
+        match self {
+            Codec::Proto => HeaderValue::from_static("application/proto"),
+            Codec::Json => HeaderValue::from_static("application/json"),
+        }
+    }
+
+    /// The codec of a content type; parameters such as `charset=utf-8` are ignored, letter case too.
+    pub fn from_content_type(value: &HeaderValue) -> Option<Codec> {
+        let value = value.as_bytes();
+        let media_type = value.split(|byte| *byte == b';').next()?.trim_ascii();
+        if media_type.eq_ignore_ascii_case(b"application/proto") {
+            Some(Codec::Proto)
+        } else if media_type.eq_ignore_ascii_case(b"application/json") {
+            Some(Codec::Json)
+        } else {
+            None
+        }
+    }
+
+    /// Writes a message.
+    ///
+    /// # Errors
+    /// `internal` if the message has no JSON form (an unknown enum value, a timestamp out of range).
+    pub fn encode<M: prost::Message + Serialize>(self, message: &M) -> Result<Bytes, ConnectError> {
+        match self {
+            Codec::Proto => Ok(message.encode_to_vec().into()),
+            Codec::Json => serde_json::to_vec(message)
+                .map(Bytes::from)
+                .map_err(|error| ConnectError::internal(format!("reply has no JSON form: {error}"))),
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the place of the fault if `body` is not an `M`.
+    pub fn decode<M: prost::Message + Default + DeserializeOwned>(
+        self,
+        body: Bytes,
+    ) -> Result<M, ConnectError> {
+        match self {
+            Codec::Proto => M::decode(body).map_err(|error| {
+                ConnectError::invalid_argument(format!("body is not this method's protobuf message: {error}"))
+            }),
+            Codec::Json => serde_json::from_slice(&body).map_err(|error| {
+                ConnectError::invalid_argument(format!("body is not this method's JSON message: {error}"))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_with_parameters_and_capitals_are_known() {
+        let known = [
+            ("application/proto", Some(Codec::Proto)),
+            ("Application/JSON", Some(Codec::Json)),
+            ("application/json; charset=utf-8", Some(Codec::Json)),
+            ("application/json ;charset=utf-8", Some(Codec::Json)),
+            ("application/connect+proto", None),
+            ("application/grpc", None),
+            ("application/jsonp", None),
+            ("", None),
+        ];
+        for (value, codec) in known {
+            assert_eq!(Codec::from_content_type(&HeaderValue::from_static(value)), codec, "{value}");
+        }
+    }
+
+    #[test]
+    fn each_codec_recognises_its_own_content_type() {
+        for codec in [Codec::Proto, Codec::Json] {
+            assert_eq!(Codec::from_content_type(&codec.content_type()), Some(codec));
+        }
+    }
+}

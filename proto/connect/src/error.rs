@@ -1,0 +1,232 @@
+//! Connect's sixteen error codes and the error value that crosses the wire.
+//!
+//! The code table (code, wire name, HTTP status) is the protocol's; nothing outside this file knows a status number of it.
+
+mod wire;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// What went wrong, in the protocol's closed vocabulary. There are no user-defined codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The caller gave up.
+    Canceled,
+    /// Unclear origin; also what an unmapped HTTP status becomes.
+    Unknown,
+    /// The request is invalid whatever the state of the system.
+    InvalidArgument,
+    /// The deadline passed before the call finished.
+    DeadlineExceeded,
+    /// What was asked for does not exist.
+    NotFound,
+    /// What was to be created exists.
+    AlreadyExists,
+    /// The caller is known and may not do this.
+    PermissionDenied,
+    /// A quota or limit of this caller or channel is used up.
+    ResourceExhausted,
+    /// The caller must change the state of the system before trying again.
+    FailedPrecondition,
+    /// A conflict; try again at a higher level.
+    Aborted,
+    /// Past the valid range.
+    OutOfRange,
+    /// Not implemented, not supported or not enabled.
+    Unimplemented,
+    /// A broken invariant of the server.
+    Internal,
+    /// Temporarily not available; back off and retry what is idempotent.
+    Unavailable,
+    /// Unrecoverable loss or corruption.
+    DataLoss,
+    /// Valid credentials are missing.
+    Unauthenticated,
+}
+
+impl Code {
+    /// Every code, in the order of the gRPC numbers.
+    pub const ALL: [Code; 16] = [
+        Code::Canceled,
+        Code::Unknown,
+        Code::InvalidArgument,
+        Code::DeadlineExceeded,
+        Code::NotFound,
+        Code::AlreadyExists,
+        Code::PermissionDenied,
+        Code::ResourceExhausted,
+        Code::FailedPrecondition,
+        Code::Aborted,
+        Code::OutOfRange,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+        Code::Unauthenticated,
+    ];
+
+    /// The name in error JSON; also the metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::Canceled => "canceled",
+            Code::Unknown => "unknown",
+            Code::InvalidArgument => "invalid_argument",
+            Code::DeadlineExceeded => "deadline_exceeded",
+            Code::NotFound => "not_found",
+            Code::AlreadyExists => "already_exists",
+            Code::PermissionDenied => "permission_denied",
+            Code::ResourceExhausted => "resource_exhausted",
+            Code::FailedPrecondition => "failed_precondition",
+            Code::Aborted => "aborted",
+            Code::OutOfRange => "out_of_range",
+            Code::Unimplemented => "unimplemented",
+            Code::Internal => "internal",
+            Code::Unavailable => "unavailable",
+            Code::DataLoss => "data_loss",
+            Code::Unauthenticated => "unauthenticated",
+        }
+    }
+
+    /// The code of a wire name, which is case-sensitive.
+    pub fn from_wire(name: &str) -> Option<Code> {
+        Code::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// The HTTP status that carries this code.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Code::Canceled => 499,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
+            Code::DeadlineExceeded => 504,
+            Code::NotFound => 404,
+            Code::AlreadyExists | Code::Aborted => 409,
+            Code::PermissionDenied => 403,
+            Code::ResourceExhausted => 429,
+            Code::Unimplemented => 501,
+            Code::Unknown | Code::Internal | Code::DataLoss => 500,
+            Code::Unavailable => 503,
+            Code::Unauthenticated => 401,
+        }
+    }
+
+    /// The code to assume when a reply that is not 200 carries no readable Connect error, as from a proxy.
+    ///
+    /// This is the protocol's own table and not the inverse of [`Code::http_status`]: a proxy's 404 means "no such
+    /// method here", its 429 and 504 mean "try later".
+    pub const fn infer(http_status: u16) -> Code {
+        match http_status {
+            400 => Code::Internal,
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::Unimplemented,
+            429 | 502 | 503 | 504 => Code::Unavailable,
+            _ => Code::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A typed protobuf message attached to an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Fully qualified message name without a URL prefix, such as `weir.data.v1.Refusal`.
+    pub type_name: String,
+    /// The message in protobuf's binary form.
+    pub value: Bytes,
+}
+
+/// The failure of one call, as it crosses the wire.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ConnectError {
+    /// What went wrong.
+    pub code: Code,
+    /// For people: lower case, no full stop, no secrets; may be empty.
+    pub message: String,
+    /// Typed details, most specific first.
+    pub details: Vec<Detail>,
+    // Boxed because most errors have none and a HeaderMap is 96 bytes inside every Result.
+    headers: Option<Box<HeaderMap>>,
+}
+
+/// One constructor for each code that servers raise, so that call sites read as the failure they report.
+macro_rules! constructors {
+    ($($name:ident => $code:ident),+ $(,)?) => {$(
+        #[doc = concat!("An error with [`Code::", stringify!($code), "`].")]
+        pub fn $name(message: impl Into<String>) -> ConnectError {
+            ConnectError::new(Code::$code, message)
+        }
+    )+};
+}
+
+impl ConnectError {
+    /// An error without details.
+    pub fn new(code: Code, message: impl Into<String>) -> ConnectError {
+        ConnectError { code, message: message.into(), details: Vec::new(), headers: None }
+    }
+
+    constructors! {
+        canceled => Canceled,
+        unknown => Unknown,
+        invalid_argument => InvalidArgument,
+        deadline_exceeded => DeadlineExceeded,
+        not_found => NotFound,
+        already_exists => AlreadyExists,
+        permission_denied => PermissionDenied,
+        resource_exhausted => ResourceExhausted,
+        failed_precondition => FailedPrecondition,
+        aborted => Aborted,
+        out_of_range => OutOfRange,
+        unimplemented => Unimplemented,
+        internal => Internal,
+        unavailable => Unavailable,
+        data_loss => DataLoss,
+        unauthenticated => Unauthenticated,
+    }
+
+    /// Attaches `message` as a detail named `type_name` (fully qualified, such as `weir.data.v1.Refusal`).
+    #[must_use]
+    pub fn with_detail(mut self, type_name: impl Into<String>, message: &impl prost::Message) -> ConnectError {
+        let value = message.encode_to_vec().into();
+        self.details.push(Detail { type_name: type_name.into(), value });
+        self
+    }
+
+    /// The first detail named `type_name`; `None` if there is none or its bytes are not an `M`.
+    pub fn detail<M: prost::Message + Default>(&self, type_name: &str) -> Option<M> {
+        let detail = self.details.iter().find(|detail| detail.type_name == type_name)?;
+        M::decode(detail.value.clone()).ok()
+    }
+
+    /// Adds a header to the error's reply; a trailer's name starts with `trailer-`.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> ConnectError {
+        self.headers.get_or_insert_default().append(name, value);
+        self
+    }
+
+    /// The header `name` of the error's reply.
+    pub fn header(&self, name: &str) -> Option<&HeaderValue> {
+        self.headers.as_ref()?.get(name)
+    }
+
+    /// Takes the headers out, to put them on a reply.
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        self.headers.take().map_or_else(HeaderMap::new, |headers| *headers)
+    }
+
+    /// Keeps the headers that an error arrived with.
+    pub(crate) fn set_headers(&mut self, headers: HeaderMap) {
+        self.headers = (!headers.is_empty()).then(|| Box::new(headers));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Path to typed handler: decodes the request, runs the handler, encodes the reply.
+//!
+//! A handler that already holds the encoded reply (a cached page) returns [`Body::EncodedProto`]; it is then sent as the same
+//! shared bytes, without a copy or a second encoding.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::codec::Codec;
+use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
+use crate::error::ConnectError;
+
+/// What a handler knows of a call besides its message.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The request's metadata.
+    pub headers: HeaderMap,
+    /// When the caller stops waiting; `None` if it set no deadline.
+    pub deadline: Option<Instant>,
+}
+
+impl Context {
+    /// The context of a call that arrives now with `timeout` left.
+    pub fn new(headers: HeaderMap, timeout: Option<Duration>) -> Context {
+        // A timeout beyond the clock's range is no deadline.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Context { headers, deadline }
+    }
+
+    /// Time left until the deadline: zero once it has passed, `None` without one.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A reply's message: still typed, or already encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body<Res> {
+    /// Encoded when the reply is sent.
+    Message(Res),
+    /// Protobuf's binary form of a `Res`, shared. For a JSON caller it is decoded and written again.
+    EncodedProto(Bytes),
+}
+
+/// What a handler answers.
+#[derive(Clone, Debug)]
+pub struct Reply<Res> {
+    /// The message.
+    pub body: Body<Res>,
+    /// Metadata of the reply; a trailer's name starts with `trailer-`.
+    pub headers: HeaderMap,
+}
+
+impl<Res> Reply<Res> {
+    /// A reply with a typed message.
+    pub fn message(message: Res) -> Reply<Res> {
+        Reply { body: Body::Message(message), headers: HeaderMap::new() }
+    }
+
+    /// A reply that is already encoded as protobuf.
+    pub fn encoded(bytes: Bytes) -> Reply<Res> {
+        Reply { body: Body::EncodedProto(bytes), headers: HeaderMap::new() }
+    }
+
+    /// Adds a header; a trailer's name starts with `trailer-`.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Reply<Res> {
+        self.headers.append(name, value);
+        self
+    }
+}
+
+impl<Res> From<Res> for Reply<Res> {
+    fn from(message: Res) -> Reply<Res> {
+        Reply::message(message)
+    }
+}
+
+type Method =
+    Box<dyn Fn(UnaryRequest) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>> + Send + Sync>;
+
+/// A table of methods by path.
+#[derive(Default)]
+pub struct Router {
+    methods: HashMap<&'static str, Method>,
+}
+
+impl Router {
+    /// A router without methods.
+    pub fn new() -> Router {
+        Router::default()
+    }
+
+    /// Adds the method `path`, such as `/weir.data.v1.MessageService/ListMessages`.
+    ///
+    /// A panic of the handler becomes `internal` without its text, which goes to the log only.
+    ///
+    /// # Panics
+    /// If `path` is not of that form or is taken: the table is written by hand, so either is a mistake in the program.
+    #[must_use]
+    pub fn unary<Req, Res, F, Fut>(mut self, path: &'static str, handler: F) -> Router
+    where
+        Req: prost::Message + Default + DeserializeOwned + 'static,
+        Res: prost::Message + Default + Serialize + DeserializeOwned + 'static,
+        F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply<Res>, ConnectError>> + Send + 'static,
+    {
+        assert!(is_method_path(path), "{path:?} is not /package.Service/Method");
+        let handler = Arc::new(handler);
+        let method: Method = Box::new(move |request| run(path, Arc::clone(&handler), request).boxed());
+        assert!(self.methods.insert(path, method).is_none(), "{path} is registered twice");
+        self
+    }
+
+    /// Adds all methods of `other`.
+    ///
+    /// # Panics
+    /// If a path is in both.
+    #[must_use]
+    pub fn merge(mut self, other: Router) -> Router {
+        for (path, method) in other.methods {
+            assert!(self.methods.insert(path, method).is_none(), "{path} is registered twice");
+        }
+        self
+    }
+
+    /// The registered paths, in no order.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.methods.keys().copied()
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.methods.keys()).finish()
+    }
+}
+
+#[async_trait]
+impl Dispatch for Router {
+    fn serves(&self, path: &str) -> bool {
+        self.methods.contains_key(path)
+    }
+
+    async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError> {
+        match self.methods.get(&*request.path) {
+            Some(method) => method(request).await,
+            None => Err(ConnectError::unimplemented(format!("no method {}", request.path))),
+        }
+    }
+}
+
+/// `/service/method`, both parts non-empty.
+fn is_method_path(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some("")
+        && parts.next().is_some_and(|service| !service.is_empty())
+        && parts.next().is_some_and(|method| !method.is_empty())
+        && parts.next().is_none()
+}
+
+async fn run<Req, Res, F, Fut>(
+    path: &'static str,
+    handler: Arc<F>,
+    request: UnaryRequest,
+) -> Result<UnaryResponse, ConnectError>
+where
+    Req: prost::Message + Default + DeserializeOwned,
+    Res: prost::Message + Default + Serialize + DeserializeOwned,
+    F: Fn(Context, Req) -> Fut,
+    Fut: Future<Output = Result<Reply<Res>, ConnectError>>,
+{
+    let UnaryRequest { codec, headers, timeout, body, .. } = request;
+    let message = codec.decode::<Req>(body)?;
+    let context = Context::new(headers, timeout);
+    // Nothing of the handler's is looked at again after a panic, so no broken invariant can be observed.
+    let outcome = AssertUnwindSafe(async { handler(context, message).await }).catch_unwind().await;
+    let reply = outcome.unwrap_or_else(|panic| Err(panicked(path, panic.as_ref())))?;
+    Ok(UnaryResponse { headers: reply.headers, body: encode(codec, reply.body)? })
+}
+
+fn encode<Res>(codec: Codec, body: Body<Res>) -> Result<Bytes, ConnectError>
+where
+    Res: prost::Message + Default + Serialize + DeserializeOwned,
+{
+    match (body, codec) {
+        (Body::Message(message), codec) => codec.encode(&message),
+        (Body::EncodedProto(bytes), Codec::Proto) => Ok(bytes),
+        (Body::EncodedProto(bytes), Codec::Json) => {
+            let message = Res::decode(bytes)
+                .map_err(|error| ConnectError::internal(format!("encoded reply is unreadable: {error}")))?;
+            codec.encode(&message)
+        }
+    }
+}
+
+fn panicked(path: &'static str, panic: &(dyn Any + Send)) -> ConnectError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(not text)");
+    tracing::error!(method = path, panic = text, "handler panicked");
+    ConnectError::internal("the handler failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_paths_have_two_parts() {
+        assert!(is_method_path("/weir.data.v1.MessageService/ListMessages"));
+        for bad in ["", "/", "a/b", "/a", "/a/", "//b", "/a/b/", "/a/b/c"] {
+            assert!(!is_method_path(bad), "{bad}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn remaining_counts_down_to_zero_and_stays() {
+        let context = Context::new(HeaderMap::new(), Some(Duration::from_secs(2)));
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!(context.remaining(), Some(Duration::from_millis(500)));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(context.remaining(), Some(Duration::ZERO));
+        assert_eq!(Context::new(HeaderMap::new(), None).remaining(), None);
+        assert_eq!(Context::new(HeaderMap::new(), Some(Duration::MAX)).deadline, None);
+    }
+}
