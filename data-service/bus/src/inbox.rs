@@ -2,6 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::broadcast;
+
+/// Ephemeral records an inbox holds for a subscriber that is behind; the oldest are dropped first, and the subscriber is told how many.
+/// A typing notice is worth a few seconds: 1,024 is about a second of a busy node. A guess, to be measured.
+pub const EPHEMERAL_MAX: usize = 1_024;
 
 /// Place of a record in an inbox: 1 for the first, then without gaps. 0 is before the first.
 pub type Position = u64;
@@ -60,6 +65,10 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// No longer asks for them. Records may still come for a while.
     async fn remove_interest(&self, guild_id: u64);
+
+    /// Follows ephemeral records (typing) from now on: they have no position, are never read again, and a subscriber more than
+    /// [`EPHEMERAL_MAX`] behind loses the oldest. They come beside the log, in no order with it.
+    fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes>;
 
     /// True if positions and records outlive this process, so that sessions may too.
     fn durable(&self) -> bool;

@@ -13,6 +13,6 @@ pub mod memory;
 pub mod publish;
 pub mod session;
 
-pub use inbox::{Batch, Inbox, InboxError, Position};
+pub use inbox::{Batch, EPHEMERAL_MAX, Inbox, InboxError, Position};
 pub use publish::{EventBus, Outgoing, PublishError, Published};
 pub use session::{SessionRow, SessionStore, SessionStoreError};

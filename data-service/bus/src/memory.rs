@@ -10,10 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use crate::{
-    Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow, SessionStore,
+    Batch, EPHEMERAL_MAX, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow, SessionStore,
     SessionStoreError,
 };
 
@@ -29,6 +29,7 @@ pub struct MemoryBus {
     head: AtomicU64,
     appended: Notify,
     records_max: usize,
+    ephemeral: broadcast::Sender<Bytes>,
     sessions: Mutex<HashMap<String, Bytes>>,
 }
 
@@ -46,6 +47,7 @@ impl MemoryBus {
             head: AtomicU64::new(0),
             appended: Notify::new(),
             records_max: records_max.max(1),
+            ephemeral: broadcast::Sender::new(EPHEMERAL_MAX),
             sessions: Mutex::new(HashMap::new()),
         }
     }
@@ -65,6 +67,11 @@ impl EventBus for MemoryBus {
         }
         self.appended.notify_waiters();
         Ok(Published::Kept)
+    }
+
+    async fn publish_ephemeral(&self, out: Outgoing) {
+        // An error means that nobody listens now.
+        let _ = self.ephemeral.send(out.record);
     }
 }
 
@@ -105,6 +112,10 @@ impl Inbox for MemoryBus {
     }
 
     async fn remove_interest(&self, _guild_id: u64) {}
+
+    fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
+        self.ephemeral.subscribe()
+    }
 
     fn durable(&self) -> bool {
         false
@@ -150,6 +161,16 @@ mod tests {
         let batch = bus.read(1, 10).await.expect("kept");
         assert_eq!(batch.records, vec![(2, Bytes::from_static(b"b")), (3, Bytes::from_static(b"c"))]);
         assert!(bus.read(3, 10).await.expect("the head itself").records.is_empty());
+    }
+
+    #[tokio::test]
+    async fn ephemeral_records_take_no_position() {
+        let bus = MemoryBus::new(2);
+        bus.publish_ephemeral(out("nobody listens yet")).await;
+        let mut typing = bus.subscribe_ephemeral();
+        bus.publish_ephemeral(out("a")).await;
+        assert_eq!(typing.recv().await.expect("sent"), Bytes::from_static(b"a"));
+        assert_eq!(bus.head(), 0);
     }
 
     #[tokio::test]

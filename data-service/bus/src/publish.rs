@@ -44,6 +44,12 @@ pub trait EventBus: Send + Sync + 'static {
     /// A dropped call may have published a prefix.
     async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError>;
 
+    /// Hands over an ephemeral record (typing). Nothing keeps it: if the bus is down or a gateway is slow it is lost, and nobody is told.
+    ///
+    /// # Cancel safety
+    /// A dropped call may or may not have published.
+    async fn publish_ephemeral(&self, out: Outgoing);
+
     /// True if the store's own commit already made the records durable in the log that gateways read, so that nothing needs recovery.
     fn committed_with_store(&self) -> bool {
         false

@@ -4,6 +4,10 @@
 //! A store knows rows and partitions; it knows nothing of limits, caches, order or events. Order is the sequencer's: it hands over
 //! commits of one scope (a channel or a guild) strictly one after another, each with revisions above the last.
 
+mod clock;
+mod commit;
+pub mod embedded;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -78,10 +82,25 @@ pub struct PartitionRange {
     pub limit: usize,
 }
 
+impl PartitionRange {
+    /// The ids it covers, both ends included; `None` if there are none.
+    #[must_use]
+    pub fn ids(&self) -> Option<std::ops::RangeInclusive<u64>> {
+        let from = self.after.checked_add(1)?;
+        let to = if self.before == u64::MAX { u64::MAX } else { self.before.checked_sub(1)? };
+        (from <= to).then_some(from..=to)
+    }
+}
+
 /// A change of one row.
+///
+/// A row's own revision is its timestamp; one of 0 stands for the commit's. A row never replaces one of a higher revision, and a removal
+/// holds against everything up to its own revision, so repeating is safe, and so is loading an old export again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowChange {
-    /// Writes a message's set columns, with `last_rev` as timestamp.
+    /// Writes a message's set columns, with `last_rev` as timestamp. In [`Store::commit`] one whose `last_rev` is above its `rev` is an
+    /// edit: it replaces the columns that can be edited of the row that is there, and never makes a row. In [`Store::put_rows`] it is the
+    /// whole row.
     PutMessage(Message),
     /// Removes a message, with `rev` as timestamp.
     DeleteMessage {
@@ -147,7 +166,7 @@ pub enum RowChange {
 pub struct OutboxRecord {
     /// The guild whose gateways get it.
     pub guild_id: u64,
-    /// Its revision in the scope.
+    /// Its revision in the scope: each record's is above the one's before.
     pub rev: u64,
     /// Encoded `weir.event.v1.Record`.
     pub record: Bytes,

@@ -1,1 +1,20 @@
-//! What every process needs: configuration, telemetry, the admin listener and graceful stop.
+//! What every Weir process needs, and nothing that only one tier needs.
+//!
+//! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
+//! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build). [`clock`] holds the two
+//! clocks that leases and ids depend on.
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod metrics;
+pub mod process;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use admin::{Admin, AdminToken, Check, Readiness};
+pub use clock::{BootInstant, LeaseClock, ManualClock, SystemClock, WallClock, boot_clock};
+pub use config::{Effective, Environment, Problems, ProcessEnvironment, RawConfig, Reader};
+pub use metrics::Registry;
+pub use process::Exit;
+pub use shutdown::Shutdown;

@@ -193,7 +193,11 @@ impl ConnectError {
 
     /// Attaches `message` as a detail named `type_name` (fully qualified, such as `weir.data.v1.Refusal`).
     #[must_use]
-    pub fn with_detail(mut self, type_name: impl Into<String>, message: &impl prost::Message) -> ConnectError {
+    pub fn with_detail(
+        mut self,
+        type_name: impl Into<String>,
+        message: &impl prost::Message,
+    ) -> ConnectError {
         let value = message.encode_to_vec().into();
         self.details.push(Detail { type_name: type_name.into(), value });
         self

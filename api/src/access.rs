@@ -1,0 +1,148 @@
+//! What a caller may do where: the rows that a permission check needs, fetched in one step, and the checks in Discord's terms.
+
+use weir_data_client::{CallOptions, DataError};
+use weir_discord::{
+    error::ApiError,
+    permission::{Permissions, permissions_in},
+};
+use weir_proto::{
+    data::{
+        Channel, EventContext, GetChannelContextRequest, GetGuildRequest, GetMemberRequest, Guild, GuildState, Member, User,
+    },
+    id::{ChannelId, GuildId},
+};
+
+use crate::{app::App, auth::Caller, error::Refused};
+
+/// Discord's channel types that hold messages: text, voice, announcement, the threads, stage.
+const WITH_MESSAGES: [u32; 7] = [0, 2, 5, 10, 11, 12, 13];
+
+/// A channel that the caller sees.
+pub(crate) struct ChannelAccess {
+    pub(crate) channel: Channel,
+    pub(crate) state: GuildState,
+    pub(crate) member: Member,
+    pub(crate) user: User,
+    pub(crate) permissions: Permissions,
+    /// 0 if there is none or it is not known.
+    pub(crate) last_message_id: u64,
+}
+
+impl ChannelAccess {
+    /// The caller's view of a channel: one data call.
+    ///
+    /// # Errors
+    /// 10003 if there is no such channel, 50001 if the caller does not see it.
+    pub(crate) async fn find(app: &App, caller: &Caller, channel_id: ChannelId) -> Result<Self, Refused> {
+        let request = GetChannelContextRequest { channel_id: channel_id.get(), user_id: caller.id.get() };
+        let reply = app.data.get_channel_context(&request, &app.call()).await;
+        let context = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message;
+        let channel = context.channel.ok_or(ApiError::Internal)?;
+        let state = context.state.ok_or(ApiError::Internal)?;
+        let member = context.member.ok_or(ApiError::MissingAccess)?;
+        let permissions = permissions_in(&state, Some(&channel), &member);
+        let user = context.user.unwrap_or_else(|| User::clone(&caller.user));
+        let last_message_id = context.last_message_id;
+        let access = Self { channel, state, member, user, permissions, last_message_id };
+        if !access.may(Permissions::VIEW_CHANNEL) {
+            return Err(ApiError::MissingAccess.into());
+        }
+        Ok(access)
+    }
+
+    pub(crate) fn may(&self, needed: Permissions) -> bool {
+        self.permissions.contains(needed)
+    }
+
+    /// # Errors
+    /// 50013 without the permission.
+    pub(crate) fn require(&self, needed: Permissions) -> Result<(), Refused> {
+        if self.may(needed) { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
+    }
+
+    /// # Errors
+    /// 50008 if the channel's type holds no messages.
+    pub(crate) fn require_messages(&self) -> Result<(), Refused> {
+        if WITH_MESSAGES.contains(&self.channel.r#type) { Ok(()) } else { Err(ApiError::NonTextChannel.into()) }
+    }
+
+    /// What gateways need to render an event by this caller without asking.
+    pub(crate) fn event_context(&self) -> EventContext {
+        EventContext {
+            guild_id: self.channel.guild_id,
+            author: Some(self.user.clone()),
+            member: Some(self.member.clone()),
+            ..EventContext::default()
+        }
+    }
+}
+
+/// A guild that the caller is a member of.
+pub(crate) struct GuildAccess {
+    pub(crate) state: GuildState,
+    pub(crate) member: Member,
+    /// In the guild at large.
+    pub(crate) permissions: Permissions,
+}
+
+impl GuildAccess {
+    /// The caller's view of a guild: two data calls at once.
+    ///
+    /// # Errors
+    /// 10004 if there is no such guild, 50001 if the caller is not in it.
+    pub(crate) async fn find(app: &App, caller: &Caller, guild_id: GuildId) -> Result<Self, Refused> {
+        let options = app.call();
+        let (state, member) = tokio::join!(
+            state_of(app, guild_id, &options),
+            member_of(app, guild_id, caller.id.get(), &options)
+        );
+        // The guild first: whoever asks for one that is not there learns that, and not that he is no member.
+        let state = state?;
+        let (member, _user) = member?.ok_or(ApiError::MissingAccess)?;
+        let permissions = permissions_in(&state, None, &member);
+        Ok(Self { state, member, permissions })
+    }
+
+    pub(crate) fn guild(&self) -> &Guild {
+        self.state.guild.as_ref().expect("state_of refuses a state without its guild")
+    }
+
+    pub(crate) fn may(&self, needed: Permissions) -> bool {
+        self.permissions.contains(needed)
+    }
+
+    /// # Errors
+    /// 50013 without the permission.
+    pub(crate) fn require(&self, needed: Permissions) -> Result<(), Refused> {
+        if self.may(needed) { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
+    }
+
+    /// Permissions that are handed out must be held by whoever hands them out.
+    ///
+    /// # Errors
+    /// 50013 if some bit of `granted` is not held.
+    pub(crate) fn require_held(&self, granted: Permissions) -> Result<(), Refused> {
+        // Bits without a meaning grant nothing; whoever has every bit with one may pass them on.
+        self.require(granted & Permissions::ALL)
+    }
+}
+
+async fn state_of(app: &App, guild_id: GuildId, options: &CallOptions) -> Result<GuildState, Refused> {
+    let reply = app.data.get_guild(&GetGuildRequest { guild_id: guild_id.get() }, options).await;
+    let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message.state;
+    Ok(state.filter(|state| state.guild.is_some()).ok_or(ApiError::Internal)?)
+}
+
+/// A guild's member with its user; `None` if there is none.
+pub(crate) async fn member_of(
+    app: &App,
+    guild_id: GuildId,
+    user_id: u64,
+    options: &CallOptions,
+) -> Result<Option<(Member, Option<User>)>, Refused> {
+    match app.data.get_member(&GetMemberRequest { guild_id: guild_id.get(), user_id }, options).await {
+        Ok(reply) => Ok(reply.message.member.map(|member| (member, reply.message.user))),
+        Err(DataError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(Refused::from_data(error, ApiError::UnknownMember)),
+    }
+}

@@ -1,0 +1,45 @@
+//! What a request passes before its route: who is asking, then how often. Applied by [`crate::router`] to each route with its bucket,
+//! so that the rate-limit headers are on every answer of the route, also on its errors and 204s.
+//!
+//! Identity first, because the limits are for each caller; limits before the body is read, so that a refused request costs least.
+
+use std::time::SystemTime;
+
+use axum::{
+    extract::{RawPathParams, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    app::App,
+    auth,
+    error::Refused,
+    ratelimit::{Bucket, Major},
+};
+
+/// Admits a request to a route of `bucket`.
+pub(crate) async fn admit(
+    State((app, bucket)): State<(App, Bucket)>,
+    path: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match auth::identify(&app, request.headers()).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused.into_response(),
+    };
+    let standing = match &app.rate_limits {
+        None => None,
+        Some(limits) => match limits.charge(caller.id, bucket, Major::of(path.iter()), SystemTime::now()) {
+            Ok(standing) => Some(standing),
+            Err(exhausted) => return Refused::limited(exhausted.limited, exhausted.standing).into_response(),
+        },
+    };
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
+    response
+}

@@ -1,0 +1,57 @@
+//! What every request shares.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use weir_data_client::{CallOptions, DataClient};
+
+use crate::{
+    auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits, users::Users,
+};
+
+/// Shared state of the tier. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) config: ApiConfig,
+    pub(crate) data: DataClient,
+    pub(crate) metrics: Metrics,
+    /// `None`: switched off.
+    pub(crate) rate_limits: Option<RateLimits>,
+    pub(crate) credentials: Credentials,
+    pub(crate) users: Users,
+    /// A permit for each request under way; bounded by `bounds.requests_max`.
+    pub(crate) under_way: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            rate_limits: config.rate_limits.clone().map(RateLimits::new),
+            credentials: Credentials::new(&config),
+            users: Users::new(&config),
+            under_way: Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS)),
+            config,
+            data,
+            metrics,
+        }))
+    }
+
+    /// How the data service is called for a request that carries no more than a deadline.
+    pub(crate) fn call(&self) -> CallOptions {
+        CallOptions::within(self.config.data_timeout)
+    }
+
+    /// How it is called for a change whose delivery is measured from the client's request on.
+    pub(crate) fn change(&self, arrival: Arrival) -> CallOptions {
+        CallOptions { accepted_at_us: Some(arrival.unix_us()), ..self.call() }
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

@@ -1,0 +1,103 @@
+//! The outermost layer: what every answer carries, whatever it says. `Via`, CORS, the count and the time.
+//!
+//! Without `Via` one client library does not retry a 429 and another takes it for a ban. `Date` is hyper's.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::{app::App, error::Refused, metrics::UNMATCHED, router::strip_version};
+
+const VIA: HeaderValue = HeaderValue::from_static("1.1 weir");
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+/// What a browser's script may read besides the simple headers.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Date, Retry-After, Via, X-RateLimit-Bucket, X-RateLimit-Global, X-RateLimit-Limit, X-RateLimit-Remaining, \
+     X-RateLimit-Reset, X-RateLimit-Reset-After, X-RateLimit-Scope",
+);
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, X-Audit-Log-Reason, X-Super-Properties");
+/// A day: the answer never changes, and browsers cap it at two hours or a day.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
+const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+
+/// When a request's head had arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival(SystemTime);
+
+impl Arrival {
+    /// Microseconds since 1970-01-01T00:00Z.
+    pub(crate) fn unix_us(self) -> u64 {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since 1970-01-01T00:00Z.
+    pub(crate) fn unix_ms(self) -> u64 {
+        self.unix_us() / 1_000
+    }
+
+    #[cfg(test)]
+    pub(crate) fn at(time: SystemTime) -> Self {
+        Self(time)
+    }
+}
+
+/// Wraps every request, also those that no route matches.
+pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = route_label(&request);
+    let mut response = if request.method() == Method::OPTIONS {
+        preflight()
+    } else {
+        match app.under_way.try_acquire() {
+            Ok(_permit) => {
+                request.extensions_mut().insert(Arrival(SystemTime::now()));
+                next.run(request).await
+            }
+            // Not queued: a queue would only add to the latency of what is admitted.
+            Err(_full) => Refused::busy().into_response(),
+        }
+    };
+    seal(response.headers_mut());
+    app.metrics.answered(&route, response.status(), started.elapsed());
+    response
+}
+
+fn seal(headers: &mut HeaderMap) {
+    headers.insert(header::VIA, VIA);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+}
+
+/// Any origin may ask: authority is the token that the script itself holds, never a cookie.
+fn preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+    headers.insert(PRIVATE_NETWORK, HeaderValue::from_static("true"));
+    response
+}
+
+/// Method and path template; never the path itself, and of the methods only those that some route has.
+fn route_label(request: &Request) -> String {
+    let Some(matched) = request.extensions().get::<MatchedPath>() else { return UNMATCHED.to_owned() };
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    format!("{method} {}", strip_version(matched.as_str()))
+}

@@ -1,0 +1,54 @@
+//! The ids in a path.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+use weir_discord::error::{ApiError, Leaf};
+use weir_proto::id::{ChannelId, GuildId, MessageId, RoleId, SnowflakeError, UserId};
+
+use crate::{app::App, error::Refused};
+
+/// The path's parameters by their names in the route's template.
+pub(crate) struct PathIds(Vec<(String, String)>);
+
+impl FromRequestParts<App> for PathIds {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
+        // Fails only for text that is no UTF-8 once percent-decoded: no route has such a path.
+        let raw = RawPathParams::from_request_parts(parts, app).await.map_err(|_| ApiError::UnknownRoute)?;
+        Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+}
+
+impl PathIds {
+    /// The text of a parameter.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).expect("the route's template has this parameter")
+    }
+
+    fn id<T: std::str::FromStr<Err = SnowflakeError>>(&self, name: &'static str) -> Result<T, Refused> {
+        let text = self.text(name);
+        text.parse().map_err(|_| Refused::field(name, Leaf::NotASnowflake))
+    }
+
+    pub(crate) fn channel(&self) -> Result<ChannelId, Refused> {
+        self.id("channel_id")
+    }
+
+    pub(crate) fn guild(&self) -> Result<GuildId, Refused> {
+        self.id("guild_id")
+    }
+
+    pub(crate) fn message(&self) -> Result<MessageId, Refused> {
+        self.id("message_id")
+    }
+
+    pub(crate) fn user(&self) -> Result<UserId, Refused> {
+        self.id("user_id")
+    }
+
+    pub(crate) fn role(&self) -> Result<RoleId, Refused> {
+        self.id("role_id")
+    }
+}

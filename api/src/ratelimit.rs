@@ -1,0 +1,104 @@
+//! Discord's rate limits: fixed quotas for each caller, told in headers on every answer of a limited route.
+//!
+//! Two gates in this order: all requests of the caller (global), then the route's bucket for the caller and the major parameter (the
+//! channel or guild in the path). The quotas are `governor`'s GCRA; the keyed state is our own bounded store ([`store`]).
+//!
+//! GCRA refills continuously where Discord counts windows. The headers stay true in both readings: after `Reset-After` the bucket is
+//! full again, and a 429's `retry_after` is when the next single request fits.
+
+mod bucket;
+mod headers;
+mod store;
+
+pub use bucket::Bucket;
+pub(crate) use bucket::Major;
+pub(crate) use headers::Standing;
+
+use std::time::{Duration, SystemTime};
+
+use governor::{
+    NotUntil, Quota, RateLimiter,
+    clock::{Clock, MonotonicClock},
+    middleware::StateInformationMiddleware,
+};
+use weir_discord::error::{RateLimitScope, RateLimited};
+use weir_proto::id::UserId;
+
+use crate::config::{Rate, RateLimitConfig};
+use store::{BoundedState, Key};
+
+type Limiter<C> = RateLimiter<Key, BoundedState, C, StateInformationMiddleware>;
+
+/// All limiters of the tier.
+pub(crate) struct RateLimits<C: Clock = MonotonicClock> {
+    global: Limiter<C>,
+    buckets: [Limiter<C>; Bucket::ALL.len()],
+    rates: RateLimitConfig,
+    clock: C,
+}
+
+impl RateLimits {
+    /// Limiters on the operating system's monotonic clock.
+    pub(crate) fn new(config: RateLimitConfig) -> Self {
+        Self::with_clock(config, MonotonicClock)
+    }
+}
+
+impl<C: Clock + Clone> RateLimits<C> {
+    /// Limiters on any clock.
+    pub(crate) fn with_clock(config: RateLimitConfig, clock: C) -> Self {
+        let state = BoundedState::new(config.keys_max);
+        let limiter = |rate: Rate| Limiter::new(quota(rate), state.clone(), clock.clone());
+        Self {
+            global: limiter(config.global),
+            buckets: Bucket::ALL.map(|bucket| limiter(config.rate(bucket))),
+            rates: config,
+            clock,
+        }
+    }
+
+    /// Charges one request of `caller` to its global limit and to the route's bucket.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; a request that the bucket refuses has been charged to the global limit, as at Discord.
+    pub(crate) fn charge(
+        &self,
+        caller: UserId,
+        bucket: Bucket,
+        major: Major,
+        now: SystemTime,
+    ) -> Result<Standing, Exhausted> {
+        if let Err(refusal) = self.global.check_key(&Key::global(caller)) {
+            return Err(Exhausted { limited: self.limited(&refusal, RateLimitScope::Global), standing: None });
+        }
+        let rate = self.rates.rate(bucket);
+        match self.buckets[bucket as usize].check_key(&Key::bucket(caller, bucket, major)) {
+            Ok(snapshot) => Ok(Standing::after(bucket, rate, snapshot.remaining_burst_capacity(), now)),
+            Err(refusal) => Err(Exhausted {
+                limited: self.limited(&refusal, RateLimitScope::User),
+                standing: Some(Standing::after(bucket, rate, 0, now)),
+            }),
+        }
+    }
+
+    fn limited(&self, refusal: &NotUntil<C::Instant>, scope: RateLimitScope) -> RateLimited {
+        RateLimited { retry_after: refusal.wait_time_from(self.clock.now()), scope, code: None }
+    }
+}
+
+/// Why a request was answered 429.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Exhausted {
+    pub(crate) limited: RateLimited,
+    /// The bucket's headers; none beside the global limit.
+    pub(crate) standing: Option<Standing>,
+}
+
+/// GCRA's form of a rate: one more request every `per / requests`, `requests` of them at once.
+fn quota(rate: Rate) -> Quota {
+    let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
+    Quota::with_period(each).expect("at least a nanosecond").allow_burst(rate.requests)
+}
+
+#[cfg(test)]
+mod tests;

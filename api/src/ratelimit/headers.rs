@@ -1,0 +1,54 @@
+//! What a limited route tells its caller on every answer: the `X-RateLimit-*` headers.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_discord::error::RateLimitScope;
+
+use super::Bucket;
+use crate::config::Rate;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const RESET_AFTER: HeaderName = HeaderName::from_static("x-ratelimit-reset-after");
+const BUCKET: HeaderName = HeaderName::from_static("x-ratelimit-bucket");
+/// Officially only on a 429. Sent on every limited answer: one library reads the other headers only beside it.
+const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
+
+/// How full a caller's bucket is after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    bucket: Bucket,
+    limit: u32,
+    remaining: u32,
+    reset_after: Duration,
+    reset_at: SystemTime,
+}
+
+impl Standing {
+    /// The bucket has `remaining` requests left of its rate, and is full again once what was taken has come back.
+    pub(super) fn after(bucket: Bucket, rate: Rate, remaining: u32, now: SystemTime) -> Self {
+        let limit = rate.requests.get();
+        let reset_after = rate.per / limit * limit.saturating_sub(remaining);
+        Self { bucket, limit, remaining, reset_after, reset_at: now + reset_after }
+    }
+
+    /// Writes the whole set: a client that finds only some of them assumes a limit of 1. A scope that is there already (a shared
+    /// limit's 429) stays.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(LIMIT, self.limit.into());
+        headers.insert(REMAINING, self.remaining.into());
+        headers.insert(RESET, seconds(self.reset_at.duration_since(UNIX_EPOCH).unwrap_or_default()));
+        headers.insert(RESET_AFTER, seconds(self.reset_after));
+        headers.insert(BUCKET, HeaderValue::from_static(self.bucket.id()));
+        headers.entry(SCOPE).or_insert(HeaderValue::from_static(RateLimitScope::User.as_str()));
+    }
+}
+
+/// Seconds with three decimals, rounded up: a client that waits exactly so long must not come too early.
+fn seconds(duration: Duration) -> HeaderValue {
+    let ms = duration.as_nanos().div_ceil(1_000_000);
+    let text = format!("{}.{:03}", ms / 1_000, ms % 1_000);
+    HeaderValue::from_str(&text).expect("digits and a dot are a header value")
+}

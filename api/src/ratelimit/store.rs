@@ -1,0 +1,66 @@
+//! Limiter state for each (caller, bucket, major parameter), bounded whatever keys strangers choose.
+
+use std::{sync::Arc, time::Duration};
+
+use governor::{
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, StateStore},
+};
+use moka::sync::Cache;
+use weir_proto::id::UserId;
+
+use super::{Bucket, Major};
+
+/// State that nobody touched for so long is forgotten. Twice the longest default period (60 s): by then every bucket is full again, so
+/// nothing is lost. A configured period beyond this is cut short for callers who pause as long.
+const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// Whose state it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    caller: UserId,
+    /// `None`: the caller's global limit.
+    bucket: Option<(Bucket, Major)>,
+}
+
+impl Key {
+    pub(super) fn global(caller: UserId) -> Self {
+        Self { caller, bucket: None }
+    }
+
+    pub(super) fn bucket(caller: UserId, bucket: Bucket, major: Major) -> Self {
+        Self { caller, bucket: Some((bucket, major)) }
+    }
+}
+
+/// The states. One store serves all limiters: the key names the limiter, so each entry is only ever read with one quota.
+///
+/// Eviction is by frequency (TinyLFU): a flood of random keys displaces itself before it displaces a busy caller's state.
+#[derive(Clone)]
+pub(super) struct BoundedState {
+    states: Cache<Key, Arc<InMemoryState>>,
+}
+
+impl BoundedState {
+    pub(super) fn new(keys_max: u64) -> Self {
+        Self { states: Cache::builder().max_capacity(keys_max).time_to_idle(IDLE_MAX).build() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> u64 {
+        self.states.run_pending_tasks();
+        self.states.entry_count()
+    }
+}
+
+impl StateStore for BoundedState {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let state = self.states.entry_by_ref(key).or_default().into_value();
+        state.measure_and_replace(&NotKeyed::NonKey, f)
+    }
+}

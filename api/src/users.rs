@@ -1,0 +1,91 @@
+//! Users for rendering: a bounded, short-lived cache before `GetUsers`, asked once for all that a page names.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use moka::sync::Cache;
+use weir_data_client::{CallOptions, DataClient, DataError};
+use weir_discord::object::UserSource;
+use weir_proto::data::{GetUsersRequest, Message, User};
+
+use crate::config::ApiConfig;
+
+/// Most ids of one `GetUsers`; the contract's.
+const IDS_MAX: usize = 1_000;
+
+/// The cache.
+pub(crate) struct Users {
+    cache: Cache<u64, Arc<User>>,
+}
+
+impl Users {
+    pub(crate) fn new(config: &ApiConfig) -> Self {
+        let cache =
+            Cache::builder().max_capacity(config.users_cached_max).time_to_live(config.users_cached_for).build();
+        Self { cache }
+    }
+
+    /// Keeps users that came along with another answer.
+    pub(crate) fn learn<'a>(&self, users: impl IntoIterator<Item = &'a User>) {
+        for user in users {
+            self.cache.insert(user.id, Arc::new(user.clone()));
+        }
+    }
+
+    /// Those of `ids` that exist. Asks the data service for all that are not cached, at most 1,000 in one call.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(crate) async fn find(
+        &self,
+        ids: BTreeSet<u64>,
+        data: &DataClient,
+        options: &CallOptions,
+    ) -> Result<Known, DataError> {
+        let mut known = HashMap::with_capacity(ids.len());
+        let mut missing = Vec::new();
+        for id in ids {
+            match self.cache.get(&id) {
+                Some(user) => drop(known.insert(id, user)),
+                None => missing.push(id),
+            }
+        }
+        for ids in missing.chunks(IDS_MAX) {
+            let reply = data.get_users(&GetUsersRequest { ids: ids.to_vec() }, options).await?;
+            for user in reply.message.users {
+                let user = Arc::new(user);
+                self.cache.insert(user.id, Arc::clone(&user));
+                known.insert(user.id, user);
+            }
+        }
+        Ok(Known(known))
+    }
+}
+
+/// Users by id.
+#[derive(Debug, Default)]
+pub(crate) struct Known(HashMap<u64, Arc<User>>);
+
+impl Known {
+    /// One of them, taken out.
+    pub(crate) fn cloned(&self, id: u64) -> Option<User> {
+        self.0.get(&id).map(|user| User::clone(user))
+    }
+}
+
+impl UserSource for Known {
+    fn user(&self, id: u64) -> Option<&User> {
+        self.0.get(&id).map(|user| &**user)
+    }
+}
+
+/// Everyone whom the messages name: authors and the mentioned.
+pub(crate) fn named<'a>(messages: impl IntoIterator<Item = &'a Message>) -> BTreeSet<u64> {
+    messages
+        .into_iter()
+        .flat_map(|message| std::iter::once(message.author_id).chain(message.mention_user_ids.iter().copied()))
+        .filter(|id| *id != 0)
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! A data service in memory: the real one's semantics (ids that rise, pages, nonces, contexts) behind the real transport and wire types,
+//! with a log of calls and errors to order.
+
+mod directory;
+mod messages;
+mod wiring;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use weir_connect::ConnectError;
+use weir_data_client::{DataClient, InProcess};
+use weir_proto::{
+    data::{Channel, Guild, GuildState, Member, Message, Role, User},
+    id::EPOCH_MS,
+};
+
+/// A moment in 2026: ids minted from here have 19 digits, as client libraries expect.
+const START_MS: u64 = 1_790_000_000_000;
+
+/// Everything stored.
+#[derive(Default)]
+pub(crate) struct World {
+    minted: u64,
+    pub(crate) users: BTreeMap<u64, User>,
+    pub(crate) tokens: HashMap<Vec<u8>, u64>,
+    pub(crate) guilds: BTreeMap<u64, Guild>,
+    pub(crate) roles: BTreeMap<u64, Role>,
+    pub(crate) channels: BTreeMap<u64, Channel>,
+    /// By guild and user.
+    pub(crate) members: BTreeMap<(u64, u64), Member>,
+    /// By channel and message.
+    pub(crate) messages: BTreeMap<(u64, u64), Message>,
+    /// Every RPC, by the last segment of its path.
+    pub(crate) calls: Vec<&'static str>,
+    /// The last write's event context.
+    pub(crate) context: Option<weir_proto::data::EventContext>,
+    pub(crate) typing: Vec<(u64, u64)>,
+    failures: HashMap<&'static str, VecDeque<ConnectError>>,
+}
+
+impl World {
+    /// An id above all before, one millisecond later.
+    pub(crate) fn mint(&mut self) -> u64 {
+        self.minted += 1;
+        (START_MS - EPOCH_MS + self.minted) << 22
+    }
+
+    fn state(&self, guild_id: u64) -> Result<GuildState, ConnectError> {
+        let guild = self.guilds.get(&guild_id).ok_or_else(|| ConnectError::not_found("guild"))?;
+        Ok(GuildState {
+            guild: Some(guild.clone()),
+            roles: self.roles.values().filter(|role| role.guild_id == guild_id).cloned().collect(),
+            channels: self.channels.values().filter(|channel| channel.guild_id == guild_id).cloned().collect(),
+            member_count: self.members.keys().filter(|(guild, _)| *guild == guild_id).count() as u32,
+            rev: guild.rev,
+        })
+    }
+
+    fn user(&self, id: u64) -> Option<User> {
+        self.users.get(&id).cloned()
+    }
+
+    /// Logs the call, and fails it if a failure was ordered.
+    fn begin(&mut self, rpc: &'static str) -> Result<(), ConnectError> {
+        self.calls.push(rpc);
+        match self.failures.get_mut(rpc).and_then(VecDeque::pop_front) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The service, shared with the test that looks inside.
+#[derive(Clone, Default)]
+pub(crate) struct DataService {
+    world: Arc<Mutex<World>>,
+}
+
+impl DataService {
+    /// The world, locked.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no test panics while it holds the world")
+    }
+
+    /// Fails the next call of `rpc`.
+    pub(crate) fn fail_next(&self, rpc: &'static str, error: ConnectError) {
+        self.world().failures.entry(rpc).or_default().push_back(error);
+    }
+
+    /// The calls since the last look.
+    pub(crate) fn take_calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.world().calls)
+    }
+
+    /// A typed client that calls it.
+    pub(crate) fn client(&self) -> DataClient {
+        DataClient::new(Arc::new(InProcess::new(Arc::new(wiring::router(self)))))
+    }
+}

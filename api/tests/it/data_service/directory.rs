@@ -1,0 +1,152 @@
+//! Users, guilds, channels, roles, members.
+
+use weir_connect::ConnectError;
+use weir_proto::data::{
+    CreateGuildRequest, CreateGuildResponse, DeleteChannelRequest, DeleteChannelResponse, DeleteGuildRequest,
+    DeleteGuildResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteRoleRequest, DeleteRoleResponse,
+    GetChannelContextRequest, GetChannelContextResponse, GetGuildRequest, GetGuildResponse, GetMemberRequest,
+    GetMemberResponse, GetUsersRequest, GetUsersResponse, ListMembersRequest, ListMembersResponse, ListUserGuildsRequest,
+    ListUserGuildsResponse, PutChannelRequest, PutChannelResponse, PutMemberRequest, PutMemberResponse, PutRoleRequest,
+    PutRoleResponse, ResolveTokenRequest, ResolveTokenResponse,
+};
+
+use super::World;
+
+type Answer<T> = Result<T, ConnectError>;
+
+fn missing(what: &str) -> ConnectError {
+    ConnectError::not_found(what)
+}
+
+impl World {
+    pub(super) fn get_users(&mut self, request: GetUsersRequest) -> Answer<GetUsersResponse> {
+        assert!(request.ids.len() <= 1_000, "the contract allows 1,000 ids");
+        Ok(GetUsersResponse { users: request.ids.iter().filter_map(|id| self.user(*id)).collect() })
+    }
+
+    pub(super) fn resolve_token(&mut self, request: ResolveTokenRequest) -> Answer<ResolveTokenResponse> {
+        let id = self.tokens.get(&request.token_hash[..]).copied().ok_or_else(|| missing("token"))?;
+        Ok(ResolveTokenResponse { user: self.user(id) })
+    }
+
+    pub(super) fn create_guild(&mut self, request: CreateGuildRequest) -> Answer<CreateGuildResponse> {
+        let mut guild = request.guild.ok_or_else(|| ConnectError::invalid_argument("no guild"))?;
+        if request.members.iter().any(|member| !self.users.contains_key(&member.user_id)) {
+            return Err(missing("user"));
+        }
+        guild.id = self.mint();
+        self.guilds.insert(guild.id, guild.clone());
+        for (index, mut role) in request.roles.into_iter().enumerate() {
+            role.guild_id = guild.id;
+            role.id = if index == 0 { guild.id } else { self.mint() };
+            self.roles.insert(role.id, role);
+        }
+        let mut channel_ids = Vec::new();
+        for mut channel in request.channels {
+            channel.guild_id = guild.id;
+            channel.id = self.mint();
+            channel_ids.push(channel.id);
+            if channel.parent_id != 0 {
+                channel.parent_id = channel_ids[channel.parent_id as usize - 1];
+            }
+            self.channels.insert(channel.id, channel);
+        }
+        let mut members = request.members;
+        for member in &mut members {
+            member.guild_id = guild.id;
+            self.members.insert((guild.id, member.user_id), member.clone());
+        }
+        Ok(CreateGuildResponse { state: Some(self.state(guild.id)?), members })
+    }
+
+    pub(super) fn get_guild(&mut self, request: GetGuildRequest) -> Answer<GetGuildResponse> {
+        Ok(GetGuildResponse { state: Some(self.state(request.guild_id)?) })
+    }
+
+    pub(super) fn delete_guild(&mut self, request: DeleteGuildRequest) -> Answer<DeleteGuildResponse> {
+        let id = request.guild_id;
+        self.guilds.remove(&id).ok_or_else(|| missing("guild"))?;
+        self.channels.retain(|_, channel| channel.guild_id != id);
+        self.roles.retain(|_, role| role.guild_id != id);
+        self.members.retain(|(guild, _), _| *guild != id);
+        Ok(DeleteGuildResponse {})
+    }
+
+    pub(super) fn list_user_guilds(&mut self, request: ListUserGuildsRequest) -> Answer<ListUserGuildsResponse> {
+        let ids = self.members.keys().filter(|(guild, user)| *user == request.user_id && *guild > request.after);
+        let limit = if request.limit == 0 { 200 } else { request.limit.min(200) as usize };
+        Ok(ListUserGuildsResponse { guild_ids: ids.map(|(guild, _)| *guild).take(limit).collect() })
+    }
+
+    pub(super) fn put_channel(&mut self, request: PutChannelRequest) -> Answer<PutChannelResponse> {
+        let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("no channel"))?;
+        if !self.guilds.contains_key(&channel.guild_id) {
+            return Err(missing("guild"));
+        }
+        if channel.id == 0 {
+            channel.id = self.mint();
+        }
+        self.channels.insert(channel.id, channel.clone());
+        Ok(PutChannelResponse { channel: Some(channel) })
+    }
+
+    pub(super) fn delete_channel(&mut self, request: DeleteChannelRequest) -> Answer<DeleteChannelResponse> {
+        let channel = self.channels.remove(&request.channel_id).ok_or_else(|| missing("channel"))?;
+        Ok(DeleteChannelResponse { channel: Some(channel) })
+    }
+
+    pub(super) fn put_role(&mut self, request: PutRoleRequest) -> Answer<PutRoleResponse> {
+        let mut role = request.role.ok_or_else(|| ConnectError::invalid_argument("no role"))?;
+        if role.id == 0 {
+            role.id = self.mint();
+        }
+        self.roles.insert(role.id, role.clone());
+        Ok(PutRoleResponse { role: Some(role) })
+    }
+
+    pub(super) fn delete_role(&mut self, request: DeleteRoleRequest) -> Answer<DeleteRoleResponse> {
+        self.roles.remove(&request.role_id).ok_or_else(|| missing("role"))?;
+        Ok(DeleteRoleResponse {})
+    }
+
+    pub(super) fn put_member(&mut self, request: PutMemberRequest) -> Answer<PutMemberResponse> {
+        let member = request.member.ok_or_else(|| ConnectError::invalid_argument("no member"))?;
+        let user = self.user(member.user_id).ok_or_else(|| missing("user"))?;
+        self.members.insert((member.guild_id, member.user_id), member.clone());
+        Ok(PutMemberResponse { member: Some(member), user: Some(user) })
+    }
+
+    pub(super) fn delete_member(&mut self, request: DeleteMemberRequest) -> Answer<DeleteMemberResponse> {
+        self.members.remove(&(request.guild_id, request.user_id)).ok_or_else(|| missing("member"))?;
+        Ok(DeleteMemberResponse {})
+    }
+
+    pub(super) fn list_members(&mut self, request: ListMembersRequest) -> Answer<ListMembersResponse> {
+        let above = (request.guild_id, request.after + 1)..=(request.guild_id, u64::MAX);
+        let members: Vec<_> =
+            self.members.range(above).take(request.limit as usize).map(|(_, member)| member.clone()).collect();
+        let users = members.iter().filter_map(|member| self.user(member.user_id)).collect();
+        Ok(ListMembersResponse { members, users })
+    }
+
+    pub(super) fn get_member(&mut self, request: GetMemberRequest) -> Answer<GetMemberResponse> {
+        let member = self.members.get(&(request.guild_id, request.user_id)).cloned();
+        let member = member.ok_or_else(|| missing("member"))?;
+        Ok(GetMemberResponse { user: self.user(member.user_id), member: Some(member) })
+    }
+
+    pub(super) fn get_channel_context(
+        &mut self,
+        request: GetChannelContextRequest,
+    ) -> Answer<GetChannelContextResponse> {
+        let channel = self.channels.get(&request.channel_id).cloned().ok_or_else(|| missing("channel"))?;
+        let newest = self.messages.range((channel.id, 0)..=(channel.id, u64::MAX)).next_back();
+        Ok(GetChannelContextResponse {
+            state: Some(self.state(channel.guild_id)?),
+            member: self.members.get(&(channel.guild_id, request.user_id)).cloned(),
+            user: self.user(request.user_id),
+            last_message_id: newest.map_or(0, |((_, id), _)| *id),
+            channel: Some(channel),
+        })
+    }
+}

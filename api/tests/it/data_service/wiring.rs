@@ -1,0 +1,50 @@
+//! Paths to methods.
+
+use weir_connect::{Reply, Router};
+
+use super::DataService;
+
+macro_rules! routes {
+    ($service:expr; $($package:literal: $($rpc:ident $method:ident;)*)*) => {{
+        let mut router = Router::new();
+        $($({
+            let service = $service.clone();
+            router = router.unary(concat!("/weir.data.v1.", $package, "/", stringify!($rpc)), move |_context, request| {
+                let mut world = service.world();
+                let answer = world.begin(stringify!($rpc)).and_then(|()| world.$method(request)).map(Reply::message);
+                drop(world);
+                async move { answer }
+            });
+        })*)*
+        router
+    }};
+}
+
+pub(super) fn router(service: &DataService) -> Router {
+    routes! { service;
+        "MessageService":
+            ListMessages list_messages;
+            GetMessage get_message;
+            CreateMessage create_message;
+            EditMessage edit_message;
+            DeleteMessage delete_message;
+            Typing typing;
+        "UserService":
+            GetUsers get_users;
+            ResolveToken resolve_token;
+        "GuildService":
+            CreateGuild create_guild;
+            GetGuild get_guild;
+            DeleteGuild delete_guild;
+            ListUserGuilds list_user_guilds;
+            PutChannel put_channel;
+            DeleteChannel delete_channel;
+            PutRole put_role;
+            DeleteRole delete_role;
+            PutMember put_member;
+            DeleteMember delete_member;
+            ListMembers list_members;
+            GetMember get_member;
+            GetChannelContext get_channel_context;
+    }
+}

@@ -1,0 +1,148 @@
+//! What the data service can answer instead of a result.
+
+use std::time::Duration;
+
+use weir_connect::error::{Code, ConnectError};
+use weir_proto::data::{Refusal, RefusalReason};
+
+use crate::TransportError;
+
+/// Full name of [`Refusal`] on the wire.
+pub const REFUSAL_TYPE: &str = "weir.data.v1.Refusal";
+
+/// Why a call has no result.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DataError {
+    /// What was asked for is not there.
+    #[error("not found: {what}")]
+    NotFound {
+        /// The service's words.
+        what: String,
+    },
+    /// The request itself is wrong; repeating it does not help.
+    #[error("invalid request: {problem}")]
+    Invalid {
+        /// The service's words.
+        problem: String,
+    },
+    /// A limit, overload or the database's state: nothing was changed.
+    #[error("refused: {reason:?} {limit}")]
+    Refused {
+        /// Why.
+        reason: RefusalReason,
+        /// Which limit, if it was one.
+        limit: String,
+        /// When to come back; zero if waiting does not help.
+        retry_after: Duration,
+    },
+    /// A write may or may not have happened.
+    #[error("the write's outcome is not known: {reason}")]
+    OutcomeUnknown {
+        /// What is known.
+        reason: String,
+    },
+    /// The deadline passed. For a write that was under way the outcome is not known and [`DataError::OutcomeUnknown`] is used instead.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// The service cannot be reached or broke off; for reads only, so nothing was changed.
+    #[error("the data service is unavailable: {reason}")]
+    Unavailable {
+        /// What the transport said.
+        reason: String,
+    },
+    /// A defect: of the service, or a reply that does not decode.
+    #[error("the data service failed: {reason}")]
+    Failed {
+        /// The service's words.
+        reason: String,
+    },
+}
+
+impl DataError {
+    /// Reads a transport's error. `write`: whether the call changes something.
+    #[must_use]
+    pub fn from_transport(error: TransportError, write: bool) -> Self {
+        match error {
+            TransportError::NotSent { reason } => Self::Unavailable { reason },
+            TransportError::Unknown { reason } if write => Self::OutcomeUnknown { reason },
+            TransportError::Unknown { reason } => Self::Unavailable { reason },
+            TransportError::Answered(error) => Self::from_answer(error, write),
+        }
+    }
+
+    fn from_answer(error: ConnectError, write: bool) -> Self {
+        let refusal = error.detail::<Refusal>(REFUSAL_TYPE);
+        if let Some(refusal) = refusal {
+            return Self::Refused {
+                reason: refusal.reason(),
+                retry_after: Duration::from_millis(refusal.retry_after_ms),
+                limit: refusal.limit,
+            };
+        }
+        let reason = error.message;
+        match error.code {
+            Code::NotFound => Self::NotFound { what: reason },
+            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists => {
+                Self::Invalid { problem: reason }
+            }
+            // The service says `unknown` for a write in doubt and drops a call at its deadline without knowing how far it was.
+            Code::Unknown | Code::Canceled | Code::DeadlineExceeded | Code::Aborted if write => {
+                Self::OutcomeUnknown { reason }
+            }
+            Code::DeadlineExceeded | Code::Canceled => Self::DeadlineExceeded,
+            Code::Unavailable | Code::Aborted => Self::Unavailable { reason },
+            Code::ResourceExhausted => Self::Refused {
+                reason: RefusalReason::Overloaded,
+                limit: String::new(),
+                retry_after: Duration::ZERO,
+            },
+            Code::Unknown
+            | Code::PermissionDenied
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated => Self::Failed { reason },
+        }
+    }
+
+    /// True if the same call may succeed later and repeating it cannot double a change.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
+            Self::NotFound { .. } | Self::Invalid { .. } | Self::OutcomeUnknown { .. } | Self::Failed { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_reason_limit_and_time() {
+        let refusal =
+            Refusal { reason: RefusalReason::WriteLimit.into(), limit: "channel/7/writes".into(), retry_after_ms: 250 };
+        let answer = ConnectError::resource_exhausted("slow down").with_detail(REFUSAL_TYPE, &refusal);
+        let error = DataError::from_transport(TransportError::Answered(answer), true);
+        assert!(matches!(
+            &error,
+            DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after }
+                if limit == "channel/7/writes" && *retry_after == Duration::from_millis(250)
+        ));
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn every_code_of_a_write_that_may_have_happened_says_so() {
+        for code in Code::ALL {
+            let answer = || TransportError::Answered(ConnectError::new(code, "x"));
+            let in_doubt = matches!(DataError::from_transport(answer(), true), DataError::OutcomeUnknown { .. });
+            let expected = matches!(code, Code::Unknown | Code::Canceled | Code::DeadlineExceeded | Code::Aborted);
+            assert_eq!(in_doubt, expected, "{code}");
+            assert!(!matches!(DataError::from_transport(answer(), false), DataError::OutcomeUnknown { .. }), "{code}");
+        }
+        let lost = TransportError::Unknown { reason: "reset".into() };
+        assert!(matches!(DataError::from_transport(lost, true), DataError::OutcomeUnknown { .. }));
+    }
+}

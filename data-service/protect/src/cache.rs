@@ -1,0 +1,86 @@
+//! The page cache's contract: what an entry carries, and when it is a hit.
+//!
+//! The bounded store itself (moka, say) is the user's. What makes it safe is here: an entry carries the generation
+//! that was current *before* its store read began, and a hit is valid only while that generation still is. A fill
+//! that races a bump therefore cannot be served, whichever of the two comes first: the comparison at the hit is the
+//! one atomic step, and there is no check-then-insert to get wrong.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Nanos,
+    generation::{Dependence, Generation},
+};
+
+/// A value with the evidence of how fresh it is.
+#[derive(Debug, Clone)]
+pub struct Stamped<V> {
+    /// The value as the store returned it. Its clone is made for each hit: keep it cheap (an `Arc`, `Bytes`).
+    pub value: V,
+    /// The partition's generation before the store read began.
+    pub generation: Generation,
+    /// Which changes make the value stale.
+    pub dependence: Dependence,
+    /// The highest revision that was resolved when the store read began.
+    pub floor: u64,
+    /// When the store read began: the value's age counts from here.
+    pub read_at: Nanos,
+}
+
+impl<V> Stamped<V> {
+    /// Time since the store read began.
+    #[must_use]
+    pub const fn age(&self, now: Nanos) -> Duration {
+        now.since(self.read_at)
+    }
+}
+
+/// A bounded store of pages, supplied by the user.
+///
+/// It may forget at any moment and must never invent; it needs no invalidation. Both methods are called on the
+/// request path and must not block.
+pub trait PageCache<K, Q, V>: Send + Sync + 'static {
+    /// The entry last put for exactly this key and query, if it is still held.
+    fn get(&self, key: &K, query: &Q) -> Option<Stamped<V>>;
+    /// Replaces the entry of this key and query.
+    fn put(&self, key: &K, query: &Q, entry: Stamped<V>);
+}
+
+/// Holds nothing: every read goes to a flight.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCache;
+
+impl<K, Q, V> PageCache<K, Q, V> for NoCache {
+    fn get(&self, _: &K, _: &Q) -> Option<Stamped<V>> {
+        None
+    }
+
+    fn put(&self, _: &K, _: &Q, _: Stamped<V>) {}
+}
+
+/// What a tail answered.
+#[derive(Debug, Clone)]
+pub struct TailAnswer<V> {
+    /// The page, equal to what the store would return now.
+    pub value: V,
+    /// The highest revision that the page is known to contain.
+    pub floor: u64,
+}
+
+/// The live end of warm partitions, kept by whoever orders their writes; asked before the page cache.
+///
+/// It answers only when certain: its own locking makes an answer current at some moment during the call.
+pub trait TailSource<K, Q, V>: Send + Sync + 'static {
+    /// The page of `query`, or `None` if the store must be asked.
+    fn serve(&self, key: &K, query: &Q) -> Option<TailAnswer<V>>;
+}
+
+/// Keeps no tails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoTail;
+
+impl<K, Q, V> TailSource<K, Q, V> for NoTail {
+    fn serve(&self, _: &K, _: &Q) -> Option<TailAnswer<V>> {
+        None
+    }
+}

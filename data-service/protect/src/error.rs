@@ -1,0 +1,170 @@
+//! Why a read has no answer: one enum, one table of labels and retry answers.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::limit::Scope;
+
+/// Which gate refused, in the vocabulary of metrics, replies and `explain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The request rate of a scope is used up.
+    RequestLimit,
+    /// The database-read rate of a scope is used up.
+    DatabaseReadLimit,
+    /// The write rate of a scope is used up.
+    WriteLimit,
+    /// As many reads as allowed are in the store, and as many as allowed wait.
+    ConcurrencyQueueFull,
+    /// A place in the store did not become free within the longest wait.
+    ConcurrencyWait,
+    /// As many flights as the table may hold are under way.
+    FlightsFull,
+}
+
+impl RefusalReason {
+    /// The stable metric label and wire word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::RequestLimit => "request_limit",
+            Self::DatabaseReadLimit => "database_read_limit",
+            Self::WriteLimit => "write_limit",
+            Self::ConcurrencyQueueFull => "concurrency_queue_full",
+            Self::ConcurrencyWait => "concurrency_wait",
+            Self::FlightsFull => "flights_full",
+        }
+    }
+}
+
+/// A gate's answer to a request that it did not let through. Nothing was read or charged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("refused by {} {}", .reason.label(), .limit)]
+pub struct Refusal {
+    /// Which gate.
+    pub reason: RefusalReason,
+    /// The scope whose limit was hit; `None` for the layer's own bounds.
+    pub scope: Option<Scope>,
+    /// The limit's name, as the operator gave it.
+    pub limit: Arc<str>,
+    /// When the same request can succeed at the earliest, from now.
+    pub retry_after: Duration,
+}
+
+/// Where a deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Before any gate: nothing was done for the request.
+    Arrival,
+    /// While waiting for a flight; the read may still be under way and can be joined.
+    Flight,
+    /// Before the store: every waiter of the flight was gone or late when its turn came.
+    Queue,
+}
+
+impl Stage {
+    /// The stable metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Arrival => "arrival",
+            Self::Flight => "flight",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+/// Why a read has no answer. `E` is the store's own error, shared with every waiter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError<E> {
+    /// The caller's deadline passed.
+    #[error("deadline exceeded at {}", .stage.label())]
+    DeadlineExceeded {
+        /// Where.
+        stage: Stage,
+    },
+    /// A gate refused.
+    #[error("refused")]
+    Refused(#[source] Refusal),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] E),
+    /// The store did not answer within the store timeout; its permit has been freed.
+    #[error("the store did not answer within {after:?}")]
+    StoreTimeout {
+        /// The timeout.
+        after: Duration,
+    },
+    /// The store read, or a method of the value, panicked.
+    #[error("the read panicked")]
+    Panicked,
+    /// The runtime dropped the read: the process is stopping.
+    #[error("the read was dropped by a stopping runtime")]
+    Stopped,
+}
+
+/// Whether the same read may be sent again, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Not by this caller: its time is up.
+    No,
+    /// After this long.
+    After(Duration),
+    /// Wherever the caller likes; a read is idempotent.
+    Elsewhere,
+}
+
+impl<E> ReadError<E> {
+    /// The stable metric label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+            Self::Refused(refusal) => refusal.reason.label(),
+            Self::Store(_) => "store",
+            Self::StoreTimeout { .. } => "store_timeout",
+            Self::Panicked => "panicked",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The retry answer.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::DeadlineExceeded { .. } => Retry::No,
+            Self::Refused(refusal) => Retry::After(refusal.retry_after),
+            Self::Store(_) | Self::StoreTimeout { .. } | Self::Panicked | Self::Stopped => Retry::Elsewhere,
+        }
+    }
+
+    /// The refusal, if a gate refused.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::DeadlineExceeded { .. }
+            | Self::Store(_)
+            | Self::StoreTimeout { .. }
+            | Self::Panicked
+            | Self::Stopped => None,
+        }
+    }
+
+    /// Whether a caller that accepts a stale answer should get one instead: the store, or what guards it, is at fault.
+    #[must_use]
+    pub const fn is_store_side(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::StoreTimeout { .. } | Self::Panicked => true,
+            Self::DeadlineExceeded { .. } | Self::Stopped => false,
+            Self::Refused(refusal) => match refusal.reason {
+                RefusalReason::DatabaseReadLimit
+                | RefusalReason::ConcurrencyQueueFull
+                | RefusalReason::ConcurrencyWait
+                | RefusalReason::FlightsFull => true,
+                RefusalReason::RequestLimit | RefusalReason::WriteLimit => false,
+            },
+        }
+    }
+}

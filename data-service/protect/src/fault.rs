@@ -1,0 +1,130 @@
+//! The faults that the mutation check puts back, one at a time.
+//!
+//! A fault exists only in builds with the feature `faults`, which this crate's own tests enable; elsewhere
+//! [`Faults::armed`] is a constant `false` and every faulty branch is compiled away.
+
+/// One known mistake of coalescing caches and limiters, named for what the code would do wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Hazard 1: a read joins a flight that began before the last acknowledged write.
+    JoinAnyGeneration,
+    /// Hazards 2, 3, 4: a hit does not compare the entry's stamp with the current generation.
+    HitIgnoresStamp,
+    /// Hazards 2, 4: a fill is stamped with the generation at its end instead of its beginning.
+    StampAtEnd,
+    /// Hazard 5: an unresolved write leaves hits allowed.
+    HitWhileUnresolved,
+    /// Hazard 6: the end of an unresolved write is not recorded.
+    UnresolvedForEver,
+    /// Hazard 7: a hit or a join does not compare its floor with the caller's.
+    IgnoreFloor,
+    /// Hazard 9: the read runs inside its first caller's future instead of a task of its own.
+    LeadInline,
+    /// Hazard 10: the last waiter to leave removes the flight, though it goes on.
+    LastWaiterRemoves,
+    /// Hazard 11: followers of a lost leader each start a read.
+    FollowersRetry,
+    /// Hazard 13: a flight ends at its leader's deadline, not at the latest of its waiters'.
+    LeaderDeadline,
+    /// Hazard 14: a panic publishes nothing.
+    PanicPublishesNothing,
+    /// Hazard 15: the entry is removed after its result is published.
+    RemoveAfterPublish,
+    /// Hazard 16: each waiter of a failed flight reads again, one after another.
+    RetryInTurn,
+    /// Hazard 22: a stale answer is given to a caller whose token is newer.
+    StaleIgnoresFloor,
+    /// Hazard 24: check and commit of a charge are two critical sections.
+    ChargeInTwoSteps,
+    /// Rule 13: a refused scope leaves the others charged.
+    ChargeSurvivesRefusal,
+    /// Hazard 25: a changed quota starts with a full burst.
+    QuotaChangeRefills,
+    /// Hazard 25: a slot keeps the quota under which it was created.
+    QuotaChangeIgnored,
+    /// Hazard 26: a clock that stepped back blocks for as long as the step.
+    StepBackBlocks,
+    /// Hazard 27: the in-flight count is compared, then raised, in two critical sections.
+    ConcurrencyCheckThenAdd,
+    /// Hazard 28: a permit granted to a caller that has left is lost.
+    PermitLeaks,
+    /// Hazard 30: a flight keeps its leader's priority.
+    LeaderPriority,
+    /// Rule 13: a full table forgets a debt instead of handing it on.
+    EvictionForgives,
+    /// Hazard 32: a wider page is handed out uncut.
+    SubsumeUncut,
+    /// Hazard 46: a write whose caller left between commit and bump never bumps.
+    DroppedWriteSkipsBump,
+}
+
+impl Fault {
+    /// Every fault, for a test that must not forget one.
+    pub const ALL: [Self; 25] = [
+        Self::JoinAnyGeneration,
+        Self::HitIgnoresStamp,
+        Self::StampAtEnd,
+        Self::HitWhileUnresolved,
+        Self::UnresolvedForEver,
+        Self::IgnoreFloor,
+        Self::LeadInline,
+        Self::LastWaiterRemoves,
+        Self::FollowersRetry,
+        Self::LeaderDeadline,
+        Self::PanicPublishesNothing,
+        Self::RemoveAfterPublish,
+        Self::RetryInTurn,
+        Self::StaleIgnoresFloor,
+        Self::ChargeInTwoSteps,
+        Self::ChargeSurvivesRefusal,
+        Self::QuotaChangeRefills,
+        Self::QuotaChangeIgnored,
+        Self::StepBackBlocks,
+        Self::ConcurrencyCheckThenAdd,
+        Self::PermitLeaks,
+        Self::LeaderPriority,
+        Self::EvictionForgives,
+        Self::SubsumeUncut,
+        Self::DroppedWriteSkipsBump,
+    ];
+}
+
+/// The faults in force: none, except in a test build that armed one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    #[cfg(feature = "faults")]
+    fault: Option<Fault>,
+}
+
+impl Faults {
+    /// No fault.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            #[cfg(feature = "faults")]
+            fault: None,
+        }
+    }
+
+    /// Exactly one fault.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub const fn one(fault: Fault) -> Self {
+        Self { fault: Some(fault) }
+    }
+
+    /// Whether `fault` is to be committed.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn armed(self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Whether `fault` is to be committed: never in this build.
+    #[cfg(not(feature = "faults"))]
+    #[must_use]
+    #[inline(always)]
+    pub const fn armed(self, _: Fault) -> bool {
+        false
+    }
+}

@@ -1,0 +1,430 @@
+//! Who leads, who joins: a pure state machine, without tokio and without a clock of its own.
+//!
+//! One entry for each request (partition and query, compared in full) holds the newest flight. A flight is *queued*
+//! until [`Lead::begin`] and *begun* afterwards. A queued flight can be joined by anyone: its store read is still to
+//! come, so it sees every write acknowledged so far. A begun flight can be joined only while the generation that it
+//! captured is current, and by a caller whose freshness token its floor reaches. A flight that cannot be joined is
+//! replaced in the table and goes on for those who have it.
+//!
+//! ```text
+//! enter ──lead──▶ queued ──begin──▶ begun ──finish──▶ gone: the entry is removed, then the result is published
+//!                   │ └─finish (refused)──────────────▶ gone
+//!                   └─retire (nobody waits in time)───▶ gone
+//! ```
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    clock::Nanos,
+    fault::{Fault, Faults},
+    flight::slot::{Seat, Slot},
+    generation::{Dependence, Generation},
+    request::Priority,
+    sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+};
+
+/// Shards of the table, each with its lock: all queries of one partition share a shard, so that a narrower query can
+/// look for a wider one's flight in the same step. 64: several for each core of the largest machines in use.
+const SHARDS: usize = 64;
+
+/// How a flight ended without a result of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Its task panicked.
+    Panicked,
+    /// Its task was dropped: the runtime is stopping.
+    Dropped,
+}
+
+/// What a caller wants of a flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// Which changes make the answer stale for this caller.
+    pub dependence: Dependence,
+    /// The caller's freshness token.
+    pub floor: Option<u64>,
+    /// When the caller stops waiting.
+    pub deadline: Nanos,
+    /// The caller's importance.
+    pub priority: Priority,
+}
+
+/// What a flight captured before its store read began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The partition's generation.
+    pub generation: Generation,
+    /// The highest resolved revision.
+    pub floor: u64,
+}
+
+/// One store read, under way or about to be.
+#[derive(Debug)]
+pub struct Flight<R> {
+    slot: Slot<R>,
+    /// Callers attached now. Raised under the shard's lock, lowered without it.
+    waiters: AtomicU32,
+    /// The latest deadline among all who ever attached, in nanoseconds. Raised under the shard's lock.
+    deadline: AtomicU64,
+    /// The highest token among them.
+    floor: AtomicU64,
+    /// The highest priority among them.
+    priority: AtomicU8,
+}
+
+impl<R: Clone> Flight<R> {
+    fn new(want: &Want) -> Self {
+        Self {
+            slot: Slot::new(),
+            waiters: AtomicU32::new(0),
+            deadline: AtomicU64::new(want.deadline.as_nanos()),
+            floor: AtomicU64::new(want.floor.unwrap_or(0)),
+            priority: AtomicU8::new(want.priority as u8),
+        }
+    }
+
+    /// Callers attached now.
+    #[must_use]
+    pub fn waiters(&self) -> u32 {
+        self.waiters.load(Ordering::Acquire)
+    }
+
+    /// The latest deadline among all who ever attached.
+    #[must_use]
+    pub fn deadline(&self) -> Nanos {
+        Nanos::from_nanos(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// The highest freshness token among them; 0 for none.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// The highest priority among them.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        Priority::from_u8(self.priority.load(Ordering::Acquire))
+    }
+
+    /// The shared result.
+    #[must_use]
+    pub const fn slot(&self) -> &Slot<R> {
+        &self.slot
+    }
+
+    /// Under the shard's lock.
+    fn attach(self: &Arc<Self>, want: &Want, faults: Faults) -> Waiter<R> {
+        self.waiters.fetch_add(1, Ordering::AcqRel);
+        if !faults.armed(Fault::LeaderDeadline) {
+            self.deadline.fetch_max(want.deadline.as_nanos(), Ordering::AcqRel);
+        }
+        self.floor.fetch_max(want.floor.unwrap_or(0), Ordering::AcqRel);
+        if !faults.armed(Fault::LeaderPriority) {
+            self.priority.fetch_max(want.priority as u8, Ordering::AcqRel);
+        }
+        Waiter { flight: Arc::clone(self), seat: Seat::default() }
+    }
+
+    /// Whether anyone is still waiting whose deadline has not passed. Decided under the shard's lock, where nobody
+    /// can attach.
+    fn is_wanted(&self, now: Nanos) -> bool {
+        self.waiters() > 0 && self.deadline() > now
+    }
+}
+
+/// A caller attached to a flight: a future of its result. Dropping it detaches the caller and nothing else.
+#[derive(Debug)]
+#[must_use = "a waiter does nothing unless it is polled"]
+pub struct Waiter<R: Clone> {
+    flight: Arc<Flight<R>>,
+    seat: Seat,
+}
+
+impl<R: Clone> Waiter<R> {
+    /// The flight that it waits for.
+    #[must_use]
+    pub const fn flight(&self) -> &Arc<Flight<R>> {
+        &self.flight
+    }
+}
+
+impl<R: Clone> Future for Waiter<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = &mut *self;
+        this.flight.slot.poll(&mut this.seat, cx)
+    }
+}
+
+impl<R: Clone> Drop for Waiter<R> {
+    fn drop(&mut self) {
+        self.flight.slot.leave(&mut self.seat);
+        self.flight.waiters.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Debug)]
+struct Entry<R> {
+    flight: Arc<Flight<R>>,
+    /// `None` while queued.
+    begun: Option<Begun>,
+}
+
+impl<R> Entry<R> {
+    fn is_joinable(&self, want: &Want, current: Generation, faults: Faults) -> bool {
+        let Some(begun) = self.begun else { return true };
+        if faults.armed(Fault::LastWaiterRemoves) && self.flight.waiters.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let fresh = begun.generation.is_current(current, want.dependence);
+        let reaches = want.floor.is_none_or(|floor| begun.floor >= floor);
+        (fresh || faults.armed(Fault::JoinAnyGeneration)) && (reaches || faults.armed(Fault::IgnoreFloor))
+    }
+}
+
+type Shard<K, Q, R> = Mutex<HashMap<(K, Q), Entry<R>>>;
+
+/// The flights under way, bounded.
+pub struct FlightTable<K, Q, R> {
+    shards: Box<[Shard<K, Q, R>]>,
+    hasher: RandomState,
+    /// Flights between `enter` and `finish`, replaced ones included.
+    live: AtomicUsize,
+    live_max: usize,
+    /// Makes the result of a flight that was lost.
+    lost: fn(Lost) -> R,
+    faults: Faults,
+}
+
+/// What [`FlightTable::enter`] decided.
+#[derive(Debug)]
+pub enum Entered<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone, F> {
+    /// A flight ended between the caller's look into the cache and now, and left this there.
+    Found(F),
+    /// Nobody is reading this: the caller runs the read, and waits like everyone else.
+    Led(Lead<K, Q, R>, Waiter<R>),
+    /// Someone is.
+    Joined(Waiter<R>),
+    /// Someone is reading a wider page, the answer of this query.
+    Subsumed(Waiter<R>, Q),
+    /// As many flights as allowed are under way.
+    Full,
+}
+
+impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> {
+    /// An empty table of at most `live_max` flights.
+    pub fn new(live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
+        Self::with_faults(SHARDS, live_max, lost, Faults::none())
+    }
+
+    /// [`FlightTable::new`] for the mutation check and for models: with so many shards, committing `faults`.
+    pub fn with_faults(
+        shards: usize,
+        live_max: usize,
+        lost: fn(Lost) -> R,
+        faults: Faults,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
+            hasher: RandomState::new(),
+            live: AtomicUsize::new(0),
+            live_max,
+            lost,
+            faults,
+        })
+    }
+
+    /// Joins the flight of this request, or of one of the `wider` queries, or leads a new one: one atomic step.
+    ///
+    /// `current` reads the partition's generation; it is called under the lock, so that no flight can begin between
+    /// the two. `look` is called, under the lock too, when the caller would lead: a flight fills the cache before its
+    /// entry goes, so what `look` misses now nobody has filled. It must be quick and must not call back.
+    pub fn enter<F>(
+        self: &Arc<Self>,
+        key: &K,
+        query: &Q,
+        wider: &[Q],
+        want: &Want,
+        current: impl FnOnce() -> Generation,
+        look: impl FnOnce() -> Option<F>,
+    ) -> Entered<K, Q, R, F> {
+        let mut shard = self.shard(key);
+        let current = current();
+        let id = (key.clone(), query.clone());
+        if let Some(entry) = shard.get(&id).filter(|e| e.is_joinable(want, current, self.faults)) {
+            return Entered::Joined(entry.flight.attach(want, self.faults));
+        }
+        for candidate in wider {
+            let wide = shard.get(&(key.clone(), candidate.clone()));
+            if let Some(entry) = wide.filter(|e| e.is_joinable(want, current, self.faults)) {
+                return Entered::Subsumed(entry.flight.attach(want, self.faults), candidate.clone());
+            }
+        }
+        if let Some(found) = look() {
+            return Entered::Found(found);
+        }
+        let Some(lead) = self.lead(id, want, true) else { return Entered::Full };
+        let waiter = lead.flight.attach(want, self.faults);
+        shard.insert(lead.id.clone(), Entry { flight: Arc::clone(&lead.flight), begun: None });
+        Entered::Led(lead, waiter)
+    }
+
+    /// A flight that nobody can join, for when coalescing is switched off; `None` if the table is full.
+    pub fn alone(self: &Arc<Self>, key: &K, query: &Q, want: &Want) -> Option<(Lead<K, Q, R>, Waiter<R>)> {
+        let lead = self.lead((key.clone(), query.clone()), want, false)?;
+        let waiter = lead.flight.attach(want, self.faults);
+        Some((lead, waiter))
+    }
+
+    /// Flights under way.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    fn lead(self: &Arc<Self>, id: (K, Q), want: &Want, listed: bool) -> Option<Lead<K, Q, R>> {
+        // Raise, then compare: never above the bound, at worst a refusal too many beside another refusal.
+        if self.live.fetch_add(1, Ordering::AcqRel) >= self.live_max {
+            self.live.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        let flight = Arc::new(Flight::new(want));
+        Some(Lead { table: Arc::clone(self), id, flight, listed, finished: false })
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<(K, Q), Entry<R>>> {
+        // Which low bits are kept does not matter.
+        #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
+        let hash = self.hasher.hash_one(key) as usize;
+        lock(&self.shards[hash % self.shards.len()])
+    }
+}
+
+impl<K, Q, R> fmt::Debug for FlightTable<K, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightTable").field("live", &self.live).field("live_max", &self.live_max).finish()
+    }
+}
+
+/// The duty to finish a flight. Dropping it finishes the flight as lost, so that no waiter is ever stranded.
+pub struct Lead<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> {
+    table: Arc<FlightTable<K, Q, R>>,
+    id: (K, Q),
+    flight: Arc<Flight<R>>,
+    /// Whether the table knows this flight.
+    listed: bool,
+    finished: bool,
+}
+
+impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
+    /// The partition to read.
+    #[must_use]
+    pub const fn key(&self) -> &K {
+        &self.id.0
+    }
+
+    /// The page to read.
+    #[must_use]
+    pub const fn query(&self) -> &Q {
+        &self.id.1
+    }
+
+    /// The flight.
+    #[must_use]
+    pub const fn flight(&self) -> &Arc<Flight<R>> {
+        &self.flight
+    }
+
+    /// The store read is about to begin, and `begun` was captured: from now on only callers of that generation join.
+    /// `false` if nobody waits any more: the entry is gone, and the read must not be sent.
+    #[must_use]
+    pub fn begin(&self, now: Nanos, begun: Begun) -> bool {
+        let mut shard = self.table.shard(self.key());
+        if !self.flight.is_wanted(now) {
+            self.unlist(&mut shard);
+            return false;
+        }
+        if let Some(entry) = shard.get_mut(&self.id).filter(|e| Arc::ptr_eq(&e.flight, &self.flight)) {
+            entry.begun = Some(begun);
+        }
+        true
+    }
+
+    /// Whether the flight may be given up because nobody waits any more; if so its entry is gone when this returns.
+    #[must_use]
+    pub fn retire(&self, now: Nanos) -> bool {
+        let mut shard = self.table.shard(self.key());
+        if self.flight.is_wanted(now) {
+            return false;
+        }
+        self.unlist(&mut shard);
+        true
+    }
+}
+
+impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
+    /// Removes the entry, then publishes: whoever looks from now on leads anew and never meets an old error.
+    pub fn finish(self, result: R) {
+        self.land(result, || ());
+    }
+
+    /// [`Lead::finish`] that calls `fill` first, in one step with the removal: who finds no flight finds the cache
+    /// filled. A flight that a newer one has replaced does not fill: what it read may be older. `fill` must be quick
+    /// and must not call back.
+    pub fn land(mut self, result: R, fill: impl FnOnce()) {
+        self.settle(result, fill);
+    }
+
+    fn settle(&mut self, result: R, fill: impl FnOnce()) {
+        let mut shard = self.table.shard(&self.id.0);
+        if self.is_newest(&shard) || !self.listed {
+            fill();
+        }
+        self.finished = true;
+        if self.table.faults.armed(Fault::RemoveAfterPublish) {
+            drop(shard);
+            self.flight.slot.publish(result);
+            self.unlist(&mut self.table.shard(&self.id.0));
+        } else {
+            self.unlist(&mut shard);
+            drop(shard);
+            self.flight.slot.publish(result);
+        }
+        self.table.live.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn is_newest(&self, shard: &HashMap<(K, Q), Entry<R>>) -> bool {
+        self.listed && shard.get(&self.id).is_some_and(|e| Arc::ptr_eq(&e.flight, &self.flight))
+    }
+
+    /// Only this flight's own entry: a newer flight may have taken its place.
+    fn unlist(&self, shard: &mut HashMap<(K, Q), Entry<R>>) {
+        if self.is_newest(shard) {
+            shard.remove(&self.id);
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Drop for Lead<K, Q, R> {
+    fn drop(&mut self) {
+        if !self.finished && !self.table.faults.armed(Fault::PanicPublishesNothing) {
+            let lost = if std::thread::panicking() { Lost::Panicked } else { Lost::Dropped };
+            self.settle((self.table.lost)(lost), || ());
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> fmt::Debug for Lead<K, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lead").field("listed", &self.listed).field("finished", &self.finished).finish()
+    }
+}

@@ -1,0 +1,233 @@
+//! The barrier: two generations for each partition, in a fixed array of striped cells.
+//!
+//! A writer commits, bumps, then acknowledges. A read carries the generation that it saw before its store read began,
+//! and its answer may be shared or served again only while that generation is current. There is no table to grow and
+//! nothing to evict: partitions that fall into one cell share its generations, which costs a read, never correctness.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use crate::{
+    fault::{Fault, Faults},
+    sync::{AtomicU32, AtomicU64, Ordering},
+};
+
+/// Cells by default: 2^20, of 8 bytes each, 8 MiB. With `p` partitions written within a page's life in the cache the
+/// share of needless invalidations is about `p / 2^20`: one in ten with 100,000 partitions being written.
+pub const CELLS_DEFAULT: usize = 1 << 20;
+
+/// Cells that count unresolved writes: 2^12, of 4 bytes each, 16 KiB. Such writes are rare, and sharing a cell with
+/// one only keeps a partition out of the cache until it is resolved.
+const UNRESOLVED_CELLS: usize = 1 << 12;
+
+/// One append. The low half counts appends; its overflow after 2^32 carries into the mutate half, which is a bump
+/// too many and therefore harmless.
+const APPEND: u64 = 1;
+/// One mutation.
+const MUTATE: u64 = 1 << 32;
+
+/// What a change does to the rows of its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Adds a row at the end.
+    Append,
+    /// Alters or removes a row that is already there, or adds one that is not at the end.
+    Mutate,
+    /// Both, or unknown.
+    Both,
+}
+
+impl Change {
+    const fn step(self) -> u64 {
+        match self {
+            Self::Append => APPEND,
+            Self::Mutate => MUTATE,
+            Self::Both => APPEND | MUTATE,
+        }
+    }
+}
+
+/// Which changes make an answer stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dependence {
+    /// The answer reaches the end of the partition: stale after any change.
+    Append,
+    /// The answer lies wholly below the end: stale only after a mutation.
+    Mutate,
+}
+
+/// The generations of one cell at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// Whether an answer that was read under this generation is still good now that `current` holds.
+    ///
+    /// Equality, not order: the halves wrap.
+    #[must_use]
+    pub const fn is_current(self, current: Self, dependence: Dependence) -> bool {
+        match dependence {
+            Dependence::Append => self.0 == current.0,
+            Dependence::Mutate => self.0 / MUTATE == current.0 / MUTATE,
+        }
+    }
+}
+
+/// The fixed striped array of generations. Wait-free; never grows.
+#[derive(Debug)]
+pub struct Generations {
+    /// Low half: appends; high half: mutations. Written by [`Generations::bump`] alone, with `AcqRel`: whoever reads
+    /// the new value also sees the commit before it.
+    cells: Box<[AtomicU64]>,
+    /// Unresolved writes for each (coarser) cell; nonzero keeps its partitions out of the cache.
+    unresolved: Box<[AtomicU32]>,
+    hasher: RandomState,
+    faults: Faults,
+}
+
+impl Generations {
+    /// An array of `cells` cells, rounded up to a power of two; eight bytes each.
+    #[must_use]
+    pub fn new(cells: usize) -> Self {
+        Self::with_faults(cells, Faults::none())
+    }
+
+    /// The same for the mutation check, committing `faults`.
+    pub fn with_faults(cells: usize, faults: Faults) -> Self {
+        let cells = cells.max(1).next_power_of_two();
+        Self {
+            cells: (0..cells).map(|_| AtomicU64::new(0)).collect(),
+            unresolved: (0..cells.min(UNRESOLVED_CELLS)).map(|_| AtomicU32::new(0)).collect(),
+            hasher: RandomState::new(),
+            faults,
+        }
+    }
+
+    /// The generation of the partition `key` now.
+    #[must_use]
+    pub fn snapshot<K: Hash + ?Sized>(&self, key: &K) -> Generation {
+        Generation(self.cell(key).load(Ordering::Acquire))
+    }
+
+    /// Makes every answer stale that `change` could have altered. Call it after the commit and before the
+    /// acknowledgement, whatever the outcome of the write was.
+    pub fn bump<K: Hash + ?Sized>(&self, key: &K, change: Change) {
+        self.cell(key).fetch_add(change.step(), Ordering::AcqRel);
+    }
+
+    /// [`Generations::bump`] with [`Change::Append`].
+    pub fn bump_append<K: Hash + ?Sized>(&self, key: &K) {
+        self.bump(key, Change::Append);
+    }
+
+    /// [`Generations::bump`] with [`Change::Mutate`].
+    pub fn bump_mutate<K: Hash + ?Sized>(&self, key: &K) {
+        self.bump(key, Change::Mutate);
+    }
+
+    /// A write about to be sent to the store: bumps when it is dropped, however that comes about.
+    ///
+    /// Hold it across the commit, and drop it before the acknowledgement. A caller that leaves between commit and
+    /// bump, an error and a panic all bump.
+    #[must_use = "dropping it is the bump"]
+    pub fn write<'a, K: Hash + ?Sized>(&'a self, key: &'a K, change: Change) -> PendingWrite<'a, K> {
+        PendingWrite { generations: self, key, change, armed: !self.faults.armed(Fault::DroppedWriteSkipsBump) }
+    }
+
+    /// Records that a write of `key` timed out and may yet land: until the guard is dropped, nothing of `key` is
+    /// served from the cache or filled into it. Bumps at both ends.
+    #[must_use = "dropping it says that the write is resolved"]
+    pub fn unresolved<'a, K: Hash + ?Sized>(&'a self, key: &'a K) -> Unresolved<'a, K> {
+        self.mark_unresolved(key);
+        Unresolved { generations: self, key }
+    }
+
+    /// The first half of [`Generations::unresolved`], for a caller that cannot hold a borrow. Each call needs one
+    /// [`Generations::mark_resolved`].
+    pub fn mark_unresolved<K: Hash + ?Sized>(&self, key: &K) {
+        self.unresolved_cell(key).fetch_add(1, Ordering::AcqRel);
+        self.bump(key, Change::Both);
+    }
+
+    /// The second half: the write's outcome is known.
+    pub fn mark_resolved<K: Hash + ?Sized>(&self, key: &K) {
+        // Bump before unmarking: a reader that no longer sees the mark must see that what was read under it is stale.
+        self.bump(key, Change::Both);
+        if !self.faults.armed(Fault::UnresolvedForEver) {
+            self.unresolved_cell(key).fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether some write of `key` (or of a key in its cell) is unresolved.
+    #[must_use]
+    pub fn is_unresolved<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        !self.faults.armed(Fault::HitWhileUnresolved) && self.unresolved_cell(key).load(Ordering::Acquire) != 0
+    }
+
+    /// Whether an answer of `key`, read under `generation`, may be served now: the one check of a hit.
+    ///
+    /// The unresolved mark is read before the generation; see [`Generations::mark_resolved`].
+    #[must_use]
+    pub fn is_servable<K: Hash + ?Sized>(&self, key: &K, generation: Generation, on: Dependence) -> bool {
+        !self.is_unresolved(key) && generation.is_current(self.snapshot(key), on)
+    }
+
+    /// Bytes held, for ever.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.cells) + size_of_val(&*self.unresolved)
+    }
+
+    fn cell<K: Hash + ?Sized>(&self, key: &K) -> &AtomicU64 {
+        &self.cells[self.index(key, self.cells.len())]
+    }
+
+    fn unresolved_cell<K: Hash + ?Sized>(&self, key: &K) -> &AtomicU32 {
+        &self.unresolved[self.index(key, self.unresolved.len())]
+    }
+
+    /// `len` is a power of two.
+    fn index<K: Hash + ?Sized>(&self, key: &K, len: usize) -> usize {
+        // The mask keeps the value below `len`, a usize, so the truncation loses nothing.
+        #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
+        let hash = self.hasher.hash_one(key) as usize;
+        hash & (len - 1)
+    }
+}
+
+/// A write in progress; see [`Generations::write`].
+#[derive(Debug)]
+pub struct PendingWrite<'a, K: Hash + ?Sized> {
+    generations: &'a Generations,
+    key: &'a K,
+    change: Change,
+    /// Always true outside the mutation check.
+    armed: bool,
+}
+
+impl<K: Hash + ?Sized> PendingWrite<'_, K> {
+    /// Bumps now: the write has an outcome. The same as dropping it, but visible at the call site.
+    pub fn settle(mut self) {
+        self.armed = true;
+    }
+}
+
+impl<K: Hash + ?Sized> Drop for PendingWrite<'_, K> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.generations.bump(self.key, self.change);
+        }
+    }
+}
+
+/// An unresolved write; see [`Generations::unresolved`].
+#[derive(Debug)]
+pub struct Unresolved<'a, K: Hash + ?Sized> {
+    generations: &'a Generations,
+    key: &'a K,
+}
+
+impl<K: Hash + ?Sized> Drop for Unresolved<'_, K> {
+    fn drop(&mut self) {
+        self.generations.mark_resolved(self.key);
+    }
+}

@@ -1,0 +1,264 @@
+//! The state of many rates in fixed memory: a set-associative table of eight-way sets.
+//!
+//! A slot is 16 bytes: 48 bits of the key's hash, the number of the quota that it was charged under, and its TAT. The
+//! hash is keyed with a secret of the process, and the set's index adds its own low bits, so two keys share a slot
+//! with a probability of less than 2^-45 a lookup. The table never grows: a newcomer to a full set takes the slot
+//! that is settled or nearest to it, *with its debt*. A caller that rotates random keys therefore gains nothing: it
+//! pays the debts of the slots that it takes.
+//!
+//! Sets are spread over shards, each with a mutex. A charge of several cells locks their shards in ascending order,
+//! checks all, and commits all or none.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Nanos,
+    fault::{Fault, Faults},
+    limit::{
+        gcra::{self, Quota, Verdict},
+        quotas::{QuotaId, Quotas},
+    },
+    sync::{Mutex, MutexGuard, lock},
+};
+
+/// Ways of a set: with eight, a table at 80 % load evicts an unsettled slot in fewer than one of ten full sets.
+const WAYS: usize = 8;
+/// Most shards. 256: many more than cores, and 10 KiB of mutexes.
+const SHARDS_MAX: usize = 256;
+/// Most cells of one charge: four scopes, each enforced and in dry run.
+pub(super) const CELLS_MAX: usize = 2 * crate::request::SCOPES_MAX;
+
+/// The low bits of a slot's head hold the quota's number, the rest the hash.
+const QUOTA_BITS: u32 = 16;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// `hash & !0xffff | quota id`; 0 in the low bits: empty.
+    head: u64,
+    /// Nanoseconds; `now` or less: settled.
+    tat: u64,
+}
+
+impl Slot {
+    const fn quota_id(self) -> QuotaId {
+        // Exactly the low 16 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are meant")]
+        let id = self.head as QuotaId;
+        id
+    }
+
+    const fn is(self, hash: u64) -> bool {
+        self.quota_id() != 0 && self.head >> QUOTA_BITS == hash >> QUOTA_BITS
+    }
+}
+
+type Set = [Slot; WAYS];
+/// A shard under its lock, with its index.
+type HeldShard<'a> = (usize, MutexGuard<'a, Box<[Set]>>);
+
+/// One rate to be charged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cell {
+    /// The key's hash.
+    pub(super) hash: u64,
+    /// The quota in force.
+    pub(super) quota: Quota,
+    /// Its number.
+    pub(super) quota_id: QuotaId,
+    /// The TAT of a key without a slot: what a settled key was converted to at the last change of the quota.
+    pub(super) baseline: Nanos,
+    /// Whether a refusal refuses the charge (else it is a dry run).
+    pub(super) enforced: bool,
+}
+
+impl Cell {
+    /// Fills arrays.
+    pub(super) const NOTHING: Self =
+        Self { hash: 0, quota: Quota::BLOCKED, quota_id: 0, baseline: Nanos::ZERO, enforced: false };
+}
+
+/// The answer to a charge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Decision {
+    /// The enforced cell with the longest wait among those that refused. If set, nothing was charged.
+    pub(super) refused: Option<(usize, Duration)>,
+    /// A dry-run cell that would have refused.
+    pub(super) would_refuse: Option<usize>,
+}
+
+/// Where a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    shard: usize,
+    set: usize,
+    way: usize,
+}
+
+/// The table; see the module's documentation.
+#[derive(Debug)]
+pub struct LimitTable {
+    /// `shards[i]` holds the sets whose index is `i` modulo the number of shards. Both counts are powers of two.
+    shards: Box<[Mutex<Box<[Set]>>]>,
+    sets: usize,
+    faults: Faults,
+}
+
+impl LimitTable {
+    /// A table of `slots` slots, rounded up so that the number of sets is a power of two.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        Self::with_faults(slots, Faults::none())
+    }
+
+    /// The same for the mutation check, committing `faults`.
+    pub fn with_faults(slots: usize, faults: Faults) -> Self {
+        let sets = slots.div_ceil(WAYS).max(1).next_power_of_two();
+        let shards = sets.min(SHARDS_MAX);
+        let shard = || Mutex::new(vec![Set::default(); sets / shards].into_boxed_slice());
+        Self { shards: (0..shards).map(|_| shard()).collect(), sets, faults }
+    }
+
+    /// Bytes held, for ever.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sets * size_of::<Set>() + size_of_val(&*self.shards)
+    }
+
+    /// Checks every cell and, if no enforced one refuses, charges every cell that has room: in one step.
+    pub(super) fn charge(&self, cells: &[Cell], now: Nanos, quotas: &Quotas) -> Decision {
+        debug_assert!(cells.len() <= CELLS_MAX, "at most {CELLS_MAX} cells");
+        let mut held = self.lock_all(cells);
+        let mut next = [None; CELLS_MAX];
+        let mut decision = Decision::default();
+        for (i, cell) in cells.iter().enumerate().take(CELLS_MAX) {
+            let place = self.place(&mut held, cell, now, quotas, &next[..i]);
+            let verdict = gcra::check(self.quota_of(cell, held.slot(place), quotas), held.tat(place), now);
+            next[i] = Some((place, verdict));
+            match verdict {
+                Verdict::Admit(_) => {}
+                Verdict::Refuse(_) if !cell.enforced => decision.would_refuse = Some(i),
+                Verdict::Refuse(wait) => {
+                    let longest = decision.refused.map_or(Duration::ZERO, |(_, wait)| wait);
+                    decision.refused = Some((i, wait)).filter(|_| wait >= longest).or(decision.refused);
+                }
+            }
+        }
+        if self.faults.armed(Fault::ChargeInTwoSteps) {
+            drop(held);
+            std::thread::yield_now();
+            held = self.lock_all(cells);
+        }
+        if decision.refused.is_none() || self.faults.armed(Fault::ChargeSurvivesRefusal) {
+            for (place, verdict) in next.into_iter().flatten() {
+                if let Verdict::Admit(tat) = verdict {
+                    held.set_tat(place, tat);
+                }
+            }
+        }
+        decision
+    }
+
+    /// The slot of `cell`, made if need be, its TAT expressed in the cell's quota. Charges nothing.
+    fn place(
+        &self,
+        held: &mut Held<'_>,
+        cell: &Cell,
+        now: Nanos,
+        quotas: &Quotas,
+        taken: &[Option<(Place, Verdict)>],
+    ) -> Place {
+        let (shard, set) = self.address(cell.hash);
+        let ways = held.set(shard, set);
+        if let Some(way) = ways.iter().position(|slot| slot.is(cell.hash)) {
+            ways[way] = self.renew(ways[way], cell, now, quotas);
+            return Place { shard, set, way };
+        }
+        // The emptiest slot that this charge does not already use; an empty one has a TAT of 0.
+        let free = |way: &usize| !taken.iter().flatten().any(|(p, _)| *p == Place { shard, set, way: *way });
+        let way = (0..WAYS).filter(free).min_by_key(|&way| ways[way].tat).unwrap_or(0);
+        let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns()));
+        let inherited = match self.faults.armed(Fault::EvictionForgives) {
+            false => Nanos::from_nanos(ways[way].tat).min(debt_max),
+            true => Nanos::ZERO,
+        };
+        ways[way] = Slot { head: head(cell), tat: cell.baseline.max(inherited).as_nanos() };
+        Place { shard, set, way }
+    }
+
+    /// `slot` with its TAT converted to the cell's quota, and pulled in if the clock stepped back.
+    fn renew(&self, slot: Slot, cell: &Cell, now: Nanos, quotas: &Quotas) -> Slot {
+        let tat = Nanos::from_nanos(slot.tat);
+        if slot.quota_id() == cell.quota_id || self.faults.armed(Fault::QuotaChangeIgnored) {
+            let stepped = gcra::after_step(cell.quota, tat, now);
+            let tat = if self.faults.armed(Fault::StepBackBlocks) { tat } else { stepped };
+            return Slot { tat: tat.as_nanos(), ..slot };
+        }
+        let converted = match quotas.get(slot.quota_id()) {
+            _ if self.faults.armed(Fault::QuotaChangeRefills) => now,
+            Some(old) => gcra::convert(old, cell.quota, gcra::after_step(old, tat, now), now),
+            None => cell.baseline,
+        };
+        Slot { head: head(cell), tat: converted.as_nanos() }
+    }
+
+    /// The quota to check against: the cell's own.
+    fn quota_of(&self, cell: &Cell, slot: Slot, quotas: &Quotas) -> Quota {
+        if self.faults.armed(Fault::QuotaChangeIgnored) {
+            return quotas.get(slot.quota_id()).unwrap_or(cell.quota);
+        }
+        cell.quota
+    }
+
+    fn lock_all(&self, cells: &[Cell]) -> Held<'_> {
+        let mut wanted = [usize::MAX; CELLS_MAX];
+        for (slot, cell) in wanted.iter_mut().zip(cells) {
+            *slot = self.address(cell.hash).0;
+        }
+        // Ascending and without repetition: two charges can never wait for each other.
+        wanted.sort_unstable();
+        let mut shards = [const { None }; CELLS_MAX];
+        for i in 0..CELLS_MAX {
+            let repeated = i > 0 && wanted[i] == wanted[i - 1];
+            if wanted[i] != usize::MAX && !repeated {
+                shards[i] = Some((wanted[i], lock(&self.shards[wanted[i]])));
+            }
+        }
+        Held { shards }
+    }
+
+    /// The shard, and the set within it.
+    fn address(&self, hash: u64) -> (usize, usize) {
+        #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
+        let set = hash as usize & (self.sets - 1);
+        (set % self.shards.len(), set / self.shards.len())
+    }
+}
+
+fn head(cell: &Cell) -> u64 {
+    cell.hash >> QUOTA_BITS << QUOTA_BITS | u64::from(cell.quota_id)
+}
+
+/// The shards of one charge, locked.
+struct Held<'a> {
+    shards: [Option<HeldShard<'a>>; CELLS_MAX],
+}
+
+impl Held<'_> {
+    fn set(&mut self, shard: usize, set: usize) -> &mut Set {
+        let held = self.shards.iter_mut().flatten().find(|(index, _)| *index == shard);
+        let (_, sets) = held.expect("lock_all locked the shard of every cell");
+        &mut sets[set]
+    }
+
+    fn slot(&mut self, place: Place) -> Slot {
+        self.set(place.shard, place.set)[place.way]
+    }
+
+    fn tat(&mut self, place: Place) -> Nanos {
+        Nanos::from_nanos(self.slot(place).tat)
+    }
+
+    fn set_tat(&mut self, place: Place, tat: Nanos) {
+        self.set(place.shard, place.set)[place.way].tat = tat.as_nanos();
+    }
+}

@@ -1,0 +1,88 @@
+//! One flight, from its place in the store to its landing. Runs in a task of its own: nothing here depends on a caller.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Inner, Landed, Landing, LeadOf, places};
+use crate::{
+    cache::Stamped,
+    clock::Nanos,
+    error::{ReadError, Stage},
+    fault::Fault,
+    flight::table::Begun,
+    gates::Gate,
+    generation::Dependence,
+    request::Scopes,
+    store::{ReadContext, Store, Value},
+};
+
+/// Takes the places, reads the store, fills the cache, and only then lets the result be seen.
+///
+/// Every way out finishes `lead`: a panic and a stopping runtime do so through its `Drop`. Places go back the same way.
+pub(super) async fn fly<S: Store>(
+    inner: Arc<Inner<S>>,
+    lead: LeadOf<S>,
+    scopes: Scopes,
+    dependence: Dependence,
+) {
+    let queued_at = inner.clock.now();
+    let places = match places::take(&inner, &lead, &scopes).await {
+        Ok(places) => places,
+        Err(error) => return lead.finish(Err(error)),
+    };
+    let read_at = inner.clock.now();
+    // Both are captured before the read is sent, so that they can only understate its freshness.
+    let floor = inner.store.floor(lead.key());
+    let begun = Begun { generation: inner.generations.snapshot(lead.key()), floor };
+    if !lead.begin(read_at, begun) {
+        return lead.finish(Err(ReadError::DeadlineExceeded { stage: Stage::Queue }));
+    }
+    let result = read(&inner, &lead, read_at).await;
+    // The database has answered, or is given up: its place goes to the next flight before this one's waiters wake.
+    drop(places);
+    let landed = result.map(|value| {
+        let dependence = value.dependence(lead.query(), dependence);
+        let generation = match inner.faulty(Fault::StampAtEnd) {
+            true => inner.generations.snapshot(lead.key()),
+            false => begun.generation,
+        };
+        let entry = Stamped { value, generation, dependence, floor: begun.floor, read_at };
+        let store = inner.clock.now().since(read_at);
+        Landed { entry, concurrency: read_at.since(queued_at), store }
+    });
+    let fill = fill(&inner, &lead, &landed);
+    lead.land(landed, fill);
+}
+
+async fn read<S: Store>(
+    inner: &Inner<S>,
+    lead: &LeadOf<S>,
+    read_at: Nanos,
+) -> Result<S::Value, ReadError<S::Error>> {
+    let after: Duration = inner.config.store_timeout;
+    let flight = lead.flight();
+    let context =
+        ReadContext { deadline: read_at.after(after), floor: flight.floor(), priority: flight.priority() };
+    let read = inner.store.read(lead.key(), lead.query(), context);
+    let result = match tokio::time::timeout(after, read).await {
+        Ok(result) => result.map_err(ReadError::Store),
+        Err(_) => Err(ReadError::StoreTimeout { after }),
+    };
+    let elapsed = inner.clock.now().since(read_at);
+    inner.observer.on_db_read(lead.key(), elapsed, result.is_ok(), flight.waiters());
+    result
+}
+
+/// Puts the page into the cache: before the flight's entry goes, and before anyone sees the page. So who finds no
+/// flight finds the page, and who has seen the page finds none older in the cache.
+///
+/// The check is not what makes a fill safe (the stamp is); it saves the cache an entry that nobody could hit.
+fn fill<'a, S: Store>(inner: &'a Inner<S>, lead: &LeadOf<S>, landed: &Landing<S>) -> impl FnOnce() + use<'a, S> {
+    let page = landed.as_ref().ok().map(|landed| (lead.key().clone(), lead.query().clone(), landed.entry.clone()));
+    move || {
+        let Some((key, query, entry)) = page.filter(|_| inner.gates.is_on(Gate::Cache)) else { return };
+        let servable = inner.generations.is_servable(&key, entry.generation, entry.dependence);
+        if servable || inner.faulty(Fault::HitIgnoresStamp) {
+            inner.cache.put(&key, &query, entry);
+        }
+    }
+}

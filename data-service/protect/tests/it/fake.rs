@@ -1,0 +1,344 @@
+//! The store under test: logs of numbers, read with scripted delays, failures and panics, and everything counted.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use weir_protect::{
+    Clock, Dependence, Nanos, PageCache, Protect, ProtectConfig, Query, ReadContext, ReadRequest, Stamped, Store,
+    TailAnchor, TailQuery, TokioClock, Value,
+    fault::{Fault, Faults},
+};
+
+/// A page of a log, as the tail knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Page(pub(crate) TailQuery);
+
+/// The newest row alone: the register that the histories are about.
+pub(crate) const LATEST: Page = Page::latest(1);
+
+impl Page {
+    pub(crate) const fn latest(limit: usize) -> Self {
+        Self(TailQuery { anchor: TailAnchor::Latest, limit })
+    }
+
+    pub(crate) const fn before(position: u64, limit: usize) -> Self {
+        Self(TailQuery { anchor: TailAnchor::Before(position), limit })
+    }
+
+    pub(crate) const fn dependence(self) -> Dependence {
+        match self.0.anchor {
+            TailAnchor::Before(_) => Dependence::Mutate,
+            TailAnchor::Latest | TailAnchor::After(_) | TailAnchor::Around(_) => Dependence::Append,
+        }
+    }
+}
+
+impl Query for Page {
+    fn wider(&self) -> Vec<Self> {
+        match self.0.anchor {
+            TailAnchor::Latest | TailAnchor::Before(_) => [10, 50]
+                .into_iter()
+                .filter(|&limit| limit > self.0.limit && self.0.limit > 1)
+                .map(|limit| Self(TailQuery { limit, ..self.0 }))
+                .collect(),
+            TailAnchor::After(_) | TailAnchor::Around(_) => Vec::new(),
+        }
+    }
+}
+
+/// Rows, newest first, shared by all who read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rows(pub(crate) Arc<[u64]>);
+
+impl Rows {
+    /// The register's value: the newest row, 0 for none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.0.first().copied().unwrap_or(0)
+    }
+}
+
+impl Value<Page> for Rows {
+    fn cut(&self, from: &Page, to: &Page) -> Option<Self> {
+        let same = from.0.anchor == to.0.anchor && from.0.limit >= to.0.limit;
+        same.then(|| Self(self.0.iter().copied().take(to.0.limit).collect()))
+    }
+}
+
+/// The page of a log, computed the plain way.
+pub(crate) fn page_of(log: &[u64], page: Page) -> Rows {
+    let newest_first = |rows: Vec<u64>| Rows(rows.into_iter().rev().collect());
+    let last = |rows: Vec<u64>, n: usize| rows[rows.len().saturating_sub(n)..].to_vec();
+    let TailQuery { anchor, limit } = page.0;
+    newest_first(match anchor {
+        TailAnchor::Latest => last(log.to_vec(), limit),
+        TailAnchor::Before(p) => last(log.iter().copied().filter(|&row| row < p).collect(), limit),
+        TailAnchor::After(p) => log.iter().copied().filter(|&row| row > p).take(limit).collect(),
+        TailAnchor::Around(p) => {
+            let mut rows = last(log.iter().copied().filter(|&row| row < p).collect(), limit / 2);
+            rows.extend(log.iter().copied().filter(|&row| row == p));
+            rows.extend(log.iter().copied().filter(|&row| row > p).take(limit / 2));
+            rows
+        }
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the fake store fails")]
+pub(crate) struct Broken;
+
+/// What one store read does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// Looks at the log after the first delay, answers after the second.
+    Reply(Duration, Duration),
+    /// Fails after the delay.
+    Fail(Duration),
+    /// Panics after the delay.
+    Panic(Duration),
+    /// Never answers.
+    Hang,
+}
+
+#[derive(Debug)]
+struct State {
+    logs: Mutex<HashMap<u64, Vec<u64>>>,
+    floors: Mutex<HashMap<u64, u64>>,
+    script: Mutex<VecDeque<Step>>,
+    usual: Mutex<Step>,
+    starts: AtomicUsize,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    contexts: Mutex<Vec<ReadContext>>,
+    /// Revisions by which a replica that is not asked for a quorum lags.
+    lag: AtomicU64,
+}
+
+/// A handle to one fake store.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeStore(Arc<State>);
+
+impl FakeStore {
+    /// A store whose reads take this long, and look at the log in the middle.
+    pub(crate) fn new(read: Duration) -> Self {
+        Self(Arc::new(State {
+            logs: Mutex::default(),
+            floors: Mutex::default(),
+            script: Mutex::default(),
+            usual: Mutex::new(Step::Reply(read / 2, read / 2)),
+            starts: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            in_flight_max: AtomicUsize::new(0),
+            contexts: Mutex::default(),
+            lag: AtomicU64::new(0),
+        }))
+    }
+
+    /// The next reads do these, in order.
+    pub(crate) fn script(&self, steps: impl IntoIterator<Item = Step>) {
+        self.0.script.lock().unwrap().extend(steps);
+    }
+
+    /// Reads beyond the script do this.
+    pub(crate) fn usual(&self, step: Step) {
+        *self.0.usual.lock().unwrap() = step;
+    }
+
+    /// The commit of an append.
+    pub(crate) fn append(&self, key: u64, row: u64) {
+        self.0.logs.lock().unwrap().entry(key).or_default().push(row);
+    }
+
+    /// The commit of a deletion.
+    pub(crate) fn delete(&self, key: u64, row: u64) {
+        self.0.logs.lock().unwrap().entry(key).or_default().retain(|&r| r != row);
+    }
+
+    /// The owner has resolved everything up to `floor`.
+    pub(crate) fn resolve(&self, key: u64, floor: u64) {
+        self.0.floors.lock().unwrap().insert(key, floor);
+    }
+
+    pub(crate) fn lag(&self, revisions: u64) {
+        self.0.lag.store(revisions, SeqCst);
+    }
+
+    pub(crate) fn log(&self, key: u64) -> Vec<u64> {
+        self.0.logs.lock().unwrap().get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Reads sent so far.
+    pub(crate) fn starts(&self) -> usize {
+        self.0.starts.load(SeqCst)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.0.in_flight.load(SeqCst)
+    }
+
+    pub(crate) fn in_flight_max(&self) -> usize {
+        self.0.in_flight_max.load(SeqCst)
+    }
+
+    pub(crate) fn contexts(&self) -> Vec<ReadContext> {
+        self.0.contexts.lock().unwrap().clone()
+    }
+
+    fn look(&self, key: u64, page: Page, quorum: bool) -> Rows {
+        let mut log = self.log(key);
+        if !quorum {
+            let seen = log.len().saturating_sub(usize::try_from(self.0.lag.load(SeqCst)).unwrap());
+            log.truncate(seen);
+        }
+        page_of(&log, page)
+    }
+}
+
+/// Counts one read in the store, however it ends.
+struct InFlight(Arc<State>);
+
+impl InFlight {
+    fn enter(state: &Arc<State>) -> Self {
+        state.starts.fetch_add(1, SeqCst);
+        let now = state.in_flight.fetch_add(1, SeqCst) + 1;
+        state.in_flight_max.fetch_max(now, SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Store for FakeStore {
+    type Key = u64;
+    type Query = Page;
+    type Value = Rows;
+    type Error = Broken;
+
+    async fn read(&self, key: &u64, query: &Page, context: ReadContext) -> Result<Rows, Broken> {
+        let _counted = InFlight::enter(&self.0);
+        self.0.contexts.lock().unwrap().push(context);
+        let next = self.0.script.lock().unwrap().pop_front();
+        let step = next.unwrap_or_else(|| *self.0.usual.lock().unwrap());
+        match step {
+            Step::Reply(before, after) => {
+                pause(before).await;
+                let rows = self.look(*key, *query, context.floor > 0);
+                pause(after).await;
+                Ok(rows)
+            }
+            Step::Fail(after) => {
+                pause(after).await;
+                Err(Broken)
+            }
+            Step::Panic(after) => {
+                pause(after).await;
+                panic!("the fake store panics, as the script says")
+            }
+            Step::Hang => std::future::pending().await,
+        }
+    }
+
+    fn floor(&self, key: &u64) -> u64 {
+        self.0.floors.lock().unwrap().get(key).copied().unwrap_or(0)
+    }
+}
+
+/// Virtual time: every test that reads runs under tokio's paused clock.
+pub(crate) async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// The plainest page cache: it forgets nothing, so that whatever is wrong in it is served.
+#[derive(Debug, Default)]
+pub(crate) struct MapCache(Mutex<HashMap<(u64, Page), Stamped<Rows>>>);
+
+impl PageCache<u64, Page, Rows> for MapCache {
+    fn get(&self, key: &u64, query: &Page) -> Option<Stamped<Rows>> {
+        self.0.lock().unwrap().get(&(*key, *query)).cloned()
+    }
+
+    fn put(&self, key: &u64, query: &Page, entry: Stamped<Rows>) {
+        self.0.lock().unwrap().insert((*key, *query), entry);
+    }
+}
+
+/// A layer over a fake store, and both within reach.
+#[derive(Clone)]
+pub(crate) struct Bed {
+    pub(crate) store: FakeStore,
+    pub(crate) cache: Arc<MapCache>,
+    pub(crate) layer: Protect<FakeStore>,
+}
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+
+impl Bed {
+    /// Reads take 100 ms; small tables; no bound on the cache's age within a test's virtual hours.
+    pub(crate) fn new(faults: Faults) -> Self {
+        Self::with(faults, |_| ())
+    }
+
+    pub(crate) fn with(faults: Faults, change: impl FnOnce(&mut ProtectConfig)) -> Self {
+        let mut config = ProtectConfig {
+            cache_age_max: Duration::from_secs(24 * 3600),
+            generation_cells: 1 << 10,
+            faults,
+            ..ProtectConfig::default()
+        };
+        change(&mut config);
+        let (store, cache) = (FakeStore::new(100 * MS), Arc::new(MapCache::default()));
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
+        let layer =
+            Protect::builder(store.clone()).config(config).clock(clock).cache(Arc::clone(&cache) as _).build();
+        Self { store, cache, layer }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        self.layer.clock().now()
+    }
+
+    /// A read with a minute to spare.
+    pub(crate) fn request(&self, page: Page) -> ReadRequest<u64, Page> {
+        let deadline = self.now().after(Duration::from_secs(60));
+        ReadRequest { dependence: page.dependence(), ..ReadRequest::new(1, page, deadline) }
+    }
+
+    /// An acknowledged append: commit, bump, acknowledge.
+    pub(crate) fn acknowledged(&self, key: u64, row: u64) {
+        self.store.append(key, row);
+        self.store.resolve(key, row);
+        self.layer.generations().bump_append(&key);
+    }
+}
+
+/// Lets spawned tasks run until they wait for time.
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) const NONE: Faults = Faults::none();
+
+pub(crate) fn one(fault: Fault) -> Faults {
+    Faults::one(fault)
+}
+
+/// What a scenario found wrong.
+pub(crate) type Verdict = Result<(), String>;
+
+/// A violation unless `holds`.
+pub(crate) fn must(holds: bool, violation: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(violation()) }
+}

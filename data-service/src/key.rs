@@ -1,0 +1,42 @@
+//! Keys of the read stack: every partition or row that can be read, cached and made stale.
+
+use weir_proto::bucket::Bucket;
+
+/// What a read is of. Its generations live in the cell that its hash selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The list of a channel's buckets.
+    Buckets(u64),
+    /// The messages of one (channel, bucket).
+    Rows(u64, Bucket),
+    /// A channel's own row.
+    Channel(u64),
+    /// A guild with roles, channels and its member count.
+    Guild(u64),
+    /// A member.
+    Member(u64, u64),
+    /// The member list of a guild.
+    Members(u64),
+    /// A user's own row.
+    User(u64),
+    /// The guilds of a user.
+    UserGuilds(u64),
+    /// The user behind a credential's hash.
+    Token([u8; 32]),
+}
+
+impl Key {
+    /// The id that hot-channel counts and limits are kept by: the channel for history, 0 for what has none.
+    #[must_use]
+    pub fn channel(&self) -> u64 {
+        match *self {
+            Self::Buckets(channel) | Self::Rows(channel, _) | Self::Channel(channel) => channel,
+            Self::Guild(_)
+            | Self::Member(..)
+            | Self::Members(_)
+            | Self::User(_)
+            | Self::UserGuilds(_)
+            | Self::Token(_) => 0,
+        }
+    }
+}

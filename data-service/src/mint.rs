@@ -1,0 +1,145 @@
+//! Minting: snowflakes of one worker, unique in the process and rising within a channel.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake};
+
+/// How far ids may run ahead of the clock, in milliseconds: the same bound as a node's clock may differ from the database's (500 ms).
+/// Beyond it minting stops rather than date messages into the future.
+pub const AHEAD_MS_MAX: u64 = 500;
+
+/// Why no id can be minted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// The next id would lie more than [`AHEAD_MS_MAX`] after the clock: the channel's last id, or this worker's, is from a faster clock.
+    #[error("the next id would be {ahead_ms} ms ahead of the clock")]
+    Ahead {
+        /// How far.
+        ahead_ms: u64,
+    },
+    /// The next id would not lie below the lease's end.
+    #[error("the lease ends before the next id")]
+    LeaseEnded,
+}
+
+/// Mints the ids of one worker number. Lock-free; share it.
+#[derive(Debug)]
+pub struct Minter {
+    worker: u16,
+    /// Milliseconds since the snowflake's epoch << 12 | sequence, of the last id minted.
+    last: AtomicU64,
+}
+
+impl Minter {
+    /// Mints for `worker`, above everything at or before `floor_unix_ms`.
+    #[must_use]
+    pub fn new(worker: u16, floor_unix_ms: u64) -> Self {
+        let floor = floor_unix_ms.saturating_sub(EPOCH_MS) << SEQUENCE_BITS;
+        Self { worker, last: AtomicU64::new(floor | ((1 << SEQUENCE_BITS) - 1)) }
+    }
+
+    /// The worker number.
+    #[must_use]
+    pub fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    /// An id above `above` (0 for none), dated `max(now, ...)`, and dated before `until_us`.
+    ///
+    /// # Errors
+    /// [`MintError`]; nothing is used up.
+    pub fn mint(&self, now_us: u64, above: u64, until_us: u64) -> Result<Snowflake, MintError> {
+        self.reserve(now_us, above, until_us, 1)
+    }
+
+    /// The first of `count` ids in a row (1 to 2^20); see [`Self::nth`].
+    ///
+    /// # Errors
+    /// As [`Self::mint`].
+    pub fn reserve(&self, now_us: u64, above: u64, until_us: u64, count: u64) -> Result<Snowflake, MintError> {
+        let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
+        // The millisecond after `above`'s: an id of the same millisecond could be smaller, if the other worker's number is greater.
+        let above_ms = if above == 0 { 0 } else { (above >> 22) + 1 };
+        let mut last = self.last.load(Ordering::Acquire);
+        loop {
+            let next = (last + 1).max(now_ms.max(above_ms) << SEQUENCE_BITS);
+            let end = next + count - 1;
+            let ms = end >> SEQUENCE_BITS;
+            if ms > now_ms + AHEAD_MS_MAX {
+                return Err(MintError::Ahead { ahead_ms: ms - now_ms });
+            }
+            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > until_us {
+                return Err(MintError::LeaseEnded);
+            }
+            match self.last.compare_exchange_weak(last, end, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(self.assemble(next)),
+                Err(seen) => last = seen,
+            }
+        }
+    }
+
+    /// The `index`th of a row of ids reserved together.
+    #[must_use]
+    pub fn nth(first: Snowflake, index: u64) -> u64 {
+        let tick = (first.get() >> 22) << SEQUENCE_BITS | u64::from(first.sequence());
+        let tick = tick + index;
+        let sequence = tick & ((1 << SEQUENCE_BITS) - 1);
+        (tick >> SEQUENCE_BITS) << 22 | u64::from(first.worker()) << SEQUENCE_BITS | sequence
+    }
+
+    fn assemble(&self, tick: u64) -> Snowflake {
+        let sequence = (tick & ((1 << SEQUENCE_BITS) - 1)) as u16;
+        Snowflake::from_parts((tick >> SEQUENCE_BITS) + EPOCH_MS, self.worker, sequence)
+            .expect("worker and sequence are in range by construction, and 42 bits of milliseconds last until 2154")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW_US: u64 = 1_800_000_000_000_000;
+
+    proptest! {
+        #[test]
+        fn ids_rise_and_stay_above_the_channels_last(steps in prop::collection::vec((0_u64..3_000, 0_u64..400), 1..200)) {
+            let minter = Minter::new(5, 0);
+            let (mut now, mut last) = (NOW_US, 0);
+            for (forward_us, other_ahead_ms) in steps {
+                now += forward_us;
+                // Another worker's id in the same channel, at most 400 ms ahead, with a greater worker number.
+                let other = Snowflake::from_parts(now / 1_000 + other_ahead_ms, 9, 4_095).expect("in range").get();
+                let id = minter.mint(now, other, u64::MAX).expect("within the bound").get();
+                prop_assert!(id > other && id > last);
+                last = id;
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_repeats_no_id_and_stops_at_the_bound() {
+        let minter = Minter::new(1, 0);
+        let first = minter.mint(NOW_US, 0, u64::MAX).expect("fresh");
+        let second = minter.mint(NOW_US - 100_000, 0, u64::MAX).expect("within 500 ms");
+        assert!(second > first);
+        assert!(matches!(minter.mint(NOW_US - 600_000, 0, u64::MAX), Err(MintError::Ahead { .. })));
+    }
+
+    #[test]
+    fn nothing_is_minted_at_or_above_the_leases_end() {
+        let minter = Minter::new(1, 0);
+        assert_eq!(minter.mint(NOW_US, 0, NOW_US), Err(MintError::LeaseEnded));
+        let id = minter.mint(NOW_US, 0, NOW_US + 1_000).expect("a whole millisecond is left");
+        assert!(id.unix_ms() * 1_000 < NOW_US + 1_000);
+    }
+
+    #[test]
+    fn a_reserved_row_is_dense_in_ticks_and_crosses_milliseconds() {
+        let minter = Minter::new(3, 0);
+        let first = minter.reserve(NOW_US, 0, u64::MAX, 10_000).expect("three milliseconds ahead");
+        let ids: Vec<u64> = (0..10_000).map(|index| Minter::nth(first, index)).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert!(minter.mint(NOW_US, 0, u64::MAX).expect("after the row").get() > ids[9_999]);
+    }
+}

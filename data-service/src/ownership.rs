@@ -1,0 +1,83 @@
+//! Ownership: the right to change a channel or guild, and the time up to which ids may be minted.
+//!
+//! Every scope hashes to a slot and each slot has one owner. One node owns all slots: [`WholeStore`] where the store's lock on its
+//! files already proves it, [`leased::Leased`] where a database is shared. Many nodes will answer per slot behind the same trait.
+
+pub mod leased;
+
+use std::sync::Arc;
+
+/// Proof that this node owns a scope now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenure {
+    /// Ids and revisions must lie below: microseconds since 1970-01-01T00:00Z.
+    pub mint_until_us: u64,
+    /// Ids and revisions must lie above: the end of the last owner's tenure, microseconds since 1970-01-01T00:00Z.
+    pub mint_above_us: u64,
+    /// Which tenure: a commit that began under one and ended under another must not be acknowledged.
+    pub epoch: u64,
+}
+
+/// This node may not change the scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotOwner {
+    /// Another node owns it, or the lease has ended.
+    #[error("this node does not own the channel now")]
+    Elsewhere,
+    /// The node's clock is too far from the database's.
+    #[error("this node's clock is {off_ms} ms off the database's")]
+    Clock {
+        /// How far.
+        off_ms: u64,
+    },
+}
+
+/// Answers whether this node owns a scope.
+pub trait Ownership: Send + Sync + 'static {
+    /// The tenure for a scope, as of now. Cheap: it is asked before and after every commit and before every cached reply.
+    ///
+    /// # Errors
+    /// [`NotOwner`]
+    fn tenure(&self, scope_id: u64) -> Result<Tenure, NotOwner>;
+
+    /// The name of this node in explanations.
+    fn node(&self) -> &str;
+
+    /// This node's worker number.
+    fn worker(&self) -> u16;
+}
+
+impl dyn Ownership {
+    /// True if the tenure is still the one that `before` was.
+    pub fn still(&self, scope_id: u64, before: Tenure) -> bool {
+        self.tenure(scope_id).is_ok_and(|now| now.epoch == before.epoch)
+    }
+}
+
+/// The owner of a store whose files nobody else can open: the lock ends with the process, so the tenure does not end before it.
+#[derive(Debug)]
+pub struct WholeStore {
+    tenure: Tenure,
+}
+
+impl WholeStore {
+    /// `mint_above_us`: the greatest revision that is durable in the store, so that a clock that was set back repeats no id.
+    #[must_use]
+    pub fn new(mint_above_us: u64) -> Arc<Self> {
+        Arc::new(Self { tenure: Tenure { mint_until_us: u64::MAX, mint_above_us, epoch: 1 } })
+    }
+}
+
+impl Ownership for WholeStore {
+    fn tenure(&self, _scope_id: u64) -> Result<Tenure, NotOwner> {
+        Ok(self.tenure)
+    }
+
+    fn node(&self) -> &str {
+        "local"
+    }
+
+    fn worker(&self) -> u16 {
+        0
+    }
+}

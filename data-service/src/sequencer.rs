@@ -1,0 +1,161 @@
+//! The sequencer: every change of a channel or guild passes its turn, one after another.
+//!
+//! The owner of a scope (a channel or a guild) mints ids and revisions, has one commit in flight for it, and gathers the creates that
+//! arrive meanwhile into the next. So a hot channel writes faster, not slower, and replies and events leave in revision order.
+//!
+//! - [`op`]: what can be asked for, and what can be answered.
+//! - [`scope`]: the state of one scope and its queue.
+//! - [`table`]: all scopes in memory, bounded.
+//! - [`nonce`]: five minutes of (author, nonce).
+//! - [`warm`]: the tail is read before the first change.
+//! - [`turn`]: one step: plan, commit, bump, acknowledge, publish.
+//! - [`create`], [`change`], [`guild`]: the plans.
+//! - [`record`]: the event records of a plan.
+
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod guild;
+pub mod nonce;
+pub mod op;
+pub(crate) mod record;
+pub mod scope;
+pub mod table;
+mod turn;
+mod warm;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::oneshot;
+use weir_protect::Generations;
+use weir_store::Store;
+
+use self::{
+    op::{ChangeError, Op, Refused},
+    scope::{Scope, ScopeKind},
+    table::ScopeTable,
+};
+use crate::{clock::Clock, mint::Minter, outbox::Outbox, ownership::Ownership};
+
+/// Bounds of the sequencer.
+#[derive(Debug, Clone)]
+pub struct SequencerConfig {
+    /// Scopes in memory at once: each holds its last ids, nonces and perhaps a tail. Above it idle ones are forgotten and read again.
+    pub scopes_max: usize,
+    /// Changes that may wait for one scope's turn; more are refused. At one commit of 256 creates a millisecond this is a wait of 16 ms.
+    pub queue_max: usize,
+    /// Bytes of content that may wait for one scope's turn.
+    pub queue_bytes_max: usize,
+    /// Rows of a channel's tail in memory.
+    pub tail_rows_max: usize,
+    /// Bytes of a channel's tail in memory.
+    pub tail_bytes_max: usize,
+    /// Bytes of all tails together; above it tails of idle scopes are dropped.
+    pub tails_bytes_max: usize,
+}
+
+impl Default for SequencerConfig {
+    fn default() -> Self {
+        Self {
+            scopes_max: 100_000,
+            queue_max: 4_096,
+            queue_bytes_max: 8 << 20,
+            // Four pages of the largest size, so that a page and its neighbours come from the tail.
+            tail_rows_max: 400,
+            tail_bytes_max: 1 << 20,
+            tails_bytes_max: 128 << 20,
+        }
+    }
+}
+
+/// Counts of what the turns did.
+#[derive(Debug, Default)]
+pub struct TurnCounters {
+    /// Commits sent, first attempts only.
+    pub commits: AtomicU64,
+    /// Created messages that were acknowledged.
+    pub created: AtomicU64,
+    /// Commits whose outcome was not known at first.
+    pub in_doubt: AtomicU64,
+    /// Turns that panicked; each is a defect.
+    pub panicked: AtomicU64,
+}
+
+/// The sequencer of one node.
+pub struct Sequencer {
+    pub(crate) config: SequencerConfig,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) minter: Minter,
+    pub(crate) ownership: Arc<dyn Ownership>,
+    pub(crate) generations: Arc<Generations>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) scopes: ScopeTable,
+    /// What the turns did, for metrics.
+    pub counters: TurnCounters,
+}
+
+impl Sequencer {
+    /// A sequencer over its parts.
+    #[must_use]
+    pub fn new(
+        config: SequencerConfig,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ownership: Arc<dyn Ownership>,
+        generations: Arc<Generations>,
+        outbox: Arc<Outbox>,
+        mint_above_us: u64,
+    ) -> Arc<Self> {
+        let minter = Minter::new(ownership.worker(), mint_above_us / 1_000);
+        let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
+        let counters = TurnCounters::default();
+        Arc::new(Self { config, store, clock, minter, ownership, generations, outbox, scopes, counters })
+    }
+
+    /// Puts a change into its scope's queue and waits for its outcome.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    ///
+    /// # Cancel safety
+    /// The change runs in the scope's own task: a caller that leaves neither stops it nor skips a step.
+    pub(crate) async fn submit<T>(
+        self: &Arc<Self>,
+        scope_id: u64,
+        kind: ScopeKind,
+        make: impl FnOnce(oneshot::Sender<Result<T, ChangeError>>) -> Op,
+    ) -> Result<T, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::Overloaded)?;
+        if scope.push(make(reply), &self.config)? {
+            tokio::spawn(Arc::clone(self).run(scope));
+        }
+        // The sender is dropped only by a turn that panicked: what it had done by then is not known.
+        answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown))
+    }
+
+    /// Takes turns until the queue is empty.
+    async fn run(self: Arc<Self>, scope: Arc<Scope>) {
+        use futures_util::FutureExt;
+        while let Some(work) = scope.next_work() {
+            let turn = std::panic::AssertUnwindSafe(self.turn(&scope, work));
+            if turn.catch_unwind().await.is_err() {
+                self.counters.panicked.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(scope = scope.id, "a turn panicked; the scope is read again");
+                self.forget(&scope);
+            }
+        }
+        self.scopes.trim(&scope);
+    }
+
+    /// Drops all that is remembered of a scope, so that the next turn reads it again.
+    fn forget(&self, scope: &Scope) {
+        scope.lock().forget();
+        for key in scope.kind.keys(scope.id) {
+            self.generations.bump(&key, weir_protect::Change::Both);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The plan of an edit or a removal of one message. Pure.
+
+use weir_proto::data::{EditMessageRequest, Message};
+use weir_proto::event::record::Change;
+
+use super::record::deleted;
+use weir_store::RowChange;
+
+/// The row after an edit at `rev`.
+pub(crate) fn edited(row: &Message, request: &EditMessageRequest, rev: u64) -> Message {
+    let mut row = row.clone();
+    if let Some(content) = &request.content {
+        row.content.clone_from(content);
+    }
+    if let Some(embeds) = &request.embeds_json {
+        row.embeds_json.clone_from(embeds);
+    }
+    if let Some(flags) = request.flags {
+        row.flags = flags;
+    }
+    if request.mentions_set {
+        row.mention_user_ids.clone_from(&request.mention_user_ids);
+        row.mention_role_ids.clone_from(&request.mention_role_ids);
+        row.mention_everyone = request.mention_everyone;
+    }
+    row.last_rev = rev;
+    row.edited_at_ms = rev / 1_000;
+    row
+}
+
+/// Row change and event of an edit.
+pub(crate) fn edit_commit(row: &Message) -> (RowChange, Change) {
+    (RowChange::PutMessage(row.clone()), Change::MessageEdited(row.clone()))
+}
+
+/// Row change and event of a removal.
+pub(crate) fn delete_commit(channel_id: u64, message_id: u64, rev: u64) -> (RowChange, Change) {
+    (RowChange::DeleteMessage { channel_id, message_id, rev }, deleted(channel_id, message_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_fields_stay_and_present_ones_may_become_empty() {
+        let row = Message { content: "old".into(), flags: 4, mention_user_ids: vec![1], ..Message::default() };
+        let request = EditMessageRequest { content: Some(String::new()), ..EditMessageRequest::default() };
+        let after = edited(&row, &request, 5_000_000);
+        assert_eq!((after.content.as_str(), after.flags), ("", 4));
+        assert_eq!(after.mention_user_ids, vec![1]);
+        assert_eq!((after.last_rev, after.edited_at_ms), (5_000_000, 5_000));
+    }
+}

@@ -1,0 +1,296 @@
+//! The plan of a guild's change. Pure: the state before, the change and fresh ids give rows, records and the state after.
+
+use std::sync::Arc;
+
+use weir_proto::{
+    data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role},
+    event::{GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, RoleDeleted, record::Change},
+};
+use weir_store::RowChange;
+
+use super::op::{ChangeError, GuildAnswer, GuildChange};
+use crate::key::Key;
+
+/// Channels of a guild; Discord's bound (error 30013).
+pub const CHANNELS_MAX: usize = 500;
+/// Roles of a guild; Discord's bound (error 30005).
+pub const ROLES_MAX: usize = 250;
+
+/// What a change comes to.
+#[derive(Debug)]
+pub(crate) struct GuildPlan {
+    pub(crate) rows: Vec<RowChange>,
+    /// Each becomes a record; with the users whose gateways must hear of it.
+    pub(crate) events: Vec<(Change, Vec<u64>)>,
+    /// The state afterwards; `None` if the guild is gone.
+    pub(crate) state: Option<Arc<GuildState>>,
+    /// Keys whose rows changed.
+    pub(crate) touched: Vec<Key>,
+    pub(crate) answer: GuildAnswer,
+}
+
+/// What the plan must know beside the guild's state.
+pub(crate) struct Facts {
+    /// The member as it is now, for member changes.
+    pub(crate) member: Option<Member>,
+    /// The user concerned, for member events.
+    pub(crate) user: Option<weir_proto::data::User>,
+    /// All member ids, for the removal of a guild.
+    pub(crate) member_ids: Vec<u64>,
+}
+
+fn not_found(what: &'static str) -> ChangeError {
+    ChangeError::NotFound(what)
+}
+
+/// Plans one change at revision `rev`; `mint` gives fresh ids.
+pub(crate) fn plan(
+    guild_id: u64,
+    state: Option<&GuildState>,
+    change: GuildChange,
+    facts: Facts,
+    rev: u64,
+    mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
+) -> Result<GuildPlan, ChangeError> {
+    if let GuildChange::Create(request) = change {
+        return match state {
+            Some(_) => Err(ChangeError::Invalid("the guild exists".to_owned())),
+            None => create(guild_id, *request, rev, mint),
+        };
+    }
+    let before = state.ok_or(not_found("guild"))?;
+    let mut after = before.clone();
+    after.rev = rev;
+    let mut rows = Vec::new();
+    let mut touched = vec![Key::Guild(guild_id)];
+    let mut also = Vec::new();
+    let (event, answer) = match change {
+        GuildChange::Create(_) => unreachable!("answered above"),
+        GuildChange::Delete => {
+            let channel_ids: Vec<u64> = before.channels.iter().map(|channel| channel.id).collect();
+            touched.extend(channel_ids.iter().map(|id| Key::Channel(*id)));
+            touched.extend(facts.member_ids.iter().flat_map(|id| [Key::UserGuilds(*id), Key::Member(guild_id, *id)]));
+            touched.push(Key::Members(guild_id));
+            also.clone_from(&facts.member_ids);
+            rows.push(RowChange::DeleteGuild { guild_id, channel_ids, member_ids: facts.member_ids });
+            let event = Change::GuildDeleted(GuildDeleted { guild_id });
+            return Ok(GuildPlan { rows, events: vec![(event, also)], state: None, touched, answer: GuildAnswer::Done });
+        }
+        GuildChange::PutChannel(mut channel) => {
+            let fresh = channel.id == 0;
+            if fresh {
+                if after.channels.len() >= CHANNELS_MAX {
+                    return Err(ChangeError::Invalid(format!("a guild has at most {CHANNELS_MAX} channels")));
+                }
+                channel.id = mint()?;
+            }
+            channel.guild_id = guild_id;
+            channel.rev = rev;
+            touched.push(Key::Channel(channel.id));
+            match after.channels.iter_mut().find(|known| known.id == channel.id) {
+                Some(known) => known.clone_from(&channel),
+                None if fresh => after.channels.push(channel.clone()),
+                None => return Err(not_found("channel")),
+            }
+            rows.push(RowChange::PutChannel(channel.clone()));
+            let event = if fresh { Change::ChannelCreated } else { Change::ChannelUpdated };
+            (event(channel.clone()), GuildAnswer::Channel(channel))
+        }
+        GuildChange::DeleteChannel(channel_id) => {
+            let index = after.channels.iter().position(|c| c.id == channel_id).ok_or(not_found("channel"))?;
+            let channel = after.channels.remove(index);
+            touched.push(Key::Channel(channel_id));
+            rows.push(RowChange::DeleteChannel { guild_id, channel_id });
+            (Change::ChannelDeleted(channel.clone()), GuildAnswer::Channel(channel))
+        }
+        GuildChange::PutRole(mut role) => {
+            let fresh = role.id == 0;
+            if fresh {
+                if after.roles.len() >= ROLES_MAX {
+                    return Err(ChangeError::Invalid(format!("a guild has at most {ROLES_MAX} roles")));
+                }
+                role.id = mint()?;
+            }
+            role.guild_id = guild_id;
+            role.rev = rev;
+            match after.roles.iter_mut().find(|known| known.id == role.id) {
+                Some(known) => known.clone_from(&role),
+                None if fresh => after.roles.push(role.clone()),
+                None => return Err(not_found("role")),
+            }
+            rows.push(RowChange::PutRole(role.clone()));
+            let event = if fresh { Change::RoleCreated } else { Change::RoleUpdated };
+            (event(role.clone()), GuildAnswer::Role(role))
+        }
+        GuildChange::DeleteRole(role_id) => {
+            if role_id == guild_id {
+                return Err(ChangeError::Invalid("the @everyone role stays".to_owned()));
+            }
+            let index = after.roles.iter().position(|r| r.id == role_id).ok_or(not_found("role"))?;
+            after.roles.remove(index);
+            rows.push(RowChange::DeleteRole { guild_id, role_id });
+            (Change::RoleDeleted(RoleDeleted { guild_id, role_id }), GuildAnswer::Done)
+        }
+        GuildChange::PutMember(mut member) => {
+            member.guild_id = guild_id;
+            member.rev = rev;
+            let user = facts.user.ok_or(not_found("user"))?;
+            if let Some(known) = &facts.member {
+                member.joined_at_ms = known.joined_at_ms;
+            } else {
+                after.member_count += 1;
+                if member.joined_at_ms == 0 {
+                    member.joined_at_ms = rev / 1_000;
+                }
+            }
+            also.push(member.user_id);
+            touched.extend([
+                Key::Member(guild_id, member.user_id),
+                Key::Members(guild_id),
+                Key::UserGuilds(member.user_id),
+            ]);
+            rows.push(RowChange::PutMember(member.clone()));
+            let event = if facts.member.is_some() { Change::MemberUpdated } else { Change::MemberAdded };
+            let changed = MemberChanged { member: Some(member.clone()), user: Some(user.clone()) };
+            (event(changed), GuildAnswer::Member(member, Some(user)))
+        }
+        GuildChange::DeleteMember(user_id) => {
+            facts.member.as_ref().ok_or(not_found("member"))?;
+            after.member_count = after.member_count.saturating_sub(1);
+            also.push(user_id);
+            touched.extend([Key::Member(guild_id, user_id), Key::Members(guild_id), Key::UserGuilds(user_id)]);
+            rows.push(RowChange::DeleteMember { guild_id, user_id });
+            let user = facts.user.unwrap_or_else(|| weir_proto::data::User { id: user_id, ..Default::default() });
+            (Change::MemberRemoved(MemberRemoved { guild_id, user: Some(user) }), GuildAnswer::Done)
+        }
+    };
+    Ok(GuildPlan { rows, events: vec![(event, also)], state: Some(Arc::new(after)), touched, answer })
+}
+
+fn create(
+    guild_id: u64,
+    request: CreateGuildRequest,
+    rev: u64,
+    mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
+) -> Result<GuildPlan, ChangeError> {
+    let CreateGuildRequest { guild, roles, channels, members } = request;
+    let guild = guild.ok_or_else(|| ChangeError::Invalid("guild is missing".to_owned()))?;
+    if channels.len() > CHANNELS_MAX || roles.len() > ROLES_MAX || members.len() > CHANNELS_MAX {
+        return Err(ChangeError::Invalid(format!(
+            "a guild is created with at most {CHANNELS_MAX} channels, {ROLES_MAX} roles and {CHANNELS_MAX} members"
+        )));
+    }
+    let guild = Guild { id: guild_id, rev, ..guild };
+    let mut rows = vec![RowChange::PutGuild(guild.clone())];
+    let mut touched = vec![Key::Guild(guild_id), Key::Members(guild_id)];
+    let mut state = GuildState { rev, ..GuildState::default() };
+    for (index, mut role) in roles.into_iter().enumerate() {
+        // The first role is @everyone if it says so; its id is the guild's.
+        if index == 0 && role.id == 0 && role.name == "@everyone" {
+            role.id = guild_id;
+        } else if role.id != guild_id {
+            role.id = mint()?;
+        }
+        (role.guild_id, role.rev) = (guild_id, rev);
+        rows.push(RowChange::PutRole(role.clone()));
+        state.roles.push(role);
+    }
+    if !state.roles.iter().any(|role| role.id == guild_id) {
+        let everyone = Role { id: guild_id, guild_id, name: "@everyone".into(), rev, ..Role::default() };
+        rows.push(RowChange::PutRole(everyone.clone()));
+        state.roles.insert(0, everyone);
+    }
+    let ids = channels.iter().map(|_| mint()).collect::<Result<Vec<u64>, _>>()?;
+    for (mut channel, id) in channels.into_iter().zip(&ids) {
+        (channel.id, channel.guild_id, channel.rev) = (*id, guild_id, rev);
+        channel.parent_id = match usize::try_from(channel.parent_id) {
+            Ok(0) | Err(_) => 0,
+            Ok(index) => *ids.get(index - 1).ok_or_else(|| ChangeError::Invalid(format!("no channel {index}")))?,
+        };
+        touched.push(Key::Channel(*id));
+        rows.push(RowChange::PutChannel(channel.clone()));
+        state.channels.push(channel);
+    }
+    let members: Vec<Member> = members
+        .into_iter()
+        .map(|member| Member { guild_id, rev, joined_at_ms: rev / 1_000, ..member })
+        .collect();
+    for member in &members {
+        touched.extend([Key::Member(guild_id, member.user_id), Key::UserGuilds(member.user_id)]);
+        rows.push(RowChange::PutMember(member.clone()));
+    }
+    state.member_count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+    state.guild = Some(guild);
+    let member_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+    let event = Change::GuildCreated(GuildCreated { state: Some(state.clone()), member_ids: member_ids.clone() });
+    Ok(GuildPlan {
+        rows,
+        events: vec![(event, member_ids)],
+        state: Some(Arc::new(state.clone())),
+        touched,
+        answer: GuildAnswer::Created { state, members },
+    })
+}
+
+/// A channel of a guild's state.
+pub(crate) fn channel_of(state: &GuildState, channel_id: u64) -> Option<&Channel> {
+    state.channels.iter().find(|channel| channel.id == channel_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts { member: None, user: None, member_ids: Vec::new() }
+    }
+
+    fn ids() -> impl FnMut() -> Result<u64, ChangeError> {
+        let mut next = 1_000;
+        move || {
+            next += 1;
+            Ok(next)
+        }
+    }
+
+    fn guild() -> GuildState {
+        let request = CreateGuildRequest {
+            guild: Some(Guild { name: "g".into(), owner_id: 5, ..Guild::default() }),
+            channels: vec![Channel { name: "c".into(), ..Channel::default() }],
+            members: vec![Member { user_id: 5, ..Member::default() }],
+            ..CreateGuildRequest::default()
+        };
+        let plan = plan(7, None, GuildChange::Create(Box::new(request)), facts(), 10, &mut ids()).expect("fresh");
+        (*plan.state.expect("exists")).clone()
+    }
+
+    #[test]
+    fn a_created_guild_has_everyone_and_counts_its_members() {
+        let state = guild();
+        assert_eq!(state.roles[0].id, 7);
+        assert_eq!((state.member_count, state.channels.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found_and_changes_nothing() {
+        let state = guild();
+        for change in [
+            GuildChange::DeleteChannel(1),
+            GuildChange::DeleteRole(1),
+            GuildChange::DeleteMember(1),
+            GuildChange::PutChannel(Channel { id: 1, ..Channel::default() }),
+            GuildChange::PutRole(Role { id: 1, ..Role::default() }),
+            GuildChange::PutMember(Member { user_id: 99, ..Member::default() }),
+        ] {
+            let outcome = plan(7, Some(&state), change.clone(), facts(), 11, &mut ids());
+            assert!(matches!(outcome, Err(ChangeError::NotFound(_))), "{change:?}");
+        }
+        assert!(matches!(plan(7, None, GuildChange::Delete, facts(), 11, &mut ids()), Err(ChangeError::NotFound(_))));
+    }
+
+    #[test]
+    fn everyone_cannot_be_removed() {
+        let outcome = plan(7, Some(&guild()), GuildChange::DeleteRole(7), facts(), 11, &mut ids());
+        assert!(matches!(outcome, Err(ChangeError::Invalid(_))));
+    }
+}

@@ -1,0 +1,105 @@
+//! Five minutes of (author, nonce) for one channel: the idempotency of creates.
+
+use std::collections::{HashMap, VecDeque};
+
+/// How long a nonce is remembered: "the past few minutes" of Discord's reference, taken as five.
+pub const REMEMBER_US: u64 = 5 * 60 * 1_000_000;
+/// Nonces remembered for a channel. Above it the oldest go early: at 200 creates a second with nonces in one channel memory would last
+/// five minutes; a faster channel remembers for less, about 8 MiB at most.
+pub const NONCES_MAX: usize = 65_536;
+
+/// The nonces of one channel.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    /// Message id by author and nonce.
+    ids: HashMap<(u64, Box<str>), u64>,
+    /// When each was remembered, oldest first; every entry of `ids` is here once.
+    order: VecDeque<(u64, u64, Box<str>)>,
+}
+
+impl Nonces {
+    /// The message that this author's nonce made, if it is remembered at `now_us`.
+    #[must_use]
+    pub fn get(&mut self, author: u64, nonce: &str, now_us: u64) -> Option<u64> {
+        self.expire(now_us);
+        // A borrowed key of a tuple with an owned part cannot be looked up without building it; nonces are at most 25 bytes.
+        self.ids.get(&(author, nonce.into())).copied()
+    }
+
+    /// Remembers a nonce from `now_us` on. An empty nonce is none.
+    pub fn insert(&mut self, author: u64, nonce: &str, message_id: u64, now_us: u64) {
+        if nonce.is_empty() || self.ids.insert((author, nonce.into()), message_id).is_some() {
+            return;
+        }
+        self.order.push_back((now_us, author, nonce.into()));
+        if self.order.len() > NONCES_MAX {
+            self.pop();
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.order.clear();
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// True if none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn expire(&mut self, now_us: u64) {
+        while self.order.front().is_some_and(|(at, ..)| at + REMEMBER_US <= now_us) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, author, nonce)) = self.order.pop_front() {
+            self.ids.remove(&(author, nonce));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_belongs_to_its_author_and_ends_after_five_minutes() {
+        let mut nonces = Nonces::default();
+        nonces.insert(1, "n", 100, 0);
+        assert_eq!(nonces.get(1, "n", REMEMBER_US - 1), Some(100));
+        assert_eq!(nonces.get(2, "n", 0), None);
+        assert_eq!(nonces.get(1, "n", REMEMBER_US), None);
+        assert!(nonces.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_both_tables_agree() {
+        let mut nonces = Nonces::default();
+        for index in 0..NONCES_MAX as u64 + 10 {
+            nonces.insert(1, &index.to_string(), index, 0);
+        }
+        assert_eq!((nonces.len(), nonces.ids.len()), (NONCES_MAX, NONCES_MAX));
+        assert_eq!(nonces.get(1, "9", 0), None);
+        assert_eq!(nonces.get(1, "10", 0), Some(10));
+    }
+
+    #[test]
+    fn the_first_message_keeps_the_nonce() {
+        let mut nonces = Nonces::default();
+        nonces.insert(1, "n", 100, 0);
+        nonces.insert(1, "n", 200, 5);
+        nonces.insert(1, "", 300, 5);
+        // The second insert replaced the id but not its age; the turn never makes a second one while the first is remembered.
+        assert_eq!(nonces.len(), 1);
+    }
+}

@@ -1,0 +1,255 @@
+//! The state of one scope, and its queue.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use weir_proto::{
+    bucket::Bucket,
+    data::{GuildState, Message},
+};
+use weir_protect::tail::{Tail, TailQuery, TailRow};
+
+use super::{
+    SequencerConfig,
+    nonce::Nonces,
+    op::{CreateOp, Op, Refused, message_bytes},
+};
+use crate::key::Key;
+
+/// Bytes of creates in one batch: the bound of `batch_size_fail_threshold` in common CQL deployments is 50 KiB for logged multi-partition
+/// batches; single-partition batches of 64 KiB stay far below a commit log segment.
+pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
+/// Creates in one batch.
+pub(crate) const BATCH_ROWS_MAX: usize = 256;
+/// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
+const ENCODED_MAX: usize = 8;
+
+/// What a scope is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// A channel's messages.
+    Channel,
+    /// A guild with its channels, roles and members.
+    Guild,
+}
+
+impl ScopeKind {
+    /// Keys that depend on the scope as a whole.
+    pub(crate) fn keys(self, id: u64) -> [Key; 2] {
+        match self {
+            Self::Channel => [Key::Buckets(id), Key::Channel(id)],
+            Self::Guild => [Key::Guild(id), Key::Members(id)],
+        }
+    }
+}
+
+/// A row of the tail.
+#[derive(Debug, Clone)]
+pub struct TailMessage(pub Message);
+
+impl TailRow for TailMessage {
+    fn position(&self) -> u64 {
+        self.0.id
+    }
+
+    fn weight(&self) -> usize {
+        message_bytes(&self.0)
+    }
+}
+
+/// Where a scope stands: known once its tail was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The tenure under which it was read: under another it counts for nothing.
+    pub(crate) epoch: u64,
+    /// Revision of the scope's last change.
+    pub(crate) last_rev: u64,
+    /// Greatest message id of the channel; 0 for a guild or an empty channel.
+    pub(crate) last_message_id: u64,
+    /// Newest bucket known to be in the index.
+    pub(crate) bucket: Option<Bucket>,
+}
+
+/// One channel or guild in memory.
+pub struct Scope {
+    /// The channel's or guild's id.
+    pub id: u64,
+    /// Which of the two.
+    pub kind: ScopeKind,
+    state: Mutex<ScopeState>,
+}
+
+/// State of a scope; every field is written under its lock, and all but the queue only in the scope's turn or where a method says so.
+pub(crate) struct ScopeState {
+    queue: VecDeque<Op>,
+    queue_bytes: usize,
+    /// A task takes turns. Exactly one does at a time: it is set with the push that starts it and cleared when it finds the queue empty.
+    running: bool,
+    /// Rises with every outcome and every seed; unique over the life of the process, so that a forgotten and returned scope never
+    /// repeats one. A read may seed the tail only if it did not change meanwhile.
+    pub(crate) version: u64,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) nonces: Nonces,
+    pub(crate) tail: Option<Tail<TailMessage>>,
+    /// Encoded replies of the tail as it is now; emptied by every change.
+    encoded: Vec<(TailQuery, Bytes)>,
+    /// A commit's outcome is not known: nothing is written or cached until it is.
+    pub(crate) unresolved: bool,
+    /// The guild as of `standing`, for guild scopes.
+    pub(crate) guild: Option<Arc<GuildState>>,
+    /// When the scope was last noted active in the store, microseconds since 1970-01-01T00:00Z.
+    pub(crate) noted_at_us: u64,
+}
+
+/// What one turn works on.
+pub(crate) enum Work {
+    /// Creates that go into one batch, oldest first.
+    Creates(Vec<CreateOp>),
+    /// Any other single entry.
+    One(Op),
+}
+
+static NEXT_VERSION: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+fn next_version() -> u64 {
+    NEXT_VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+impl Scope {
+    pub(crate) fn new(id: u64, kind: ScopeKind) -> Self {
+        let state = ScopeState {
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            running: false,
+            version: next_version(),
+            standing: None,
+            nonces: Nonces::default(),
+            tail: None,
+            encoded: Vec::new(),
+            unresolved: false,
+            guild: None,
+            noted_at_us: 0,
+        };
+        Self { id, kind, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ScopeState> {
+        // A panic under the lock leaves the state whole between statements; the turn's own panics forget the scope anyway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an entry into the queue. True if the caller must start the task that takes turns.
+    pub(crate) fn push(&self, op: Op, config: &SequencerConfig) -> Result<bool, Refused> {
+        let bytes = op.bytes();
+        let mut state = self.lock();
+        let full = state.queue.len() >= config.queue_max || state.queue_bytes + bytes > config.queue_bytes_max;
+        // An entry larger than the bound is still let into an empty queue: single requests have their own bound.
+        if full && !state.queue.is_empty() {
+            return Err(Refused::Overloaded);
+        }
+        state.queue_bytes += bytes;
+        state.queue.push_back(op);
+        Ok(!std::mem::replace(&mut state.running, true))
+    }
+
+    /// The next turn's work; `None` (and no longer running) if there is none.
+    pub(crate) fn next_work(&self) -> Option<Work> {
+        let mut state = self.lock();
+        let Some(first) = state.queue.pop_front() else {
+            state.running = false;
+            return None;
+        };
+        state.queue_bytes -= first.bytes();
+        let Op::Create(first) = first else { return Some(Work::One(first)) };
+        let mut bytes = message_bytes(&first.message);
+        let mut creates = vec![*first];
+        while creates.len() < BATCH_ROWS_MAX {
+            let Some(Op::Create(next)) = state.queue.front() else { break };
+            bytes += message_bytes(&next.message);
+            if bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            let Some(Op::Create(next)) = state.queue.pop_front() else { break };
+            state.queue_bytes -= message_bytes(&next.message);
+            creates.push(*next);
+        }
+        Some(Work::Creates(creates))
+    }
+
+    /// Puts creates that belong to a later commit back to the front.
+    pub(crate) fn put_back(&self, creates: Vec<CreateOp>) {
+        let mut state = self.lock();
+        for create in creates.into_iter().rev() {
+            state.queue_bytes += message_bytes(&create.message);
+            state.queue.push_front(Op::Create(Box::new(create)));
+        }
+    }
+
+    /// Entries that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().queue.len()
+    }
+}
+
+impl ScopeState {
+    /// Notes that something changed, or may have: encoded replies go, and no read in flight may seed the tail.
+    pub(crate) fn changed(&mut self) {
+        self.version = next_version();
+        self.encoded.clear();
+    }
+
+    /// Drops all that is remembered but the queue.
+    pub(crate) fn forget(&mut self) {
+        self.changed();
+        self.standing = None;
+        self.nonces.clear();
+        self.tail = None;
+        self.guild = None;
+    }
+
+    /// True if nothing waits or runs, so that the scope may leave memory.
+    pub(crate) fn idle(&self) -> bool {
+        !self.running && self.queue.is_empty() && !self.unresolved
+    }
+
+    /// Installs a tail read outside the turn, if nothing changed or is changing since `version`.
+    pub(crate) fn seed(&mut self, version: u64, tail: Tail<TailMessage>) -> bool {
+        let unchanged = self.version == version && !self.running && !self.unresolved;
+        if unchanged && self.tail.is_none() {
+            self.tail = Some(tail);
+            self.encoded.clear();
+        }
+        unchanged
+    }
+
+    /// The encoded reply for a query, if it was kept since the last change.
+    pub(crate) fn encoded(&self, query: TailQuery) -> Option<Bytes> {
+        let found = self.encoded.iter().find(|(kept, _)| *kept == query);
+        found.map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Keeps an encoded reply that was made from the tail at `version`.
+    pub(crate) fn keep_encoded(&mut self, version: u64, query: TailQuery, bytes: Bytes) {
+        if self.version != version || self.tail.is_none() {
+            return;
+        }
+        if self.encoded.len() >= ENCODED_MAX {
+            self.encoded.remove(0);
+        }
+        self.encoded.push((query, bytes));
+    }
+
+    /// Bytes of the tail and its encoded replies.
+    pub(crate) fn tail_bytes(&self) -> usize {
+        let tail = self.tail.as_ref().map_or(0, Tail::bytes);
+        tail + self.encoded.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+    }
+
+    /// Rows of the tail.
+    pub(crate) fn tail_rows(&self) -> usize {
+        self.tail.as_ref().map_or(0, Tail::len)
+    }
+}

@@ -1,0 +1,518 @@
+//! One turn: plan, commit, bump, acknowledge, publish.
+//!
+//! The order of a commit's last steps is the barrier (rule 6): the database has it, then the generations rise and the tail changes in one
+//! step, then the caller is told, then the world. The tenure is checked again after the commit: a process that was paused tells nobody
+//! of a change that another owner may not know.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use weir_proto::{bucket::Bucket, data::Message};
+use weir_protect::Change as Barrier;
+use weir_store::{Commit, ReadError, RowChange, WriteError};
+
+use super::{
+    Sequencer, change, create,
+    guild::{self, Facts},
+    op::{Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op, Refused},
+    record::{Announced, Origin},
+    scope::{Scope, ScopeKind, Standing, TailMessage, Work},
+};
+use crate::{
+    key::Key,
+    mint::MintError,
+    ownership::{NotOwner, Tenure},
+};
+
+/// First pause before a commit in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
+const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A scope that writes is noted active again after this, well below the ten minutes for which the note is kept.
+const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
+
+impl From<MintError> for ChangeError {
+    fn from(error: MintError) -> Self {
+        match error {
+            MintError::Ahead { .. } => Refused::Clock(error.to_string()).into(),
+            MintError::LeaseEnded => Refused::NotOwner.into(),
+        }
+    }
+}
+
+impl From<NotOwner> for ChangeError {
+    fn from(error: NotOwner) -> Self {
+        match error {
+            NotOwner::Elsewhere => Refused::NotOwner.into(),
+            NotOwner::Clock { .. } => Refused::Clock(error.to_string()).into(),
+        }
+    }
+}
+
+impl From<ReadError> for ChangeError {
+    fn from(error: ReadError) -> Self {
+        Refused::Database(error.to_string()).into()
+    }
+}
+
+/// A commit that is ready to be sent.
+struct Prepared {
+    rows: Vec<RowChange>,
+    records: Vec<Announced>,
+    rows_are_outbox: bool,
+    prev_rev: u64,
+    last_rev: u64,
+    /// Keys whose answers change, and how.
+    bumps: Vec<(Key, Barrier)>,
+}
+
+/// How a commit ended.
+enum Committed {
+    /// It is durable. True if it was in doubt before, so that its callers have been answered already.
+    Yes,
+    /// It did not happen.
+    No(ChangeError),
+    /// It was in doubt; the callers were told, and now it is durable.
+    Late,
+    /// The store is broken: nobody will ever know here.
+    Never,
+}
+
+impl Sequencer {
+    pub(super) async fn turn(&self, scope: &Scope, work: Work) {
+        match work {
+            Work::Creates(creates) => self.create_turn(scope, creates).await,
+            Work::One(Op::Change(op)) => self.change_turn(scope, *op).await,
+            Work::One(Op::Import(op)) => self.import_turn(scope, op).await,
+            Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
+            Work::One(Op::Create(op)) => self.create_turn(scope, vec![*op]).await,
+        }
+    }
+
+    /// The tenure and the standing under it.
+    async fn begin(&self, scope: &Scope) -> Result<(Tenure, Standing), ChangeError> {
+        let tenure = self.ownership.tenure(scope.id)?;
+        let standing = self.warm(scope, tenure).await?;
+        Ok((tenure, standing))
+    }
+
+    // ---- creates --------------------------------------------------------------------------------------------------
+
+    async fn create_turn(&self, scope: &Scope, creates: Vec<CreateOp>) {
+        let now = Instant::now();
+        let (creates, late): (Vec<_>, Vec<_>) = creates.into_iter().partition(|create| create.deadline > now);
+        for create in late {
+            drop(create.answer.send(Err(ChangeError::Deadline)));
+        }
+        let begun = self.begin(scope).await;
+        let (tenure, standing) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                for create in creates {
+                    drop(create.answer.send(Err(error.clone())));
+                }
+                return;
+            }
+        };
+        let now_us = self.clock.wall_us();
+        let mut plan = {
+            let mut state = scope.lock();
+            create::plan(creates, scope.id, &mut state, standing, &self.minter, tenure, now_us)
+        };
+        if !plan.later.is_empty() {
+            scope.put_back(std::mem::take(&mut plan.later));
+        }
+        for (create, error) in plan.refused.drain(..) {
+            drop(create.answer.send(Err(error.into())));
+        }
+        for (create, id) in std::mem::take(&mut plan.repeated) {
+            let answer = self.row(scope, id).await.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
+            let answer = answer.map(|message| Created { message, deduplicated: true });
+            drop(create.answer.send(answer));
+        }
+        let (Some(bucket), Some((_, last))) = (plan.bucket, plan.fresh.last()) else { return };
+        let (last_rev, last_id) = (last.last_rev, last.id);
+        if let Err(error) = self.index_bucket(scope, standing, bucket).await {
+            plan.fail(&error);
+            return;
+        }
+        let (rows, records) = plan.commit(scope.id, standing.last_rev);
+        let mut bumps = vec![(Key::Rows(scope.id, bucket), Barrier::Append)];
+        if standing.bucket != Some(bucket) {
+            bumps.push((Key::Buckets(scope.id), Barrier::Append));
+        }
+        let prepared =
+            Prepared { rows, records, rows_are_outbox: true, prev_rev: standing.last_rev, last_rev, bumps };
+        let count = plan.fresh.len() as u64;
+        let fresh: Vec<Message> = plan.fresh.iter().map(|(_, row)| row.clone()).collect();
+        let mut plan = Some(plan);
+        let committed = self
+            .commit(scope, prepared, tenure, |outcome| match (outcome, plan.take()) {
+                (Ok(()), Some(plan)) => plan.acknowledge(),
+                (Err(error), Some(plan)) => plan.fail(&error),
+                (_, None) => {}
+            }, |state, resolved| {
+                for row in &fresh {
+                    state.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
+                }
+                if let (Some(tail), true) = (&mut state.tail, resolved) {
+                    let mut rows = fresh.iter().map(|row| std::sync::Arc::new(TailMessage(row.clone())));
+                    if rows.any(|row| tail.append(row).is_err()) {
+                        debug_assert!(false, "the turn minted an id at or below the tail's last");
+                        state.tail = None;
+                    }
+                }
+                state.standing = Some(Standing {
+                    last_rev,
+                    last_message_id: last_id,
+                    bucket: Some(bucket),
+                    epoch: tenure.epoch,
+                });
+            })
+            .await;
+        if committed {
+            self.counters.created.fetch_add(count, Ordering::Relaxed);
+        }
+        self.scopes.trim(scope);
+    }
+
+    /// Writes the bucket into the channel's index before its first message.
+    async fn index_bucket(&self, scope: &Scope, standing: Standing, bucket: Bucket) -> Result<(), ChangeError> {
+        if standing.bucket.is_some_and(|known| known >= bucket) {
+            return Ok(());
+        }
+        // Idempotent and harmless if it is there without messages, so an unknown outcome is simply a refusal.
+        self.store.add_bucket(scope.id, bucket).await.map_err(|error| Refused::Database(error.to_string()).into())
+    }
+
+    /// A row as the owner sees it: from the tail, else from the store.
+    async fn row(&self, scope: &Scope, message_id: u64) -> Result<Option<Message>, ChangeError> {
+        {
+            let state = scope.lock();
+            if let Some(row) = state.tail.as_ref().and_then(|tail| tail.get(message_id)) {
+                return Ok(Some(row.0.clone()));
+            }
+        }
+        Ok(self.store.read_message(scope.id, message_id).await?)
+    }
+
+    // ---- edits and removals ---------------------------------------------------------------------------------------
+
+    async fn change_turn(&self, scope: &Scope, op: ChangeOp) {
+        let ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline } = op;
+        let planned = self.plan_change(scope, message_id, &change, deadline).await;
+        let (tenure, standing, rev, row) = match planned {
+            Ok(planned) => planned,
+            Err(error) => return refuse_change(change, error),
+        };
+        let (row_change, event) = match &row {
+            Some(row) => change::edit_commit(row),
+            None => change::delete_commit(scope.id, message_id, rev),
+        };
+        let origin = Origin { scope_id: scope.id, guild_id, context, accepted_at_us };
+        let prepared = Prepared {
+            rows: vec![row_change],
+            records: vec![origin.record(rev, standing.last_rev, event)],
+            rows_are_outbox: false,
+            prev_rev: standing.last_rev,
+            last_rev: rev,
+            bumps: vec![(Key::Rows(scope.id, Bucket::of_raw(message_id)), Barrier::Mutate)],
+        };
+        let mut change = Some(change);
+        let answer_row = row.clone();
+        self.commit(scope, prepared, tenure, |outcome| match (outcome, change.take()) {
+            (Ok(()), Some(MessageChange::Edit(_, answer))) => {
+                // An edit always has its row: it was planned from one.
+                drop(answer.send(answer_row.clone().ok_or(ChangeError::NotFound("message"))));
+            }
+            (Ok(()), Some(MessageChange::Delete(answer))) => drop(answer.send(Ok(rev))),
+            (Err(error), Some(change)) => refuse_change(change, error),
+            (_, None) => {}
+        }, |state, resolved| {
+            if let (Some(tail), true) = (&mut state.tail, resolved) {
+                match row.clone() {
+                    Some(row) => tail.replace(std::sync::Arc::new(TailMessage(row))),
+                    None => tail.remove(message_id),
+                };
+            }
+            state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+        })
+        .await;
+    }
+
+    /// Tenure, standing, the change's revision, and the row after an edit (none for a removal).
+    async fn plan_change(
+        &self,
+        scope: &Scope,
+        message_id: u64,
+        change: &MessageChange,
+        deadline: Instant,
+    ) -> Result<(Tenure, Standing, u64, Option<Message>), ChangeError> {
+        if deadline <= Instant::now() {
+            return Err(ChangeError::Deadline);
+        }
+        let (tenure, standing) = self.begin(scope).await?;
+        let row = self.row(scope, message_id).await?.ok_or(ChangeError::NotFound("message"))?;
+        let rev = self.next_rev(standing, tenure)?;
+        let row = match change {
+            MessageChange::Edit(request, _) => Some(change::edited(&row, request, rev)),
+            MessageChange::Delete(_) => None,
+        };
+        Ok((tenure, standing, rev, row))
+    }
+
+    fn next_rev(&self, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
+        let rev = self.clock.wall_us().max(standing.last_rev.max(tenure.mint_above_us) + 1);
+        if rev >= tenure.mint_until_us { Err(Refused::NotOwner.into()) } else { Ok(rev) }
+    }
+
+    // ---- import ---------------------------------------------------------------------------------------------------
+
+    async fn import_turn(&self, scope: &Scope, op: ImportOp) {
+        let ImportOp { messages, answer } = op;
+        let outcome = self.import(scope, messages).await;
+        // Rows may lie anywhere below the tail: nothing that is remembered of the channel holds.
+        self.forget(scope);
+        drop(answer.send(outcome));
+    }
+
+    async fn import(&self, scope: &Scope, messages: Vec<Message>) -> Result<u32, ChangeError> {
+        let (tenure, standing) = self.begin(scope).await?;
+        let mut rev = self.next_rev(standing, tenure)?;
+        let mut buckets: Vec<Bucket> = messages.iter().map(|message| Bucket::of_raw(message.id)).collect();
+        buckets.dedup();
+        for bucket in &buckets {
+            let added = self.store.add_bucket(scope.id, *bucket).await;
+            added.map_err(|error| Refused::Database(error.to_string()))?;
+        }
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let rows = messages.into_iter().map(|mut row| {
+            (row.channel_id, row.rev, row.last_rev) = (scope.id, rev, rev);
+            rev += 1;
+            RowChange::PutMessage(row)
+        });
+        let written = self.store.put_rows(rows.collect(), rev).await;
+        for bucket in buckets {
+            self.generations.bump(&Key::Rows(scope.id, bucket), Barrier::Both);
+        }
+        // Idempotent by its ids: whatever the failure, the caller sends the same rows again.
+        written.map_err(|error| Refused::Database(error.to_string()))?;
+        if self.ownership.still(scope.id, tenure) { Ok(count) } else { Err(ChangeError::OutcomeUnknown) }
+    }
+
+    // ---- guilds ---------------------------------------------------------------------------------------------------
+
+    async fn guild_turn(&self, scope: &Scope, op: GuildOp) {
+        let GuildOp { change, deadline, answer } = op;
+        let (tenure, standing, plan, rev) = match self.plan_guild(scope, change, deadline).await {
+            Ok(planned) => planned,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let mut prev_rev = standing.last_rev;
+        let mut records = Vec::new();
+        for (event, also) in plan.events {
+            let origin = Origin { scope_id: scope.id, guild_id: scope.id, ..Origin::default() };
+            let mut record = origin.record(rev, prev_rev, event);
+            record.also = also;
+            records.push(record);
+            prev_rev = rev;
+        }
+        let prepared = Prepared {
+            rows: plan.rows,
+            records,
+            rows_are_outbox: false,
+            prev_rev: standing.last_rev,
+            last_rev: rev,
+            bumps: plan.touched.into_iter().map(|key| (key, Barrier::Both)).collect(),
+        };
+        let mut answer = Some((answer, plan.answer));
+        let after = plan.state;
+        self.commit(scope, prepared, tenure, |outcome| {
+            if let Some((answer, value)) = answer.take() {
+                drop(answer.send(outcome.map(|()| value)));
+            }
+        }, |state, _| {
+            state.guild = after.clone();
+            state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+        })
+        .await;
+    }
+
+    async fn plan_guild(
+        &self,
+        scope: &Scope,
+        change: GuildChange,
+        deadline: Instant,
+    ) -> Result<(Tenure, Standing, guild::GuildPlan, u64), ChangeError> {
+        if deadline <= Instant::now() {
+            return Err(ChangeError::Deadline);
+        }
+        let (tenure, standing) = self.begin(scope).await?;
+        let mut facts = Facts { member: None, user: None, member_ids: Vec::new() };
+        match &change {
+            GuildChange::PutMember(weir_proto::data::Member { user_id, .. }) | GuildChange::DeleteMember(user_id) => {
+                facts.member = self.store.read_member(scope.id, *user_id).await?;
+                facts.user = self.store.read_users(&[*user_id]).await?.pop();
+            }
+            GuildChange::Delete => {
+                let mut after = 0;
+                loop {
+                    let page = self.store.read_members(scope.id, after, 1_000).await?;
+                    let Some(last) = page.last() else { break };
+                    after = last.user_id;
+                    facts.member_ids.extend(page.into_iter().map(|member| member.user_id));
+                }
+            }
+            GuildChange::Create(_)
+            | GuildChange::PutChannel(_)
+            | GuildChange::DeleteChannel(_)
+            | GuildChange::PutRole(_)
+            | GuildChange::DeleteRole(_) => {}
+        }
+        let rev = self.next_rev(standing, tenure)?;
+        let state = scope.lock().guild.clone();
+        let now_us = self.clock.wall_us();
+        let mut mint = || Ok(self.minter.mint(now_us, 0, tenure.mint_until_us)?.get());
+        let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
+        Ok((tenure, standing, plan, rev))
+    }
+
+    // ---- commit ---------------------------------------------------------------------------------------------------
+
+    /// Sends a commit until its outcome is known. `settle` answers the callers, once or twice (first "not known", then nothing more);
+    /// `apply` changes the state in the same step as the barrier, told whether the tail may be changed too. True if callers were told of
+    /// success.
+    async fn commit(
+        &self,
+        scope: &Scope,
+        prepared: Prepared,
+        tenure: Tenure,
+        mut settle: impl FnMut(Result<(), ChangeError>),
+        mut apply: impl FnMut(&mut super::scope::ScopeState, bool),
+    ) -> bool {
+        let Prepared { rows, records, rows_are_outbox, prev_rev, last_rev, bumps } = prepared;
+        let first_rev = records.first().map_or(last_rev, |record| record.outbox.rev);
+        if let Err(error) = self.note_active(scope).await {
+            settle(Err(error));
+            return false;
+        }
+        let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
+        let commit = Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
+        self.outbox.begin(scope.id, first_rev);
+        let mut in_doubt = |first: bool| {
+            if first {
+                self.counters.in_doubt.fetch_add(1, Ordering::Relaxed);
+                let mut state = scope.lock();
+                state.unresolved = true;
+                state.tail = None;
+                state.changed();
+                drop(state);
+                for (key, _) in &bumps {
+                    self.generations.mark_unresolved(key);
+                }
+                settle(Err(ChangeError::OutcomeUnknown));
+            }
+        };
+        let committed = self.send(commit, &mut in_doubt).await;
+        let resolved_late = match committed {
+            Committed::Yes => false,
+            Committed::Late => true,
+            Committed::No(error) => {
+                // Every outcome bumps (rule 6): whoever read during the attempt does not share.
+                for (key, change) in &bumps {
+                    self.generations.bump(key, *change);
+                }
+                self.outbox.abandon(scope.id, first_rev);
+                settle(Err(error));
+                return false;
+            }
+            // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
+            Committed::Never => return false,
+        };
+        {
+            let mut state = scope.lock();
+            state.changed();
+            apply(&mut state, !resolved_late);
+            state.unresolved = false;
+            // Under the lock: a read that seeds the tail compares the version and sees either both or neither.
+            for (key, change) in &bumps {
+                if resolved_late {
+                    self.generations.mark_resolved(key);
+                } else {
+                    self.generations.bump(key, *change);
+                }
+            }
+        }
+        let still = self.ownership.still(scope.id, tenure);
+        if !still {
+            // Another owner may have sealed the channel without this commit in sight: nobody is told that it holds. It will be found in the
+            // history if it is there, and published from there by its owner.
+            scope.lock().forget();
+            settle(Err(ChangeError::OutcomeUnknown));
+            self.outbox.abandon(scope.id, first_rev);
+            return false;
+        }
+        if !resolved_late {
+            settle(Ok(()));
+        }
+        let is_channel = scope.kind == ScopeKind::Channel;
+        self.outbox.publish(scope.id, is_channel, prev_rev, first_rev, records).await;
+        !resolved_late
+    }
+
+    /// Sends a commit; repeats it with the same revisions while its outcome is not known (rule 2).
+    async fn send(&self, commit: Commit, in_doubt: &mut impl FnMut(bool)) -> Committed {
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        let mut pause = RESOLVE_PAUSE_FIRST;
+        let mut doubted = false;
+        loop {
+            match self.store.commit(commit.clone()).await {
+                Ok(()) if doubted => return Committed::Late,
+                Ok(()) => return Committed::Yes,
+                Err(WriteError::NotApplied { reason }) if !doubted => {
+                    return Committed::No(Refused::Database(reason).into());
+                }
+                Err(WriteError::Poisoned { reason }) => {
+                    tracing::error!(reason, "the store is poisoned");
+                    in_doubt(!doubted);
+                    return Committed::Never;
+                }
+                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
+                Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
+                    if !doubted {
+                        tracing::warn!(scope = commit.scope_id, reason, "a commit's outcome is not known; sending it again");
+                    }
+                    in_doubt(!doubted);
+                    doubted = true;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Notes that the scope writes, so that a successor publishes what this process leaves unpublished.
+    async fn note_active(&self, scope: &Scope) -> Result<(), ChangeError> {
+        if self.outbox.committed_with_store() {
+            return Ok(());
+        }
+        let now_us = self.clock.wall_us();
+        if scope.lock().noted_at_us + NOTE_ACTIVE_EVERY_US > now_us {
+            return Ok(());
+        }
+        let noted = self.store.note_active(scope.id, scope.kind == ScopeKind::Channel).await;
+        noted.map_err(|error| Refused::Database(error.to_string()))?;
+        scope.lock().noted_at_us = now_us;
+        Ok(())
+    }
+}
+
+fn refuse_change(change: MessageChange, error: ChangeError) {
+    fn refuse<T>(answer: Answer<T>, error: ChangeError) {
+        drop(answer.send(Err(error)));
+    }
+    match change {
+        MessageChange::Edit(_, answer) => refuse(answer, error),
+        MessageChange::Delete(answer) => refuse(answer, error),
+    }
+}

@@ -1,0 +1,66 @@
+//! What every store asks of a commit before it takes it.
+
+use weir_proto::bucket::Bucket;
+
+use crate::{Commit, RowChange, WriteError};
+
+impl Commit {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// [`WriteError::NotApplied`] if records do not rise in revision, or if rows that are their own outbox are anything but new messages of
+    /// one partition.
+    pub(crate) fn check(&self) -> Result<(), WriteError> {
+        let refused = |reason: &str| Err(WriteError::NotApplied { reason: reason.to_owned() });
+        if !self.records.is_sorted_by(|one, next| one.rev < next.rev) {
+            return refused("the records of a commit must rise in revision");
+        }
+        if !self.rows_are_outbox {
+            return Ok(());
+        }
+        let mut partition = None;
+        for row in &self.rows {
+            let RowChange::PutMessage(message) = row else {
+                return refused("rows that are their own outbox must be messages");
+            };
+            let of = (message.channel_id, Bucket::of_raw(message.id));
+            if message.last_rev > message.rev || *partition.get_or_insert(of) != of {
+                return refused("rows that are their own outbox must be new messages of one partition");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OutboxRecord;
+    use bytes::Bytes;
+    use weir_proto::data::Message;
+
+    fn message(id: u64, rev: u64, last_rev: u64) -> RowChange {
+        RowChange::PutMessage(Message { id, channel_id: 1, author_id: 2, rev, last_rev, ..Message::default() })
+    }
+
+    fn commit(rows: Vec<RowChange>, revs: &[u64]) -> Commit {
+        let record = |rev: &u64| OutboxRecord { guild_id: 1, rev: *rev, record: Bytes::new() };
+        let records = revs.iter().map(record).collect();
+        Commit { scope_id: 1, rev: 9, rows, records, rows_are_outbox: true }
+    }
+
+    #[test]
+    fn only_new_messages_of_one_partition_are_their_own_outbox() {
+        assert!(commit(vec![message(1, 5, 5), message(2, 6, 6)], &[5, 6]).check().is_ok());
+        assert!(commit(vec![message(1, 5, 6)], &[]).check().is_err());
+        assert!(commit(vec![message(1, 5, 5), message(Bucket(1).first_raw(), 6, 6)], &[]).check().is_err());
+        assert!(commit(vec![RowChange::DeleteRole { guild_id: 1, role_id: 1 }], &[]).check().is_err());
+    }
+
+    #[test]
+    fn records_must_rise() {
+        assert!(commit(vec![], &[1, 2, 9]).check().is_ok());
+        assert!(commit(vec![], &[1, 1]).check().is_err());
+        assert!(commit(vec![], &[2, 1]).check().is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The embedded store: one machine, one directory, on fjall's LSM tree.
+//!
+//! - [`config`]: its bounds.
+//! - [`datadir`]: lock and version of the directory.
+//! - [`tables`], [`keys`]: what is stored where; the keys are the CQL model's.
+//! - [`committer`]: the one thread that writes; [`draft`], [`plan`], [`lease`] say what a write changes.
+//! - [`log`]: the event log; [`bus`] gives it to the bus's traits.
+//! - [`readers`], [`view`]: reads.
+//! - [`store`]: the [`Store`](crate::Store) trait over them.
+
+mod bus;
+mod committer;
+mod config;
+mod datadir;
+mod draft;
+mod keys;
+mod lease;
+mod log;
+mod plan;
+mod readers;
+mod store;
+mod tables;
+mod view;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+pub use config::EmbeddedConfig;
+pub use datadir::{LAYOUT_VERSION, OpenError};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::{
+    committer::{Act, Answer, Committer, Health, Write},
+    datadir::DataDir,
+    log::Log,
+    readers::Readers,
+    tables::Tables,
+};
+use crate::WriteError;
+
+/// The embedded store. It is the [`Store`](crate::Store), and on one machine also the [`EventBus`](weir_bus::EventBus), the
+/// [`Inbox`](weir_bus::Inbox) and the [`SessionStore`](weir_bus::SessionStore): all four over one directory.
+///
+/// Dropping it waits for the batch in flight and the last sync; [`close`](Self::close) does the same without blocking the caller's thread.
+pub struct EmbeddedStore {
+    config: EmbeddedConfig,
+    readers: Readers,
+    log: Arc<Log>,
+    health: Arc<Health>,
+    /// `None` only while it is dropped.
+    writes: Option<mpsc::Sender<Write>>,
+    /// Bytes of writes that may still wait.
+    places: Arc<Semaphore>,
+    writes_count: AtomicU64,
+    batches: Arc<AtomicU64>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    /// Last, so that the lock outlives everything that uses the files.
+    _directory: DataDir,
+}
+
+impl std::fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedStore").field("directory", &self.config.directory).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the store in its directory. Blocks for as long as recovery takes: about a second for each 256 MiB of journal.
+    ///
+    /// # Errors
+    /// [`OpenError`], each saying what to do about it.
+    pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
+        let directory = DataDir::open(&config.directory)?;
+        let tables = Tables::open(&directory.tree, &config)?;
+        let extent = log::recover(&tables)?;
+        let log = Arc::new(Log::new(&config, extent.head));
+        let health = Arc::new(Health::new());
+        let batches = Arc::new(AtomicU64::new(0));
+        let (writes, receiver) = mpsc::channel(config.writes_waiting_max.max(1));
+        let committer = Committer {
+            tables: tables.clone(),
+            config: config.clone(),
+            writes: receiver,
+            extent,
+            log: log.clone(),
+            health: health.clone(),
+            batches: batches.clone(),
+        };
+        let thread = thread::Builder::new().name("weir-committer".to_owned()).spawn(|| committer.run());
+        let thread = thread.map_err(|source| OpenError::Io {
+            act: "start the committer of",
+            path: config.directory.clone(),
+            source,
+        })?;
+        Ok(Arc::new(Self {
+            readers: Readers::new(tables, &config),
+            log,
+            health,
+            writes: Some(writes),
+            places: Arc::new(Semaphore::new(config.writes_waiting_bytes_max as usize)),
+            writes_count: AtomicU64::new(0),
+            batches,
+            committer: Mutex::new(Some(thread)),
+            config,
+            _directory: directory,
+        }))
+    }
+
+    /// Finishes the writes that wait, syncs, and ends the committer; later writes are not applied and later reads refused. The directory's
+    /// lock goes with the last reference.
+    ///
+    /// # Cancel safety
+    /// Safe: the committer ends by itself once it was told.
+    pub async fn close(&self) {
+        // An answer or a closed channel: either way the committer is ending.
+        let _ = self.write(Act::Close, 0).await;
+        let Some(thread) = self.take_committer() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        if tokio::time::timeout(self.config.write_timeout, joined).await.is_err() {
+            tracing::error!("the committer did not end in time; what it had acknowledged is durable");
+        }
+        self.readers.close();
+    }
+
+    /// Batches committed since the store was opened: writes divided by it is how many a sync served.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    fn take_committer(&self) -> Option<JoinHandle<()>> {
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands a write of about `bytes` to the committer and waits until it is durable.
+    async fn write(&self, act: Act, bytes: usize) -> Result<Answer, WriteError> {
+        let ended = || match self.health.poisoned() {
+            Some(reason) => WriteError::Poisoned { reason: reason.to_owned() },
+            None => WriteError::NotApplied { reason: "the store is closed".to_owned() },
+        };
+        let writes = self.writes.as_ref().ok_or_else(ended)?;
+        // One write may be larger than all places together; then it takes them all.
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.config.writes_waiting_bytes_max);
+        let (done, answer) = oneshot::channel();
+        let queued = async {
+            let place = self.places.clone().acquire_many_owned(share).await.map_err(|_closed| ended())?;
+            writes.send(Write { act, bytes, done, _place: place }).await.map_err(|_closed| ended())
+        };
+        match tokio::time::timeout(self.config.write_timeout, queued).await {
+            Ok(queued) => queued?,
+            Err(_elapsed) => {
+                return Err(WriteError::NotApplied { reason: "the committer's queue stayed full".to_owned() });
+            }
+        }
+        self.writes_count.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(self.config.write_timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The committer ended with the write unanswered: only a panic does that.
+            Ok(Err(_dropped)) => {
+                self.health.poison("the committer ended without an answer".to_owned());
+                Err(ended())
+            }
+            Err(_elapsed) => Err(WriteError::Unknown { reason: "the disk did not answer in time".to_owned() }),
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        drop(self.writes.take());
+        // A poisoned tree may never let its thread go; the process is about to end then.
+        if self.health.poisoned().is_none()
+            && let Some(thread) = self.take_committer()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer panicked");
+        }
+    }
+}

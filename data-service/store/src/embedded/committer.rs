@@ -1,0 +1,291 @@
+//! The committer: the one thread that writes.
+//!
+//! It takes what waits, plans each write over the ones before it, and commits them as one batch with a synced journal; only then does it
+//! answer. fjall applies a batch to its memory after the sync and publishes it last, so nothing that is not durable can be read. The first
+//! error of the tree poisons the store: what is on disk is no longer known, so nothing more may be written by this process.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::Bytes;
+use fjall::PersistMode;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use weir_proto::bucket::Bucket;
+
+use super::{
+    EmbeddedConfig,
+    draft::{Draft, Group, PlanError},
+    keys, lease,
+    log::{Event, Extent, Log},
+    plan,
+    tables::{Table, Tables},
+};
+use crate::{Commit, Lease, LeaseAnswer, RowChange, WriteError};
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// A scope's step.
+    Commit(Commit),
+    /// Rows of a bulk load, and the revision of those without one.
+    Load(Vec<RowChange>, u64),
+    /// A bucket for the index.
+    AddBucket(u64, Bucket),
+    /// A small row under its full key, or its removal.
+    Set(Table, Vec<u8>, Option<Bytes>),
+    /// A lease to take, and the row the taker expects.
+    TakeLease(Lease, Option<Lease>),
+    /// Name and holder of a lease to give up.
+    ReleaseLease(String, String),
+    /// Finish what waits and end.
+    Close,
+}
+
+/// What a write answers.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Durable.
+    Done,
+    /// A lease's.
+    Lease(LeaseAnswer),
+}
+
+/// A write that waits for the committer.
+#[derive(Debug)]
+pub(super) struct Write {
+    /// What is to be written.
+    pub(super) act: Act,
+    /// Its share of the batch's bytes.
+    pub(super) bytes: usize,
+    /// Who asked.
+    pub(super) done: oneshot::Sender<Result<Answer, WriteError>>,
+    /// Its place among the waiting bytes, given back with the answer.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+/// State that others look at.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// The first error. Set once.
+    poisoned: OnceLock<String>,
+    started: Instant,
+    /// Milliseconds after `started` at which the current batch began, plus one; 0 while there is none.
+    batch_since: AtomicU64,
+}
+
+impl Health {
+    /// A store that is well.
+    pub(super) fn new() -> Self {
+        Self { poisoned: OnceLock::new(), started: Instant::now(), batch_since: AtomicU64::new(0) }
+    }
+
+    /// The first error, if there was one.
+    pub(super) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.get().map(String::as_str)
+    }
+
+    /// Notes the first error.
+    pub(super) fn poison(&self, reason: String) {
+        if self.poisoned.set(reason.clone()).is_ok() {
+            tracing::error!(reason, "the embedded store is poisoned");
+        }
+    }
+
+    /// Milliseconds since the current batch began; 0 if there is none.
+    pub(super) fn batch_age_ms(&self) -> u64 {
+        match self.batch_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.elapsed_ms().saturating_sub(since - 1),
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn begin_batch(&self) {
+        self.batch_since.store(self.elapsed_ms() + 1, Ordering::Relaxed);
+    }
+
+    fn end_batch(&self) {
+        self.batch_since.store(0, Ordering::Relaxed);
+    }
+
+    fn refusal(&self) -> Option<WriteError> {
+        self.poisoned().map(|reason| WriteError::Poisoned { reason: reason.to_owned() })
+    }
+}
+
+/// A planned write and what to answer once it is durable.
+type Planned = (oneshot::Sender<Result<Answer, WriteError>>, Result<Answer, WriteError>);
+
+/// The committer's own state.
+pub(super) struct Committer {
+    pub(super) tables: Tables,
+    pub(super) config: EmbeddedConfig,
+    pub(super) writes: mpsc::Receiver<Write>,
+    /// The log as of the last batch.
+    pub(super) extent: Extent,
+    pub(super) log: Arc<Log>,
+    pub(super) health: Arc<Health>,
+    /// Batches committed; counted for the operator.
+    pub(super) batches: Arc<AtomicU64>,
+}
+
+impl Committer {
+    /// Runs until it is told to close or nobody can write any more.
+    pub(super) fn run(mut self) {
+        while let Some(first) = self.writes.blocking_recv() {
+            let waiting = self.gather(first);
+            self.health.begin_batch();
+            self.commit(waiting);
+            self.health.end_batch();
+        }
+        if self.health.poisoned().is_none()
+            && let Err(error) = self.tables.db.persist(PersistMode::SyncAll)
+        {
+            self.health.poison(format!("the last sync failed: {error}"));
+        }
+    }
+
+    /// The first write and those that wait behind it, within the bounds of a batch.
+    fn gather(&mut self, first: Write) -> Vec<Write> {
+        let mut bytes = first.bytes;
+        let mut waiting = vec![first];
+        while waiting.len() < self.config.batch_writes_max && bytes < self.config.batch_bytes_max {
+            let Ok(next) = self.writes.try_recv() else { break };
+            bytes = bytes.saturating_add(next.bytes);
+            waiting.push(next);
+        }
+        waiting
+    }
+
+    /// Plans, commits and answers.
+    fn commit(&mut self, waiting: Vec<Write>) {
+        let mut group = Group::new(self.extent);
+        let mut answers: Vec<Planned> = Vec::with_capacity(waiting.len());
+        // Kept until the answers are out: they are what bounds the bytes in flight.
+        let mut places = Vec::with_capacity(waiting.len());
+        for write in waiting {
+            places.push(write._place);
+            if matches!(write.act, Act::Close) {
+                self.writes.close();
+            }
+            let answer = match self.health.refusal() {
+                Some(refusal) => Err(refusal),
+                None => self.plan(write.act, &mut group),
+            };
+            answers.push((write.done, answer));
+        }
+        if let Err(error) = self.write(group) {
+            self.health.poison(error.to_string());
+        }
+        for (done, answer) in answers {
+            let answer = match self.health.refusal() {
+                Some(refusal) => Err(refusal),
+                None => answer,
+            };
+            // The caller may have left.
+            let _ = done.send(answer);
+        }
+    }
+
+    /// Plans one write; a refusal leaves the group as it was.
+    fn plan(&self, act: Act, group: &mut Group) -> Result<Answer, WriteError> {
+        let mut draft = Draft::new(&self.tables, group);
+        let planned = match act {
+            Act::Commit(commit) => plan::commit(&mut draft, commit).map(|()| Answer::Done),
+            Act::Load(rows, rev) => plan::load(&mut draft, rows, rev).map(|()| Answer::Done),
+            Act::AddBucket(channel_id, bucket) => {
+                draft.put(Table::Buckets, keys::bucket(channel_id, bucket), Bytes::new());
+                Ok(Answer::Done)
+            }
+            Act::Set(table, key, Some(value)) => {
+                draft.put(table, key, value);
+                Ok(Answer::Done)
+            }
+            Act::Set(table, key, None) => {
+                draft.remove(table, key);
+                Ok(Answer::Done)
+            }
+            Act::TakeLease(wanted, expected) => {
+                lease::take(&mut draft, &wanted, expected.as_ref()).map(Answer::Lease)
+            }
+            Act::ReleaseLease(name, holder) => {
+                lease::release(&mut draft, &name, &holder).map(|()| Answer::Done)
+            }
+            Act::Close => Ok(Answer::Done),
+        };
+        match planned {
+            Ok(answer) => {
+                let planned = draft.finish();
+                group.accept(planned);
+                Ok(answer)
+            }
+            Err(PlanError::Refused(reason)) => Err(WriteError::NotApplied { reason }),
+            Err(PlanError::Tree(error)) => {
+                let reason = error.to_string();
+                self.health.poison(reason.clone());
+                Err(WriteError::Poisoned { reason })
+            }
+        }
+    }
+
+    /// Makes a group durable, then visible, then known to the log's readers.
+    fn write(&mut self, mut group: Group) -> Result<(), fjall::Error> {
+        if group.rows.is_empty() || self.health.poisoned().is_some() {
+            return Ok(());
+        }
+        self.trim(&mut group)?;
+        let mut batch = self.tables.db.batch().durability(Some(PersistMode::SyncData));
+        for ((table, key), row) in group.rows {
+            match row {
+                Some(value) => batch.insert(self.tables.get(table), key, value),
+                None => batch.remove(self.tables.get(table), key),
+            }
+        }
+        batch.commit()?;
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.extent = group.log;
+        self.log.append(group.appended);
+        Ok(())
+    }
+
+    /// Removes the log's oldest records, as many as the bounds ask and at most a few more than the group appends: the work is spread evenly,
+    /// and a log that was opened with a lower bound shrinks over many batches instead of in one.
+    fn trim(&self, group: &mut Group) -> Result<(), fjall::Error> {
+        let appended = group.appended.len();
+        if appended == 0 || !group.log.over(&self.config) {
+            return Ok(());
+        }
+        // Only what is in the tree already: the group's own records stay.
+        let range = keys::one(group.log.floor + 1)..=keys::one(self.extent.head);
+        for row in self.tables.get(Table::Events).range(range).take(2 * appended + TRIM_EXTRA) {
+            if !group.log.over(&self.config) {
+                break;
+            }
+            let (key, value) = row.into_inner()?;
+            let Some((position, event)) = keys::number_at(&key, 0).zip(Event::decode(value)) else {
+                // Unreadable, so nobody can be served from it: drop it with its neighbours.
+                group.rows.insert((Table::Events, key), None);
+                continue;
+            };
+            let change = keys::two(event.scope_id, event.outbox.rev);
+            group.rows.insert((Table::Events, key), None);
+            group.rows.insert((Table::Changes, change.into()), None);
+            group.log.floor = position;
+            group.log.floor_bytes = event.bytes_until;
+        }
+        let (key, value) = group.log.floor_row();
+        group.rows.insert((Table::Meta, key.into()), Some(value));
+        Ok(())
+    }
+}
+
+/// Records trimmed with a batch beyond twice what it appends.
+const TRIM_EXTRA: usize = 64;

@@ -1,0 +1,96 @@
+//! Reads: each in a thread of its own, because a read may wait for the disk, and at most so many at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fjall::Snapshot;
+use tokio::sync::Semaphore;
+
+use super::{EmbeddedConfig, tables::Tables};
+use crate::ReadError;
+
+/// Runs reads.
+pub(super) struct Readers {
+    tables: Tables,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    timeout: Duration,
+    /// Reads begun.
+    pub(super) count: AtomicU64,
+}
+
+/// What a read sees: the tables as of one moment between two batches.
+pub(super) struct View {
+    /// The tables.
+    pub(super) tables: Tables,
+    /// The moment.
+    pub(super) snapshot: Snapshot,
+}
+
+/// Counts a waiting read for as long as it waits, also if its caller leaves.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Readers {
+    pub(super) fn new(tables: Tables, config: &EmbeddedConfig) -> Self {
+        Self {
+            tables,
+            permits: Arc::new(Semaphore::new(config.reads_max.max(1))),
+            waiting: AtomicUsize::new(0),
+            waiting_max: config.reads_waiting_max,
+            timeout: config.read_timeout,
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs `read` on a consistent view.
+    ///
+    /// # Cancel safety
+    /// Safe. A read that has begun runs to its end and holds its thread until then.
+    pub(super) async fn read<T, F>(&self, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View) -> Result<T, ReadError> + Send + 'static,
+    {
+        tokio::time::timeout(self.timeout, self.run(read)).await.unwrap_or(Err(ReadError::Timeout))
+    }
+
+    async fn run<T, F>(&self, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View) -> Result<T, ReadError> + Send + 'static,
+    {
+        let waiting = Waiting(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+            return Err(ReadError::Unavailable { reason: "too many reads wait for a thread".to_owned() });
+        }
+        let permit = self.permits.clone().acquire_owned().await;
+        drop(waiting);
+        let permit = permit.map_err(|_closed| ReadError::Unavailable { reason: "the store is closed".to_owned() })?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let tables = self.tables.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let view = View { snapshot: tables.db.snapshot(), tables };
+            let result = read(&view);
+            drop(permit);
+            result
+        });
+        task.await.unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
+    }
+
+    /// Refuses reads from now on.
+    pub(super) fn close(&self) {
+        self.permits.close();
+    }
+}

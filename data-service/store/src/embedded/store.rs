@@ -1,0 +1,209 @@
+//! The store's trait over committer and readers.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fjall::PersistMode;
+use prost::Message as _;
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, Guild, Member, Message, Role, User},
+};
+
+use super::{
+    EmbeddedStore,
+    committer::{Act, Answer},
+    keys,
+    tables::Table,
+};
+use crate::{
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store, StoreCounters,
+    WriteError, clock,
+};
+
+/// Bytes of a row beside its value, for the committer's bounds: key, header, and the log's index.
+const ROW_BYTES: usize = 64;
+
+/// About how many bytes a row takes in a batch.
+fn row_bytes(row: &RowChange) -> usize {
+    let value = match row {
+        RowChange::PutMessage(row) => row.encoded_len(),
+        RowChange::PutUser(row) => row.encoded_len(),
+        RowChange::PutGuild(row) => row.encoded_len(),
+        RowChange::PutChannel(row) => row.encoded_len(),
+        RowChange::PutRole(row) => row.encoded_len(),
+        RowChange::PutMember(row) => row.encoded_len(),
+        RowChange::DeleteGuild { channel_ids, member_ids, .. } => (channel_ids.len() + member_ids.len()) * ROW_BYTES,
+        RowChange::PutToken { .. }
+        | RowChange::DeleteMessage { .. }
+        | RowChange::DeleteChannel { .. }
+        | RowChange::DeleteRole { .. }
+        | RowChange::DeleteMember { .. } => 0,
+    };
+    value + ROW_BYTES
+}
+
+/// About how many bytes rows take in a batch.
+fn rows_bytes(rows: &[RowChange]) -> usize {
+    rows.iter().map(row_bytes).sum()
+}
+
+impl EmbeddedStore {
+    /// A write that answers nothing but that it is durable.
+    async fn done(&self, act: Act, bytes: usize) -> Result<(), WriteError> {
+        self.write(act, bytes).await.map(drop)
+    }
+
+    /// The full key of a setting.
+    fn setting_key(kind: &str, key: &[u8]) -> Result<Vec<u8>, String> {
+        keys::setting(kind, key).ok_or_else(|| format!("a setting's kind is longer than {} bytes", keys::KIND_MAX))
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn read_buckets(
+        &self,
+        channel_id: u64,
+        from: Bucket,
+        to: Bucket,
+        order: RowOrder,
+        limit: usize,
+    ) -> Result<Vec<Bucket>, ReadError> {
+        self.readers.read(move |view| view.buckets(channel_id, from, to, order, limit)).await
+    }
+
+    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
+        self.done(Act::AddBucket(channel_id, bucket), ROW_BYTES).await
+    }
+
+    async fn read_partition(
+        &self,
+        channel_id: u64,
+        bucket: Bucket,
+        range: PartitionRange,
+    ) -> Result<Vec<Message>, ReadError> {
+        self.readers.read(move |view| view.partition(channel_id, bucket, range)).await
+    }
+
+    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+        self.readers.read(move |view| view.message(channel_id, message_id)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), WriteError> {
+        commit.check()?;
+        let records: usize = commit.records.iter().map(|out| out.record.len() + ROW_BYTES).sum();
+        let bytes = rows_bytes(&commit.rows) + records;
+        self.done(Act::Commit(commit), bytes).await
+    }
+
+    async fn put_rows(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
+        let bytes = rows_bytes(&rows);
+        self.done(Act::Load(rows, rev), bytes).await
+    }
+
+    async fn read_changes(
+        &self,
+        scope_id: u64,
+        after_rev: u64,
+        limit: usize,
+    ) -> Result<Vec<OutboxRecord>, ReadError> {
+        self.readers.read(move |view| view.changes(scope_id, after_rev, limit)).await
+    }
+
+    async fn note_active(&self, _scope_id: u64, _is_channel: bool) -> Result<(), WriteError> {
+        Ok(())
+    }
+
+    async fn read_active(&self, _limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
+        let ids = ids.to_vec();
+        self.readers.read(move |view| view.users(&ids)).await
+    }
+
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
+        self.readers.read(move |view| view.token(hash)).await
+    }
+
+    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+        self.readers.read(move |view| view.guild(guild_id)).await
+    }
+
+    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
+        self.readers.read(move |view| view.channel(channel_id)).await
+    }
+
+    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
+        self.readers.read(move |view| view.member(guild_id, user_id)).await
+    }
+
+    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+        self.readers.read(move |view| view.members(guild_id, after, limit)).await
+    }
+
+    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
+        self.readers.read(move |view| view.member_count(guild_id)).await
+    }
+
+    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        self.readers.read(move |view| view.user_guilds(user_id, after, limit)).await
+    }
+
+    async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
+        let prefix = Self::setting_key(kind, &[]).map_err(|reason| ReadError::Unavailable { reason })?;
+        self.readers.read(move |view| view.under(Table::Settings, &prefix, limit)).await
+    }
+
+    async fn read_setting(&self, kind: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let key = Self::setting_key(kind, key).map_err(|reason| ReadError::Unavailable { reason })?;
+        self.readers.read(move |view| view.small(Table::Settings, &key)).await
+    }
+
+    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
+        let key = Self::setting_key(kind, key).map_err(|reason| WriteError::NotApplied { reason })?;
+        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_BYTES;
+        self.done(Act::Set(Table::Settings, key, value), bytes).await
+    }
+
+    async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {
+        match self.write(Act::TakeLease(wanted, expected), ROW_BYTES).await? {
+            Answer::Lease(answer) => Ok(answer),
+            Answer::Done => unreachable!("a lease's plan answers with a lease"),
+        }
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
+        self.done(Act::ReleaseLease(name.to_owned(), holder.to_owned()), ROW_BYTES).await
+    }
+
+    /// The machine's clock: there is no other.
+    async fn clock_us(&self) -> Result<u64, ReadError> {
+        Ok(clock::unix_us())
+    }
+
+    async fn ready(&self, within: Duration) -> Result<(), ReadError> {
+        if let Some(reason) = self.health.poisoned() {
+            return Err(ReadError::Unavailable { reason: format!("poisoned: {reason}") });
+        }
+        let age = Duration::from_millis(self.health.batch_age_ms());
+        if age > self.config.write_timeout {
+            return Err(ReadError::Unavailable { reason: format!("a batch has been in the committer for {age:?}") });
+        }
+        // fjall's own workers may have failed since the last batch: an empty persist tells.
+        let probe = self.readers.read(|view| {
+            view.tables.db.persist(PersistMode::Buffer).map_err(|error| ReadError::Unavailable { reason: error.to_string() })
+        });
+        tokio::time::timeout(within, probe).await.unwrap_or(Err(ReadError::Timeout))
+    }
+
+    fn counters(&self) -> StoreCounters {
+        StoreCounters {
+            reads: self.readers.count.load(Ordering::Relaxed),
+            writes: self.writes_count.load(Ordering::Relaxed),
+        }
+    }
+}

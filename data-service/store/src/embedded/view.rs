@@ -1,0 +1,204 @@
+//! The reads themselves, on a view of one moment.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use fjall::{Readable as _, Slice};
+use weir_bus::Position;
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, Guild, Member, Message, Role, User},
+};
+
+use super::{
+    keys::{self, number_at},
+    log::{Event, FLOOR_KEY},
+    readers::View,
+    tables::Table,
+};
+use crate::{OutboxRecord, PartitionRange, ReadError, RowOrder};
+
+/// What a guild's state is read as.
+pub(super) type GuildRows = (Guild, Vec<Role>, Vec<Channel>);
+
+/// An error of the tree while reading.
+fn unavailable(error: fjall::Error) -> ReadError {
+    ReadError::Unavailable { reason: error.to_string() }
+}
+
+/// A row of a table that does not have its form.
+fn corrupt(table: Table, reason: impl ToString) -> ReadError {
+    ReadError::Corrupt { reason: format!("{}: {}", table.name(), reason.to_string()) }
+}
+
+/// Decodes a row.
+fn decode<T: prost::Message + Default>(table: Table, value: &Slice) -> Result<T, ReadError> {
+    T::decode(&**value).map_err(|error| corrupt(table, error))
+}
+
+/// The number in a key or value.
+fn number(table: Table, bytes: &[u8], at: usize) -> Result<u64, ReadError> {
+    number_at(bytes, at).ok_or_else(|| corrupt(table, "a number is missing"))
+}
+
+impl View {
+    fn value(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, ReadError> {
+        self.snapshot.get(self.tables.get(table), key).map_err(unavailable)
+    }
+
+    fn row<T: prost::Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<T>, ReadError> {
+        self.value(table, key)?.map(|value| decode(table, &value)).transpose()
+    }
+
+    /// Keys and values between two keys, in either direction.
+    fn range<const N: usize>(
+        &self,
+        table: Table,
+        range: RangeInclusive<[u8; N]>,
+        backwards: bool,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), ReadError>> {
+        let rows = self.snapshot.range(self.tables.get(table), range);
+        let (forward, backward) = if backwards { (None, Some(rows.rev())) } else { (Some(rows), None) };
+        let rows = forward.into_iter().flatten().chain(backward.into_iter().flatten());
+        rows.map(|row| row.into_inner().map_err(unavailable))
+    }
+
+    /// Second numbers of the keys that begin with `first`, above `after`.
+    fn seconds(&self, table: Table, first: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let rows = self.range(table, keys::two(first, from)..=keys::two(first, u64::MAX), false);
+        rows.take(limit).map(|row| number(table, &row?.0, 8)).collect()
+    }
+
+    pub(super) fn buckets(
+        &self,
+        channel_id: u64,
+        from: Bucket,
+        to: Bucket,
+        order: RowOrder,
+        limit: usize,
+    ) -> Result<Vec<Bucket>, ReadError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let range = keys::bucket(channel_id, from)..=keys::bucket(channel_id, to);
+        let rows = self.range(Table::Buckets, range, order == RowOrder::NewestFirst);
+        let bucket = |row: Result<(Slice, Slice), ReadError>| {
+            let (key, _) = row?;
+            let bytes = key.get(8..12).and_then(|bytes| bytes.try_into().ok());
+            bytes.map(|bytes| Bucket(u32::from_be_bytes(bytes))).ok_or_else(|| corrupt(Table::Buckets, "a short key"))
+        };
+        rows.take(limit).map(bucket).collect()
+    }
+
+    pub(super) fn partition(
+        &self,
+        channel_id: u64,
+        bucket: Bucket,
+        range: PartitionRange,
+    ) -> Result<Vec<Message>, ReadError> {
+        let Some(ids) = range.ids() else { return Ok(Vec::new()) };
+        // Inverted ids: the greatest id has the smallest key.
+        let keys = keys::message(channel_id, bucket, *ids.end())..=keys::message(channel_id, bucket, *ids.start());
+        let rows = self.range(Table::Messages, keys, range.order == RowOrder::OldestFirst);
+        rows.map(|row| row.and_then(|(_, value)| decode::<Message>(Table::Messages, &value)))
+            .filter(|row| !matches!(row, Ok(message) if message.author_id == 0))
+            .take(range.limit)
+            .collect()
+    }
+
+    pub(super) fn message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+        let key = keys::message(channel_id, Bucket::of_raw(message_id), message_id);
+        let row = self.row::<Message>(Table::Messages, &key)?;
+        Ok(row.filter(|message| message.author_id != 0))
+    }
+
+    pub(super) fn changes(&self, scope_id: u64, after_rev: u64, limit: usize) -> Result<Vec<OutboxRecord>, ReadError> {
+        let Some(from) = after_rev.checked_add(1) else { return Ok(Vec::new()) };
+        let range = keys::two(scope_id, from)..=keys::two(scope_id, u64::MAX);
+        let mut records = Vec::new();
+        for row in self.range(Table::Changes, range, false).take(limit) {
+            let position = number(Table::Changes, &row?.1, 0)?;
+            let value = self.value(Table::Events, &keys::one(position))?;
+            let event = value.and_then(Event::decode);
+            let event = event.ok_or_else(|| corrupt(Table::Events, format!("position {position} is missing or short")))?;
+            records.push(event.outbox);
+        }
+        Ok(records)
+    }
+
+    pub(super) fn users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
+        ids.iter().filter_map(|id| self.row(Table::Users, &keys::one(*id)).transpose()).collect()
+    }
+
+    pub(super) fn token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
+        self.value(Table::Tokens, &hash)?.map(|value| number(Table::Tokens, &value, 0)).transpose()
+    }
+
+    pub(super) fn guild(&self, guild_id: u64) -> Result<Option<GuildRows>, ReadError> {
+        let Some(guild) = self.row::<Guild>(Table::Guilds, &keys::one(guild_id))? else { return Ok(None) };
+        let whole = keys::two(guild_id, 0)..=keys::two(guild_id, u64::MAX);
+        let roles = self.range(Table::Roles, whole, false).map(|row| decode(Table::Roles, &row?.1));
+        let roles = roles.collect::<Result<Vec<Role>, _>>()?;
+        let channels = self.seconds(Table::ChannelsByGuild, guild_id, 0, usize::MAX)?;
+        let channels = channels.into_iter().filter_map(|id| self.channel(id).transpose());
+        Ok(Some((guild, roles, channels.collect::<Result<_, _>>()?)))
+    }
+
+    pub(super) fn channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
+        self.row(Table::Channels, &keys::one(channel_id))
+    }
+
+    pub(super) fn member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
+        self.row(Table::Members, &keys::two(guild_id, user_id))
+    }
+
+    pub(super) fn members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+        let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let rows = self.range(Table::Members, keys::two(guild_id, from)..=keys::two(guild_id, u64::MAX), false);
+        rows.take(limit).map(|row| decode(Table::Members, &row?.1)).collect()
+    }
+
+    pub(super) fn member_count(&self, guild_id: u64) -> Result<u32, ReadError> {
+        let Some(value) = self.value(Table::MemberCounts, &keys::one(guild_id))? else { return Ok(0) };
+        let count = number(Table::MemberCounts, &value, 0)?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        self.seconds(Table::UserGuilds, user_id, after, limit)
+    }
+
+    /// Rows whose key begins with `prefix`, without it.
+    pub(super) fn under(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
+        let rows = self.snapshot.prefix(self.tables.get(table), prefix).take(limit);
+        rows.map(|row| {
+            let (key, value) = row.into_inner().map_err(unavailable)?;
+            Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), value.into()))
+        })
+        .collect()
+    }
+
+    /// One small row.
+    pub(super) fn small(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.value(table, key)?.map(Bytes::from))
+    }
+
+    /// Greatest position that the log no longer keeps.
+    pub(super) fn log_floor(&self) -> Result<Position, ReadError> {
+        self.value(Table::Meta, FLOOR_KEY)?.map_or(Ok(0), |row| number(Table::Meta, &row, 0))
+    }
+
+    /// Records of the log above a position.
+    pub(super) fn events(&self, after: Position, max: usize) -> Result<Vec<(Position, Bytes)>, ReadError> {
+        let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let rows = self.range(Table::Events, keys::one(from)..=keys::one(u64::MAX), false);
+        rows.take(max)
+            .map(|row| {
+                let (key, value) = row?;
+                let event = Event::decode(value).ok_or_else(|| corrupt(Table::Events, "a short record"))?;
+                Ok((number(Table::Events, &key, 0)?, event.outbox.record))
+            })
+            .collect()
+    }
+}

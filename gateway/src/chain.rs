@@ -1,0 +1,137 @@
+//! Which records are new, repeated or missing: pure bookkeeping of the revisions seen in each scope.
+//!
+//! In a scope (a channel or a guild) revisions rise and each record names the one before it. So a record whose `rev` is not above the last
+//! one seen was seen already, and one whose `prev_rev` is above it proves that something between the two was lost.
+
+use std::collections::HashMap;
+
+/// What a record is to someone who follows its scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The next one.
+    Next,
+    /// Seen before.
+    Repeated,
+    /// Records above this revision and below this record's were lost.
+    Missing {
+        /// The last revision seen.
+        after_rev: u64,
+    },
+    /// The scope's first record here: whether one before it was lost cannot be told from the chain.
+    First,
+}
+
+/// The last revision seen in each scope, bounded.
+///
+/// Two generations: a scope that is touched moves to the young one; when that is full the old one is forgotten and the young one becomes
+/// old. So a scope is kept for at least `scopes_max / 2` touches of other scopes. A scope that was forgotten is treated as never seen: a
+/// repetition of its last record would pass, and a loss just before its next record would not be noticed.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    young: HashMap<u64, u64>,
+    old: HashMap<u64, u64>,
+    generation_max: usize,
+}
+
+impl Chains {
+    /// Keeps at most `scopes_max` scopes (at least 2), 32 bytes or so each.
+    pub(crate) fn new(scopes_max: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), generation_max: (scopes_max / 2).max(1) }
+    }
+
+    /// The last revision seen in a scope.
+    pub(crate) fn last(&self, scope: u64) -> Option<u64> {
+        self.young.get(&scope).or_else(|| self.old.get(&scope)).copied()
+    }
+
+    /// What the record `rev` after `prev_rev` is; changes nothing.
+    pub(crate) fn judge(&self, scope: u64, rev: u64, prev_rev: u64) -> Verdict {
+        match self.last(scope) {
+            None => Verdict::First,
+            Some(last) if rev <= last => Verdict::Repeated,
+            Some(last) if prev_rev > last => Verdict::Missing { after_rev: last },
+            Some(_) => Verdict::Next,
+        }
+    }
+
+    /// Notes that everything up to `rev` was seen. A lower revision than the one known changes nothing.
+    pub(crate) fn seen(&mut self, scope: u64, rev: u64) {
+        let rev = self.last(scope).map_or(rev, |last| last.max(rev));
+        if self.young.len() >= self.generation_max && !self.young.contains_key(&scope) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(scope, rev);
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_chain_tells_next_repeated_and_missing_apart() {
+        let mut chains = Chains::new(8);
+        assert_eq!(chains.judge(1, 10, 0), Verdict::First);
+        chains.seen(1, 10);
+        assert_eq!(chains.judge(1, 10, 0), Verdict::Repeated);
+        assert_eq!(chains.judge(1, 11, 10), Verdict::Next);
+        assert_eq!(chains.judge(1, 13, 12), Verdict::Missing { after_rev: 10 });
+        chains.seen(1, 9);
+        assert_eq!(chains.last(1), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_bounded_and_recent_scopes_are_kept(scopes in prop::collection::vec(0..200_u64, 1..400)) {
+            let mut chains = Chains::new(32);
+            for (rev, scope) in (1_u64..).zip(&scopes) {
+                chains.seen(*scope, rev);
+                prop_assert!(chains.len() <= 32);
+                prop_assert_eq!(chains.last(*scope), Some(rev));
+            }
+            // The last 16 distinct scopes survive.
+            let mut recent: Vec<u64> = Vec::new();
+            for scope in scopes.iter().rev() {
+                if !recent.contains(scope) && recent.len() < 16 {
+                    recent.push(*scope);
+                }
+            }
+            for scope in recent {
+                prop_assert!(chains.last(scope).is_some());
+            }
+        }
+
+        /// Whatever a bus repeats or loses (but the last record), following the chain and filling what is missing yields each record once.
+        #[test]
+        fn repetitions_and_losses_are_always_noticed(fates in prop::collection::vec((0..3_u8, any::<bool>()), 1..60)) {
+            let mut chains = Chains::new(8);
+            chains.seen(7, 0);
+            let mut taken = Vec::new();
+            let last = fates.len() as u64;
+            for (rev, (copies, again)) in (1..=last).zip(fates) {
+                let copies = if rev == last { 1 } else { copies };
+                let mut arrivals = vec![rev; copies.into()];
+                if again {
+                    // An old one comes again, as after a recovery.
+                    arrivals.extend(taken.first().copied());
+                }
+                for arrival in arrivals {
+                    match chains.judge(7, arrival, arrival - 1) {
+                        Verdict::Repeated => continue,
+                        Verdict::Missing { after_rev } => taken.extend(after_rev + 1..arrival),
+                        Verdict::Next | Verdict::First => {}
+                    }
+                    taken.push(arrival);
+                    chains.seen(7, arrival);
+                }
+            }
+            prop_assert_eq!(taken, (1..=last).collect::<Vec<_>>());
+        }
+    }
+}

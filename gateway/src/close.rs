@@ -1,0 +1,160 @@
+//! Close codes: what a client is told when the gateway ends its connection, and whether it may resume.
+
+use std::borrow::Cow;
+
+/// Why the gateway closes a connection.
+///
+/// The codes that are not resumable make every client library stop for good, so a fault of ours is always [`CloseCode::Unknown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseCode {
+    /// 4000: a fault of ours, a consumer that is too slow, or a node that is leaving. Resume.
+    Unknown,
+    /// 4001: an opcode that does not exist or that only servers send.
+    UnknownOpcode,
+    /// 4002: a payload that is too long, not JSON, or not of its opcode's shape.
+    Decode,
+    /// 4003: a payload that needs an identified session came before one.
+    NotAuthenticated,
+    /// 4004: the token is not one of ours.
+    AuthenticationFailed,
+    /// 4005: identify or resume on a connection that has a session.
+    AlreadyAuthenticated,
+    /// 4007: resume from a number that was never sent.
+    InvalidSequence,
+    /// 4008: more payloads than a connection may send.
+    RateLimited,
+    /// 4009: no heartbeat in time, or no identify after connecting.
+    SessionTimedOut,
+    /// 4010: a shard that cannot be.
+    InvalidShard,
+    /// 4011: more guilds than one session may hold; shard.
+    ShardingRequired,
+    /// 4012: a gateway version or encoding that is not served.
+    InvalidVersion,
+    /// 4013: intent bits without a meaning, or no intents.
+    InvalidIntents,
+    /// 4014: privileged intents that were not granted.
+    DisallowedIntents,
+}
+
+impl CloseCode {
+    /// Every code.
+    pub const ALL: [Self; 14] = [
+        Self::Unknown,
+        Self::UnknownOpcode,
+        Self::Decode,
+        Self::NotAuthenticated,
+        Self::AuthenticationFailed,
+        Self::AlreadyAuthenticated,
+        Self::InvalidSequence,
+        Self::RateLimited,
+        Self::SessionTimedOut,
+        Self::InvalidShard,
+        Self::ShardingRequired,
+        Self::InvalidVersion,
+        Self::InvalidIntents,
+        Self::DisallowedIntents,
+    ];
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Unknown => 4000,
+            Self::UnknownOpcode => 4001,
+            Self::Decode => 4002,
+            Self::NotAuthenticated => 4003,
+            Self::AuthenticationFailed => 4004,
+            Self::AlreadyAuthenticated => 4005,
+            Self::InvalidSequence => 4007,
+            Self::RateLimited => 4008,
+            Self::SessionTimedOut => 4009,
+            Self::InvalidShard => 4010,
+            Self::ShardingRequired => 4011,
+            Self::InvalidVersion => 4012,
+            Self::InvalidIntents => 4013,
+            Self::DisallowedIntents => 4014,
+        }
+    }
+
+    /// Whether a client may connect again after it.
+    #[must_use]
+    pub fn may_reconnect(self) -> bool {
+        match self {
+            Self::Unknown
+            | Self::UnknownOpcode
+            | Self::Decode
+            | Self::NotAuthenticated
+            | Self::AlreadyAuthenticated
+            | Self::InvalidSequence
+            | Self::RateLimited
+            | Self::SessionTimedOut => true,
+            Self::AuthenticationFailed
+            | Self::InvalidShard
+            | Self::ShardingRequired
+            | Self::InvalidVersion
+            | Self::InvalidIntents
+            | Self::DisallowedIntents => false,
+        }
+    }
+}
+
+/// A close: the code and a text for whoever reads the client's log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {reason}", code.number())]
+pub struct Close {
+    /// The code.
+    pub code: CloseCode,
+    /// At most 123 bytes, as a close frame allows.
+    pub reason: Cow<'static, str>,
+}
+
+/// Bytes that a close frame has for its reason: 125 for a control frame, less two for the code.
+const REASON_MAX: usize = 123;
+
+impl Close {
+    /// A close with a reason, cut at the last character that fits a close frame.
+    #[must_use]
+    pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
+        let mut reason = reason.into();
+        if reason.len() > REASON_MAX {
+            let mut text = reason.into_owned();
+            text.truncate(text.floor_char_boundary(REASON_MAX));
+            reason = Cow::Owned(text);
+        }
+        Self { code, reason }
+    }
+
+    /// A fault of ours: 4000, so that the client comes back.
+    #[must_use]
+    pub fn fault(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(CloseCode::Unknown, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_discords_and_only_the_clients_own_mistakes_are_final() {
+        let table: Vec<(u16, bool)> =
+            CloseCode::ALL.iter().map(|code| (code.number(), code.may_reconnect())).collect();
+        let reconnect = [4000, 4001, 4002, 4003, 4005, 4007, 4008, 4009];
+        let stop = [4004, 4010, 4011, 4012, 4013, 4014];
+        for number in reconnect {
+            assert!(table.contains(&(number, true)), "{number}");
+        }
+        for number in stop {
+            assert!(table.contains(&(number, false)), "{number}");
+        }
+        assert_eq!(table.len(), reconnect.len() + stop.len());
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let close = Close::fault("é".repeat(100));
+        assert_eq!(close.reason.len(), 122);
+        assert_eq!(Close::fault("short").reason, "short");
+    }
+}

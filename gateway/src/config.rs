@@ -1,0 +1,75 @@
+//! What can be set, with the default and its origin at each field.
+
+use std::time::Duration;
+
+use weir_discord::intent::Intents;
+
+/// Configuration of a gateway process.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Address that clients are told to resume at, `ws://host:port` or `wss://host:port`; a trailing slash is cut.
+    pub public_url: String,
+    /// Privileged intents that are granted to every application. All of them by default: on one's own server nobody else decides.
+    pub granted_intents: Intents,
+
+    /// How often clients must beat. Discord's is about this.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a connection is given up: 1.75 intervals, so that one lost beat is forgiven and two are not.
+    pub heartbeat_timeout: Duration,
+    /// Time for the WebSocket handshake.
+    pub handshake_timeout: Duration,
+    /// Time between Hello and Identify or Resume.
+    pub identify_timeout: Duration,
+    /// Time that a write to a socket may take. A client that drains nothing for so long is closed and may resume.
+    pub write_timeout: Duration,
+    /// Time for one call to the data service.
+    pub call_timeout: Duration,
+    /// Time from the wish to stop until connections are cut.
+    pub drain_timeout: Duration,
+
+    /// Open connections; above it new ones get HTTP 503. A file descriptor each.
+    pub connections_max: usize,
+    /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
+    pub sessions_max: usize,
+    /// How long a session without a connection can be resumed.
+    pub resume_window: Duration,
+    /// Guilds of one session; above it close code 4011. A session's row holds 8 bytes for each within its 16 KiB.
+    pub guilds_max: usize,
+    /// Identifies and resumes being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
+    pub admissions_max: usize,
+    /// Payloads a client may send in a minute, heartbeats included. Discord's number.
+    pub events_max: u32,
+
+    /// Records that the ring keeps for sessions that are behind.
+    pub ring_records_max: usize,
+    /// Bytes that the ring keeps, rendered events included.
+    pub ring_bytes_max: usize,
+    /// Channels and guilds whose last revision is remembered, about 32 bytes each.
+    pub scopes_max: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        let heartbeat_interval = Duration::from_millis(41_250);
+        Self {
+            public_url: "ws://127.0.0.1:8081".to_owned(),
+            granted_intents: Intents::PRIVILEGED,
+            heartbeat_interval,
+            heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
+            handshake_timeout: Duration::from_secs(10),
+            identify_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
+            connections_max: 15_000,
+            sessions_max: 30_000,
+            resume_window: Duration::from_secs(300),
+            guilds_max: 1_900,
+            admissions_max: 64,
+            events_max: crate::budget::EVENTS_MAX,
+            ring_records_max: 65_536,
+            ring_bytes_max: 128 << 20,
+            scopes_max: 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A record on its way to sessions: decoded once, rendered once, shared by all that may see it.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use weir_bus::Position;
+use weir_discord::dispatch::{Dispatch, Hydration, dispatch};
+use weir_proto::{
+    data::EventContext,
+    event::{Record, record::Change},
+};
+
+use crate::guild::Snapshot;
+
+/// Bytes counted for an entry besides its text: the structs, the snapshot pointers, the slot.
+const OVERHEAD: usize = 512;
+/// A decoded record counts as this many times its encoded size: strings and vectors have headers that varints have not. An estimate.
+const DECODED_FACTOR: usize = 2;
+
+/// What stands at a position of the log.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// A change, with context that was rebuilt if the record carried none.
+    Change {
+        /// Boxed: a record is several hundred bytes, and the other variants are none.
+        record: Box<Record>,
+        /// What [`crate::hydrate`] found.
+        context: Option<EventContext>,
+    },
+    /// Records of the guild were lost here and could not be recovered.
+    LostInGuild,
+    /// Records of any guild were lost here.
+    LostAnywhere,
+}
+
+/// One position of the log.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) position: Position,
+    /// 0 if it concerns no single guild.
+    pub(crate) guild_id: u64,
+    pub(crate) body: Body,
+    /// The guild before and after the change; both the same for changes that are none of the guild itself. `None` while nobody here needs it,
+    /// and for records that are read again from the log: then the present state decides.
+    pub(crate) before: Option<Arc<Snapshot>>,
+    pub(crate) after: Option<Arc<Snapshot>>,
+    rendered: OnceLock<Option<Box<Dispatch>>>,
+    weight: Weight,
+}
+
+/// Bytes of all entries that are alive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bytes(Arc<AtomicUsize>);
+
+impl Bytes {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An entry's share of [`Bytes`], given back when it is dropped.
+#[derive(Debug)]
+struct Weight {
+    total: Bytes,
+    own: AtomicUsize,
+}
+
+impl Weight {
+    fn new(total: &Bytes, bytes: usize) -> Self {
+        total.0.fetch_add(bytes, Ordering::Relaxed);
+        Self { total: total.clone(), own: AtomicUsize::new(bytes) }
+    }
+
+    fn grow(&self, bytes: usize) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.total.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.total.0.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    }
+}
+
+impl Entry {
+    /// An entry; `encoded_len` is the record's size on the bus.
+    pub(crate) fn new(
+        position: Position,
+        guild_id: u64,
+        body: Body,
+        (before, after): (Option<Arc<Snapshot>>, Option<Arc<Snapshot>>),
+        encoded_len: usize,
+        bytes: &Bytes,
+    ) -> Self {
+        let weight = Weight::new(bytes, OVERHEAD + encoded_len * DECODED_FACTOR);
+        Self { position, guild_id, body, before, after, rendered: OnceLock::new(), weight }
+    }
+
+    /// Bytes counted for it so far; rendering adds to them.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight.own.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match &self.body {
+            Body::Change { record, .. } => Some(record),
+            Body::LostInGuild | Body::LostAnywhere => None,
+        }
+    }
+
+    pub(crate) fn change(&self) -> Option<&Change> {
+        self.record().and_then(|record| record.change.as_ref())
+    }
+
+    /// The event, rendered by whoever needs it first.
+    pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
+        self.rendered
+            .get_or_init(|| {
+                let Body::Change { record, context } = &self.body else { return None };
+                let rendered = dispatch(record, &Hydration { context: context.as_ref(), members: &[] })?;
+                self.weight.grow(rendered.data().len());
+                Some(Box::new(rendered))
+            })
+            .as_deref()
+    }
+}
+
+/// Whose membership a change is about: the users, and whether they are members after it.
+pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)> {
+    match change {
+        Change::GuildCreated(created) => Some((&created.member_ids, None, true)),
+        Change::MemberAdded(added) | Change::MemberUpdated(added) => {
+            Some((&[], Some(added.member.as_ref()?.user_id), true))
+        }
+        Change::MemberRemoved(removed) => Some((&[], Some(removed.user.as_ref()?.id), false)),
+        Change::MessageCreated(_)
+        | Change::MessageEdited(_)
+        | Change::MessageDeleted(_)
+        | Change::Typing(_)
+        | Change::GuildDeleted(_)
+        | Change::ChannelCreated(_)
+        | Change::ChannelUpdated(_)
+        | Change::ChannelDeleted(_)
+        | Change::RoleCreated(_)
+        | Change::RoleUpdated(_)
+        | Change::RoleDeleted(_) => None,
+    }
+}

@@ -1,0 +1,158 @@
+//! A guild as the gateway holds it: the state that permissions and GUILD_CREATE need, changed by the guild's own records in their order.
+
+use std::sync::Arc;
+
+use weir_discord::permission::{GuildView, Permissions, permissions_in};
+use weir_proto::{
+    data::{Channel, GuildState, Member, Role},
+    event::{Record, record::Change},
+};
+
+/// A guild at one revision, immutable: what a record is judged by stays as it was when the record was committed, however late a session
+/// comes to read it.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    /// Revision of the last change that is included.
+    rev: u64,
+    /// Kept apart from the state, which need not be copied when somebody joins.
+    member_count: u32,
+    /// Its `rev` and `member_count` are those of its last structural change.
+    state: Arc<GuildState>,
+    view: Arc<GuildView>,
+}
+
+impl Snapshot {
+    /// The snapshot of a state from the data service; `None` if it lacks its guild row.
+    pub(crate) fn new(state: GuildState) -> Option<Self> {
+        let view = Arc::new(GuildView::new(&state)?);
+        Some(Self { rev: state.rev, member_count: state.member_count, state: Arc::new(state), view })
+    }
+
+    pub(crate) fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    /// The state with its present revision and count.
+    pub(crate) fn state(&self) -> GuildState {
+        GuildState { rev: self.rev, member_count: self.member_count, ..GuildState::clone(&self.state) }
+    }
+
+    /// Whether a member sees a channel of the guild.
+    pub(crate) fn sees(&self, member: &Member, channel_id: u64) -> bool {
+        let slot = self.view.slot(channel_id);
+        slot.is_some_and(|slot| self.view.permissions(member, Some(slot)).contains(Permissions::VIEW_CHANNEL))
+    }
+
+    /// Whether a member would see a channel that the guild no longer has, by the channel's own last row and the roles of now.
+    pub(crate) fn would_see(&self, member: &Member, channel: &Channel) -> bool {
+        permissions_in(&self.state, Some(channel), member).contains(Permissions::VIEW_CHANNEL)
+    }
+
+    /// The snapshot after a record of the guild's scope. `None` if the record is included already.
+    pub(crate) fn after(&self, record: &Record) -> Option<Self> {
+        if record.rev <= self.rev {
+            return None;
+        }
+        let next = Self { rev: record.rev, ..self.clone() };
+        let Some(change) = &record.change else { return Some(next) };
+        Some(match change {
+            Change::ChannelCreated(row) | Change::ChannelUpdated(row) => next.changed(|state| put_channel(state, row)),
+            Change::ChannelDeleted(row) => next.changed(|state| state.channels.retain(|old| old.id != row.id)),
+            Change::RoleCreated(row) | Change::RoleUpdated(row) => next.changed(|state| put_role(state, row)),
+            Change::RoleDeleted(row) => next.changed(|state| state.roles.retain(|old| old.id != row.role_id)),
+            Change::GuildCreated(created) => match created.state.clone().and_then(Self::new) {
+                Some(fresh) => Self { rev: record.rev, ..fresh },
+                None => next,
+            },
+            Change::MemberAdded(_) => Self { member_count: self.member_count.saturating_add(1), ..next },
+            Change::MemberRemoved(_) => Self { member_count: self.member_count.saturating_sub(1), ..next },
+            Change::MemberUpdated(_)
+            | Change::GuildDeleted(_)
+            | Change::MessageCreated(_)
+            | Change::MessageEdited(_)
+            | Change::MessageDeleted(_)
+            | Change::Typing(_) => next,
+        })
+    }
+
+    fn changed(self, change: impl FnOnce(&mut GuildState)) -> Self {
+        let mut state = self.state();
+        change(&mut state);
+        // A state that has its guild row keeps it.
+        let view = GuildView::new(&state).map_or(self.view, Arc::new);
+        Self { state: Arc::new(state), view, ..self }
+    }
+}
+
+fn put_channel(state: &mut GuildState, row: &Channel) {
+    match state.channels.iter_mut().find(|old| old.id == row.id) {
+        Some(old) => old.clone_from(row),
+        None => state.channels.push(row.clone()),
+    }
+}
+
+fn put_role(state: &mut GuildState, row: &Role) {
+    match state.roles.iter_mut().find(|old| old.id == row.id) {
+        Some(old) => old.clone_from(row),
+        None => state.roles.push(row.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_proto::{
+        data::{Guild, Overwrite},
+        event::{MemberChanged, RoleDeleted},
+    };
+
+    const VIEW: u64 = 1 << 10;
+
+    fn snapshot() -> Snapshot {
+        Snapshot::new(GuildState {
+            guild: Some(Guild { id: 1, name: "g".into(), owner_id: 9, rev: 5 }),
+            roles: vec![Role { id: 1, guild_id: 1, permissions: VIEW, ..Role::default() }],
+            channels: vec![Channel { id: 2, guild_id: 1, ..Channel::default() }],
+            member_count: 3,
+            rev: 5,
+        })
+        .expect("has a guild row")
+    }
+
+    fn record(rev: u64, change: Change) -> Record {
+        Record { scope_id: 1, guild_id: 1, rev, prev_rev: rev - 1, change: Some(change), ..Record::default() }
+    }
+
+    fn member() -> Member {
+        Member { guild_id: 1, user_id: 7, role_ids: vec![3], ..Member::default() }
+    }
+
+    #[test]
+    fn overwrites_and_roles_change_what_is_seen_and_old_snapshots_stay() {
+        let before = snapshot();
+        assert!(before.sees(&member(), 2));
+        assert!(!before.sees(&member(), 99), "a channel that is not there");
+        let hidden = Channel {
+            overwrites: vec![Overwrite { id: 1, r#type: 0, allow: 0, deny: VIEW }],
+            ..before.state().channels[0].clone()
+        };
+        let after = before.after(&record(6, Change::ChannelUpdated(hidden))).expect("new");
+        assert!(!after.sees(&member(), 2));
+        assert!(before.sees(&member(), 2));
+        let role = Role { id: 3, guild_id: 1, permissions: 1 << 3, ..Role::default() };
+        let admin = after.after(&record(7, Change::RoleCreated(role))).expect("new");
+        assert!(admin.sees(&member(), 2));
+        let demoted =
+            admin.after(&record(8, Change::RoleDeleted(RoleDeleted { guild_id: 1, role_id: 3 }))).expect("new");
+        assert!(!demoted.sees(&member(), 2));
+    }
+
+    #[test]
+    fn a_record_that_is_included_changes_nothing_and_members_are_counted() {
+        let before = snapshot();
+        let join = Change::MemberAdded(MemberChanged { member: Some(member()), user: None });
+        assert!(before.after(&record(5, join.clone())).is_none());
+        let after = before.after(&record(6, join)).expect("new");
+        assert_eq!((after.state().member_count, after.state().rev, after.rev()), (4, 6, 6));
+    }
+}

@@ -1,0 +1,158 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, and the operators' Connect methods behind a token.
+//!
+//! `/healthz` says that the process answers at all; `/readyz` that it should get traffic, which ends as soon as the stop begins, before
+//! anything is closed. The listener itself must be the last to stop, so that the drain can be watched. Connections are bounded as on every
+//! other listener, by [`weir_connect::Server`].
+//!
+//! Only the admin methods ask for the token. The rest is for scrapers and probes; the listener is on 127.0.0.1 unless configured otherwise.
+
+mod readiness;
+mod token;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderValue, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+use weir_connect::{ConnectError, Dispatch, Drained, Endpoint, RequestLimits, Server, ServerConfig};
+
+pub use readiness::{Check, NotReady, Readiness};
+pub use token::{AdminToken, TokenError};
+
+use crate::metrics::{self, Registry};
+
+/// Most connections to the admin listener: scrapers, probes and a few operators. Far below the service's own, so that it cannot take
+/// their descriptors.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Most bytes of an admin request, which carries a limit or a channel id.
+const REQUEST_BYTES_MAX: usize = 256 << 10;
+
+/// Most bytes of all admin requests in flight.
+const REQUEST_BYTES_TOTAL: usize = 4 << 20;
+
+/// A bound admin listener that does not serve yet.
+#[derive(Debug)]
+pub struct Admin {
+    server: Server,
+    routes: Router,
+}
+
+#[derive(Clone)]
+struct Methods {
+    endpoint: Endpoint,
+    token: Arc<AdminToken>,
+}
+
+#[derive(Clone)]
+struct Ready {
+    readiness: Readiness,
+    stopping: CancellationToken,
+}
+
+impl Admin {
+    /// Binds `addr`; port 0 chooses a free one. `stopping` is the process's wish to stop: from then on `/readyz` answers 503.
+    ///
+    /// # Errors
+    /// Those of binding.
+    pub async fn bind(
+        addr: SocketAddr,
+        registry: Registry,
+        readiness: Readiness,
+        stopping: CancellationToken,
+    ) -> io::Result<Admin> {
+        let config = ServerConfig { connections_max: CONNECTIONS_MAX, ..ServerConfig::default() };
+        let routes = Router::new()
+            .route("/metrics", get(show_metrics))
+            .with_state(registry)
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(show_readiness).with_state(Ready { readiness, stopping }));
+        Ok(Admin { server: Server::bind(addr, config).await?, routes })
+    }
+
+    /// Mounts the admin methods of `dispatch`, which are answered only to requests that carry `token`.
+    #[must_use]
+    pub fn mount(mut self, dispatch: Arc<dyn Dispatch>, token: AdminToken) -> Admin {
+        let limits = RequestLimits {
+            request_bytes_max: REQUEST_BYTES_MAX,
+            request_bytes_total: REQUEST_BYTES_TOTAL,
+            ..RequestLimits::default()
+        };
+        let methods = Methods { endpoint: Endpoint::new(dispatch, limits), token: Arc::new(token) };
+        // Other HTTP methods than POST reach the endpoint too, because it says in Connect's words what is wrong with them.
+        let call = post(call_method).fallback(call_method).with_state(methods);
+        self.routes = self.routes.route("/{service}/{method}", call);
+        self
+    }
+
+    /// Adds other routes, such as a console's pages. They are open: what they show must be fit for whoever reaches the listener.
+    ///
+    /// # Panics
+    /// If a route is already there.
+    #[must_use]
+    pub fn merge(mut self, routes: Router) -> Admin {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// If the operating system cannot tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Serves until `stop`, which should come after everything else has drained, and then for at most `drain`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts every connection at once.
+    pub async fn serve(self, stop: CancellationToken, drain: Duration) -> Drained {
+        let routes = self.routes.into_service::<Body>();
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            // A router is always ready, and its clone shares the routes.
+            let answered = routes.clone().call(request.map(Body::new));
+            async move {
+                match answered.await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        };
+        self.server.serve_http(answer, stop, drain).await
+    }
+}
+
+async fn show_metrics(State(registry): State<Registry>) -> Response {
+    let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    ([(header::CONTENT_TYPE, content_type)], registry.encode()).into_response()
+}
+
+async fn show_readiness(State(state): State<Ready>) -> Response {
+    let mut reasons = state.readiness.reasons();
+    if state.stopping.is_cancelled() {
+        reasons.insert(0, NotReady { check: "process", reason: "stopping".to_owned() });
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let content_type = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, content_type)], body.to_string()).into_response()
+}
+
+async fn call_method(State(methods): State<Methods>, request: Request) -> Response {
+    // Before anything else, so that a stranger does not even learn which methods there are.
+    if !methods.token.authorizes(request.headers()) {
+        let error = ConnectError::unauthenticated("admin methods need the token of the admin token file")
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return weir_connect::endpoint::failure(error).map(Body::new);
+    }
+    methods.endpoint.answer(request).await.map(Body::new)
+}

@@ -1,0 +1,185 @@
+//! Configuration: defaults < `weir.toml` < environment `WEIR_SECTION__KEY` < flags; every problem at once.
+//!
+//! The layers merge into one flat table from dotted key (`data.store_timeout`) to text-or-TOML value and where it came from
+//! ([`RawConfig`]). A binary then reads each key that it knows through a [`Reader`], which checks type, unit and range, remembers problems
+//! instead of stopping at the first, and at [`Reader::finish`] reports every key that nobody asked for as unknown, with the known key that
+//! it resembles most. Whoever reads a key thereby declares it: there is no second list of keys to forget.
+//!
+//! ```
+//! use std::time::Duration;
+//! use weir_runtime::config::{MapEnvironment, RawConfig};
+//!
+//! let mut raw = RawConfig::default();
+//! raw.file("weir.toml", "[data]\nstore_timeout = \"250ms\"\n");
+//! raw.environment(&MapEnvironment::from([("WEIR_DATA__CACHE", "64MiB")]));
+//! raw.flag("listen.api", "--api", "127.0.0.1:0");
+//!
+//! let mut reader = raw.into_reader();
+//! let ms = Duration::from_millis;
+//! let store_timeout = reader.duration("data.store_timeout", ms(500), ms(1)..=ms(60_000));
+//! let cache_bytes = reader.size("data.cache", 32 << 20, 0..=1 << 40);
+//! let api = reader.addr("listen.api", ([127, 0, 0, 1], 8080).into());
+//! let effective = reader.finish()?;
+//!
+//! assert_eq!((store_timeout, cache_bytes, api.port()), (ms(250), 64 << 20, 0));
+//! assert!(effective.to_string().contains("store_timeout = \"250ms\"  # weir.toml line 2"));
+//! # Ok::<(), weir_runtime::config::Problems>(())
+//! ```
+
+mod effective;
+mod environment;
+mod file;
+mod problem;
+mod reader;
+mod suggest;
+mod units;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+pub use effective::Effective;
+pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
+pub use problem::{Problem, Problems};
+pub use reader::{Reader, Secret};
+
+/// Most bytes of a configuration file. Ours are a few KiB; more is the wrong file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where a value came from, lowest precedence first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The program's own default.
+    Default,
+    /// A configuration file.
+    File {
+        /// Its name as it was given.
+        name: String,
+        /// Line of the key, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// A command line flag.
+    Flag {
+        /// Its name, such as `--api`.
+        flag: String,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            Source::File { name, line } => write!(f, "{name} line {line}"),
+            Source::Environment { variable } => write!(f, "environment {variable}"),
+            Source::Flag { flag } => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A value as it was written. Environment and flags know only text; the file has types, which are then insisted on.
+#[derive(Clone, Debug, PartialEq)]
+enum Written {
+    /// From environment or flags: to be read as whatever type the key has.
+    Text(String),
+    /// A string of the file.
+    String(String),
+    /// An integer of the file.
+    Integer(i64),
+    /// A boolean of the file.
+    Boolean(bool),
+    /// An array of strings of the file.
+    Strings(Vec<String>),
+    /// Any other type of the file, which no key takes: its TOML text and type name.
+    Other { text: String, kind: &'static str },
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written::Text(text) | Written::String(text) => write!(f, "{text:?}"),
+            Written::Integer(number) => write!(f, "{number}"),
+            Written::Boolean(truth) => write!(f, "{truth}"),
+            Written::Strings(list) => write!(f, "{list:?}"),
+            Written::Other { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+/// One key's value and its origin.
+#[derive(Clone, Debug, PartialEq)]
+struct Setting {
+    written: Written,
+    source: Source,
+}
+
+/// The merged layers, not yet understood. Add layers in the order of their precedence, lowest first.
+#[derive(Clone, Debug, Default)]
+pub struct RawConfig {
+    settings: BTreeMap<String, Setting>,
+    problems: Vec<Problem>,
+}
+
+impl RawConfig {
+    /// Adds the file at `path`. `required` says whether it may be absent: a default name may, a name that the user gave may not.
+    ///
+    /// Whatever is wrong with the file becomes a problem.
+    pub fn read_file(&mut self, path: &Path, required: bool) {
+        let name = path.display().to_string();
+        match read_bounded(path) {
+            Ok(text) => self.file(&name, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
+            Err(error) => self.problems.push(Problem::file(&name, format!("cannot be read: {error}"))),
+        }
+    }
+
+    /// Adds the text of a file called `name`.
+    pub fn file(&mut self, name: &str, text: &str) {
+        match file::parse(name, text) {
+            Ok(settings) => self.settings.extend(settings),
+            Err(problem) => self.problems.push(*problem),
+        }
+    }
+
+    /// Adds every variable `WEIR_SECTION__KEY`: `__` stands for the dot and letters become small, so `WEIR_DATA__STORE_TIMEOUT` is
+    /// `data.store_timeout`. Variables without `__` are not configuration and are left alone.
+    pub fn environment(&mut self, environment: &dyn Environment) {
+        for (variable, value) in environment.weir_variables() {
+            let Some(key) = environment::key_of(&variable) else { continue };
+            let source = Source::Environment { variable };
+            match value {
+                Some(text) => {
+                    self.settings.insert(key, Setting { written: Written::Text(text), source });
+                }
+                None => self.problems.push(Problem::not_unicode(key, source)),
+            }
+        }
+    }
+
+    /// Adds the value of a command line flag (`--api`) for `key` (`listen.api`).
+    pub fn flag(&mut self, key: &str, flag: &str, value: impl Into<String>) {
+        let source = Source::Flag { flag: flag.to_owned() };
+        self.settings.insert(key.to_owned(), Setting { written: Written::Text(value.into()), source });
+    }
+
+    /// Starts reading.
+    pub fn into_reader(self) -> Reader {
+        Reader::new(self)
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let bytes = std::fs::metadata(path)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has {bytes} bytes, more than {FILE_BYTES_MAX}")));
+    }
+    std::fs::read_to_string(path)
+}
+
+#[cfg(test)]
+mod tests;

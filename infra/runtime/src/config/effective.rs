@@ -1,0 +1,74 @@
+//! The configuration in force, as a TOML file with the origin of each value: what `--check-config` prints.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Source;
+
+/// The effective value of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shown {
+    /// A TOML value.
+    Value(String),
+    /// A secret that is set.
+    Secret,
+    /// An optional key that is not set.
+    Unset,
+}
+
+/// Every known key with its effective value and origin. Printed, it is a valid `weir.toml` that gives the same configuration, except that
+/// secrets are left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effective {
+    // By key, so that the keys of a section are neighbours.
+    entries: BTreeMap<String, (Shown, Source)>,
+}
+
+impl Effective {
+    pub(super) fn insert(&mut self, key: &str, shown: Shown, source: Source) {
+        self.entries.insert(key.to_owned(), (shown, source));
+    }
+
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// The known keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> + Clone {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Where the value of `key` came from; `None` if no such key is known.
+    pub fn source(&self, key: &str) -> Option<&Source> {
+        self.entries.get(key).map(|(_, source)| source)
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys without a section must come first in TOML.
+        let split =
+            |key: &str| key.rsplit_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
+        let mut sections: BTreeMap<String, Vec<(String, &Shown, &Source)>> = BTreeMap::new();
+        for (key, (shown, source)) in &self.entries {
+            let (section, name) = split(key).unwrap_or_else(|| (String::new(), key.clone()));
+            sections.entry(section).or_default().push((name, shown, source));
+        }
+        for (index, (section, entries)) in sections.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            if !section.is_empty() {
+                writeln!(f, "[{section}]")?;
+            }
+            for (name, shown, source) in entries {
+                match shown {
+                    Shown::Value(value) => writeln!(f, "{name} = {value}  # {source}")?,
+                    Shown::Secret => writeln!(f, "# {name} = (secret)  # {source}")?,
+                    Shown::Unset => writeln!(f, "# {name} is not set")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

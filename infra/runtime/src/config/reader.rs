@@ -1,0 +1,409 @@
+//! Reading typed values out of the merged layers, collecting every problem.
+//!
+//! A reader never stops: for a value with a problem it returns the default, so that whatever follows is checked too. The values count only if
+//! [`Reader::finish`] succeeds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::effective::{Effective, Shown};
+use super::environment::variable_of;
+use super::problem::{Problem, Problems};
+use super::suggest::nearest;
+use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
+use super::{RawConfig, Setting, Source, Written};
+
+/// A value that is never shown: not in the effective configuration, not in problems, not by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Reads keys, each once. See the [module](super) for how it is used.
+#[derive(Debug)]
+pub struct Reader {
+    /// What no one has asked for yet.
+    unread: BTreeMap<String, Setting>,
+    /// What was set for keys that have been read, for problems found later.
+    read: BTreeMap<String, Setting>,
+    secrets: Vec<String>,
+    effective: Effective,
+    problems: Vec<Problem>,
+}
+
+/// Why a value is not what its key takes.
+struct Fault {
+    rule: String,
+    fix: String,
+}
+
+impl Fault {
+    fn new(rule: impl Into<String>, fix: impl Into<String>) -> Fault {
+        Fault { rule: rule.into(), fix: fix.into() }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(raw: RawConfig) -> Reader {
+        Reader {
+            unread: raw.settings,
+            read: BTreeMap::new(),
+            secrets: Vec::new(),
+            effective: Effective::default(),
+            problems: raw.problems,
+        }
+    }
+
+    /// Text.
+    pub fn string(&mut self, key: &str, default: &str) -> String {
+        self.or_default(key, default.to_owned(), text, |value| quoted(value))
+    }
+
+    /// Text that may be absent.
+    pub fn optional_string(&mut self, key: &str) -> Option<String> {
+        self.optional(key, text, |value| quoted(value))
+    }
+
+    /// A secret that may be absent.
+    pub fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.secrets.push(key.to_owned());
+        let secret = self.optional(key, text, |_| String::new());
+        if secret.is_some() {
+            let source = self.read.get(key).map_or(Source::Default, |setting| setting.source.clone());
+            self.effective.insert(key, Shown::Secret, source);
+        }
+        secret.map(Secret)
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, key: &str, default: bool) -> bool {
+        self.or_default(key, default, truth, bool::to_string)
+    }
+
+    /// A whole number in `range`.
+    pub fn u64(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.or_default(
+            key,
+            default,
+            |written| within(number(written)?, &range, u64::to_string),
+            u64::to_string,
+        )
+    }
+
+    /// A whole number in `range` that may be absent.
+    pub fn optional_u64(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.optional(key, |written| within(number(written)?, &range, u64::to_string), u64::to_string)
+    }
+
+    /// A duration in `range`, written with a unit: `"250ms"`, `"5s"`.
+    pub fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+        self.or_default(
+            key,
+            default,
+            |written| within(duration(written)?, &range, show_duration),
+            show_duration,
+        )
+    }
+
+    /// A duration in `range` that may be absent.
+    pub fn optional_duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.optional(key, |written| within(duration(written)?, &range, show_duration), show_duration)
+    }
+
+    /// A size in bytes in `range`, written with a unit: `"64MiB"`.
+    pub fn size(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.or_default(key, default, |written| within(size(written)?, &range, show_size), show_size)
+    }
+
+    /// A size in bytes in `range` that may be absent.
+    pub fn optional_size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.optional(key, |written| within(size(written)?, &range, show_size), show_size)
+    }
+
+    /// An address to listen on or connect to, `127.0.0.1:8080` or `[::1]:8080`; port 0 chooses a free one.
+    pub fn addr(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
+        self.or_default(key, default, address, |value| quoted(&value.to_string()))
+    }
+
+    /// An address that may be absent.
+    pub fn optional_addr(&mut self, key: &str) -> Option<SocketAddr> {
+        self.optional(key, address, |value| quoted(&value.to_string()))
+    }
+
+    /// One of the named `choices`.
+    ///
+    /// # Panics
+    /// If `default` is not among them: a mistake in the program.
+    pub fn choice<T: Copy + PartialEq>(&mut self, key: &str, choices: &[(&str, T)], default: T) -> T {
+        let name = |value: &T| choices.iter().find(|(_, choice)| choice == value).map(|(name, _)| *name);
+        assert!(name(&default).is_some(), "the default of {key} is not among its choices");
+        let parse = |written: &Written| {
+            let found = text(written)?;
+            choices.iter().find(|(name, _)| *name == found).map(|(_, choice)| *choice).ok_or_else(|| {
+                let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+                let fix = match nearest(&found, names.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "choose one of them".to_owned(),
+                };
+                Fault::new(format!("it must be one of {}", names.join(", ")), fix)
+            })
+        };
+        self.or_default(key, default, parse, |value| quoted(name(value).unwrap_or_default()))
+    }
+
+    /// A list of texts: an array in the file, separated by commas in environment and flags. Absent, it is empty.
+    pub fn list(&mut self, key: &str) -> Vec<String> {
+        let show = |list: &Vec<String>| {
+            let items: Vec<String> = list.iter().map(|item| quoted(item)).collect();
+            format!("[{}]", items.join(", "))
+        };
+        self.or_default(key, Vec::new(), list, show)
+    }
+
+    /// A value of any type that `parse` reads from text; its error says which rule was broken, and `fix` what to write.
+    ///
+    /// `show` is the text that `parse` would read back.
+    pub fn parsed<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+        show: impl Fn(&T) -> String,
+        fix: &str,
+    ) -> T {
+        let parse = |written: &Written| parse(&text(written)?).map_err(|rule| Fault::new(rule, fix));
+        self.or_default(key, default, parse, |value| quoted(&show(value)))
+    }
+
+    /// A rule that a value must keep beyond its type, perhaps towards other keys: unless `holds`, a problem of `key`.
+    pub fn require(&mut self, key: &str, holds: bool, rule: &str, fix: &str) {
+        let known = self.problems.iter().any(|problem| problem.key == key);
+        // A value that could not be read stands for its default here, and one problem for one value is enough.
+        if holds || known {
+            return;
+        }
+        let problem = match self.read.get(key).cloned() {
+            Some(setting) => self.problem(key, &setting, Fault::new(rule, fix)),
+            None => Problem {
+                key: key.to_owned(),
+                value: None,
+                source: self.effective.source(key).cloned(),
+                rule: rule.to_owned(),
+                fix: Some(fix.to_owned()),
+            },
+        };
+        self.problems.push(problem);
+    }
+
+    /// Declares that `old` is now called `new`: whoever still sets `old` is told so.
+    pub fn renamed(&mut self, old: &str, new: &str) {
+        if let Some(setting) = self.unread.remove(old) {
+            let fault = Fault::new("this key was renamed", format!("write {new}"));
+            let problem = self.problem(old, &setting, fault);
+            self.problems.push(problem);
+        }
+    }
+
+    /// Ends the reading: every key that nobody read is unknown.
+    ///
+    /// # Errors
+    /// Every problem of every layer and key.
+    pub fn finish(mut self) -> Result<Effective, Problems> {
+        for (key, setting) in std::mem::take(&mut self.unread) {
+            let fix = nearest(&key, self.effective.keys()).map(|near| match &setting.source {
+                Source::Environment { .. } => format!("did you mean {}?", variable_of(near)),
+                Source::Default | Source::File { .. } | Source::Flag { .. } => {
+                    format!("did you mean {near}?")
+                }
+            });
+            let value = Some(setting.written.to_string());
+            let rule = "there is no such key".to_owned();
+            self.problems.push(Problem { key, value, source: Some(setting.source), rule, fix });
+        }
+        if self.problems.is_empty() { Ok(self.effective) } else { Err(Problems::new(self.problems)) }
+    }
+
+    fn or_default<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        show: impl Fn(&T) -> String,
+    ) -> T {
+        self.take(key, parse, &show).unwrap_or_else(|| {
+            self.effective.insert(key, Shown::Value(show(&default)), Source::Default);
+            default
+        })
+    }
+
+    fn optional<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        let value = self.take(key, parse, &show);
+        if value.is_none() {
+            self.effective.insert(key, Shown::Unset, Source::Default);
+        }
+        value
+    }
+
+    /// The value of `key`; `None` if it is not set or, with a problem noted, not readable.
+    fn take<T>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        debug_assert!(!self.effective.contains(key), "{key} is read twice");
+        let setting = self.unread.remove(key)?;
+        let parsed = parse(&setting.written);
+        let value = match parsed {
+            Ok(value) => {
+                self.effective.insert(key, Shown::Value(show(&value)), setting.source.clone());
+                Some(value)
+            }
+            Err(fault) => {
+                let problem = self.problem(key, &setting, fault);
+                self.problems.push(problem);
+                None
+            }
+        };
+        self.read.insert(key.to_owned(), setting);
+        value
+    }
+
+    fn problem(&self, key: &str, setting: &Setting, fault: Fault) -> Problem {
+        let secret = self.secrets.iter().any(|secret| secret == key);
+        Problem {
+            key: key.to_owned(),
+            value: (!secret).then(|| setting.written.to_string()),
+            source: Some(setting.source.clone()),
+            rule: fault.rule,
+            fix: Some(fault.fix),
+        }
+    }
+}
+
+fn text(written: &Written) -> Result<String, Fault> {
+    match written {
+        Written::Text(text) | Written::String(text) => Ok(text.clone()),
+        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => {
+            Err(Fault::new("it must be text", "put it in quotes"))
+        }
+    }
+}
+
+fn truth(written: &Written) -> Result<bool, Fault> {
+    match written {
+        Written::Boolean(truth) => Ok(*truth),
+        Written::Text(text) if text == "true" => Ok(true),
+        Written::Text(text) if text == "false" => Ok(false),
+        Written::Text(_)
+        | Written::String(_)
+        | Written::Integer(_)
+        | Written::Strings(_)
+        | Written::Other { .. } => {
+            Err(Fault::new("it must be true or false", "write true or false, without quotes"))
+        }
+    }
+}
+
+fn number(written: &Written) -> Result<u64, Fault> {
+    let number = match written {
+        Written::Integer(number) => u64::try_from(*number).ok(),
+        Written::Text(text) => text.parse().ok(),
+        Written::String(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+    };
+    number.ok_or_else(|| {
+        Fault::new("it must be a whole number, zero or more", "write digits only, without quotes")
+    })
+}
+
+fn duration(written: &Written) -> Result<Duration, Fault> {
+    let duration = match written {
+        Written::Text(text) | Written::String(text) => parse_duration(text),
+        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+    };
+    duration.ok_or_else(|| Fault::new("it must be a duration with a unit", DURATION_FIX))
+}
+
+fn size(written: &Written) -> Result<u64, Fault> {
+    let size = match written {
+        Written::Text(text) | Written::String(text) => parse_size(text),
+        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+    };
+    size.ok_or_else(|| Fault::new("it must be a size with a unit", SIZE_FIX))
+}
+
+fn address(written: &Written) -> Result<SocketAddr, Fault> {
+    text(written)?.parse().map_err(|_| {
+        Fault::new(
+            "it must be an IP address and a port",
+            "write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        )
+    })
+}
+
+fn list(written: &Written) -> Result<Vec<String>, Fault> {
+    match written {
+        Written::Strings(list) => Ok(list.clone()),
+        Written::Text(text) => {
+            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        }
+        Written::String(_) | Written::Integer(_) | Written::Boolean(_) | Written::Other { .. } => {
+            Err(Fault::new("it must be a list of texts", "write for example [\"a\", \"b\"]"))
+        }
+    }
+}
+
+fn within<T: PartialOrd>(
+    value: T,
+    range: &RangeInclusive<T>,
+    show: impl Fn(&T) -> String,
+) -> Result<T, Fault> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = (show(range.start()), show(range.end()));
+    Err(Fault::new("it is out of range", format!("write {least} to {most}")))
+}
+
+fn show_duration(duration: &Duration) -> String {
+    quoted(&format_duration(*duration))
+}
+
+fn show_size(bytes: &u64) -> String {
+    quoted(&format_size(*bytes))
+}
+
+/// A TOML basic string. Rust's escapes differ from TOML's for control characters, which are written as TOML's `\u`.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            control if control.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

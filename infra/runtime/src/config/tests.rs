@@ -1,0 +1,233 @@
+//! Precedence, provenance, refusals, and the effective configuration read back as a file.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// What a binary's own configuration would be.
+#[derive(Debug, PartialEq)]
+struct Example {
+    timeout: Duration,
+    cache: u64,
+    api: std::net::SocketAddr,
+    retries: u64,
+    strict: bool,
+    store: &'static str,
+    peers: Vec<String>,
+    public_url: Option<String>,
+    budget: Option<u64>,
+    password: Option<Secret>,
+}
+
+fn read(reader: &mut Reader) -> Example {
+    Example {
+        timeout: reader.duration("data.store_timeout", MS(500), MS(1)..=MS(60_000)),
+        cache: reader.size("data.cache", 32 << 20, 0..=1 << 40),
+        api: reader.addr("listen.api", ([127, 0, 0, 1], 8080).into()),
+        retries: reader.u64("data.retries", 3, 0..=10),
+        strict: reader.bool("strict", true),
+        store: reader.choice("data.store", &[("embedded", "embedded"), ("cql", "cql")], "embedded"),
+        peers: reader.list("data.peers"),
+        public_url: reader.optional_string("gateway.public_url"),
+        budget: reader.optional_size("data.budget", 1..=u64::MAX),
+        password: reader.secret("data.password"),
+    }
+}
+
+fn finish(raw: RawConfig) -> Result<(Example, Effective), Problems> {
+    let mut reader = raw.into_reader();
+    let example = read(&mut reader);
+    reader.finish().map(|effective| (example, effective))
+}
+
+fn problems(raw: RawConfig) -> Vec<String> {
+    finish(raw).expect_err("there are problems").iter().map(ToString::to_string).collect()
+}
+
+fn from_file(text: &str) -> RawConfig {
+    let mut raw = RawConfig::default();
+    raw.file("weir.toml", text);
+    raw
+}
+
+#[test]
+fn flags_beat_environment_beats_file_beats_default() {
+    let mut raw = from_file("[data]\nstore_timeout = \"1s\"\nretries = 1\ncache = \"1MiB\"\n");
+    raw.environment(&MapEnvironment::from([("WEIR_DATA__RETRIES", "2"), ("WEIR_DATA__CACHE", "2MiB")]));
+    raw.flag("data.cache", "--cache", "3MiB");
+    let (example, effective) = finish(raw).unwrap();
+    assert_eq!((example.timeout, example.retries, example.cache), (MS(1000), 2, 3 << 20));
+    let source = |key| effective.source(key).unwrap().to_string();
+    assert_eq!(source("data.store_timeout"), "weir.toml line 2");
+    assert_eq!(source("data.retries"), "environment WEIR_DATA__RETRIES");
+    assert_eq!(source("data.cache"), "flag --cache");
+    assert_eq!(source("listen.api"), "default");
+}
+
+#[test]
+fn every_problem_of_every_layer_is_listed_at_once() {
+    let mut raw = from_file("strict = \"yes\"\n[data]\nstore_timeout = 5\nstor = \"cql\"\n");
+    raw.environment(&MapEnvironment::from([
+        ("WEIR_DATA__CAHCE", "1MiB"),
+        ("WEIR_DATA__RETRIES", "11"),
+        ("WEIR_TEST_CQL", "not configuration"),
+        ("PATH", "/bin"),
+    ]));
+    raw.flag("listen.api", "--api", "localhost");
+    assert_eq!(
+        problems(raw),
+        [
+            "data.store_timeout = 5 (weir.toml line 3): it must be a duration with a unit; write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"",
+            "listen.api = \"localhost\" (flag --api): it must be an IP address and a port; write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            "data.retries = \"11\" (environment WEIR_DATA__RETRIES): it is out of range; write 0 to 10",
+            "strict = \"yes\" (weir.toml line 1): it must be true or false; write true or false, without quotes",
+            "data.cahce = \"1MiB\" (environment WEIR_DATA__CAHCE): there is no such key; did you mean WEIR_DATA__CACHE?",
+            "data.stor = \"cql\" (weir.toml line 4): there is no such key; did you mean data.store?",
+        ]
+    );
+}
+
+#[test]
+fn types_of_the_file_are_insisted_on_and_texts_are_read() {
+    for (text, key) in [
+        ("data.retries = \"3\"", "data.retries"),
+        ("data.retries = -1", "data.retries"),
+        ("data.retries = 1.0", "data.retries"),
+        ("data.cache = 1024", "data.cache"),
+        ("data.cache = \"64MB\"", "data.cache"),
+        ("data.store = true", "data.store"),
+        ("data.peers = \"a,b\"", "data.peers"),
+        ("data.peers = [1]", "data.peers"),
+        ("strict = 1", "strict"),
+        ("data.store_timeout = 1979-05-27", "data.store_timeout"),
+        ("data.store_timeout = \"2m\"", "data.store_timeout"),
+    ] {
+        let found = problems(from_file(text));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].starts_with(key), "{text}: {found:?}");
+    }
+    let mut raw = RawConfig::default();
+    raw.environment(&MapEnvironment::from([
+        ("WEIR_DATA__PEERS", "a:1, b:2,"),
+        ("WEIR_STRICT__X", "1"),
+        ("WEIR_DATA__STORE", "cql"),
+    ]));
+    let found = problems(raw);
+    assert_eq!(found, ["strict.x = \"1\" (environment WEIR_STRICT__X): there is no such key"]);
+}
+
+#[test]
+fn a_wrong_choice_lists_the_right_ones() {
+    let found = problems(from_file("data.store = \"embeded\""));
+    assert_eq!(
+        found,
+        [
+            "data.store = \"embeded\" (weir.toml line 1): it must be one of embedded, cql; did you mean \"embedded\"?"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_not_there_is_a_problem() {
+    let found = problems(from_file("[data]\nretries = = 3\n"));
+    assert!(found[0].starts_with("weir.toml: line 2 is not TOML"), "{found:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let absent = directory.path().join("absent.toml");
+    let mut raw = RawConfig::default();
+    raw.read_file(&absent, false);
+    assert!(finish(raw.clone()).is_ok());
+    raw.read_file(&absent, true);
+    let found = problems(raw);
+    assert!(found[0].contains("absent.toml: cannot be read"), "{found:?}");
+}
+
+#[test]
+fn a_file_of_unreasonable_size_is_refused_unread() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.toml");
+    std::fs::File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+    let mut raw = RawConfig::default();
+    raw.read_file(&path, true);
+    assert!(problems(raw)[0].contains("more than 1048576"));
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let (example, effective) = finish(from_file("data.password = \"hunter2\"")).unwrap();
+    assert_eq!(example.password.as_ref().unwrap().expose(), "hunter2");
+    assert!(!format!("{example:?}{effective}{effective:?}").contains("hunter2"));
+    assert!(effective.to_string().contains("# password = (secret)  # weir.toml line 1"));
+    let found = problems(from_file("data.password = [\"hunter2\"]"));
+    assert!(!found[0].contains("hunter2"), "{found:?}");
+}
+
+#[test]
+fn rules_between_keys_are_problems_of_the_key_that_was_set() {
+    let mut reader = from_file("data.store_timeout = \"2s\"").into_reader();
+    let timeout = reader.duration("data.store_timeout", MS(1), MS(1)..=MS(60_000));
+    let deadline = reader.duration("data.deadline", MS(1000), MS(1)..=MS(60_000));
+    reader.require("data.store_timeout", timeout < deadline, "it must be below data.deadline", "lower it");
+    reader.require("data.store_timeout", false, "reported once", "");
+    reader.require("data.deadline", false, "a default can break a rule too", "set it");
+    let problems: Vec<String> = reader.finish().expect_err("two").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "data.store_timeout = \"2s\" (weir.toml line 1): it must be below data.deadline; lower it",
+            "data.deadline (default): a default can break a rule too; set it",
+        ]
+    );
+}
+
+#[test]
+fn renamed_keys_name_their_successor() {
+    let mut reader = from_file("data.timeout = \"2s\"").into_reader();
+    reader.renamed("data.timeout", "data.store_timeout");
+    let found = reader.finish().expect_err("renamed").to_string();
+    assert!(found.contains(
+        "data.timeout = \"2s\" (weir.toml line 1): this key was renamed; write data.store_timeout"
+    ));
+}
+
+#[test]
+fn parsed_values_carry_their_own_rule() {
+    let parse = |text: &str| text.parse::<char>().map_err(|error| error.to_string());
+    let mut reader = from_file("a.b = \"xy\"\na.c = \"z\"").into_reader();
+    assert_eq!(reader.parsed("a.b", 'q', parse, char::to_string, "write one letter"), 'q');
+    assert_eq!(reader.parsed("a.c", 'q', parse, char::to_string, "write one letter"), 'z');
+    let found = reader.finish().expect_err("two letters").to_string();
+    assert!(
+        found.contains("a.b = \"xy\" (weir.toml line 1): too many characters in string; write one letter")
+    );
+}
+
+#[test]
+fn the_effective_configuration_is_a_file_with_the_same_meaning() {
+    let mut raw =
+        from_file("strict = false\n[data]\npeers = [\"a\", \"b\\\"\\\\\\u0007\"]\nbudget = \"1GiB\"\n");
+    raw.flag("listen.api", "--api", "[::1]:0");
+    raw.flag("gateway.public_url", "--public-url", "wss://chat.example/#\"");
+    let (example, effective) = finish(raw).unwrap();
+    let (again, _) = finish(from_file(&effective.to_string())).unwrap();
+    assert_eq!(again, example);
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives_the_effective_file(text in any::<String>()) {
+        let mut raw = RawConfig::default();
+        raw.flag("gateway.public_url", "--public-url", text.clone());
+        let (_, effective) = finish(raw).unwrap();
+        let (again, _) = finish(from_file(&effective.to_string())).unwrap();
+        prop_assert_eq!(again.public_url, Some(text));
+    }
+
+    #[test]
+    fn any_file_is_read_or_refused_without_panic(text in "[a-z.\\[\\]= \"0-9\n#{},]{0,80}") {
+        let _ = finish(from_file(&text));
+    }
+}

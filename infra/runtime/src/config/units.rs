@@ -1,0 +1,114 @@
+//! Durations and sizes in text: a whole number and a unit, both ways. A number without a unit is never understood.
+
+use std::time::Duration;
+
+/// Duration units, smallest first, in nanoseconds.
+const DURATIONS: [(&str, u64); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60 * 1_000_000_000),
+    ("h", 3600 * 1_000_000_000),
+    ("d", 86_400 * 1_000_000_000),
+];
+
+/// Size units, in bytes. Decimal units are left out on purpose: memory and files are budgeted in powers of two, and "64MB" is one or the
+/// other depending on who reads it.
+const SIZES: [(&str, u64); 5] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+
+/// What a duration must look like.
+pub(super) const DURATION_FIX: &str =
+    "write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"";
+
+/// What a size must look like.
+pub(super) const SIZE_FIX: &str =
+    "write a whole number and a unit (B, KiB, MiB, GiB, TiB), such as \"64MiB\"";
+
+/// Reads a duration; `None` if it is not one or does not fit.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    parse(text, &DURATIONS).map(Duration::from_nanos)
+}
+
+/// Reads a size in bytes; `None` if it is not one or does not fit.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    parse(text, &SIZES)
+}
+
+/// Writes a duration with the largest unit that keeps it whole. Beyond 584 years the text is cut to that.
+pub(super) fn format_duration(duration: Duration) -> String {
+    format(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), &DURATIONS, "s")
+}
+
+/// Writes a size with the largest unit that keeps it whole.
+pub(super) fn format_size(bytes: u64) -> String {
+    format(bytes, &SIZES, "B")
+}
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn format(amount: u64, units: &[(&str, u64)], zero_unit: &str) -> String {
+    if amount == 0 {
+        return format!("0{zero_unit}");
+    }
+    let whole = units.iter().rev().find(|(_, factor)| amount.is_multiple_of(*factor));
+    // The smallest unit has factor 1 and divides everything.
+    let (unit, factor) = whole.copied().unwrap_or(("", 1));
+    format!("{}{unit}", amount / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_forms() {
+        let durations = [
+            ("250ms", 250_000_000),
+            ("5s", 5_000_000_000),
+            ("90s", 90_000_000_000),
+            ("2m", 120_000_000_000),
+            ("1d", 86_400_000_000_000),
+            ("0s", 0),
+        ];
+        for (text, ns) in durations {
+            assert_eq!(parse_duration(text), Some(Duration::from_nanos(ns)), "{text}");
+        }
+        assert_eq!(parse_size("64MiB"), Some(64 << 20));
+        assert_eq!(format_duration(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(format_duration(Duration::from_secs(120)), "2m");
+        assert_eq!(format_size(0), "0B");
+        assert_eq!(format_size(3 << 30), "3GiB");
+    }
+
+    #[test]
+    fn refused_forms() {
+        for text in ["", "5", "s", "5 s", " 5s", "-5s", "1.5s", "5S", "5sec", "1e3s", "99999999999d", "5s "] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for text in ["64", "64MB", "64mib", "64 MiB", "MiB", "20000000TiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn durations_round_trip(ns in any::<u64>()) {
+            let duration = Duration::from_nanos(ns);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Some(duration));
+        }
+
+        #[test]
+        fn sizes_round_trip(bytes in any::<u64>()) {
+            prop_assert_eq!(parse_size(&format_size(bytes)), Some(bytes));
+        }
+    }
+}

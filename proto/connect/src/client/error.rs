@@ -1,0 +1,128 @@
+//! What a failed call means for a retry.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ConnectError;
+
+/// Why a call has no reply message.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server certainly did not process the request: repeating it is safe, whatever it does.
+    #[error("request was not processed")]
+    NotSent(#[from] NotSent),
+    /// The server may or may not have processed the request: only what is idempotent may be repeated.
+    #[error("outcome of the request is unknown")]
+    Unknown(#[from] Lost),
+    /// The server answered with an error, which says by itself what to do.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl ClientError {
+    /// Whether the caller's own deadline ended the call.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            ClientError::NotSent(NotSent::TimedOut) | ClientError::Unknown(Lost::TimedOut) => true,
+            ClientError::NotSent(_) | ClientError::Unknown(_) => false,
+            ClientError::Connect(error) => error.code == crate::Code::DeadlineExceeded,
+        }
+    }
+
+    /// Whether any request may be repeated, idempotent or not, as far as this layer knows.
+    pub fn is_retry_safe(&self) -> bool {
+        matches!(self, ClientError::NotSent(_))
+    }
+}
+
+/// Why a request did not reach a handler.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotSent {
+    /// The connection could not be made.
+    #[error("connecting failed")]
+    Connect(#[source] Arc<io::Error>),
+    /// Connecting took longer than [`crate::ClientConfig::connect_timeout`].
+    #[error("connecting took longer than {0:?}")]
+    ConnectTimedOut(Duration),
+    /// Connecting failed a moment ago and is not tried again yet.
+    #[error("connecting failed and is tried again in {retry_after:?}")]
+    BackingOff {
+        /// When a call can try again.
+        retry_after: Duration,
+    },
+    /// HTTP/2 refused the stream, or the connection went away before it (REFUSED_STREAM, GOAWAY).
+    #[error("the server refused the stream")]
+    Refused(#[source] Arc<hyper::Error>),
+    /// The caller's deadline passed during the wait for a connection or for a place on one.
+    #[error("the deadline passed before the request was sent")]
+    TimedOut,
+    /// The path is not one: a mistake in the calling program.
+    #[error("{path:?} is not a path")]
+    InvalidPath {
+        /// What was given.
+        path: String,
+    },
+}
+
+/// Why a request that was handed to the connection has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The caller's deadline passed. The server has the same deadline, but may have acted before it.
+    #[error("the deadline passed before the reply came")]
+    TimedOut,
+    /// The connection or the stream broke before the reply was complete.
+    #[error("the connection broke before the reply was complete")]
+    Connection(#[source] hyper::Error),
+    /// The reply is larger than [`crate::ClientConfig::reply_bytes_max`].
+    #[error("the reply is larger than {max} bytes")]
+    ReplyTooLarge {
+        /// The bound.
+        max: usize,
+    },
+    /// A success that is not Connect's: something else listens there.
+    #[error("the reply is not Connect: content type {content_type:?}")]
+    NotConnect {
+        /// The content type that came instead.
+        content_type: String,
+    },
+}
+
+/// A base URL that the client cannot use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{base_url:?} is not http://host[:port]: {reason}")]
+pub struct InvalidBaseUrl {
+    /// What was given.
+    pub base_url: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// Tells a refused request from a lost one.
+///
+/// `returned` says that hyper gave the request back unsent. Else the HTTP/2 error decides, and only two are proof: the peer's
+/// REFUSED_STREAM (RFC 9113, 8.7: not processed), and the peer's GOAWAY on *our stream's* failure, which h2 reports only for streams beyond the
+/// last one the peer will process, or never opened; streams that the peer may have processed end in an I/O error instead.
+///
+/// There is one race left in that: GOAWAY may arrive after our HEADERS left and before hyper polled the stream again; hyper then
+/// gives the stream up with the same error. It is harmless because [`super::exchange::RequestBody`] never lets HEADERS end the
+/// stream: without the body's end no server hands the request to a handler.
+pub(super) fn classify(error: hyper::Error, returned: bool) -> ClientError {
+    if returned || is_refusal(&error) {
+        NotSent::Refused(Arc::new(error)).into()
+    } else {
+        Lost::Connection(error).into()
+    }
+}
+
+fn is_refusal(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<h2::Error>() {
+            let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return cause.is_remote() && (refused || cause.is_go_away());
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,188 @@
+//! HTTP to Connect: checks a request's form, calls the dispatch, and writes its answer as an HTTP reply.
+//!
+//! It is generic over the request's body, so that another HTTP server (the admin listener's) can mount it.
+//!
+//! A request is checked in this order, cheapest first, and its body is read only when all have passed: path (404), HTTP
+//! method (405), content type (415), protocol version, timeout, content encoding. Every refusal is Connect error JSON; the three
+//! whose status is not their code's own are the ones where the protocol or plain HTTP asks for that status.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body;
+use tokio::time::Instant;
+
+use crate::body::{BodyBudget, Encoding, receive};
+use crate::codec::Codec;
+use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
+use crate::error::ConnectError;
+use crate::headers;
+
+/// What requests may cost.
+#[derive(Clone, Debug)]
+pub struct RequestLimits {
+    /// Most bytes of one request body, compressed or not; beyond it `resource_exhausted`. Default 4 MiB: gRPC's and Connect's
+    /// customary limit, and eight times the largest batch that Weir commits.
+    pub request_bytes_max: usize,
+    /// Most bytes of all request bodies in flight; beyond it `unavailable`. Default 64 MiB: sixteen of the largest.
+    pub request_bytes_total: usize,
+    /// Longest time to receive a body; beyond it `deadline_exceeded`. Default 10 s: 4 MiB over a 3 Mbit/s line.
+    pub body_read_timeout: Duration,
+    /// Longest time for one call, body included: clamps the caller's timeout and stands in for a missing one. Default 60 s: a
+    /// guess at the patience of any caller; the protocol allows servers to clamp. Without it a caller that sets no deadline could
+    /// hold a handler for ever.
+    pub request_timeout_max: Duration,
+}
+
+impl Default for RequestLimits {
+    fn default() -> RequestLimits {
+        RequestLimits {
+            request_bytes_max: 4 << 20,
+            request_bytes_total: 64 << 20,
+            body_read_timeout: Duration::from_secs(10),
+            request_timeout_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A [`Dispatch`] behind HTTP. Clones share the dispatch and the byte budget.
+#[derive(Clone)]
+pub struct Endpoint {
+    dispatch: Arc<dyn Dispatch>,
+    limits: Arc<RequestLimits>,
+    budget: Arc<BodyBudget>,
+}
+
+impl Endpoint {
+    /// An endpoint that answers from `dispatch` within `limits`.
+    pub fn new(dispatch: Arc<dyn Dispatch>, limits: RequestLimits) -> Endpoint {
+        let budget = BodyBudget::new(limits.request_bytes_total);
+        Endpoint { dispatch, limits: Arc::new(limits), budget }
+    }
+
+    /// Answers one HTTP request. Never fails: every failure is a reply.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the call it made to the dispatch.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let arrived = Instant::now();
+        let (parts, body) = request.into_parts();
+        let call = match self.check(&parts) {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        match self.call(arrived, call, parts, body).await {
+            Ok(response) => success(call.codec, response),
+            Err(error) => failure(error),
+        }
+    }
+
+    /// What can be known from the head alone.
+    #[expect(clippy::result_large_err, reason = "the error is the reply itself, built once and sent")]
+    fn check(&self, parts: &http::request::Parts) -> Result<Call, Response<Full<Bytes>>> {
+        let path = parts.uri.path();
+        if !self.dispatch.serves(path) {
+            let error = ConnectError::unimplemented(format!("no method {path}"));
+            return Err(refusal(StatusCode::NOT_FOUND, error, None));
+        }
+        if parts.method != Method::POST {
+            let error = ConnectError::unimplemented(format!("{} is not supported: use POST", parts.method));
+            let allow = (header::ALLOW, HeaderValue::from_static("POST"));
+            return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, error, Some(allow)));
+        }
+        let Some(codec) = parts.headers.get(header::CONTENT_TYPE).and_then(Codec::from_content_type) else {
+            let error =
+                ConnectError::unimplemented("content-type must be application/proto or application/json");
+            let accept = (headers::ACCEPT_POST, Codec::ACCEPTED);
+            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, Some(accept)));
+        };
+        let checked = headers::check_version(&parts.headers).and_then(|()| {
+            let timeout = headers::timeout(&parts.headers)?;
+            let encoding = Encoding::of(&parts.headers)?;
+            Ok(Call { codec, encoding, timeout })
+        });
+        checked.map_err(failure)
+    }
+
+    async fn call<B>(
+        &self,
+        arrived: Instant,
+        call: Call,
+        parts: http::request::Parts,
+        body: B,
+    ) -> Result<UnaryResponse, ConnectError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let allowed = self.limits.request_timeout_max;
+        let patience = call.timeout.map_or(allowed, |timeout| timeout.min(allowed));
+        if patience.is_zero() {
+            return Err(expired());
+        }
+        // The share outlives the call, because the dispatch holds the bytes until it is done.
+        let (body, _share) = receive(body, call.encoding, &self.limits, &self.budget).await?;
+        let left = patience.saturating_sub(arrived.elapsed());
+        if left.is_zero() {
+            return Err(expired());
+        }
+        let request = UnaryRequest {
+            path: Cow::Owned(parts.uri.path().to_owned()),
+            codec: call.codec,
+            headers: parts.headers,
+            timeout: Some(left),
+            body,
+        };
+        match tokio::time::timeout(left, self.dispatch.call(request)).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(expired()),
+        }
+    }
+}
+
+/// What the head of a request asked for.
+#[derive(Clone, Copy)]
+struct Call {
+    codec: Codec,
+    encoding: Encoding,
+    timeout: Option<Duration>,
+}
+
+fn expired() -> ConnectError {
+    ConnectError::deadline_exceeded("the deadline passed before the call finished")
+}
+
+fn success(codec: Codec, response: UnaryResponse) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(response.body));
+    *reply.headers_mut() = response.headers;
+    reply.headers_mut().insert(header::CONTENT_TYPE, codec.content_type());
+    reply
+}
+
+/// The HTTP reply that carries `error`, with the status of its code; for whoever refuses a request before an [`Endpoint`] sees it.
+pub fn failure(error: ConnectError) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    refusal(status, error, None)
+}
+
+fn refusal(
+    status: StatusCode,
+    mut error: ConnectError,
+    extra: Option<(http::HeaderName, HeaderValue)>,
+) -> Response<Full<Bytes>> {
+    let mut headers: HeaderMap = error.take_headers();
+    headers.insert(header::CONTENT_TYPE, Codec::Json.content_type());
+    headers.extend(extra);
+    let mut reply = Response::new(Full::new(error.to_json()));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    reply
+}

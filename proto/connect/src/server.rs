@@ -1,0 +1,188 @@
+//! The HTTP server: connections, their bounds, and the graceful stop. What a request means is [`crate::endpoint`]'s.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge share one port; the first bytes tell them apart. Nothing a client does or leaves
+//! undone holds memory without bound: connections are counted, silence before the first request and between HTTP/1.1 requests
+//! is timed, bodies have their own bounds ([`RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2
+//! peers must answer pings.
+
+mod connection;
+mod socket;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatch;
+use crate::endpoint::{Endpoint, RequestLimits};
+use connection::Protocols;
+
+/// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
+/// and retrying at once would only spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Bounds of a server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Most open connections; one more is closed as soon as it is accepted. Default 1024: a descriptor each, the customary
+    /// soft limit of a process.
+    pub connections_max: usize,
+    /// Most concurrent requests on one HTTP/2 connection. Default 200: hyper's, also the client's share for each connection.
+    pub streams_per_connection: u32,
+    /// Longest silence before the first byte of a connection has told its protocol, and before an HTTP/1.1 request's head is complete (also
+    /// between keep-alive requests). Default 15 s: longer than three retransmissions, shorter than a load balancer's idle time.
+    pub header_read_timeout: Duration,
+    /// Most bytes of a request's head. Default 16 KiB: Discord-like tokens and trace headers need under 2 KiB.
+    pub header_bytes_max: u32,
+    /// Longest time that a write may make no progress before the connection is dropped. Default 20 s.
+    pub write_stall_timeout: Duration,
+    /// How often an HTTP/2 connection is pinged. Default 20 s.
+    pub keep_alive_interval: Duration,
+    /// How long the answer to a ping may take. Default 10 s.
+    pub keep_alive_timeout: Duration,
+    /// What requests may cost.
+    pub requests: RequestLimits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            connections_max: 1024,
+            streams_per_connection: 200,
+            header_read_timeout: Duration::from_secs(15),
+            header_bytes_max: 16 << 10,
+            write_stall_timeout: Duration::from_secs(20),
+            keep_alive_interval: Duration::from_secs(20),
+            keep_alive_timeout: Duration::from_secs(10),
+            requests: RequestLimits::default(),
+        }
+    }
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut because the drain deadline passed; 0 after a clean stop.
+    pub connections_cut: usize,
+}
+
+/// A bound server that does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Binds `addr`; port 0 chooses a free one.
+    ///
+    /// # Errors
+    /// Those of binding.
+    pub async fn bind(addr: SocketAddr, config: ServerConfig) -> io::Result<Server> {
+        Ok(Server::new(TcpListener::bind(addr).await?, config))
+    }
+
+    /// A server on a listener that is already bound.
+    pub fn new(listener: TcpListener, config: ServerConfig) -> Server {
+        Server { listener, config }
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// If the operating system cannot tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers Connect calls from `dispatch` until `stop` is cancelled; see [`Server::serve_http`] for how it stops.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts every connection at once.
+    pub async fn serve(
+        self,
+        dispatch: Arc<dyn Dispatch>,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> Drained {
+        let endpoint = Endpoint::new(dispatch, self.config.requests.clone());
+        let answer = move |request| {
+            let endpoint = endpoint.clone();
+            async move { endpoint.answer(request).await }
+        };
+        self.serve_http(answer, stop, drain).await
+    }
+
+    /// Answers any HTTP requests with the same bounds on connections ([`ServerConfig::requests`] excepted, which is Connect's), for
+    /// listeners that carry more than Connect calls.
+    ///
+    /// When `stop` is cancelled it refuses new connections, lets requests in flight finish for at most `drain`, and cuts the connections that
+    /// are left.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts every connection at once.
+    pub async fn serve_http<A, F, B>(self, answer: A, stop: CancellationToken, drain: Duration) -> Drained
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Server { listener, config } = self;
+        let connections_max = config.connections_max;
+        let protocols = Arc::new(Protocols::new(config));
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(_ended) = connections.join_next() => {}
+                stream = accept(&listener) => {
+                    if connections.len() >= connections_max {
+                        // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
+                        tracing::warn!(connections_max, "connection refused: too many are open");
+                        continue;
+                    }
+                    let protocols = Arc::clone(&protocols);
+                    connections.spawn(connection::serve(stream, protocols, answer.clone(), stop.clone()));
+                }
+            }
+        }
+        // Closed before the drain, so that new connections are refused and their callers know that nothing was sent.
+        drop(listener);
+        let drained = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} });
+        let connections_cut = match drained.await {
+            Ok(()) => 0,
+            Err(_elapsed) => connections.len(),
+        };
+        connections.shutdown().await;
+        Drained { connections_cut }
+    }
+}
+
+/// The next connection, ready for small replies. Waits through failures of accepting, which are the process's and pass.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _peer)) => {
+                // Replies are written whole; Nagle's delay would only add to their latency.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY was not set");
+                }
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Every refusal of the REST tier: one enum, one table.
+//!
+//! [`ApiError::row`] is the only place that knows statuses, codes and messages; its match is exhaustive, so a new variant cannot be
+//! forgotten. Bodies and rate-limit headers follow from it.
+
+mod form;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, time::Duration};
+
+pub use form::{FORM_ERRORS_MAX, FormErrors, Leaf, Path};
+use serde::Serialize;
+
+/// Why a request was refused, as a Discord client sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ApiError {
+    /// No such route.
+    UnknownRoute,
+    /// The route exists, the method does not.
+    MethodNotAllowed,
+    /// No token, or one that nobody has.
+    Unauthorized,
+    /// The path names an API version other than 9 and 10.
+    UnknownApiVersion,
+    /// No such channel, or none that the caller may know of.
+    UnknownChannel,
+    /// No such guild.
+    UnknownGuild,
+    /// The user is not in the guild.
+    UnknownMember,
+    /// No such message.
+    UnknownMessage,
+    /// No such role.
+    UnknownRole,
+    /// No such user.
+    UnknownUser,
+    /// No such overwrite.
+    UnknownOverwrite,
+    /// The caller is not in the guild, or cannot see the channel.
+    MissingAccess,
+    /// The caller sees it but may not do it.
+    MissingPermissions,
+    /// Only the owner may.
+    OwnerOnly,
+    /// Only the author may edit.
+    EditOtherUser,
+    /// The message is one that the system wrote.
+    CannotActOnSystemMessage,
+    /// A reply without READ_MESSAGE_HISTORY.
+    ReplyWithoutHistory,
+    /// Nothing to send.
+    EmptyMessage,
+    /// The channel holds no messages.
+    NonTextChannel,
+    /// The channel's type does not allow it.
+    WrongChannelType,
+    /// The role cannot be used so.
+    InvalidRole,
+    /// Not 2 to 100 messages.
+    BulkDeleteCount,
+    /// A message is older than two weeks.
+    BulkDeleteTooOld,
+    /// The guild has as many roles as it may.
+    RoleLimit,
+    /// The guild has as many channels as it may.
+    ChannelLimit,
+    /// The user is in as many guilds as it may.
+    GuildLimit,
+    /// The body is not JSON.
+    InvalidJson,
+    /// Fields of the body or query are wrong.
+    InvalidForm(FormErrors),
+    /// The body is longer than the route takes.
+    TooLarge,
+    /// A limit refused.
+    RateLimited(RateLimited),
+    /// The tier, the data service or the database cannot take it now.
+    Overloaded {
+        /// When to come back, if anyone knows.
+        retry_after: Option<Duration>,
+    },
+    /// The change may or may not have happened; a retry without nonce may double it.
+    OutcomeUnknown,
+    /// A fault of ours.
+    Internal,
+}
+
+/// A 429.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateLimited {
+    /// When to come back.
+    pub retry_after: Duration,
+    /// Whose limit it is.
+    pub scope: RateLimitScope,
+    /// Discord's code for limits that have one (20016 slow mode, 20028 channel writes); none for plain route limits.
+    pub code: Option<u32>,
+}
+
+/// `X-RateLimit-Scope`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitScope {
+    /// The caller's own limit on the route.
+    User,
+    /// The caller's limit over all routes.
+    Global,
+    /// A limit shared by all callers of the resource, such as a hot channel's.
+    Shared,
+}
+
+impl RateLimitScope {
+    /// The header's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Global => "global",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// One row of the table: how a refusal looks on the wire and in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorRow {
+    /// HTTP status.
+    pub status: u16,
+    /// Discord's JSON error code; 0 for those that have only a status.
+    pub code: u32,
+    /// The body's `message`.
+    pub message: &'static str,
+    /// Metric label.
+    pub label: &'static str,
+}
+
+const fn row(status: u16, code: u32, message: &'static str, label: &'static str) -> ErrorRow {
+    ErrorRow { status, code, message, label }
+}
+
+impl ApiError {
+    /// The refusal's row of the table.
+    #[must_use]
+    pub fn row(&self) -> ErrorRow {
+        match self {
+            Self::UnknownRoute => row(404, 0, "404: Not Found", "unknown_route"),
+            Self::MethodNotAllowed => row(405, 0, "405: Method Not Allowed", "method_not_allowed"),
+            Self::Unauthorized => row(401, 0, "401: Unauthorized", "unauthorized"),
+            Self::UnknownApiVersion => row(400, 50_041, "Invalid API version provided", "unknown_api_version"),
+            Self::UnknownChannel => row(404, 10_003, "Unknown Channel", "unknown_channel"),
+            Self::UnknownGuild => row(404, 10_004, "Unknown Guild", "unknown_guild"),
+            Self::UnknownMember => row(404, 10_007, "Unknown Member", "unknown_member"),
+            Self::UnknownMessage => row(404, 10_008, "Unknown Message", "unknown_message"),
+            Self::UnknownOverwrite => row(404, 10_009, "Unknown Permission Overwrite", "unknown_overwrite"),
+            Self::UnknownRole => row(404, 10_011, "Unknown Role", "unknown_role"),
+            Self::UnknownUser => row(404, 10_013, "Unknown User", "unknown_user"),
+            Self::MissingAccess => row(403, 50_001, "Missing Access", "missing_access"),
+            Self::MissingPermissions => row(403, 50_013, "Missing Permissions", "missing_permissions"),
+            Self::OwnerOnly => row(403, 20_018, "Only the owner of this account can perform this action", "owner_only"),
+            Self::EditOtherUser => row(403, 50_005, "Cannot edit a message authored by another user", "edit_other_user"),
+            Self::CannotActOnSystemMessage => {
+                row(403, 50_021, "Cannot execute action on a system message", "system_message")
+            }
+            Self::ReplyWithoutHistory => {
+                row(403, 160_002, "Cannot reply without permission to read message history", "reply_without_history")
+            }
+            Self::EmptyMessage => row(400, 50_006, "Cannot send an empty message", "empty_message"),
+            Self::NonTextChannel => row(400, 50_008, "Cannot send messages in a non-text channel", "non_text_channel"),
+            Self::WrongChannelType => {
+                row(400, 50_024, "Cannot execute action on this channel type", "wrong_channel_type")
+            }
+            Self::InvalidRole => row(400, 50_028, "Invalid Role", "invalid_role"),
+            Self::BulkDeleteCount => {
+                row(400, 50_016, "Provided too few or too many messages to delete", "bulk_delete_count")
+            }
+            Self::BulkDeleteTooOld => {
+                row(400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old")
+            }
+            Self::RoleLimit => row(400, 30_005, "Maximum number of guild roles reached (250)", "role_limit"),
+            Self::ChannelLimit => row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit"),
+            Self::GuildLimit => row(400, 30_001, "Maximum number of guilds reached (100)", "guild_limit"),
+            Self::InvalidJson => row(400, 50_109, "The request body contains invalid JSON.", "invalid_json"),
+            Self::InvalidForm(_) => row(400, 50_035, "Invalid Form Body", "invalid_form"),
+            Self::TooLarge => row(413, 40_005, "Request entity too large", "too_large"),
+            Self::RateLimited(limited) => {
+                let code = limited.code.unwrap_or(0);
+                let label = match limited.scope {
+                    RateLimitScope::User => "rate_limited_user",
+                    RateLimitScope::Global => "rate_limited_global",
+                    RateLimitScope::Shared => "rate_limited_shared",
+                };
+                row(429, code, "You are being rate limited.", label)
+            }
+            Self::Overloaded { .. } => {
+                row(503, 130_000, "API resource is currently overloaded. Try again a little later", "overloaded")
+            }
+            // A 5xx, for libraries retry those, and with a nonce the retry is safe; the label tells it from our faults.
+            Self::OutcomeUnknown => row(500, 0, "Internal Server Error", "outcome_unknown"),
+            Self::Internal => row(500, 0, "Internal Server Error", "internal"),
+        }
+    }
+
+    /// HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.row().status
+    }
+
+    /// Metric label: one of a fixed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.row().label
+    }
+
+    /// The body, JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let row = self.row();
+        let (errors, limited) = match self {
+            Self::InvalidForm(errors) => (Some(errors), None),
+            Self::RateLimited(limited) => (None, Some(limited)),
+            _ => (None, None),
+        };
+        crate::object::to_json(&Body {
+            message: row.message,
+            // Plain rate limits have no code, and the key is absent then.
+            code: limited.is_none_or(|limited| limited.code.is_some()).then_some(row.code),
+            errors,
+            retry_after: limited.map(|limited| seconds(limited.retry_after)),
+            global: limited.map(|limited| limited.scope == RateLimitScope::Global),
+        })
+    }
+
+    /// The value of `Retry-After`: whole seconds, rounded up and at least 1, because one library reads nothing else.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = match self {
+            Self::RateLimited(limited) => limited.retry_after,
+            Self::Overloaded { retry_after } => (*retry_after)?,
+            _ => return None,
+        };
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+}
+
+/// Seconds with millisecond steps, rounded up: a client that waits exactly as long must not come too early.
+fn seconds(wait: Duration) -> f64 {
+    let ms = wait.as_nanos().div_ceil(1_000_000);
+    // Exact below 2^53 ms, which is 285,000 years.
+    ms as f64 / 1_000.0
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a FormErrors>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    global: Option<bool>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.row();
+        write!(f, "{} ({}, {})", row.label, row.status, row.code)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<FormErrors> for ApiError {
+    fn from(errors: FormErrors) -> Self {
+        Self::InvalidForm(errors)
+    }
+}

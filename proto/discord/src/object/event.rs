@@ -1,0 +1,180 @@
+//! The `d` of dispatches that are more than their resource object.
+
+use serde::Serialize;
+use weir_proto::data::{Member, Role, User};
+
+use super::{guild::Members, member::MemberObject, role::RoleObject, user::UserObject};
+use crate::wire::{Empty, Id, Ids};
+
+/// MESSAGE_DELETE.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MessageDeleteEvent {
+    id: Id,
+    channel_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+}
+
+impl MessageDeleteEvent {
+    /// The event of a deletion record; `guild_id` 0 in direct messages.
+    #[must_use]
+    pub fn new(deleted: &weir_proto::event::MessageDeleted, guild_id: u64) -> Self {
+        Self { id: Id(deleted.id), channel_id: Id(deleted.channel_id), guild_id: Id::nonzero(guild_id) }
+    }
+}
+
+/// GUILD_DELETE because the user left or the guild is gone: without `unavailable`, which would mean an outage.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct GuildDeleteEvent {
+    id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unavailable: Option<bool>,
+}
+
+impl GuildDeleteEvent {
+    /// The user left, was kicked, or the guild was deleted.
+    #[must_use]
+    pub fn left(guild_id: u64) -> Self {
+        Self { id: Id(guild_id), unavailable: None }
+    }
+
+    /// The guild cannot be served for now.
+    #[must_use]
+    pub fn unavailable(guild_id: u64) -> Self {
+        Self { id: Id(guild_id), unavailable: Some(true) }
+    }
+}
+
+/// GUILD_ROLE_CREATE and GUILD_ROLE_UPDATE.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RoleEvent<'a> {
+    guild_id: Id,
+    role: RoleObject<'a>,
+}
+
+impl<'a> RoleEvent<'a> {
+    /// The event of a role.
+    #[must_use]
+    pub fn new(role: &'a Role) -> Self {
+        Self { guild_id: Id(role.guild_id), role: RoleObject::new(role) }
+    }
+}
+
+/// GUILD_ROLE_DELETE.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RoleDeleteEvent {
+    guild_id: Id,
+    role_id: Id,
+}
+
+impl RoleDeleteEvent {
+    /// The event of a deletion record.
+    #[must_use]
+    pub fn new(deleted: &weir_proto::event::RoleDeleted) -> Self {
+        Self { guild_id: Id(deleted.guild_id), role_id: Id(deleted.role_id) }
+    }
+}
+
+/// GUILD_MEMBER_ADD.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MemberAddEvent<'a> {
+    guild_id: Id,
+    #[serde(flatten)]
+    member: MemberObject<'a>,
+}
+
+impl<'a> MemberAddEvent<'a> {
+    /// The event of a new member.
+    #[must_use]
+    pub fn new(member: &'a Member, user: Option<&'a User>) -> Self {
+        Self { guild_id: Id(member.guild_id), member: MemberObject::full(member, user) }
+    }
+}
+
+/// GUILD_MEMBER_UPDATE: the same keys, since Discord's are a subset of the full member plus the guild.
+pub type MemberUpdateEvent<'a> = MemberAddEvent<'a>;
+
+/// GUILD_MEMBER_REMOVE.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MemberRemoveEvent<'a> {
+    guild_id: Id,
+    user: UserObject<'a>,
+}
+
+impl<'a> MemberRemoveEvent<'a> {
+    /// The event of a leave.
+    #[must_use]
+    pub fn new(guild_id: u64, user: &'a User) -> Self {
+        Self { guild_id: Id(guild_id), user: UserObject::new(user) }
+    }
+}
+
+/// TYPING_START.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct TypingEvent<'a> {
+    channel_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+    user_id: Id,
+    /// Seconds since 1970-01-01T00:00Z.
+    timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<MemberObject<'a>>,
+}
+
+impl<'a> TypingEvent<'a> {
+    /// The event of a typing record; `guild_id` 0 in direct messages, where there is no member.
+    #[must_use]
+    pub fn new(
+        typing: &weir_proto::event::Typing,
+        guild_id: u64,
+        member: Option<&'a Member>,
+        user: Option<&'a User>,
+    ) -> Self {
+        Self {
+            channel_id: Id(typing.channel_id),
+            guild_id: Id::nonzero(guild_id),
+            user_id: Id(typing.user_id),
+            timestamp: typing.timestamp_ms / 1_000,
+            member: member
+                .filter(|member| guild_id != 0 && member.user_id == typing.user_id)
+                .map(|member| MemberObject::full(member, user)),
+        }
+    }
+}
+
+/// GUILD_MEMBERS_CHUNK: one answer of several to a request for members.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MembersChunkEvent<'a> {
+    guild_id: Id,
+    members: Members<'a>,
+    chunk_index: u32,
+    chunk_count: u32,
+    not_found: Ids<'a>,
+    presences: Empty,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+}
+
+impl<'a> MembersChunkEvent<'a> {
+    /// Chunk `index` of `count` (at least 1), with at most 1,000 members, and the asked ids that are not members (`not_found` is always
+    /// present: a strict client demands it).
+    #[must_use]
+    pub fn new(
+        guild_id: u64,
+        members: &'a [(Member, User)],
+        (index, count): (u32, u32),
+        not_found: &'a [u64],
+        nonce: Option<&'a str>,
+    ) -> Self {
+        Self {
+            guild_id: Id(guild_id),
+            members: Members(members),
+            chunk_index: index,
+            chunk_count: count,
+            not_found: Ids(not_found),
+            presences: [],
+            nonce,
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Messages, in REST replies and as the base of MESSAGE_CREATE and MESSAGE_UPDATE.
+//!
+//! The fields that the MESSAGE_CONTENT intent gates come first and together, so that the dispatch path can cut them out of encoded text
+//! instead of encoding a second time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use weir_proto::data::{EventContext, Member, Message, User};
+
+use super::{member::MemberObject, user::UserObject};
+use crate::wire::{Empty, Id, Ids, Timestamp};
+
+/// Discord's message type of an ordinary message.
+pub const TYPE_DEFAULT: u32 = 0;
+/// Discord's message type of a reply.
+pub const TYPE_REPLY: u32 = 19;
+
+/// Where a message's author and mentioned users are looked up.
+pub trait UserSource {
+    /// The user of an id, if it is at hand.
+    fn user(&self, id: u64) -> Option<&User>;
+}
+
+impl<S: BuildHasher> UserSource for HashMap<u64, User, S> {
+    fn user(&self, id: u64) -> Option<&User> {
+        self.get(&id)
+    }
+}
+
+impl UserSource for BTreeMap<u64, User> {
+    fn user(&self, id: u64) -> Option<&User> {
+        self.get(&id)
+    }
+}
+
+/// A slice: for a handful of users, a scan beats a map.
+impl UserSource for Vec<User> {
+    fn user(&self, id: u64) -> Option<&User> {
+        self.iter().find(|user| user.id == id)
+    }
+}
+
+impl UserSource for EventContext {
+    fn user(&self, id: u64) -> Option<&User> {
+        let (author, referenced) = (self.author.as_ref(), self.referenced_author.as_ref());
+        author.into_iter().chain(referenced).chain(&self.mentions).find(|user| user.id == id)
+    }
+}
+
+/// Whether the message that a reply answers is at hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Referenced<'a> {
+    /// Nobody looked: the key is absent.
+    #[default]
+    NotFetched,
+    /// It was looked for and is gone: null.
+    Deleted,
+    /// It is here.
+    Found(&'a Message),
+}
+
+/// Whether the creator's nonce is shown. It is echoed where a message is announced as new (the reply to its creation, MESSAGE_CREATE), for
+/// the sender to recognise its own message, and nowhere else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NonceEcho {
+    /// The key is absent.
+    #[default]
+    Omit,
+    /// The key is present if the creator gave a nonce.
+    Show,
+}
+
+/// Whether the viewer may read the fields that MESSAGE_CONTENT gates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ContentAccess {
+    /// The viewer has the intent, or is no bot, or the channel is a direct message.
+    #[default]
+    Full,
+    /// A bot without the intent, of this user id: it reads its own messages and those that mention it.
+    OnlyOwn(u64),
+}
+
+impl ContentAccess {
+    /// True if the viewer may read this message's content.
+    #[must_use]
+    pub fn allows(self, row: &Message) -> bool {
+        match self {
+            Self::Full => true,
+            Self::OnlyOwn(viewer) => row.author_id == viewer || row.mention_user_ids.contains(&viewer),
+        }
+    }
+}
+
+/// What a message is made of.
+#[derive(Clone, Copy)]
+pub struct MessageParts<'a> {
+    /// The row.
+    pub row: &'a Message,
+    /// The author, the mentioned users, and those of the referenced message.
+    pub users: &'a dyn UserSource,
+    /// The guild of the channel; 0 in direct messages.
+    pub guild_id: u64,
+    /// The message it replies to.
+    pub referenced: Referenced<'a>,
+    /// Whether the nonce is shown.
+    pub nonce: NonceEcho,
+    /// Whether gated fields are shown.
+    pub access: ContentAccess,
+}
+
+/// A message.
+#[derive(Serialize)]
+pub struct MessageObject<'a> {
+    #[serde(flatten)]
+    pub(crate) gated: GatedFields<'a>,
+    // The outer `None` leaves the key out, the inner one is null: Discord tells "not fetched" from "deleted" that way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) referenced_message: Option<Option<Box<MessageObject<'a>>>>,
+    #[serde(flatten)]
+    pub(crate) open: OpenFields<'a>,
+}
+
+impl<'a> MessageObject<'a> {
+    /// The message of its parts, as REST shows it: without `guild_id` and `member`.
+    #[must_use]
+    pub fn new(parts: &MessageParts<'a>) -> Self {
+        let referenced_message = match parts.referenced {
+            _ if parts.row.reply_to == 0 => None,
+            Referenced::NotFetched => None,
+            Referenced::Deleted => Some(None),
+            Referenced::Found(row) => Some(Some(Box::new(Self::single(parts, row, Unknown::LeaveOut)))),
+        };
+        let mut message = Self::single(parts, parts.row, Unknown::ShowDeleted);
+        message.referenced_message = referenced_message;
+        message.open.nonce = match parts.nonce {
+            NonceEcho::Show if !parts.row.nonce.is_empty() => Some(&parts.row.nonce),
+            NonceEcho::Show | NonceEcho::Omit => None,
+        };
+        message
+    }
+
+    /// The same as a gateway event, which also says where the message is and who its author is there.
+    #[must_use]
+    pub fn into_event(mut self, guild_id: u64, member: Option<&'a Member>) -> Self {
+        self.open.guild_id = Id::nonzero(guild_id);
+        self.open.member = member
+            .filter(|member| guild_id != 0 && Id(member.user_id) == self.open.author_id)
+            .map(MemberObject::partial);
+        self
+    }
+
+    fn single(parts: &MessageParts<'a>, row: &'a Message, unknown: Unknown) -> Self {
+        let gated = if parts.access.allows(row) { GatedFields::new(row) } else { GatedFields::STRIPPED };
+        Self { gated, referenced_message: None, open: OpenFields::new(parts, row, unknown) }
+    }
+}
+
+/// The fields that MESSAGE_CONTENT gates.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct GatedFields<'a> {
+    content: &'a str,
+    embeds: Embeds<'a>,
+    attachments: Empty,
+    components: Empty,
+}
+
+impl<'a> GatedFields<'a> {
+    /// What a session that may not read the content sees.
+    pub(crate) const STRIPPED: GatedFields<'static> =
+        GatedFields { content: "", embeds: Embeds(None), attachments: [], components: [] };
+
+    fn new(row: &'a Message) -> Self {
+        Self {
+            content: &row.content,
+            embeds: Embeds::parse(&row.embeds_json),
+            attachments: [],
+            components: [],
+        }
+    }
+}
+
+/// Stored embeds, passed on as they are; `None` is the empty list.
+#[derive(Debug, Clone, Copy)]
+struct Embeds<'a>(Option<&'a RawValue>);
+
+impl<'a> Embeds<'a> {
+    /// Anything but a JSON array, as another writer might have left, shows as no embeds: it would break the JSON around it.
+    fn parse(text: &'a str) -> Self {
+        if !text.starts_with('[') {
+            return Self(None);
+        }
+        Self(serde_json::from_str::<&RawValue>(text).ok())
+    }
+}
+
+impl Serialize for Embeds<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(raw) => raw.serialize(serializer),
+            None => serializer.collect_seq(std::iter::empty::<()>()),
+        }
+    }
+}
+
+/// The fields that anyone who sees the channel may read.
+#[derive(Serialize)]
+pub(crate) struct OpenFields<'a> {
+    id: Id,
+    channel_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+    author: UserObject<'a>,
+    #[serde(skip)]
+    author_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<MemberObject<'a>>,
+    timestamp: Timestamp,
+    edited_timestamp: Option<Timestamp>,
+    tts: bool,
+    mention_everyone: bool,
+    mentions: Mentions<'a>,
+    mention_roles: Ids<'a>,
+    pinned: bool,
+    #[serde(rename = "type")]
+    kind: u32,
+    flags: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_reference: Option<MessageReference>,
+}
+
+impl<'a> OpenFields<'a> {
+    fn new(parts: &MessageParts<'a>, row: &'a Message, unknown: Unknown) -> Self {
+        Self {
+            id: Id(row.id),
+            channel_id: Id(row.channel_id),
+            guild_id: None,
+            author: UserObject::of(row.author_id, parts.users.user(row.author_id)),
+            author_id: Id(row.author_id),
+            member: None,
+            timestamp: Timestamp::of_snowflake(row.id),
+            edited_timestamp: Timestamp::nonzero(row.edited_at_ms),
+            tts: row.tts,
+            mention_everyone: row.mention_everyone,
+            mentions: Mentions { ids: &row.mention_user_ids, users: parts.users, unknown },
+            mention_roles: Ids(&row.mention_role_ids),
+            pinned: false,
+            kind: kind(row),
+            flags: row.flags,
+            nonce: None,
+            message_reference: (row.reply_to != 0).then(|| MessageReference {
+                kind: 0,
+                message_id: Id(row.reply_to),
+                channel_id: Id(row.channel_id),
+                guild_id: Id::nonzero(parts.guild_id),
+            }),
+        }
+    }
+}
+
+/// A default message that answers another is a reply, whatever its writer put: clients read `referenced_message` of replies only.
+fn kind(row: &Message) -> u32 {
+    if row.r#type == TYPE_DEFAULT && row.reply_to != 0 { TYPE_REPLY } else { row.r#type }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct MessageReference {
+    #[serde(rename = "type")]
+    kind: u32,
+    message_id: Id,
+    channel_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+}
+
+/// What becomes of a mentioned user that is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    /// In the message itself: shown as deleted, for the list says who was pinged.
+    ShowDeleted,
+    /// In a quoted message, whose mentions nobody fetches: left out, for clients cache the users they are shown.
+    LeaveOut,
+}
+
+#[derive(Clone, Copy)]
+struct Mentions<'a> {
+    ids: &'a [u64],
+    users: &'a dyn UserSource,
+    unknown: Unknown,
+}
+
+impl Serialize for Mentions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.ids.iter().filter_map(|&id| match (self.users.user(id), self.unknown) {
+            (None, Unknown::LeaveOut) => None,
+            (user, _) => Some(UserObject::of(id, user)),
+        }))
+    }
+}

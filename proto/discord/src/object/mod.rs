@@ -1,0 +1,45 @@
+//! Discord's JSON objects, borrowed from rows. Every key that a strict client demands is present, with null where Weir has no value.
+//!
+//! Missing context never fails: an author nobody sent along is shown as a deleted user with the right id, because a message that
+//! cannot be shown at all would be worse.
+
+mod application;
+mod channel;
+mod event;
+mod guild;
+mod member;
+mod message;
+mod role;
+mod session;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+pub use application::ApplicationObject;
+pub use channel::ChannelObject;
+pub use event::{
+    GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MembersChunkEvent,
+    MessageDeleteEvent, RoleDeleteEvent, RoleEvent, TypingEvent,
+};
+pub use guild::{
+    Availability, GuildCreateEvent, GuildCreateParts, GuildObject, PartialGuildObject, UnavailableGuildObject,
+};
+pub use member::MemberObject;
+pub(crate) use message::GatedFields;
+pub use message::{
+    ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_REPLY, UserSource,
+};
+pub use role::RoleObject;
+pub use session::{
+    GatewayBotReply, GatewayReply, ReadyEvent, ReadyParts, ResumedEvent, SessionStartLimit, gateway_url,
+};
+pub use user::{OwnUserObject, UserObject};
+
+/// Writes an object as JSON text.
+///
+/// The objects of this crate hold strings, numbers, flags and lists only, and their keys are literals, so writing them to memory cannot fail.
+#[must_use]
+pub fn to_json(object: &impl serde::Serialize) -> String {
+    serde_json::to_string(object).expect("objects of literals, strings and numbers always serialise")
+}

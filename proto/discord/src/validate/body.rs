@@ -1,0 +1,235 @@
+//! A JSON body's fields, read one by one; each misfit is noted with its path, and reading goes on.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, FormErrors, Leaf, Path};
+
+/// The fields of a request's body. An empty body counts as `{}`: several routes allow it, and the others name what is missing.
+///
+/// # Errors
+/// [`ApiError::InvalidJson`] if it is not JSON, a form error if it is not an object. The caller bounds its length.
+pub fn parse_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(FormErrors::one(Path::ROOT, Leaf::NotAnObject).into()),
+        Err(_) => Err(ApiError::InvalidJson),
+    }
+}
+
+/// Reads a body's fields with `read`.
+///
+/// # Errors
+/// All misfits that `read` met.
+pub fn parse_fields<T>(
+    body: &Map<String, Value>,
+    read: impl FnOnce(&mut Fields<'_>) -> T,
+) -> Result<T, FormErrors> {
+    let mut errors = FormErrors::new();
+    let value = read(&mut Fields::new(body, Path::ROOT, &mut errors));
+    errors.into_result(value)
+}
+
+/// The id in a JSON value: a decimal string, or an integer as some clients send it.
+#[must_use]
+pub fn snowflake(value: &Value) -> Option<u64> {
+    let id = match value {
+        // The parser of paths, so that both refuse the same signs, zeroes and lengths.
+        Value::String(text) => text.parse::<weir_proto::id::Snowflake>().ok()?.get(),
+        Value::Number(number) => number.as_u64()?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    (id != 0).then_some(id)
+}
+
+/// The fields of one JSON object. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    path: Path<'a>,
+    errors: &'a mut FormErrors,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `map`, which is found at `path`.
+    pub fn new(map: &'a Map<String, Value>, path: Path<'a>, errors: &'a mut FormErrors) -> Self {
+        Self { map, path, errors }
+    }
+
+    /// Notes what is wrong with a field.
+    pub fn fail(&mut self, key: &str, leaf: Leaf) {
+        self.errors.add(self.path.key(key), leaf);
+    }
+
+    /// Notes what is wrong with the object itself.
+    pub fn fail_here(&mut self, leaf: Leaf) {
+        self.errors.add(self.path, leaf);
+    }
+
+    /// The field if it is there and not null.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// True if the field is there and null, which on a change means "clear it".
+    #[must_use]
+    pub fn is_null(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(Value::is_null)
+    }
+
+    /// Notes the field as missing if it is absent or null.
+    pub fn require(&mut self, key: &str) {
+        if self.value(key).is_none() {
+            self.fail(key, Leaf::Required);
+        }
+    }
+
+    /// Text of a length in `range`, in code points.
+    pub fn text(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
+        let Value::String(text) = self.value(key)? else {
+            self.fail(key, Leaf::NotAString);
+            return None;
+        };
+        let (min, max) = (*range.start(), *range.end());
+        // A text has at most as many code points as bytes: the count is taken of long texts only.
+        let fits = text.len() >= min && text.len() <= max || range.contains(&text.chars().count());
+        if !fits || (min > 0 && text.is_empty()) {
+            self.fail(key, if min == 0 { Leaf::MaxLength { max } } else { Leaf::BadLength { min, max } });
+            return None;
+        }
+        Some(text)
+    }
+
+    /// True or false.
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        if value.as_bool().is_none() {
+            self.fail(key, Leaf::NotABoolean);
+        }
+        value.as_bool()
+    }
+
+    /// An integer in `range`.
+    pub fn integer(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = self.value(key)?;
+        let Some(number) = value.as_i64() else {
+            let leaf = if value.is_u64() { Leaf::Max(i64::from(*range.end())) } else { Leaf::NotAnInteger };
+            self.fail(key, leaf);
+            return None;
+        };
+        if number < i64::from(*range.start()) {
+            self.fail(key, Leaf::Min(i64::from(*range.start())));
+            return None;
+        }
+        match u32::try_from(number).ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                self.fail(key, Leaf::Max(i64::from(*range.end())));
+                None
+            }
+        }
+    }
+
+    /// Any unsigned integer, such as flags.
+    pub fn bits(&mut self, key: &str) -> Option<u64> {
+        let value = self.value(key)?;
+        if value.as_u64().is_none() {
+            self.fail(key, Leaf::NotAnInteger);
+        }
+        value.as_u64()
+    }
+
+    /// An id.
+    pub fn id(&mut self, key: &str) -> Option<u64> {
+        let id = snowflake(self.value(key)?);
+        if id.is_none() {
+            self.fail(key, Leaf::NotASnowflake);
+        }
+        id
+    }
+
+    /// Permissions: a decimal string, or an integer as old clients send it.
+    pub fn permissions(&mut self, key: &str) -> Option<crate::permission::Permissions> {
+        let permissions = match self.value(key)? {
+            Value::String(text) => text.parse().ok(),
+            value => value.as_u64().map(crate::permission::Permissions),
+        };
+        if permissions.is_none() {
+            self.fail(key, Leaf::NotAnInteger);
+        }
+        permissions
+    }
+
+    /// A list of at most `max` elements.
+    pub fn list(&mut self, key: &str, max: usize) -> Option<&'a [Value]> {
+        let Value::Array(list) = self.value(key)? else {
+            self.fail(key, Leaf::NotAList);
+            return None;
+        };
+        if list.len() > max {
+            self.fail(key, Leaf::BadLength { min: 0, max });
+            return None;
+        }
+        Some(list)
+    }
+
+    /// A list of at most `max` ids. Repetitions are kept.
+    pub fn ids(&mut self, key: &str, max: usize) -> Option<Vec<u64>> {
+        let list = self.list(key, max)?;
+        let mut ids = Vec::with_capacity(list.len());
+        for (index, value) in list.iter().enumerate() {
+            match snowflake(value) {
+                Some(id) => ids.push(id),
+                None => self.errors.add(self.path.key(key).index(index), Leaf::NotASnowflake),
+            }
+        }
+        Some(ids)
+    }
+
+    /// The object at a field, read with `read`.
+    pub fn object<T>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        let Value::Object(map) = self.value(key)? else {
+            self.fail(key, Leaf::NotAnObject);
+            return None;
+        };
+        Some(read(&mut Fields { map, path: self.path.key(key), errors: self.errors }))
+    }
+
+    /// A list of at most `max` objects, each read with `read`; elements that are no objects are noted and left out.
+    pub fn objects<T>(
+        &mut self,
+        key: &str,
+        max: usize,
+        mut read: impl FnMut(&mut Fields<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        let list = self.list(key, max)?;
+        let here = self.path.key(key);
+        let mut values = Vec::with_capacity(list.len());
+        for (index, value) in list.iter().enumerate() {
+            match value {
+                Value::Object(map) => {
+                    values.push(read(&mut Fields { map, path: here.index(index), errors: self.errors }));
+                }
+                _ => self.errors.add(here.index(index), Leaf::NotAnObject),
+            }
+        }
+        Some(values)
+    }
+
+    /// Notes a field of a feature that Weir does not have, if it asks for anything.
+    pub fn refuse_unsupported(&mut self, key: &str) {
+        let asks = match self.value(key) {
+            None => false,
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(_) => true,
+        };
+        if asks {
+            self.fail(key, Leaf::Unsupported);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Query parameters and ids in paths.
+
+use crate::error::{FormErrors, Leaf};
+
+/// Messages of a history page if the client names no number. Discord's.
+pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
+/// Most messages of a history page. Discord's.
+pub const HISTORY_LIMIT_MAX: u32 = 100;
+
+/// A `limit` between 1 and `max`.
+///
+/// # Errors
+/// A form error if it is not a number of that range.
+pub fn parse_limit(raw: Option<&str>, default: u32, max: u32) -> Result<u32, FormErrors> {
+    let Some(raw) = raw else { return Ok(default) };
+    let fail = |leaf| Err(FormErrors::field("limit", leaf));
+    match raw.parse::<i64>() {
+        Err(_) => fail(Leaf::NotAnInteger),
+        Ok(number) if number < 1 => fail(Leaf::Min(1)),
+        Ok(number) => match u32::try_from(number) {
+            Ok(number) if number <= max => Ok(number),
+            _ => fail(Leaf::Max(i64::from(max))),
+        },
+    }
+}
+
+/// An id in a query parameter. 0 is allowed, since clients page "after 0"; it is never the id of anything.
+///
+/// # Errors
+/// A form error if it is not a decimal number below 2^64.
+pub fn parse_query_snowflake(key: &str, raw: Option<&str>) -> Result<Option<u64>, FormErrors> {
+    let Some(raw) = raw else { return Ok(None) };
+    let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
+    match raw.parse::<u64>() {
+        Ok(id) if digits => Ok(Some(id)),
+        _ => Err(FormErrors::field(key, Leaf::NotASnowflake)),
+    }
+}
+
+/// An id in a path.
+///
+/// # Errors
+/// A form error under the parameter's name.
+pub fn parse_path_snowflake(name: &str, raw: &str) -> Result<u64, FormErrors> {
+    match raw.parse::<weir_proto::id::Snowflake>() {
+        Ok(id) => Ok(id.get()),
+        Err(_) => Err(FormErrors::field(name, Leaf::NotASnowflake)),
+    }
+}
+
+/// A flag in a query: `True`, `true`, `1`, `False`, `false`, `0`.
+///
+/// # Errors
+/// A form error if it is something else.
+pub fn parse_query_bool(key: &str, raw: Option<&str>) -> Result<Option<bool>, FormErrors> {
+    match raw {
+        None => Ok(None),
+        Some("True" | "true" | "1") => Ok(Some(true)),
+        Some("False" | "false" | "0") => Ok(Some(false)),
+        Some(_) => Err(FormErrors::field(key, Leaf::NotABoolean)),
+    }
+}
+
+/// Where a page of history lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchor {
+    /// The newest messages.
+    Newest,
+    /// The newest below an id.
+    Before(u64),
+    /// The oldest above an id.
+    After(u64),
+    /// Half below, half above, and the id itself.
+    Around(u64),
+}
+
+/// A query for a page of history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Where.
+    pub anchor: Anchor,
+    /// How many: 1 to [`HISTORY_LIMIT_MAX`].
+    pub limit: u32,
+}
+
+impl HistoryQuery {
+    /// The page that query parameters name. Of a repeated key the last counts, unknown keys are ignored.
+    ///
+    /// # Errors
+    /// A form error for numbers that are none, and for more than one of `before`, `after`, `around`.
+    pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, FormErrors> {
+        let (mut limit, mut before, mut after, mut around) = (None, None, None, None);
+        for (key, value) in pairs {
+            match key {
+                "limit" => limit = Some(value),
+                "before" => before = Some(value),
+                "after" => after = Some(value),
+                "around" => around = Some(value),
+                _ => {}
+            }
+        }
+        let limit = parse_limit(limit, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
+        let before = parse_query_snowflake("before", before)?;
+        let after = parse_query_snowflake("after", after)?;
+        let around = parse_query_snowflake("around", around)?;
+        let anchor = match (before, after, around) {
+            (None, None, None) => Anchor::Newest,
+            (Some(id), None, None) => Anchor::Before(id),
+            (None, Some(id), None) => Anchor::After(id),
+            (None, None, Some(id)) => Anchor::Around(id),
+            _ => {
+                let key = if after.is_some() { "after" } else { "around" };
+                return Err(FormErrors::field(key, Leaf::Exclusive("before, after, around")));
+            }
+        };
+        Ok(Self { anchor, limit })
+    }
+}
