@@ -15,9 +15,7 @@ fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
     let set = out.join("descriptors.bin");
     std::fs::write(&set, prost::Message::encode_to_vec(&descriptors))?;
-    prost_build::Config::new()
-        .compile_fds(descriptors)
-        .map_err(io::Error::other)?;
+    prost_build::Config::new().compile_fds(descriptors).map_err(io::Error::other)?;
     pbjson_build::Builder::new()
         .register_descriptors(&std::fs::read(&set)?)?
         .ignore_unknown_fields()

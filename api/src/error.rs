@@ -25,6 +25,11 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
+    /// True if this is the table's `error`.
+    pub(crate) fn is(&self, error: &ApiError) -> bool {
+        self.error == *error
+    }
+
     /// Too many requests are under way in this process.
     pub(crate) fn busy() -> Self {
         ApiError::Overloaded { retry_after: Some(RETRY_AFTER_UNKNOWN) }.into()

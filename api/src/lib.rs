@@ -1,9 +1,70 @@
-//! The api tier: Discord's REST API over the data service.
+//! The api tier: Discord's REST API over the data service. It holds the business logic (validation, permissions, rate limits) and no state
+//! that a restart would lose, so any number of it stands behind a load balancer.
+//!
+//! A request meets the modules in this order: [`server`] (connections and their bounds) → [`envelope`] (what every answer carries) →
+//! [`router`] → [`admission`] ([`auth`], then [`ratelimit`]) → [`routes`], which read [`path`], [`query`] and [`body`], ask [`access`] what
+//! the caller may do, and answer through [`reply`] or [`error`]. [`posting`], [`history`] and [`founding`] are what Discord's routes and the
+//! short flows share; [`users`] caches whom messages name.
+//!
+//! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
+//! crate connects them.
+//!
+//! # Read your writes
+//! The data service's freshness tokens are not handed on: Discord's clients have no place for them, and with one owner for each channel
+//! a read that follows an acknowledged write shows it anyway. A deployment that reads from replicas would keep the token of each caller and
+//! channel here.
+
+mod access;
+mod admission;
+mod app;
+mod auth;
+mod body;
 mod config;
+mod envelope;
+mod error;
+mod founding;
+mod history;
 mod metrics;
+mod path;
+mod posting;
+mod query;
 mod ratelimit;
+mod reply;
+mod router;
+mod routes;
 mod server;
+mod users;
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use weir_data_client::DataClient;
+
 pub use config::{ApiConfig, Bounds, Rate, RateLimitConfig};
 pub use metrics::Metrics;
 pub use ratelimit::Bucket;
 pub use server::Drained;
+
+/// The REST tier, ready to serve. Cheap to clone: clones share caches, limits and bounds.
+#[derive(Clone)]
+pub struct Api {
+    app: app::App,
+}
+
+impl Api {
+    /// A tier that answers from `data`.
+    #[must_use]
+    pub fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
+        Self { app: app::App::new(config, data, metrics) }
+    }
+
+    /// Serves HTTP/1.1 and HTTP/2 with prior knowledge until `stop` is cancelled; then refuses new connections, lets requests under way
+    /// finish for at most `drain`, and cuts the rest.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts every connection at once. Changes under way may or may not be carried out by the data service.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken, drain: Duration) -> Drained {
+        server::serve(listener, router::router(&self.app), &self.app.config.bounds, stop, drain).await
+    }
+}

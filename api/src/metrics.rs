@@ -3,15 +3,8 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::Registry,
-};
+use prometheus_client::{encoding::EncodeLabelSet, metrics::{counter::Counter, family::Family}};
+use weir_runtime::metrics::{HistogramFamily, LATENCY_SECONDS, Registry};
 
 /// Label of requests that no route matched.
 pub(crate) const UNMATCHED: &str = "unmatched";
@@ -28,25 +21,25 @@ struct Served {
 }
 
 /// Counters and histograms of the api tier. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Metrics {
     requests: Family<Answered, Counter>,
-    seconds: Family<Served, Histogram, fn() -> Histogram>,
+    seconds: HistogramFamily<Served>,
 }
 
 impl Metrics {
     /// Registers `weir_api_requests_total{route,status}` and `weir_api_request_seconds{route}`; `route` is a method and a path template
     /// without its version.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { requests: Family::default(), seconds: Family::new_with_constructor(latency_histogram) };
-        registry.register("weir_api_requests", "Requests answered, by route and status", metrics.requests.clone());
-        registry.register(
-            "weir_api_request_seconds",
-            "Time from a request's head to its answer's head, by route",
-            metrics.seconds.clone(),
-        );
-        metrics
+    #[must_use]
+    pub fn register(registry: &Registry) -> Self {
+        Self {
+            requests: registry.counters("weir_api_requests_total", "Requests answered, by route and status"),
+            seconds: registry.histograms(
+                "weir_api_request_seconds",
+                "Time from a request's head to its answer's head, by route",
+                LATENCY_SECONDS,
+            ),
+        }
     }
 
     /// Counts one answered request.
@@ -55,9 +48,4 @@ impl Metrics {
         self.seconds.get_or_create(&Served { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&Answered { route, status: status.as_u16() }).inc();
     }
-}
-
-/// 0.25 ms to 8 s in doubling steps: from an answer out of the data service's cache to its deadline.
-fn latency_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }

@@ -5,7 +5,7 @@ use http::request::Parts;
 use weir_discord::error::{ApiError, Leaf};
 use weir_proto::id::{ChannelId, GuildId, MessageId, RoleId, SnowflakeError, UserId};
 
-use crate::{app::App, error::Refused};
+use crate::{app::App, auth::Caller, error::Refused};
 
 /// The path's parameters by their names in the route's template.
 pub(crate) struct PathIds(Vec<(String, String)>);
@@ -46,6 +46,11 @@ impl PathIds {
 
     pub(crate) fn user(&self) -> Result<UserId, Refused> {
         self.id("user_id")
+    }
+
+    /// A user, who may be named `@me`; also percent-encoded, as a router does not match it with the static segment.
+    pub(crate) fn user_or_me(&self, caller: &Caller) -> Result<UserId, Refused> {
+        if self.text("user_id") == "@me" { Ok(caller.id) } else { self.user() }
     }
 
     pub(crate) fn role(&self) -> Result<RoleId, Refused> {

@@ -69,6 +69,10 @@ impl Users {
 pub(crate) struct Known(HashMap<u64, Arc<User>>);
 
 impl Known {
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// One of them, taken out.
     pub(crate) fn cloned(&self, id: u64) -> Option<User> {
         self.0.get(&id).map(|user| User::clone(user))

@@ -47,8 +47,9 @@ pub async fn read(
     let mut more = kept.len() >= limit;
     let mut records = Vec::with_capacity(kept.len());
     for row in kept {
-        let record = Record::decode(row.record)
-            .map_err(|error| ReadError::Corrupt { reason: format!("change {scope_id}/{}: {error}", row.rev) })?;
+        let record = Record::decode(row.record).map_err(|error| ReadError::Corrupt {
+            reason: format!("change {scope_id}/{}: {error}", row.rev),
+        })?;
         // A store with a log keeps creates among the changes as well; they come from the rows below, once.
         if !matches!(record.change, Some(Change::MessageCreated(_))) {
             records.push(record);
@@ -92,7 +93,12 @@ async fn created_after(
     let mut found = Vec::new();
     for bucket in buckets {
         loop {
-            let range = PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: limit.min(1_000) };
+            let range = PartitionRange {
+                after,
+                before: u64::MAX,
+                order: RowOrder::OldestFirst,
+                limit: limit.min(1_000),
+            };
             let rows = store.read_partition(channel_id, bucket, range).await?;
             let full = rows.len() == range.limit;
             after = rows.last().map_or(after, |row| row.id);

@@ -1,13 +1,20 @@
 //! The data service: the only code that opens a database.
 //!
 //! A request meets the modules in this order: [`service`] (the Connect methods) → [`limits`] → [`read_path`] (reads) or [`sequencer`]
-//! (changes) → the store. [`outbox`] carries committed changes to the bus; [`ownership`] says whether this node may act at all.
-//! [`node`] puts them together.
+//! (changes) → the store. [`outbox`] carries committed changes to the bus, [`changes`] reads them back; [`ownership`] says whether this
+//! node may act at all, [`mint`] makes its ids. [`node`] puts everything together.
 
 pub mod changes;
 pub mod clock;
+pub mod error;
+pub mod freshness;
 pub mod key;
+pub mod limits;
 pub mod mint;
+pub mod node;
+pub mod observe;
 pub mod outbox;
 pub mod ownership;
+pub mod read_path;
 pub mod sequencer;
+pub mod service;

@@ -56,7 +56,13 @@ impl Minter {
     ///
     /// # Errors
     /// As [`Self::mint`].
-    pub fn reserve(&self, now_us: u64, above: u64, until_us: u64, count: u64) -> Result<Snowflake, MintError> {
+    pub fn reserve(
+        &self,
+        now_us: u64,
+        above: u64,
+        until_us: u64,
+        count: u64,
+    ) -> Result<Snowflake, MintError> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
         // The millisecond after `above`'s: an id of the same millisecond could be smaller, if the other worker's number is greater.
         let above_ms = if above == 0 { 0 } else { (above >> 22) + 1 };
@@ -89,8 +95,9 @@ impl Minter {
 
     fn assemble(&self, tick: u64) -> Snowflake {
         let sequence = (tick & ((1 << SEQUENCE_BITS) - 1)) as u16;
-        Snowflake::from_parts((tick >> SEQUENCE_BITS) + EPOCH_MS, self.worker, sequence)
-            .expect("worker and sequence are in range by construction, and 42 bits of milliseconds last until 2154")
+        Snowflake::from_parts((tick >> SEQUENCE_BITS) + EPOCH_MS, self.worker, sequence).expect(
+            "worker and sequence are in range by construction, and 42 bits of milliseconds last until 2154",
+        )
     }
 }
 

@@ -37,10 +37,12 @@ const WATERMARK_EVERY: Duration = Duration::from_secs(1);
 const LOST_WINDOW_US: u64 = 60 * 1_000_000;
 /// Window published again when there is no watermark: as long as scopes are listed as active.
 const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
+/// Watermarks of earlier processes that are looked at; each start removes those it has served.
+const WATERMARKS_MAX: usize = 10_000;
 /// Active scopes looked at on recovery.
 const ACTIVE_MAX: usize = 1_000_000;
-/// Kind and key of the stored watermark.
-const SETTING: (&str, &[u8]) = ("outbox", b"watermark");
+/// Kind of the stored watermarks: one for each start of a data service, under its name.
+const SETTING: &str = "outbox_watermark";
 
 /// One record in a lane.
 struct Item {
@@ -64,6 +66,8 @@ pub struct Outbox {
     bus: Arc<dyn EventBus>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Unique for each start of a process.
+    holder: String,
     lanes: Vec<mpsc::Sender<Item>>,
     /// Receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
@@ -81,12 +85,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Outbox {
     /// An outbox to `bus`; nothing moves before [`Outbox::start`], unless the store's commits are the publication.
     #[must_use]
-    pub fn new(bus: Arc<dyn EventBus>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(
+        bus: Arc<dyn EventBus>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        holder: String,
+    ) -> Arc<Self> {
         let (lanes, receivers) = (0..LANES).map(|_| mpsc::channel(LANE_RECORDS_MAX)).unzip();
         Arc::new(Self {
             bus,
             store,
             clock,
+            holder,
             lanes,
             receivers: Mutex::new(receivers),
             behind: Mutex::new(HashMap::new()),
@@ -127,6 +137,14 @@ impl Outbox {
         lock(&self.pending).remove(&(first_rev, scope_id));
     }
 
+    /// The commit may or may not hold; what the database has is published from there.
+    pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, first_rev: u64) {
+        if !self.bus.committed_with_store() {
+            self.fall_behind(scope_id, is_channel, prev_rev);
+            self.abandon(scope_id, first_rev);
+        }
+    }
+
     /// Hands a commit's records over. Called in the scope's turn, so in order.
     pub(crate) async fn publish(
         &self,
@@ -137,10 +155,9 @@ impl Outbox {
         records: Vec<Announced>,
     ) {
         if self.bus.committed_with_store() {
-            let outgoing = records.into_iter().map(|record| Outgoing {
-                guild_id: record.outbox.guild_id,
-                record: record.outbox.record,
-            });
+            let outgoing = records
+                .into_iter()
+                .map(|record| Outgoing { guild_id: record.outbox.guild_id, record: record.outbox.record });
             // It only wakes readers; the records are in their log already.
             if let Err(error) = self.bus.publish(outgoing.collect()).await {
                 tracing::warn!(error = %error, "readers of the log were not woken");
@@ -156,7 +173,8 @@ impl Outbox {
             topics.push(record.outbox.guild_id);
             // The pending mark of the commit goes with its last record.
             let first = if index == last { first_rev } else { 0 };
-            let item = Item { scope_id, is_channel, rev: first, prev_rev, topics, record: record.outbox.record };
+            let item =
+                Item { scope_id, is_channel, rev: first, prev_rev, topics, record: record.outbox.record };
             if lane.try_send(item).is_err() {
                 self.fall_behind(scope_id, is_channel, prev_rev);
                 self.abandon(scope_id, first_rev);
@@ -204,10 +222,11 @@ impl Outbox {
             }
             let mut outgoing = Vec::with_capacity(batch.len());
             for item in &batch {
-                outgoing.extend(item.topics.iter().map(|guild_id| Outgoing {
-                    guild_id: *guild_id,
-                    record: item.record.clone(),
-                }));
+                outgoing.extend(
+                    item.topics
+                        .iter()
+                        .map(|guild_id| Outgoing { guild_id: *guild_id, record: item.record.clone() }),
+                );
             }
             match self.bus.publish(outgoing).await {
                 Ok(Published::Kept) => {}
@@ -230,8 +249,12 @@ impl Outbox {
     }
 
     async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
+        let mut done_holders = Vec::new();
         match self.watermark().await {
-            Ok(after_rev) => self.fall_behind(0, false, after_rev),
+            Ok((after_rev, holders)) => {
+                self.fall_behind(0, false, after_rev);
+                done_holders = holders;
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
                 self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
@@ -252,13 +275,27 @@ impl Outbox {
                     }
                 }
             }
+            // All that earlier processes had left is published: their marks have served.
+            for holder in done_holders.drain(..) {
+                if let Err(error) = self.store.write_setting(SETTING, &holder, None).await {
+                    tracing::warn!(error = %error, "an old watermark stays; the next start publishes more than it must");
+                }
+            }
         }
     }
 
-    async fn watermark(&self) -> Result<u64, ReadError> {
-        let kept = self.store.read_setting(SETTING.0, SETTING.1).await?;
-        let known = kept.and_then(|value| <[u8; 8]>::try_from(&*value).ok()).map(u64::from_be_bytes);
-        Ok(known.unwrap_or_else(|| self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US)))
+    /// The lowest watermark that earlier processes left, and their names.
+    async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
+        let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
+        let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());
+        let marks = others.filter_map(|(holder, value)| {
+            let mark = <[u8; 8]>::try_from(&*value).ok().map(u64::from_be_bytes)?;
+            Some((mark, holder))
+        });
+        let (marks, holders): (Vec<u64>, Vec<Vec<u8>>) = marks.unzip();
+        // Without any it is the first start, or one after a long pause: what is still listed as active is published again.
+        let unknown = self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US);
+        Ok((marks.into_iter().min().unwrap_or(unknown), holders))
     }
 
     /// Publishes what is behind for a scope (0: for all active ones), page by page.
@@ -314,7 +351,7 @@ impl Outbox {
             let oldest_behind = lock(&self.behind).values().map(|behind| behind.after_rev).min();
             let mark = now_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));
             let value = Bytes::copy_from_slice(&mark.saturating_sub(1).to_be_bytes());
-            if let Err(error) = self.store.write_setting(SETTING.0, SETTING.1, Some(value)).await {
+            if let Err(error) = self.store.write_setting(SETTING, self.holder.as_bytes(), Some(value)).await {
                 tracing::warn!(error = %error, "the outbox's watermark was not stored");
             }
             if stop.is_cancelled() {

@@ -8,6 +8,7 @@
 //! - [`table`]: all scopes in memory, bounded.
 //! - [`nonce`]: five minutes of (author, nonce).
 //! - [`warm`]: the tail is read before the first change.
+//! - [`serve`]: reads from the tails that the turns keep.
 //! - [`turn`]: one step: plan, commit, bump, acknowledge, publish.
 //! - [`create`], [`change`], [`guild`]: the plans.
 //! - [`record`]: the event records of a plan.
@@ -19,9 +20,12 @@ pub mod nonce;
 pub mod op;
 pub(crate) mod record;
 pub mod scope;
+mod serve;
 pub mod table;
 mod turn;
 mod warm;
+
+pub(crate) use warm::read_guild;
 
 use std::sync::{
     Arc,

@@ -98,7 +98,15 @@ class Bot(discord.Client):
 
     def expect(self, event: str, accept=lambda *_: True):
         """Registers the listener now, so that an event that overtakes the reply is not missed; await the result later."""
-        return self.wait_for(event, check=accept, timeout=WAIT_SECONDS)
+        waiting = self.wait_for(event, check=accept, timeout=WAIT_SECONDS)
+
+        async def named():
+            try:
+                return await waiting
+            except asyncio.TimeoutError:
+                raise AssertionError(f"no {event} within {WAIT_SECONDS} s") from None
+
+        return named()
 
 
 async def scenario(bot: Bot, api: str, token: str) -> None:

@@ -11,7 +11,7 @@ use std::{
 };
 
 use weir_connect::ConnectError;
-use weir_data_client::{DataClient, InProcess};
+use weir_data_client::{DataClient, transport::InProcess};
 use weir_proto::{
     data::{Channel, Guild, GuildState, Member, Message, Role, User},
     id::EPOCH_MS,

@@ -3,7 +3,9 @@
 //! - [`publish`]: the data service's side.
 //! - [`inbox`]: the gateway's side, a log of dense positions it can follow and read again.
 //! - [`session`]: sessions kept beside the log, so that RESUME can outlive a process.
+//! - [`ring`]: the newest records of a log in memory, which every inbox reads from.
 //! - [`memory`]: a bounded log in one process. The durable log of the embedded store implements the same traits in the data service.
+//! - [`redis`]: between machines: one stream for each gateway.
 //!
 //! The bus carries, it never remembers: the outbox in the database is the truth, and a bus that is down delays delivery, never
 //! acknowledgement.
@@ -11,8 +13,11 @@
 pub mod inbox;
 pub mod memory;
 pub mod publish;
+pub mod redis;
+pub mod ring;
 pub mod session;
 
 pub use inbox::{Batch, EPHEMERAL_MAX, Inbox, InboxError, Position};
 pub use publish::{EventBus, Outgoing, PublishError, Published};
+pub use ring::RecordRing;
 pub use session::{SessionRow, SessionStore, SessionStoreError};

@@ -1,110 +1,69 @@
 //! A bounded log in the memory of one process: the bus of `--bus memory` with a store that keeps no log, and of tests.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 use crate::{
-    Batch, EPHEMERAL_MAX, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow, SessionStore,
-    SessionStoreError,
+    Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, RecordRing, SessionRow,
+    SessionStore, SessionStoreError,
 };
 
 /// Records kept by default: at 1 KiB each 64 MiB, about a minute of 1,000 records a second. A guess, to be measured.
 pub const RECORDS_MAX: usize = 65_536;
 
+/// Bytes of records kept at most, whatever their number.
+pub const BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// The log, and sessions beside it. Both end with the process.
 #[derive(Debug)]
 pub struct MemoryBus {
-    /// Oldest first; the front has position `head - len + 1`.
-    records: Mutex<VecDeque<Bytes>>,
-    /// Position of the newest record; written under the lock of `records`, read without it.
-    head: AtomicU64,
-    appended: Notify,
-    records_max: usize,
-    ephemeral: broadcast::Sender<Bytes>,
+    ring: RecordRing,
     sessions: Mutex<HashMap<String, Bytes>>,
 }
 
-/// A lock whose holder panicked guards plain data that is whole between statements.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl MemoryBus {
-    /// A log that keeps the newest `records_max` records.
+    /// A log that keeps the newest `records_max` records, and at most [`BYTES_MAX`].
     #[must_use]
     pub fn new(records_max: usize) -> Self {
-        Self {
-            records: Mutex::new(VecDeque::new()),
-            head: AtomicU64::new(0),
-            appended: Notify::new(),
-            records_max: records_max.max(1),
-            ephemeral: broadcast::Sender::new(EPHEMERAL_MAX),
-            sessions: Mutex::new(HashMap::new()),
-        }
+        Self { ring: RecordRing::new(0, records_max, BYTES_MAX), sessions: Mutex::default() }
+    }
+
+    /// A lock whose holder panicked guards plain data that is whole between statements.
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl EventBus for MemoryBus {
     async fn publish(&self, outgoing: Vec<Outgoing>) -> Result<Published, PublishError> {
-        {
-            let mut records = lock(&self.records);
-            let count = outgoing.len() as u64;
-            records.extend(outgoing.into_iter().map(|out| out.record));
-            while records.len() > self.records_max {
-                records.pop_front();
-            }
-            self.head.fetch_add(count, Ordering::Release);
-        }
-        self.appended.notify_waiters();
+        self.ring.append(outgoing.into_iter().map(|out| out.record).collect());
         Ok(Published::Kept)
     }
 
     async fn publish_ephemeral(&self, out: Outgoing) {
-        // An error means that nobody listens now.
-        let _ = self.ephemeral.send(out.record);
+        self.ring.send_ephemeral(out.record);
     }
 }
 
 #[async_trait]
 impl Inbox for MemoryBus {
     fn head(&self) -> Position {
-        self.head.load(Ordering::Acquire)
+        self.ring.head()
     }
 
     async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
-        let records = lock(&self.records);
-        let head = self.head();
-        let floor = head - records.len() as u64;
-        if after < floor {
-            return Err(InboxError::Truncated { floor });
-        }
-        // `after - floor` is at most the ring's length, which is a usize.
-        let skip = (after - floor) as usize;
-        let found = records.iter().skip(skip).take(max);
-        Ok(Batch { records: (after + 1..).zip(found.cloned()).collect() })
+        self.ring.read(after, max)
     }
 
     async fn wait(&self, after: Position) {
-        loop {
-            let appended = self.appended.notified();
-            tokio::pin!(appended);
-            // Registered before the look at the head, so an append between the two is not missed.
-            appended.as_mut().enable();
-            if self.head() > after {
-                return;
-            }
-            appended.await;
-        }
+        self.ring.wait(after).await;
     }
 
     async fn add_interest(&self, _guild_id: u64) -> Result<(), InboxError> {
@@ -114,7 +73,7 @@ impl Inbox for MemoryBus {
     async fn remove_interest(&self, _guild_id: u64) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
-        self.ephemeral.subscribe()
+        self.ring.subscribe_ephemeral()
     }
 
     fn durable(&self) -> bool {
@@ -125,21 +84,21 @@ impl Inbox for MemoryBus {
 #[async_trait]
 impl SessionStore for MemoryBus {
     async fn put(&self, row: SessionRow) -> Result<(), SessionStoreError> {
-        lock(&self.sessions).insert(row.id, row.state);
+        self.sessions().insert(row.id, row.state);
         Ok(())
     }
 
     async fn get(&self, id: &str) -> Result<Option<SessionRow>, SessionStoreError> {
-        Ok(lock(&self.sessions).get(id).map(|state| SessionRow { id: id.to_owned(), state: state.clone() }))
+        Ok(self.sessions().get(id).map(|state| SessionRow { id: id.to_owned(), state: state.clone() }))
     }
 
     async fn delete(&self, id: &str) -> Result<(), SessionStoreError> {
-        lock(&self.sessions).remove(id);
+        self.sessions().remove(id);
         Ok(())
     }
 
     async fn list(&self, max: usize) -> Result<Vec<SessionRow>, SessionStoreError> {
-        let sessions = lock(&self.sessions);
+        let sessions = self.sessions();
         Ok(sessions.iter().take(max).map(|(id, state)| SessionRow { id: id.clone(), state: state.clone() }).collect())
     }
 }
@@ -153,14 +112,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn positions_are_dense_and_a_trimmed_log_says_so() {
-        let bus = MemoryBus::new(2);
-        bus.publish(vec![out("a"), out("b"), out("c")]).await.expect("memory takes all");
-        assert_eq!(bus.head(), 3);
-        assert!(matches!(bus.read(0, 10).await, Err(InboxError::Truncated { floor: 1 })));
-        let batch = bus.read(1, 10).await.expect("kept");
-        assert_eq!(batch.records, vec![(2, Bytes::from_static(b"b")), (3, Bytes::from_static(b"c"))]);
-        assert!(bus.read(3, 10).await.expect("the head itself").records.is_empty());
+    async fn published_records_are_read_in_order() {
+        let bus = MemoryBus::new(8);
+        bus.publish(vec![out("a"), out("b")]).await.expect("memory takes all");
+        let batch = bus.read(0, 10).await.expect("kept");
+        assert_eq!(batch.records, vec![(1, Bytes::from_static(b"a")), (2, Bytes::from_static(b"b"))]);
     }
 
     #[tokio::test]
@@ -174,15 +130,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_wakes_on_an_append_and_returns_at_once_below_the_head() {
-        let bus = std::sync::Arc::new(MemoryBus::new(8));
-        let waiter = tokio::spawn({
-            let bus = bus.clone();
-            async move { bus.wait(0).await }
-        });
-        tokio::task::yield_now().await;
-        bus.publish(vec![out("a")]).await.expect("memory takes all");
-        waiter.await.expect("woken");
-        bus.wait(0).await;
+    async fn sessions_are_kept_replaced_and_forgotten() {
+        let bus = MemoryBus::new(1);
+        let row = |state: &'static str| SessionRow { id: "s".to_owned(), state: Bytes::from_static(state.as_bytes()) };
+        bus.put(row("old")).await.expect("memory takes all");
+        bus.put(row("new")).await.expect("memory takes all");
+        assert_eq!(bus.get("s").await.expect("memory answers"), Some(row("new")));
+        assert_eq!(bus.list(10).await.expect("memory answers"), vec![row("new")]);
+        bus.delete("s").await.expect("memory takes all");
+        assert_eq!(bus.get("s").await.expect("memory answers"), None);
     }
 }

@@ -36,6 +36,8 @@ pub enum PublishError {
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
     /// Hands over records in order. The caller publishes one scope's records one call after another, so their order is the chain's order.
+    /// An empty call carries nothing and still tells whether the bus lost data: a process that has nothing to publish makes one each second,
+    /// or it would not learn of a loss before its next record.
     ///
     /// # Errors
     /// [`PublishError::Unavailable`]: keep the scope's last published revision and publish again from the outbox later.

@@ -110,7 +110,10 @@ impl DataError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
-            Self::NotFound { .. } | Self::Invalid { .. } | Self::OutcomeUnknown { .. } | Self::Failed { .. } => false,
+            Self::NotFound { .. }
+            | Self::Invalid { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Failed { .. } => false,
         }
     }
 }
@@ -121,8 +124,11 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_reason_limit_and_time() {
-        let refusal =
-            Refusal { reason: RefusalReason::WriteLimit.into(), limit: "channel/7/writes".into(), retry_after_ms: 250 };
+        let refusal = Refusal {
+            reason: RefusalReason::WriteLimit.into(),
+            limit: "channel/7/writes".into(),
+            retry_after_ms: 250,
+        };
         let answer = ConnectError::resource_exhausted("slow down").with_detail(REFUSAL_TYPE, &refusal);
         let error = DataError::from_transport(TransportError::Answered(answer), true);
         assert!(matches!(
@@ -137,10 +143,15 @@ mod tests {
     fn every_code_of_a_write_that_may_have_happened_says_so() {
         for code in Code::ALL {
             let answer = || TransportError::Answered(ConnectError::new(code, "x"));
-            let in_doubt = matches!(DataError::from_transport(answer(), true), DataError::OutcomeUnknown { .. });
-            let expected = matches!(code, Code::Unknown | Code::Canceled | Code::DeadlineExceeded | Code::Aborted);
+            let in_doubt =
+                matches!(DataError::from_transport(answer(), true), DataError::OutcomeUnknown { .. });
+            let expected =
+                matches!(code, Code::Unknown | Code::Canceled | Code::DeadlineExceeded | Code::Aborted);
             assert_eq!(in_doubt, expected, "{code}");
-            assert!(!matches!(DataError::from_transport(answer(), false), DataError::OutcomeUnknown { .. }), "{code}");
+            assert!(
+                !matches!(DataError::from_transport(answer(), false), DataError::OutcomeUnknown { .. }),
+                "{code}"
+            );
         }
         let lost = TransportError::Unknown { reason: "reset".into() };
         assert!(matches!(DataError::from_transport(lost, true), DataError::OutcomeUnknown { .. }));

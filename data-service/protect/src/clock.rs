@@ -36,6 +36,12 @@ impl Nanos {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The point `duration` earlier; the origin if that is before it.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// The time from `earlier` to this point; zero when `earlier` is later, as after a step back of the clock.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -8,6 +8,8 @@
 pub enum Fault {
     /// Hazard 1: a read joins a flight that began before the last acknowledged write.
     JoinAnyGeneration,
+    /// Hazard 1: a page that reached the end when its flight began is joined as one that did not.
+    JoinByCallersDependence,
     /// Hazards 2, 3, 4: a hit does not compare the entry's stamp with the current generation.
     HitIgnoresStamp,
     /// Hazards 2, 4: a fill is stamped with the generation at its end instead of its beginning.
@@ -60,8 +62,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, for a test that must not forget one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::JoinAnyGeneration,
+        Self::JoinByCallersDependence,
         Self::HitIgnoresStamp,
         Self::StampAtEnd,
         Self::HitWhileUnresolved,

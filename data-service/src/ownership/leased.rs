@@ -73,7 +73,10 @@ pub struct Leased {
 
 impl std::fmt::Debug for Leased {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leased").field("holder", &self.holder).field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Leased")
+            .field("holder", &self.holder)
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +88,7 @@ impl Ownership for Leased {
         }
         let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match held {
-            Some(held) if self.clock.boot_ns() < held.until_boot_ns => Ok(held.tenure),
+            Some(held) if self.clock.boot().as_ns() < held.until_boot_ns => Ok(held.tenure),
             Some(_) | None => Err(NotOwner::Elsewhere),
         }
     }
@@ -159,7 +162,7 @@ impl Leased {
         epoch: u64,
     ) -> Result<LeaseAnswer, TakeError> {
         // Read before the question is sent: the lease counts from here, never from the answer.
-        let asked_boot_ns = self.clock.boot_ns();
+        let asked_boot_ns = self.clock.boot().as_ns();
         let database_us = store.clock_us().await?;
         let off_us = database_us.abs_diff(self.clock.wall_us());
         self.clock_off_ms.store(off_us / 1_000, Ordering::Release);
@@ -185,7 +188,7 @@ impl Leased {
             let Some(before) = before else { continue };
             // A lease that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel
             // forgets what it remembers.
-            let lapsed = self.clock.boot_ns() >= before.until_boot_ns;
+            let lapsed = self.clock.boot().as_ns() >= before.until_boot_ns;
             let epoch = before.tenure.epoch + u64::from(lapsed);
             match self.ask_for_slots(&*store, None, before.tenure.mint_above_us, epoch).await {
                 Ok(LeaseAnswer::Held) => {}

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn absent_fields_stay_and_present_ones_may_become_empty() {
-        let row = Message { content: "old".into(), flags: 4, mention_user_ids: vec![1], ..Message::default() };
+        let row =
+            Message { content: "old".into(), flags: 4, mention_user_ids: vec![1], ..Message::default() };
         let request = EditMessageRequest { content: Some(String::new()), ..EditMessageRequest::default() };
         let after = edited(&row, &request, 5_000_000);
         assert_eq!((after.content.as_str(), after.flags), ("", 4));

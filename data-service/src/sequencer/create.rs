@@ -55,8 +55,9 @@ pub(crate) fn plan(
                 plan.repeated.push((create, id));
                 continue;
             }
-            let same =
-                |(_, row): &(CreateOp, Message)| row.author_id == create.message.author_id && row.nonce == nonce;
+            let same = |(_, row): &(CreateOp, Message)| {
+                row.author_id == create.message.author_id && row.nonce == nonce
+            };
             if let Some(index) = plan.fresh.iter().position(same) {
                 plan.twins.push((create, index));
                 continue;

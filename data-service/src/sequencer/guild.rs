@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_proto::{
-    data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role},
+    data::{CreateGuildRequest, Guild, GuildState, Member, Role},
     event::{GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, RoleDeleted, record::Change},
 };
 use weir_store::RowChange;
@@ -12,9 +12,9 @@ use super::op::{ChangeError, GuildAnswer, GuildChange};
 use crate::key::Key;
 
 /// Channels of a guild; Discord's bound (error 30013).
-pub const CHANNELS_MAX: usize = 500;
+pub(crate) const CHANNELS_MAX: usize = 500;
 /// Roles of a guild; Discord's bound (error 30005).
-pub const ROLES_MAX: usize = 250;
+pub(crate) const ROLES_MAX: usize = 250;
 
 /// What a change comes to.
 #[derive(Debug)]
@@ -69,12 +69,20 @@ pub(crate) fn plan(
         GuildChange::Delete => {
             let channel_ids: Vec<u64> = before.channels.iter().map(|channel| channel.id).collect();
             touched.extend(channel_ids.iter().map(|id| Key::Channel(*id)));
-            touched.extend(facts.member_ids.iter().flat_map(|id| [Key::UserGuilds(*id), Key::Member(guild_id, *id)]));
+            touched.extend(
+                facts.member_ids.iter().flat_map(|id| [Key::UserGuilds(*id), Key::Member(guild_id, *id)]),
+            );
             touched.push(Key::Members(guild_id));
             also.clone_from(&facts.member_ids);
             rows.push(RowChange::DeleteGuild { guild_id, channel_ids, member_ids: facts.member_ids });
             let event = Change::GuildDeleted(GuildDeleted { guild_id });
-            return Ok(GuildPlan { rows, events: vec![(event, also)], state: None, touched, answer: GuildAnswer::Done });
+            return Ok(GuildPlan {
+                rows,
+                events: vec![(event, also)],
+                state: None,
+                touched,
+                answer: GuildAnswer::Done,
+            });
         }
         GuildChange::PutChannel(mut channel) => {
             let fresh = channel.id == 0;
@@ -158,9 +166,14 @@ pub(crate) fn plan(
             facts.member.as_ref().ok_or(not_found("member"))?;
             after.member_count = after.member_count.saturating_sub(1);
             also.push(user_id);
-            touched.extend([Key::Member(guild_id, user_id), Key::Members(guild_id), Key::UserGuilds(user_id)]);
+            touched.extend([
+                Key::Member(guild_id, user_id),
+                Key::Members(guild_id),
+                Key::UserGuilds(user_id),
+            ]);
             rows.push(RowChange::DeleteMember { guild_id, user_id });
-            let user = facts.user.unwrap_or_else(|| weir_proto::data::User { id: user_id, ..Default::default() });
+            let user =
+                facts.user.unwrap_or_else(|| weir_proto::data::User { id: user_id, ..Default::default() });
             (Change::MemberRemoved(MemberRemoved { guild_id, user: Some(user) }), GuildAnswer::Done)
         }
     };
@@ -205,7 +218,9 @@ fn create(
         (channel.id, channel.guild_id, channel.rev) = (*id, guild_id, rev);
         channel.parent_id = match usize::try_from(channel.parent_id) {
             Ok(0) | Err(_) => 0,
-            Ok(index) => *ids.get(index - 1).ok_or_else(|| ChangeError::Invalid(format!("no channel {index}")))?,
+            Ok(index) => {
+                *ids.get(index - 1).ok_or_else(|| ChangeError::Invalid(format!("no channel {index}")))?
+            }
         };
         touched.push(Key::Channel(*id));
         rows.push(RowChange::PutChannel(channel.clone()));
@@ -222,7 +237,8 @@ fn create(
     state.member_count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     state.guild = Some(guild);
     let member_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-    let event = Change::GuildCreated(GuildCreated { state: Some(state.clone()), member_ids: member_ids.clone() });
+    let event =
+        Change::GuildCreated(GuildCreated { state: Some(state.clone()), member_ids: member_ids.clone() });
     Ok(GuildPlan {
         rows,
         events: vec![(event, member_ids)],
@@ -232,13 +248,10 @@ fn create(
     })
 }
 
-/// A channel of a guild's state.
-pub(crate) fn channel_of(state: &GuildState, channel_id: u64) -> Option<&Channel> {
-    state.channels.iter().find(|channel| channel.id == channel_id)
-}
-
 #[cfg(test)]
 mod tests {
+    use weir_proto::data::Channel;
+
     use super::*;
 
     fn facts() -> Facts {
@@ -260,7 +273,8 @@ mod tests {
             members: vec![Member { user_id: 5, ..Member::default() }],
             ..CreateGuildRequest::default()
         };
-        let plan = plan(7, None, GuildChange::Create(Box::new(request)), facts(), 10, &mut ids()).expect("fresh");
+        let plan =
+            plan(7, None, GuildChange::Create(Box::new(request)), facts(), 10, &mut ids()).expect("fresh");
         (*plan.state.expect("exists")).clone()
     }
 
@@ -285,7 +299,10 @@ mod tests {
             let outcome = plan(7, Some(&state), change.clone(), facts(), 11, &mut ids());
             assert!(matches!(outcome, Err(ChangeError::NotFound(_))), "{change:?}");
         }
-        assert!(matches!(plan(7, None, GuildChange::Delete, facts(), 11, &mut ids()), Err(ChangeError::NotFound(_))));
+        assert!(matches!(
+            plan(7, None, GuildChange::Delete, facts(), 11, &mut ids()),
+            Err(ChangeError::NotFound(_))
+        ));
     }
 
     #[test]

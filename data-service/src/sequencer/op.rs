@@ -151,7 +151,8 @@ impl Op {
             Self::Create(op) => message_bytes(&op.message),
             Self::Change(op) => match &op.change {
                 MessageChange::Edit(request, _) => {
-                    ROW_BYTES + request.content.as_ref().map_or(0, String::len)
+                    ROW_BYTES
+                        + request.content.as_ref().map_or(0, String::len)
                         + request.embeds_json.as_ref().map_or(0, String::len)
                 }
                 MessageChange::Delete(_) => ROW_BYTES,

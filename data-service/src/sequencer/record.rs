@@ -28,8 +28,16 @@ impl Origin {
     /// The record of `change` at `rev`, after `prev_rev`.
     pub(crate) fn record(self, rev: u64, prev_rev: u64, change: Change) -> Announced {
         let Self { scope_id, guild_id, context, accepted_at_us } = self;
-        let record =
-            Record { scope_id, guild_id, rev, prev_rev, context, recovered: false, accepted_at_us, change: Some(change) };
+        let record = Record {
+            scope_id,
+            guild_id,
+            rev,
+            prev_rev,
+            context,
+            recovered: false,
+            accepted_at_us,
+            change: Some(change),
+        };
         let outbox = OutboxRecord { guild_id, rev, record: Bytes::from(record.encode_to_vec()) };
         Announced { outbox, also: Vec::new() }
     }

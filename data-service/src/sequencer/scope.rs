@@ -6,11 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use weir_protect::tail::{Tail, TailQuery, TailRow};
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
 };
-use weir_protect::tail::{Tail, TailQuery, TailRow};
 
 use super::{
     SequencerConfig,
@@ -145,7 +145,8 @@ impl Scope {
     pub(crate) fn push(&self, op: Op, config: &SequencerConfig) -> Result<bool, Refused> {
         let bytes = op.bytes();
         let mut state = self.lock();
-        let full = state.queue.len() >= config.queue_max || state.queue_bytes + bytes > config.queue_bytes_max;
+        let full =
+            state.queue.len() >= config.queue_max || state.queue_bytes + bytes > config.queue_bytes_max;
         // An entry larger than the bound is still let into an empty queue: single requests have their own bound.
         if full && !state.queue.is_empty() {
             return Err(Refused::Overloaded);

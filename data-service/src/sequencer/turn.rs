@@ -7,14 +7,17 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use weir_proto::{bucket::Bucket, data::Message};
 use weir_protect::Change as Barrier;
+use weir_proto::{bucket::Bucket, data::Message};
 use weir_store::{Commit, ReadError, RowChange, WriteError};
 
 use super::{
     Sequencer, change, create,
     guild::{self, Facts},
-    op::{Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op, Refused},
+    op::{
+        Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op,
+        Refused,
+    },
     record::{Announced, Origin},
     scope::{Scope, ScopeKind, Standing, TailMessage, Work},
 };
@@ -126,7 +129,8 @@ impl Sequencer {
             drop(create.answer.send(Err(error.into())));
         }
         for (create, id) in std::mem::take(&mut plan.repeated) {
-            let answer = self.row(scope, id).await.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
+            let answer =
+                self.row(scope, id).await.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
             let answer = answer.map(|message| Created { message, deduplicated: true });
             drop(create.answer.send(answer));
         }
@@ -147,28 +151,34 @@ impl Sequencer {
         let fresh: Vec<Message> = plan.fresh.iter().map(|(_, row)| row.clone()).collect();
         let mut plan = Some(plan);
         let committed = self
-            .commit(scope, prepared, tenure, |outcome| match (outcome, plan.take()) {
-                (Ok(()), Some(plan)) => plan.acknowledge(),
-                (Err(error), Some(plan)) => plan.fail(&error),
-                (_, None) => {}
-            }, |state, resolved| {
-                for row in &fresh {
-                    state.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
-                }
-                if let (Some(tail), true) = (&mut state.tail, resolved) {
-                    let mut rows = fresh.iter().map(|row| std::sync::Arc::new(TailMessage(row.clone())));
-                    if rows.any(|row| tail.append(row).is_err()) {
-                        debug_assert!(false, "the turn minted an id at or below the tail's last");
-                        state.tail = None;
+            .commit(
+                scope,
+                prepared,
+                tenure,
+                |outcome| match (outcome, plan.take()) {
+                    (Ok(()), Some(plan)) => plan.acknowledge(),
+                    (Err(error), Some(plan)) => plan.fail(&error),
+                    (_, None) => {}
+                },
+                |state, resolved| {
+                    for row in &fresh {
+                        state.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
                     }
-                }
-                state.standing = Some(Standing {
-                    last_rev,
-                    last_message_id: last_id,
-                    bucket: Some(bucket),
-                    epoch: tenure.epoch,
-                });
-            })
+                    if let (Some(tail), true) = (&mut state.tail, resolved) {
+                        let mut rows = fresh.iter().map(|row| std::sync::Arc::new(TailMessage(row.clone())));
+                        if rows.any(|row| tail.append(row).is_err()) {
+                            debug_assert!(false, "the turn minted an id at or below the tail's last");
+                            state.tail = None;
+                        }
+                    }
+                    state.standing = Some(Standing {
+                        last_rev,
+                        last_message_id: last_id,
+                        bucket: Some(bucket),
+                        epoch: tenure.epoch,
+                    });
+                },
+            )
             .await;
         if committed {
             self.counters.created.fetch_add(count, Ordering::Relaxed);
@@ -177,12 +187,20 @@ impl Sequencer {
     }
 
     /// Writes the bucket into the channel's index before its first message.
-    async fn index_bucket(&self, scope: &Scope, standing: Standing, bucket: Bucket) -> Result<(), ChangeError> {
+    async fn index_bucket(
+        &self,
+        scope: &Scope,
+        standing: Standing,
+        bucket: Bucket,
+    ) -> Result<(), ChangeError> {
         if standing.bucket.is_some_and(|known| known >= bucket) {
             return Ok(());
         }
         // Idempotent and harmless if it is there without messages, so an unknown outcome is simply a refusal.
-        self.store.add_bucket(scope.id, bucket).await.map_err(|error| Refused::Database(error.to_string()).into())
+        self.store
+            .add_bucket(scope.id, bucket)
+            .await
+            .map_err(|error| Refused::Database(error.to_string()).into())
     }
 
     /// A row as the owner sees it: from the tail, else from the store.
@@ -220,23 +238,29 @@ impl Sequencer {
         };
         let mut change = Some(change);
         let answer_row = row.clone();
-        self.commit(scope, prepared, tenure, |outcome| match (outcome, change.take()) {
-            (Ok(()), Some(MessageChange::Edit(_, answer))) => {
-                // An edit always has its row: it was planned from one.
-                drop(answer.send(answer_row.clone().ok_or(ChangeError::NotFound("message"))));
-            }
-            (Ok(()), Some(MessageChange::Delete(answer))) => drop(answer.send(Ok(rev))),
-            (Err(error), Some(change)) => refuse_change(change, error),
-            (_, None) => {}
-        }, |state, resolved| {
-            if let (Some(tail), true) = (&mut state.tail, resolved) {
-                match row.clone() {
-                    Some(row) => tail.replace(std::sync::Arc::new(TailMessage(row))),
-                    None => tail.remove(message_id),
-                };
-            }
-            state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
-        })
+        self.commit(
+            scope,
+            prepared,
+            tenure,
+            |outcome| match (outcome, change.take()) {
+                (Ok(()), Some(MessageChange::Edit(_, answer))) => {
+                    // An edit always has its row: it was planned from one.
+                    drop(answer.send(answer_row.clone().ok_or(ChangeError::NotFound("message"))));
+                }
+                (Ok(()), Some(MessageChange::Delete(answer))) => drop(answer.send(Ok(rev))),
+                (Err(error), Some(change)) => refuse_change(change, error),
+                (_, None) => {}
+            },
+            |state, resolved| {
+                if let (Some(tail), true) = (&mut state.tail, resolved) {
+                    match row.clone() {
+                        Some(row) => tail.replace(std::sync::Arc::new(TailMessage(row))),
+                        None => tail.remove(message_id),
+                    };
+                }
+                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+            },
+        )
         .await;
     }
 
@@ -327,14 +351,20 @@ impl Sequencer {
         };
         let mut answer = Some((answer, plan.answer));
         let after = plan.state;
-        self.commit(scope, prepared, tenure, |outcome| {
-            if let Some((answer, value)) = answer.take() {
-                drop(answer.send(outcome.map(|()| value)));
-            }
-        }, |state, _| {
-            state.guild = after.clone();
-            state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
-        })
+        self.commit(
+            scope,
+            prepared,
+            tenure,
+            |outcome| {
+                if let Some((answer, value)) = answer.take() {
+                    drop(answer.send(outcome.map(|()| value)));
+                }
+            },
+            |state, _| {
+                state.guild = after.clone();
+                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+            },
+        )
         .await;
     }
 
@@ -350,7 +380,8 @@ impl Sequencer {
         let (tenure, standing) = self.begin(scope).await?;
         let mut facts = Facts { member: None, user: None, member_ids: Vec::new() };
         match &change {
-            GuildChange::PutMember(weir_proto::data::Member { user_id, .. }) | GuildChange::DeleteMember(user_id) => {
+            GuildChange::PutMember(weir_proto::data::Member { user_id, .. })
+            | GuildChange::DeleteMember(user_id) => {
                 facts.member = self.store.read_member(scope.id, *user_id).await?;
                 facts.user = self.store.read_users(&[*user_id]).await?.pop();
             }
@@ -397,7 +428,8 @@ impl Sequencer {
             return false;
         }
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
-        let commit = Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
+        let commit =
+            Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
         self.outbox.begin(scope.id, first_rev);
         let mut in_doubt = |first: bool| {
             if first {
@@ -449,7 +481,7 @@ impl Sequencer {
             // history if it is there, and published from there by its owner.
             scope.lock().forget();
             settle(Err(ChangeError::OutcomeUnknown));
-            self.outbox.abandon(scope.id, first_rev);
+            self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, first_rev);
             return false;
         }
         if !resolved_late {
@@ -480,7 +512,11 @@ impl Sequencer {
                 // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
                 Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
                     if !doubted {
-                        tracing::warn!(scope = commit.scope_id, reason, "a commit's outcome is not known; sending it again");
+                        tracing::warn!(
+                            scope = commit.scope_id,
+                            reason,
+                            "a commit's outcome is not known; sending it again"
+                        );
                     }
                     in_doubt(!doubted);
                     doubted = true;

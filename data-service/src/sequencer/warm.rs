@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use weir_protect::tail::{Tail, TailBounds};
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
 };
-use weir_protect::tail::{Tail, TailBounds};
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 use super::{
@@ -79,7 +79,8 @@ impl Sequencer {
             }
         }
         let now_us = self.clock.wall_us();
-        let changes = self.store.read_changes(scope.id, now_us.saturating_sub(crate::changes::KEPT_US), 1_000).await?;
+        let changes =
+            self.store.read_changes(scope.id, now_us.saturating_sub(crate::changes::KEPT_US), 1_000).await?;
         // Changes come oldest first and a page may not reach the newest; the clock is above all of them by then, because a tenure begins
         // only after the last one's end.
         let changed_rev = changes.last().map_or(0, |change| change.rev);

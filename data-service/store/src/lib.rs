@@ -6,6 +6,7 @@
 
 mod clock;
 mod commit;
+pub mod cql;
 pub mod embedded;
 
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build). [`clock`] holds the two
 //! clocks that leases and ids depend on.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod admin;
 pub mod clock;
 pub mod config;

@@ -52,6 +52,10 @@ impl Shutdown {
             begin.begin();
             let Some(signal) = signals.next().await else { return };
             tracing::warn!(signal, "second signal: not waiting for the drain");
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "skipping every destructor is what a second signal asks for"
+            )]
             std::process::exit(EXIT_FORCED);
         });
         Ok(shutdown)

@@ -188,7 +188,11 @@ impl Node {
                 bail!("Cassandra ended with {end}\n{}", log::tail(&self.log()));
             }
             if Instant::now() >= deadline {
-                bail!("Cassandra gave no CQL answer within {} s\n{}", BOOT_MAX.as_secs(), log::tail(&self.log()));
+                bail!(
+                    "Cassandra gave no CQL answer within {} s\n{}",
+                    BOOT_MAX.as_secs(),
+                    log::tail(&self.log())
+                );
             }
             process::pause();
         }

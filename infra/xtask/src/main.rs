@@ -1,11 +1,23 @@
-//! Developer tasks: test, ci, bench, cassandra, redis.
+//! Developer tasks: `cargo xtask test|ci|bench|tidy|proto-golden|cassandra|redis`.
+//!
+//! CI calls the same names (`.ci/run`), so what passes here passes there.
 
+#![expect(clippy::print_stdout, reason = "a command-line tool answers on stdout; progress goes to stderr")]
+
+mod bench;
+mod cargo;
 mod cassandra;
+mod ci;
+mod clients;
 mod log;
 mod process;
+mod proto_golden;
 mod redis;
 mod servers;
 mod steps;
+mod test;
+mod tidy;
+mod weir;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -13,7 +25,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{process::Lifetime, workspace::Workspace};
+use crate::{process::Lifetime, steps::Steps, workspace::Workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Developer tasks of Weir")]
@@ -24,6 +36,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Set up what the tests need (Redis, Cassandra, client libraries) and run everything.
+    Test(test::Selection),
+    /// Everything a change must pass: formatting, lints, docs, rules, tests.
+    Ci,
+    /// The rules that neither rustc nor clippy check: layers, dependencies, sources.
+    Tidy,
+    /// Compare the .proto files with proto/compat.golden.
+    ProtoGolden {
+        /// Write the golden file.
+        #[arg(long)]
+        bless: bool,
+        /// Let --bless forget lines that clients may rely on.
+        #[arg(long, requires = "bless")]
+        accept_breaking: bool,
+    },
+    /// Run a benchmark; what follows its name goes to it.
+    Bench {
+        name: bench::Bench,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A Cassandra node of your own on 127.0.0.1.
     #[command(subcommand)]
     Cassandra(servers::Action),
@@ -55,7 +88,22 @@ fn run(task: Task) -> Result<ExitCode> {
     }
     let workspace = Workspace::locate()?;
     let children = process::Children::with_signal_thread()?;
+    let mut steps = Steps::of_environment();
     match task {
+        Task::Test(selection) => {
+            test::run(&workspace, &children, &selection, &mut steps)?;
+            return Ok(steps.finish());
+        }
+        Task::Ci => {
+            ci::run(&workspace, &children, &mut steps)?;
+            return Ok(steps.finish());
+        }
+        Task::Tidy => tidy::run(&workspace)?,
+        Task::ProtoGolden { bless: true, accept_breaking } => {
+            proto_golden::bless(&workspace, accept_breaking)?
+        }
+        Task::ProtoGolden { bless: false, .. } => proto_golden::check(&workspace)?,
+        Task::Bench { name, arguments } => bench::run(&workspace, &children, name, &arguments)?,
         Task::Cassandra(action) => servers::cassandra(&workspace, &children, &action)?,
         Task::Redis(action) => servers::redis(&workspace, &children, &action)?,
         Task::ExecChild { .. } => {}

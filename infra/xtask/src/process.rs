@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -79,7 +79,11 @@ impl Children {
     }
 
     /// Like [`Children::spawn`], with stdio set by `configure` on the command that is really spawned.
-    pub(crate) fn spawn_with(&self, command: &Command, configure: impl FnOnce(&mut Command)) -> Result<Running> {
+    pub(crate) fn spawn_with(
+        &self,
+        command: &Command,
+        configure: impl FnOnce(&mut Command),
+    ) -> Result<Running> {
         let mut wrapped = exec_child(command, Lifetime::Bound);
         configure(&mut wrapped);
         self.spawn_wrapped(&mut wrapped).with_context(|| format!("start {}", shown(command)))
@@ -122,6 +126,10 @@ impl Children {
         }
         let deadline = Instant::now() + STOP_GRACE;
         while registry.groups.iter().any(|&group| has_members(group)) && Instant::now() < deadline {
+            // A leader that has ended counts as a member until someone takes its status, and the main thread may be waiting elsewhere.
+            for &group in &registry.groups {
+                let _not_yet = rustix::process::waitpid(Some(group), WaitOptions::NOHANG);
+            }
             pause();
         }
         for &group in &registry.groups {
@@ -189,7 +197,10 @@ impl Drop for Running {
 }
 
 /// Sleeps for [`POLL`].
-#[expect(clippy::disallowed_methods, reason = "xtask is synchronous; processes and ports offer nothing to block on")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "xtask is synchronous; processes and ports offer nothing to block on"
+)]
 pub(crate) fn pause() {
     thread::sleep(POLL);
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -34,7 +34,9 @@ pub(crate) fn ensure_installed(children: &Children) -> Result<Setup<()>> {
         return Ok(Setup::Ready(()));
     }
     if !process::in_path("apt-get") || !rustix::process::geteuid().is_root() {
-        return Ok(Setup::Skipped("redis-server is not in PATH, and installing it takes root and apt-get".to_owned()));
+        return Ok(Setup::Skipped(
+            "redis-server is not in PATH, and installing it takes root and apt-get".to_owned(),
+        ));
     }
     eprintln!("xtask: installing redis-server with apt-get");
     for arguments in [&["update", "-q"][..], &["install", "-qy", "--no-install-recommends", "redis-server"]] {
@@ -99,7 +101,11 @@ impl Server {
                 bail!("redis-server ended\n{}", log::tail(&self.log()));
             }
             if Instant::now() >= deadline {
-                bail!("redis-server gave no answer within {} s\n{}", START_MAX.as_secs(), log::tail(&self.log()));
+                bail!(
+                    "redis-server gave no answer within {} s\n{}",
+                    START_MAX.as_secs(),
+                    log::tail(&self.log())
+                );
             }
             process::pause();
         }
@@ -109,11 +115,6 @@ impl Server {
     /// Whether the server answers now.
     pub(crate) fn answers(&self) -> bool {
         answers(self.address)
-    }
-
-    /// The folder of the server's files.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 

@@ -62,7 +62,8 @@ impl PidFile {
     }
 
     fn write(&self, pid: u32, port: u16) -> Result<()> {
-        fs::write(&self.path, format!("{pid} {port}\n")).with_context(|| format!("write {}", self.path.display()))
+        fs::write(&self.path, format!("{pid} {port}\n"))
+            .with_context(|| format!("write {}", self.path.display()))
     }
 
     fn remove(&self) -> Result<()> {
@@ -94,7 +95,11 @@ pub(crate) fn cassandra(workspace: &Workspace, children: &Children, action: &Act
             pid_file.write(pid, node.cql().port())?;
             let leader = i32::try_from(pid).context("a process id fits an i32")?;
             node.await_cql(|| Ok((!process::is_alive(leader)).then(|| "an error".to_owned())))?;
-            println!("Cassandra is up: WEIR_TEST_CQL={} (pid {pid}, log {})", node.cql(), node.log().display());
+            println!(
+                "Cassandra is up: WEIR_TEST_CQL={} (pid {pid}, log {})",
+                node.cql(),
+                node.log().display()
+            );
         }
         Action::Down { wipe } => down("Cassandra", &pid_file, running, wipe.then_some(folder))?,
         Action::Status => match running {
@@ -129,7 +134,11 @@ pub(crate) fn redis(workspace: &Workspace, children: &Children, action: &Action)
             pid_file.write(pid, port)?;
             let leader = i32::try_from(pid).context("a process id fits an i32")?;
             server.await_ping(|| Ok(!process::is_alive(leader)))?;
-            println!("Redis is up: WEIR_TEST_REDIS={} (pid {pid}, log {})", server.url(), server.log().display());
+            println!(
+                "Redis is up: WEIR_TEST_REDIS={} (pid {pid}, log {})",
+                server.url(),
+                server.log().display()
+            );
         }
         Action::Down { wipe } => down("Redis", &pid_file, running, wipe.then_some(folder))?,
         Action::Status => match running {

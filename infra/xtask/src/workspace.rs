@@ -60,7 +60,8 @@ fn remove_abandoned(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)).and_then(|pid| pid.parse().ok());
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)).and_then(|pid| pid.parse().ok());
         if owner.is_some_and(|pid| !process::is_alive(pid)) {
             fs::remove_dir_all(entry.path())?;
         }

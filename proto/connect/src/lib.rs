@@ -15,6 +15,8 @@
 //! typed by buffa where our contract is prost, and it cannot send a cached page as shared bytes. `benches/unary.rs`
 //! repeats the comparison with bare hyper.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod client;
 pub mod codec;
 pub mod dispatch;

@@ -256,7 +256,10 @@ mod tests {
     #[test]
     fn unknown_bits_are_named_and_known_ones_kept() {
         assert_eq!(Intents::from_client(1 << 9 | 1), Ok(Intents::GUILDS | Intents::GUILD_MESSAGES));
-        assert_eq!(Intents::from_client(1 << 17 | 1 << 40 | 1), Err(UnknownIntents { bits: 1 << 17 | 1 << 40 }));
+        assert_eq!(
+            Intents::from_client(1 << 17 | 1 << 40 | 1),
+            Err(UnknownIntents { bits: 1 << 17 | 1 << 40 })
+        );
         assert_eq!(Intents::from_client(Intents::ALL.bits()), Ok(Intents::ALL));
         // All bits a client library sends when it asks for everything.
         assert_eq!(Intents::ALL.bits(), 53_608_447);
@@ -281,6 +284,9 @@ mod tests {
 
     #[test]
     fn debug_names_the_intents() {
-        assert_eq!(format!("{:?}", Intents::GUILDS | Intents::GUILD_MESSAGES), "{\"GUILDS\", \"GUILD_MESSAGES\"}");
+        assert_eq!(
+            format!("{:?}", Intents::GUILDS | Intents::GUILD_MESSAGES),
+            "{\"GUILDS\", \"GUILD_MESSAGES\"}"
+        );
     }
 }

@@ -14,6 +14,8 @@ pub mod error;
 pub mod intent;
 pub mod object;
 pub mod permission;
+#[cfg(test)]
+mod sample;
 pub mod shard;
 pub mod token;
 pub mod validate;

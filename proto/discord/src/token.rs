@@ -158,7 +158,11 @@ mod tests {
     fn schemes_are_optional_and_case_does_not_matter() {
         let token = BotToken::generate(user(175_928_847_299_117_063), 1_700_000_000, &[7; SECRET_BYTES]);
         for prefix in ["", "Bot ", "bot ", "Bearer ", "BEARER  ", "  Bot "] {
-            assert_eq!(parse_authorization(&format!("{prefix}{}", token.reveal())), Ok(token.clone()), "{prefix:?}");
+            assert_eq!(
+                parse_authorization(&format!("{prefix}{}", token.reveal())),
+                Ok(token.clone()),
+                "{prefix:?}"
+            );
         }
         assert_eq!(parse_authorization(&format!("Basic {}", token.reveal())), Err(TokenError::Shape));
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 /// A snowflake as Discord writes it: always a decimal string, because JavaScript cannot hold 64 bits in a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,23 +56,32 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Times beyond year 9999 cannot be written in RFC 3339; a row that holds one is shown at the epoch rather than not at all.
-        let seconds = i64::try_from(self.0 / 1_000).unwrap_or(0);
-        let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}000+00:00",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            self.0 % 1_000
-        )
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        Moment(at).fmt(f)
     }
 }
 
 impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Any time of the years 0 to 9999, written as [`Timestamp`] is: UTC, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) OffsetDateTime);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.0.to_offset(UtcOffset::UTC);
+        let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+        let (hour, minute, second, milli) = at.time().as_hms_milli();
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}000+00:00")
+    }
+}
+
+impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -97,7 +106,10 @@ mod tests {
     fn times_have_six_digits_and_a_numeric_offset() {
         assert_eq!(json(Timestamp(1_499_794_027_299)), "\"2017-07-11T17:27:07.299000+00:00\"");
         assert_eq!(json(Timestamp(1_420_070_400_000)), "\"2015-01-01T00:00:00.000000+00:00\"");
-        assert_eq!(json(Timestamp::of_snowflake(175_928_847_299_117_063)), "\"2016-04-30T11:18:25.796000+00:00\"");
+        assert_eq!(
+            json(Timestamp::of_snowflake(175_928_847_299_117_063)),
+            "\"2016-04-30T11:18:25.796000+00:00\""
+        );
     }
 
     #[test]

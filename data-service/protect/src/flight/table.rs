@@ -175,6 +175,9 @@ impl<R: Clone> Drop for Waiter<R> {
 #[derive(Debug)]
 struct Entry<R> {
     flight: Arc<Flight<R>>,
+    /// The leader's. A later caller may know more (the tail has since passed the page, so that appends no longer
+    /// concern it), but this flight may have begun before that.
+    dependence: Dependence,
     /// `None` while queued.
     begun: Option<Begun>,
 }
@@ -185,7 +188,9 @@ impl<R> Entry<R> {
         if faults.armed(Fault::LastWaiterRemoves) && self.flight.waiters.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let fresh = begun.generation.is_current(current, want.dependence);
+        let fresh = begun.generation.is_current(current, want.dependence)
+            && (begun.generation.is_current(current, self.dependence)
+                || faults.armed(Fault::JoinByCallersDependence));
         let reaches = want.floor.is_none_or(|floor| begun.floor >= floor);
         (fresh || faults.armed(Fault::JoinAnyGeneration)) && (reaches || faults.armed(Fault::IgnoreFloor))
     }
@@ -274,7 +279,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
         }
         let Some(lead) = self.lead(id, want, true) else { return Entered::Full };
         let waiter = lead.flight.attach(want, self.faults);
-        shard.insert(lead.id.clone(), Entry { flight: Arc::clone(&lead.flight), begun: None });
+        shard.insert(lead.id.clone(), Entry { flight: Arc::clone(&lead.flight), dependence: want.dependence, begun: None });
         Entered::Led(lead, waiter)
     }
 

@@ -5,9 +5,10 @@
 //! `max(TAT, now) + t - b·t <= now`, and then moves TAT to `max(TAT, now) + t`. So in any window of length `w` at
 //! most `b + w/t` cells are admitted, whatever the arrivals.
 //!
-//! When a quota changes from (b1, t1) to (b2, t2), the tokens in hand stay in hand and no more:
-//! `TAT' = now + b2·t2 - min(tokens, b2)·t2`, with `tokens = (now + b1·t1 - TAT) / t1` capped at b1. Raising a limit
-//! therefore acts at once but grants no retroactive burst.
+//! When a quota changes at the moment `c` from (b1, t1) to (b2, t2), the tokens in hand stay in hand and no more:
+//! `TAT' = c + b2·t2 - min(tokens, b2)·t2`, with `tokens = (c + b1·t1 - TAT) / t1` from 0 to b1. Raising a limit
+//! therefore acts at once but grants no retroactive burst, and what is converted at the first check after the change
+//! is the same as if it had been converted at the change.
 
 use std::time::Duration;
 
@@ -127,15 +128,16 @@ pub fn after_step(quota: Quota, tat: Nanos, now: Nanos) -> Nanos {
     if tat > emptiest.after(STEP_TOLERANCE) { emptiest } else { tat }
 }
 
-/// The state under `to` of a bucket whose state under `from` is `tat`: the same tokens, at most `to`'s burst.
+/// The state under `to`, in force since `changed`, of a bucket whose state under `from` is `tat`: at that moment it
+/// had the same tokens, at most `to`'s burst.
 #[must_use]
-pub fn convert(from: Quota, to: Quota, tat: Nanos, now: Nanos) -> Nanos {
+pub fn convert(from: Quota, to: Quota, tat: Nanos, changed: Nanos) -> Nanos {
     // tokens·t1, in nanoseconds: 0 ..= b1·t1.
-    let in_hand = (now.as_nanos().saturating_add(from.fill_ns())).saturating_sub(tat.as_nanos());
+    let in_hand = (changed.as_nanos().saturating_add(from.fill_ns())).saturating_sub(tat.as_nanos());
     let in_hand = u128::from(in_hand.min(from.fill_ns()));
     // min(tokens, b2)·t2, rounded down: in favour of the limit. u128 holds 10^18 · 10^12.
     let kept = in_hand * u128::from(to.interval_ns) / u128::from(from.interval_ns);
     let missing = u128::from(to.fill_ns()) - kept.min(u128::from(to.fill_ns()));
     // `missing <= fill_ns`, a u64.
-    now.after(Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX)))
+    changed.after(Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX)))
 }

@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use crate::{
@@ -179,6 +180,8 @@ struct Active {
     rule: Rule,
     /// Of a rate: its number, and the TAT of a key without a slot.
     rate: Option<(QuotaId, Quota, Nanos)>,
+    /// When its bound was last changed.
+    set_at: Nanos,
     counts: Counts,
 }
 
@@ -198,7 +201,23 @@ struct RuleSet {
     /// Rules with an expiry: while zero, the wall clock is not read.
     expiring: usize,
     quotas: Quotas,
+    /// When a rule of one scope was last removed, whichever: from then at the latest the rule for each applies.
+    removed_at: Nanos,
     version: u64,
+}
+
+/// The moment of a charge on both axes.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Nanos,
+    wall_ms: u64,
+}
+
+/// The rule that applies to a scope, and since when at the latest.
+#[derive(Debug, Clone, Copy)]
+struct Applied<'a> {
+    active: &'a Active,
+    since: Nanos,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -209,18 +228,26 @@ struct Tally {
 
 impl RuleSet {
     /// The rule that applies to `scope`: its own, else the one for each.
-    fn find(&self, scope: Scope, kind: LimitKind, dry_run: bool, wall_ms: u64) -> Option<&Active> {
+    fn find(&self, scope: Scope, kind: LimitKind, dry_run: bool, at: Moment) -> Option<Applied<'_>> {
         let tally = self.counts[scope.tag()][kind as usize][usize::from(dry_run)];
-        let live = |selector| self.rules.get(&(selector, kind, dry_run)).filter(|a| a.is_live(wall_ms));
-        let own = if tally.one > 0 { live(Selector::One(scope)) } else { None };
+        let rule = |selector| self.rules.get(&(selector, kind, dry_run));
+        let own = if tally.one > 0 { rule(Selector::One(scope)) } else { None };
+        if let Some(active) = own.filter(|a| a.is_live(at.wall_ms)) {
+            return Some(Applied { active, since: active.set_at });
+        }
         let each = match scope {
-            _ if own.is_some() || tally.each == 0 => return own,
+            _ if tally.each == 0 => return None,
             Scope::Key(_) => Selector::EachKey,
             Scope::Group(_) => Selector::EachGroup,
             Scope::Class(_) => Selector::EachClass,
             Scope::All => return None,
         };
-        live(each)
+        let active = rule(each).filter(|a| a.is_live(at.wall_ms))?;
+        // The scope's own rule may have given way later than this one was set: by removal, or by expiry.
+        let expired = own.and_then(|own| own.rule.expires_at_ms).map_or(Nanos::ZERO, |expired_ms| {
+            at.now.before(Duration::from_millis(at.wall_ms.saturating_sub(expired_ms)))
+        });
+        Some(Applied { active, since: active.set_at.max(self.removed_at).max(expired) })
     }
 
     fn tally(&mut self, key: &RuleKey, expiring: bool, by: isize) {
@@ -232,13 +259,14 @@ impl RuleSet {
         }
     }
 
-    fn remove(&mut self, key: &RuleKey) -> Option<Active> {
+    fn remove(&mut self, key: &RuleKey, now: Nanos) -> Option<Active> {
         let active = self.rules.remove(key)?;
+        self.removed_at = now;
         self.tally(key, active.rule.expires_at_ms.is_some(), -1);
         Some(active)
     }
 
-    fn insert(&mut self, rule: Rule, now: Nanos, wall_ms: u64) -> Result<(), RuleError> {
+    fn insert(&mut self, rule: Rule, at: Moment) -> Result<(), RuleError> {
         let key = (rule.selector, rule.kind, rule.dry_run);
         let quota = match (rule.kind, rule.bound) {
             (LimitKind::Concurrency, Bound::AtOnce(_)) => None,
@@ -248,7 +276,7 @@ impl RuleSet {
             }
         };
         if !self.rules.contains_key(&key) && self.rules.len() >= RULES_MAX {
-            self.prune(wall_ms);
+            self.prune(at);
             if self.rules.len() >= RULES_MAX {
                 return Err(RuleError::TooManyRules);
             }
@@ -257,26 +285,32 @@ impl RuleSet {
             None => None,
             Some(quota) => {
                 let id = self.number(quota).ok_or(RuleError::TooManyQuotas)?;
-                Some((id, quota, self.baseline(&key, quota, now, wall_ms)))
+                Some((id, quota, self.baseline(&key, quota, at)))
             }
         };
-        let counts = self.remove(&key).map(|old| old.counts).unwrap_or_default();
+        let old = self.rules.remove(&key);
+        if let Some(old) = &old {
+            self.tally(&key, old.rule.expires_at_ms.is_some(), -1);
+        }
         self.tally(&key, rule.expires_at_ms.is_some(), 1);
-        self.rules.insert(key, Active { rule, rate, counts });
+        let same = old.as_ref().is_some_and(|old| old.rule.bound == rule.bound && old.is_live(at.wall_ms));
+        let set_at = old.as_ref().filter(|_| same).map_or(at.now, |old| old.set_at);
+        let counts = old.map(|old| old.counts).unwrap_or_default();
+        self.rules.insert(key, Active { rule, rate, set_at, counts });
         Ok(())
     }
 
     /// What becomes of a key that has no slot, and so is settled under the rule that applied until now.
-    fn baseline(&self, key: &RuleKey, quota: Quota, now: Nanos, wall_ms: u64) -> Nanos {
+    fn baseline(&self, key: &RuleKey, quota: Quota, at: Moment) -> Nanos {
         let before = match key.0 {
-            Selector::One(scope) => self.find(scope, key.1, key.2, wall_ms),
+            Selector::One(scope) => self.find(scope, key.1, key.2, at).map(|applied| applied.active),
             Selector::EachKey | Selector::EachGroup | Selector::EachClass => {
-                self.rules.get(key).filter(|a| a.is_live(wall_ms))
+                self.rules.get(key).filter(|a| a.is_live(at.wall_ms))
             }
         };
         match before.and_then(|active| active.rate) {
             Some((_, old, baseline)) if old == quota => baseline,
-            Some((_, old, baseline)) => gcra::convert(old, quota, baseline.max(now), now),
+            Some((_, old, baseline)) => gcra::convert(old, quota, baseline.max(at.now), at.now),
             None => Nanos::ZERO,
         }
     }
@@ -288,10 +322,10 @@ impl RuleSet {
         })
     }
 
-    fn prune(&mut self, wall_ms: u64) {
-        let expired = self.rules.iter().filter(|(_, a)| !a.is_live(wall_ms)).map(|(key, _)| *key);
+    fn prune(&mut self, at: Moment) {
+        let expired = self.rules.iter().filter(|(_, a)| !a.is_live(at.wall_ms)).map(|(key, _)| *key);
         for key in expired.collect::<Vec<_>>() {
-            self.remove(&key);
+            self.remove(&key, at.now);
         }
     }
 }
@@ -328,13 +362,14 @@ impl Limits {
     /// # Errors
     /// [`RuleError`]; then nothing has changed.
     pub fn set(&self, rule: Rule) -> Result<(), RuleError> {
-        let (now, wall_ms) = (self.clock.now(), self.clock.wall_ms());
-        self.write().insert(rule, now, wall_ms)
+        let at = self.moment();
+        self.write().insert(rule, at)
     }
 
     /// Takes a rule out of force; `false` if there is none.
     pub fn remove(&self, selector: Selector, kind: LimitKind, dry_run: bool) -> bool {
-        self.write().remove(&(selector, kind, dry_run)).is_some()
+        let now = self.clock.now();
+        self.write().remove(&(selector, kind, dry_run), now).is_some()
     }
 
     /// Puts exactly `rules` into force. Versions rise: one that arrives late is refused.
@@ -343,19 +378,19 @@ impl Limits {
     /// [`RuleError::Outdated`], with nothing changed; any other error leaves the rules before the faulty one in force
     /// and the version as it was.
     pub fn install(&self, version: u64, rules: Vec<Rule>) -> Result<(), RuleError> {
-        let (now, wall_ms) = (self.clock.now(), self.clock.wall_ms());
+        let at = self.moment();
         let mut set = self.write();
         if version <= set.version {
             return Err(RuleError::Outdated { in_force: set.version });
         }
         let kept: Vec<RuleKey> = rules.iter().map(|r| (r.selector, r.kind, r.dry_run)).collect();
         for rule in rules {
-            set.insert(rule, now, wall_ms)?;
+            set.insert(rule, at)?;
         }
         let kept: std::collections::HashSet<RuleKey> = kept.into_iter().collect();
         let gone: Vec<RuleKey> = set.rules.keys().filter(|key| !kept.contains(key)).copied().collect();
         for key in gone {
-            set.remove(&key);
+            set.remove(&key, at.now);
         }
         set.version = version;
         Ok(())
@@ -380,19 +415,19 @@ impl Limits {
     /// The refusal with the longest wait, so that a retry after it meets none of the limits that refused.
     pub fn charge(&self, scopes: &[Scope], kind: LimitKind, now: Nanos) -> Result<Admitted, Refusal> {
         let set = self.read();
-        let wall_ms = if set.expiring > 0 { self.clock.wall_ms() } else { 0 };
+        let at = Moment { now, wall_ms: self.wall_ms(&set) };
         let mut cells = [Cell::NOTHING; CELLS_MAX];
         let mut rules = [None; CELLS_MAX];
         let mut len = 0;
         for &scope in scopes {
             for dry_run in [false, true] {
-                let Some(active) = set.find(scope, kind, dry_run, wall_ms) else { continue };
+                let Some(Applied { active, since }) = set.find(scope, kind, dry_run, at) else { continue };
                 let Some((quota_id, quota, baseline)) = active.rate else { continue };
                 if len == CELLS_MAX {
                     continue;
                 }
                 let hash = self.hash(scope, kind, dry_run);
-                cells[len] = Cell { hash, quota, quota_id, baseline, enforced: !dry_run };
+                cells[len] = Cell { hash, quota, quota_id, baseline, since, enforced: !dry_run };
                 rules[len] = Some((scope, active));
                 len += 1;
             }
@@ -418,10 +453,10 @@ impl Limits {
     #[must_use]
     pub fn at_once(&self, scope: Scope) -> Option<(u32, Arc<str>)> {
         let set = self.read();
-        let wall_ms = if set.expiring > 0 { self.clock.wall_ms() } else { 0 };
-        let active = set.find(scope, LimitKind::Concurrency, false, wall_ms)?;
-        match active.rule.bound {
-            Bound::AtOnce(limit) => Some((limit, Arc::clone(&active.rule.name))),
+        let at = Moment { now: self.clock.now(), wall_ms: self.wall_ms(&set) };
+        let rule = &set.find(scope, LimitKind::Concurrency, false, at)?.active.rule;
+        match rule.bound {
+            Bound::AtOnce(limit) => Some((limit, Arc::clone(&rule.name))),
             Bound::Rate(_) => None,
         }
     }
@@ -430,6 +465,15 @@ impl Limits {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.table.bytes()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() }
+    }
+
+    /// Wall time if some rule expires; while none does it is not read.
+    fn wall_ms(&self, set: &RuleSet) -> u64 {
+        if set.expiring > 0 { self.clock.wall_ms() } else { 0 }
     }
 
     fn hash(&self, scope: Scope, kind: LimitKind, dry_run: bool) -> u64 {

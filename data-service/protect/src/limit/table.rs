@@ -67,14 +67,22 @@ pub(super) struct Cell {
     pub(super) quota_id: QuotaId,
     /// The TAT of a key without a slot: what a settled key was converted to at the last change of the quota.
     pub(super) baseline: Nanos,
+    /// When the quota came into force for this key: a slot of another quota is converted as of then.
+    pub(super) since: Nanos,
     /// Whether a refusal refuses the charge (else it is a dry run).
     pub(super) enforced: bool,
 }
 
 impl Cell {
     /// Fills arrays.
-    pub(super) const NOTHING: Self =
-        Self { hash: 0, quota: Quota::BLOCKED, quota_id: 0, baseline: Nanos::ZERO, enforced: false };
+    pub(super) const NOTHING: Self = Self {
+        hash: 0,
+        quota: Quota::BLOCKED,
+        quota_id: 0,
+        baseline: Nanos::ZERO,
+        since: Nanos::ZERO,
+        enforced: false,
+    };
 }
 
 /// The answer to a charge.
@@ -193,9 +201,10 @@ impl LimitTable {
             let tat = if self.faults.armed(Fault::StepBackBlocks) { tat } else { stepped };
             return Slot { tat: tat.as_nanos(), ..slot };
         }
+        let since = cell.since.min(now);
         let converted = match quotas.get(slot.quota_id()) {
             _ if self.faults.armed(Fault::QuotaChangeRefills) => now,
-            Some(old) => gcra::convert(old, cell.quota, gcra::after_step(old, tat, now), now),
+            Some(old) => gcra::convert(old, cell.quota, gcra::after_step(old, tat, now), since),
             None => cell.baseline,
         };
         Slot { head: head(cell), tat: converted.as_nanos() }

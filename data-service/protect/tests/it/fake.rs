@@ -31,10 +31,13 @@ impl Page {
         Self(TailQuery { anchor: TailAnchor::Before(position), limit })
     }
 
-    pub(crate) const fn dependence(self) -> Dependence {
+    /// A page below a position that the log has passed does not depend on appends.
+    const fn dependence(self, last: u64) -> Dependence {
         match self.0.anchor {
-            TailAnchor::Before(_) => Dependence::Mutate,
-            TailAnchor::Latest | TailAnchor::After(_) | TailAnchor::Around(_) => Dependence::Append,
+            TailAnchor::Before(position) if position <= last => Dependence::Mutate,
+            TailAnchor::Latest | TailAnchor::Before(_) | TailAnchor::After(_) | TailAnchor::Around(_) => {
+                Dependence::Append
+            }
         }
     }
 }
@@ -103,6 +106,10 @@ pub(crate) enum Step {
     Panic(Duration),
     /// Never answers.
     Hang,
+    /// A reply with both delays drawn from the generator, up to 20 ms each; one in sixteen fails.
+    Random,
+    /// The same of a store whose reads take effect in the order in which they were sent: it looks at once.
+    RandomInOrder,
 }
 
 #[derive(Debug)]
@@ -115,6 +122,7 @@ struct State {
     in_flight: AtomicUsize,
     in_flight_max: AtomicUsize,
     contexts: Mutex<Vec<ReadContext>>,
+    random: Mutex<Seeded>,
     /// Revisions by which a replica that is not asked for a quorum lags.
     lag: AtomicU64,
 }
@@ -135,6 +143,7 @@ impl FakeStore {
             in_flight: AtomicUsize::new(0),
             in_flight_max: AtomicUsize::new(0),
             contexts: Mutex::default(),
+            random: Mutex::new(Seeded(0)),
             lag: AtomicU64::new(0),
         }))
     }
@@ -147,6 +156,12 @@ impl FakeStore {
     /// Reads beyond the script do this.
     pub(crate) fn usual(&self, step: Step) {
         *self.0.usual.lock().unwrap() = step;
+    }
+
+    /// Reads beyond the script are random, as this seed says.
+    pub(crate) fn random(&self, seed: u64, in_order: bool) {
+        *self.0.random.lock().unwrap() = Seeded(seed);
+        self.usual(if in_order { Step::RandomInOrder } else { Step::Random });
     }
 
     /// The commit of an append.
@@ -227,7 +242,13 @@ impl Store for FakeStore {
         let _counted = InFlight::enter(&self.0);
         self.0.contexts.lock().unwrap().push(context);
         let next = self.0.script.lock().unwrap().pop_front();
-        let step = next.unwrap_or_else(|| *self.0.usual.lock().unwrap());
+        let mut step = next.unwrap_or_else(|| *self.0.usual.lock().unwrap());
+        if matches!(step, Step::Random | Step::RandomInOrder) {
+            let mut random = self.0.random.lock().unwrap();
+            let (before, after) = (random.up_to(20), random.up_to(20));
+            let before = if matches!(step, Step::Random) { before } else { Duration::ZERO };
+            step = if random.below(16) == 0 { Step::Fail(before) } else { Step::Reply(before, after) };
+        }
         match step {
             Step::Reply(before, after) => {
                 pause(before).await;
@@ -244,11 +265,31 @@ impl Store for FakeStore {
                 panic!("the fake store panics, as the script says")
             }
             Step::Hang => std::future::pending().await,
+            Step::Random | Step::RandomInOrder => unreachable!("drawn above"),
         }
     }
 
     fn floor(&self, key: &u64) -> u64 {
         self.0.floors.lock().unwrap().get(key).copied().unwrap_or(0)
+    }
+}
+
+/// A small generator, so that a run follows from its seed alone (SplitMix64).
+#[derive(Debug)]
+pub(crate) struct Seeded(pub(crate) u64);
+
+impl Seeded {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    /// A delay in whole milliseconds.
+    pub(crate) fn up_to(&mut self, ms: u64) -> Duration {
+        Duration::from_millis(self.below(ms + 1))
     }
 }
 
@@ -311,7 +352,8 @@ impl Bed {
     /// A read with a minute to spare.
     pub(crate) fn request(&self, page: Page) -> ReadRequest<u64, Page> {
         let deadline = self.now().after(Duration::from_secs(60));
-        ReadRequest { dependence: page.dependence(), ..ReadRequest::new(1, page, deadline) }
+        let dependence = page.dependence(self.store.floor(&1));
+        ReadRequest { dependence, ..ReadRequest::new(1, page, deadline) }
     }
 
     /// An acknowledged append: commit, bump, acknowledge.

@@ -31,18 +31,18 @@ enum Origin {
 /// A row that knows its revision.
 trait Revised: prost::Message + Default {
     /// Revision of the last change.
-    fn rev(&self) -> u64;
+    fn revision(&self) -> u64;
     /// Sets it.
-    fn set_rev(&mut self, rev: u64);
+    fn set_revision(&mut self, rev: u64);
 }
 
 macro_rules! revised {
     ($($row:ident . $field:ident),*) => {$(
         impl Revised for $row {
-            fn rev(&self) -> u64 {
+            fn revision(&self) -> u64 {
                 self.$field
             }
-            fn set_rev(&mut self, rev: u64) {
+            fn set_revision(&mut self, rev: u64) {
                 self.$field = rev;
             }
         }
@@ -202,13 +202,13 @@ fn put<R: Revised>(
     mut row: R,
     rev: u64,
 ) -> Result<Done, PlanError> {
-    if row.rev() == 0 {
-        row.set_rev(rev);
+    if row.revision() == 0 {
+        row.set_revision(rev);
     }
     let found = stored_rev::<R>(draft, table, key)?;
     let removed = draft.get(Table::Removals, removal_key(table, key))?;
     let removed = removed.and_then(|row| keys::number_at(&row, 0));
-    let written = found.is_none_or(|found| found <= row.rev()) && removed.is_none_or(|removed| removed < row.rev());
+    let written = found.is_none_or(|found| found <= row.revision()) && removed.is_none_or(|removed| removed < row.revision());
     if written {
         draft.put(table, key, row.encode_to_vec());
     }
@@ -232,7 +232,7 @@ fn remove<R: Revised>(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64)
 fn stored_rev<R: Revised>(draft: &Draft<'_>, table: Table, key: &[u8]) -> Result<Option<u64>, PlanError> {
     let Some(row) = draft.get(table, key)? else { return Ok(None) };
     match R::decode(&*row) {
-        Ok(row) => Ok(Some(row.rev())),
+        Ok(row) => Ok(Some(row.revision())),
         Err(error) => Err(PlanError::Refused(format!("a stored row of {} cannot be decoded: {error}", table.name()))),
     }
 }

@@ -46,21 +46,16 @@ impl Effective {
 
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys without a section must come first in TOML.
-        let split =
-            |key: &str| key.rsplit_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
-        let mut sections: BTreeMap<String, Vec<(String, &Shown, &Source)>> = BTreeMap::new();
+        let mut sections: BTreeMap<&str, Vec<(&str, &Shown, &Source)>> = BTreeMap::new();
         for (key, (shown, source)) in &self.entries {
-            let (section, name) = split(key).unwrap_or_else(|| (String::new(), key.clone()));
+            let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
             sections.entry(section).or_default().push((name, shown, source));
         }
         for (index, (section, entries)) in sections.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            if !section.is_empty() {
-                writeln!(f, "[{section}]")?;
-            }
+            writeln!(f, "[{section}]")?;
             for (name, shown, source) in entries {
                 match shown {
                     Shown::Value(value) => writeln!(f, "{name} = {value}  # {source}")?,

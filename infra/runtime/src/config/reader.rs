@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads keys, each once. See the [module](super) for how it is used.
+/// Reads keys, `section.name` each, and each once. See the [module](super) for how it is used.
 #[derive(Debug)]
 pub struct Reader {
     /// What no one has asked for yet.
@@ -270,6 +270,8 @@ impl Reader {
         parse: impl FnOnce(&Written) -> Result<T, Fault>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
+        // Without a section no environment variable could name it.
+        debug_assert!(key.contains('.'), "{key} is not section.name");
         debug_assert!(!self.effective.contains(key), "{key} is read twice");
         let setting = self.unread.remove(key)?;
         let parsed = parse(&setting.written);

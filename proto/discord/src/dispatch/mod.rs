@@ -22,8 +22,8 @@ use crate::{
     intent::{Event, Intents, Place},
     object::{
         Availability, ChannelObject, ContentAccess, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent,
-        MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteEvent, MessageObject, MessageParts,
-        NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteEvent, MessageObject,
+        MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
     },
 };
 
@@ -205,12 +205,7 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
 fn typing(record: &Record, row: &Typing, context: &EventContext) -> Dispatch {
     let data =
         to_json(&TypingEvent::new(row, record.guild_id, context.member.as_ref(), context.author.as_ref()));
-    Dispatch::new(
-        Event::TypingStart,
-        Place::of(record.guild_id),
-        Visibility::Channel(row.channel_id),
-        data,
-    )
+    Dispatch::new(Event::TypingStart, Place::of(record.guild_id), Visibility::Channel(row.channel_id), data)
 }
 
 /// To the first members of a new guild. All of them joined when it was made, which its id tells.

@@ -1,1 +1,263 @@
-//! Tests.
+//! Every kind of record: its event, who receives it, and what they may read of it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_proto::{
+    data::{GuildState, Message},
+    event::{
+        GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, RoleDeleted,
+        Typing, record::Change,
+    },
+};
+
+use super::*;
+use crate::sample::{self, ALICE, BOB, BOT, GENERAL, GUILD, MESSAGE, OWNER, QUOTED, SECRET, STAFF};
+
+fn record(change: Change) -> Record {
+    Record { scope_id: GENERAL, guild_id: GUILD, rev: 5, change: Some(change), ..Record::default() }
+}
+
+fn with_context(change: Change) -> Record {
+    Record { context: Some(sample::context()), ..record(change) }
+}
+
+fn event(record: &Record) -> Dispatch {
+    dispatch(record, &Hydration::default()).expect("an event")
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).expect("d is JSON")
+}
+
+/// What serde writes for the same message, the oracle of the spliced encoding.
+fn by_serde(record: &Record, row: &Message, access: ContentAccess) -> Value {
+    let context = record.context.clone().unwrap_or_default();
+    let object = MessageObject::new(&MessageParts {
+        row,
+        users: &context,
+        guild_id: record.guild_id,
+        referenced: context.referenced.as_ref().map_or(Referenced::NotFetched, Referenced::Found),
+        nonce: NonceEcho::Show,
+        access,
+    })
+    .into_event(record.guild_id, context.member.as_ref());
+    serde_json::to_value(&object).expect("plain values")
+}
+
+#[test]
+fn spliced_and_serde_encodings_are_the_same_for_every_reader() {
+    let none = Intents::GUILD_MESSAGES;
+    let mut other = sample::reply();
+    other.mention_user_ids = vec![];
+    for row in
+        [sample::message(), sample::reply(), other, Message { embeds_json: "junk".into(), ..sample::reply() }]
+    {
+        let record = with_context(Change::MessageCreated(row.clone()));
+        let dispatch = event(&record);
+        assert_eq!(json_of(dispatch.data()), by_serde(&record, &row, ContentAccess::Full));
+        for reader in [ALICE, BOB, BOT, OWNER] {
+            assert_eq!(
+                json_of(dispatch.data_for(reader, none)),
+                by_serde(&record, &row, ContentAccess::OnlyOwn(reader)),
+                "{reader}"
+            );
+            assert_eq!(dispatch.data_for(reader, none | Intents::MESSAGE_CONTENT), dispatch.data());
+        }
+    }
+}
+
+#[test]
+fn without_the_intent_content_is_gone_but_for_the_author_and_the_mentioned() {
+    let dispatch = event(&with_context(Change::MessageCreated(sample::reply())));
+    let gate = dispatch.content_gated().expect("gated in guilds");
+    assert!(gate.is_exempt(ALICE) && gate.is_exempt(BOB) && !gate.is_exempt(OWNER));
+    let read = |reader| {
+        let d = json_of(dispatch.data_for(reader, Intents::NONE));
+        (d["content"] != "", d["embeds"] != json!([]), d["referenced_message"]["content"] != "")
+    };
+    assert_eq!(read(ALICE), (true, true, false));
+    assert_eq!(read(BOT), (false, false, true), "the bot wrote the quoted message");
+    assert_eq!(read(OWNER), (false, false, false));
+    let stripped = json_of(dispatch.data_for(OWNER, Intents::NONE));
+    for key in ["embeds", "attachments", "components"] {
+        assert_eq!(stripped[key], json!([]), "{key}");
+    }
+    assert!(!dispatch.data_for(OWNER, Intents::NONE).contains("title"));
+}
+
+#[test]
+fn the_stripped_form_is_encoded_once_and_shared() {
+    let dispatch = Arc::new(event(&with_context(Change::MessageCreated(sample::message()))));
+    let (first, second) = (dispatch.data_for(OWNER, Intents::NONE), dispatch.data_for(BOT, Intents::NONE));
+    assert!(std::ptr::eq(first, second));
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&dispatch);
+}
+
+#[test]
+fn direct_messages_are_not_gated() {
+    let mut record = with_context(Change::MessageCreated(sample::message()));
+    record.guild_id = 0;
+    let dispatch = event(&record);
+    assert!(dispatch.content_gated().is_none());
+    assert_eq!(dispatch.data_for(OWNER, Intents::NONE), dispatch.data());
+    assert_eq!(dispatch.intents_any, Intents::DIRECT_MESSAGES);
+    let d = json_of(dispatch.data());
+    assert!(d.get("guild_id").is_none() && d.get("member").is_none());
+}
+
+#[test]
+fn a_created_message_says_where_and_by_whom() {
+    let dispatch = event(&with_context(Change::MessageCreated(sample::message())));
+    assert_eq!(dispatch.name(), "MESSAGE_CREATE");
+    assert_eq!(dispatch.needs, Visibility::Channel(GENERAL));
+    assert_eq!(dispatch.intents_any, Intents::GUILD_MESSAGES);
+    assert_eq!(dispatch.subject, None);
+    let d = json_of(dispatch.data());
+    assert_eq!((&d["guild_id"], &d["nonce"]), (&json!(GUILD.to_string()), &json!("1234567890123456789")));
+    assert_eq!((&d["member"]["nick"], &d["member"]["roles"]), (&json!("Al"), &json!([STAFF.to_string()])));
+    assert!(d["member"].get("user").is_none());
+    assert_eq!(d["author"]["username"], "alice");
+    assert_eq!(d["mentions"][0]["username"], "bob");
+    assert!(d.get("referenced_message").is_none(), "it answers nothing, whatever the context carries");
+}
+
+#[test]
+fn an_edit_is_a_whole_message_without_nonce() {
+    let row = Message { edited_at_ms: 1_600_000_000_000, ..sample::message() };
+    let dispatch = event(&with_context(Change::MessageEdited(row)));
+    let d = json_of(dispatch.data());
+    assert_eq!(dispatch.name(), "MESSAGE_UPDATE");
+    assert_eq!(d["edited_timestamp"], "2020-09-13T12:26:40.000000+00:00");
+    assert!(d.get("nonce").is_none() && d["guild_id"].is_string());
+}
+
+#[test]
+fn without_context_the_message_still_arrives() {
+    let dispatch = event(&record(Change::MessageCreated(sample::reply())));
+    let d = json_of(dispatch.data());
+    assert_eq!(
+        (&d["author"]["id"], &d["author"]["username"]),
+        (&json!(ALICE.to_string()), &json!("Deleted User"))
+    );
+    assert_eq!(d["mentions"][0]["id"], BOB.to_string());
+    assert!(d.get("member").is_none() && d.get("referenced_message").is_none());
+    assert_eq!(d["message_reference"]["message_id"], QUOTED.to_string());
+}
+
+#[test]
+fn context_of_someone_else_is_not_believed() {
+    let mut row = sample::reply();
+    row.author_id = OWNER;
+    row.reply_to = QUOTED + 1;
+    let d = json_of(event(&with_context(Change::MessageCreated(row))).data());
+    assert_eq!(d["author"]["username"], "Deleted User");
+    assert!(d.get("member").is_none() && d.get("referenced_message").is_none());
+}
+
+#[test]
+fn rebuilt_context_goes_before_the_records_own() {
+    let mut rebuilt = sample::context();
+    rebuilt.author = Some(sample::user(ALICE, "renamed"));
+    let hydration = Hydration { context: Some(&rebuilt), members: &[] };
+    let record = with_context(Change::MessageCreated(sample::message()));
+    let dispatch = dispatch(&record, &hydration).expect("an event");
+    assert_eq!(json_of(dispatch.data())["author"]["username"], "renamed");
+}
+
+#[test]
+fn deletions_and_typing_carry_ids_only() {
+    let deleted = event(&record(Change::MessageDeleted(MessageDeleted { id: MESSAGE, channel_id: GENERAL })));
+    assert_eq!((deleted.name(), &deleted.needs), ("MESSAGE_DELETE", &Visibility::Channel(GENERAL)));
+    assert_eq!(
+        json_of(deleted.data()),
+        json!({"id": MESSAGE.to_string(), "channel_id": GENERAL.to_string(), "guild_id": GUILD.to_string()})
+    );
+    let row = Typing { channel_id: GENERAL, user_id: ALICE, timestamp_ms: 1_700_000_000_999 };
+    let typing = event(&with_context(Change::Typing(row)));
+    assert_eq!((typing.name(), typing.intents_any), ("TYPING_START", Intents::GUILD_MESSAGE_TYPING));
+    let d = json_of(typing.data());
+    assert_eq!((&d["timestamp"], &d["member"]["user"]["username"]), (&json!(1_700_000_000), &json!("alice")));
+}
+
+#[test]
+fn channels_and_roles_go_to_those_who_may_see_them() {
+    let row = sample::channel(SECRET, 0);
+    for (change, name, needs) in [
+        (Change::ChannelCreated(row.clone()), "CHANNEL_CREATE", Visibility::Channel(SECRET)),
+        (Change::ChannelUpdated(row.clone()), "CHANNEL_UPDATE", Visibility::Channel(SECRET)),
+        (Change::ChannelDeleted(row), "CHANNEL_DELETE", Visibility::ChannelBefore(SECRET)),
+    ] {
+        let dispatch = event(&record(change));
+        assert_eq!((dispatch.name(), &dispatch.needs), (name, &needs));
+        assert_eq!(dispatch.intents_any, Intents::GUILDS);
+        assert_eq!(json_of(dispatch.data())["guild_id"], GUILD.to_string());
+    }
+    let role = sample::role(STAFF, crate::permission::Permissions::VIEW_CHANNEL);
+    for (change, name) in [
+        (Change::RoleCreated(role.clone()), "GUILD_ROLE_CREATE"),
+        (Change::RoleUpdated(role), "GUILD_ROLE_UPDATE"),
+    ] {
+        let dispatch = event(&record(change));
+        assert_eq!((dispatch.name(), &dispatch.needs), (name, &Visibility::Guild(GUILD)));
+        assert_eq!(json_of(dispatch.data())["role"]["permissions"], "1024");
+    }
+    let dispatch = event(&record(Change::RoleDeleted(RoleDeleted { guild_id: GUILD, role_id: STAFF })));
+    assert_eq!(
+        json_of(dispatch.data()),
+        json!({"guild_id": GUILD.to_string(), "role_id": STAFF.to_string()})
+    );
+}
+
+#[test]
+fn a_new_guild_goes_to_its_first_members() {
+    let members = [(sample::member(OWNER, &[]), sample::user(OWNER, "owner"))];
+    let created = GuildCreated { state: Some(sample::state()), member_ids: vec![BOT, OWNER] };
+    let hydration = Hydration { context: None, members: &members };
+    let dispatch = dispatch(&record(Change::GuildCreated(created)), &hydration).expect("an event");
+    assert_eq!((dispatch.name(), &dispatch.needs), ("GUILD_CREATE", &Visibility::Users(vec![OWNER, BOT])));
+    let d = json_of(dispatch.data());
+    assert!(d.get("unavailable").is_none(), "its absence means a new join");
+    assert_eq!((d["members"].as_array().map(Vec::len), &d["member_count"]), (Some(1), &json!(3)));
+    let deleted = event(&record(Change::GuildDeleted(GuildDeleted { guild_id: GUILD })));
+    assert_eq!(json_of(deleted.data()), json!({"id": GUILD.to_string()}));
+    assert_eq!((deleted.name(), &deleted.needs), ("GUILD_DELETE", &Visibility::Guild(GUILD)));
+}
+
+#[test]
+fn membership_names_its_subject() {
+    let changed =
+        || MemberChanged { member: Some(sample::member(ALICE, &[STAFF])), user: Some(sample::alice()) };
+    let removed = MemberRemoved { guild_id: GUILD, user: Some(sample::alice()) };
+    for (change, name, membership) in [
+        (Change::MemberAdded(changed()), "GUILD_MEMBER_ADD", Membership::Joined),
+        (Change::MemberUpdated(changed()), "GUILD_MEMBER_UPDATE", Membership::Changed),
+        (Change::MemberRemoved(removed), "GUILD_MEMBER_REMOVE", Membership::Left),
+    ] {
+        let dispatch = event(&record(change));
+        assert_eq!((dispatch.name(), dispatch.intents_any), (name, Intents::GUILD_MEMBERS));
+        assert_eq!(dispatch.subject, Some(Subject { guild_id: GUILD, user_id: ALICE, membership }));
+        assert_eq!(json_of(dispatch.data())["user"]["username"], "alice");
+        let own_leave =
+            (membership == Membership::Left).then(|| (Event::GuildDelete, format!("{{\"id\":\"{GUILD}\"}}")));
+        assert_eq!(dispatch.own_leave(), own_leave);
+        // One's own change needs no intent; anyone else's does.
+        assert_eq!(dispatch.passes(ALICE, Intents::NONE), membership == Membership::Changed);
+        assert!(!dispatch.passes(BOB, Intents::GUILDS) && dispatch.passes(BOB, Intents::GUILD_MEMBERS));
+    }
+}
+
+#[test]
+fn records_without_their_row_are_passed_over() {
+    for change in [
+        Change::GuildCreated(GuildCreated::default()),
+        Change::GuildCreated(GuildCreated { state: Some(GuildState::default()), member_ids: vec![] }),
+        Change::MemberAdded(MemberChanged::default()),
+        Change::MemberUpdated(MemberChanged::default()),
+        Change::MemberRemoved(MemberRemoved::default()),
+    ] {
+        assert!(dispatch(&record(change.clone()), &Hydration::default()).is_none(), "{change:?}");
+    }
+    assert!(dispatch(&Record::default(), &Hydration::default()).is_none());
+}

@@ -253,8 +253,11 @@ impl Serialize for Node<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if !self.leaves.is_empty() {
-            let leaves: Vec<_> =
-                self.leaves.iter().map(|leaf| LeafObject { code: leaf.code(), message: leaf.message() }).collect();
+            let leaves: Vec<_> = self
+                .leaves
+                .iter()
+                .map(|leaf| LeafObject { code: leaf.code(), message: leaf.message() })
+                .collect();
             map.serialize_entry("_errors", &leaves)?;
         }
         for (name, node) in &self.inner {

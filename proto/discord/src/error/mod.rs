@@ -146,7 +146,9 @@ impl ApiError {
             Self::UnknownRoute => row(404, 0, "404: Not Found", "unknown_route"),
             Self::MethodNotAllowed => row(405, 0, "405: Method Not Allowed", "method_not_allowed"),
             Self::Unauthorized => row(401, 0, "401: Unauthorized", "unauthorized"),
-            Self::UnknownApiVersion => row(400, 50_041, "Invalid API version provided", "unknown_api_version"),
+            Self::UnknownApiVersion => {
+                row(400, 50_041, "Invalid API version provided", "unknown_api_version")
+            }
             Self::UnknownChannel => row(404, 10_003, "Unknown Channel", "unknown_channel"),
             Self::UnknownGuild => row(404, 10_004, "Unknown Guild", "unknown_guild"),
             Self::UnknownMember => row(404, 10_007, "Unknown Member", "unknown_member"),
@@ -156,16 +158,25 @@ impl ApiError {
             Self::UnknownUser => row(404, 10_013, "Unknown User", "unknown_user"),
             Self::MissingAccess => row(403, 50_001, "Missing Access", "missing_access"),
             Self::MissingPermissions => row(403, 50_013, "Missing Permissions", "missing_permissions"),
-            Self::OwnerOnly => row(403, 20_018, "Only the owner of this account can perform this action", "owner_only"),
-            Self::EditOtherUser => row(403, 50_005, "Cannot edit a message authored by another user", "edit_other_user"),
+            Self::OwnerOnly => {
+                row(403, 20_018, "Only the owner of this account can perform this action", "owner_only")
+            }
+            Self::EditOtherUser => {
+                row(403, 50_005, "Cannot edit a message authored by another user", "edit_other_user")
+            }
             Self::CannotActOnSystemMessage => {
                 row(403, 50_021, "Cannot execute action on a system message", "system_message")
             }
-            Self::ReplyWithoutHistory => {
-                row(403, 160_002, "Cannot reply without permission to read message history", "reply_without_history")
-            }
+            Self::ReplyWithoutHistory => row(
+                403,
+                160_002,
+                "Cannot reply without permission to read message history",
+                "reply_without_history",
+            ),
             Self::EmptyMessage => row(400, 50_006, "Cannot send an empty message", "empty_message"),
-            Self::NonTextChannel => row(400, 50_008, "Cannot send messages in a non-text channel", "non_text_channel"),
+            Self::NonTextChannel => {
+                row(400, 50_008, "Cannot send messages in a non-text channel", "non_text_channel")
+            }
             Self::WrongChannelType => {
                 row(400, 50_024, "Cannot execute action on this channel type", "wrong_channel_type")
             }
@@ -177,7 +188,9 @@ impl ApiError {
                 row(400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old")
             }
             Self::RoleLimit => row(400, 30_005, "Maximum number of guild roles reached (250)", "role_limit"),
-            Self::ChannelLimit => row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit"),
+            Self::ChannelLimit => {
+                row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit")
+            }
             Self::GuildLimit => row(400, 30_001, "Maximum number of guilds reached (100)", "guild_limit"),
             Self::InvalidJson => row(400, 50_109, "The request body contains invalid JSON.", "invalid_json"),
             Self::InvalidForm(_) => row(400, 50_035, "Invalid Form Body", "invalid_form"),
@@ -191,9 +204,12 @@ impl ApiError {
                 };
                 row(429, code, "You are being rate limited.", label)
             }
-            Self::Overloaded { .. } => {
-                row(503, 130_000, "API resource is currently overloaded. Try again a little later", "overloaded")
-            }
+            Self::Overloaded { .. } => row(
+                503,
+                130_000,
+                "API resource is currently overloaded. Try again a little later",
+                "overloaded",
+            ),
             // A 5xx, for libraries retry those, and with a nonce the retry is safe; the label tells it from our faults.
             Self::OutcomeUnknown => row(500, 0, "Internal Server Error", "outcome_unknown"),
             Self::Internal => row(500, 0, "Internal Server Error", "internal"),

@@ -33,7 +33,11 @@ const NEED_SEND: Permissions = Permissions(
 pub fn permissions_in(state: &GuildState, channel: Option<&Channel>, member: &Member) -> Permissions {
     let Some(guild) = &state.guild else { return Permissions::NONE };
     let granted = |role_id: u64| {
-        state.roles.iter().find(|role| role.id == role_id).map_or(Permissions::NONE, |role| Permissions(role.permissions))
+        state
+            .roles
+            .iter()
+            .find(|role| role.id == role_id)
+            .map_or(Permissions::NONE, |role| Permissions(role.permissions))
     };
     let base = base(guild.id, guild.owner_id == member.user_id, member, granted);
     let Some(channel) = channel else { return base };
@@ -137,7 +141,11 @@ fn in_thread(held: Permissions, channel_type: u32) -> Permissions {
         return Permissions::NONE;
     }
     let silent = held.without(Permissions::SEND_MESSAGES);
-    if held.contains(Permissions::SEND_MESSAGES_IN_THREADS) { silent | Permissions::SEND_MESSAGES } else { silent }
+    if held.contains(Permissions::SEND_MESSAGES_IN_THREADS) {
+        silent | Permissions::SEND_MESSAGES
+    } else {
+        silent
+    }
 }
 
 /// The member's highest role: by position, of equals the one with the smaller (older) id; `None` if it has none but @everyone.

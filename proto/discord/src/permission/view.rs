@@ -87,9 +87,10 @@ impl GuildView {
         let base = self.base(member);
         match channel {
             None => base,
-            Some(ChannelSlot(slot)) => {
-                self.channels.get(slot).map_or(Permissions::NONE, |channel| self.in_channel(base, channel, member))
-            }
+            Some(ChannelSlot(slot)) => self
+                .channels
+                .get(slot)
+                .map_or(Permissions::NONE, |channel| self.in_channel(base, channel, member)),
         }
     }
 

@@ -25,9 +25,9 @@ pub fn parse_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 ///
 /// # Errors
 /// All misfits that `read` met.
-pub fn parse_fields<T>(
-    body: &Map<String, Value>,
-    read: impl FnOnce(&mut Fields<'_>) -> T,
+pub fn parse_fields<'a, T>(
+    body: &'a Map<String, Value>,
+    read: impl FnOnce(&mut Fields<'a, '_>) -> T,
 ) -> Result<T, FormErrors> {
     let mut errors = FormErrors::new();
     let value = read(&mut Fields::new(body, Path::ROOT, &mut errors));
@@ -46,17 +46,17 @@ pub fn snowflake(value: &Value) -> Option<u64> {
     (id != 0).then_some(id)
 }
 
-/// The fields of one JSON object. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
+/// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
 #[derive(Debug)]
-pub struct Fields<'a> {
+pub struct Fields<'a, 'e> {
     map: &'a Map<String, Value>,
-    path: Path<'a>,
-    errors: &'a mut FormErrors,
+    path: Path<'e>,
+    errors: &'e mut FormErrors,
 }
 
-impl<'a> Fields<'a> {
+impl<'a, 'e> Fields<'a, 'e> {
     /// The fields of `map`, which is found at `path`.
-    pub fn new(map: &'a Map<String, Value>, path: Path<'a>, errors: &'a mut FormErrors) -> Self {
+    pub fn new(map: &'a Map<String, Value>, path: Path<'e>, errors: &'e mut FormErrors) -> Self {
         Self { map, path, errors }
     }
 
@@ -96,9 +96,7 @@ impl<'a> Fields<'a> {
             return None;
         };
         let (min, max) = (*range.start(), *range.end());
-        // A text has at most as many code points as bytes: the count is taken of long texts only.
-        let fits = text.len() >= min && text.len() <= max || range.contains(&text.chars().count());
-        if !fits || (min > 0 && text.is_empty()) {
+        if !range.contains(&text.chars().count()) {
             self.fail(key, if min == 0 { Leaf::MaxLength { max } } else { Leaf::BadLength { min, max } });
             return None;
         }
@@ -192,7 +190,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The object at a field, read with `read`.
-    pub fn object<T>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+    pub fn object<T>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'a, '_>) -> T) -> Option<T> {
         let Value::Object(map) = self.value(key)? else {
             self.fail(key, Leaf::NotAnObject);
             return None;
@@ -205,7 +203,7 @@ impl<'a> Fields<'a> {
         &mut self,
         key: &str,
         max: usize,
-        mut read: impl FnMut(&mut Fields<'_>) -> T,
+        mut read: impl FnMut(&mut Fields<'a, '_>) -> T,
     ) -> Option<Vec<T>> {
         let list = self.list(key, max)?;
         let here = self.path.key(key);

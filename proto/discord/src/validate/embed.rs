@@ -28,7 +28,7 @@ const COLOR_MAX: u32 = 0xFF_FFFF;
 
 /// The `embeds` of a message's fields as a JSON array in the row's form, empty text for an empty list; `None` if there are none or they do
 /// not fit, which is noted.
-pub fn parse_embeds(message: &mut Fields<'_>) -> Option<String> {
+pub fn parse_embeds(message: &mut Fields<'_, '_>) -> Option<String> {
     let mut text = 0;
     let embeds = message.objects("embeds", EMBEDS_MAX, |fields| Embed::read(fields, &mut text))?;
     if embeds.is_empty() {
@@ -96,4 +96,114 @@ struct Field<'a> {
     name: &'a str,
     value: &'a str,
     inline: bool,
+}
+
+impl<'a> Embed<'a> {
+    /// Reads one embed and adds the code points of its texts to `sum`.
+    fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Self {
+        let embed = Self {
+            kind: "rich",
+            title: filled(fields, "title", TITLE_MAX, sum),
+            description: filled(fields, "description", DESCRIPTION_MAX, sum),
+            url: url(fields, "url"),
+            timestamp: timestamp(fields),
+            color: fields.integer("color", 0..=COLOR_MAX),
+            footer: fields.object("footer", |fields| Footer::read(fields, sum)).flatten(),
+            image: fields.object("image", Picture::read).flatten(),
+            thumbnail: fields.object("thumbnail", Picture::read).flatten(),
+            author: fields.object("author", |fields| Author::read(fields, sum)).flatten(),
+            fields: fields
+                .objects("fields", FIELDS_MAX, |fields| Field::read(fields, sum))
+                .map(|read| read.into_iter().flatten().collect())
+                .unwrap_or_default(),
+        };
+        if embed.shows_nothing() {
+            fields.fail_here(Leaf::EmptyEmbed);
+        }
+        embed
+    }
+
+    /// A colour, a link or a time alone would be an empty box.
+    fn shows_nothing(&self) -> bool {
+        self.title.is_none()
+            && self.description.is_none()
+            && self.footer.is_none()
+            && self.image.is_none()
+            && self.thumbnail.is_none()
+            && self.author.is_none()
+            && self.fields.is_empty()
+    }
+}
+
+impl<'a> Footer<'a> {
+    fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Option<Self> {
+        let icon_url = url(fields, "icon_url");
+        Some(Self { text: filled(fields, "text", FOOTER_MAX, sum)?, icon_url })
+    }
+}
+
+impl<'a> Picture<'a> {
+    fn read(fields: &mut Fields<'a, '_>) -> Option<Self> {
+        Some(Self { url: url(fields, "url")? })
+    }
+}
+
+impl<'a> Author<'a> {
+    fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Option<Self> {
+        let (link, icon_url) = (url(fields, "url"), url(fields, "icon_url"));
+        Some(Self { name: filled(fields, "name", AUTHOR_MAX, sum)?, url: link, icon_url })
+    }
+}
+
+impl<'a> Field<'a> {
+    fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Option<Self> {
+        for key in ["name", "value"] {
+            fields.require(key);
+        }
+        let inline = fields.boolean("inline").unwrap_or(false);
+        let name = counted(fields.text("name", 1..=FIELD_NAME_MAX), sum);
+        let value = counted(fields.text("value", 1..=FIELD_VALUE_MAX), sum);
+        Some(Self { name: name?, value: value?, inline })
+    }
+}
+
+/// Text of at most `max` code points; empty text is none.
+fn filled<'a>(fields: &mut Fields<'a, '_>, key: &str, max: usize, sum: &mut usize) -> Option<&'a str> {
+    counted(fields.text(key, 0..=max).filter(|text| !text.is_empty()), sum)
+}
+
+fn counted<'a>(text: Option<&'a str>, sum: &mut usize) -> Option<&'a str> {
+    *sum += text.map_or(0, |text| text.chars().count());
+    text
+}
+
+/// An http or https URL; empty text is none. `attachment://` names an upload, which Weir does not take.
+fn url<'a>(fields: &mut Fields<'a, '_>, key: &str) -> Option<&'a str> {
+    let url = fields.text(key, 0..=URL_MAX).filter(|url| !url.is_empty())?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let well_formed = rest.is_some_and(|rest| !rest.is_empty()) && !url.contains(char::is_whitespace);
+    if !well_formed {
+        fields.fail(key, Leaf::BadUrl);
+    }
+    well_formed.then_some(url)
+}
+
+/// RFC 3339; a time without an offset, as clients in Python send it, is in UTC.
+fn timestamp(fields: &mut Fields<'_, '_>) -> Option<Moment> {
+    let text = match fields.value("timestamp")? {
+        Value::String(text) => text,
+        _ => {
+            fields.fail("timestamp", Leaf::NotAString);
+            return None;
+        }
+    };
+    let parsed = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
+        .ok()
+        // Years outside of 0 to 9999 after the shift to UTC have no text form.
+        .filter(|at| (0..=9_999).contains(&at.to_offset(time::UtcOffset::UTC).year()));
+    if parsed.is_none() {
+        fields.fail("timestamp", Leaf::BadTimestamp);
+    }
+    parsed.map(Moment)
 }

@@ -34,7 +34,9 @@ impl ParsedMentions {
                     Some(digits) => (&mut found.roles, digits),
                     None => (&mut found.users, after.strip_prefix('!').unwrap_or(after)),
                 };
-                if let Some(id) = closed_id(digits).filter(|id| list.len() < MENTIONS_MAX && !list.contains(id)) {
+                if let Some(id) =
+                    closed_id(digits).filter(|id| list.len() < MENTIONS_MAX && !list.contains(id))
+                {
                     list.push(id);
                 }
             }
@@ -85,11 +87,11 @@ impl Default for AllowedMentions {
 impl AllowedMentions {
     /// The `allowed_mentions` of a message's fields; the default if there is none.
     #[must_use]
-    pub fn parse(message: &mut Fields<'_>) -> Self {
+    pub fn parse(message: &mut Fields<'_, '_>) -> Self {
         message.object("allowed_mentions", Self::read).unwrap_or_default()
     }
 
-    fn read(fields: &mut Fields<'_>) -> Self {
+    fn read(fields: &mut Fields<'_, '_>) -> Self {
         let (mut users, mut roles, mut everyone) = (false, false, false);
         // Three kinds exist; a longer list can only repeat them.
         for value in fields.list("parse", MENTIONS_MAX).unwrap_or_default() {
@@ -108,7 +110,7 @@ impl AllowedMentions {
         }
     }
 
-    fn allowed(fields: &mut Fields<'_>, key: &'static str, parsed: bool) -> Allowed {
+    fn allowed(fields: &mut Fields<'_, '_>, key: &'static str, parsed: bool) -> Allowed {
         let listed = fields.ids(key, MENTIONS_MAX).unwrap_or_default();
         if parsed && !listed.is_empty() {
             fields.fail(key, Leaf::Exclusive("parse and the list of ids"));

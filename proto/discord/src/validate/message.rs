@@ -68,7 +68,7 @@ impl CreateMessageForm {
         Ok(form)
     }
 
-    fn read(fields: &mut Fields<'_>) -> Self {
+    fn read(fields: &mut Fields<'_, '_>) -> Self {
         for key in ["sticker_ids", "poll", "components", "attachments"] {
             fields.refuse_unsupported(key);
         }
@@ -90,7 +90,7 @@ fn is_blank(content: &str) -> bool {
     content.trim().is_empty()
 }
 
-fn nonce(fields: &mut Fields<'_>) -> Option<String> {
+fn nonce(fields: &mut Fields<'_, '_>) -> Option<String> {
     match fields.value("nonce")? {
         Value::String(text) if text.is_empty() => None,
         Value::String(text) if text.len() <= NONCE_MAX => Some(text.clone()),
@@ -108,7 +108,7 @@ fn nonce(fields: &mut Fields<'_>) -> Option<String> {
 
 impl ReplyTo {
     /// Type 1 is a forward, which Weir does not have; type 0, the default, a reply.
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+    fn read(fields: &mut Fields<'_, '_>) -> Option<Self> {
         if fields.bits("type").is_some_and(|kind| kind != 0) {
             fields.fail("type", Leaf::Unsupported);
         }
@@ -147,11 +147,11 @@ impl EditMessageForm {
         parse_fields(body, Self::read)
     }
 
-    fn read(fields: &mut Fields<'_>) -> Self {
+    fn read(fields: &mut Fields<'_, '_>) -> Self {
         for key in ["components", "attachments"] {
             fields.refuse_unsupported(key);
         }
-        let cleared = |fields: &Fields<'_>, key: &str| fields.is_null(key).then(String::new);
+        let cleared = |fields: &Fields<'_, '_>, key: &str| fields.is_null(key).then(String::new);
         let embeds_json = match parse_embeds(fields) {
             None => cleared(fields, "embeds"),
             embeds => embeds,

@@ -1,0 +1,87 @@
+//! How a guild begins: what Discord's route and the short flow share.
+
+use std::collections::BTreeSet;
+
+use weir_discord::{
+    error::{ApiError, Leaf},
+    object::UserSource as _,
+    permission::Permissions,
+};
+use weir_proto::data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role};
+
+use crate::{app::App, auth::Caller, envelope::Arrival, error::Refused};
+
+/// Name of the first text channel, as Discord names it.
+const FIRST_CHANNEL: &str = "general";
+/// Name by which the data service knows the role that has the guild's id.
+const EVERYONE: &str = "@everyone";
+/// Most members that a guild is founded with, its owner included; the data service's bound for one commit.
+pub(crate) const MEMBERS_MAX: usize = 500;
+
+/// What members may do in a new guild: take part, and nothing that touches other people's things.
+const EVERYONE_MAY: &[Permissions] = &[
+    Permissions::CREATE_INSTANT_INVITE,
+    Permissions::ADD_REACTIONS,
+    Permissions::STREAM,
+    Permissions::VIEW_CHANNEL,
+    Permissions::SEND_MESSAGES,
+    Permissions::EMBED_LINKS,
+    Permissions::ATTACH_FILES,
+    Permissions::READ_MESSAGE_HISTORY,
+    Permissions::MENTION_EVERYONE,
+    Permissions::USE_EXTERNAL_EMOJIS,
+    Permissions::CONNECT,
+    Permissions::SPEAK,
+    Permissions::USE_VAD,
+    Permissions::CHANGE_NICKNAME,
+    Permissions::USE_APPLICATION_COMMANDS,
+    Permissions::REQUEST_TO_SPEAK,
+    Permissions::CREATE_PUBLIC_THREADS,
+    Permissions::CREATE_PRIVATE_THREADS,
+    Permissions::USE_EXTERNAL_STICKERS,
+    Permissions::SEND_MESSAGES_IN_THREADS,
+    Permissions::USE_EMBEDDED_ACTIVITIES,
+    Permissions::USE_SOUNDBOARD,
+    Permissions::USE_EXTERNAL_SOUNDS,
+    Permissions::SEND_VOICE_MESSAGES,
+    Permissions::SEND_POLLS,
+];
+
+/// A guild to be.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// Users beside the owner, at most [`MEMBERS_MAX`].
+    pub(crate) members: Vec<u64>,
+}
+
+/// Creates a guild owned by the caller: one data call, and one more if it has other members.
+///
+/// # Errors
+/// A form error for members that do not exist, and those of the calls.
+pub(crate) async fn found(
+    app: &App,
+    caller: &Caller,
+    plan: Plan,
+    arrival: Arrival,
+) -> Result<GuildState, Refused> {
+    let mut ids: BTreeSet<u64> = plan.members.into_iter().collect();
+    ids.remove(&caller.id.get());
+    let known = app.users.find(ids.clone(), &app.data, &app.call()).await;
+    let known = known.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    if ids.iter().any(|id| known.user(*id).is_none()) {
+        return Err(Refused::field("members", Leaf::Choices("users that exist")));
+    }
+    let permissions = EVERYONE_MAY.iter().fold(Permissions::NONE, |all, one| all | *one).0;
+    let request = CreateGuildRequest {
+        guild: Some(Guild { name: plan.name, owner_id: caller.id.get(), ..Guild::default() }),
+        roles: vec![Role { name: EVERYONE.to_owned(), permissions, ..Role::default() }],
+        channels: vec![Channel { name: FIRST_CHANNEL.to_owned(), ..Channel::default() }],
+        members: std::iter::once(caller.id.get())
+            .chain(ids)
+            .map(|user_id| Member { user_id, joined_at_ms: arrival.unix_ms(), ..Member::default() })
+            .collect(),
+    };
+    let reply = app.data.create_guild(&request, &app.change(arrival)).await;
+    let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.state;
+    Ok(state.ok_or(ApiError::Internal)?)
+}

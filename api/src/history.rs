@@ -1,0 +1,102 @@
+//! Pages of messages, from the query to Discord's objects.
+
+use weir_data_client::CallOptions;
+use weir_discord::{
+    error::ApiError,
+    object::{ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced},
+    validate::{Anchor, HistoryQuery},
+};
+use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
+
+use crate::{
+    access::ChannelAccess,
+    app::App,
+    error::Refused,
+    users::{Known, named},
+};
+
+/// Rows of one channel, newest first, and the users that they name.
+pub(crate) struct Page {
+    guild_id: u64,
+    pub(crate) rows: Vec<Message>,
+    users: Known,
+}
+
+impl Page {
+    /// Reads a page: one data call, and one more for users that are not cached.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub(crate) async fn read(app: &App, access: &ChannelAccess, query: HistoryQuery) -> Result<Self, Refused> {
+        let channel_id = access.channel.id;
+        let mut request = ListMessagesRequest { channel_id, limit: query.limit, ..ListMessagesRequest::default() };
+        match query.anchor {
+            Anchor::Newest => {}
+            Anchor::Before(id) => request.before = Some(id),
+            Anchor::After(id) => request.after = Some(id),
+            Anchor::Around(id) => request.around = Some(id),
+        }
+        let options = app.call();
+        let reply = app.data.list_messages(&request, &options).await;
+        let rows = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.messages;
+        let users = users_of(app, &rows, &options).await?;
+        Ok(Self { guild_id: access.channel.guild_id, rows, users })
+    }
+
+    /// The page's objects. The message that a reply answers is shown if it is on the same page, and left out otherwise, which to a client
+    /// means "not fetched": a read for each reply would make a page of replies a hundred reads.
+    pub(crate) fn objects(&self) -> Vec<MessageObject<'_>> {
+        self.rows.iter().map(|row| self.object(row)).collect()
+    }
+
+    fn object<'a>(&'a self, row: &'a Message) -> MessageObject<'a> {
+        // Newest first, so ids fall: a reply's target lies behind it.
+        let referenced = match self.rows.binary_search_by(|other| row.reply_to.cmp(&other.id)) {
+            Ok(index) => Referenced::Found(&self.rows[index]),
+            Err(_) => Referenced::NotFetched,
+        };
+        MessageObject::new(&MessageParts {
+            row,
+            users: &self.users,
+            guild_id: self.guild_id,
+            referenced,
+            nonce: NonceEcho::Omit,
+            access: ContentAccess::Full,
+        })
+    }
+}
+
+/// Everyone whom the rows name.
+pub(crate) async fn users_of<'a>(
+    app: &App,
+    rows: impl IntoIterator<Item = &'a Message>,
+    options: &CallOptions,
+) -> Result<Known, Refused> {
+    let found = app.users.find(named(rows), &app.data, options).await;
+    found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))
+}
+
+/// One message of a channel.
+///
+/// # Errors
+/// 10008 if it is not there.
+pub(crate) async fn message(app: &App, channel_id: u64, message_id: u64) -> Result<Message, Refused> {
+    let reply = app.data.get_message(&GetMessageRequest { channel_id, message_id }, &app.call()).await;
+    let message = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
+    Ok(message.ok_or(ApiError::Internal)?)
+}
+
+/// The message that a row replies to, if it replies and the message is still there.
+///
+/// # Errors
+/// Those of the call, but not that the message is gone.
+pub(crate) async fn replied_to(app: &App, row: &Message) -> Result<Option<Message>, Refused> {
+    if row.reply_to == 0 {
+        return Ok(None);
+    }
+    match message(app, row.channel_id, row.reply_to).await {
+        Ok(message) => Ok(Some(message)),
+        Err(refused) if refused.is(&ApiError::UnknownMessage) => Ok(None),
+        Err(refused) => Err(refused),
+    }
+}

@@ -1,0 +1,148 @@
+//! Paths to endpoints: the whole surface of the tier on one page.
+//!
+//! A request passes, outermost first: the envelope (`Via`, CORS, metrics, the bound of requests under way) → the route → its admission
+//! (identity, then rate limits) → the endpoint. The envelope is outside of routing so that also a 404 carries `Via`; admission is inside,
+//! because a bucket belongs to a route.
+
+use axum::{
+    Router,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, delete, get, patch, post, put},
+};
+use http::Uri;
+use weir_discord::error::ApiError;
+
+use crate::{
+    admission::admit,
+    app::App,
+    envelope::envelope,
+    error::Refused,
+    ratelimit::Bucket,
+    routes::{
+        application, channels, create_message, current_guilds, delete_message, edit_message, gateway, get_message, guilds,
+        list_messages, member_roles, members, roles, short, typing, users,
+    },
+};
+
+/// Where Discord's routes are mounted, longest first. Both versions and the bare prefix are served alike.
+const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
+
+/// The tier's router.
+pub(crate) fn router(app: &App) -> Router {
+    let discord = discord(app);
+    let all = PREFIXES.iter().fold(short_flows(app), |all, prefix| all.nest(prefix, discord.clone()));
+    all.fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), envelope))
+        .with_state(app.clone())
+}
+
+fn discord(app: &App) -> Router<App> {
+    let on = |bucket: Bucket, route: MethodRouter<App>| {
+        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
+    };
+    use Bucket as B;
+    Router::new()
+        .route("/gateway", get(gateway::gateway))
+        .route("/gateway/bot", on(B::Gateway, get(gateway::gateway_bot)))
+        .route("/users/@me", on(B::Users, get(users::get_current_user)))
+        .route("/users/{user_id}", on(B::Users, get(users::get_user)))
+        .route("/users/@me/guilds", on(B::Users, get(current_guilds::list_current_guilds)))
+        .route("/users/@me/guilds/{guild_id}", on(B::ChangeGuild, delete(current_guilds::leave_guild)))
+        .route("/oauth2/applications/@me", on(B::Users, get(application::get_current_application)))
+        .route("/applications/@me", on(B::Users, get(application::get_current_application)))
+        .route("/guilds", on(B::CreateGuild, post(guilds::create_guild)))
+        .route("/guilds/{guild_id}", on(B::GetGuild, get(guilds::get_guild)))
+        .route("/guilds/{guild_id}", on(B::ChangeGuild, delete(guilds::delete_guild)))
+        .route("/guilds/{guild_id}/channels", on(B::GetGuild, get(channels::list_channels)))
+        .route("/guilds/{guild_id}/channels", on(B::ChangeGuild, post(channels::create_channel)))
+        .route("/guilds/{guild_id}/members", on(B::GetMembers, get(members::list_members)))
+        .route("/guilds/{guild_id}/members/{user_id}", on(B::GetMembers, get(members::get_member)))
+        .route("/guilds/{guild_id}/members/{user_id}", on(B::ChangeMembers, put(members::put_member)))
+        .route("/guilds/{guild_id}/members/{user_id}", on(B::ChangeMembers, delete(members::kick_member)))
+        .route(
+            "/guilds/{guild_id}/members/{user_id}/roles/{role_id}",
+            on(B::ChangeMembers, put(member_roles::grant_role).delete(member_roles::revoke_role)),
+        )
+        .route("/guilds/{guild_id}/roles", on(B::GetGuild, get(roles::list_roles)))
+        .route("/guilds/{guild_id}/roles", on(B::ChangeGuild, post(roles::create_role)))
+        .route(
+            "/guilds/{guild_id}/roles/{role_id}",
+            on(B::ChangeGuild, patch(roles::edit_role).delete(roles::delete_role)),
+        )
+        .route("/channels/{channel_id}", on(B::GetChannel, get(channels::get_channel)))
+        .route(
+            "/channels/{channel_id}",
+            on(B::ChangeChannel, patch(channels::edit_channel).delete(channels::delete_channel)),
+        )
+        .route("/channels/{channel_id}/typing", on(B::Typing, post(typing::typing)))
+        .route("/channels/{channel_id}/messages", on(B::ListMessages, get(list_messages::list_messages)))
+        .route("/channels/{channel_id}/messages", on(B::CreateMessage, post(create_message::create_message)))
+        .route(
+            "/channels/{channel_id}/messages/{message_id}",
+            on(B::GetMessage, get(get_message::get_message)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}",
+            on(B::EditMessage, patch(edit_message::edit_message)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}",
+            on(B::DeleteMessage, delete(delete_message::delete_message)),
+        )
+}
+
+fn short_flows(app: &App) -> Router<App> {
+    let on = |bucket: Bucket, route: MethodRouter<App>| {
+        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
+    };
+    Router::new()
+        .route("/servers", on(Bucket::CreateGuild, post(short::create_server)))
+        .route("/messages", on(Bucket::CreateMessage, post(short::create_message)))
+        .route("/history", on(Bucket::ListMessages, get(short::get_history)))
+}
+
+async fn unknown_route(uri: Uri) -> Response {
+    Refused::from(if names_other_version(uri.path()) { ApiError::UnknownApiVersion } else { ApiError::UnknownRoute })
+        .into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    Refused::from(ApiError::MethodNotAllowed).into_response()
+}
+
+/// True for `/api/v` and a number that is not served.
+fn names_other_version(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/api/v") else { return false };
+    let version = rest.split('/').next().unwrap_or_default();
+    !matches!(version, "9" | "10") && !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A route's template without the prefix that it was mounted under, so that metrics count a route once.
+pub(crate) fn strip_version(template: &str) -> &str {
+    PREFIXES.iter().find_map(|prefix| template.strip_prefix(prefix)).unwrap_or(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_are_versions() {
+        for path in ["/api/v6/users/@me", "/api/v11", "/api/v8/"] {
+            assert!(names_other_version(path), "{path}");
+        }
+        for path in ["/api/v10/nothing", "/api/v9", "/api/voice/regions", "/api/v", "/v6", "/"] {
+            assert!(!names_other_version(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_one_label_under_every_prefix() {
+        for path in ["/api/v10/guilds", "/api/v9/guilds", "/api/guilds"] {
+            assert_eq!(strip_version(path), "/guilds");
+        }
+        assert_eq!(strip_version("/history"), "/history");
+    }
+}

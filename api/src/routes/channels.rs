@@ -1,0 +1,146 @@
+//! `GET` and `POST /guilds/{guild_id}/channels`; `GET`, `PATCH` and `DELETE /channels/{channel_id}`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::{ApiError, Leaf},
+    object::ChannelObject,
+    permission::Permissions,
+    validate::{ChannelForm, parse_body},
+};
+use weir_proto::data::{Channel, DeleteChannelRequest, GuildState, PutChannelRequest};
+
+use crate::{
+    access::{ChannelAccess, GuildAccess},
+    app::App,
+    auth::Caller,
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    path::PathIds,
+    reply,
+};
+
+/// Discord's type of categories.
+const CATEGORY: u32 = 4;
+/// Most channels of a guild; Discord's (error 30013), and the data service's.
+const CHANNELS_MAX: usize = 500;
+
+/// The guild's channels. All of them, to every member, as at Discord: seeing that a channel exists is not seeing into it.
+pub(crate) async fn list_channels(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    // The newest message of each would be a read for each; null means "none known" to clients.
+    let channels: Vec<_> = access.state.channels.iter().map(|channel| ChannelObject::new(channel, 0)).collect();
+    Ok(reply::ok(&channels))
+}
+
+/// Creates a channel, with MANAGE_CHANNELS.
+pub(crate) async fn create_channel(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let guild_id = ids.guild()?;
+    let form = ChannelForm::parse_create(&parse_body(&body)?)?;
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    access.require(Permissions::MANAGE_CHANNELS)?;
+    if access.state.channels.len() >= CHANNELS_MAX {
+        return Err(ApiError::ChannelLimit.into());
+    }
+    check(&access.state, access.permissions, &form, form.kind.unwrap_or(0))?;
+    let position = form.position.unwrap_or_else(|| next_position(&access.state));
+    let mut channel = Channel { guild_id: guild_id.get(), position, ..Channel::default() };
+    form.apply(&mut channel);
+    let channel = put(&app, channel, arrival).await?;
+    Ok(reply::created(&ChannelObject::new(&channel, 0)))
+}
+
+/// A channel that the caller sees.
+pub(crate) async fn get_channel(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    Ok(reply::ok(&ChannelObject::new(&access.channel, access.last_message_id)))
+}
+
+/// Changes a channel, with MANAGE_CHANNELS.
+pub(crate) async fn edit_channel(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let channel_id = ids.channel()?;
+    let body = parse_body(&body)?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    access.require(Permissions::MANAGE_CHANNELS)?;
+    let kind = access.channel.r#type;
+    let form = ChannelForm::parse_change(&body, kind)?;
+    check(&access.state, access.permissions, &form, kind)?;
+    let mut channel = access.channel;
+    form.apply(&mut channel);
+    let channel = put(&app, channel, arrival).await?;
+    Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
+}
+
+/// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any.
+pub(crate) async fn delete_channel(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let channel_id = ids.channel()?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    access.require(Permissions::MANAGE_CHANNELS)?;
+    // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
+    // leaves a smaller category that can be deleted again.
+    for child in access.state.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
+        put(&app, Channel { parent_id: 0, ..child.clone() }, arrival).await?;
+    }
+    let request = DeleteChannelRequest { channel_id: channel_id.get() };
+    let reply = app.data.delete_channel(&request, &app.change(arrival)).await;
+    let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
+    let channel = channel.unwrap_or(access.channel);
+    Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
+}
+
+async fn put(app: &App, channel: Channel, arrival: Arrival) -> Result<Channel, Refused> {
+    let request = PutChannelRequest { channel: Some(channel) };
+    let reply = app.data.put_channel(&request, &app.change(arrival)).await;
+    let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
+    Ok(channel.ok_or(ApiError::Internal)?)
+}
+
+/// What the form's own reading cannot know: whether its category and roles exist, and whether the caller may hand out its overwrites.
+fn check(state: &GuildState, held: Permissions, form: &ChannelForm, kind: u32) -> Result<(), Refused> {
+    let category = |id: u64| state.channels.iter().any(|channel| channel.id == id && channel.r#type == CATEGORY);
+    if form.parent_id.is_some_and(|id| id != 0 && (kind == CATEGORY || !category(id))) {
+        return Err(Refused::field("parent_id", Leaf::Choices("the guild's categories")));
+    }
+    let Some(overwrites) = &form.overwrites else { return Ok(()) };
+    if overwrites.is_empty() {
+        return Ok(());
+    }
+    let touched = overwrites.iter().fold(Permissions::MANAGE_ROLES, |all, one| all | Permissions(one.allow | one.deny));
+    if !held.contains(touched & Permissions::ALL) {
+        return Err(ApiError::MissingPermissions.into());
+    }
+    let role = |id: u64| state.roles.iter().any(|role| role.id == id);
+    if overwrites.iter().any(|overwrite| overwrite.r#type == 0 && !role(overwrite.id)) {
+        return Err(ApiError::InvalidRole.into());
+    }
+    Ok(())
+}
+
+fn next_position(state: &GuildState) -> u32 {
+    state.channels.iter().map(|channel| channel.position.saturating_add(1)).max().unwrap_or(0)
+}

@@ -1,0 +1,30 @@
+//! `POST /channels/{channel_id}/messages`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::validate::{CreateMessageForm, parse_body};
+
+use crate::{
+    access::ChannelAccess,
+    app::App,
+    auth::Caller,
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    path::PathIds,
+    posting::{self, Nonce},
+};
+
+/// Appends a message.
+pub(crate) async fn create_message(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let channel_id = ids.channel()?;
+    let form = CreateMessageForm::parse(&parse_body(&body)?)?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let nonce = if form.enforce_nonce { Nonce::Enforced } else { Nonce::Echoed };
+    posting::post(&app, &access, form, nonce, arrival).await
+}

@@ -1,0 +1,45 @@
+//! `DELETE /channels/{channel_id}/messages/{message_id}`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{error::ApiError, permission::Permissions};
+use weir_proto::data::{DeleteMessageRequest, Message};
+
+use crate::{
+    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, history, path::PathIds, reply,
+};
+
+/// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.
+pub(crate) async fn delete_message(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let (channel_id, message_id) = (ids.channel()?, ids.message()?);
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let row = history::message(&app, channel_id.get(), message_id.get()).await?;
+    if row.author_id != caller.id.get() {
+        access.require(Permissions::MANAGE_MESSAGES)?;
+    }
+    if is_undeletable(&row) {
+        return Err(ApiError::CannotActOnSystemMessage.into());
+    }
+    let request = DeleteMessageRequest {
+        channel_id: channel_id.get(),
+        message_id: message_id.get(),
+        context: Some(access.event_context()),
+    };
+    let reply = app.data.delete_message(&request, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?;
+    Ok(reply::no_content())
+}
+
+/// Message types that Discord never deletes: changes of recipients, calls, renames of groups, starters of threads.
+fn is_undeletable(row: &Message) -> bool {
+    matches!(row.r#type, 1..=5 | 21)
+}
+
+/// Message types that people do not write: imported histories hold them.
+pub(crate) fn is_system(row: &Message) -> bool {
+    !matches!(row.r#type, 0 | 19 | 20 | 23)
+}

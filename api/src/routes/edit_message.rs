@@ -1,0 +1,80 @@
+//! `PATCH /channels/{channel_id}/messages/{message_id}`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::ApiError,
+    object::NonceEcho,
+    permission::Permissions,
+    validate::{EditMessageForm, ParsedMentions, parse_body},
+};
+use weir_proto::data::{EditMessageRequest, Message};
+
+use crate::{
+    access::ChannelAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, history,
+    path::PathIds, posting, routes::delete_message::is_system, users::named,
+};
+
+/// Changes the caller's own message; of others', only the flags, with MANAGE_MESSAGES.
+pub(crate) async fn edit_message(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let (channel_id, message_id) = (ids.channel()?, ids.message()?);
+    let mut form = EditMessageForm::parse(&parse_body(&body)?)?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let row = history::message(&app, channel_id.get(), message_id.get()).await?;
+    authorize(&access, &row, &form)?;
+    if !access.may(Permissions::EMBED_LINKS) {
+        form.embeds_json = form.embeds_json.map(|_dropped| String::new());
+    }
+    if form.leaves_empty(&row) {
+        return Err(ApiError::EmptyMessage.into());
+    }
+    let referenced = history::replied_to(&app, &row).await?;
+    // An edit pings nobody anew for having been replied to, and forgets nobody who was.
+    let replied_author =
+        referenced.as_ref().map(|replied| replied.author_id).filter(|id| row.mention_user_ids.contains(id));
+    let parsed = ParsedMentions::of(form.content.as_deref().unwrap_or_default());
+    let shown = named(std::iter::once(&row).chain(&referenced));
+    let (mentions, users) =
+        posting::resolve_mentions(&app, &access, &parsed, &form.allowed_mentions, replied_author, shown).await?;
+    let mut edited = Message { flags: form.flags_after(row.flags), ..row };
+    if form.content.is_some() {
+        edited.mention_user_ids = mentions.users;
+        edited.mention_role_ids = mentions.roles;
+        edited.mention_everyone = mentions.everyone;
+    }
+    let context = posting::context(&access, &edited, referenced, &users);
+    let request = EditMessageRequest {
+        channel_id: edited.channel_id,
+        message_id: edited.id,
+        flags: form.flags.map(|_| edited.flags),
+        mentions_set: form.content.is_some(),
+        mention_user_ids: edited.mention_user_ids,
+        mention_role_ids: edited.mention_role_ids,
+        mention_everyone: edited.mention_everyone,
+        content: form.content,
+        embeds_json: form.embeds_json,
+        context: Some(context.clone()),
+    };
+    let reply = app.data.edit_message(&request, &app.change(arrival)).await;
+    let row = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
+    let row = row.ok_or(ApiError::Internal)?;
+    Ok(posting::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))
+}
+
+fn authorize(access: &ChannelAccess, row: &Message, form: &EditMessageForm) -> Result<(), Refused> {
+    if is_system(row) {
+        return Err(ApiError::CannotActOnSystemMessage.into());
+    }
+    if row.author_id == access.user.id {
+        return Ok(());
+    }
+    if form.content.is_some() || form.embeds_json.is_some() {
+        return Err(ApiError::EditOtherUser.into());
+    }
+    access.require(Permissions::MANAGE_MESSAGES)
+}

@@ -1,0 +1,74 @@
+//! `POST /guilds`, `GET /guilds/{guild_id}` and `DELETE /guilds/{guild_id}`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::ApiError,
+    object::GuildObject,
+    validate::{GuildForm, parse_body, parse_fields},
+};
+use weir_proto::data::DeleteGuildRequest;
+
+use crate::{
+    access::GuildAccess,
+    app::App,
+    auth::Caller,
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    founding::{self, Plan},
+    path::PathIds,
+    query::QueryPairs,
+    reply,
+};
+
+/// Founds a guild that the caller owns, with @everyone and a text channel.
+pub(crate) async fn create_guild(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let body = parse_body(&body)?;
+    parse_fields(&body, |fields| {
+        for key in ["icon", "roles", "channels"] {
+            fields.refuse_unsupported(key);
+        }
+    })?;
+    let name = GuildForm::parse_create(&body)?.name.unwrap_or_default();
+    let state = founding::found(&app, &caller, Plan { name, members: Vec::new() }, arrival).await?;
+    Ok(reply::created(&GuildObject::new(&state).ok_or(ApiError::Internal)?))
+}
+
+/// A guild that the caller is in.
+pub(crate) async fn get_guild(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+    query: QueryPairs,
+) -> Result<Response, Refused> {
+    let with_counts = query.flag("with_counts")?;
+    let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    let mut object = GuildObject::new(&access.state).ok_or(ApiError::Internal)?;
+    if with_counts {
+        // Presence lives in the gateways; nobody counts it.
+        object = object.with_counts(access.state.member_count, 0);
+    }
+    Ok(reply::ok(&object))
+}
+
+/// Deletes a guild; only its owner may.
+pub(crate) async fn delete_guild(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let guild_id = ids.guild()?;
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    if access.guild().owner_id != caller.id.get() {
+        return Err(ApiError::OwnerOnly.into());
+    }
+    let reply = app.data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?;
+    Ok(reply::no_content())
+}

@@ -1,0 +1,26 @@
+//! `GET /channels/{channel_id}/messages`
+
+use axum::{extract::State, response::Response};
+use weir_discord::{permission::Permissions, validate::HistoryQuery};
+
+use crate::{
+    access::ChannelAccess, app::App, auth::Caller, error::Refused, history::Page, path::PathIds, query::QueryPairs,
+    reply,
+};
+
+/// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.
+pub(crate) async fn list_messages(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+    query: QueryPairs,
+) -> Result<Response, Refused> {
+    let query = HistoryQuery::parse(query.iter())?;
+    let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    access.require_messages()?;
+    if !access.may(Permissions::READ_MESSAGE_HISTORY) {
+        return Ok(reply::raw_json(http::StatusCode::OK, "[]"));
+    }
+    let page = Page::read(&app, &access, query).await?;
+    Ok(reply::ok(&page.objects()))
+}

@@ -1,0 +1,125 @@
+//! `GET /guilds/{guild_id}/members`; `GET`, `PUT` and `DELETE /guilds/{guild_id}/members/{user_id}`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::ApiError,
+    object::MemberObject,
+    permission::{Permissions, highest_role, outranks},
+    validate::{NICK_MAX, parse_body, parse_fields},
+};
+use weir_proto::{
+    data::{DeleteMemberRequest, ListMembersRequest, Member, PutMemberRequest, User},
+    id::RoleId,
+};
+
+use crate::{
+    access::{GuildAccess, member_of},
+    app::App,
+    auth::Caller,
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    path::PathIds,
+    query::QueryPairs,
+    reply,
+    routes::roles::role_below,
+};
+
+/// Most members of a page; Discord's.
+const PAGE_MAX: u32 = 1_000;
+/// Most roles of a member: as many as a guild has.
+const ROLES_MAX: usize = 250;
+
+/// Members by user id, ascending.
+pub(crate) async fn list_members(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+    query: QueryPairs,
+) -> Result<Response, Refused> {
+    let guild_id = ids.guild()?;
+    let (limit, after) = (query.limit(1, PAGE_MAX)?, query.id("after")?.unwrap_or(0));
+    GuildAccess::find(&app, &caller, guild_id).await?;
+    let request = ListMembersRequest { guild_id: guild_id.get(), after, limit };
+    let reply = app.data.list_members(&request, &app.call()).await;
+    let page = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
+    app.users.learn(&page.users);
+    let user = |id: u64| page.users.iter().find(|user| user.id == id);
+    let members: Vec<_> =
+        page.members.iter().map(|member| MemberObject::full(member, user(member.user_id))).collect();
+    Ok(reply::ok(&members))
+}
+
+/// One member.
+pub(crate) async fn get_member(State(app): State<App>, caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+    let (guild_id, user_id) = (ids.guild()?, ids.user_or_me(&caller)?);
+    GuildAccess::find(&app, &caller, guild_id).await?;
+    let (member, user) =
+        member_of(&app, guild_id, user_id.get(), &app.call()).await?.ok_or(ApiError::UnknownMember)?;
+    Ok(reply::ok(&MemberObject::full(&member, user.as_ref())))
+}
+
+/// Adds a user. Discord asks for the user's OAuth2 token here; a self-hosted server has none to ask for, so CREATE_INSTANT_INVITE is enough.
+/// Answers 201 with the member, or 204 if it was one already.
+pub(crate) async fn put_member(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let (guild_id, user_id) = (ids.guild()?, ids.user()?);
+    let (nick, role_ids) = parse_fields(&parse_body(&body)?, |fields| {
+        let nick = fields.text("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
+        (nick, fields.ids("roles", ROLES_MAX).unwrap_or_default())
+    })?;
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    access.require(Permissions::CREATE_INSTANT_INVITE)?;
+    if !nick.is_empty() {
+        access.require(Permissions::MANAGE_NICKNAMES)?;
+    }
+    for role_id in &role_ids {
+        role_below(&access, RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?)?;
+    }
+    if member_of(&app, guild_id, user_id.get(), &app.call()).await?.is_some() {
+        return Ok(reply::no_content());
+    }
+    let joined_at_ms = arrival.unix_ms();
+    let member =
+        Member { guild_id: guild_id.get(), user_id: user_id.get(), nick, role_ids, joined_at_ms, rev: 0 };
+    let (member, user) = put(&app, member, arrival).await?;
+    Ok(reply::created(&MemberObject::full(&member, user.as_ref())))
+}
+
+/// Removes a member, with KICK_MEMBERS. Never the owner, and only those below the caller.
+pub(crate) async fn kick_member(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let (guild_id, user_id) = (ids.guild()?, ids.user()?);
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    access.require(Permissions::KICK_MEMBERS)?;
+    let target = member_of(&app, guild_id, user_id.get(), &app.call()).await?;
+    require_above(&access, &target.ok_or(ApiError::UnknownMember)?.0)?;
+    let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get() };
+    let reply = app.data.delete_member(&request, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
+    Ok(reply::no_content())
+}
+
+/// # Errors
+/// 50013 if the caller does not stand above the member.
+fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
+    let owner = access.guild().owner_id == target.user_id;
+    let above = outranks(&access.state, &access.member, highest_role(&access.state, target));
+    if above && !owner { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
+}
+
+/// Stores a member's row.
+pub(crate) async fn put(app: &App, member: Member, arrival: Arrival) -> Result<(Member, Option<User>), Refused> {
+    let reply = app.data.put_member(&PutMemberRequest { member: Some(member) }, &app.change(arrival)).await;
+    let stored = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message;
+    Ok((stored.member.ok_or(ApiError::Internal)?, stored.user))
+}

@@ -1,0 +1,118 @@
+//! `GET` and `POST /guilds/{guild_id}/roles`; `PATCH` and `DELETE /guilds/{guild_id}/roles/{role_id}`
+//!
+//! Two rules beside MANAGE_ROLES: act only on roles below one's highest, and hand out only bits that one holds.
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::ApiError,
+    object::RoleObject,
+    permission::{Permissions, outranks},
+    validate::{RoleForm, parse_body},
+};
+use weir_proto::{
+    data::{DeleteRoleRequest, PutRoleRequest, Role},
+    id::RoleId,
+};
+
+use crate::{
+    access::GuildAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, path::PathIds, reply,
+};
+
+/// Most roles of a guild; Discord's (error 30005), and the data service's.
+const ROLES_MAX: usize = 250;
+/// Where a new role stands: just above @everyone. Equals are ordered by age.
+const LOWEST_POSITION: u32 = 1;
+
+/// The guild's roles.
+pub(crate) async fn list_roles(State(app): State<App>, caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+    let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    let roles: Vec<_> = access.state.roles.iter().map(RoleObject::new).collect();
+    Ok(reply::ok(&roles))
+}
+
+/// Creates a role. Answers 200, not 201, as Discord does.
+pub(crate) async fn create_role(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let guild_id = ids.guild()?;
+    let form = RoleForm::parse(&parse_body(&body)?)?;
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    access.require(Permissions::MANAGE_ROLES)?;
+    access.require_held(form.permissions.unwrap_or_default())?;
+    if access.state.roles.len() >= ROLES_MAX {
+        return Err(ApiError::RoleLimit.into());
+    }
+    let everyone = access.state.roles.iter().find(|role| role.id == guild_id.get());
+    let mut role = Role {
+        guild_id: guild_id.get(),
+        position: LOWEST_POSITION,
+        permissions: everyone.map_or(0, |role| role.permissions),
+        ..Role::default()
+    };
+    form.apply(&mut role);
+    put(&app, role, arrival).await
+}
+
+/// Changes a role.
+pub(crate) async fn edit_role(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let (guild_id, role_id) = (ids.guild()?, ids.role()?);
+    let form = RoleForm::parse(&parse_body(&body)?)?;
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    let mut role = role_below(&access, role_id)?.clone();
+    let before = role.permissions;
+    form.apply(&mut role);
+    // Taking away is as much an act as granting.
+    access.require_held(Permissions(before ^ role.permissions))?;
+    put(&app, role, arrival).await
+}
+
+/// Deletes a role; @everyone stays.
+pub(crate) async fn delete_role(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let (guild_id, role_id) = (ids.guild()?, ids.role()?);
+    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    role_below(&access, role_id)?;
+    if role_id.get() == guild_id.get() {
+        return Err(ApiError::InvalidRole.into());
+    }
+    let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get() };
+    let reply = app.data.delete_role(&request, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?;
+    Ok(reply::no_content())
+}
+
+/// A role that the caller may act on.
+///
+/// # Errors
+/// 50013 without MANAGE_ROLES or if the role is not below the caller's highest; 10011 if there is no such role.
+pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role, Refused> {
+    access.require(Permissions::MANAGE_ROLES)?;
+    let role = access.state.roles.iter().find(|role| role.id == role_id.get()).ok_or(ApiError::UnknownRole)?;
+    // Everybody stands on @everyone, so whoever manages roles may change it.
+    let everyone = role.id == access.guild().id;
+    if everyone || outranks(&access.state, &access.member, Some(role)) {
+        Ok(role)
+    } else {
+        Err(ApiError::MissingPermissions.into())
+    }
+}
+
+async fn put(app: &App, role: Role, arrival: Arrival) -> Result<Response, Refused> {
+    let reply = app.data.put_role(&PutRoleRequest { role: Some(role) }, &app.change(arrival)).await;
+    let role = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?.message.role;
+    Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
+}

@@ -1,0 +1,133 @@
+//! The short flows, without a version in their paths: a message in three requests and no client library.
+//!
+//! - `POST /servers {name, members?}` → 201 `{server_id, channel_id, name}`
+//! - `POST /messages {channel | server, content, nonce?}` → 200, Discord's message object. Always deduplicates by nonce.
+//! - `GET /history?channel=&before=&limit=` → `{messages: [newest first], next}`; `next` is the `before` of the next page, or null.
+//!
+//! Authentication, limits and error bodies are those of Discord's routes.
+
+use axum::{Extension, extract::State, response::Response};
+use serde::Serialize;
+use weir_discord::{
+    error::{ApiError, Leaf},
+    object::MessageObject,
+    permission::Permissions,
+    validate::{
+        Anchor, CreateMessageForm, GuildForm, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, HistoryQuery, parse_body,
+        parse_fields,
+    },
+    wire::Id,
+};
+use weir_proto::{
+    data::{Channel, GuildState},
+    id::{ChannelId, GuildId},
+};
+
+use crate::{
+    access::{ChannelAccess, GuildAccess},
+    app::App,
+    auth::Caller,
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    founding::{self, MEMBERS_MAX, Plan},
+    history::Page,
+    posting::{self, Nonce},
+    query::QueryPairs,
+    reply,
+};
+
+/// Discord's type of text channels.
+const TEXT: u32 = 0;
+
+#[derive(Serialize)]
+struct Server<'a> {
+    server_id: Id,
+    channel_id: Id,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct History<'a> {
+    messages: Vec<MessageObject<'a>>,
+    next: Option<Id>,
+}
+
+/// `POST /servers`
+pub(crate) async fn create_server(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let body = parse_body(&body)?;
+    let members = parse_fields(&body, |fields| fields.ids("members", MEMBERS_MAX - 1))?.unwrap_or_default();
+    let name = GuildForm::parse_create(&body)?.name.unwrap_or_default();
+    let state = founding::found(&app, &caller, Plan { name, members }, arrival).await?;
+    let guild = state.guild.as_ref().ok_or(ApiError::Internal)?;
+    let channel = first_text_channel(&state).ok_or(ApiError::Internal)?;
+    let server = Server { server_id: Id(guild.id), channel_id: Id(channel.id), name: &guild.name };
+    Ok(reply::created(&server))
+}
+
+/// `POST /messages`
+pub(crate) async fn create_message(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let body = parse_body(&body)?;
+    let target = parse_fields(&body, |fields| {
+        let target = (fields.id("channel"), fields.id("server"), fields.value("user").is_some());
+        match target {
+            (None, None, false) => fields.fail("channel", Leaf::Required),
+            (Some(_), None, false) | (None, Some(_), false) => {}
+            // Direct messages are not served yet.
+            (None, None, true) => fields.fail("user", Leaf::Unsupported),
+            _ => fields.fail("channel", Leaf::Exclusive("channel, server, user")),
+        }
+        target
+    })?;
+    let form = CreateMessageForm::parse(&body)?;
+    let channel_id = match target {
+        (Some(channel_id), ..) => channel_id,
+        (None, Some(server_id), _) => text_channel_of(&app, &caller, server_id).await?,
+        (None, None, _) => return Err(ApiError::Internal.into()),
+    };
+    let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    posting::post(&app, &access, form, Nonce::Enforced, arrival).await
+}
+
+async fn text_channel_of(app: &App, caller: &Caller, server_id: u64) -> Result<u64, Refused> {
+    let server_id = GuildId::try_from(server_id).map_err(|_| ApiError::UnknownGuild)?;
+    let access = GuildAccess::find(app, caller, server_id).await?;
+    Ok(first_text_channel(&access.state).ok_or(ApiError::UnknownChannel)?.id)
+}
+
+/// The uppermost text channel; of those in one place the oldest.
+fn first_text_channel(state: &GuildState) -> Option<&Channel> {
+    let text = state.channels.iter().filter(|channel| channel.r#type == TEXT);
+    text.min_by_key(|channel| (channel.position, channel.id))
+}
+
+/// `GET /history`
+pub(crate) async fn get_history(
+    State(app): State<App>,
+    caller: Caller,
+    query: QueryPairs,
+) -> Result<Response, Refused> {
+    let limit = query.limit(HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;
+    let anchor = query.id("before")?.map_or(Anchor::Newest, Anchor::Before);
+    let channel_id = query.id("channel")?.ok_or_else(|| Refused::field("channel", Leaf::Required))?;
+    let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
+    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    access.require_messages()?;
+    access.require(Permissions::READ_MESSAGE_HISTORY)?;
+    let page = Page::read(&app, &access, HistoryQuery { anchor, limit }).await?;
+    // A full page may be the last one; then the next is empty and ends the walk.
+    let full = page.rows.len() == limit as usize;
+    let next = page.rows.last().filter(|_| full).map(|row| Id(row.id));
+    Ok(reply::ok(&History { messages: page.objects(), next }))
+}

@@ -1,0 +1,28 @@
+//! `POST /channels/{channel_id}/typing`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{error::ApiError, permission::Permissions};
+use weir_proto::data::TypingRequest;
+
+use crate::{access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, path::PathIds, reply};
+
+/// Announces that the caller types. Nothing is stored.
+pub(crate) async fn typing(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    access.require_messages()?;
+    access.require(Permissions::SEND_MESSAGES)?;
+    let request = TypingRequest {
+        channel_id: access.channel.id,
+        user_id: caller.id.get(),
+        timestamp_ms: arrival.unix_ms(),
+        context: Some(access.event_context()),
+    };
+    let reply = app.data.typing(&request, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?;
+    Ok(reply::no_content())
+}

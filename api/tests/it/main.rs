@@ -1,0 +1,14 @@
+//! The REST tier over real HTTP on loopback, before a data service in memory.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod data_service;
+mod guilds;
+mod harness;
+mod http_surface;
+mod messages;
+mod permissions;
+mod rate_limits;
+mod refusals;
+mod replies;
+mod short_flows;

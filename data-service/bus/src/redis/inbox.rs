@@ -1,0 +1,178 @@
+//! The gateway's side: what its sessions read, and which guilds it asks for.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_redis::{Pool, redis};
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinHandle,
+};
+
+use super::{RedisConfig, RedisError, config::random_word, reader::Reader, scripts::Scripts};
+use crate::{Batch, Inbox, InboxError, Position, RecordRing};
+
+/// What the inbox shares with its reader.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ring: RecordRing,
+    pub(super) scripts: Scripts,
+    /// Guilds asked for: told to Redis again under every new id.
+    interest: Mutex<BTreeSet<u64>>,
+    /// The id under which Redis knows this gateway; `None` until it is registered for the first time.
+    pub(super) id: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    /// Plain data, whole between statements.
+    fn interest(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All guilds asked for.
+    pub(super) fn guilds(&self) -> Vec<u64> {
+        self.interest().iter().copied().collect()
+    }
+}
+
+/// A gateway's inbox on Redis. Positions are its own: they begin at 1 with the process and end with it.
+pub struct RedisInbox {
+    shared: Arc<Shared>,
+    config: RedisConfig,
+    pool: Pool,
+    reader: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for RedisInbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisInbox").field("id", &*self.shared.id.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl RedisInbox {
+    /// Starts an inbox and its reader, on the runtime it is called in. Redis need not be there yet.
+    ///
+    /// # Errors
+    /// [`RedisError`]
+    pub fn start(config: RedisConfig) -> Result<Arc<Self>, RedisError> {
+        // Proves that ids can be made: the reader makes more of them later, and could only wait if it cannot.
+        random_word()?;
+        let pool = config.pool()?;
+        let shared = Arc::new(Shared {
+            ring: RecordRing::new(0, config.ring_records_max, config.ring_bytes_max),
+            scripts: Scripts::new(),
+            interest: Mutex::default(),
+            id: watch::Sender::new(None),
+        });
+        let reader = Reader::new(shared.clone(), config.clone(), config.client()?);
+        let reader = tokio::spawn(reader.run());
+        Ok(Arc::new(Self { shared, config, pool, reader }))
+    }
+
+    /// Whether Redis knows this gateway, as far as its reader has seen.
+    #[must_use]
+    pub fn registered(&self) -> bool {
+        self.shared.id.borrow().is_some()
+    }
+
+    /// Waits until Redis knows this gateway for the first time.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn wait_registered(&self) {
+        // An error would mean that the sender is gone, but it is ours.
+        let _ = self.shared.id.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Forgets this gateway in Redis at once, instead of when its keys expire. Nothing is read afterwards.
+    pub async fn close(&self) {
+        self.reader.abort();
+        let Some(id) = self.shared.id.borrow().clone() else { return };
+        let prefix = &self.config.prefix;
+        let keys = ["gateway", "inbox", "count"].map(|kind| format!("{prefix}{kind}:{id}"));
+        let forgotten = self.command(redis::cmd("DEL").arg(&keys)).await;
+        if let Err(error) = forgotten {
+            tracing::debug!(%error, "the gateway's keys will expire by themselves");
+        }
+    }
+
+    async fn command(&self, command: &redis::Cmd) -> Result<(), InboxError> {
+        let unavailable = |reason: String| InboxError::Unavailable { reason };
+        let run = async {
+            let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
+            command.query_async::<()>(&mut connection).await.map_err(|error| unavailable(error.to_string()))
+        };
+        let elapsed = || unavailable(format!("no answer within {:?}", self.config.timeout));
+        tokio::time::timeout(self.config.timeout, run).await.unwrap_or_else(|_| Err(elapsed()))
+    }
+
+    /// Tells Redis of an interest under an id; false if Redis does not know the id.
+    async fn tell_interest(&self, id: &str, guild_id: u64) -> Result<bool, InboxError> {
+        let unavailable = |reason: String| InboxError::Unavailable { reason };
+        let mut call = self.shared.scripts.interest.prepare_invoke();
+        call.arg(&self.config.prefix).arg(id).arg(guild_id);
+        let told = async {
+            let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
+            call.invoke_async::<bool>(&mut connection).await.map_err(|error| unavailable(error.to_string()))
+        };
+        let elapsed = || unavailable(format!("no answer within {:?}", self.config.timeout));
+        tokio::time::timeout(self.config.timeout, told).await.unwrap_or_else(|_| Err(elapsed()))
+    }
+}
+
+impl Drop for RedisInbox {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+#[async_trait]
+impl Inbox for RedisInbox {
+    fn head(&self) -> Position {
+        self.shared.ring.head()
+    }
+
+    async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
+        self.shared.ring.read(after, max)
+    }
+
+    async fn wait(&self, after: Position) {
+        self.shared.ring.wait(after).await;
+    }
+
+    /// In Redis when it returns. The guild is noted here first: if the reader registers anew meanwhile, it either takes the guild along, or
+    /// Redis refuses the old id and the caller asks again.
+    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
+        self.shared.interest().insert(guild_id);
+        let id = self.shared.id.borrow().clone();
+        let known = match &id {
+            Some(id) => self.tell_interest(id, guild_id).await?,
+            None => false,
+        };
+        if known && *self.shared.id.borrow() == id {
+            return Ok(());
+        }
+        Err(InboxError::Unavailable { reason: "the gateway is being registered with Redis".to_owned() })
+    }
+
+    async fn remove_interest(&self, guild_id: u64) {
+        self.shared.interest().remove(&guild_id);
+        let Some(id) = self.shared.id.borrow().clone() else { return };
+        let key = format!("{}interest:{guild_id}", self.config.prefix);
+        if let Err(error) = self.command(redis::cmd("SREM").arg(key).arg(id)).await {
+            tracing::debug!(%error, guild_id, "records of the guild will come until the gateway registers again");
+        }
+    }
+
+    fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
+        self.shared.ring.subscribe_ephemeral()
+    }
+
+    fn durable(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,40 @@
+-- Hands records to every live gateway with interest in their guild.
+-- ARGV: prefix, epoch to set if there is none, records an inbox keeps, life of an inbox in seconds, then for each record:
+-- its kind ('r' in the log, 'e' ephemeral), guild, bytes.
+-- Returns the epoch.
+local prefix, keep, life = ARGV[1], ARGV[3], ARGV[4]
+redis.call('SET', prefix .. 'epoch', ARGV[2], 'NX')
+local live = {}
+
+local function gateways_of(guild)
+  local interest = prefix .. 'interest:' .. guild
+  local found = {}
+  for _, gateway in ipairs(redis.call('SMEMBERS', interest)) do
+    if live[gateway] == nil then
+      live[gateway] = redis.call('EXISTS', prefix .. 'gateway:' .. gateway) == 1
+    end
+    if live[gateway] then
+      found[#found + 1] = gateway
+    else
+      redis.call('SREM', interest, gateway)
+    end
+  end
+  return found
+end
+
+local by_guild = {}
+for at = 5, #ARGV, 3 do
+  local kind, guild, record = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  by_guild[guild] = by_guild[guild] or gateways_of(guild)
+  for _, gateway in ipairs(by_guild[guild]) do
+    local inbox, count = prefix .. 'inbox:' .. gateway, prefix .. 'count:' .. gateway
+    -- Entries are numbered without gaps, so that the reader sees when one is missing.
+    local number = redis.call('INCR', count)
+    redis.call('XADD', inbox, 'MAXLEN', '~', keep, number .. '-0', kind, record)
+    if number == 1 then
+      redis.call('EXPIRE', inbox, life)
+      redis.call('EXPIRE', count, life)
+    end
+  end
+end
+return redis.call('GET', prefix .. 'epoch')

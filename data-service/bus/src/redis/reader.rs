@@ -1,0 +1,183 @@
+//! The reader: one task and one connection of its own, because a blocking XREAD would keep a pooled one from everybody else.
+//!
+//! ```text
+//! connect ──▶ known to Redis? ──yes──▶ read from where it stopped ◀─┐
+//!    ▲             │ no: a new id, all interests, a new epoch       │
+//!    │             └──────────────▶ read from the beginning ────────┤
+//!    └── any error: pause, longer each time ◀───────────────────────┘
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use deadpool_redis::redis::{self, Client, RedisResult, aio::MultiplexedConnection};
+use tokio::time::Instant;
+
+use super::{RedisConfig, config::random_word, inbox::Shared};
+
+/// Entries in one answer: at 1 KiB each half a MiB.
+const READ_ENTRIES_MAX: usize = 512;
+/// Guilds told to Redis in one call.
+const CALL_GUILDS_MAX: usize = 1_000;
+
+/// One entry of a stream: its id, then names and values.
+type Entry = (String, Vec<Vec<u8>>);
+/// An answer of XREAD for one stream.
+type Streams = Option<Vec<(String, Vec<Entry>)>>;
+
+/// Follows the gateway's stream.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    config: RedisConfig,
+    client: Client,
+    /// Number of the last entry read under the current id.
+    last: u64,
+    /// When Redis last said that it knows the current id.
+    known_at: Instant,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, config: RedisConfig, client: Client) -> Self {
+        Self { shared, config, client, last: 0, known_at: Instant::now() }
+    }
+
+    /// Runs until it is aborted.
+    pub(super) async fn run(mut self) {
+        let mut pause = self.config.backoff_min;
+        loop {
+            let began = Instant::now();
+            // It returns with an error only.
+            let Err(error) = self.follow().await;
+            // A connection that held for a while proves that Redis was well: begin with short pauses again.
+            if began.elapsed() > self.config.backoff_max {
+                pause = self.config.backoff_min;
+            }
+            tracing::warn!(%error, pause_ms = pause.as_millis(), "the event bus is not reached");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.config.backoff_max);
+        }
+    }
+
+    /// Connects and follows the stream until something fails.
+    async fn follow(&mut self) -> RedisResult<std::convert::Infallible> {
+        let block = self.config.renew_every;
+        let connection = self.config.connection(block + self.config.timeout);
+        let mut redis = self.client.get_multiplexed_async_connection_with_config(&connection).await?;
+        loop {
+            let id = self.registered(&mut redis).await?;
+            let renew_at = Instant::now() + self.config.renew_every;
+            while Instant::now() < renew_at {
+                let left = renew_at.saturating_duration_since(Instant::now());
+                self.read(&mut redis, &id, left).await?;
+            }
+        }
+    }
+
+    /// The id under which Redis knows this gateway: the one it had, or a new one.
+    async fn registered(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<String> {
+        let id = self.shared.id.borrow().clone();
+        if let Some(id) = id {
+            let mut renew = self.shared.scripts.renew.prepare_invoke();
+            renew.arg(&self.config.prefix).arg(&id).arg(self.config.gateway_life_seconds());
+            if renew.invoke_async::<bool>(redis).await? {
+                self.known_at = Instant::now();
+                return Ok(id);
+            }
+            // What publishers publish again does not reach back this far.
+            if self.known_at.elapsed() > self.config.recovered_window {
+                self.shared.ring.skip();
+            }
+        }
+        self.register(redis).await
+    }
+
+    /// Registers under a new id. The order matters: alive first, or publishers would drop the interests; the epoch last, because it makes
+    /// publishers publish again, which must find the interests in place.
+    async fn register(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<String> {
+        let random = |error| redis::RedisError::from(std::io::Error::other(error));
+        let id = random_word().map_err(random)?;
+        let prefix = &self.config.prefix;
+        let again = self.shared.id.borrow().is_some();
+        let life = self.config.gateway_life_seconds();
+        redis::cmd("SET").arg(format!("{prefix}gateway:{id}")).arg(1).arg("EX").arg(life).query_async::<()>(redis).await?;
+        // From here on interests are told to the new id, either by this task or by those who add them.
+        self.shared.id.send_replace(Some(id.clone()));
+        self.last = 0;
+        for guilds in self.shared.guilds().chunks(CALL_GUILDS_MAX) {
+            let mut call = self.shared.scripts.interest.prepare_invoke();
+            call.arg(prefix).arg(&id);
+            for guild_id in guilds {
+                call.arg(guild_id);
+            }
+            call.invoke_async::<bool>(redis).await?;
+        }
+        if again {
+            let epoch = random_word().map_err(random)?;
+            redis::cmd("SET").arg(format!("{prefix}epoch")).arg(epoch).query_async::<()>(redis).await?;
+            tracing::warn!("the event bus had forgotten this gateway: registered anew");
+        }
+        self.known_at = Instant::now();
+        Ok(id)
+    }
+
+    /// Waits at most `block` for entries and takes them in.
+    async fn read(&mut self, redis: &mut MultiplexedConnection, id: &str, block: Duration) -> RedisResult<()> {
+        // 0 would block for ever.
+        let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1);
+        let streams: Streams = redis::cmd("XREAD")
+            .arg("COUNT")
+            .arg(READ_ENTRIES_MAX)
+            .arg("BLOCK")
+            .arg(block_ms)
+            .arg("STREAMS")
+            .arg(format!("{}inbox:{id}", self.config.prefix))
+            .arg(format!("{}-0", self.last))
+            .query_async(redis)
+            .await?;
+        let entries = streams.unwrap_or_default().into_iter().flat_map(|(_, entries)| entries);
+        self.take_in(entries);
+        Ok(())
+    }
+
+    /// Puts entries into the ring; an entry that does not follow the last one cuts readers off first.
+    fn take_in(&mut self, entries: impl Iterator<Item = Entry>) {
+        let mut records = Vec::new();
+        for (id, fields) in entries {
+            let Some(number) = entry_number(&id) else {
+                tracing::error!(id, "an entry of the inbox is not one of ours");
+                continue;
+            };
+            if number != self.last + 1 {
+                tracing::error!(last = self.last, number, "the inbox overflowed: records are lost");
+                self.shared.ring.append(std::mem::take(&mut records));
+                self.shared.ring.skip();
+            }
+            self.last = number;
+            let [kind, record] = <[Vec<u8>; 2]>::try_from(fields).unwrap_or_default();
+            match kind.as_slice() {
+                b"r" => records.push(Bytes::from(record)),
+                b"e" => self.shared.ring.send_ephemeral(Bytes::from(record)),
+                _ => tracing::error!(id, "an entry of the inbox has an unknown kind"),
+            }
+        }
+        self.shared.ring.append(records);
+    }
+}
+
+/// The number in an entry's id, `{number}-0`.
+fn entry_number(id: &str) -> Option<u64> {
+    id.strip_suffix("-0")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entrys_number_is_read_strictly() {
+        assert_eq!(entry_number("17-0"), Some(17));
+        for id in ["17-1", "17", "-0", "x-0"] {
+            assert_eq!(entry_number(id), None, "{id}");
+        }
+    }
+}

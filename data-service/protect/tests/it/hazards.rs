@@ -1,0 +1,46 @@
+//! Each hazard by its number, on the code as it is. Those that depend on interleavings of atomics are in `loom`.
+
+use std::time::Duration;
+
+use crate::{
+    fake::{MS, NONE},
+    scenario::{barrier, flights, limits, places},
+};
+
+macro_rules! hazards {
+    ($($(#[$doc:meta])* $name:ident => $scenario:expr;)*) => {
+        $($(#[$doc])* #[tokio::test(start_paused = true)]
+        async fn $name() { assert_eq!($scenario.await, Ok(())); })*
+    };
+}
+
+hazards! {
+    hazard_01_read_after_acknowledged_write_joins_no_older_flight =>
+        barrier::read_after_write_joins_an_older_flight(NONE);
+    hazard_01_page_that_the_tail_overtook_is_not_joined => barrier::tail_overtakes_a_page(NONE);
+    hazard_02_older_flight_does_not_fill_after_the_bump => barrier::older_flight_fills_after_the_bump(NONE);
+    hazard_03_write_through_survives_an_older_flight => barrier::write_through_is_overwritten(NONE);
+    hazard_05_late_write_is_never_hidden_by_the_cache => barrier::late_write_and_the_cache(NONE);
+    hazard_06_cache_works_after_any_outcome_of_a_write => barrier::cache_works_after_any_write(NONE);
+    hazard_07_token_read_is_never_below_its_floor => barrier::token_read_below_its_floor(NONE);
+    hazard_08_not_found_is_not_kept_past_an_insert => barrier::read_after_write_joins_an_older_flight(NONE);
+    hazard_09_leader_dropped_at_any_moment_restarts_nothing => flights::leader_dropped(NONE);
+    hazard_10_last_waiter_leaves_and_another_joins => flights::last_waiter_leaves_and_another_comes(NONE);
+    hazard_11_one_start_after_a_lost_leader => flights::read_panics(NONE);
+    hazard_13_short_deadline_fails_nobody_else => flights::deadlines_differ(NONE, 10 * MS, Duration::from_secs(1));
+    hazard_14_panic_reaches_each_waiter_and_frees_the_key => flights::read_panics(NONE);
+    hazard_15_error_reaches_nobody_who_came_after_it => flights::error_is_joined_late(NONE);
+    hazard_16_failing_store_is_read_once => flights::failing_store(NONE);
+    hazard_22_token_wins_over_staleness => barrier::stale_answer_to_a_token_holder(NONE);
+    hazard_24_burst_is_exact_under_contention => limits::over_admission_under_contention(NONE);
+    hazard_25_changed_quota_grants_nothing_and_acts_at_once => limits::changed_quota(NONE);
+    hazard_26_clock_may_step_back => limits::clock_steps_back(NONE);
+    hazard_27_in_flight_never_exceeds_its_limit => places::too_many_places(NONE);
+    hazard_28_places_come_back_from_the_gate => places::places_come_back(NONE);
+    hazard_28_places_come_back_from_the_layer => places::reads_end_in_every_way(NONE);
+    hazard_30_flight_has_its_most_important_waiters_priority => flights::important_follower(NONE);
+    hazard_46_dropped_writer_bumps => barrier::writer_dropped_between_commit_and_bump(NONE);
+    rule_06_appends_leave_old_pages_alone => barrier::pages_below_the_tail(NONE);
+    rule_13_refused_child_charges_no_parent => limits::refused_child_charges_its_parent(NONE);
+    rule_13_rotated_keys_gain_nothing => limits::rotated_keys(NONE);
+}

@@ -1,0 +1,183 @@
+//! Flights and those who wait for them: leaders that leave, reads that fail, deadlines that differ.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
+use weir_protect::{
+    Dependence, Generation, Nanos, Priority, ReadError, ReadRequest, Reply,
+    fault::Faults,
+    flight::{Entered, FlightTable, Want},
+};
+
+use crate::fake::{Bed, Broken, LATEST, MS, Page, Rows, Step, Verdict, must, pause, settle};
+
+type Answer = Result<Reply<Rows>, ReadError<Broken>>;
+
+pub(crate) fn spawn(bed: &Bed, request: ReadRequest<u64, Page>) -> JoinHandle<Answer> {
+    let bed = bed.clone();
+    tokio::spawn(async move { bed.layer.read(request).await })
+}
+
+/// Hazard 9 and goal G3: the leader is dropped at every moment; its followers get the first read's answer, in time.
+pub(crate) async fn leader_dropped(faults: Faults) -> Verdict {
+    // Before its first poll.
+    let bed = Bed::new(faults);
+    drop(bed.layer.read(bed.request(LATEST)));
+    settle().await;
+    must(bed.store.starts() == 0, || "an unpolled read read".to_owned())?;
+    // In mid-await: at every millisecond of the read, and when the store has answered but nothing is published.
+    for moment in 0..=100 {
+        let bed = Bed::new(faults);
+        let begun = tokio::time::Instant::now();
+        let leader = spawn(&bed, bed.request(LATEST));
+        settle().await;
+        let followers: Vec<_> = (0..5).map(|_| spawn(&bed, bed.request(LATEST))).collect();
+        settle().await;
+        pause(moment * MS).await;
+        leader.abort();
+        for follower in followers {
+            let answer = follower.await.unwrap();
+            must(answer.is_ok(), || format!("leader left at {moment} ms: {answer:?}"))?;
+        }
+        let elapsed = begun.elapsed();
+        must(bed.store.starts() == 1, || format!("left at {moment} ms: {} reads", bed.store.starts()))?;
+        must(elapsed <= 110 * MS, || format!("left at {moment} ms: followers waited {elapsed:?}"))?;
+    }
+    Ok(())
+}
+
+/// Hazard 10: the last waiter leaves, then another comes, while the read is in the store.
+pub(crate) async fn last_waiter_leaves_and_another_comes(faults: Faults) -> Verdict {
+    let bed = Bed::new(faults);
+    let first = spawn(&bed, bed.request(LATEST));
+    settle().await;
+    first.abort();
+    settle().await;
+    pause(10 * MS).await;
+    let second = bed.layer.read(bed.request(LATEST)).await;
+    must(second.is_ok(), || format!("{second:?}"))?;
+    must(bed.store.starts() == 1, || format!("{} reads of one generation", bed.store.starts()))
+}
+
+/// Hazards 11 and 14: the read panics under many waiters; each is told so, and the next call leads at once.
+pub(crate) async fn read_panics(faults: Faults) -> Verdict {
+    let bed = Bed::new(faults);
+    bed.store.script([Step::Panic(10 * MS)]);
+    let waiters: Vec<_> = (0..20).map(|_| spawn(&bed, bed.request(LATEST))).collect();
+    for waiter in waiters {
+        let answer = waiter.await.unwrap();
+        must(matches!(answer, Err(ReadError::Panicked)), || format!("a waiter was told {answer:?}"))?;
+    }
+    must(bed.store.starts() == 1, || format!("{} reads after one was lost", bed.store.starts()))?;
+    let begun = tokio::time::Instant::now();
+    let next = bed.layer.read(bed.request(LATEST)).await;
+    must(next.is_ok(), || format!("the key is wedged: {next:?}"))?;
+    must(begun.elapsed() <= 110 * MS, || format!("the next call waited {:?}", begun.elapsed()))?;
+    must(bed.layer.flights() == 0 && bed.layer.partition_load(&1) == (0, 0), || "something leaked".to_owned())
+}
+
+/// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place meanwhile.
+pub(crate) async fn deadlines_differ(faults: Faults, short: Duration, long: Duration) -> Verdict {
+    let bed = Bed::with(faults, |config| {
+        config.partition_concurrency = std::num::NonZeroU32::new(1);
+        config.queue_wait_max = Duration::from_secs(60);
+    });
+    // Another page of the partition occupies its only place for 100 ms.
+    let occupant = spawn(&bed, bed.request(Page::latest(3)));
+    settle().await;
+    let within = |wait: Duration| {
+        let mut request = bed.request(LATEST);
+        request.deadline = bed.now().after(wait);
+        request
+    };
+    let leader = spawn(&bed, within(short));
+    settle().await;
+    let follower = spawn(&bed, within(long));
+    occupant.await.unwrap().unwrap();
+    let (leader, follower) = (leader.await.unwrap(), follower.await.unwrap());
+    for (wait, answer) in [(short, leader), (long, follower)] {
+        // The place is free at 100 ms and the read takes 100 ms more. At the very moment either answer will do.
+        let (late, early) = (wait < 200 * MS, wait > 200 * MS);
+        let is_late = matches!(answer, Err(ReadError::DeadlineExceeded { .. }));
+        must(!(late && answer.is_ok()), || format!("{wait:?} of patience lasted 200 ms"))?;
+        must(!(early && is_late), || format!("a deadline of {wait:?} failed with {short:?}, {long:?}"))?;
+    }
+    Ok(())
+}
+
+/// Hazard 15: whoever is woken with an error asks again in that very moment, and must not join the failed flight.
+pub(crate) async fn error_is_joined_late(faults: Faults) -> Verdict {
+    type Table = FlightTable<u64, u64, Result<u64, Broken>>;
+    struct AskAgain {
+        table: Arc<Table>,
+        joined: AtomicUsize,
+        leads: Mutex<Vec<Entered<u64, u64, Result<u64, Broken>, ()>>>,
+    }
+    fn ask(table: &Arc<Table>) -> Entered<u64, u64, Result<u64, Broken>, ()> {
+        let want = Want {
+            dependence: Dependence::Append,
+            floor: None,
+            deadline: Nanos::NEVER,
+            priority: Priority::Interactive,
+        };
+        table.enter(&1, &1, &[], &want, Generation::default, || None)
+    }
+    impl Wake for AskAgain {
+        fn wake(self: Arc<Self>) {
+            match ask(&self.table) {
+                Entered::Joined(_) => _ = self.joined.fetch_add(1, SeqCst),
+                other => self.leads.lock().unwrap().push(other),
+            }
+        }
+    }
+    let table = Table::with_faults(1, 10, |_| Err(Broken), faults);
+    let Entered::Led(lead, mut waiter) = ask(&table) else { return Err("nobody leads".to_owned()) };
+    let again = AskAgain { table: Arc::clone(&table), joined: AtomicUsize::new(0), leads: Mutex::default() };
+    let again = Arc::new(again);
+    let waker = Waker::from(Arc::clone(&again));
+    let polled = std::pin::Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker));
+    must(polled.is_pending(), || "a result before its time".to_owned())?;
+    lead.finish(Err(Broken));
+    must(again.joined.load(SeqCst) == 0, || "a call after the failure joined it".to_owned())?;
+    let led = again.leads.lock().unwrap().len();
+    must(led == 1, || format!("{led} new leads"))
+}
+
+/// Hazard 16: a store that always fails, and a thousand waiters.
+pub(crate) async fn failing_store(faults: Faults) -> Verdict {
+    let bed = Bed::new(faults);
+    bed.store.usual(Step::Fail(10 * MS));
+    let begun = tokio::time::Instant::now();
+    let waiters: Vec<_> = (0..1_000).map(|_| spawn(&bed, bed.request(LATEST))).collect();
+    for waiter in waiters {
+        let answer = waiter.await.unwrap();
+        must(matches!(answer, Err(ReadError::Store(Broken))), || format!("a waiter was told {answer:?}"))?;
+    }
+    must(bed.store.starts() <= 2, || format!("{} reads of a failing store", bed.store.starts()))?;
+    must(begun.elapsed() <= 20 * MS, || format!("the last waiter waited {:?}", begun.elapsed()))
+}
+
+/// Hazard 30: an important caller joins an unimportant one's flight before it goes to the store.
+pub(crate) async fn important_follower(faults: Faults) -> Verdict {
+    let bed = Bed::with(faults, |config| config.partition_concurrency = std::num::NonZeroU32::new(1));
+    let occupant = spawn(&bed, bed.request(Page::latest(3)));
+    settle().await;
+    let mut batch = bed.request(LATEST);
+    batch.priority = Priority::Batch;
+    let leader = spawn(&bed, batch);
+    settle().await;
+    let follower = spawn(&bed, bed.request(LATEST));
+    for read in [occupant, leader, follower] {
+        read.await.unwrap().unwrap();
+    }
+    let contexts = bed.store.contexts();
+    must(contexts.len() == 2, || format!("{} reads", contexts.len()))?;
+    must(contexts[1].priority == Priority::Interactive, || format!("read with {:?}", contexts[1].priority))
+}

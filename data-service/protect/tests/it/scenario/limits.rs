@@ -1,0 +1,141 @@
+//! Rates: what is admitted in any window, across changes of quota, steps of the clock and full tables.
+
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use weir_protect::{
+    Bound, Clock, LimitKind, Limits, ManualClock, Nanos, Quota, Rule, Scope, Selector, fault::Faults,
+};
+
+use crate::fake::{Verdict, must};
+
+pub(crate) fn quota(rate: f64, burst: u32) -> Quota {
+    Quota::per_second(rate, burst).unwrap()
+}
+
+pub(crate) fn rule(selector: Selector, quota: Quota) -> Rule {
+    Rule {
+        name: "test".into(),
+        selector,
+        kind: LimitKind::Requests,
+        bound: Bound::Rate(quota),
+        expires_at_ms: None,
+        dry_run: false,
+    }
+}
+
+/// Limits on a clock of their own.
+pub(crate) struct Rig {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Rig {
+    pub(crate) fn new(slots: usize, faults: Faults) -> Self {
+        let clock = Arc::new(ManualClock::new(Nanos::from_nanos(3_600_000_000_000)));
+        let limits = Arc::new(Limits::with_faults(slots, Arc::clone(&clock) as _, faults));
+        Self { clock, limits }
+    }
+
+    pub(crate) fn set(&self, selector: Selector, quota: Quota) {
+        self.limits.set(rule(selector, quota)).unwrap();
+    }
+
+    pub(crate) fn admit(&self, scopes: &[Scope]) -> bool {
+        self.limits.charge(scopes, LimitKind::Requests, self.clock.now()).is_ok()
+    }
+
+    /// How many of `tries` requests at this moment are admitted.
+    pub(crate) fn burst(&self, scopes: &[Scope], tries: usize) -> usize {
+        (0..tries).filter(|_| self.admit(scopes)).count()
+    }
+}
+
+const KEY: &[Scope] = &[Scope::Key(1)];
+
+/// Hazard 24: threads race for the last cells of a burst, at one moment.
+pub(crate) async fn over_admission_under_contention(faults: Faults) -> Verdict {
+    const BURST: usize = 5;
+    let threads = 4;
+    for _ in 0..200 {
+        let rig = Rig::new(64, faults);
+        rig.set(Selector::EachKey, quota(1.0, u32::try_from(BURST).unwrap()));
+        let (admitted, barrier) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(threads)));
+        let race = || {
+            let (limits, now) = (Arc::clone(&rig.limits), rig.clock.now());
+            let (admitted, barrier) = (Arc::clone(&admitted), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                for _ in 0..BURST {
+                    if limits.charge(KEY, LimitKind::Requests, now).is_ok() {
+                        admitted.fetch_add(1, SeqCst);
+                    }
+                }
+            })
+        };
+        let racing: Vec<_> = (0..threads).map(|_| race()).collect();
+        racing.into_iter().for_each(|thread| thread.join().unwrap());
+        let admitted = admitted.load(SeqCst);
+        must(admitted == BURST, || format!("{admitted} admitted of a burst of {BURST}"))?;
+    }
+    Ok(())
+}
+
+/// Rule 13: a refused channel must not have charged its guild.
+pub(crate) async fn refused_child_charges_its_parent(faults: Faults) -> Verdict {
+    let rig = Rig::new(64, faults);
+    rig.set(Selector::One(Scope::Key(1)), quota(1.0, 1));
+    rig.set(Selector::EachGroup, quota(1.0, 10));
+    let child = &[Scope::Group(9), Scope::Key(1)];
+    let admitted = rig.burst(child, 100);
+    must(admitted == 1, || format!("{admitted} admitted of a burst of 1"))?;
+    let parent = rig.burst(&[Scope::Group(9)], 100);
+    must(parent == 9, || format!("{parent} left of 9 for the rest of the group"))
+}
+
+/// Hazard 25: b10 becomes b50 while 0, 4 or all tokens are in hand; then b50 becomes b10.
+pub(crate) async fn changed_quota(faults: Faults) -> Verdict {
+    for used in [0, 6, 10] {
+        let rig = Rig::new(64, faults);
+        rig.set(Selector::EachKey, quota(10.0, 10));
+        must(rig.burst(KEY, used) == used, || "the first burst is short".to_owned())?;
+        rig.set(Selector::EachKey, quota(100.0, 50));
+        let at_once = rig.burst(KEY, 100);
+        must(at_once == 10 - used, || format!("raised with {} in hand: {at_once} admitted", 10 - used))?;
+        rig.clock.advance(Duration::from_millis(100));
+        let tenth = rig.burst(KEY, 100);
+        must(tenth == 10, || format!("{tenth} admitted in 100 ms at 100/s: the change is ignored"))?;
+        rig.clock.advance(Duration::from_secs(10));
+        rig.set(Selector::EachKey, quota(10.0, 10));
+        let lowered = rig.burst(KEY, 100);
+        must(lowered == 10, || format!("lowered: {lowered} admitted at once"))?;
+    }
+    Ok(())
+}
+
+/// Hazard 26: the clock steps back an hour; the key is served again within the time its burst takes to fill.
+pub(crate) async fn clock_steps_back(faults: Faults) -> Verdict {
+    let rig = Rig::new(64, faults);
+    rig.set(Selector::EachKey, quota(10.0, 10));
+    rig.burst(KEY, 10);
+    rig.clock.set(Nanos::from_nanos(1_000_000_000));
+    must(rig.burst(KEY, 100) <= 10, || "the step granted more than a burst".to_owned())?;
+    rig.clock.advance(Duration::from_secs(2));
+    let after = rig.burst(KEY, 100);
+    must(after > 0, || "blocked for as long as the step".to_owned())?;
+    must(after <= 20, || format!("{after} admitted within 2 s of the step"))
+}
+
+/// Rule 13: a caller rotates keys through a full table; it must not get a fresh burst for each.
+pub(crate) async fn rotated_keys(faults: Faults) -> Verdict {
+    let slots = 64;
+    let rig = Rig::new(slots, faults);
+    rig.set(Selector::EachKey, quota(1.0, 2));
+    let admitted: usize = (0..10_000).map(|key| rig.burst(&[Scope::Key(key)], 2)).sum();
+    must(admitted <= slots * 2, || format!("{admitted} admitted through {slots} slots of burst 2"))
+}

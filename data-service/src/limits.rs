@@ -1,0 +1,339 @@
+//! Limits that operators tune live: kept in the database, in force in memory, every change on record.
+//!
+//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use weir_protect::{Bound, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
+use weir_proto::admin::{Limit, LimitChange, LimitKind};
+use weir_store::{ReadError, Store, WriteError};
+
+use crate::{
+    clock::Clock,
+    read_path::{CLASS_READS, CLASS_WRITES},
+};
+
+/// Kinds of rows in the store's settings.
+const LIMIT: &str = "limit";
+const CHANGE: &str = "limit_change";
+/// Limits kept; each is an operator's decision.
+const LIMITS_MAX: usize = 10_000;
+/// Changes kept for `limits history`; older ones are removed.
+const CHANGES_MAX: usize = 10_000;
+
+/// Why a limit was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// What was asked for is not a limit.
+    #[error("{problem}")]
+    Invalid {
+        /// The rule that it breaks, and what would do.
+        problem: String,
+    },
+    /// It could not be stored, so it is not in force either.
+    #[error("the limit could not be stored")]
+    Store(#[from] WriteError),
+    /// The limits could not be read.
+    #[error("the limits could not be read")]
+    Read(#[from] ReadError),
+}
+
+fn invalid(problem: impl Into<String>) -> LimitError {
+    LimitError::Invalid { problem: problem.into() }
+}
+
+/// The limits of one node.
+pub struct LimitBook {
+    store: Arc<dyn Store>,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+    /// Limits in force, as operators see them.
+    known: Mutex<Vec<Limit>>,
+    /// How many of them are of guilds: while none is, no request looks up its channel's guild.
+    of_guilds: AtomicU64,
+    /// Distinguishes changes of one microsecond.
+    changes: AtomicU64,
+    /// One change at a time, from the database to memory.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl LimitBook {
+    /// Reads the limits and puts them into force.
+    ///
+    /// # Errors
+    /// [`LimitError::Read`], or [`LimitError::Invalid`] for a stored limit that this version does not understand.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        limits: Arc<Limits>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, LimitError> {
+        let mut known = Vec::new();
+        for (_, value) in store.read_settings(LIMIT, LIMITS_MAX).await? {
+            let limit = Limit::decode(value)
+                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
+            limits.set(rule(&limit)?).map_err(|error| invalid(error.to_string()))?;
+            known.push(limit);
+        }
+        let book = Self {
+            store,
+            limits,
+            clock,
+            of_guilds: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            changing: tokio::sync::Mutex::new(()),
+            known: Mutex::new(Vec::new()),
+        };
+        book.replace(known);
+        Ok(Arc::new(book))
+    }
+
+    fn replace(&self, known: Vec<Limit>) {
+        let of_guilds = known.iter().filter(|limit| limit.scope.starts_with("guild/")).count() as u64;
+        self.of_guilds.store(of_guilds, Ordering::Release);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn known(&self) -> Vec<Limit> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn has_guild_limits(&self) -> bool {
+        self.of_guilds.load(Ordering::Acquire) > 0
+    }
+
+    /// Limits in force, with what each refused in this process.
+    #[must_use]
+    pub fn list(&self) -> Vec<Limit> {
+        let views = self.limits.list();
+        let mut known = self.known();
+        for limit in &mut known {
+            let name = name_of(limit);
+            let view =
+                views.iter().find(|view| *view.rule.name == *name && view.rule.dry_run == limit.dry_run);
+            limit.refused = view.map_or(0, |view| view.refused + view.would_refuse);
+        }
+        known
+    }
+
+    /// Limits that apply to a channel by name.
+    #[must_use]
+    pub fn of_channel(&self, channel_id: u64) -> Vec<Limit> {
+        let own = format!("channel/{channel_id}");
+        let general = |scope: &str| {
+            scope == own || scope == "all" || scope.starts_with("class/") || scope == "channel/*"
+        };
+        self.list().into_iter().filter(|limit| general(&limit.scope)).collect()
+    }
+
+    /// Puts a limit into force, in place of the one of the same scope and kind. It acts on the first request after this returns.
+    ///
+    /// # Errors
+    /// [`LimitError`]; then nothing changed.
+    pub async fn set(&self, mut limit: Limit) -> Result<Limit, LimitError> {
+        let _one = self.changing.lock().await;
+        limit.set_at_ms = self.clock.wall_us() / 1_000;
+        limit.refused = 0;
+        if limit.expires_at_ms != 0 && limit.expires_at_ms <= limit.set_at_ms {
+            return Err(invalid("expires_at_ms lies in the past"));
+        }
+        if limit.burst == 0 {
+            // At most 10^9 by the check in `rule`, so the cast keeps it.
+            limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
+        }
+        let new_rule = rule(&limit)?;
+        let mut known = self.known();
+        if known.len() >= LIMITS_MAX && !known.iter().any(|old| same(old, &limit)) {
+            return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
+        }
+        self.store
+            .write_setting(LIMIT, key_of(&limit).as_bytes(), Some(limit.encode_to_vec().into()))
+            .await?;
+        if let Some(old) = known.iter().find(|old| same(old, &limit))
+            && old.dry_run != limit.dry_run
+        {
+            let old = rule(old)?;
+            self.limits.remove(old.selector, old.kind, old.dry_run);
+        }
+        self.limits.set(new_rule).map_err(|error| invalid(error.to_string()))?;
+        known.retain(|old| !same(old, &limit));
+        known.push(limit.clone());
+        self.replace(known);
+        self.note("set", &limit.set_by.clone(), limit.clone()).await?;
+        Ok(limit)
+    }
+
+    /// Takes a limit out of force; false if there is none.
+    ///
+    /// # Errors
+    /// [`LimitError`]; then it is still in force.
+    pub async fn unset(&self, scope: &str, kind: LimitKind, who: &str) -> Result<bool, LimitError> {
+        let _one = self.changing.lock().await;
+        self.remove(scope, kind, "unset", who).await
+    }
+
+    async fn remove(
+        &self,
+        scope: &str,
+        kind: LimitKind,
+        action: &str,
+        who: &str,
+    ) -> Result<bool, LimitError> {
+        let wanted = Limit { scope: scope.to_owned(), kind: kind.into(), ..Limit::default() };
+        let mut known = self.known();
+        let Some(index) = known.iter().position(|old| same(old, &wanted)) else { return Ok(false) };
+        let old = known.remove(index);
+        self.store.write_setting(LIMIT, key_of(&old).as_bytes(), None).await?;
+        let old_rule = rule(&old)?;
+        self.limits.remove(old_rule.selector, old_rule.kind, old_rule.dry_run);
+        self.replace(known);
+        self.note(action, who, old).await?;
+        Ok(true)
+    }
+
+    /// Removes limits whose time is over and puts that on record. (They stopped acting at that time by themselves.)
+    ///
+    /// # Errors
+    /// [`LimitError`]; the rest is tried again at the next call.
+    pub async fn expire(&self) -> Result<(), LimitError> {
+        let now_ms = self.clock.wall_us() / 1_000;
+        let over = |limit: &Limit| limit.expires_at_ms != 0 && limit.expires_at_ms <= now_ms;
+        for limit in self.known().into_iter().filter(over) {
+            let _one = self.changing.lock().await;
+            self.remove(&limit.scope, limit.kind(), "expired", "weir").await?;
+        }
+        Ok(())
+    }
+
+    /// The newest `limit` changes, newest first; of one scope if it is not empty.
+    ///
+    /// # Errors
+    /// [`LimitError::Read`]
+    pub async fn history(&self, limit: usize, scope: &str) -> Result<Vec<LimitChange>, LimitError> {
+        let rows = self.store.read_settings(CHANGE, CHANGES_MAX).await?;
+        let changes = rows.into_iter().filter_map(|(_, value)| LimitChange::decode(value).ok());
+        let of_scope = changes.filter(|change| {
+            scope.is_empty() || change.limit.as_ref().is_some_and(|limit| limit.scope == scope)
+        });
+        Ok(of_scope.take(limit).collect())
+    }
+
+    async fn note(&self, action: &str, who: &str, limit: Limit) -> Result<(), LimitError> {
+        let at_us = self.clock.wall_us();
+        let change = LimitChange {
+            at_ms: at_us / 1_000,
+            who: who.to_owned(),
+            action: action.to_owned(),
+            limit: Some(limit),
+        };
+        // Newest first by key: what is read first is what operators ask for.
+        let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
+        key.extend((u64::MAX - self.changes.fetch_add(1, Ordering::Relaxed)).to_be_bytes());
+        self.store.write_setting(CHANGE, &key, Some(Bytes::from(change.encode_to_vec()))).await?;
+        Ok(())
+    }
+}
+
+fn same(a: &Limit, b: &Limit) -> bool {
+    a.scope == b.scope && a.kind == b.kind
+}
+
+fn key_of(limit: &Limit) -> String {
+    format!("{}|{}", limit.scope, limit.kind)
+}
+
+/// What refusals call a limit.
+fn name_of(limit: &Limit) -> String {
+    let kind = match limit.kind() {
+        LimitKind::Unspecified => "unspecified",
+        LimitKind::Requests => "requests",
+        LimitKind::DatabaseReads => "database_reads",
+        LimitKind::Writes => "writes",
+        LimitKind::Concurrency => "concurrency",
+    };
+    format!("{}/{kind}", limit.scope)
+}
+
+fn selector(scope: &str) -> Result<Selector, LimitError> {
+    let id = |text: &str| {
+        let id = text.parse::<weir_proto::id::Snowflake>();
+        id.map(|id| id.get())
+            .map_err(|_| invalid(format!("{scope:?}: an id is a decimal number below 2^64, not 0")))
+    };
+    Ok(match scope.split_once('/') {
+        None if scope == "all" => Selector::One(Scope::All),
+        Some(("channel", "*")) => Selector::EachKey,
+        Some(("channel", channel)) => Selector::One(Scope::Key(id(channel)?)),
+        Some(("guild", "*")) => Selector::EachGroup,
+        Some(("guild", guild)) => Selector::One(Scope::Group(id(guild)?)),
+        Some(("class", "reads")) => Selector::One(Scope::Class(CLASS_READS)),
+        Some(("class", "writes")) => Selector::One(Scope::Class(CLASS_WRITES)),
+        _ => {
+            return Err(invalid(format!(
+                "{scope:?} is no scope: use channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes or all"
+            )));
+        }
+    })
+}
+
+fn rule(limit: &Limit) -> Result<Rule, LimitError> {
+    let selector = selector(&limit.scope)?;
+    let kind = match limit.kind() {
+        LimitKind::Unspecified => {
+            return Err(invalid("kind is missing: requests, database_reads, writes or concurrency"));
+        }
+        LimitKind::Requests => Kind::Requests,
+        LimitKind::DatabaseReads => Kind::DatabaseReads,
+        LimitKind::Writes => Kind::Writes,
+        LimitKind::Concurrency => Kind::Concurrency,
+    };
+    if !limit.rate.is_finite() || !(0.0..=1e9).contains(&limit.rate) {
+        return Err(invalid("rate must be a number from 0 to 1,000,000,000"));
+    }
+    let bound = if kind == Kind::Concurrency {
+        if limit.rate < 1.0 || limit.rate.fract() != 0.0 {
+            return Err(invalid("a concurrency limit is a whole number of at least 1"));
+        }
+        Bound::AtOnce(limit.rate as u32)
+    } else if limit.rate == 0.0 {
+        Bound::Rate(Quota::BLOCKED)
+    } else {
+        let burst = if limit.burst == 0 { limit.rate.ceil() as u64 } else { limit.burst };
+        let burst = u32::try_from(burst).map_err(|_| invalid("burst must be below 2^32"))?;
+        Bound::Rate(Quota::per_second(limit.rate, burst.max(1)).map_err(|error| invalid(error.to_string()))?)
+    };
+    let expires_at_ms = (limit.expires_at_ms != 0).then_some(limit.expires_at_ms);
+    Ok(Rule { name: name_of(limit).into(), selector, kind, bound, expires_at_ms, dry_run: limit.dry_run })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_and_rates_that_make_no_sense_are_refused_with_what_would() {
+        let limit = |scope: &str, kind: LimitKind, rate: f64| {
+            rule(&Limit { scope: scope.into(), kind: kind.into(), rate, ..Limit::default() })
+        };
+        assert!(limit("channel/1", LimitKind::Requests, 5.0).is_ok());
+        assert!(limit("all", LimitKind::Writes, 0.0).is_ok());
+        for (scope, kind, rate) in [
+            ("channel/0", LimitKind::Requests, 5.0),
+            ("channel", LimitKind::Requests, 5.0),
+            ("room/1", LimitKind::Requests, 5.0),
+            ("channel/1", LimitKind::Unspecified, 5.0),
+            ("channel/1", LimitKind::Requests, f64::NAN),
+            ("channel/1", LimitKind::Requests, -1.0),
+            ("channel/1", LimitKind::Concurrency, 0.5),
+        ] {
+            assert!(
+                matches!(limit(scope, kind, rate), Err(LimitError::Invalid { .. })),
+                "{scope} {kind:?} {rate}"
+            );
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One data service: its parts put together.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use weir_bus::EventBus;
+use weir_connect::{Dispatch, Router};
+use weir_protect::{Gates, Generations, Limits, Protect, ProtectConfig, TokioClock};
+use weir_runtime::{Registry, config::Reader};
+use weir_store::Store;
+
+use crate::{
+    clock::Clock,
+    limits::{LimitBook, LimitError},
+    observe::Observer,
+    outbox::Outbox,
+    ownership::Ownership,
+    read_path::{
+        ReadPath,
+        query::{Database, MokaCache},
+    },
+    sequencer::{Sequencer, SequencerConfig},
+    service::{Paths, admin, guild, import, message, user},
+};
+
+/// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for turns and outbox when stopping.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// Bounds and timeouts of the data service.
+#[derive(Debug, Clone)]
+pub struct DataServiceConfig {
+    /// How long a database read may take before its flight gives up.
+    pub store_timeout: Duration,
+    /// Bytes of cached pages and rows.
+    pub cache_bytes: u64,
+    /// Reads of one partition in the database at once.
+    pub partition_concurrency: u32,
+    /// Slots of the limiter's table, 16 bytes each.
+    pub limit_slots: usize,
+    /// The sequencer's bounds.
+    pub sequencer: SequencerConfig,
+}
+
+impl Default for DataServiceConfig {
+    fn default() -> Self {
+        Self {
+            // The driver's own timeout is of the same size; whichever is first ends the flight.
+            store_timeout: Duration::from_secs(2),
+            cache_bytes: 256 << 20,
+            // A core serves 20-50 k reads a second; more than this many of one partition only queue (ScyllaDB's advice is 10-25 a core).
+            partition_concurrency: 8,
+            limit_slots: 1 << 18,
+            sequencer: SequencerConfig::default(),
+        }
+    }
+}
+
+impl DataServiceConfig {
+    /// Reads the `data.*` keys.
+    pub fn read(reader: &mut Reader) -> Self {
+        let default = Self::default();
+        let sequencer = SequencerConfig {
+            scopes_max: size(reader.u64(
+                "data.channels_in_memory",
+                default.sequencer.scopes_max as u64,
+                64..=10_000_000,
+            )),
+            queue_max: size(reader.u64(
+                "data.queue_per_channel",
+                default.sequencer.queue_max as u64,
+                1..=1_000_000,
+            )),
+            tails_bytes_max: size(reader.size(
+                "data.tails",
+                default.sequencer.tails_bytes_max as u64,
+                1 << 20..=1 << 40,
+            )),
+            ..default.sequencer
+        };
+        let second = Duration::from_secs(1);
+        Self {
+            store_timeout: reader.duration(
+                "data.store_timeout",
+                default.store_timeout,
+                second / 100..=second * 60,
+            ),
+            cache_bytes: reader.size("data.cache", default.cache_bytes, 0..=1 << 40),
+            // The range keeps it within u32.
+            partition_concurrency: reader.u64("data.partition_concurrency", 8, 1..=10_000) as u32,
+            limit_slots: size(reader.u64("data.limit_slots", default.limit_slots as u64, 1_024..=1 << 28)),
+            sequencer,
+        }
+    }
+}
+
+/// On every platform that Weir runs on a usize has 64 bits; elsewhere the bound is the platform's own.
+fn size(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// What a data service is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The way to gateways.
+    pub bus: Arc<dyn EventBus>,
+    /// The right to change channels.
+    pub ownership: Arc<dyn Ownership>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids are minted above this: microseconds since 1970-01-01T00:00Z.
+    pub mint_above_us: u64,
+    /// Where metrics are registered.
+    pub registry: Registry,
+}
+
+/// Why it could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The stored limits could not be put into force; starting without them could hurt.
+    #[error("the limits could not be loaded")]
+    Limits(#[from] LimitError),
+}
+
+/// A running data service.
+pub struct DataService {
+    paths: Paths,
+    tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl DataService {
+    /// Puts the parts together and starts the background work, which ends with `stop`.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open(
+        config: DataServiceConfig,
+        parts: Parts,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, OpenError> {
+        let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
+        let layer_clock: Arc<dyn weir_protect::Clock> = Arc::new(TokioClock::new());
+        let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
+        let book = LimitBook::open(Arc::clone(&store), Arc::clone(&limits), Arc::clone(&clock)).await?;
+        let generations = Arc::new(Generations::new(weir_protect::generation::CELLS_DEFAULT));
+        let observer = Arc::new(Observer::new(&registry));
+        let holder = format!("{}-{}", ownership.node(), clock.wall_us());
+        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder);
+        let sequencer = Sequencer::new(
+            config.sequencer.clone(),
+            Arc::clone(&store),
+            clock,
+            ownership,
+            Arc::clone(&generations),
+            Arc::clone(&outbox),
+            mint_above_us,
+        );
+        let protect_config = ProtectConfig {
+            store_timeout: config.store_timeout,
+            partition_concurrency: NonZeroU32::new(config.partition_concurrency),
+            ..ProtectConfig::default()
+        };
+        let database = Database { store, sequencer: Arc::clone(&sequencer) };
+        let layer_observer: Arc<dyn weir_protect::Observer<crate::key::Key>> = Arc::clone(&observer) as _;
+        let protect = Protect::builder(database)
+            .config(protect_config)
+            .clock(layer_clock)
+            .cache(Arc::new(MokaCache::new(config.cache_bytes)))
+            .observer(layer_observer)
+            .limits(limits)
+            .generations(generations)
+            .build();
+        let reads = Arc::new(ReadPath {
+            protect,
+            sequencer: Arc::clone(&sequencer),
+            limits: Arc::clone(&book),
+            observer: Arc::clone(&observer),
+        });
+        let mut tasks = outbox.start(&stop);
+        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop)));
+        let paths = Paths { reads, sequencer, outbox, limits: book, observer };
+        Ok(Arc::new(Self { paths, tasks: std::sync::Mutex::new(tasks) }))
+    }
+
+    /// `weir.data.v1`.
+    #[must_use]
+    pub fn dispatch(&self) -> Arc<dyn Dispatch> {
+        Arc::new(self.data())
+    }
+
+    /// `weir.data.v1` and `weir.admin.v1`, for the operators' listener.
+    #[must_use]
+    pub fn admin_dispatch(&self) -> Arc<dyn Dispatch> {
+        Arc::new(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+    }
+
+    fn data(&self) -> Router {
+        message::router(&self.paths).merge(user::router(&self.paths)).merge(guild::router(&self.paths))
+    }
+
+    /// The switches of the read gates.
+    #[must_use]
+    pub fn gates(&self) -> &Arc<Gates> {
+        self.paths.reads.protect.gates()
+    }
+
+    /// The methods' parts, for tests and benchmarks that look inside.
+    #[must_use]
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// After `stop`: waits until changes under way and the outbox are done, ten seconds at most. What is left then is in the database and
+    /// is published by the next start.
+    pub async fn closed(&self) {
+        let tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let work = async {
+            self.paths.sequencer.idle().await;
+            for task in tasks {
+                // A task that panicked has been logged by the runtime; stopping goes on.
+                drop(task.await);
+            }
+        };
+        if tokio::time::timeout(CLOSE_MAX, work).await.is_err() {
+            tracing::warn!("the data service stops with changes under way");
+        }
+    }
+}
+
+async fn expire(book: Arc<LimitBook>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EXPIRE_EVERY) => {}
+        }
+        if let Err(error) = book.expire().await {
+            tracing::warn!(error = %error, "an expired limit stays listed");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads of users, guilds, channels and members.
+
+use std::sync::Arc;
+
+use weir_protect::Dependence;
+use weir_proto::data::{Channel, GuildState, Member, User};
+
+use super::{
+    Failure, ReadOptions, ReadPath, Reading,
+    page::mismatch,
+    query::{ReadQuery, ReadValue},
+};
+use crate::key::Key;
+
+/// Users read at once for one request: enough to hide the database's latency, few beside its own concurrency.
+const USERS_AT_ONCE: usize = 32;
+
+/// What a permission check for a user in a channel needs.
+#[derive(Debug, Clone)]
+pub struct ChannelContext {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Its guild.
+    pub state: Arc<GuildState>,
+    /// The user's membership.
+    pub member: Option<Arc<Member>>,
+    /// The user.
+    pub user: Option<Arc<User>>,
+}
+
+macro_rules! one {
+    ($(#[$doc:meta])* $name:ident, $variant:ident, $value:ty, $key:expr, ($($argument:ident: $kind:ty),*)) => {
+        $(#[$doc])*
+        pub(crate) async fn $name(&self, reading: &mut Reading, $($argument: $kind),*) -> Result<$value, Failure> {
+            match self.part(reading, $key, ReadQuery::Whole, Dependence::Append).await? {
+                ReadValue::$variant(value) => Ok(value),
+                other => Err(mismatch(&other)),
+            }
+        }
+    };
+}
+
+impl ReadPath {
+    one! { channel_part, Channel, Option<Arc<Channel>>, Key::Channel(id), (id: u64) }
+    one! { guild_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
+    one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: u64, user: u64) }
+    one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: u64) }
+    one! { token_part, Token, Option<u64>, Key::Token(hash), (hash: [u8; 32]) }
+
+    /// A channel's row, for the service itself.
+    pub(crate) async fn channel_row(&self, id: u64) -> Result<Option<Arc<Channel>>, Failure> {
+        match self.uncharged(Key::Channel(id), ReadQuery::Whole).await? {
+            ReadValue::Channel(channel) => Ok(channel),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Members above an id.
+    pub(crate) async fn members_part(
+        &self,
+        reading: &mut Reading,
+        guild: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Arc<[Member]>, Failure> {
+        match self
+            .part(reading, Key::Members(guild), ReadQuery::After(after, limit), Dependence::Append)
+            .await?
+        {
+            ReadValue::Members(members) => Ok(members),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Guilds of a user above an id.
+    pub(crate) async fn user_guilds_part(
+        &self,
+        reading: &mut Reading,
+        user: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Arc<[u64]>, Failure> {
+        match self
+            .part(reading, Key::UserGuilds(user), ReadQuery::After(after, limit), Dependence::Append)
+            .await?
+        {
+            ReadValue::Guilds(guilds) => Ok(guilds),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Those users that exist, in the order asked for.
+    pub(crate) async fn users_part(&self, reading: &Reading, ids: &[u64]) -> Result<Vec<User>, Failure> {
+        let mut users = Vec::with_capacity(ids.len());
+        for some in ids.chunks(USERS_AT_ONCE) {
+            let mut parts: Vec<Reading> = some.iter().map(|_| reading.clone()).collect();
+            let reads = parts.iter_mut().zip(some).map(|(part, id)| self.user_part(part, *id));
+            let found = futures_util::future::try_join_all(reads).await?;
+            users.extend(found.into_iter().flatten().map(|user| (*user).clone()));
+        }
+        Ok(users)
+    }
+
+    /// All that a permission check for a user in a channel needs; `None` if there is no such channel.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn channel_context(
+        &self,
+        channel_id: u64,
+        user_id: u64,
+        options: ReadOptions,
+    ) -> Result<Option<ChannelContext>, Failure> {
+        // Not charged to the channel's request limit: it is part of a request that will be.
+        let mut reading = self.begin(0, options).await?;
+        let Some(channel) = self.channel_part(&mut reading, channel_id).await? else { return Ok(None) };
+        let Some(state) = self.guild_part(&mut reading, channel.guild_id).await? else { return Ok(None) };
+        let member = self.member_part(&mut reading, channel.guild_id, user_id).await?;
+        let user = self.user_part(&mut reading, user_id).await?;
+        Ok(Some(ChannelContext { channel, state, member, user }))
+    }
+}

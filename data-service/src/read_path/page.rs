@@ -1,0 +1,273 @@
+//! How a page of history is put together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_protect::{
+    Dependence, Outcome, ReadError,
+    tail::{TailAnchor, TailQuery},
+};
+use weir_proto::{bucket::Bucket, data::Message};
+use weir_store::{PartitionRange, RowOrder};
+
+use super::{
+    Failure, ReadOptions, ReadPath, Reading, Served,
+    query::{ReadQuery, ReadValue, encode_page},
+};
+use crate::key::Key;
+
+/// Rows in a page at most; Discord's bound.
+pub const PAGE_MAX: usize = 100;
+/// Rows in a page whose caller does not say; Discord's default.
+pub const PAGE_DEFAULT: usize = 50;
+
+/// A page, encoded as a `ListMessagesResponse`.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The reply.
+    pub encoded: Bytes,
+    /// Revision that the page is known to contain.
+    pub rev: u64,
+    /// How it was served.
+    pub served: Served,
+}
+
+/// Rows on their way into a page: one partition's shared answer, or rows of several.
+enum Gathered {
+    Shared(Arc<super::query::Rows>),
+    Own(Vec<Message>),
+}
+
+impl ReadPath {
+    /// A page of a channel's history, newest first. `limit`: 1 to [`PAGE_MAX`].
+    ///
+    /// # Errors
+    /// [`Failure`]
+    ///
+    /// # Cancel safety
+    /// Safe; reads under way go on for others.
+    pub async fn page(
+        &self,
+        channel_id: u64,
+        anchor: TailAnchor,
+        limit: usize,
+        options: ReadOptions,
+    ) -> Result<Page, Failure> {
+        let mut reading = self.begin(channel_id, options).await?;
+        let query = TailQuery { anchor, limit };
+        if let Some(page) = self.from_tail(channel_id, query, &mut reading) {
+            return Ok(page);
+        }
+        // Taken before the first read: what is read is at least this new.
+        let (rev, seedable) = self.sequencer.seed_ticket(channel_id);
+        let gathered = match anchor {
+            TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await?,
+            TailAnchor::Before(position) => self.downwards(channel_id, position, limit, &mut reading).await?,
+            TailAnchor::After(position) => {
+                let mut rows = self.upwards(channel_id, position, limit, &mut reading).await?;
+                rows.reverse();
+                Gathered::Own(rows)
+            }
+            TailAnchor::Around(position) => {
+                Gathered::Own(self.around(channel_id, position, limit, &mut reading).await?)
+            }
+        };
+        let encoded = match &gathered {
+            Gathered::Shared(shared) if shared.rows.len() <= limit => shared.encoded(),
+            Gathered::Shared(shared) => encode_page(shared.rows.iter().take(limit)),
+            Gathered::Own(rows) => encode_page(rows.iter().take(limit + usize::from(is_around(anchor)))),
+        };
+        if anchor == TailAnchor::Latest
+            && self.cache_on()
+            && let Some(ticket) = seedable
+        {
+            let rows = match &gathered {
+                Gathered::Shared(shared) => shared.rows.clone(),
+                Gathered::Own(rows) => rows.clone(),
+            };
+            self.sequencer.seed(channel_id, ticket, rows, widened(limit));
+        }
+        Ok(Page { encoded, rev, served: reading.served })
+    }
+
+    /// The page from the channel's tail, if it is warm, ours and certain.
+    fn from_tail(&self, channel_id: u64, query: TailQuery, reading: &mut Reading) -> Option<Page> {
+        if !self.cache_on() {
+            return None;
+        }
+        let token = reading.freshness.filter(|token| token.scope_id == channel_id);
+        let (encoded, rev) = self.sequencer.serve_tail(channel_id, query, token.map(|token| token.rev))?;
+        reading.served.steps.push("tail hit".to_owned());
+        self.observer.on_tail_hit(&Key::Rows(channel_id, Bucket(0)));
+        Some(Page { encoded, rev, served: reading.served.clone() })
+    }
+
+    /// Rows below `before`, newest first.
+    async fn downwards(
+        &self,
+        channel_id: u64,
+        before: u64,
+        limit: usize,
+        reading: &mut Reading,
+    ) -> Result<Gathered, Failure> {
+        let mut rows: Vec<Message> = Vec::new();
+        let mut next = None;
+        // A page below an id usually lies in that id's bucket: looked at first, without the index.
+        if before != u64::MAX && before > 0 {
+            let bucket = Bucket::of_raw(before - 1);
+            let found = self.rows(channel_id, bucket, newest(before, limit), reading).await?;
+            if found.rows.len() >= limit {
+                return Ok(Gathered::Shared(found));
+            }
+            rows.extend(found.rows.iter().cloned());
+            next = Some(bucket);
+        }
+        let index = self.buckets(channel_id, reading).await?;
+        // `next` itself was read; the index is newest first.
+        let older = index.iter().filter(|bucket| next.is_none_or(|read| **bucket < read));
+        for bucket in older {
+            let found = self.rows(channel_id, *bucket, newest(before, limit - rows.len()), reading).await?;
+            if rows.is_empty() && found.rows.len() >= limit {
+                return Ok(Gathered::Shared(found));
+            }
+            rows.extend(found.rows.iter().cloned());
+            if rows.len() >= limit {
+                break;
+            }
+        }
+        Ok(Gathered::Own(rows))
+    }
+
+    /// Rows above `after`, oldest first.
+    async fn upwards(
+        &self,
+        channel_id: u64,
+        after: u64,
+        limit: usize,
+        reading: &mut Reading,
+    ) -> Result<Vec<Message>, Failure> {
+        if limit == 0 || after == u64::MAX {
+            return Ok(Vec::new());
+        }
+        let oldest = |limit| PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit };
+        let first = Bucket::of_raw(after + 1);
+        let mut rows = self.rows(channel_id, first, oldest(limit), reading).await?.rows.clone();
+        if rows.len() >= limit {
+            return Ok(rows);
+        }
+        let index = self.buckets(channel_id, reading).await?;
+        for bucket in index.iter().rev().filter(|bucket| **bucket > first) {
+            let found = self.rows(channel_id, *bucket, oldest(limit - rows.len()), reading).await?;
+            rows.extend(found.rows.iter().cloned());
+            if rows.len() >= limit {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// `limit / 2` rows on each side of a position, and its own if it is there; newest first.
+    async fn around(
+        &self,
+        channel_id: u64,
+        position: u64,
+        limit: usize,
+        reading: &mut Reading,
+    ) -> Result<Vec<Message>, Failure> {
+        let half = limit / 2;
+        let above = self.upwards(channel_id, position.saturating_sub(1), half + 1, reading).await?;
+        let here = usize::from(above.first().is_some_and(|row| row.id == position));
+        let mut page: Vec<Message> = above.into_iter().take(half + here).collect();
+        page.reverse();
+        if half > 0 {
+            match self.downwards(channel_id, position, half, reading).await? {
+                Gathered::Shared(shared) => page.extend(shared.rows.iter().cloned()),
+                Gathered::Own(rows) => page.extend(rows),
+            }
+        }
+        Ok(page)
+    }
+
+    async fn rows(
+        &self,
+        channel_id: u64,
+        bucket: Bucket,
+        range: PartitionRange,
+        reading: &mut Reading,
+    ) -> Result<Arc<super::query::Rows>, Failure> {
+        // Below the channel's last committed id nothing is ever appended; above it, or while that id is not known, anything may be.
+        let below_tail = range.order == RowOrder::NewestFirst
+            && range.before <= self.sequencer.last_message_id(channel_id);
+        let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
+        match self.part(reading, Key::Rows(channel_id, bucket), ReadQuery::Range(range), dependence).await? {
+            ReadValue::Rows(rows) => Ok(rows),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn buckets(&self, channel_id: u64, reading: &mut Reading) -> Result<Arc<[Bucket]>, Failure> {
+        match self.part(reading, Key::Buckets(channel_id), ReadQuery::Whole, Dependence::Append).await? {
+            ReadValue::Buckets(buckets) => Ok(buckets),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// One message; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn message(
+        &self,
+        channel_id: u64,
+        message_id: u64,
+        options: ReadOptions,
+    ) -> Result<(Option<Arc<Message>>, Served), Failure> {
+        let mut reading = self.begin(channel_id, options).await?;
+        let at = TailQuery { anchor: TailAnchor::Around(message_id), limit: 1 };
+        if self.cache_on()
+            && let Some(row) = self.sequencer.tail_row(channel_id, at, message_id)
+        {
+            reading.served.steps.push("tail hit".to_owned());
+            self.observer.on_tail_hit(&Key::Rows(channel_id, Bucket(0)));
+            return Ok((row, reading.served));
+        }
+        let below_tail = message_id <= self.sequencer.last_message_id(channel_id);
+        let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
+        let key = Key::Rows(channel_id, Bucket::of_raw(message_id));
+        match self.part(&mut reading, key, ReadQuery::Point(message_id), dependence).await? {
+            ReadValue::Message(row) => Ok((row, reading.served)),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// How a read of the channel's newest page would be served now; it is made, without charging limits.
+    pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
+        let deadline = self.clock_now().after(std::time::Duration::from_secs(2));
+        let served = Served { outcome: Outcome::Hit, age: std::time::Duration::ZERO, steps: Vec::new() };
+        let mut reading = Reading { deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
+        let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
+        if self.from_tail(channel_id, query, &mut reading).is_none() {
+            self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;
+        }
+        Ok(reading.served)
+    }
+}
+
+/// The newest page is read in one of two sizes, so that callers with different limits share one read.
+const fn widened(limit: usize) -> usize {
+    if limit <= PAGE_DEFAULT { PAGE_DEFAULT } else { PAGE_MAX }
+}
+
+fn newest(before: u64, limit: usize) -> PartitionRange {
+    PartitionRange { after: 0, before, order: RowOrder::NewestFirst, limit }
+}
+
+fn is_around(anchor: TailAnchor) -> bool {
+    matches!(anchor, TailAnchor::Around(_))
+}
+
+/// The read came back as something else than the key holds: a defect, told as damaged data.
+pub(crate) fn mismatch(value: &ReadValue) -> Failure {
+    let reason = format!("a read answered with {:?}", std::mem::discriminant(value));
+    ReadError::Store(weir_store::ReadError::Corrupt { reason })
+}

@@ -1,0 +1,209 @@
+//! What is read behind the gates: the queries and values of the protection layer's store, and how they meet the database.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use weir_protect::{Dependence, Nanos, Query, ReadContext, Stamped, Value};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, GuildState, Member, Message, User},
+};
+use weir_store::{PartitionRange, ReadError, RowOrder, Store};
+
+use crate::{key::Key, sequencer};
+
+/// Buckets read for a channel: at one each ten days 27 years.
+const BUCKETS_MAX: usize = 1_000;
+
+/// A request for one key; compared whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReadQuery {
+    /// The one thing that the key names.
+    Whole,
+    /// Rows of a partition.
+    Range(PartitionRange),
+    /// One message of a partition.
+    Point(u64),
+    /// Entries above an id, at most so many.
+    After(u64, usize),
+}
+
+impl Query for ReadQuery {}
+
+/// Rows of one partition, in the order asked for, and their encoded reply once somebody needed it.
+#[derive(Debug)]
+pub struct Rows {
+    /// The rows.
+    pub rows: Vec<Message>,
+    encoded: OnceLock<Bytes>,
+}
+
+impl Rows {
+    /// The rows as an encoded `ListMessagesResponse`, made once for all who share the read.
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.get_or_init(|| encode_page(self.rows.iter())).clone()
+    }
+}
+
+/// Encodes rows as a `ListMessagesResponse` without collecting them first.
+pub fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes {
+    let mut out = Vec::new();
+    for row in rows {
+        // Field 1 of ListMessagesResponse: `repeated Message messages`.
+        prost::encoding::message::encode(1, row, &mut out);
+    }
+    Bytes::from(out)
+}
+
+/// An answer; cheap to clone.
+#[derive(Debug, Clone)]
+pub enum ReadValue {
+    /// Newest first.
+    Buckets(Arc<[Bucket]>),
+    /// Rows of a partition.
+    Rows(Arc<Rows>),
+    /// One message.
+    Message(Option<Arc<Message>>),
+    /// A channel's row.
+    Channel(Option<Arc<Channel>>),
+    /// A guild.
+    Guild(Option<Arc<GuildState>>),
+    /// A member.
+    Member(Option<Arc<Member>>),
+    /// Members, ascending.
+    Members(Arc<[Member]>),
+    /// A user.
+    User(Option<Arc<User>>),
+    /// Guild ids, ascending.
+    Guilds(Arc<[u64]>),
+    /// A user id.
+    Token(Option<u64>),
+}
+
+impl Value<ReadQuery> for ReadValue {
+    fn dependence(&self, query: &ReadQuery, requested: Dependence) -> Dependence {
+        match (self, query) {
+            // Rows from the old end, and all that were asked for are there: what is appended comes after them.
+            (Self::Rows(rows), ReadQuery::Range(range))
+                if range.order == RowOrder::OldestFirst && rows.rows.len() >= range.limit =>
+            {
+                Dependence::Mutate
+            }
+            // A message that is there is only changed, not appended.
+            (Self::Message(Some(_)), _) => Dependence::Mutate,
+            _ => requested,
+        }
+    }
+}
+
+impl ReadValue {
+    /// Bytes that an entry costs in the cache; the fixed part covers key, query and stamp.
+    fn weight(&self) -> usize {
+        let message = |message: &Message| 160 + message.content.len() + message.embeds_json.len();
+        200 + match self {
+            Self::Buckets(buckets) => buckets.len() * 4,
+            // Twice: the rows and their encoded form.
+            Self::Rows(rows) => rows.rows.iter().map(|row| 2 * message(row)).sum(),
+            Self::Message(row) => row.as_deref().map_or(0, message),
+            Self::Channel(row) => {
+                row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
+            }
+            Self::Guild(state) => {
+                state.as_ref().map_or(0, |state| 200 + state.roles.len() * 120 + state.channels.len() * 250)
+            }
+            Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
+            Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
+            Self::User(row) => row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len()),
+            Self::Guilds(ids) => ids.len() * 8,
+            Self::Token(_) => 8,
+        }
+    }
+}
+
+/// The database as the protection layer sees it.
+pub struct Database {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sequencer: Arc<sequencer::Sequencer>,
+}
+
+impl weir_protect::Store for Database {
+    type Key = Key;
+    type Query = ReadQuery;
+    type Value = ReadValue;
+    type Error = ReadError;
+
+    async fn read(&self, key: &Key, query: &ReadQuery, _: ReadContext) -> Result<ReadValue, ReadError> {
+        let store = &*self.store;
+        Ok(match (*key, *query) {
+            (Key::Buckets(channel), _) => {
+                let all = (Bucket(0), Bucket(u32::MAX));
+                let found =
+                    store.read_buckets(channel, all.0, all.1, RowOrder::NewestFirst, BUCKETS_MAX).await?;
+                ReadValue::Buckets(found.into())
+            }
+            (Key::Rows(channel, _), ReadQuery::Point(id)) => {
+                ReadValue::Message(store.read_message(channel, id).await?.map(Arc::new))
+            }
+            (Key::Rows(channel, bucket), ReadQuery::Range(range)) => {
+                let rows = store.read_partition(channel, bucket, range).await?;
+                ReadValue::Rows(Arc::new(Rows { rows, encoded: OnceLock::new() }))
+            }
+            (Key::Channel(id), _) => ReadValue::Channel(store.read_channel(id).await?.map(Arc::new)),
+            (Key::Guild(id), _) => ReadValue::Guild(sequencer::read_guild(store, id).await?.map(Arc::new)),
+            (Key::Member(guild, user), _) => {
+                ReadValue::Member(store.read_member(guild, user).await?.map(Arc::new))
+            }
+            (Key::Members(guild), ReadQuery::After(after, limit)) => {
+                ReadValue::Members(store.read_members(guild, after, limit).await?.into())
+            }
+            (Key::User(id), _) => ReadValue::User(store.read_users(&[id]).await?.pop().map(Arc::new)),
+            (Key::UserGuilds(user), ReadQuery::After(after, limit)) => {
+                ReadValue::Guilds(store.read_user_guilds(user, after, limit).await?.into())
+            }
+            (Key::Token(hash), _) => ReadValue::Token(store.read_token(hash).await?),
+            (Key::Rows(..) | Key::Members(_) | Key::UserGuilds(_), query) => {
+                return Err(ReadError::Corrupt { reason: format!("{key:?} cannot be asked for {query:?}") });
+            }
+        })
+    }
+
+    fn floor(&self, key: &Key) -> u64 {
+        let scope_id = match *key {
+            Key::Buckets(id) | Key::Rows(id, _) | Key::Channel(id) | Key::Guild(id) | Key::Members(id) => id,
+            Key::Member(guild, _) => guild,
+            Key::User(_) | Key::UserGuilds(_) | Key::Token(_) => return 0,
+        };
+        self.sequencer.resolved_rev(scope_id)
+    }
+}
+
+/// The bounded page store: moka, by weight. What may be served from it is the protection layer's decision, by the stamp.
+pub struct MokaCache {
+    entries: moka::sync::Cache<(Key, ReadQuery), Stamped<ReadValue>>,
+}
+
+impl MokaCache {
+    /// A cache of at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        let weigh = |_: &(Key, ReadQuery), entry: &Stamped<ReadValue>| {
+            u32::try_from(entry.value.weight()).unwrap_or(u32::MAX)
+        };
+        Self { entries: moka::sync::Cache::builder().max_capacity(bytes_max).weigher(weigh).build() }
+    }
+}
+
+impl weir_protect::PageCache<Key, ReadQuery, ReadValue> for MokaCache {
+    fn get(&self, key: &Key, query: &ReadQuery) -> Option<Stamped<ReadValue>> {
+        self.entries.get(&(*key, *query))
+    }
+
+    fn put(&self, key: &Key, query: &ReadQuery, entry: Stamped<ReadValue>) {
+        self.entries.insert((*key, *query), entry);
+    }
+}
+
+/// A deadline on the layer's clock from a tokio instant's distance.
+pub(crate) fn deadline(now: Nanos, left: std::time::Duration) -> Nanos {
+    now.after(left)
+}

@@ -1,0 +1,160 @@
+//! Reads from what the turns keep: tails, standings. Nothing here changes a row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_protect::tail::TailQuery;
+use weir_proto::data::Message;
+
+use super::{
+    Sequencer,
+    scope::{ScopeKind, TailMessage},
+};
+use crate::read_path::query::encode_page;
+
+/// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeedTicket {
+    version: u64,
+}
+
+/// What is known of a scope, for operators.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ScopeSight {
+    pub(crate) last_message_id: u64,
+    pub(crate) last_rev: u64,
+    pub(crate) tail_rows: usize,
+    pub(crate) tail_warm: bool,
+    pub(crate) unresolved: bool,
+    pub(crate) queued: usize,
+}
+
+impl Sequencer {
+    /// Whether this node may answer from what it remembers of a scope.
+    pub(crate) fn owns(&self, scope_id: u64) -> bool {
+        self.ownership.tenure(scope_id).is_ok()
+    }
+
+    /// Highest revision of the scope whose outcome is known; 0 if it is not in memory.
+    pub(crate) fn resolved_rev(&self, scope_id: u64) -> u64 {
+        let standing = self.scopes.get(scope_id).and_then(|scope| scope.lock().standing);
+        standing.map_or(0, |standing| standing.last_rev)
+    }
+
+    /// Greatest committed message id of a channel under the present tenure; 0 if it is not known.
+    pub(crate) fn last_message_id(&self, channel_id: u64) -> u64 {
+        let Ok(tenure) = self.ownership.tenure(channel_id) else { return 0 };
+        let Some(scope) = self.scopes.get(channel_id) else { return 0 };
+        let state = scope.lock();
+        // In doubt, a greater id may already be there.
+        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch && !state.unresolved);
+        known.map_or(0, |standing| standing.last_message_id)
+    }
+
+    /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain and at least as new as
+    /// `at_least`.
+    pub(crate) fn serve_tail(
+        &self,
+        channel_id: u64,
+        query: TailQuery,
+        at_least: Option<u64>,
+    ) -> Option<(Bytes, u64)> {
+        let tenure = self.ownership.tenure(channel_id).ok()?;
+        let scope = self.scopes.get(channel_id)?;
+        let (rows, version, rev) = {
+            let state = scope.lock();
+            let rev = state.standing.map_or(0, |standing| standing.last_rev);
+            let elsewhere = state.standing.is_some_and(|standing| standing.epoch != tenure.epoch);
+            if elsewhere || state.unresolved || at_least.is_some_and(|wanted| rev < wanted) {
+                return None;
+            }
+            let tail = state.tail.as_ref()?;
+            if let Some(encoded) = state.encoded(query) {
+                drop(state);
+                self.scopes.touch(channel_id);
+                return self.ownership.still(channel_id, tenure).then_some((encoded, rev));
+            }
+            (tail.serve(&query)?, state.version, rev)
+        };
+        // Encoded outside the lock: writers of a hot channel do not wait for it. Kept only if nothing changed meanwhile.
+        let encoded = encode_page(rows.iter().map(|row: &Arc<TailMessage>| &row.0));
+        scope.lock().keep_encoded(version, query, encoded.clone());
+        self.scopes.trim(&scope);
+        // Checked again after the answer was made (rule 3).
+        self.ownership.still(channel_id, tenure).then_some((encoded, rev))
+    }
+
+    /// One message as the tail knows it: `Some(None)` if the tail is certain that it is not there.
+    pub(crate) fn tail_row(
+        &self,
+        channel_id: u64,
+        around: TailQuery,
+        id: u64,
+    ) -> Option<Option<Arc<Message>>> {
+        let tenure = self.ownership.tenure(channel_id).ok()?;
+        let scope = self.scopes.get(channel_id)?;
+        let row = {
+            let state = scope.lock();
+            let elsewhere = state.standing.is_some_and(|standing| standing.epoch != tenure.epoch);
+            if elsewhere || state.unresolved {
+                return None;
+            }
+            let tail = state.tail.as_ref()?;
+            tail.serve(&around)?;
+            tail.get(id).map(|row| Arc::new(row.0.clone()))
+        };
+        self.ownership.still(channel_id, tenure).then_some(row)
+    }
+
+    /// The revision known before a read of the channel's end begins, and the right to seed its tail from that read.
+    pub(crate) fn seed_ticket(&self, channel_id: u64) -> (u64, Option<SeedTicket>) {
+        if !self.owns(channel_id) {
+            return (0, None);
+        }
+        let Some(scope) = self.scopes.get_or_insert(channel_id, ScopeKind::Channel) else { return (0, None) };
+        let state = scope.lock();
+        let rev = state.standing.map_or(0, |standing| standing.last_rev);
+        let seedable = state.tail.is_none() && state.idle();
+        (rev, seedable.then_some(SeedTicket { version: state.version }))
+    }
+
+    /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket. `asked`: how many rows were asked
+    /// for; fewer means that there are no more.
+    pub(crate) fn seed(&self, channel_id: u64, ticket: SeedTicket, rows: Vec<Message>, asked: usize) {
+        let Some(scope) = self.scopes.get(channel_id) else { return };
+        let complete = rows.len() < asked;
+        let floor = if complete { 0 } else { rows.last().map_or(0, |row| row.id - 1) };
+        let tail = self.tail_of(rows, floor, complete);
+        let seeded = scope.lock().seed(ticket.version, tail);
+        if seeded {
+            self.scopes.trim(&scope);
+        }
+    }
+
+    /// What is known of a channel.
+    pub(crate) fn sight(&self, channel_id: u64) -> ScopeSight {
+        let Some(scope) = self.scopes.get(channel_id) else { return ScopeSight::default() };
+        let queued = scope.queued();
+        let state = scope.lock();
+        ScopeSight {
+            last_message_id: state.standing.map_or(0, |standing| standing.last_message_id),
+            last_rev: state.standing.map_or(0, |standing| standing.last_rev),
+            tail_rows: state.tail_rows(),
+            tail_warm: state.tail.is_some(),
+            unresolved: state.unresolved,
+            queued,
+        }
+    }
+}
+
+/// How often a stopping service looks whether its turns are done.
+const IDLE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
+impl Sequencer {
+    /// Waits until no scope has a change under way or waiting.
+    pub(crate) async fn idle(&self) {
+        while self.scopes.all().iter().any(|scope| !scope.lock().idle()) {
+            tokio::time::sleep(IDLE_LOOK_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The Connect methods: decode, check the form, call a path, encode. No policy.
+
+pub mod admin;
+pub mod guild;
+pub mod import;
+pub mod message;
+pub mod user;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+use weir_connect::{ConnectError, Context};
+use weir_data_client::client::{ACCEPTED_AT, EXPLAIN, FRESHNESS};
+use weir_protect::LimitKind;
+
+use crate::{
+    freshness::Freshness,
+    limits::LimitBook,
+    observe::Observer,
+    outbox::Outbox,
+    read_path::{CLASS_WRITES, ReadOptions, ReadPath, Served},
+    sequencer::{
+        Sequencer,
+        op::{ChangeError, Refused},
+    },
+};
+
+/// Deadline of a call that sets none. Above the database's own timeout, so that it is the database's answer that ends a call.
+const WITHIN_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What the methods work with.
+#[derive(Clone)]
+pub struct Paths {
+    /// Reads.
+    pub reads: Arc<ReadPath>,
+    /// Changes.
+    pub sequencer: Arc<Sequencer>,
+    /// The way out.
+    pub outbox: Arc<Outbox>,
+    /// Limits.
+    pub limits: Arc<LimitBook>,
+    /// Counts.
+    pub observer: Arc<Observer>,
+}
+
+impl Paths {
+    /// Charges a write to the limits of its channel (0 for none), its class and all.
+    pub(crate) async fn charge_write(&self, channel_id: u64) -> Result<(), ChangeError> {
+        let scopes = self.reads.scopes(channel_id, CLASS_WRITES).await;
+        let limits = self.reads.protect.limits();
+        let charged = limits.charge(scopes.as_slice(), LimitKind::Writes, self.reads.clock_now());
+        charged.map(drop).map_err(|refusal| {
+            self.observer.refused(channel_id, refusal.reason);
+            let reason = crate::error::reason_of(refusal.reason);
+            let limit = refusal.limit.to_string();
+            Refused::Limit { limit, reason, retry_after: refusal.retry_after }.into()
+        })
+    }
+}
+
+/// How long a call may take.
+pub(crate) fn within(context: &Context) -> Duration {
+    context.remaining().unwrap_or(WITHIN_DEFAULT)
+}
+
+/// The instant by which a change must have begun.
+pub(crate) fn deadline(context: &Context) -> Instant {
+    Instant::now() + within(context)
+}
+
+/// What a read's headers ask for.
+pub(crate) fn options(context: &Context) -> ReadOptions {
+    let freshness = context.headers.get(FRESHNESS).and_then(Freshness::decode);
+    ReadOptions { within: within(context), freshness }
+}
+
+/// Microseconds at which the tier in front accepted the client's request; 0 if it did not say.
+pub(crate) fn accepted_at(headers: &HeaderMap) -> u64 {
+    headers
+        .get(ACCEPTED_AT)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Headers of a read's reply: the token, and the explanation if it was asked for.
+pub(crate) fn reply_headers(context: &Context, scope_id: u64, rev: u64, served: &Served) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if rev != 0 {
+        headers.insert(FRESHNESS, Freshness { scope_id, rev }.encode());
+    }
+    if context.headers.contains_key(EXPLAIN)
+        && let Ok(value) = HeaderValue::from_str(&served.header())
+    {
+        headers.insert(EXPLAIN, value);
+    }
+    headers
+}
+
+/// The header of a change's reply.
+pub(crate) fn change_headers(scope_id: u64, rev: u64) -> HeaderMap {
+    HeaderMap::from_iter([(FRESHNESS, Freshness { scope_id, rev }.encode())])
+}
+
+/// An id that is present.
+pub(crate) fn required(name: &str, id: u64) -> Result<u64, ConnectError> {
+    if id == 0 { Err(ConnectError::invalid_argument(format!("{name} is missing"))) } else { Ok(id) }
+}

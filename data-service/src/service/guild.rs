@@ -1,0 +1,293 @@
+//! `weir.data.v1.GuildService`.
+
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_proto::data::{
+    self, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
+    DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse, ListMembersResponse,
+    ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse,
+};
+
+use super::{Paths, deadline, options, required};
+use crate::{
+    error,
+    observe::Method,
+    sequencer::{
+        op::{GuildAnswer, GuildChange, GuildOp, Op},
+        scope::ScopeKind,
+    },
+};
+
+/// Members in one reply.
+const MEMBERS_MAX: u32 = 1_000;
+/// Guild ids in one reply.
+const GUILDS_MAX: u32 = 200;
+/// Bytes of a guild's, channel's or role's name: 100 code points of four bytes.
+const NAME_MAX: usize = 400;
+/// Bytes of a topic: 1,024 code points of four bytes.
+const TOPIC_MAX: usize = 4_096;
+/// Overwrites of a channel; Discord's bound is 1,000 for a guild's channels.
+const OVERWRITES_MAX: usize = 1_000;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    macro_rules! methods {
+        ($($name:literal => $handler:ident),+ $(,)?) => {{
+            let router = Router::new();
+            $(
+                let its = paths.clone();
+                let router = router.unary(concat!("/weir.data.v1.GuildService/", $name), move |context, request| {
+                    $handler(its.clone(), context, request)
+                });
+            )+
+            router
+        }};
+    }
+    methods! {
+        "CreateGuild" => create,
+        "GetGuild" => get,
+        "DeleteGuild" => delete,
+        "ListUserGuilds" => list_user_guilds,
+        "PutChannel" => put_channel,
+        "DeleteChannel" => delete_channel,
+        "PutRole" => put_role,
+        "DeleteRole" => delete_role,
+        "PutMember" => put_member,
+        "DeleteMember" => delete_member,
+        "ListMembers" => list_members,
+        "GetMember" => get_member,
+        "GetChannelContext" => channel_context,
+    }
+}
+
+/// Passes a change through the guild's turn.
+async fn change(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    change: GuildChange,
+) -> Result<GuildAnswer, ConnectError> {
+    paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Method::Guild, 0);
+    let deadline = deadline(context);
+    let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
+        Op::Guild(Box::new(GuildOp { change, deadline, answer }))
+    });
+    answer.await.map_err(|error| error::of_change(&error))
+}
+
+fn unexpected() -> ConnectError {
+    ConnectError::internal("the guild's turn answered another question")
+}
+
+fn named(name: &str) -> Result<(), ConnectError> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        return Err(ConnectError::invalid_argument(format!("a name must have 1 to {NAME_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn check_channel(channel: &data::Channel) -> Result<(), ConnectError> {
+    named(&channel.name)?;
+    if channel.topic.len() > TOPIC_MAX || channel.overwrites.len() > OVERWRITES_MAX {
+        return Err(ConnectError::invalid_argument(format!(
+            "a topic has at most {TOPIC_MAX} bytes, a channel at most {OVERWRITES_MAX} overwrites"
+        )));
+    }
+    Ok(())
+}
+
+async fn create(
+    paths: Paths,
+    context: Context,
+    mut request: data::CreateGuildRequest,
+) -> Result<Reply<CreateGuildResponse>, ConnectError> {
+    let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
+    named(&guild.name)?;
+    required("guild.owner_id", guild.owner_id)?;
+    let given = guild.id;
+    for channel in &request.channels {
+        check_channel(channel)?;
+    }
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.ownership.tenure(given).map_err(|error| error::of_change(&error.into()))?;
+    let guild_id = if given == 0 {
+        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure.mint_until_us);
+        minted.map_err(|error| error::of_change(&error.into()))?.get()
+    } else {
+        given
+    };
+    match change(&paths, &context, guild_id, GuildChange::Create(Box::new(request))).await? {
+        GuildAnswer::Created { state, members } => {
+            Ok(CreateGuildResponse { state: Some(state), members }.into())
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: data::GetGuildRequest,
+) -> Result<Reply<GetGuildResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
+    let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
+    Ok(GetGuildResponse { state: Some((*state).clone()) }.into())
+}
+
+async fn delete(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteGuildRequest,
+) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    change(&paths, &context, guild_id, GuildChange::Delete).await?;
+    Ok(DeleteGuildResponse {}.into())
+}
+
+async fn list_user_guilds(
+    paths: Paths,
+    context: Context,
+    request: data::ListUserGuildsRequest,
+) -> Result<Reply<ListUserGuildsResponse>, ConnectError> {
+    let user_id = required("user_id", request.user_id)?;
+    let limit = if request.limit == 0 { GUILDS_MAX } else { request.limit };
+    if limit > GUILDS_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
+    }
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, request.after, limit as usize).await;
+    Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec() }.into())
+}
+
+async fn put_channel(
+    paths: Paths,
+    context: Context,
+    request: data::PutChannelRequest,
+) -> Result<Reply<PutChannelResponse>, ConnectError> {
+    let channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
+    let guild_id = required("channel.guild_id", channel.guild_id)?;
+    check_channel(&channel)?;
+    match change(&paths, &context, guild_id, GuildChange::PutChannel(channel)).await? {
+        GuildAnswer::Channel(channel) => Ok(PutChannelResponse { channel: Some(channel) }.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_channel(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteChannelRequest,
+) -> Result<Reply<DeleteChannelResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
+    let channel = channel.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    match change(&paths, &context, channel.guild_id, GuildChange::DeleteChannel(channel_id)).await? {
+        GuildAnswer::Channel(channel) => Ok(DeleteChannelResponse { channel: Some(channel) }.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn put_role(
+    paths: Paths,
+    context: Context,
+    request: data::PutRoleRequest,
+) -> Result<Reply<PutRoleResponse>, ConnectError> {
+    let role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
+    let guild_id = required("role.guild_id", role.guild_id)?;
+    named(&role.name)?;
+    match change(&paths, &context, guild_id, GuildChange::PutRole(role)).await? {
+        GuildAnswer::Role(role) => Ok(PutRoleResponse { role: Some(role) }.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_role(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteRoleRequest,
+) -> Result<Reply<DeleteRoleResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let role_id = required("role_id", request.role_id)?;
+    change(&paths, &context, guild_id, GuildChange::DeleteRole(role_id)).await?;
+    Ok(DeleteRoleResponse {}.into())
+}
+
+async fn put_member(
+    paths: Paths,
+    context: Context,
+    request: data::PutMemberRequest,
+) -> Result<Reply<PutMemberResponse>, ConnectError> {
+    let member = request.member.ok_or_else(|| ConnectError::invalid_argument("member is missing"))?;
+    let guild_id = required("member.guild_id", member.guild_id)?;
+    required("member.user_id", member.user_id)?;
+    match change(&paths, &context, guild_id, GuildChange::PutMember(member)).await? {
+        GuildAnswer::Member(member, user) => Ok(PutMemberResponse { member: Some(member), user }.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_member(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteMemberRequest,
+) -> Result<Reply<DeleteMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    change(&paths, &context, guild_id, GuildChange::DeleteMember(user_id)).await?;
+    Ok(DeleteMemberResponse {}.into())
+}
+
+async fn list_members(
+    paths: Paths,
+    context: Context,
+    request: data::ListMembersRequest,
+) -> Result<Reply<ListMembersResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let limit = if request.limit == 0 { MEMBERS_MAX } else { request.limit };
+    if limit > MEMBERS_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
+    }
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
+    let members = members.map_err(error::of_read)?.to_vec();
+    let ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+    let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
+    Ok(ListMembersResponse { members, users }.into())
+}
+
+async fn get_member(
+    paths: Paths,
+    context: Context,
+    request: data::GetMemberRequest,
+) -> Result<Reply<GetMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let member = paths.reads.member_part(&mut reading, guild_id, user_id).await.map_err(error::of_read)?;
+    let member = member.ok_or_else(|| ConnectError::not_found("member not found"))?;
+    let user = paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?;
+    let user = user.map(|user| (*user).clone());
+    Ok(GetMemberResponse { member: Some((*member).clone()), user }.into())
+}
+
+async fn channel_context(
+    paths: Paths,
+    context: Context,
+    request: data::GetChannelContextRequest,
+) -> Result<Reply<GetChannelContextResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    let found =
+        paths.reads.channel_context(channel_id, user_id, options(&context)).await.map_err(error::of_read)?;
+    let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let reply = GetChannelContextResponse {
+        channel: Some((*found.channel).clone()),
+        state: Some((*found.state).clone()),
+        member: found.member.map(|member| (*member).clone()),
+        user: found.user.map(|user| (*user).clone()),
+        last_message_id: paths.sequencer.last_message_id(channel_id),
+    };
+    Ok(reply.into())
+}

@@ -1,0 +1,305 @@
+//! `weir.data.v1.MessageService`.
+
+use prost::Message as _;
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_protect::tail::TailAnchor;
+use weir_proto::{
+    data::{
+        CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
+        EditMessageRequest, EditMessageResponse, GetMessageRequest, GetMessageResponse,
+        ImportMessagesRequest, ImportMessagesResponse, ListChangesRequest, ListChangesResponse,
+        ListMessagesRequest, ListMessagesResponse, Message, TypingRequest, TypingResponse,
+    },
+    event::{Record, Typing, record::Change},
+};
+
+use super::{Paths, accepted_at, change_headers, deadline, options, reply_headers, required};
+use crate::{
+    changes, error,
+    observe::Method,
+    read_path::page::{PAGE_DEFAULT, PAGE_MAX},
+    sequencer::{
+        op::{ChangeOp, CreateOp, ImportOp, MessageChange, Op},
+        scope::ScopeKind,
+    },
+};
+
+/// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
+const CONTENT_MAX: usize = 4_000;
+/// Bytes of a nonce.
+const NONCE_MAX: usize = 25;
+/// Bytes of embeds as JSON.
+const EMBEDS_MAX: usize = 16 << 10;
+/// Users and roles that a message may mention.
+const MENTIONS_MAX: usize = 500;
+/// Rows and bytes of one import call.
+const IMPORT_ROWS_MAX: usize = 1_000;
+const IMPORT_BYTES_MAX: usize = 1 << 20;
+/// Records in one reply of `ListChanges`, at most and by default.
+const CHANGES_MAX: u32 = 1_000;
+const CHANGES_DEFAULT: u32 = 200;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    macro_rules! method {
+        ($router:expr, $name:literal, $handler:ident) => {{
+            let paths = paths.clone();
+            $router.unary(concat!("/weir.data.v1.MessageService/", $name), move |context, request| {
+                $handler(paths.clone(), context, request)
+            })
+        }};
+    }
+    let router = Router::new();
+    let router = method!(router, "ListMessages", list);
+    let router = method!(router, "GetMessage", get);
+    let router = method!(router, "CreateMessage", create);
+    let router = method!(router, "EditMessage", edit);
+    let router = method!(router, "DeleteMessage", delete);
+    let router = method!(router, "ListChanges", list_changes);
+    let router = method!(router, "ImportMessages", import);
+    method!(router, "Typing", typing)
+}
+
+fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {
+    match (request.before, request.after, request.around) {
+        (None, None, None) => Ok(TailAnchor::Latest),
+        (Some(position), None, None) => Ok(TailAnchor::Before(position)),
+        (None, Some(position), None) => Ok(TailAnchor::After(position)),
+        (None, None, Some(position)) => Ok(TailAnchor::Around(position)),
+        _ => Err(ConnectError::invalid_argument("at most one of before, after and around may be set")),
+    }
+}
+
+async fn list(
+    paths: Paths,
+    context: Context,
+    request: ListMessagesRequest,
+) -> Result<Reply<ListMessagesResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let anchor = anchor(&request)?;
+    let limit = match usize::try_from(request.limit) {
+        Ok(0) => PAGE_DEFAULT,
+        Ok(limit) if limit <= PAGE_MAX => limit,
+        Ok(_) | Err(_) => {
+            return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")));
+        }
+    };
+    let page =
+        paths.reads.page(channel_id, anchor, limit, options(&context)).await.map_err(error::of_read)?;
+    let mut reply = Reply::encoded(page.encoded);
+    reply.headers = reply_headers(&context, channel_id, page.rev, &page.served);
+    Ok(reply)
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: GetMessageRequest,
+) -> Result<Reply<GetMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    let found = paths.reads.message(channel_id, message_id, options(&context)).await;
+    let (row, served) = found.map_err(error::of_read)?;
+    let row = row.ok_or_else(|| ConnectError::not_found("message not found"))?;
+    let headers = reply_headers(&context, channel_id, row.last_rev, &served);
+    let mut reply = Reply::message(GetMessageResponse { message: Some((*row).clone()) });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+/// Checks the form of a row that is to be stored.
+fn check(message: &Message) -> Result<(), ConnectError> {
+    let problem = if message.author_id == 0 {
+        "author_id is missing".to_owned()
+    } else if message.content.chars().count() > CONTENT_MAX {
+        format!("content has more than {CONTENT_MAX} code points")
+    } else if message.nonce.len() > NONCE_MAX {
+        format!("nonce has more than {NONCE_MAX} bytes")
+    } else if message.embeds_json.len() > EMBEDS_MAX {
+        format!("embeds_json has more than {EMBEDS_MAX} bytes")
+    } else if message.mention_user_ids.len() + message.mention_role_ids.len() > MENTIONS_MAX {
+        format!("more than {MENTIONS_MAX} mentions")
+    } else {
+        return Ok(());
+    };
+    Err(ConnectError::invalid_argument(problem))
+}
+
+/// The guild that a change's events go to: the caller's word, else the channel's row. 0 if the channel has none.
+async fn guild_of(paths: &Paths, channel_id: u64, told: Option<u64>) -> Result<u64, ConnectError> {
+    match told {
+        Some(guild_id) if guild_id != 0 => Ok(guild_id),
+        _ => {
+            let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
+            Ok(channel.map_or(0, |channel| channel.guild_id))
+        }
+    }
+}
+
+async fn create(
+    paths: Paths,
+    context: Context,
+    request: CreateMessageRequest,
+) -> Result<Reply<CreateMessageResponse>, ConnectError> {
+    let message = request.message.ok_or_else(|| ConnectError::invalid_argument("message is missing"))?;
+    let channel_id = required("message.channel_id", message.channel_id)?;
+    check(&message)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Method::ListMessages, channel_id);
+    let told = request.context.as_ref().map(|context| context.guild_id);
+    let guild_id = guild_of(&paths, channel_id, told).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let (deduplicate, event_context) = (!request.allow_duplicate_nonce, request.context);
+    let created = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let context = event_context;
+        Op::Create(Box::new(CreateOp {
+            message,
+            deduplicate,
+            context,
+            guild_id,
+            accepted_at_us,
+            deadline,
+            answer,
+        }))
+    });
+    let created = created.await.map_err(|error| error::of_change(&error))?;
+    let headers = change_headers(channel_id, created.message.rev);
+    let mut reply = Reply::message(CreateMessageResponse {
+        message: Some(created.message),
+        deduplicated: created.deduplicated,
+    });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+async fn edit(
+    paths: Paths,
+    context: Context,
+    request: EditMessageRequest,
+) -> Result<Reply<EditMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    check(&Message {
+        author_id: 1,
+        content: request.content.clone().unwrap_or_default(),
+        embeds_json: request.embeds_json.clone().unwrap_or_default(),
+        mention_user_ids: request.mention_user_ids.clone(),
+        mention_role_ids: request.mention_role_ids.clone(),
+        ..Message::default()
+    })?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Method::ListMessages, channel_id);
+    let mut request = request;
+    let event_context = request.context.take();
+    let guild_id =
+        guild_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let row = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let change = MessageChange::Edit(Box::new(request), answer);
+        let context = event_context;
+        Op::Change(Box::new(ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline }))
+    });
+    let row = row.await.map_err(|error| error::of_change(&error))?;
+    let headers = change_headers(channel_id, row.last_rev);
+    let mut reply = Reply::message(EditMessageResponse { message: Some(row) });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+async fn delete(
+    paths: Paths,
+    context: Context,
+    request: DeleteMessageRequest,
+) -> Result<Reply<DeleteMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Method::ListMessages, channel_id);
+    let event_context = request.context;
+    let guild_id =
+        guild_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let rev = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let (change, context) = (MessageChange::Delete(answer), event_context);
+        Op::Change(Box::new(ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline }))
+    });
+    let rev = rev.await.map_err(|error| error::of_change(&error))?;
+    let mut reply = Reply::message(DeleteMessageResponse { rev });
+    reply.headers = change_headers(channel_id, rev);
+    Ok(reply)
+}
+
+async fn list_changes(
+    paths: Paths,
+    _: Context,
+    request: ListChangesRequest,
+) -> Result<Reply<ListChangesResponse>, ConnectError> {
+    let scope_id = required("scope_id", request.scope_id)?;
+    let limit = if request.limit == 0 { CHANGES_DEFAULT } else { request.limit };
+    if limit > CHANGES_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
+    }
+    let channel = paths.reads.channel_row(scope_id).await.map_err(error::of_read)?;
+    let store = &*paths.sequencer.store;
+    let now_us = paths.sequencer.clock.wall_us();
+    let found =
+        changes::read(store, scope_id, channel.is_some(), request.after_rev, limit as usize, now_us).await;
+    let found = found.map_err(|error| error::of_read(weir_protect::ReadError::Store(error)))?;
+    let records = found.records.iter().map(prost::Message::encode_to_vec).collect();
+    Ok(ListChangesResponse { records, more: found.more, truncated: found.truncated }.into())
+}
+
+async fn import(
+    paths: Paths,
+    _: Context,
+    request: ImportMessagesRequest,
+) -> Result<Reply<ImportMessagesResponse>, ConnectError> {
+    Ok(ImportMessagesResponse { written: write_import(&paths, request).await? }.into())
+}
+
+/// Writes rows with ids of the caller's into one channel.
+pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) -> Result<u32, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let bytes: usize = request.messages.iter().map(prost::Message::encoded_len).sum();
+    if request.messages.len() > IMPORT_ROWS_MAX || bytes > IMPORT_BYTES_MAX {
+        return Err(ConnectError::invalid_argument(format!(
+            "a call has at most {IMPORT_ROWS_MAX} messages and {IMPORT_BYTES_MAX} bytes"
+        )));
+    }
+    for message in &request.messages {
+        check(message)?;
+    }
+    if !request.messages.is_sorted_by(|a, b| a.id < b.id)
+        || request.messages.first().is_some_and(|row| row.id == 0)
+    {
+        return Err(ConnectError::invalid_argument("ids must be set and rise strictly"));
+    }
+    let messages = request.messages;
+    let written = paths
+        .sequencer
+        .submit(channel_id, ScopeKind::Channel, |answer| Op::Import(ImportOp { messages, answer }));
+    written.await.map_err(|error| error::of_change(&error))
+}
+
+async fn typing(
+    paths: Paths,
+    context: Context,
+    request: TypingRequest,
+) -> Result<Reply<TypingResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    let told = request.context.as_ref().map(|context| context.guild_id);
+    let guild_id = guild_of(&paths, channel_id, told).await?;
+    let change = Change::Typing(Typing { channel_id, user_id, timestamp_ms: request.timestamp_ms });
+    let record = Record {
+        scope_id: channel_id,
+        guild_id,
+        context: request.context,
+        accepted_at_us: accepted_at(&context.headers),
+        change: Some(change),
+        ..Record::default()
+    };
+    paths.outbox.publish_ephemeral(guild_id, record.encode_to_vec().into()).await;
+    Ok(TypingResponse {}.into())
+}

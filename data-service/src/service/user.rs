@@ -1,0 +1,111 @@
+//! `weir.data.v1.UserService`.
+
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_protect::Change;
+use weir_proto::data::{
+    CreateUserRequest, CreateUserResponse, GetUsersRequest, GetUsersResponse, ResolveTokenRequest,
+    ResolveTokenResponse,
+};
+use weir_store::RowChange;
+
+use super::{Paths, options, required};
+use crate::{
+    error,
+    key::Key,
+    observe::Method,
+    sequencer::op::{ChangeError, Refused},
+};
+
+/// Ids in one `GetUsers`.
+const USERS_MAX: usize = 1_000;
+/// Bytes of a name.
+const NAME_MAX: usize = 128;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    let (create_paths, get_paths, resolve_paths) = (paths.clone(), paths.clone(), paths.clone());
+    Router::new()
+        .unary("/weir.data.v1.UserService/CreateUser", move |context, request| {
+            create(create_paths.clone(), context, request)
+        })
+        .unary("/weir.data.v1.UserService/GetUsers", move |context, request| {
+            get(get_paths.clone(), context, request)
+        })
+        .unary("/weir.data.v1.UserService/ResolveToken", move |context, request| {
+            resolve(resolve_paths.clone(), context, request)
+        })
+}
+
+fn hash(bytes: &[u8]) -> Result<[u8; 32], ConnectError> {
+    bytes.try_into().map_err(|_| ConnectError::invalid_argument("token_hash must have 32 bytes"))
+}
+
+async fn create(
+    paths: Paths,
+    _: Context,
+    request: CreateUserRequest,
+) -> Result<Reply<CreateUserResponse>, ConnectError> {
+    let mut user = request.user.ok_or_else(|| ConnectError::invalid_argument("user is missing"))?;
+    if user.username.is_empty() || user.username.len() > NAME_MAX || user.global_name.len() > NAME_MAX {
+        return Err(ConnectError::invalid_argument(format!("username must have 1 to {NAME_MAX} bytes")));
+    }
+    let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
+    paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Method::User, 0);
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
+    let now_us = sequencer.clock.wall_us();
+    if user.id == 0 {
+        let minted = sequencer.minter.mint(now_us, 0, tenure.mint_until_us);
+        user.id = minted.map_err(|error| error::of_change(&error.into()))?.get();
+    }
+    user.rev = now_us;
+    let mut rows = vec![RowChange::PutUser(user.clone())];
+    rows.extend(token.map(|hash| RowChange::PutToken { hash, user_id: user.id }));
+    // Not a scope's turn: a fresh id has no earlier state, and the same rows again change nothing.
+    let written = sequencer.store.put_rows(rows, now_us).await;
+    sequencer.generations.bump(&Key::User(user.id), Change::Both);
+    if let Some(hash) = token {
+        sequencer.generations.bump(&Key::Token(hash), Change::Both);
+    }
+    match written {
+        Ok(()) => Ok(CreateUserResponse { user: Some(user) }.into()),
+        Err(weir_store::WriteError::NotApplied { reason }) => {
+            Err(error::of_change(&Refused::Database(reason).into()))
+        }
+        Err(weir_store::WriteError::Unknown { .. } | weir_store::WriteError::Poisoned { .. }) => {
+            Err(error::of_change(&ChangeError::OutcomeUnknown))
+        }
+    }
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: GetUsersRequest,
+) -> Result<Reply<GetUsersResponse>, ConnectError> {
+    if request.ids.len() > USERS_MAX {
+        return Err(ConnectError::invalid_argument(format!("at most {USERS_MAX} ids")));
+    }
+    for id in &request.ids {
+        required("ids", *id)?;
+    }
+    let reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let users = paths.reads.users_part(&reading, &request.ids).await.map_err(error::of_read)?;
+    Ok(GetUsersResponse { users }.into())
+}
+
+async fn resolve(
+    paths: Paths,
+    context: Context,
+    request: ResolveTokenRequest,
+) -> Result<Reply<ResolveTokenResponse>, ConnectError> {
+    let hash = hash(&request.token_hash)?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let unknown = || ConnectError::not_found("token not found");
+    let user_id =
+        paths.reads.token_part(&mut reading, hash).await.map_err(error::of_read)?.ok_or_else(unknown)?;
+    let user =
+        paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?.ok_or_else(unknown)?;
+    Ok(ResolveTokenResponse { user: Some((*user).clone()) }.into())
+}

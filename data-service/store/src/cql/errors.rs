@@ -1,0 +1,182 @@
+//! What the driver's errors mean for a read and for a write.
+//!
+//! For a write only one question matters: can it have happened, or can it still? `NotApplied` is said only where the driver or the
+//! coordinator refused before anything was sent to a replica; everything else, and everything new, is `Unknown`.
+
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+
+use crate::{ReadError, WriteError};
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// A plain write or batch.
+    Write,
+    /// A lightweight transaction: several rounds, so a coordinator that refuses one of them may have finished an earlier one.
+    Transaction,
+}
+
+/// A failed read.
+pub(super) fn read_error(error: &ExecutionError) -> ReadError {
+    match error {
+        ExecutionError::RequestTimeout(_)
+        | ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::ReadTimeout { .. }, _)) => ReadError::Timeout,
+        error => ReadError::Unavailable { reason: error.to_string() },
+    }
+}
+
+/// Whether another node may do better at once: the one asked was not there or not willing.
+pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::ConnectionPoolError(_) => true,
+        ExecutionError::LastAttemptError(attempt) => match attempt {
+            RequestAttemptError::BrokenConnectionError(_) | RequestAttemptError::UnableToAllocStreamId => true,
+            RequestAttemptError::DbError(error, _) => {
+                matches!(error, DbError::IsBootstrapping | DbError::Unavailable { .. } | DbError::ServerError)
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// A failed write.
+pub(super) fn write_error(error: &ExecutionError, sent: Sent) -> WriteError {
+    let reason = error.to_string();
+    if refused_before(error, sent) { WriteError::NotApplied { reason } } else { WriteError::Unknown { reason } }
+}
+
+/// Whether it is certain that no replica was asked.
+fn refused_before(error: &ExecutionError, sent: Sent) -> bool {
+    match error {
+        // Nothing left this process.
+        ExecutionError::BadQuery(_)
+        | ExecutionError::EmptyPlan
+        | ExecutionError::PrepareError(_)
+        | ExecutionError::ConnectionPoolError(_) => true,
+        ExecutionError::LastAttemptError(attempt) => attempt_refused_before(attempt, sent),
+        ExecutionError::RequestTimeout(_)
+        | ExecutionError::UseKeyspaceError(_)
+        | ExecutionError::SchemaAgreementError(_)
+        | ExecutionError::MetadataError(_) => false,
+        // The driver's enums may grow: what is not known to be harmless is not.
+        _ => false,
+    }
+}
+
+fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
+    match attempt {
+        RequestAttemptError::SerializationError(_)
+        | RequestAttemptError::CqlRequestSerialization(_)
+        | RequestAttemptError::UnableToAllocStreamId
+        // The node said that it does not know the statement, so it did not run it.
+        | RequestAttemptError::RepreparedIdChanged { .. }
+        | RequestAttemptError::RepreparedIdMissingInBatch => true,
+        RequestAttemptError::DbError(error, _) => database_refused_before(error, sent),
+        // The request went out, and its answer is lost or not understood.
+        RequestAttemptError::BrokenConnectionError(_)
+        | RequestAttemptError::BodyExtensionsParseError(_)
+        | RequestAttemptError::CqlResultParseError(_)
+        | RequestAttemptError::CqlErrorParseError(_)
+        | RequestAttemptError::UnexpectedResponse(_)
+        | RequestAttemptError::NonfinishedPagingState => false,
+        _ => false,
+    }
+}
+
+fn database_refused_before(error: &DbError, sent: Sent) -> bool {
+    match error {
+        // The statement itself was refused, before it ran.
+        DbError::SyntaxError
+        | DbError::Invalid
+        | DbError::AlreadyExists { .. }
+        | DbError::FunctionFailure { .. }
+        | DbError::AuthenticationError
+        | DbError::Unauthorized
+        | DbError::ConfigError
+        | DbError::Unprepared { .. }
+        | DbError::ProtocolError
+        | DbError::IsBootstrapping => true,
+        // A coordinator counts live replicas before it sends; in a transaction also between accepting and committing.
+        DbError::Unavailable { .. } => sent == Sent::Write,
+        DbError::RateLimitReached { rejected_by_coordinator, .. } => *rejected_by_coordinator,
+        // Overload is found while replicas are being written to as well as before.
+        DbError::Overloaded
+        | DbError::ReadTimeout { .. }
+        | DbError::WriteTimeout { .. }
+        | DbError::ReadFailure { .. }
+        | DbError::WriteFailure { .. }
+        | DbError::TruncateError
+        | DbError::ServerError
+        | DbError::Other(_) => false,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scylla::{
+        errors::{OperationType, WriteType},
+        statement::Consistency,
+    };
+    use std::time::Duration;
+
+    fn database(error: DbError) -> ExecutionError {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()))
+    }
+
+    fn unavailable() -> ExecutionError {
+        database(DbError::Unavailable { consistency: Consistency::LocalQuorum, required: 2, alive: 1 })
+    }
+
+    #[test]
+    fn a_write_that_may_have_reached_a_replica_is_unknown() {
+        let write_timeout = DbError::WriteTimeout {
+            consistency: Consistency::LocalQuorum,
+            received: 1,
+            required: 2,
+            write_type: WriteType::UnloggedBatch,
+        };
+        let by_replica = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: false };
+        let unknown = [
+            ExecutionError::RequestTimeout(Duration::from_secs(1)),
+            database(write_timeout),
+            database(by_replica),
+            database(DbError::Overloaded),
+            database(DbError::ServerError),
+            database(DbError::Other(0x1700)),
+        ];
+        for error in unknown {
+            assert!(matches!(write_error(&error, Sent::Write), WriteError::Unknown { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_refused_before_any_replica_was_asked_did_not_happen() {
+        let by_coordinator = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
+        let refused = [
+            ExecutionError::EmptyPlan,
+            ExecutionError::LastAttemptError(RequestAttemptError::UnableToAllocStreamId),
+            unavailable(),
+            database(DbError::Invalid),
+            database(by_coordinator),
+        ];
+        for error in refused {
+            assert!(matches!(write_error(&error, Sent::Write), WriteError::NotApplied { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_is_not_done_with_when_replicas_are_missing() {
+        assert!(matches!(write_error(&unavailable(), Sent::Transaction), WriteError::Unknown { .. }));
+    }
+
+    #[test]
+    fn a_read_is_repeated_only_where_another_node_may_do_better() {
+        assert!(read_may_be_repeated(&unavailable()));
+        assert!(!read_may_be_repeated(&ExecutionError::RequestTimeout(Duration::from_secs(1))));
+        assert!(!read_may_be_repeated(&database(DbError::Invalid)));
+        assert!(matches!(read_error(&ExecutionError::RequestTimeout(Duration::from_secs(1))), ReadError::Timeout));
+    }
+}

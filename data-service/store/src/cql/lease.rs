@@ -1,0 +1,81 @@
+//! Leases by lightweight transactions.
+//!
+//! A transaction that timed out may still be decided; a read at the serial level finishes or overtakes it, so what that read shows has
+//! happened. What it does not show may, in a corner, still happen (the first coordinator may try again until its own timeout): then the
+//! lease is ours without our knowing, which delays its next taker and harms nobody.
+
+use scylla::value::Row;
+
+use super::{
+    columns::{ordered, text},
+    schema::applied,
+    send::Sender,
+    statements::Query,
+};
+use crate::{Lease, LeaseAnswer, WriteError};
+
+/// Rounds of looking and trying: each lost round means that somebody else won one.
+const ROUNDS_MAX: usize = 8;
+
+/// Takes, renews or extends a lease.
+pub(super) async fn take(sender: &Sender, wanted: &Lease, expected: Option<&Lease>) -> Result<LeaseAnswer, WriteError> {
+    for _ in 0..ROUNDS_MAX {
+        let there = read(sender, &wanted.name).await.map_err(|reason| WriteError::NotApplied { reason })?;
+        let end = ordered(wanted.mint_until_us)?;
+        let (name, holder) = (text(wanted.name.as_str()), text(wanted.holder.as_str()));
+        let (query, values) = match there {
+            None => (Query::NewLease, vec![name, holder, end]),
+            Some(there) if there.holder == wanted.holder => (Query::RenewLease, vec![end, name, holder]),
+            Some(there) if expected == Some(&there) => {
+                let expected_end = ordered(there.mint_until_us)?;
+                (Query::ReplaceLease, vec![holder, end, name, text(there.holder), expected_end])
+            }
+            Some(there) => return Ok(LeaseAnswer::HeldBy(there)),
+        };
+        if try_transaction(sender, query, values, wanted).await? {
+            return Ok(LeaseAnswer::Held);
+        }
+    }
+    Err(WriteError::NotApplied { reason: format!("lease {} changed hands {ROUNDS_MAX} times meanwhile", wanted.name) })
+}
+
+/// Whether the transaction made `wanted` the row, also if only a look afterwards tells.
+async fn try_transaction(
+    sender: &Sender,
+    query: Query,
+    values: Vec<super::columns::Column>,
+    wanted: &Lease,
+) -> Result<bool, WriteError> {
+    match sender.transaction::<Row>(query, values).await {
+        Ok(row) => applied(&row).ok_or_else(|| WriteError::Unknown { reason: "no [applied] column".to_owned() }),
+        Err(WriteError::Unknown { reason }) => match read(sender, &wanted.name).await {
+            Ok(Some(there)) if there == *wanted => Ok(true),
+            Ok(_) | Err(_) => Err(WriteError::Unknown { reason }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a lease up if the holder still has it.
+pub(super) async fn release(sender: &Sender, name: &str, holder: &str) -> Result<(), WriteError> {
+    let released = sender.transaction::<Row>(Query::ReleaseLease, vec![text(name), text(holder)]).await;
+    match released {
+        Ok(_) => Ok(()),
+        Err(WriteError::Unknown { reason }) => match read(sender, name).await {
+            Ok(there) if there.as_ref().is_none_or(|there| there.holder != holder) => Ok(()),
+            Ok(_) | Err(_) => Err(WriteError::Unknown { reason }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// The lease's row, every decided transaction included.
+async fn read(sender: &Sender, name: &str) -> Result<Option<Lease>, String> {
+    let row: Option<(Option<String>, Option<i64>)> =
+        sender.row(Query::Lease, (name,)).await.map_err(|error| error.to_string())?;
+    Ok(row.map(|(holder, end)| Lease {
+        name: name.to_owned(),
+        holder: holder.unwrap_or_default(),
+        mint_until_us: end.unwrap_or(0).cast_unsigned(),
+    }))
+}

@@ -1,0 +1,340 @@
+//! What a write sends: rows to statements, and statements to batches.
+//!
+//! A commit is one batch whenever it fits. Only guilds with very many members do not; those are cut, with the guild's own row as the point at
+//! which the step takes effect, so that no state in between looks whole:
+//!
+//! | step | order |
+//! |--|--|
+//! | delete a guild | its row and the records; then roles, channels, members |
+//! | anything else | rows that hang on others; the guild's row; last the records |
+//!
+//! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it is there; if the owner dies
+//! before that, what was never acknowledged may stay half done (rows without their guild, or a change that was not announced).
+
+use prost::Message as _;
+use weir_proto::{bucket::Bucket, data::Message};
+
+use super::{
+    columns::{self, Column, blob, ordered, small},
+    statements::Query,
+};
+use crate::{Commit, OutboxRecord, RowChange, WriteError};
+
+/// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB (`batch_size_fail_threshold`), counted
+/// after encoding; ScyllaDB above 1 MiB.
+pub(super) const BATCH_BYTES_MAX: usize = 32 * 1024;
+/// Statements after which a batch is cut: each is a mutation that the coordinator holds, and a cut one a round trip.
+pub(super) const BATCH_STATEMENTS_MAX: usize = 256;
+/// Bytes of one partition's batch; one mutation, so only the node's largest mutation (16 MiB) bounds it. The sequencer makes none larger.
+pub(super) const PARTITION_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a statement beside its largest values.
+const STATEMENT_BYTES: usize = 96;
+/// Microseconds in a day, the span of a partition of `changes`.
+const DAY_US: u64 = 86_400_000_000;
+
+/// Where a statement stands in a commit that must be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The step takes effect with it, and it comes first: a guild's deletion and its records.
+    First,
+    /// Rows that hang on others.
+    Hanging,
+    /// A guild's row, once all that hangs on it is there.
+    Point,
+    /// The records, last: what is announced is there.
+    Records,
+}
+
+/// A statement with its values.
+#[derive(Debug, Clone)]
+pub(super) struct Bound {
+    /// Which statement.
+    pub(super) query: Query,
+    /// Its values.
+    pub(super) values: Vec<Column>,
+    /// About how many bytes it takes.
+    pub(super) bytes: usize,
+    stage: Stage,
+}
+
+/// The day of a revision.
+pub(super) fn day(rev_us: u64) -> u32 {
+    u32::try_from(rev_us / DAY_US).unwrap_or(u32::MAX)
+}
+
+/// A plan being made.
+struct Plan {
+    bound: Vec<Bound>,
+    /// Timestamp of rows that carry none.
+    rev: u64,
+    /// Whether messages come whole (bulk load) rather than as creates and edits.
+    load: bool,
+}
+
+impl Plan {
+    fn push(&mut self, query: Query, stage: Stage, bytes: usize, values: Vec<Column>) {
+        self.bound.push(Bound { query, values, bytes: bytes + STATEMENT_BYTES, stage });
+    }
+
+    /// A row that is one blob under the ids `key`.
+    fn put(&mut self, query: Query, stage: Stage, key: &[u64], row: &impl prost::Message, rev: u64) -> Result<(), WriteError> {
+        let row = row.encode_to_vec();
+        let bytes = row.len();
+        let mut values = key.iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>()?;
+        values.push(blob(row));
+        values.push(ordered(rev)?);
+        self.push(query, stage, bytes, values);
+        Ok(())
+    }
+
+    /// Removes what is under the ids `key`.
+    fn delete(&mut self, query: Query, stage: Stage, key: &[u64]) -> Result<(), WriteError> {
+        let mut values = vec![ordered(self.rev)?];
+        for id in key {
+            values.push(ordered(*id)?);
+        }
+        self.push(query, stage, 0, values);
+        Ok(())
+    }
+
+    /// The revision of a row, or the commit's if it has none; noted in the row, which is compared by it later.
+    fn rev_of(&self, rev: &mut u64) -> u64 {
+        if *rev == 0 {
+            *rev = self.rev;
+        }
+        *rev
+    }
+
+    fn message(&mut self, mut message: Message) -> Result<(), WriteError> {
+        let rev = self.rev_of(&mut message.last_rev);
+        let bytes = message.encoded_len();
+        let timestamp = ordered(rev)?;
+        if !self.load && message.last_rev > message.rev && message.rev != 0 {
+            let mut values = vec![timestamp];
+            values.extend(columns::edited_message(message)?);
+            self.push(Query::EditMessage, Stage::Hanging, bytes, values);
+        } else {
+            let mut values = columns::whole_message(message)?;
+            values.push(timestamp);
+            self.push(Query::InsertMessage, Stage::Hanging, bytes, values);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: RowChange) -> Result<(), WriteError> {
+        use Stage::{First, Hanging, Point};
+        match row {
+            RowChange::PutMessage(message) => self.message(message),
+            RowChange::DeleteMessage { channel_id, message_id, rev } => {
+                let bucket = small(Bucket::of_raw(message_id).0)?;
+                let values = vec![ordered(rev)?, ordered(channel_id)?, bucket, ordered(message_id)?];
+                self.push(Query::DeleteMessage, Hanging, 0, values);
+                Ok(())
+            }
+            RowChange::PutUser(mut user) => {
+                let rev = self.rev_of(&mut user.rev);
+                self.put(Query::PutUser, Hanging, &[user.id], &user, rev)
+            }
+            RowChange::PutToken { hash, user_id } => {
+                let values = vec![blob(hash), ordered(user_id)?, ordered(self.rev)?];
+                self.push(Query::PutToken, Hanging, hash.len(), values);
+                Ok(())
+            }
+            RowChange::PutGuild(mut guild) => {
+                let rev = self.rev_of(&mut guild.rev);
+                self.put(Query::PutGuild, Point, &[guild.id], &guild, rev)
+            }
+            RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
+                self.delete(Query::DeleteGuild, First, &[guild_id])?;
+                self.delete(Query::DeleteRoles, Hanging, &[guild_id])?;
+                self.delete(Query::DeleteChannelsOfGuild, Hanging, &[guild_id])?;
+                self.delete(Query::DeleteMembers, Hanging, &[guild_id])?;
+                channel_ids.iter().try_for_each(|id| self.delete(Query::DeleteChannel, Hanging, &[*id]))?;
+                member_ids.iter().try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Hanging, &[*id, guild_id]))
+            }
+            RowChange::PutChannel(mut channel) => {
+                let rev = self.rev_of(&mut channel.rev);
+                self.put(Query::PutChannel, Hanging, &[channel.id], &channel, rev)?;
+                self.put(Query::PutChannelOfGuild, Hanging, &[channel.guild_id, channel.id], &channel, rev)
+            }
+            RowChange::DeleteChannel { guild_id, channel_id } => {
+                self.delete(Query::DeleteChannel, Hanging, &[channel_id])?;
+                self.delete(Query::DeleteChannelOfGuild, Hanging, &[guild_id, channel_id])
+            }
+            RowChange::PutRole(mut role) => {
+                let rev = self.rev_of(&mut role.rev);
+                self.put(Query::PutRole, Hanging, &[role.guild_id, role.id], &role, rev)
+            }
+            RowChange::DeleteRole { guild_id, role_id } => self.delete(Query::DeleteRole, Hanging, &[guild_id, role_id]),
+            RowChange::PutMember(mut member) => {
+                let rev = self.rev_of(&mut member.rev);
+                self.put(Query::PutMember, Hanging, &[member.guild_id, member.user_id], &member, rev)?;
+                let values = vec![ordered(member.user_id)?, ordered(member.guild_id)?, ordered(rev)?];
+                self.push(Query::PutGuildOfUser, Hanging, 0, values);
+                Ok(())
+            }
+            RowChange::DeleteMember { guild_id, user_id } => {
+                self.delete(Query::DeleteMember, Hanging, &[guild_id, user_id])?;
+                self.delete(Query::DeleteGuildOfUser, Hanging, &[user_id, guild_id])
+            }
+        }
+    }
+
+    fn record(&mut self, scope_id: u64, out: OutboxRecord, stage: Stage) -> Result<(), WriteError> {
+        let bytes = out.record.len();
+        let values = vec![
+            ordered(scope_id)?,
+            small(day(out.rev))?,
+            ordered(out.rev)?,
+            ordered(out.guild_id)?,
+            blob(out.record),
+            ordered(out.rev)?,
+        ];
+        self.push(Query::AddChange, stage, bytes, values);
+        Ok(())
+    }
+}
+
+/// A commit's batches, in the order in which they must be sent; most often one.
+pub(super) fn commit(commit: Commit) -> Result<Vec<Vec<Bound>>, WriteError> {
+    let deletes_guild = commit.rows.iter().any(|row| matches!(row, RowChange::DeleteGuild { .. }));
+    let mut plan = Plan { bound: Vec::new(), rev: commit.rev, load: false };
+    commit.rows.into_iter().try_for_each(|row| plan.row(row))?;
+    if commit.rows_are_outbox {
+        // One partition, so one mutation: never cut, whatever its size.
+        return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
+    }
+    let stage = if deletes_guild { Stage::First } else { Stage::Records };
+    commit.records.into_iter().try_for_each(|record| plan.record(commit.scope_id, record, stage))?;
+    if fits(&plan.bound) {
+        return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
+    }
+    // Stable: rows of one stage keep the order in which they were given.
+    plan.bound.sort_by_key(|bound| bound.stage);
+    Ok(cut(plan.bound))
+}
+
+/// Batches of a bulk load, in any order; each batch is of one partition.
+pub(super) fn load(rows: Vec<RowChange>, rev: u64) -> Result<Vec<Vec<Bound>>, WriteError> {
+    let mut batches: Vec<Vec<Bound>> = Vec::new();
+    let mut open: Option<((u64, Bucket), usize)> = None;
+    for row in rows {
+        let partition = match &row {
+            RowChange::PutMessage(message) => Some((message.channel_id, Bucket::of_raw(message.id))),
+            _ => None,
+        };
+        let mut plan = Plan { bound: Vec::new(), rev, load: true };
+        plan.row(row)?;
+        let bytes: usize = plan.bound.iter().map(|bound| bound.bytes).sum();
+        match (partition, open, batches.last_mut()) {
+            (Some(here), Some((there, filled)), Some(batch))
+                if here == there && filled + bytes <= PARTITION_BATCH_BYTES_MAX && batch.len() < BATCH_STATEMENTS_MAX =>
+            {
+                batch.append(&mut plan.bound);
+                open = Some((there, filled + bytes));
+            }
+            (Some(here), _, _) => {
+                batches.push(plan.bound);
+                open = Some((here, bytes));
+            }
+            (None, _, _) => {
+                batches.extend(plan.bound.into_iter().map(|bound| vec![bound]));
+                open = None;
+            }
+        }
+    }
+    Ok(batches)
+}
+
+fn fits(bound: &[Bound]) -> bool {
+    bound.len() <= BATCH_STATEMENTS_MAX && bound.iter().map(|bound| bound.bytes).sum::<usize>() <= BATCH_BYTES_MAX
+}
+
+/// Cuts statements in order; a batch never holds two stages, because the order of stages is what makes a cut harmless.
+fn cut(bound: Vec<Bound>) -> Vec<Vec<Bound>> {
+    let mut batches: Vec<Vec<Bound>> = Vec::new();
+    let mut bytes = 0;
+    for next in bound {
+        bytes += next.bytes;
+        match batches.last_mut() {
+            Some(batch)
+                if bytes <= BATCH_BYTES_MAX
+                    && batch.len() < BATCH_STATEMENTS_MAX
+                    && batch.first().is_some_and(|first| first.stage == next.stage) =>
+            {
+                batch.push(next);
+            }
+            Some(_) | None => {
+                bytes = next.bytes;
+                batches.push(vec![next]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use weir_proto::data::{Guild, Member};
+
+    const REV: u64 = 1_700_000_000_000_000;
+
+    fn whole(rows: Vec<RowChange>) -> Commit {
+        let records = vec![OutboxRecord { guild_id: 1, rev: REV, record: Bytes::from_static(b"r") }];
+        Commit { scope_id: 1, rev: REV, rows, records, rows_are_outbox: false }
+    }
+
+    fn queries(batch: &[Bound]) -> Vec<Query> {
+        batch.iter().map(|bound| bound.query).collect()
+    }
+
+    #[test]
+    fn a_commit_that_fits_is_one_batch_with_its_records() {
+        let message = Message { id: 1 << 40, channel_id: 2, author_id: 3, rev: REV - 1, last_rev: REV, ..Message::default() };
+        let batches = commit(whole(vec![RowChange::PutMessage(message)])).expect("in range");
+        assert_eq!(batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(), vec![vec![
+            Query::EditMessage,
+            Query::AddChange
+        ]]);
+    }
+
+    #[test]
+    fn a_large_guild_becomes_visible_last_and_is_announced_after_that() {
+        let member = |user_id| RowChange::PutMember(Member { guild_id: 1, user_id, ..Member::default() });
+        let mut rows = vec![RowChange::PutGuild(Guild { id: 1, ..Guild::default() })];
+        rows.extend((1..=1_000).map(member));
+        let batches = commit(whole(rows)).expect("in range");
+        assert!(batches.len() > 3 && batches.iter().all(|batch| fits(batch)));
+        let sent: Vec<Query> = batches.iter().flat_map(|batch| queries(batch)).collect();
+        assert_eq!(&sent[sent.len() - 2..], [Query::PutGuild, Query::AddChange]);
+        assert_eq!(sent.len(), 2_002);
+    }
+
+    #[test]
+    fn a_large_guild_is_gone_with_the_first_batch() {
+        let rows = vec![RowChange::DeleteGuild { guild_id: 1, channel_ids: vec![2], member_ids: (1..=1_000).collect() }];
+        let batches = commit(whole(rows)).expect("in range");
+        assert_eq!(queries(&batches[0]), [Query::DeleteGuild, Query::AddChange]);
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1_006);
+    }
+
+    #[test]
+    fn a_load_is_batched_by_partition_and_never_edits() {
+        let message = |channel_id, id, text: &str| {
+            let content = text.to_owned();
+            RowChange::PutMessage(Message { id, channel_id, author_id: 3, content, rev: 1, last_rev: 2, ..Message::default() })
+        };
+        let large = "x".repeat(PARTITION_BATCH_BYTES_MAX);
+        let rows = vec![message(1, 10, ""), message(1, 11, ""), message(2, 12, ""), message(1, 13, ""), message(1, 14, &large)];
+        let batches = load(rows, REV).expect("in range");
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), vec![2, 1, 1, 1]);
+        assert!(batches.iter().flatten().all(|bound| bound.query == Query::InsertMessage));
+    }
+
+    #[test]
+    fn days_follow_revisions() {
+        assert_eq!((day(0), day(DAY_US - 1), day(DAY_US)), (0, 0, 1));
+    }
+}

@@ -1,0 +1,176 @@
+//! Sending: one place where statements leave the process, so that each is counted, bounded in time and never repeated behind our back.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use scylla::{
+    client::session::Session,
+    deserialize::row::DeserializeRow,
+    errors::ExecutionError,
+    response::query_result::{QueryResult, QueryRowsResult},
+    serialize::row::SerializeRow,
+    statement::batch::{Batch, BatchType},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    errors::{Sent, read_error, read_may_be_repeated, write_error},
+    plan::Bound,
+    statements::{Query, Statements},
+};
+use crate::{ReadError, StoreCounters, WriteError};
+
+/// How often a read is sent at most. The second goes to another node if there is one, and only where the first was refused at once.
+const READ_ATTEMPTS: usize = 2;
+
+/// Statements in flight or done.
+#[derive(Debug, Default)]
+struct Counters {
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// Sends statements and counts them.
+pub(super) struct Sender {
+    session: Session,
+    statements: Statements,
+    counters: Counters,
+    read_timeout: Duration,
+    write_timeout: Duration,
+    lease_timeout: Duration,
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) read: Duration,
+    pub(super) write: Duration,
+    pub(super) lease: Duration,
+}
+
+/// An answer that is not what was asked for: only another schema explains it.
+fn corrupt(query: Query, error: impl ToString) -> ReadError {
+    ReadError::Corrupt { reason: format!("{query:?}: {}", error.to_string()) }
+}
+
+impl Sender {
+    pub(super) fn new(session: Session, statements: Statements, timeouts: Timeouts) -> Self {
+        Self {
+            session,
+            statements,
+            counters: Counters::default(),
+            read_timeout: timeouts.read,
+            write_timeout: timeouts.write,
+            lease_timeout: timeouts.lease,
+        }
+    }
+
+    pub(super) fn counters(&self) -> StoreCounters {
+        StoreCounters {
+            reads: self.counters.reads.load(Ordering::Relaxed),
+            writes: self.counters.writes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The end of a read that begins now.
+    pub(super) fn read_deadline(&self) -> Instant {
+        Instant::now() + self.read_timeout
+    }
+
+    /// Reads rows, all in one page: every statement bounds their number.
+    pub(super) async fn rows<T>(&self, query: Query, values: impl SerializeRow) -> Result<Vec<T>, ReadError>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        self.rows_until(query, values, self.read_deadline()).await
+    }
+
+    /// As [`rows`](Self::rows), with a deadline of the caller's.
+    pub(super) async fn rows_until<T>(
+        &self,
+        query: Query,
+        values: impl SerializeRow,
+        deadline: Instant,
+    ) -> Result<Vec<T>, ReadError>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let result = timeout_at(deadline, self.read(query, &values)).await.map_err(|_elapsed| ReadError::Timeout)??;
+        let rows = result.rows::<T>().map_err(|error| corrupt(query, error))?;
+        rows.collect::<Result<_, _>>().map_err(|error| corrupt(query, error))
+    }
+
+    /// Reads the first row.
+    pub(super) async fn row<T>(&self, query: Query, values: impl SerializeRow) -> Result<Option<T>, ReadError>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        Ok(self.rows(query, values).await?.into_iter().next())
+    }
+
+    async fn read(&self, query: Query, values: &impl SerializeRow) -> Result<QueryRowsResult, ReadError> {
+        let mut attempt = 1;
+        loop {
+            self.counters.reads.fetch_add(1, Ordering::Relaxed);
+            match self.session.execute_unpaged(self.statements.get(query), values).await {
+                Ok(result) => return result.into_rows_result().map_err(|error| corrupt(query, error)),
+                Err(error) if attempt < READ_ATTEMPTS && read_may_be_repeated(&error) => attempt += 1,
+                Err(error) => return Err(read_error(&error)),
+            }
+        }
+    }
+
+    /// Sends a write and waits for its answer. An error of the driver says which it was; our own timeout never knows.
+    async fn written(
+        &self,
+        sent: Sent,
+        timeout: Duration,
+        write: impl Future<Output = Result<QueryResult, ExecutionError>>,
+    ) -> Result<QueryResult, WriteError> {
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(timeout, write).await {
+            Ok(answer) => answer.map_err(|error| write_error(&error, sent)),
+            Err(_elapsed) => Err(WriteError::Unknown { reason: "the database did not answer in time".to_owned() }),
+        }
+    }
+
+    /// Writes one row.
+    pub(super) async fn write(&self, query: Query, values: impl SerializeRow) -> Result<(), WriteError> {
+        let write = self.session.execute_unpaged(self.statements.get(query), &values);
+        self.written(Sent::Write, self.write_timeout, write).await.map(drop)
+    }
+
+    /// Writes a batch; one statement goes without.
+    pub(super) async fn batch(&self, kind: BatchType, bound: Vec<Bound>) -> Result<(), WriteError> {
+        let mut bound = bound;
+        if bound.len() == 1
+            && let Some(only) = bound.pop()
+        {
+            return self.write(only.query, only.values).await;
+        }
+        let mut batch = Batch::new(kind);
+        batch.set_is_idempotent(true);
+        let mut values = Vec::with_capacity(bound.len());
+        for one in bound {
+            batch.append_statement(self.statements.get(one.query).clone());
+            values.push(one.values);
+        }
+        let write = self.session.batch(&batch, &values);
+        self.written(Sent::Write, self.write_timeout, write).await.map(drop)
+    }
+
+    /// Runs a lightweight transaction and returns its one row.
+    pub(super) async fn transaction<T>(&self, query: Query, values: impl SerializeRow) -> Result<T, WriteError>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let write = self.session.execute_unpaged(self.statements.get(query), &values);
+        let result = self.written(Sent::Transaction, self.lease_timeout, write).await?;
+        // An answer that cannot be read leaves open what was decided.
+        let unknown = |error: String| WriteError::Unknown { reason: format!("{query:?}: {error}") };
+        let rows = result.into_rows_result().map_err(|error| unknown(error.to_string()))?;
+        rows.first_row::<T>().map_err(|error| unknown(error.to_string()))
+    }
+}

@@ -1,0 +1,175 @@
+//! Every statement, prepared once for each connection: only prepared statements know their partition, and so their node and shard.
+
+use futures_util::future::try_join_all;
+use scylla::{client::session::Session, errors::PrepareError, statement::prepared::PreparedStatement};
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident => $text:expr;)*) => {
+        /// A statement of the store.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub(super) enum Query {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Query {
+            /// All, in the order of their numbers.
+            const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Its text; `{keyspace}` stands for the keyspace.
+            fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    /// Channel, from, to, limit.
+    BucketsNewest => "SELECT bucket FROM {keyspace}.buckets WHERE channel_id = ? AND bucket >= ? AND bucket <= ? \
+        ORDER BY bucket DESC LIMIT ?";
+    /// As above.
+    BucketsOldest => "SELECT bucket FROM {keyspace}.buckets WHERE channel_id = ? AND bucket >= ? AND bucket <= ? \
+        ORDER BY bucket ASC LIMIT ?";
+    /// Channel, bucket.
+    AddBucket => "INSERT INTO {keyspace}.buckets (channel_id, bucket) VALUES (?, ?)";
+    /// Channel, bucket, least id, greatest id, limit.
+    PageNewest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
+        WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id DESC LIMIT ?";
+    /// As above.
+    PageOldest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
+        WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id ASC LIMIT ?";
+    /// All columns, then the timestamp. Columns that are not set stay unbound, which writes nothing.
+    InsertMessage => "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, nonce, type, flags, \
+        reply_to, edited_at_ms, mention_user_ids, mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    /// Timestamp, the columns that can be edited, key. It does not write the author, so an edit that comes after a delete leaves a row
+    /// that is never shown.
+    EditMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET content = ?, flags = ?, edited_at_ms = ?, mention_user_ids = ?, \
+        mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, last_rev = ? \
+        WHERE channel_id = ? AND bucket = ? AND message_id = ?";
+    /// Timestamp, key.
+    DeleteMessage => "DELETE FROM {keyspace}.messages USING TIMESTAMP ? WHERE channel_id = ? AND bucket = ? AND message_id = ?";
+
+    /// Scope, day, revision, guild, record, timestamp. The table's default time to live applies.
+    AddChange => "INSERT INTO {keyspace}.changes (scope_id, day, rev, guild_id, record) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    /// Scope, day, after, limit.
+    Changes => "SELECT rev, guild_id, record FROM {keyspace}.changes WHERE scope_id = ? AND day = ? AND rev > ? LIMIT ?";
+    /// Shard, scope, whether it is a channel.
+    NoteActive => "INSERT INTO {keyspace}.active_scopes (shard, scope_id, is_channel) VALUES (?, ?, ?)";
+    /// Shard, limit.
+    Active => "SELECT scope_id, is_channel FROM {keyspace}.active_scopes WHERE shard = ? LIMIT ?";
+
+    /// User.
+    User => "SELECT row FROM {keyspace}.users WHERE user_id = ?";
+    /// User, row, timestamp.
+    PutUser => "INSERT INTO {keyspace}.users (user_id, row) VALUES (?, ?) USING TIMESTAMP ?";
+    /// Hash.
+    Token => "SELECT user_id FROM {keyspace}.tokens WHERE hash = ?";
+    /// Hash, user, timestamp.
+    PutToken => "INSERT INTO {keyspace}.tokens (hash, user_id) VALUES (?, ?) USING TIMESTAMP ?";
+    /// Guild.
+    Guild => "SELECT row FROM {keyspace}.guilds WHERE guild_id = ?";
+    /// Guild, row, timestamp.
+    PutGuild => "INSERT INTO {keyspace}.guilds (guild_id, row) VALUES (?, ?) USING TIMESTAMP ?";
+    /// Timestamp, guild.
+    DeleteGuild => "DELETE FROM {keyspace}.guilds USING TIMESTAMP ? WHERE guild_id = ?";
+    /// Guild.
+    Roles => "SELECT row FROM {keyspace}.roles WHERE guild_id = ?";
+    /// Guild, role, row, timestamp.
+    PutRole => "INSERT INTO {keyspace}.roles (guild_id, role_id, row) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    /// Timestamp, guild, role.
+    DeleteRole => "DELETE FROM {keyspace}.roles USING TIMESTAMP ? WHERE guild_id = ? AND role_id = ?";
+    /// Timestamp, guild.
+    DeleteRoles => "DELETE FROM {keyspace}.roles USING TIMESTAMP ? WHERE guild_id = ?";
+    /// Channel.
+    Channel => "SELECT row FROM {keyspace}.channels WHERE channel_id = ?";
+    /// Guild.
+    ChannelsOfGuild => "SELECT row FROM {keyspace}.channels_by_guild WHERE guild_id = ?";
+    /// Channel, row, timestamp.
+    PutChannel => "INSERT INTO {keyspace}.channels (channel_id, row) VALUES (?, ?) USING TIMESTAMP ?";
+    /// Guild, channel, row, timestamp.
+    PutChannelOfGuild => "INSERT INTO {keyspace}.channels_by_guild (guild_id, channel_id, row) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    /// Timestamp, channel.
+    DeleteChannel => "DELETE FROM {keyspace}.channels USING TIMESTAMP ? WHERE channel_id = ?";
+    /// Timestamp, guild, channel.
+    DeleteChannelOfGuild => "DELETE FROM {keyspace}.channels_by_guild USING TIMESTAMP ? WHERE guild_id = ? AND channel_id = ?";
+    /// Timestamp, guild.
+    DeleteChannelsOfGuild => "DELETE FROM {keyspace}.channels_by_guild USING TIMESTAMP ? WHERE guild_id = ?";
+    /// Guild, user.
+    Member => "SELECT row FROM {keyspace}.members WHERE guild_id = ? AND user_id = ?";
+    /// Guild, after, limit.
+    Members => "SELECT row FROM {keyspace}.members WHERE guild_id = ? AND user_id > ? LIMIT ?";
+    /// Guild.
+    CountMembers => "SELECT count(*) FROM {keyspace}.members WHERE guild_id = ?";
+    /// Guild, user, row, timestamp.
+    PutMember => "INSERT INTO {keyspace}.members (guild_id, user_id, row) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    /// Timestamp, guild, user.
+    DeleteMember => "DELETE FROM {keyspace}.members USING TIMESTAMP ? WHERE guild_id = ? AND user_id = ?";
+    /// Timestamp, guild.
+    DeleteMembers => "DELETE FROM {keyspace}.members USING TIMESTAMP ? WHERE guild_id = ?";
+    /// User, after, limit.
+    GuildsOfUser => "SELECT guild_id FROM {keyspace}.user_guilds WHERE user_id = ? AND guild_id > ? LIMIT ?";
+    /// User, guild, timestamp.
+    PutGuildOfUser => "INSERT INTO {keyspace}.user_guilds (user_id, guild_id) VALUES (?, ?) USING TIMESTAMP ?";
+    /// Timestamp, user, guild.
+    DeleteGuildOfUser => "DELETE FROM {keyspace}.user_guilds USING TIMESTAMP ? WHERE user_id = ? AND guild_id = ?";
+
+    /// Kind, limit.
+    Settings => "SELECT key, value FROM {keyspace}.settings WHERE kind = ? LIMIT ?";
+    /// Kind, key.
+    Setting => "SELECT value FROM {keyspace}.settings WHERE kind = ? AND key = ?";
+    /// Kind, key, value, timestamp.
+    PutSetting => "INSERT INTO {keyspace}.settings (kind, key, value) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    /// Timestamp, kind, key.
+    DeleteSetting => "DELETE FROM {keyspace}.settings USING TIMESTAMP ? WHERE kind = ? AND key = ?";
+
+    /// Name, holder, end.
+    NewLease => "INSERT INTO {keyspace}.leases (name, holder, mint_until_us) VALUES (?, ?, ?) IF NOT EXISTS";
+    /// New end, name, holder.
+    RenewLease => "UPDATE {keyspace}.leases SET mint_until_us = ? WHERE name = ? IF holder = ?";
+    /// New holder, new end, name, holder and end that are expected.
+    ReplaceLease => "UPDATE {keyspace}.leases SET holder = ?, mint_until_us = ? WHERE name = ? IF holder = ? AND mint_until_us = ?";
+    /// Name, holder.
+    ReleaseLease => "DELETE FROM {keyspace}.leases WHERE name = ? IF holder = ?";
+    /// Name; read at the serial level.
+    Lease => "SELECT holder, mint_until_us FROM {keyspace}.leases WHERE name = ?";
+
+    /// The coordinator's clock.
+    Clock => "SELECT now() FROM system.local";
+    /// Whether a node answers.
+    Ping => "SELECT key FROM system.local";
+}
+
+/// The prepared statements.
+#[derive(Debug)]
+pub(super) struct Statements(Vec<PreparedStatement>);
+
+impl Statements {
+    /// Prepares all of them for a keyspace whose name was checked.
+    pub(super) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, PrepareError> {
+        let prepared = Query::ALL.iter().map(|query| async move {
+            let mut prepared = session.prepare(query.text().replace("{keyspace}", keyspace)).await?;
+            // Said for the driver's own books; no policy of ours lets it repeat anything.
+            prepared.set_is_idempotent(!matches!(
+                query,
+                Query::NewLease | Query::RenewLease | Query::ReplaceLease | Query::ReleaseLease
+            ));
+            Ok(prepared)
+        });
+        try_join_all(prepared).await.map(Self)
+    }
+
+    /// A statement.
+    pub(super) fn get(&self, query: Query) -> &PreparedStatement {
+        &self.0[query as usize]
+    }
+
+    /// A statement, to set its options before it is used.
+    pub(super) fn get_mut(&mut self, query: Query) -> &mut PreparedStatement {
+        &mut self.0[query as usize]
+    }
+}

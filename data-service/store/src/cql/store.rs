@@ -1,0 +1,333 @@
+//! The store's trait over statements.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use scylla::{statement::batch::BatchType, value::CqlTimeuuid};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, Guild, Member, Message, Role, User},
+};
+
+use super::{
+    CqlStore,
+    columns::{MessageRow, blob, boolean, border, decode, ordered, small, text},
+    lease, plan,
+    statements::Query,
+};
+use crate::{
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store, StoreCounters,
+    WriteError, clock,
+};
+
+/// Partitions over which active scopes are spread.
+const ACTIVE_SHARDS: u32 = 16;
+/// A row that is one blob.
+type BlobRow = (Option<Vec<u8>>,);
+
+/// A limit as CQL takes it.
+fn limited(limit: usize) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+/// A bucket as CQL orders it; beyond its numbers there are none.
+fn bucket_border(bucket: Bucket) -> i32 {
+    i32::try_from(bucket.0).unwrap_or(i32::MAX)
+}
+
+/// The partition of a scope: ids of one moment share their upper bits, and most share the lower ones, so both are mixed in.
+fn active_shard(scope_id: u64) -> u32 {
+    // 2^64 divided by the golden ratio: spreads neighbours evenly over the upper bits.
+    (scope_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as u32
+}
+
+/// Microseconds since 1970 of a time UUID, which counts 100 ns since 1582-10-15.
+fn unix_us(uuid: CqlTimeuuid) -> u64 {
+    const UNIX_EPOCH: u64 = 0x01B2_1DD2_1381_4000;
+    let (low, mid, high, _) = uuid.as_fields();
+    let ticks = u64::from(high & 0x0FFF) << 48 | u64::from(mid) << 32 | u64::from(low);
+    ticks.saturating_sub(UNIX_EPOCH) / 10
+}
+
+impl CqlStore {
+    /// Whole rows that are one blob.
+    async fn blobs<T: prost::Message + Default>(&self, query: Query, values: Vec<super::columns::Column>) -> Result<Vec<T>, ReadError> {
+        let rows: Vec<BlobRow> = self.sender.rows(query, values).await?;
+        rows.into_iter().map(|(row,)| decode(&format!("{query:?}"), row)).collect()
+    }
+
+    /// The row under one or two ids; ids that CQL cannot hold have no row.
+    async fn blob<T: prost::Message + Default>(&self, query: Query, key: &[u64]) -> Result<Option<T>, ReadError> {
+        let Ok(values) = key.iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>() else { return Ok(None) };
+        Ok(self.blobs(query, values).await?.pop())
+    }
+
+    /// Sends the batches of a bulk load, so many at once. One that failed leaves the others' outcome open.
+    async fn load(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
+        let batches = plan::load(rows, rev)?;
+        let only = batches.len() == 1;
+        let sent = stream::iter(batches)
+            .map(|batch| self.sender.batch(BatchType::Unlogged, batch))
+            .buffer_unordered(self.call_concurrency)
+            .try_collect::<()>()
+            .await;
+        match sent {
+            Err(WriteError::NotApplied { reason }) if !only => Err(WriteError::Unknown { reason }),
+            sent => sent,
+        }
+    }
+
+    /// Ids above `after` in a table of pairs.
+    async fn above(&self, query: Query, key: u64, after: u64, limit: usize) -> Result<Vec<i64>, ReadError> {
+        let values = (border(key), border(after), limited(limit));
+        let rows: Vec<(i64,)> = self.sender.rows(query, values).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+}
+
+#[async_trait]
+impl Store for CqlStore {
+    async fn read_buckets(
+        &self,
+        channel_id: u64,
+        from: Bucket,
+        to: Bucket,
+        order: RowOrder,
+        limit: usize,
+    ) -> Result<Vec<Bucket>, ReadError> {
+        let query = match order {
+            RowOrder::NewestFirst => Query::BucketsNewest,
+            RowOrder::OldestFirst => Query::BucketsOldest,
+        };
+        let values = (border(channel_id), bucket_border(from), bucket_border(to), limited(limit));
+        let rows: Vec<(i32,)> = self.sender.rows(query, values).await?;
+        Ok(rows.into_iter().map(|(bucket,)| Bucket(bucket.cast_unsigned())).collect())
+    }
+
+    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
+        self.sender.write(Query::AddBucket, vec![ordered(channel_id)?, small(bucket.0)?]).await
+    }
+
+    /// Rows without an author are left out after the read, so a page may take more than one statement, each beginning where the last ended.
+    async fn read_partition(
+        &self,
+        channel_id: u64,
+        bucket: Bucket,
+        range: PartitionRange,
+    ) -> Result<Vec<Message>, ReadError> {
+        let Some(ids) = range.ids() else { return Ok(Vec::new()) };
+        let (mut least, mut greatest) = (border(*ids.start()), border(*ids.end()));
+        let query = match range.order {
+            RowOrder::NewestFirst => Query::PageNewest,
+            RowOrder::OldestFirst => Query::PageOldest,
+        };
+        let deadline = self.sender.read_deadline();
+        let mut page: Vec<Message> = Vec::new();
+        while least <= greatest {
+            let missing = range.limit - page.len();
+            let values = (border(channel_id), bucket_border(bucket), least, greatest, limited(missing));
+            let rows: Vec<MessageRow> = self.sender.rows_until(query, values, deadline).await?;
+            let (count, last) = (rows.len(), rows.last().map(MessageRow::id));
+            page.extend(rows.into_iter().filter_map(|row| row.into_message(channel_id)));
+            let Some(last) = last else { break };
+            if count < missing || page.len() >= range.limit {
+                break;
+            }
+            match range.order {
+                RowOrder::NewestFirst => greatest = last - 1,
+                RowOrder::OldestFirst => least = last + 1,
+            }
+        }
+        Ok(page)
+    }
+
+    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+        let id = border(message_id);
+        let bucket = bucket_border(Bucket::of_raw(message_id));
+        let row: Option<MessageRow> = self.sender.row(Query::PageNewest, (border(channel_id), bucket, id, id, 1)).await?;
+        Ok(row.and_then(|row| row.into_message(channel_id)))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), WriteError> {
+        commit.check()?;
+        let kind = if commit.rows_are_outbox { BatchType::Unlogged } else { BatchType::Logged };
+        for (sent, batch) in plan::commit(commit)?.into_iter().enumerate() {
+            match self.sender.batch(kind, batch).await {
+                Ok(()) => {}
+                // A part before it has happened.
+                Err(WriteError::NotApplied { reason }) if sent > 0 => return Err(WriteError::Unknown { reason }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_rows(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
+        self.load(rows, rev).await
+    }
+
+    /// A row lives for a day, so only the partitions of yesterday, today and, for clocks that differ, tomorrow can hold any.
+    async fn read_changes(
+        &self,
+        scope_id: u64,
+        after_rev: u64,
+        limit: usize,
+    ) -> Result<Vec<OutboxRecord>, ReadError> {
+        let today = plan::day(clock::unix_us());
+        let first = plan::day(after_rev).max(today.saturating_sub(1));
+        let mut records = Vec::new();
+        for day in first..=today + 1 {
+            let missing = limit - records.len();
+            if missing == 0 {
+                break;
+            }
+            let values = (border(scope_id), limited(day as usize), border(after_rev), limited(missing));
+            let rows: Vec<(i64, Option<i64>, Option<Vec<u8>>)> = self.sender.rows(Query::Changes, values).await?;
+            records.extend(rows.into_iter().map(|(rev, guild_id, record)| OutboxRecord {
+                guild_id: guild_id.unwrap_or(0).cast_unsigned(),
+                rev: rev.cast_unsigned(),
+                record: Bytes::from(record.unwrap_or_default()),
+            }));
+        }
+        Ok(records)
+    }
+
+    async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError> {
+        let values = vec![small(active_shard(scope_id))?, ordered(scope_id)?, boolean(is_channel)];
+        self.sender.write(Query::NoteActive, values).await
+    }
+
+    async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+        let shards = stream::iter(0..ACTIVE_SHARDS)
+            .map(|shard| self.sender.rows::<(i64, Option<bool>)>(Query::Active, (limited(shard as usize), limited(limit))))
+            .buffer_unordered(self.call_concurrency)
+            .try_collect::<Vec<_>>()
+            .await?;
+        let scopes = shards.into_iter().flatten();
+        Ok(scopes.map(|(scope, is_channel)| (scope.cast_unsigned(), is_channel.unwrap_or(false))).take(limit).collect())
+    }
+
+    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
+        // Owned keys: the stream's futures must not borrow from the caller's slice.
+        let users = stream::iter(ids.to_vec())
+            .map(|id| async move { self.blob::<User>(Query::User, &[id]).await })
+            .buffered(self.call_concurrency)
+            .try_collect::<Vec<_>>()
+            .await?;
+        Ok(users.into_iter().flatten().collect())
+    }
+
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
+        let row: Option<(Option<i64>,)> = self.sender.row(Query::Token, vec![blob(hash)]).await?;
+        Ok(row.and_then(|(user,)| user).map(i64::cast_unsigned))
+    }
+
+    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+        let Ok(key) = ordered(guild_id) else { return Ok(None) };
+        let id = [guild_id];
+        let (guild, roles, channels) = tokio::try_join!(
+            self.blob::<Guild>(Query::Guild, &id),
+            self.blobs::<Role>(Query::Roles, vec![key.clone()]),
+            self.blobs::<Channel>(Query::ChannelsOfGuild, vec![key]),
+        )?;
+        Ok(guild.map(|guild| (guild, roles, channels)))
+    }
+
+    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
+        self.blob(Query::Channel, &[channel_id]).await
+    }
+
+    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
+        self.blob(Query::Member, &[guild_id, user_id]).await
+    }
+
+    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+        let values = (border(guild_id), border(after), limited(limit));
+        let rows: Vec<BlobRow> = self.sender.rows(Query::Members, values).await?;
+        rows.into_iter().map(|(row,)| decode("members", row)).collect()
+    }
+
+    /// Counted by the database, at a cost that grows with the number: a guild's owner keeps the figure.
+    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
+        let row: Option<(i64,)> = self.sender.row(Query::CountMembers, (border(guild_id),)).await?;
+        Ok(row.map_or(0, |(count,)| u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        let ids = self.above(Query::GuildsOfUser, user_id, after, limit).await?;
+        Ok(ids.into_iter().map(i64::cast_unsigned).collect())
+    }
+
+    async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
+        let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = self.sender.rows(Query::Settings, (kind, limited(limit))).await?;
+        Ok(rows.into_iter().map(|(key, value)| (key, Bytes::from(value.unwrap_or_default()))).collect())
+    }
+
+    async fn read_setting(&self, kind: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let row: Option<BlobRow> = self.sender.row(Query::Setting, (kind, key)).await?;
+        Ok(row.map(|(value,)| Bytes::from(value.unwrap_or_default())))
+    }
+
+    /// The timestamp is this process's, strictly rising: coordinators' clocks differ, and a later call must win.
+    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
+        let timestamp = ordered(self.next_timestamp())?;
+        let (kind, key) = (text(kind), blob(key));
+        match value {
+            Some(value) => self.sender.write(Query::PutSetting, vec![kind, key, blob(value), timestamp]).await,
+            None => self.sender.write(Query::DeleteSetting, vec![timestamp, kind, key]).await,
+        }
+    }
+
+    async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {
+        lease::take(&self.sender, &wanted, expected.as_ref()).await
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
+        lease::release(&self.sender, name, holder).await
+    }
+
+    /// From a time UUID, which has microseconds where `toTimestamp` has milliseconds.
+    async fn clock_us(&self) -> Result<u64, ReadError> {
+        let row: Option<(CqlTimeuuid,)> = self.sender.row(Query::Clock, ()).await?;
+        let corrupt = || ReadError::Corrupt { reason: "system.local is empty".to_owned() };
+        row.map(|(uuid,)| unix_us(uuid)).ok_or_else(corrupt)
+    }
+
+    async fn ready(&self, within: Duration) -> Result<(), ReadError> {
+        let ping = self.sender.row::<(String,)>(Query::Ping, ());
+        tokio::time::timeout(within, ping).await.unwrap_or(Err(ReadError::Timeout)).map(drop)
+    }
+
+    fn counters(&self) -> StoreCounters {
+        self.sender.counters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_uuid_tells_microseconds() {
+        // Version 1 of 2015-01-01T00:00:00.000001Z: the UUID epoch's offset plus the time, in 100 ns.
+        let ticks: u64 = 0x01B2_1DD2_1381_4000 + (1_420_070_400_000_001 * 10);
+        let uuid = CqlTimeuuid::from_fields(
+            ticks as u32,
+            (ticks >> 32) as u16,
+            (ticks >> 48) as u16 & 0x0FFF | 0x1000,
+            &[0x80, 0, 0, 0, 0, 0, 0, 0],
+        );
+        assert_eq!(unix_us(uuid), 1_420_070_400_000_001);
+    }
+
+    #[test]
+    fn active_scopes_spread_over_every_shard() {
+        let mut filled = [0_u32; ACTIVE_SHARDS as usize];
+        for minute in 0..1_600_u64 {
+            filled[active_shard((minute * 60_000) << 22) as usize] += 1;
+        }
+        assert!(filled.iter().all(|count| (50..200).contains(count)), "{filled:?}");
+    }
+}

@@ -1,0 +1,299 @@
+//! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
+
+use std::{pin::pin, sync::Arc};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    Close, CloseCode,
+    admit::{self, Attached},
+    budget::EventBudget,
+    deliver::{Delivery, Stop},
+    members,
+    metrics::{Refusal, Resumption},
+    payload::{self, ClientEvent, Identify, Resume, op},
+    query::Parameters,
+    shared::Shared,
+    socket::{Inbound, Socket, SocketError},
+    upgrade::{self, Upgrade},
+};
+
+/// Why a connection ended.
+enum End {
+    /// The gateway says so.
+    Close(Close),
+    /// The client left or the connection broke. `done`: it will not resume.
+    Gone {
+        done: bool,
+    },
+}
+
+impl From<SocketError> for End {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Close(close) => Self::Close(close),
+            SocketError::Broken(error) => {
+                tracing::debug!(%error, "a connection broke");
+                Self::Gone { done: false }
+            }
+        }
+    }
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// How serving a session ended.
+enum Served {
+    /// The connection ends; the session may be resumed unless the client is done.
+    Ended(End),
+    /// The session ended; the client may identify again on the same connection.
+    Invalid,
+}
+
+impl From<Stop> for Served {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Invalid => Self::Invalid,
+            Stop::Socket(error) => Self::Ended(error.into()),
+        }
+    }
+}
+
+/// Serves a connection from its first byte to its last.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<Shared>, stream: S) {
+    let (stream, parameters) = match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
+        Ok(Ok(Upgrade::Open { socket, parameters })) => (socket, parameters),
+        Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake broke");
+            return shared.metrics.refused(Refusal::Handshake);
+        }
+        Err(_) => return shared.metrics.refused(Refusal::Slow),
+    };
+    let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
+    let socket = Socket::new(stream, compression, shared.config.write_timeout);
+    let budget = EventBudget::new(shared.config.events_max, Instant::now());
+    let mut connection = Connection { shared, socket, budget };
+    let end = match parameters {
+        Ok(parameters) => connection.run(parameters).await,
+        Err(close) => End::Close(close),
+    };
+    if let End::Close(close) = end {
+        tracing::debug!(code = close.code.number(), reason = %close.reason, "closing a connection");
+        connection.shared.metrics.closed(close.code);
+        connection.socket.close(&close).await;
+    }
+}
+
+struct Connection<S> {
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    budget: EventBudget,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    async fn run(&mut self, parameters: Parameters) -> End {
+        let stop = self.shared.stop.clone();
+        let leaving = || End::Close(Close::fault("the gateway is stopping"));
+        if let Err(error) = self.socket.send(&payload::hello(self.shared.config.heartbeat_interval)).await {
+            return error.into();
+        }
+        loop {
+            // Boxed: loading a session's guilds needs much more space than serving it, and a connection lives on the latter.
+            let begun = Box::pin(self.begin(parameters));
+            let mut attached = tokio::select! {
+                begun = begun => match begun {
+                    Ok(attached) => attached,
+                    Err(end) => return end,
+                },
+                () = stop.cancelled() => return leaving(),
+            };
+            match self.serve_session(&mut attached).await {
+                Served::Ended(end) => {
+                    if let End::Gone { done: true } = end {
+                        self.shared.registry.end(&attached.session).await;
+                    }
+                    return end;
+                }
+                Served::Invalid => {
+                    self.shared.registry.end(&attached.session).await;
+                    drop(attached);
+                    if let Err(error) = self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await {
+                        return error.into();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for Identify or Resume and carries it out, until a session is attached and its client up to date.
+    async fn begin(&mut self, parameters: Parameters) -> Result<Attached, End> {
+        loop {
+            let late = || Close::new(CloseCode::SessionTimedOut, "identify or resume came too late");
+            let asked = timeout(self.shared.config.identify_timeout, self.first()).await.map_err(|_| late())??;
+            match asked {
+                ClientEvent::Identify(identify) => return self.identify(&identify, parameters).await,
+                ClientEvent::Resume(resume) => {
+                    if let Some(attached) = self.resume(&resume).await? {
+                        return Ok(attached);
+                    }
+                    self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await?;
+                }
+                ClientEvent::Heartbeat | ClientEvent::RequestMembers(_) | ClientEvent::Ignored => {
+                    return Err(Close::new(CloseCode::NotAuthenticated, "identify or resume first").into());
+                }
+            }
+        }
+    }
+
+    /// The first payload that is no heartbeat. Clients may beat before they identify.
+    async fn first(&mut self) -> Result<ClientEvent, End> {
+        loop {
+            match self.next().await? {
+                ClientEvent::Heartbeat => self.acknowledge().await?,
+                event => return Ok(event),
+            }
+        }
+    }
+
+    async fn identify(&mut self, identify: &Identify, parameters: Parameters) -> Result<Attached, End> {
+        let (mut attached, snapshots) = admit::identify(&self.shared, identify, parameters.version).await?;
+        if identify.compress {
+            self.socket.compress_payloads();
+        }
+        self.shared.metrics.identifies.inc();
+        let shared = self.shared.clone();
+        match Delivery::new(&shared, &mut attached, &mut self.socket).introduce(&snapshots).await {
+            Ok(()) => Ok(attached),
+            Err(Stop::Socket(error)) => Err(error.into()),
+            Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
+        }
+    }
+
+    /// `None` if the session cannot be resumed.
+    async fn resume(&mut self, resume: &Resume) -> Result<Option<Attached>, End> {
+        let shared = self.shared.clone();
+        let outcome = |outcome| shared.metrics.resumption(outcome);
+        let found = admit::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
+        let admit::Resumption::Continue { mut attached, guilds_from } = found else {
+            outcome(Resumption::Invalid);
+            return Ok(None);
+        };
+        let takeover = attached.session.clone();
+        let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
+        let replay = async {
+            if let Some(index) = guilds_from {
+                delivery.introduce_rest(index).await?;
+            }
+            delivery.replay().await
+        };
+        let replayed = tokio::select! {
+            replayed = replay => replayed,
+            () = takeover.takeover.notified() => Err(Close::fault("resumed on another connection").into()),
+        };
+        match replayed {
+            Ok(()) => {
+                outcome(Resumption::Resumed);
+                Ok(Some(attached))
+            }
+            Err(Stop::Invalid) => {
+                outcome(Resumption::Invalid);
+                shared.registry.end(&attached.session).await;
+                Ok(None)
+            }
+            Err(Stop::Socket(error)) => {
+                outcome(Resumption::Closed);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn serve_session(&mut self, attached: &mut Attached) -> Served {
+        let session = attached.session.clone();
+        let stop = self.shared.stop.clone();
+        let mut takeover = pin!(session.takeover.notified());
+        takeover.as_mut().enable();
+        tokio::select! {
+            served = self.serve_until_end(attached) => served,
+            () = takeover => Served::Ended(Close::fault("resumed on another connection").into()),
+            () = stop.cancelled() => Served::Ended(self.leave().await),
+        }
+    }
+
+    /// Asks the client to go elsewhere. Its session stays.
+    async fn leave(&mut self) -> End {
+        match self.socket.send(&payload::control(op::RECONNECT, "null")).await {
+            Ok(()) => Close::fault("the gateway is stopping: resume").into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn serve_until_end(&mut self, attached: &mut Attached) -> Served {
+        let shared = self.shared.clone();
+        let session = attached.session.clone();
+        let mut silence = pin!(sleep_until(Instant::now() + shared.config.heartbeat_timeout));
+        // What came while the session was introduced has been announced already.
+        session.listener.nudge();
+        loop {
+            tokio::select! {
+                event = self.next() => match event {
+                    Ok(ClientEvent::Heartbeat) => {
+                        silence.as_mut().reset(Instant::now() + shared.config.heartbeat_timeout);
+                        if let Err(error) = self.acknowledge().await {
+                            return Served::Ended(error.into());
+                        }
+                    }
+                    Ok(ClientEvent::RequestMembers(request)) => {
+                        let answered = Box::pin(members::answer(&shared, attached, &mut self.socket, &request)).await;
+                        if let Err(error) = answered {
+                            return Served::Ended(error.into());
+                        }
+                    }
+                    Ok(ClientEvent::Ignored) => {}
+                    Ok(ClientEvent::Identify(_) | ClientEvent::Resume(_)) => {
+                        let close = Close::new(CloseCode::AlreadyAuthenticated, "this connection has a session");
+                        return Served::Ended(close.into());
+                    }
+                    Err(end) => return Served::Ended(end),
+                },
+                () = session.listener.woken() => {
+                    let mut delivery = Delivery::new(&shared, attached, &mut self.socket);
+                    if let Err(stop) = Box::pin(delivery.live()).await {
+                        return stop.into();
+                    }
+                }
+                () = &mut silence => {
+                    let close = Close::new(CloseCode::SessionTimedOut, "no heartbeat came in time");
+                    return Served::Ended(close.into());
+                }
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), SocketError> {
+        self.socket.send(&payload::control(op::HEARTBEAT_ACK, "null")).await
+    }
+
+    /// The next payload, counted and parsed.
+    ///
+    /// # Cancel safety
+    /// Safe: no payload is lost.
+    async fn next(&mut self) -> Result<ClientEvent, End> {
+        match self.socket.receive().await? {
+            Inbound::Closed { done } => Err(End::Gone { done }),
+            Inbound::Payload(text) => {
+                if !self.budget.spend(Instant::now()) {
+                    return Err(Close::new(CloseCode::RateLimited, "too many payloads in a minute").into());
+                }
+                Ok(payload::parse(&text)?)
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Delivery to one session: from its cursor in the ring, or in the log while it resumes, through its filter, to its socket.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use weir_bus::{InboxError, Position};
+use weir_discord::object::{
+    Availability, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent, ReadyEvent, ReadyParts, ResumedEvent, to_json,
+};
+use weir_proto::{
+    data::{Channel, Member, User},
+    event::record::Change,
+};
+
+use crate::{
+    Close,
+    admit::Attached,
+    chain::Chains,
+    entry::{Body, Entry},
+    follow::{Logged, read_logged},
+    guild::Snapshot,
+    hydrate::hydrate,
+    load::LoadError,
+    payload,
+    route::{Route, Viewer, hears_of_guilds, route},
+    sequence::{Numbering, SEQUENCE_MAX},
+    shared::Shared,
+    socket::{Socket, SocketError},
+};
+
+/// Positions looked at under one hold of the ring's lock.
+const SCAN_MAX: usize = 4_096;
+/// Entries taken out of the ring at once.
+const ENTRIES_MAX: usize = 64;
+/// Bytes gathered before a write. With the largest single payload on top this bounds a connection's write buffer.
+const BATCH_BYTES: usize = 16 << 10;
+/// Records read from the log at once by a session that resumes.
+const LOG_PAGE: usize = 256;
+/// Scopes whose last revision is remembered while the log is read again.
+const LOG_SCOPES: usize = 4_096;
+/// Batches that a session may write before it looks at what its client sent.
+const BATCHES_AT_ONCE: usize = 16;
+
+/// Why delivery stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The session cannot go on without a gap: its client must identify again.
+    #[error("records that the session needs are gone")]
+    Invalid,
+    /// The connection cannot go on.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+impl From<Close> for Stop {
+    fn from(close: Close) -> Self {
+        Self::Socket(close.into())
+    }
+}
+
+/// What a session's records are read from next.
+enum Source {
+    /// Nothing concerns the session up to the head.
+    Nothing,
+    Ring(Position),
+    /// The ring no longer has, or never had, what the session needs.
+    Log(Position),
+}
+
+/// One connection's delivery.
+pub(crate) struct Delivery<'a, S> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) attached: &'a mut Attached,
+    pub(crate) socket: &'a mut Socket<S>,
+    /// When the changes in the socket's batch were accepted, microseconds since 1970-01-01T00:00Z. Bounded by [`ENTRIES_MAX`].
+    accepted: Vec<u64>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
+    pub(crate) fn new(shared: &'a Shared, attached: &'a mut Attached, socket: &'a mut Socket<S>) -> Self {
+        Self { shared, attached, socket, accepted: Vec::new() }
+    }
+
+    /// READY and the guilds of the introduction.
+    pub(crate) async fn introduce(&mut self, snapshots: &[(u64, Arc<Snapshot>)]) -> Result<(), Stop> {
+        let session = &self.attached.session;
+        let ready = to_json(&ReadyEvent::new(&ReadyParts {
+            version: session.version,
+            user: &session.user,
+            guild_ids: &session.intro,
+            session_id: &session.id,
+            resume_gateway_url: &self.shared.config.public_url,
+            shard: (session.listener.shard.0, session.listener.shard.1.get()),
+        }));
+        self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
+        for index in 0..self.attached.session.intro.len() {
+            let guild_id = self.attached.session.intro[index];
+            let snapshot = snapshots.iter().find(|(id, _)| *id == guild_id).map(|(_, snapshot)| snapshot.clone());
+            self.introduce_guild(index, snapshot).await?;
+        }
+        self.flush().await
+    }
+
+    /// The guilds of the introduction from an index on, as they are now.
+    pub(crate) async fn introduce_rest(&mut self, from: usize) -> Result<(), Stop> {
+        for index in from..self.attached.session.intro.len() {
+            let snapshot = self.shared.fanout.present(self.attached.session.intro[index]);
+            self.introduce_guild(index, snapshot).await?;
+        }
+        self.flush().await
+    }
+
+    /// A guild that the user has left meanwhile leaves its number unused; its GUILD_DELETE is among the records.
+    async fn introduce_guild(&mut self, index: usize, snapshot: Option<Arc<Snapshot>>) -> Result<(), Stop> {
+        let session = &self.attached.session;
+        let member = self.attached.progress.guilds.get(&session.intro[index]);
+        if let (Some(snapshot), Some(member)) = (snapshot, member)
+            && let Some(d) = guild_create(&snapshot, member, &session.user, Availability::Backfill)
+        {
+            self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
+        }
+        self.flush_if_full().await
+    }
+
+    /// Everything up to what was the newest record when this began, then RESUMED.
+    pub(crate) async fn replay(&mut self) -> Result<(), Stop> {
+        let target = self.shared.fanout.ring.head();
+        let mut chains = Chains::new(LOG_SCOPES);
+        loop {
+            match self.source() {
+                Source::Nothing => break,
+                Source::Ring(after) if after >= target => {
+                    self.attached.session.listener.rewind(after + 1);
+                    break;
+                }
+                Source::Ring(after) => self.from_ring(after).await?,
+                Source::Log(after) => self.from_log(after, &mut chains).await?,
+            }
+        }
+        let s = self.attached.session.last_s(&self.attached.progress);
+        self.socket.queue(&payload::dispatch("RESUMED", s, &to_json(&ResumedEvent {})))?;
+        self.flush().await
+    }
+
+    /// What is there for the session now, as far as it can be written in one go.
+    pub(crate) async fn live(&mut self) -> Result<(), Stop> {
+        self.ephemeral(self.attached.session.listener.take_ephemeral())?;
+        for _ in 0..BATCHES_AT_ONCE {
+            match self.source() {
+                Source::Nothing => return self.flush().await,
+                Source::Ring(after) => self.from_ring(after).await?,
+                Source::Log(after) => {
+                    // It may resume, from the log if there is one: that is slower and must not be the rule.
+                    self.attached.session.listener.rewind(after + 1);
+                    return Err(Close::fault("the client reads too slowly").into());
+                }
+            }
+        }
+        self.attached.session.listener.nudge();
+        self.flush().await
+    }
+
+    fn source(&mut self) -> Source {
+        let Some(first) = self.attached.session.listener.take() else { return Source::Nothing };
+        // Nothing between the cursor and the first offered record concerns the session.
+        let progress = &mut *self.attached.progress;
+        progress.cursor = progress.cursor.max(first - 1);
+        let after = progress.cursor;
+        if after < self.shared.fanout.ring.floor().max(progress.ring_from) { Source::Log(after) } else { Source::Ring(after) }
+    }
+
+    async fn from_ring(&mut self, after: Position) -> Result<(), Stop> {
+        let listener = self.attached.session.listener.clone();
+        let guilds = &self.attached.progress.guilds;
+        let wants = |guild_id: u64| guilds.contains_key(&guild_id);
+        let scan = match self.shared.fanout.ring.scan(after, SCAN_MAX, ENTRIES_MAX, wants) {
+            Ok(scan) => scan,
+            // It fell off between the look at the floor and now: the next look finds that out.
+            Err(_) => {
+                listener.rewind(after + 1);
+                return Ok(());
+            }
+        };
+        if scan.up_to < self.shared.fanout.ring.head() {
+            listener.rewind(scan.up_to + 1);
+        }
+        self.work(scan.entries, scan.up_to).await
+    }
+
+    async fn from_log(&mut self, after: Position, chains: &mut Chains) -> Result<(), Stop> {
+        let inbox = &self.shared.loader.inbox;
+        if !inbox.durable() {
+            return Err(Stop::Invalid);
+        }
+        let head = self.shared.fanout.ring.head();
+        let batch = match inbox.read(after, LOG_PAGE).await {
+            Ok(batch) => batch,
+            Err(InboxError::Truncated { .. }) => return Err(Stop::Invalid),
+            Err(InboxError::Unavailable { reason }) => {
+                tracing::warn!(reason, "the log could not be read for a resume");
+                return Err(Close::fault("the log does not answer").into());
+            }
+        };
+        // Not beyond what the follower has published: guilds' states are of that position.
+        let records: Vec<_> = batch.records.into_iter().take_while(|(position, _)| *position <= head).collect();
+        let up_to = records.last().map_or(head, |(position, _)| *position);
+        let (mut positions, mut publications) = (Vec::new(), Vec::new());
+        for (position, bytes) in records {
+            match read_logged(chains, &bytes) {
+                Logged::Record(item) => {
+                    positions.push(position);
+                    publications.push(item);
+                }
+                Logged::Nothing => {}
+                Logged::Undecodable => return Err(Stop::Invalid),
+            }
+        }
+        hydrate(&self.shared.loader, &mut publications).await;
+        let entries = positions.into_iter().zip(publications).map(|(position, item)| {
+            let body = Body::Change { record: Box::new(item.record), context: item.context };
+            let guild_id = match &body {
+                Body::Change { record, .. } => record.guild_id,
+                Body::LostInGuild | Body::LostAnywhere => 0,
+            };
+            Arc::new(Entry::new(position, guild_id, body, (None, None), item.encoded_len, &self.shared.replayed))
+        });
+        let entries = entries.collect();
+        if up_to < self.shared.fanout.ring.head() {
+            self.attached.session.listener.rewind(up_to + 1);
+        }
+        self.work(entries, up_to).await
+    }
+
+    /// Sends what of the entries is for the session. Afterwards everything up to `up_to` was looked at.
+    async fn work(&mut self, entries: Vec<Arc<Entry>>, up_to: Position) -> Result<(), Stop> {
+        self.attached.progress.in_batch = true;
+        for entry in entries {
+            if entry.position <= self.attached.progress.cursor {
+                continue;
+            }
+            self.take(&entry).await?;
+            self.attached.progress.cursor = entry.position;
+            self.flush_if_full().await?;
+        }
+        self.flush().await?;
+        let progress = &mut *self.attached.progress;
+        progress.cursor = progress.cursor.max(up_to);
+        progress.in_batch = false;
+        Ok(())
+    }
+
+    async fn take(&mut self, entry: &Arc<Entry>) -> Result<(), Stop> {
+        let session = self.attached.session.clone();
+        let viewer =
+            Viewer { listener: &session.listener, intents: session.intents, guilds: &self.attached.progress.guilds };
+        match route(viewer, entry, |guild_id| self.shared.fanout.present(guild_id)) {
+            Route::Pass => {}
+            Route::Send { name, d } => self.dispatch(entry, name, d)?,
+            Route::Join => self.joined(entry).await?,
+            Route::Leave => {
+                if entry.position > self.attached.progress.applied {
+                    self.attached.progress.guilds.remove(&entry.guild_id);
+                }
+                if hears_of_guilds(session.intents) {
+                    self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(entry.guild_id)))?;
+                }
+            }
+            Route::Lost => return Err(Stop::Invalid),
+        }
+        let progress = &mut *self.attached.progress;
+        if entry.position > progress.applied {
+            if let (Some(Change::MemberUpdated(updated)), Some(record)) = (entry.change(), entry.record())
+                && let (Some(row), Some(held)) = (&updated.member, progress.guilds.get_mut(&entry.guild_id))
+                && row.user_id == session.user.id
+                && record.rev > held.rev
+            {
+                held.clone_from(row);
+            }
+            progress.applied = entry.position;
+        }
+        Ok(())
+    }
+
+    /// The user joined a guild. In a replay it may have left since: then the number stays unused.
+    async fn joined(&mut self, entry: &Arc<Entry>) -> Result<(), Stop> {
+        let session = self.attached.session.clone();
+        let (guild_id, user_id) = (entry.guild_id, session.user.id);
+        if entry.position > self.attached.progress.applied {
+            let row = match entry.change() {
+                Some(Change::MemberAdded(added)) => added.member.clone(),
+                _ => None,
+            };
+            let loaded = async {
+                self.shared.loader.guild(guild_id).await?;
+                match row {
+                    Some(row) => Ok(row),
+                    None => self.shared.loader.member(guild_id, user_id).await,
+                }
+            };
+            match loaded.await {
+                Ok(member) => {
+                    self.attached.progress.guilds.insert(guild_id, member);
+                }
+                Err(LoadError::NotFound) => return Ok(()),
+                Err(LoadError::Unavailable { reason }) => {
+                    tracing::warn!(guild_id, reason, "a joined guild could not be loaded");
+                    return Err(Close::fault("a part of the service does not answer").into());
+                }
+            }
+        }
+        let snapshot = entry.after.clone().or_else(|| self.shared.fanout.present(guild_id));
+        let member = self.attached.progress.guilds.get(&guild_id);
+        if hears_of_guilds(session.intents)
+            && let (Some(snapshot), Some(member)) = (snapshot, member)
+            && let Some(d) = guild_create(&snapshot, member, &session.user, Availability::Joined)
+        {
+            self.dispatch(entry, "GUILD_CREATE", &d)?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, entry: &Entry, name: &'static str, d: &str) -> Result<(), Stop> {
+        let s = self.attached.session.numbering.of(entry.position);
+        if s > SEQUENCE_MAX {
+            return Err(Stop::Invalid);
+        }
+        // Before the write: the client may see it even if the write fails half-way.
+        self.attached.progress.sent = entry.position;
+        self.socket.queue(&payload::dispatch(name, s, d))?;
+        self.shared.metrics.dispatches.inc();
+        if let Some(record) = entry.record().filter(|record| record.accepted_at_us != 0) {
+            self.accepted.push(record.accepted_at_us);
+        }
+        Ok(())
+    }
+
+    fn ephemeral(&mut self, entries: VecDeque<Arc<Entry>>) -> Result<(), Stop> {
+        let session = &self.attached.session;
+        let viewer =
+            Viewer { listener: &session.listener, intents: session.intents, guilds: &self.attached.progress.guilds };
+        let s = session.last_s(&self.attached.progress);
+        for entry in entries {
+            if let Route::Send { name, d } = route(viewer, &entry, |_| None) {
+                self.socket.queue(&payload::dispatch(name, s, d))?;
+                self.shared.metrics.dispatches.inc();
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush_if_full(&mut self) -> Result<(), Stop> {
+        if self.socket.queued() >= BATCH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        self.socket.flush().await?;
+        if !self.accepted.is_empty() {
+            let now = self.shared.loader.now_us();
+            for accepted in self.accepted.drain(..) {
+                // Both are wall clocks, perhaps of two machines: a difference below zero is none.
+                self.shared.metrics.delivery.observe(now.saturating_sub(accepted) as f64 / 1e6);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
+fn guild_create(snapshot: &Snapshot, member: &Member, user: &User, availability: Availability) -> Option<String> {
+    let state = snapshot.state();
+    let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();
+    let event = GuildCreateEvent::new(&GuildCreateParts {
+        state: &state,
+        availability,
+        joined_at_ms: member.joined_at_ms,
+        members: &[(member.clone(), user.clone())],
+        channels: &channels,
+    })?;
+    Some(to_json(&event))
+}

@@ -1,0 +1,346 @@
+//! Fan-out: which sessions a record concerns, and the guilds' state at each record.
+//!
+//! One task, the follower, publishes; sessions read. Publishing a record applies it to its guild, puts it into the ring with the snapshot
+//! it is to be judged by, and wakes the sessions of the guild; each session then filters and writes on its own, so sessions work in parallel and
+//! none holds up another.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+use weir_bus::Position;
+use weir_proto::{
+    data::{EventContext, GuildState},
+    event::{Record, record::Change},
+};
+
+use crate::{
+    entry::{Body, Entry, membership},
+    guild::Snapshot,
+    listener::Listener,
+    ring::Ring,
+};
+
+/// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
+const PENDING_MAX: usize = 1_024;
+
+/// A guild's state, as far as it is here.
+#[derive(Debug)]
+enum Held {
+    /// Nobody asked for it yet.
+    Absent,
+    /// Being loaded; its own records since then.
+    Loading {
+        records: Vec<Record>,
+        overflowed: bool,
+    },
+    Here(Arc<Snapshot>),
+}
+
+#[derive(Debug)]
+struct Guild {
+    held: Held,
+    listeners: Vec<Arc<Listener>>,
+    /// Microseconds since 1970-01-01T00:00Z after which every record committed comes to the inbox; `None` until interest is registered.
+    interest_since_us: Option<u64>,
+    /// Since when it has had no listeners.
+    idle_since: Instant,
+}
+
+impl Guild {
+    fn new() -> Self {
+        Self { held: Held::Absent, listeners: Vec::new(), interest_since_us: None, idle_since: Instant::now() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    guilds: HashMap<u64, Guild>,
+    users: HashMap<u64, Vec<Arc<Listener>>>,
+}
+
+/// What became of a freshly loaded state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// It is in use.
+    Done,
+    /// Records that came meanwhile do not follow on it: load again.
+    Again,
+    /// It lacks its guild row.
+    Broken,
+}
+
+/// A record to be published.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) record: Record,
+    pub(crate) context: Option<EventContext>,
+    /// Size on the bus, bytes.
+    pub(crate) encoded_len: usize,
+}
+
+/// The fan-out.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    pub(crate) ring: Ring,
+    index: Mutex<Index>,
+}
+
+impl Fanout {
+    pub(crate) fn new(ring: Ring) -> Self {
+        Self { ring, index: Mutex::default() }
+    }
+
+    // A lock whose holder panicked guards plain data that is whole between statements.
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- the follower's side --------------------------------------------------------------------------------------
+
+    /// Publishes a record at `position`.
+    pub(crate) fn publish(&self, position: Position, publication: Publication) {
+        let Publication { record, context, encoded_len } = publication;
+        let mut index = self.index();
+        let guild_id = record.guild_id;
+        let by_user = index.apply_membership(&record);
+        let Some(guild) = index.guilds.get_mut(&guild_id) else {
+            // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
+            drop(index);
+            self.ring.push(position, guild_id, false, None);
+            return;
+        };
+        let snapshots = guild.apply(&record);
+        let gone = matches!(record.change, Some(Change::GuildDeleted(_)));
+        let body = Body::Change { record: Box::new(record), context };
+        let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, encoded_len, self.ring.bytes()));
+        // Into the ring first, so that whoever is woken finds it.
+        self.ring.push(position, guild_id, by_user, Some(entry.clone()));
+        guild.listeners.iter().for_each(|listener| listener.offer(position));
+        if let Some(change) = entry.change() {
+            index.drop_members(guild_id, change);
+        }
+        if gone && let Some(guild) = index.guilds.get_mut(&guild_id) {
+            // The place stays until it is swept, so that interest is withdrawn then.
+            *guild = Guild { interest_since_us: guild.interest_since_us, ..Guild::new() };
+        }
+    }
+
+    /// Fills a position with nothing.
+    pub(crate) fn skip(&self, position: Position) {
+        self.ring.push(position, 0, false, None);
+    }
+
+    /// Says at `position` that records of a guild were lost, or of any guild.
+    pub(crate) fn publish_loss(&self, position: Position, guild_id: Option<u64>) {
+        let index = self.index();
+        let body = if guild_id.is_some() { Body::LostInGuild } else { Body::LostAnywhere };
+        let id = guild_id.unwrap_or(0);
+        let entry = Entry::new(position, id, body, (None, None), 0, self.ring.bytes());
+        self.ring.push(position, id, guild_id.is_none(), Some(Arc::new(entry)));
+        match guild_id {
+            Some(id) => {
+                index.guilds.get(&id).into_iter().flat_map(|guild| &guild.listeners).for_each(|l| l.offer(position));
+            }
+            None => index.users.values().flatten().for_each(|listener| listener.offer(position)),
+        }
+    }
+
+    /// Hands an ephemeral record to the sessions of its guild that have a connection.
+    pub(crate) fn publish_ephemeral(&self, record: Record, encoded_len: usize) {
+        let index = self.index();
+        let Some(guild) = index.guilds.get(&record.guild_id) else { return };
+        let Held::Here(snapshot) = &guild.held else { return };
+        let snapshots = (Some(snapshot.clone()), Some(snapshot.clone()));
+        let guild_id = record.guild_id;
+        let body = Body::Change { record: Box::new(record), context: None };
+        let entry = Arc::new(Entry::new(0, guild_id, body, snapshots, encoded_len, self.ring.bytes()));
+        guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
+    }
+
+    /// The last revision of the guild itself that is included in its state here.
+    pub(crate) fn guild_rev(&self, guild_id: u64) -> Option<u64> {
+        self.present(guild_id).map(|snapshot| snapshot.rev())
+    }
+
+    /// Since when every record of the guild comes to the inbox, microseconds since 1970-01-01T00:00Z.
+    pub(crate) fn interest_since_us(&self, guild_id: u64) -> Option<u64> {
+        self.index().guilds.get(&guild_id).and_then(|guild| guild.interest_since_us)
+    }
+
+    // ---- loading --------------------------------------------------------------------------------------------------
+
+    /// The guild's state as of the newest position, if it is here.
+    pub(crate) fn present(&self, guild_id: u64) -> Option<Arc<Snapshot>> {
+        match &self.index().guilds.get(&guild_id)?.held {
+            Held::Here(snapshot) => Some(snapshot.clone()),
+            Held::Absent | Held::Loading { .. } => None,
+        }
+    }
+
+    /// Says that interest in a guild is registered since `since_us`, and that its state is about to be loaded: from here on its records are kept.
+    pub(crate) fn begin_loading(&self, guild_id: u64, since_us: u64) {
+        let mut index = self.index();
+        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        guild.interest_since_us.get_or_insert(since_us);
+        guild.idle_since = Instant::now();
+        if !matches!(guild.held, Held::Here(_)) {
+            guild.held = Held::Loading { records: Vec::new(), overflowed: false };
+        }
+    }
+
+    /// Puts a loaded state to use.
+    pub(crate) fn install(&self, guild_id: u64, state: GuildState) -> Installed {
+        let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
+        let mut index = self.index();
+        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        if let Held::Loading { records, overflowed } = &mut guild.held {
+            if std::mem::take(overflowed) {
+                records.clear();
+                return Installed::Again;
+            }
+            for record in records.iter() {
+                // Kept records follow on each other; the first that is not included must follow on the state.
+                if record.prev_rev > snapshot.rev() {
+                    records.clear();
+                    return Installed::Again;
+                }
+                snapshot = snapshot.after(record).unwrap_or(snapshot);
+            }
+            guild.held = Held::Here(Arc::new(snapshot));
+        } else if let Held::Absent = guild.held {
+            // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
+            return Installed::Again;
+        }
+        Installed::Done
+    }
+
+    /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
+    pub(crate) fn abandon(&self, guild_id: u64) {
+        if let Some(guild) = self.index().guilds.get_mut(&guild_id)
+            && let Held::Loading { .. } = guild.held
+        {
+            guild.held = Held::Absent;
+        }
+    }
+
+    // ---- the sessions' side ---------------------------------------------------------------------------------------
+
+    /// Lets a listener hear of changes of its user's memberships, from the returned position on.
+    pub(crate) fn register(&self, listener: &Arc<Listener>) -> Position {
+        let mut index = self.index();
+        index.users.entry(listener.user_id).or_default().push(listener.clone());
+        self.ring.head()
+    }
+
+    /// Lets a listener hear of guilds. Returns the newest position and the guilds' states at exactly that position: the listener hears of
+    /// every later record. Guilds whose state is not here are left out.
+    pub(crate) fn join(&self, listener: &Arc<Listener>, guild_ids: &[u64]) -> (Position, Vec<(u64, Arc<Snapshot>)>) {
+        let mut index = self.index();
+        let mut snapshots = Vec::with_capacity(guild_ids.len());
+        for &guild_id in guild_ids {
+            let Some(guild) = index.guilds.get_mut(&guild_id) else { continue };
+            guild.listen(listener);
+            if let Held::Here(snapshot) = &guild.held {
+                snapshots.push((guild_id, snapshot.clone()));
+            }
+        }
+        (self.ring.head(), snapshots)
+    }
+
+    /// Forgets a listener.
+    pub(crate) fn forget(&self, listener: &Arc<Listener>) {
+        let mut index = self.index();
+        if let Some(listeners) = index.users.get_mut(&listener.user_id) {
+            listeners.retain(|other| !Arc::ptr_eq(other, listener));
+            if listeners.is_empty() {
+                index.users.remove(&listener.user_id);
+            }
+        }
+        // A listener does not say which guilds it is in; sessions end rarely enough to look everywhere.
+        index.guilds.values_mut().for_each(|guild| guild.unlisten(|other| Arc::ptr_eq(other, listener)));
+    }
+
+    /// True if some session of the user is here.
+    pub(crate) fn has_user(&self, user_id: u64) -> bool {
+        self.index().users.contains_key(&user_id)
+    }
+
+    /// Forgets guilds that nobody has listened to since `before`, and returns them: interest in them can be withdrawn.
+    pub(crate) fn forget_idle(&self, before: Instant) -> Vec<u64> {
+        let mut index = self.index();
+        let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since <= before;
+        let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
+        ids.iter().for_each(|id| {
+            index.guilds.remove(id);
+        });
+        ids
+    }
+}
+
+impl Index {
+    /// Lets sessions whose user joined a guild hear of it, before the record goes out. True if sessions may be concerned by their user.
+    fn apply_membership(&mut self, record: &Record) -> bool {
+        let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
+        if member {
+            for user_id in many.iter().copied().chain(one) {
+                for listener in self.users.get(&user_id).into_iter().flatten() {
+                    if listener.has_guild(record.guild_id) {
+                        self.guilds.entry(record.guild_id).or_insert_with(Guild::new).listen(listener);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Lets sessions whose user left a guild hear no more of it, after the record went out.
+    fn drop_members(&mut self, guild_id: u64, change: &Change) {
+        if let Some((_, Some(user_id), false)) = membership(change)
+            && let Some(guild) = self.guilds.get_mut(&guild_id)
+        {
+            guild.unlisten(|listener| listener.user_id == user_id);
+        }
+    }
+}
+
+impl Guild {
+    fn listen(&mut self, listener: &Arc<Listener>) {
+        if !self.listeners.iter().any(|other| Arc::ptr_eq(other, listener)) {
+            self.listeners.push(listener.clone());
+        }
+    }
+
+    fn unlisten(&mut self, leaves: impl Fn(&Arc<Listener>) -> bool) {
+        let before = self.listeners.len();
+        self.listeners.retain(|listener| !leaves(listener));
+        if self.listeners.is_empty() && before > 0 {
+            self.idle_since = Instant::now();
+        }
+    }
+
+    /// Applies a record; the guild's state before and after it.
+    fn apply(&mut self, record: &Record) -> (Option<Arc<Snapshot>>, Option<Arc<Snapshot>>) {
+        let own = record.scope_id == record.guild_id;
+        match &mut self.held {
+            Held::Here(snapshot) => {
+                let before = snapshot.clone();
+                if own && let Some(after) = snapshot.after(record) {
+                    *snapshot = Arc::new(after);
+                }
+                (Some(before), Some(snapshot.clone()))
+            }
+            Held::Loading { records, overflowed } => {
+                if own && records.len() == PENDING_MAX {
+                    *overflowed = true;
+                } else if own {
+                    records.push(record.clone());
+                }
+                (None, None)
+            }
+            Held::Absent => (None, None),
+        }
+    }
+}

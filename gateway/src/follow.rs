@@ -1,0 +1,316 @@
+//! The follower: one task that reads the inbox and publishes each record once, in order.
+//!
+//! # Positions
+//! - **Durable inbox** (the log of the embedded store): a record is in the log because its commit put it there, so the log is complete and its
+//!   positions are the truth: every process that reads it finds the same record at the same position. A record that is there twice leaves its
+//!   second position empty; a gap in a scope's chain is not possible and not looked for.
+//! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The follower drops the first kind and
+//!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
+//!   the ring remembers them: a session that needs older ones is invalid.
+//!
+//! # What the chain cannot tell
+//! The newest record of a scope, lost, is noticed only when the next one comes; the data service republishes the window when it sees that the bus
+//! lost data. A scope that was never seen has no chain: then a predecessor younger than our interest in the guild, less the clocks'
+//! skew, counts as lost and is fetched.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use weir_bus::{Inbox, InboxError, Position};
+use weir_proto::{data::ListChangesRequest, event::Record};
+
+use crate::{
+    chain::{Chains, Verdict},
+    fanout::{Fanout, Publication},
+    hydrate::hydrate,
+    load::Loader,
+    metrics::{Anomaly, Metrics},
+};
+
+/// Records read at once.
+const BATCH_MAX: usize = 512;
+/// Pause before an inbox that does not answer is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Attempts to fetch missing records before they count as lost. With the pauses and the calls' own timeouts this bounds how long one lost record can
+/// delay all others.
+const FETCH_ATTEMPTS: u32 = 4;
+/// Missing records that are fetched for one gap; a longer one counts as lost.
+const FETCH_MAX: usize = 10_000;
+/// Records in one page of the outbox.
+const FETCH_PAGE: u32 = 200;
+
+/// Why missing records could not be had.
+#[derive(Debug, Clone, thiserror::Error)]
+enum FetchError {
+    #[error("the outbox no longer has them")]
+    Truncated,
+    #[error("more than {FETCH_MAX} are missing")]
+    TooMany,
+    #[error("the outbox holds records that do not follow on each other")]
+    Broken,
+    #[error("{0}")]
+    Data(#[from] weir_data_client::DataError),
+}
+
+/// Reads the inbox and publishes.
+pub(crate) struct Follower {
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) fanout: Arc<Fanout>,
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) metrics: Metrics,
+    pub(crate) chains: Chains,
+}
+
+impl Follower {
+    /// Follows from `after` until told to stop.
+    pub(crate) async fn run(mut self, after: Position, stop: CancellationToken) {
+        let durable = self.inbox.durable();
+        let mut after = after;
+        loop {
+            let step = async {
+                self.inbox.wait(after).await;
+                self.inbox.read(after, BATCH_MAX).await
+            };
+            let read = tokio::select! {
+                () = stop.cancelled() => return,
+                read = step => read,
+            };
+            match read {
+                Ok(batch) => {
+                    if let Some((last, _)) = batch.records.last() {
+                        after = *last;
+                    }
+                    if durable {
+                        self.publish_log(batch.records).await;
+                    } else {
+                        self.publish_own(batch.records).await;
+                    }
+                }
+                Err(InboxError::Truncated { floor }) => {
+                    tracing::error!(after, floor, "the inbox lost records that were not read yet");
+                    self.metrics.anomaly(Anomaly::Lost);
+                    after = floor;
+                    self.fanout.publish_loss(if durable { floor } else { self.next() }, None);
+                }
+                Err(InboxError::Unavailable { reason }) => {
+                    tracing::warn!(reason, "the inbox does not answer");
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+            self.metrics.queue_bytes.set(i64::try_from(self.fanout.ring.bytes().get()).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn next(&self) -> Position {
+        self.fanout.ring.head() + 1
+    }
+
+    /// Publishes at the log's own positions.
+    async fn publish_log(&mut self, records: Vec<(Position, Bytes)>) {
+        let mut positions = Vec::with_capacity(records.len());
+        let mut batch = Vec::with_capacity(records.len());
+        for (position, bytes) in records {
+            let item = match read_logged(&mut self.chains, &bytes) {
+                Logged::Record(item) => {
+                    batch.push(item);
+                    Ok(())
+                }
+                Logged::Nothing => Err(Gap::Nothing),
+                Logged::Undecodable => {
+                    self.metrics.anomaly(Anomaly::Undecodable);
+                    Err(Gap::Lost)
+                }
+            };
+            positions.push((position, item));
+        }
+        hydrate(&self.loader, &mut batch).await;
+        let mut batch = batch.into_iter();
+        for (position, item) in positions {
+            match item {
+                Ok(()) => {
+                    let item = batch.next().expect("one publication was made for each such position");
+                    self.fanout.publish(position, item);
+                }
+                Err(Gap::Nothing) => self.fanout.skip(position),
+                Err(Gap::Lost) => self.fanout.publish_loss(position, None),
+            }
+        }
+    }
+
+    /// Publishes at positions of this process, after dropping repetitions and fetching what is missing.
+    async fn publish_own(&mut self, records: Vec<(Position, Bytes)>) {
+        for (_, bytes) in records {
+            let Ok(record) = Record::decode(bytes.clone()) else {
+                self.metrics.anomaly(Anomaly::Undecodable);
+                self.fanout.publish_loss(self.next(), None);
+                continue;
+            };
+            if record.rev == 0 || record.change.is_none() {
+                // Ephemeral, or of a later version: outside the chain, and nothing that this version shows.
+                continue;
+            }
+            match self.judge(&record) {
+                Verdict::Repeated => {
+                    self.metrics.anomaly(Anomaly::Repeated);
+                    continue;
+                }
+                Verdict::Missing { after_rev } => self.recover(&record, after_rev).await,
+                Verdict::Next | Verdict::First => {}
+            }
+            self.publish_one(record, bytes.len()).await;
+        }
+    }
+
+    async fn publish_one(&mut self, record: Record, encoded_len: usize) {
+        self.chains.seen(record.scope_id, record.rev);
+        let mut batch = [Publication { record, context: None, encoded_len }];
+        hydrate(&self.loader, &mut batch).await;
+        let [item] = batch;
+        self.fanout.publish(self.next(), item);
+    }
+
+    /// What a record is, by its chain and by what is known of its guild.
+    fn judge(&self, record: &Record) -> Verdict {
+        let own_scope = record.scope_id == record.guild_id;
+        // The guild's loaded state includes its own records up to its revision.
+        let included = if own_scope { self.fanout.guild_rev(record.guild_id) } else { None };
+        match included {
+            Some(rev) if record.rev <= rev => return Verdict::Repeated,
+            Some(rev) if record.prev_rev <= rev => return Verdict::Next,
+            Some(_) | None => {}
+        }
+        let verdict = self.chains.judge(record.scope_id, record.rev, record.prev_rev);
+        // Without interest in a guild only some of its records come, those that concern a user here: their chain has gaps by nature.
+        let interest = self.fanout.interest_since_us(record.guild_id);
+        match (verdict, included, interest) {
+            (Verdict::Repeated | Verdict::Next, _, _) => verdict,
+            (Verdict::Missing { .. } | Verdict::First, Some(after_rev), Some(_)) => Verdict::Missing { after_rev },
+            (Verdict::Missing { .. }, None, Some(_)) => verdict,
+            (Verdict::First, None, Some(since_us)) if record.prev_rev > since_us => {
+                Verdict::Missing { after_rev: since_us }
+            }
+            (Verdict::First, None, Some(_)) => Verdict::First,
+            (Verdict::Missing { .. } | Verdict::First, _, None) => Verdict::Next,
+        }
+    }
+
+    /// Publishes the records between `after_rev` and `record`, or says that they were lost.
+    async fn recover(&mut self, record: &Record, after_rev: u64) {
+        let mut pause = RETRY_PAUSE;
+        for attempt in 1..=FETCH_ATTEMPTS {
+            match self.fetch(record, after_rev).await {
+                Ok(missing) => {
+                    for (missing, encoded_len) in missing {
+                        self.metrics.anomaly(Anomaly::Recovered);
+                        self.publish_one(missing, encoded_len).await;
+                    }
+                    return;
+                }
+                Err(FetchError::Truncated | FetchError::TooMany) => break,
+                Err(error @ (FetchError::Broken | FetchError::Data(_))) if attempt < FETCH_ATTEMPTS => {
+                    tracing::warn!(scope = record.scope_id, %error, attempt, "missing records could not be fetched");
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(FetchError::Broken | FetchError::Data(_)) => break,
+            }
+        }
+        tracing::error!(scope = record.scope_id, after_rev, "records were lost: the guild's sessions begin again");
+        self.metrics.anomaly(Anomaly::Lost);
+        self.fanout.publish_loss(self.next(), Some(record.guild_id));
+    }
+
+    async fn fetch(&self, before: &Record, after_rev: u64) -> Result<Vec<(Record, usize)>, FetchError> {
+        let mut missing: Vec<(Record, usize)> = Vec::new();
+        let mut after = after_rev;
+        loop {
+            let request = ListChangesRequest { scope_id: before.scope_id, after_rev: after, limit: FETCH_PAGE };
+            let page = self.loader.data.list_changes(&request, &self.loader.options()).await?.message;
+            if page.truncated {
+                return Err(FetchError::Truncated);
+            }
+            for bytes in &page.records {
+                let record = Record::decode(bytes.clone()).map_err(|_| FetchError::Broken)?;
+                if record.rev <= after {
+                    return Err(FetchError::Broken);
+                }
+                after = record.rev;
+                if record.rev >= before.rev {
+                    break;
+                }
+                missing.push((record, bytes.len()));
+            }
+            if missing.len() > FETCH_MAX {
+                return Err(FetchError::TooMany);
+            }
+            if after >= before.rev || !page.more {
+                break;
+            }
+            if page.records.is_empty() {
+                return Err(FetchError::Broken);
+            }
+        }
+        // The last one must be the record's predecessor, or the outbox did not show all of them.
+        match missing.last() {
+            Some((last, _)) if last.rev == before.prev_rev => Ok(missing),
+            Some(_) | None => Err(FetchError::Broken),
+        }
+    }
+}
+
+/// What a position of a durable log holds.
+pub(crate) enum Logged {
+    /// A record to be shown.
+    Record(Publication),
+    /// A repetition, or a change that this version does not know.
+    Nothing,
+    /// Bytes that are no record.
+    Undecodable,
+}
+
+enum Gap {
+    Nothing,
+    Lost,
+}
+
+/// Reads a position of a durable log: the same bytes and the same `chains` give the same result to whoever reads it again.
+pub(crate) fn read_logged(chains: &mut Chains, bytes: &Bytes) -> Logged {
+    let Ok(record) = Record::decode(bytes.clone()) else { return Logged::Undecodable };
+    if record.rev == 0 || record.change.is_none() {
+        return Logged::Nothing;
+    }
+    if chains.judge(record.scope_id, record.rev, record.prev_rev) == Verdict::Repeated {
+        return Logged::Nothing;
+    }
+    chains.seen(record.scope_id, record.rev);
+    Logged::Record(Publication { record, context: None, encoded_len: bytes.len() })
+}
+
+/// Hands ephemeral records to sessions until told to stop. What is missed is missed.
+pub(crate) async fn follow_ephemeral(
+    fanout: Arc<Fanout>,
+    mut records: broadcast::Receiver<Bytes>,
+    stop: CancellationToken,
+) {
+    loop {
+        let received = tokio::select! {
+            () = stop.cancelled() => return,
+            received = records.recv() => received,
+        };
+        match received {
+            Ok(bytes) => {
+                if let Ok(record) = Record::decode(bytes.clone()) {
+                    fanout.publish_ephemeral(record, bytes.len());
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

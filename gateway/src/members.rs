@@ -1,0 +1,171 @@
+//! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use weir_data_client::DataError;
+use weir_discord::{
+    intent::Intents,
+    object::{MembersChunkEvent, to_json},
+};
+use weir_proto::data::{GetMemberRequest, ListMembersRequest, Member, User};
+
+use crate::{
+    Close,
+    admit::Attached,
+    payload::{self, RequestMembers},
+    shared::Shared,
+    socket::{Socket, SocketError},
+};
+
+/// Members of a chunk. Discord's number.
+const CHUNK_MAX: u32 = 1_000;
+/// Ids or hits by name of one request. Discord's number.
+const PICKED_MAX: usize = 100;
+/// Bytes of a nonce; a longer one is not echoed. Discord's number.
+const NONCE_MAX: usize = 32;
+/// Chunks of members that are searched by name, so that a request costs a bounded number of calls.
+const SEARCH_CHUNKS: u32 = 20;
+/// Members looked up at once.
+const LOOKUPS_AT_ONCE: usize = 8;
+
+/// Answers a request. The answers are outside the log and repeat the last `s`.
+pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    attached: &Attached,
+    socket: &mut Socket<S>,
+    request: &RequestMembers,
+) -> Result<(), SocketError> {
+    if !attached.progress.guilds.contains_key(&request.guild_id) {
+        // As at Discord, nothing is said about guilds that the session is not in.
+        return Ok(());
+    }
+    let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
+    let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
+    let whole_guild = request.query.as_deref() == Some("") && request.user_ids.0.is_empty();
+    let answered = if !request.user_ids.0.is_empty() {
+        answer.by_id(&request.user_ids.0).await
+    } else if !whole_guild {
+        answer.by_name(request.query.as_deref().unwrap_or_default(), request.limit).await
+    } else if !attached.session.intents.contains(Intents::GUILD_MEMBERS) {
+        // Refused, but answered: a client that waits for a chunk would wait for ever.
+        answer.chunk(&[], (0, 1), &[]).await
+    } else {
+        answer.all(request.limit).await
+    };
+    answered.or_else(|error| match error {
+        AnswerError::Socket(error) => Err(error),
+        AnswerError::Data(error) => {
+            tracing::warn!(%error, "a request for members could not be answered");
+            Err(Close::fault("a part of the service does not answer").into())
+        }
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+}
+
+struct Answer<'a, S> {
+    shared: &'a Shared,
+    attached: &'a Attached,
+    socket: &'a mut Socket<S>,
+    guild_id: u64,
+    nonce: Option<&'a str>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
+    async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
+        let ids = &ids[..ids.len().min(PICKED_MAX)];
+        let (data, guild_id, options) = (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
+        let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
+            .map(async |user_id| match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
+                Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
+                Err(DataError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            })
+            .buffered(LOOKUPS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let missing: Vec<u64> =
+            ids.iter().zip(&looked_up).filter(|(_, found)| found.is_none()).map(|(id, _)| *id).collect();
+        let found: Vec<(Member, User)> = looked_up.into_iter().flatten().collect();
+        self.chunk(&found, (0, 1), &missing).await
+    }
+
+    async fn by_name(&mut self, prefix: &str, limit: u32) -> Result<(), AnswerError> {
+        let prefix = prefix.to_lowercase();
+        // Discord takes 0 for all only with an empty query.
+        let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
+        let (mut hits, mut after) = (Vec::new(), 0);
+        for _ in 0..SEARCH_CHUNKS {
+            let page = self.page(after).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = last.user_id;
+            hits.extend(page.into_iter().filter(|(member, user)| {
+                [&member.nick, &user.username, &user.global_name]
+                    .iter()
+                    .any(|name| name.to_lowercase().starts_with(&prefix))
+            }));
+            if hits.len() >= limit {
+                break;
+            }
+        }
+        hits.truncate(limit);
+        self.chunk(&hits, (0, 1), &[]).await
+    }
+
+    /// The number of chunks is said in the first one, so it follows from the guild's count; members who come or go meanwhile make chunks
+    /// shorter or are left to their own events.
+    async fn all(&mut self, limit: u32) -> Result<(), AnswerError> {
+        let known = self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count);
+        let mut left = if limit == 0 { known } else { limit.min(known) };
+        let count = left.div_ceil(CHUNK_MAX).max(1);
+        let mut after = 0;
+        for index in 0..count {
+            let mut page = self.page(after).await?;
+            page.truncate(left.min(CHUNK_MAX) as usize);
+            // Bounded by the chunk's size just above.
+            left -= page.len() as u32;
+            after = page.last().map_or(u64::MAX, |(member, _)| member.user_id);
+            self.chunk(&page, (index, count), &[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(&self, after: u64) -> Result<Vec<(Member, User)>, DataError> {
+        let request = ListMembersRequest { guild_id: self.guild_id, after, limit: CHUNK_MAX };
+        let reply = self.shared.loader.data.list_members(&request, &self.shared.loader.options()).await?.message;
+        Ok(pair(reply.members, &reply.users))
+    }
+
+    async fn chunk(
+        &mut self,
+        members: &[(Member, User)],
+        place: (u32, u32),
+        not_found: &[u64],
+    ) -> Result<(), AnswerError> {
+        let d = to_json(&MembersChunkEvent::new(self.guild_id, members, place, not_found, self.nonce));
+        let s = self.attached.session.last_s(&self.attached.progress);
+        self.socket.send(&payload::dispatch("GUILD_MEMBERS_CHUNK", s, &d)).await?;
+        Ok(())
+    }
+}
+
+/// Members with their users; a user that is not there is known by its id alone.
+fn pair(members: Vec<Member>, users: &[User]) -> Vec<(Member, User)> {
+    let by_id: std::collections::HashMap<u64, &User> = users.iter().map(|user| (user.id, user)).collect();
+    members
+        .into_iter()
+        .map(|member| {
+            let user = by_id.get(&member.user_id).map_or_else(
+                || User { id: member.user_id, ..User::default() },
+                |user| User::clone(user),
+            );
+            (member, user)
+        })
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! What an entry is to one session: pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use weir_discord::{
+    dispatch::{Dispatch, Visibility},
+    intent::{Event, Intents},
+};
+use weir_proto::{data::Member, event::record::Change};
+
+use crate::{
+    entry::{Body, Entry},
+    guild::Snapshot,
+    listener::Listener,
+};
+
+/// Who looks at entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Viewer<'a> {
+    pub(crate) listener: &'a Listener,
+    pub(crate) intents: Intents,
+    /// The session's guilds and its user's membership of each.
+    pub(crate) guilds: &'a HashMap<u64, Member>,
+}
+
+/// What to do about an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// Nothing.
+    Pass,
+    /// Send this.
+    Send {
+        name: &'static str,
+        d: &'a str,
+    },
+    /// The session's user joined this guild: send GUILD_CREATE.
+    Join,
+    /// The session's user left this guild, or it was deleted: send GUILD_DELETE.
+    Leave,
+    /// Records that might concern the session were lost.
+    Lost,
+}
+
+/// Judges an entry. `present` gives a guild's state as it is now, for entries that carry none.
+pub(crate) fn route<'a>(
+    viewer: Viewer<'_>,
+    entry: &'a Entry,
+    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+) -> Route<'a> {
+    let guild_id = entry.guild_id;
+    let member = viewer.guilds.get(&guild_id);
+    let change = match &entry.body {
+        Body::LostAnywhere => return Route::Lost,
+        Body::LostInGuild => return if member.is_some() { Route::Lost } else { Route::Pass },
+        Body::Change { record, .. } => record.change.as_ref(),
+    };
+    let Some(change) = change else { return Route::Pass };
+    let user_id = viewer.listener.user_id;
+    if viewer.listener.has_guild(guild_id) {
+        match change {
+            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => return Route::Join,
+            Change::MemberAdded(added) if added.member.as_ref().is_some_and(|row| row.user_id == user_id) => {
+                return Route::Join;
+            }
+            Change::MemberRemoved(removed) if removed.user.as_ref().is_some_and(|row| row.id == user_id) => {
+                return Route::Leave;
+            }
+            Change::GuildDeleted(_) if member.is_some() => return Route::Leave,
+            _ => {}
+        }
+    }
+    let Some(member) = member else { return Route::Pass };
+    let Some(dispatch) = entry.dispatch() else { return Route::Pass };
+    if dispatch.passes(user_id, viewer.intents) && visible(dispatch, change, entry, member, present) {
+        Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+    } else {
+        Route::Pass
+    }
+}
+
+fn visible(
+    dispatch: &Dispatch,
+    change: &Change,
+    entry: &Entry,
+    member: &Member,
+    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+) -> bool {
+    match &dispatch.needs {
+        Visibility::Guild(_) => true,
+        Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
+        Visibility::Channel(channel_id) => {
+            entry.after.clone().or_else(|| present(entry.guild_id)).is_some_and(|state| state.sees(member, *channel_id))
+        }
+        Visibility::ChannelBefore(channel_id) => match (&entry.before, change) {
+            (Some(before), _) => before.sees(member, *channel_id),
+            // Read again from the log: the channel is gone from the state, its last row is in the record.
+            (None, Change::ChannelDeleted(row)) => {
+                present(entry.guild_id).is_some_and(|state| state.would_see(member, row))
+            }
+            (None, _) => false,
+        },
+    }
+}
+
+/// True if a session with these intents hears of guilds coming and going at all.
+pub(crate) fn hears_of_guilds(intents: Intents) -> bool {
+    intents.intersects(Event::GuildCreate.intents(weir_discord::intent::Place::Guild))
+}

@@ -1,0 +1,238 @@
+//! The listener, the tasks behind it, and their graceful end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use weir_bus::{Inbox, SessionStore};
+use weir_data_client::DataClient;
+use weir_runtime::{SystemClock, WallClock};
+
+use crate::{
+    GatewayConfig, Metrics,
+    chain::Chains,
+    connection,
+    entry::Bytes,
+    fanout::Fanout,
+    follow::{Follower, follow_ephemeral},
+    load::Loader,
+    metrics::Refusal,
+    registry::Registry,
+    ring::Ring,
+    shared::Shared,
+    upgrade,
+};
+
+/// Time between two looks for what has expired. Bounds by how much a resume window can be overdrawn.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for which interest in a guild without sessions is kept: a client that reconnects should not load it again.
+const IDLE_GUILD: Duration = Duration::from_secs(60);
+/// Pause after the listener failed, which it does when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Refusals of connections beyond the bound that are written at once; more are dropped without an answer.
+const REFUSALS_MAX: usize = 64;
+/// Time for such a refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a gateway works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// The data service.
+    pub data: DataClient,
+    /// Where records come from.
+    pub inbox: Arc<dyn Inbox>,
+    /// Where sessions are kept if the inbox is durable.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+/// Why a gateway could not start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StartError {
+    /// The sessions that an earlier process left cannot be read.
+    #[error("sessions of an earlier process cannot be read: {0}")]
+    Sessions(#[from] weir_bus::SessionStoreError),
+}
+
+/// How a gateway ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection was told to reconnect and closed.
+    Clean,
+    /// This many connections were cut when the drain timeout had passed.
+    Cut(usize),
+}
+
+/// A running gateway. Dropping it does not stop it: cancel the token that it was started with.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    connections: TaskTracker,
+    background: TaskTracker,
+    slots: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// Starts a gateway on a listener; returns as soon as it accepts.
+    ///
+    /// # Errors
+    /// [`StartError`] if the sessions of an earlier process cannot be read.
+    ///
+    /// # Cancel safety
+    /// A dropped call has started nothing.
+    pub async fn start(
+        config: GatewayConfig,
+        deps: Deps,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let gateway = Self::without_listener(config, deps, shutdown).await?;
+        let accepting = gateway.clone();
+        gateway.background.spawn(async move { accepting.accept(listener).await });
+        Ok(gateway)
+    }
+
+    /// Starts a gateway that serves only the streams it is given: behind a proxy in the same process, or in a test.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    ///
+    /// # Cancel safety
+    /// A dropped call has started nothing.
+    pub async fn without_listener(
+        config: GatewayConfig,
+        deps: Deps,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let Deps { data, inbox, sessions, metrics } = deps;
+        let durable = inbox.durable();
+        // A durable log's positions go on; others begin with this process.
+        let log_head = inbox.head();
+        let head = if durable { log_head } else { 0 };
+        let fanout = Arc::new(Fanout::new(Ring::new(head, config.ring_records_max, config.ring_bytes_max)));
+        let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
+        let loader = Arc::new(Loader::new(data, inbox.clone(), fanout.clone(), config.call_timeout, clock));
+        let registry = Registry::new(
+            sessions,
+            durable,
+            fanout.clone(),
+            metrics.clone(),
+            config.sessions_max,
+            config.resume_window,
+        );
+        registry.adopt_rows().await?;
+        let (connections, background) = (TaskTracker::new(), TaskTracker::new());
+        let chains = Chains::new(config.scopes_max);
+        let follower =
+            Follower { inbox: inbox.clone(), fanout: fanout.clone(), loader: loader.clone(), metrics: metrics.clone(), chains };
+        background.spawn(follower.run(log_head, shutdown.clone()));
+        background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
+        let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+        let admissions = Semaphore::new(config.admissions_max.clamp(1, Semaphore::MAX_PERMITS));
+        let shared = Arc::new(Shared {
+            config,
+            loader,
+            fanout,
+            registry,
+            metrics,
+            admissions,
+            stop: shutdown,
+            replayed: Bytes::default(),
+        });
+        background.spawn(sweep(shared.clone()));
+        Ok(Self { shared, connections, background, slots })
+    }
+
+    /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, it is refused with HTTP 503.
+    pub fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            self.shared.metrics.refused(Refusal::Full);
+            if self.connections.len() < self.shared.config.connections_max + REFUSALS_MAX {
+                self.connections.spawn(async move {
+                    let text = "this gateway is full";
+                    let _ = timeout(REFUSAL_TIMEOUT, upgrade::refuse(stream, "503 Service Unavailable", text)).await;
+                });
+            }
+            return;
+        };
+        let shared = self.shared.clone();
+        self.connections.spawn(async move {
+            shared.metrics.connections.inc();
+            let counted = Counted(shared.clone());
+            connection::serve(shared, stream).await;
+            drop((counted, slot));
+        });
+    }
+
+    async fn accept(&self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Dispatches are small and wanted at once; a socket that refuses the option still works.
+                    let _ = stream.set_nodelay(true);
+                    self.serve(stream);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Ends when the gateway was told to stop and its connections are closed, or the drain timeout has passed.
+    ///
+    /// # Cancel safety
+    /// Safe: it can be called again.
+    pub async fn stopped(&self) -> Drained {
+        self.shared.stop.cancelled().await;
+        self.connections.close();
+        self.background.close();
+        let drained = async {
+            self.connections.wait().await;
+            self.background.wait().await;
+        };
+        match timeout(self.shared.config.drain_timeout, drained).await {
+            Ok(()) => Drained::Clean,
+            Err(_) => Drained::Cut(self.connections.len()),
+        }
+    }
+}
+
+/// Takes a connection off the gauge however its task ends.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = Instant::now();
+        shared.registry.expire(now).await;
+        if let Some(before) = now.checked_sub(IDLE_GUILD) {
+            shared.loader.forget_idle(before).await;
+        }
+    }
+}

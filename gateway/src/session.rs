@@ -1,0 +1,212 @@
+//! A session: what was agreed at identify, how far it has come, and the row that lets it outlive the process.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use subtle::ConstantTimeEq;
+use tokio::sync::{Mutex, Notify};
+use weir_bus::{Position, SessionRow};
+use weir_discord::{intent::Intents, token::TokenHash};
+use weir_proto::data::{Member, User};
+
+use crate::{listener::Listener, sequence::Numbering};
+
+/// Random bytes of a session id, written as hexadecimal: 128 bits, not to be guessed.
+const ID_BYTES: usize = 16;
+/// Version of [`Kept`]. A row of another version is as good as none.
+const KEPT_VERSION: u32 = 1;
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Secret: who knows it and the token may resume.
+    pub(crate) id: String,
+    pub(crate) token_hash: TokenHash,
+    pub(crate) user: User,
+    pub(crate) intents: Intents,
+    /// 9 or 10.
+    pub(crate) version: u8,
+    pub(crate) numbering: Numbering,
+    /// The guilds of the introduction, in its order.
+    pub(crate) intro: Box<[u64]>,
+    pub(crate) listener: Arc<Listener>,
+    /// Asks the connection that has the session to let go of it: another one resumes it.
+    pub(crate) takeover: Notify,
+    /// Held by the connection that serves the session, as long as it does.
+    pub(crate) progress: Arc<Mutex<Progress>>,
+}
+
+/// How far a session has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Every record up to here was looked at and, if it was for the session, written to a socket.
+    pub(crate) cursor: Position,
+    /// The last record that was written to a socket; at least the session's head.
+    pub(crate) sent: Position,
+    /// `guilds` includes every membership change up to here.
+    pub(crate) applied: Position,
+    /// Below this the ring may lack records of the session's guilds: it was filled before the session listened to them.
+    pub(crate) ring_from: Position,
+    /// True while entries above `cursor` are being worked on. Left true by a connection that broke meanwhile: then they must be looked at
+    /// again, although the listener no longer says so.
+    pub(crate) in_batch: bool,
+    /// The session's guilds and its user's membership of each.
+    pub(crate) guilds: HashMap<u64, Member>,
+}
+
+impl Session {
+    /// The `s` of ephemeral dispatches: that of the last record written.
+    pub(crate) fn last_s(&self, progress: &Progress) -> u64 {
+        self.numbering.of(progress.sent)
+    }
+
+    /// Whether a token is the one that the session was begun with. Takes the same time for every token.
+    pub(crate) fn is_owned_by(&self, token_hash: &TokenHash) -> bool {
+        self.token_hash.0.ct_eq(&token_hash.0).into()
+    }
+
+    /// The row that is kept.
+    pub(crate) fn row(&self, begun_at_ms: u64) -> SessionRow {
+        let kept = Kept {
+            version: KEPT_VERSION,
+            token_hash: self.token_hash.0.to_vec(),
+            user_id: self.user.id,
+            shard_id: self.listener.shard.0,
+            shard_count: self.listener.shard.1.get(),
+            intents: self.intents.bits(),
+            gateway_version: self.version.into(),
+            head: self.numbering.head(),
+            guild_ids: self.intro.to_vec(),
+            begun_at_ms,
+        };
+        SessionRow { id: self.id.clone(), state: Bytes::from(kept.encode_to_vec()) }
+    }
+}
+
+/// What is kept of a session: written once, before READY is sent. Positions of records follow from `head` and the number of guilds.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Kept {
+    #[prost(uint32, tag = "1")]
+    pub(crate) version: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) token_hash: Vec<u8>,
+    #[prost(fixed64, tag = "3")]
+    pub(crate) user_id: u64,
+    #[prost(uint32, tag = "4")]
+    pub(crate) shard_id: u32,
+    #[prost(uint32, tag = "5")]
+    pub(crate) shard_count: u32,
+    #[prost(uint64, tag = "6")]
+    pub(crate) intents: u64,
+    #[prost(uint32, tag = "7")]
+    pub(crate) gateway_version: u32,
+    #[prost(uint64, tag = "8")]
+    pub(crate) head: u64,
+    /// Fixed width: snowflakes take more as varints.
+    #[prost(fixed64, repeated, tag = "9")]
+    pub(crate) guild_ids: Vec<u64>,
+    #[prost(uint64, tag = "10")]
+    pub(crate) begun_at_ms: u64,
+}
+
+/// A kept row whose parts make sense.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) token_hash: TokenHash,
+    pub(crate) user_id: u64,
+    pub(crate) shard: (u32, NonZeroU32),
+    pub(crate) intents: Intents,
+    pub(crate) version: u8,
+    pub(crate) numbering: Numbering,
+    pub(crate) intro: Box<[u64]>,
+}
+
+impl Restored {
+    /// Reads a row; `None` if it is of another version or damaged.
+    pub(crate) fn read(row: &SessionRow) -> Option<Self> {
+        let kept = Kept::decode(row.state.clone()).ok().filter(|kept| kept.version == KEPT_VERSION)?;
+        Some(Self {
+            token_hash: TokenHash(kept.token_hash.try_into().ok()?),
+            user_id: kept.user_id,
+            shard: (kept.shard_id, NonZeroU32::new(kept.shard_count)?),
+            intents: Intents::from_client(kept.intents).ok()?,
+            version: kept.gateway_version.try_into().ok()?,
+            numbering: Numbering::new(kept.head, kept.guild_ids.len()),
+            intro: kept.guild_ids.into(),
+        })
+    }
+
+    /// Whether a token is the one that the session was begun with. Takes the same time for every token.
+    pub(crate) fn is_owned_by(&self, token_hash: &TokenHash) -> bool {
+        self.token_hash.0.ct_eq(&token_hash.0).into()
+    }
+}
+
+/// The operating system has no randomness to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system's random source failed")]
+pub(crate) struct NoRandomness;
+
+/// A new session id: 32 hexadecimal digits.
+pub(crate) fn new_id() -> Result<String, NoRandomness> {
+    let mut bytes = [0_u8; ID_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(guilds: usize) -> Session {
+        Session {
+            id: new_id().expect("randomness"),
+            token_hash: TokenHash([7; 32]),
+            user: User { id: 5, ..User::default() },
+            intents: Intents::GUILDS | Intents::GUILD_MESSAGES,
+            version: 10,
+            numbering: Numbering::new(1 << 40, guilds),
+            intro: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
+            listener: Arc::new(Listener::new(5, (1, NonZeroU32::new(4).expect("not 0")))),
+            takeover: Notify::new(),
+            progress: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_row_gives_the_session_back_and_fits_its_bound_with_the_most_guilds() {
+        let session = session(crate::GatewayConfig::default().guilds_max);
+        let row = session.row(1);
+        assert!(row.state.len() <= 16 << 10, "{}", row.state.len());
+        assert!(row.id.len() <= 64);
+        let restored = Restored::read(&row).expect("just written");
+        assert_eq!((restored.user_id, restored.intents, restored.version), (5, session.intents, 10));
+        assert_eq!((restored.numbering, &restored.intro), (session.numbering, &session.intro));
+        assert!(restored.is_owned_by(&TokenHash([7; 32])) && !restored.is_owned_by(&TokenHash([8; 32])));
+    }
+
+    #[test]
+    fn damaged_and_foreign_rows_are_none() {
+        let good = session(1).row(1);
+        let with = |state: Vec<u8>| Restored::read(&SessionRow { id: "x".into(), state: state.into() });
+        assert!(with(vec![0xff; 9]).is_none());
+        assert!(with(Vec::new()).is_none(), "version 0");
+        let mut kept = Kept::decode(good.state.clone()).expect("just written");
+        kept.shard_count = 0;
+        assert!(with(kept.encode_to_vec()).is_none());
+        kept = Kept::decode(good.state).expect("just written");
+        kept.token_hash.pop();
+        assert!(with(kept.encode_to_vec()).is_none());
+    }
+
+    #[test]
+    fn ids_are_not_repeated() {
+        let (a, b) = (new_id().expect("randomness"), new_id().expect("randomness"));
+        assert!(a != b && a.len() == 32);
+    }
+}

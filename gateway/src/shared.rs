@@ -1,0 +1,25 @@
+//! What every connection of a gateway uses.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    GatewayConfig, entry::Bytes, fanout::Fanout, load::Loader, metrics::Metrics, registry::Registry,
+};
+
+/// One gateway's parts.
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) fanout: Arc<Fanout>,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    /// Identifies and resumes that are being worked on.
+    pub(crate) admissions: Semaphore,
+    /// Cancelled when the gateway is to stop.
+    pub(crate) stop: CancellationToken,
+    /// Records that sessions read again from the log; weighed apart, so that a replay does not push records out of the ring.
+    pub(crate) replayed: Bytes,
+}

@@ -1,0 +1,220 @@
+//! A client's socket: payloads in, batches of framed payloads out, each write bounded in time.
+//!
+//! tungstenite reads; writing goes past its buffer, which would keep the capacity of the largest guild ever sent for as long as the
+//! connection lasts. Here a batch is framed into a buffer of its own, written in one call and freed.
+
+use std::{io, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{
+            CloseFrame,
+            frame::{
+                FrameHeader,
+                coding::{CloseCode as WireCode, Data, OpCode},
+            },
+        },
+    },
+};
+
+use crate::{
+    Close, CloseCode,
+    compress::{self, ZlibStream},
+    query::Compression,
+};
+
+/// Time for a close frame to leave, and for what the client still sends to be read.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Close codes with which a client says that it will not come back: its session ends.
+const CLIENT_IS_DONE: [u16; 2] = [1000, 1001];
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Inbound {
+    /// A payload.
+    Payload(String),
+    /// The connection is over. `done`: the client said that it will not resume.
+    Closed {
+        done: bool,
+    },
+}
+
+/// Why a socket can no longer be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// The client must be told so.
+    #[error(transparent)]
+    Close(#[from] Close),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] tungstenite::Error),
+}
+
+impl From<io::Error> for SocketError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// How outgoing payloads are packed.
+enum Packing {
+    Text,
+    ZlibStream(Box<ZlibStream>),
+    /// Identify's `compress`: each payload on its own.
+    ZlibDocument,
+}
+
+/// A client's socket.
+pub(crate) struct Socket<S> {
+    stream: WebSocketStream<S>,
+    packing: Packing,
+    write_timeout: Duration,
+    /// Framed payloads that were not written yet.
+    batch: Vec<u8>,
+    /// True while a write is under way: if it is dropped half-way, no frame may follow.
+    torn: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(crate) fn new(stream: WebSocketStream<S>, compression: Compression, write_timeout: Duration) -> Self {
+        let packing = match compression {
+            Compression::None => Packing::Text,
+            Compression::ZlibStream => Packing::ZlibStream(Box::new(ZlibStream::new())),
+        };
+        Self { stream, packing, write_timeout, batch: Vec::new(), torn: false }
+    }
+
+    /// From here on each payload is a zlib document of its own, unless the transport compresses already.
+    pub(crate) fn compress_payloads(&mut self) {
+        if let Packing::Text = self.packing {
+            self.packing = Packing::ZlibDocument;
+        }
+    }
+
+    /// The next payload.
+    ///
+    /// # Errors
+    /// 4002 for one that is too long or no text, or the connection's failure.
+    ///
+    /// # Cancel safety
+    /// Safe: no payload is lost.
+    pub(crate) async fn receive(&mut self) -> Result<Inbound, SocketError> {
+        loop {
+            let message = match self.stream.next().await {
+                None => return Ok(Inbound::Closed { done: false }),
+                Some(Err(tungstenite::Error::Capacity(_))) => {
+                    return Err(Close::new(CloseCode::Decode, "a payload has at most 4096 bytes").into());
+                }
+                Some(Err(tungstenite::Error::Utf8(_))) => {
+                    return Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into());
+                }
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(message)) => message,
+            };
+            match message {
+                Message::Text(text) => return Ok(Inbound::Payload(text.as_str().to_owned())),
+                Message::Binary(bytes) => match String::from_utf8(bytes.to_vec()) {
+                    // Some libraries send JSON in binary frames.
+                    Ok(text) => return Ok(Inbound::Payload(text)),
+                    Err(_) => return Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into()),
+                },
+                Message::Close(frame) => {
+                    let done = frame.is_some_and(|frame| CLIENT_IS_DONE.contains(&frame.code.into()));
+                    return Ok(Inbound::Closed { done });
+                }
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// Adds a payload to the batch.
+    pub(crate) fn queue(&mut self, payload: &str) -> Result<(), SocketError> {
+        let packed;
+        let failed = |_| Close::fault("the compressor failed");
+        let (opcode, bytes) = match &mut self.packing {
+            Packing::Text => (Data::Text, payload.as_bytes()),
+            Packing::ZlibStream(stream) => {
+                packed = stream.message(payload.as_bytes()).map_err(failed)?;
+                (Data::Binary, packed.as_slice())
+            }
+            Packing::ZlibDocument => {
+                packed = compress::document(payload.as_bytes()).map_err(failed)?;
+                (Data::Binary, packed.as_slice())
+            }
+        };
+        let header = FrameHeader { opcode: OpCode::Data(opcode), ..FrameHeader::default() };
+        let length = bytes.len() as u64;
+        self.batch.reserve(header.len(length) + bytes.len());
+        header.format(length, &mut self.batch)?;
+        self.batch.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Bytes in the batch.
+    pub(crate) fn queued(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Writes the batch.
+    ///
+    /// # Errors
+    /// 4000 if the client does not drain it within the write timeout, or the connection's failure.
+    ///
+    /// # Cancel safety
+    /// Not safe: a frame may be half written. Only [`Socket::close`] may follow, and it then only drops the connection.
+    pub(crate) async fn flush(&mut self) -> Result<(), SocketError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.torn = true;
+        let write = async {
+            // A pong or close that tungstenite holds must not come between our bytes.
+            self.stream.flush().await?;
+            let stream = self.stream.get_mut();
+            stream.write_all(&batch).await?;
+            stream.flush().await?;
+            Ok::<(), SocketError>(())
+        };
+        match timeout(self.write_timeout, write).await {
+            Ok(written) => {
+                written?;
+                self.torn = false;
+                Ok(())
+            }
+            Err(_) => Err(Close::fault("the client reads too slowly").into()),
+        }
+    }
+
+    /// Sends one payload.
+    ///
+    /// # Errors
+    /// As [`Socket::flush`].
+    pub(crate) async fn send(&mut self, payload: &str) -> Result<(), SocketError> {
+        self.queue(payload)?;
+        self.flush().await
+    }
+
+    /// Says why and closes, within a second. What the client sent meanwhile is read and dropped, so that the close frame is not overtaken
+    /// by a reset.
+    pub(crate) async fn close(mut self, close: &Close) {
+        if self.torn {
+            return;
+        }
+        let frame = CloseFrame { code: WireCode::from(close.code.number()), reason: close.reason.as_ref().into() };
+        let said = async {
+            self.stream.close(Some(frame)).await?;
+            while self.stream.next().await.is_some_and(|read| read.is_ok()) {}
+            Ok::<(), tungstenite::Error>(())
+        };
+        // Best effort: the connection ends either way.
+        let _ = timeout(CLOSE_TIMEOUT, said).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! What only a whole process shows: signals, and what it writes to standard error.
+//!
+//! Each test runs this test binary again with an environment variable that makes the same test act the child's part.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use weir_runtime::Shutdown;
+use weir_runtime::telemetry::{self, LogFormat, TelemetryConfig};
+
+const CHILD: &str = "WEIR_TEST_CHILD";
+
+fn spawn(test: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Reads the child's lines until one contains `marker`.
+fn await_line(lines: &mut impl Iterator<Item = std::io::Result<String>>, marker: &str) {
+    assert!(lines.any(|line| line.unwrap().contains(marker)), "the child ended without {marker:?}");
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_exits_with_130() {
+    if is_child() {
+        return child_waits_for_ever_after_the_first_signal();
+    }
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut child = spawn("process::the_first_signal_drains_and_the_second_exits_with_130");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let pid = Pid::from_child(&child);
+        await_line(&mut lines, "child: running");
+        kill_process(pid, signal).unwrap();
+        await_line(&mut lines, "child: draining");
+        kill_process(pid, signal).unwrap();
+        let status: ExitStatus = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the parent follows the child by its lines")]
+fn child_waits_for_ever_after_the_first_signal() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().unwrap();
+        println!("child: running");
+        shutdown.begun().await;
+        println!("child: draining");
+        // Longer than any test may take: only the second signal ends it.
+        let drained = shutdown.drain(std::future::pending::<()>(), Duration::from_secs(600)).await;
+        panic!("the second signal was ignored: {drained:?}");
+    });
+}
+
+#[test]
+fn json_logs_are_one_object_for_each_line_on_standard_error() {
+    if is_child() {
+        let config = TelemetryConfig { format: LogFormat::Json, ..TelemetryConfig::default() };
+        telemetry::install(&config).unwrap();
+        assert!(matches!(telemetry::install(&config), Err(telemetry::TelemetryError::AlreadyInstalled(_))));
+        tracing::info!(channel = 7, "committed");
+        tracing::debug!("below the default filter");
+        return;
+    }
+    let child = spawn("process::json_logs_are_one_object_for_each_line_on_standard_error");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    let events: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert_eq!(events.len(), 1, "{text}");
+    assert_eq!(events[0]["message"], "committed");
+    assert_eq!(events[0]["channel"], 7);
+    assert_eq!(events[0]["level"], "INFO");
+    assert!(events[0]["timestamp"].is_string());
+}

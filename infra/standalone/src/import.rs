@@ -1,0 +1,100 @@
+//! Loading a chat file: one JSON object a line, plain or gzip.
+//!
+//! Two passes over the file, because a job's channels and authors are created before its first message:
+//! 1. [`scan`] reads every line once: the file's hash (the job's key), names in order of first appearance, what is wrong with which line;
+//! 2. [`convert`] reads it again, derives ids ([`ids`]) and fills batches; [`send`] sends them, one at a time, while the next is filled.
+//!
+//! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
+//! [`source`] opens the file, [`line`] understands a line, [`names`] numbers names, [`progress`] tells how far it is.
+
+pub(crate) mod convert;
+pub(crate) mod ids;
+pub(crate) mod line;
+pub(crate) mod names;
+pub(crate) mod progress;
+pub(crate) mod scan;
+pub(crate) mod send;
+pub(crate) mod source;
+
+use std::{io, path::PathBuf, time::Duration};
+
+use weir_data_client::DataError;
+
+/// Why a file was not imported, or not to its end. What was written stays, and the same command continues after it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImportError {
+    /// The file cannot be read, or is damaged gzip.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system or the decoder said.
+        #[source]
+        source: io::Error,
+    },
+    /// It has no line that can be imported.
+    #[error("{} holds no message: {bad} lines cannot be imported", path.display())]
+    Nothing {
+        /// The file.
+        path: PathBuf,
+        /// Lines that are wrong.
+        bad: u64,
+    },
+    /// It has wrong lines and `--strict` was given.
+    #[error("{bad} lines cannot be imported and --strict was given: nothing was written")]
+    Strict {
+        /// Lines that are wrong.
+        bad: u64,
+    },
+    /// More channels or authors than a guild of this service takes.
+    #[error("the file has more than {max} {what}: divide it")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many may be.
+        max: usize,
+    },
+    /// Its content was not the same in both passes.
+    #[error("{} changed while it was read: start again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The service's answer does not fit the request.
+    #[error("the service answered for {answered} channels, {asked} were asked for")]
+    Answer {
+        /// Channel ids it sent.
+        answered: usize,
+        /// Channel names it was sent.
+        asked: usize,
+    },
+    /// The service did not take a batch.
+    #[error("stopped after line {lines_done}; run the same command again and it continues there")]
+    Send {
+        /// Lines that are durable.
+        lines_done: u64,
+        /// The last answer.
+        #[source]
+        source: DataError,
+    },
+    /// The service did not take a batch for too long.
+    #[error("no batch was taken for {waited:?}; stopped after line {lines_done}; run the same command again and it continues there")]
+    Stuck {
+        /// Lines that are durable.
+        lines_done: u64,
+        /// How long it was tried.
+        waited: Duration,
+        /// The last answer.
+        #[source]
+        source: DataError,
+    },
+    /// Ctrl-C, or a termination.
+    #[error("interrupted after line {lines_done}; run the same command again and it continues there")]
+    Interrupted {
+        /// Lines that are durable.
+        lines_done: u64,
+    },
+    /// The thread that reads the file ended without a word.
+    #[error("the reader of the file failed")]
+    Reader(#[from] tokio::task::JoinError),
+}

@@ -1,0 +1,196 @@
+//! The second pass: lines to batches, in the file's order.
+
+use std::{
+    collections::HashMap,
+    mem::take,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use weir_proto::data::{ImportMessagesRequest, Message};
+
+use super::{
+    ImportError,
+    ids::ImportIds,
+    line::Line,
+    scan::{Scan, understand},
+    source::Lines,
+};
+
+/// Lines of one batch, at most. With lines of usual length the bytes end a batch first.
+pub(crate) const BATCH_LINES_MAX: u64 = 4_000;
+/// Messages of one channel in a batch: the contract's bound.
+pub(crate) const CHANNEL_MESSAGES_MAX: usize = 1_000;
+/// Bytes of a batch. The admin listener takes requests of 256 KiB; the rest is for the batch's own frame.
+pub(crate) const BATCH_BYTES_MAX: usize = 192 * 1024;
+/// Bytes that frame a message, or a channel, in a batch: field tags and lengths.
+const FRAME_BYTES: usize = 16;
+/// Discord's type of a reply.
+const TYPE_REPLY: u32 = 19;
+
+/// What the service made of the job's names.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// Channel ids, by the channel's number in the file.
+    pub(crate) channel_ids: Vec<u64>,
+    /// Author number `i` has id `author_id_base + i`.
+    pub(crate) author_id_base: u64,
+    /// Lines that are durable already.
+    pub(crate) lines_done: u64,
+}
+
+/// Messages to send in one call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Encoded `weir.data.v1.ImportMessagesRequest`, one for each channel.
+    pub(crate) requests: Vec<Bytes>,
+    /// All lines up to this one are durable once the batch is.
+    pub(crate) lines_done: u64,
+}
+
+/// What the second pass counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Converted {
+    /// Replies that were kept.
+    pub(crate) replies: u64,
+    /// Replies whose line is not in the same channel, not before them, or beyond what is remembered: ordinary messages now.
+    pub(crate) replies_dropped: u64,
+}
+
+/// Reads the file again and hands its batches to `give`, which says whether to go on. Blocks.
+///
+/// # Errors
+/// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned.
+pub(crate) fn convert(
+    scan: &Scan,
+    placed: &Placed,
+    mut give: impl FnMut(Batch) -> bool,
+) -> Result<Converted, ImportError> {
+    let failed = |source| ImportError::Read { path: scan.path.clone(), source };
+    let changed = || ImportError::Changed { path: scan.path.clone() };
+    let mut lines = Lines::open(&scan.path).map_err(failed)?;
+    let mut converter = Converter::new(scan, placed);
+    let mut position = 0;
+    while let Some(found) = lines.read().map_err(failed)? {
+        position += 1;
+        if let Some(Ok(line)) = understand(&found, position, scan.now_ms) {
+            let (channel, message) = converter.message(&line).ok_or_else(changed)?;
+            if position > placed.lines_done {
+                if let Some(full) = converter.make_room(channel, &message, position - 1)
+                    && !give(full)
+                {
+                    return Ok(converter.counted);
+                }
+                converter.add(channel, message);
+            }
+        }
+        if position.saturating_sub(converter.batch_from) >= BATCH_LINES_MAX && position > placed.lines_done {
+            let full = converter.finish(position);
+            if !give(full) {
+                return Ok(converter.counted);
+            }
+        }
+    }
+    // Only now is it known that the lines read were those scanned. The ids of a changed file may differ, so the job must not be finished.
+    if lines.hash().map_err(failed)? != scan.job || position != scan.lines {
+        return Err(changed());
+    }
+    if position > placed.lines_done {
+        give(converter.finish(position));
+    }
+    Ok(converter.counted)
+}
+
+struct Converter<'a> {
+    scan: &'a Scan,
+    placed: &'a Placed,
+    ids: ImportIds,
+    /// Of the lines that others reply to: channel number and message id, by line number.
+    replied: HashMap<u64, (usize, u64)>,
+    /// Messages of the batch, by channel number.
+    pending: Vec<Vec<Message>>,
+    pending_bytes: usize,
+    /// Lines before the batch.
+    batch_from: u64,
+    counted: Converted,
+}
+
+impl<'a> Converter<'a> {
+    fn new(scan: &'a Scan, placed: &'a Placed) -> Self {
+        Self {
+            scan,
+            placed,
+            ids: ImportIds::default(),
+            replied: HashMap::with_capacity(scan.replied.len()),
+            pending: vec![Vec::new(); placed.channel_ids.len()],
+            pending_bytes: 0,
+            batch_from: placed.lines_done,
+            counted: Converted::default(),
+        }
+    }
+
+    /// The row of a line; `None` if it has a name that the scan did not see.
+    fn message(&mut self, line: &Line<'_>) -> Option<(usize, Message)> {
+        let channel = self.scan.channels.find(&line.channel)?;
+        let author = self.scan.authors.find(&line.author)?;
+        let id = self.ids.next(channel, line.at_ms).get();
+        let reply_to = line.reply_to.map_or(0, |target| self.reply(channel, target));
+        if self.scan.replied.contains(&line.number) {
+            self.replied.insert(line.number, (channel, id));
+        }
+        let message = Message {
+            id,
+            channel_id: self.placed.channel_ids[channel],
+            author_id: self.placed.author_id_base + author as u64,
+            content: line.content.clone().into_owned(),
+            r#type: if reply_to == 0 { 0 } else { TYPE_REPLY },
+            reply_to,
+            ..Message::default()
+        };
+        Some((channel, message))
+    }
+
+    /// The message that a reply refers to; 0 if it cannot.
+    fn reply(&mut self, channel: usize, target: u64) -> u64 {
+        match self.replied.get(&target) {
+            Some((there, id)) if *there == channel => {
+                self.counted.replies += 1;
+                *id
+            }
+            Some(_) | None => {
+                self.counted.replies_dropped += 1;
+                0
+            }
+        }
+    }
+
+    /// The batch, if the message does not fit into it any more; `before` is the line before the message's.
+    fn make_room(&mut self, channel: usize, message: &Message, before: u64) -> Option<Batch> {
+        let full = self.pending[channel].len() == CHANNEL_MESSAGES_MAX
+            || self.pending_bytes + message.encoded_len() + 2 * FRAME_BYTES > BATCH_BYTES_MAX;
+        full.then(|| self.finish(before))
+    }
+
+    fn add(&mut self, channel: usize, message: Message) {
+        let frame = if self.pending[channel].is_empty() { 2 * FRAME_BYTES } else { FRAME_BYTES };
+        self.pending_bytes += message.encoded_len() + frame;
+        self.pending[channel].push(message);
+    }
+
+    /// The batch as it is, which may be empty: wrong lines count as done too.
+    fn finish(&mut self, lines_done: u64) -> Batch {
+        self.batch_from = lines_done;
+        self.pending_bytes = 0;
+        let filled = self.pending.iter_mut().zip(&self.placed.channel_ids).filter(|(messages, _)| !messages.is_empty());
+        let requests = filled
+            .map(|(messages, channel_id)| {
+                let request = ImportMessagesRequest { channel_id: *channel_id, messages: take(messages) };
+                Bytes::from(request.encode_to_vec())
+            })
+            .collect();
+        Batch { requests, lines_done }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The first pass: what is in the file, without keeping its messages.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ImportError,
+    line::{self, BadLine, Line},
+    names::{Names, TooMany},
+    progress::Progress,
+    source::{FileLine, Lines},
+};
+
+/// Most channels of a file: what Discord allows in a guild.
+pub(crate) const CHANNELS_MAX: usize = 500;
+/// Most authors of a file. Their names are the largest part of the scan's memory: about 100 bytes each.
+pub(crate) const AUTHORS_MAX: usize = 1_000_000;
+/// Most lines whose ids are kept because another line replies to them: 8 bytes each here and 40 in the second pass. Replies to lines beyond
+/// become ordinary messages and are counted.
+pub(crate) const REPLIED_MAX: usize = 4_000_000;
+/// Wrong lines reported one by one; the rest is only counted, by reason.
+const REPORTED_MAX: u64 = 100;
+/// Lines between two looks at the progress display.
+const PROGRESS_EVERY: u64 = 4_096;
+
+/// What the first pass found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// SHA-256 of the file: the job's key.
+    pub(crate) job: [u8; 32],
+    /// The present that lines were judged by, milliseconds since 1970-01-01T00:00Z; the second pass uses the same.
+    pub(crate) now_ms: u64,
+    /// Channel names.
+    pub(crate) channels: Names,
+    /// Author names.
+    pub(crate) authors: Names,
+    /// Lines in all.
+    pub(crate) lines: u64,
+    /// Lines that are messages.
+    pub(crate) messages: u64,
+    /// Lines that cannot be imported.
+    pub(crate) bad: u64,
+    /// Messages older than the epoch of ids.
+    pub(crate) before_epoch: u64,
+    /// Numbers of lines that others reply to.
+    pub(crate) replied: HashSet<u64>,
+}
+
+/// Tells the operator about wrong lines: the first ones singly.
+#[derive(Debug, Default)]
+struct Complaints {
+    reported: u64,
+    unreported: HashMap<&'static str, u64>,
+}
+
+impl Complaints {
+    fn note(&mut self, position: u64, fault: &BadLine, progress: &mut Progress) {
+        if self.reported < REPORTED_MAX {
+            self.reported += 1;
+            progress.say(&format!("line {position}: {fault}"));
+        } else {
+            *self.unreported.entry(label(fault)).or_default() += 1;
+        }
+    }
+
+    fn finish(&self, progress: &mut Progress) {
+        let mut rest: Vec<_> = self.unreported.iter().collect();
+        rest.sort();
+        for (label, count) in rest {
+            progress.say(&format!("and {count} more lines with {label}"));
+        }
+    }
+}
+
+/// A wrong line's kind, for counting.
+fn label(fault: &BadLine) -> &'static str {
+    match fault {
+        BadLine::TooLong => "too many bytes",
+        BadLine::Json { .. } => "something else than the JSON object wanted",
+        BadLine::Channel => "a wrong channel",
+        BadLine::Author => "a wrong author",
+        BadLine::Timestamp => "a wrong timestamp",
+        BadLine::Future => "a timestamp in the future",
+        BadLine::Empty => "empty content",
+        BadLine::Content { .. } => "too long content",
+    }
+}
+
+/// Reads the whole file. Blocks.
+///
+/// # Errors
+/// [`ImportError`]: unreadable, too many names, nothing in it, or with `strict` a wrong line; nothing was written then.
+pub(crate) fn scan(path: &Path, now_ms: u64, strict: bool, progress: &mut Progress) -> Result<Scan, ImportError> {
+    let failed = |source| ImportError::Read { path: path.to_owned(), source };
+    let mut lines = Lines::open(path).map_err(failed)?;
+    let mut scan = Scan {
+        path: path.to_owned(),
+        job: [0; 32],
+        now_ms,
+        channels: Names::new(CHANNELS_MAX),
+        authors: Names::new(AUTHORS_MAX),
+        lines: 0,
+        messages: 0,
+        bad: 0,
+        before_epoch: 0,
+        replied: HashSet::new(),
+    };
+    let mut complaints = Complaints::default();
+    while let Some(found) = lines.read().map_err(failed)? {
+        scan.lines += 1;
+        if scan.lines.is_multiple_of(PROGRESS_EVERY) {
+            progress.scanned(scan.lines);
+        }
+        match understand(&found, scan.lines, now_ms) {
+            None => {}
+            Some(Ok(line)) => scan.take(&line)?,
+            Some(Err(fault)) => {
+                scan.bad += 1;
+                complaints.note(scan.lines, &fault, progress);
+            }
+        }
+    }
+    complaints.finish(progress);
+    scan.job = lines.hash().map_err(failed)?;
+    match (scan.messages, scan.bad) {
+        (0, bad) => Err(ImportError::Nothing { path: path.to_owned(), bad }),
+        (_, bad) if strict && bad > 0 => Err(ImportError::Strict { bad }),
+        _ => Ok(scan),
+    }
+}
+
+/// A line's meaning; `None` for a blank one, which is nothing.
+pub(crate) fn understand<'a>(found: &FileLine<'a>, position: u64, now_ms: u64) -> Option<Result<Line<'a>, BadLine>> {
+    match found {
+        FileLine::TooLong => Some(Err(BadLine::TooLong)),
+        FileLine::Line(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => None,
+        FileLine::Line(bytes) => Some(line::parse(bytes, position, now_ms)),
+    }
+}
+
+impl Scan {
+    fn take(&mut self, line: &Line<'_>) -> Result<(), ImportError> {
+        let too_many = |what, max| move |TooMany| ImportError::TooMany { what, max };
+        self.channels.number(&line.channel).map_err(too_many("channels", CHANNELS_MAX))?;
+        self.authors.number(&line.author).map_err(too_many("authors", AUTHORS_MAX))?;
+        self.messages += 1;
+        self.before_epoch += u64::from(line.before_epoch);
+        if let Some(target) = line.reply_to
+            && self.replied.len() < REPLIED_MAX
+        {
+            self.replied.insert(target);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, strict: bool) -> Result<Scan, ImportError> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        scan(file.path(), 1_767_225_600_000, strict, &mut Progress::silent())
+    }
+
+    const GOOD: &str = r#"{"channel":"b","author":"x","timestamp":"2010-01-01T00:00:00Z","content":"1"}
+{"channel":"a","author":"y","timestamp":"2020-01-01T00:00:00Z","content":"2","reply_to":1}
+"#;
+
+    #[test]
+    fn names_counts_and_replies_are_collected_and_blank_lines_are_nothing() {
+        let found = of(&format!("\n{GOOD}  \n"), true).expect("good");
+        assert_eq!((found.lines, found.messages, found.bad, found.before_epoch), (4, 2, 0, 1));
+        assert_eq!((found.channels.all(), found.authors.all()), (&["b".into(), "a".into()][..], &["x".into(), "y".into()][..]));
+        assert!(found.replied.contains(&1) && found.replied.len() == 1);
+    }
+
+    #[test]
+    fn a_wrong_line_is_skipped_or_with_strict_stops_before_anything_is_written() {
+        let text = format!("{GOOD}nonsense\n");
+        assert_eq!(of(&text, false).expect("skipped").bad, 1);
+        assert!(matches!(of(&text, true), Err(ImportError::Strict { bad: 1 })));
+    }
+
+    #[test]
+    fn a_file_without_a_message_is_refused() {
+        assert!(matches!(of("", false), Err(ImportError::Nothing { bad: 0, .. })));
+        assert!(matches!(of("x\n", false), Err(ImportError::Nothing { bad: 1, .. })));
+    }
+
+    #[test]
+    fn channels_are_bounded() {
+        let line = |n: usize| format!(r#"{{"channel":"c{n}","author":"x","timestamp":"2020-01-01T00:00:00Z","content":"1"}}"#);
+        let text: Vec<_> = (0..=CHANNELS_MAX).map(line).collect();
+        assert!(matches!(of(&text.join("\n"), false), Err(ImportError::TooMany { what: "channels", max: CHANNELS_MAX })));
+    }
+}

@@ -1,0 +1,181 @@
+//! Sending a job: its names, its batches one call at a time, its end.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+use weir_data_client::{CallOptions, DataClient, DataError, Replied};
+use weir_proto::admin::{BeginImportRequest, BeginImportResponse, FinishImportRequest, WriteImportRequest};
+
+use super::{
+    ImportError,
+    convert::{Batch, Converted, Placed, convert},
+    progress::Progress,
+    scan::Scan,
+};
+
+/// Authors of one call: the contract's bound.
+const AUTHORS_PART_MAX: usize = 5_000;
+/// Bytes of author names in one call, so that it stays below the admin listener's 256 KiB with all channel names (50 KB) beside them.
+const AUTHORS_PART_BYTES_MAX: usize = 128 * 1024;
+/// Batches that wait to be sent: the next one is filled while one is under way.
+const BATCHES_WAITING_MAX: usize = 1;
+/// Time for one call. A batch is some thousand rows, which a healthy store syncs in milliseconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one call is repeated before the import gives up. It covers a restart of the service.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// First pause between two tries; doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What was imported.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    /// The job's guild.
+    pub(crate) guild_id: u64,
+    /// Channel ids, by the channel's number in the file.
+    pub(crate) channel_ids: Vec<u64>,
+    /// Lines that were durable before this run.
+    pub(crate) continued_after: u64,
+    /// What the second pass counted; nothing if the job was finished before.
+    pub(crate) converted: Converted,
+}
+
+/// Sends what was scanned. `stop` ends it after the call under way.
+///
+/// # Errors
+/// [`ImportError`]; what was written stays, and the same job continues after it.
+///
+/// # Cancel safety
+/// Dropping the future is like a crash: the job continues after its last durable batch.
+pub(crate) async fn send(
+    client: &DataClient,
+    scan: Arc<Scan>,
+    guild_name: String,
+    progress: &mut Progress,
+    stop: &CancellationToken,
+) -> Result<Imported, ImportError> {
+    let begun = begin(client, &scan, guild_name, stop).await?;
+    let asked = scan.channels.all().len();
+    if begun.channel_ids.len() != asked {
+        return Err(ImportError::Answer { answered: begun.channel_ids.len(), asked });
+    }
+    let mut imported = Imported {
+        guild_id: begun.guild_id,
+        channel_ids: begun.channel_ids.clone(),
+        continued_after: begun.lines_done,
+        converted: Converted::default(),
+    };
+    if begun.finished {
+        return Ok(imported);
+    }
+    let placed = Placed {
+        channel_ids: begun.channel_ids,
+        author_id_base: begun.author_id_base,
+        lines_done: begun.lines_done,
+    };
+    let (give, mut batches) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
+    let reader = tokio::task::spawn_blocking({
+        let scan = scan.clone();
+        // Nobody takes batches any more once the sender has failed; the reader then stops.
+        move || convert(&scan, &placed, |batch| give.blocking_send(batch).is_ok())
+    });
+    let mut done = imported.continued_after;
+    progress.written(done, scan.lines);
+    while let Some(batch) = batches.recv().await {
+        let request = WriteImportRequest {
+            job: scan.job.to_vec().into(),
+            batches: batch.requests.into_iter().map(Into::into).collect(),
+            lines_done: batch.lines_done,
+        };
+        patiently(done, stop, || client.write_import(&request, &options())).await?;
+        done = batch.lines_done;
+        progress.written(done, scan.lines);
+    }
+    imported.converted = reader.await??;
+    let request = FinishImportRequest { job: scan.job.to_vec().into() };
+    patiently(done, stop, || client.finish_import(&request, &options())).await?;
+    Ok(imported)
+}
+
+/// Announces the job's names, authors in parts.
+async fn begin(
+    client: &DataClient,
+    scan: &Scan,
+    guild_name: String,
+    stop: &CancellationToken,
+) -> Result<BeginImportResponse, ImportError> {
+    let authors = scan.authors.all();
+    let mut answer = BeginImportResponse::default();
+    for part in parts(authors) {
+        let request = BeginImportRequest {
+            job: scan.job.to_vec().into(),
+            guild_name: guild_name.clone(),
+            channel_names: scan.channels.all().to_vec(),
+            author_names: authors[part.clone()].to_vec(),
+            first_author: part.start as u64,
+            authors_total: authors.len() as u64,
+        };
+        answer = patiently(0, stop, || client.begin_import(&request, &options())).await?;
+    }
+    Ok(answer)
+}
+
+/// Cuts the authors into parts that one call takes.
+fn parts(authors: &[String]) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut bytes = 0;
+    for (index, name) in authors.iter().enumerate() {
+        if index - start == AUTHORS_PART_MAX || bytes + name.len() > AUTHORS_PART_BYTES_MAX {
+            parts.push(start..index);
+            (start, bytes) = (index, 0);
+        }
+        bytes += name.len();
+    }
+    parts.push(start..authors.len());
+    parts
+}
+
+fn options() -> CallOptions {
+    CallOptions::within(CALL_TIMEOUT)
+}
+
+/// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
+async fn patiently<T, F>(lines_done: u64, stop: &CancellationToken, call: impl Fn() -> F) -> Result<T, ImportError>
+where
+    F: Future<Output = Result<Replied<T>, DataError>>,
+{
+    let started = Instant::now();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        if stop.is_cancelled() {
+            return Err(ImportError::Interrupted { lines_done });
+        }
+        let source = match call().await {
+            Ok(replied) => return Ok(replied.message),
+            Err(source) => source,
+        };
+        let wait = match &source {
+            DataError::Refused { retry_after, .. } => pause.max(*retry_after),
+            DataError::OutcomeUnknown { .. } | DataError::DeadlineExceeded | DataError::Unavailable { .. } => pause,
+            DataError::NotFound { .. } | DataError::Invalid { .. } | DataError::Failed { .. } => {
+                return Err(ImportError::Send { lines_done, source });
+            }
+        };
+        let waited = started.elapsed();
+        if waited + wait > PATIENCE {
+            return Err(ImportError::Stuck { lines_done, waited, source });
+        }
+        tracing::debug!(error = %source, "an import call is repeated");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => {}
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! The file: plain or gzip by its first bytes, its hash computed as it is read, its lines bounded.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+/// Longest line, in bytes. A message of 2,000 code points, every one escaped as a surrogate pair, is 24 KB; names add little. A longer line
+/// is read past and reported, never held.
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes read from the file at once.
+const READ_BYTES: usize = 256 * 1024;
+/// How a gzip member begins.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A file being read line by line.
+pub(crate) struct Lines {
+    reader: BufReader<Decoded>,
+    line: Vec<u8>,
+}
+
+/// A line of the file, without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum FileLine<'a> {
+    /// Its bytes.
+    Line(&'a [u8]),
+    /// It is longer than [`LINE_BYTES_MAX`].
+    TooLong,
+}
+
+/// Hashes what passes, and puts the bytes that were looked at for the magic number back in front.
+struct Hashing {
+    file: File,
+    hash: Sha256,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+enum Decoded {
+    Plain(io::Chain<io::Cursor<Vec<u8>>, Hashing>),
+    // Many members, because files are often made by appending.
+    Gzip(Box<MultiGzDecoder<io::Chain<io::Cursor<Vec<u8>>, Hashing>>>),
+}
+
+impl Read for Decoded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(plain) => plain.read(buffer),
+            Self::Gzip(gzip) => gzip.read(buffer),
+        }
+    }
+}
+
+impl Lines {
+    /// Opens a file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut raw = Hashing { file: File::open(path)?, hash: Sha256::new() };
+        let mut start = Vec::with_capacity(GZIP_MAGIC.len());
+        raw.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut start)?;
+        let gzip = start == GZIP_MAGIC;
+        let whole = io::Cursor::new(start).chain(raw);
+        let decoded = if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
+        Ok(Self { reader: BufReader::with_capacity(READ_BYTES, decoded), line: Vec::new() })
+    }
+
+    /// The next line; `None` at the end. The last line need not end with a line feed.
+    pub(crate) fn read(&mut self) -> io::Result<Option<FileLine<'_>>> {
+        self.line.clear();
+        let mut seen = false;
+        let mut too_long = false;
+        loop {
+            let chunk = self.reader.fill_buf()?;
+            if chunk.is_empty() {
+                break;
+            }
+            seen = true;
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            too_long |= self.line.len() + part.len() > LINE_BYTES_MAX;
+            if !too_long {
+                self.line.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            self.reader.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        if !seen {
+            return Ok(None);
+        }
+        if too_long {
+            return Ok(Some(FileLine::TooLong));
+        }
+        if self.line.last() == Some(&b'\r') {
+            self.line.pop();
+        }
+        Ok(Some(FileLine::Line(&self.line)))
+    }
+
+    /// SHA-256 of the whole file, as it is on disk; reads what is left of it.
+    pub(crate) fn hash(self) -> io::Result<[u8; 32]> {
+        let mut raw = match self.reader.into_inner() {
+            Decoded::Plain(plain) => plain.into_inner().1,
+            Decoded::Gzip(gzip) => gzip.into_inner().into_inner().1,
+        };
+        io::copy(&mut raw, &mut io::sink())?;
+        Ok(raw.hash.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write as _;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).expect("memory takes it");
+        encoder.finish().expect("memory takes it")
+    }
+
+    fn read(bytes: &[u8]) -> (Vec<Option<String>>, [u8; 32]) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), bytes).expect("written");
+        let mut lines = Lines::open(file.path()).expect("opened");
+        let mut all = Vec::new();
+        while let Some(line) = lines.read().expect("read") {
+            all.push(match line {
+                FileLine::Line(line) => Some(String::from_utf8_lossy(line).into_owned()),
+                FileLine::TooLong => None,
+            });
+        }
+        (all, lines.hash().expect("read"))
+    }
+
+    fn some(lines: &[&str]) -> Vec<Option<String>> {
+        lines.iter().map(|line| Some((*line).to_owned())).collect()
+    }
+
+    #[test]
+    fn plain_and_gzip_give_the_same_lines_and_the_hash_of_the_bytes_on_disk() {
+        let text = b"one\ntwo\r\n\nlast";
+        let (lines, hash) = read(text);
+        assert_eq!(lines, some(&["one", "two", "", "last"]));
+        assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(text)));
+        let packed = [gzip(b"one\ntwo\r\n"), gzip(b"\nlast")].concat();
+        let (lines, hash) = read(&packed);
+        assert_eq!(lines, some(&["one", "two", "", "last"]));
+        assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(&packed)));
+    }
+
+    #[test]
+    fn short_and_empty_files_are_files_too() {
+        assert_eq!(read(b"").0, some(&[]));
+        assert_eq!(read(b"x").0, some(&["x"]));
+        assert_eq!(read(b"\n").0, some(&[""]));
+    }
+
+    #[test]
+    fn a_line_beyond_the_bound_is_passed_over_and_the_next_is_whole() {
+        let long = "x".repeat(LINE_BYTES_MAX + 1);
+        let fits = "y".repeat(LINE_BYTES_MAX);
+        let (lines, _) = read(format!("{long}\n{fits}\nend\n").as_bytes());
+        assert_eq!(lines, vec![None, Some(fits), Some("end".to_owned())]);
+    }
+
+    #[test]
+    fn truncated_gzip_is_an_error_and_not_a_short_file() {
+        let packed = gzip("line\n".repeat(10_000).as_bytes());
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &packed[..packed.len() / 2]).expect("written");
+        let mut lines = Lines::open(file.path()).expect("opened");
+        let outcome = loop {
+            match lines.read() {
+                Ok(Some(_)) => {}
+                end => break end.map(|_| ()),
+            }
+        };
+        assert_eq!(outcome.expect_err("cut off").kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask bench NAME`: one name for each benchmark, wherever its code lives.
+
+use anyhow::Result;
+
+use crate::{
+    cargo::{self, BENCH_MAX},
+    process::Children,
+    workspace::Workspace,
+};
+
+/// The benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Bench {
+    /// The protection layer alone: cost of a gate, of a flight, of a limiter's check.
+    Protect,
+    /// Unary calls over loopback: the Connect server and client.
+    Connect,
+    /// Readers and writers of one hot channel, through the whole stack.
+    HotChannel,
+    /// Import of an export file.
+    Import,
+    /// Creates at full speed.
+    Creates,
+}
+
+/// Runs `bench`; `arguments` go to it unchanged.
+///
+/// # Errors
+/// When it fails or is not written yet.
+pub(crate) fn run(
+    workspace: &Workspace,
+    children: &Children,
+    bench: Bench,
+    arguments: &[String],
+) -> Result<()> {
+    let mut command = match bench {
+        Bench::Protect => cargo::cargo(workspace, ["bench", "-p", "weir-protect", "--"]),
+        Bench::Connect => cargo::cargo(workspace, ["bench", "-p", "weir-connect", "--"]),
+        Bench::HotChannel => scenario(workspace, "hot-channel"),
+        Bench::Import => scenario(workspace, "import"),
+        Bench::Creates => scenario(workspace, "creates"),
+    };
+    command.args(arguments);
+    children.run(&command, BENCH_MAX)
+}
+
+fn scenario(workspace: &Workspace, name: &str) -> std::process::Command {
+    cargo::cargo(workspace, ["run", "--release", "-p", "weir-loadtest", "--", name])
+}

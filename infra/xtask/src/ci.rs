@@ -1,0 +1,38 @@
+//! `cargo xtask ci`: everything that a change must pass, cheapest first.
+
+use anyhow::Result;
+
+use crate::{
+    cargo::{self, CHECK_MAX},
+    process::{self, Children},
+    proto_golden,
+    steps::Steps,
+    test::{self, Selection},
+    tidy,
+    workspace::Workspace,
+};
+
+/// Runs all checks and then all tests.
+pub(crate) fn run(workspace: &Workspace, children: &Children, steps: &mut Steps) -> Result<()> {
+    let run =
+        |arguments: &[&str]| children.run(&cargo::cargo(workspace, arguments.iter().copied()), CHECK_MAX);
+    steps.run("fmt", || run(&["fmt", "--all", "--check"]));
+    steps.run("tidy", || tidy::run(workspace));
+    steps.run("proto compatibility", || proto_golden::check(workspace));
+    // Building cargo-deny costs minutes on two cores, so CI does without it: `tidy` checks licences, bans, duplicates and sources from the
+    // same deny.toml. Where it is installed it adds what only it knows, the advisory database.
+    if process::in_path("cargo-deny") {
+        steps.run("deny", || run(&["deny", "--workspace", "check"]));
+    } else {
+        eprintln!(
+            "\nxtask: cargo-deny is not installed; tidy checked deny.toml's rules, advisories are unchecked"
+        );
+    }
+    steps.run("clippy", || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    steps.run("docs", || {
+        let mut doc = cargo::cargo(workspace, ["doc", "--no-deps", "--workspace"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        children.run(&doc, CHECK_MAX)
+    });
+    test::run(workspace, children, &Selection::default(), steps)
+}

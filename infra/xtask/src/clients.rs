@@ -1,0 +1,116 @@
+//! The client libraries of the acceptance bots, installed as their users install them, once for each set of pinned versions.
+//!
+//! The pins are in `infra/acceptance`; lock files are not kept, because they name the hosts of package registries.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    process::{self, Children},
+    steps::Setup,
+    workspace::Workspace,
+};
+
+/// Longest installation of one library; 4-6 s on a good line.
+const INSTALL_MAX: Duration = Duration::from_secs(300);
+
+/// discord.py in a virtual environment of its own.
+///
+/// # Errors
+/// When the installation fails. A missing Python is a skip.
+pub(crate) fn discord_py(workspace: &Workspace, children: &Children) -> Result<Setup<Command>> {
+    if !process::in_path("python3") {
+        return Ok(Setup::Skipped("python3 is not in PATH".to_owned()));
+    }
+    let home = workspace.own("clients/python")?;
+    let bots = workspace.root().join("infra/acceptance");
+    let python = home.join("venv/bin/python");
+    install(&home, &bots.join("requirements.txt"), |pins| {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv", "--clear"]).arg(home.join("venv"));
+        children.run(&venv, INSTALL_MAX)?;
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(pins);
+        children.run(&pip, INSTALL_MAX)
+    })?;
+    let mut bot = Command::new(python);
+    bot.arg(bots.join("bot_discordpy.py"));
+    Ok(Setup::Ready(bot))
+}
+
+/// discord.js beside a copy of its bot: Node looks for modules from where a file lies.
+///
+/// # Errors
+/// When the installation fails. A missing Node or npm is a skip.
+pub(crate) fn discord_js(workspace: &Workspace, children: &Children) -> Result<Setup<Command>> {
+    if let Some(missing) = ["node", "npm"].into_iter().find(|program| !process::in_path(program)) {
+        return Ok(Setup::Skipped(format!("{missing} is not in PATH")));
+    }
+    let home = workspace.own("clients/node")?;
+    let bots = workspace.root().join("infra/acceptance");
+    install(&home, &bots.join("package.json"), |pins| {
+        fs::copy(pins, home.join("package.json")).context("copy package.json")?;
+        let mut npm = Command::new("npm");
+        npm.args([
+            "install",
+            "--no-package-lock",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+        ])
+        .current_dir(&home);
+        children.run(&npm, INSTALL_MAX)
+    })?;
+    let script = home.join("bot_discordjs.mjs");
+    fs::copy(bots.join("bot_discordjs.mjs"), &script).context("copy the bot")?;
+    let mut bot = Command::new("node");
+    bot.arg(script);
+    Ok(Setup::Ready(bot))
+}
+
+/// Runs `act` unless the same pins were installed before. The copy of the pins is written last, so a broken installation is repeated.
+fn install(home: &Path, pins: &Path, act: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let stamp: PathBuf = home.join("installed");
+    let wanted = fs::read(pins).with_context(|| format!("read {}", pins.display()))?;
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    eprintln!("xtask: installing {}", pins.display());
+    act(pins)?;
+    fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn installs_once_for_each_set_of_pins_and_again_after_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = folder.path().join("pins.txt");
+        let runs = Cell::new(0);
+        let run = |result: Result<()>| {
+            install(folder.path(), &pins, |_| {
+                runs.set(runs.get() + 1);
+                result
+            })
+        };
+        fs::write(&pins, "a==1").unwrap();
+        assert!(run(Err(anyhow::anyhow!("no line"))).is_err());
+        run(Ok(())).unwrap();
+        run(Ok(())).unwrap();
+        assert_eq!(runs.get(), 2);
+        fs::write(&pins, "a==2").unwrap();
+        run(Ok(())).unwrap();
+        assert_eq!(runs.get(), 3);
+    }
+}

@@ -1,0 +1,293 @@
+//! `cargo xtask test`: sets up what the tests need by itself and runs everything.
+
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    cargo::{self, TEST_MAX},
+    cassandra::{self, Jars, Node},
+    clients,
+    process::{Children, Running},
+    redis,
+    steps::{Setup, Steps},
+    weir::Weir,
+    workspace::Workspace,
+};
+
+/// Names a CQL server (`host:port`) for the tests to use.
+const CQL_VARIABLE: &str = "WEIR_TEST_CQL";
+
+/// Names a Redis server (`redis://host:port`) for the tests to use.
+const REDIS_VARIABLE: &str = "WEIR_TEST_REDIS";
+
+/// Longest run of one acceptance bot. Seconds without rate limits; with Discord's usual five messages in five seconds about four minutes.
+const BOT_MAX: Duration = Duration::from_secs(600);
+
+/// What a run consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// A Redis server for the other parts.
+    Redis,
+    /// A Cassandra node for the other parts.
+    Cassandra,
+    /// `cargo test` of the whole workspace: unit, property, integration and documentation tests.
+    Workspace,
+    /// The protection layer's atomics under every interleaving.
+    Loom,
+    /// discord.py against a running server.
+    Discordpy,
+    /// discord.js against a running server.
+    Discordjs,
+    /// twilight against a running server.
+    Twilight,
+}
+
+impl Part {
+    const BOTS: [Self; 3] = [Self::Discordpy, Self::Discordjs, Self::Twilight];
+
+    fn is_server(self) -> bool {
+        matches!(self, Self::Redis | Self::Cassandra)
+    }
+}
+
+/// Which parts to run.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Selection {
+    /// Run this part only (repeatable); servers that it needs are still started.
+    #[arg(long, value_name = "PART")]
+    only: Vec<Part>,
+    /// Leave this part out (repeatable).
+    #[arg(long, value_name = "PART")]
+    skip: Vec<Part>,
+}
+
+impl Selection {
+    fn wants(&self, part: Part) -> bool {
+        if self.skip.contains(&part) {
+            return false;
+        }
+        let needed = part.is_server() && self.only.contains(&Part::Workspace);
+        self.only.is_empty() || self.only.contains(&part) || needed
+    }
+}
+
+/// A server for the tests: ours, or one that the environment names.
+#[derive(Debug)]
+struct Server {
+    /// What the tests are told.
+    name: String,
+    /// Keeps ours running.
+    _running: Option<Running>,
+}
+
+/// Runs the selected parts.
+pub(crate) fn run(
+    workspace: &Workspace,
+    children: &Children,
+    selection: &Selection,
+    steps: &mut Steps,
+) -> Result<()> {
+    let folder = workspace.run_folder()?;
+    children.remove_on_interrupt(folder.clone());
+    let runner = Runner { workspace, children, selection, folder: &folder };
+    runner.cargo_tests(steps);
+    runner.acceptance(steps);
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+}
+
+struct Runner<'a> {
+    workspace: &'a Workspace,
+    children: &'a Children,
+    selection: &'a Selection,
+    folder: &'a Path,
+}
+
+impl Runner<'_> {
+    /// The parts that cargo runs, with the servers they need; the servers stop at the end, to leave the memory to the bots.
+    fn cargo_tests(&self, steps: &mut Steps) {
+        let redis = self.part(steps, Part::Redis, "redis", || self.redis());
+        let cassandra = self.part(steps, Part::Cassandra, "cassandra", || self.cassandra());
+        self.part(steps, Part::Workspace, "workspace tests", || {
+            let mut test = cargo::cargo(self.workspace, ["test", "--workspace", "--no-fail-fast"]);
+            tell(&mut test, REDIS_VARIABLE, redis.as_ref());
+            tell(&mut test, CQL_VARIABLE, cassandra.as_ref());
+            self.children.run(&test, TEST_MAX).map(Setup::Ready)
+        });
+        if self.workspace.root().join("data-service/protect/tests/loom.rs").is_file() {
+            self.part(steps, Part::Loom, "loom", || self.loom().map(Setup::Ready));
+        }
+    }
+
+    fn part<T>(
+        &self,
+        steps: &mut Steps,
+        part: Part,
+        name: &str,
+        act: impl FnOnce() -> Result<Setup<T>>,
+    ) -> Option<T> {
+        if self.selection.wants(part) {
+            steps.set_up(name, act)
+        } else {
+            steps.not_wanted(name);
+            None
+        }
+    }
+
+    fn redis(&self) -> Result<Setup<Server>> {
+        if let Ok(name) = env::var(REDIS_VARIABLE) {
+            eprintln!("xtask: using {name}");
+            return Ok(Setup::Ready(Server { name, _running: None }));
+        }
+        if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
+            return Ok(Setup::Skipped(reason));
+        }
+        let server = redis::Server::new(self.workspace.own(&self.below("redis"))?, free_port()?);
+        let running = server.start(self.children)?;
+        Ok(Setup::Ready(Server { name: server.url(), _running: Some(running) }))
+    }
+
+    fn cassandra(&self) -> Result<Setup<Server>> {
+        if let Ok(name) = env::var(CQL_VARIABLE) {
+            let address: Option<SocketAddr> =
+                name.to_socket_addrs().with_context(|| format!("look up {CQL_VARIABLE}={name}"))?.next();
+            if !address.is_some_and(cassandra::answers) {
+                bail!("no CQL server answers at {CQL_VARIABLE}={name}");
+            }
+            return Ok(Setup::Ready(Server { name, _running: None }));
+        }
+        let jars = match Jars::ensure(self.workspace, self.children)? {
+            Setup::Ready(jars) => jars,
+            Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
+        };
+        let node = Node::new(self.workspace.own(&self.below("cassandra"))?, free_port()?, free_port()?);
+        let running = node.start(&jars, self.children)?;
+        Ok(Setup::Ready(Server { name: node.cql().to_string(), _running: Some(running) }))
+    }
+
+    /// The part of `folder` that [`Workspace::own`] expects.
+    fn below(&self, name: &str) -> String {
+        let run = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("{run}/{name}")
+    }
+
+    fn loom(&self) -> Result<()> {
+        // A folder of its own: other flags would make cargo rebuild everything in `target/` twice.
+        let arguments =
+            ["test", "--release", "-p", "weir-protect", "--test", "loom", "--target-dir", "target/loom"];
+        let mut loom = cargo::cargo(self.workspace, arguments);
+        loom.env("RUSTFLAGS", "--cfg weir_loom");
+        self.children.run(&loom, TEST_MAX)
+    }
+
+    fn acceptance(&self, steps: &mut Steps) {
+        if !Part::BOTS.into_iter().any(|bot| self.selection.wants(bot)) {
+            steps.not_wanted("acceptance bots");
+            return;
+        }
+        let Some(weir) = steps.set_up("acceptance server", || self.server().map(Setup::Ready)) else {
+            return;
+        };
+        let (workspace, children) = (self.workspace, self.children);
+        let twilight = Command::new(self.built("acceptance-twilight"));
+        self.bot(steps, Part::Discordpy, "discord.py", &weir, || clients::discord_py(workspace, children));
+        self.bot(steps, Part::Discordjs, "discord.js", &weir, || clients::discord_js(workspace, children));
+        self.bot(steps, Part::Twilight, "twilight", &weir, || Ok(Setup::Ready(twilight)));
+    }
+
+    fn server(&self) -> Result<Weir> {
+        // With the whole workspace, although two binaries are wanted: the same features as in the tests, so nothing is built twice.
+        let build = cargo::cargo(
+            self.workspace,
+            ["build", "--workspace", "--bin", "weir", "--bin", "acceptance-twilight"],
+        );
+        self.children.run(&build, TEST_MAX)?;
+        let folder = self.workspace.own(&self.below("weir"))?;
+        Weir::start(&self.built("weir"), &folder, self.children)
+    }
+
+    /// A binary of the debug build.
+    fn built(&self, name: &str) -> std::path::PathBuf {
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+        self.workspace.root().join(target).join("debug").join(name)
+    }
+
+    fn bot(
+        &self,
+        steps: &mut Steps,
+        part: Part,
+        name: &str,
+        weir: &Weir,
+        library: impl FnOnce() -> Result<Setup<Command>>,
+    ) {
+        self.part(steps, part, name, || {
+            let mut bot = match library()? {
+                Setup::Ready(bot) => bot,
+                Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
+            };
+            let token = weir.create_bot(name, self.children)?;
+            bot.env("WEIR_API", format!("http://{}", weir.bound().api))
+                .env("WEIR_GATEWAY", format!("ws://{}", weir.bound().gateway))
+                .env("WEIR_TOKEN", token);
+            let result = self.children.run(&bot, BOT_MAX).inspect_err(|_| eprintln!("{}", weir.log_tail()));
+            result.map(Setup::Ready)
+        });
+    }
+}
+
+/// Tells the tests about a server, or that there is none.
+fn tell(test: &mut Command, variable: &str, server: Option<&Server>) {
+    match server {
+        Some(server) => test.env(variable, &server.name),
+        None => test.env_remove(variable),
+    };
+}
+
+/// A port that was free a moment ago. Another process may take it before the server binds it; then the server says so and the step fails.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr().context("the port found")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(only: &[Part], skip: &[Part]) -> Selection {
+        Selection { only: only.to_vec(), skip: skip.to_vec() }
+    }
+
+    #[test]
+    fn without_a_selection_everything_runs() {
+        let all = selection(&[], &[]);
+        assert!(
+            [Part::Redis, Part::Workspace, Part::Loom, Part::Twilight]
+                .into_iter()
+                .all(|part| all.wants(part))
+        );
+    }
+
+    #[test]
+    fn the_workspace_brings_its_servers_and_the_bots_do_not() {
+        let workspace = selection(&[Part::Workspace], &[]);
+        assert!(workspace.wants(Part::Cassandra) && workspace.wants(Part::Redis));
+        assert!(!workspace.wants(Part::Loom));
+        let bot = selection(&[Part::Twilight], &[]);
+        assert!(bot.wants(Part::Twilight));
+        assert!(!bot.wants(Part::Cassandra) && !bot.wants(Part::Discordjs));
+    }
+
+    #[test]
+    fn skip_wins_over_need() {
+        let without = selection(&[Part::Workspace], &[Part::Cassandra]);
+        assert!(!without.wants(Part::Cassandra));
+        assert!(without.wants(Part::Redis));
+    }
+}

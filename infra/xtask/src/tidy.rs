@@ -1,0 +1,42 @@
+//! `tidy`: the rules of this repository that neither rustc nor clippy can check.
+//!
+//! Each rule is a pure function from what it looks at to the violations it found, so that every rule has tests that break it.
+
+mod dependencies;
+mod graph;
+mod layers;
+mod licence;
+mod sources;
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{cargo, process, workspace::Workspace};
+
+/// Runs every rule and reports all violations at once.
+///
+/// # Errors
+/// With one line for each violation.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let graph = graph::Graph::parse(&metadata(workspace)?)?;
+    let policy = dependencies::Policy::read(&workspace.root().join("deny.toml"))?;
+    let mut violations = sources::check(workspace.root())?;
+    violations.extend(layers::check(&graph));
+    violations.extend(dependencies::check(&graph, &policy));
+    if violations.is_empty() {
+        return Ok(());
+    }
+    bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "))
+}
+
+/// What cargo knows about all packages, for the platform that the services run on.
+fn metadata(workspace: &Workspace) -> Result<String> {
+    let arguments = ["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    let mut command: Command = cargo::cargo(workspace, arguments);
+    let output = command.output().with_context(|| format!("run {}", process::shown(&command)))?;
+    if !output.status.success() {
+        bail!("cargo metadata ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    String::from_utf8(output.stdout).context("cargo metadata prints UTF-8")
+}
