@@ -2,8 +2,9 @@
 //!
 //! A request meets the modules in this order: [`service`] (the Connect methods) → [`limits`] → [`read_path`] (reads) or [`sequencer`]
 //! (changes) → the store. [`outbox`] carries committed changes to the bus, [`changes`] reads them back; [`ownership`] says whether this
-//! node may act at all, [`mint`] makes its ids. [`node`] puts everything together.
+//! node may act at all, [`mint`] makes its ids. [`node`] puts everything together, on the store and bus that [`backend`] opens.
 
+pub mod backend;
 pub mod changes;
 pub mod clock;
 pub mod error;

@@ -9,7 +9,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use prost::Message as _;
-use weir_protect::{Bound, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
+use weir_protect::{Bound, Gate, Gates, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
 use weir_store::{ReadError, Store, WriteError};
 
@@ -51,6 +51,7 @@ fn invalid(problem: impl Into<String>) -> LimitError {
 pub struct LimitBook {
     store: Arc<dyn Store>,
     limits: Arc<Limits>,
+    gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
     /// Limits in force, as operators see them.
     known: Mutex<Vec<Limit>>,
@@ -70,18 +71,20 @@ impl LimitBook {
     pub async fn open(
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
+        gates: Arc<Gates>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, LimitError> {
         let mut known = Vec::new();
         for (_, value) in store.read_settings(LIMIT, LIMITS_MAX).await? {
             let limit = Limit::decode(value)
                 .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
-            limits.set(rule(&limit)?).map_err(|error| invalid(error.to_string()))?;
+            Force::of(&limit)?.apply(&limits, &gates)?;
             known.push(limit);
         }
         let book = Self {
             store,
             limits,
+            gates,
             clock,
             of_guilds: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -141,11 +144,11 @@ impl LimitBook {
         if limit.expires_at_ms != 0 && limit.expires_at_ms <= limit.set_at_ms {
             return Err(invalid("expires_at_ms lies in the past"));
         }
-        if limit.burst == 0 {
+        if limit.burst == 0 && limit.kind() != LimitKind::GateOff {
             // At most 10^9 by the check in `rule`, so the cast keeps it.
             limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
         }
-        let new_rule = rule(&limit)?;
+        let force = Force::of(&limit)?;
         let mut known = self.known();
         if known.len() >= LIMITS_MAX && !known.iter().any(|old| same(old, &limit)) {
             return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
@@ -156,10 +159,9 @@ impl LimitBook {
         if let Some(old) = known.iter().find(|old| same(old, &limit))
             && old.dry_run != limit.dry_run
         {
-            let old = rule(old)?;
-            self.limits.remove(old.selector, old.kind, old.dry_run);
+            Force::of(old)?.lift(&self.limits, &self.gates);
         }
-        self.limits.set(new_rule).map_err(|error| invalid(error.to_string()))?;
+        force.apply(&self.limits, &self.gates)?;
         known.retain(|old| !same(old, &limit));
         known.push(limit.clone());
         self.replace(known);
@@ -188,8 +190,7 @@ impl LimitBook {
         let Some(index) = known.iter().position(|old| same(old, &wanted)) else { return Ok(false) };
         let old = known.remove(index);
         self.store.write_setting(LIMIT, key_of(&old).as_bytes(), None).await?;
-        let old_rule = rule(&old)?;
-        self.limits.remove(old_rule.selector, old_rule.kind, old_rule.dry_run);
+        Force::of(&old)?.lift(&self.limits, &self.gates);
         self.replace(known);
         self.note(action, who, old).await?;
         Ok(true)
@@ -254,8 +255,47 @@ fn name_of(limit: &Limit) -> String {
         LimitKind::DatabaseReads => "database_reads",
         LimitKind::Writes => "writes",
         LimitKind::Concurrency => "concurrency",
+        LimitKind::GateOff => "off",
     };
     format!("{}/{kind}", limit.scope)
+}
+
+/// How a limit acts: a rule of the limiter, or a gate's off switch.
+enum Force {
+    Rule(Box<Rule>),
+    Off(Gate),
+}
+
+impl Force {
+    fn of(limit: &Limit) -> Result<Self, LimitError> {
+        if limit.kind() != LimitKind::GateOff {
+            return Ok(Self::Rule(Box::new(rule(limit)?)));
+        }
+        if limit.dry_run || limit.rate != 0.0 || limit.burst != 0 {
+            return Err(invalid("an off switch has no rate, burst or dry run"));
+        }
+        let gate = limit.scope.strip_prefix("gate/");
+        let gate = gate.and_then(|name| Gate::ALL.into_iter().find(|gate| gate.label() == name));
+        let names = || Gate::ALL.map(Gate::label).join(", ");
+        gate.map(Self::Off).ok_or_else(|| invalid(format!("{:?} is no gate: use gate/ and one of {}", limit.scope, names())))
+    }
+
+    fn apply(self, limits: &Limits, gates: &Gates) -> Result<(), LimitError> {
+        match self {
+            Self::Rule(rule) => limits.set(*rule).map_err(|error| invalid(error.to_string())),
+            Self::Off(gate) => {
+                gates.set(gate, false);
+                Ok(())
+            }
+        }
+    }
+
+    fn lift(self, limits: &Limits, gates: &Gates) {
+        match self {
+            Self::Rule(rule) => drop(limits.remove(rule.selector, rule.kind, rule.dry_run)),
+            Self::Off(gate) => gates.set(gate, true),
+        }
+    }
 }
 
 fn selector(scope: &str) -> Result<Selector, LimitError> {
@@ -283,8 +323,8 @@ fn selector(scope: &str) -> Result<Selector, LimitError> {
 fn rule(limit: &Limit) -> Result<Rule, LimitError> {
     let selector = selector(&limit.scope)?;
     let kind = match limit.kind() {
-        LimitKind::Unspecified => {
-            return Err(invalid("kind is missing: requests, database_reads, writes or concurrency"));
+        LimitKind::Unspecified | LimitKind::GateOff => {
+            return Err(invalid("kind must be requests, database_reads, writes or concurrency"));
         }
         LimitKind::Requests => Kind::Requests,
         LimitKind::DatabaseReads => Kind::DatabaseReads,
@@ -313,6 +353,15 @@ fn rule(limit: &Limit) -> Result<Rule, LimitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_off_switch_names_a_gate_and_nothing_else() {
+        let off = |scope: &str| Limit { scope: scope.into(), kind: LimitKind::GateOff.into(), ..Limit::default() };
+        assert!(matches!(Force::of(&off("gate/cache")), Ok(Force::Off(Gate::Cache))));
+        assert!(Force::of(&off("gate/door")).is_err());
+        assert!(Force::of(&Limit { rate: 5.0, ..off("gate/cache") }).is_err());
+        assert!(rule(&Limit { kind: LimitKind::Requests.into(), rate: 1.0, ..off("gate/cache") }).is_err());
+    }
 
     #[test]
     fn scopes_and_rates_that_make_no_sense_are_refused_with_what_would() {

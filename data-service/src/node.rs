@@ -143,7 +143,6 @@ impl DataService {
         let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
         let layer_clock: Arc<dyn weir_protect::Clock> = Arc::new(TokioClock::new());
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
-        let book = LimitBook::open(Arc::clone(&store), Arc::clone(&limits), Arc::clone(&clock)).await?;
         let generations = Arc::new(Generations::new(weir_protect::generation::CELLS_DEFAULT));
         let observer = Arc::new(Observer::new(&registry));
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
@@ -151,7 +150,7 @@ impl DataService {
         let sequencer = Sequencer::new(
             config.sequencer.clone(),
             Arc::clone(&store),
-            clock,
+            Arc::clone(&clock),
             ownership,
             Arc::clone(&generations),
             Arc::clone(&outbox),
@@ -162,16 +161,17 @@ impl DataService {
             partition_concurrency: NonZeroU32::new(config.partition_concurrency),
             ..ProtectConfig::default()
         };
-        let database = Database { store, sequencer: Arc::clone(&sequencer) };
+        let database = Database { store: Arc::clone(&store), sequencer: Arc::clone(&sequencer) };
         let layer_observer: Arc<dyn weir_protect::Observer<crate::key::Key>> = Arc::clone(&observer) as _;
         let protect = Protect::builder(database)
             .config(protect_config)
             .clock(layer_clock)
             .cache(Arc::new(MokaCache::new(config.cache_bytes)))
             .observer(layer_observer)
-            .limits(limits)
+            .limits(Arc::clone(&limits))
             .generations(generations)
             .build();
+        let book = LimitBook::open(store, limits, Arc::clone(protect.gates()), clock).await?;
         let reads = Arc::new(ReadPath {
             protect,
             sequencer: Arc::clone(&sequencer),

@@ -368,12 +368,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 /// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
 fn guild_create(snapshot: &Snapshot, member: &Member, user: &User, availability: Availability) -> Option<String> {
     let state = snapshot.state();
+    let members = [(member.clone(), user.clone())];
     let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();
     let event = GuildCreateEvent::new(&GuildCreateParts {
         state: &state,
         availability,
         joined_at_ms: member.joined_at_ms,
-        members: &[(member.clone(), user.clone())],
+        members: &members,
         channels: &channels,
     })?;
     Some(to_json(&event))

@@ -236,7 +236,7 @@ impl Follower {
                 return Err(FetchError::Truncated);
             }
             for bytes in &page.records {
-                let record = Record::decode(bytes.clone()).map_err(|_| FetchError::Broken)?;
+                let record = Record::decode(bytes.as_slice()).map_err(|_| FetchError::Broken)?;
                 if record.rev <= after {
                     return Err(FetchError::Broken);
                 }

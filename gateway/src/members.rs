@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
         let (mut hits, mut after) = (Vec::new(), 0);
         for _ in 0..SEARCH_CHUNKS {
-            let page = self.page(after).await?;
+            let page = page(self.shared, self.guild_id, after).await?;
             let Some((last, _)) = page.last() else { break };
             after = last.user_id;
             hits.extend(page.into_iter().filter(|(member, user)| {
@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let count = left.div_ceil(CHUNK_MAX).max(1);
         let mut after = 0;
         for index in 0..count {
-            let mut page = self.page(after).await?;
+            let mut page = page(self.shared, self.guild_id, after).await?;
             page.truncate(left.min(CHUNK_MAX) as usize);
             // Bounded by the chunk's size just above.
             left -= page.len() as u32;
@@ -134,12 +134,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
             self.chunk(&page, (index, count), &[]).await?;
         }
         Ok(())
-    }
-
-    async fn page(&self, after: u64) -> Result<Vec<(Member, User)>, DataError> {
-        let request = ListMembersRequest { guild_id: self.guild_id, after, limit: CHUNK_MAX };
-        let reply = self.shared.loader.data.list_members(&request, &self.shared.loader.options()).await?.message;
-        Ok(pair(reply.members, &reply.users))
     }
 
     async fn chunk(
@@ -153,6 +147,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         self.socket.send(&payload::dispatch("GUILD_MEMBERS_CHUNK", s, &d)).await?;
         Ok(())
     }
+}
+
+async fn page(shared: &Shared, guild_id: u64, after: u64) -> Result<Vec<(Member, User)>, DataError> {
+    let request = ListMembersRequest { guild_id, after, limit: CHUNK_MAX };
+    let reply = shared.loader.data.list_members(&request, &shared.loader.options()).await?.message;
+    Ok(pair(reply.members, &reply.users))
 }
 
 /// Members with their users; a user that is not there is known by its id alone.

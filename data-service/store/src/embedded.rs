@@ -33,11 +33,11 @@ use std::{
 pub use config::EmbeddedConfig;
 pub use datadir::{LAYOUT_VERSION, OpenError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use weir_bus::RecordRing;
 
 use self::{
     committer::{Act, Answer, Committer, Health, Write},
     datadir::DataDir,
-    log::Log,
     readers::Readers,
     tables::Tables,
 };
@@ -50,7 +50,7 @@ use crate::WriteError;
 pub struct EmbeddedStore {
     config: EmbeddedConfig,
     readers: Readers,
-    log: Arc<Log>,
+    log: Arc<RecordRing>,
     health: Arc<Health>,
     /// `None` only while it is dropped.
     writes: Option<mpsc::Sender<Write>>,
@@ -78,7 +78,7 @@ impl EmbeddedStore {
         let directory = DataDir::open(&config.directory)?;
         let tables = Tables::open(&directory.tree, &config)?;
         let extent = log::recover(&tables)?;
-        let log = Arc::new(Log::new(&config, extent.head));
+        let log = Arc::new(RecordRing::new(extent.head, config.ring_records_max, config.ring_bytes_max));
         let health = Arc::new(Health::new());
         let batches = Arc::new(AtomicU64::new(0));
         let (writes, receiver) = mpsc::channel(config.writes_waiting_max.max(1));
@@ -131,6 +131,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Why the store takes no more writes and the process must end; `None` while it is sound.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.health.poisoned().map(str::to_owned)
     }
 
     fn take_committer(&self) -> Option<JoinHandle<()>> {

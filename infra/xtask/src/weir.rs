@@ -60,8 +60,7 @@ impl Weir {
         let mut server = children.spawn_with(&serve, |command| {
             command.stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
         })?;
-        let bound =
-            await_ready(&mut server, &out).with_context(|| format!("start weir\n{}", log::tail(&log)))?;
+        let bound = await_ready(&mut server, &out).inspect_err(|_| eprintln!("{}", log::tail(&log)))?;
         Ok(Self { binary: binary.to_owned(), data, log, bound, _server: server })
     }
 

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use hyper::body::Body;
+use tokio::time::Instant;
 
-use crate::endpoint::RequestLimits;
+use crate::endpoint::{RequestLimits, within};
 use crate::error::ConnectError;
 
 /// The bytes that all requests in flight may hold together.
@@ -100,9 +101,8 @@ where
     B::Error: std::fmt::Display,
 {
     let mut share = budget.share();
-    let collected =
-        tokio::time::timeout(limits.body_read_timeout, collect(body, limits.request_bytes_max, &mut share));
-    let bytes = collected.await.unwrap_or_else(|_elapsed| {
+    let collected = collect(body, limits.request_bytes_max, &mut share);
+    let bytes = within(Instant::now() + limits.body_read_timeout, collected).await.unwrap_or_else(|| {
         Err(ConnectError::deadline_exceeded(format!(
             "the request body was not complete within {:?}",
             limits.body_read_timeout

@@ -7,7 +7,10 @@
 //! whose status is not their code's own are the ones where the protocol or plain HTTP asks for that status.
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +35,7 @@ pub struct RequestLimits {
     pub request_bytes_total: usize,
     /// Longest time to receive a body; beyond it `deadline_exceeded`. Default 10 s: 4 MiB over a 3 Mbit/s line.
     pub body_read_timeout: Duration,
-    /// Longest time for one call, body included: clamps the caller's timeout and stands in for a missing one. Default 60 s: a
+    /// Longest time for one call, body included, at most some centuries: clamps the caller's timeout and stands in for a missing one. Default 60 s: a
     /// guess at the patience of any caller; the protocol allows servers to clamp. Without it a caller that sets no deadline could
     /// hold a handler for ever.
     pub request_timeout_max: Duration,
@@ -52,8 +55,13 @@ impl Default for RequestLimits {
 /// A [`Dispatch`] behind HTTP. Clones share the dispatch and the byte budget.
 #[derive(Clone)]
 pub struct Endpoint {
+    // One count to touch for each request, where three would be three.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     dispatch: Arc<dyn Dispatch>,
-    limits: Arc<RequestLimits>,
+    limits: RequestLimits,
     budget: Arc<BodyBudget>,
 }
 
@@ -61,7 +69,7 @@ impl Endpoint {
     /// An endpoint that answers from `dispatch` within `limits`.
     pub fn new(dispatch: Arc<dyn Dispatch>, limits: RequestLimits) -> Endpoint {
         let budget = BodyBudget::new(limits.request_bytes_total);
-        Endpoint { dispatch, limits: Arc::new(limits), budget }
+        Endpoint { shared: Arc::new(Shared { dispatch, limits, budget }) }
     }
 
     /// Answers one HTTP request. Never fails: every failure is a reply.
@@ -89,7 +97,7 @@ impl Endpoint {
     #[expect(clippy::result_large_err, reason = "the error is the reply itself, built once and sent")]
     fn check(&self, parts: &http::request::Parts) -> Result<Call, Response<Full<Bytes>>> {
         let path = parts.uri.path();
-        if !self.dispatch.serves(path) {
+        if !self.shared.dispatch.serves(path) {
             let error = ConnectError::unimplemented(format!("no method {path}"));
             return Err(refusal(StatusCode::NOT_FOUND, error, None));
         }
@@ -123,28 +131,36 @@ impl Endpoint {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let allowed = self.limits.request_timeout_max;
+        let Shared { dispatch, limits, budget } = &*self.shared;
+        let allowed = limits.request_timeout_max;
         let patience = call.timeout.map_or(allowed, |timeout| timeout.min(allowed));
         if patience.is_zero() {
             return Err(expired());
         }
+        let deadline = arrived + patience;
+        let received = within(deadline, receive(body, call.encoding, limits, budget));
         // The share outlives the call, because the dispatch holds the bytes until it is done.
-        let (body, _share) = receive(body, call.encoding, &self.limits, &self.budget).await?;
-        let left = patience.saturating_sub(arrived.elapsed());
-        if left.is_zero() {
-            return Err(expired());
-        }
+        let (body, _share) = received.await.unwrap_or_else(|| Err(expired()))?;
         let request = UnaryRequest {
             path: Cow::Owned(parts.uri.path().to_owned()),
             codec: call.codec,
             headers: parts.headers,
-            timeout: Some(left),
+            timeout: Some(deadline.saturating_duration_since(Instant::now())),
             body,
         };
-        match tokio::time::timeout(left, self.dispatch.call(request)).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(expired()),
-        }
+        within(deadline, dispatch.call(request)).await.unwrap_or_else(|| Err(expired()))
+    }
+}
+
+/// The output of `future`, or `None` if the deadline passes first.
+///
+/// Most calls are ready at their first poll (the body has arrived with the head, the reply is cached), and a timer costs more than such a
+/// call: it is made at the second.
+pub(crate) async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => tokio::time::timeout_at(deadline, future).await.ok(),
     }
 }
 

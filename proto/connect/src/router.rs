@@ -10,7 +10,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -149,16 +148,23 @@ impl std::fmt::Debug for Router {
     }
 }
 
-#[async_trait]
 impl Dispatch for Router {
     fn serves(&self, path: &str) -> bool {
         self.methods.contains_key(path)
     }
 
-    async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError> {
+    // Written as `async_trait` would expand it, because the method's future is boxed already.
+    fn call<'a, 'b>(&'a self, request: UnaryRequest) -> BoxFuture<'b, Result<UnaryResponse, ConnectError>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
         match self.methods.get(&*request.path) {
-            Some(method) => method(request).await,
-            None => Err(ConnectError::unimplemented(format!("no method {}", request.path))),
+            Some(method) => method(request),
+            None => {
+                let error = ConnectError::unimplemented(format!("no method {}", request.path));
+                std::future::ready(Err(error)).boxed()
+            }
         }
     }
 }

@@ -115,7 +115,8 @@ impl Server {
         let endpoint = Endpoint::new(dispatch, self.config.requests.clone());
         let answer = move |request| {
             let endpoint = endpoint.clone();
-            async move { endpoint.answer(request).await }
+            // Boxed because hyper moves a call's future several times before it runs, and this one is large.
+            Box::pin(async move { endpoint.answer(request).await })
         };
         self.serve_http(answer, stop, drain).await
     }

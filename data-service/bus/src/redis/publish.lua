@@ -30,8 +30,12 @@ for at = 5, #ARGV, 3 do
     local inbox, count = prefix .. 'inbox:' .. gateway, prefix .. 'count:' .. gateway
     -- Entries are numbered without gaps, so that the reader sees when one is missing.
     local number = redis.call('INCR', count)
-    redis.call('XADD', inbox, 'MAXLEN', '~', keep, number .. '-0', kind, record)
-    if number == 1 then
+    local added = redis.pcall('XADD', inbox, 'MAXLEN', '~', keep, number .. '-0', kind, record)
+    if type(added) == 'table' and added.err then
+      -- Numbers and entries no longer agree (a key was evicted or changed by hand): make the gateway begin anew.
+      redis.call('DEL', prefix .. 'gateway:' .. gateway, inbox, count)
+      live[gateway] = false
+    elseif number == 1 then
       redis.call('EXPIRE', inbox, life)
       redis.call('EXPIRE', count, life)
     end

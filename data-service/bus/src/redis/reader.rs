@@ -1,7 +1,7 @@
 //! The reader: one task and one connection of its own, because a blocking XREAD would keep a pooled one from everybody else.
 //!
 //! ```text
-//! connect ──▶ known to Redis? ──yes──▶ read from where it stopped ◀─┐
+//! connect ──▶ known to this run? ─yes─▶ read from where it stopped ◀─┐
 //!    ▲             │ no: a new id, all interests, a new epoch       │
 //!    │             └──────────────▶ read from the beginning ────────┤
 //!    └── any error: pause, longer each time ◀───────────────────────┘
@@ -34,11 +34,15 @@ pub(super) struct Reader {
     last: u64,
     /// When Redis last said that it knows the current id.
     known_at: Instant,
+    /// False while the current id's registration may be half done.
+    registered: bool,
+    /// The run of the server that knows the current id. Another run may have an older copy of the inbox, in which numbers come twice.
+    run: String,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, config: RedisConfig, client: Client) -> Self {
-        Self { shared, config, client, last: 0, known_at: Instant::now() }
+        Self { shared, config, client, last: 0, known_at: Instant::now(), registered: false, run: String::new() }
     }
 
     /// Runs until it is aborted.
@@ -63,6 +67,11 @@ impl Reader {
         let block = self.config.renew_every;
         let connection = self.config.connection(block + self.config.timeout);
         let mut redis = self.client.get_multiplexed_async_connection_with_config(&connection).await?;
+        let run = server_run(&mut redis).await?;
+        if run != self.run {
+            self.registered = false;
+            self.run = run;
+        }
         loop {
             let id = self.registered(&mut redis).await?;
             let renew_at = Instant::now() + self.config.renew_every;
@@ -79,7 +88,7 @@ impl Reader {
         if let Some(id) = id {
             let mut renew = self.shared.scripts.renew.prepare_invoke();
             renew.arg(&self.config.prefix).arg(&id).arg(self.config.gateway_life_seconds());
-            if renew.invoke_async::<bool>(redis).await? {
+            if renew.invoke_async::<bool>(redis).await? && self.registered {
                 self.known_at = Instant::now();
                 return Ok(id);
             }
@@ -96,6 +105,7 @@ impl Reader {
     async fn register(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<String> {
         let random = |error| redis::RedisError::from(std::io::Error::other(error));
         let id = random_word().map_err(random)?;
+        self.registered = false;
         let prefix = &self.config.prefix;
         let again = self.shared.id.borrow().is_some();
         let life = self.config.gateway_life_seconds();
@@ -117,6 +127,7 @@ impl Reader {
             tracing::warn!("the event bus had forgotten this gateway: registered anew");
         }
         self.known_at = Instant::now();
+        self.registered = true;
         Ok(id)
     }
 
@@ -164,6 +175,17 @@ impl Reader {
     }
 }
 
+/// The random word that a server gives itself at each start; empty if it tells none.
+async fn server_run(redis: &mut MultiplexedConnection) -> RedisResult<String> {
+    let info: String = redis::cmd("INFO").arg("server").query_async(redis).await?;
+    Ok(run_of(&info).to_owned())
+}
+
+/// The run in the text of `INFO server`.
+fn run_of(info: &str) -> &str {
+    info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default()
+}
+
 /// The number in an entry's id, `{number}-0`.
 fn entry_number(id: &str) -> Option<u64> {
     id.strip_suffix("-0")?.parse().ok()
@@ -172,6 +194,12 @@ fn entry_number(id: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_servers_run_is_found_among_its_facts() {
+        assert_eq!(run_of("# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\ntcp_port:1\r\n"), "abc");
+        assert_eq!(run_of("# Server\r\n"), "");
+    }
 
     #[test]
     fn an_entrys_number_is_read_strictly() {

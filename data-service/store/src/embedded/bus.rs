@@ -34,8 +34,7 @@ impl EventBus for EmbeddedStore {
     }
 
     async fn publish_ephemeral(&self, out: Outgoing) {
-        // An error means that nobody listens now.
-        let _ = self.log.ephemeral.send(out.record);
+        self.log.send_ephemeral(out.record);
     }
 
     fn committed_with_store(&self) -> bool {
@@ -50,8 +49,9 @@ impl Inbox for EmbeddedStore {
     }
 
     async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
-        if let Some(records) = self.log.read_ring(after, max) {
-            return Ok(Batch { records });
+        // The ring serves those who keep up; what it no longer holds may still be in the tree.
+        if let Ok(batch) = self.log.read(after, max) {
+            return Ok(batch);
         }
         let head = self.log.head();
         let (records, floor) = self
@@ -80,7 +80,7 @@ impl Inbox for EmbeddedStore {
     async fn remove_interest(&self, _guild_id: u64) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
-        self.log.ephemeral.subscribe()
+        self.log.subscribe_ephemeral()
     }
 
     fn durable(&self) -> bool {

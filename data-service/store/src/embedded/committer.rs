@@ -15,13 +15,14 @@ use std::{
 use bytes::Bytes;
 use fjall::PersistMode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use weir_bus::RecordRing;
 use weir_proto::bucket::Bucket;
 
 use super::{
     EmbeddedConfig,
     draft::{Draft, Group, PlanError},
     keys, lease,
-    log::{Event, Extent, Log},
+    log::{Event, Extent},
     plan,
     tables::{Table, Tables},
 };
@@ -131,7 +132,8 @@ pub(super) struct Committer {
     pub(super) writes: mpsc::Receiver<Write>,
     /// The log as of the last batch.
     pub(super) extent: Extent,
-    pub(super) log: Arc<Log>,
+    /// Told of records once they are durable.
+    pub(super) log: Arc<RecordRing>,
     pub(super) health: Arc<Health>,
     /// Batches committed; counted for the operator.
     pub(super) batches: Arc<AtomicU64>,

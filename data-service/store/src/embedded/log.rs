@@ -4,15 +4,9 @@
 //! memory, from which a reader that keeps up is served. The log is bounded in records and bytes: each batch that appends also removes as
 //! many of the oldest as it must, so there is no trimming to schedule and none to fall behind.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
-
 use bytes::Bytes;
 use fjall::{Readable as _, Slice};
-use tokio::sync::{broadcast, watch};
-use weir_bus::{EPHEMERAL_MAX, Position};
+use weir_bus::Position;
 
 use super::{
     EmbeddedConfig, OpenError,
@@ -111,121 +105,12 @@ pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     Ok(Extent { head, head_bytes: event.bytes_until, floor, floor_bytes })
 }
 
-/// Newest records, oldest first.
-#[derive(Debug, Default)]
-struct Ring {
-    records: VecDeque<Bytes>,
-    bytes: usize,
-    head: Position,
-}
-
-/// What readers of the log share with the committer.
-#[derive(Debug)]
-pub(super) struct Log {
-    ring: Mutex<Ring>,
-    ring_records_max: usize,
-    ring_bytes_max: usize,
-    /// Announced only after the records are durable and in the ring.
-    head: watch::Sender<Position>,
-    /// Records beside the log.
-    pub(super) ephemeral: broadcast::Sender<Bytes>,
-}
-
-impl Log {
-    /// The log as it was found; the ring starts empty at its head.
-    pub(super) fn new(config: &EmbeddedConfig, head: Position) -> Self {
-        Self {
-            ring: Mutex::new(Ring { head, ..Ring::default() }),
-            ring_records_max: config.ring_records_max,
-            ring_bytes_max: config.ring_bytes_max,
-            head: watch::Sender::new(head),
-            ephemeral: broadcast::Sender::new(EPHEMERAL_MAX),
-        }
-    }
-
-    /// Plain data, whole between statements: a panic elsewhere does not damage it.
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds records that are durable now, and wakes readers.
-    pub(super) fn append(&self, records: Vec<Bytes>) {
-        if records.is_empty() {
-            return;
-        }
-        let head = {
-            let mut ring = self.ring();
-            ring.head += records.len() as u64;
-            ring.bytes += records.iter().map(Bytes::len).sum::<usize>();
-            ring.records.extend(records);
-            while ring.records.len() > self.ring_records_max || ring.bytes > self.ring_bytes_max {
-                let Some(oldest) = ring.records.pop_front() else { break };
-                ring.bytes -= oldest.len();
-            }
-            ring.head
-        };
-        self.head.send_replace(head);
-    }
-
-    /// Position of the newest record.
-    pub(super) fn head(&self) -> Position {
-        *self.head.borrow()
-    }
-
-    /// Waits until the head is above `after`.
-    pub(super) async fn wait(&self, after: Position) {
-        let mut head = self.head.subscribe();
-        // An error would mean that the sender is gone, but it is ours.
-        let _ = head.wait_for(|head| *head > after).await;
-    }
-
-    /// Records above `after` from the ring, or `None` if it does not reach back that far.
-    pub(super) fn read_ring(&self, after: Position, max: usize) -> Option<Vec<(Position, Bytes)>> {
-        let ring = self.ring();
-        if after >= ring.head {
-            return Some(Vec::new());
-        }
-        let floor = ring.head - ring.records.len() as u64;
-        // At most the ring's length, which is a usize.
-        let skip = after.checked_sub(floor)? as usize;
-        Some((after + 1..).zip(ring.records.iter().skip(skip).take(max).cloned()).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn log(records_max: usize, bytes_max: usize) -> Log {
-        let mut config = EmbeddedConfig::new("unused");
-        config.ring_records_max = records_max;
-        config.ring_bytes_max = bytes_max;
-        Log::new(&config, 10)
-    }
-
     fn bytes(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
-    }
-
-    #[test]
-    fn the_ring_serves_the_newest_and_says_when_it_cannot() {
-        let log = log(2, 1_000);
-        assert_eq!(log.read_ring(10, 5), Some(vec![]));
-        assert_eq!(log.read_ring(9, 5), None);
-        log.append(vec![bytes("a"), bytes("b"), bytes("c")]);
-        assert_eq!(log.head(), 13);
-        assert_eq!(log.read_ring(10, 5), None);
-        assert_eq!(log.read_ring(11, 5), Some(vec![(12, bytes("b")), (13, bytes("c"))]));
-        assert_eq!(log.read_ring(11, 1), Some(vec![(12, bytes("b"))]));
-    }
-
-    #[test]
-    fn the_ring_is_bounded_in_bytes_even_by_one_record() {
-        let log = log(100, 4);
-        log.append(vec![bytes("abc"), bytes("de")]);
-        assert_eq!(log.read_ring(11, 5), Some(vec![(12, bytes("de"))]));
-        log.append(vec![bytes("too long")]);
-        assert_eq!((log.read_ring(12, 5), log.read_ring(13, 5)), (None, Some(vec![])));
     }
 
     #[test]

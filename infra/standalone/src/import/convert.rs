@@ -5,13 +5,15 @@ use std::{
     mem::take,
 };
 
-use bytes::Bytes;
 use prost::Message as _;
-use weir_proto::data::{ImportMessagesRequest, Message};
+use weir_proto::{
+    data::{ImportMessagesRequest, Message},
+    id::Snowflake,
+};
 
 use super::{
     ImportError,
-    ids::ImportIds,
+    ids::{ImportIds, nth},
     line::Line,
     scan::{Scan, understand},
     source::Lines,
@@ -33,8 +35,8 @@ const TYPE_REPLY: u32 = 19;
 pub(crate) struct Placed {
     /// Channel ids, by the channel's number in the file.
     pub(crate) channel_ids: Vec<u64>,
-    /// Author number `i` has id `author_id_base + i`.
-    pub(crate) author_id_base: u64,
+    /// Id of the first author; the others' follow it, see [`nth`](super::ids::nth).
+    pub(crate) author_id_base: Snowflake,
     /// Lines that are durable already.
     pub(crate) lines_done: u64,
 }
@@ -43,7 +45,7 @@ pub(crate) struct Placed {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// Encoded `weir.data.v1.ImportMessagesRequest`, one for each channel.
-    pub(crate) requests: Vec<Bytes>,
+    pub(crate) requests: Vec<Vec<u8>>,
     /// All lines up to this one are durable once the batch is.
     pub(crate) lines_done: u64,
 }
@@ -141,7 +143,7 @@ impl<'a> Converter<'a> {
         let message = Message {
             id,
             channel_id: self.placed.channel_ids[channel],
-            author_id: self.placed.author_id_base + author as u64,
+            author_id: nth(self.placed.author_id_base, author as u64),
             content: line.content.clone().into_owned(),
             r#type: if reply_to == 0 { 0 } else { TYPE_REPLY },
             reply_to,
@@ -185,7 +187,7 @@ impl<'a> Converter<'a> {
         let requests = filled
             .map(|(messages, channel_id)| {
                 let request = ImportMessagesRequest { channel_id: *channel_id, messages: take(messages) };
-                Bytes::from(request.encode_to_vec())
+                request.encode_to_vec()
             })
             .collect();
         Batch { requests, lines_done }

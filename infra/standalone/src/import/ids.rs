@@ -4,7 +4,7 @@
 //! rise strictly in the file's order, also where the file's time goes back: then the line follows its channel's last one directly. In a file
 //! whose time never goes back ids are unique over all channels too; in others, two channels may use the same id, which nothing forbids.
 
-use weir_proto::id::{EPOCH_MS, MessageId, SEQUENCE_BITS, Snowflake};
+use weir_proto::id::{EPOCH_MS, MessageId, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
 /// Worker number of every imported message. Workers that mint live take theirs from 0 upwards by lease, far below.
 pub(crate) const WORKER: u16 = 1_022;
@@ -28,6 +28,14 @@ impl Tick {
         let snowflake = Snowflake::from_parts(unix_ms, WORKER, sequence);
         MessageId(snowflake.expect("times are at most a day ahead of now, and ids last until 2154"))
     }
+}
+
+/// The `index`th id of a row that was minted together: ids of one worker count up in sequence and millisecond, not as plain numbers,
+/// between which other workers' lie. The service counts a job's authors so.
+pub(crate) fn nth(first: Snowflake, index: u64) -> u64 {
+    let tick = (first.get() >> (WORKER_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | u64::from(first.sequence())) + index;
+    let (ms, sequence) = (tick >> SEQUENCE_BITS, tick & ((1 << SEQUENCE_BITS) - 1));
+    ms << (WORKER_BITS + SEQUENCE_BITS) | u64::from(first.worker()) << SEQUENCE_BITS | sequence
 }
 
 /// Derives ids, line after line. Eight bytes for each channel.
@@ -119,6 +127,17 @@ mod tests {
         let parts = |index: usize| (ids[index].unix_ms() - EPOCH_MS, ids[index].sequence());
         assert_eq!((parts(0), parts(full - 1)), ((10, 0), (10, SEQUENCES - 1)));
         assert_eq!((parts(full), parts(full + 1)), ((11, 0), (11, 1)));
+    }
+
+    #[test]
+    fn a_row_of_ids_keeps_its_worker_and_carries_into_the_next_millisecond() {
+        let first = Snowflake::from_parts(EPOCH_MS + 7, 3, SEQUENCES - 2).expect("in range");
+        let parts = |index| {
+            let id = Snowflake::try_from(nth(first, index)).expect("never 0");
+            (id.unix_ms() - EPOCH_MS, id.worker(), id.sequence())
+        };
+        assert_eq!((parts(0), parts(1)), ((7, 3, SEQUENCES - 2), (7, 3, SEQUENCES - 1)));
+        assert_eq!((parts(2), parts(2 + 4_096)), ((8, 3, 0), (9, 3, 0)));
     }
 
     #[test]

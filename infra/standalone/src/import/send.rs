@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use weir_data_client::{CallOptions, DataClient, DataError, Replied};
-use weir_proto::admin::{BeginImportRequest, BeginImportResponse, FinishImportRequest, WriteImportRequest};
+use weir_proto::{
+    admin::{BeginImportRequest, BeginImportResponse, FinishImportRequest, WriteImportRequest},
+    id::Snowflake,
+};
 
 use super::{
     ImportError,
@@ -70,11 +73,9 @@ pub(crate) async fn send(
     if begun.finished {
         return Ok(imported);
     }
-    let placed = Placed {
-        channel_ids: begun.channel_ids,
-        author_id_base: begun.author_id_base,
-        lines_done: begun.lines_done,
-    };
+    let author_id_base =
+        Snowflake::try_from(begun.author_id_base).map_err(|_| ImportError::Answer { answered: 0, asked })?;
+    let placed = Placed { channel_ids: begun.channel_ids, author_id_base, lines_done: begun.lines_done };
     let (give, mut batches) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
     let reader = tokio::task::spawn_blocking({
         let scan = scan.clone();
@@ -85,8 +86,8 @@ pub(crate) async fn send(
     progress.written(done, scan.lines);
     while let Some(batch) = batches.recv().await {
         let request = WriteImportRequest {
-            job: scan.job.to_vec().into(),
-            batches: batch.requests.into_iter().map(Into::into).collect(),
+            job: scan.job.to_vec(),
+            batches: batch.requests,
             lines_done: batch.lines_done,
         };
         patiently(done, stop, || client.write_import(&request, &options())).await?;
@@ -94,7 +95,7 @@ pub(crate) async fn send(
         progress.written(done, scan.lines);
     }
     imported.converted = reader.await??;
-    let request = FinishImportRequest { job: scan.job.to_vec().into() };
+    let request = FinishImportRequest { job: scan.job.to_vec() };
     patiently(done, stop, || client.finish_import(&request, &options())).await?;
     Ok(imported)
 }
@@ -110,7 +111,7 @@ async fn begin(
     let mut answer = BeginImportResponse::default();
     for part in parts(authors) {
         let request = BeginImportRequest {
-            job: scan.job.to_vec().into(),
+            job: scan.job.to_vec(),
             guild_name: guild_name.clone(),
             channel_names: scan.channels.all().to_vec(),
             author_names: authors[part.clone()].to_vec(),

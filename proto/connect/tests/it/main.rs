@@ -9,3 +9,4 @@ mod deadlines;
 mod fixture;
 mod refusals;
 mod stop;
+mod zz;

@@ -17,7 +17,7 @@ fn file(lines: &[String]) -> File {
 }
 
 fn placed(scan: &Scan, lines_done: u64) -> Placed {
-    Placed { channel_ids: (0..scan.channels.all().len() as u64).map(|n| 100 + n).collect(), author_id_base: 1_000, lines_done }
+    Placed { channel_ids: (0..scan.channels.all().len() as u64).map(|n| 100 + n).collect(), author_id_base: Snowflake::from_parts(1_600_000_000_000, 3, 0).expect("in range"), lines_done }
 }
 
 fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
@@ -31,7 +31,7 @@ fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
 
 fn rows(batches: &[Batch]) -> Vec<Message> {
     let requests = batches.iter().flat_map(|batch| &batch.requests);
-    let decoded = requests.map(|bytes| ImportMessagesRequest::decode(bytes.clone()).expect("ours"));
+    let decoded = requests.map(|bytes| ImportMessagesRequest::decode(bytes.as_slice()).expect("ours"));
     let mut rows: Vec<_> = decoded.flat_map(|request| request.messages).collect();
     rows.sort_by_key(|row| (row.channel_id, row.id));
     rows
@@ -70,7 +70,7 @@ fn batches_keep_their_bounds_and_end_with_the_file() {
         let bytes: usize = batch.requests.iter().map(|request| request.len() + FRAME_BYTES).sum();
         assert!(bytes <= BATCH_BYTES_MAX + FRAME_BYTES, "{bytes}");
         for request in &batch.requests {
-            let request = ImportMessagesRequest::decode(request.clone()).expect("ours");
+            let request = ImportMessagesRequest::decode(request.as_slice()).expect("ours");
             assert!(request.messages.len() <= CHANNEL_MESSAGES_MAX);
             assert!(request.messages.windows(2).all(|pair| pair[0].id < pair[1].id));
         }

@@ -1,0 +1,100 @@
+//! What reaches whom while all is well.
+
+use weir_bus::{
+    EventBus, Inbox, InboxError, Published,
+    redis::{RedisBus, RedisInbox},
+};
+
+use crate::server::{SOON, Server, command, eventually, interested, out, shared, texts};
+
+#[tokio::test]
+async fn records_reach_those_who_asked_in_order() {
+    let Some(config) = shared("order") else { return };
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let (one, both) = (RedisInbox::start(config.clone()).expect("a url"), RedisInbox::start(config).expect("a url"));
+    interested(&one, 1).await;
+    interested(&both, 1).await;
+    interested(&both, 2).await;
+    // More than one call of the script takes.
+    let records: Vec<_> = (0..300).map(|n| out(1 + n % 2, &n.to_string())).collect();
+    assert_eq!(bus.publish(records).await.expect("redis answers"), Published::Kept);
+    let even: Vec<String> = (0..300).step_by(2).map(|n| n.to_string()).collect();
+    let all: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    assert_eq!(texts(&one, 0, 150).await, even);
+    assert_eq!(texts(&both, 0, 300).await, all);
+    one.close().await;
+    both.close().await;
+}
+
+#[tokio::test]
+async fn a_guild_no_longer_asked_for_is_no_longer_sent() {
+    let Some(config) = shared("remove") else { return };
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let inbox = RedisInbox::start(config).expect("a url");
+    interested(&inbox, 1).await;
+    interested(&inbox, 2).await;
+    inbox.remove_interest(1).await;
+    bus.publish(vec![out(1, "unasked"), out(2, "asked")]).await.expect("redis answers");
+    assert_eq!(texts(&inbox, 0, 1).await, ["asked"]);
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn ephemeral_records_take_no_position() {
+    let Some(config) = shared("ephemeral") else { return };
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let inbox = RedisInbox::start(config).expect("a url");
+    interested(&inbox, 1).await;
+    let mut typing = inbox.subscribe_ephemeral();
+    bus.publish_ephemeral(out(1, "typing")).await;
+    let record = tokio::time::timeout(SOON, typing.recv()).await.expect("soon").expect("the inbox lives");
+    assert_eq!(record.as_ref(), b"typing");
+    assert_eq!(inbox.head(), 0);
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_died_is_forgotten_by_the_next_publication() {
+    let Some(config) = shared("dead") else { return };
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let interest = format!("{}interest:1", config.prefix);
+    command::<()>(&config, &["SADD", &interest, "a-gateway-without-keys"]).await;
+    bus.publish(vec![out(1, "nobody")]).await.expect("redis answers");
+    assert_eq!(command::<u64>(&config, &["SCARD", &interest]).await, 0);
+}
+
+#[tokio::test]
+async fn an_inbox_with_a_gap_cuts_its_readers_off() {
+    let Some(server) = Server::start() else { return };
+    let config = server.config();
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let inbox = RedisInbox::start(config.clone()).expect("a url");
+    interested(&inbox, 1).await;
+    bus.publish(vec![out(1, "a")]).await.expect("redis answers");
+    assert_eq!(texts(&inbox, 0, 1).await, ["a"]);
+    // A number without an entry: what trimming leaves behind for a reader that is too slow.
+    let counts: Vec<String> = command(&config, &["KEYS", &format!("{}count:*", config.prefix)]).await;
+    command::<u64>(&config, &["INCR", &counts[0]]).await;
+    bus.publish(vec![out(1, "c")]).await.expect("redis answers");
+    // Position 2 stands for what is missing, 3 is the record after it.
+    eventually("the record after the gap", async || inbox.head() == 3).await;
+    assert!(matches!(inbox.read(1, 10).await, Err(InboxError::Truncated { floor: 2 })));
+    assert_eq!(texts(&inbox, 2, 1).await, ["c"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_no_longer_fits_its_numbers_makes_the_gateway_begin_anew() {
+    let Some(server) = Server::start() else { return };
+    let config = server.config();
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let inbox = RedisInbox::start(config.clone()).expect("a url");
+    interested(&inbox, 1).await;
+    bus.publish(vec![out(1, "a")]).await.expect("redis answers");
+    texts(&inbox, 0, 1).await;
+    let counts: Vec<String> = command(&config, &["KEYS", &format!("{}count:*", config.prefix)]).await;
+    command::<u64>(&config, &["DEL", &counts[0]]).await;
+    bus.publish(vec![out(1, "refused by the stream")]).await.expect("redis answers");
+    eventually("a loss is told", async || bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)).await;
+    bus.publish(vec![out(1, "again")]).await.expect("redis answers");
+    assert_eq!(texts(&inbox, 1, 1).await, ["again"]);
+}

@@ -1,0 +1,152 @@
+//! Redis servers for tests.
+
+use std::{
+    env,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use weir_bus::{
+    Inbox, Outgoing,
+    redis::{RedisConfig, RedisInbox},
+};
+
+/// Longest wait for anything a healthy server does; a busy machine takes well below it.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A prefix that no other test uses.
+fn unique_prefix(test: &str) -> String {
+    format!("weir-test:{}:{test}:", std::process::id())
+}
+
+/// The shared server, or `None` where there is none to be had: then the test says so and ends. In CI it must be there.
+pub(crate) fn shared(test: &str) -> Option<RedisConfig> {
+    match env::var("WEIR_TEST_REDIS") {
+        Ok(url) => {
+            let mut config = RedisConfig::new(url);
+            config.prefix = unique_prefix(test);
+            // The keys go by themselves soon after the test.
+            config.gateway_life = Duration::from_secs(10);
+            Some(config)
+        }
+        Err(_) if env::var_os("CI").is_some() => panic!("CI must set WEIR_TEST_REDIS"),
+        Err(_) => {
+            println!("skipped: WEIR_TEST_REDIS is not set");
+            None
+        }
+    }
+}
+
+/// A server of the test's own, killed with it.
+pub(crate) struct Server {
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one on a free port, or `None` if there is no `redis-server`; in CI it must be there.
+    pub(crate) fn start() -> Option<Self> {
+        // Free at this moment; a server that loses the race for it fails to start, and the test with it.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
+        match run(port) {
+            Ok(child) => Some(Self { port, child }),
+            Err(error) if env::var_os("CI").is_some() => panic!("CI must have redis-server: {error}"),
+            Err(error) => {
+                println!("skipped: redis-server: {error}");
+                None
+            }
+        }
+    }
+
+    /// How to reach it: with short pauses, so that tests are quick.
+    pub(crate) fn config(&self) -> RedisConfig {
+        let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", self.port));
+        config.timeout = Duration::from_millis(500);
+        config.renew_every = Duration::from_millis(100);
+        config.backoff_max = Duration::from_millis(200);
+        config
+    }
+
+    /// Kills it, with all it remembers.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it again on its port, empty.
+    pub(crate) fn restart(&mut self) {
+        self.child = run(self.port).expect("it started before");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a server that saves nothing and waits until it takes connections.
+fn run(port: u16) -> std::io::Result<Child> {
+    let mut child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let began = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(began.elapsed() < SOON, "redis-server does not take connections");
+        assert!(child.try_wait().expect("it is ours").is_none(), "redis-server ended");
+        std::thread::yield_now();
+    }
+    Ok(child)
+}
+
+/// Runs one command on a connection of its own.
+pub(crate) async fn command<T: deadpool_redis::redis::FromRedisValue>(config: &RedisConfig, words: &[&str]) -> T {
+    use deadpool_redis::redis;
+    let client = redis::Client::open(config.url.as_str()).expect("a url");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("the server is there");
+    let mut command = redis::cmd(words[0]);
+    for word in &words[1..] {
+        command.arg(*word);
+    }
+    command.query_async(&mut connection).await.expect("the command is right")
+}
+
+/// A record.
+pub(crate) fn out(guild_id: u64, text: &str) -> Outgoing {
+    Outgoing { guild_id, record: text.as_bytes().to_vec().into() }
+}
+
+/// Asks for a guild until it is registered.
+pub(crate) async fn interested(inbox: &RedisInbox, guild_id: u64) {
+    eventually("interest", async || inbox.add_interest(guild_id).await.is_ok()).await;
+}
+
+/// Tries until it succeeds, or fails the test.
+pub(crate) async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
+    let tries = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            pause.tick().await;
+            if attempt().await {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, tries).await.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"));
+}
+
+/// The texts above a position, once there are as many.
+pub(crate) async fn texts(inbox: &RedisInbox, after: u64, count: u64) -> Vec<String> {
+    let arrived = tokio::time::timeout(SOON, inbox.wait(after + count - 1)).await;
+    arrived.unwrap_or_else(|_| panic!("{count} records after {after} did not come: the head is {}", inbox.head()));
+    let batch = inbox.read(after, 4_096).await.expect("the ring holds them");
+    for (place, (position, _)) in (after + 1..).zip(&batch.records) {
+        assert_eq!(place, *position, "positions are dense");
+    }
+    batch.records.iter().map(|(_, record)| String::from_utf8_lossy(record).into_owned()).collect()
+}

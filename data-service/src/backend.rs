@@ -1,0 +1,292 @@
+//! What a data service stands on, chosen by configuration: a store, the right to change it, and the way to gateways.
+//!
+//! | store | ownership | bus `memory` | bus `redis://…` |
+//! |--|--|--|--|
+//! | `embedded` | the lock on its files | its own durable log | Redis Streams |
+//! | `cql://…` | leases in the database | a log in this process | Redis Streams |
+//!
+//! The binaries `weir` and `data-service` open the same backends through here.
+
+mod config;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use prost::Message as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{
+    EventBus, Inbox, InboxError, MemoryBus, SessionStore, memory,
+    redis::{RedisBus, RedisConfig, RedisError, RedisInbox},
+};
+use weir_proto::event::Record;
+use weir_store::{
+    ReadError, Store,
+    cql::{ConnectError, CqlStore},
+    embedded::{self, EmbeddedStore},
+};
+
+pub use config::{BackendConfig, BusChoice, CqlAddress, InvalidAddress, StoreChoice};
+
+use crate::{
+    clock::Clock,
+    ownership::{
+        Ownership, WholeStore,
+        leased::{Leased, TakeError},
+    },
+};
+
+/// Newest records of the embedded log that are looked at for the highest revision. Revisions of different channels are not in the order of
+/// the log, but none runs further ahead of the clock than its channel's commits in flight, so the newest hundreds hold the highest.
+const TAIL_RECORDS: usize = 512;
+/// How often the store is asked whether it can serve.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Time for its answer.
+const WATCH_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a backend could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The embedded store: in use, of a newer version, damaged, or the operating system refused.
+    #[error("cannot open the data directory")]
+    Embedded(#[from] embedded::OpenError),
+    /// The thread that opens it panicked.
+    #[error("opening the data directory failed")]
+    Opening(#[from] tokio::task::JoinError),
+    /// Its event log cannot be read.
+    #[error("the event log cannot be read")]
+    Log(#[from] InboxError),
+    /// A record of the event log cannot be decoded.
+    #[error("a record of the event log is damaged")]
+    Record(#[from] prost::DecodeError),
+    /// The cluster: unreachable, or its schema is missing or old.
+    #[error("cannot use the cluster")]
+    Cql(#[from] ConnectError),
+    /// The bus cannot be set up. (One that does not answer yet is no error.)
+    #[error("cannot use the event bus")]
+    Bus(#[from] RedisError),
+    /// The leases were not to be had.
+    #[error("this node cannot take the channels over")]
+    Leases(#[from] TakeError),
+}
+
+impl BackendError {
+    /// True if the database does not answer, as opposed to being wrong.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Cql(ConnectError::Unreachable(_) | ConnectError::Timeout(_)) | Self::Leases(TakeError::Read(_)) => true,
+            Self::Embedded(_)
+            | Self::Opening(_)
+            | Self::Log(_)
+            | Self::Record(_)
+            | Self::Bus(_)
+            | Self::Cql(ConnectError::Schema(_) | ConnectError::Prepare(_))
+            | Self::Leases(TakeError::Write(_) | TakeError::NoWorker | TakeError::Stopped) => false,
+        }
+    }
+
+    /// The directory and the process that uses it, if that is why.
+    #[must_use]
+    pub fn in_use_by(&self) -> Option<(&PathBuf, &str)> {
+        match self {
+            Self::Embedded(embedded::OpenError::InUse { directory, pid }) => Some((directory, pid)),
+            _ => None,
+        }
+    }
+}
+
+/// A gateway's end of the bus: where its records come from, and where it keeps its sessions.
+pub struct GatewayEnd {
+    /// Where records come from.
+    pub inbox: Arc<dyn Inbox>,
+    /// Where sessions are kept.
+    pub sessions: Arc<dyn SessionStore>,
+}
+
+/// The log that serves gateways of this process.
+#[derive(Clone)]
+enum Local {
+    Embedded(Arc<EmbeddedStore>),
+    Memory(Arc<MemoryBus>),
+}
+
+/// An open backend.
+pub struct Backend {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The data service's end of the bus.
+    pub bus: Arc<dyn EventBus>,
+    /// The right to change channels.
+    pub ownership: Arc<dyn Ownership>,
+    /// Ids are minted above this: microseconds since 1970-01-01T00:00Z.
+    pub mint_above_us: u64,
+    local: Local,
+    redis: Option<RedisConfig>,
+    embedded: Option<Arc<EmbeddedStore>>,
+    /// Renews the leases until told to give them up.
+    leases: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl Backend {
+    /// Opens what the configuration names. Waits for the leases of a predecessor to end, which `stop` ends too.
+    ///
+    /// # Errors
+    /// [`BackendError`]
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave leases that end by themselves after five seconds.
+    pub async fn open(
+        config: BackendConfig,
+        clock: Arc<dyn Clock>,
+        stop: &CancellationToken,
+    ) -> Result<Self, BackendError> {
+        let mut backend = match config.store {
+            StoreChoice::Embedded => Self::embedded(config.embedded).await?,
+            StoreChoice::Cql(_) => Self::cql(config.cql, clock, stop).await?,
+        };
+        if let BusChoice::Redis { url } = config.bus {
+            let redis = RedisConfig::new(url);
+            backend.bus = Arc::new(RedisBus::new(redis.clone())?);
+            backend.redis = Some(redis);
+        }
+        Ok(backend)
+    }
+
+    async fn embedded(config: embedded::EmbeddedConfig) -> Result<Self, BackendError> {
+        let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await??;
+        let mint_above_us = highest_rev(&*store).await?;
+        Ok(Self {
+            store: Arc::clone(&store) as _,
+            bus: Arc::clone(&store) as _,
+            ownership: WholeStore::new(mint_above_us),
+            mint_above_us,
+            local: Local::Embedded(Arc::clone(&store)),
+            redis: None,
+            embedded: Some(store),
+            leases: None,
+        })
+    }
+
+    async fn cql(
+        config: weir_store::cql::CqlConfig,
+        clock: Arc<dyn Clock>,
+        stop: &CancellationToken,
+    ) -> Result<Self, BackendError> {
+        let store: Arc<dyn Store> = CqlStore::connect(config).await?;
+        let holder = format!("{}-{}", std::process::id(), clock.wall_us());
+        // A token of its own: the leases are given up after everything else has stopped.
+        let release = CancellationToken::new();
+        let taking = Leased::take(Arc::clone(&store), clock, holder, release.clone());
+        let (ownership, renewing) = tokio::select! {
+            taken = taking => taken?,
+            () = stop.cancelled() => return Err(TakeError::Stopped.into()),
+        };
+        let bus = Arc::new(MemoryBus::new(memory::RECORDS_MAX));
+        Ok(Self {
+            store,
+            bus: Arc::clone(&bus) as _,
+            ownership,
+            // The tenure says it.
+            mint_above_us: 0,
+            local: Local::Memory(bus),
+            redis: None,
+            embedded: None,
+            leases: Some((release, renewing)),
+        })
+    }
+
+    /// The end of the bus for a gateway in the same process.
+    ///
+    /// # Errors
+    /// [`BackendError::Bus`]
+    pub fn gateway_end(&self) -> Result<GatewayEnd, BackendError> {
+        Ok(match (&self.redis, &self.local) {
+            // Sessions of an inbox that ends with the process end with it too.
+            (Some(redis), _) => GatewayEnd {
+                inbox: RedisInbox::start(redis.clone())?,
+                sessions: Arc::new(MemoryBus::new(1)),
+            },
+            (None, Local::Embedded(store)) => GatewayEnd { inbox: Arc::clone(store) as _, sessions: Arc::clone(store) as _ },
+            (None, Local::Memory(bus)) => GatewayEnd { inbox: Arc::clone(bus) as _, sessions: Arc::clone(bus) as _ },
+        })
+    }
+
+    /// Tells `told` once a second whether the store can serve; ends when the store is lost for good, with the reason. The process must
+    /// end then: what is on disk is no longer known to it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn watch(&self, mut told: impl FnMut(Result<(), ReadError>)) -> String {
+        loop {
+            told(self.store.ready(WATCH_WITHIN).await);
+            if let Some(reason) = self.embedded.as_ref().and_then(|store| store.poisoned()) {
+                return reason;
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    }
+
+    /// Gives the leases up and closes the store. Call it last.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves leases that end by themselves, and a store that closes when it is dropped.
+    pub async fn close(self) {
+        if let Some((release, renewing)) = self.leases {
+            release.cancel();
+            if let Err(error) = renewing.await {
+                tracing::error!(%error, "the leases were not given up; a successor waits for their end");
+            }
+        }
+        if let Some(store) = self.embedded {
+            store.close().await;
+        }
+    }
+}
+
+/// The highest revision near the end of the log; 0 if it is empty.
+async fn highest_rev(log: &dyn Inbox) -> Result<u64, BackendError> {
+    let after = log.head().saturating_sub(TAIL_RECORDS as u64);
+    let batch = match log.read(after, TAIL_RECORDS).await {
+        // The log was trimmed to less than that.
+        Err(InboxError::Truncated { floor }) => log.read(floor, TAIL_RECORDS).await?,
+        read => read?,
+    };
+    batch.records.into_iter().try_fold(0, |highest, (_, record)| Ok(highest.max(Record::decode(record)?.rev)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use weir_bus::Outgoing;
+
+    fn out(rev: u64) -> Outgoing {
+        Outgoing { guild_id: 1, record: Bytes::from(Record { rev, ..Record::default() }.encode_to_vec()) }
+    }
+
+    #[tokio::test]
+    async fn the_highest_revision_need_not_be_the_last() {
+        let log = MemoryBus::new(100);
+        assert_eq!(highest_rev(&log).await.expect("empty"), 0);
+        log.publish(vec![out(5), out(9), out(7)]).await.expect("taken");
+        assert_eq!(highest_rev(&log).await.expect("read"), 9);
+    }
+
+    #[tokio::test]
+    async fn a_trimmed_log_is_read_from_where_it_begins() {
+        let log = MemoryBus::new(2);
+        log.publish((1..=1_000).map(out).collect()).await.expect("taken");
+        assert_eq!(highest_rev(&log).await.expect("read"), 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_use_says_by_whom() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = embedded::EmbeddedConfig::new(directory.path());
+        let held = Backend::embedded(config.clone()).await.expect("opened");
+        let Err(error) = Backend::embedded(config).await else { panic!("opened twice") };
+        assert_eq!(error.in_use_by().map(|(_, pid)| pid.to_owned()), Some(std::process::id().to_string()));
+        assert!(!error.is_unreachable());
+        held.close().await;
+    }
+}

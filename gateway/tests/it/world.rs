@@ -1,0 +1,430 @@
+//! A small guild world: a data service behind the real typed client, and a bus whose faults the test decides.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{
+    Batch, EventBus as _, Inbox, InboxError, Outgoing, Position, SessionStore,
+    memory::MemoryBus,
+};
+use weir_connect::{
+    dispatch::{UnaryRequest, UnaryResponse},
+    error::ConnectError,
+};
+use weir_data_client::{DataClient, Transport, TransportError};
+use weir_discord::token::BotToken;
+use weir_gateway::{Deps, Gateway, GatewayConfig, Metrics};
+use weir_proto::{
+    data::*,
+    event::{GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, Typing, record::Change},
+    id::UserId,
+};
+
+pub const VIEW: u64 = 1 << 10;
+/// The guild of most tests, its open and its hidden channel, and a role that sees the latter.
+pub const GUILD: u64 = 1 << 22;
+pub const OPEN: u64 = 2 << 22;
+pub const HIDDEN: u64 = 3 << 22;
+pub const SEER: u64 = 4 << 22;
+/// Users.
+pub const BOT: u64 = 50 << 22;
+pub const ALICE: u64 = 51 << 22;
+pub const OWNER: u64 = 52 << 22;
+
+/// What becomes of a record on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Once,
+    Twice,
+    Lost,
+}
+
+#[derive(Default)]
+struct State {
+    users: HashMap<u64, User>,
+    tokens: HashMap<Vec<u8>, u64>,
+    guilds: BTreeMap<u64, GuildState>,
+    members: BTreeMap<(u64, u64), Member>,
+    /// Every record by scope: the outbox.
+    outbox: HashMap<u64, Vec<Record>>,
+    outbox_floor: u64,
+}
+
+/// The inbox of a test: a memory log that may claim to outlive the process.
+pub struct TestLog {
+    pub log: MemoryBus,
+    durable: bool,
+}
+
+#[async_trait]
+impl Inbox for TestLog {
+    fn head(&self) -> Position {
+        self.log.head()
+    }
+    async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
+        self.log.read(after, max).await
+    }
+    async fn wait(&self, after: Position) {
+        self.log.wait(after).await;
+    }
+    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
+        self.log.add_interest(guild_id).await
+    }
+    async fn remove_interest(&self, guild_id: u64) {
+        self.log.remove_interest(guild_id).await;
+    }
+    fn subscribe_ephemeral(&self) -> tokio::sync::broadcast::Receiver<Bytes> {
+        self.log.subscribe_ephemeral()
+    }
+    fn durable(&self) -> bool {
+        self.durable
+    }
+}
+
+pub struct World {
+    state: Mutex<State>,
+    pub bus: Arc<TestLog>,
+    clock_us: AtomicU64,
+    next_id: AtomicU64,
+    pub down: AtomicBool,
+}
+
+impl World {
+    /// A guild with an open and a hidden channel; the bot and Alice are members without roles.
+    pub fn new(durable: bool, records_max: usize) -> Arc<Self> {
+        let world = Arc::new(Self {
+            state: Mutex::default(),
+            bus: Arc::new(TestLog { log: MemoryBus::new(records_max), durable }),
+            clock_us: AtomicU64::new(1_000),
+            next_id: AtomicU64::new(1_000 << 22),
+            down: AtomicBool::new(false),
+        });
+        for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
+            world.add_user(id, name, bot);
+        }
+        world.put_guild(GUILD, &[BOT, ALICE, OWNER]);
+        world
+    }
+
+    pub fn add_user(&self, id: u64, name: &str, bot: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.users.insert(id, User { id, username: name.into(), bot, ..User::default() });
+        state.tokens.insert(token(id).hash().0.to_vec(), id);
+    }
+
+    /// A guild that exists without having been announced.
+    pub fn put_guild(&self, id: u64, members: &[u64]) {
+        let hide = Overwrite { id, r#type: 0, allow: 0, deny: VIEW };
+        let show = Overwrite { id: SEER, r#type: 0, allow: VIEW, deny: 0 };
+        let channel = |channel_id, name: &str| Channel { id: channel_id, guild_id: id, name: name.into(), ..Channel::default() };
+        let offset = id - GUILD;
+        let state = GuildState {
+            guild: Some(Guild { id, name: format!("guild {id}"), owner_id: OWNER, rev: 1 }),
+            roles: vec![
+                Role { id, guild_id: id, name: "@everyone".into(), permissions: VIEW, ..Role::default() },
+                Role { id: SEER, guild_id: id, name: "seer".into(), ..Role::default() },
+            ],
+            channels: vec![
+                channel(OPEN + offset, "open"),
+                Channel { overwrites: vec![hide, show], ..channel(HIDDEN + offset, "hidden") },
+            ],
+            member_count: members.len() as u32,
+            rev: 1,
+        };
+        let mut all = self.state.lock().unwrap();
+        all.guilds.insert(id, state);
+        for &user_id in members {
+            all.members.insert((id, user_id), Member { guild_id: id, user_id, joined_at_ms: 1, rev: 1, ..Member::default() });
+        }
+    }
+
+    fn rev(&self) -> u64 {
+        self.clock_us.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn id(&self) -> u64 {
+        self.next_id.fetch_add(1 << 22, Ordering::Relaxed)
+    }
+
+    /// Commits a change: state, outbox, bus.
+    pub async fn commit(&self, scope_id: u64, guild_id: u64, change: Change, fate: Fate) -> Record {
+        let record = {
+            let mut state = self.state.lock().unwrap();
+            let rev = self.rev();
+            let own = scope_id == guild_id;
+            let outbox = state.outbox.entry(scope_id).or_default();
+            let prev_rev = outbox.last().map_or(u64::from(own), |last| last.rev);
+            let context = author_of(&change).map(|id| EventContext { author: Some(User { id, username: format!("user{id}"), ..User::default() }), ..EventContext::default() });
+            let record = Record { scope_id, guild_id, rev, prev_rev, change: Some(change), context, ..Record::default() };
+            outbox.push(record.clone());
+            apply(&mut state, &record);
+            record
+        };
+        self.put_on_bus(&record, fate).await;
+        record
+    }
+
+    pub async fn put_on_bus(&self, record: &Record, fate: Fate) {
+        let copies = match fate {
+            Fate::Lost => 0,
+            Fate::Once => 1,
+            Fate::Twice => 2,
+        };
+        let bytes = Bytes::from(record.encode_to_vec());
+        let out = vec![Outgoing { guild_id: record.guild_id, record: bytes }; copies];
+        if copies > 0 {
+            self.bus.log.publish(out).await.unwrap();
+        }
+    }
+
+    /// The outbox forgets everything it has.
+    pub fn truncate_outbox(&self) {
+        self.state.lock().unwrap().outbox_floor = u64::MAX;
+    }
+
+    pub async fn say(&self, channel_id: u64, content: &str) -> u64 {
+        self.say_as(channel_id, ALICE, content, Fate::Once).await
+    }
+
+    pub async fn say_as(&self, channel_id: u64, author_id: u64, content: &str, fate: Fate) -> u64 {
+        let id = self.id();
+        let guild_id = self.guild_of(channel_id);
+        let message = Message { id, channel_id, author_id, content: content.into(), ..Message::default() };
+        self.commit(channel_id, guild_id, Change::MessageCreated(message), fate).await;
+        id
+    }
+
+    pub async fn unsay(&self, channel_id: u64, id: u64) {
+        let change = Change::MessageDeleted(MessageDeleted { id, channel_id });
+        self.commit(channel_id, self.guild_of(channel_id), change, Fate::Once).await;
+    }
+
+    pub async fn typing(&self, channel_id: u64, user_id: u64) {
+        let guild_id = self.guild_of(channel_id);
+        let typing = Typing { channel_id, user_id, timestamp_ms: 1_000 };
+        let record = Record { scope_id: channel_id, guild_id, change: Some(Change::Typing(typing)), ..Record::default() };
+        self.bus.log.publish_ephemeral(Outgoing { guild_id, record: record.encode_to_vec().into() }).await;
+    }
+
+    pub async fn set_roles(&self, guild_id: u64, user_id: u64, role_ids: &[u64]) {
+        let old = self.state.lock().unwrap().members.get(&(guild_id, user_id)).unwrap().clone();
+        let member = Member { role_ids: role_ids.to_vec(), ..old };
+        let change = MemberChanged { member: Some(member), user: self.user(user_id) };
+        self.commit(guild_id, guild_id, Change::MemberUpdated(change), Fate::Once).await;
+    }
+
+    pub async fn join(&self, guild_id: u64, user_id: u64) {
+        let member = Member { guild_id, user_id, joined_at_ms: 2, ..Member::default() };
+        let change = MemberChanged { member: Some(member), user: self.user(user_id) };
+        self.commit(guild_id, guild_id, Change::MemberAdded(change), Fate::Once).await;
+    }
+
+    pub async fn leave(&self, guild_id: u64, user_id: u64) {
+        let change = MemberRemoved { guild_id, user: self.user(user_id) };
+        self.commit(guild_id, guild_id, Change::MemberRemoved(change), Fate::Once).await;
+    }
+
+    pub async fn delete_guild(&self, guild_id: u64) {
+        self.commit(guild_id, guild_id, Change::GuildDeleted(GuildDeleted { guild_id }), Fate::Once).await;
+    }
+
+    pub fn channel(&self, channel_id: u64) -> Channel {
+        let state = self.state.lock().unwrap();
+        let mut all = state.guilds.values().flat_map(|guild| &guild.channels);
+        all.find(|channel| channel.id == channel_id).unwrap().clone()
+    }
+
+    fn user(&self, id: u64) -> Option<User> {
+        self.state.lock().unwrap().users.get(&id).cloned()
+    }
+
+    fn guild_of(&self, channel_id: u64) -> u64 {
+        // By construction of ids: GUILD + n and OPEN + n, HIDDEN + n belong together, n in steps of 100 << 22.
+        GUILD + (channel_id - OPEN) / (100 << 22) * (100 << 22)
+    }
+
+    // ---- the gateway in front of it -------------------------------------------------------------------------------
+
+    pub async fn gateway(self: &Arc<Self>, config: GatewayConfig) -> Running {
+        let stop = CancellationToken::new();
+        let deps = self.deps();
+        let gateway = Gateway::without_listener(config, deps, stop.clone()).await.unwrap();
+        Running { gateway, stop }
+    }
+
+    pub fn deps(self: &Arc<Self>) -> Deps {
+        Deps {
+            data: DataClient::new(self.clone()),
+            inbox: self.bus.clone(),
+            sessions: Arc::new(Sessions(self.bus.clone())),
+            metrics: Metrics::new(&weir_runtime::Registry::new()),
+        }
+    }
+
+    pub async fn session_rows(&self) -> usize {
+        self.bus.log.list(1_000).await.unwrap().len()
+    }
+}
+
+/// The session store beside the log.
+struct Sessions(Arc<TestLog>);
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn put(&self, row: weir_bus::SessionRow) -> Result<(), weir_bus::SessionStoreError> {
+        self.0.log.put(row).await
+    }
+    async fn get(&self, id: &str) -> Result<Option<weir_bus::SessionRow>, weir_bus::SessionStoreError> {
+        self.0.log.get(id).await
+    }
+    async fn delete(&self, id: &str) -> Result<(), weir_bus::SessionStoreError> {
+        self.0.log.delete(id).await
+    }
+    async fn list(&self, max: usize) -> Result<Vec<weir_bus::SessionRow>, weir_bus::SessionStoreError> {
+        self.0.log.list(max).await
+    }
+}
+
+pub struct Running {
+    pub gateway: Gateway,
+    pub stop: CancellationToken,
+}
+
+impl Running {
+    /// A pipe to the gateway whose direction to the client holds `room` bytes.
+    pub fn pipe(&self, room: usize) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(room);
+        self.gateway.serve(far);
+        near
+    }
+
+    /// Stops it as a crash would, as far as sessions can tell: nothing is written.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.gateway.stopped().await;
+    }
+}
+
+pub fn token(user_id: u64) -> BotToken {
+    BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
+}
+
+fn author_of(change: &Change) -> Option<u64> {
+    match change {
+        Change::MessageCreated(row) | Change::MessageEdited(row) => Some(row.author_id),
+        _ => None,
+    }
+}
+
+fn apply(state: &mut State, record: &Record) {
+    let guild_id = record.guild_id;
+    let guild = state.guilds.get_mut(&guild_id);
+    if record.scope_id != guild_id {
+        return;
+    }
+    if let Some(guild) = guild {
+        guild.rev = record.rev;
+        match record.change.as_ref().unwrap() {
+            Change::ChannelCreated(row) | Change::ChannelUpdated(row) => {
+                guild.channels.retain(|old| old.id != row.id);
+                guild.channels.push(row.clone());
+            }
+            Change::ChannelDeleted(row) => guild.channels.retain(|old| old.id != row.id),
+            Change::MemberAdded(_) => guild.member_count += 1,
+            Change::MemberRemoved(_) => guild.member_count -= 1,
+            _ => {}
+        }
+    }
+    match record.change.as_ref().unwrap() {
+        Change::MemberAdded(change) | Change::MemberUpdated(change) => {
+            let member = Member { rev: record.rev, ..change.member.clone().unwrap() };
+            state.members.insert((guild_id, member.user_id), member);
+        }
+        Change::MemberRemoved(change) => {
+            state.members.remove(&(guild_id, change.user.as_ref().unwrap().id));
+        }
+        Change::GuildDeleted(_) => {
+            state.guilds.remove(&guild_id);
+            state.members.retain(|(guild, _), _| *guild != guild_id);
+        }
+        _ => {}
+    }
+}
+
+#[async_trait]
+impl Transport for World {
+    async fn unary(&self, request: UnaryRequest) -> Result<UnaryResponse, TransportError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(TransportError::Unknown { reason: "down".into() });
+        }
+        let body = request.body;
+        let state = self.state.lock().unwrap();
+        let reply = match request.path.rsplit('/').next().unwrap() {
+            "ResolveToken" => {
+                let asked = ResolveTokenRequest::decode(body).unwrap();
+                let id = state.tokens.get(asked.token_hash.as_ref() as &[u8]);
+                let user = id.map(|id| state.users[id].clone()).ok_or_else(|| ConnectError::not_found("token"))?;
+                ResolveTokenResponse { user: Some(user) }.encode_to_vec()
+            }
+            "GetUsers" => {
+                let ids = GetUsersRequest::decode(body).unwrap().ids;
+                let users = ids.iter().filter_map(|id| state.users.get(id).cloned()).collect();
+                GetUsersResponse { users }.encode_to_vec()
+            }
+            "ListUserGuilds" => {
+                let asked = ListUserGuildsRequest::decode(body).unwrap();
+                let mut guild_ids: Vec<u64> = state
+                    .members
+                    .keys()
+                    .filter(|(guild, user)| *user == asked.user_id && *guild > asked.after)
+                    .map(|(guild, _)| *guild)
+                    .collect();
+                guild_ids.truncate(asked.limit as usize);
+                ListUserGuildsResponse { guild_ids }.encode_to_vec()
+            }
+            "GetGuild" => {
+                let id = GetGuildRequest::decode(body).unwrap().guild_id;
+                let guild = state.guilds.get(&id).cloned().ok_or_else(|| ConnectError::not_found("guild"))?;
+                GetGuildResponse { state: Some(guild) }.encode_to_vec()
+            }
+            "GetMember" => {
+                let asked = GetMemberRequest::decode(body).unwrap();
+                let member = state.members.get(&(asked.guild_id, asked.user_id)).cloned();
+                let member = member.ok_or_else(|| ConnectError::not_found("member"))?;
+                let user = state.users.get(&asked.user_id).cloned();
+                GetMemberResponse { member: Some(member), user }.encode_to_vec()
+            }
+            "ListMembers" => {
+                let asked = ListMembersRequest::decode(body).unwrap();
+                let members: Vec<Member> = state
+                    .members
+                    .range((asked.guild_id, asked.after + 1)..=(asked.guild_id, u64::MAX))
+                    .take(asked.limit as usize)
+                    .map(|(_, member)| member.clone())
+                    .collect();
+                let users = members.iter().filter_map(|m| state.users.get(&m.user_id).cloned()).collect();
+                ListMembersResponse { members, users }.encode_to_vec()
+            }
+            "ListChanges" => {
+                let asked = ListChangesRequest::decode(body).unwrap();
+                let all = state.outbox.get(&asked.scope_id).map(Vec::as_slice).unwrap_or_default();
+                let above: Vec<&Record> = all.iter().filter(|record| record.rev > asked.after_rev).collect();
+                let records = above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec().into()).collect();
+                let truncated = asked.after_rev < state.outbox_floor;
+                ListChangesResponse { records, more: above.len() > asked.limit as usize, truncated }.encode_to_vec()
+            }
+            other => panic!("the gateway does not call {other}"),
+        };
+        Ok(UnaryResponse { headers: http::HeaderMap::new(), body: reply.into() })
+    }
+}

@@ -1,0 +1,83 @@
+//! What a command says: text for people, or with `--json` one object on the last line of standard output.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use weir_runtime::Exit;
+
+use crate::error::CommandError;
+
+/// A command's result in both forms.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// For people; empty if there is nothing to say.
+    pub(crate) text: String,
+    /// For scripts: an object.
+    pub(crate) json: Value,
+}
+
+/// Which form was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// `json`: whether `--json` was given.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Prints a result.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub(crate) fn done(self, done: &Done) -> Result<(), CommandError> {
+        let text = if self.json { done.json.to_string() } else { done.text.clone() };
+        if text.is_empty() { Ok(()) } else { line(&text).map_err(CommandError::Print) }
+    }
+
+    /// Prints why there is no result, and gives the exit code.
+    pub(crate) fn failed(self, error: &CommandError) -> Exit {
+        let exit = error.exit();
+        let chain = error.chain();
+        // If standard error is closed there is nowhere left to say it; the exit code still does.
+        let _ = writeln!(io::stderr(), "weir: {chain}");
+        if self.json {
+            let _ = line(&json!({ "error": chain, "exit": exit.code() }).to_string());
+        }
+        exit
+    }
+}
+
+/// One line, or several, on standard output, seen at once also through a pipe.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", text.trim_end_matches('\n'))?;
+    out.flush()
+}
+
+/// Columns aligned by the longest cell; the head in capitals.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
+    let all = || std::iter::once(&head).chain(rows);
+    let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let show = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all().map(show).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["channel/1".to_owned(), "5/s".to_owned()], vec!["all".to_owned(), "10000/s".to_owned()]];
+        assert_eq!(table(&["scope", "rate"], &rows), "SCOPE      RATE\nchannel/1  5/s\nall        10000/s");
+        assert_eq!(table(&["scope"], &[]), "SCOPE");
+    }
+}
