@@ -7,7 +7,8 @@ use weir_discord::{
 };
 use weir_proto::{
     data::{
-        Channel, EventContext, GetChannelContextRequest, GetGuildRequest, GetMemberRequest, Guild, GuildState, Member, User,
+        Channel, EventContext, GetChannelContextRequest, GetGuildRequest, GetMemberRequest, Guild,
+        GuildState, Member, User,
     },
     id::{ChannelId, GuildId},
 };
@@ -63,7 +64,11 @@ impl ChannelAccess {
     /// # Errors
     /// 50008 if the channel's type holds no messages.
     pub(crate) fn require_messages(&self) -> Result<(), Refused> {
-        if WITH_MESSAGES.contains(&self.channel.r#type) { Ok(()) } else { Err(ApiError::NonTextChannel.into()) }
+        if WITH_MESSAGES.contains(&self.channel.r#type) {
+            Ok(())
+        } else {
+            Err(ApiError::NonTextChannel.into())
+        }
     }
 
     /// What gateways need to render an event by this caller without asking.

@@ -6,7 +6,8 @@ use tokio::sync::Semaphore;
 use weir_data_client::{CallOptions, DataClient};
 
 use crate::{
-    auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits, users::Users,
+    auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits,
+    users::Users,
 };
 
 /// Shared state of the tier. Cheap to clone.

@@ -73,5 +73,6 @@ async fn form_json(request: Request, app: &App) -> Result<Bytes, Refused> {
 }
 
 fn is_file(field: &Field<'_>) -> bool {
-    field.file_name().is_some() || field.name().is_some_and(|name| name == "file" || name.starts_with("files["))
+    field.file_name().is_some()
+        || field.name().is_some_and(|name| name == "file" || name.starts_with("files["))
 }

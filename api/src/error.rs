@@ -56,13 +56,20 @@ impl Refused {
             }
             DataError::Refused { reason, limit, retry_after } => {
                 let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                return with_wait(ApiError::from(&Refusal { reason: reason.into(), limit, retry_after_ms })).into();
+                return with_wait(ApiError::from(&Refusal { reason: reason.into(), limit, retry_after_ms }))
+                    .into();
             }
             DataError::OutcomeUnknown { .. } => ApiError::OutcomeUnknown,
-            DataError::DeadlineExceeded | DataError::Unavailable { .. } => with_wait(ApiError::Overloaded { retry_after: None }),
+            DataError::DeadlineExceeded | DataError::Unavailable { .. } => {
+                with_wait(ApiError::Overloaded { retry_after: None })
+            }
             DataError::Failed { .. } => ApiError::Internal,
         };
-        tracing::warn!(error = &error as &dyn std::error::Error, answer = answer.label(), "a data call failed");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            answer = answer.label(),
+            "a data call failed"
+        );
         answer.into()
     }
 }
@@ -70,7 +77,9 @@ impl Refused {
 /// A 503 always says when to come back.
 fn with_wait(error: ApiError) -> ApiError {
     match error {
-        ApiError::Overloaded { retry_after: None } => ApiError::Overloaded { retry_after: Some(RETRY_AFTER_UNKNOWN) },
+        ApiError::Overloaded { retry_after: None } => {
+            ApiError::Overloaded { retry_after: Some(RETRY_AFTER_UNKNOWN) }
+        }
         other => other,
     }
 }

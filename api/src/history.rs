@@ -27,9 +27,14 @@ impl Page {
     ///
     /// # Errors
     /// Those of the calls.
-    pub(crate) async fn read(app: &App, access: &ChannelAccess, query: HistoryQuery) -> Result<Self, Refused> {
+    pub(crate) async fn read(
+        app: &App,
+        access: &ChannelAccess,
+        query: HistoryQuery,
+    ) -> Result<Self, Refused> {
         let channel_id = access.channel.id;
-        let mut request = ListMessagesRequest { channel_id, limit: query.limit, ..ListMessagesRequest::default() };
+        let mut request =
+            ListMessagesRequest { channel_id, limit: query.limit, ..ListMessagesRequest::default() };
         match query.anchor {
             Anchor::Newest => {}
             Anchor::Before(id) => request.before = Some(id),
@@ -38,7 +43,8 @@ impl Page {
         }
         let options = app.call();
         let reply = app.data.list_messages(&request, &options).await;
-        let rows = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.messages;
+        let rows =
+            reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.messages;
         let users = users_of(app, &rows, &options).await?;
         Ok(Self { guild_id: access.channel.guild_id, rows, users })
     }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::{encoding::EncodeLabelSet, metrics::{counter::Counter, family::Family}};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
 use weir_runtime::metrics::{HistogramFamily, LATENCY_SECONDS, Registry};
 
 /// Label of requests that no route matched.

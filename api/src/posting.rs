@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use axum::response::Response;
 use weir_discord::{
     error::ApiError,
-    object::{ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_REPLY, UserSource},
+    object::{
+        ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_REPLY,
+        UserSource,
+    },
     permission::Permissions,
     validate::{AllowedMentions, CreateMessageForm, MentionRules, Mentions, ParsedMentions, ReplyTo},
 };
@@ -53,7 +56,8 @@ pub(crate) async fn post(
     let parsed = ParsedMentions::of(&form.content);
     let replied_author = referenced.as_ref().map(|row| row.author_id);
     let (mentions, users) =
-        resolve_mentions(app, access, &parsed, &form.allowed_mentions, replied_author, named(&referenced)).await?;
+        resolve_mentions(app, access, &parsed, &form.allowed_mentions, replied_author, named(&referenced))
+            .await?;
     let message = Message {
         channel_id: access.channel.id,
         author_id: access.user.id,
@@ -88,7 +92,10 @@ pub(crate) async fn post(
 }
 
 /// Drops what Discord drops in silence without the permission: embeds and the reading aloud.
-fn without_forbidden(access: &ChannelAccess, mut form: CreateMessageForm) -> Result<CreateMessageForm, Refused> {
+fn without_forbidden(
+    access: &ChannelAccess,
+    mut form: CreateMessageForm,
+) -> Result<CreateMessageForm, Refused> {
     form.tts &= access.may(Permissions::SEND_TTS_MESSAGES);
     if !access.may(Permissions::EMBED_LINKS) {
         form.embeds_json.clear();
@@ -114,7 +121,11 @@ async fn referenced(app: &App, access: &ChannelAccess, reply: &ReplyTo) -> Resul
     match found {
         Ok(message) => Ok(Some(message)),
         Err(refused) if refused.is(&ApiError::UnknownMessage) => {
-            if reply.fail_if_not_exists { Err(ReplyTo::unknown_message().into()) } else { Ok(None) }
+            if reply.fail_if_not_exists {
+                Err(ReplyTo::unknown_message().into())
+            } else {
+                Ok(None)
+            }
         }
         Err(refused) => Err(refused),
     }

@@ -69,7 +69,10 @@ impl<C: Clock + Clone> RateLimits<C> {
         now: SystemTime,
     ) -> Result<Standing, Exhausted> {
         if let Err(refusal) = self.global.check_key(&Key::global(caller)) {
-            return Err(Exhausted { limited: self.limited(&refusal, RateLimitScope::Global), standing: None });
+            return Err(Exhausted {
+                limited: self.limited(&refusal, RateLimitScope::Global),
+                standing: None,
+            });
         }
         let rate = self.rates.rate(bucket);
         match self.buckets[bucket as usize].check_key(&Key::bucket(caller, bucket, major)) {

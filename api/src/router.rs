@@ -5,8 +5,7 @@
 //! because a bucket belongs to a route.
 
 use axum::{
-    Router,
-    middleware,
+    Router, middleware,
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, patch, post, put},
 };
@@ -20,8 +19,8 @@ use crate::{
     error::Refused,
     ratelimit::Bucket,
     routes::{
-        application, channels, create_message, current_guilds, delete_message, edit_message, gateway, get_message, guilds,
-        list_messages, member_roles, members, roles, short, typing, users,
+        application, bulk_delete, channels, create_message, current_guilds, delete_message, edit_message,
+        gateway, get_message, guilds, list_messages, member_roles, members, roles, short, typing, users,
     },
 };
 
@@ -80,6 +79,10 @@ fn discord(app: &App) -> Router<App> {
         .route("/channels/{channel_id}/messages", on(B::ListMessages, get(list_messages::list_messages)))
         .route("/channels/{channel_id}/messages", on(B::CreateMessage, post(create_message::create_message)))
         .route(
+            "/channels/{channel_id}/messages/bulk-delete",
+            on(B::DeleteMessage, post(bulk_delete::bulk_delete)),
+        )
+        .route(
             "/channels/{channel_id}/messages/{message_id}",
             on(B::GetMessage, get(get_message::get_message)),
         )
@@ -99,13 +102,17 @@ fn short_flows(app: &App) -> Router<App> {
     };
     Router::new()
         .route("/servers", on(Bucket::CreateGuild, post(short::create_server)))
-        .route("/messages", on(Bucket::CreateMessage, post(short::create_message)))
-        .route("/history", on(Bucket::ListMessages, get(short::get_history)))
+        .route("/messages", on(Bucket::ShortMessages, post(short::create_message)))
+        .route("/history", on(Bucket::ShortHistory, get(short::get_history)))
 }
 
 async fn unknown_route(uri: Uri) -> Response {
-    Refused::from(if names_other_version(uri.path()) { ApiError::UnknownApiVersion } else { ApiError::UnknownRoute })
-        .into_response()
+    Refused::from(if names_other_version(uri.path()) {
+        ApiError::UnknownApiVersion
+    } else {
+        ApiError::UnknownRoute
+    })
+    .into_response()
 }
 
 async fn method_not_allowed() -> Response {

@@ -1,6 +1,7 @@
 //! The endpoints; [`crate::router`] says which path leads to which.
 
 pub(crate) mod application;
+pub(crate) mod bulk_delete;
 pub(crate) mod channels;
 pub(crate) mod create_message;
 pub(crate) mod current_guilds;

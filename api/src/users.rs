@@ -22,8 +22,10 @@ pub(crate) struct Users {
 
 impl Users {
     pub(crate) fn new(config: &ApiConfig) -> Self {
-        let cache =
-            Cache::builder().max_capacity(config.users_cached_max).time_to_live(config.users_cached_for).build();
+        let cache = Cache::builder()
+            .max_capacity(config.users_cached_max)
+            .time_to_live(config.users_cached_for)
+            .build();
         Self { cache }
     }
 
@@ -89,7 +91,9 @@ impl UserSource for Known {
 pub(crate) fn named<'a>(messages: impl IntoIterator<Item = &'a Message>) -> BTreeSet<u64> {
     messages
         .into_iter()
-        .flat_map(|message| std::iter::once(message.author_id).chain(message.mention_user_ids.iter().copied()))
+        .flat_map(|message| {
+            std::iter::once(message.author_id).chain(message.mention_user_ids.iter().copied())
+        })
         .filter(|id| *id != 0)
         .collect()
 }

@@ -38,11 +38,15 @@ pub enum Bucket {
     Users,
     /// Where the gateway is.
     Gateway,
+    /// `POST /messages`.
+    ShortMessages,
+    /// `GET /history`.
+    ShortHistory,
 }
 
 impl Bucket {
     /// Every bucket, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ListMessages,
         Self::GetMessage,
         Self::CreateMessage,
@@ -58,6 +62,8 @@ impl Bucket {
         Self::ChangeMembers,
         Self::Users,
         Self::Gateway,
+        Self::ShortMessages,
+        Self::ShortHistory,
     ];
 
     /// The value of `X-RateLimit-Bucket`: opaque to clients, the same on every node, and never changed, because clients key their own
@@ -80,6 +86,8 @@ impl Bucket {
             Self::ChangeMembers => "weir-change-members",
             Self::Users => "weir-users",
             Self::Gateway => "weir-gateway",
+            Self::ShortMessages => "weir-short-messages",
+            Self::ShortHistory => "weir-short-history",
         }
     }
 
@@ -95,6 +103,9 @@ impl Bucket {
             Self::GetChannel | Self::GetGuild | Self::GetMembers => rate(10, 5),
             Self::Users => rate(30, 30),
             Self::Gateway => rate(5, 5),
+            // Their paths name no channel, so one bucket spans all of a caller's channels: as wide as the global limit. A channel is
+            // protected by the data service's own limits.
+            Self::ShortMessages | Self::ShortHistory => rate(50, 1),
         }
     }
 }

@@ -38,10 +38,16 @@ fn a_bucket_empties_refuses_and_refills() {
         assert_eq!(headers["x-ratelimit-remaining"], remaining.to_string());
         assert_eq!(headers["x-ratelimit-reset-after"], format!("{}.000", 5 - remaining));
         assert_eq!(headers["x-ratelimit-reset"], format!("{}.000", 5 - remaining));
-        assert_eq!((&headers["x-ratelimit-limit"], &headers["x-ratelimit-scope"]), (&"5".parse().unwrap(), &"user".parse().unwrap()));
+        assert_eq!(
+            (&headers["x-ratelimit-limit"], &headers["x-ratelimit-scope"]),
+            (&"5".parse().unwrap(), &"user".parse().unwrap())
+        );
     }
     let refused = charge().unwrap_err();
-    assert_eq!((refused.limited.scope, refused.limited.retry_after), (RateLimitScope::User, Duration::from_secs(1)));
+    assert_eq!(
+        (refused.limited.scope, refused.limited.retry_after),
+        (RateLimitScope::User, Duration::from_secs(1))
+    );
     assert_eq!(headers(refused.standing.unwrap())["x-ratelimit-remaining"], "0");
     clock.advance(refused.limited.retry_after);
     charge().expect("what retry_after says is enough");

@@ -7,7 +7,7 @@ use weir_discord::{
     permission::Permissions,
     validate::{ChannelForm, parse_body},
 };
-use weir_proto::data::{Channel, DeleteChannelRequest, GuildState, PutChannelRequest};
+use weir_proto::data::{Channel, DeleteChannelRequest, GuildState, Overwrite, PutChannelRequest};
 
 use crate::{
     access::{ChannelAccess, GuildAccess},
@@ -33,7 +33,8 @@ pub(crate) async fn list_channels(
 ) -> Result<Response, Refused> {
     let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
     // The newest message of each would be a read for each; null means "none known" to clients.
-    let channels: Vec<_> = access.state.channels.iter().map(|channel| ChannelObject::new(channel, 0)).collect();
+    let channels: Vec<_> =
+        access.state.channels.iter().map(|channel| ChannelObject::new(channel, 0)).collect();
     Ok(reply::ok(&channels))
 }
 
@@ -52,9 +53,12 @@ pub(crate) async fn create_channel(
     if access.state.channels.len() >= CHANNELS_MAX {
         return Err(ApiError::ChannelLimit.into());
     }
-    check(&access.state, access.permissions, &form, form.kind.unwrap_or(0))?;
+    check(&access.state, access.permissions, &[], &form, form.kind.unwrap_or(0))?;
     let position = form.position.unwrap_or_else(|| next_position(&access.state));
-    let mut channel = Channel { guild_id: guild_id.get(), position, ..Channel::default() };
+    // A channel starts with its category's overwrites, so that what is made in a hidden category is hidden; it keeps them as its own.
+    let category = access.state.channels.iter().find(|channel| form.parent_id == Some(channel.id));
+    let overwrites = category.map(|category| category.overwrites.clone()).unwrap_or_default();
+    let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
     let channel = put(&app, channel, arrival).await?;
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
@@ -84,7 +88,7 @@ pub(crate) async fn edit_channel(
     access.require(Permissions::MANAGE_CHANNELS)?;
     let kind = access.channel.r#type;
     let form = ChannelForm::parse_change(&body, kind)?;
-    check(&access.state, access.permissions, &form, kind)?;
+    check(&access.state, access.permissions, &access.channel.overwrites, &form, kind)?;
     let mut channel = access.channel;
     form.apply(&mut channel);
     let channel = put(&app, channel, arrival).await?;
@@ -121,17 +125,24 @@ async fn put(app: &App, channel: Channel, arrival: Arrival) -> Result<Channel, R
 }
 
 /// What the form's own reading cannot know: whether its category and roles exist, and whether the caller may hand out its overwrites.
-fn check(state: &GuildState, held: Permissions, form: &ChannelForm, kind: u32) -> Result<(), Refused> {
-    let category = |id: u64| state.channels.iter().any(|channel| channel.id == id && channel.r#type == CATEGORY);
+fn check(
+    state: &GuildState,
+    held: Permissions,
+    before: &[Overwrite],
+    form: &ChannelForm,
+    kind: u32,
+) -> Result<(), Refused> {
+    let category =
+        |id: u64| state.channels.iter().any(|channel| channel.id == id && channel.r#type == CATEGORY);
     if form.parent_id.is_some_and(|id| id != 0 && (kind == CATEGORY || !category(id))) {
         return Err(Refused::field("parent_id", Leaf::Choices("the guild's categories")));
     }
     let Some(overwrites) = &form.overwrites else { return Ok(()) };
-    if overwrites.is_empty() {
-        return Ok(());
-    }
-    let touched = overwrites.iter().fold(Permissions::MANAGE_ROLES, |all, one| all | Permissions(one.allow | one.deny));
-    if !held.contains(touched & Permissions::ALL) {
+    let changed = changed_bits(before, overwrites);
+    // Whoever clears a list takes away what it denied, so an empty list is an act like any other.
+    let needed =
+        if before == overwrites.as_slice() { Permissions::NONE } else { Permissions::MANAGE_ROLES | changed };
+    if !held.contains(needed & Permissions::ALL) {
         return Err(ApiError::MissingPermissions.into());
     }
     let role = |id: u64| state.roles.iter().any(|role| role.id == id);
@@ -139,6 +150,20 @@ fn check(state: &GuildState, held: Permissions, form: &ChannelForm, kind: u32) -
         return Err(ApiError::InvalidRole.into());
     }
     Ok(())
+}
+
+/// Every bit that some overwrite allows or denies before and not after, or the other way round.
+fn changed_bits(before: &[Overwrite], after: &[Overwrite]) -> Permissions {
+    let of = |list: &[Overwrite], id: u64| {
+        list.iter()
+            .find(|overwrite| overwrite.id == id)
+            .map_or((0, 0), |overwrite| (overwrite.allow, overwrite.deny))
+    };
+    before.iter().chain(after).fold(Permissions::NONE, |changed, overwrite| {
+        let ((old_allow, old_deny), (new_allow, new_deny)) =
+            (of(before, overwrite.id), of(after, overwrite.id));
+        changed | Permissions(old_allow ^ new_allow | old_deny ^ new_deny)
+    })
 }
 
 fn next_position(state: &GuildState) -> u32 {

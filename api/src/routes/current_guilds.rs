@@ -54,7 +54,9 @@ async fn member_guild(app: &App, caller: &Caller, id: u64) -> Result<Option<Guil
     let id = GuildId::try_from(id).map_err(|_| ApiError::Internal)?;
     match GuildAccess::find(app, caller, id).await {
         Ok(access) => Ok(Some(access)),
-        Err(refused) if refused.is(&ApiError::UnknownGuild) || refused.is(&ApiError::MissingAccess) => Ok(None),
+        Err(refused) if refused.is(&ApiError::UnknownGuild) || refused.is(&ApiError::MissingAccess) => {
+            Ok(None)
+        }
         Err(refused) => Err(refused),
     }
 }

@@ -5,7 +5,8 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::{DeleteMessageRequest, Message};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, history, path::PathIds, reply,
+    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, history, path::PathIds,
+    reply,
 };
 
 /// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.

@@ -40,7 +40,8 @@ pub(crate) async fn edit_message(
     let parsed = ParsedMentions::of(form.content.as_deref().unwrap_or_default());
     let shown = named(std::iter::once(&row).chain(&referenced));
     let (mentions, users) =
-        posting::resolve_mentions(&app, &access, &parsed, &form.allowed_mentions, replied_author, shown).await?;
+        posting::resolve_mentions(&app, &access, &parsed, &form.allowed_mentions, replied_author, shown)
+            .await?;
     let mut edited = Message { flags: form.flags_after(row.flags), ..row };
     if form.content.is_some() {
         edited.mention_user_ids = mentions.users;

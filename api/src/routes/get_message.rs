@@ -3,9 +3,7 @@
 use axum::{extract::State, response::Response};
 use weir_discord::{object::NonceEcho, permission::Permissions};
 
-use crate::{
-    access::ChannelAccess, app::App, auth::Caller, error::Refused, history, path::PathIds, posting,
-};
+use crate::{access::ChannelAccess, app::App, auth::Caller, error::Refused, history, path::PathIds, posting};
 
 /// One message.
 pub(crate) async fn get_message(

@@ -68,7 +68,8 @@ pub(crate) async fn delete_guild(
     if access.guild().owner_id != caller.id.get() {
         return Err(ApiError::OwnerOnly.into());
     }
-    let reply = app.data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &app.change(arrival)).await;
+    let reply =
+        app.data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &app.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?;
     Ok(reply::no_content())
 }

@@ -4,8 +4,8 @@ use axum::{extract::State, response::Response};
 use weir_discord::{permission::Permissions, validate::HistoryQuery};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, error::Refused, history::Page, path::PathIds, query::QueryPairs,
-    reply,
+    access::ChannelAccess, app::App, auth::Caller, error::Refused, history::Page, path::PathIds,
+    query::QueryPairs, reply,
 };
 
 /// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.

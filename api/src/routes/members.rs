@@ -51,7 +51,11 @@ pub(crate) async fn list_members(
 }
 
 /// One member.
-pub(crate) async fn get_member(State(app): State<App>, caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+pub(crate) async fn get_member(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user_or_me(&caller)?);
     GuildAccess::find(&app, &caller, guild_id).await?;
     let (member, user) =
@@ -118,7 +122,11 @@ fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
 }
 
 /// Stores a member's row.
-pub(crate) async fn put(app: &App, member: Member, arrival: Arrival) -> Result<(Member, Option<User>), Refused> {
+pub(crate) async fn put(
+    app: &App,
+    member: Member,
+    arrival: Arrival,
+) -> Result<(Member, Option<User>), Refused> {
     let reply = app.data.put_member(&PutMemberRequest { member: Some(member) }, &app.change(arrival)).await;
     let stored = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message;
     Ok((stored.member.ok_or(ApiError::Internal)?, stored.user))

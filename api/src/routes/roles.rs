@@ -15,7 +15,8 @@ use weir_proto::{
 };
 
 use crate::{
-    access::GuildAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, path::PathIds, reply,
+    access::GuildAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused,
+    path::PathIds, reply,
 };
 
 /// Most roles of a guild; Discord's (error 30005), and the data service's.
@@ -24,7 +25,11 @@ const ROLES_MAX: usize = 250;
 const LOWEST_POSITION: u32 = 1;
 
 /// The guild's roles.
-pub(crate) async fn list_roles(State(app): State<App>, caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+pub(crate) async fn list_roles(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
     let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
     let roles: Vec<_> = access.state.roles.iter().map(RoleObject::new).collect();
     Ok(reply::ok(&roles))
@@ -101,7 +106,8 @@ pub(crate) async fn delete_role(
 /// 50013 without MANAGE_ROLES or if the role is not below the caller's highest; 10011 if there is no such role.
 pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role, Refused> {
     access.require(Permissions::MANAGE_ROLES)?;
-    let role = access.state.roles.iter().find(|role| role.id == role_id.get()).ok_or(ApiError::UnknownRole)?;
+    let role =
+        access.state.roles.iter().find(|role| role.id == role_id.get()).ok_or(ApiError::UnknownRole)?;
     // Everybody stands on @everyone, so whoever manages roles may change it.
     let everyone = role.id == access.guild().id;
     if everyone || outranks(&access.state, &access.member, Some(role)) {

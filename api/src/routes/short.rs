@@ -13,8 +13,8 @@ use weir_discord::{
     object::MessageObject,
     permission::Permissions,
     validate::{
-        Anchor, CreateMessageForm, GuildForm, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, HistoryQuery, parse_body,
-        parse_fields,
+        Anchor, CreateMessageForm, GuildForm, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, HistoryQuery,
+        parse_body, parse_fields,
     },
     wire::Id,
 };

@@ -4,7 +4,9 @@ use axum::{Extension, extract::State, response::Response};
 use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::TypingRequest;
 
-use crate::{access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, path::PathIds, reply};
+use crate::{
+    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, path::PathIds, reply,
+};
 
 /// Announces that the caller types. Nothing is stored.
 pub(crate) async fn typing(

@@ -16,7 +16,11 @@ pub(crate) async fn get_current_user(caller: Caller) -> Response {
 }
 
 /// Anybody.
-pub(crate) async fn get_user(State(app): State<App>, caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+pub(crate) async fn get_user(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
     let id = ids.user_or_me(&caller)?.get();
     let found = app.users.find(BTreeSet::from([id]), &app.data, &app.call()).await;
     let found = found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;

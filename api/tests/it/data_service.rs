@@ -17,8 +17,8 @@ use weir_proto::{
     id::EPOCH_MS,
 };
 
-/// A moment in 2026: ids minted from here have 19 digits, as client libraries expect.
-const START_MS: u64 = 1_790_000_000_000;
+/// A moment in 2033, ahead of every clock: ids minted from here have 19 digits, as client libraries expect.
+const START_MS: u64 = 2_000_000_000_000;
 
 /// Everything stored.
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) calls: Vec<&'static str>,
     /// The last write's event context.
     pub(crate) context: Option<weir_proto::data::EventContext>,
+    /// What the last change said of when the client's request was accepted.
+    pub(crate) accepted_at_us: u64,
     pub(crate) typing: Vec<(u64, u64)>,
     failures: HashMap<&'static str, VecDeque<ConnectError>>,
 }
@@ -48,12 +50,24 @@ impl World {
         (START_MS - EPOCH_MS + self.minted) << 22
     }
 
+    fn note(&mut self, headers: &http::HeaderMap) {
+        let accepted_at = headers.get(weir_data_client::client::ACCEPTED_AT);
+        if let Some(us) = accepted_at.and_then(|value| value.to_str().ok()?.parse().ok()) {
+            self.accepted_at_us = us;
+        }
+    }
+
     fn state(&self, guild_id: u64) -> Result<GuildState, ConnectError> {
         let guild = self.guilds.get(&guild_id).ok_or_else(|| ConnectError::not_found("guild"))?;
         Ok(GuildState {
             guild: Some(guild.clone()),
             roles: self.roles.values().filter(|role| role.guild_id == guild_id).cloned().collect(),
-            channels: self.channels.values().filter(|channel| channel.guild_id == guild_id).cloned().collect(),
+            channels: self
+                .channels
+                .values()
+                .filter(|channel| channel.guild_id == guild_id)
+                .cloned()
+                .collect(),
             member_count: self.members.keys().filter(|(guild, _)| *guild == guild_id).count() as u32,
             rev: guild.rev,
         })

@@ -38,7 +38,10 @@ async fn a_guild_starts_with_everyone_a_channel_and_its_owner() {
     assert_eq!(id(&members[0]["user"]["id"]), ann.id);
     let counted = served.get(&ann, &format!("/guilds/{guild_id}?with_counts=true")).await.ok();
     assert_eq!(counted["approximate_member_count"], 1);
-    assert_eq!(served.get(&ann, &format!("/guilds/{guild_id}")).await.ok().get("approximate_member_count"), None);
+    assert_eq!(
+        served.get(&ann, &format!("/guilds/{guild_id}")).await.ok().get("approximate_member_count"),
+        None
+    );
     for name in ["x".to_owned(), "x".repeat(101)] {
         assert_eq!(served.post(&ann, "/guilds", json!({"name": name})).await.outcome(), (400, 50_035));
     }
@@ -65,8 +68,14 @@ async fn ones_guilds_are_listed_in_pages_and_left() {
 
     assert_eq!(served.delete(&bob, &format!("/users/@me/guilds/{}", guilds[2])).await.status, 204);
     assert_eq!(list(&bob, String::new()).await, json!([]));
-    assert_eq!(served.delete(&bob, &format!("/users/@me/guilds/{}", guilds[2])).await.outcome(), (403, 50_001));
-    assert_eq!(served.delete(&ann, &format!("/users/@me/guilds/{}", guilds[0])).await.outcome(), (400, 50_035));
+    assert_eq!(
+        served.delete(&bob, &format!("/users/@me/guilds/{}", guilds[2])).await.outcome(),
+        (403, 50_001)
+    );
+    assert_eq!(
+        served.delete(&ann, &format!("/users/@me/guilds/{}", guilds[0])).await.outcome(),
+        (400, 50_035)
+    );
 }
 
 #[tokio::test]
@@ -80,13 +89,27 @@ async fn channels_are_created_changed_and_deleted_with_their_category() {
     let category = id(&category.json()["id"]);
     let body = json!({"name": "Big Talk", "parent_id": category.to_string(), "topic": "t", "rate_limit_per_user": 5});
     let text = served.post(&ann, &path, body).await.ok();
-    assert_eq!((&text["name"], id(&text["parent_id"]), &text["topic"]), (&json!("big-talk"), category, &json!("t")));
-    let positions: Vec<_> = served.get(&ann, &path).await.ok().as_array().unwrap().iter().map(|c| c["position"].clone()).collect();
+    assert_eq!(
+        (&text["name"], id(&text["parent_id"]), &text["topic"]),
+        (&json!("big-talk"), category, &json!("t"))
+    );
+    let positions: Vec<_> = served
+        .get(&ann, &path)
+        .await
+        .ok()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["position"].clone())
+        .collect();
     assert_eq!(positions, [0, 1, 2]);
 
     let one = format!("/channels/{}", id(&text["id"]));
     let edited = served.patch(&ann, &one, json!({"name": "small", "topic": null})).await.ok();
-    assert_eq!((&edited["name"], &edited["topic"], &edited["rate_limit_per_user"]), (&json!("small"), &Value::Null, &json!(5)));
+    assert_eq!(
+        (&edited["name"], &edited["topic"], &edited["rate_limit_per_user"]),
+        (&json!("small"), &Value::Null, &json!(5))
+    );
     let newest = served.message(id(&text["id"]), ann.id, |_| {});
     assert_eq!(id(&served.get(&ann, &one).await.ok()["last_message_id"]), newest);
 
@@ -124,6 +147,24 @@ async fn overwrites_hide_a_channel_from_those_they_deny() {
 }
 
 #[tokio::test]
+async fn what_is_made_in_a_hidden_category_is_hidden() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    served.join(&bob, place.guild, &[]);
+    let path = format!("/guilds/{}/channels", place.guild);
+    let deny = json!([{"id": place.guild.to_string(), "type": 0, "allow": "0", "deny": "1024"}]);
+    let body = json!({"name": "area", "type": 4, "permission_overwrites": deny});
+    let category = served.post(&ann, &path, body).await.ok();
+    let inside = served.post(&ann, &path, json!({"name": "inside", "parent_id": category["id"]})).await.ok();
+    assert_eq!(inside["permission_overwrites"], category["permission_overwrites"]);
+    assert_eq!(served.get(&bob, &format!("/channels/{}", id(&inside["id"]))).await.outcome(), (403, 50_001));
+    let body = json!({"name": "open", "parent_id": category["id"], "permission_overwrites": []});
+    let open = served.post(&ann, &path, body).await.ok();
+    assert_eq!(served.get(&bob, &format!("/channels/{}", id(&open["id"]))).await.status, 200);
+}
+
+#[tokio::test]
 async fn guilds_have_bounded_channels_and_roles() {
     let served = Served::start().await;
     let ann = served.bot("ann");
@@ -135,7 +176,10 @@ async fn guilds_have_bounded_channels_and_roles() {
         served.role(place.guild, 0, 1);
     }
     let path = format!("/guilds/{}", place.guild);
-    assert_eq!(served.post(&ann, &format!("{path}/channels"), json!({"name": "x"})).await.outcome(), (400, 30_013));
+    assert_eq!(
+        served.post(&ann, &format!("{path}/channels"), json!({"name": "x"})).await.outcome(),
+        (400, 30_013)
+    );
     assert_eq!(served.post(&ann, &format!("{path}/roles"), json!({})).await.outcome(), (400, 30_005));
 }
 
@@ -148,8 +192,12 @@ async fn roles_are_created_changed_granted_and_deleted() {
     let path = format!("/guilds/{}/roles", place.guild);
     let plain = served.post(&ann, &path, json!({})).await;
     assert_eq!((plain.status.as_u16(), &plain.json()["name"]), (200, &json!("new role")));
-    let role = served.post(&ann, &path, json!({"name": "mods", "permissions": "8192", "color": 255})).await.ok();
-    assert_eq!((&role["permissions"], &role["color"], &role["position"]), (&json!("8192"), &json!(255), &json!(1)));
+    let role =
+        served.post(&ann, &path, json!({"name": "mods", "permissions": "8192", "color": 255})).await.ok();
+    assert_eq!(
+        (&role["permissions"], &role["color"], &role["position"]),
+        (&json!("8192"), &json!(255), &json!(1))
+    );
     let one = format!("{path}/{}", id(&role["id"]));
     assert_eq!(served.patch(&ann, &one, json!({"hoist": true})).await.ok()["name"], "mods");
     assert_eq!(served.get(&ann, &path).await.ok().as_array().unwrap().len(), 3);
@@ -165,7 +213,11 @@ async fn roles_are_created_changed_granted_and_deleted() {
 
     assert_eq!(served.delete(&ann, &one).await.status, 204);
     assert_eq!(served.delete(&ann, &one).await.outcome(), (404, 10_011));
-    assert_eq!(served.delete(&ann, &format!("{path}/{}", place.guild)).await.outcome(), (400, 50_028), "@everyone stays");
+    assert_eq!(
+        served.delete(&ann, &format!("{path}/{}", place.guild)).await.outcome(),
+        (400, 50_028),
+        "@everyone stays"
+    );
 }
 
 #[tokio::test]
@@ -176,10 +228,16 @@ async fn members_join_are_listed_and_kicked() {
     let path = format!("/guilds/{}/members", place.guild);
     let bots: Vec<_> = (0..4).map(|number| served.bot(&format!("bot {number}"))).collect();
     for bot in &bots {
-        let joined = served.put(&ann, &format!("{path}/{}", bot.id), json!({"access_token": "any", "nick": "n"})).await;
+        let joined = served
+            .put(&ann, &format!("{path}/{}", bot.id), json!({"access_token": "any", "nick": "n"}))
+            .await;
         assert_eq!((joined.status.as_u16(), id(&joined.json()["user"]["id"])), (201, bot.id));
     }
-    assert_eq!(served.put(&ann, &format!("{path}/{}", bots[0].id), json!({})).await.status, 204, "is one already");
+    assert_eq!(
+        served.put(&ann, &format!("{path}/{}", bots[0].id), json!({})).await.status,
+        204,
+        "is one already"
+    );
     assert_eq!(served.put(&ann, &format!("{path}/5"), json!({})).await.outcome(), (404, 10_013));
     let list = async |query: &str| {
         let page = served.get(&ann, &format!("{path}{query}")).await.ok();

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weir_api::{Api, ApiConfig, Drained, Metrics};
 use weir_discord::token::{BotToken, SECRET_BYTES};
 use weir_proto::{
-    data::{Channel, Guild, Member, Message, Role, User},
+    data::{Channel, Member, Message, Role, User},
     id::UserId,
 };
 use weir_runtime::metrics::Registry;
@@ -175,8 +175,13 @@ impl Served {
 
     /// Makes the bot a member with these roles.
     pub(crate) fn join(&self, bot: &Bot, guild_id: u64, role_ids: &[u64]) {
-        let member =
-            Member { guild_id, user_id: bot.id, role_ids: role_ids.to_vec(), joined_at_ms: 1, ..Member::default() };
+        let member = Member {
+            guild_id,
+            user_id: bot.id,
+            role_ids: role_ids.to_vec(),
+            joined_at_ms: 1,
+            ..Member::default()
+        };
         self.data.world().members.insert((guild_id, bot.id), member);
     }
 
@@ -184,7 +189,8 @@ impl Served {
     pub(crate) fn role(&self, guild_id: u64, permissions: u64, position: u32) -> u64 {
         let mut world = self.data.world();
         let id = world.mint();
-        let role = Role { id, guild_id, name: format!("role {id}"), permissions, position, ..Role::default() };
+        let role =
+            Role { id, guild_id, name: format!("role {id}"), permissions, position, ..Role::default() };
         world.roles.insert(id, role);
         id
     }
@@ -203,17 +209,10 @@ impl Served {
     pub(crate) fn message(&self, channel_id: u64, author_id: u64, change: impl FnOnce(&mut Message)) -> u64 {
         let mut world = self.data.world();
         let id = world.mint();
-        let mut row = Message { id, channel_id, author_id, content: format!("row {id}"), ..Message::default() };
+        let mut row =
+            Message { id, channel_id, author_id, content: format!("row {id}"), ..Message::default() };
         change(&mut row);
         world.messages.insert((channel_id, id), row);
-        id
-    }
-
-    /// A guild row made behind the api's back.
-    pub(crate) fn foreign_guild(&self, owner_id: u64) -> u64 {
-        let mut world = self.data.world();
-        let id = world.mint();
-        world.guilds.insert(id, Guild { id, name: "elsewhere".to_owned(), owner_id, ..Guild::default() });
         id
     }
 }

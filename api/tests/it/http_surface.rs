@@ -69,7 +69,9 @@ async fn unknown_paths_and_methods_say_so() {
         assert_eq!(answer.json(), json!({"message": "404: Not Found", "code": 0}), "{path}");
         assert_eq!(answer.status, 404);
     }
-    for (method, path) in [(Method::PUT, "/api/v10/users/@me"), (Method::GET, "/messages"), (Method::PATCH, "/api/guilds")] {
+    for (method, path) in
+        [(Method::PUT, "/api/v10/users/@me"), (Method::GET, "/messages"), (Method::PATCH, "/api/guilds")]
+    {
         let answer = served.ask(&bot, method, path, json!(null)).await;
         assert_eq!(answer.json(), json!({"message": "405: Method Not Allowed", "code": 0}), "{path}");
         assert_eq!(answer.status, 405);
@@ -104,7 +106,8 @@ async fn the_gateway_is_named_without_authentication_and_without_a_slash() {
     let answer = served.get(&bot, "/gateway/bot").await.ok();
     assert_eq!((&answer["url"], &answer["shards"]), (&json!(GATEWAY), &json!(1)));
     assert_eq!(answer["session_start_limit"]["max_concurrency"], 1);
-    let answer = served.send(request(Method::GET, "/api/v10/gateway/bot").body(Full::default()).unwrap()).await;
+    let answer =
+        served.send(request(Method::GET, "/api/v10/gateway/bot").body(Full::default()).unwrap()).await;
     assert_eq!(answer.outcome(), (401, 0));
 }
 
@@ -186,7 +189,8 @@ async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
 
 #[tokio::test]
 async fn a_silent_connection_is_dropped_also_in_the_middle_of_the_http2_preface() {
-    let served = Served::with(|config| config.bounds.header_read_timeout = std::time::Duration::from_millis(50)).await;
+    let served =
+        Served::with(|config| config.bounds.header_read_timeout = std::time::Duration::from_millis(50)).await;
     for sent in [&b""[..], b"PRI * HTTP/2.0", b"GET / HTT"] {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
@@ -233,7 +237,10 @@ async fn requests_are_counted_by_template_whatever_strangers_ask() {
         served.ask(&bot, Method::GET, path, json!(null)).await;
     }
     let text = served.registry.encode();
-    assert!(text.contains("weir_api_requests_total{route=\"GET /users/{user_id}\",status=\"404\"} 3"), "{text}");
+    assert!(
+        text.contains("weir_api_requests_total{route=\"GET /users/{user_id}\",status=\"404\"} 3"),
+        "{text}"
+    );
     assert!(text.contains("weir_api_requests_total{route=\"unmatched\",status=\"404\"} 2"), "{text}");
     assert!(text.contains("weir_api_request_seconds_count{route=\"GET /users/{user_id}\"} 3"), "{text}");
 }

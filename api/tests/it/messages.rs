@@ -10,7 +10,8 @@ async fn a_message_is_created_read_edited_and_deleted() {
     let served = Served::start().await;
     let ann = served.bot("ann");
     let place = served.guild(&ann).await;
-    let created = served.post(&ann, &place.messages(), json!({"content": "hello, Wörld 👋", "nonce": 42})).await.ok();
+    let created =
+        served.post(&ann, &place.messages(), json!({"content": "hello, Wörld 👋", "nonce": 42})).await.ok();
     assert_eq!(created["content"], "hello, Wörld 👋");
     assert_eq!(created["nonce"], "42");
     assert_eq!((id(&created["author"]["id"]), &created["author"]["username"]), (ann.id, &json!("ann")));
@@ -42,8 +43,12 @@ async fn the_event_context_spares_gateways_every_question() {
     let place = served.guild(&ann).await;
     served.join(&bob, place.guild, &[]);
     let first = served.post(&bob, &place.messages(), json!({"content": "first"})).await.ok();
-    let reply = json!({"content": format!("<@{}> look", ann.id), "message_reference": {"message_id": first["id"]}});
+    let reply =
+        json!({"content": format!("<@{}> look", ann.id), "message_reference": {"message_id": first["id"]}});
     served.post(&ann, &place.messages(), reply).await.ok();
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let accepted_at = std::time::Duration::from_micros(served.data.world().accepted_at_us);
+    assert!(accepted_at <= since_epoch && since_epoch - accepted_at < std::time::Duration::from_secs(60));
     let context = served.data.world().context.clone().unwrap();
     assert_eq!(context.guild_id, place.guild);
     assert_eq!(context.author.unwrap().username, "ann");
@@ -83,13 +88,18 @@ async fn pages_are_newest_first_whatever_the_anchor() {
     let place = served.guild(&ann).await;
     let all: Vec<u64> = (0..130).map(|_| served.message(place.channel, ann.id, |_| {})).collect();
     let newest_first = |range: std::ops::Range<usize>| all[range].iter().rev().copied().collect::<Vec<_>>();
-    let page = async |query: String| ids(&served.get(&ann, &format!("{}?{query}", place.messages())).await.ok());
+    let page =
+        async |query: String| ids(&served.get(&ann, &format!("{}?{query}", place.messages())).await.ok());
     assert_eq!(page(String::new()).await, newest_first(80..130), "50 unless told");
     assert_eq!(page("limit=100".to_owned()).await, newest_first(30..130));
     assert_eq!(page(format!("limit=100&before={}", all[110])).await, newest_first(10..110));
     assert_eq!(page(format!("limit=50&after={}", all[49])).await, newest_first(50..100));
     assert_eq!(page(format!("limit=21&around={}", all[60])).await, newest_first(50..71));
-    assert_eq!(page(format!("limit=5&before={}", all[3] + 1)).await, newest_first(0..4), "anchors need not exist");
+    assert_eq!(
+        page(format!("limit=5&before={}", all[3] + 1)).await,
+        newest_first(0..4),
+        "anchors need not exist"
+    );
     assert_eq!(page("after=0&limit=2".to_owned()).await, newest_first(0..2));
     for (query, field) in [
         ("limit=0", "limit"),
@@ -114,7 +124,10 @@ async fn a_nonce_deduplicates_only_when_enforced() {
     assert_ne!(send(json!({"content": "two", "nonce": "n"})).await, first);
     let body = json!({"content": "three", "nonce": "n", "enforce_nonce": true});
     let repeated = served.post(&ann, &place.messages(), body).await.ok();
-    assert_eq!((id(&repeated["id"]), &repeated["content"], &repeated["nonce"]), (first, &json!("one"), &json!("n")));
+    assert_eq!(
+        (id(&repeated["id"]), &repeated["content"], &repeated["nonce"]),
+        (first, &json!("one"), &json!("n"))
+    );
     assert_eq!(served.data.world().messages.len(), 2);
     let too_long = json!({"content": "x", "nonce": "n".repeat(26)});
     assert_eq!(served.post(&ann, &place.messages(), too_long).await.outcome(), (400, 50_035));
@@ -128,9 +141,16 @@ async fn wrong_fields_are_named_with_their_paths() {
     for (body, outcome, path) in [
         (json!({"content": "x".repeat(2_001)}), (400, 50_035), "/errors/content/_errors/0/code"),
         (json!({"content": 5}), (400, 50_035), "/errors/content/_errors/0/code"),
-        (json!({"embeds": [{"title": "x".repeat(257)}]}), (400, 50_035), "/errors/embeds/0/title/_errors/0/code"),
-        (json!({"content": "x", "allowed_mentions": {"parse": ["users"], "users": ["1"]}}), (400, 50_035),
-            "/errors/allowed_mentions/users/_errors/0/code"),
+        (
+            json!({"embeds": [{"title": "x".repeat(257)}]}),
+            (400, 50_035),
+            "/errors/embeds/0/title/_errors/0/code",
+        ),
+        (
+            json!({"content": "x", "allowed_mentions": {"parse": ["users"], "users": ["1"]}}),
+            (400, 50_035),
+            "/errors/allowed_mentions/users/_errors/0/code",
+        ),
         (json!({"content": " \n "}), (400, 50_006), "/message"),
         (json!({}), (400, 50_006), "/message"),
     ] {
@@ -181,7 +201,10 @@ async fn embeds_need_their_permission_and_are_dropped_without() {
     served.join(&ann, place.guild, &[]);
     let embed = json!([{"title": "a title"}]);
     let with = served.post(&ann, &place.messages(), json!({"embeds": embed})).await.ok();
-    assert_eq!((&with["embeds"][0]["title"], &with["embeds"][0]["type"]), (&json!("a title"), &json!("rich")));
+    assert_eq!(
+        (&with["embeds"][0]["title"], &with["embeds"][0]["type"]),
+        (&json!("a title"), &json!("rich"))
+    );
     served.data.world().roles.get_mut(&place.guild).unwrap().permissions &= !(1 << 14);
     let without = served.post(&ann, &place.messages(), json!({"content": "x", "embeds": embed})).await.ok();
     assert_eq!(without["embeds"], json!([]));
@@ -217,6 +240,26 @@ async fn an_unknown_author_is_shown_and_not_an_error() {
 }
 
 #[tokio::test]
+async fn messages_are_deleted_in_bulk() {
+    let served = Served::start().await;
+    let ann = served.bot("ann");
+    let place = served.guild(&ann).await;
+    let path = format!("{}/bulk-delete", place.messages());
+    let all: Vec<u64> = (0..20).map(|_| served.message(place.channel, ann.id, |_| {})).collect();
+    let mut messages: Vec<String> = all[..15].iter().map(u64::to_string).collect();
+    messages.push("9000000000000000001".to_owned());
+    assert_eq!(served.post(&ann, &path, json!({"messages": messages})).await.status, 204);
+    let mut left = ids(&served.get(&ann, &place.messages()).await.ok());
+    left.reverse();
+    assert_eq!(left, all[15..]);
+    let one = json!({"messages": [all[16].to_string()]});
+    assert_eq!(served.post(&ann, &path, one).await.outcome(), (400, 50_016));
+    let old = json!({"messages": [all[16].to_string(), "175928847299117063"]});
+    assert_eq!(served.post(&ann, &path, old).await.outcome(), (400, 50_034));
+    assert_eq!(served.data.world().messages.len(), 5, "refused as a whole");
+}
+
+#[tokio::test]
 async fn typing_reaches_the_data_service() {
     let served = Served::start().await;
     let ann = served.bot("ann");
@@ -236,14 +279,20 @@ async fn walks_in_both_directions_visit_everything_once_whatever_the_page_size()
         let (mut down, mut up) = (Vec::new(), Vec::new());
         let mut before = u64::MAX;
         loop {
-            let page = ids(&served.get(&ann, &format!("{}?limit={limit}&before={before}", place.messages())).await.ok());
+            let page = ids(&served
+                .get(&ann, &format!("{}?limit={limit}&before={before}", place.messages()))
+                .await
+                .ok());
             let Some(last) = page.last() else { break };
             before = *last;
             down.extend(page);
         }
         let mut after = 0;
         loop {
-            let page = ids(&served.get(&ann, &format!("{}?limit={limit}&after={after}", place.messages())).await.ok());
+            let page = ids(&served
+                .get(&ann, &format!("{}?limit={limit}&after={after}", place.messages()))
+                .await
+                .ok());
             let Some(first) = page.first() else { break };
             after = *first;
             up.extend(page.iter().rev());

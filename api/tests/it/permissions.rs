@@ -105,61 +105,218 @@ fn rows() -> Vec<Row> {
     let (n, p) = (NO_ACCESS, NO_PERMISSION);
     let row = |name, method, path, body, outcomes| Row { name, method, path, body, outcomes };
     vec![
-        row("see a channel", Method::GET, |_, place, _| format!("/channels/{}", place.channel), json!(null),
-            [n, n, OK, OK, OK, OK, OK, OK, OK]),
-        row("read a page", Method::GET, |_, place, _| place.messages(), json!(null),
-            [n, n, OK, OK, OK, OK, OK, OK, OK]),
-        row("read a message", Method::GET, others_message, json!(null),
-            [n, n, OK, p, OK, OK, OK, OK, OK]),
-        row("send", Method::POST, |_, place, _| place.messages(), json!({"content": "x"}),
-            [n, n, p, OK, OK, OK, OK, OK, OK]),
-        row("type", Method::POST, |_, place, _| format!("/channels/{}/typing", place.channel), json!(null),
-            [n, n, p, DONE, DONE, DONE, DONE, DONE, DONE]),
-        row("edit another's text", Method::PATCH, others_message, json!({"content": "x"}),
-            [n, n, NOT_THE_AUTHOR, NOT_THE_AUTHOR, NOT_THE_AUTHOR, NOT_THE_AUTHOR, NOT_THE_AUTHOR, NOT_THE_AUTHOR, NOT_THE_AUTHOR]),
-        row("hide another's embeds", Method::PATCH, others_message, json!({"flags": 4}),
-            [n, n, p, p, p, OK, p, OK, OK]),
-        row("delete another's message", Method::DELETE, others_message, json!(null),
-            [n, n, p, p, p, DONE, p, DONE, DONE]),
-        row("change a channel", Method::PATCH, |_, place, _| format!("/channels/{}", place.channel), json!({"topic": "t"}),
-            [n, n, p, p, p, p, OK, OK, OK]),
-        row("hand out overwrites", Method::PATCH,
-            |served, place, _| format!("/channels/{}", served.channel(place.guild, |_| {})), json!({"permission_overwrites": [{"id": "1", "type": 1, "allow": "32", "deny": "0"}]}),
-            [n, p, p, p, p, p, p, OK, OK]),
-        row("delete a channel", Method::DELETE, |served, place, _| format!("/channels/{}", served.channel(place.guild, |_| {})), json!(null),
-            [n, p, p, p, p, p, OK, OK, OK]),
-        row("see a guild", Method::GET, |_, place, _| format!("/guilds/{}", place.guild), json!(null),
-            [n, OK, OK, OK, OK, OK, OK, OK, OK]),
-        row("list channels", Method::GET, |_, place, _| format!("/guilds/{}/channels", place.guild), json!(null),
-            [n, OK, OK, OK, OK, OK, OK, OK, OK]),
-        row("list members", Method::GET, |_, place, _| format!("/guilds/{}/members", place.guild), json!(null),
-            [n, OK, OK, OK, OK, OK, OK, OK, OK]),
-        row("see a member", Method::GET, |_, place, cast| format!("/guilds/{}/members/{}", place.guild, cast.member.id), json!(null),
-            [n, OK, OK, OK, OK, OK, OK, OK, OK]),
-        row("list roles", Method::GET, |_, place, _| format!("/guilds/{}/roles", place.guild), json!(null),
-            [n, OK, OK, OK, OK, OK, OK, OK, OK]),
-        row("create a channel", Method::POST, |_, place, _| format!("/guilds/{}/channels", place.guild), json!({"name": "c"}),
-            [n, p, p, p, p, p, CREATED, CREATED, CREATED]),
-        row("create a role", Method::POST, |_, place, _| format!("/guilds/{}/roles", place.guild), json!({"name": "r", "permissions": "0"}),
-            [n, p, p, p, p, p, OK, OK, OK]),
-        row("create a role above oneself", Method::POST, |_, place, _| format!("/guilds/{}/roles", place.guild), json!({"permissions": "32"}),
-            [n, p, p, p, p, p, p, OK, OK]),
-        row("delete a low role", Method::DELETE, |served, place, _| format!("/guilds/{}/roles/{}", place.guild, served.role(place.guild, 0, 2)), json!(null),
-            [n, p, p, p, p, p, DONE, DONE, DONE]),
-        row("delete a high role", Method::DELETE, |served, place, _| format!("/guilds/{}/roles/{}", place.guild, served.role(place.guild, 0, 9)), json!(null),
-            [n, p, p, p, p, p, p, p, DONE]),
-        row("add a member", Method::PUT, |served, place, _| format!("/guilds/{}/members/{}", place.guild, served.bot("new").id), json!({}),
-            [n, p, p, p, p, p, p, CREATED, CREATED]),
-        row("kick a member", Method::DELETE, |served, place, _| {
-            let victim = served.bot("victim");
-            served.join(&victim, place.guild, &[]);
-            format!("/guilds/{}/members/{}", place.guild, victim.id)
-        }, json!(null), [n, p, p, p, p, p, DONE, DONE, DONE]),
-        row("kick the owner", Method::DELETE, |_, place, cast| format!("/guilds/{}/members/{}", place.guild, cast.owner.id), json!(null),
-            [n, p, p, p, p, p, p, p, p]),
+        row(
+            "see a channel",
+            Method::GET,
+            |_, place, _| format!("/channels/{}", place.channel),
+            json!(null),
+            [n, n, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "read a page",
+            Method::GET,
+            |_, place, _| place.messages(),
+            json!(null),
+            [n, n, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row("read a message", Method::GET, others_message, json!(null), [n, n, OK, p, OK, OK, OK, OK, OK]),
+        row(
+            "send",
+            Method::POST,
+            |_, place, _| place.messages(),
+            json!({"content": "x"}),
+            [n, n, p, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "type",
+            Method::POST,
+            |_, place, _| format!("/channels/{}/typing", place.channel),
+            json!(null),
+            [n, n, p, DONE, DONE, DONE, DONE, DONE, DONE],
+        ),
+        row(
+            "edit another's text",
+            Method::PATCH,
+            others_message,
+            json!({"content": "x"}),
+            [
+                n,
+                n,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+                NOT_THE_AUTHOR,
+            ],
+        ),
+        row(
+            "hide another's embeds",
+            Method::PATCH,
+            others_message,
+            json!({"flags": 4}),
+            [n, n, p, p, p, OK, p, OK, OK],
+        ),
+        row(
+            "delete another's message",
+            Method::DELETE,
+            others_message,
+            json!(null),
+            [n, n, p, p, p, DONE, p, DONE, DONE],
+        ),
+        row(
+            "delete in bulk",
+            Method::POST,
+            |_, place, _| format!("{}/bulk-delete", place.messages()),
+            json!({"messages": ["9000000000000000001", "9000000000000000002"]}),
+            [n, n, p, p, p, DONE, p, DONE, DONE],
+        ),
+        row(
+            "change a channel",
+            Method::PATCH,
+            |_, place, _| format!("/channels/{}", place.channel),
+            json!({"topic": "t"}),
+            [n, n, p, p, p, p, OK, OK, OK],
+        ),
+        row(
+            "hand out overwrites",
+            Method::PATCH,
+            |served, place, _| format!("/channels/{}", served.channel(place.guild, |_| {})),
+            json!({"permission_overwrites": [{"id": "1", "type": 1, "allow": "32", "deny": "0"}]}),
+            [n, p, p, p, p, p, p, OK, OK],
+        ),
+        row(
+            "clear overwrites",
+            Method::PATCH,
+            |served, place, _| {
+                let denied =
+                    weir_proto::data::Overwrite { id: place.guild, r#type: 0, allow: 0, deny: SEND_MESSAGES };
+                format!("/channels/{}", served.channel(place.guild, |row| row.overwrites.push(denied)))
+            },
+            json!({"permission_overwrites": []}),
+            [n, p, p, p, p, p, p, OK, OK],
+        ),
+        row(
+            "delete a channel",
+            Method::DELETE,
+            |served, place, _| format!("/channels/{}", served.channel(place.guild, |_| {})),
+            json!(null),
+            [n, p, p, p, p, p, OK, OK, OK],
+        ),
+        row(
+            "see a guild",
+            Method::GET,
+            |_, place, _| format!("/guilds/{}", place.guild),
+            json!(null),
+            [n, OK, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "list channels",
+            Method::GET,
+            |_, place, _| format!("/guilds/{}/channels", place.guild),
+            json!(null),
+            [n, OK, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "list members",
+            Method::GET,
+            |_, place, _| format!("/guilds/{}/members", place.guild),
+            json!(null),
+            [n, OK, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "see a member",
+            Method::GET,
+            |_, place, cast| format!("/guilds/{}/members/{}", place.guild, cast.member.id),
+            json!(null),
+            [n, OK, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "list roles",
+            Method::GET,
+            |_, place, _| format!("/guilds/{}/roles", place.guild),
+            json!(null),
+            [n, OK, OK, OK, OK, OK, OK, OK, OK],
+        ),
+        row(
+            "create a channel",
+            Method::POST,
+            |_, place, _| format!("/guilds/{}/channels", place.guild),
+            json!({"name": "c"}),
+            [n, p, p, p, p, p, CREATED, CREATED, CREATED],
+        ),
+        row(
+            "create a role",
+            Method::POST,
+            |_, place, _| format!("/guilds/{}/roles", place.guild),
+            json!({"name": "r", "permissions": "0"}),
+            [n, p, p, p, p, p, OK, OK, OK],
+        ),
+        row(
+            "create a role above oneself",
+            Method::POST,
+            |_, place, _| format!("/guilds/{}/roles", place.guild),
+            json!({"permissions": "32"}),
+            [n, p, p, p, p, p, p, OK, OK],
+        ),
+        row(
+            "delete a low role",
+            Method::DELETE,
+            |served, place, _| format!("/guilds/{}/roles/{}", place.guild, served.role(place.guild, 0, 2)),
+            json!(null),
+            [n, p, p, p, p, p, DONE, DONE, DONE],
+        ),
+        row(
+            "delete a high role",
+            Method::DELETE,
+            |served, place, _| format!("/guilds/{}/roles/{}", place.guild, served.role(place.guild, 0, 9)),
+            json!(null),
+            [n, p, p, p, p, p, p, p, DONE],
+        ),
+        row(
+            "add a member",
+            Method::PUT,
+            |served, place, _| format!("/guilds/{}/members/{}", place.guild, served.bot("new").id),
+            json!({}),
+            [n, p, p, p, p, p, p, CREATED, CREATED],
+        ),
+        row(
+            "kick a member",
+            Method::DELETE,
+            |served, place, _| {
+                let victim = served.bot("victim");
+                served.join(&victim, place.guild, &[]);
+                format!("/guilds/{}/members/{}", place.guild, victim.id)
+            },
+            json!(null),
+            [n, p, p, p, p, p, DONE, DONE, DONE],
+        ),
+        row(
+            "kick the owner",
+            Method::DELETE,
+            |_, place, cast| format!("/guilds/{}/members/{}", place.guild, cast.owner.id),
+            json!(null),
+            [n, p, p, p, p, p, p, p, p],
+        ),
         // Last but for the owner: it ends the guild.
-        row("delete the guild", Method::DELETE, |_, place, _| format!("/guilds/{}", place.guild), json!(null),
-            [n, NOT_THE_OWNER, NOT_THE_OWNER, NOT_THE_OWNER, NOT_THE_OWNER, NOT_THE_OWNER, NOT_THE_OWNER, NOT_THE_OWNER, DONE]),
+        row(
+            "delete the guild",
+            Method::DELETE,
+            |_, place, _| format!("/guilds/{}", place.guild),
+            json!(null),
+            [
+                n,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                NOT_THE_OWNER,
+                DONE,
+            ],
+        ),
     ]
 }
 
@@ -192,7 +349,12 @@ async fn without_a_token_every_route_is_401() {
     let nobody = Bot { id: 0, token: "none".to_owned() };
     for row in rows() {
         let path = format!("/api/v10{}", (row.path)(&served, place, &cast));
-        assert_eq!(served.ask(&nobody, row.method, &path, row.body).await.outcome(), (401, 0), "{}", row.name);
+        assert_eq!(
+            served.ask(&nobody, row.method, &path, row.body).await.outcome(),
+            (401, 0),
+            "{}",
+            row.name
+        );
     }
 }
 
@@ -219,7 +381,11 @@ async fn what_the_system_wrote_is_not_edited_and_partly_not_deleted() {
     let served = Served::start().await;
     let (cast, place) = stage(&served).await;
     let system = |kind| {
-        format!("{}/{}", place.messages(), served.message(place.channel, cast.owner.id, |row| row.r#type = kind))
+        format!(
+            "{}/{}",
+            place.messages(),
+            served.message(place.channel, cast.owner.id, |row| row.r#type = kind)
+        )
     };
     assert_eq!(served.patch(&cast.owner, &system(7), json!({"content": "x"})).await.outcome(), (403, 50_021));
     assert_eq!(served.delete(&cast.owner, &system(3)).await.outcome(), (403, 50_021));
@@ -243,7 +409,11 @@ async fn nobody_grants_a_role_that_stands_above_his_own_or_bits_he_lacks() {
     assert_eq!(served.patch(&cast.manager, &role(below), raise.clone()).await.outcome(), NO_PERMISSION);
     assert_eq!(served.patch(&cast.owner, &role(below), raise).await.status, 200);
     let lower = json!({"permissions": "0"});
-    assert_eq!(served.patch(&cast.manager, &role(below), lower).await.outcome(), NO_PERMISSION, "taking is an act too");
+    assert_eq!(
+        served.patch(&cast.manager, &role(below), lower).await.outcome(),
+        NO_PERMISSION,
+        "taking is an act too"
+    );
     let named = served.patch(&cast.manager, &role(below), json!({"name": "ok"})).await.ok();
     assert_eq!(id(&named["id"]), below);
 }

@@ -77,7 +77,10 @@ async fn an_empty_bucket_answers_429_with_everything_that_libraries_read() {
     served.join(&bob, place.guild, &[]);
     let other = served.channel(place.guild, |_| {});
     assert_eq!(served.post(&bob, &place.messages(), json!({"content": "x"})).await.status, 200);
-    assert_eq!(served.post(&ann, &format!("/channels/{other}/messages"), json!({"content": "x"})).await.status, 200);
+    assert_eq!(
+        served.post(&ann, &format!("/channels/{other}/messages"), json!({"content": "x"})).await.status,
+        200
+    );
     assert_eq!(served.get(&ann, &place.messages()).await.status, 200, "reading has a bucket of its own");
 }
 
@@ -104,7 +107,10 @@ async fn the_global_limit_spans_routes() {
     }
     let refused = served.get(&ann, "/guilds/1").await;
     assert_eq!((refused.status.as_u16(), refused.json()["global"].as_bool()), (429, Some(true)));
-    assert_eq!((refused.header("x-ratelimit-global"), refused.header("x-ratelimit-scope")), ("true", "global"));
+    assert_eq!(
+        (refused.header("x-ratelimit-global"), refused.header("x-ratelimit-scope")),
+        ("true", "global")
+    );
     assert!(!refused.headers.contains_key("x-ratelimit-bucket"));
     assert_eq!(served.get(&served.bot("bob"), "/users/@me").await.status, 200, "of this caller only");
 }

@@ -44,7 +44,10 @@ async fn a_missing_target_is_a_form_error_unless_told_otherwise() {
     let mut anyway = reply_to(12_345);
     anyway["message_reference"]["fail_if_not_exists"] = json!(false);
     let plain = served.post(&ann, &place.messages(), anyway).await.ok();
-    assert_eq!((&plain["type"], plain.get("message_reference"), plain.get("referenced_message")), (&json!(0), None, None));
+    assert_eq!(
+        (&plain["type"], plain.get("message_reference"), plain.get("referenced_message")),
+        (&json!(0), None, None)
+    );
 }
 
 #[tokio::test]
@@ -72,7 +75,10 @@ async fn an_edited_reply_still_pings_whom_it_pinged() {
     let reply = served.post(&ann, &place.messages(), reply_to(target)).await.ok();
     let path = format!("{}/{}", place.messages(), id(&reply["id"]));
     let edited = served.patch(&ann, &path, json!({"content": "changed"})).await.ok();
-    assert_eq!((ids(&edited["mentions"]), &edited["referenced_message"]["author"]["username"]), (vec![bob.id], &json!("bob")));
+    assert_eq!(
+        (ids(&edited["mentions"]), &edited["referenced_message"]["author"]["username"]),
+        (vec![bob.id], &json!("bob"))
+    );
 }
 
 #[tokio::test]

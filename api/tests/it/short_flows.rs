@@ -11,7 +11,8 @@ async fn three_requests_make_a_server_a_message_and_its_history() {
     let (ann, bob) = (served.bot("ann"), served.bot("bob"));
     let ask = async |bot, method, path: String, body| served.ask(bot, method, &path, body).await;
     let members = json!([bob.id.to_string(), ann.id]);
-    let server = ask(&ann, Method::POST, "/servers".into(), json!({"name": "club", "members": members})).await;
+    let server =
+        ask(&ann, Method::POST, "/servers".into(), json!({"name": "club", "members": members})).await;
     assert_eq!(server.status, 201);
     let server = server.json();
     assert_eq!(server["name"], "club");
@@ -19,7 +20,10 @@ async fn three_requests_make_a_server_a_message_and_its_history() {
 
     let body = json!({"channel": server["channel_id"], "content": "hi", "nonce": "1"});
     let first = ask(&bob, Method::POST, "/messages".into(), body.clone()).await.ok();
-    assert_eq!((&first["content"], &first["author"]["username"], &first["nonce"]), (&json!("hi"), &json!("bob"), &json!("1")));
+    assert_eq!(
+        (&first["content"], &first["author"]["username"], &first["nonce"]),
+        (&json!("hi"), &json!("bob"), &json!("1"))
+    );
     let again = ask(&bob, Method::POST, "/messages".into(), body).await.ok();
     assert_eq!(again["id"], first["id"], "deduplicates without being asked to");
     let to_server = json!({"server": server["server_id"], "content": "to the server"});
@@ -29,7 +33,10 @@ async fn three_requests_make_a_server_a_message_and_its_history() {
     let page = ask(&bob, Method::GET, format!("/history?channel={channel}&limit=1"), Value::Null).await.ok();
     assert_eq!((ids(&page["messages"]), &page["next"]), (vec![id(&second["id"])], &second["id"]));
     let next = id(&page["next"]);
-    let page = ask(&bob, Method::GET, format!("/history?channel={channel}&limit=2&before={next}"), Value::Null).await.ok();
+    let page =
+        ask(&bob, Method::GET, format!("/history?channel={channel}&limit=2&before={next}"), Value::Null)
+            .await
+            .ok();
     assert_eq!((ids(&page["messages"]), &page["next"]), (vec![id(&first["id"])], &Value::Null));
 }
 
@@ -44,7 +51,12 @@ async fn what_is_missing_or_too_much_is_named() {
         (Method::POST, "/servers", json!({"name": "x"}), "name"),
         (Method::POST, "/servers", json!({"name": "club", "members": ["12345"]}), "members"),
         (Method::POST, "/messages", json!({"content": "x"}), "channel"),
-        (Method::POST, "/messages", json!({"content": "x", "channel": channel, "server": channel}), "channel"),
+        (
+            Method::POST,
+            "/messages",
+            json!({"content": "x", "channel": channel, "server": channel}),
+            "channel",
+        ),
         (Method::POST, "/messages", json!({"content": "x", "user": channel}), "user"),
         (Method::GET, "/history", Value::Null, "channel"),
         (Method::GET, "/history?channel=1&limit=101", Value::Null, "limit"),

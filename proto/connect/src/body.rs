@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io::Read;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -100,14 +100,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut share = budget.share();
-    let collected = collect(body, limits.request_bytes_max, &mut share);
-    let bytes = within(Instant::now() + limits.body_read_timeout, collected).await.unwrap_or_else(|| {
-        Err(ConnectError::deadline_exceeded(format!(
-            "the request body was not complete within {:?}",
-            limits.body_read_timeout
-        )))
-    })?;
+    let collected = pin!(collect(body, limits.request_bytes_max, budget.share()));
+    let (bytes, mut share) =
+        within(Instant::now() + limits.body_read_timeout, collected).await.unwrap_or_else(|| {
+            Err(ConnectError::deadline_exceeded(format!(
+                "the request body was not complete within {:?}",
+                limits.body_read_timeout
+            )))
+        })?;
     // The protocol: a body of zero length is never decompressed.
     match encoding {
         Encoding::Gzip if !bytes.is_empty() => {
@@ -123,7 +123,7 @@ fn too_large(max: usize) -> ConnectError {
     ConnectError::resource_exhausted(format!("the request body is larger than {max} bytes"))
 }
 
-async fn collect<B>(mut body: B, max: usize, share: &mut Share) -> Result<Bytes, ConnectError>
+async fn collect<B>(mut body: B, max: usize, mut share: Share) -> Result<(Bytes, Share), ConnectError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -153,7 +153,7 @@ where
             joined.extend_from_slice(&data);
         }
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok((if joined.is_empty() { first } else { joined.freeze() }, share))
 }
 
 fn inflate(compressed: &[u8], max: usize) -> Result<Bytes, ConnectError> {

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -138,9 +138,9 @@ impl Endpoint {
             return Err(expired());
         }
         let deadline = arrived + patience;
-        let received = within(deadline, receive(body, call.encoding, limits, budget));
+        let received = pin!(receive(body, call.encoding, limits, budget));
         // The share outlives the call, because the dispatch holds the bytes until it is done.
-        let (body, _share) = received.await.unwrap_or_else(|| Err(expired()))?;
+        let (body, _share) = within(deadline, received).await.unwrap_or_else(|| Err(expired()))?;
         let request = UnaryRequest {
             path: Cow::Owned(parts.uri.path().to_owned()),
             codec: call.codec,
@@ -148,7 +148,8 @@ impl Endpoint {
             timeout: Some(deadline.saturating_duration_since(Instant::now())),
             body,
         };
-        within(deadline, dispatch.call(request)).await.unwrap_or_else(|| Err(expired()))
+        let mut answered = dispatch.call(request);
+        within(deadline, answered.as_mut()).await.unwrap_or_else(|| Err(expired()))
     }
 }
 
@@ -156,8 +157,12 @@ impl Endpoint {
 ///
 /// Most calls are ready at their first poll (the body has arrived with the head, the reply is cached), and a timer costs more than such a
 /// call: it is made at the second.
-pub(crate) async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+///
+/// It borrows the future, because an async function that takes one holds it twice, and these are large.
+pub(crate) async fn within<F: Future + ?Sized>(
+    deadline: Instant,
+    mut future: Pin<&mut F>,
+) -> Option<F::Output> {
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
         Poll::Ready(output) => Some(output),
         Poll::Pending => tokio::time::timeout_at(deadline, future).await.ok(),

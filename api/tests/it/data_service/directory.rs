@@ -5,9 +5,9 @@ use weir_proto::data::{
     CreateGuildRequest, CreateGuildResponse, DeleteChannelRequest, DeleteChannelResponse, DeleteGuildRequest,
     DeleteGuildResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteRoleRequest, DeleteRoleResponse,
     GetChannelContextRequest, GetChannelContextResponse, GetGuildRequest, GetGuildResponse, GetMemberRequest,
-    GetMemberResponse, GetUsersRequest, GetUsersResponse, ListMembersRequest, ListMembersResponse, ListUserGuildsRequest,
-    ListUserGuildsResponse, PutChannelRequest, PutChannelResponse, PutMemberRequest, PutMemberResponse, PutRoleRequest,
-    PutRoleResponse, ResolveTokenRequest, ResolveTokenResponse,
+    GetMemberResponse, GetUsersRequest, GetUsersResponse, ListMembersRequest, ListMembersResponse,
+    ListUserGuildsRequest, ListUserGuildsResponse, PutChannelRequest, PutChannelResponse, PutMemberRequest,
+    PutMemberResponse, PutRoleRequest, PutRoleResponse, ResolveTokenRequest, ResolveTokenResponse,
 };
 
 use super::World;
@@ -72,8 +72,12 @@ impl World {
         Ok(DeleteGuildResponse {})
     }
 
-    pub(super) fn list_user_guilds(&mut self, request: ListUserGuildsRequest) -> Answer<ListUserGuildsResponse> {
-        let ids = self.members.keys().filter(|(guild, user)| *user == request.user_id && *guild > request.after);
+    pub(super) fn list_user_guilds(
+        &mut self,
+        request: ListUserGuildsRequest,
+    ) -> Answer<ListUserGuildsResponse> {
+        let ids =
+            self.members.keys().filter(|(guild, user)| *user == request.user_id && *guild > request.after);
         let limit = if request.limit == 0 { 200 } else { request.limit.min(200) as usize };
         Ok(ListUserGuildsResponse { guild_ids: ids.map(|(guild, _)| *guild).take(limit).collect() })
     }
@@ -123,8 +127,12 @@ impl World {
 
     pub(super) fn list_members(&mut self, request: ListMembersRequest) -> Answer<ListMembersResponse> {
         let above = (request.guild_id, request.after + 1)..=(request.guild_id, u64::MAX);
-        let members: Vec<_> =
-            self.members.range(above).take(request.limit as usize).map(|(_, member)| member.clone()).collect();
+        let members: Vec<_> = self
+            .members
+            .range(above)
+            .take(request.limit as usize)
+            .map(|(_, member)| member.clone())
+            .collect();
         let users = members.iter().filter_map(|member| self.user(member.user_id)).collect();
         Ok(ListMembersResponse { members, users })
     }

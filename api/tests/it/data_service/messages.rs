@@ -3,9 +3,9 @@
 use weir_connect::ConnectError;
 use weir_proto::{
     data::{
-        CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse, EditMessageRequest,
-        EditMessageResponse, GetMessageRequest, GetMessageResponse, ListMessagesRequest, ListMessagesResponse, Message,
-        TypingRequest, TypingResponse,
+        CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
+        EditMessageRequest, EditMessageResponse, GetMessageRequest, GetMessageResponse, ListMessagesRequest,
+        ListMessagesResponse, Message, TypingRequest, TypingResponse,
     },
     id::unix_ms,
 };
@@ -31,8 +31,9 @@ impl World {
             let below: Vec<_> = rows.iter().filter(|row| row.id < anchor).cloned().collect();
             below[below.len().saturating_sub(limit)..].to_vec()
         };
-        let oldest_above =
-            |anchor: u64, limit: usize| rows.iter().filter(|row| row.id > anchor).take(limit).cloned().collect::<Vec<_>>();
+        let oldest_above = |anchor: u64, limit: usize| {
+            rows.iter().filter(|row| row.id > anchor).take(limit).cloned().collect::<Vec<_>>()
+        };
         let mut page = match (request.before, request.after, request.around) {
             (None, None, None) => newest_below(u64::MAX, limit),
             (Some(before), None, None) => newest_below(before, limit),
@@ -58,9 +59,10 @@ impl World {
         let mut row = request.message.ok_or_else(|| ConnectError::invalid_argument("no message"))?;
         self.context = request.context;
         if !row.nonce.is_empty() && !request.allow_duplicate_nonce {
-            let first = self.history(row.channel_id).into_iter().find(|old| {
-                old.author_id == row.author_id && old.nonce == row.nonce
-            });
+            let first = self
+                .history(row.channel_id)
+                .into_iter()
+                .find(|old| old.author_id == row.author_id && old.nonce == row.nonce);
             if let Some(first) = first {
                 return Ok(CreateMessageResponse { message: Some(first), deduplicated: true });
             }

@@ -9,8 +9,9 @@ macro_rules! routes {
         let mut router = Router::new();
         $($({
             let service = $service.clone();
-            router = router.unary(concat!("/weir.data.v1.", $package, "/", stringify!($rpc)), move |_context, request| {
+            router = router.unary(concat!("/weir.data.v1.", $package, "/", stringify!($rpc)), move |context, request| {
                 let mut world = service.world();
+                world.note(&context.headers);
                 let answer = world.begin(stringify!($rpc)).and_then(|()| world.$method(request)).map(Reply::message);
                 drop(world);
                 async move { answer }

@@ -1,0 +1,64 @@
+//! The keys of the configuration that the api tier reads, `api.*`.
+
+use std::time::Duration;
+
+use weir_runtime::config::Reader;
+
+use crate::{ApiConfig, RateLimitConfig};
+
+/// Whether Discord's rate limits are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RateLimits {
+    Discord,
+    Off,
+}
+
+impl ApiConfig {
+    /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`].
+    pub fn read(reader: &mut Reader, gateway_url: impl Into<String>) -> Self {
+        let mut config = Self::new(gateway_url);
+        let second = Duration::from_secs(1);
+        let kept = [("discord", RateLimits::Discord), ("off", RateLimits::Off)];
+        config.rate_limits = match reader.choice("api.rate_limits", &kept, RateLimits::Discord) {
+            RateLimits::Discord => Some(RateLimitConfig::default()),
+            RateLimits::Off => None,
+        };
+        config.data_timeout = reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
+        let bounds = &mut config.bounds;
+        bounds.connections_max = count(reader, "api.connections_max", bounds.connections_max, 1_000_000);
+        bounds.requests_max = count(reader, "api.requests_max", bounds.requests_max, 1_000_000);
+        let body = reader.size("api.body_max", bounds.body_bytes_max as u64, 64 << 10..=1 << 30);
+        bounds.body_bytes_max = usize::try_from(body).unwrap_or(usize::MAX);
+        config
+    }
+}
+
+/// A number of things that there may be.
+fn count(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
+    usize::try_from(reader.u64(key, default as u64, 1..=most)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_runtime::RawConfig;
+
+    fn read(file: &str) -> (ApiConfig, Result<(), String>) {
+        let mut raw = RawConfig::default();
+        raw.file("weir.toml", file);
+        let mut reader = raw.into_reader();
+        let config = ApiConfig::read(&mut reader, "ws://127.0.0.1:8081/");
+        (config, reader.finish().map(drop).map_err(|problems| problems.to_string()))
+    }
+
+    #[test]
+    fn rate_limits_are_discords_or_off() {
+        let (config, outcome) = read("");
+        assert!(outcome.is_ok() && config.rate_limits.is_some());
+        assert_eq!(config.gateway_url, "ws://127.0.0.1:8081");
+        let (config, outcome) = read("[api]\nrate_limits = \"off\"\nbody_max = \"2MiB\"\n");
+        assert!(outcome.is_ok() && config.rate_limits.is_none());
+        assert_eq!(config.bounds.body_bytes_max, 2 << 20);
+        assert!(read("[api]\nrate_limits = \"none\"\n").1.expect_err("no such choice").contains("discord, off"));
+    }
+}

@@ -1,0 +1,99 @@
+//! The keys of the configuration that a gateway reads, `gateway.*`.
+
+use std::time::Duration;
+
+use weir_runtime::config::Reader;
+
+use crate::GatewayConfig;
+
+/// Reads `gateway.public_url`: what clients are told to connect to. `None` stands for the bound address.
+pub fn public_url(reader: &mut Reader) -> Option<String> {
+    let url = reader.optional_string("gateway.public_url");
+    let holds = url.as_deref().is_none_or(is_web_socket);
+    reader.require(
+        "gateway.public_url",
+        holds,
+        "it must be ws:// or wss://, a host and perhaps a port, without a path",
+        "write for example \"wss://gateway.example.org\"",
+    );
+    url.map(|url| url.trim_end_matches('/').to_owned())
+}
+
+/// Client libraries append a path and a query of their own, so there may be none.
+fn is_web_socket(url: &str) -> bool {
+    let host = url.strip_prefix("ws://").or_else(|| url.strip_prefix("wss://"));
+    let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@']))
+}
+
+impl GatewayConfig {
+    /// Reads the other `gateway.*` keys. `public_url` and `drain_timeout` are the caller's to fill in.
+    pub fn read(reader: &mut Reader) -> Self {
+        let default = Self::default();
+        let second = Duration::from_secs(1);
+        let heartbeat_interval =
+            reader.duration("gateway.heartbeat_interval", default.heartbeat_interval, second..=second * 600);
+        Self {
+            heartbeat_interval,
+            heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
+            write_timeout: reader.duration("gateway.write_timeout", default.write_timeout, second..=second * 120),
+            call_timeout: reader.duration("gateway.call_timeout", default.call_timeout, second / 10..=second * 60),
+            connections_max: count(reader, "gateway.connections_max", default.connections_max, 1_000_000),
+            sessions_max: count(reader, "gateway.sessions_max", default.sessions_max, 2_000_000),
+            resume_window: reader.duration("gateway.resume_window", default.resume_window, second..=second * 86_400),
+            admissions_max: count(reader, "gateway.admissions_max", default.admissions_max, 100_000),
+            ring_records_max: count(reader, "gateway.ring_records_max", default.ring_records_max, 100_000_000),
+            ring_bytes_max: usize::try_from(reader.size("gateway.ring", default.ring_bytes_max as u64, 1 << 20..=1 << 40))
+                .unwrap_or(usize::MAX),
+            ..default
+        }
+    }
+}
+
+/// A number of things that there may be.
+fn count(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
+    usize::try_from(reader.u64(key, default as u64, 1..=most)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_runtime::RawConfig;
+
+    fn reader(file: &str) -> Reader {
+        let mut raw = RawConfig::default();
+        raw.file("weir.toml", file);
+        raw.into_reader()
+    }
+
+    #[test]
+    fn without_keys_the_defaults_stand() {
+        let mut reader = reader("");
+        let (config, url) = (GatewayConfig::read(&mut reader), public_url(&mut reader));
+        assert!(reader.finish().is_ok());
+        assert_eq!(format!("{config:?}"), format!("{:?}", GatewayConfig::default()));
+        assert_eq!(url, None);
+    }
+
+    #[test]
+    fn a_changed_interval_changes_the_timeout_with_it() {
+        let mut reader = reader("[gateway]\nheartbeat_interval = \"10s\"\nring = \"16MiB\"\n");
+        let config = GatewayConfig::read(&mut reader);
+        assert!(reader.finish().is_ok());
+        assert_eq!(config.heartbeat_timeout, Duration::from_millis(17_500));
+        assert_eq!(config.ring_bytes_max, 16 << 20);
+    }
+
+    #[test]
+    fn public_addresses_are_websockets_without_a_path() {
+        for good in ["ws://127.0.0.1:8081", "wss://gateway.example.org", "wss://g.example.org/"] {
+            assert!(is_web_socket(good), "{good}");
+        }
+        for bad in ["", "ws://", "http://a", "gateway.example.org", "wss://a/b", "wss://a?v=10", "wss://u@a", "ws:// a"] {
+            assert!(!is_web_socket(bad), "{bad}");
+        }
+        let mut reader = reader("[gateway]\npublic_url = \"http://a\"\n");
+        public_url(&mut reader);
+        assert!(reader.finish().expect_err("http").to_string().contains("gateway.public_url = \"http://a\""));
+    }
+}

@@ -1,1 +1,0 @@
-//! Load tests: open-loop scenarios, side-by-side benchmarks and reports.

@@ -1,0 +1,3 @@
+//! Scenarios, one in each file.
+
+pub(crate) mod hot_channel;
