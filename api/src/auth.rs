@@ -53,7 +53,7 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, R
     if let Some(caller) = app.credentials.resolved.get(&hash) {
         return Ok(caller);
     }
-    let request = ResolveTokenRequest { token_hash: hash.0.to_vec().into() };
+    let request = ResolveTokenRequest { token_hash: hash.0.to_vec() };
     let reply = app.data.resolve_token(&request, &app.call()).await;
     let user = reply.map_err(|error| Refused::from_data(error, ApiError::Unauthorized))?.message.user;
     let user = user.ok_or(ApiError::Internal)?;

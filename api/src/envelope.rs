@@ -42,11 +42,6 @@ impl Arrival {
     pub(crate) fn unix_ms(self) -> u64 {
         self.unix_us() / 1_000
     }
-
-    #[cfg(test)]
-    pub(crate) fn at(time: SystemTime) -> Self {
-        Self(time)
-    }
 }
 
 /// Wraps every request, also those that no route matches.

@@ -1,10 +1,10 @@
 //! The api tier: Discord's REST API over the data service. It holds the business logic (validation, permissions, rate limits) and no state
 //! that a restart would lose, so any number of it stands behind a load balancer.
 //!
-//! A request meets the modules in this order: [`server`] (connections and their bounds) → [`envelope`] (what every answer carries) →
-//! [`router`] → [`admission`] ([`auth`], then [`ratelimit`]) → [`routes`], which read [`path`], [`query`] and [`body`], ask [`access`] what
-//! the caller may do, and answer through [`reply`] or [`error`]. [`posting`], [`history`] and [`founding`] are what Discord's routes and the
-//! short flows share; [`users`] caches whom messages name.
+//! A request meets the modules in this order: `server` (connections and their bounds) → `envelope` (what every answer carries) →
+//! `router` → `admission` (`auth`, then `ratelimit`) → `routes`, which read `path`, `query` and `body`, ask `access` what
+//! the caller may do, and answer through `reply` or `error`. `posting`, `history` and `founding` are what Discord's routes and the
+//! short flows share; `users` caches whom messages name.
 //!
 //! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
 //! crate connects them.
@@ -33,6 +33,7 @@ mod reply;
 mod router;
 mod routes;
 mod server;
+mod settings;
 mod users;
 
 use std::time::Duration;

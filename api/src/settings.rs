@@ -23,7 +23,8 @@ impl ApiConfig {
             RateLimits::Discord => Some(RateLimitConfig::default()),
             RateLimits::Off => None,
         };
-        config.data_timeout = reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
+        config.data_timeout =
+            reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
         let bounds = &mut config.bounds;
         bounds.connections_max = count(reader, "api.connections_max", bounds.connections_max, 1_000_000);
         bounds.requests_max = count(reader, "api.requests_max", bounds.requests_max, 1_000_000);
@@ -59,6 +60,8 @@ mod tests {
         let (config, outcome) = read("[api]\nrate_limits = \"off\"\nbody_max = \"2MiB\"\n");
         assert!(outcome.is_ok() && config.rate_limits.is_none());
         assert_eq!(config.bounds.body_bytes_max, 2 << 20);
-        assert!(read("[api]\nrate_limits = \"none\"\n").1.expect_err("no such choice").contains("discord, off"));
+        assert!(
+            read("[api]\nrate_limits = \"none\"\n").1.expect_err("no such choice").contains("discord, off")
+        );
     }
 }

@@ -15,7 +15,8 @@ use prost::Message as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
-    EventBus, Inbox, InboxError, MemoryBus, SessionStore, memory,
+    EventBus, Inbox, InboxError, SessionStore,
+    memory::{self, MemoryBus},
     redis::{RedisBus, RedisConfig, RedisError, RedisInbox},
 };
 use weir_proto::event::Record;

@@ -16,6 +16,7 @@ use weir_proto::{
 
 use crate::{
     Close, CloseCode,
+    entry::is_about,
     fanout::Fanout,
     guild::Snapshot,
     listener::Listener,
@@ -55,10 +56,7 @@ impl Drop for Attached {
 /// What came of a resume.
 pub(crate) enum Resumption {
     /// Continue: guilds of the introduction from the index on, if any, then the records up to the position, then RESUMED.
-    Continue {
-        attached: Attached,
-        guilds_from: Option<usize>,
-    },
+    Continue { attached: Attached, guilds_from: Option<usize> },
     /// The client must identify again.
     Invalid,
 }
@@ -101,7 +99,8 @@ pub(crate) async fn identify(
     version: u8,
 ) -> Result<(Attached, Vec<(u64, Arc<Snapshot>)>), Close> {
     let shard = shard(identify.shard)?;
-    let _admission = shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
+    let _admission =
+        shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
     let unknown = || Close::new(CloseCode::AuthenticationFailed, "the token is not valid");
     let token_hash = parse_authorization(&identify.token).map_err(|_| unknown())?.hash();
     let user = match shared.loader.resolve(&token_hash.0).await {
@@ -150,7 +149,8 @@ pub(crate) async fn identify(
 /// # Errors
 /// 4007 for a number that was never sent, 4000 for a fault of ours: the client may then try again.
 pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resumption, Close> {
-    let _admission = shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
+    let _admission =
+        shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
     let Ok(token) = parse_authorization(&resume.token) else { return Ok(Resumption::Invalid) };
     let token_hash = token.hash();
     let (mut attached, restored) = match shared.registry.get(&resume.session_id) {
@@ -220,11 +220,7 @@ async fn take_over(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Option
 }
 
 /// Makes a session again of the row that an earlier process left.
-async fn restore(
-    shared: &Arc<Shared>,
-    id: &str,
-    token_hash: &TokenHash,
-) -> Result<Option<Attached>, Close> {
+async fn restore(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash) -> Result<Option<Attached>, Close> {
     if !shared.registry.claim_row(id) {
         return Ok(None);
     }
@@ -250,7 +246,11 @@ enum Restoration {
     Useless,
 }
 
-async fn restore_claimed(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash) -> Result<Restoration, Close> {
+async fn restore_claimed(
+    shared: &Arc<Shared>,
+    id: &str,
+    token_hash: &TokenHash,
+) -> Result<Restoration, Close> {
     let row = shared.registry.store().get(id).await.map_err(|error| {
         tracing::warn!(%error, "a session could not be read");
         Close::fault("the session could not be read")
@@ -290,11 +290,16 @@ async fn restore_claimed(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash)
     attach(shared, session, progress, &mut registration).await.map(Restoration::Done)
 }
 
-async fn register(shared: &Arc<Shared>, user_id: u64, shard: (u32, NonZeroU32)) -> Result<Registration<'_>, Close> {
-    shared.loader.follow_user(user_id).await.map_err(|error| fault(&error))?;
+async fn register(
+    shared: &Arc<Shared>,
+    user_id: u64,
+    shard: (u32, NonZeroU32),
+) -> Result<Registration<'_>, Close> {
     let listener = Arc::new(Listener::new(user_id, shard));
     shared.fanout.register(&listener);
-    Ok(Registration { fanout: &shared.fanout, listener, kept: false })
+    let registration = Registration { fanout: &shared.fanout, listener, kept: false };
+    shared.loader.follow_user(user_id).await.map_err(|error| fault(&error))?;
+    Ok(registration)
 }
 
 /// Loads the guilds of a listener's user and joins them, so that states and memberships are those at one position and every later
@@ -306,7 +311,10 @@ async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Result<Guilds
         let ids = shared.loader.guild_ids(listener.user_id, max, |id| listener.has_guild(id)).await;
         let ids = ids.map_err(|error| fault(&error))?;
         if ids.len() > max {
-            return Err(Close::new(CloseCode::ShardingRequired, format!("a session has at most {max} guilds: shard")));
+            return Err(Close::new(
+                CloseCode::ShardingRequired,
+                format!("a session has at most {max} guilds: shard"),
+            ));
         }
         let loaded: Vec<Option<(u64, Member)>> = stream::iter(ids)
             .map(|id| load_guild(shared, id, listener.user_id))
@@ -328,7 +336,11 @@ async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Result<Guilds
 }
 
 /// A guild's state and the user's membership; `None` if either is gone.
-async fn load_guild(shared: &Shared, guild_id: u64, user_id: u64) -> Result<Option<(u64, Member)>, LoadError> {
+async fn load_guild(
+    shared: &Shared,
+    guild_id: u64,
+    user_id: u64,
+) -> Result<Option<(u64, Member)>, LoadError> {
     let loaded = async {
         shared.loader.guild(guild_id).await?;
         shared.loader.member(guild_id, user_id).await
@@ -349,7 +361,7 @@ fn catch_up(
 ) -> Result<bool, Fallen> {
     let mut after = after;
     while after < up_to {
-        let scan = shared.fanout.ring.scan(after, usize::MAX, usize::MAX, |_| false)?;
+        let scan = shared.fanout.ring.scan(after, (usize::MAX, usize::MAX), |_| false, |_| false)?;
         after = scan.up_to;
         for entry in scan.entries {
             let (guild_id, Some(record)) = (entry.guild_id, entry.record()) else { return Ok(false) };
@@ -362,13 +374,8 @@ fn catch_up(
                         held.clone_from(row);
                     }
                 }
-                Some(change) => {
-                    let about = crate::entry::membership(change);
-                    if about.is_some_and(|(many, one, _)| many.contains(&user_id) || one == Some(user_id)) {
-                        return Ok(false);
-                    }
-                }
-                None => {}
+                Some(change) if is_about(change, user_id) => return Ok(false),
+                Some(_) | None => {}
             }
         }
     }
@@ -412,7 +419,11 @@ mod tests {
         assert_eq!(shard(None), ok(0, 1));
         assert_eq!(shard(Some([2, 3])), ok(2, 3));
         for asked in [[3, 3], [-1, 3], [0, 0], [0, -1], [0, 1 << 20], [1 << 40, 3]] {
-            assert_eq!(shard(Some(asked)).map_err(|close| close.code), Err(CloseCode::InvalidShard), "{asked:?}");
+            assert_eq!(
+                shard(Some(asked)).map_err(|close| close.code),
+                Err(CloseCode::InvalidShard),
+                "{asked:?}"
+            );
         }
     }
 

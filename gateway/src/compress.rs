@@ -37,7 +37,9 @@ impl ZlibStream {
             rest = &rest[(self.context.total_in() - before) as usize..];
             match status {
                 // Room left and nothing to read means the flush is complete.
-                Status::Ok | Status::BufError if rest.is_empty() && out.len() < out.capacity() => return Ok(out),
+                Status::Ok | Status::BufError if rest.is_empty() && out.len() < out.capacity() => {
+                    return Ok(out);
+                }
                 Status::Ok | Status::BufError => out.reserve(STEP),
                 Status::StreamEnd => return Err(CompressError),
             }

@@ -26,9 +26,7 @@ enum End {
     /// The gateway says so.
     Close(Close),
     /// The client left or the connection broke. `done`: it will not resume.
-    Gone {
-        done: bool,
-    },
+    Gone { done: bool },
 }
 
 impl From<SocketError> for End {
@@ -125,7 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Served::Invalid => {
                     self.shared.registry.end(&attached.session).await;
                     drop(attached);
-                    if let Err(error) = self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await {
+                    if let Err(error) =
+                        self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await
+                    {
                         return error.into();
                     }
                 }
@@ -137,7 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn begin(&mut self, parameters: Parameters) -> Result<Attached, End> {
         loop {
             let late = || Close::new(CloseCode::SessionTimedOut, "identify or resume came too late");
-            let asked = timeout(self.shared.config.identify_timeout, self.first()).await.map_err(|_| late())??;
+            let asked =
+                timeout(self.shared.config.identify_timeout, self.first()).await.map_err(|_| late())??;
             match asked {
                 ClientEvent::Identify(identify) => return self.identify(&identify, parameters).await,
                 ClientEvent::Resume(resume) => {

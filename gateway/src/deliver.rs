@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_bus::{InboxError, Position};
 use weir_discord::object::{
-    Availability, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent, ReadyEvent, ReadyParts, ResumedEvent, to_json,
+    Availability, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent, ReadyEvent, ReadyParts, ResumedEvent,
+    to_json,
 };
 use weir_proto::{
     data::{Channel, Member, User},
@@ -16,7 +17,7 @@ use crate::{
     Close,
     admit::Attached,
     chain::Chains,
-    entry::{Body, Entry},
+    entry::{Body, Entry, is_about},
     follow::{Logged, read_logged},
     guild::Snapshot,
     hydrate::hydrate,
@@ -95,7 +96,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
         for index in 0..self.attached.session.intro.len() {
             let guild_id = self.attached.session.intro[index];
-            let snapshot = snapshots.iter().find(|(id, _)| *id == guild_id).map(|(_, snapshot)| snapshot.clone());
+            let snapshot =
+                snapshots.iter().find(|(id, _)| *id == guild_id).map(|(_, snapshot)| snapshot.clone());
             self.introduce_guild(index, snapshot).await?;
         }
         self.flush().await
@@ -166,14 +168,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let progress = &mut *self.attached.progress;
         progress.cursor = progress.cursor.max(first - 1);
         let after = progress.cursor;
-        if after < self.shared.fanout.ring.floor().max(progress.ring_from) { Source::Log(after) } else { Source::Ring(after) }
+        if after < self.shared.fanout.ring.floor().max(progress.ring_from) {
+            Source::Log(after)
+        } else {
+            Source::Ring(after)
+        }
     }
 
     async fn from_ring(&mut self, after: Position) -> Result<(), Stop> {
         let listener = self.attached.session.listener.clone();
         let guilds = &self.attached.progress.guilds;
         let wants = |guild_id: u64| guilds.contains_key(&guild_id);
-        let scan = match self.shared.fanout.ring.scan(after, SCAN_MAX, ENTRIES_MAX, wants) {
+        // What follows a join is of a guild that is not among them yet.
+        let joins = |entry: &Entry| entry.change().is_some_and(|change| is_about(change, listener.user_id));
+        let scan = match self.shared.fanout.ring.scan(after, (SCAN_MAX, ENTRIES_MAX), wants, joins) {
             Ok(scan) => scan,
             // It fell off between the look at the floor and now: the next look finds that out.
             Err(_) => {
@@ -202,7 +210,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             }
         };
         // Not beyond what the follower has published: guilds' states are of that position.
-        let records: Vec<_> = batch.records.into_iter().take_while(|(position, _)| *position <= head).collect();
+        let records: Vec<_> =
+            batch.records.into_iter().take_while(|(position, _)| *position <= head).collect();
         let up_to = records.last().map_or(head, |(position, _)| *position);
         let (mut positions, mut publications) = (Vec::new(), Vec::new());
         for (position, bytes) in records {
@@ -222,7 +231,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 Body::Change { record, .. } => record.guild_id,
                 Body::LostInGuild | Body::LostAnywhere => 0,
             };
-            Arc::new(Entry::new(position, guild_id, body, (None, None), item.encoded_len, &self.shared.replayed))
+            Arc::new(Entry::new(
+                position,
+                guild_id,
+                body,
+                (None, None),
+                item.encoded_len,
+                &self.shared.replayed,
+            ))
         });
         let entries = entries.collect();
         if up_to < self.shared.fanout.ring.head() {
@@ -251,8 +267,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     async fn take(&mut self, entry: &Arc<Entry>) -> Result<(), Stop> {
         let session = self.attached.session.clone();
-        let viewer =
-            Viewer { listener: &session.listener, intents: session.intents, guilds: &self.attached.progress.guilds };
+        let viewer = Viewer {
+            listener: &session.listener,
+            intents: session.intents,
+            guilds: &self.attached.progress.guilds,
+        };
         match route(viewer, entry, |guild_id| self.shared.fanout.present(guild_id)) {
             Route::Pass => {}
             Route::Send { name, d } => self.dispatch(entry, name, d)?,
@@ -336,8 +355,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     fn ephemeral(&mut self, entries: VecDeque<Arc<Entry>>) -> Result<(), Stop> {
         let session = &self.attached.session;
-        let viewer =
-            Viewer { listener: &session.listener, intents: session.intents, guilds: &self.attached.progress.guilds };
+        let viewer = Viewer {
+            listener: &session.listener,
+            intents: session.intents,
+            guilds: &self.attached.progress.guilds,
+        };
         let s = session.last_s(&self.attached.progress);
         for entry in entries {
             if let Route::Send { name, d } = route(viewer, &entry, |_| None) {
@@ -366,7 +388,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 }
 
 /// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
-fn guild_create(snapshot: &Snapshot, member: &Member, user: &User, availability: Availability) -> Option<String> {
+fn guild_create(
+    snapshot: &Snapshot,
+    member: &Member,
+    user: &User,
+    availability: Availability,
+) -> Option<String> {
     let state = snapshot.state();
     let members = [(member.clone(), user.clone())];
     let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();

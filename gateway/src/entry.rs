@@ -19,16 +19,21 @@ const OVERHEAD: usize = 512;
 /// A decoded record counts as this many times its encoded size: strings and vectors have headers that varints have not. An estimate.
 const DECODED_FACTOR: usize = 2;
 
+/// A record as it was read.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) record: Record,
+    /// Context that [`crate::hydrate`] rebuilt because the record carried none.
+    pub(crate) context: Option<EventContext>,
+    /// Size on the bus, bytes.
+    pub(crate) encoded_len: usize,
+}
+
 /// What stands at a position of the log.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// A change, with context that was rebuilt if the record carried none.
-    Change {
-        /// Boxed: a record is several hundred bytes, and the other variants are none.
-        record: Box<Record>,
-        /// What [`crate::hydrate`] found.
-        context: Option<EventContext>,
-    },
+    /// A change. Boxed: it takes more than a kilobyte, and the other variants nothing.
+    Change(Box<Publication>),
     /// Records of the guild were lost here and could not be recovered.
     LostInGuild,
     /// Records of any guild were lost here.
@@ -86,15 +91,18 @@ impl Drop for Weight {
 }
 
 impl Entry {
-    /// An entry; `encoded_len` is the record's size on the bus.
+    /// An entry, weighed in `bytes`.
     pub(crate) fn new(
         position: Position,
         guild_id: u64,
         body: Body,
         (before, after): (Option<Arc<Snapshot>>, Option<Arc<Snapshot>>),
-        encoded_len: usize,
         bytes: &Bytes,
     ) -> Self {
+        let encoded_len = match &body {
+            Body::Change(publication) => publication.encoded_len,
+            Body::LostInGuild | Body::LostAnywhere => 0,
+        };
         let weight = Weight::new(bytes, OVERHEAD + encoded_len * DECODED_FACTOR);
         Self { position, guild_id, body, before, after, rendered: OnceLock::new(), weight }
     }
@@ -106,7 +114,7 @@ impl Entry {
 
     pub(crate) fn record(&self) -> Option<&Record> {
         match &self.body {
-            Body::Change { record, .. } => Some(record),
+            Body::Change(publication) => Some(&publication.record),
             Body::LostInGuild | Body::LostAnywhere => None,
         }
     }
@@ -119,7 +127,8 @@ impl Entry {
     pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
         self.rendered
             .get_or_init(|| {
-                let Body::Change { record, context } = &self.body else { return None };
+                let Body::Change(publication) = &self.body else { return None };
+                let Publication { record, context, .. } = &**publication;
                 let rendered = dispatch(record, &Hydration { context: context.as_ref(), members: &[] })?;
                 self.weight.grow(rendered.data().len());
                 Some(Box::new(rendered))
@@ -148,4 +157,9 @@ pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)>
         | Change::RoleUpdated(_)
         | Change::RoleDeleted(_) => None,
     }
+}
+
+/// True if a change is about this user's membership of a guild.
+pub(crate) fn is_about(change: &Change, user_id: u64) -> bool {
+    membership(change).is_some_and(|(many, one, _)| one == Some(user_id) || many.contains(&user_id))
 }

@@ -5,19 +5,19 @@
 //! none holds up another.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::time::Instant;
 use weir_bus::Position;
 use weir_proto::{
-    data::{EventContext, GuildState},
+    data::GuildState,
     event::{Record, record::Change},
 };
 
 use crate::{
-    entry::{Body, Entry, membership},
+    entry::{Body, Entry, Publication, membership},
     guild::Snapshot,
     listener::Listener,
     ring::Ring,
@@ -51,7 +51,12 @@ struct Guild {
 
 impl Guild {
     fn new() -> Self {
-        Self { held: Held::Absent, listeners: Vec::new(), interest_since_us: None, idle_since: Instant::now() }
+        Self {
+            held: Held::Absent,
+            listeners: Vec::new(),
+            interest_since_us: None,
+            idle_since: Instant::now(),
+        }
     }
 }
 
@@ -59,6 +64,8 @@ impl Guild {
 struct Index {
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, Vec<Arc<Listener>>>,
+    /// Users whose last listener went, since it was last asked. As many as sessions ended.
+    gone_users: HashSet<u64>,
 }
 
 /// What became of a freshly loaded state.
@@ -70,15 +77,6 @@ pub(crate) enum Installed {
     Again,
     /// It lacks its guild row.
     Broken,
-}
-
-/// A record to be published.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    pub(crate) record: Record,
-    pub(crate) context: Option<EventContext>,
-    /// Size on the bus, bytes.
-    pub(crate) encoded_len: usize,
 }
 
 /// The fan-out.
@@ -101,18 +99,18 @@ impl Fanout {
     // ---- the follower's side --------------------------------------------------------------------------------------
 
     /// Publishes a record at `position`.
-    pub(crate) fn publish(&self, position: Position, publication: Publication) {
-        let Publication { record, context, encoded_len } = publication;
+    pub(crate) fn publish(&self, position: Position, publication: Box<Publication>) {
+        let record = &publication.record;
         let mut index = self.index();
         let guild_id = record.guild_id;
-        let by_user = index.apply_membership(&record);
+        let by_user = index.apply_membership(record);
         let Some(guild) = index.guilds.get_mut(&guild_id) else {
             // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
             drop(index);
             self.ring.push(position, guild_id, false, None);
             return;
         };
-        let snapshots = guild.apply(&record);
+        let snapshots = guild.apply(record);
         let gone = matches!(record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change { record: Box::new(record), context };
         let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, encoded_len, self.ring.bytes()));
@@ -138,25 +136,30 @@ impl Fanout {
         let index = self.index();
         let body = if guild_id.is_some() { Body::LostInGuild } else { Body::LostAnywhere };
         let id = guild_id.unwrap_or(0);
-        let entry = Entry::new(position, id, body, (None, None), 0, self.ring.bytes());
+        let entry = Entry::new(position, id, body, (None, None), self.ring.bytes());
         self.ring.push(position, id, guild_id.is_none(), Some(Arc::new(entry)));
         match guild_id {
             Some(id) => {
-                index.guilds.get(&id).into_iter().flat_map(|guild| &guild.listeners).for_each(|l| l.offer(position));
+                index
+                    .guilds
+                    .get(&id)
+                    .into_iter()
+                    .flat_map(|guild| &guild.listeners)
+                    .for_each(|l| l.offer(position));
             }
             None => index.users.values().flatten().for_each(|listener| listener.offer(position)),
         }
     }
 
     /// Hands an ephemeral record to the sessions of its guild that have a connection.
-    pub(crate) fn publish_ephemeral(&self, record: Record, encoded_len: usize) {
+    pub(crate) fn publish_ephemeral(&self, publication: Box<Publication>) {
         let index = self.index();
-        let Some(guild) = index.guilds.get(&record.guild_id) else { return };
+        let guild_id = publication.record.guild_id;
+        let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
         let snapshots = (Some(snapshot.clone()), Some(snapshot.clone()));
-        let guild_id = record.guild_id;
-        let body = Body::Change { record: Box::new(record), context: None };
-        let entry = Arc::new(Entry::new(0, guild_id, body, snapshots, encoded_len, self.ring.bytes()));
+        let body = Body::Change(publication);
+        let entry = Arc::new(Entry::new(0, guild_id, body, snapshots, self.ring.bytes()));
         guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
     }
 
@@ -228,16 +231,18 @@ impl Fanout {
 
     // ---- the sessions' side ---------------------------------------------------------------------------------------
 
-    /// Lets a listener hear of changes of its user's memberships, from the returned position on.
-    pub(crate) fn register(&self, listener: &Arc<Listener>) -> Position {
-        let mut index = self.index();
-        index.users.entry(listener.user_id).or_default().push(listener.clone());
-        self.ring.head()
+    /// Lets a listener hear of changes of its user's memberships from now on.
+    pub(crate) fn register(&self, listener: &Arc<Listener>) {
+        self.index().users.entry(listener.user_id).or_default().push(listener.clone());
     }
 
     /// Lets a listener hear of guilds. Returns the newest position and the guilds' states at exactly that position: the listener hears of
     /// every later record. Guilds whose state is not here are left out.
-    pub(crate) fn join(&self, listener: &Arc<Listener>, guild_ids: &[u64]) -> (Position, Vec<(u64, Arc<Snapshot>)>) {
+    pub(crate) fn join(
+        &self,
+        listener: &Arc<Listener>,
+        guild_ids: &[u64],
+    ) -> (Position, Vec<(u64, Arc<Snapshot>)>) {
         let mut index = self.index();
         let mut snapshots = Vec::with_capacity(guild_ids.len());
         for &guild_id in guild_ids {
@@ -257,6 +262,7 @@ impl Fanout {
             listeners.retain(|other| !Arc::ptr_eq(other, listener));
             if listeners.is_empty() {
                 index.users.remove(&listener.user_id);
+                index.gone_users.insert(listener.user_id);
             }
         }
         // A listener does not say which guilds it is in; sessions end rarely enough to look everywhere.
@@ -266,6 +272,11 @@ impl Fanout {
     /// True if some session of the user is here.
     pub(crate) fn has_user(&self, user_id: u64) -> bool {
         self.index().users.contains_key(&user_id)
+    }
+
+    /// Users whose last session ended since this was last asked.
+    pub(crate) fn take_gone_users(&self) -> HashSet<u64> {
+        std::mem::take(&mut self.index().gone_users)
     }
 
     /// Forgets guilds that nobody has listened to since `before`, and returns them: interest in them can be withdrawn.

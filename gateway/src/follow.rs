@@ -27,7 +27,8 @@ use weir_proto::{data::ListChangesRequest, event::Record};
 
 use crate::{
     chain::{Chains, Verdict},
-    fanout::{Fanout, Publication},
+    entry::Publication,
+    fanout::Fanout,
     hydrate::hydrate,
     load::Loader,
     metrics::{Anomaly, Metrics},
@@ -169,7 +170,7 @@ impl Follower {
 
     async fn publish_one(&mut self, record: Record, encoded_len: usize) {
         self.chains.seen(record.scope_id, record.rev);
-        let mut batch = [Publication { record, context: None, encoded_len }];
+        let mut batch = [Box::new(Publication { record, context: None, encoded_len })];
         hydrate(&self.loader, &mut batch).await;
         let [item] = batch;
         self.fanout.publish(self.next(), item);
@@ -190,7 +191,9 @@ impl Follower {
         let interest = self.fanout.interest_since_us(record.guild_id);
         match (verdict, included, interest) {
             (Verdict::Repeated | Verdict::Next, _, _) => verdict,
-            (Verdict::Missing { .. } | Verdict::First, Some(after_rev), Some(_)) => Verdict::Missing { after_rev },
+            (Verdict::Missing { .. } | Verdict::First, Some(after_rev), Some(_)) => {
+                Verdict::Missing { after_rev }
+            }
             (Verdict::Missing { .. }, None, Some(_)) => verdict,
             (Verdict::First, None, Some(since_us)) if record.prev_rev > since_us => {
                 Verdict::Missing { after_rev: since_us }
@@ -221,7 +224,11 @@ impl Follower {
                 Err(FetchError::Broken | FetchError::Data(_)) => break,
             }
         }
-        tracing::error!(scope = record.scope_id, after_rev, "records were lost: the guild's sessions begin again");
+        tracing::error!(
+            scope = record.scope_id,
+            after_rev,
+            "records were lost: the guild's sessions begin again"
+        );
         self.metrics.anomaly(Anomaly::Lost);
         self.fanout.publish_loss(self.next(), Some(record.guild_id));
     }
@@ -230,7 +237,8 @@ impl Follower {
         let mut missing: Vec<(Record, usize)> = Vec::new();
         let mut after = after_rev;
         loop {
-            let request = ListChangesRequest { scope_id: before.scope_id, after_rev: after, limit: FETCH_PAGE };
+            let request =
+                ListChangesRequest { scope_id: before.scope_id, after_rev: after, limit: FETCH_PAGE };
             let page = self.loader.data.list_changes(&request, &self.loader.options()).await?.message;
             if page.truncated {
                 return Err(FetchError::Truncated);
@@ -267,7 +275,7 @@ impl Follower {
 /// What a position of a durable log holds.
 pub(crate) enum Logged {
     /// A record to be shown.
-    Record(Publication),
+    Record(Box<Publication>),
     /// A repetition, or a change that this version does not know.
     Nothing,
     /// Bytes that are no record.
@@ -289,7 +297,7 @@ pub(crate) fn read_logged(chains: &mut Chains, bytes: &Bytes) -> Logged {
         return Logged::Nothing;
     }
     chains.seen(record.scope_id, record.rev);
-    Logged::Record(Publication { record, context: None, encoded_len: bytes.len() })
+    Logged::Record(Box::new(Publication { record, context: None, encoded_len: bytes.len() }))
 }
 
 /// Hands ephemeral records to sessions until told to stop. What is missed is missed.
@@ -306,7 +314,8 @@ pub(crate) async fn follow_ephemeral(
         match received {
             Ok(bytes) => {
                 if let Ok(record) = Record::decode(bytes.clone()) {
-                    fanout.publish_ephemeral(record, bytes.len());
+                    let publication = Publication { record, context: None, encoded_len: bytes.len() };
+                    fanout.publish_ephemeral(Box::new(publication));
                 }
             }
             Err(RecvError::Lagged(_)) => {}

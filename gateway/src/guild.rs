@@ -56,8 +56,12 @@ impl Snapshot {
         let next = Self { rev: record.rev, ..self.clone() };
         let Some(change) = &record.change else { return Some(next) };
         Some(match change {
-            Change::ChannelCreated(row) | Change::ChannelUpdated(row) => next.changed(|state| put_channel(state, row)),
-            Change::ChannelDeleted(row) => next.changed(|state| state.channels.retain(|old| old.id != row.id)),
+            Change::ChannelCreated(row) | Change::ChannelUpdated(row) => {
+                next.changed(|state| put_channel(state, row))
+            }
+            Change::ChannelDeleted(row) => {
+                next.changed(|state| state.channels.retain(|old| old.id != row.id))
+            }
             Change::RoleCreated(row) | Change::RoleUpdated(row) => next.changed(|state| put_role(state, row)),
             Change::RoleDeleted(row) => next.changed(|state| state.roles.retain(|old| old.id != row.role_id)),
             Change::GuildCreated(created) => match created.state.clone().and_then(Self::new) {
@@ -142,8 +146,9 @@ mod tests {
         let role = Role { id: 3, guild_id: 1, permissions: 1 << 3, ..Role::default() };
         let admin = after.after(&record(7, Change::RoleCreated(role))).expect("new");
         assert!(admin.sees(&member(), 2));
-        let demoted =
-            admin.after(&record(8, Change::RoleDeleted(RoleDeleted { guild_id: 1, role_id: 3 }))).expect("new");
+        let demoted = admin
+            .after(&record(8, Change::RoleDeleted(RoleDeleted { guild_id: 1, role_id: 3 })))
+            .expect("new");
         assert!(!demoted.sees(&member(), 2));
     }
 

@@ -8,7 +8,7 @@ use weir_proto::{
     event::{Record, record::Change},
 };
 
-use crate::{fanout::Publication, load::Loader};
+use crate::{entry::Publication, load::Loader};
 
 /// Memberships asked for at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -17,7 +17,9 @@ const USERS_MAX: usize = 1_000;
 
 /// The message of a record whose author is not in its context.
 fn bare(record: &Record) -> Option<&Message> {
-    let (Change::MessageCreated(row) | Change::MessageEdited(row)) = record.change.as_ref()? else { return None };
+    let (Change::MessageCreated(row) | Change::MessageEdited(row)) = record.change.as_ref()? else {
+        return None;
+    };
     let known = record.context.as_ref().is_some_and(|context| context.author.is_some());
     (!known).then_some(row)
 }
@@ -26,7 +28,7 @@ fn bare(record: &Record) -> Option<&Message> {
 ///
 /// What cannot be found, or not in time, stays missing: then the author is shown as a deleted user with the right id. Order and completeness matter
 /// more than a name, so nothing waits longer than one call's timeout for it.
-pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Publication]) {
+pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
     let rows: Vec<(u64, Message)> = batch
         .iter()
         .filter_map(|item| bare(&item.record).map(|row| (item.record.guild_id, row.clone())))
@@ -85,10 +87,15 @@ async fn users(loader: &Loader, ids: BTreeSet<u64>) -> HashMap<u64, User> {
 }
 
 async fn members(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Member> {
-    let keys: BTreeSet<(u64, u64)> =
-        rows.iter().map(|(guild_id, row)| (*guild_id, row.author_id)).filter(|(guild_id, _)| *guild_id != 0).collect();
+    let keys: BTreeSet<(u64, u64)> = rows
+        .iter()
+        .map(|(guild_id, row)| (*guild_id, row.author_id))
+        .filter(|(guild_id, _)| *guild_id != 0)
+        .collect();
     stream::iter(keys)
-        .map(async |(guild_id, user_id)| Some(((guild_id, user_id), loader.member(guild_id, user_id).await.ok()?)))
+        .map(async |(guild_id, user_id)| {
+            Some(((guild_id, user_id), loader.member(guild_id, user_id).await.ok()?))
+        })
         .buffer_unordered(LOOKUPS_AT_ONCE)
         .filter_map(std::future::ready)
         .collect()

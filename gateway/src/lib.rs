@@ -41,6 +41,7 @@ mod route;
 mod sequence;
 pub mod server;
 mod session;
+pub mod settings;
 mod shared;
 mod socket;
 mod upgrade;

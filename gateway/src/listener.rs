@@ -137,7 +137,7 @@ mod tests {
         let listener = listener();
         let bytes = crate::entry::Bytes::default();
         let entry = |position| {
-            Arc::new(Entry::new(position, 1, crate::entry::Body::LostInGuild, (None, None), 0, &bytes))
+            Arc::new(Entry::new(position, 1, crate::entry::Body::LostInGuild, (None, None), &bytes))
         };
         listener.offer_ephemeral(&entry(1));
         assert!(listener.take_ephemeral().is_empty());

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use weir_bus::Inbox;
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_proto::data::{
-    GetGuildRequest, GetMemberRequest, GetUsersRequest, ListUserGuildsRequest, Member, ResolveTokenRequest, User,
+    GetGuildRequest, GetMemberRequest, GetUsersRequest, ListUserGuildsRequest, Member, ResolveTokenRequest,
+    User,
 };
 use weir_runtime::WallClock;
 
@@ -81,7 +82,7 @@ impl Loader {
 
     /// The user of a token's hash.
     pub(crate) async fn resolve(&self, token_hash: &[u8; 32]) -> Result<User, LoadError> {
-        let request = ResolveTokenRequest { token_hash: token_hash.to_vec().into() };
+        let request = ResolveTokenRequest { token_hash: token_hash.to_vec() };
         let reply = self.data.resolve_token(&request, &self.options()).await;
         reply.map_err(|error| LoadError::of("resolve token", &error))?.message.user.ok_or(LoadError::NotFound)
     }
@@ -124,8 +125,15 @@ impl Loader {
     }
 
     /// Asks the bus for the records that concern a user's memberships.
+    /// The user must have a listener already, or the interest may be withdrawn again.
     pub(crate) async fn follow_user(&self, user_id: u64) -> Result<(), LoadError> {
+        let _turn = self.turn(user_id).await;
         self.add_interest(user_id).await
+    }
+
+    async fn turn(&self, topic: u64) -> MutexGuard<'_, ()> {
+        // The low bits of a snowflake are nearly always 0.
+        self.turns[(topic >> 22) as usize % TURNS].lock().await
     }
 
     async fn add_interest(&self, topic: u64) -> Result<(), LoadError> {
@@ -141,7 +149,7 @@ impl Loader {
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
-        let _turn = self.turns[(guild_id >> 22) as usize % TURNS].lock().await;
+        let _turn = self.turn(guild_id).await;
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
@@ -169,10 +177,16 @@ impl Loader {
         Err(LoadError::Unavailable { reason: format!("the state of guild {guild_id} does not settle") })
     }
 
-    /// Withdraws interest in guilds that nobody listens to any more.
+    /// Withdraws interest in guilds and users that nobody listens to any more.
     pub(crate) async fn forget_idle(&self, before: tokio::time::Instant) {
+        for user_id in self.fanout.take_gone_users() {
+            let _turn = self.turn(user_id).await;
+            if !self.fanout.has_user(user_id) {
+                self.inbox.remove_interest(user_id).await;
+            }
+        }
         for guild_id in self.fanout.forget_idle(before) {
-            let _turn = self.turns[(guild_id >> 22) as usize % TURNS].lock().await;
+            let _turn = self.turn(guild_id).await;
             // Somebody may have come back meanwhile, and then has registered interest already or waits for this turn.
             if self.fanout.interest_since_us(guild_id).is_none() {
                 self.inbox.remove_interest(guild_id).await;

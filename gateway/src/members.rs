@@ -52,11 +52,11 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         answer.all(request.limit).await
     };
-    answered.or_else(|error| match error {
-        AnswerError::Socket(error) => Err(error),
+    answered.map_err(|error| match error {
+        AnswerError::Socket(error) => error,
         AnswerError::Data(error) => {
             tracing::warn!(%error, "a request for members could not be answered");
-            Err(Close::fault("a part of the service does not answer").into())
+            Close::fault("a part of the service does not answer").into()
         }
     })
 }
@@ -80,12 +80,15 @@ struct Answer<'a, S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
         let ids = &ids[..ids.len().min(PICKED_MAX)];
-        let (data, guild_id, options) = (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
+        let (data, guild_id, options) =
+            (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
         let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
-            .map(async |user_id| match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
-                Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
-                Err(DataError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
+            .map(async |user_id| {
+                match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
+                    Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
+                    Err(DataError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
             })
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
@@ -121,7 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     /// The number of chunks is said in the first one, so it follows from the guild's count; members who come or go meanwhile make chunks
     /// shorter or are left to their own events.
     async fn all(&mut self, limit: u32) -> Result<(), AnswerError> {
-        let known = self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count);
+        let known =
+            self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count);
         let mut left = if limit == 0 { known } else { limit.min(known) };
         let count = left.div_ceil(CHUNK_MAX).max(1);
         let mut after = 0;
@@ -161,10 +165,9 @@ fn pair(members: Vec<Member>, users: &[User]) -> Vec<(Member, User)> {
     members
         .into_iter()
         .map(|member| {
-            let user = by_id.get(&member.user_id).map_or_else(
-                || User { id: member.user_id, ..User::default() },
-                |user| User::clone(user),
-            );
+            let user = by_id
+                .get(&member.user_id)
+                .map_or_else(|| User { id: member.user_id, ..User::default() }, |user| User::clone(user));
             (member, user)
         })
         .collect()

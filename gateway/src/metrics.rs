@@ -100,10 +100,13 @@ impl Metrics {
             ),
             dispatches: registry.counter("weir_gateway_dispatches_total", "Dispatches written to sockets"),
             identifies: registry.counter("weir_gateway_identifies_total", "Sessions begun"),
-            closes: registry.counters("weir_gateway_closes_total", "Connections closed by the gateway, by code"),
-            refusals: registry.counters("weir_gateway_refusals_total", "Connections refused before the first payload"),
+            closes: registry
+                .counters("weir_gateway_closes_total", "Connections closed by the gateway, by code"),
+            refusals: registry
+                .counters("weir_gateway_refusals_total", "Connections refused before the first payload"),
             resumptions: registry.counters("weir_gateway_resumes_total", "Attempts to resume, by outcome"),
-            anomalies: registry.counters("weir_gateway_record_anomalies_total", "Records that the bus repeated or lost"),
+            anomalies: registry
+                .counters("weir_gateway_record_anomalies_total", "Records that the bus repeated or lost"),
         }
     }
 

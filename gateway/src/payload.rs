@@ -134,17 +134,18 @@ struct Envelope<'a> {
 /// # Errors
 /// 4002 if it is not JSON of its opcode's shape, 4001 if clients do not send such an opcode.
 pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|_| Close::new(CloseCode::Decode, "a payload is an object with op and d"))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text)
+        .map_err(|_| Close::new(CloseCode::Decode, "a payload is an object with op and d"))?;
     let unknown = || Close::new(CloseCode::UnknownOpcode, "clients do not send this opcode");
     match u8::try_from(envelope.op).map_err(|_| unknown())? {
         op::HEARTBEAT => Ok(ClientEvent::Heartbeat),
         op::IDENTIFY => data(&envelope, "identify").map(ClientEvent::Identify),
         op::RESUME => data(&envelope, "resume").map(ClientEvent::Resume),
         op::REQUEST_GUILD_MEMBERS => data(&envelope, "request for members").map(ClientEvent::RequestMembers),
-        op::PRESENCE_UPDATE | op::VOICE_STATE_UPDATE | op::REQUEST_SOUNDBOARD_SOUNDS | op::REQUEST_CHANNEL_INFO => {
-            Ok(ClientEvent::Ignored)
-        }
+        op::PRESENCE_UPDATE
+        | op::VOICE_STATE_UPDATE
+        | op::REQUEST_SOUNDBOARD_SOUNDS
+        | op::REQUEST_CHANNEL_INFO => Ok(ClientEvent::Ignored),
         _ => Err(unknown()),
     }
 }
@@ -152,7 +153,8 @@ pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
 fn data<'a, T: Deserialize<'a>>(envelope: &Envelope<'a>, what: &str) -> Result<T, Close> {
     let raw = envelope.d.map_or("null", RawValue::get);
     // The parser's message could quote a token, so it is not passed on.
-    serde_json::from_str(raw).map_err(|_| Close::new(CloseCode::Decode, format!("the d of this {what} is malformed")))
+    serde_json::from_str(raw)
+        .map_err(|_| Close::new(CloseCode::Decode, format!("the d of this {what} is malformed")))
 }
 
 /// `op` with an empty or scalar `d`; all four keys are always there.
@@ -218,7 +220,16 @@ mod tests {
 
     #[test]
     fn malformed_payloads_and_foreign_opcodes_have_their_codes() {
-        for text in ["", "[]", "{", "{}", r#"{"op":"1"}"#, r#"{"op":-1}"#, r#"{"op":2}"#, r#"{"op":6,"d":{"seq":-1}}"#] {
+        for text in [
+            "",
+            "[]",
+            "{",
+            "{}",
+            r#"{"op":"1"}"#,
+            r#"{"op":-1}"#,
+            r#"{"op":2}"#,
+            r#"{"op":6,"d":{"seq":-1}}"#,
+        ] {
             assert_eq!(parse(text).map_err(|close| close.code), Err(CloseCode::Decode), "{text}");
         }
         for op in [0, 5, 7, 9, 10, 11, 99, 300] {

@@ -58,9 +58,11 @@ pub(crate) fn parse(query: Option<&str>) -> Result<Parameters, QueryError> {
     };
     let version = match version {
         None => VERSION_DEFAULT,
-        Some(text) => text.parse().ok().filter(|version| VERSIONS.contains(version)).ok_or_else(|| {
-            Close::new(CloseCode::InvalidVersion, "gateway versions 9 and 10 are served")
-        })?,
+        Some(text) => {
+            text.parse().ok().filter(|version| VERSIONS.contains(version)).ok_or_else(|| {
+                Close::new(CloseCode::InvalidVersion, "gateway versions 9 and 10 are served")
+            })?
+        }
     };
     match encoding {
         None | Some("json") => Ok(Parameters { version, compression }),

@@ -156,9 +156,13 @@ impl Registry {
         let (sessions, rows) = {
             let mut table = self.table();
             // Taken out under the lock under which a resume would mark them: one of the two comes first.
-            let expired = |known: &mut Known| known.detached_at.is_some_and(|at| now >= at + self.resume_window);
-            let sessions: Vec<_> =
-                table.sessions.extract_if(|_, known| expired(known)).map(|(_, known)| known.session).collect();
+            let expired =
+                |known: &mut Known| known.detached_at.is_some_and(|at| now >= at + self.resume_window);
+            let sessions: Vec<_> = table
+                .sessions
+                .extract_if(|_, known| expired(known))
+                .map(|(_, known)| known.session)
+                .collect();
             let rows: Vec<_> = table.left.extract_if(|_, until| *until <= now).map(|(id, _)| id).collect();
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
             (sessions, rows)

@@ -107,14 +107,14 @@ impl Ring {
         drop(ring);
     }
 
-    /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries that `wants` a guild for, or that may
-    /// concern the asker by its user.
+    /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries of guilds that the asker `wants`, or that
+    /// may concern it by its user. An entry that `changes` what it wants is the last one.
     pub(crate) fn scan(
         &self,
         after: Position,
-        slots_max: usize,
-        entries_max: usize,
+        (slots_max, entries_max): (usize, usize),
         wants: impl Fn(u64) -> bool,
+        changes: impl Fn(&Entry) -> bool,
     ) -> Result<Scan, Fallen> {
         let ring = self.read();
         let Some(skip) = after.checked_sub(ring.floor) else { return Err(Fallen { floor: ring.floor }) };
@@ -129,6 +129,10 @@ impl Ring {
                     break;
                 }
                 scan.entries.push(entry.clone());
+                if slot.by_user && changes(entry) {
+                    scan.up_to += 1;
+                    break;
+                }
             }
             scan.up_to += 1;
         }
@@ -153,7 +157,7 @@ mod tests {
     }
 
     fn put(ring: &Ring, position: Position, guild_id: u64, size: usize) {
-        let entry = Entry::new(position, guild_id, Body::LostInGuild, (None, None), size, ring.bytes());
+        let entry = Entry::new(position, guild_id, Body::LostInGuild, (None, None), ring.bytes());
         ring.push(position, guild_id, false, Some(Arc::new(entry)));
     }
 
@@ -168,15 +172,15 @@ mod tests {
             put(&ring, position, guild, 0);
         }
         ring.push(16, 0, false, None);
-        let scan = ring.scan(10, 100, 100, |guild| guild == 1).expect("kept");
+        let scan = ring.scan(10, (100, 100), |guild| guild == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13, 15], 16));
-        let scan = ring.scan(10, 100, 2, |guild| guild == 1).expect("kept");
+        let scan = ring.scan(10, (100, 2), |guild| guild == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 14), "stops before the third");
-        let scan = ring.scan(10, 3, 100, |guild| guild == 1).expect("kept");
+        let scan = ring.scan(10, (3, 100), |guild| guild == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 13));
-        let scan = ring.scan(16, 3, 100, |_| true).expect("the head itself");
+        let scan = ring.scan(16, (3, 100), |_| true, |_| false).expect("the head itself");
         assert_eq!((positions(&scan), scan.up_to), (vec![], 16));
-        assert_eq!(ring.scan(9, 1, 1, |_| true).expect_err("older"), Fallen { floor: 10 });
+        assert_eq!(ring.scan(9, (1, 1), |_| true, |_| false).expect_err("older"), Fallen { floor: 10 });
     }
 
     #[test]
@@ -185,7 +189,7 @@ mod tests {
         put(&ring, 11, 1, 0);
         put(&ring, 20, 1, 0);
         assert_eq!((ring.floor(), ring.head()), (19, 20));
-        assert_eq!(ring.scan(11, 9, 9, |_| true).expect_err("skipped"), Fallen { floor: 19 });
+        assert_eq!(ring.scan(11, (9, 9), |_| true, |_| false).expect_err("skipped"), Fallen { floor: 19 });
     }
 
     proptest! {
@@ -198,7 +202,7 @@ mod tests {
                 prop_assert_eq!(head, position);
                 prop_assert!(head - floor <= 16);
                 prop_assert!(ring.bytes().get() <= 60_000 || head - floor == 1);
-                let scan = ring.scan(floor, 100, 100, |_| true).expect("kept");
+                let scan = ring.scan(floor, (100, 100), |_| true, |_| false).expect("kept");
                 prop_assert_eq!(positions(&scan), (floor + 1..=head).collect::<Vec<_>>());
             }
             drop(ring);

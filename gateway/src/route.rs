@@ -29,10 +29,7 @@ pub(crate) enum Route<'a> {
     /// Nothing.
     Pass,
     /// Send this.
-    Send {
-        name: &'static str,
-        d: &'a str,
-    },
+    Send { name: &'static str, d: &'a str },
     /// The session's user joined this guild: send GUILD_CREATE.
     Join,
     /// The session's user left this guild, or it was deleted: send GUILD_DELETE.
@@ -52,7 +49,7 @@ pub(crate) fn route<'a>(
     let change = match &entry.body {
         Body::LostAnywhere => return Route::Lost,
         Body::LostInGuild => return if member.is_some() { Route::Lost } else { Route::Pass },
-        Body::Change { record, .. } => record.change.as_ref(),
+        Body::Change(publication) => publication.record.change.as_ref(),
     };
     let Some(change) = change else { return Route::Pass };
     let user_id = viewer.listener.user_id;
@@ -88,9 +85,11 @@ fn visible(
     match &dispatch.needs {
         Visibility::Guild(_) => true,
         Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
-        Visibility::Channel(channel_id) => {
-            entry.after.clone().or_else(|| present(entry.guild_id)).is_some_and(|state| state.sees(member, *channel_id))
-        }
+        Visibility::Channel(channel_id) => entry
+            .after
+            .clone()
+            .or_else(|| present(entry.guild_id))
+            .is_some_and(|state| state.sees(member, *channel_id)),
         Visibility::ChannelBefore(channel_id) => match (&entry.before, change) {
             (Some(before), _) => before.sees(member, *channel_id),
             // Read again from the log: the channel is gone from the state, its last row is in the record.

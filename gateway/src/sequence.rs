@@ -45,11 +45,6 @@ impl Numbering {
         2 + index as u64
     }
 
-    /// The number of the last dispatch that introduces the session, and of everything ephemeral before the first record.
-    pub(crate) fn intro(self) -> u64 {
-        self.intro
-    }
-
     /// The number of the record at `position`; positions up to `head` are part of the introduction.
     pub(crate) fn of(self, position: Position) -> u64 {
         position.saturating_sub(self.head) + self.intro
@@ -81,7 +76,7 @@ mod tests {
             let numbering = Numbering::new(head, guilds);
             let position = head + above;
             let s = numbering.of(position);
-            prop_assert!(s > numbering.intro());
+            prop_assert!(s > numbering.intro);
             prop_assert_eq!(numbering.of(position + 1), s + 1);
             prop_assert_eq!(numbering.resume_after(s, position), ResumePoint::After(position));
             prop_assert_eq!(numbering.resume_after(s + 1, position), ResumePoint::Ahead);
@@ -96,8 +91,8 @@ mod tests {
                 let seen = Numbering::of_guild(index) - 1;
                 prop_assert_eq!(numbering.resume_after(seen, head), ResumePoint::Guilds(index));
             }
-            prop_assert_eq!(numbering.resume_after(numbering.intro(), head), ResumePoint::After(head));
-            prop_assert_eq!(numbering.resume_after(numbering.intro() + 1, head), ResumePoint::Ahead);
+            prop_assert_eq!(numbering.resume_after(numbering.intro, head), ResumePoint::After(head));
+            prop_assert_eq!(numbering.resume_after(numbering.intro + 1, head), ResumePoint::Ahead);
         }
     }
 

@@ -129,8 +129,13 @@ impl Gateway {
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
-        let follower =
-            Follower { inbox: inbox.clone(), fanout: fanout.clone(), loader: loader.clone(), metrics: metrics.clone(), chains };
+        let follower = Follower {
+            inbox: inbox.clone(),
+            fanout: fanout.clone(),
+            loader: loader.clone(),
+            metrics: metrics.clone(),
+            chains,
+        };
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
@@ -159,7 +164,9 @@ impl Gateway {
             if self.connections.len() < self.shared.config.connections_max + REFUSALS_MAX {
                 self.connections.spawn(async move {
                     let text = "this gateway is full";
-                    let _ = timeout(REFUSAL_TIMEOUT, upgrade::refuse(stream, "503 Service Unavailable", text)).await;
+                    let _ =
+                        timeout(REFUSAL_TIMEOUT, upgrade::refuse(stream, "503 Service Unavailable", text))
+                            .await;
                 });
             }
             return;

@@ -1,10 +1,6 @@
 //! A session: what was agreed at identify, how far it has come, and the row that lets it outlive the process.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    sync::Arc,
-};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message as _;

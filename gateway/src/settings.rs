@@ -36,15 +36,36 @@ impl GatewayConfig {
         Self {
             heartbeat_interval,
             heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
-            write_timeout: reader.duration("gateway.write_timeout", default.write_timeout, second..=second * 120),
-            call_timeout: reader.duration("gateway.call_timeout", default.call_timeout, second / 10..=second * 60),
+            write_timeout: reader.duration(
+                "gateway.write_timeout",
+                default.write_timeout,
+                second..=second * 120,
+            ),
+            call_timeout: reader.duration(
+                "gateway.call_timeout",
+                default.call_timeout,
+                second / 10..=second * 60,
+            ),
             connections_max: count(reader, "gateway.connections_max", default.connections_max, 1_000_000),
             sessions_max: count(reader, "gateway.sessions_max", default.sessions_max, 2_000_000),
-            resume_window: reader.duration("gateway.resume_window", default.resume_window, second..=second * 86_400),
+            resume_window: reader.duration(
+                "gateway.resume_window",
+                default.resume_window,
+                second..=second * 86_400,
+            ),
             admissions_max: count(reader, "gateway.admissions_max", default.admissions_max, 100_000),
-            ring_records_max: count(reader, "gateway.ring_records_max", default.ring_records_max, 100_000_000),
-            ring_bytes_max: usize::try_from(reader.size("gateway.ring", default.ring_bytes_max as u64, 1 << 20..=1 << 40))
-                .unwrap_or(usize::MAX),
+            ring_records_max: count(
+                reader,
+                "gateway.ring_records_max",
+                default.ring_records_max,
+                100_000_000,
+            ),
+            ring_bytes_max: usize::try_from(reader.size(
+                "gateway.ring",
+                default.ring_bytes_max as u64,
+                1 << 20..=1 << 40,
+            ))
+            .unwrap_or(usize::MAX),
             ..default
         }
     }
@@ -89,7 +110,16 @@ mod tests {
         for good in ["ws://127.0.0.1:8081", "wss://gateway.example.org", "wss://g.example.org/"] {
             assert!(is_web_socket(good), "{good}");
         }
-        for bad in ["", "ws://", "http://a", "gateway.example.org", "wss://a/b", "wss://a?v=10", "wss://u@a", "ws:// a"] {
+        for bad in [
+            "",
+            "ws://",
+            "http://a",
+            "gateway.example.org",
+            "wss://a/b",
+            "wss://a?v=10",
+            "wss://u@a",
+            "ws:// a",
+        ] {
             assert!(!is_web_socket(bad), "{bad}");
         }
         let mut reader = reader("[gateway]\npublic_url = \"http://a\"\n");

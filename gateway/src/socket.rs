@@ -41,9 +41,7 @@ pub(crate) enum Inbound {
     /// A payload.
     Payload(String),
     /// The connection is over. `done`: the client said that it will not resume.
-    Closed {
-        done: bool,
-    },
+    Closed { done: bool },
 }
 
 /// Why a socket can no longer be used.
@@ -208,7 +206,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.torn {
             return;
         }
-        let frame = CloseFrame { code: WireCode::from(close.code.number()), reason: close.reason.as_ref().into() };
+        let frame =
+            CloseFrame { code: WireCode::from(close.code.number()), reason: close.reason.as_ref().into() };
         let said = async {
             self.stream.close(Some(frame)).await?;
             while self.stream.next().await.is_some_and(|read| read.is_ok()) {}

@@ -25,6 +25,8 @@ use crate::{
 
 /// Bytes of a request head, headers of proxies included.
 const HEAD_MAX: usize = 8 << 10;
+/// Bytes of a refused request that are read and dropped.
+const UNREAD_MAX: u64 = 64 << 10;
 /// Bytes read at once.
 const READ: usize = 1 << 10;
 /// Longest payload a client may send, bytes. Discord's number.
@@ -37,10 +39,7 @@ const READ_BUFFER: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Upgrade<S> {
     /// A WebSocket, and what its URL asks for, or the close to say at once.
-    Open {
-        socket: WebSocketStream<S>,
-        parameters: Result<Parameters, Close>,
-    },
+    Open { socket: Box<WebSocketStream<S>>, parameters: Result<Parameters, Close> },
     /// The request was answered with a refusal.
     Refused,
 }
@@ -61,7 +60,10 @@ where
         match Request::try_parse(&head) {
             Ok(Some((length, request))) => break (request, length),
             Ok(None) if head.len() < HEAD_MAX => {}
-            Ok(None) => return refuse(stream, "431 Request Header Fields Too Large", "the request head is too long").await,
+            Ok(None) => {
+                return refuse(stream, "431 Request Header Fields Too Large", "the request head is too long")
+                    .await;
+            }
             Err(_) => return refuse(stream, "400 Bad Request", "not a WebSocket request").await,
         }
         head.reserve(READ);
@@ -97,16 +99,24 @@ where
     config.max_message_size = Some(PAYLOAD_MAX);
     config.max_frame_size = Some(PAYLOAD_MAX);
     let socket = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-    Ok(Upgrade::Open { socket, parameters })
+    Ok(Upgrade::Open { socket: Box::new(socket), parameters })
 }
 
 /// Refuses with a text, before any handshake.
-pub(crate) async fn refuse<S: AsyncWrite + Unpin>(mut stream: S, status: &str, text: &str) -> io::Result<Upgrade<S>> {
+///
+/// # Errors
+/// The stream's. The caller bounds the time: a client that does not close is waited for.
+pub(crate) async fn refuse<S>(mut stream: S, status: &str, text: &str) -> io::Result<Upgrade<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n{text}\n",
         text.len() + 1,
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection, and the answer with it.
+    tokio::io::copy(&mut stream.take(UNREAD_MAX), &mut tokio::io::sink()).await?;
     Ok(Upgrade::Refused)
 }

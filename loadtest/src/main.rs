@@ -3,13 +3,20 @@
 //! - [`arrival`]: open-loop schedules: requests are due at fixed times whatever the answers do, and latency counts from the due time, so a
 //!   stalled server cannot hide its stall (no coordinated omission).
 //! - [`recorder`]: latencies and failures of one stream of requests.
-//! - [`target`]: the processes under test.
+//! - [`target`]: the data service under test; [`process`]: processes that are killed and started again.
+//! - [`rest`]: a client of the REST api that hides no failure.
+//! - [`random`]: numbers that a seed repeats.
 //! - [`scenario`]: what is asked.
 //! - [`report`]: table, JSON and SVG.
 
+#![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
+
 mod arrival;
+mod process;
+mod random;
 mod recorder;
 mod report;
+mod rest;
 mod scenario;
 mod target;
 
@@ -28,6 +35,12 @@ struct Arguments {
 enum Scenario {
     /// Stampedes one channel while quiet ones are read, gates on and off, side by side.
     HotChannel(scenario::hot_channel::Options),
+    /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
+    Kills(scenario::kills::Options),
+    /// Kills imports, continues them, and checks that all of the file is there in order.
+    ImportKills(scenario::import_kills::Options),
+    /// Checks through REST that a running server holds exactly what a chat file holds.
+    VerifyImport(scenario::import_kills::VerifyOptions),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +55,9 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.scenario {
             Scenario::HotChannel(options) => scenario::hot_channel::run(options).await,
+            Scenario::Kills(options) => scenario::kills::run(options).await,
+            Scenario::ImportKills(options) => scenario::import_kills::run(options).await,
+            Scenario::VerifyImport(options) => scenario::import_kills::verify(options).await,
         }
     });
     match outcome {

@@ -1,3 +1,5 @@
 //! Scenarios, one in each file.
 
 pub(crate) mod hot_channel;
+pub(crate) mod import_kills;
+pub(crate) mod kills;

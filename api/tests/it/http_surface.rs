@@ -1,5 +1,7 @@
 //! What every answer carries, versions, unknown paths and methods, bodies, connections.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -11,7 +13,10 @@ use tokio::{
 };
 use weir_api::Drained;
 
-use crate::harness::{Answer, GATEWAY, Served, request};
+use crate::harness::{Answer, Bot, GATEWAY, Place, Served, request};
+
+/// Longer than any of these tests takes: only a failing one waits so long.
+const HANG: Duration = Duration::from_secs(20);
 
 fn assert_sealed(answer: &Answer) {
     assert_eq!(answer.header("via"), "1.1 weir");
@@ -189,14 +194,11 @@ async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
 
 #[tokio::test]
 async fn a_silent_connection_is_dropped_also_in_the_middle_of_the_http2_preface() {
-    let served =
-        Served::with(|config| config.bounds.header_read_timeout = std::time::Duration::from_millis(50)).await;
+    let served = Served::with(|config| config.bounds.header_read_timeout = Duration::from_millis(50)).await;
     for sent in [&b""[..], b"PRI * HTTP/2.0", b"GET / HTT"] {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
-        let mut rest = Vec::new();
-        // Ends only because the server closes; a reset is as good.
-        let _ = stream.read_to_end(&mut rest).await;
+        everything(stream).await;
     }
 }
 
@@ -205,10 +207,8 @@ async fn connections_above_the_bound_are_closed() {
     let served = Served::with(|config| config.bounds.connections_max = 1).await;
     // The harness holds one connection; make sure it is counted before the second comes.
     served.send(request(Method::GET, "/api/v10/gateway").body(Full::default()).unwrap()).await.ok();
-    let mut second = TcpStream::connect(served.address).await.unwrap();
-    let mut rest = Vec::new();
-    let _ = second.read_to_end(&mut rest).await;
-    assert!(rest.is_empty());
+    let second = TcpStream::connect(served.address).await.unwrap();
+    assert_eq!(everything(second).await, "");
 }
 
 #[tokio::test]
@@ -227,6 +227,70 @@ async fn a_stop_ends_idle_connections_and_serving() {
     served.stop.cancel();
     assert_eq!(served.serving.await.unwrap(), Drained { connections_cut: 0 });
     assert!(TcpStream::connect(served.address).await.is_err(), "new connections are refused");
+}
+
+/// A message whose last byte of body has not been sent.
+async fn all_but_the_last_byte(served: &Served, bot: &Bot, place: Place) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = format!(
+        "POST /api/v10{} HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-length: 15\r\n\r\n{{\"content\":\"x\"",
+        place.messages(),
+        bot.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The tier has the request once it has asked who sends it.
+    while !served.data.world().calls.contains(&"ResolveToken") {
+        tokio::task::yield_now().await;
+    }
+    stream
+}
+
+/// What the server sends until it ends the connection, by a close or a reset.
+async fn everything(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    let read = stream.read_to_string(&mut text);
+    let _ = tokio::time::timeout(HANG, read).await.expect("the server ends the connection");
+    text
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let served = Served::with(|config| config.bounds.body_read_timeout = Duration::from_millis(50)).await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    served.join(&bob, place.guild, &[]);
+    served.data.take_calls();
+    let stream = all_but_the_last_byte(&served, &bob, place).await;
+    let text = everything(stream).await;
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("50109"), "{text}");
+    assert!(served.data.world().messages.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_after_the_stop() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    served.join(&bob, place.guild, &[]);
+    served.data.take_calls();
+    let mut stream = all_but_the_last_byte(&served, &bob, place).await;
+    served.stop.cancel();
+    stream.write_all(b"}").await.unwrap();
+    let text = everything(stream).await;
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert_eq!(served.serving.await.unwrap(), Drained { connections_cut: 0 });
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_drain_is_cut() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    served.join(&bob, place.guild, &[]);
+    served.data.take_calls();
+    let _stream = all_but_the_last_byte(&served, &bob, place).await;
+    served.stop.cancel();
+    assert_eq!(served.serving.await.unwrap(), Drained { connections_cut: 1 });
 }
 
 #[tokio::test]

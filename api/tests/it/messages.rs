@@ -194,7 +194,7 @@ async fn mentions_follow_the_text_the_request_and_the_permissions() {
 }
 
 #[tokio::test]
-async fn embeds_need_their_permission_and_are_dropped_without() {
+async fn embeds_and_reading_aloud_need_their_permissions_and_are_dropped_without() {
     let served = Served::start().await;
     let (owner, ann) = (served.bot("owner"), served.bot("ann"));
     let place = served.guild(&owner).await;
@@ -205,6 +205,10 @@ async fn embeds_need_their_permission_and_are_dropped_without() {
         (&with["embeds"][0]["title"], &with["embeds"][0]["type"]),
         (&json!("a title"), &json!("rich"))
     );
+    for (who, aloud) in [(&ann, false), (&owner, true)] {
+        let sent = served.post(who, &place.messages(), json!({"content": "x", "tts": true})).await.ok();
+        assert_eq!(sent["tts"], aloud);
+    }
     served.data.world().roles.get_mut(&place.guild).unwrap().permissions &= !(1 << 14);
     let without = served.post(&ann, &place.messages(), json!({"content": "x", "embeds": embed})).await.ok();
     assert_eq!(without["embeds"], json!([]));

@@ -82,6 +82,18 @@ async fn an_edited_reply_still_pings_whom_it_pinged() {
 }
 
 #[tokio::test]
+async fn an_edit_pings_nobody_who_was_spared_by_the_reply() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    let mut quiet = reply_to(served.message(place.channel, bob.id, |_| {}));
+    quiet["allowed_mentions"] = json!({"parse": [], "replied_user": false});
+    let reply = served.post(&ann, &place.messages(), quiet).await.ok();
+    let path = format!("{}/{}", place.messages(), id(&reply["id"]));
+    assert_eq!(served.patch(&ann, &path, json!({"content": "changed"})).await.ok()["mentions"], json!([]));
+}
+
+#[tokio::test]
 async fn a_reply_needs_the_history() {
     let served = Served::start().await;
     let (owner, ann) = (served.bot("owner"), served.bot("ann"));

@@ -99,7 +99,11 @@ impl SessionStore for MemoryBus {
 
     async fn list(&self, max: usize) -> Result<Vec<SessionRow>, SessionStoreError> {
         let sessions = self.sessions();
-        Ok(sessions.iter().take(max).map(|(id, state)| SessionRow { id: id.clone(), state: state.clone() }).collect())
+        Ok(sessions
+            .iter()
+            .take(max)
+            .map(|(id, state)| SessionRow { id: id.clone(), state: state.clone() })
+            .collect())
     }
 }
 
@@ -132,7 +136,10 @@ mod tests {
     #[tokio::test]
     async fn sessions_are_kept_replaced_and_forgotten() {
         let bus = MemoryBus::new(1);
-        let row = |state: &'static str| SessionRow { id: "s".to_owned(), state: Bytes::from_static(state.as_bytes()) };
+        let row = |state: &'static str| SessionRow {
+            id: "s".to_owned(),
+            state: Bytes::from_static(state.as_bytes()),
+        };
         bus.put(row("old")).await.expect("memory takes all");
         bus.put(row("new")).await.expect("memory takes all");
         assert_eq!(bus.get("s").await.expect("memory answers"), Some(row("new")));

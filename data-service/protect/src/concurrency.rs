@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     fault::{Fault, Faults},
-    sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering, RandomState, lock},
 };
 
 /// Shards of the table, each with its lock. 64: several for each core of the largest machines in use.

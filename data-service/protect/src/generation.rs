@@ -4,11 +4,11 @@
 //! and its answer may be shared or served again only while that generation is current. There is no table to grow and
 //! nothing to evict: partitions that fall into one cell share its generations, which costs a read, never correctness.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 
 use crate::{
     fault::{Fault, Faults},
-    sync::{AtomicU32, AtomicU64, Ordering},
+    sync::{AtomicU32, AtomicU64, Ordering, RandomState},
 };
 
 /// Cells by default: 2^20, of 8 bytes each, 8 MiB. With `p` partitions written within a page's life in the cache the
@@ -130,7 +130,12 @@ impl Generations {
     /// bump, an error and a panic all bump.
     #[must_use = "dropping it is the bump"]
     pub fn write<'a, K: Hash + ?Sized>(&'a self, key: &'a K, change: Change) -> PendingWrite<'a, K> {
-        PendingWrite { generations: self, key, change, armed: !self.faults.armed(Fault::DroppedWriteSkipsBump) }
+        PendingWrite {
+            generations: self,
+            key,
+            change,
+            armed: !self.faults.armed(Fault::DroppedWriteSkipsBump),
+        }
     }
 
     /// Records that a write of `key` timed out and may yet land: until the guard is dropped, nothing of `key` is
@@ -160,7 +165,8 @@ impl Generations {
     /// Whether some write of `key` (or of a key in its cell) is unresolved.
     #[must_use]
     pub fn is_unresolved<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        !self.faults.armed(Fault::HitWhileUnresolved) && self.unresolved_cell(key).load(Ordering::Acquire) != 0
+        !self.faults.armed(Fault::HitWhileUnresolved)
+            && self.unresolved_cell(key).load(Ordering::Acquire) != 0
     }
 
     /// Whether an answer of `key`, read under `generation`, may be served now: the one check of a hit.

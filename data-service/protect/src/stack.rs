@@ -49,8 +49,7 @@ struct Landed<V> {
 type Landing<S> = Result<Landed<<S as Store>::Value>, ReadError<<S as Store>::Error>>;
 type Flights<S> = FlightTable<<S as Store>::Key, <S as Store>::Query, Landing<S>>;
 type LeadOf<S> = Lead<<S as Store>::Key, <S as Store>::Query, Landing<S>>;
-type EnteredOf<S> =
-    Entered<<S as Store>::Key, <S as Store>::Query, Landing<S>, Reply<<S as Store>::Value>>;
+type EnteredOf<S> = Entered<<S as Store>::Key, <S as Store>::Query, Landing<S>, Reply<<S as Store>::Value>>;
 type WaiterOf<S> = Waiter<Landing<S>>;
 type RequestOf<S> = ReadRequest<<S as Store>::Key, <S as Store>::Query>;
 type ReadResult<S> = Result<Reply<<S as Store>::Value>, ReadError<<S as Store>::Error>>;
@@ -143,9 +142,9 @@ impl<S: Store> Builder<S> {
         let config = self.config;
         let faults = config.faults;
         let clock = self.clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
-        let limits = self.limits.unwrap_or_else(|| {
-            Arc::new(Limits::with_faults(config.limit_slots, Arc::clone(&clock), faults))
-        });
+        let limits = self
+            .limits
+            .unwrap_or_else(|| Arc::new(Limits::with_faults(config.limit_slots, Arc::clone(&clock), faults)));
         let generations = self
             .generations
             .unwrap_or_else(|| Arc::new(Generations::with_faults(config.generation_cells, faults)));
@@ -295,7 +294,9 @@ impl<S: Store> Protect<S> {
                 Entered::Found(reply) => return Ok(reply),
                 Entered::Joined(waiter) => (waiter, Outcome::Joined, None),
                 Entered::Subsumed(waiter, wide) => (waiter, Outcome::Subsumed, Some(wide)),
-                Entered::Full => return Err(inner.refused_by_bound(RefusalReason::FlightsFull, "flights_max")),
+                Entered::Full => {
+                    return Err(inner.refused_by_bound(RefusalReason::FlightsFull, "flights_max"));
+                }
                 Entered::Led(lead, waiter) => {
                     would_refuse = self.launch(lead, request).await;
                     (waiter, Outcome::Led, None)
@@ -306,7 +307,9 @@ impl<S: Store> Protect<S> {
                     lost_leader = true;
                     continue;
                 }
-                Err(ReadError::Store(_)) if inner.faulty(Fault::RetryInTurn) && outcome != Outcome::Led => continue,
+                Err(ReadError::Store(_)) if inner.faulty(Fault::RetryInTurn) && outcome != Outcome::Led => {
+                    continue;
+                }
                 landed => landed?,
             };
             let value = match wide {
@@ -427,7 +430,8 @@ impl<S: Store> Inner<S> {
             return None;
         }
         let entry = self.cache.get(&request.key, query)?;
-        let age_max = request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
+        let age_max =
+            request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
         let fresh = self.generations.is_servable(&request.key, entry.generation, entry.dependence);
         let hit = (fresh || self.faulty(Fault::HitIgnoresStamp))
             && entry.age(now) <= age_max

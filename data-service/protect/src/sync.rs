@@ -13,6 +13,13 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
+/// The tables' hasher: keyed with a secret of the process, so that nobody can choose colliding keys.
+#[cfg(not(weir_loom))]
+pub(crate) use std::hash::RandomState;
+/// The tables' hasher in a model, which must take the same path in each execution.
+#[cfg(weir_loom)]
+pub(crate) type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// Locks `mutex` whether or not an earlier holder panicked.
 ///
 /// Every critical section of this crate leaves its data consistent at each point where foreign code (a key's `Hash`

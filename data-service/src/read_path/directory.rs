@@ -42,10 +42,26 @@ macro_rules! one {
 
 impl ReadPath {
     one! { channel_part, Channel, Option<Arc<Channel>>, Key::Channel(id), (id: u64) }
-    one! { guild_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
+    one! { guild_row_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
     one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: u64, user: u64) }
     one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: u64) }
     one! { token_part, Token, Option<u64>, Key::Token(hash), (hash: [u8; 32]) }
+
+    /// A guild: as its turn left it, else from the database.
+    pub(crate) async fn guild_part(
+        &self,
+        reading: &mut Reading,
+        id: u64,
+    ) -> Result<Option<Arc<GuildState>>, Failure> {
+        if self.cache_on()
+            && let Some(state) = self.sequencer.guild_in_memory(id)
+        {
+            reading.served.steps.push("guild hit".to_owned());
+            self.observer.on_tail_hit(&Key::Guild(id));
+            return Ok(Some(state));
+        }
+        self.guild_row_part(reading, id).await
+    }
 
     /// A channel's row, for the service itself.
     pub(crate) async fn channel_row(&self, id: u64) -> Result<Option<Arc<Channel>>, Failure> {

@@ -92,6 +92,8 @@ pub(crate) struct ScopeState {
     /// repeats one. A read may seed the tail only if it did not change meanwhile.
     pub(crate) version: u64,
     pub(crate) standing: Option<Standing>,
+    /// No revision at or below it is minted again by this process, whatever is forgotten and however the clock steps.
+    pub(crate) rev_floor: u64,
     pub(crate) nonces: Nonces,
     pub(crate) tail: Option<Tail<TailMessage>>,
     /// Encoded replies of the tail as it is now; emptied by every change.
@@ -126,6 +128,7 @@ impl Scope {
             running: false,
             version: next_version(),
             standing: None,
+            rev_floor: 0,
             nonces: Nonces::default(),
             tail: None,
             encoded: Vec::new(),
@@ -205,7 +208,9 @@ impl ScopeState {
     /// Drops all that is remembered but the queue.
     pub(crate) fn forget(&mut self) {
         self.changed();
-        self.standing = None;
+        if let Some(standing) = self.standing.take() {
+            self.rev_floor = self.rev_floor.max(standing.last_rev);
+        }
         self.nonces.clear();
         self.tail = None;
         self.guild = None;

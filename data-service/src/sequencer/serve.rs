@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_protect::tail::TailQuery;
-use weir_proto::data::Message;
+use weir_proto::data::{GuildState, Message};
 
 use super::{
     Sequencer,
@@ -144,6 +144,18 @@ impl Sequencer {
             unresolved: state.unresolved,
             queued,
         }
+    }
+
+    /// A guild as its turn left it, if it is in memory and ours.
+    pub(crate) fn guild_in_memory(&self, guild_id: u64) -> Option<Arc<GuildState>> {
+        let tenure = self.ownership.tenure(guild_id).ok()?;
+        let scope = self.scopes.get(guild_id)?;
+        let guild = {
+            let state = scope.lock();
+            let known = state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
+            if known { state.guild.clone() } else { None }
+        };
+        guild.filter(|_| self.ownership.still(guild_id, tenure))
     }
 }
 

@@ -88,8 +88,9 @@ impl Sequencer {
             ScopeKind::Guild => {
                 let guild = read_guild(&*self.store, scope.id).await?;
                 let last_rev = guild.as_ref().map_or(0, |guild| guild.rev).max(changed_rev);
-                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id: 0, bucket: None };
                 let mut state = scope.lock();
+                let last_rev = last_rev.max(state.rev_floor);
+                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id: 0, bucket: None };
                 state.standing = Some(standing);
                 state.guild = guild.map(Arc::new);
                 Ok(standing)
@@ -98,8 +99,9 @@ impl Sequencer {
                 let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
                 let last_rev = rows.iter().map(|row| row.last_rev).fold(changed_rev, u64::max);
                 let last_message_id = rows.first().map_or(0, |row| row.id);
-                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id, bucket };
                 let mut state = scope.lock();
+                let last_rev = last_rev.max(state.rev_floor);
+                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id, bucket };
                 state.nonces.clear();
                 for row in rows.iter().rev().filter(|row| row.rev + REMEMBER_US > now_us) {
                     state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);

@@ -40,7 +40,14 @@ mod tests {
     use weir_proto::data::Message;
 
     fn message(id: u64, rev: u64, last_rev: u64) -> RowChange {
-        RowChange::PutMessage(Message { id, channel_id: 1, author_id: 2, rev, last_rev, ..Message::default() })
+        RowChange::PutMessage(Message {
+            id,
+            channel_id: 1,
+            author_id: 2,
+            rev,
+            last_rev,
+            ..Message::default()
+        })
     }
 
     fn commit(rows: Vec<RowChange>, revs: &[u64]) -> Commit {

@@ -160,7 +160,9 @@ impl EmbeddedStore {
         match tokio::time::timeout(self.config.write_timeout, queued).await {
             Ok(queued) => queued?,
             Err(_elapsed) => {
-                return Err(WriteError::NotApplied { reason: "the committer's queue stayed full".to_owned() });
+                return Err(WriteError::NotApplied {
+                    reason: "the committer's queue stayed full".to_owned(),
+                });
             }
         }
         self.writes_count.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +173,9 @@ impl EmbeddedStore {
                 self.health.poison("the committer ended without an answer".to_owned());
                 Err(ended())
             }
-            Err(_elapsed) => Err(WriteError::Unknown { reason: "the disk did not answer in time".to_owned() }),
+            Err(_elapsed) => {
+                Err(WriteError::Unknown { reason: "the disk did not answer in time".to_owned() })
+            }
         }
     }
 }

@@ -14,42 +14,42 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use crate::world::{Running, token};
 
 /// GUILDS, GUILD_MESSAGES, GUILD_MESSAGE_TYPING, MESSAGE_CONTENT.
-pub const INTENTS: u64 = 1 | 1 << 9 | 1 << 11 | 1 << 15;
+pub(crate) const INTENTS: u64 = 1 | 1 << 9 | 1 << 11 | 1 << 15;
 /// Longer than any answer takes, shorter than a heartbeat is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PIPE: usize = 1 << 20;
 
 /// What a client may receive.
 #[derive(Debug, PartialEq)]
-pub enum Received {
+pub(crate) enum Received {
     Payload(Value),
     Closed(u16),
     /// The connection ended without a close frame.
     Cut,
 }
 
-pub struct Client<S = DuplexStream> {
-    pub ws: WebSocketStream<S>,
+pub(crate) struct Client<S = DuplexStream> {
+    pub(crate) ws: WebSocketStream<S>,
     inflate: Option<Decompress>,
-    pub seq: Option<u64>,
-    pub session_id: String,
+    pub(crate) seq: Option<u64>,
+    pub(crate) session_id: String,
 }
 
 impl Client {
-    pub async fn connect(gateway: &Running) -> Self {
+    pub(crate) async fn connect(gateway: &Running) -> Self {
         Self::connect_to(gateway, "/?v=10&encoding=json").await
     }
 
-    pub async fn connect_to(gateway: &Running, path: &str) -> Self {
+    pub(crate) async fn connect_to(gateway: &Running, path: &str) -> Self {
         Self::over(gateway.pipe(PIPE), path).await
     }
 
     /// Connects and identifies; swallows READY and the guilds.
-    pub async fn identified(gateway: &Running, user_id: u64) -> Self {
+    pub(crate) async fn identified(gateway: &Running, user_id: u64) -> Self {
         Self::identified_with(gateway, user_id, INTENTS).await
     }
 
-    pub async fn identified_with(gateway: &Running, user_id: u64, intents: u64) -> Self {
+    pub(crate) async fn identified_with(gateway: &Running, user_id: u64, intents: u64) -> Self {
         let mut client = Self::connect(gateway).await;
         client.hello().await;
         client.identify(user_id, intents).await;
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Connects anew and asks to resume this session from `seq`.
-    pub async fn resuming(gateway: &Running, user_id: u64, session_id: &str, seq: u64) -> Self {
+    pub(crate) async fn resuming(gateway: &Running, user_id: u64, session_id: &str, seq: u64) -> Self {
         let mut client = Self::connect(gateway).await;
         client.hello().await;
         client.seq = Some(seq);
@@ -73,30 +73,30 @@ impl Client {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub async fn over(stream: S, path: &str) -> Self {
+    pub(crate) async fn over(stream: S, path: &str) -> Self {
         let (ws, _) = client_async(format!("ws://gateway{path}"), stream).await.unwrap();
         let inflate = path.contains("zlib-stream").then(|| Decompress::new(true));
         Self { ws, inflate, seq: None, session_id: String::new() }
     }
 
-    pub async fn send(&mut self, payload: Value) {
+    pub(crate) async fn send(&mut self, payload: Value) {
         self.ws.send(Message::text(payload.to_string())).await.unwrap();
     }
 
-    pub async fn hello(&mut self) -> Value {
+    pub(crate) async fn hello(&mut self) -> Value {
         let hello = self.payload().await;
         assert_eq!(hello["op"], 10, "hello comes first: {hello}");
         hello
     }
 
-    pub async fn identify(&mut self, user_id: u64, intents: u64) {
+    pub(crate) async fn identify(&mut self, user_id: u64, intents: u64) {
         let token = format!("Bot {}", token(user_id).reveal());
         let d = json!({"token": token, "intents": intents, "properties": {"os": "test"}});
         self.send(json!({"op": 2, "d": d})).await;
     }
 
     /// The next payload or end.
-    pub async fn receive(&mut self) -> Received {
+    pub(crate) async fn receive(&mut self) -> Received {
         loop {
             let message = match timeout(PATIENCE, self.ws.next()).await.expect("an answer") {
                 None | Some(Err(_)) => return Received::Cut,
@@ -109,7 +109,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     inflate(context, &bytes)
                 }
                 (Message::Binary(bytes), None) => inflate(&mut Decompress::new(true), &bytes),
-                (Message::Close(frame), _) => return frame.map_or(Received::Cut, |frame| Received::Closed(frame.code.into())),
+                (Message::Close(frame), _) => {
+                    return frame.map_or(Received::Cut, |frame| Received::Closed(frame.code.into()));
+                }
                 (Message::Ping(_) | Message::Pong(_), _) => continue,
                 (other, _) => panic!("not a frame a gateway sends: {other:?}"),
             };
@@ -123,7 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     fn take_seq(&mut self, payload: &Value) {
         let s = payload["s"].as_u64().unwrap();
-        let outside = ["TYPING_START", "RESUMED", "GUILD_MEMBERS_CHUNK"].iter().any(|name| payload["t"] == *name);
+        let outside =
+            ["TYPING_START", "RESUMED", "GUILD_MEMBERS_CHUNK"].iter().any(|name| payload["t"] == *name);
         match self.seq {
             Some(last) if outside => assert_eq!(s, last, "what is outside the log repeats s: {payload}"),
             Some(last) => assert!(s > last, "s rises: {last} then {payload}"),
@@ -135,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    pub async fn payload(&mut self) -> Value {
+    pub(crate) async fn payload(&mut self) -> Value {
         match self.receive().await {
             Received::Payload(payload) => payload,
             other => panic!("a payload, not {other:?}"),
@@ -143,18 +146,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The `d` of the next payload, which is this dispatch.
-    pub async fn dispatch(&mut self, name: &str) -> Value {
+    pub(crate) async fn dispatch(&mut self, name: &str) -> Value {
         let mut payload = self.payload().await;
         assert_eq!(payload["t"], name, "{payload}");
         payload["d"].take()
     }
 
     /// The content of the next payload, which is a MESSAGE_CREATE.
-    pub async fn message(&mut self) -> String {
+    pub(crate) async fn message(&mut self) -> String {
         self.dispatch("MESSAGE_CREATE").await["content"].as_str().unwrap().to_owned()
     }
 
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         match self.receive().await {
             Received::Closed(code) => code,
             other => panic!("a close, not {other:?}"),
@@ -162,13 +165,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Asserts that nothing comes for a second (of paused time).
-    pub async fn quiet(&mut self) {
+    pub(crate) async fn quiet(&mut self) {
         if let Ok(message) = timeout(Duration::from_secs(1), self.ws.next()).await {
             panic!("nothing, not {message:?}");
         }
     }
 
-    pub fn last_seq(&self) -> u64 {
+    pub(crate) fn last_seq(&self) -> u64 {
         self.seq.unwrap()
     }
 }

@@ -14,8 +14,7 @@ use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
-    Batch, EventBus as _, Inbox, InboxError, Outgoing, Position, SessionStore,
-    memory::MemoryBus,
+    Batch, EventBus as _, Inbox, InboxError, Outgoing, Position, SessionStore, memory::MemoryBus,
 };
 use weir_connect::{
     dispatch::{UnaryRequest, UnaryResponse},
@@ -30,20 +29,20 @@ use weir_proto::{
     id::UserId,
 };
 
-pub const VIEW: u64 = 1 << 10;
+pub(crate) const VIEW: u64 = 1 << 10;
 /// The guild of most tests, its open and its hidden channel, and a role that sees the latter.
-pub const GUILD: u64 = 1 << 22;
-pub const OPEN: u64 = 2 << 22;
-pub const HIDDEN: u64 = 3 << 22;
-pub const SEER: u64 = 4 << 22;
+pub(crate) const GUILD: u64 = 1 << 22;
+pub(crate) const OPEN: u64 = 2 << 22;
+pub(crate) const HIDDEN: u64 = 3 << 22;
+pub(crate) const SEER: u64 = 4 << 22;
 /// Users.
-pub const BOT: u64 = 50 << 22;
-pub const ALICE: u64 = 51 << 22;
-pub const OWNER: u64 = 52 << 22;
+pub(crate) const BOT: u64 = 50 << 22;
+pub(crate) const ALICE: u64 = 51 << 22;
+pub(crate) const OWNER: u64 = 52 << 22;
 
 /// What becomes of a record on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Once,
     Twice,
     Lost,
@@ -61,8 +60,8 @@ struct State {
 }
 
 /// The inbox of a test: a memory log that may claim to outlive the process.
-pub struct TestLog {
-    pub log: MemoryBus,
+pub(crate) struct TestLog {
+    pub(crate) log: MemoryBus,
     durable: bool,
 }
 
@@ -91,21 +90,22 @@ impl Inbox for TestLog {
     }
 }
 
-pub struct World {
+pub(crate) struct World {
     state: Mutex<State>,
-    pub bus: Arc<TestLog>,
+    pub(crate) bus: Arc<TestLog>,
     clock_us: AtomicU64,
     next_id: AtomicU64,
-    pub down: AtomicBool,
+    pub(crate) down: AtomicBool,
 }
 
 impl World {
     /// A guild with an open and a hidden channel; the bot and Alice are members without roles.
-    pub fn new(durable: bool, records_max: usize) -> Arc<Self> {
+    pub(crate) fn new(durable: bool, records_max: usize) -> Arc<Self> {
         let world = Arc::new(Self {
             state: Mutex::default(),
             bus: Arc::new(TestLog { log: MemoryBus::new(records_max), durable }),
-            clock_us: AtomicU64::new(1_000),
+            // Revisions follow the clock, as the data service's do.
+            clock_us: AtomicU64::new(weir_runtime::WallClock::wall_us(&weir_runtime::SystemClock)),
             next_id: AtomicU64::new(1_000 << 22),
             down: AtomicBool::new(false),
         });
@@ -116,17 +116,22 @@ impl World {
         world
     }
 
-    pub fn add_user(&self, id: u64, name: &str, bot: bool) {
+    pub(crate) fn add_user(&self, id: u64, name: &str, bot: bool) {
         let mut state = self.state.lock().unwrap();
         state.users.insert(id, User { id, username: name.into(), bot, ..User::default() });
         state.tokens.insert(token(id).hash().0.to_vec(), id);
     }
 
     /// A guild that exists without having been announced.
-    pub fn put_guild(&self, id: u64, members: &[u64]) {
+    pub(crate) fn put_guild(&self, id: u64, members: &[u64]) {
         let hide = Overwrite { id, r#type: 0, allow: 0, deny: VIEW };
         let show = Overwrite { id: SEER, r#type: 0, allow: VIEW, deny: 0 };
-        let channel = |channel_id, name: &str| Channel { id: channel_id, guild_id: id, name: name.into(), ..Channel::default() };
+        let channel = |channel_id, name: &str| Channel {
+            id: channel_id,
+            guild_id: id,
+            name: name.into(),
+            ..Channel::default()
+        };
         let offset = id - GUILD;
         let state = GuildState {
             guild: Some(Guild { id, name: format!("guild {id}"), owner_id: OWNER, rev: 1 }),
@@ -144,7 +149,10 @@ impl World {
         let mut all = self.state.lock().unwrap();
         all.guilds.insert(id, state);
         for &user_id in members {
-            all.members.insert((id, user_id), Member { guild_id: id, user_id, joined_at_ms: 1, rev: 1, ..Member::default() });
+            all.members.insert(
+                (id, user_id),
+                Member { guild_id: id, user_id, joined_at_ms: 1, rev: 1, ..Member::default() },
+            );
         }
     }
 
@@ -157,15 +165,26 @@ impl World {
     }
 
     /// Commits a change: state, outbox, bus.
-    pub async fn commit(&self, scope_id: u64, guild_id: u64, change: Change, fate: Fate) -> Record {
+    pub(crate) async fn commit(&self, scope_id: u64, guild_id: u64, change: Change, fate: Fate) -> Record {
         let record = {
             let mut state = self.state.lock().unwrap();
             let rev = self.rev();
             let own = scope_id == guild_id;
             let outbox = state.outbox.entry(scope_id).or_default();
             let prev_rev = outbox.last().map_or(u64::from(own), |last| last.rev);
-            let context = author_of(&change).map(|id| EventContext { author: Some(User { id, username: format!("user{id}"), ..User::default() }), ..EventContext::default() });
-            let record = Record { scope_id, guild_id, rev, prev_rev, change: Some(change), context, ..Record::default() };
+            let context = author_of(&change).map(|id| EventContext {
+                author: Some(User { id, username: format!("user{id}"), ..User::default() }),
+                ..EventContext::default()
+            });
+            let record = Record {
+                scope_id,
+                guild_id,
+                rev,
+                prev_rev,
+                change: Some(change),
+                context,
+                ..Record::default()
+            };
             outbox.push(record.clone());
             apply(&mut state, &record);
             record
@@ -174,7 +193,7 @@ impl World {
         record
     }
 
-    pub async fn put_on_bus(&self, record: &Record, fate: Fate) {
+    pub(crate) async fn put_on_bus(&self, record: &Record, fate: Fate) {
         let copies = match fate {
             Fate::Lost => 0,
             Fate::Once => 1,
@@ -188,15 +207,15 @@ impl World {
     }
 
     /// The outbox forgets everything it has.
-    pub fn truncate_outbox(&self) {
+    pub(crate) fn truncate_outbox(&self) {
         self.state.lock().unwrap().outbox_floor = u64::MAX;
     }
 
-    pub async fn say(&self, channel_id: u64, content: &str) -> u64 {
+    pub(crate) async fn say(&self, channel_id: u64, content: &str) -> u64 {
         self.say_as(channel_id, ALICE, content, Fate::Once).await
     }
 
-    pub async fn say_as(&self, channel_id: u64, author_id: u64, content: &str, fate: Fate) -> u64 {
+    pub(crate) async fn say_as(&self, channel_id: u64, author_id: u64, content: &str, fate: Fate) -> u64 {
         let id = self.id();
         let guild_id = self.guild_of(channel_id);
         let message = Message { id, channel_id, author_id, content: content.into(), ..Message::default() };
@@ -204,41 +223,46 @@ impl World {
         id
     }
 
-    pub async fn unsay(&self, channel_id: u64, id: u64) {
+    pub(crate) async fn unsay(&self, channel_id: u64, id: u64) {
         let change = Change::MessageDeleted(MessageDeleted { id, channel_id });
         self.commit(channel_id, self.guild_of(channel_id), change, Fate::Once).await;
     }
 
-    pub async fn typing(&self, channel_id: u64, user_id: u64) {
+    pub(crate) async fn typing(&self, channel_id: u64, user_id: u64) {
         let guild_id = self.guild_of(channel_id);
         let typing = Typing { channel_id, user_id, timestamp_ms: 1_000 };
-        let record = Record { scope_id: channel_id, guild_id, change: Some(Change::Typing(typing)), ..Record::default() };
+        let record = Record {
+            scope_id: channel_id,
+            guild_id,
+            change: Some(Change::Typing(typing)),
+            ..Record::default()
+        };
         self.bus.log.publish_ephemeral(Outgoing { guild_id, record: record.encode_to_vec().into() }).await;
     }
 
-    pub async fn set_roles(&self, guild_id: u64, user_id: u64, role_ids: &[u64]) {
+    pub(crate) async fn set_roles(&self, guild_id: u64, user_id: u64, role_ids: &[u64]) {
         let old = self.state.lock().unwrap().members.get(&(guild_id, user_id)).unwrap().clone();
         let member = Member { role_ids: role_ids.to_vec(), ..old };
         let change = MemberChanged { member: Some(member), user: self.user(user_id) };
         self.commit(guild_id, guild_id, Change::MemberUpdated(change), Fate::Once).await;
     }
 
-    pub async fn join(&self, guild_id: u64, user_id: u64) {
+    pub(crate) async fn join(&self, guild_id: u64, user_id: u64) {
         let member = Member { guild_id, user_id, joined_at_ms: 2, ..Member::default() };
         let change = MemberChanged { member: Some(member), user: self.user(user_id) };
         self.commit(guild_id, guild_id, Change::MemberAdded(change), Fate::Once).await;
     }
 
-    pub async fn leave(&self, guild_id: u64, user_id: u64) {
+    pub(crate) async fn leave(&self, guild_id: u64, user_id: u64) {
         let change = MemberRemoved { guild_id, user: self.user(user_id) };
         self.commit(guild_id, guild_id, Change::MemberRemoved(change), Fate::Once).await;
     }
 
-    pub async fn delete_guild(&self, guild_id: u64) {
+    pub(crate) async fn delete_guild(&self, guild_id: u64) {
         self.commit(guild_id, guild_id, Change::GuildDeleted(GuildDeleted { guild_id }), Fate::Once).await;
     }
 
-    pub fn channel(&self, channel_id: u64) -> Channel {
+    pub(crate) fn channel(&self, channel_id: u64) -> Channel {
         let state = self.state.lock().unwrap();
         let mut all = state.guilds.values().flat_map(|guild| &guild.channels);
         all.find(|channel| channel.id == channel_id).unwrap().clone()
@@ -255,14 +279,14 @@ impl World {
 
     // ---- the gateway in front of it -------------------------------------------------------------------------------
 
-    pub async fn gateway(self: &Arc<Self>, config: GatewayConfig) -> Running {
+    pub(crate) async fn gateway(self: &Arc<Self>, config: GatewayConfig) -> Running {
         let stop = CancellationToken::new();
         let deps = self.deps();
         let gateway = Gateway::without_listener(config, deps, stop.clone()).await.unwrap();
         Running { gateway, stop }
     }
 
-    pub fn deps(self: &Arc<Self>) -> Deps {
+    pub(crate) fn deps(self: &Arc<Self>) -> Deps {
         Deps {
             data: DataClient::new(self.clone()),
             inbox: self.bus.clone(),
@@ -271,7 +295,7 @@ impl World {
         }
     }
 
-    pub async fn session_rows(&self) -> usize {
+    pub(crate) async fn session_rows(&self) -> usize {
         self.bus.log.list(1_000).await.unwrap().len()
     }
 }
@@ -295,27 +319,27 @@ impl SessionStore for Sessions {
     }
 }
 
-pub struct Running {
-    pub gateway: Gateway,
-    pub stop: CancellationToken,
+pub(crate) struct Running {
+    pub(crate) gateway: Gateway,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Running {
     /// A pipe to the gateway whose direction to the client holds `room` bytes.
-    pub fn pipe(&self, room: usize) -> DuplexStream {
+    pub(crate) fn pipe(&self, room: usize) -> DuplexStream {
         let (near, far) = tokio::io::duplex(room);
         self.gateway.serve(far);
         near
     }
 
     /// Stops it as a crash would, as far as sessions can tell: nothing is written.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.gateway.stopped().await;
     }
 }
 
-pub fn token(user_id: u64) -> BotToken {
+pub(crate) fn token(user_id: u64) -> BotToken {
     BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
 }
 
@@ -373,7 +397,8 @@ impl Transport for World {
             "ResolveToken" => {
                 let asked = ResolveTokenRequest::decode(body).unwrap();
                 let id = state.tokens.get(asked.token_hash.as_ref() as &[u8]);
-                let user = id.map(|id| state.users[id].clone()).ok_or_else(|| ConnectError::not_found("token"))?;
+                let user =
+                    id.map(|id| state.users[id].clone()).ok_or_else(|| ConnectError::not_found("token"))?;
                 ResolveTokenResponse { user: Some(user) }.encode_to_vec()
             }
             "GetUsers" => {
@@ -419,9 +444,11 @@ impl Transport for World {
                 let asked = ListChangesRequest::decode(body).unwrap();
                 let all = state.outbox.get(&asked.scope_id).map(Vec::as_slice).unwrap_or_default();
                 let above: Vec<&Record> = all.iter().filter(|record| record.rev > asked.after_rev).collect();
-                let records = above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec().into()).collect();
+                let records =
+                    above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec().into()).collect();
                 let truncated = asked.after_rev < state.outbox_floor;
-                ListChangesResponse { records, more: above.len() > asked.limit as usize, truncated }.encode_to_vec()
+                ListChangesResponse { records, more: above.len() > asked.limit as usize, truncated }
+                    .encode_to_vec()
             }
             other => panic!("the gateway does not call {other}"),
         };

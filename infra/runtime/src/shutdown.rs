@@ -52,10 +52,7 @@ impl Shutdown {
             begin.begin();
             let Some(signal) = signals.next().await else { return };
             tracing::warn!(signal, "second signal: not waiting for the drain");
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "skipping every destructor is what a second signal asks for"
-            )]
+            // Skipping every destructor is what a second signal asks for.
             std::process::exit(EXIT_FORCED);
         });
         Ok(shutdown)

@@ -1,6 +1,6 @@
 //! The command line. Its words are a contract: scripts depend on them.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -136,16 +136,6 @@ impl ServeArgs {
             Some((_, flag)) => Err(Misplaced { flag }),
             None => Ok(()),
         }
-    }
-}
-
-impl CommonArgs {
-    /// `--admin` as the address of a server.
-    ///
-    /// # Errors
-    /// The text, if it is not one.
-    pub(crate) fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
-        self.admin.as_ref().map(|text| text.parse().map_err(|_| text.clone())).transpose()
     }
 }
 

@@ -140,14 +140,13 @@ fn data_exit(error: &DataError) -> Exit {
 
 fn reach_exit(error: &ReachError) -> Exit {
     match error {
-        ReachError::Address { .. } => Exit::Usage,
         ReachError::Denied { .. } | ReachError::Token(TokenError::Exposed { .. }) => Exit::Refused,
-        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Starting { .. } => Exit::Unreachable,
+        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Held { .. } => Exit::Unreachable,
         ReachError::Token(TokenError::Io { .. } | TokenError::Malformed { .. } | TokenError::Random(_))
         | ReachError::Answer { .. }
-        | ReachError::Running { .. } => Exit::Failed,
+        | ReachError::AddressFile(_)
+        | ReachError::DataService(_) => Exit::Failed,
         ReachError::Backend(error) => backend_exit(error),
-        ReachError::DataService(_) => Exit::Failed,
     }
 }
 
@@ -190,7 +189,10 @@ fn serve_exit(error: &ServeError) -> Exit {
         | ServeError::Token(_)
         | ServeError::DataService(_)
         | ServeError::Gateway(_)
-        | ServeError::Announce(_)
-        | ServeError::Store { .. } => Exit::Failed,
+        | ServeError::AddressFile(_)
+        | ServeError::Directory { .. }
+        | ServeError::Print(_)
+        | ServeError::Ended { .. }
+        | ServeError::StoreLost { .. } => Exit::Failed,
     }
 }

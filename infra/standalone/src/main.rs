@@ -1,3 +1,79 @@
-//! The binary weir: every tier in one process, and the operator's subcommands.
+//! The binary `weir`: every tier in one process, and the operator's subcommands.
+//!
+//! [`cli`] says what can be asked, [`config`] what can be set. [`serve`] runs the tiers; the other subcommands ([`command`]) call the data
+//! service that [`reach`] finds ([`running`] says where). [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
+//! [`error`] are how they end. Nothing exists only here: the tiers are the libraries that the binaries of each tier link too.
 
-fn main() {}
+mod cli;
+mod command;
+mod config;
+mod error;
+mod import;
+mod limit;
+mod output;
+mod reach;
+mod running;
+mod serve;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use time::UtcOffset;
+use weir_runtime::{Exit, ProcessEnvironment, telemetry};
+
+use crate::{
+    cli::{Cli, Command},
+    command::Context,
+    config::Config,
+    error::CommandError,
+    output::Output,
+};
+
+/// Time that threads of the runtime get at the end; what they still do then (a read of the database, say) nobody waits for.
+const LAST_THREADS: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    // While there is one thread: with several, the time zone of the environment cannot be read safely.
+    let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Help goes to standard output, errors to standard error; neither can be told if it is closed.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let output = Output::new(cli.common.json);
+    match run(cli, offset, output) {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => output.failed(&error).into(),
+    }
+}
+
+fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> {
+    let Cli { common, serve: before, command } = cli;
+    let (serve, command) = match command {
+        Some(Command::Serve(serve)) => (serve.or(before), None),
+        Some(other) => {
+            before.none()?;
+            (before, Some(other))
+        }
+        None => (before, None),
+    };
+    let (config, effective) = Config::load(&common, &serve, &ProcessEnvironment)?;
+    if serve.check_config {
+        return output::line(&effective.to_string()).map_err(CommandError::Print);
+    }
+    telemetry::install(if command.is_some() { &config.log_of_commands } else { &config.log })?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let outcome = match command {
+        Some(command) => {
+            let context = Context { common, config, offset };
+            runtime.block_on(command::run(command, &context)).and_then(|done| output.done(&done))
+        }
+        None => runtime.block_on(serve::serve(config, common.json)).map_err(CommandError::Serve),
+    };
+    runtime.shutdown_timeout(LAST_THREADS);
+    outcome
+}

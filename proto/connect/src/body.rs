@@ -91,7 +91,7 @@ impl Encoding {
 /// `resource_exhausted` if it is too large, `deadline_exceeded` if it comes too slowly, `canceled` if the client breaks off,
 /// `unavailable` if the server holds too many bodies, `invalid_argument` if it is not what its encoding says.
 pub(crate) async fn receive<B>(
-    body: B,
+    body: &mut B,
     encoding: Encoding,
     limits: &RequestLimits,
     budget: &Arc<BodyBudget>,
@@ -123,7 +123,7 @@ fn too_large(max: usize) -> ConnectError {
     ConnectError::resource_exhausted(format!("the request body is larger than {max} bytes"))
 }
 
-async fn collect<B>(mut body: B, max: usize, mut share: Share) -> Result<(Bytes, Share), ConnectError>
+async fn collect<B>(body: &mut B, max: usize, mut share: Share) -> Result<(Bytes, Share), ConnectError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -135,7 +135,7 @@ where
     // Nearly every request is one frame, which is kept as it arrived; only a second frame makes a copy.
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         let frame =
             frame.map_err(|error| ConnectError::canceled(format!("the request body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -200,8 +200,8 @@ mod tests {
     async fn one_frame_is_not_copied() {
         let sent = Bytes::from(vec![7; 4096]);
         let budget = BodyBudget::new(1 << 20);
-        let body = Full::new(sent.clone());
-        let (got, _share) = receive(body, Encoding::Identity, &limits(4096), &budget).await.unwrap();
+        let mut body = Full::new(sent.clone());
+        let (got, _share) = receive(&mut body, Encoding::Identity, &limits(4096), &budget).await.unwrap();
         assert_eq!(got.as_ptr(), sent.as_ptr());
     }
 
@@ -210,7 +210,8 @@ mod tests {
         let bomb = gzip(&vec![0; 1 << 20]);
         assert!(bomb.len() < 4096);
         let budget = BodyBudget::new(1 << 20);
-        let error = receive(Full::new(bomb), Encoding::Gzip, &limits(4096), &budget).await.expect_err("bomb");
+        let error =
+            receive(&mut Full::new(bomb), Encoding::Gzip, &limits(4096), &budget).await.expect_err("bomb");
         assert_eq!(error.code, Code::ResourceExhausted);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
@@ -218,26 +219,29 @@ mod tests {
     #[tokio::test]
     async fn empty_gzip_is_an_empty_body_and_garbage_is_refused() {
         let budget = BodyBudget::new(1 << 20);
-        let empty = receive(Full::new(Bytes::new()), Encoding::Gzip, &limits(64), &budget).await;
+        let empty = receive(&mut Full::new(Bytes::new()), Encoding::Gzip, &limits(64), &budget).await;
         assert!(empty.unwrap().0.is_empty());
-        let garbage = Full::new(Bytes::from_static(b"not gzip"));
-        let error = receive(garbage, Encoding::Gzip, &limits(64), &budget).await.expect_err("garbage");
+        let mut garbage = Full::new(Bytes::from_static(b"not gzip"));
+        let error = receive(&mut garbage, Encoding::Gzip, &limits(64), &budget).await.expect_err("garbage");
         assert_eq!(error.code, Code::InvalidArgument);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let budget = BodyBudget::new(1 << 20);
-        let endless = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+        let mut endless = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
         let limits = RequestLimits { body_read_timeout: Duration::from_secs(3), ..RequestLimits::default() };
-        let error = receive(endless, Encoding::Identity, &limits, &budget).await.expect_err("endless");
+        let error = receive(&mut endless, Encoding::Identity, &limits, &budget).await.expect_err("endless");
         assert_eq!(error.code, Code::DeadlineExceeded);
     }
 
     #[tokio::test]
     async fn the_total_is_shared_and_given_back() {
         let (budget, limits) = (BodyBudget::new(100), limits(80));
-        let sixty = || receive(Full::new(Bytes::from(vec![0; 60])), Encoding::Identity, &limits, &budget);
+        let sixty = async || {
+            let mut body = Full::new(Bytes::from(vec![0; 60]));
+            receive(&mut body, Encoding::Identity, &limits, &budget).await
+        };
         let (body, first) = sixty().await.unwrap();
         assert_eq!(body.len(), 60);
         assert_eq!(sixty().await.expect_err("over the total").code, Code::Unavailable);
@@ -269,7 +273,7 @@ mod tests {
             let whole = parts.concat();
             let budget = BodyBudget::new(1 << 20);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let got = runtime.block_on(receive(chunks(parts), Encoding::Identity, &limits(max), &budget));
+            let got = runtime.block_on(receive(&mut chunks(parts), Encoding::Identity, &limits(max), &budget));
             if whole.len() > max {
                 prop_assert_eq!(got.map(|_| ()).unwrap_err().code, Code::ResourceExhausted);
             } else {

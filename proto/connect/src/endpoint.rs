@@ -19,7 +19,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use crate::body::{BodyBudget, Encoding, receive};
+use crate::body::{BodyBudget, Encoding, Share, receive};
 use crate::codec::Codec;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
@@ -76,80 +76,90 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Dropping the future drops the call it made to the dispatch.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    // The head is dealt with before the future is made, and only what the call needs of it moves in: an async function would hold the whole
+    // request for as long as the call lasts, and its future would be beyond the sizes that the allocator serves quickly.
+    pub fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response<Full<Bytes>>> + use<B>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let arrived = Instant::now();
-        let (parts, body) = request.into_parts();
-        let call = match self.check(&parts) {
-            Ok(call) => call,
-            Err(refusal) => return refusal,
+        let (parts, mut body) = request.into_parts();
+        let checked = self.check(&parts);
+        let mut request = UnaryRequest {
+            path: Cow::Owned(parts.uri.path().to_owned()),
+            codec: Codec::Proto,
+            headers: parts.headers,
+            timeout: None,
+            body: Bytes::new(),
         };
-        match self.call(arrived, call, parts, body).await {
-            Ok(response) => success(call.codec, response),
-            Err(error) => failure(error),
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let call = match checked {
+                Ok(call) => call,
+                Err(refusal) => return *refusal,
+            };
+            let deadline = arrived + call.patience;
+            // The share outlives the call, because the dispatch holds the bytes until it is done.
+            let _share = match shared.receive(&mut body, call.encoding, deadline).await {
+                Ok((bytes, share)) => {
+                    request.body = bytes;
+                    share
+                }
+                Err(error) => return failure(error),
+            };
+            request.codec = call.codec;
+            request.timeout = Some(deadline.saturating_duration_since(Instant::now()));
+            let mut answered = shared.dispatch.call(request);
+            match within(deadline, answered.as_mut()).await {
+                Some(Ok(response)) => success(call.codec, response),
+                Some(Err(error)) => failure(error),
+                None => failure(expired()),
+            }
         }
     }
 
     /// What can be known from the head alone.
-    #[expect(clippy::result_large_err, reason = "the error is the reply itself, built once and sent")]
-    fn check(&self, parts: &http::request::Parts) -> Result<Call, Response<Full<Bytes>>> {
+    fn check(&self, parts: &http::request::Parts) -> Result<Call, Box<Response<Full<Bytes>>>> {
         let path = parts.uri.path();
         if !self.shared.dispatch.serves(path) {
             let error = ConnectError::unimplemented(format!("no method {path}"));
-            return Err(refusal(StatusCode::NOT_FOUND, error, None));
+            return Err(Box::new(refusal(StatusCode::NOT_FOUND, error, None)));
         }
         if parts.method != Method::POST {
             let error = ConnectError::unimplemented(format!("{} is not supported: use POST", parts.method));
             let allow = (header::ALLOW, HeaderValue::from_static("POST"));
-            return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, error, Some(allow)));
+            return Err(Box::new(refusal(StatusCode::METHOD_NOT_ALLOWED, error, Some(allow))));
         }
         let Some(codec) = parts.headers.get(header::CONTENT_TYPE).and_then(Codec::from_content_type) else {
             let error =
                 ConnectError::unimplemented("content-type must be application/proto or application/json");
             let accept = (headers::ACCEPT_POST, Codec::ACCEPTED);
-            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, Some(accept)));
+            return Err(Box::new(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, Some(accept))));
         };
+        let allowed = self.shared.limits.request_timeout_max;
         let checked = headers::check_version(&parts.headers).and_then(|()| {
-            let timeout = headers::timeout(&parts.headers)?;
+            let patience = headers::timeout(&parts.headers)?.map_or(allowed, |timeout| timeout.min(allowed));
             let encoding = Encoding::of(&parts.headers)?;
-            Ok(Call { codec, encoding, timeout })
+            if patience.is_zero() { Err(expired()) } else { Ok(Call { codec, encoding, patience }) }
         });
-        checked.map_err(failure)
+        checked.map_err(|error| Box::new(failure(error)))
     }
+}
 
-    async fn call<B>(
+impl Shared {
+    async fn receive<B>(
         &self,
-        arrived: Instant,
-        call: Call,
-        parts: http::request::Parts,
-        body: B,
-    ) -> Result<UnaryResponse, ConnectError>
+        body: &mut B,
+        encoding: Encoding,
+        deadline: Instant,
+    ) -> Result<(Bytes, Share), ConnectError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let Shared { dispatch, limits, budget } = &*self.shared;
-        let allowed = limits.request_timeout_max;
-        let patience = call.timeout.map_or(allowed, |timeout| timeout.min(allowed));
-        if patience.is_zero() {
-            return Err(expired());
-        }
-        let deadline = arrived + patience;
-        let received = pin!(receive(body, call.encoding, limits, budget));
-        // The share outlives the call, because the dispatch holds the bytes until it is done.
-        let (body, _share) = within(deadline, received).await.unwrap_or_else(|| Err(expired()))?;
-        let request = UnaryRequest {
-            path: Cow::Owned(parts.uri.path().to_owned()),
-            codec: call.codec,
-            headers: parts.headers,
-            timeout: Some(deadline.saturating_duration_since(Instant::now())),
-            body,
-        };
-        let mut answered = dispatch.call(request);
-        within(deadline, answered.as_mut()).await.unwrap_or_else(|| Err(expired()))
+        let received = pin!(receive(body, encoding, &self.limits, &self.budget));
+        within(deadline, received).await.unwrap_or_else(|| Err(expired()))
     }
 }
 
@@ -165,7 +175,8 @@ pub(crate) async fn within<F: Future + ?Sized>(
 ) -> Option<F::Output> {
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
         Poll::Ready(output) => Some(output),
-        Poll::Pending => tokio::time::timeout_at(deadline, future).await.ok(),
+        // Boxed, because it is the exception and would double the future for all.
+        Poll::Pending => Box::pin(tokio::time::timeout_at(deadline, future)).await.ok(),
     }
 }
 
@@ -174,7 +185,8 @@ pub(crate) async fn within<F: Future + ?Sized>(
 struct Call {
     codec: Codec,
     encoding: Encoding,
-    timeout: Option<Duration>,
+    /// How long the whole call may take: the caller's timeout, clamped.
+    patience: Duration,
 }
 
 fn expired() -> ConnectError {

@@ -119,7 +119,7 @@ impl Router {
     {
         assert!(is_method_path(path), "{path:?} is not /package.Service/Method");
         let handler = Arc::new(handler);
-        let method: Method = Box::new(move |request| run(path, Arc::clone(&handler), request).boxed());
+        let method: Method = Box::new(move |request| run(path, &handler, request));
         assert!(self.methods.insert(path, method).is_none(), "{path} is registered twice");
         self
     }
@@ -178,24 +178,32 @@ fn is_method_path(path: &str) -> bool {
         && parts.next().is_none()
 }
 
-async fn run<Req, Res, F, Fut>(
+// Decodes before the future is made, so that the future holds the message alone and not what it was read from.
+fn run<Req, Res, F, Fut>(
     path: &'static str,
-    handler: Arc<F>,
+    handler: &Arc<F>,
     request: UnaryRequest,
-) -> Result<UnaryResponse, ConnectError>
+) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>>
 where
-    Req: prost::Message + Default + DeserializeOwned,
-    Res: prost::Message + Default + Serialize + DeserializeOwned,
-    F: Fn(Context, Req) -> Fut,
-    Fut: Future<Output = Result<Reply<Res>, ConnectError>>,
+    Req: prost::Message + Default + DeserializeOwned + 'static,
+    Res: prost::Message + Default + Serialize + DeserializeOwned + 'static,
+    F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply<Res>, ConnectError>> + Send + 'static,
 {
     let UnaryRequest { codec, headers, timeout, body, .. } = request;
-    let message = codec.decode::<Req>(body)?;
+    let message = match codec.decode::<Req>(body) {
+        Ok(message) => message,
+        Err(error) => return std::future::ready(Err(error)).boxed(),
+    };
     let context = Context::new(headers, timeout);
-    // Nothing of the handler's is looked at again after a panic, so no broken invariant can be observed.
-    let outcome = AssertUnwindSafe(async { handler(context, message).await }).catch_unwind().await;
-    let reply = outcome.unwrap_or_else(|panic| Err(panicked(path, panic.as_ref())))?;
-    Ok(UnaryResponse { headers: reply.headers, body: encode(codec, reply.body)? })
+    let handler = Arc::clone(handler);
+    async move {
+        // Nothing of the handler's is looked at again after a panic, so no broken invariant can be observed.
+        let outcome = AssertUnwindSafe(async move { handler(context, message).await }).catch_unwind().await;
+        let reply = outcome.unwrap_or_else(|panic| Err(panicked(path, panic.as_ref())))?;
+        Ok(UnaryResponse { headers: reply.headers, body: encode(codec, reply.body)? })
+    }
+    .boxed()
 }
 
 fn encode<Res>(codec: Codec, body: Body<Res>) -> Result<Bytes, ConnectError>

@@ -114,9 +114,8 @@ impl Server {
     ) -> Drained {
         let endpoint = Endpoint::new(dispatch, self.config.requests.clone());
         let answer = move |request| {
-            let endpoint = endpoint.clone();
-            // Boxed because hyper moves a call's future several times before it runs, and this one is large.
-            Box::pin(async move { endpoint.answer(request).await })
+            // Boxed because hyper moves a call's future several times before it runs.
+            Box::pin(endpoint.answer(request))
         };
         self.serve_http(answer, stop, drain).await
     }
@@ -153,7 +152,9 @@ impl Server {
                         continue;
                     }
                     let protocols = Arc::clone(&protocols);
-                    connections.spawn(connection::serve(stream, protocols, answer.clone(), stop.clone()));
+                    // A child, because every wake of a connection takes its token's lock.
+                    let stop = stop.child_token();
+                    connections.spawn(connection::serve(stream, protocols, answer.clone(), stop));
                 }
             }
         }

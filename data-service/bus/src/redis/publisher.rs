@@ -5,11 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use deadpool_redis::Pool;
 
-use super::{
-    RedisConfig, RedisError,
-    config::random_word,
-    scripts::Scripts,
-};
+use super::{RedisConfig, RedisError, config::random_word, scripts::Scripts};
 use crate::{EventBus, Outgoing, PublishError, Published};
 
 /// Records in one call of the script: Redis does nothing else meanwhile, and each costs it about 10 us for each gateway.
@@ -150,12 +146,10 @@ mod tests {
     fn another_epoch_is_a_loss_once() {
         let bus = RedisBus::new(RedisConfig::new("redis://127.0.0.1")).expect("a url");
         let note = |epoch: &str| bus.note_epoch(epoch.to_owned());
-        assert_eq!([note("a"), note("a"), note("b"), note("b")], [
-            Published::Kept,
-            Published::Kept,
-            Published::Lost,
-            Published::Kept
-        ]);
+        assert_eq!(
+            [note("a"), note("a"), note("b"), note("b")],
+            [Published::Kept, Published::Kept, Published::Lost, Published::Kept]
+        );
     }
 
     #[test]

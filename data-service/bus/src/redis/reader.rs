@@ -42,7 +42,15 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, config: RedisConfig, client: Client) -> Self {
-        Self { shared, config, client, last: 0, known_at: Instant::now(), registered: false, run: String::new() }
+        Self {
+            shared,
+            config,
+            client,
+            last: 0,
+            known_at: Instant::now(),
+            registered: false,
+            run: String::new(),
+        }
     }
 
     /// Runs until it is aborted.
@@ -109,7 +117,13 @@ impl Reader {
         let prefix = &self.config.prefix;
         let again = self.shared.id.borrow().is_some();
         let life = self.config.gateway_life_seconds();
-        redis::cmd("SET").arg(format!("{prefix}gateway:{id}")).arg(1).arg("EX").arg(life).query_async::<()>(redis).await?;
+        redis::cmd("SET")
+            .arg(format!("{prefix}gateway:{id}"))
+            .arg(1)
+            .arg("EX")
+            .arg(life)
+            .query_async::<()>(redis)
+            .await?;
         // From here on interests are told to the new id, either by this task or by those who add them.
         self.shared.id.send_replace(Some(id.clone()));
         self.last = 0;
@@ -132,7 +146,12 @@ impl Reader {
     }
 
     /// Waits at most `block` for entries and takes them in.
-    async fn read(&mut self, redis: &mut MultiplexedConnection, id: &str, block: Duration) -> RedisResult<()> {
+    async fn read(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+        id: &str,
+        block: Duration,
+    ) -> RedisResult<()> {
         // 0 would block for ever.
         let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1);
         let streams: Streams = redis::cmd("XREAD")

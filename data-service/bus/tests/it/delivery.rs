@@ -11,7 +11,8 @@ use crate::server::{SOON, Server, command, eventually, interested, out, shared, 
 async fn records_reach_those_who_asked_in_order() {
     let Some(config) = shared("order") else { return };
     let bus = RedisBus::new(config.clone()).expect("a url");
-    let (one, both) = (RedisInbox::start(config.clone()).expect("a url"), RedisInbox::start(config).expect("a url"));
+    let (one, both) =
+        (RedisInbox::start(config.clone()).expect("a url"), RedisInbox::start(config).expect("a url"));
     interested(&one, 1).await;
     interested(&both, 1).await;
     interested(&both, 2).await;
@@ -94,7 +95,10 @@ async fn a_stream_that_no_longer_fits_its_numbers_makes_the_gateway_begin_anew()
     let counts: Vec<String> = command(&config, &["KEYS", &format!("{}count:*", config.prefix)]).await;
     command::<u64>(&config, &["DEL", &counts[0]]).await;
     bus.publish(vec![out(1, "refused by the stream")]).await.expect("redis answers");
-    eventually("a loss is told", async || bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)).await;
+    eventually("a loss is told", async || {
+        bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)
+    })
+    .await;
     bus.publish(vec![out(1, "again")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 1, 1).await, ["again"]);
 }

@@ -11,7 +11,10 @@ use crate::server::{Server, command, eventually, interested, out, texts};
 
 /// Publishes nothing until the bus tells of a loss: what a publisher does each second.
 async fn told_of_loss(bus: &RedisBus) {
-    eventually("a loss is told", async || bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)).await;
+    eventually("a loss is told", async || {
+        bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -87,7 +90,8 @@ async fn an_inbox_may_start_before_its_server() {
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
     // It takes connections and says nothing, as a frozen server does.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let mut config = weir_bus::redis::RedisConfig::new(format!("redis://{}", silent.local_addr().expect("bound")));
+    let mut config =
+        weir_bus::redis::RedisConfig::new(format!("redis://{}", silent.local_addr().expect("bound")));
     config.timeout = Duration::from_millis(300);
     let bus = RedisBus::new(config).expect("a url");
     let began = Instant::now();

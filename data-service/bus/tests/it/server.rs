@@ -32,7 +32,7 @@ pub(crate) fn shared(test: &str) -> Option<RedisConfig> {
         }
         Err(_) if env::var_os("CI").is_some() => panic!("CI must set WEIR_TEST_REDIS"),
         Err(_) => {
-            println!("skipped: WEIR_TEST_REDIS is not set");
+            eprintln!("skipped: WEIR_TEST_REDIS is not set");
             None
         }
     }
@@ -48,12 +48,15 @@ impl Server {
     /// Starts one on a free port, or `None` if there is no `redis-server`; in CI it must be there.
     pub(crate) fn start() -> Option<Self> {
         // Free at this moment; a server that loses the race for it fails to start, and the test with it.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         match run(port) {
             Ok(child) => Some(Self { port, child }),
             Err(error) if env::var_os("CI").is_some() => panic!("CI must have redis-server: {error}"),
             Err(error) => {
-                println!("skipped: redis-server: {error}");
+                eprintln!("skipped: redis-server: {error}");
                 None
             }
         }
@@ -105,7 +108,10 @@ fn run(port: u16) -> std::io::Result<Child> {
 }
 
 /// Runs one command on a connection of its own.
-pub(crate) async fn command<T: deadpool_redis::redis::FromRedisValue>(config: &RedisConfig, words: &[&str]) -> T {
+pub(crate) async fn command<T: deadpool_redis::redis::FromRedisValue>(
+    config: &RedisConfig,
+    words: &[&str],
+) -> T {
     use deadpool_redis::redis;
     let client = redis::Client::open(config.url.as_str()).expect("a url");
     let mut connection = client.get_multiplexed_async_connection().await.expect("the server is there");
@@ -143,7 +149,9 @@ pub(crate) async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> boo
 /// The texts above a position, once there are as many.
 pub(crate) async fn texts(inbox: &RedisInbox, after: u64, count: u64) -> Vec<String> {
     let arrived = tokio::time::timeout(SOON, inbox.wait(after + count - 1)).await;
-    arrived.unwrap_or_else(|_| panic!("{count} records after {after} did not come: the head is {}", inbox.head()));
+    arrived.unwrap_or_else(|_| {
+        panic!("{count} records after {after} did not come: the head is {}", inbox.head())
+    });
     let batch = inbox.read(after, 4_096).await.expect("the ring holds them");
     for (place, (position, _)) in (after + 1..).zip(&batch.records) {
         assert_eq!(place, *position, "positions are dense");

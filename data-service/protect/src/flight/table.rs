@@ -15,7 +15,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,7 +27,7 @@ use crate::{
     flight::slot::{Seat, Slot},
     generation::{Dependence, Generation},
     request::Priority,
-    sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, lock},
 };
 
 /// Shards of the table, each with its lock: all queries of one partition share a shard, so that a narrower query can
@@ -232,12 +232,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
     }
 
     /// [`FlightTable::new`] for the mutation check and for models: with so many shards, committing `faults`.
-    pub fn with_faults(
-        shards: usize,
-        live_max: usize,
-        lost: fn(Lost) -> R,
-        faults: Faults,
-    ) -> Arc<Self> {
+    pub fn with_faults(shards: usize, live_max: usize, lost: fn(Lost) -> R, faults: Faults) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
             hasher: RandomState::new(),
@@ -279,7 +274,10 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
         }
         let Some(lead) = self.lead(id, want, true) else { return Entered::Full };
         let waiter = lead.flight.attach(want, self.faults);
-        shard.insert(lead.id.clone(), Entry { flight: Arc::clone(&lead.flight), dependence: want.dependence, begun: None });
+        shard.insert(
+            lead.id.clone(),
+            Entry { flight: Arc::clone(&lead.flight), dependence: want.dependence, begun: None },
+        );
         Entered::Led(lead, waiter)
     }
 

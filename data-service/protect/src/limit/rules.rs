@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use crate::{
         quotas::{QuotaId, Quotas},
         table::{CELLS_MAX, Cell, LimitTable},
     },
-    sync::{AtomicU64, Ordering, RwLock},
+    sync::{AtomicU64, Ordering, RandomState, RwLock},
 };
 
 /// Most rules at once: about 200 bytes each, 20 MiB. A refusal to add one more is typed.
@@ -493,6 +493,9 @@ impl Limits {
 
 impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limits").field("rules", &self.read().rules.len()).field("bytes", &self.bytes()).finish()
+        f.debug_struct("Limits")
+            .field("rules", &self.read().rules.len())
+            .field("bytes", &self.bytes())
+            .finish()
     }
 }

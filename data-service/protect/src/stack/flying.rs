@@ -76,8 +76,13 @@ async fn read<S: Store>(
 /// flight finds the page, and who has seen the page finds none older in the cache.
 ///
 /// The check is not what makes a fill safe (the stamp is); it saves the cache an entry that nobody could hit.
-fn fill<'a, S: Store>(inner: &'a Inner<S>, lead: &LeadOf<S>, landed: &Landing<S>) -> impl FnOnce() + use<'a, S> {
-    let page = landed.as_ref().ok().map(|landed| (lead.key().clone(), lead.query().clone(), landed.entry.clone()));
+fn fill<'a, S: Store>(
+    inner: &'a Inner<S>,
+    lead: &LeadOf<S>,
+    landed: &Landing<S>,
+) -> impl FnOnce() + use<'a, S> {
+    let page =
+        landed.as_ref().ok().map(|landed| (lead.key().clone(), lead.query().clone(), landed.entry.clone()));
     move || {
         let Some((key, query, entry)) = page.filter(|_| inner.gates.is_on(Gate::Cache)) else { return };
         let servable = inner.generations.is_servable(&key, entry.generation, entry.dependence);

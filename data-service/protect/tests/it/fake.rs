@@ -10,8 +10,8 @@ use std::{
 };
 
 use weir_protect::{
-    Clock, Dependence, Nanos, PageCache, Protect, ProtectConfig, Query, ReadContext, ReadRequest, Stamped, Store,
-    TailAnchor, TailQuery, TokioClock, Value,
+    Clock, Dependence, Nanos, PageCache, Protect, ProtectConfig, Query, ReadContext, ReadRequest, Stamped,
+    Store, TailAnchor, TailQuery, TokioClock, Value,
     fault::{Fault, Faults},
 };
 
@@ -340,8 +340,11 @@ impl Bed {
         change(&mut config);
         let (store, cache) = (FakeStore::new(100 * MS), Arc::new(MapCache::default()));
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
-        let layer =
-            Protect::builder(store.clone()).config(config).clock(clock).cache(Arc::clone(&cache) as _).build();
+        let layer = Protect::builder(store.clone())
+            .config(config)
+            .clock(clock)
+            .cache(Arc::clone(&cache) as _)
+            .build();
         Self { store, cache, layer }
     }
 

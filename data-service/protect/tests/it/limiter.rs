@@ -198,7 +198,8 @@ fn dry_run_counts_and_admits() {
     assert_eq!(charge().unwrap().would_refuse, None);
     assert_eq!(charge().unwrap().would_refuse.as_deref(), Some("stricter"));
     assert_eq!(rig.burst(KEY, 10), 3, "the enforced rule still holds");
-    let counts: Vec<_> = rig.limits.list().iter().map(|v| (v.rule.dry_run, v.refused, v.would_refuse)).collect();
+    let counts: Vec<_> =
+        rig.limits.list().iter().map(|v| (v.rule.dry_run, v.refused, v.would_refuse)).collect();
     assert!(counts.contains(&(false, 7, 0)) && counts.contains(&(true, 0, 4)), "{counts:?}");
 }
 

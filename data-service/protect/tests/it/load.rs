@@ -75,7 +75,8 @@ async fn hung_store_is_read_once_for_each_store_timeout() {
         let error = read.await.unwrap().unwrap_err();
         let timely = matches!(
             error,
-            ReadError::DeadlineExceeded { stage: Stage::Flight | Stage::Queue } | ReadError::StoreTimeout { .. }
+            ReadError::DeadlineExceeded { stage: Stage::Flight | Stage::Queue }
+                | ReadError::StoreTimeout { .. }
         );
         assert!(timely, "{error:?}");
     }
@@ -90,7 +91,8 @@ async fn hung_store_is_read_once_for_each_store_timeout() {
 #[tokio::test(start_paused = true)]
 async fn hot_partition_leaves_the_store_to_others() {
     let bed = Bed::with(NONE, |config| config.queue_wait_max = Duration::from_secs(60));
-    let hot: Vec<_> = (0..200).map(|i| spawn(&bed, bed.request(crate::fake::Page::latest(1_000 + i)))).collect();
+    let hot: Vec<_> =
+        (0..200).map(|i| spawn(&bed, bed.request(crate::fake::Page::latest(1_000 + i)))).collect();
     settle().await;
     assert_eq!(bed.layer.partition_load(&1), (8, 192));
     let mut quiet = bed.request(LATEST);

@@ -83,7 +83,8 @@ fn moka_try_get_with_is_flagged() {
 
 #[test]
 fn foyer_fetch_is_flagged() {
-    let flagged = violation(50, regular, |seed| Foyer(store(seed), CacheBuilder::new(10).build())).unwrap_err();
+    let flagged =
+        violation(50, regular, |seed| Foyer(store(seed), CacheBuilder::new(10).build())).unwrap_err();
     assert!(flagged.contains("misses"), "{flagged}");
 }
 

@@ -7,8 +7,9 @@ use std::{
 };
 
 use weir_protect::{
-    Bound, Gate, LimitKind, Nanos, NoCache, Observer, Outcome, PageCache, Protect, ProtectConfig, Quota, ReadContext,
-    ReadError, ReadRequest, RefusalReason, Rule, Scope, Scopes, Selector, Stage, Stamped, Store, TailAnswer, TailSource,
+    Bound, Gate, LimitKind, Nanos, NoCache, Observer, Outcome, PageCache, Protect, ProtectConfig, Quota,
+    ReadContext, ReadError, ReadRequest, RefusalReason, Rule, Scope, Scopes, Selector, Stage, Stamped, Store,
+    TailAnswer, TailSource,
 };
 
 use crate::fake::{Broken, LATEST, MS, NONE, Page, Rows, page_of, pause, settle};
@@ -140,7 +141,10 @@ async fn hits_and_joined_reads_cost_no_budget() {
     let bed = crate::fake::Bed::new(NONE);
     let bound = Bound::Rate(Quota::per_second(0.001, 1).unwrap());
     let (name, selector, kind) = ("one".into(), Selector::EachKey, LimitKind::DatabaseReads);
-    bed.layer.limits().set(Rule { name, selector, kind, bound, expires_at_ms: None, dry_run: false }).unwrap();
+    bed.layer
+        .limits()
+        .set(Rule { name, selector, kind, bound, expires_at_ms: None, dry_run: false })
+        .unwrap();
     let scoped = || ReadRequest { scopes: Scopes::new(&[Scope::Key(1)]), ..bed.request(LATEST) };
     let reads: Vec<_> = (0..50).map(|_| crate::scenario::flights::spawn(&bed, scoped())).collect();
     for read in reads {
@@ -182,8 +186,7 @@ async fn switches_take_gates_out() {
 async fn without_coalescing_each_reads() {
     let bed = crate::fake::Bed::with(NONE, |config| config.partition_concurrency = NonZeroU32::new(100));
     bed.layer.gates().set(Gate::Coalesce, false);
-    let reads: Vec<_> =
-        (0..10).map(|_| crate::scenario::flights::spawn(&bed, bed.request(LATEST))).collect();
+    let reads: Vec<_> = (0..10).map(|_| crate::scenario::flights::spawn(&bed, bed.request(LATEST))).collect();
     settle().await;
     for read in reads {
         assert_eq!(read.await.unwrap().unwrap().outcome(), Outcome::Led);

@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use weir_protect::{
-    Bound, LimitKind, Outcome, Quota, ReadError, ReadRequest, Refusal, RefusalReason, Retry, Rule, Scope, Scopes,
-    Selector, Stage,
+    Bound, LimitKind, Outcome, Quota, ReadError, ReadRequest, Refusal, RefusalReason, Retry, Rule, Scope,
+    Scopes, Selector, Stage,
 };
 
 use crate::{
@@ -13,7 +13,14 @@ use crate::{
 };
 
 fn rule(kind: LimitKind, bound: Bound) -> Rule {
-    Rule { name: "test".into(), selector: Selector::EachKey, kind, bound, expires_at_ms: None, dry_run: false }
+    Rule {
+        name: "test".into(),
+        selector: Selector::EachKey,
+        kind,
+        bound,
+        expires_at_ms: None,
+        dry_run: false,
+    }
 }
 
 fn scoped(bed: &Bed, page: Page) -> ReadRequest<u64, Page> {
@@ -69,7 +76,10 @@ async fn refusal_behind_the_flight_reaches_everyone() {
         let error = read.await.unwrap().unwrap_err();
         let refusal = error.refusal().expect("refused");
         assert!(refusal.retry_after > Duration::ZERO);
-        assert!(matches!(refusal.reason, RefusalReason::ConcurrencyQueueFull | RefusalReason::ConcurrencyWait));
+        assert!(matches!(
+            refusal.reason,
+            RefusalReason::ConcurrencyQueueFull | RefusalReason::ConcurrencyWait
+        ));
     }
     occupant.await.unwrap().unwrap();
 }
@@ -168,7 +178,10 @@ async fn explanations_tell_age_times_and_dry_run() {
     bed.layer.limits().set(stricter).unwrap();
     let led = bed.layer.read(scoped(&bed, LATEST)).await.unwrap().explain;
     assert_eq!((led.outcome, led.age, led.would_refuse.as_deref()), (Outcome::Led, 100 * MS, Some("test")));
-    assert_eq!((led.times.store, led.times.flight, led.times.concurrency), (100 * MS, 100 * MS, Duration::ZERO));
+    assert_eq!(
+        (led.times.store, led.times.flight, led.times.concurrency),
+        (100 * MS, 100 * MS, Duration::ZERO)
+    );
     pause(Duration::from_secs(3)).await;
     let hit = bed.layer.read(scoped(&bed, LATEST)).await.unwrap().explain;
     assert_eq!((hit.outcome, hit.age), (Outcome::Hit, Duration::from_millis(3_100)));
@@ -179,7 +192,8 @@ async fn explanations_tell_age_times_and_dry_run() {
 /// A runtime that stops under a read tells its waiters so, as far as they still run.
 #[test]
 fn stopping_runtime_strands_nobody() {
-    let reading = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let reading =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let bed = reading.block_on(async { Bed::new(NONE) });
     bed.store.usual(Step::Hang);

@@ -35,7 +35,11 @@ pub(crate) async fn subsumed_pages_equal_direct_reads(faults: Faults, seed: u64)
                     subsumed += u32::from(reply.outcome() == Outcome::Subsumed);
                     let expected = page_of(&bed.store.log(1), page);
                     must(reply.value == expected, || {
-                        format!("seed {seed}, step {step}, {page:?}: {:?} {:?} is not {expected:?}", reply.outcome(), reply.value)
+                        format!(
+                            "seed {seed}, step {step}, {page:?}: {:?} {:?} is not {expected:?}",
+                            reply.outcome(),
+                            reply.value
+                        )
                     })?;
                 }
             }
@@ -50,7 +54,8 @@ fn hazard_32_subsumed_pages_equal_direct_reads() {
     let seeds = proptest::num::u64::ANY;
     runner
         .run(&seeds, |seed| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let verdict = runtime.unwrap().block_on(subsumed_pages_equal_direct_reads(NONE, seed));
             verdict.map_err(proptest::test_runner::TestCaseError::fail)
         })

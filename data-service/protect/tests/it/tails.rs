@@ -159,7 +159,11 @@ fn a_warm_tail_serves_what_it_is_certain_of() {
     assert_eq!(positions(&tail, TailAnchor::Latest, 11), None, "the eleventh is below the floor");
     assert_eq!(positions(&tail, TailAnchor::Before(13), 2), Some(vec![12, 11]));
     assert_eq!(positions(&tail, TailAnchor::Before(12), 2), None);
-    assert_eq!(positions(&tail, TailAnchor::After(10), 3), Some(vec![13, 12, 11]), "the oldest, newest first");
+    assert_eq!(
+        positions(&tail, TailAnchor::After(10), 3),
+        Some(vec![13, 12, 11]),
+        "the oldest, newest first"
+    );
     assert_eq!(positions(&tail, TailAnchor::After(9), 3), None, "a row may be at 10");
     assert_eq!(positions(&tail, TailAnchor::After(20), 3), Some(vec![]));
     assert_eq!(positions(&tail, TailAnchor::Around(15), 4), Some(vec![17, 16, 15, 14, 13]));

@@ -26,7 +26,8 @@ fn unless_default<T: Default + PartialEq>(value: T, column: impl FnOnce(T) -> Co
 
 /// An id, revision or time that orders rows.
 pub(super) fn ordered(number: u64) -> Result<Column, WriteError> {
-    let too_large = |_| WriteError::NotApplied { reason: format!("{number} is beyond 2^63, which CQL cannot order") };
+    let too_large =
+        |_| WriteError::NotApplied { reason: format!("{number} is beyond 2^63, which CQL cannot order") };
     i64::try_from(number).map(CqlValue::BigInt).map(set).map_err(too_large)
 }
 
@@ -140,7 +141,9 @@ impl MessageRow {
     /// The message, or `None` if the row has no author: the remainder of an edit that lost its race, or of other writers' rows.
     pub(super) fn into_message(self, channel_id: u64) -> Option<Message> {
         let number = |column: Option<i64>| column.unwrap_or(0).cast_unsigned();
-        let list = |column: Option<Vec<i64>>| column.unwrap_or_default().into_iter().map(i64::cast_unsigned).collect();
+        let list = |column: Option<Vec<i64>>| {
+            column.unwrap_or_default().into_iter().map(i64::cast_unsigned).collect()
+        };
         let author_id = number(self.author_id);
         if author_id == 0 {
             return None;
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_create_binds_only_what_is_set_and_an_edit_clears() {
-        let message = Message { id: 1 << 30, channel_id: 2, author_id: 3, rev: 4, last_rev: 4, ..Message::default() };
+        let message =
+            Message { id: 1 << 30, channel_id: 2, author_id: 3, rev: 4, last_rev: 4, ..Message::default() };
         let columns = whole_message(message.clone()).expect("in range");
         let unset = columns.iter().filter(|column| matches!(column, MaybeUnset::Unset)).count();
         assert_eq!((columns.len(), unset), (17, 11));

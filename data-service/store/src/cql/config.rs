@@ -98,7 +98,8 @@ impl CqlConfig {
     #[must_use]
     pub fn keyspace_is_valid(&self) -> bool {
         let name = &self.keyspace;
-        let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let letters =
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         letters && name.len() <= 48 && name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
     }
 }

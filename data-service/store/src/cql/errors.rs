@@ -20,7 +20,9 @@ pub(super) enum Sent {
 pub(super) fn read_error(error: &ExecutionError) -> ReadError {
     match error {
         ExecutionError::RequestTimeout(_)
-        | ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::ReadTimeout { .. }, _)) => ReadError::Timeout,
+        | ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::ReadTimeout { .. }, _)) => {
+            ReadError::Timeout
+        }
         error => ReadError::Unavailable { reason: error.to_string() },
     }
 }
@@ -30,7 +32,9 @@ pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
     match error {
         ExecutionError::ConnectionPoolError(_) => true,
         ExecutionError::LastAttemptError(attempt) => match attempt {
-            RequestAttemptError::BrokenConnectionError(_) | RequestAttemptError::UnableToAllocStreamId => true,
+            RequestAttemptError::BrokenConnectionError(_) | RequestAttemptError::UnableToAllocStreamId => {
+                true
+            }
             RequestAttemptError::DbError(error, _) => {
                 matches!(error, DbError::IsBootstrapping | DbError::Unavailable { .. } | DbError::ServerError)
             }
@@ -43,7 +47,11 @@ pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
 /// A failed write.
 pub(super) fn write_error(error: &ExecutionError, sent: Sent) -> WriteError {
     let reason = error.to_string();
-    if refused_before(error, sent) { WriteError::NotApplied { reason } } else { WriteError::Unknown { reason } }
+    if refused_before(error, sent) {
+        WriteError::NotApplied { reason }
+    } else {
+        WriteError::Unknown { reason }
+    }
 }
 
 /// Whether it is certain that no replica was asked.
@@ -138,7 +146,8 @@ mod tests {
             required: 2,
             write_type: WriteType::UnloggedBatch,
         };
-        let by_replica = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: false };
+        let by_replica =
+            DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: false };
         let unknown = [
             ExecutionError::RequestTimeout(Duration::from_secs(1)),
             database(write_timeout),
@@ -154,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_write_refused_before_any_replica_was_asked_did_not_happen() {
-        let by_coordinator = DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
+        let by_coordinator =
+            DbError::RateLimitReached { op_type: OperationType::Write, rejected_by_coordinator: true };
         let refused = [
             ExecutionError::EmptyPlan,
             ExecutionError::LastAttemptError(RequestAttemptError::UnableToAllocStreamId),
@@ -177,6 +187,9 @@ mod tests {
         assert!(read_may_be_repeated(&unavailable()));
         assert!(!read_may_be_repeated(&ExecutionError::RequestTimeout(Duration::from_secs(1))));
         assert!(!read_may_be_repeated(&database(DbError::Invalid)));
-        assert!(matches!(read_error(&ExecutionError::RequestTimeout(Duration::from_secs(1))), ReadError::Timeout));
+        assert!(matches!(
+            read_error(&ExecutionError::RequestTimeout(Duration::from_secs(1))),
+            ReadError::Timeout
+        ));
     }
 }

@@ -18,7 +18,11 @@ use crate::{Lease, LeaseAnswer, WriteError};
 const ROUNDS_MAX: usize = 8;
 
 /// Takes, renews or extends a lease.
-pub(super) async fn take(sender: &Sender, wanted: &Lease, expected: Option<&Lease>) -> Result<LeaseAnswer, WriteError> {
+pub(super) async fn take(
+    sender: &Sender,
+    wanted: &Lease,
+    expected: Option<&Lease>,
+) -> Result<LeaseAnswer, WriteError> {
     for _ in 0..ROUNDS_MAX {
         let there = read(sender, &wanted.name).await.map_err(|reason| WriteError::NotApplied { reason })?;
         let end = ordered(wanted.mint_until_us)?;
@@ -36,7 +40,9 @@ pub(super) async fn take(sender: &Sender, wanted: &Lease, expected: Option<&Leas
             return Ok(LeaseAnswer::Held);
         }
     }
-    Err(WriteError::NotApplied { reason: format!("lease {} changed hands {ROUNDS_MAX} times meanwhile", wanted.name) })
+    Err(WriteError::NotApplied {
+        reason: format!("lease {} changed hands {ROUNDS_MAX} times meanwhile", wanted.name),
+    })
 }
 
 /// Whether the transaction made `wanted` the row, also if only a look afterwards tells.
@@ -47,7 +53,9 @@ async fn try_transaction(
     wanted: &Lease,
 ) -> Result<bool, WriteError> {
     match sender.transaction::<Row>(query, values).await {
-        Ok(row) => applied(&row).ok_or_else(|| WriteError::Unknown { reason: "no [applied] column".to_owned() }),
+        Ok(row) => {
+            applied(&row).ok_or_else(|| WriteError::Unknown { reason: "no [applied] column".to_owned() })
+        }
         Err(WriteError::Unknown { reason }) => match read(sender, &wanted.name).await {
             Ok(Some(there)) if there == *wanted => Ok(true),
             Ok(_) | Err(_) => Err(WriteError::Unknown { reason }),

@@ -77,7 +77,14 @@ impl Plan {
     }
 
     /// A row that is one blob under the ids `key`.
-    fn put(&mut self, query: Query, stage: Stage, key: &[u64], row: &impl prost::Message, rev: u64) -> Result<(), WriteError> {
+    fn put(
+        &mut self,
+        query: Query,
+        stage: Stage,
+        key: &[u64],
+        row: &impl prost::Message,
+        rev: u64,
+    ) -> Result<(), WriteError> {
         let row = row.encode_to_vec();
         let bytes = row.len();
         let mut values = key.iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>()?;
@@ -150,7 +157,9 @@ impl Plan {
                 self.delete(Query::DeleteChannelsOfGuild, Hanging, &[guild_id])?;
                 self.delete(Query::DeleteMembers, Hanging, &[guild_id])?;
                 channel_ids.iter().try_for_each(|id| self.delete(Query::DeleteChannel, Hanging, &[*id]))?;
-                member_ids.iter().try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Hanging, &[*id, guild_id]))
+                member_ids
+                    .iter()
+                    .try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Hanging, &[*id, guild_id]))
             }
             RowChange::PutChannel(mut channel) => {
                 let rev = self.rev_of(&mut channel.rev);
@@ -165,7 +174,9 @@ impl Plan {
                 let rev = self.rev_of(&mut role.rev);
                 self.put(Query::PutRole, Hanging, &[role.guild_id, role.id], &role, rev)
             }
-            RowChange::DeleteRole { guild_id, role_id } => self.delete(Query::DeleteRole, Hanging, &[guild_id, role_id]),
+            RowChange::DeleteRole { guild_id, role_id } => {
+                self.delete(Query::DeleteRole, Hanging, &[guild_id, role_id])
+            }
             RowChange::PutMember(mut member) => {
                 let rev = self.rev_of(&mut member.rev);
                 self.put(Query::PutMember, Hanging, &[member.guild_id, member.user_id], &member, rev)?;
@@ -228,7 +239,9 @@ pub(super) fn load(rows: Vec<RowChange>, rev: u64) -> Result<Vec<Vec<Bound>>, Wr
         let bytes: usize = plan.bound.iter().map(|bound| bound.bytes).sum();
         match (partition, open, batches.last_mut()) {
             (Some(here), Some((there, filled)), Some(batch))
-                if here == there && filled + bytes <= PARTITION_BATCH_BYTES_MAX && batch.len() < BATCH_STATEMENTS_MAX =>
+                if here == there
+                    && filled + bytes <= PARTITION_BATCH_BYTES_MAX
+                    && batch.len() < BATCH_STATEMENTS_MAX =>
             {
                 batch.append(&mut plan.bound);
                 open = Some((there, filled + bytes));
@@ -247,7 +260,8 @@ pub(super) fn load(rows: Vec<RowChange>, rev: u64) -> Result<Vec<Vec<Bound>>, Wr
 }
 
 fn fits(bound: &[Bound]) -> bool {
-    bound.len() <= BATCH_STATEMENTS_MAX && bound.iter().map(|bound| bound.bytes).sum::<usize>() <= BATCH_BYTES_MAX
+    bound.len() <= BATCH_STATEMENTS_MAX
+        && bound.iter().map(|bound| bound.bytes).sum::<usize>() <= BATCH_BYTES_MAX
 }
 
 /// Cuts statements in order; a batch never holds two stages, because the order of stages is what makes a cut harmless.
@@ -292,12 +306,19 @@ mod tests {
 
     #[test]
     fn a_commit_that_fits_is_one_batch_with_its_records() {
-        let message = Message { id: 1 << 40, channel_id: 2, author_id: 3, rev: REV - 1, last_rev: REV, ..Message::default() };
+        let message = Message {
+            id: 1 << 40,
+            channel_id: 2,
+            author_id: 3,
+            rev: REV - 1,
+            last_rev: REV,
+            ..Message::default()
+        };
         let batches = commit(whole(vec![RowChange::PutMessage(message)])).expect("in range");
-        assert_eq!(batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(), vec![vec![
-            Query::EditMessage,
-            Query::AddChange
-        ]]);
+        assert_eq!(
+            batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(),
+            vec![vec![Query::EditMessage, Query::AddChange]]
+        );
     }
 
     #[test]
@@ -314,7 +335,11 @@ mod tests {
 
     #[test]
     fn a_large_guild_is_gone_with_the_first_batch() {
-        let rows = vec![RowChange::DeleteGuild { guild_id: 1, channel_ids: vec![2], member_ids: (1..=1_000).collect() }];
+        let rows = vec![RowChange::DeleteGuild {
+            guild_id: 1,
+            channel_ids: vec![2],
+            member_ids: (1..=1_000).collect(),
+        }];
         let batches = commit(whole(rows)).expect("in range");
         assert_eq!(queries(&batches[0]), [Query::DeleteGuild, Query::AddChange]);
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1_006);
@@ -324,10 +349,24 @@ mod tests {
     fn a_load_is_batched_by_partition_and_never_edits() {
         let message = |channel_id, id, text: &str| {
             let content = text.to_owned();
-            RowChange::PutMessage(Message { id, channel_id, author_id: 3, content, rev: 1, last_rev: 2, ..Message::default() })
+            RowChange::PutMessage(Message {
+                id,
+                channel_id,
+                author_id: 3,
+                content,
+                rev: 1,
+                last_rev: 2,
+                ..Message::default()
+            })
         };
         let large = "x".repeat(PARTITION_BATCH_BYTES_MAX);
-        let rows = vec![message(1, 10, ""), message(1, 11, ""), message(2, 12, ""), message(1, 13, ""), message(1, 14, &large)];
+        let rows = vec![
+            message(1, 10, ""),
+            message(1, 11, ""),
+            message(2, 12, ""),
+            message(1, 13, ""),
+            message(1, 14, &large),
+        ];
         let batches = load(rows, REV).expect("in range");
         assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), vec![2, 1, 1, 1]);
         assert!(batches.iter().flatten().all(|bound| bound.query == Query::InsertMessage));

@@ -89,7 +89,9 @@ pub enum SchemaError {
         reason: String,
     },
     /// The keyspace lacks migrations.
-    #[error("the schema of {keyspace} is at version {found}, this build needs {wanted}: run `weir schema apply`")]
+    #[error(
+        "the schema of {keyspace} is at version {found}, this build needs {wanted}: run `weir schema apply`"
+    )]
     Old {
         /// The keyspace.
         keyspace: String,
@@ -99,7 +101,9 @@ pub enum SchemaError {
         wanted: i32,
     },
     /// A migration in the database is not the one of this build.
-    #[error("migration {number} of {keyspace} has checksum {found}, this build's has {wanted}: the schema drifted, compare the two before anything else")]
+    #[error(
+        "migration {number} of {keyspace} has checksum {found}, this build's has {wanted}: the schema drifted, compare the two before anything else"
+    )]
     Drift {
         /// The keyspace.
         keyspace: String,
@@ -117,7 +121,9 @@ pub enum SchemaError {
         keyspace: String,
     },
     /// The keyspace uses tablets, and this ScyllaDB cannot run lightweight transactions on them.
-    #[error("{keyspace} uses tablets, on which this ScyllaDB may refuse the lightweight transactions that leases need: create the keyspace with `tablets = {{'enabled': false}}` before `weir schema apply`, or use a release that supports both and set its experimental switch")]
+    #[error(
+        "{keyspace} uses tablets, on which this ScyllaDB may refuse the lightweight transactions that leases need: create the keyspace with `tablets = {{'enabled': false}}` before `weir schema apply`, or use a release that supports both and set its experimental switch"
+    )]
     Tablets {
         /// The keyspace.
         keyspace: String,
@@ -138,7 +144,12 @@ impl Migration {
     /// Its statements for a keyspace, without comments.
     #[must_use]
     pub fn statements(&self, keyspace: &str) -> Vec<String> {
-        let code = self.text.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+        let code = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"))
+            .collect::<Vec<_>>()
+            .join("\n");
         let statements = code.split(';').map(str::trim).filter(|statement| !statement.is_empty());
         statements.map(|statement| statement.replace("{keyspace}", keyspace)).collect()
     }
@@ -199,7 +210,9 @@ async fn apply_missing(session: &Session, config: &CqlConfig) -> Result<(Vec<i32
     let present = present(session, keyspace).await?;
     let mut version = verify(keyspace, &present)?;
     let mut applied = Vec::new();
-    for migration in MIGRATIONS.iter().filter(|migration| !present.iter().any(|(number, _)| *number == migration.number)) {
+    for migration in
+        MIGRATIONS.iter().filter(|migration| !present.iter().any(|(number, _)| *number == migration.number))
+    {
         for statement in migration.statements(keyspace) {
             run(session, &format!("migration {} ({})", migration.number, migration.name), &statement).await?;
         }
@@ -249,15 +262,20 @@ async fn lock(session: &Session, config: &CqlConfig) -> Result<bool, SchemaError
 }
 
 async fn unlock(session: &Session, config: &CqlConfig) -> Result<(), SchemaError> {
-    let statement = format!("DELETE FROM {}.schema_migrations WHERE number = {APPLYING} IF EXISTS", config.keyspace);
+    let statement =
+        format!("DELETE FROM {}.schema_migrations WHERE number = {APPLYING} IF EXISTS", config.keyspace);
     transaction(session, "unlocking schema_migrations", &statement, serial(config)).await.map(drop)
 }
 
 fn create_keyspace(config: &CqlConfig, scylla: bool) -> String {
     let replication = match &config.replication {
-        Replication::Simple { factor } => format!("'class': 'SimpleStrategy', 'replication_factor': {factor}"),
+        Replication::Simple { factor } => {
+            format!("'class': 'SimpleStrategy', 'replication_factor': {factor}")
+        }
         Replication::Network(datacenters) => {
-            let copies = datacenters.iter().map(|(name, copies)| format!(", '{}': {copies}", name.replace('\'', "''")));
+            let copies = datacenters
+                .iter()
+                .map(|(name, copies)| format!(", '{}': {copies}", name.replace('\'', "''")));
             format!("'class': 'NetworkTopologyStrategy'{}", copies.collect::<String>())
         }
     };
@@ -274,12 +292,17 @@ fn create_migrations(keyspace: &str) -> String {
 }
 
 fn notes(config: &CqlConfig, scylla: bool) -> Vec<String> {
-    let mut notes = vec!["deleted rows of messages are collected after two days: `repair` must finish within that".to_owned()];
+    let mut notes = vec![
+        "deleted rows of messages are collected after two days: `repair` must finish within that".to_owned(),
+    ];
     if config.replication == (Replication::Simple { factor: 1 }) {
         notes.push("one copy of each row: losing the node loses the data".to_owned());
     }
     if scylla {
-        notes.push("ScyllaDB: the keyspace is without tablets, because leases need lightweight transactions".to_owned());
+        notes.push(
+            "ScyllaDB: the keyspace is without tablets, because leases need lightweight transactions"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -295,15 +318,19 @@ async fn is_scylla(session: &Session) -> Result<bool, SchemaError> {
 }
 
 async fn uses_tablets(session: &Session, config: &CqlConfig) -> Result<bool, SchemaError> {
-    let statement =
-        format!("SELECT initial_tablets FROM system_schema.scylla_keyspaces WHERE keyspace_name = '{}'", config.keyspace);
+    let statement = format!(
+        "SELECT initial_tablets FROM system_schema.scylla_keyspaces WHERE keyspace_name = '{}'",
+        config.keyspace
+    );
     let found: Vec<(Option<i32>,)> = rows(session, "asking for tablets", &statement).await?;
     Ok(found.iter().any(|(tablets,)| tablets.is_some()))
 }
 
 async fn keyspace_exists(session: &Session, config: &CqlConfig) -> Result<bool, SchemaError> {
-    let statement =
-        format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{}'", config.keyspace);
+    let statement = format!(
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{}'",
+        config.keyspace
+    );
     Ok(!rows::<(String,)>(session, "looking for the keyspace", &statement).await?.is_empty())
 }
 
@@ -369,7 +396,8 @@ mod tests {
 
     #[test]
     fn drift_is_named_and_newer_migrations_are_welcome() {
-        let mut present: Vec<_> = MIGRATIONS.iter().map(|migration| (migration.number, migration.checksum())).collect();
+        let mut present: Vec<_> =
+            MIGRATIONS.iter().map(|migration| (migration.number, migration.checksum())).collect();
         present.push((900, "of a newer build".to_owned()));
         assert!(matches!(verify("ks", &present), Ok(900)));
         present[1].1.replace_range(..1, "x");
@@ -379,8 +407,14 @@ mod tests {
     #[test]
     fn replication_is_written_as_asked() {
         let mut config = CqlConfig::new(vec![], "ks");
-        assert!(create_keyspace(&config, true).ends_with("'replication_factor': 3} AND tablets = {'enabled': false}"));
+        assert!(
+            create_keyspace(&config, true)
+                .ends_with("'replication_factor': 3} AND tablets = {'enabled': false}")
+        );
         config.replication = Replication::Network(vec![("a".to_owned(), 3), ("b'c".to_owned(), 2)]);
-        assert!(create_keyspace(&config, false).ends_with("{'class': 'NetworkTopologyStrategy', 'a': 3, 'b''c': 2}"));
+        assert!(
+            create_keyspace(&config, false)
+                .ends_with("{'class': 'NetworkTopologyStrategy', 'a': 3, 'b''c': 2}")
+        );
     }
 }

@@ -97,7 +97,9 @@ impl Sender {
     where
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
-        let result = timeout_at(deadline, self.read(query, &values)).await.map_err(|_elapsed| ReadError::Timeout)??;
+        let result = timeout_at(deadline, self.read(query, &values))
+            .await
+            .map_err(|_elapsed| ReadError::Timeout)??;
         let rows = result.rows::<T>().map_err(|error| corrupt(query, error))?;
         rows.collect::<Result<_, _>>().map_err(|error| corrupt(query, error))
     }
@@ -132,7 +134,9 @@ impl Sender {
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(timeout, write).await {
             Ok(answer) => answer.map_err(|error| write_error(&error, sent)),
-            Err(_elapsed) => Err(WriteError::Unknown { reason: "the database did not answer in time".to_owned() }),
+            Err(_elapsed) => {
+                Err(WriteError::Unknown { reason: "the database did not answer in time".to_owned() })
+            }
         }
     }
 
@@ -162,7 +166,11 @@ impl Sender {
     }
 
     /// Runs a lightweight transaction and returns its one row.
-    pub(super) async fn transaction<T>(&self, query: Query, values: impl SerializeRow) -> Result<T, WriteError>
+    pub(super) async fn transaction<T>(
+        &self,
+        query: Query,
+        values: impl SerializeRow,
+    ) -> Result<T, WriteError>
     where
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use scylla::{
-    client::{
-        execution_profile::ExecutionProfile,
-        session::Session,
-        session_builder::SessionBuilder,
-    },
+    client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
     errors::NewSessionError,
     policies::{load_balancing::DefaultPolicy, retry::FallthroughRetryPolicy},
     statement::{Consistency, SerialConsistency},
@@ -37,7 +33,8 @@ pub(super) async fn open(config: &CqlConfig) -> Result<Session, NewSessionError>
     if let Some(datacenter) = &config.datacenter {
         balancing = balancing.prefer_datacenter(datacenter.clone()).permit_dc_failover(false);
     }
-    let longest = config.read_timeout.max(config.write_timeout).max(config.lease_timeout).max(config.schema_timeout);
+    let longest =
+        config.read_timeout.max(config.write_timeout).max(config.lease_timeout).max(config.schema_timeout);
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(serial(config)))

@@ -18,8 +18,8 @@ use super::{
     statements::Query,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store, StoreCounters,
-    WriteError, clock,
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
+    StoreCounters, WriteError, clock,
 };
 
 /// Partitions over which active scopes are spread.
@@ -53,14 +53,24 @@ fn unix_us(uuid: CqlTimeuuid) -> u64 {
 
 impl CqlStore {
     /// Whole rows that are one blob.
-    async fn blobs<T: prost::Message + Default>(&self, query: Query, values: Vec<super::columns::Column>) -> Result<Vec<T>, ReadError> {
+    async fn blobs<T: prost::Message + Default>(
+        &self,
+        query: Query,
+        values: Vec<super::columns::Column>,
+    ) -> Result<Vec<T>, ReadError> {
         let rows: Vec<BlobRow> = self.sender.rows(query, values).await?;
         rows.into_iter().map(|(row,)| decode(&format!("{query:?}"), row)).collect()
     }
 
     /// The row under one or two ids; ids that CQL cannot hold have no row.
-    async fn blob<T: prost::Message + Default>(&self, query: Query, key: &[u64]) -> Result<Option<T>, ReadError> {
-        let Ok(values) = key.iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>() else { return Ok(None) };
+    async fn blob<T: prost::Message + Default>(
+        &self,
+        query: Query,
+        key: &[u64],
+    ) -> Result<Option<T>, ReadError> {
+        let Ok(values) = key.iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>() else {
+            return Ok(None);
+        };
         Ok(self.blobs(query, values).await?.pop())
     }
 
@@ -146,7 +156,8 @@ impl Store for CqlStore {
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
         let id = border(message_id);
         let bucket = bucket_border(Bucket::of_raw(message_id));
-        let row: Option<MessageRow> = self.sender.row(Query::PageNewest, (border(channel_id), bucket, id, id, 1)).await?;
+        let row: Option<MessageRow> =
+            self.sender.row(Query::PageNewest, (border(channel_id), bucket, id, id, 1)).await?;
         Ok(row.and_then(|row| row.into_message(channel_id)))
     }
 
@@ -157,7 +168,9 @@ impl Store for CqlStore {
             match self.sender.batch(kind, batch).await {
                 Ok(()) => {}
                 // A part before it has happened.
-                Err(WriteError::NotApplied { reason }) if sent > 0 => return Err(WriteError::Unknown { reason }),
+                Err(WriteError::NotApplied { reason }) if sent > 0 => {
+                    return Err(WriteError::Unknown { reason });
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -184,7 +197,8 @@ impl Store for CqlStore {
                 break;
             }
             let values = (border(scope_id), limited(day as usize), border(after_rev), limited(missing));
-            let rows: Vec<(i64, Option<i64>, Option<Vec<u8>>)> = self.sender.rows(Query::Changes, values).await?;
+            let rows: Vec<(i64, Option<i64>, Option<Vec<u8>>)> =
+                self.sender.rows(Query::Changes, values).await?;
             records.extend(rows.into_iter().map(|(rev, guild_id, record)| OutboxRecord {
                 guild_id: guild_id.unwrap_or(0).cast_unsigned(),
                 rev: rev.cast_unsigned(),
@@ -201,12 +215,18 @@ impl Store for CqlStore {
 
     async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
         let shards = stream::iter(0..ACTIVE_SHARDS)
-            .map(|shard| self.sender.rows::<(i64, Option<bool>)>(Query::Active, (limited(shard as usize), limited(limit))))
+            .map(|shard| {
+                self.sender
+                    .rows::<(i64, Option<bool>)>(Query::Active, (limited(shard as usize), limited(limit)))
+            })
             .buffer_unordered(self.call_concurrency)
             .try_collect::<Vec<_>>()
             .await?;
         let scopes = shards.into_iter().flatten();
-        Ok(scopes.map(|(scope, is_channel)| (scope.cast_unsigned(), is_channel.unwrap_or(false))).take(limit).collect())
+        Ok(scopes
+            .map(|(scope, is_channel)| (scope.cast_unsigned(), is_channel.unwrap_or(false)))
+            .take(limit)
+            .collect())
     }
 
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
@@ -261,7 +281,8 @@ impl Store for CqlStore {
     }
 
     async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
-        let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = self.sender.rows(Query::Settings, (kind, limited(limit))).await?;
+        let rows: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            self.sender.rows(Query::Settings, (kind, limited(limit))).await?;
         Ok(rows.into_iter().map(|(key, value)| (key, Bytes::from(value.unwrap_or_default()))).collect())
     }
 
@@ -275,7 +296,9 @@ impl Store for CqlStore {
         let timestamp = ordered(self.next_timestamp())?;
         let (kind, key) = (text(kind), blob(key));
         match value {
-            Some(value) => self.sender.write(Query::PutSetting, vec![kind, key, blob(value), timestamp]).await,
+            Some(value) => {
+                self.sender.write(Query::PutSetting, vec![kind, key, blob(value), timestamp]).await
+            }
             None => self.sender.write(Query::DeleteSetting, vec![timestamp, kind, key]).await,
         }
     }

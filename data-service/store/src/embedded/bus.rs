@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 use weir_bus::{
-    Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow, SessionStore,
-    SessionStoreError,
+    Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow,
+    SessionStore, SessionStoreError,
 };
 
 use super::{EmbeddedStore, committer::Act, tables::Table};
@@ -63,7 +63,10 @@ impl Inbox for EmbeddedStore {
             Some((first, _)) if *first == after + 1 => Ok(Batch { records }),
             _ if after < floor => Err(InboxError::Truncated { floor }),
             _ => Err(InboxError::Unavailable {
-                reason: format!("the log has no record at position {} although its head is {head}", after + 1),
+                reason: format!(
+                    "the log has no record at position {} although its head is {head}",
+                    after + 1
+                ),
             }),
         }
     }
@@ -99,7 +102,11 @@ impl SessionStore for EmbeddedStore {
     async fn get(&self, id: &str) -> Result<Option<SessionRow>, SessionStoreError> {
         let id = id.to_owned();
         let key = id.clone();
-        let state = self.readers.read(move |view| view.small(Table::Sessions, key.as_bytes())).await.map_err(unread)?;
+        let state = self
+            .readers
+            .read(move |view| view.small(Table::Sessions, key.as_bytes()))
+            .await
+            .map_err(unread)?;
         Ok(state.map(|state| SessionRow { id, state }))
     }
 
@@ -109,11 +116,14 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn list(&self, max: usize) -> Result<Vec<SessionRow>, SessionStoreError> {
-        let rows = self.readers.read(move |view| view.under(Table::Sessions, &[], max)).await.map_err(unread)?;
+        let rows =
+            self.readers.read(move |view| view.under(Table::Sessions, &[], max)).await.map_err(unread)?;
         rows.into_iter()
             .map(|(id, state)| {
                 let id = String::from_utf8(id);
-                let id = id.map_err(|_| SessionStoreError::Unavailable { reason: "a session's id is not text".to_owned() })?;
+                let id = id.map_err(|_| SessionStoreError::Unavailable {
+                    reason: "a session's id is not text".to_owned(),
+                })?;
                 Ok(SessionRow { id, state })
             })
             .collect()

@@ -151,7 +151,9 @@ fn check_version(directory: &Path) -> Result<(), OpenError> {
         Err(source) => return Err(failed("open", &path)(source)),
     };
     match text.parse::<u32>() {
-        Ok(found) if found > LAYOUT_VERSION => Err(OpenError::Newer { directory: directory.to_owned(), found }),
+        Ok(found) if found > LAYOUT_VERSION => {
+            Err(OpenError::Newer { directory: directory.to_owned(), found })
+        }
         Ok(_) => Ok(()),
         Err(_) => Err(OpenError::BadVersion { file: path }),
     }
@@ -192,7 +194,9 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         drop(DataDir::open(root.path()).expect("new"));
         fs::write(root.path().join("VERSION"), format!("{}\n", LAYOUT_VERSION + 1)).expect("written");
-        assert!(matches!(DataDir::open(root.path()), Err(OpenError::Newer { found, .. }) if found == LAYOUT_VERSION + 1));
+        assert!(
+            matches!(DataDir::open(root.path()), Err(OpenError::Newer { found, .. }) if found == LAYOUT_VERSION + 1)
+        );
         fs::write(root.path().join("VERSION"), "soup").expect("written");
         assert!(matches!(DataDir::open(root.path()), Err(OpenError::BadVersion { .. })));
     }

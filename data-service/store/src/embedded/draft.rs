@@ -103,7 +103,9 @@ impl<'a> Draft<'a> {
             keys.insert(row.key()?);
         }
         for rows in [&self.group.rows, &self.rows] {
-            for ((_, key), row) in rows.iter().filter(|((of, key), _)| *of == table && key.starts_with(prefix)) {
+            for ((_, key), row) in
+                rows.iter().filter(|((of, key), _)| *of == table && key.starts_with(prefix))
+            {
                 match row {
                     Some(_) => keys.insert(key.clone()),
                     None => keys.remove(key),

@@ -73,6 +73,9 @@ mod tests {
     #[test]
     fn numbers_come_back() {
         let key = two(5, u64::MAX);
-        assert_eq!((number_at(&key, 0), number_at(&key, 8), number_at(&key, 9)), (Some(5), Some(u64::MAX), None));
+        assert_eq!(
+            (number_at(&key, 0), number_at(&key, 8), number_at(&key, 9)),
+            (Some(5), Some(u64::MAX), None)
+        );
     }
 }

@@ -30,9 +30,15 @@ fn read(draft: &Draft<'_>, name: &str) -> Result<Option<Lease>, PlanError> {
 }
 
 /// Takes, renews or extends a lease.
-pub(super) fn take(draft: &mut Draft<'_>, wanted: &Lease, expected: Option<&Lease>) -> Result<LeaseAnswer, PlanError> {
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    wanted: &Lease,
+    expected: Option<&Lease>,
+) -> Result<LeaseAnswer, PlanError> {
     match read(draft, &wanted.name)? {
-        Some(there) if there.holder != wanted.holder && expected != Some(&there) => Ok(LeaseAnswer::HeldBy(there)),
+        Some(there) if there.holder != wanted.holder && expected != Some(&there) => {
+            Ok(LeaseAnswer::HeldBy(there))
+        }
         None | Some(_) => {
             draft.put(Table::Leases, wanted.name.as_str(), encode(wanted));
             Ok(LeaseAnswer::Held)

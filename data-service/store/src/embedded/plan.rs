@@ -108,7 +108,12 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
 }
 
 /// An edit never makes a row: one that lost its race with a delete would leave half a message.
-fn put_message(draft: &mut Draft<'_>, mut message: Message, rev: u64, origin: Origin) -> Result<(), PlanError> {
+fn put_message(
+    draft: &mut Draft<'_>,
+    mut message: Message,
+    rev: u64,
+    origin: Origin,
+) -> Result<(), PlanError> {
     if message.last_rev == 0 {
         message.last_rev = rev;
     }
@@ -208,7 +213,8 @@ fn put<R: Revised>(
     let found = stored_rev::<R>(draft, table, key)?;
     let removed = draft.get(Table::Removals, removal_key(table, key))?;
     let removed = removed.and_then(|row| keys::number_at(&row, 0));
-    let written = found.is_none_or(|found| found <= row.revision()) && removed.is_none_or(|removed| removed < row.revision());
+    let written = found.is_none_or(|found| found <= row.revision())
+        && removed.is_none_or(|removed| removed < row.revision());
     if written {
         draft.put(table, key, row.encode_to_vec());
     }
@@ -233,7 +239,9 @@ fn stored_rev<R: Revised>(draft: &Draft<'_>, table: Table, key: &[u8]) -> Result
     let Some(row) = draft.get(table, key)? else { return Ok(None) };
     match R::decode(&*row) {
         Ok(row) => Ok(Some(row.revision())),
-        Err(error) => Err(PlanError::Refused(format!("a stored row of {} cannot be decoded: {error}", table.name()))),
+        Err(error) => {
+            Err(PlanError::Refused(format!("a stored row of {} cannot be decoded: {error}", table.name())))
+        }
     }
 }
 

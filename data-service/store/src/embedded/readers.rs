@@ -77,7 +77,8 @@ impl Readers {
         }
         let permit = self.permits.clone().acquire_owned().await;
         drop(waiting);
-        let permit = permit.map_err(|_closed| ReadError::Unavailable { reason: "the store is closed".to_owned() })?;
+        let permit =
+            permit.map_err(|_closed| ReadError::Unavailable { reason: "the store is closed".to_owned() })?;
         self.count.fetch_add(1, Ordering::Relaxed);
         let tables = self.tables.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -86,7 +87,8 @@ impl Readers {
             drop(permit);
             result
         });
-        task.await.unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
+        task.await
+            .unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
     }
 
     /// Refuses reads from now on.

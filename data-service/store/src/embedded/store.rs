@@ -18,8 +18,8 @@ use super::{
     tables::Table,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store, StoreCounters,
-    WriteError, clock,
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
+    StoreCounters, WriteError, clock,
 };
 
 /// Bytes of a row beside its value, for the committer's bounds: key, header, and the log's index.
@@ -34,7 +34,9 @@ fn row_bytes(row: &RowChange) -> usize {
         RowChange::PutChannel(row) => row.encoded_len(),
         RowChange::PutRole(row) => row.encoded_len(),
         RowChange::PutMember(row) => row.encoded_len(),
-        RowChange::DeleteGuild { channel_ids, member_ids, .. } => (channel_ids.len() + member_ids.len()) * ROW_BYTES,
+        RowChange::DeleteGuild { channel_ids, member_ids, .. } => {
+            (channel_ids.len() + member_ids.len()) * ROW_BYTES
+        }
         RowChange::PutToken { .. }
         | RowChange::DeleteMessage { .. }
         | RowChange::DeleteChannel { .. }
@@ -57,7 +59,8 @@ impl EmbeddedStore {
 
     /// The full key of a setting.
     fn setting_key(kind: &str, key: &[u8]) -> Result<Vec<u8>, String> {
-        keys::setting(kind, key).ok_or_else(|| format!("a setting's kind is longer than {} bytes", keys::KIND_MAX))
+        keys::setting(kind, key)
+            .ok_or_else(|| format!("a setting's kind is longer than {} bytes", keys::KIND_MAX))
     }
 }
 
@@ -191,11 +194,16 @@ impl Store for EmbeddedStore {
         }
         let age = Duration::from_millis(self.health.batch_age_ms());
         if age > self.config.write_timeout {
-            return Err(ReadError::Unavailable { reason: format!("a batch has been in the committer for {age:?}") });
+            return Err(ReadError::Unavailable {
+                reason: format!("a batch has been in the committer for {age:?}"),
+            });
         }
         // fjall's own workers may have failed since the last batch: an empty persist tells.
         let probe = self.readers.read(|view| {
-            view.tables.db.persist(PersistMode::Buffer).map_err(|error| ReadError::Unavailable { reason: error.to_string() })
+            view.tables
+                .db
+                .persist(PersistMode::Buffer)
+                .map_err(|error| ReadError::Unavailable { reason: error.to_string() })
         });
         tokio::time::timeout(within, probe).await.unwrap_or(Err(ReadError::Timeout))
     }

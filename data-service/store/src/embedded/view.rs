@@ -86,7 +86,9 @@ impl View {
         let bucket = |row: Result<(Slice, Slice), ReadError>| {
             let (key, _) = row?;
             let bytes = key.get(8..12).and_then(|bytes| bytes.try_into().ok());
-            bytes.map(|bytes| Bucket(u32::from_be_bytes(bytes))).ok_or_else(|| corrupt(Table::Buckets, "a short key"))
+            bytes
+                .map(|bytes| Bucket(u32::from_be_bytes(bytes)))
+                .ok_or_else(|| corrupt(Table::Buckets, "a short key"))
         };
         rows.take(limit).map(bucket).collect()
     }
@@ -99,7 +101,8 @@ impl View {
     ) -> Result<Vec<Message>, ReadError> {
         let Some(ids) = range.ids() else { return Ok(Vec::new()) };
         // Inverted ids: the greatest id has the smallest key.
-        let keys = keys::message(channel_id, bucket, *ids.end())..=keys::message(channel_id, bucket, *ids.start());
+        let keys =
+            keys::message(channel_id, bucket, *ids.end())..=keys::message(channel_id, bucket, *ids.start());
         let rows = self.range(Table::Messages, keys, range.order == RowOrder::OldestFirst);
         rows.map(|row| row.and_then(|(_, value)| decode::<Message>(Table::Messages, &value)))
             .filter(|row| !matches!(row, Ok(message) if message.author_id == 0))
@@ -113,7 +116,12 @@ impl View {
         Ok(row.filter(|message| message.author_id != 0))
     }
 
-    pub(super) fn changes(&self, scope_id: u64, after_rev: u64, limit: usize) -> Result<Vec<OutboxRecord>, ReadError> {
+    pub(super) fn changes(
+        &self,
+        scope_id: u64,
+        after_rev: u64,
+        limit: usize,
+    ) -> Result<Vec<OutboxRecord>, ReadError> {
         let Some(from) = after_rev.checked_add(1) else { return Ok(Vec::new()) };
         let range = keys::two(scope_id, from)..=keys::two(scope_id, u64::MAX);
         let mut records = Vec::new();
@@ -121,7 +129,8 @@ impl View {
             let position = number(Table::Changes, &row?.1, 0)?;
             let value = self.value(Table::Events, &keys::one(position))?;
             let event = value.and_then(Event::decode);
-            let event = event.ok_or_else(|| corrupt(Table::Events, format!("position {position} is missing or short")))?;
+            let event = event
+                .ok_or_else(|| corrupt(Table::Events, format!("position {position} is missing or short")))?;
             records.push(event.outbox);
         }
         Ok(records)
@@ -155,7 +164,8 @@ impl View {
 
     pub(super) fn members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
         let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
-        let rows = self.range(Table::Members, keys::two(guild_id, from)..=keys::two(guild_id, u64::MAX), false);
+        let rows =
+            self.range(Table::Members, keys::two(guild_id, from)..=keys::two(guild_id, u64::MAX), false);
         rows.take(limit).map(|row| decode(Table::Members, &row?.1)).collect()
     }
 
@@ -170,7 +180,12 @@ impl View {
     }
 
     /// Rows whose key begins with `prefix`, without it.
-    pub(super) fn under(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
+    pub(super) fn under(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
         let rows = self.snapshot.prefix(self.tables.get(table), prefix).take(limit);
         rows.map(|row| {
             let (key, value) = row.into_inner().map_err(unavailable)?;

@@ -9,4 +9,3 @@ mod deadlines;
 mod fixture;
 mod refusals;
 mod stop;
-mod zz;

@@ -115,12 +115,13 @@ pub(crate) async fn deadlines_differ(faults: Faults, short: Duration, long: Dura
 /// Hazard 15: whoever is woken with an error asks again in that very moment, and must not join the failed flight.
 pub(crate) async fn error_is_joined_late(faults: Faults) -> Verdict {
     type Table = FlightTable<u64, u64, Result<u64, Broken>>;
+    type Asked = Entered<u64, u64, Result<u64, Broken>, ()>;
     struct AskAgain {
         table: Arc<Table>,
         joined: AtomicUsize,
-        leads: Mutex<Vec<Entered<u64, u64, Result<u64, Broken>, ()>>>,
+        leads: Mutex<Vec<Asked>>,
     }
-    fn ask(table: &Arc<Table>) -> Entered<u64, u64, Result<u64, Broken>, ()> {
+    fn ask(table: &Arc<Table>) -> Asked {
         let want = Want {
             dependence: Dependence::Append,
             floor: None,

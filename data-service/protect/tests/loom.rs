@@ -1,0 +1,312 @@
+//! Exhaustive interleavings of the cores, up to three preemptions.
+//!
+//! `RUSTFLAGS="--cfg weir_loom" cargo test -p weir-protect --release --test loom`. In every other build this file is
+//! empty. Each model is also run with the fault that it is there for, and must then fail: a model that passes whatever
+//! the code does would prove nothing.
+#![cfg(weir_loom)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may unwrap")]
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, Wake, Waker},
+};
+
+use loom::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+};
+use weir_protect::{
+    Bound, Dependence, Generation, Generations, LimitKind, Limits, ManualClock, Nanos, Priority, Quota, Rule,
+    Scope, Selector,
+    concurrency::ConcurrencyGate,
+    fault::{Fault, Faults},
+    flight::{Entered, FlightTable, Lead, Want, table::Begun},
+};
+
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// Whether some interleaving breaks the model.
+fn breaks(model: impl Fn() + Send + Sync + 'static) -> bool {
+    catch_unwind(AssertUnwindSafe(|| explore(model))).is_err()
+}
+
+/// Remembers that it was called. Not modelled: the slot's lock orders it.
+#[derive(Default)]
+struct Called(std::sync::atomic::AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, called: &std::sync::Arc<Called>) -> Poll<F::Output> {
+    let waker = Waker::from(std::sync::Arc::clone(called));
+    Pin::new(future).poll(&mut Context::from_waker(&waker))
+}
+
+// ---- hazards 3 and 4: fill, writers, reader -----------------------------------------------------------------------
+
+/// A cache of one entry, stamped or not, beside a database of two bits.
+#[derive(Clone)]
+struct Cached {
+    database: Arc<AtomicU64>,
+    acknowledged: Arc<AtomicU64>,
+    generations: Arc<Generations>,
+    entry: Arc<Mutex<Option<(Generation, u64)>>>,
+}
+
+impl Cached {
+    fn new() -> Self {
+        Self {
+            database: Arc::new(AtomicU64::new(0)),
+            acknowledged: Arc::new(AtomicU64::new(0)),
+            generations: Arc::new(Generations::new(1)),
+            entry: Arc::new(Mutex::new(None)),
+        }
+    }
+
+    /// The generation is captured before the database is read, unless the fault wants it after.
+    fn fill(&self, stamp_at_end: bool) {
+        let before = self.generations.snapshot(&1);
+        let value = self.database.load(SeqCst);
+        let stamp = if stamp_at_end { self.generations.snapshot(&1) } else { before };
+        *self.entry.lock().unwrap() = Some((stamp, value));
+    }
+
+    fn write(&self, bit: u64, through: bool) {
+        self.database.fetch_or(bit, SeqCst);
+        self.generations.bump_append(&1);
+        if through {
+            self.fill(false);
+        }
+        self.acknowledged.fetch_or(bit, SeqCst);
+    }
+
+    /// A hit contains everything that was acknowledged before it was asked for.
+    fn hit(&self) {
+        let acknowledged = self.acknowledged.load(SeqCst);
+        let entry = *self.entry.lock().unwrap();
+        if let Some((stamp, value)) = entry
+            && self.generations.is_servable(&1, stamp, Dependence::Append)
+        {
+            assert_eq!(value & acknowledged, acknowledged, "a hit misses an acknowledged write");
+        }
+    }
+}
+
+fn filler_two_writers_and_reader(stamp_at_end: bool) {
+    let cached = Cached::new();
+    let spawn = |act: fn(&Cached, bool)| {
+        let cached = cached.clone();
+        thread::spawn(move || act(&cached, stamp_at_end))
+    };
+    let threads = [spawn(Cached::fill), spawn(|c, _| c.write(1, false)), spawn(|c, _| c.write(2, true))];
+    cached.hit();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    cached.hit();
+}
+
+#[test]
+fn hazard_04_stamped_fill_races_two_writers_and_a_reader() {
+    explore(|| filler_two_writers_and_reader(false));
+    assert!(breaks(|| filler_two_writers_and_reader(true)), "a stamp taken after the read must be caught");
+}
+
+/// Hazard 5: nothing that was filled while a write was unresolved is served once it is resolved.
+#[test]
+fn hazard_05_unresolved_window_leaves_nothing_behind() {
+    explore(|| {
+        let cached = Cached::new();
+        let writer = {
+            let cached = cached.clone();
+            thread::spawn(move || {
+                cached.generations.mark_unresolved(&1);
+                cached.database.fetch_or(1, SeqCst);
+                cached.generations.mark_resolved(&1);
+                cached.acknowledged.fetch_or(1, SeqCst);
+            })
+        };
+        let filler = {
+            let cached = cached.clone();
+            thread::spawn(move || cached.fill(false))
+        };
+        cached.hit();
+        writer.join().unwrap();
+        cached.hit();
+        filler.join().unwrap();
+        cached.hit();
+    });
+}
+
+// ---- hazards 10 and 15: the flight --------------------------------------------------------------------------------
+
+type Table = FlightTable<u64, u64, Result<u64, ()>>;
+
+fn enter(table: &std::sync::Arc<Table>) -> Entered<u64, u64, Result<u64, ()>, ()> {
+    let (dependence, priority) = (Dependence::Append, Priority::Interactive);
+    let want = Want { dependence, floor: None, deadline: Nanos::NEVER, priority };
+    table.enter(&1, &1, &[], &want, Generation::default, || None)
+}
+
+/// Runs a flight as the shell does; `reading` counts reads of this generation in the store.
+fn run(lead: Lead<u64, u64, Result<u64, ()>>, reading: &AtomicU32, starts: &AtomicU32) {
+    let begun = Begun { generation: Generation::default(), floor: 0 };
+    if !lead.begin(Nanos::ZERO, begun) {
+        return lead.finish(Err(()));
+    }
+    starts.fetch_add(1, SeqCst);
+    assert_eq!(reading.fetch_add(1, SeqCst), 0, "two flights of one generation");
+    reading.fetch_sub(1, SeqCst);
+    lead.finish(Ok(7));
+}
+
+/// The last waiter leaves while another comes: count 1, 0, 1.
+fn last_waiter_leaves_while_another_joins(faults: Faults) {
+    let table = Table::with_faults(1, 10, |_| Err(()), faults);
+    let (reading, starts) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let Entered::Led(lead, first) = enter(&table) else { panic!("nobody else can lead") };
+    let shell = {
+        let (reading, starts) = (reading.clone(), starts.clone());
+        thread::spawn(move || run(lead, &reading, &starts))
+    };
+    let leaver = thread::spawn(move || drop(first));
+    let called = std::sync::Arc::new(Called::default());
+    let mut waiter = match enter(&table) {
+        Entered::Joined(waiter) => waiter,
+        Entered::Led(lead, waiter) => {
+            run(lead, &reading, &starts);
+            waiter
+        }
+        Entered::Found(()) | Entered::Subsumed(..) | Entered::Full => panic!("none of these was asked for"),
+    };
+    let early = poll(&mut waiter, &called);
+    shell.join().unwrap();
+    leaver.join().unwrap();
+    if early.is_pending() {
+        assert!(called.0.load(std::sync::atomic::Ordering::SeqCst), "a lost wake");
+    }
+    assert_eq!(poll(&mut waiter, &called), Poll::Ready(Ok(7)), "a caller that waits gets the answer");
+    assert_eq!((table.live(), waiter.flight().waiters()), (0, 1));
+}
+
+#[test]
+fn hazard_10_last_waiter_leaves_while_another_joins() {
+    explore(|| last_waiter_leaves_while_another_joins(Faults::none()));
+    let faulty = || last_waiter_leaves_while_another_joins(Faults::one(Fault::LastWaiterRemoves));
+    assert!(breaks(faulty), "a flight that its last waiter takes along must be caught");
+}
+
+/// A call that begins after the failure has been seen does not meet it again.
+fn error_is_not_joined_after_it_was_seen(faults: Faults) {
+    let table = Table::with_faults(1, 10, |_| Err(()), faults);
+    let Entered::Led(lead, mut waiter) = enter(&table) else { panic!("nobody else can lead") };
+    let shell = thread::spawn(move || lead.finish(Err(())));
+    let called = std::sync::Arc::new(Called::default());
+    if poll(&mut waiter, &called).is_ready() {
+        assert!(matches!(enter(&table), Entered::Led(..)), "joined a failed flight");
+    }
+    shell.join().unwrap();
+}
+
+#[test]
+fn hazard_15_error_is_not_joined_after_it_was_seen() {
+    explore(|| error_is_not_joined_after_it_was_seen(Faults::none()));
+    let faulty = || error_is_not_joined_after_it_was_seen(Faults::one(Fault::RemoveAfterPublish));
+    assert!(breaks(faulty), "an entry that outlives its result must be caught");
+}
+
+// ---- hazard 24: the limiter ---------------------------------------------------------------------------------------
+
+/// Three threads, two cells, overlapping scopes in opposite order, over two shards.
+fn charges_race(faults: Faults) {
+    let clock = std::sync::Arc::new(ManualClock::new(Nanos::from_nanos(1_000_000_000_000)));
+    let limits = Arc::new(Limits::with_faults(16, clock, faults));
+    let bound = Bound::Rate(Quota::per_second(1.0, 2).unwrap());
+    for selector in [Selector::EachKey, Selector::EachGroup] {
+        let (name, kind) = ("two".into(), LimitKind::Requests);
+        limits.set(Rule { name, selector, kind, bound, expires_at_ms: None, dry_run: false }).unwrap();
+    }
+    let now = Nanos::from_nanos(1_000_000_000_000);
+    let admitted = Arc::new(AtomicU32::new(0));
+    let spawn = |scopes: [Scope; 2]| {
+        let (limits, admitted) = (limits.clone(), admitted.clone());
+        thread::spawn(move || {
+            let charged = limits.charge(&scopes, LimitKind::Requests, now).is_ok();
+            admitted.fetch_add(u32::from(charged), SeqCst);
+        })
+    };
+    let (key, group) = (Scope::Key(1), Scope::Group(1));
+    let threads = [spawn([key, group]), spawn([group, key]), spawn([Scope::Key(2), group])];
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(admitted.load(SeqCst), 2, "admitted of a burst of two");
+}
+
+#[test]
+fn hazard_24_charges_race_for_the_last_cell() {
+    explore(|| charges_race(Faults::none()));
+    let faulty = || charges_race(Faults::one(Fault::ChargeInTwoSteps));
+    assert!(breaks(faulty), "check and commit apart must be caught");
+}
+
+// ---- hazards 27 and 28: the gate ----------------------------------------------------------------------------------
+
+/// Two threads use the one place in turn, or leave; a third never polls its turn.
+fn places_race(faults: Faults) {
+    let gate = std::sync::Arc::new(ConcurrencyGate::<u64>::with_faults(1, 10, faults));
+    let inside = Arc::new(AtomicU32::new(0));
+    let spawn = |polls: bool| {
+        let (gate, inside) = (gate.clone(), inside.clone());
+        thread::spawn(move || {
+            let mut turn = gate.acquire(1, 1).unwrap();
+            let called = std::sync::Arc::new(Called::default());
+            if let (true, Poll::Ready(permit)) = (polls, poll(&mut turn, &called)) {
+                assert_eq!(inside.fetch_add(1, SeqCst), 0, "two inside a gate of one");
+                assert_eq!(gate.in_flight(&1), 1, "the gauge is above the limit");
+                inside.fetch_sub(1, SeqCst);
+                drop(permit);
+            }
+        })
+    };
+    let threads = [spawn(true), spawn(true), spawn(false)];
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(gate.keys(), 0, "a place is missing");
+}
+
+#[test]
+fn hazards_27_and_28_places_race() {
+    explore(|| places_race(Faults::none()));
+    for fault in [Fault::ConcurrencyCheckThenAdd, Fault::PermitLeaks] {
+        assert!(breaks(move || places_race(Faults::one(fault))), "{fault:?} must be caught");
+    }
+}
+
+/// Whoever waits is woken when the place comes back.
+#[test]
+fn hazard_28_released_place_wakes_the_next() {
+    explore(|| {
+        let gate = std::sync::Arc::new(ConcurrencyGate::<u64>::with_faults(1, 10, Faults::none()));
+        let called = std::sync::Arc::new(Called::default());
+        let mut first = gate.acquire(1, 1).unwrap();
+        let Poll::Ready(permit) = poll(&mut first, &called) else { panic!("the gate is empty") };
+        let holder = thread::spawn(move || drop(permit));
+        let mut second = gate.acquire(1, 1).unwrap();
+        let early = poll(&mut second, &called);
+        holder.join().unwrap();
+        if early.is_pending() {
+            assert!(called.0.load(std::sync::atomic::Ordering::SeqCst), "a lost wake");
+            assert!(poll(&mut second, &called).is_ready(), "woken for nothing");
+        }
+        drop(early);
+        drop(second);
+        assert_eq!(gate.keys(), 0, "a place is missing");
+    });
+}

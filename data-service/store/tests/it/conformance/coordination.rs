@@ -1,0 +1,127 @@
+//! Settings, leases, the clock, and the store's own life.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use weir_store::{Lease, LeaseAnswer, Store};
+
+use crate::fixture::{next_id, next_rev};
+
+pub(super) async fn settings_are_kept_by_kind_and_key(store: &dyn Store) {
+    let kind = format!("limits-{}", next_id());
+    let value = |text: &'static str| Bytes::from_static(text.as_bytes());
+    for (key, text) in [("b", "old"), ("a", "1"), ("b", "2"), ("c", "3"), ("", "empty key")] {
+        // CQL has no empty partition keys, but empty clustering keys.
+        store.write_setting(&kind, key.as_bytes(), Some(value(text))).await.expect("written");
+    }
+    store.write_setting(&format!("{kind}x"), b"a", Some(value("another kind"))).await.expect("written");
+    store.write_setting(&kind, b"c", None).await.expect("written");
+    store.write_setting(&kind, b"never there", None).await.expect("written");
+    let expected =
+        [(b"".to_vec(), value("empty key")), (b"a".to_vec(), value("1")), (b"b".to_vec(), value("2"))];
+    assert_eq!(store.read_settings(&kind, 10).await.expect("readable"), expected);
+    assert_eq!(store.read_settings(&kind, 2).await.expect("readable"), expected[..2]);
+    assert_eq!(store.read_setting(&kind, b"b").await.expect("readable"), Some(value("2")));
+    assert_eq!(store.read_setting(&kind, b"c").await.expect("readable"), None);
+    store.write_setting(&kind, b"c", Some(value("back"))).await.expect("written");
+    assert_eq!(store.read_setting(&kind, b"c").await.expect("readable"), Some(value("back")));
+}
+
+fn lease(name: &str, holder: &str, mint_until_us: u64) -> Lease {
+    Lease { name: name.to_owned(), holder: holder.to_owned(), mint_until_us }
+}
+
+pub(super) async fn a_lease_has_one_holder(store: &dyn Store) {
+    let name = format!("worker/{}", next_id());
+    let take = async |holder: &str, until, expected: Option<Lease>| {
+        store.take_lease(lease(&name, holder, until), expected).await.expect("answered")
+    };
+    assert_eq!(take("one", 10, None).await, LeaseAnswer::Held);
+    assert_eq!(take("two", 20, None).await, LeaseAnswer::HeldBy(lease(&name, "one", 10)));
+    assert_eq!(take("one", 30, None).await, LeaseAnswer::Held);
+    // The row moved on since the taker saw it.
+    assert_eq!(
+        take("two", 40, Some(lease(&name, "one", 10))).await,
+        LeaseAnswer::HeldBy(lease(&name, "one", 30))
+    );
+    assert_eq!(take("two", 50, Some(lease(&name, "one", 30))).await, LeaseAnswer::Held);
+    assert_eq!(take("one", 60, None).await, LeaseAnswer::HeldBy(lease(&name, "two", 50)));
+    store.release_lease(&name, "one").await.expect("answered");
+    assert_eq!(take("one", 70, None).await, LeaseAnswer::HeldBy(lease(&name, "two", 50)));
+    store.release_lease(&name, "two").await.expect("answered");
+    store.release_lease(&name, "two").await.expect("answered");
+    assert_eq!(take("one", 80, None).await, LeaseAnswer::Held);
+}
+
+/// Answers of many takers that ask at once, each under a name of its own.
+async fn contend(store: &dyn Store, name: &str, expected: Option<Lease>) -> Vec<LeaseAnswer> {
+    let takers = (0..12).map(|n| {
+        let expected = expected.clone();
+        async move {
+            let wanted = lease(name, &format!("taker {n}"), next_rev());
+            // A database may give up on a contended transaction; then the taker asks again.
+            loop {
+                if let Ok(answer) = store.take_lease(wanted.clone(), expected.clone()).await {
+                    return answer;
+                }
+            }
+        }
+    });
+    join_all(takers).await
+}
+
+/// Exactly one holds it, and all others were told its name.
+fn one_winner(answers: &[LeaseAnswer]) {
+    let winner = answers.iter().position(|answer| *answer == LeaseAnswer::Held).expect("somebody holds it");
+    for (taker, answer) in answers.iter().enumerate().filter(|(taker, _)| *taker != winner) {
+        let LeaseAnswer::HeldBy(holder) = answer else { panic!("takers {winner} and {taker} both hold it") };
+        assert_eq!(holder.holder, format!("taker {winner}"));
+    }
+}
+
+pub(super) async fn of_many_takers_exactly_one_wins(store: &dyn Store) {
+    let name = format!("slots/{}", next_id());
+    one_winner(&contend(store, &name, None).await);
+}
+
+pub(super) async fn of_many_takers_of_an_ended_lease_exactly_one_wins(store: &dyn Store) {
+    let name = format!("slots/{}", next_id());
+    let ended = lease(&name, "a process that is gone", 1);
+    assert_eq!(store.take_lease(ended.clone(), None).await.expect("answered"), LeaseAnswer::Held);
+    one_winner(&contend(store, &name, Some(ended)).await);
+}
+
+pub(super) async fn the_clock_runs_with_ours(store: &dyn Store) {
+    let ours = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros() as u64;
+    let before = ours();
+    let theirs = store.clock_us().await.expect("readable");
+    let after = ours();
+    // Same machine in tests; a second for a coordinator that steps its clock.
+    assert!(before - 1_000_000 < theirs && theirs < after + 1_000_000, "{before} {theirs} {after}");
+    assert!(store.clock_us().await.expect("readable") >= theirs);
+}
+
+pub(super) async fn active_scopes_are_found_where_they_are_noted(store: &dyn Store) {
+    let (channel, guild) = (next_id(), next_id());
+    store.note_active(channel, true).await.expect("written");
+    store.note_active(guild, false).await.expect("written");
+    store.note_active(guild, false).await.expect("written");
+    let active = store.read_active(10_000).await.expect("readable");
+    let noted: Vec<_> = active.iter().filter(|(scope, _)| *scope == channel || *scope == guild).collect();
+    // A store whose log is part of the commit notes nothing.
+    if !active.is_empty() {
+        assert_eq!(noted.len(), 2, "{active:?}");
+        assert!(active.contains(&(channel, true)) && active.contains(&(guild, false)));
+        assert_eq!(store.read_active(1).await.expect("readable").len(), 1);
+    }
+}
+
+pub(super) async fn the_store_is_ready_and_counts(store: &dyn Store) {
+    store.ready(Duration::from_secs(30)).await.expect("ready");
+    let before = store.counters();
+    store.read_channel(next_id()).await.expect("readable");
+    store.write_setting("counted", b"k", None).await.expect("written");
+    let after = store.counters();
+    assert!(after.reads > before.reads && after.writes > before.writes, "{before:?} {after:?}");
+}

@@ -1,0 +1,79 @@
+//! Migrations on a real cluster.
+
+use weir_store::cql::{
+    ConnectError, CqlStore,
+    schema::{self, MIGRATIONS, SchemaError},
+};
+
+use super::keyspace::{session, with_keyspace};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_twice_changes_nothing_and_drift_is_refused() {
+    with_keyspace("schema", |config| async move {
+        let missing = CqlStore::connect(config.clone()).await;
+        assert!(
+            matches!(missing, Err(ConnectError::Schema(SchemaError::Old { found: 0, .. }))),
+            "{missing:?}"
+        );
+
+        let first = schema::apply(&config).await.expect("applied");
+        let all: Vec<i32> = MIGRATIONS.iter().map(|migration| migration.number).collect();
+        assert!(first.keyspace_created);
+        assert_eq!((first.applied, first.version), (all.clone(), all.len() as i32));
+        assert!(first.notes.iter().any(|note| note.contains("one copy")), "{:?}", first.notes);
+        let second = schema::apply(&config).await.expect("applied");
+        assert!(!second.keyspace_created);
+        assert_eq!((second.applied, second.version), (vec![], all.len() as i32));
+
+        // A migration that was not run: connecting says so, applying runs just that one.
+        let session = session(&config).await;
+        let table = format!("{}.schema_migrations", config.keyspace);
+        session.query_unpaged(format!("DELETE FROM {table} WHERE number = 3"), ()).await.expect("deleted");
+        let old = CqlStore::connect(config.clone()).await;
+        assert!(
+            matches!(old, Err(ConnectError::Schema(SchemaError::Old { found: 2, wanted: 3, .. }))),
+            "{old:?}"
+        );
+        assert_eq!(schema::apply(&config).await.expect("applied").applied, [3]);
+
+        // A newer build was here: welcome.
+        let newer = format!("INSERT INTO {table} (number, name, checksum) VALUES (900, 'later', 'x')");
+        session.query_unpaged(newer, ()).await.expect("inserted");
+        CqlStore::connect(config.clone()).await.expect("newer migrations only add");
+
+        let drift = format!("UPDATE {table} SET checksum = 'x' WHERE number = 2");
+        session.query_unpaged(drift, ()).await.expect("updated");
+        let refused = CqlStore::connect(config.clone()).await;
+        assert!(
+            matches!(refused, Err(ConnectError::Schema(SchemaError::Drift { number: 2, .. }))),
+            "{refused:?}"
+        );
+        let refused = schema::apply(&config).await;
+        assert!(matches!(refused, Err(SchemaError::Drift { number: 2, .. })), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_applier_is_told_to_wait() {
+    with_keyspace("appliers", |config| async move {
+        schema::apply(&config).await.expect("applied");
+        let session = session(&config).await;
+        let lock = format!(
+            "INSERT INTO {}.schema_migrations (number, name) VALUES (0, 'applying') IF NOT EXISTS",
+            config.keyspace
+        );
+        session.query_unpaged(lock, ()).await.expect("locked");
+        let refused = schema::apply(&config).await;
+        assert!(matches!(refused, Err(SchemaError::Applying { .. })), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_is_not_a_name_is_refused_before_anything_is_sent() {
+    let config = weir_store::cql::CqlConfig::new(vec!["192.0.2.1:9042".to_owned()], "weir; DROP");
+    assert!(matches!(schema::apply(&config).await, Err(SchemaError::BadKeyspace { .. })));
+    let refused = CqlStore::connect(config).await;
+    assert!(matches!(refused, Err(ConnectError::Schema(SchemaError::BadKeyspace { .. }))), "{refused:?}");
+}

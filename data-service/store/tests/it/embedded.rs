@@ -1,0 +1,100 @@
+//! What is special to the embedded store.
+
+mod child;
+mod log;
+
+use std::sync::Arc;
+
+use weir_proto::bucket::Bucket;
+use weir_store::{
+    RowChange, Store,
+    embedded::{EmbeddedConfig, EmbeddedStore, OpenError},
+};
+
+use crate::{
+    conformance,
+    fixture::{creates, message, newest, next_id, next_rev, page},
+};
+
+/// A store in a directory.
+fn open(directory: &std::path::Path) -> Arc<EmbeddedStore> {
+    EmbeddedStore::open(EmbeddedConfig::new(directory)).expect("opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_store_conforms() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    conformance::run(store.clone()).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_there_after_opening_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (channel, id) = (next_id(), next_id());
+    let row = message(channel, id, "kept");
+    for _ in 0..2 {
+        let store = open(directory.path());
+        store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+        store.add_bucket(channel, Bucket(1)).await.expect("written");
+        store.close().await;
+        drop(store);
+    }
+    let store = open(directory.path());
+    assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_opener_learns_who_holds_the_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    match EmbeddedStore::open(EmbeddedConfig::new(directory.path())) {
+        Err(OpenError::InUse { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
+        other => panic!("opened twice: {other:?}"),
+    }
+    drop(store);
+    open(directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_store_takes_no_writes_and_says_that_they_did_not_happen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    store.close().await;
+    let refused = store.add_bucket(1, Bucket(1)).await;
+    assert!(matches!(refused, Err(weir_store::WriteError::NotApplied { .. })), "{refused:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_wait_share_a_batch() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let (channel, base) = (next_id(), next_id());
+    let writers = (1..=200).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store.commit(creates(channel + n, &[message(channel + n, base + n, "")])).await
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("no panic").expect("committed");
+    }
+    assert!(store.batches() < 200, "{} batches for 200 writers", store.batches());
+}
+
+/// One read of the tree answers a page, in a partition of three rows and in one of ten thousand behind deleted ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_costs_one_read_whatever_the_age_of_the_channel() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let (channel, base) = (next_id(), next_id());
+    for count in [3, 10_000] {
+        let rows = (1..=count).map(|n| RowChange::PutMessage(message(channel, base + n, "")));
+        store.put_rows(rows.collect(), next_rev()).await.expect("loaded");
+        let before = store.counters().reads;
+        assert_eq!(page(&*store, channel, base, newest(3)).await.len(), 3);
+        assert_eq!(store.counters().reads - before, 1);
+    }
+}

@@ -1,0 +1,83 @@
+//! Rows and ids for tests. Every test makes its own ids, so that all of them can share one database.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use weir_proto::{bucket::Bucket, data::Message, id::EPOCH_MS};
+use weir_store::{Commit, OutboxRecord, PartitionRange, RowChange, RowOrder, Store};
+
+/// Microseconds since 1970-01-01T00:00Z.
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// A revision above all earlier ones of this process.
+pub(crate) fn next_rev() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = now_us();
+    let last = LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(now.max(last + 1)));
+    now.max(last.expect("the closure always answers") + 1)
+}
+
+/// An id that no other test of this process uses: of now, so that its bucket is a current one.
+pub(crate) fn next_id() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    // A second apart: what tests derive from an id by adding small numbers never meets its neighbour's.
+    (now_us() / 1_000 - EPOCH_MS + count * 1_000) << 22
+}
+
+/// A live message.
+pub(crate) fn message(channel_id: u64, id: u64, content: &str) -> Message {
+    let rev = next_rev();
+    Message {
+        id,
+        channel_id,
+        author_id: 77,
+        content: content.to_owned(),
+        rev,
+        last_rev: rev,
+        ..Message::default()
+    }
+}
+
+/// A record that says `text`.
+pub(crate) fn record(rev: u64, text: &str) -> OutboxRecord {
+    OutboxRecord { guild_id: 5, rev, record: Bytes::from(text.to_owned()) }
+}
+
+/// The commit of newly created messages of one partition.
+pub(crate) fn creates(channel_id: u64, messages: &[Message]) -> Commit {
+    Commit {
+        scope_id: channel_id,
+        rev: messages.iter().map(|message| message.rev).max().unwrap_or(0),
+        rows: messages.iter().cloned().map(RowChange::PutMessage).collect(),
+        records: messages.iter().map(|message| record(message.rev, &message.content)).collect(),
+        rows_are_outbox: true,
+    }
+}
+
+/// Any other commit, with one record.
+pub(crate) fn change(scope_id: u64, rev: u64, rows: Vec<RowChange>) -> Commit {
+    Commit { scope_id, rev, rows, records: vec![record(rev, "change")], rows_are_outbox: false }
+}
+
+/// A range without borders.
+pub(crate) fn newest(limit: usize) -> PartitionRange {
+    PartitionRange { after: 0, before: u64::MAX, order: RowOrder::NewestFirst, limit }
+}
+
+/// Ids of a page.
+pub(crate) async fn page(store: &dyn Store, channel_id: u64, id: u64, range: PartitionRange) -> Vec<u64> {
+    let rows = store.read_partition(channel_id, Bucket::of_raw(id), range).await.expect("readable");
+    rows.into_iter().map(|row| row.id).collect()
+}
+
+/// Runs a future that must end soon; hanging is a failure of its own.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let within = Duration::from_secs(120);
+    tokio::time::timeout(within, future).await.unwrap_or_else(|_| panic!("{what}: not within {within:?}"))
+}

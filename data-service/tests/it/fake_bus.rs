@@ -1,0 +1,109 @@
+//! A bus that records what it is given, and is down or forgetful when told.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
+
+use async_trait::async_trait;
+use prost::Message as _;
+use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_proto::event::{Record, record::Change};
+
+#[derive(Debug, Default)]
+pub(crate) struct FakeBus {
+    down: AtomicBool,
+    lost: AtomicBool,
+    kept: Mutex<Vec<(u64, Record)>>,
+    ephemeral: Mutex<Vec<Record>>,
+    calls: AtomicUsize,
+}
+
+/// What a record tells, short: its revision and (created, edited or deleted) message id.
+pub(crate) fn gist(record: &Record) -> (u64, &'static str, u64) {
+    let (what, id) = match &record.change {
+        Some(Change::MessageCreated(row)) => ("created", row.id),
+        Some(Change::MessageEdited(row)) => ("edited", row.id),
+        Some(Change::MessageDeleted(gone)) => ("deleted", gone.id),
+        _ => ("other", 0),
+    };
+    (record.rev, what, id)
+}
+
+impl FakeBus {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// While down every call fails and nothing is taken.
+    pub(crate) fn down(&self, down: bool) {
+        self.down.store(down, SeqCst);
+    }
+
+    /// Forgets everything; the next call says so.
+    pub(crate) fn lose(&self) {
+        self.kept.lock().unwrap().clear();
+        self.lost.store(true, SeqCst);
+    }
+
+    /// Records of one scope in the order of arrival, repetitions included.
+    pub(crate) fn of(&self, scope_id: u64) -> Vec<Record> {
+        let kept = self.kept.lock().unwrap();
+        kept.iter().filter(|(_, record)| record.scope_id == scope_id).map(|(_, record)| record.clone()).collect()
+    }
+
+    /// The topics under which a scope's records went out.
+    pub(crate) fn topics_of(&self, scope_id: u64) -> Vec<u64> {
+        let kept = self.kept.lock().unwrap();
+        kept.iter().filter(|(_, record)| record.scope_id == scope_id).map(|(topic, _)| *topic).collect()
+    }
+
+    pub(crate) fn ephemeral(&self) -> Vec<Record> {
+        self.ephemeral.lock().unwrap().clone()
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(SeqCst)
+    }
+}
+
+#[async_trait]
+impl EventBus for FakeBus {
+    async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError> {
+        self.calls.fetch_add(1, SeqCst);
+        if self.down.load(SeqCst) {
+            return Err(PublishError::Unavailable { reason: "as scripted".into() });
+        }
+        let decoded = records.into_iter().map(|out| (out.guild_id, Record::decode(out.record).unwrap()));
+        self.kept.lock().unwrap().extend(decoded);
+        Ok(if self.lost.swap(false, SeqCst) { Published::Lost } else { Published::Kept })
+    }
+
+    async fn publish_ephemeral(&self, out: Outgoing) {
+        self.ephemeral.lock().unwrap().push(Record::decode(out.record).unwrap());
+    }
+}
+
+/// A consumer as the contract describes it: drops what it has, and counts gaps.
+#[derive(Debug, Default)]
+pub(crate) struct Consumer {
+    pub(crate) have: u64,
+    pub(crate) taken: Vec<Record>,
+    pub(crate) gaps: usize,
+}
+
+impl Consumer {
+    /// Takes records in the order of arrival; a record whose predecessor is missing is a gap.
+    pub(crate) fn take(&mut self, records: Vec<Record>) {
+        for record in records {
+            if record.rev <= self.have {
+                continue;
+            }
+            if record.prev_rev > self.have {
+                self.gaps += 1;
+            }
+            self.have = record.rev;
+            self.taken.push(record);
+        }
+    }
+}

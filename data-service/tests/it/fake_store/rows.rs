@@ -1,0 +1,163 @@
+//! The scripted store's rows and the rules by which changes meet them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, Guild, Member, Message, Role, User},
+};
+use weir_store::{Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, RowChange, RowOrder};
+
+/// One message's place: its row, and the revision of its removal.
+#[derive(Debug, Default, Clone)]
+struct Cell {
+    row: Option<Message>,
+    removed: u64,
+}
+
+/// All rows.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    messages: BTreeMap<(u64, u64), Cell>,
+    pub(crate) buckets: BTreeSet<(u64, u32)>,
+    pub(crate) users: BTreeMap<u64, User>,
+    pub(crate) tokens: HashMap<[u8; 32], u64>,
+    guilds: BTreeMap<u64, Guild>,
+    roles: BTreeMap<(u64, u64), Role>,
+    pub(crate) channels: BTreeMap<u64, Channel>,
+    pub(crate) members: BTreeMap<(u64, u64), Member>,
+    pub(crate) settings: BTreeMap<(String, Vec<u8>), Bytes>,
+    pub(crate) leases: HashMap<String, Lease>,
+    pub(crate) active: BTreeMap<u64, bool>,
+    changes: BTreeMap<(u64, u64), OutboxRecord>,
+    /// Like the embedded store: creates are among the changes.
+    pub(crate) logs_creates: bool,
+}
+
+impl Rows {
+    pub(crate) fn read_buckets(
+        &self,
+        channel_id: u64,
+        from: Bucket,
+        to: Bucket,
+        order: RowOrder,
+        limit: usize,
+    ) -> Vec<Bucket> {
+        let mut found: Vec<Bucket> = self
+            .buckets
+            .range((channel_id, from.0)..=(channel_id, to.0))
+            .map(|(_, bucket)| Bucket(*bucket))
+            .collect();
+        if order == RowOrder::NewestFirst {
+            found.reverse();
+        }
+        found.truncate(limit);
+        found
+    }
+
+    pub(crate) fn read_partition(&self, channel_id: u64, bucket: Bucket, range: PartitionRange) -> Vec<Message> {
+        let Some(ids) = range.ids() else { return Vec::new() };
+        let from = bucket.first_raw().max(*ids.start());
+        let to = bucket.last_raw().min(*ids.end());
+        if from > to {
+            return Vec::new();
+        }
+        let live = self.messages.range((channel_id, from)..=(channel_id, to));
+        let mut rows: Vec<Message> = live.filter_map(|(_, cell)| cell.row.clone()).collect();
+        if range.order == RowOrder::NewestFirst {
+            rows.reverse();
+        }
+        rows.truncate(range.limit);
+        rows
+    }
+
+    pub(crate) fn read_message(&self, channel_id: u64, message_id: u64) -> Option<Message> {
+        self.messages.get(&(channel_id, message_id)).and_then(|cell| cell.row.clone())
+    }
+
+    /// Live rows of a channel, oldest first, whatever the index of buckets says.
+    pub(crate) fn history(&self, channel_id: u64) -> Vec<Message> {
+        let all = self.messages.range((channel_id, 0)..=(channel_id, u64::MAX));
+        all.filter_map(|(_, cell)| cell.row.clone()).collect()
+    }
+
+    pub(crate) fn read_guild(&self, guild_id: u64) -> Option<(Guild, Vec<Role>, Vec<Channel>)> {
+        let guild = self.guilds.get(&guild_id)?.clone();
+        let roles = self.roles.range((guild_id, 0)..=(guild_id, u64::MAX)).map(|(_, row)| row.clone());
+        let channels = self.channels.values().filter(|row| row.guild_id == guild_id).cloned();
+        Some((guild, roles.collect(), channels.collect()))
+    }
+
+    pub(crate) fn read_changes(&self, scope_id: u64, after_rev: u64, limit: usize) -> Vec<OutboxRecord> {
+        let above = self.changes.range((scope_id, after_rev.saturating_add(1))..=(scope_id, u64::MAX));
+        above.take(limit).map(|(_, record)| record.clone()).collect()
+    }
+
+    pub(crate) fn commit(&mut self, commit: &Commit) {
+        for row in &commit.rows {
+            self.apply(row, commit.rev, false);
+        }
+        if !commit.rows_are_outbox || self.logs_creates {
+            for record in &commit.records {
+                self.changes.entry((commit.scope_id, record.rev)).or_insert_with(|| record.clone());
+            }
+        }
+    }
+
+    /// `whole`: a row of an import, not an edit.
+    pub(crate) fn apply(&mut self, change: &RowChange, rev: u64, whole: bool) {
+        match change {
+            RowChange::PutMessage(row) => {
+                let cell = self.messages.entry((row.channel_id, row.id)).or_default();
+                let known = cell.row.as_ref().map(|row| row.last_rev);
+                let edit = !whole && row.last_rev > row.rev;
+                let wins = match known {
+                    Some(known) => row.last_rev > known,
+                    None => !edit && row.last_rev > cell.removed,
+                };
+                if wins {
+                    cell.row = Some(row.clone());
+                }
+            }
+            RowChange::DeleteMessage { channel_id, message_id, rev } => {
+                let cell = self.messages.entry((*channel_id, *message_id)).or_default();
+                cell.removed = cell.removed.max(*rev);
+                if cell.row.as_ref().is_some_and(|row| row.last_rev <= *rev) {
+                    cell.row = None;
+                }
+            }
+            RowChange::PutUser(row) => drop(self.users.insert(row.id, row.clone())),
+            RowChange::PutToken { hash, user_id } => drop(self.tokens.insert(*hash, *user_id)),
+            RowChange::PutGuild(row) => drop(self.guilds.insert(row.id, Guild { rev, ..row.clone() })),
+            RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
+                self.guilds.remove(guild_id);
+                self.roles.retain(|(guild, _), _| guild != guild_id);
+                for channel in channel_ids {
+                    self.channels.remove(channel);
+                }
+                for member in member_ids {
+                    self.members.remove(&(*guild_id, *member));
+                }
+            }
+            RowChange::PutChannel(row) => drop(self.channels.insert(row.id, row.clone())),
+            RowChange::DeleteChannel { channel_id, .. } => drop(self.channels.remove(channel_id)),
+            RowChange::PutRole(row) => drop(self.roles.insert((row.guild_id, row.id), row.clone())),
+            RowChange::DeleteRole { guild_id, role_id } => drop(self.roles.remove(&(*guild_id, *role_id))),
+            RowChange::PutMember(row) => drop(self.members.insert((row.guild_id, row.user_id), row.clone())),
+            RowChange::DeleteMember { guild_id, user_id } => drop(self.members.remove(&(*guild_id, *user_id))),
+        }
+    }
+
+    pub(crate) fn take_lease(&mut self, wanted: Lease, expected: Option<Lease>) -> LeaseAnswer {
+        match self.leases.get(&wanted.name) {
+            Some(held) if held.holder != wanted.holder && expected.as_ref() != Some(held) => {
+                LeaseAnswer::HeldBy(held.clone())
+            }
+            Some(_) | None => {
+                self.leases.insert(wanted.name.clone(), wanted);
+                LeaseAnswer::Held
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Who receives what: intents, permissions as they change, content, membership.
+
+use serde_json::{Value, json};
+use weir_gateway::GatewayConfig;
+use weir_proto::{
+    data::{Channel, Overwrite},
+    event::record::Change,
+};
+
+use crate::{
+    client::{Client, INTENTS},
+    world::{ALICE, BOT, Fate, GUILD, HIDDEN, OPEN, OWNER, SEER, VIEW, World},
+};
+
+const OTHER: u64 = GUILD + (100 << 22);
+const OTHER_OPEN: u64 = OPEN + (100 << 22);
+
+#[tokio::test(start_paused = true)]
+async fn a_message_reaches_those_who_see_its_channel_and_asked_for_messages() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let mut owner = Client::identified(&gateway, OWNER).await;
+    let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
+    world.say(HIDDEN, "secret").await;
+    world.say(OPEN, "public").await;
+    assert_eq!(bot.message().await, "public");
+    assert_eq!(owner.message().await, "secret");
+    assert_eq!(owner.message().await, "public");
+    deaf.quiet().await;
+    // READY and one guild are 1 and 2; the secret would have been 3.
+    assert_eq!((bot.seq, owner.seq), (Some(4), Some(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn permissions_are_those_at_each_record_however_late_it_is_read() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    // All of it is committed before the client's task runs.
+    world.say(HIDDEN, "1 not yet").await;
+    world.set_roles(GUILD, BOT, &[SEER]).await;
+    world.say(HIDDEN, "2 now").await;
+    world.set_roles(GUILD, BOT, &[]).await;
+    world.say(HIDDEN, "3 no more").await;
+    let opened = Channel { overwrites: vec![], ..world.channel(HIDDEN) };
+    world.commit(GUILD, GUILD, Change::ChannelUpdated(opened.clone()), Fate::Once).await;
+    world.say(HIDDEN, "4 open to all").await;
+    let closed =
+        Channel { overwrites: vec![Overwrite { id: BOT, r#type: 1, allow: 0, deny: VIEW }], ..opened };
+    world.commit(GUILD, GUILD, Change::ChannelUpdated(closed.clone()), Fate::Once).await;
+    world.say(HIDDEN, "5 but the bot").await;
+    world.commit(GUILD, GUILD, Change::ChannelDeleted(closed), Fate::Once).await;
+    world.say(OPEN, "6").await;
+    bot.dispatch("GUILD_MEMBER_UPDATE").await;
+    assert_eq!(bot.message().await, "2 now");
+    bot.dispatch("GUILD_MEMBER_UPDATE").await;
+    bot.dispatch("CHANNEL_UPDATE").await;
+    assert_eq!(bot.message().await, "4 open to all");
+    assert_eq!(bot.message().await, "6");
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_channel_is_announced_to_those_who_saw_it() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let mut owner = Client::identified(&gateway, OWNER).await;
+    for channel in [HIDDEN, OPEN] {
+        world.commit(GUILD, GUILD, Change::ChannelDeleted(world.channel(channel)), Fate::Once).await;
+    }
+    assert_eq!(bot.dispatch("CHANNEL_DELETE").await["id"], OPEN.to_string());
+    assert_eq!(owner.dispatch("CHANNEL_DELETE").await["id"], HIDDEN.to_string());
+    assert_eq!(owner.dispatch("CHANNEL_DELETE").await["id"], OPEN.to_string());
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_content_intent_only_own_messages_have_their_content() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified_with(&gateway, BOT, 1 | 1 << 9).await;
+    let mut reader = Client::identified(&gateway, BOT).await;
+    world.say(OPEN, "hers").await;
+    world.say_as(OPEN, BOT, "mine", Fate::Once).await;
+    assert_eq!(bot.message().await, "");
+    assert_eq!(bot.message().await, "mine");
+    assert_eq!(reader.message().await, "hers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn edits_and_deletions_follow_their_message() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let id = world.say(OPEN, "first").await;
+    world.unsay(OPEN, id).await;
+    let created = bot.dispatch("MESSAGE_CREATE").await;
+    assert_eq!((&created["id"], &created["guild_id"]), (&json!(id.to_string()), &json!(GUILD.to_string())));
+    assert_eq!(bot.dispatch("MESSAGE_DELETE").await["id"], id.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_repeats_the_last_number_and_needs_its_intent_and_the_channel() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let mut other = Client::identified_with(&gateway, BOT, 1 | 1 << 9).await;
+    bot.quiet().await;
+    world.typing(OPEN, ALICE).await;
+    // The client asserts that `s` is repeated.
+    assert_eq!(bot.dispatch("TYPING_START").await["user_id"], ALICE.to_string());
+    world.typing(HIDDEN, ALICE).await;
+    bot.quiet().await;
+    world.say(OPEN, "x").await;
+    bot.message().await;
+    world.typing(OPEN, ALICE).await;
+    bot.dispatch("TYPING_START").await;
+    other.message().await;
+    other.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn joining_a_guild_brings_it_and_its_messages_and_leaving_ends_them() {
+    let world = World::new(false, 1_000);
+    world.put_guild(OTHER, &[OWNER]);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified_with(&gateway, BOT, INTENTS).await;
+    let mut owner = Client::identified_with(&gateway, OWNER, INTENTS | 1 << 1).await;
+    world.say(OTHER_OPEN, "before").await;
+    world.join(OTHER, BOT).await;
+    world.say(OTHER_OPEN, "after").await;
+    let guild = bot.dispatch("GUILD_CREATE").await;
+    assert_eq!((&guild["id"], guild.get("unavailable")), (&json!(OTHER.to_string()), None));
+    assert_eq!(guild["member_count"], 2);
+    assert_eq!(bot.message().await, "after");
+    assert_eq!(owner.message().await, "before");
+    owner.dispatch("GUILD_MEMBER_ADD").await;
+    assert_eq!(owner.message().await, "after");
+
+    world.leave(OTHER, BOT).await;
+    world.say(OTHER_OPEN, "without the bot").await;
+    assert_eq!(bot.dispatch("GUILD_DELETE").await, json!({"id": OTHER.to_string()}));
+    bot.quiet().await;
+    owner.dispatch("GUILD_MEMBER_REMOVE").await;
+    owner.message().await;
+
+    world.join(OTHER, BOT).await;
+    bot.dispatch("GUILD_CREATE").await;
+    world.delete_guild(OTHER).await;
+    assert_eq!(bot.dispatch("GUILD_DELETE").await["id"], OTHER.to_string());
+    world.say(OPEN, "goes on").await;
+    assert_eq!(bot.message().await, "goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_guild_is_announced_to_its_first_members() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    world.put_guild(OTHER, &[BOT, OWNER]);
+    let state = weir_proto::data::GuildState {
+        guild: Some(weir_proto::data::Guild { id: OTHER, name: "new".into(), owner_id: OWNER, rev: 1 }),
+        member_count: 2,
+        rev: 1,
+        ..Default::default()
+    };
+    let created = weir_proto::event::GuildCreated { state: Some(state), member_ids: vec![OWNER, BOT] };
+    world.commit(OTHER, OTHER, Change::GuildCreated(created), Fate::Once).await;
+    assert_eq!(bot.dispatch("GUILD_CREATE").await["id"], OTHER.to_string());
+    world.say(OTHER_OPEN, "first").await;
+    assert_eq!(bot.message().await, "first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_without_context_is_completed_from_the_data_service() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let message = weir_proto::data::Message {
+        id: 9 << 22,
+        channel_id: OPEN,
+        author_id: ALICE,
+        content: "bare".into(),
+        ..Default::default()
+    };
+    let record = weir_proto::event::Record {
+        scope_id: OPEN,
+        guild_id: GUILD,
+        rev: 77,
+        recovered: true,
+        change: Some(Change::MessageCreated(message)),
+        ..Default::default()
+    };
+    world.put_on_bus(&record, Fate::Once).await;
+    let event: Value = bot.dispatch("MESSAGE_CREATE").await;
+    assert_eq!(event["author"]["username"], "alice");
+    assert!(event["member"]["joined_at"].is_string(), "{event}");
+}

@@ -1,0 +1,85 @@
+//! The subcommands but `serve`: one file each. A command takes its arguments and a [`Context`], and ends with a [`Done`] or a
+//! [`CommandError`]; it prints nothing on standard output by itself.
+
+pub(crate) mod bot;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod hot;
+pub(crate) mod import;
+pub(crate) mod limits;
+pub(crate) mod schema;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::UtcOffset;
+use weir_data_client::{CallOptions, DataError, Replied};
+
+use crate::{
+    cli::{Command, CommonArgs},
+    config::Config,
+    error::CommandError,
+    output::Done,
+    reach::Target,
+};
+
+/// Time for one call of a command: a person waits for it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every command gets.
+pub(crate) struct Context {
+    /// The common flags.
+    pub(crate) common: CommonArgs,
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The operator's offset from UTC.
+    pub(crate) offset: UtcOffset,
+}
+
+impl Context {
+    /// Where to look for the service.
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            config: &self.config,
+            admin_given: self.common.admin.is_some(),
+            token_file: self.common.admin_token_file.as_deref(),
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// [`CommandError`]
+///
+/// # Panics
+/// Not for `serve`, which is not a command of this kind; `main` takes it out.
+pub(crate) async fn run(command: Command, context: &Context) -> Result<Done, CommandError> {
+    match command {
+        Command::Serve(_) => unreachable!("main runs it by itself"),
+        Command::Import(args) => import::run(args, context).await,
+        Command::Bot { action } => bot::run(action, context).await,
+        Command::Limits { action } => limits::run(action, context).await,
+        Command::Hot(args) => hot::run(args, context).await,
+        Command::Explain(args) => explain::run(args, context).await,
+        Command::Schema { action } => schema::run(action, context).await,
+        Command::Doctor => doctor::run(context).await,
+        Command::Demo(args) => demo::run(args, context).await,
+    }
+}
+
+/// How calls are made.
+fn options() -> CallOptions {
+    CallOptions::within(CALL_TIMEOUT)
+}
+
+/// A call's message, or what was asked with what the service said to it.
+fn answered<T>(act: impl Into<String>, reply: Result<Replied<T>, DataError>) -> Result<T, CommandError> {
+    reply.map(|replied| replied.message).map_err(|source| CommandError::Data { act: act.into(), source })
+}
+
+/// Milliseconds since 1970-01-01T00:00Z.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,294 @@
+//! The checks, in the order in which they are worth reading.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpListener;
+use weir_data_service::backend::StoreChoice;
+use weir_runtime::process::Build;
+use weir_store::{
+    Store as _,
+    cql::CqlStore,
+    embedded::LAYOUT_VERSION,
+};
+
+use super::{Context, Finding};
+use crate::{
+    command::now_ms,
+    error::chain,
+    reach::{ReachError, Service},
+    running::token_file,
+};
+
+/// Room on the disk below which writes will soon fail: the embedded store's journals (256 MiB) and one large compaction beside them.
+const ROOM_MIN: u64 = 1 << 30;
+/// Room that is comfortable.
+const ROOM_COMFORTABLE: u64 = 8 << 30;
+/// Open files below which a busy gateway refuses connections: its default bound of 15,000, the api's of 4,096, and the store.
+const FILES_WANTED: u64 = 20_000;
+/// Open files below which it is not worth starting.
+const FILES_MIN: u64 = 256;
+/// 2026-01-01T00:00:00Z: no machine that runs this is older.
+const CLOCK_MIN_MS: u64 = 1_767_225_600_000;
+/// How far this machine's clock may be off the database's: the bound within which nodes mint.
+const CLOCK_OFF_MAX: Duration = Duration::from_millis(500);
+/// Time for the database to answer.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Every check.
+pub(super) async fn all(context: &Context) -> Vec<Finding> {
+    let config = &context.config;
+    let directory = &config.backend.directory;
+    let mut findings = vec![Finding::ok("build", Build::current().to_string()), configuration(context), data_directory(directory)];
+    findings.extend(token(directory));
+    findings.push(room(directory));
+    findings.push(clock());
+    findings.push(files());
+    let (server, runs) = server(context).await;
+    findings.push(server);
+    match &config.backend.store {
+        StoreChoice::Embedded => findings.push(layout(directory)),
+        StoreChoice::Cql(_) => findings.extend(cluster(context).await),
+    }
+    if !runs {
+        let listen = config.listen;
+        for (name, address) in [
+            ("api listener", listen.api),
+            ("gateway listener", listen.gateway),
+            ("data service listener", listen.data_service),
+            ("admin listener", listen.admin),
+        ] {
+            findings.push(listener(name, address).await);
+        }
+    }
+    findings
+}
+
+fn configuration(context: &Context) -> Finding {
+    let backend = &context.config.backend;
+    Finding::ok("configuration", format!("store {}, bus {}; `weir --check-config` shows all of it", backend.store, backend.bus))
+}
+
+fn data_directory(directory: &Path) -> Finding {
+    const CHECK: &str = "data directory";
+    let shown = directory.display();
+    let metadata = match fs::metadata(directory) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Finding::ok(CHECK, format!("{shown} is not there yet; the first start makes it"));
+        }
+        Err(error) => return Finding::fail(CHECK, format!("{shown}: {error}"), "make it readable to this user"),
+    };
+    let mode = metadata.mode() & 0o777;
+    let own = rustix::process::geteuid().as_raw();
+    if !metadata.is_dir() {
+        return Finding::fail(CHECK, format!("{shown} is not a directory"), "name another with --data");
+    }
+    if metadata.uid() != own && own != 0 {
+        let found = format!("{shown} belongs to user {}, this is user {own}", metadata.uid());
+        return Finding::fail(CHECK, found, "run as that user, or name another directory with --data");
+    }
+    if mode & 0o077 != 0 {
+        return Finding::warn(CHECK, format!("{shown} has permissions {mode:03o}: others can look into it"), format!("chmod 700 {shown}"));
+    }
+    Finding::ok(CHECK, format!("{shown}, permissions {mode:03o}"))
+}
+
+fn token(directory: &Path) -> Option<Finding> {
+    let path = token_file(directory);
+    match weir_runtime::AdminToken::load(&path) {
+        Ok(_) => Some(Finding::ok("admin token", path.display().to_string())),
+        Err(weir_runtime::admin::TokenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(Finding::fail("admin token", chain(&error), "see the message")),
+    }
+}
+
+fn room(directory: &Path) -> Finding {
+    const CHECK: &str = "disk";
+    // A directory that is not there yet will be on its parent's disk.
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    match rustix::fs::statvfs(there) {
+        Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(error) => Finding::warn(CHECK, format!("the room of {} is not known: {error}", there.display()), "look at it yourself"),
+    }
+}
+
+fn judge_room(bytes: u64) -> Finding {
+    const CHECK: &str = "disk";
+    let found = format!("{:.1} GiB free", bytes as f64 / f64::from(1 << 30));
+    if bytes < ROOM_MIN {
+        return Finding::fail(CHECK, found, "free at least 1 GiB: a store that cannot write stops");
+    }
+    if bytes < ROOM_COMFORTABLE {
+        return Finding::warn(CHECK, found, "watch it: messages are never deleted by themselves");
+    }
+    Finding::ok(CHECK, found)
+}
+
+fn clock() -> Finding {
+    if now_ms() < CLOCK_MIN_MS {
+        return Finding::fail("clock", "it shows a time before 2026", "set it: ids and their order are made of it");
+    }
+    Finding::ok("clock", "plausible")
+}
+
+fn files() -> Finding {
+    let limit = getrlimit(Resource::Nofile);
+    // `serve` raises its own limit as far as it may.
+    judge_files(limit.maximum.unwrap_or(u64::MAX))
+}
+
+fn judge_files(most: u64) -> Finding {
+    const CHECK: &str = "open files";
+    let found = if most == u64::MAX { "no limit".to_owned() } else { format!("at most {most}") };
+    let fix = format!("raise the hard limit to {FILES_WANTED} or more (ulimit -Hn, or LimitNOFILE= of systemd)");
+    match most {
+        0..FILES_MIN => Finding::fail(CHECK, found, fix),
+        FILES_MIN..FILES_WANTED => Finding::warn(CHECK, format!("{found}, each connection takes one"), fix),
+        _ => Finding::ok(CHECK, found),
+    }
+}
+
+/// Whether a server runs, as a finding and as a fact.
+async fn server(context: &Context) -> (Finding, bool) {
+    const CHECK: &str = "server";
+    match Service::server(&context.target()).await {
+        Ok(_) => (Finding::ok(CHECK, "runs and accepts the admin token"), true),
+        Err(ReachError::NoServer { directory }) => match holder(&directory) {
+            Some(pid) => {
+                let found = format!("process {pid} holds {} but its admin listener does not answer", directory.display());
+                (Finding::fail(CHECK, found, "wait if it is starting or stopping; else look at its log"), true)
+            }
+            None => (Finding::ok(CHECK, "none runs on this data directory"), false),
+        },
+        Err(error) => (Finding::fail(CHECK, chain(&error), "see the message"), true),
+    }
+}
+
+/// The process that holds a data directory's lock, without taking it for longer than the look.
+fn holder(directory: &Path) -> Option<String> {
+    let path = directory.join("weir.lock");
+    let lock = fs::File::open(&path).ok()?;
+    match lock.try_lock_shared() {
+        Err(fs::TryLockError::WouldBlock) => fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()),
+        Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+    }
+}
+
+fn layout(directory: &Path) -> Finding {
+    const CHECK: &str = "store";
+    match fs::read_to_string(directory.join("VERSION")) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(found) if found > LAYOUT_VERSION => {
+                let found = format!("layout {found}, this build knows layouts up to {LAYOUT_VERSION}");
+                Finding::fail(CHECK, found, "use the newer build that wrote it")
+            }
+            Ok(found) => Finding::ok(CHECK, format!("embedded, layout {found}")),
+            Err(_) => Finding::fail(CHECK, "VERSION is not a number", "restore the directory, or name another with --data"),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::ok(CHECK, "embedded, not made yet"),
+        Err(error) => Finding::fail(CHECK, format!("VERSION cannot be read: {error}"), "make it readable to this user"),
+    }
+}
+
+async fn cluster(context: &Context) -> Vec<Finding> {
+    const CHECK: &str = "store";
+    let store = match CqlStore::connect(context.config.backend.cql.clone()).await {
+        Ok(store) => store,
+        Err(error) => return vec![Finding::fail(CHECK, chain(&error), "see the message")],
+    };
+    let ready = match store.ready(READY_WITHIN).await {
+        Ok(()) => Finding::ok(CHECK, format!("{} answers, its schema is right", context.config.backend.store)),
+        Err(error) => Finding::fail(CHECK, chain(&error), "look at the cluster"),
+    };
+    let clock = match store.clock_us().await {
+        Ok(theirs) => judge_clock(Duration::from_millis((theirs / 1_000).abs_diff(now_ms()))),
+        Err(error) => Finding::fail("database clock", chain(&error), "look at the cluster"),
+    };
+    vec![ready, clock]
+}
+
+fn judge_clock(off: Duration) -> Finding {
+    const CHECK: &str = "database clock";
+    let found = format!("{} ms off this machine's, the time of the question included", off.as_millis());
+    if off > CLOCK_OFF_MAX {
+        return Finding::fail(CHECK, found, "synchronise both (chrony, ntpd): a node that is more than 500 ms off does not write");
+    }
+    if off > CLOCK_OFF_MAX / 2 {
+        return Finding::warn(CHECK, found, "synchronise both (chrony, ntpd)");
+    }
+    Finding::ok(CHECK, found)
+}
+
+async fn listener(name: &'static str, address: SocketAddr) -> Finding {
+    match TcpListener::bind(address).await {
+        Ok(_) => Finding::ok(name, format!("{address} is free")),
+        Err(error) => Finding::fail(name, format!("{address}: {error}"), "end what listens there, or choose another port"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::doctor::Verdict;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn judgements_follow_their_borders() {
+        let verdicts = [
+            (judge_room(ROOM_MIN - 1).verdict, Verdict::Fail),
+            (judge_room(ROOM_MIN).verdict, Verdict::Warn),
+            (judge_room(ROOM_COMFORTABLE).verdict, Verdict::Ok),
+            (judge_files(FILES_MIN - 1).verdict, Verdict::Fail),
+            (judge_files(FILES_WANTED - 1).verdict, Verdict::Warn),
+            (judge_files(u64::MAX).verdict, Verdict::Ok),
+            (judge_clock(Duration::from_millis(501)).verdict, Verdict::Fail),
+            (judge_clock(Duration::from_millis(300)).verdict, Verdict::Warn),
+            (judge_clock(Duration::ZERO).verdict, Verdict::Ok),
+        ];
+        for (index, (found, expected)) in verdicts.into_iter().enumerate() {
+            assert_eq!(found, expected, "case {index}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_a_warning_and_a_newer_layout_a_failure() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mode = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).expect("ours");
+        mode(0o755);
+        assert_eq!(data_directory(directory.path()).verdict, Verdict::Warn);
+        mode(0o700);
+        assert_eq!(data_directory(directory.path()).verdict, Verdict::Ok);
+        assert_eq!(data_directory(&directory.path().join("new")).verdict, Verdict::Ok);
+        assert_eq!(layout(directory.path()).verdict, Verdict::Ok);
+        fs::write(directory.path().join("VERSION"), format!("{}", LAYOUT_VERSION + 1)).expect("written");
+        assert_eq!(layout(directory.path()).verdict, Verdict::Fail);
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_a_failure() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = taken.local_addr().expect("bound");
+        assert_eq!(listener("api listener", address).await.verdict, Verdict::Fail);
+        drop(taken);
+        assert_eq!(listener("api listener", address).await.verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn who_holds_the_lock_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert_eq!(holder(directory.path()), None);
+        let lock = fs::File::create(directory.path().join("weir.lock")).expect("made");
+        fs::write(directory.path().join("weir.lock"), "42\n").expect("written");
+        assert_eq!(holder(directory.path()), None);
+        lock.lock().expect("free");
+        assert_eq!(holder(directory.path()).as_deref(), Some("42"));
+    }
+}

@@ -1,0 +1,135 @@
+//! `weir import FILE`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use weir_runtime::Shutdown;
+
+use super::{Context, now_ms};
+use crate::{
+    error::CommandError,
+    import::{
+        ImportError,
+        progress::Progress,
+        scan::{Scan, scan},
+        send::{Imported, send},
+    },
+    output::Done,
+    reach::Service,
+};
+
+/// Longest guild name, in characters: Discord's.
+const GUILD_NAME_MAX: usize = 100;
+
+/// `weir import …`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Lines of {"channel", "author", "timestamp", "content", "action"?, "reply_to"?, "id"?}; plain or gzip
+    file: PathBuf,
+    /// Name of the guild that is made for it (default: the file's name)
+    #[arg(long, value_name = "NAME")]
+    guild_name: Option<String>,
+    /// Stop before anything is written if a line cannot be imported, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, CommandError> {
+    let began = Instant::now();
+    let guild_name = args.guild_name.unwrap_or_else(|| name_of(&args.file));
+    if guild_name.is_empty() || guild_name.chars().count() > GUILD_NAME_MAX {
+        let problem = format!("a guild's name has 1 to {GUILD_NAME_MAX} characters: give one with --guild-name");
+        return Err(CommandError::Usage { problem });
+    }
+    // The same for a job that is continued tomorrow: what lies in the future is judged by today, and such lines are rare enough.
+    let now = now_ms();
+    let (file, strict) = (args.file, args.strict);
+    // Before the service is looked for: a file with wrong lines should not have opened a store.
+    let scanning = tokio::task::spawn_blocking(move || {
+        let mut progress = Progress::stderr();
+        let scanned = scan(&file, now, strict, &mut progress);
+        progress.clear();
+        scanned
+    });
+    let scan = Arc::new(scanning.await.map_err(ImportError::from)??);
+    let service = Service::server_or_store(&context.target()).await?;
+    let shutdown = Shutdown::on_signals().map_err(CommandError::Runtime)?;
+    let mut progress = Progress::stderr();
+    let outcome = send(&service.client, Arc::clone(&scan), guild_name, &mut progress, &shutdown.token()).await;
+    progress.clear();
+    service.close().await;
+    Ok(shown(&scan, &outcome?, began.elapsed().as_secs_f64()))
+}
+
+/// The file's name without its endings.
+fn name_of(file: &Path) -> String {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = [".gz", ".ndjson", ".jsonl", ".json"].iter().fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
+    stem.chars().take(GUILD_NAME_MAX).collect()
+}
+
+fn shown(scan: &Scan, imported: &Imported, seconds: f64) -> Done {
+    let channels: Map<String, Value> = scan
+        .channels
+        .all()
+        .iter()
+        .zip(&imported.channel_ids)
+        .map(|(name, id)| (name.clone(), id.to_string().into()))
+        .collect();
+    let mut lines = vec![format!(
+        "{} messages of {} authors in {} channels, {} lines skipped, {seconds:.1} s",
+        scan.messages,
+        scan.authors.all().len(),
+        channels.len(),
+        scan.bad,
+    )];
+    if imported.continued_after > 0 {
+        lines.push(format!("continued after line {}", imported.continued_after));
+    }
+    if scan.before_epoch > 0 {
+        lines.push(format!(
+            "{} messages are older than 2015, where ids begin: they keep their order and show the first instant of 2015",
+            scan.before_epoch
+        ));
+    }
+    if imported.converted.replies_dropped > 0 {
+        let dropped = imported.converted.replies_dropped;
+        lines.push(format!("{dropped} replies became ordinary messages: what they reply to is not before them in their channel"));
+    }
+    lines.push(format!("guild {}", imported.guild_id));
+    lines.extend(scan.channels.all().iter().zip(&imported.channel_ids).map(|(name, id)| format!("  channel {id}  {name}")));
+    lines.push(format!("next: weir bot create NAME --guild {}", imported.guild_id));
+    Done {
+        text: lines.join("\n"),
+        json: json!({
+            "guild_id": imported.guild_id.to_string(),
+            "channels": channels,
+            "messages": scan.messages,
+            "skipped": scan.bad,
+            "seconds": (seconds * 1_000.0).round() / 1_000.0,
+            "before_epoch": scan.before_epoch,
+            "replies": imported.converted.replies,
+            "replies_dropped": imported.converted.replies_dropped,
+            "continued_after": imported.continued_after,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guild_is_named_after_its_file() {
+        for (file, name) in [("/a/chat.ndjson.gz", "chat"), ("chat.jsonl", "chat"), ("chat", "chat"), (".json", ""), ("/", "")] {
+            assert_eq!(name_of(Path::new(file)), name, "{file}");
+        }
+        assert_eq!(name_of(Path::new(&"ä".repeat(150))).chars().count(), GUILD_NAME_MAX);
+    }
+}

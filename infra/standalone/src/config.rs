@@ -1,0 +1,152 @@
+//! The configuration of `weir`: one section for each tier, and what only the whole process has.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use weir_api::ApiConfig;
+use weir_data_service::{backend::BackendConfig, node::DataServiceConfig};
+use weir_gateway::{GatewayConfig, settings};
+use weir_runtime::{
+    Effective, Environment, Problems, RawConfig, Reader,
+    config::Source,
+    telemetry::TelemetryConfig,
+};
+
+use crate::cli::{CommonArgs, ServeArgs};
+
+/// Read if it is in the working directory.
+const FILE: &str = "weir.toml";
+/// Longest time from the wish to stop until the process ends, but for the last sync of the store: below the 30 s that customary supervisors
+/// wait before they kill.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Log filter of subcommands, unless the operator set one: their own output is what they are run for.
+const FILTER_OF_COMMANDS: &str = "warn";
+
+/// Everything that can be set.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it listens.
+    pub(crate) listen: Listen,
+    /// Store, bus and data directory.
+    pub(crate) backend: BackendConfig,
+    /// The data service.
+    pub(crate) data: DataServiceConfig,
+    /// The gateway; its `public_url` is filled in once it is bound.
+    pub(crate) gateway: GatewayConfig,
+    /// What clients are told, if not the bound address.
+    pub(crate) public_url: Option<String>,
+    /// The api; its `gateway_url` is filled in once the gateway is bound.
+    pub(crate) api: ApiConfig,
+    /// Log output of the server.
+    pub(crate) log: TelemetryConfig,
+    /// Log output of the other subcommands.
+    pub(crate) log_of_commands: TelemetryConfig,
+    /// From the wish to stop until what is left is cut.
+    pub(crate) drain: Duration,
+}
+
+/// Addresses to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// REST.
+    pub(crate) api: SocketAddr,
+    /// WebSocket.
+    pub(crate) gateway: SocketAddr,
+    /// Connect.
+    pub(crate) data_service: SocketAddr,
+    /// Metrics, health, operators' methods.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Config {
+    /// Merges defaults, file, environment and flags.
+    ///
+    /// # Errors
+    /// Every problem of all of them.
+    pub(crate) fn load(
+        common: &CommonArgs,
+        serve: &ServeArgs,
+        environment: &dyn Environment,
+    ) -> Result<(Self, Effective), Problems> {
+        let mut raw = RawConfig::default();
+        match &common.config {
+            Some(path) => raw.read_file(path, true),
+            None => raw.read_file(Path::new(FILE), false),
+        }
+        raw.environment(environment);
+        let flags = [
+            ("listen.api", "--api", &serve.api),
+            ("listen.gateway", "--gateway", &serve.gateway),
+            ("listen.data_service", "--data-service", &serve.data_service),
+            ("listen.admin", "--admin", &common.admin),
+            ("store.directory", "--data", &common.data),
+            ("store.url", "--store", &common.store),
+            ("bus.url", "--bus", &serve.bus),
+            ("gateway.public_url", "--public-url", &serve.public_url),
+        ];
+        for (key, flag, value) in flags {
+            if let Some(value) = value {
+                raw.flag(key, flag, value);
+            }
+        }
+        Self::read(raw.into_reader())
+    }
+
+    fn read(mut reader: Reader) -> Result<(Self, Effective), Problems> {
+        let listen = Listen {
+            api: reader.addr("listen.api", local(8_080)),
+            gateway: reader.addr("listen.gateway", local(8_081)),
+            data_service: reader.addr("listen.data_service", local(8_082)),
+            admin: reader.addr("listen.admin", local(8_083)),
+        };
+        reader.require(
+            "listen.admin",
+            listen.are_distinct(),
+            "two listeners have the same address",
+            "give each a port of its own, or port 0",
+        );
+        let second = Duration::from_secs(1);
+        let drain = reader.duration("stop.drain", DRAIN, second..=second * 600);
+        let log = TelemetryConfig::read(&mut reader);
+        let mut config = Self {
+            listen,
+            backend: BackendConfig::read(&mut reader),
+            data: DataServiceConfig::read(&mut reader),
+            gateway: GatewayConfig::read(&mut reader),
+            public_url: settings::public_url(&mut reader),
+            api: ApiConfig::read(&mut reader, ""),
+            log_of_commands: log.clone(),
+            log,
+            drain,
+        };
+        reader.require(
+            "stop.drain",
+            config.gateway.write_timeout <= drain,
+            "it must not be shorter than gateway.write_timeout, or slow clients are cut before they are told to reconnect",
+            "raise stop.drain or lower gateway.write_timeout",
+        );
+        config.gateway.drain_timeout = drain;
+        let effective = reader.finish()?;
+        if matches!(effective.source("log.filter"), None | Some(Source::Default)) {
+            config.log_of_commands.filter = FILTER_OF_COMMANDS.to_owned();
+        }
+        Ok((config, effective))
+    }
+}
+
+impl Listen {
+    fn are_distinct(&self) -> bool {
+        let mut fixed: Vec<_> =
+            [self.api, self.gateway, self.data_service, self.admin].into_iter().filter(|addr| addr.port() != 0).collect();
+        let count = fixed.len();
+        fixed.sort();
+        fixed.dedup();
+        fixed.len() == count
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+#[cfg(test)]
+mod tests;

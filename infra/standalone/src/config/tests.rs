@@ -1,0 +1,98 @@
+//! Good and bad configurations, each as an operator would write it.
+
+use weir_data_service::backend::{BusChoice, StoreChoice};
+use weir_runtime::config::MapEnvironment;
+
+use super::*;
+
+fn load(file: &str, environment: &MapEnvironment, common: CommonArgs, serve: &ServeArgs) -> Result<(Config, Effective), Problems> {
+    let path = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(path.path(), file).expect("written");
+    Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, environment)
+}
+
+fn of_file(file: &str) -> Result<Config, String> {
+    let loaded = load(file, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default());
+    loaded.map(|(config, _)| config).map_err(|problems| problems.to_string())
+}
+
+/// Every key that there is, with a value that is not its default.
+const FULL: &str = include_str!("../../samples/full.toml");
+
+#[test]
+fn nothing_is_needed() {
+    let config = of_file("").expect("the defaults");
+    assert_eq!(config.listen.api, local(8_080));
+    assert_eq!((config.backend.store, config.backend.bus), (StoreChoice::Embedded, BusChoice::Memory));
+    assert_eq!(config.log_of_commands.filter, "warn");
+}
+
+#[test]
+fn the_sample_with_every_key_is_accepted_and_leaves_none_out() {
+    let (config, effective) =
+        load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("the sample");
+    assert_eq!(config.drain, Duration::from_secs(15));
+    assert_eq!(config.log_of_commands.filter, "debug");
+    let text = effective.to_string();
+    let missing: Vec<_> = text.lines().filter(|line| line.contains("# default") || line.contains("is not set")).collect();
+    assert!(missing.is_empty(), "samples/full.toml lacks {missing:?}");
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_that_gives_the_same() {
+    let shown = load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("the sample").1;
+    let secret = "[cql]\n";
+    let again = shown.to_string().replacen(secret, &format!("{secret}password = \"hush\"\n"), 1);
+    let values = |effective: &Effective| {
+        let text = effective.to_string();
+        text.lines().map(|line| line.split("  # ").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let reread = load(&again, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("printed").1;
+    assert_eq!(values(&reread), values(&shown));
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let file = "[listen]\napi = \"127.0.0.1:1\"\ngateway = \"127.0.0.1:2\"\nadmin = \"127.0.0.1:3\"\n";
+    let environment = MapEnvironment::from([("WEIR_LISTEN__API", "127.0.0.1:11"), ("WEIR_LISTEN__GATEWAY", "127.0.0.1:12")]);
+    let serve = ServeArgs { api: Some("127.0.0.1:21".to_owned()), ..ServeArgs::default() };
+    let (config, _) = load(file, &environment, CommonArgs::default(), &serve).expect("good");
+    assert_eq!((config.listen.api.port(), config.listen.gateway.port(), config.listen.admin.port()), (21, 12, 3));
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_key_and_origin() {
+    let environment = MapEnvironment::from([("WEIR_API__RATE_LIMITS", "sometimes")]);
+    let serve = ServeArgs { public_url: Some("http://x".to_owned()), ..ServeArgs::default() };
+    let file = "[listen]\napi = \"8080\"\n[store]\nurl = \"mongodb://x\"\ndirectoy = \"x\"\n[stop]\ndrain = 20\n";
+    let problems = load(file, &environment, CommonArgs::default(), &serve).expect_err("all wrong").to_string();
+    for part in [
+        "6 problems",
+        "listen.api = \"8080\"",
+        "store.url = \"mongodb://x\"",
+        "embedded or cql://",
+        "did you mean store.directory?",
+        "stop.drain = 20",
+        "a duration with a unit",
+        "environment WEIR_API__RATE_LIMITS",
+        "gateway.public_url = \"http://x\" (flag --public-url)",
+    ] {
+        assert!(problems.contains(part), "{part} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn listeners_that_collide_and_drains_that_are_too_short_are_refused() {
+    let error = of_file("[listen]\napi = \"127.0.0.1:8083\"\n").expect_err("two at 8083");
+    assert!(error.contains("same address"), "{error}");
+    assert!(of_file("[listen]\napi = \"127.0.0.1:0\"\ngateway = \"127.0.0.1:0\"\n").is_ok(), "port 0 is always free");
+    let error = of_file("[stop]\ndrain = \"5s\"\n").expect_err("below the write timeout");
+    assert!(error.contains("gateway.write_timeout"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let common = CommonArgs { config: Some("no-such-weir.toml".into()), ..CommonArgs::default() };
+    let problems = Config::load(&common, &ServeArgs::default(), &MapEnvironment::default()).expect_err("not there");
+    assert!(problems.to_string().contains("no-such-weir.toml"));
+}

@@ -1,0 +1,52 @@
+//! How operators write limits: scopes, kinds, rates, durations and times of day.
+
+pub(crate) mod rate;
+pub(crate) mod scope;
+pub(crate) mod until;
+
+/// Text that is not in its form. Each variant says what would be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GrammarError {
+    /// Not a scope.
+    #[error("{text:?} is no scope: write channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes or all")]
+    Scope {
+        /// What was written.
+        text: String,
+    },
+    /// Not a kind.
+    #[error("{text:?} is no kind: write requests, database-reads, writes or concurrency")]
+    Kind {
+        /// What was written.
+        text: String,
+    },
+    /// Not a rate.
+    #[error("{text:?} is no rate: write a number and a unit of time, such as 50/s, 0.5/s, 3000/m or 100/h")]
+    Rate {
+        /// What was written.
+        text: String,
+    },
+    /// Not a number of reads at once.
+    #[error("{text:?} is no concurrency: write a whole number of at least 1, such as 8")]
+    Concurrency {
+        /// What was written.
+        text: String,
+    },
+    /// Not a duration.
+    #[error("{text:?} is no duration: write numbers and units, such as 30s, 10m, 1h30m or 2d")]
+    Duration {
+        /// What was written.
+        text: String,
+    },
+    /// Not a time.
+    #[error("{text:?} is no time: write 18:00, today or tomorrow, or an instant such as 2026-01-31T18:00:00Z")]
+    Until {
+        /// What was written.
+        text: String,
+    },
+    /// A time that is over.
+    #[error("{text} is over")]
+    Past {
+        /// What was written.
+        text: String,
+    },
+}

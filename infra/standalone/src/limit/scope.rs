@@ -1,0 +1,67 @@
+//! Scopes (`channel/123`) and kinds (`requests`).
+
+use weir_proto::{admin::LimitKind, id::Snowflake};
+
+use super::GrammarError;
+
+/// A scope in the form of the contract.
+///
+/// # Errors
+/// [`GrammarError::Scope`]
+pub(crate) fn parse(text: &str) -> Result<String, GrammarError> {
+    let valid = match text.split_once('/') {
+        None => text == "all",
+        Some(("channel" | "guild", id)) => id == "*" || id.parse::<Snowflake>().is_ok(),
+        Some(("class", class)) => matches!(class, "reads" | "writes"),
+        Some(_) => false,
+    };
+    if valid { Ok(text.to_owned()) } else { Err(GrammarError::Scope { text: text.to_owned() }) }
+}
+
+/// The kinds and their names, in the order in which they are listed.
+const KINDS: [(LimitKind, &str); 4] = [
+    (LimitKind::Requests, "requests"),
+    (LimitKind::DatabaseReads, "database-reads"),
+    (LimitKind::Writes, "writes"),
+    (LimitKind::Concurrency, "concurrency"),
+];
+
+/// A kind.
+///
+/// # Errors
+/// [`GrammarError::Kind`]
+pub(crate) fn kind(text: &str) -> Result<LimitKind, GrammarError> {
+    // The name that refusals use is accepted too.
+    let name = text.replace('_', "-");
+    let found = KINDS.iter().find(|(_, known)| *known == name);
+    found.map(|(kind, _)| *kind).ok_or_else(|| GrammarError::Kind { text: text.to_owned() })
+}
+
+/// A kind's name.
+pub(crate) fn kind_name(kind: LimitKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("unspecified", |(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_the_contract_pass_and_others_do_not() {
+        for good in ["all", "channel/123", "channel/*", "guild/1", "guild/*", "class/reads", "class/writes"] {
+            assert_eq!(parse(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "123", "channel", "channel/", "channel/0", "channel/x", "channel/1/2", "class/x", "all/1", "user/1"] {
+            assert_eq!(parse(bad), Err(GrammarError::Scope { text: bad.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn kinds_are_read_as_they_are_shown() {
+        for (known, name) in KINDS {
+            assert_eq!((kind(name), kind_name(known)), (Ok(known), name));
+        }
+        assert_eq!(kind("database_reads"), Ok(LimitKind::DatabaseReads));
+        assert!(kind("reads").is_err() && kind("").is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! When a limit ends: `--for 10m`, `--until 18:00`, `--until 2026-01-31T18:00:00Z`. Pure: the present and the offset are given.
+
+use std::time::Duration;
+
+use time::{
+    OffsetDateTime, Time, UtcOffset, format_description::BorrowedFormatItem, format_description::well_known::Rfc3339,
+    macros::format_description,
+};
+
+use super::GrammarError;
+
+/// Units of a duration, longest first, and their seconds.
+const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+/// Longest duration. A limit that is meant to stay has no end; a longer one is a slip of the finger.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// A time of day.
+const TIME_OF_DAY: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]");
+/// How an end is shown.
+const SHOWN: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]");
+
+/// A duration: each unit at most once, the longest first.
+///
+/// # Errors
+/// [`GrammarError::Duration`]
+pub(crate) fn duration(text: &str) -> Result<Duration, GrammarError> {
+    let wrong = || GrammarError::Duration { text: text.to_owned() };
+    let mut rest = text;
+    let mut seconds: u64 = 0;
+    for (unit, factor) in UNITS {
+        let Some((number, after)) = rest.split_once(unit) else { continue };
+        // A unit further behind is not this one's.
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        seconds = number.checked_mul(factor).and_then(|more| seconds.checked_add(more)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    let whole = Duration::from_secs(seconds);
+    if rest.is_empty() && !whole.is_zero() && whole <= LONGEST { Ok(whole) } else { Err(wrong()) }
+}
+
+/// An end: the next time of that day, or an instant. Milliseconds since 1970-01-01T00:00Z.
+///
+/// # Errors
+/// [`GrammarError::Until`], [`GrammarError::Past`] for an instant that is over.
+pub(crate) fn instant(text: &str, now: OffsetDateTime) -> Result<u64, GrammarError> {
+    let end = match (Time::parse(text, TIME_OF_DAY), OffsetDateTime::parse(text, &Rfc3339)) {
+        (Ok(of_day), _) => {
+            let today = now.replace_time(of_day);
+            // A time of day that is over means tomorrow's.
+            if today > now { today } else { today + time::Duration::DAY }
+        }
+        (Err(_), Ok(instant)) => instant,
+        (Err(_), Err(_)) => return Err(GrammarError::Until { text: text.to_owned() }),
+    };
+    if end <= now {
+        return Err(GrammarError::Past { text: text.to_owned() });
+    }
+    Ok(unix_ms(end))
+}
+
+/// Milliseconds since 1970-01-01T00:00Z; 0 before.
+pub(crate) fn unix_ms(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+/// A time for people, in their offset.
+pub(crate) fn show(unix_ms: u64, offset: UtcOffset) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
+    let shown = at.and_then(|at| at.checked_to_offset(offset)).and_then(|at| at.format(SHOWN).ok());
+    shown.unwrap_or_else(|| format!("{unix_ms} ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn durations_add_their_units_from_long_to_short() {
+        for (text, seconds) in [("30s", 30), ("10m", 600), ("1h30m", 5_400), ("2d", 172_800), ("1d1h1m1s", 90_061), ("90m", 5_400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "10", "m", "10min", "30m1h", "1h1h", "-5m", "1.5h", "5 m", "0s", "367d", "99999999999999999999d", "1h 30m", "ms"] {
+            assert_eq!(duration(text), Err(GrammarError::Duration { text: text.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_is_the_next_one_of_the_operators_clock() {
+        let now = datetime!(2026-03-01 17:30:00 +2);
+        assert_eq!(instant("18:00", now), Ok(unix_ms(datetime!(2026-03-01 16:00:00 UTC))));
+        assert_eq!(instant("17:30", now), Ok(unix_ms(datetime!(2026-03-02 15:30:00 UTC))));
+        assert_eq!(instant("00:00", now), Ok(unix_ms(datetime!(2026-03-01 22:00:00 UTC))));
+        assert_eq!(instant("2026-03-01T18:00:00Z", now), Ok(unix_ms(datetime!(2026-03-01 18:00:00 UTC))));
+        assert!(matches!(instant("2026-03-01T15:00:00Z", now), Err(GrammarError::Past { .. })));
+        for text in ["", "18", "25:00", "18:60", "6pm", "2026-03-01", "tomorrow"] {
+            assert_eq!(instant(text, now), Err(GrammarError::Until { text: text.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn times_are_shown_with_their_offset() {
+        let ms = unix_ms(datetime!(2026-03-01 16:00:00 UTC));
+        let offset = UtcOffset::from_hms(2, 0, 0).expect("an offset");
+        assert_eq!(show(ms, offset), "2026-03-01 18:00:00 +02:00");
+        assert_eq!(show(u64::MAX, offset), format!("{} ms", u64::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_time_of_day_is_within_a_day(hour in 0_u8..24, minute in 0_u8..60, second in 0_i64..86_400) {
+            let now = datetime!(2026-03-01 00:00:00 UTC) + time::Duration::seconds(second);
+            let end = instant(&format!("{hour:02}:{minute:02}"), now).expect("a time of day");
+            let ahead = end - unix_ms(now);
+            prop_assert!(ahead > 0 && ahead <= 86_400_000);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}") {
+            let _ = (duration(&text), instant(&text, datetime!(2026-03-01 00:00:00 UTC)));
+        }
+    }
+}

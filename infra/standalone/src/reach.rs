@@ -1,0 +1,237 @@
+//! How a subcommand gets at the data service: through the admin listener of a running server, or, where none runs on the data directory, by
+//! opening the embedded store in this process. The same calls either way.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use tokio_util::sync::CancellationToken;
+use weir_connect::{ClientConfig, ClientError, Code, HttpClient, UnaryRequest, UnaryResponse};
+use weir_data_client::{
+    DataClient, Transport, TransportError,
+    transport::{Http, InProcess},
+};
+use weir_data_service::{
+    backend::{Backend, BackendError, StoreChoice},
+    clock::SystemClock,
+    node::{DataService, OpenError, Parts},
+};
+use weir_runtime::{AdminToken, Registry, admin::TokenError};
+
+use crate::{
+    config::Config,
+    running::{FileError, Running, reachable, token_file},
+};
+
+/// Time for the first call to a server, which shows whether it is there and takes the token.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no service to talk to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReachError {
+    /// None runs, as far as can be seen.
+    #[error("no server runs on {}: start one with `weir serve`, or name one with --admin ADDR:PORT", directory.display())]
+    NoServer {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// The server does not answer.
+    #[error("the server at {address} does not answer: {reason}")]
+    Silent {
+        /// Its admin listener.
+        address: SocketAddr,
+        /// What the transport said.
+        reason: String,
+    },
+    /// A process holds the data directory, but cannot be called.
+    #[error("process {pid} uses {}, but its admin listener is not to be reached (is it starting or stopping?)", directory.display())]
+    Held {
+        /// The data directory.
+        directory: PathBuf,
+        /// The process.
+        pid: String,
+    },
+    /// The server does not take the token.
+    #[error("the server at {address} does not accept the token of {}: name the right one with --admin-token-file", file.display())]
+    Denied {
+        /// Its admin listener.
+        address: SocketAddr,
+        /// The token's file.
+        file: PathBuf,
+    },
+    /// There is no usable token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The file that says where the server is cannot be used.
+    #[error(transparent)]
+    AddressFile(#[from] FileError),
+    /// Something answers, but not as Weir does.
+    #[error("what listens at {address} is no admin listener of Weir: {reason}")]
+    Answer {
+        /// The address.
+        address: SocketAddr,
+        /// What it said.
+        reason: String,
+    },
+    /// The store could not be opened in this process.
+    #[error(transparent)]
+    Backend(BackendError),
+    /// Nor the data service over it.
+    #[error("the data service cannot start")]
+    DataService(#[from] OpenError),
+}
+
+/// A data service to call.
+pub(crate) struct Service {
+    /// For calls of `weir.data.v1` and `weir.admin.v1`.
+    pub(crate) client: DataClient,
+    /// Where its server's REST listener is, if it has one and it is known.
+    pub(crate) api: Option<SocketAddr>,
+    local: Option<Local>,
+}
+
+/// One that runs in this process, for this command.
+struct Local {
+    backend: Backend,
+    data: Arc<DataService>,
+    stop: CancellationToken,
+}
+
+/// Where to look.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    /// The configuration.
+    pub(crate) config: &'a Config,
+    /// True if `--admin` was given: then only that server counts.
+    pub(crate) admin_given: bool,
+    /// `--admin-token-file`.
+    pub(crate) token_file: Option<&'a Path>,
+}
+
+impl Service {
+    /// The server that runs.
+    ///
+    /// # Errors
+    /// [`ReachError`]
+    pub(crate) async fn server(target: &Target<'_>) -> Result<Self, ReachError> {
+        if target.admin_given {
+            return Self::at(target, reachable(target.config.listen.admin), None).await;
+        }
+        let directory = &target.config.backend.directory;
+        match Running::read(directory)? {
+            Some(running) => match Self::at(target, reachable(running.address), Some(reachable(running.api))).await {
+                // A file that a killed server left.
+                Err(ReachError::Silent { .. }) => Err(ReachError::NoServer { directory: directory.clone() }),
+                reached => reached,
+            },
+            None => Err(ReachError::NoServer { directory: directory.clone() }),
+        }
+    }
+
+    /// The server that runs, or else the embedded store, opened in this process. Whoever holds the store's lock is the server: no file
+    /// that was left behind can mislead.
+    ///
+    /// # Errors
+    /// [`ReachError`]
+    pub(crate) async fn server_or_store(target: &Target<'_>) -> Result<Self, ReachError> {
+        if target.admin_given || target.config.backend.store != StoreChoice::Embedded {
+            return Self::server(target).await;
+        }
+        let error = match Self::open(target.config).await {
+            Err(ReachError::Backend(error)) => error,
+            opened => return opened,
+        };
+        let Some((directory, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
+        let held = ReachError::Held { directory: directory.clone(), pid: pid.to_owned() };
+        match Self::server(target).await {
+            Err(ReachError::NoServer { .. }) => Err(held),
+            reached => reached,
+        }
+    }
+
+    /// Opens the store in this process.
+    async fn open(config: &Config) -> Result<Self, ReachError> {
+        let stop = CancellationToken::new();
+        let clock = Arc::new(SystemClock);
+        let backend = Backend::open(config.backend.clone(), clock.clone(), &stop).await.map_err(ReachError::Backend)?;
+        let parts = Parts {
+            store: Arc::clone(&backend.store),
+            bus: Arc::clone(&backend.bus),
+            ownership: Arc::clone(&backend.ownership),
+            clock,
+            mint_above_us: backend.mint_above_us,
+            registry: Registry::new(),
+        };
+        let data = DataService::open(config.data.clone(), parts, stop.clone()).await?;
+        let client = DataClient::new(Arc::new(InProcess::new(data.admin_dispatch())));
+        Ok(Self { client, api: None, local: Some(Local { backend, data, stop }) })
+    }
+
+    /// The server at an address, if it takes the token.
+    async fn at(target: &Target<'_>, address: SocketAddr, api: Option<SocketAddr>) -> Result<Self, ReachError> {
+        let own = token_file(&target.config.backend.directory);
+        let file = target.token_file.unwrap_or(&own);
+        let authorization = AdminToken::load(file)?.authorization();
+        let silent = |reason: String| ReachError::Silent { address, reason };
+        let client = HttpClient::new(ClientConfig { connections: 1, ..ClientConfig::new(format!("http://{address}")) })
+            .map_err(|error| silent(error.to_string()))?;
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization.clone())]);
+        let probe = client.unary("/weir.admin.v1.LimitService/ListLimits", headers, Some(PROBE_TIMEOUT), Bytes::new());
+        match probe.await {
+            Ok(_) => {}
+            Err(ClientError::NotSent(reason)) => return Err(silent(reason.to_string())),
+            Err(ClientError::Unknown(reason)) => return Err(silent(reason.to_string())),
+            Err(ClientError::Connect(error)) => {
+                return Err(match error.code {
+                    Code::Unauthenticated | Code::PermissionDenied => {
+                        ReachError::Denied { address, file: file.to_owned() }
+                    }
+                    Code::Unimplemented | Code::NotFound => ReachError::Answer { address, reason: error.message },
+                    // It is there, and whatever it has to say it will say to the call itself.
+                    _ => return Ok(Self::remote(client, authorization, api)),
+                });
+            }
+        }
+        Ok(Self::remote(client, authorization, api))
+    }
+
+    fn remote(client: HttpClient, authorization: HeaderValue, api: Option<SocketAddr>) -> Self {
+        let transport = Authorized { inner: Http::new(client), authorization };
+        Self { client: DataClient::new(Arc::new(transport)), api, local: None }
+    }
+
+    /// True if the service runs in this process: what it is told is for later.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Ends it, if it runs in this process: waits for changes under way and closes the store.
+    pub(crate) async fn close(self) {
+        if let Some(Local { backend, data, stop }) = self.local {
+            stop.cancel();
+            data.closed().await;
+            drop(data);
+            backend.close().await;
+        }
+    }
+}
+
+/// Adds the operator's token to each call.
+struct Authorized {
+    inner: Http,
+    authorization: HeaderValue,
+}
+
+#[async_trait]
+impl Transport for Authorized {
+    async fn unary(&self, mut request: UnaryRequest) -> Result<UnaryResponse, TransportError> {
+        request.headers.insert(header::AUTHORIZATION, self.authorization.clone());
+        self.inner.unary(request).await
+    }
+}

@@ -1,0 +1,188 @@
+//! `weir serve`: every tier in one process.
+//!
+//! [`listeners`] are bound before anything is opened, so that a port in use is the first thing to be told and port 0 works;
+//! [`tiers`] puts the tiers on top of each other and takes them down in the opposite order of their dependence; this file is their life.
+
+mod listeners;
+mod tiers;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use weir_data_service::{
+    backend::{Backend, BackendError, StoreChoice},
+    clock::SystemClock,
+    node::OpenError,
+};
+use weir_gateway::StartError;
+use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
+
+use crate::{
+    config::Config,
+    output,
+    running::{FileError, Running, reachable},
+};
+use listeners::Listeners;
+use tiers::Tiers;
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// A listener could not be bound.
+    #[error("cannot listen on {address} for the {tier}")]
+    Bind {
+        /// Whose listener.
+        tier: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The signal handlers could not be set.
+    #[error("signals cannot be handled")]
+    Signals(#[source] io::Error),
+    /// The data directory could not be made.
+    #[error("cannot make the data directory {}", path.display())]
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Store or bus.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The data service.
+    #[error("the data service cannot start")]
+    DataService(#[from] OpenError),
+    /// The gateway.
+    #[error("the gateway cannot start")]
+    Gateway(#[from] StartError),
+    /// The operators' token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The file that tells other commands where it listens.
+    #[error(transparent)]
+    AddressFile(#[from] FileError),
+    /// Standard output is closed.
+    #[error("the addresses cannot be printed")]
+    Print(#[source] io::Error),
+    /// A tier's task ended although nobody asked it to.
+    #[error("the {tier} ended by itself")]
+    Ended {
+        /// Which.
+        tier: &'static str,
+    },
+    /// The store can no longer vouch for what is on disk.
+    #[error("the store is lost to this process and takes no more writes: {reason}; what was acknowledged is on disk: look at the disk, then start again")]
+    StoreLost {
+        /// Its first error.
+        reason: String,
+    },
+}
+
+/// Runs the server until a signal, or until it cannot go on.
+///
+/// # Errors
+/// [`ServeError`]
+pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeError> {
+    let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
+    raise_open_files();
+    let (registry, readiness) = (Registry::new(), Readiness::new());
+    let listeners = Listeners::bind(&config.listen, &registry, &readiness, shutdown.token()).await?;
+    let bound = listeners.bound;
+    let public_url = config.public_url.take().unwrap_or_else(|| format!("ws://{}", reachable(bound.gateway)));
+    config.gateway.public_url.clone_from(&public_url);
+    config.api.gateway_url.clone_from(&public_url);
+    let directory = config.backend.directory.clone();
+    let chosen = config.backend.store.clone();
+    make_private(&directory)?;
+    let backend = Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token()).await?;
+    let tiers = Tiers::start(&config, &backend, listeners, registry, &readiness).await?;
+    let running = Running { address: bound.admin, api: bound.api, pid: std::process::id() };
+    running.write(&directory)?;
+    let told = if json {
+        json!({
+            "api": bound.api.to_string(),
+            "gateway": bound.gateway.to_string(),
+            "data_service": bound.data_service.to_string(),
+            "admin": bound.admin.to_string(),
+            "public_url": public_url,
+        })
+        .to_string()
+    } else {
+        greeting(&bound, &chosen, &directory.display().to_string())
+    };
+    output::line(&told).map_err(ServeError::Print)?;
+    let ended = run(&backend, tiers, &readiness, &shutdown, config.drain).await;
+    running.remove(&directory);
+    if let Err(ServeError::StoreLost { .. }) = ended {
+        // Its threads may never end; the process must.
+        return ended;
+    }
+    backend.close().await;
+    tracing::info!("stopped");
+    ended
+}
+
+/// From ready to drained.
+async fn run(
+    backend: &Backend,
+    mut tiers: Tiers,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+    drain: std::time::Duration,
+) -> Result<(), ServeError> {
+    let store = readiness.register("store");
+    let watching = backend.watch(|ready| match ready {
+        Ok(()) => store.ready(),
+        Err(error) => store.not_ready(error.to_string()),
+    });
+    let ended = tokio::select! {
+        () = shutdown.begun() => Ok(()),
+        reason = watching => Err(ServeError::StoreLost { reason }),
+        tier = tiers.ended() => Err(ServeError::Ended { tier }),
+    };
+    if let Err(error) = &ended {
+        tracing::error!(%error, "stopping");
+    }
+    // Readiness ends first, so that load balancers look elsewhere.
+    shutdown.begin();
+    tiers.stop(drain).await;
+    ended
+}
+
+/// The data directory is there and only ours. The embedded store makes it too; with a cluster nobody else would.
+fn make_private(path: &std::path::Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| ServeError::Directory { path: path.to_owned(), source })
+}
+
+/// Lets this process open as many files as it ever may: a connection takes one, and the customary soft limit of 1,024 is for programs that
+/// use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
+    }
+}
+
+fn greeting(bound: &crate::config::Listen, store: &StoreChoice, directory: &str) -> String {
+    let [api, gateway, data, admin] =
+        [bound.api, bound.gateway, bound.data_service, bound.admin].map(|address| reachable(address).to_string());
+    format!(
+        "weir {build}, store {store}, data in {directory}
+  api           http://{api}
+  gateway       ws://{gateway}
+  data service  http://{data}
+  admin         http://{admin}  (/metrics, /healthz, /readyz)
+next: weir bot create NAME    or, with something to look at: weir demo",
+        build = Build::current(),
+    )
+}

@@ -1,0 +1,137 @@
+//! The tiers over one backend, and the order in which they stop.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_api::Api;
+use weir_connect::Drained;
+use weir_data_client::{DataClient, transport::InProcess};
+use weir_data_service::{
+    backend::{Backend, GatewayEnd},
+    clock::SystemClock,
+    node::{DataService, Parts},
+};
+use weir_gateway::{Deps, Gateway};
+use weir_runtime::{AdminToken, Readiness, Registry};
+
+use super::{ServeError, listeners::Listeners};
+use crate::{config::Config, running::token_file};
+
+/// Part of the drain time that the listeners behind the gateway get, each: requests are short, sessions are not.
+const REQUEST_SHARE: u32 = 4;
+/// Time for the admin listener at the very end: nobody but a scraper is left.
+const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// Running tiers.
+pub(super) struct Tiers {
+    gateway: Gateway,
+    gateway_stop: CancellationToken,
+    api: Serving<weir_api::Drained>,
+    data_listener: Serving<Drained>,
+    data: Arc<DataService>,
+    data_stop: CancellationToken,
+    admin: Serving<Drained>,
+}
+
+/// A listener that is being served.
+struct Serving<D> {
+    task: JoinHandle<D>,
+    stop: CancellationToken,
+}
+
+impl<D: Send + 'static> Serving<D> {
+    fn spawn<F>(stop: CancellationToken, serving: F) -> Self
+    where
+        F: Future<Output = D> + Send + 'static,
+    {
+        Self { task: tokio::spawn(serving), stop }
+    }
+
+    /// Stops it and waits for its end; it bounds its own drain.
+    async fn stop(self, tier: &'static str) -> Option<D> {
+        self.stop.cancel();
+        let ended = self.task.await;
+        ended.inspect_err(|error| tracing::error!(%error, tier, "the tier's task failed")).ok()
+    }
+}
+
+impl Tiers {
+    /// Starts every tier. `config.drain` is shared out among them.
+    ///
+    /// # Errors
+    /// [`ServeError`]; what had started ends with the process.
+    pub(super) async fn start(
+        config: &Config,
+        backend: &Backend,
+        listeners: Listeners,
+        registry: Registry,
+        readiness: &Readiness,
+    ) -> Result<Self, ServeError> {
+        let Listeners { api, gateway, data_service, admin, .. } = listeners;
+        let (gateway_stop, data_stop) = (CancellationToken::new(), CancellationToken::new());
+        let parts = Parts {
+            store: Arc::clone(&backend.store),
+            bus: Arc::clone(&backend.bus),
+            ownership: Arc::clone(&backend.ownership),
+            clock: Arc::new(SystemClock),
+            mint_above_us: backend.mint_above_us,
+            registry: registry.clone(),
+        };
+        let data = DataService::open(config.data.clone(), parts, data_stop.clone()).await?;
+        // The same bytes as over HTTP, without a socket.
+        let client = DataClient::new(Arc::new(InProcess::new(data.dispatch())));
+        let token = AdminToken::load_or_create(&token_file(&config.backend.directory))?;
+        let share = config.drain / REQUEST_SHARE;
+
+        let GatewayEnd { inbox, sessions } = backend.gateway_end()?;
+        let metrics = weir_gateway::Metrics::register(&registry);
+        let deps = Deps { data: client.clone(), inbox, sessions, metrics };
+        let mut gateway_config = config.gateway.clone();
+        gateway_config.drain_timeout = config.drain.saturating_sub(share * 2);
+        let gateway = Gateway::start(gateway_config, deps, gateway, gateway_stop.clone()).await?;
+
+        let served = Api::new(config.api.clone(), client, weir_api::Metrics::register(&registry));
+        let stop = CancellationToken::new();
+        let api = Serving::spawn(stop.clone(), served.serve(api, stop, share));
+        let stop = CancellationToken::new();
+        let data_listener = Serving::spawn(stop.clone(), data_service.serve(data.dispatch(), stop, share));
+        let stop = CancellationToken::new();
+        let admin = admin.mount(data.admin_dispatch(), token);
+        let admin = Serving::spawn(stop.clone(), admin.serve(stop, ADMIN_DRAIN));
+        for tier in ["data_service", "gateway", "api"] {
+            readiness.register(tier).ready();
+        }
+        Ok(Self { gateway, gateway_stop, api, data_listener, data, data_stop, admin })
+    }
+
+    /// Ends when a listener's task does, with its name: nobody asked it to.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn ended(&mut self) -> &'static str {
+        tokio::select! {
+            _ = &mut self.api.task => "api",
+            _ = &mut self.data_listener.task => "data service listener",
+            _ = &mut self.admin.task => "admin listener",
+        }
+    }
+
+    /// Stops the tiers, those that depend on others first: sessions are told to reconnect while requests are still answered, requests are
+    /// finished while changes are still made, and changes while the store is open. The admin listener watches all of it.
+    pub(super) async fn stop(self, drain: Duration) {
+        tracing::info!(?drain, "draining");
+        self.gateway_stop.cancel();
+        if let weir_gateway::Drained::Cut(connections) = self.gateway.stopped().await {
+            tracing::warn!(connections, "gateway connections were cut");
+        }
+        let api = self.api.stop("api").await.map_or(0, |drained| drained.connections_cut);
+        let data = self.data_listener.stop("data service listener").await.map_or(0, |drained| drained.connections_cut);
+        if api + data > 0 {
+            tracing::warn!(api, data, "connections with requests under way were cut");
+        }
+        self.data_stop.cancel();
+        self.data.closed().await;
+        self.admin.stop("admin listener").await;
+    }
+}

@@ -1,0 +1,250 @@
+//! A gateway client on its socket: connects, beats, reads, and connects again, until it is told to stop.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, interval_at, sleep, timeout},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+use super::{
+    conversation::{Conversation, Step},
+    observed::{Bot, Clock},
+};
+use crate::{
+    random::Random,
+    rest::{self, Rest},
+};
+
+/// Time for the connection and the WebSocket handshake.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Time for Hello.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+/// Pause between two tries to connect, at least and at most; libraries wait longer, which would test less.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// Pause before an Identify after INVALID_SESSION: Discord says 1 to 5 seconds.
+const LONG_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+/// How long a reading of the history is tried.
+const READ_PATIENCE: Duration = Duration::from_secs(120);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A running client.
+pub(super) struct Client {
+    conversation: Arc<Mutex<Conversation>>,
+    tasks: JoinSet<Result<()>>,
+    /// Histories that are being read.
+    readings: Arc<AtomicUsize>,
+}
+
+/// What a client needs to live.
+struct Life {
+    gateway: SocketAddr,
+    conversation: Arc<Mutex<Conversation>>,
+    channels: Arc<[u64]>,
+    rest: Rest,
+    clock: Clock,
+    random: Random,
+    readings: Arc<AtomicUsize>,
+}
+
+impl Client {
+    pub(super) fn start(
+        name: String,
+        token: String,
+        gateway: SocketAddr,
+        api: SocketAddr,
+        channels: Arc<[u64]>,
+        clock: Clock,
+        random: Random,
+    ) -> Result<Self> {
+        let rest = Rest::new(api, &token)?;
+        let conversation = Arc::new(Mutex::new(Conversation::new(name, token)));
+        let readings = Arc::default();
+        let life = Life {
+            gateway,
+            conversation: Arc::clone(&conversation),
+            channels,
+            rest,
+            clock,
+            random,
+            readings: Arc::clone(&readings),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(life.live());
+        Ok(Self { conversation, tasks, readings })
+    }
+
+    /// Asks something of what it has seen so far.
+    pub(super) fn look<T>(&self, ask: impl FnOnce(&Bot) -> T) -> T {
+        ask(lock(&self.conversation).seen())
+    }
+
+    /// Whether these messages, each the last of its channel, were delivered or read.
+    pub(super) fn has_seen(&self, last: &[(u64, u64)]) -> bool {
+        let conversation = lock(&self.conversation);
+        let is_read = |of: &(u64, u64)| conversation.seen().reread.iter().rev().any(|read| read == of);
+        self.readings.load(Ordering::Acquire) == 0
+            && last.iter().all(|(channel, id)| conversation.newest(*channel) >= *id || is_read(&(*channel, *id)))
+    }
+
+    /// Ends the client and gives what it saw.
+    pub(super) async fn stop(mut self) -> Bot {
+        self.tasks.shutdown().await;
+        lock(&self.conversation).seen().clone()
+    }
+
+    /// An error of the client itself, if it ended.
+    pub(super) fn failure(&mut self) -> Option<String> {
+        match self.tasks.try_join_next()? {
+            // It was told by a close code to stop; that is in what it saw.
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
+
+fn lock(conversation: &Mutex<Conversation>) -> MutexGuard<'_, Conversation> {
+    conversation.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a connection ended.
+enum End {
+    /// The socket, with the gateway's close code.
+    Closed(Option<u16>),
+    /// The gateway asked for it.
+    Left,
+    LeftForLong,
+}
+
+impl Life {
+    async fn live(mut self) -> Result<()> {
+        // Readings end with the client.
+        let mut readings = JoinSet::new();
+        loop {
+            let end = self.connection(&mut readings).await?;
+            let pause = match end {
+                End::Closed(code) => {
+                    if !lock(&self.conversation).closed(code, self.clock.now()) {
+                        return Ok(());
+                    }
+                    PAUSE
+                }
+                End::Left => PAUSE,
+                End::LeftForLong => LONG_PAUSE,
+            };
+            while let Some(reading) = readings.try_join_next() {
+                reading??;
+            }
+            sleep(self.random.between(pause.0, pause.1)).await;
+        }
+    }
+
+    async fn connection(&mut self, readings: &mut JoinSet<Result<()>>) -> Result<End> {
+        let base = lock(&self.conversation).resume_url().map(str::to_owned);
+        let base = base.unwrap_or_else(|| format!("ws://{}", self.gateway));
+        let url = format!("{base}/?v=10&encoding=json");
+        let Ok(Ok((mut socket, _))) = timeout(CONNECT_MAX, connect_async(url)).await else {
+            return Ok(End::Closed(None));
+        };
+        let Ok(first) = timeout(HELLO_MAX, socket.next()).await else { return Ok(End::Closed(None)) };
+        let hello = match self.frame(first)? {
+            Frame::Step(Step::Hello(interval)) => Duration::from_millis(interval.max(1)),
+            Frame::Step(_) => anyhow::bail!("the gateway's first payload was not Hello"),
+            Frame::End(end) => return Ok(end),
+        };
+        let first_beat = self.random.between(Duration::ZERO, hello);
+        let mut beats = interval_at(Instant::now() + first_beat, hello);
+        let mut heard = true;
+        let opening = lock(&self.conversation).opening(self.clock.now());
+        if !send(&mut socket, opening).await {
+            return Ok(End::Closed(None));
+        }
+        loop {
+            let beat = tokio::select! {
+                frame = socket.next() => match self.frame(frame)? {
+                    Frame::Step(Step::Go) => false,
+                    Frame::Step(Step::Beat) => true,
+                    Frame::Step(Step::Heard) => { heard = true; false }
+                    Frame::Step(Step::Read) => { self.read_again(readings); false }
+                    Frame::Step(Step::Leave) => return Ok(End::Left),
+                    Frame::Step(Step::LeaveForLong) => return Ok(End::LeftForLong),
+                    Frame::Step(Step::Hello(_)) => anyhow::bail!("the gateway sent a second Hello"),
+                    Frame::End(end) => return Ok(end),
+                },
+                // Nobody heard the last beat: the connection is dead, though its socket does not know.
+                _ = beats.tick() => if heard { heard = false; true } else { return Ok(End::Closed(None)) },
+            };
+            if beat {
+                let heartbeat = lock(&self.conversation).heartbeat();
+                if !send(&mut socket, heartbeat).await {
+                    return Ok(End::Closed(None));
+                }
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        frame: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> Result<Frame> {
+        Ok(match frame {
+            Some(Ok(Message::Text(text))) => {
+                Frame::Step(lock(&self.conversation).payload(&text, self.clock.now())?)
+            }
+            Some(Ok(Message::Close(close))) => Frame::End(End::Closed(close.map(|close| close.code.into()))),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Frame::Step(Step::Go),
+            Some(Ok(Message::Binary(_))) => anyhow::bail!("the gateway sent a binary frame, and none was asked for"),
+            Some(Err(_)) | None => Frame::End(End::Closed(None)),
+        })
+    }
+
+    /// Reads every channel's history down to what was seen before, as a client does that lost its session.
+    fn read_again(&self, readings: &mut JoinSet<Result<()>>) {
+        for channel in self.channels.iter().copied() {
+            let (mut rest, conversation) = (self.rest.another(), Arc::clone(&self.conversation));
+            let known = lock(&conversation).newest(channel);
+            let open = Arc::clone(&self.readings);
+            open.fetch_add(1, Ordering::AcqRel);
+            readings.spawn(async move {
+                let mut before = None;
+                loop {
+                    let page = rest.page(channel, before, READ_PATIENCE).await?;
+                    let ids: Option<Vec<u64>> = page.iter().map(|message| rest::id(&message["id"])).collect();
+                    let ids = ids.context("a message without an id")?;
+                    let lowest = ids.iter().copied().min();
+                    lock(&conversation).read(channel, ids);
+                    match lowest {
+                        Some(lowest) if lowest > known => before = Some(lowest),
+                        Some(_) | None => {
+                            open.fetch_sub(1, Ordering::AcqRel);
+                            return Ok(());
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// What a frame means.
+enum Frame {
+    Step(Step),
+    End(End),
+}
+
+async fn send(socket: &mut Socket, text: String) -> bool {
+    matches!(timeout(CONNECT_MAX, socket.send(Message::text(text))).await, Ok(Ok(())))
+}

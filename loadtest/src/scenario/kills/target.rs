@@ -1,0 +1,182 @@
+//! What is killed: `weir` alone, or the three tiers as processes of their own on Cassandra and Redis.
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{
+    process::{self, Process, Program},
+    random::Random,
+};
+
+/// Longest run of an operator's command.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+/// How often clients beat: often, so that a connection that died silently is found within the test.
+const HEARTBEAT: &str = "5s";
+
+/// Which processes are under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Every tier in one process, on the embedded store unless another is named. Its sessions survive it.
+    Weir,
+    /// `data-service`, `api` and `gateway`. The gateway's sessions end with it.
+    Tiers,
+}
+
+/// The processes under test and where they listen.
+pub(super) struct Target {
+    pub(super) processes: Vec<Process>,
+    pub(super) api: SocketAddr,
+    pub(super) gateway: SocketAddr,
+    admin: SocketAddr,
+    weir: PathBuf,
+    data: PathBuf,
+}
+
+/// Which binaries, on which servers.
+pub(super) struct Plan<'a> {
+    pub(super) kind: Kind,
+    pub(super) profile: Option<&'a str>,
+    /// The store's URL; `None` is the embedded one.
+    pub(super) store: Option<&'a str>,
+    /// The bus's URL; `None` is memory.
+    pub(super) bus: Option<&'a str>,
+    /// For data and logs.
+    pub(super) directory: &'a Path,
+}
+
+impl Target {
+    /// Starts everything and waits until it is ready.
+    pub(super) async fn start(plan: &Plan<'_>, random: &mut Random) -> Result<Self> {
+        let [api, gateway, data_service, admin, api_admin, gateway_admin] = process::free_addresses(random)?;
+        let weir = process::binary("weir", plan.profile)?;
+        let data = plan.directory.join("data");
+        let program = |name, admin, arguments: &[(&str, OsString)]| -> Result<Program> {
+            let flags = arguments.iter().flat_map(|(flag, value)| [OsString::from(flag), value.clone()]);
+            Ok(Program {
+                name,
+                binary: process::binary(name, plan.profile)?,
+                arguments: std::iter::once("--json".into()).chain(flags).collect(),
+                environment: environment(),
+                admin,
+                logs: plan.directory.to_owned(),
+            })
+        };
+        let at = |address: SocketAddr| OsString::from(address.to_string());
+        let store: OsString = plan.store.unwrap_or("embedded").into();
+        let bus: OsString = plan.bus.unwrap_or("memory").into();
+        let directory = data.clone().into_os_string();
+        let programs = match plan.kind {
+            Kind::Weir => vec![program(
+                "weir",
+                admin,
+                &[
+                    ("--api", at(api)),
+                    ("--gateway", at(gateway)),
+                    ("--data-service", at(data_service)),
+                    ("--admin", at(admin)),
+                    ("--data", directory),
+                    ("--store", store),
+                    ("--bus", bus),
+                ],
+            )?],
+            Kind::Tiers => vec![
+                program(
+                    "data-service",
+                    admin,
+                    &[
+                        ("--data-service", at(data_service)),
+                        ("--admin", at(admin)),
+                        ("--data", directory),
+                        ("--store", store),
+                        ("--bus", bus.clone()),
+                    ],
+                )?,
+                program(
+                    "api",
+                    api_admin,
+                    &[
+                        ("--api", at(api)),
+                        ("--admin", at(api_admin)),
+                        ("--data-service", at(data_service)),
+                        ("--gateway-url", format!("ws://{gateway}").into()),
+                    ],
+                )?,
+                program(
+                    "gateway",
+                    gateway_admin,
+                    &[
+                        ("--gateway", at(gateway)),
+                        ("--admin", at(gateway_admin)),
+                        ("--data-service", at(data_service)),
+                        ("--bus", bus),
+                    ],
+                )?,
+            ],
+        };
+        let mut target = Self { processes: Vec::new(), api, gateway, admin, weir, data };
+        for program in programs {
+            let mut process = Process::start(program)?;
+            // One after the other: the first makes the keyspace that the others rely on.
+            process.ready().await?;
+            target.processes.push(process);
+        }
+        Ok(target)
+    }
+
+    /// Waits until all are ready; gives the time that the process with this index took.
+    pub(super) async fn ready(&mut self, index: usize) -> Result<Duration> {
+        let mut took = Duration::ZERO;
+        for (number, process) in self.processes.iter_mut().enumerate() {
+            let ready = process.ready().await?;
+            if number == index {
+                took = ready;
+            }
+        }
+        Ok(took)
+    }
+
+    /// Creates a bot, in a guild if one is named; gives its token.
+    pub(super) async fn create_bot(&self, name: &str, guild: Option<u64>) -> Result<String> {
+        create_bot(&self.weir, &self.data, self.admin, name, guild).await
+    }
+
+    /// Whether a kill of this process takes sessions with it.
+    pub(super) fn holds_sessions(&self, index: usize) -> bool {
+        self.processes.get(index).is_some_and(|process| process.program.name == "gateway")
+    }
+}
+
+/// Without Discord's rate limits, which would make the writers wait instead of write.
+pub(crate) fn environment() -> Vec<(&'static str, String)> {
+    vec![
+        ("WEIR_API__RATE_LIMITS", "off".to_owned()),
+        ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", HEARTBEAT.to_owned()),
+        // One node: the keyspace of a test needs one copy.
+        ("WEIR_CQL__REPLICATION", "1".to_owned()),
+    ]
+}
+
+/// `weir bot create` at a running server; gives the token.
+pub(crate) async fn create_bot(
+    weir: &Path,
+    data: &Path,
+    admin: SocketAddr,
+    name: &str,
+    guild: Option<u64>,
+) -> Result<String> {
+    let mut command = Command::new(weir);
+    command.args(["bot", "create", name, "--json", "--admin", &admin.to_string(), "--data"]).arg(data);
+    if let Some(guild) = guild {
+        command.args(["--guild", &guild.to_string()]);
+    }
+    let result = process::last_json(&mut command, COMMAND_MAX).await?;
+    result.get("token").and_then(Value::as_str).map(str::to_owned).context("weir bot create gave no token")
+}
