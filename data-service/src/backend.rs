@@ -75,7 +75,8 @@ impl BackendError {
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Cql(ConnectError::Unreachable(_) | ConnectError::Timeout(_)) | Self::Leases(TakeError::Read(_)) => true,
+            Self::Cql(ConnectError::Unreachable(_) | ConnectError::Timeout(_))
+            | Self::Leases(TakeError::Read(_)) => true,
             Self::Embedded(_)
             | Self::Opening(_)
             | Self::Log(_)
@@ -203,12 +204,15 @@ impl Backend {
     pub fn gateway_end(&self) -> Result<GatewayEnd, BackendError> {
         Ok(match (&self.redis, &self.local) {
             // Sessions of an inbox that ends with the process end with it too.
-            (Some(redis), _) => GatewayEnd {
-                inbox: RedisInbox::start(redis.clone())?,
-                sessions: Arc::new(MemoryBus::new(1)),
-            },
-            (None, Local::Embedded(store)) => GatewayEnd { inbox: Arc::clone(store) as _, sessions: Arc::clone(store) as _ },
-            (None, Local::Memory(bus)) => GatewayEnd { inbox: Arc::clone(bus) as _, sessions: Arc::clone(bus) as _ },
+            (Some(redis), _) => {
+                GatewayEnd { inbox: RedisInbox::start(redis.clone())?, sessions: Arc::new(MemoryBus::new(1)) }
+            }
+            (None, Local::Embedded(store)) => {
+                GatewayEnd { inbox: Arc::clone(store) as _, sessions: Arc::clone(store) as _ }
+            }
+            (None, Local::Memory(bus)) => {
+                GatewayEnd { inbox: Arc::clone(bus) as _, sessions: Arc::clone(bus) as _ }
+            }
         })
     }
 

@@ -13,6 +13,8 @@ use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 /// How long changes other than creates are kept: the schema's TTL.
 pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
+/// Rows of the changes read at once.
+const CHANGES_PAGE: usize = 500;
 /// A created row's id and its revision are minted at the same moment; ids may run ahead of the clock by half a second, so rows are looked
 /// for from this much before the revision. Rows whose id and revision lie further apart were imported and are not events.
 const SLACK_US: u64 = 2_000_000;
@@ -43,22 +45,30 @@ pub async fn read(
     if after_rev + KEPT_US < now_us {
         return Ok(Changes { truncated: true, ..Changes::default() });
     }
-    let kept = store.read_changes(scope_id, after_rev, limit).await?;
-    let mut more = kept.len() >= limit;
-    let mut records = Vec::with_capacity(kept.len());
-    for row in kept {
-        let record = Record::decode(row.record).map_err(|error| ReadError::Corrupt {
-            reason: format!("change {scope_id}/{}: {error}", row.rev),
-        })?;
-        // A store with a log keeps creates among the changes as well; they come from the rows below, once.
-        if !matches!(record.change, Some(Change::MessageCreated(_))) {
-            records.push(record);
-        }
-    }
+    read_from(store, scope_id, is_channel, after_rev, limit).await
+}
+
+/// [`read`] for a caller that knows that nothing above `after_rev` is older than what is kept, however old that revision itself is: the
+/// outbox, which knows the change before the one it must publish.
+///
+/// # Errors
+/// Those of the store.
+pub async fn read_from(
+    store: &dyn Store,
+    scope_id: u64,
+    is_channel: bool,
+    after_rev: u64,
+    limit: usize,
+) -> Result<Changes, ReadError> {
+    let mut records = Vec::new();
+    // Up to this revision all creates are known.
+    let mut created_to = u64::MAX;
     if is_channel {
         let guild_id = store.read_channel(scope_id).await?.map_or(0, |channel| channel.guild_id);
         let created = created_after(store, scope_id, after_rev, limit).await?;
-        more |= created.len() >= limit;
+        if let (true, Some(last)) = (created.len() >= limit, created.last()) {
+            created_to = last.rev;
+        }
         records.extend(created.into_iter().map(|row| Record {
             scope_id,
             guild_id,
@@ -67,7 +77,12 @@ pub async fn read(
             ..Record::default()
         }));
     }
+    let (changed, changed_to) = changed_after(store, scope_id, after_rev, created_to, limit).await?;
+    records.extend(changed);
+    let known_to = created_to.min(changed_to);
+    records.retain(|record| record.rev <= known_to);
     records.sort_by_key(|record| record.rev);
+    let more = known_to != u64::MAX || records.len() > limit;
     records.truncate(limit);
     let mut prev_rev = after_rev;
     for record in &mut records {
@@ -76,6 +91,38 @@ pub async fn read(
         prev_rev = record.rev;
     }
     Ok(Changes { records, more, truncated: false })
+}
+
+/// Changes other than creates above `after_rev` and up to `to_rev`, oldest first, and up to which revision that is all of them: at least
+/// `limit` of them, or all. A store with a log keeps creates among the changes as well; they come from the rows, so here they are passed
+/// over.
+async fn changed_after(
+    store: &dyn Store,
+    scope_id: u64,
+    mut after_rev: u64,
+    to_rev: u64,
+    limit: usize,
+) -> Result<(Vec<Record>, u64), ReadError> {
+    let mut found = Vec::new();
+    loop {
+        let kept = store.read_changes(scope_id, after_rev, CHANGES_PAGE).await?;
+        let full = kept.len() >= CHANGES_PAGE;
+        for row in kept {
+            after_rev = row.rev;
+            let record = Record::decode(row.record).map_err(|error| ReadError::Corrupt {
+                reason: format!("change {scope_id}/{}: {error}", row.rev),
+            })?;
+            if !matches!(record.change, Some(Change::MessageCreated(_))) {
+                found.push(record);
+            }
+        }
+        if !full {
+            return Ok((found, u64::MAX));
+        }
+        if found.len() >= limit || after_rev >= to_rev {
+            return Ok((found, after_rev));
+        }
+    }
 }
 
 /// Created rows with a revision above `after_rev`, oldest first, at most `limit`.

@@ -26,6 +26,16 @@ pub enum Key {
 }
 
 impl Key {
+    /// The channel or guild whose revisions tell how new a read of the key is; `None` for what has none.
+    #[must_use]
+    pub fn scope(&self) -> Option<u64> {
+        match *self {
+            Self::Buckets(id) | Self::Rows(id, _) | Self::Channel(id) | Self::Guild(id) | Self::Members(id) => Some(id),
+            Self::Member(guild, _) => Some(guild),
+            Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
+        }
+    }
+
     /// The id that hot-channel counts and limits are kept by: the channel for history, 0 for what has none.
     #[must_use]
     pub fn channel(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake};
+use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
 /// How far ids may run ahead of the clock, in milliseconds: the same bound as a node's clock may differ from the database's (500 ms).
 /// Beyond it minting stops rather than date messages into the future.
@@ -64,11 +64,10 @@ impl Minter {
         count: u64,
     ) -> Result<Snowflake, MintError> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
-        // The millisecond after `above`'s: an id of the same millisecond could be smaller, if the other worker's number is greater.
-        let above_ms = if above == 0 { 0 } else { (above >> 22) + 1 };
+        let above = self.tick_above(above);
         let mut last = self.last.load(Ordering::Acquire);
         loop {
-            let next = (last + 1).max(now_ms.max(above_ms) << SEQUENCE_BITS);
+            let next = (last + 1).max(now_ms << SEQUENCE_BITS).max(above);
             let end = next + count - 1;
             let ms = end >> SEQUENCE_BITS;
             if ms > now_ms + AHEAD_MS_MAX {
@@ -91,6 +90,19 @@ impl Minter {
         let tick = tick + index;
         let sequence = tick & ((1 << SEQUENCE_BITS) - 1);
         (tick >> SEQUENCE_BITS) << 22 | u64::from(first.worker()) << SEQUENCE_BITS | sequence
+    }
+
+    /// The first tick whose id of this worker is above `above`.
+    fn tick_above(&self, above: u64) -> u64 {
+        let (ms, sequence) = (above >> 22, above & ((1 << SEQUENCE_BITS) - 1));
+        let worker = above >> SEQUENCE_BITS & ((1 << WORKER_BITS) - 1);
+        match above {
+            0 => 0,
+            // Ids of one worker are in the order of their ticks: a busy channel fits thousands of them into one millisecond.
+            _ if worker == u64::from(self.worker) => (ms << SEQUENCE_BITS | sequence) + 1,
+            // An id of the same millisecond could be smaller, if the other worker's number is greater.
+            _ => (ms + 1) << SEQUENCE_BITS,
+        }
     }
 
     fn assemble(&self, tick: u64) -> Snowflake {
@@ -131,6 +143,16 @@ mod tests {
         let second = minter.mint(NOW_US - 100_000, 0, u64::MAX).expect("within 500 ms");
         assert!(second > first);
         assert!(matches!(minter.mint(NOW_US - 600_000, 0, u64::MAX), Err(MintError::Ahead { .. })));
+    }
+
+    #[test]
+    fn one_channels_ids_share_a_millisecond() {
+        let minter = Minter::new(5, 0);
+        let mut last = 0;
+        for _ in 0..4_000 {
+            last = minter.mint(NOW_US, last, u64::MAX).expect("4,096 ids fit into a millisecond").get();
+        }
+        assert_eq!(weir_proto::id::unix_ms(last), NOW_US / 1_000);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct DataServiceConfig {
     pub partition_concurrency: u32,
     /// Slots of the limiter's table, 16 bytes each.
     pub limit_slots: usize,
+    /// Cells of the array that tells cached pages from stale ones, 8 bytes each.
+    pub generation_cells: usize,
     /// The sequencer's bounds.
     pub sequencer: SequencerConfig,
 }
@@ -52,6 +54,7 @@ impl Default for DataServiceConfig {
             // A core serves 20-50 k reads a second; more than this many of one partition only queue (ScyllaDB's advice is 10-25 a core).
             partition_concurrency: 8,
             limit_slots: 1 << 18,
+            generation_cells: weir_protect::generation::CELLS_DEFAULT,
             sequencer: SequencerConfig::default(),
         }
     }
@@ -90,6 +93,7 @@ impl DataServiceConfig {
             // The range keeps it within u32.
             partition_concurrency: reader.u64("data.partition_concurrency", 8, 1..=10_000) as u32,
             limit_slots: size(reader.u64("data.limit_slots", default.limit_slots as u64, 1_024..=1 << 28)),
+            generation_cells: default.generation_cells,
             sequencer,
         }
     }
@@ -141,9 +145,9 @@ impl DataService {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
         let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
-        let layer_clock: Arc<dyn weir_protect::Clock> = Arc::new(TokioClock::new());
+        let layer_clock: Arc<dyn weir_protect::Clock> = Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
-        let generations = Arc::new(Generations::new(weir_protect::generation::CELLS_DEFAULT));
+        let generations = Arc::new(Generations::new(config.generation_cells));
         let observer = Arc::new(Observer::new(&registry));
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
         let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder);
@@ -177,6 +181,7 @@ impl DataService {
             sequencer: Arc::clone(&sequencer),
             limits: Arc::clone(&book),
             observer: Arc::clone(&observer),
+            alone: std::sync::atomic::AtomicU64::new(0),
         });
         let mut tasks = outbox.start(&stop);
         tasks.push(tokio::spawn(expire(Arc::clone(&book), stop)));
@@ -227,6 +232,23 @@ impl DataService {
         if tokio::time::timeout(CLOSE_MAX, work).await.is_err() {
             tracing::warn!("the data service stops with changes under way");
         }
+    }
+}
+
+/// The protection layer's clock: its own monotonic time, and the wall clock that the rest of the service goes by, so that a limit ends
+/// for the gates and for the book at the same moment.
+struct LayerClock {
+    monotonic: TokioClock,
+    wall: Arc<dyn Clock>,
+}
+
+impl weir_protect::Clock for LayerClock {
+    fn now(&self) -> weir_protect::Nanos {
+        self.monotonic.now()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.wall.wall_ms()
     }
 }
 

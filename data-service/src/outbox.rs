@@ -6,7 +6,7 @@
 //! is above it again, and consumers drop what they have.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use weir_bus::{EventBus, Outgoing, Published};
+use weir_bus::{EventBus, Outgoing, PublishError, Published};
 use weir_store::{ReadError, Store};
 
 use crate::{changes, clock::Clock, sequencer::record::Announced};
@@ -30,6 +30,8 @@ const LANE_RECORDS_MAX: usize = 8_192;
 const PUBLISH_MAX: usize = 512;
 /// Scopes noted as behind. Above it the whole window since the watermark is published again.
 const BEHIND_MAX: usize = 100_000;
+/// Records read back and published at once for a scope that is behind.
+const HEAL_PAGE: usize = 500;
 /// How often what is behind is tried again, and the watermark stored.
 const HEAL_EVERY: Duration = Duration::from_millis(200);
 const WATERMARK_EVERY: Duration = Duration::from_secs(1);
@@ -48,10 +50,40 @@ const SETTING: &str = "outbox_watermark";
 struct Item {
     scope_id: u64,
     is_channel: bool,
-    rev: u64,
     prev_rev: u64,
     topics: Vec<u64>,
     record: Bytes,
+    /// The commit's mark goes with its last record.
+    pending: Option<Pending>,
+}
+
+/// A change between the moment before its revision is minted and the one in which its records are with the bus, or noted as behind: the
+/// watermark stays below it. Dropping it ends that.
+pub(crate) struct Pending {
+    /// None if the store's commit is the publication, so that there is no watermark.
+    outbox: Option<Arc<Outbox>>,
+    key: (u64, u64),
+}
+
+impl Pending {
+    /// Microseconds since 1970-01-01T00:00Z at which it began; the change's revisions must not lie below.
+    pub(crate) fn began_us(&self) -> u64 {
+        self.key.0
+    }
+
+    /// The change's fate will not be known in this process: the watermark stays below it for good.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // A turn that panics may have committed: its records are the next start's.
+        if let Some(outbox) = self.outbox.take().filter(|_| !std::thread::panicking()) {
+            lock(&outbox.pending).remove(&self.key);
+        }
+    }
 }
 
 /// A scope whose records above a revision must be read back and published.
@@ -59,6 +91,8 @@ struct Item {
 struct Behind {
     after_rev: u64,
     is_channel: bool,
+    /// How often it fell behind: one that does so again while it is healed is healed again.
+    times: u64,
 }
 
 /// The outbox of one node.
@@ -72,8 +106,8 @@ pub struct Outbox {
     /// Receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
     behind: Mutex<HashMap<u64, Behind>>,
-    /// First revision of each (revision, scope) that is minted but not yet published.
-    pending: Mutex<BTreeMap<(u64, u64), ()>>,
+    /// (microsecond of its beginning, scope) of each change that may not be published yet.
+    pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
 }
 
@@ -100,7 +134,7 @@ impl Outbox {
             lanes,
             receivers: Mutex::new(receivers),
             behind: Mutex::new(HashMap::new()),
-            pending: Mutex::new(BTreeMap::new()),
+            pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
         })
     }
@@ -125,24 +159,31 @@ impl Outbox {
         tasks
     }
 
-    /// Notes that a commit with this first revision is about to be sent, so that the watermark stays below it.
-    pub(crate) fn begin(&self, scope_id: u64, first_rev: u64) {
-        if !self.bus.committed_with_store() {
-            lock(&self.pending).insert((first_rev, scope_id), ());
+    /// Begins a change of a scope, before its revisions are minted. One at a time for each scope.
+    pub(crate) fn begin(self: &Arc<Self>, scope_id: u64) -> Pending {
+        if self.bus.committed_with_store() {
+            return Pending { outbox: None, key: (self.clock.wall_us(), scope_id) };
         }
-    }
-
-    /// The commit did not happen.
-    pub(crate) fn abandon(&self, scope_id: u64, first_rev: u64) {
-        lock(&self.pending).remove(&(first_rev, scope_id));
+        // The clock is read under the lock, here and by the watermark: either the watermark sees this mark, or it read an earlier time.
+        let mut pending = lock(&self.pending);
+        let key = (self.clock.wall_us(), scope_id);
+        pending.insert(key);
+        drop(pending);
+        Pending { outbox: Some(Arc::clone(self)), key }
     }
 
     /// The commit may or may not hold; what the database has is published from there.
-    pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, first_rev: u64) {
+    pub(crate) fn leave_to_database(
+        &self,
+        scope_id: u64,
+        is_channel: bool,
+        prev_rev: u64,
+        pending: Pending,
+    ) {
         if !self.bus.committed_with_store() {
             self.fall_behind(scope_id, is_channel, prev_rev);
-            self.abandon(scope_id, first_rev);
         }
+        drop(pending);
     }
 
     /// Hands a commit's records over. Called in the scope's turn, so in order.
@@ -151,7 +192,7 @@ impl Outbox {
         scope_id: u64,
         is_channel: bool,
         prev_rev: u64,
-        first_rev: u64,
+        pending: Pending,
         records: Vec<Announced>,
     ) {
         if self.bus.committed_with_store() {
@@ -165,19 +206,18 @@ impl Outbox {
             return;
         }
         let lane = &self.lanes[(scope_id >> 22) as usize % LANES];
-        let mut prev_rev = prev_rev;
+        let (mut prev_rev, mut pending) = (prev_rev, Some(pending));
         let last = records.len().saturating_sub(1);
         for (index, record) in records.into_iter().enumerate() {
             let rev = record.outbox.rev;
             let mut topics = record.also;
             topics.push(record.outbox.guild_id);
-            // The pending mark of the commit goes with its last record.
-            let first = if index == last { first_rev } else { 0 };
-            let item =
-                Item { scope_id, is_channel, rev: first, prev_rev, topics, record: record.outbox.record };
-            if lane.try_send(item).is_err() {
+            let pending = if index == last { pending.take() } else { None };
+            let record = record.outbox.record;
+            let item = Item { scope_id, is_channel, prev_rev, topics, record, pending };
+            if let Err(refused) = lane.try_send(item) {
                 self.fall_behind(scope_id, is_channel, prev_rev);
-                self.abandon(scope_id, first_rev);
+                drop(refused);
                 return;
             }
             prev_rev = rev;
@@ -197,14 +237,12 @@ impl Outbox {
 
     fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64) {
         let mut behind = lock(&self.behind);
-        if behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id) {
-            // Scope 0 stands for all of them: the healer publishes everything active since that revision.
-            let all = behind.entry(0).or_insert(Behind { after_rev, is_channel: false });
-            all.after_rev = all.after_rev.min(after_rev);
-        } else {
-            let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel });
-            entry.after_rev = entry.after_rev.min(after_rev);
-        }
+        let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
+        // Scope 0 stands for all of them: the healer publishes everything active since that revision.
+        let scope_id = if full { 0 } else { scope_id };
+        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, times: 0 });
+        entry.after_rev = entry.after_rev.min(after_rev);
+        entry.times += 1;
         drop(behind);
         self.heal.notify_one();
     }
@@ -228,24 +266,24 @@ impl Outbox {
                         .map(|guild_id| Outgoing { guild_id: *guild_id, record: item.record.clone() }),
                 );
             }
-            match self.bus.publish(outgoing).await {
-                Ok(Published::Kept) => {}
-                Ok(Published::Lost) => {
-                    tracing::warn!("the event bus lost its memory; the last minute is published again");
-                    self.fall_behind(0, false, self.clock.wall_us().saturating_sub(LOST_WINDOW_US));
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, records = batch.len(), "records wait in the outbox");
-                    for item in &batch {
-                        self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
-                    }
+            if let Err(error) = self.hand_over(outgoing).await {
+                tracing::warn!(error = %error, records = batch.len(), "records wait in the outbox");
+                for item in &batch {
+                    self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
                 }
             }
-            let mut pending = lock(&self.pending);
-            for item in batch.drain(..).filter(|item| item.rev != 0) {
-                pending.remove(&(item.rev, item.scope_id));
-            }
+            // Their marks go with them: published, or noted as behind.
+            batch.clear();
         }
+    }
+
+    /// Hands records to the bus, and notes everything of the last minute as behind if it has lost its memory.
+    async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
+        if self.bus.publish(outgoing).await? == Published::Lost {
+            tracing::warn!("the event bus lost its memory; the last minute is published again");
+            self.fall_behind(0, false, self.clock.wall_us().saturating_sub(LOST_WINDOW_US));
+        }
+        Ok(())
     }
 
     async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
@@ -311,8 +349,8 @@ impl Outbox {
             self.heal_scope(scope_id, behind.is_channel, behind.after_rev).await?;
         }
         let mut all = lock(&self.behind);
-        // It may have fallen further behind meanwhile; only what was healed is taken off.
-        if all.get(&scope_id).is_some_and(|now| now.after_rev >= behind.after_rev) {
+        // It may have fallen behind again meanwhile; only what was healed is taken off.
+        if all.get(&scope_id).is_some_and(|now| now.times == behind.times) {
             all.remove(&scope_id);
         }
         Ok(())
@@ -321,8 +359,7 @@ impl Outbox {
     async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), ()> {
         let mut after_rev = after_rev;
         loop {
-            let now_us = self.clock.wall_us();
-            let page = changes::read(&*self.store, scope_id, is_channel, after_rev, 500, now_us).await;
+            let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
             let page = page.map_err(|error| {
                 tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
             })?;
@@ -332,7 +369,7 @@ impl Outbox {
                 let bytes = changes::encode(record);
                 topics(record).into_iter().map(move |guild_id| Outgoing { guild_id, record: bytes.clone() })
             });
-            self.bus.publish(outgoing.collect()).await.map_err(drop)?;
+            self.hand_over(outgoing.collect()).await.map_err(drop)?;
             if !page.more {
                 return Ok(());
             }
@@ -345,9 +382,10 @@ impl Outbox {
                 () = stop.cancelled() => {}
                 () = sleep(WATERMARK_EVERY) => {}
             }
-            // Read before the pending set, so that a commit which begins in between has a revision above it.
-            let now_us = self.clock.wall_us();
-            let oldest_pending = lock(&self.pending).first_key_value().map(|((rev, _), ())| *rev);
+            let (now_us, oldest_pending) = {
+                let pending = lock(&self.pending);
+                (self.clock.wall_us(), pending.first().map(|(began_us, _)| *began_us))
+            };
             let oldest_behind = lock(&self.behind).values().map(|behind| behind.after_rev).min();
             let mark = now_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));
             let value = Bytes::copy_from_slice(&mark.saturating_sub(1).to_be_bytes());
@@ -356,6 +394,10 @@ impl Outbox {
             }
             if stop.is_cancelled() {
                 return;
+            }
+            // Carries nothing: it tells whether the bus lost its memory while there was nothing to publish.
+            if let Err(error) = self.hand_over(Vec::new()).await {
+                tracing::debug!(error = %error, "the event bus does not answer");
             }
         }
     }

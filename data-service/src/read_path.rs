@@ -11,13 +11,19 @@ pub mod directory;
 pub mod page;
 pub mod query;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use weir_protect::{
     Dependence, Gate, LimitKind, Nanos, Outcome, Protect, ReadError, ReadRequest, Reply, Scope, Scopes,
 };
 
-use self::query::{Database, ReadQuery, ReadValue};
+use self::query::{Asked, Database, Memory, ReadQuery, ReadValue};
 use crate::{freshness::Freshness, key::Key, limits::LimitBook, observe::Observer, sequencer::Sequencer};
 
 /// Class of reads in limits: `class/reads`.
@@ -54,6 +60,8 @@ pub struct ReadPath {
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) limits: Arc<LimitBook>,
     pub(crate) observer: Arc<Observer>,
+    /// Numbers for reads that share nothing.
+    pub(crate) alone: AtomicU64,
 }
 
 /// A read under way: its deadline, what it may charge, and what happened so far.
@@ -109,33 +117,44 @@ impl ReadPath {
         query: ReadQuery,
         dependence: Dependence,
     ) -> Result<ReadValue, Failure> {
-        let mut request = ReadRequest::new(key, query, reading.deadline);
-        request.scopes = reading.scopes;
-        request.dependence = dependence;
-        request.request_charged = true;
-        request.floor = reading.freshness.map(|token| token.rev);
-        // Without proof of ownership nothing remembered counts.
-        request.allow_cache = self.owns(key.channel());
-        let reply: Reply<ReadValue> = self.protect.read(request).await?;
-        reading.served.note(&key, &reply);
-        Ok(reply.value)
+        loop {
+            let memory = self.memory(&key);
+            let mut request = ReadRequest::new(key, Asked { memory, query }, reading.deadline);
+            request.scopes = reading.scopes;
+            request.dependence = dependence;
+            request.request_charged = true;
+            // A token of another channel or guild says nothing of this key.
+            let token = reading.freshness.filter(|token| key.scope() == Some(token.scope_id));
+            request.floor = token.map(|token| token.rev);
+            let reply: Reply<ReadValue> = self.protect.read(request).await?;
+            let remembered = reply.outcome() != Outcome::Led;
+            // Checked again after the answer is there (rule 3): what is remembered counts only while the tenure lasts.
+            if remembered && self.memory(&key) != memory {
+                continue;
+            }
+            reading.served.note(&key, &reply);
+            return Ok(reply.value);
+        }
+    }
+
+    /// What a read of `key` may be answered from now.
+    fn memory(&self, key: &Key) -> Memory {
+        match self.sequencer.ownership.tenure(key.scope().unwrap_or(0)) {
+            Ok(tenure) => Memory::Tenure(tenure.epoch),
+            Err(_) => Memory::Alone(self.alone.fetch_add(1, Ordering::Relaxed)),
+        }
     }
 
     /// A read of the service's own (a channel's guild, an operator's question): no limits are charged.
     pub(crate) async fn uncharged(&self, key: Key, query: ReadQuery) -> Result<ReadValue, Failure> {
         let deadline = self.clock_now().after(Duration::from_secs(2));
-        let mut request = ReadRequest::new(key, query, deadline);
+        let mut request = ReadRequest::new(key, Asked { memory: self.memory(&key), query }, deadline);
         request.request_charged = true;
-        request.allow_cache = self.owns(key.channel());
         Ok(self.protect.read(request).await?.value)
     }
 
     pub(crate) fn clock_now(&self) -> Nanos {
         self.protect.clock().now()
-    }
-
-    pub(crate) fn owns(&self, scope_id: u64) -> bool {
-        self.sequencer.owns(scope_id)
     }
 
     pub(crate) fn cache_on(&self) -> bool {

@@ -9,13 +9,15 @@ use tokio::{
 
 use crate::{
     Close, CloseCode,
-    admit::{self, Attached},
     budget::EventBudget,
     deliver::{Delivery, Stop},
+    identify,
+    join::Attached,
     members,
     metrics::{Refusal, Resumption},
     payload::{self, ClientEvent, Identify, Resume, op},
     query::Parameters,
+    resume,
     shared::Shared,
     socket::{Inbound, Socket, SocketError},
     upgrade::{self, Upgrade},
@@ -76,7 +78,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<
         Err(_) => return shared.metrics.refused(Refusal::Slow),
     };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
-    let socket = Socket::new(stream, compression, shared.config.write_timeout);
+    let socket = Socket::new(*stream, compression, shared.config.write_timeout);
     let budget = EventBudget::new(shared.config.events_max, Instant::now());
     let mut connection = Connection { shared, socket, budget };
     let end = match parameters {
@@ -165,7 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     async fn identify(&mut self, identify: &Identify, parameters: Parameters) -> Result<Attached, End> {
-        let (mut attached, snapshots) = admit::identify(&self.shared, identify, parameters.version).await?;
+        let (mut attached, snapshots) =
+            identify::identify(&self.shared, identify, parameters.version).await?;
         if identify.compress {
             self.socket.compress_payloads();
         }
@@ -182,8 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn resume(&mut self, resume: &Resume) -> Result<Option<Attached>, End> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
-        let found = admit::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
-        let admit::Resumption::Continue { mut attached, guilds_from } = found else {
+        let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
+        let resume::Resumption::Continue { mut attached, guilds_from } = found else {
             outcome(Resumption::Invalid);
             return Ok(None);
         };
@@ -218,13 +221,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     async fn serve_session(&mut self, attached: &mut Attached) -> Served {
         let session = attached.session.clone();
-        let stop = self.shared.stop.clone();
         let mut takeover = pin!(session.takeover.notified());
         takeover.as_mut().enable();
         tokio::select! {
             served = self.serve_until_end(attached) => served,
             () = takeover => Served::Ended(Close::fault("resumed on another connection").into()),
-            () = stop.cancelled() => Served::Ended(self.leave().await),
         }
     }
 
@@ -270,6 +271,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         return stop.into();
                     }
                 }
+                // Here and not around the loop, so that no payload is left half written.
+                () = shared.stop.cancelled() => return Served::Ended(self.leave().await),
                 () = &mut silence => {
                     let close = Close::new(CloseCode::SessionTimedOut, "no heartbeat came in time");
                     return Served::Ended(close.into());
@@ -296,5 +299,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Ok(payload::parse(&text)?)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
+    #[test]
+    fn a_connection_is_small() {
+        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve);
+        assert!(size <= 3 << 10, "{size}");
     }
 }

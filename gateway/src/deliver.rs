@@ -3,28 +3,20 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use weir_bus::{InboxError, Position};
-use weir_discord::object::{
-    Availability, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent, ReadyEvent, ReadyParts, ResumedEvent,
-    to_json,
-};
-use weir_proto::{
-    data::{Channel, Member, User},
-    event::record::Change,
-};
+use weir_bus::Position;
+use weir_discord::object::{Availability, GuildDeleteEvent, ResumedEvent, to_json};
+use weir_proto::event::record::Change;
 
 use crate::{
     Close,
-    admit::Attached,
     chain::Chains,
-    entry::{Body, Entry, is_about},
-    follow::{Logged, read_logged},
-    guild::Snapshot,
-    hydrate::hydrate,
+    entry::{Entry, is_about},
+    introduce::guild_create,
+    join::Attached,
     load::LoadError,
-    payload,
+    payload, replay,
     route::{Route, Viewer, hears_of_guilds, route},
-    sequence::{Numbering, SEQUENCE_MAX},
+    sequence::SEQUENCE_MAX,
     shared::Shared,
     socket::{Socket, SocketError},
 };
@@ -35,8 +27,6 @@ const SCAN_MAX: usize = 4_096;
 const ENTRIES_MAX: usize = 64;
 /// Bytes gathered before a write. With the largest single payload on top this bounds a connection's write buffer.
 const BATCH_BYTES: usize = 16 << 10;
-/// Records read from the log at once by a session that resumes.
-const LOG_PAGE: usize = 256;
 /// Scopes whose last revision is remembered while the log is read again.
 const LOG_SCOPES: usize = 4_096;
 /// Batches that a session may write before it looks at what its client sent.
@@ -82,48 +72,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         Self { shared, attached, socket, accepted: Vec::new() }
     }
 
-    /// READY and the guilds of the introduction.
-    pub(crate) async fn introduce(&mut self, snapshots: &[(u64, Arc<Snapshot>)]) -> Result<(), Stop> {
-        let session = &self.attached.session;
-        let ready = to_json(&ReadyEvent::new(&ReadyParts {
-            version: session.version,
-            user: &session.user,
-            guild_ids: &session.intro,
-            session_id: &session.id,
-            resume_gateway_url: &self.shared.config.public_url,
-            shard: (session.listener.shard.0, session.listener.shard.1.get()),
-        }));
-        self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
-        for index in 0..self.attached.session.intro.len() {
-            let guild_id = self.attached.session.intro[index];
-            let snapshot =
-                snapshots.iter().find(|(id, _)| *id == guild_id).map(|(_, snapshot)| snapshot.clone());
-            self.introduce_guild(index, snapshot).await?;
-        }
-        self.flush().await
-    }
-
-    /// The guilds of the introduction from an index on, as they are now.
-    pub(crate) async fn introduce_rest(&mut self, from: usize) -> Result<(), Stop> {
-        for index in from..self.attached.session.intro.len() {
-            let snapshot = self.shared.fanout.present(self.attached.session.intro[index]);
-            self.introduce_guild(index, snapshot).await?;
-        }
-        self.flush().await
-    }
-
-    /// A guild that the user has left meanwhile leaves its number unused; its GUILD_DELETE is among the records.
-    async fn introduce_guild(&mut self, index: usize, snapshot: Option<Arc<Snapshot>>) -> Result<(), Stop> {
-        let session = &self.attached.session;
-        let member = self.attached.progress.guilds.get(&session.intro[index]);
-        if let (Some(snapshot), Some(member)) = (snapshot, member)
-            && let Some(d) = guild_create(&snapshot, member, &session.user, Availability::Backfill)
-        {
-            self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
-        }
-        self.flush_if_full().await
-    }
-
     /// Everything up to what was the newest record when this began, then RESUMED.
     pub(crate) async fn replay(&mut self) -> Result<(), Stop> {
         let target = self.shared.fanout.ring.head();
@@ -135,8 +83,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                     self.attached.session.listener.rewind(after + 1);
                     break;
                 }
-                Source::Ring(after) => self.from_ring(after).await?,
-                Source::Log(after) => self.from_log(after, &mut chains).await?,
+                Source::Ring(after) => self.read_ring(after).await?,
+                Source::Log(after) => self.read_log(after, &mut chains).await?,
             }
         }
         let s = self.attached.session.last_s(&self.attached.progress);
@@ -150,7 +98,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         for _ in 0..BATCHES_AT_ONCE {
             match self.source() {
                 Source::Nothing => return self.flush().await,
-                Source::Ring(after) => self.from_ring(after).await?,
+                Source::Ring(after) => self.read_ring(after).await?,
                 Source::Log(after) => {
                     // It may resume, from the log if there is one: that is slower and must not be the rule.
                     self.attached.session.listener.rewind(after + 1);
@@ -166,6 +114,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let Some(first) = self.attached.session.listener.take() else { return Source::Nothing };
         // Nothing between the cursor and the first offered record concerns the session.
         let progress = &mut *self.attached.progress;
+        // From here until the work is done only this says that there is some.
+        progress.in_batch = true;
         progress.cursor = progress.cursor.max(first - 1);
         let after = progress.cursor;
         if after < self.shared.fanout.ring.floor().max(progress.ring_from) {
@@ -175,7 +125,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         }
     }
 
-    async fn from_ring(&mut self, after: Position) -> Result<(), Stop> {
+    async fn read_ring(&mut self, after: Position) -> Result<(), Stop> {
         let listener = self.attached.session.listener.clone();
         let guilds = &self.attached.progress.guilds;
         let wants = |guild_id: u64| guilds.contains_key(&guild_id);
@@ -195,52 +145,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         self.work(scan.entries, scan.up_to).await
     }
 
-    async fn from_log(&mut self, after: Position, chains: &mut Chains) -> Result<(), Stop> {
-        let inbox = &self.shared.loader.inbox;
-        if !inbox.durable() {
-            return Err(Stop::Invalid);
-        }
-        let head = self.shared.fanout.ring.head();
-        let batch = match inbox.read(after, LOG_PAGE).await {
-            Ok(batch) => batch,
-            Err(InboxError::Truncated { .. }) => return Err(Stop::Invalid),
-            Err(InboxError::Unavailable { reason }) => {
-                tracing::warn!(reason, "the log could not be read for a resume");
-                return Err(Close::fault("the log does not answer").into());
-            }
-        };
-        // Not beyond what the follower has published: guilds' states are of that position.
-        let records: Vec<_> =
-            batch.records.into_iter().take_while(|(position, _)| *position <= head).collect();
-        let up_to = records.last().map_or(head, |(position, _)| *position);
-        let (mut positions, mut publications) = (Vec::new(), Vec::new());
-        for (position, bytes) in records {
-            match read_logged(chains, &bytes) {
-                Logged::Record(item) => {
-                    positions.push(position);
-                    publications.push(item);
-                }
-                Logged::Nothing => {}
-                Logged::Undecodable => return Err(Stop::Invalid),
-            }
-        }
-        hydrate(&self.shared.loader, &mut publications).await;
-        let entries = positions.into_iter().zip(publications).map(|(position, item)| {
-            let body = Body::Change { record: Box::new(item.record), context: item.context };
-            let guild_id = match &body {
-                Body::Change { record, .. } => record.guild_id,
-                Body::LostInGuild | Body::LostAnywhere => 0,
-            };
-            Arc::new(Entry::new(
-                position,
-                guild_id,
-                body,
-                (None, None),
-                item.encoded_len,
-                &self.shared.replayed,
-            ))
-        });
-        let entries = entries.collect();
+    async fn read_log(&mut self, after: Position, chains: &mut Chains) -> Result<(), Stop> {
+        let (entries, up_to) = replay::read(self.shared, after, chains).await?;
         if up_to < self.shared.fanout.ring.head() {
             self.attached.session.listener.rewind(up_to + 1);
         }
@@ -249,7 +155,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     /// Sends what of the entries is for the session. Afterwards everything up to `up_to` was looked at.
     async fn work(&mut self, entries: Vec<Arc<Entry>>, up_to: Position) -> Result<(), Stop> {
-        self.attached.progress.in_batch = true;
         for entry in entries {
             if entry.position <= self.attached.progress.cursor {
                 continue;
@@ -370,11 +275,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         Ok(())
     }
 
-    async fn flush_if_full(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn flush_if_full(&mut self) -> Result<(), Stop> {
         if self.socket.queued() >= BATCH_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    async fn flush(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
         self.socket.flush().await?;
         if !self.accepted.is_empty() {
             let now = self.shared.loader.now_us();
@@ -385,24 +290,4 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         }
         Ok(())
     }
-}
-
-/// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
-fn guild_create(
-    snapshot: &Snapshot,
-    member: &Member,
-    user: &User,
-    availability: Availability,
-) -> Option<String> {
-    let state = snapshot.state();
-    let members = [(member.clone(), user.clone())];
-    let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();
-    let event = GuildCreateEvent::new(&GuildCreateParts {
-        state: &state,
-        availability,
-        joined_at_ms: member.joined_at_ms,
-        members: &members,
-        channels: &channels,
-    })?;
-    Some(to_json(&event))
 }

@@ -112,8 +112,8 @@ impl Fanout {
         };
         let snapshots = guild.apply(record);
         let gone = matches!(record.change, Some(Change::GuildDeleted(_)));
-        let body = Body::Change { record: Box::new(record), context };
-        let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, encoded_len, self.ring.bytes()));
+        let body = Body::Change(publication);
+        let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
         self.ring.push(position, guild_id, by_user, Some(entry.clone()));
         guild.listeners.iter().for_each(|listener| listener.offer(position));

@@ -87,10 +87,16 @@ impl Follower {
                     if let Some((last, _)) = batch.records.last() {
                         after = *last;
                     }
-                    if durable {
-                        self.publish_log(batch.records).await;
-                    } else {
-                        self.publish_own(batch.records).await;
+                    let publish = async {
+                        if durable {
+                            self.publish_log(batch.records).await;
+                        } else {
+                            self.publish_own(batch.records).await;
+                        }
+                    };
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = publish => {}
                     }
                 }
                 Err(InboxError::Truncated { floor }) => {
@@ -176,31 +182,12 @@ impl Follower {
         self.fanout.publish(self.next(), item);
     }
 
-    /// What a record is, by its chain and by what is known of its guild.
     fn judge(&self, record: &Record) -> Verdict {
-        let own_scope = record.scope_id == record.guild_id;
-        // The guild's loaded state includes its own records up to its revision.
-        let included = if own_scope { self.fanout.guild_rev(record.guild_id) } else { None };
-        match included {
-            Some(rev) if record.rev <= rev => return Verdict::Repeated,
-            Some(rev) if record.prev_rev <= rev => return Verdict::Next,
-            Some(_) | None => {}
-        }
-        let verdict = self.chains.judge(record.scope_id, record.rev, record.prev_rev);
-        // Without interest in a guild only some of its records come, those that concern a user here: their chain has gaps by nature.
-        let interest = self.fanout.interest_since_us(record.guild_id);
-        match (verdict, included, interest) {
-            (Verdict::Repeated | Verdict::Next, _, _) => verdict,
-            (Verdict::Missing { .. } | Verdict::First, Some(after_rev), Some(_)) => {
-                Verdict::Missing { after_rev }
-            }
-            (Verdict::Missing { .. }, None, Some(_)) => verdict,
-            (Verdict::First, None, Some(since_us)) if record.prev_rev > since_us => {
-                Verdict::Missing { after_rev: since_us }
-            }
-            (Verdict::First, None, Some(_)) => Verdict::First,
-            (Verdict::Missing { .. } | Verdict::First, _, None) => Verdict::Next,
-        }
+        let known = Known {
+            included: self.fanout.guild_rev(record.guild_id).filter(|_| record.scope_id == record.guild_id),
+            interest_since_us: self.fanout.interest_since_us(record.guild_id),
+        };
+        judge(&self.chains, record, known)
     }
 
     /// Publishes the records between `after_rev` and `record`, or says that they were lost.
@@ -272,6 +259,32 @@ impl Follower {
     }
 }
 
+/// What is known of a record's guild besides the chain.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
+    included: Option<u64>,
+    /// Since when every record of the guild comes here.
+    interest_since_us: Option<u64>,
+}
+
+/// What a record is, by its chain and by what is known of its guild.
+fn judge(chains: &Chains, record: &Record, known: Known) -> Verdict {
+    if known.included.is_some_and(|rev| record.rev <= rev) {
+        return Verdict::Repeated;
+    }
+    let seen = match chains.judge(record.scope_id, record.rev, record.prev_rev) {
+        verdict @ (Verdict::Repeated | Verdict::Next) => return verdict,
+        Verdict::Missing { after_rev } => after_rev,
+        Verdict::First => 0,
+    };
+    // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature. And what was
+    // committed before the interest began is of no concern to anyone here: sessions started from a state that includes it.
+    let Some(since_us) = known.interest_since_us else { return Verdict::Next };
+    let after_rev = known.included.unwrap_or_else(|| seen.max(since_us));
+    if record.prev_rev > after_rev { Verdict::Missing { after_rev } } else { Verdict::Next }
+}
+
 /// What a position of a durable log holds.
 pub(crate) enum Logged {
     /// A record to be shown.
@@ -321,5 +334,36 @@ pub(crate) async fn follow_ephemeral(
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(scope_id: u64, prev_rev: u64, rev: u64) -> Record {
+        Record { scope_id, guild_id: 1, rev, prev_rev, ..Record::default() }
+    }
+
+    #[test]
+    fn a_guilds_state_and_our_interest_in_it_tell_what_the_chain_cannot() {
+        let mut chains = Chains::new(8);
+        let known = |included, interest_since_us| Known { included, interest_since_us };
+        let missing = |after_rev| Verdict::Missing { after_rev };
+        // A channel never seen: only what is younger than our interest can have been lost.
+        assert_eq!(judge(&chains, &record(5, 90, 110), known(None, Some(100))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, None)), Verdict::Next);
+        // One that was seen, with and without a time in between when nobody was interested.
+        chains.seen(5, 50);
+        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, Some(10))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(10))), missing(50));
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(100))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, None)), Verdict::Next);
+        // The guild itself: its state says exactly what is included.
+        assert_eq!(judge(&chains, &record(1, 40, 50), known(Some(50), Some(10))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(1, 50, 60), known(Some(50), Some(10))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(58))), missing(50));
     }
 }

@@ -3,7 +3,8 @@
 //! Thin: it holds no data of its own but sessions, and knows the data service only through its client.
 //!
 //! A connection passes the modules in this order: [`server`] (accept, bounds) → `upgrade` and `query` (HTTP) → `connection` (one task for each
-//! socket) → `payload` and `budget` (what clients send) → `admit` (identify, resume) → `deliver` (what they receive) → `socket`
+//! socket) → `payload` and `budget` (what clients send) → `identify`, `resume` and `join` (sessions) → `introduce` and `deliver` (what they
+//! receive) → `socket`
 //! and `compress` (bytes out).
 //!
 //! A record passes them in this order: `follow` (read once; `chain` drops repetitions and finds gaps; `hydrate` completes) → `fanout` (guilds'
@@ -16,7 +17,6 @@
 //!   the process.
 //! - There is no queue for each session: a cursor into the shared ring, one wake flag. A client that does not read is closed and may resume.
 
-mod admit;
 mod budget;
 mod chain;
 pub mod close;
@@ -29,6 +29,9 @@ mod fanout;
 mod follow;
 mod guild;
 mod hydrate;
+mod identify;
+mod introduce;
+mod join;
 mod listener;
 mod load;
 mod members;
@@ -36,6 +39,8 @@ pub mod metrics;
 mod payload;
 mod query;
 mod registry;
+mod replay;
+mod resume;
 mod ring;
 mod route;
 mod sequence;

@@ -11,7 +11,7 @@ use weir_proto::data::{GetMemberRequest, ListMembersRequest, Member, User};
 
 use crate::{
     Close,
-    admit::Attached,
+    join::Attached,
     payload::{self, RequestMembers},
     shared::Shared,
     socket::{Socket, SocketError},

@@ -149,15 +149,18 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Body;
+    use crate::entry::{Body, Publication};
     use proptest::prelude::*;
+    use weir_proto::event::Record;
 
     fn ring(records_max: usize, bytes_max: usize) -> Ring {
         Ring::new(10, records_max, bytes_max)
     }
 
     fn put(ring: &Ring, position: Position, guild_id: u64, size: usize) {
-        let entry = Entry::new(position, guild_id, Body::LostInGuild, (None, None), ring.bytes());
+        let publication = Publication { record: Record::default(), context: None, encoded_len: size };
+        let body = Body::Change(Box::new(publication));
+        let entry = Entry::new(position, guild_id, body, (None, None), ring.bytes());
         ring.push(position, guild_id, false, Some(Arc::new(entry)));
     }
 

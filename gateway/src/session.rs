@@ -48,7 +48,7 @@ pub(crate) struct Progress {
     pub(crate) applied: Position,
     /// Below this the ring may lack records of the session's guilds: it was filled before the session listened to them.
     pub(crate) ring_from: Position,
-    /// True while entries above `cursor` are being worked on. Left true by a connection that broke meanwhile: then they must be looked at
+    /// True while records above `cursor` are being worked on. Left true by a connection that broke meanwhile: then they must be looked at
     /// again, although the listener no longer says so.
     pub(crate) in_batch: bool,
     /// The session's guilds and its user's membership of each.

@@ -168,6 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Cancel safety
     /// Not safe: a frame may be half written. Only [`Socket::close`] may follow, and it then only drops the connection.
     pub(crate) async fn flush(&mut self) -> Result<(), SocketError> {
+        if self.torn {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        }
         if self.batch.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::Duration,
 };
@@ -90,7 +90,11 @@ impl Process {
                 return Ok(self.started.elapsed());
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended with {status} before it was ready; see {}", self.program.name, self.program.log().display());
+                bail!(
+                    "{} ended with {status} before it was ready; see {}",
+                    self.program.name,
+                    self.program.log().display()
+                );
             }
             ensure!(
                 self.started.elapsed() < READY_MAX,
@@ -186,13 +190,6 @@ pub(crate) fn binary(name: &str, profile: Option<&str>) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The end of a file, for messages.
-pub(crate) fn tail(path: &Path, lines: usize) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +221,8 @@ mod tests {
         assert!(process.ready().await.expect_err("it ended").to_string().contains("exit status: 3"));
         let ended = process.kill_and_restart().await.expect("again").expect("it ended");
         assert!(ended.contains("exit status: 3"), "{ended}");
-        assert!(tail(&process.program.log(), 1).contains("hello"));
+        let log = std::fs::read_to_string(process.program.log()).expect("a log");
+        assert!(log.contains("hello"), "{log}");
     }
 
     #[tokio::test]

@@ -64,7 +64,8 @@ pub(crate) struct Numbers {
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        let latencies = Histogram::new_with_bounds(1, MICROS_MAX, 3).expect("the bounds are constants in range");
+        let latencies =
+            Histogram::new_with_bounds(1, MICROS_MAX, 3).expect("the bounds are constants in range");
         Self { latencies: Mutex::new(latencies), refused: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }
 
@@ -76,7 +77,9 @@ impl Recorder {
     pub(crate) fn fail(&self, failure: Failure) {
         match failure {
             Failure::Refused => self.refused.fetch_add(1, Ordering::Relaxed),
-            Failure::Backlog | Failure::Deadline | Failure::Error => self.failed.fetch_add(1, Ordering::Relaxed),
+            Failure::Backlog | Failure::Deadline | Failure::Error => {
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
         };
     }
 

@@ -51,7 +51,16 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let _ = writeln!(
         out,
         "{:<28} {:<6} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9}",
-        "phase", "stream", "offered/s", "answer/s", "refuse/s", "failed", "p50 ms", "p99 ms", "p99.9 ms", "db reads"
+        "phase",
+        "stream",
+        "offered/s",
+        "answer/s",
+        "refuse/s",
+        "failed",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "db reads"
     );
     for row in rows {
         let numbers = &row.numbers;
@@ -88,12 +97,19 @@ pub(crate) fn plot(path: &Path, title: &str, curves: &[(String, Vec<(f64, f64)>)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..4.0, (0.1..high).log_scale())?;
     let percentile = |x: &f64| format!("{:.2}%", 100.0 * (1.0 - 10_f64.powf(-x)));
-    chart.configure_mesh().x_desc("percentile").y_desc("milliseconds").x_label_formatter(&percentile).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc("percentile")
+        .y_desc("milliseconds")
+        .x_label_formatter(&percentile)
+        .draw()?;
     for (index, (name, curve)) in curves.iter().enumerate() {
         let colour = Palette99::pick(index).to_rgba();
         let points = curve.iter().map(|(x, us)| (*x, (us / 1_000.0).max(0.1)));
         let series = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-        series.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        series
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
     area.present().context("the plot cannot be written")?;

@@ -75,7 +75,8 @@ pub(crate) enum Verdict {
 
 impl Rest {
     pub(crate) fn new(address: SocketAddr, token: &str) -> Result<Self> {
-        let authorization = HeaderValue::from_str(&format!("Bot {token}")).context("the token is no header")?;
+        let authorization =
+            HeaderValue::from_str(&format!("Bot {token}")).context("the token is no header")?;
         Ok(Self { address, authorization, connection: None })
     }
 
@@ -85,15 +86,26 @@ impl Rest {
     }
 
     /// Sends one request, once. After an error the connection is given up.
-    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, NoAnswer> {
-        let outcome = timeout(CALL_MAX, self.exchange(method, path, body)).await.unwrap_or(Err(NoAnswer::Late));
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
+        let outcome =
+            timeout(CALL_MAX, self.exchange(method, path, body)).await.unwrap_or(Err(NoAnswer::Late));
         if outcome.is_err() {
             self.connection = None;
         }
         outcome
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, NoAnswer> {
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
             Some(_) | None => self.connect().await?,
@@ -153,7 +165,12 @@ impl Rest {
     }
 
     /// A page of a channel, newest first.
-    pub(crate) async fn page(&mut self, channel: u64, before: Option<u64>, patience: Duration) -> Result<Vec<Value>> {
+    pub(crate) async fn page(
+        &mut self,
+        channel: u64,
+        before: Option<u64>,
+        patience: Duration,
+    ) -> Result<Vec<Value>> {
         let before = before.map(|id| format!("&before={id}")).unwrap_or_default();
         let path = format!("/api/v10/channels/{channel}/messages?limit={PAGE_MAX}{before}");
         match self.insist(Method::GET, &path, None, patience).await? {
@@ -200,7 +217,10 @@ mod tests {
         let refused = || NoAnswer::Connect(std::io::ErrorKind::ConnectionRefused.into());
         assert!(matches!(Verdict::of(Err(refused())), Verdict::NotDone(_)));
         assert!(matches!(Verdict::of(Err(NoAnswer::Late)), Verdict::Unknown(_)));
-        assert!(matches!(Verdict::of(answer(StatusCode::SERVICE_UNAVAILABLE, None)), Verdict::Unknown(PAUSE)));
+        assert!(matches!(
+            Verdict::of(answer(StatusCode::SERVICE_UNAVAILABLE, None)),
+            Verdict::Unknown(PAUSE)
+        ));
         assert!(matches!(Verdict::of(answer(StatusCode::NOT_FOUND, None)), Verdict::Rejected { .. }));
         assert!(matches!(Verdict::of(answer(StatusCode::NO_CONTENT, None)), Verdict::Done(Value::Null)));
         let hour = Some(Duration::from_secs(3_600));

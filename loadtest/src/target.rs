@@ -82,10 +82,12 @@ impl Target {
             bail!("the process ended before it printed its addresses");
         };
         let addresses: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-        let address = |name: &str| addresses[name].as_str().map(str::to_owned).context("an address is missing");
+        let address =
+            |name: &str| addresses[name].as_str().map(str::to_owned).context("an address is missing");
         let admin_address = address("admin")?;
         let data = DataClient::new(Arc::new(Http::new(client(&address("data_service")?)?)));
-        let token = std::fs::read_to_string(directory.path().join("admin.token")).context("the admin token")?;
+        let token =
+            std::fs::read_to_string(directory.path().join("admin.token")).context("the admin token")?;
         let token = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
         let admin = DataClient::new(Arc::new(WithToken { inner: Http::new(client(&admin_address)?), token }));
         Ok(Self { child, data, admin, admin_address, _directory: directory })
@@ -105,7 +107,11 @@ impl Target {
         socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: loadtest\r\nconnection: close\r\n\r\n").await?;
         let mut text = String::new();
         socket.read_to_string(&mut text).await?;
-        ensure!(text.starts_with("HTTP/1.1 200"), "the metrics are not served: {}", text.lines().next().unwrap_or(""));
+        ensure!(
+            text.starts_with("HTTP/1.1 200"),
+            "the metrics are not served: {}",
+            text.lines().next().unwrap_or("")
+        );
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         Ok(text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }

@@ -8,8 +8,8 @@
 //! | `inbox:{id}` | the stream of one gateway: entries `1-0`, `2-0`, … without gaps, so that a gap shows |
 //! | `count:{id}` | number of the newest entry |
 //!
-//! A publisher hands a batch to Redis in one script ([`publisher`]): it reads who has interest and adds to their inboxes in one step. A
-//! gateway ([`inbox`]) registers under a random id, and follows its stream on a connection of its own ([`reader`]) into a ring in memory.
+//! A publisher hands a batch to Redis in one script (`publisher`): it reads who has interest and adds to their inboxes in one step. A
+//! gateway (`inbox`) registers under a random id, and follows its stream on a connection of its own (`reader`) into a ring in memory.
 //!
 //! **When records may be missing.** Redis remembers nothing that the outbox does not hold. A gateway that Redis no longer knows (Redis
 //! restarted empty, failed over to an older copy, or the gateway was away for longer than its key lives) registers under a new id, tells all

@@ -174,7 +174,12 @@ impl Generations {
     /// The unresolved mark is read before the generation; see [`Generations::mark_resolved`].
     #[must_use]
     pub fn is_servable<K: Hash + ?Sized>(&self, key: &K, generation: Generation, on: Dependence) -> bool {
-        !self.is_unresolved(key) && generation.is_current(self.snapshot(key), on)
+        let hash = self.hash(key);
+        let unresolved = at(&self.unresolved, hash).load(Ordering::Acquire) != 0;
+        if unresolved && !self.faults.armed(Fault::HitWhileUnresolved) {
+            return false;
+        }
+        generation.is_current(Generation(at(&self.cells, hash).load(Ordering::Acquire)), on)
     }
 
     /// Bytes held, for ever.
@@ -184,20 +189,23 @@ impl Generations {
     }
 
     fn cell<K: Hash + ?Sized>(&self, key: &K) -> &AtomicU64 {
-        &self.cells[self.index(key, self.cells.len())]
+        at(&self.cells, self.hash(key))
     }
 
     fn unresolved_cell<K: Hash + ?Sized>(&self, key: &K) -> &AtomicU32 {
-        &self.unresolved[self.index(key, self.unresolved.len())]
+        at(&self.unresolved, self.hash(key))
     }
 
-    /// `len` is a power of two.
-    fn index<K: Hash + ?Sized>(&self, key: &K, len: usize) -> usize {
-        // The mask keeps the value below `len`, a usize, so the truncation loses nothing.
-        #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
-        let hash = self.hasher.hash_one(key) as usize;
-        hash & (len - 1)
+    fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
     }
+}
+
+/// The cell of a hash in an array whose length is a power of two.
+fn at<T>(cells: &[T], hash: u64) -> &T {
+    #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
+    let hash = hash as usize;
+    &cells[hash & (cells.len() - 1)]
 }
 
 /// A write in progress; see [`Generations::write`].

@@ -19,7 +19,8 @@
 //! # What holds
 //!
 //! - A read that starts after a write was acknowledged sees it: the writer commits, bumps, then acknowledges; a read
-//!   joins only flights, and hits only entries, whose generation is still current.
+//!   joins only flights, and hits only entries, whose generation is still current. Of a write that is *not yet*
+//!   acknowledged two reads in succession may see it, then not (see `tests/it/simulation.rs` for when).
 //! - A caller that leaves neither cancels nor restarts a read. A read in the store keeps its place there until the
 //!   store answers or the store timeout passes, and can be joined all the while.
 //! - An error, a panic and a refusal reach every waiter typed, and the next call leads at once.

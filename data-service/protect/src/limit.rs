@@ -1,12 +1,15 @@
 //! Limits that an operator tunes while they are in force: rates and concurrency, for each key, group, class and all.
 //!
-//! In order of use: [`gcra`] is the arithmetic of one rate, [`table`] holds the state of many in fixed memory, and
-//! [`rules`] says which rate applies to whom and charges all of a request's scopes in one step.
+//! From the outside in: [`Limits`] charges all of a request's scopes in one step; [`rules`] is what an operator says;
+//! [`table`] holds the state of many rates in fixed memory; [`gcra`] is the arithmetic of one.
 
 pub mod gcra;
+mod limits;
 mod quotas;
 pub mod rules;
+mod ruleset;
 pub mod table;
 
 pub use gcra::{Quota, QuotaError};
-pub use rules::{Admitted, Bound, LimitKind, Limits, Rule, RuleError, RuleView, Scope, Selector};
+pub use limits::Limits;
+pub use rules::{Admitted, Bound, LimitKind, Rule, RuleError, RuleView, Scope, Selector};

@@ -12,17 +12,23 @@
 //! | – | *adaptive limit of the shard (later)* | | |
 //! | 7 | store | | `Store`, `StoreTimeout` |
 //!
-//! Between 3 and 4 there is a gap in which a flight can end: a leader therefore looks into the cache once more before
-//! it goes on. The flight itself, from 6 on, runs in a task of its own ([`flying`]).
+//! Between 3 and 4 there is a gap in which a flight can end: a caller that would lead therefore looks into the page
+//! cache once more, under the flight table's lock, and a flight fills the cache under the same lock when its entry
+//! goes. The flight itself, from 6 on, runs in a task of its own (`stack/flying.rs`).
 
+mod builder;
 mod flying;
+mod hits;
 mod places;
+
+pub use builder::Builder;
+use hits::reply;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     cache::{NoCache, NoTail, PageCache, Stamped, TailSource},
-    clock::{Clock, Nanos, TokioClock},
+    clock::{Clock, Nanos},
     concurrency::ConcurrencyGate,
     config::ProtectConfig,
     error::{ReadError, Refusal, RefusalReason, Stage},
@@ -32,8 +38,8 @@ use crate::{
     generation::Generations,
     limit::{LimitKind, Limits, Scope},
     observe::{NoObserver, Observer},
-    request::{Explain, GateTimes, Outcome, ReadRequest, Reply},
-    store::{Query, Store, Value},
+    request::{GateTimes, Outcome, ReadRequest, Reply},
+    store::{Query, Store},
 };
 
 /// A finished flight, shared by its waiters.
@@ -72,99 +78,6 @@ struct Inner<S: Store> {
     flights: Arc<Flights<S>>,
     partitions: Arc<ConcurrencyGate<S::Key>>,
     scopes: Arc<ConcurrencyGate<Scope>>,
-}
-
-/// Puts a [`Protect`] together. Everything but the store has a default.
-pub struct Builder<S: Store> {
-    store: S,
-    config: ProtectConfig,
-    clock: Option<Arc<dyn Clock>>,
-    cache: Arc<dyn PageCache<S::Key, S::Query, S::Value>>,
-    tail: Arc<dyn TailSource<S::Key, S::Query, S::Value>>,
-    observer: Arc<dyn Observer<S::Key>>,
-    limits: Option<Arc<Limits>>,
-    generations: Option<Arc<Generations>>,
-}
-
-impl<S: Store> Builder<S> {
-    /// Bounds and timeouts.
-    #[must_use]
-    pub fn config(mut self, config: ProtectConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The clock that deadlines are expressed in. Default: a [`TokioClock`] made now.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
-        self
-    }
-
-    /// The bounded page store. Default: [`NoCache`].
-    #[must_use]
-    pub fn cache(mut self, cache: Arc<dyn PageCache<S::Key, S::Query, S::Value>>) -> Self {
-        self.cache = cache;
-        self
-    }
-
-    /// The live tails. Default: [`NoTail`].
-    #[must_use]
-    pub fn tail(mut self, tail: Arc<dyn TailSource<S::Key, S::Query, S::Value>>) -> Self {
-        self.tail = tail;
-        self
-    }
-
-    /// Metrics. Default: [`NoObserver`].
-    #[must_use]
-    pub fn observer(mut self, observer: Arc<dyn Observer<S::Key>>) -> Self {
-        self.observer = observer;
-        self
-    }
-
-    /// Limits shared with a write path or with another layer on the same clock. Default: its own, without rules.
-    #[must_use]
-    pub fn limits(mut self, limits: Arc<Limits>) -> Self {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// Generations shared with another layer over the same partitions. Default: its own.
-    #[must_use]
-    pub fn generations(mut self, generations: Arc<Generations>) -> Self {
-        self.generations = Some(generations);
-        self
-    }
-
-    /// The layer.
-    #[must_use]
-    pub fn build(self) -> Protect<S> {
-        let config = self.config;
-        let faults = config.faults;
-        let clock = self.clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
-        let limits = self
-            .limits
-            .unwrap_or_else(|| Arc::new(Limits::with_faults(config.limit_slots, Arc::clone(&clock), faults)));
-        let generations = self
-            .generations
-            .unwrap_or_else(|| Arc::new(Generations::with_faults(config.generation_cells, faults)));
-        let gate_shards = 64;
-        let inner = Inner {
-            store: self.store,
-            cache: self.cache,
-            tail: self.tail,
-            observer: self.observer,
-            gates: Arc::new(Gates::default()),
-            flights: FlightTable::with_faults(gate_shards, config.flights_max, lost::<S>, faults),
-            partitions: Arc::new(ConcurrencyGate::with_faults(gate_shards, config.queue_len_max, faults)),
-            scopes: Arc::new(ConcurrencyGate::with_faults(gate_shards, config.queue_len_max, faults)),
-            config,
-            clock,
-            generations,
-            limits,
-        };
-        Protect { inner: Arc::new(inner) }
-    }
 }
 
 fn lost<S: Store>(lost: Lost) -> Landing<S> {
@@ -402,95 +315,6 @@ impl<S: Store> Inner<S> {
         let look = || self.page(request, query, self.clock.now());
         self.flights.enter(key, query, wider, &want, || self.generations.snapshot(key), look)
     }
-
-    /// Gate 3: the tail, the page itself, a wider page.
-    fn cached(&self, request: &RequestOf<S>, wider: &[S::Query], now: Nanos) -> Option<Reply<S::Value>> {
-        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
-            return None;
-        }
-        self.tail_page(request, now)
-            .or_else(|| self.page(request, &request.query, now))
-            .or_else(|| wider.iter().find_map(|wide| self.page(request, wide, now)))
-    }
-
-    fn tail_page(&self, request: &RequestOf<S>, now: Nanos) -> Option<Reply<S::Value>> {
-        let answer = self.tail.serve(&request.key, &request.query)?;
-        if !self.reaches(answer.floor, request) {
-            return None;
-        }
-        let times = GateTimes { admission: self.clock.now().since(now), ..GateTimes::default() };
-        let (outcome, age) = (Outcome::Hit, Duration::ZERO);
-        let explain = Explain { outcome, age, floor: answer.floor, times, would_refuse: None };
-        Some(Reply { value: answer.value, explain })
-    }
-
-    /// The cached page of `query`, the request's own or a wider one, if it is a hit.
-    fn page(&self, request: &RequestOf<S>, query: &S::Query, now: Nanos) -> Option<Reply<S::Value>> {
-        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
-            return None;
-        }
-        let entry = self.cache.get(&request.key, query)?;
-        let age_max =
-            request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
-        let fresh = self.generations.is_servable(&request.key, entry.generation, entry.dependence);
-        let hit = (fresh || self.faulty(Fault::HitIgnoresStamp))
-            && entry.age(now) <= age_max
-            && self.reaches(entry.floor, request);
-        if !hit {
-            return None;
-        }
-        self.served(request, query, &entry, Outcome::Hit, now)
-    }
-
-    /// A cached page that may be out of date, for a caller that accepts it; never one below its token.
-    fn stale(&self, request: &RequestOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
-        let stale_max = request.stale_max.filter(|_| self.gates.is_on(Gate::Cache))?;
-        let entry = self.cache.get(&request.key, &request.query)?;
-        let reaches = self.reaches(entry.floor, request) || self.faulty(Fault::StaleIgnoresFloor);
-        if !reaches || entry.age(self.clock.now()) > stale_max {
-            return None;
-        }
-        self.served(request, &request.query, &entry, Outcome::Stale, arrived)
-    }
-
-    /// The reply made of a cached entry, cut if it is a wider page's.
-    fn served(
-        &self,
-        request: &RequestOf<S>,
-        query: &S::Query,
-        entry: &Stamped<S::Value>,
-        outcome: Outcome,
-        arrived: Nanos,
-    ) -> Option<Reply<S::Value>> {
-        let (outcome, value) = if *query == request.query {
-            (outcome, entry.value.clone())
-        } else {
-            (Outcome::Subsumed, self.cut(&entry.value, query, &request.query)?)
-        };
-        let now = self.clock.now();
-        let times = GateTimes { admission: now.since(arrived), ..GateTimes::default() };
-        Some(reply(outcome, value, entry, times, now, None))
-    }
-
-    fn cut(&self, value: &S::Value, from: &S::Query, to: &S::Query) -> Option<S::Value> {
-        if self.faulty(Fault::SubsumeUncut) { Some(value.clone()) } else { value.cut(from, to) }
-    }
-
-    fn reaches(&self, floor: u64, request: &RequestOf<S>) -> bool {
-        request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloor)
-    }
-}
-
-fn reply<V>(
-    outcome: Outcome,
-    value: V,
-    entry: &Stamped<V>,
-    times: GateTimes,
-    now: Nanos,
-    would_refuse: Option<Arc<str>>,
-) -> Reply<V> {
-    let explain = Explain { outcome, age: entry.age(now), floor: entry.floor, times, would_refuse };
-    Reply { value, explain }
 }
 
 impl<S: Store> Clone for Protect<S> {
@@ -506,11 +330,5 @@ impl<S: Store> fmt::Debug for Protect<S> {
             .field("flights", &self.inner.flights)
             .field("limits", &self.inner.limits)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S: Store> fmt::Debug for Builder<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -105,7 +105,11 @@ fn node(text: &str) -> Result<String, InvalidAddress> {
         Some((rest, port)) => {
             let host_is_there = after_host > 0 || !rest.is_empty();
             let port: Option<u16> = port.parse().ok().filter(|port| *port != 0);
-            if host_is_there && !rest.contains(':') && port.is_some() { Ok(text.to_owned()) } else { Err(wrong()) }
+            if host_is_there && !rest.contains(':') && port.is_some() {
+                Ok(text.to_owned())
+            } else {
+                Err(wrong())
+            }
         }
         None => Ok(format!("{text}:{CQL_PORT}")),
     }
@@ -137,10 +141,12 @@ impl fmt::Display for BusChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
-            Self::Redis { url } => match url.strip_prefix("redis://").and_then(|rest| rest.rsplit_once('@')) {
-                Some((_secret, host)) => write!(f, "redis://***@{host}"),
-                None => f.write_str(url),
-            },
+            Self::Redis { url } => {
+                match url.strip_prefix("redis://").and_then(|rest| rest.rsplit_once('@')) {
+                    Some((_secret, host)) => write!(f, "redis://***@{host}"),
+                    None => f.write_str(url),
+                }
+            }
         }
     }
 }
@@ -199,8 +205,9 @@ fn read_cql(reader: &mut Reader, address: CqlAddress) -> CqlConfig {
         "cql.user and cql.password go together",
         "set both or neither",
     );
-    let credentials =
-        user.zip(password).map(|(user, password)| Credentials { user, password: password.expose().to_owned() });
+    let credentials = user
+        .zip(password)
+        .map(|(user, password)| Credentials { user, password: password.expose().to_owned() });
     let linearizable = reader.choice(
         "cql.linearizable",
         &[("local", Linearizable::Local), ("global", Linearizable::Global)],
@@ -218,16 +225,20 @@ fn read_cql(reader: &mut Reader, address: CqlAddress) -> CqlConfig {
         show_replication,
         "write for example \"3\", or \"east:3,west:3\" for several datacentres",
     );
-    config.connect_timeout = reader.duration("cql.connect_timeout", config.connect_timeout, second..=second * 120);
-    config.read_timeout = reader.duration("cql.read_timeout", config.read_timeout, second / 100..=second * 60);
-    config.write_timeout = reader.duration("cql.write_timeout", config.write_timeout, second / 100..=second * 60);
+    config.connect_timeout =
+        reader.duration("cql.connect_timeout", config.connect_timeout, second..=second * 120);
+    config.read_timeout =
+        reader.duration("cql.read_timeout", config.read_timeout, second / 100..=second * 60);
+    config.write_timeout =
+        reader.duration("cql.write_timeout", config.write_timeout, second / 100..=second * 60);
     config
 }
 
 /// `3`, or `east:3,west:2`.
 fn replication(text: &str) -> Result<Replication, String> {
     let rule = || "it must be a number of copies, or datacentre:copies for each".to_owned();
-    let copies = |text: &str| text.parse::<u8>().ok().filter(|copies| (1..=9).contains(copies)).ok_or_else(rule);
+    let copies =
+        |text: &str| text.parse::<u8>().ok().filter(|copies| (1..=9).contains(copies)).ok_or_else(rule);
     if !text.contains(':') {
         return Ok(Replication::Simple { factor: copies(text)? });
     }

@@ -67,6 +67,8 @@ pub struct Leased {
     holder: String,
     worker: u16,
     held: Mutex<Option<Held>>,
+    /// The last tenure's number.
+    epochs: AtomicU64,
     /// Milliseconds that the clock was off at the last renewal.
     clock_off_ms: AtomicU64,
 }
@@ -121,6 +123,7 @@ impl Leased {
             holder,
             worker,
             held: Mutex::new(None),
+            epochs: AtomicU64::new(0),
             clock_off_ms: AtomicU64::new(0),
         });
         leased.wait_for_slots(&*store, &stop).await?;
@@ -137,7 +140,7 @@ impl Leased {
                 Some(_) | None => None,
             };
             let above = expected.as_ref().map_or(0, |lease| lease.mint_until_us);
-            match self.ask_for_slots(store, expected, above, 1).await? {
+            match self.ask_for_slots(store, expected, above).await? {
                 LeaseAnswer::Held => return Ok(()),
                 LeaseAnswer::HeldBy(other) => {
                     let unchanged = seen.as_ref().is_some_and(|(lease, _)| *lease == other);
@@ -159,7 +162,6 @@ impl Leased {
         store: &dyn Store,
         expected: Option<Lease>,
         mint_above_us: u64,
-        epoch: u64,
     ) -> Result<LeaseAnswer, TakeError> {
         // Read before the question is sent: the lease counts from here, never from the answer.
         let asked_boot_ns = self.clock.boot().as_ns();
@@ -171,9 +173,17 @@ impl Leased {
         let answer = store.take_lease(wanted, expected).await?;
         if answer == LeaseAnswer::Held {
             let usable = u64::try_from((LEASE - MARGIN).as_nanos()).unwrap_or(u64::MAX);
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            // Judged now that the answer is there, not when the question was sent: this process may have been paused in between. A lease
+            // that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel forgets
+            // what it remembers.
+            let unbroken = held.filter(|held| self.clock.boot().as_ns() < held.until_boot_ns);
+            let epoch = match unbroken {
+                Some(held) => held.tenure.epoch,
+                None => self.epochs.fetch_add(1, Ordering::AcqRel) + 1,
+            };
             let tenure = Tenure { mint_until_us, mint_above_us, epoch };
-            let held = Held { tenure, until_boot_ns: asked_boot_ns + usable };
-            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+            *held = Some(Held { tenure, until_boot_ns: asked_boot_ns + usable });
         }
         Ok(answer)
     }
@@ -186,11 +196,7 @@ impl Leased {
             }
             let before = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(before) = before else { continue };
-            // A lease that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel
-            // forgets what it remembers.
-            let lapsed = self.clock.boot().as_ns() >= before.until_boot_ns;
-            let epoch = before.tenure.epoch + u64::from(lapsed);
-            match self.ask_for_slots(&*store, None, before.tenure.mint_above_us, epoch).await {
+            match self.ask_for_slots(&*store, None, before.tenure.mint_above_us).await {
                 Ok(LeaseAnswer::Held) => {}
                 Ok(LeaseAnswer::HeldBy(other)) => {
                     tracing::error!(holder = %other.holder, "the slots' lease was taken by another data service");

@@ -28,7 +28,24 @@ pub enum ReadQuery {
     After(u64, usize),
 }
 
-impl Query for ReadQuery {}
+/// Whose memory a read may use: which cached answers it may be given, and which reads under way it may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// All that was read under this tenure: nobody else changed anything during it.
+    Tenure(u64),
+    /// Nothing: without ownership somebody else's change may have been acknowledged since any earlier read began. The number is the
+    /// read's own.
+    Alone(u64),
+}
+
+/// A query and the memory that it may be answered from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Asked {
+    pub(crate) memory: Memory,
+    pub(crate) query: ReadQuery,
+}
+
+impl Query for Asked {}
 
 /// Rows of one partition, in the order asked for, and their encoded reply once somebody needed it.
 #[derive(Debug)]
@@ -80,9 +97,9 @@ pub enum ReadValue {
     Token(Option<u64>),
 }
 
-impl Value<ReadQuery> for ReadValue {
-    fn dependence(&self, query: &ReadQuery, requested: Dependence) -> Dependence {
-        match (self, query) {
+impl Value<Asked> for ReadValue {
+    fn dependence(&self, asked: &Asked, requested: Dependence) -> Dependence {
+        match (self, &asked.query) {
             // Rows from the old end, and all that were asked for are there: what is appended comes after them.
             (Self::Rows(rows), ReadQuery::Range(range))
                 if range.order == RowOrder::OldestFirst && rows.rows.len() >= range.limit =>
@@ -128,13 +145,13 @@ pub struct Database {
 
 impl weir_protect::Store for Database {
     type Key = Key;
-    type Query = ReadQuery;
+    type Query = Asked;
     type Value = ReadValue;
     type Error = ReadError;
 
-    async fn read(&self, key: &Key, query: &ReadQuery, _: ReadContext) -> Result<ReadValue, ReadError> {
+    async fn read(&self, key: &Key, asked: &Asked, _: ReadContext) -> Result<ReadValue, ReadError> {
         let store = &*self.store;
-        Ok(match (*key, *query) {
+        Ok(match (*key, asked.query) {
             (Key::Buckets(channel), _) => {
                 let all = (Bucket(0), Bucket(u32::MAX));
                 let found =
@@ -168,38 +185,37 @@ impl weir_protect::Store for Database {
     }
 
     fn floor(&self, key: &Key) -> u64 {
-        let scope_id = match *key {
-            Key::Buckets(id) | Key::Rows(id, _) | Key::Channel(id) | Key::Guild(id) | Key::Members(id) => id,
-            Key::Member(guild, _) => guild,
-            Key::User(_) | Key::UserGuilds(_) | Key::Token(_) => return 0,
-        };
-        self.sequencer.resolved_rev(scope_id)
+        key.scope().map_or(0, |scope_id| self.sequencer.resolved_rev(scope_id))
     }
 }
 
 /// The bounded page store: moka, by weight. What may be served from it is the protection layer's decision, by the stamp.
 pub struct MokaCache {
-    entries: moka::sync::Cache<(Key, ReadQuery), Stamped<ReadValue>>,
+    entries: moka::sync::Cache<(Key, Asked), Stamped<ReadValue>>,
 }
 
 impl MokaCache {
     /// A cache of at most `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
-        let weigh = |_: &(Key, ReadQuery), entry: &Stamped<ReadValue>| {
+        let weigh = |_: &(Key, Asked), entry: &Stamped<ReadValue>| {
             u32::try_from(entry.value.weight()).unwrap_or(u32::MAX)
         };
         Self { entries: moka::sync::Cache::builder().max_capacity(bytes_max).weigher(weigh).build() }
     }
 }
 
-impl weir_protect::PageCache<Key, ReadQuery, ReadValue> for MokaCache {
-    fn get(&self, key: &Key, query: &ReadQuery) -> Option<Stamped<ReadValue>> {
-        self.entries.get(&(*key, *query))
+impl weir_protect::PageCache<Key, Asked, ReadValue> for MokaCache {
+    fn get(&self, key: &Key, asked: &Asked) -> Option<Stamped<ReadValue>> {
+        self.entries.get(&(*key, *asked))
     }
 
-    fn put(&self, key: &Key, query: &ReadQuery, entry: Stamped<ReadValue>) {
-        self.entries.insert((*key, *query), entry);
+    fn put(&self, key: &Key, asked: &Asked, entry: Stamped<ReadValue>) {
+        match asked.memory {
+            Memory::Tenure(_) => self.entries.insert((*key, *asked), entry),
+            // Nobody could hit it.
+            Memory::Alone(_) => {}
+        }
     }
 }
 

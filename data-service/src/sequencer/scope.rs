@@ -96,6 +96,8 @@ pub(crate) struct ScopeState {
     pub(crate) rev_floor: u64,
     pub(crate) nonces: Nonces,
     pub(crate) tail: Option<Tail<TailMessage>>,
+    /// The tenure under which the tail was read: under another it counts for nothing.
+    pub(crate) tail_epoch: u64,
     /// Encoded replies of the tail as it is now; emptied by every change.
     encoded: Vec<(TailQuery, Bytes)>,
     /// A commit's outcome is not known: nothing is written or cached until it is.
@@ -131,6 +133,7 @@ impl Scope {
             rev_floor: 0,
             nonces: Nonces::default(),
             tail: None,
+            tail_epoch: 0,
             encoded: Vec::new(),
             unresolved: false,
             guild: None,
@@ -222,13 +225,19 @@ impl ScopeState {
     }
 
     /// Installs a tail read outside the turn, if nothing changed or is changing since `version`.
-    pub(crate) fn seed(&mut self, version: u64, tail: Tail<TailMessage>) -> bool {
+    pub(crate) fn seed(&mut self, version: u64, epoch: u64, tail: Tail<TailMessage>) -> bool {
         let unchanged = self.version == version && !self.running && !self.unresolved;
-        if unchanged && self.tail.is_none() {
+        if unchanged && self.tail_under(epoch).is_none() {
             self.tail = Some(tail);
+            self.tail_epoch = epoch;
             self.encoded.clear();
         }
         unchanged
+    }
+
+    /// The tail, if it is certain under a tenure.
+    pub(crate) fn tail_under(&self, epoch: u64) -> Option<&Tail<TailMessage>> {
+        self.tail.as_ref().filter(|_| self.tail_epoch == epoch && !self.unresolved)
     }
 
     /// The encoded reply for a query, if it was kept since the last change.

@@ -16,6 +16,7 @@ use crate::read_path::query::encode_page;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeedTicket {
     version: u64,
+    epoch: u64,
 }
 
 /// What is known of a scope, for operators.
@@ -30,11 +31,6 @@ pub(crate) struct ScopeSight {
 }
 
 impl Sequencer {
-    /// Whether this node may answer from what it remembers of a scope.
-    pub(crate) fn owns(&self, scope_id: u64) -> bool {
-        self.ownership.tenure(scope_id).is_ok()
-    }
-
     /// Highest revision of the scope whose outcome is known; 0 if it is not in memory.
     pub(crate) fn resolved_rev(&self, scope_id: u64) -> u64 {
         let standing = self.scopes.get(scope_id).and_then(|scope| scope.lock().standing);
@@ -64,11 +60,10 @@ impl Sequencer {
         let (rows, version, rev) = {
             let state = scope.lock();
             let rev = state.standing.map_or(0, |standing| standing.last_rev);
-            let elsewhere = state.standing.is_some_and(|standing| standing.epoch != tenure.epoch);
-            if elsewhere || state.unresolved || at_least.is_some_and(|wanted| rev < wanted) {
+            let tail = state.tail_under(tenure.epoch)?;
+            if at_least.is_some_and(|wanted| rev < wanted) {
                 return None;
             }
-            let tail = state.tail.as_ref()?;
             if let Some(encoded) = state.encoded(query) {
                 drop(state);
                 self.scopes.touch(channel_id);
@@ -95,11 +90,7 @@ impl Sequencer {
         let scope = self.scopes.get(channel_id)?;
         let row = {
             let state = scope.lock();
-            let elsewhere = state.standing.is_some_and(|standing| standing.epoch != tenure.epoch);
-            if elsewhere || state.unresolved {
-                return None;
-            }
-            let tail = state.tail.as_ref()?;
+            let tail = state.tail_under(tenure.epoch)?;
             tail.serve(&around)?;
             tail.get(id).map(|row| Arc::new(row.0.clone()))
         };
@@ -108,14 +99,14 @@ impl Sequencer {
 
     /// The revision known before a read of the channel's end begins, and the right to seed its tail from that read.
     pub(crate) fn seed_ticket(&self, channel_id: u64) -> (u64, Option<SeedTicket>) {
-        if !self.owns(channel_id) {
-            return (0, None);
-        }
-        let Some(scope) = self.scopes.get_or_insert(channel_id, ScopeKind::Channel) else { return (0, None) };
+        let Ok(tenure) = self.ownership.tenure(channel_id) else { return (0, None) };
+        // A guild's id asked for as a channel must not push the guild's own scope out.
+        let known = self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
+        let Some(scope) = known.filter(|scope| scope.kind == ScopeKind::Channel) else { return (0, None) };
         let state = scope.lock();
         let rev = state.standing.map_or(0, |standing| standing.last_rev);
-        let seedable = state.tail.is_none() && state.idle();
-        (rev, seedable.then_some(SeedTicket { version: state.version }))
+        let seedable = state.tail_under(tenure.epoch).is_none() && state.idle();
+        (rev, seedable.then_some(SeedTicket { version: state.version, epoch: tenure.epoch }))
     }
 
     /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket. `asked`: how many rows were asked
@@ -125,7 +116,7 @@ impl Sequencer {
         let complete = rows.len() < asked;
         let floor = if complete { 0 } else { rows.last().map_or(0, |row| row.id - 1) };
         let tail = self.tail_of(rows, floor, complete);
-        let seeded = scope.lock().seed(ticket.version, tail);
+        let seeded = scope.lock().seed(ticket.version, ticket.epoch, tail);
         if seeded {
             self.scopes.trim(&scope);
         }

@@ -57,15 +57,19 @@ impl ScopeTable {
         shard_of(&self.shards, id).get(&id).cloned()
     }
 
-    /// The scope, made if need be; `None` if the table is full of busy ones, or the id is in use for the other kind.
+    /// The scope, made if need be; `None` if the table is full of busy ones, or the id is busy as the other kind.
     pub(crate) fn get_or_insert(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
         let mut shard = shard_of(&self.shards, id);
-        if let Some(scope) = shard.get(&id) {
-            return (scope.kind == kind).then(|| Arc::clone(scope));
+        // Only the table holds it and nothing runs or waits: nobody can be about to use it, because finding it takes this lock.
+        let leaves = |scope: &Arc<Scope>| Arc::strong_count(scope) == 1 && scope.lock().idle();
+        match shard.get(&id) {
+            Some(scope) if scope.kind == kind => return Some(Arc::clone(scope)),
+            // A read may have asked for a guild's id as a channel: what that left behind makes room.
+            Some(other) if leaves(other) => drop(shard.remove(&id)),
+            Some(_) => return None,
+            None => {}
         }
         if shard.len() >= self.shard_max {
-            // Only the table holds it and nothing runs or waits: nobody can be about to use it, because finding it takes this lock.
-            let leaves = |scope: &Arc<Scope>| Arc::strong_count(scope) == 1 && scope.lock().idle();
             let id = shard.iter().take(EVICTION_LOOKS).find(|(_, scope)| leaves(scope)).map(|(id, _)| *id)?;
             shard.remove(&id);
         }
@@ -121,7 +125,10 @@ mod tests {
     #[test]
     fn an_id_has_one_kind() {
         let table = ScopeTable::new(1_000, 1 << 20);
-        assert!(table.get_or_insert(7, ScopeKind::Guild).is_some());
+        let guild = table.get_or_insert(7, ScopeKind::Guild);
+        assert!(guild.is_some());
         assert!(table.get_or_insert(7, ScopeKind::Channel).is_none());
+        drop(guild);
+        assert!(table.get_or_insert(7, ScopeKind::Channel).is_some(), "nobody uses it as a guild");
     }
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     key::Key,
     mint::MintError,
+    outbox::Pending,
     ownership::{NotOwner, Tenure},
 };
 
@@ -117,7 +118,9 @@ impl Sequencer {
                 return;
             }
         };
-        let now_us = self.clock.wall_us();
+        // Before anything is minted: the outbox must not take the time after it for published.
+        let pending = self.outbox.begin(scope.id);
+        let now_us = pending.began_us();
         let mut plan = {
             let mut state = scope.lock();
             create::plan(creates, scope.id, &mut state, standing, &self.minter, tenure, now_us)
@@ -154,6 +157,7 @@ impl Sequencer {
             .commit(
                 scope,
                 prepared,
+                pending,
                 tenure,
                 |outcome| match (outcome, plan.take()) {
                     (Ok(()), Some(plan)) => plan.acknowledge(),
@@ -193,7 +197,7 @@ impl Sequencer {
         standing: Standing,
         bucket: Bucket,
     ) -> Result<(), ChangeError> {
-        if standing.bucket.is_some_and(|known| known >= bucket) {
+        if standing.bucket == Some(bucket) {
             return Ok(());
         }
         // Idempotent and harmless if it is there without messages, so an unknown outcome is simply a refusal.
@@ -219,7 +223,7 @@ impl Sequencer {
     async fn change_turn(&self, scope: &Scope, op: ChangeOp) {
         let ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline } = op;
         let planned = self.plan_change(scope, message_id, &change, deadline).await;
-        let (tenure, standing, rev, row) = match planned {
+        let (tenure, standing, pending, rev, row) = match planned {
             Ok(planned) => planned,
             Err(error) => return refuse_change(change, error),
         };
@@ -241,6 +245,7 @@ impl Sequencer {
         self.commit(
             scope,
             prepared,
+            pending,
             tenure,
             |outcome| match (outcome, change.take()) {
                 (Ok(()), Some(MessageChange::Edit(_, answer))) => {
@@ -271,23 +276,21 @@ impl Sequencer {
         message_id: u64,
         change: &MessageChange,
         deadline: Instant,
-    ) -> Result<(Tenure, Standing, u64, Option<Message>), ChangeError> {
+    ) -> Result<(Tenure, Standing, Pending, u64, Option<Message>), ChangeError> {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
         let (tenure, standing) = self.begin(scope).await?;
         let row = self.row(scope, message_id).await?.ok_or(ChangeError::NotFound("message"))?;
-        let rev = self.next_rev(standing, tenure)?;
+        let pending = self.outbox.begin(scope.id);
+        // Above the row's own too: an import gives rows revisions that the channel's tail need not show.
+        let above = Standing { last_rev: standing.last_rev.max(row.last_rev), ..standing };
+        let rev = next_rev(pending.began_us(), above, tenure)?;
         let row = match change {
             MessageChange::Edit(request, _) => Some(change::edited(&row, request, rev)),
             MessageChange::Delete(_) => None,
         };
-        Ok((tenure, standing, rev, row))
-    }
-
-    fn next_rev(&self, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
-        let rev = self.clock.wall_us().max(standing.last_rev.max(tenure.mint_above_us) + 1);
-        if rev >= tenure.mint_until_us { Err(Refused::NotOwner.into()) } else { Ok(rev) }
+        Ok((tenure, standing, pending, rev, row))
     }
 
     // ---- import ---------------------------------------------------------------------------------------------------
@@ -302,7 +305,7 @@ impl Sequencer {
 
     async fn import(&self, scope: &Scope, messages: Vec<Message>) -> Result<u32, ChangeError> {
         let (tenure, standing) = self.begin(scope).await?;
-        let mut rev = self.next_rev(standing, tenure)?;
+        let mut rev = next_rev(self.clock.wall_us(), standing, tenure)?;
         let mut buckets: Vec<Bucket> = messages.iter().map(|message| Bucket::of_raw(message.id)).collect();
         buckets.dedup();
         for bucket in &buckets {
@@ -328,7 +331,7 @@ impl Sequencer {
 
     async fn guild_turn(&self, scope: &Scope, op: GuildOp) {
         let GuildOp { change, deadline, answer } = op;
-        let (tenure, standing, plan, rev) = match self.plan_guild(scope, change, deadline).await {
+        let (tenure, standing, plan, pending, rev) = match self.plan_guild(scope, change, deadline).await {
             Ok(planned) => planned,
             Err(error) => return drop(answer.send(Err(error))),
         };
@@ -354,6 +357,7 @@ impl Sequencer {
         self.commit(
             scope,
             prepared,
+            pending,
             tenure,
             |outcome| {
                 if let Some((answer, value)) = answer.take() {
@@ -373,7 +377,7 @@ impl Sequencer {
         scope: &Scope,
         change: GuildChange,
         deadline: Instant,
-    ) -> Result<(Tenure, Standing, guild::GuildPlan, u64), ChangeError> {
+    ) -> Result<(Tenure, Standing, guild::GuildPlan, Pending, u64), ChangeError> {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
@@ -400,12 +404,13 @@ impl Sequencer {
             | GuildChange::PutRole(_)
             | GuildChange::DeleteRole(_) => {}
         }
-        let rev = self.next_rev(standing, tenure)?;
+        let pending = self.outbox.begin(scope.id);
+        let now_us = pending.began_us();
+        let rev = next_rev(now_us, standing, tenure)?;
         let state = scope.lock().guild.clone();
-        let now_us = self.clock.wall_us();
         let mut mint = || Ok(self.minter.mint(now_us, 0, tenure.mint_until_us)?.get());
         let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
-        Ok((tenure, standing, plan, rev))
+        Ok((tenure, standing, plan, pending, rev))
     }
 
     // ---- commit ---------------------------------------------------------------------------------------------------
@@ -417,12 +422,12 @@ impl Sequencer {
         &self,
         scope: &Scope,
         prepared: Prepared,
+        pending: Pending,
         tenure: Tenure,
         mut settle: impl FnMut(Result<(), ChangeError>),
         mut apply: impl FnMut(&mut super::scope::ScopeState, bool),
     ) -> bool {
         let Prepared { rows, records, rows_are_outbox, prev_rev, last_rev, bumps } = prepared;
-        let first_rev = records.first().map_or(last_rev, |record| record.outbox.rev);
         if let Err(error) = self.note_active(scope).await {
             settle(Err(error));
             return false;
@@ -430,7 +435,6 @@ impl Sequencer {
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
         let commit =
             Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
-        self.outbox.begin(scope.id, first_rev);
         let mut in_doubt = |first: bool| {
             if first {
                 self.counters.in_doubt.fetch_add(1, Ordering::Relaxed);
@@ -454,12 +458,15 @@ impl Sequencer {
                 for (key, change) in &bumps {
                     self.generations.bump(key, *change);
                 }
-                self.outbox.abandon(scope.id, first_rev);
+                drop(pending);
                 settle(Err(error));
                 return false;
             }
             // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
-            Committed::Never => return false,
+            Committed::Never => {
+                pending.leave();
+                return false;
+            }
         };
         {
             let mut state = scope.lock();
@@ -481,14 +488,14 @@ impl Sequencer {
             // history if it is there, and published from there by its owner.
             scope.lock().forget();
             settle(Err(ChangeError::OutcomeUnknown));
-            self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, first_rev);
+            self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, pending);
             return false;
         }
         if !resolved_late {
             settle(Ok(()));
         }
         let is_channel = scope.kind == ScopeKind::Channel;
-        self.outbox.publish(scope.id, is_channel, prev_rev, first_rev, records).await;
+        self.outbox.publish(scope.id, is_channel, prev_rev, pending, records).await;
         !resolved_late
     }
 
@@ -522,6 +529,11 @@ impl Sequencer {
                     doubted = true;
                     sleep(pause).await;
                     pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+                    // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
+                    // Once it owns again, under whatever tenure, it finds out what came of the commit before it does anything else.
+                    while self.ownership.tenure(commit.scope_id).is_err() {
+                        sleep(RESOLVE_PAUSE_MAX).await;
+                    }
                 }
             }
         }
@@ -541,6 +553,12 @@ impl Sequencer {
         scope.lock().noted_at_us = now_us;
         Ok(())
     }
+}
+
+/// The revision of a scope's next change: the clock's, or the one after the last.
+fn next_rev(now_us: u64, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
+    let rev = now_us.max(standing.last_rev.max(tenure.mint_above_us) + 1);
+    if rev >= tenure.mint_until_us { Err(Refused::NotOwner.into()) } else { Ok(rev) }
 }
 
 fn refuse_change(change: MessageChange, error: ChangeError) {

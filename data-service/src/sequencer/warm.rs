@@ -6,20 +6,28 @@ use weir_protect::tail::{Tail, TailBounds};
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
+    id::EPOCH_MS,
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 use super::{
     Sequencer,
-    nonce::REMEMBER_US,
+    nonce::{NONCES_MAX, REMEMBER_US},
     scope::{Scope, ScopeKind, Standing, TailMessage},
 };
-use crate::ownership::Tenure;
+use crate::{changes::KEPT_US, ownership::Tenure};
 
 /// Rows read when a channel warms: a default page twice, so that the page that follows a write comes from memory.
 const WARM_ROWS: usize = 100;
 /// Buckets looked at for those rows; a sparser channel keeps a shorter tail.
 const WARM_BUCKETS: usize = 4;
+
+/// Changes read at once when a scope warms.
+const WARM_CHANGES: usize = 1_000;
+/// Rows read at once for their nonces when a channel warms.
+const NONCE_PAGE: usize = 1_000;
+/// Nonces taken over from below the tail at most; as many as are remembered.
+const NONCE_ROWS_MAX: usize = NONCES_MAX;
 
 /// Reads a guild with its roles, channels and member count.
 pub(crate) async fn read_guild(store: &dyn Store, guild_id: u64) -> Result<Option<GuildState>, ReadError> {
@@ -79,15 +87,11 @@ impl Sequencer {
             }
         }
         let now_us = self.clock.wall_us();
-        let changes =
-            self.store.read_changes(scope.id, now_us.saturating_sub(crate::changes::KEPT_US), 1_000).await?;
-        // Changes come oldest first and a page may not reach the newest; the clock is above all of them by then, because a tenure begins
-        // only after the last one's end.
-        let changed_rev = changes.last().map_or(0, |change| change.rev);
         match scope.kind {
             ScopeKind::Guild => {
                 let guild = read_guild(&*self.store, scope.id).await?;
-                let last_rev = guild.as_ref().map_or(0, |guild| guild.rev).max(changed_rev);
+                let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
+                let last_rev = self.last_change(scope.id, read_rev, now_us).await?;
                 let mut state = scope.lock();
                 let last_rev = last_rev.max(state.rev_floor);
                 let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id: 0, bucket: None };
@@ -97,21 +101,58 @@ impl Sequencer {
             }
             ScopeKind::Channel => {
                 let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
-                let last_rev = rows.iter().map(|row| row.last_rev).fold(changed_rev, u64::max);
+                let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
+                let last_rev = self.last_change(scope.id, read_rev, now_us).await?;
+                let older = if complete { Vec::new() } else { self.rows_with_nonces(scope.id, floor, now_us).await? };
                 let last_message_id = rows.first().map_or(0, |row| row.id);
                 let mut state = scope.lock();
                 let last_rev = last_rev.max(state.rev_floor);
                 let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id, bucket };
                 state.nonces.clear();
-                for row in rows.iter().rev().filter(|row| row.rev + REMEMBER_US > now_us) {
+                let oldest_first = older.iter().rev().chain(rows.iter().rev());
+                for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {
                     state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);
                 }
                 state.tail = Some(self.tail_of(rows, floor, complete));
+                state.tail_epoch = tenure.epoch;
                 state.changed();
                 state.standing = Some(standing);
                 Ok(standing)
             }
         }
+    }
+
+    /// The scope's last revision, by its rows' greatest and the changes after it.
+    async fn last_change(&self, scope_id: u64, read_rev: u64, now_us: u64) -> Result<u64, ReadError> {
+        // What is older than that is no longer kept, and below any clock.
+        let mut after_rev = read_rev.max(now_us.saturating_sub(KEPT_US));
+        let mut last_rev = read_rev;
+        loop {
+            let changes = self.store.read_changes(scope_id, after_rev, WARM_CHANGES).await?;
+            let Some(last) = changes.last() else { return Ok(last_rev) };
+            (after_rev, last_rev) = (last.rev, last.rev);
+            if changes.len() < WARM_CHANGES {
+                return Ok(last_rev);
+            }
+        }
+    }
+
+    /// Rows at and below `floor` whose nonces still count, newest first: a crowded channel's five minutes reach far below its tail.
+    async fn rows_with_nonces(&self, channel_id: u64, floor: u64, now_us: u64) -> Result<Vec<Message>, ReadError> {
+        let since_ms = (now_us.saturating_sub(REMEMBER_US) / 1_000).saturating_sub(EPOCH_MS);
+        let (after, mut before) = (since_ms << 22, floor.saturating_add(1));
+        let mut rows = Vec::new();
+        while before > after && rows.len() < NONCE_ROWS_MAX {
+            let bucket = Bucket::of_raw(before - 1);
+            let range = PartitionRange { after, before, order: RowOrder::NewestFirst, limit: NONCE_PAGE };
+            let page = self.store.read_partition(channel_id, bucket, range).await?;
+            before = match page.last() {
+                Some(oldest) if page.len() >= NONCE_PAGE => oldest.id,
+                Some(_) | None => bucket.first_raw(),
+            };
+            rows.extend(page.into_iter().filter(|row| !row.nonce.is_empty()));
+        }
+        Ok(rows)
     }
 
     /// A tail of all live rows above `floor`; `complete` if there is none at or below it.

@@ -11,6 +11,7 @@ use weir_proto::{
         ListMessagesRequest, ListMessagesResponse, Message, TypingRequest, TypingResponse,
     },
     event::{Record, Typing, record::Change},
+    id::unix_ms,
 };
 
 use super::{Paths, accepted_at, change_headers, deadline, options, reply_headers, required};
@@ -273,6 +274,11 @@ pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) 
         || request.messages.first().is_some_and(|row| row.id == 0)
     {
         return Err(ConnectError::invalid_argument("ids must be set and rise strictly"));
+    }
+    // An id of the future would stop the channel until then: its next message must come after it.
+    let now_ms = paths.sequencer.clock.wall_ms();
+    if request.messages.last().is_some_and(|row| unix_ms(row.id) > now_ms) {
+        return Err(ConnectError::invalid_argument("an id lies in the future"));
     }
     let messages = request.messages;
     let written = paths

@@ -55,6 +55,27 @@ fn step(channel_id: u64, number: u64) -> Commit {
     }
 }
 
+/// Name of the raw file's thread.
+const RAW_THREAD: &str = "raw-committer";
+/// Name of the store's.
+const EMBEDDED_THREAD: &str = "weir-committer";
+
+/// Seconds of processor that threads of a name used so far: what a busy machine does not change. Linux only; elsewhere 0.
+fn processor_seconds(name: &str) -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ticks = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (head, rest) = stat.rsplit_once(')')?;
+        if !head.ends_with(name) {
+            return None;
+        }
+        // Fields 14 and 15 of stat, counted from the state after the name: user and system time in ticks of 10 ms.
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    });
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
 /// What takes commits.
 #[derive(Clone)]
 enum Target {
@@ -77,6 +98,13 @@ impl Target {
         }
     }
 
+    fn thread(&self) -> &'static str {
+        match self {
+            Self::Raw(_) => RAW_THREAD,
+            Self::Embedded(_) => EMBEDDED_THREAD,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Raw(_) => "raw file, group commit",
@@ -89,7 +117,8 @@ impl Target {
 fn raw(directory: &Path) -> Target {
     let mut file = File::create(directory.join("raw")).expect("created");
     let (writes, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>(4_096);
-    thread::spawn(move || {
+    let thread = thread::Builder::new().name(RAW_THREAD.to_owned());
+    let started = thread.spawn(move || {
         while let Some(first) = receiver.blocking_recv() {
             let mut waiting = vec![first];
             while waiting.len() < 1_024 {
@@ -104,6 +133,7 @@ fn raw(directory: &Path) -> Target {
             }
         }
     });
+    started.expect("a thread");
     Target::Raw(writes)
 }
 
@@ -115,7 +145,8 @@ async fn commits(target: &Target, writers: u64, first: u64, seconds: Duration) -
         .map(|writer| {
             let (target, stop) = (target.clone(), stop.clone());
             tokio::spawn(async move {
-                let mut latencies = Histogram::<u64>::new(3).expect("three digits");
+                let mut latencies =
+                    Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute in microseconds");
                 let mut number = first;
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
@@ -130,7 +161,7 @@ async fn commits(target: &Target, writers: u64, first: u64, seconds: Duration) -
         .collect();
     tokio::time::sleep(seconds).await;
     stop.store(true, Ordering::Relaxed);
-    let mut all = Histogram::<u64>::new(3).expect("three digits");
+    let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute in microseconds");
     for task in tasks {
         all.add(task.await.expect("no panic")).expect("same digits");
     }
@@ -138,14 +169,20 @@ async fn commits(target: &Target, writers: u64, first: u64, seconds: Duration) -
 }
 
 /// Reads pages of 50 from `readers` tasks for a while.
-async fn pages(store: &Arc<EmbeddedStore>, readers: u64, rows: u64, seconds: Duration) -> (f64, Histogram<u64>) {
+async fn pages(
+    store: &Arc<EmbeddedStore>,
+    readers: u64,
+    rows: u64,
+    seconds: Duration,
+) -> (f64, Histogram<u64>) {
     let stop = Arc::new(AtomicBool::new(false));
     let began = Instant::now();
     let tasks: Vec<_> = (0..readers)
         .map(|reader| {
             let (store, stop) = (store.clone(), stop.clone());
             tokio::spawn(async move {
-                let mut latencies = Histogram::<u64>::new(3).expect("three digits");
+                let mut latencies =
+                    Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute in microseconds");
                 let mut before = reader;
                 while !stop.load(Ordering::Relaxed) {
                     // Steps by a prime: pages all over the partition.
@@ -157,7 +194,10 @@ async fn pages(store: &Arc<EmbeddedStore>, readers: u64, rows: u64, seconds: Dur
                         limit: 50,
                     };
                     let sent = Instant::now();
-                    let page = store.read_partition(u64::MAX >> 1, Bucket::of_raw(BASE), range).await.expect("readable");
+                    let page = store
+                        .read_partition(u64::MAX >> 1, Bucket::of_raw(BASE), range)
+                        .await
+                        .expect("readable");
                     assert!(page.len() >= 49);
                     latencies.saturating_record(sent.elapsed().as_micros() as u64);
                 }
@@ -167,7 +207,7 @@ async fn pages(store: &Arc<EmbeddedStore>, readers: u64, rows: u64, seconds: Dur
         .collect();
     tokio::time::sleep(seconds).await;
     stop.store(true, Ordering::Relaxed);
-    let mut all = Histogram::<u64>::new(3).expect("three digits");
+    let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute in microseconds");
     for task in tasks {
         all.add(task.await.expect("no panic")).expect("same digits");
     }
@@ -195,12 +235,23 @@ fn main() {
             for _ in 0..ROUNDS {
                 for target in &targets {
                     let batches = store.batches();
+                    let used = processor_seconds(target.thread());
                     let (rate, latencies) = commits(target, writers, first, seconds).await;
+                    let used = (processor_seconds(target.thread()) - used) * 1e6 / latencies.len() as f64;
                     line(target.name(), &format!("{writers} writers"), rate, &latencies);
-                    if matches!(target, Target::Embedded(_)) {
-                        let batches = (store.batches() - batches).max(1);
-                        eprintln!("{:<24} {:.1} commits in a batch", "", latencies.len() as f64 / batches as f64);
-                    }
+                    let batches = match target {
+                        Target::Embedded(_) => {
+                            format!(
+                                "{:.1} commits in a batch",
+                                latencies.len() as f64 / (store.batches() - batches).max(1) as f64
+                            )
+                        }
+                        Target::Raw(_) => String::new(),
+                    };
+                    eprintln!(
+                        "{:<24} {used:.1} us of processor in the writing thread for each; {batches}",
+                        ""
+                    );
                     first += 10_000_000;
                 }
             }

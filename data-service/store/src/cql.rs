@@ -1,12 +1,12 @@
 //! The store on a CQL cluster: ScyllaDB in production, Apache Cassandra in tests; both speak the same protocol.
 //!
-//! - [`config`], [`session`]: how the cluster is reached, and the driver's policies.
+//! - `config`, `session`: how the cluster is reached, and the driver's policies.
 //! - [`schema`]: the tables and their migrations.
-//! - [`statements`], [`columns`]: what is prepared and how rows become columns.
-//! - [`plan`]: which statements a write becomes, and which batches; [`send`] sends and counts them.
-//! - [`errors`]: what a failure means.
-//! - [`lease`]: leases by lightweight transactions.
-//! - [`store`]: the [`Store`](crate::Store) trait over them.
+//! - `statements`, `columns`: what is prepared and how rows become columns.
+//! - `plan`: which statements a write becomes, and which batches; `send` sends and counts them.
+//! - `errors`: what a failure means.
+//! - `lease`: leases by lightweight transactions.
+//! - `store`: the [`Store`](crate::Store) trait over them.
 
 mod columns;
 mod config;

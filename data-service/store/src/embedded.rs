@@ -1,12 +1,12 @@
 //! The embedded store: one machine, one directory, on fjall's LSM tree.
 //!
-//! - [`config`]: its bounds.
-//! - [`datadir`]: lock and version of the directory.
-//! - [`tables`], [`keys`]: what is stored where; the keys are the CQL model's.
-//! - [`committer`]: the one thread that writes; [`draft`], [`plan`], [`lease`] say what a write changes.
-//! - [`log`]: the event log; [`bus`] gives it to the bus's traits.
-//! - [`readers`], [`view`]: reads.
-//! - [`store`]: the [`Store`](crate::Store) trait over them.
+//! - `config`: its bounds.
+//! - `datadir`: lock and version of the directory.
+//! - `tables`, `keys`: what is stored where; the keys are the CQL model's.
+//! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
+//! - `log`: the event log; `bus` gives it to the bus's traits.
+//! - `readers`, `view`: reads.
+//! - `store`: the [`Store`](crate::Store) trait over them.
 
 mod bus;
 mod committer;
@@ -38,6 +38,7 @@ use weir_bus::RecordRing;
 use self::{
     committer::{Act, Answer, Committer, Health, Write},
     datadir::DataDir,
+    draft::NewestRevs,
     readers::Readers,
     tables::Tables,
 };
@@ -87,6 +88,7 @@ impl EmbeddedStore {
             config: config.clone(),
             writes: receiver,
             extent,
+            newest: NewestRevs::default(),
             log: log.clone(),
             health: health.clone(),
             batches: batches.clone(),
@@ -149,6 +151,10 @@ impl EmbeddedStore {
             Some(reason) => WriteError::Poisoned { reason: reason.to_owned() },
             None => WriteError::NotApplied { reason: "the store is closed".to_owned() },
         };
+        // A committer that hangs in a poisoned tree takes nothing from its queue any more.
+        if self.health.poisoned().is_some() {
+            return Err(ended());
+        }
         let writes = self.writes.as_ref().ok_or_else(ended)?;
         // One write may be larger than all places together; then it takes them all.
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.config.writes_waiting_bytes_max);

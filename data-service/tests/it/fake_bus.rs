@@ -14,7 +14,10 @@ use weir_proto::event::{Record, record::Change};
 pub(crate) struct FakeBus {
     down: AtomicBool,
     lost: AtomicBool,
-    kept: Mutex<Vec<(u64, Record)>>,
+    /// Topic and record, in the order of arrival.
+    kept: Arc<Mutex<Vec<(u64, Record)>>>,
+    /// The process that uses this handle was killed.
+    dead: AtomicBool,
     ephemeral: Mutex<Vec<Record>>,
     calls: AtomicUsize,
 }
@@ -33,6 +36,16 @@ pub(crate) fn gist(record: &Record) -> (u64, &'static str, u64) {
 impl FakeBus {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Another process's handle of the same bus.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Arc::new(Self { kept: Arc::clone(&self.kept), ..Self::default() })
+    }
+
+    /// Kills the process behind this handle.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, SeqCst);
     }
 
     /// While down every call fails and nothing is taken.
@@ -71,6 +84,9 @@ impl FakeBus {
 impl EventBus for FakeBus {
     async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError> {
         self.calls.fetch_add(1, SeqCst);
+        if self.dead.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.down.load(SeqCst) {
             return Err(PublishError::Unavailable { reason: "as scripted".into() });
         }

@@ -97,17 +97,34 @@ pub(crate) struct FakeStore {
     reads: AtomicU64,
     partition_reads: AtomicU64,
     index_reads: AtomicU64,
-    rows_returned: AtomicU64,
+    point_reads: AtomicU64,
     writes: AtomicU64,
     hold: watch::Sender<bool>,
+    /// A read answers this long after it looked.
+    answers_take: Mutex<Duration>,
+    /// A lease's transaction takes this long.
+    leases_take: Mutex<Duration>,
+    /// Noting a scope active takes this long.
+    noting_takes: Mutex<Duration>,
+    /// The process that uses this handle was killed: nothing it asks for happens any more.
+    dead: AtomicBool,
     /// Added to the clock of [`Store::clock_us`].
     pub(crate) clock_off_us: AtomicU64,
 }
 
 impl FakeStore {
     pub(crate) fn new(clock: Arc<dyn Clock>, seed: u64) -> Arc<Self> {
+        Self::over(Arc::default(), clock, seed)
+    }
+
+    /// Another process's handle of the same database, without this one's script.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Self::over(Arc::clone(&self.rows), Arc::clone(&self.clock), self.dice.roll(u64::MAX))
+    }
+
+    fn over(rows: Arc<Mutex<Rows>>, clock: Arc<dyn Clock>, seed: u64) -> Arc<Self> {
         Arc::new(Self {
-            rows: Arc::default(),
+            rows,
             clock,
             dice: Dice::new(seed),
             fates: Mutex::default(),
@@ -121,9 +138,13 @@ impl FakeStore {
             reads: AtomicU64::new(0),
             partition_reads: AtomicU64::new(0),
             index_reads: AtomicU64::new(0),
-            rows_returned: AtomicU64::new(0),
+            point_reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             hold: watch::Sender::new(false),
+            answers_take: Mutex::default(),
+            leases_take: Mutex::default(),
+            noting_takes: Mutex::default(),
+            dead: AtomicBool::new(false),
             clock_off_us: AtomicU64::new(0),
         })
     }
@@ -162,16 +183,17 @@ impl FakeStore {
         self.reads.load(SeqCst)
     }
 
+    /// Calls that read history: the index of buckets, rows, single messages. What a node reads for itself when it starts is not among them.
+    pub(crate) fn history_reads(&self) -> u64 {
+        self.index_reads() + self.partition_reads() + self.point_reads.load(SeqCst)
+    }
+
     pub(crate) fn partition_reads(&self) -> u64 {
         self.partition_reads.load(SeqCst)
     }
 
     pub(crate) fn index_reads(&self) -> u64 {
         self.index_reads.load(SeqCst)
-    }
-
-    pub(crate) fn rows_returned(&self) -> u64 {
-        self.rows_returned.load(SeqCst)
     }
 
     /// Panics if the sequencer broke what it owes a store: one commit in flight, batches within bounds, revisions that rise.
@@ -184,7 +206,27 @@ impl FakeStore {
         self.breaches.lock().unwrap().push(what);
     }
 
+    /// Kills the process behind this handle.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, SeqCst);
+    }
+
+    pub(crate) fn answers_take(&self, time: Duration) {
+        *self.answers_take.lock().unwrap() = time;
+    }
+
+    pub(crate) fn leases_take(&self, time: Duration) {
+        *self.leases_take.lock().unwrap() = time;
+    }
+
+    pub(crate) fn noting_takes(&self, time: Duration) {
+        *self.noting_takes.lock().unwrap() = time;
+    }
+
     async fn dawdle(&self) {
+        if self.dead.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let slowness = *self.slowness.lock().unwrap();
         if let Some(Slowness { max }) = slowness {
             let us = self.dice.roll(u64::try_from(max.as_micros()).unwrap() + 1);
@@ -200,6 +242,10 @@ impl FakeStore {
         self.dawdle().await;
         let fails = self.reads_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         let found = look(&self.rows());
+        let answers_take = *self.answers_take.lock().unwrap();
+        if answers_take > Duration::ZERO {
+            sleep(answers_take).await;
+        }
         self.dawdle().await;
         if fails { Err(ReadError::Unavailable { reason: "as scripted".into() }) } else { Ok(found) }
     }
@@ -287,12 +333,11 @@ impl Store for FakeStore {
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError> {
         self.partition_reads.fetch_add(1, SeqCst);
-        let rows = self.read(|rows| rows.read_partition(channel_id, bucket, range)).await?;
-        self.rows_returned.fetch_add(rows.len() as u64, SeqCst);
-        Ok(rows)
+        self.read(|rows| rows.read_partition(channel_id, bucket, range)).await
     }
 
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+        self.point_reads.fetch_add(1, SeqCst);
         self.read(|rows| rows.read_message(channel_id, message_id)).await
     }
 
@@ -358,6 +403,9 @@ impl Store for FakeStore {
 
     async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
+        let takes = *self.noting_takes.lock().unwrap();
+        sleep(takes).await;
+        self.dawdle().await;
         self.rows().active.insert(scope_id, is_channel);
         Ok(())
     }
@@ -422,6 +470,7 @@ impl Store for FakeStore {
 
     async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
+        self.dawdle().await;
         if self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(WriteError::NotApplied { reason: "as scripted".into() });
         }
@@ -438,6 +487,8 @@ impl Store for FakeStore {
         self.writes.fetch_add(1, SeqCst);
         self.dawdle().await;
         let answer = self.rows().take_lease(wanted, expected);
+        let takes = *self.leases_take.lock().unwrap();
+        sleep(takes).await;
         self.dawdle().await;
         Ok(answer)
     }

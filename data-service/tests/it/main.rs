@@ -2,9 +2,20 @@
 //!
 //! Time is tokio's paused clock wherever the store is the scripted one, so minutes of waiting cost nothing and a failing seed fails again.
 
+mod cancelled;
 mod fake_bus;
+mod fencing;
 mod fake_store;
+mod flights;
+mod history;
+mod leases;
+mod limits;
 mod methods;
 mod node;
+mod nonces;
+mod order;
+mod outbox;
 mod ownership;
+mod pages;
 mod smoke;
+mod transports;

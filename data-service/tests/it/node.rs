@@ -201,9 +201,24 @@ impl World {
     }
 }
 
+impl World {
+    /// The node's process is killed at this moment; the next one finds what is in the database and the bus.
+    pub(crate) fn crash(&mut self) {
+        self.store.kill();
+        self.bus.kill();
+        self.store = self.store.fork();
+        self.bus = self.bus.fork();
+    }
+}
+
 /// A configuration that costs little memory.
 pub(crate) fn small() -> DataServiceConfig {
-    DataServiceConfig { cache_bytes: 4 << 20, limit_slots: 1_024, ..DataServiceConfig::default() }
+    DataServiceConfig {
+        cache_bytes: 4 << 20,
+        limit_slots: 1_024,
+        generation_cells: 1 << 10,
+        ..DataServiceConfig::default()
+    }
 }
 
 /// A node over an embedded store in `directory`.

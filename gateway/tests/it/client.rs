@@ -62,7 +62,16 @@ impl Client {
 
     /// Connects anew and asks to resume this session from `seq`.
     pub(crate) async fn resuming(gateway: &Running, user_id: u64, session_id: &str, seq: u64) -> Self {
-        let mut client = Self::connect(gateway).await;
+        Self::resuming_over(gateway.pipe(PIPE), user_id, session_id, seq).await
+    }
+
+    pub(crate) async fn resuming_over(
+        stream: DuplexStream,
+        user_id: u64,
+        session_id: &str,
+        seq: u64,
+    ) -> Self {
+        let mut client = Self::over(stream, "/?v=10").await;
         client.hello().await;
         client.seq = Some(seq);
         client.session_id = session_id.to_owned();

@@ -75,7 +75,8 @@ impl Run {
 
     async fn resume(&mut self, racing: usize) {
         let (id, seq) = (self.client.session_id.clone(), self.client.last_seq());
-        self.client = Client::resuming(&self.gateway, BOT, &id, seq).await;
+        // A narrow pipe: connections end in the middle of writes.
+        self.client = Client::resuming_over(self.gateway.pipe(2 << 10), BOT, &id, seq).await;
         for _ in 0..racing {
             self.say(1, true, Fate::Once).await;
             tokio::task::yield_now().await;
@@ -134,7 +135,15 @@ async fn run(durable: bool, steps: Vec<Step>) {
 }
 
 fn check(durable: bool, cases: u32) {
-    let config = ProptestConfig { cases, max_shrink_iters: 200, ..ProptestConfig::default() };
+    // More with PROPTEST_CASES in the environment.
+    let asked = std::env::var_os("PROPTEST_CASES").map(|_| ProptestConfig::default().cases);
+    let cases = asked.unwrap_or(cases);
+    let config = ProptestConfig {
+        cases,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let outcome = TestRunner::new(config).run(&steps(durable), |steps| {
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(run(durable, steps));
@@ -151,4 +160,80 @@ fn with_a_log_every_visible_record_is_received_once_in_order() {
 #[test]
 fn on_a_bus_that_repeats_and_loses_every_visible_record_is_received_once_in_order() {
     check(false, 40);
+}
+
+/// At whatever moment of identify a message is committed: the session hears an unbroken run of messages that includes every one committed
+/// after READY was seen.
+#[test]
+fn a_session_that_begins_among_messages_misses_none() {
+    for head_start in 0..40 {
+        for durable in [false, true] {
+            let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let world = World::new(durable, 10_000);
+                let gateway = world.gateway(GatewayConfig::default()).await;
+                let mut client = Client::connect(&gateway).await;
+                client.hello().await;
+                let talking = tokio::spawn({
+                    let world = world.clone();
+                    async move {
+                        for i in 0..200_usize {
+                            world.say(OPEN, &i.to_string()).await;
+                            for _ in 0..=(i + head_start) % 3 {
+                                tokio::task::yield_now().await;
+                            }
+                        }
+                    }
+                });
+                for _ in 0..head_start {
+                    tokio::task::yield_now().await;
+                }
+                client.identify(BOT, crate::client::INTENTS).await;
+                client.dispatch("READY").await;
+                client.dispatch("GUILD_CREATE").await;
+                talking.await.unwrap();
+                world.say(OPEN, "200").await;
+                let mut next: usize = client.message().await.parse().unwrap();
+                while next < 200 {
+                    next += 1;
+                    assert_eq!(client.message().await, next.to_string());
+                }
+                client.quiet().await;
+            });
+        }
+    }
+}
+
+/// At whatever moment of identify the user's roles change: afterwards the session sees what they show.
+#[test]
+fn roles_that_change_while_a_session_begins_are_known() {
+    for delay in 0..60 {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(false, 10_000);
+            let gateway = world.gateway(GatewayConfig::default()).await;
+            let mut client = Client::connect(&gateway).await;
+            client.hello().await;
+            let changing = tokio::spawn({
+                let world = world.clone();
+                async move {
+                    for _ in 0..delay {
+                        tokio::task::yield_now().await;
+                    }
+                    world.set_roles(crate::world::GUILD, BOT, &[crate::world::SEER]).await;
+                }
+            });
+            client.identify(BOT, crate::client::INTENTS).await;
+            client.dispatch("READY").await;
+            client.dispatch("GUILD_CREATE").await;
+            changing.await.unwrap();
+            world.say(HIDDEN, "seen").await;
+            let first = client.payload().await;
+            if first["t"] == "GUILD_MEMBER_UPDATE" {
+                assert_eq!(client.message().await, "seen");
+            } else {
+                assert_eq!(first["d"]["content"], "seen");
+            }
+        });
+    }
 }

@@ -116,6 +116,11 @@ async fn after_a_restart_the_filter_is_that_of_now() {
     world.put_guild(third, &[]);
     world.join(third, BOT).await;
     world.say(OPEN + (200 << 22), "joined since").await;
+    let visited = GUILD + (300 << 22);
+    world.put_guild(visited, &[]);
+    world.join(visited, BOT).await;
+    world.say(OPEN + (300 << 22), "visible then, left since").await;
+    world.leave(visited, BOT).await;
     let gateway = world.gateway(GatewayConfig::default()).await;
     let mut again = Client::resuming(&gateway, BOT, &id, seq).await;
     assert_eq!(again.message().await, "hidden then, visible now");
@@ -123,6 +128,8 @@ async fn after_a_restart_the_filter_is_that_of_now() {
     assert_eq!(again.dispatch("GUILD_DELETE").await, json!({"id": other.to_string()}));
     assert_eq!(again.dispatch("GUILD_CREATE").await["id"], third.to_string());
     assert_eq!(again.message().await, "joined since");
+    // Of the guild that was joined and left, only the end is told.
+    assert_eq!(again.dispatch("GUILD_DELETE").await, json!({"id": visited.to_string()}));
     again.dispatch("RESUMED").await;
     world.say(OPEN + (100 << 22), "not for the bot").await;
     world.say(HIDDEN, "for the bot").await;

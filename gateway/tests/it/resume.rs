@@ -188,3 +188,21 @@ async fn the_oldest_session_without_a_connection_makes_room() {
         Client::resuming(&gateway, BOT, id, seq).await.dispatch("RESUMED").await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_joined_guild_that_cannot_be_loaded_comes_after_a_resume() {
+    let world = World::new(false, 1_000);
+    let other = GUILD + (100 << 22);
+    world.put_guild(other, &[ALICE]);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut client = Client::identified(&gateway, BOT).await;
+    world.down.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.join(other, BOT).await;
+    world.say(OPEN + (100 << 22), "after the join").await;
+    assert_eq!(client.closed().await, 4000);
+    world.down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let mut again = Client::resuming(&gateway, BOT, &client.session_id, client.last_seq()).await;
+    assert_eq!(again.dispatch("GUILD_CREATE").await["id"], other.to_string());
+    assert_eq!(again.message().await, "after the join");
+    again.dispatch("RESUMED").await;
+}

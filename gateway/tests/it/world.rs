@@ -444,8 +444,7 @@ impl Transport for World {
                 let asked = ListChangesRequest::decode(body).unwrap();
                 let all = state.outbox.get(&asked.scope_id).map(Vec::as_slice).unwrap_or_default();
                 let above: Vec<&Record> = all.iter().filter(|record| record.rev > asked.after_rev).collect();
-                let records =
-                    above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec().into()).collect();
+                let records = above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec()).collect();
                 let truncated = asked.after_rev < state.outbox_floor;
                 ListChangesResponse { records, more: above.len() > asked.limit as usize, truncated }
                     .encode_to_vec()

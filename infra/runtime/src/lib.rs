@@ -1,7 +1,8 @@
 //! What every Weir process needs, and nothing that only one tier needs.
 //!
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
-//! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build). [`clock`] holds the two
+//! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build); [`launch`] is the frame
+//! around them. [`clock`] holds the two
 //! clocks that leases and ids depend on.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -9,6 +10,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod launch;
 pub mod metrics;
 pub mod process;
 pub mod shutdown;

@@ -1,20 +1,16 @@
 //! The configuration of `weir`: one section for each tier, and what only the whole process has.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use weir_api::ApiConfig;
 use weir_data_service::{backend::BackendConfig, node::DataServiceConfig};
 use weir_gateway::{GatewayConfig, settings};
 use weir_runtime::{
-    Effective, Environment, Problems, RawConfig, Reader,
-    config::Source,
-    telemetry::TelemetryConfig,
+    Effective, Environment, Problems, Reader, config::Source, launch, telemetry::TelemetryConfig,
 };
 
 use crate::cli::{CommonArgs, ServeArgs};
 
-/// Read if it is in the working directory.
-const FILE: &str = "weir.toml";
 /// Longest time from the wish to stop until the process ends, but for the last sync of the store: below the 30 s that customary supervisors
 /// wait before they kill.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -67,28 +63,17 @@ impl Config {
         serve: &ServeArgs,
         environment: &dyn Environment,
     ) -> Result<(Self, Effective), Problems> {
-        let mut raw = RawConfig::default();
-        match &common.config {
-            Some(path) => raw.read_file(path, true),
-            None => raw.read_file(Path::new(FILE), false),
-        }
-        raw.environment(environment);
         let flags = [
-            ("listen.api", "--api", &serve.api),
-            ("listen.gateway", "--gateway", &serve.gateway),
-            ("listen.data_service", "--data-service", &serve.data_service),
-            ("listen.admin", "--admin", &common.admin),
-            ("store.directory", "--data", &common.data),
-            ("store.url", "--store", &common.store),
-            ("bus.url", "--bus", &serve.bus),
-            ("gateway.public_url", "--public-url", &serve.public_url),
+            ("listen.api", "--api", serve.api.clone()),
+            ("listen.gateway", "--gateway", serve.gateway.clone()),
+            ("listen.data_service", "--data-service", serve.data_service.clone()),
+            ("listen.admin", "--admin", common.admin.clone()),
+            ("store.directory", "--data", common.data.clone()),
+            ("store.url", "--store", common.store.clone()),
+            ("bus.url", "--bus", serve.bus.clone()),
+            ("gateway.public_url", "--public-url", serve.public_url.clone()),
         ];
-        for (key, flag, value) in flags {
-            if let Some(value) = value {
-                raw.flag(key, flag, value);
-            }
-        }
-        Self::read(raw.into_reader())
+        Self::read(launch::layers(common.config.as_deref(), environment, flags).into_reader())
     }
 
     fn read(mut reader: Reader) -> Result<(Self, Effective), Problems> {
@@ -135,8 +120,10 @@ impl Config {
 
 impl Listen {
     fn are_distinct(&self) -> bool {
-        let mut fixed: Vec<_> =
-            [self.api, self.gateway, self.data_service, self.admin].into_iter().filter(|addr| addr.port() != 0).collect();
+        let mut fixed: Vec<_> = [self.api, self.gateway, self.data_service, self.admin]
+            .into_iter()
+            .filter(|addr| addr.port() != 0)
+            .collect();
         let count = fixed.len();
         fixed.sort();
         fixed.dedup();

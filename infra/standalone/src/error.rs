@@ -1,10 +1,10 @@
 //! What a command can end with, and the exit code of each.
 
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::io;
 
 use weir_data_client::DataError;
 use weir_data_service::backend::BackendError;
-use weir_runtime::{Exit, Problems, admin::TokenError, telemetry::TelemetryError};
+use weir_runtime::{Exit, Problems, admin::TokenError, launch, telemetry::TelemetryError};
 use weir_store::cql::schema::SchemaError;
 
 use crate::{cli::Misplaced, import::ImportError, limit::GrammarError, reach::ReachError, serve::ServeError};
@@ -68,17 +68,6 @@ pub(crate) enum CommandError {
         /// Checks in all.
         checks: usize,
     },
-    /// The operating system refused.
-    #[error("cannot {act} {}", path.display())]
-    Io {
-        /// What was tried.
-        act: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What came back.
-        #[source]
-        source: io::Error,
-    },
     /// Standard output is closed or full.
     #[error("the result cannot be printed")]
     Print(#[source] io::Error),
@@ -101,7 +90,6 @@ impl CommandError {
             | Self::Telemetry(_)
             | Self::Random(_)
             | Self::Unhealthy { .. }
-            | Self::Io { .. }
             | Self::Print(_)
             | Self::Runtime(_) => Exit::Failed,
         }
@@ -109,24 +97,8 @@ impl CommandError {
 
     /// Itself and its causes, each once.
     pub(crate) fn chain(&self) -> String {
-        chain(self)
+        launch::chain(self)
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let own = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !text.ends_with(&own) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {own}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn data_exit(error: &DataError) -> Exit {
@@ -134,14 +106,18 @@ fn data_exit(error: &DataError) -> Exit {
         DataError::Invalid { .. } => Exit::Usage,
         DataError::Refused { .. } => Exit::Refused,
         DataError::Unavailable { .. } | DataError::DeadlineExceeded => Exit::Unreachable,
-        DataError::NotFound { .. } | DataError::OutcomeUnknown { .. } | DataError::Failed { .. } => Exit::Failed,
+        DataError::NotFound { .. } | DataError::OutcomeUnknown { .. } | DataError::Failed { .. } => {
+            Exit::Failed
+        }
     }
 }
 
 fn reach_exit(error: &ReachError) -> Exit {
     match error {
         ReachError::Denied { .. } | ReachError::Token(TokenError::Exposed { .. }) => Exit::Refused,
-        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Held { .. } => Exit::Unreachable,
+        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Held { .. } => {
+            Exit::Unreachable
+        }
         ReachError::Token(TokenError::Io { .. } | TokenError::Malformed { .. } | TokenError::Random(_))
         | ReachError::Answer { .. }
         | ReachError::AddressFile(_)
@@ -164,7 +140,8 @@ fn import_exit(error: &ImportError) -> Exit {
         | ImportError::Changed { .. }
         | ImportError::Answer { .. }
         | ImportError::Interrupted { .. }
-        | ImportError::Reader(_) => Exit::Failed,
+        | ImportError::Thread(_)
+        | ImportError::Reader => Exit::Failed,
     }
 }
 

@@ -78,7 +78,9 @@ pub(crate) enum ImportError {
         source: DataError,
     },
     /// The service did not take a batch for too long.
-    #[error("no batch was taken for {waited:?}; stopped after line {lines_done}; run the same command again and it continues there")]
+    #[error(
+        "no batch was taken for {waited:?}; stopped after line {lines_done}; run the same command again and it continues there"
+    )]
     Stuck {
         /// Lines that are durable.
         lines_done: u64,
@@ -94,7 +96,10 @@ pub(crate) enum ImportError {
         /// Lines that are durable.
         lines_done: u64,
     },
-    /// The thread that reads the file ended without a word.
+    /// The thread that reads the file could not be started.
+    #[error("no thread can be started to read the file")]
+    Thread(#[source] io::Error),
+    /// That thread ended without a word: it panicked.
     #[error("the reader of the file failed")]
-    Reader(#[from] tokio::task::JoinError),
+    Reader,
 }

@@ -8,16 +8,34 @@ pub(crate) mod until;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GrammarError {
     /// Not a scope.
-    #[error("{text:?} is no scope: write channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes or all")]
+    #[error(
+        "{text:?} is no scope: write channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all, or gate/NAME"
+    )]
     Scope {
         /// What was written.
         text: String,
     },
     /// Not a kind.
-    #[error("{text:?} is no kind: write requests, database-reads, writes or concurrency")]
+    #[error("{text:?} is no kind: write requests, database-reads, writes, concurrency, or off for a gate")]
     Kind {
         /// What was written.
         text: String,
+    },
+    /// Not a gate.
+    #[error("{text:?} is no gate: write gate/ and one of {}", scope::GATES.join(", "))]
+    Gate {
+        /// What was written.
+        text: String,
+    },
+    /// A switch and a limit mixed up.
+    #[error(
+        "{scope} and {kind} do not go together: gates are switched off (gate/cache off), everything else is limited"
+    )]
+    Mixed {
+        /// The scope.
+        scope: String,
+        /// The kind.
+        kind: &'static str,
     },
     /// Not a rate.
     #[error("{text:?} is no rate: write a number and a unit of time, such as 50/s, 0.5/s, 3000/m or 100/h")]
@@ -38,7 +56,9 @@ pub(crate) enum GrammarError {
         text: String,
     },
     /// Not a time.
-    #[error("{text:?} is no time: write 18:00, today or tomorrow, or an instant such as 2026-01-31T18:00:00Z")]
+    #[error(
+        "{text:?} is no time: write 18:00, today or tomorrow, or an instant such as 2026-01-31T18:00:00Z"
+    )]
     Until {
         /// What was written.
         text: String,

@@ -15,11 +15,11 @@ mod reach;
 mod running;
 mod serve;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use time::UtcOffset;
-use weir_runtime::{Exit, ProcessEnvironment, telemetry};
+use weir_runtime::{Exit, ProcessEnvironment, launch, telemetry};
 
 use crate::{
     cli::{Cli, Command},
@@ -28,9 +28,6 @@ use crate::{
     error::CommandError,
     output::Output,
 };
-
-/// Time that threads of the runtime get at the end; what they still do then (a read of the database, say) nobody waits for.
-const LAST_THREADS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // While there is one thread: with several, the time zone of the environment cannot be read safely.
@@ -74,6 +71,6 @@ fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> 
         }
         None => runtime.block_on(serve::serve(config, common.json)).map_err(CommandError::Serve),
     };
-    runtime.shutdown_timeout(LAST_THREADS);
+    runtime.shutdown_timeout(launch::LAST_THREADS);
     outcome
 }

@@ -61,7 +61,9 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
     let all = || std::iter::once(&head).chain(rows);
-    let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let show = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -76,7 +78,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["channel/1".to_owned(), "5/s".to_owned()], vec!["all".to_owned(), "10000/s".to_owned()]];
+        let rows =
+            [vec!["channel/1".to_owned(), "5/s".to_owned()], vec!["all".to_owned(), "10000/s".to_owned()]];
         assert_eq!(table(&["scope", "rate"], &rows), "SCOPE      RATE\nchannel/1  5/s\nall        10000/s");
         assert_eq!(table(&["scope"], &[]), "SCOPE");
     }

@@ -125,7 +125,9 @@ impl Service {
         }
         let directory = &target.config.backend.directory;
         match Running::read(directory)? {
-            Some(running) => match Self::at(target, reachable(running.address), Some(reachable(running.api))).await {
+            Some(running) => match Self::at(target, reachable(running.address), Some(reachable(running.api)))
+                .await
+            {
                 // A file that a killed server left.
                 Err(ReachError::Silent { .. }) => Err(ReachError::NoServer { directory: directory.clone() }),
                 reached => reached,
@@ -159,7 +161,8 @@ impl Service {
     async fn open(config: &Config) -> Result<Self, ReachError> {
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock);
-        let backend = Backend::open(config.backend.clone(), clock.clone(), &stop).await.map_err(ReachError::Backend)?;
+        let backend =
+            Backend::open(config.backend.clone(), clock.clone(), &stop).await.map_err(ReachError::Backend)?;
         let parts = Parts {
             store: Arc::clone(&backend.store),
             bus: Arc::clone(&backend.bus),
@@ -174,15 +177,27 @@ impl Service {
     }
 
     /// The server at an address, if it takes the token.
-    async fn at(target: &Target<'_>, address: SocketAddr, api: Option<SocketAddr>) -> Result<Self, ReachError> {
+    async fn at(
+        target: &Target<'_>,
+        address: SocketAddr,
+        api: Option<SocketAddr>,
+    ) -> Result<Self, ReachError> {
         let own = token_file(&target.config.backend.directory);
         let file = target.token_file.unwrap_or(&own);
         let authorization = AdminToken::load(file)?.authorization();
         let silent = |reason: String| ReachError::Silent { address, reason };
-        let client = HttpClient::new(ClientConfig { connections: 1, ..ClientConfig::new(format!("http://{address}")) })
-            .map_err(|error| silent(error.to_string()))?;
+        let client = HttpClient::new(ClientConfig {
+            connections: 1,
+            ..ClientConfig::new(format!("http://{address}"))
+        })
+        .map_err(|error| silent(error.to_string()))?;
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization.clone())]);
-        let probe = client.unary("/weir.admin.v1.LimitService/ListLimits", headers, Some(PROBE_TIMEOUT), Bytes::new());
+        let probe = client.unary(
+            "/weir.admin.v1.LimitService/ListLimits",
+            headers,
+            Some(PROBE_TIMEOUT),
+            Bytes::new(),
+        );
         match probe.await {
             Ok(_) => {}
             Err(ClientError::NotSent(reason)) => return Err(silent(reason.to_string())),
@@ -192,7 +207,9 @@ impl Service {
                     Code::Unauthenticated | Code::PermissionDenied => {
                         ReachError::Denied { address, file: file.to_owned() }
                     }
-                    Code::Unimplemented | Code::NotFound => ReachError::Answer { address, reason: error.message },
+                    Code::Unimplemented | Code::NotFound => {
+                        ReachError::Answer { address, reason: error.message }
+                    }
                     // It is there, and whatever it has to say it will say to the call itself.
                     _ => return Ok(Self::remote(client, authorization, api)),
                 });

@@ -46,7 +46,13 @@ impl Running {
         let draft = directory.join(format!("{FILE}.new"));
         let failed = |source| FileError { act: "write", path: path.clone(), source };
         let text = serde_json::to_string(self).map_err(|error| failed(error.into()))?;
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)
+            .map_err(failed)?;
         writeln!(file, "{text}").map_err(failed)?;
         // Nobody ever reads half of it. It need not outlive a crash, so it is not synced.
         fs::rename(&draft, &path).map_err(failed)
@@ -124,7 +130,9 @@ mod tests {
 
     #[test]
     fn listeners_on_every_address_are_reached_by_loopback() {
-        for (bound, reached) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")] {
+        for (bound, reached) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
+        {
             assert_eq!(reachable(bound.parse().expect("an address")).to_string(), reached);
         }
     }

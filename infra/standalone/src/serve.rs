@@ -77,7 +77,9 @@ pub(crate) enum ServeError {
         tier: &'static str,
     },
     /// The store can no longer vouch for what is on disk.
-    #[error("the store is lost to this process and takes no more writes: {reason}; what was acknowledged is on disk: look at the disk, then start again")]
+    #[error(
+        "the store is lost to this process and takes no more writes: {reason}; what was acknowledged is on disk: look at the disk, then start again"
+    )]
     StoreLost {
         /// Its first error.
         reason: String,
@@ -167,15 +169,16 @@ fn make_private(path: &std::path::Path) -> Result<(), ServeError> {
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
     }
 }
 
 fn greeting(bound: &crate::config::Listen, store: &StoreChoice, directory: &str) -> String {
-    let [api, gateway, data, admin] =
-        [bound.api, bound.gateway, bound.data_service, bound.admin].map(|address| reachable(address).to_string());
+    let [api, gateway, data, admin] = [bound.api, bound.gateway, bound.data_service, bound.admin]
+        .map(|address| reachable(address).to_string());
     format!(
         "weir {build}, store {store}, data in {directory}
   api           http://{api}

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    cargo::{self, BENCH_MAX},
+    cargo::{self, BENCH_MAX, TEST_MAX},
     process::Children,
     workspace::Workspace,
 };
@@ -21,6 +21,12 @@ pub(crate) enum Bench {
     Import,
     /// Creates at full speed.
     Creates,
+    /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
+    Kills,
+    /// Imports killed and continued: what is there must be the file.
+    ImportKills,
+    /// A chat file compared with a running server, page by page.
+    VerifyImport,
 }
 
 /// Runs `bench`; `arguments` go to it unchanged.
@@ -33,12 +39,20 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
+    if let Bench::Kills | Bench::ImportKills = bench {
+        // They start the binaries that they find beside theirs.
+        let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
+        children.run(&build, TEST_MAX)?;
+    }
     let mut command = match bench {
         Bench::Protect => cargo::cargo(workspace, ["bench", "-p", "weir-protect", "--"]),
         Bench::Connect => cargo::cargo(workspace, ["bench", "-p", "weir-connect", "--"]),
         Bench::HotChannel => scenario(workspace, "hot-channel"),
         Bench::Import => scenario(workspace, "import"),
         Bench::Creates => scenario(workspace, "creates"),
+        Bench::Kills => scenario(workspace, "kills"),
+        Bench::ImportKills => scenario(workspace, "import-kills"),
+        Bench::VerifyImport => scenario(workspace, "verify-import"),
     };
     command.args(arguments);
     children.run(&command, BENCH_MAX)

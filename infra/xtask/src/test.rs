@@ -30,6 +30,9 @@ const REDIS_VARIABLE: &str = "WEIR_TEST_REDIS";
 /// Longest run of one acceptance bot. Seconds without rate limits; with Discord's usual five messages in five seconds about four minutes.
 const BOT_MAX: Duration = Duration::from_secs(600);
 
+/// Longest run of one kill scenario. About a minute; on a busy machine every start of a process takes its whole patience.
+const KILLS_MAX: Duration = Duration::from_secs(1_200);
+
 /// What a run consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
@@ -41,6 +44,10 @@ pub(crate) enum Part {
     Workspace,
     /// The protection layer's atomics under every interleaving.
     Loom,
+    /// Processes killed while people write and bots listen.
+    Kills,
+    /// Imports killed and continued.
+    ImportKills,
     /// discord.py against a running server.
     Discordpy,
     /// discord.js against a running server.
@@ -54,6 +61,10 @@ impl Part {
 
     fn is_server(self) -> bool {
         matches!(self, Self::Redis | Self::Cassandra)
+    }
+
+    fn needs_servers(self) -> bool {
+        matches!(self, Self::Workspace | Self::Kills)
     }
 }
 
@@ -73,7 +84,7 @@ impl Selection {
         if self.skip.contains(&part) {
             return false;
         }
-        let needed = part.is_server() && self.only.contains(&Part::Workspace);
+        let needed = part.is_server() && self.only.iter().any(|part| part.needs_servers());
         self.only.is_empty() || self.only.contains(&part) || needed
     }
 }
@@ -123,6 +134,41 @@ impl Runner<'_> {
         if self.workspace.root().join("data-service/protect/tests/loom.rs").is_file() {
             self.part(steps, Part::Loom, "loom", || self.loom().map(Setup::Ready));
         }
+        self.kills(steps, cassandra.as_ref(), redis.as_ref());
+    }
+
+    /// The scenarios that kill processes, small; `cargo xtask bench kills` runs them at any size.
+    fn kills(&self, steps: &mut Steps, cassandra: Option<&Server>, redis: Option<&Server>) {
+        if !self.selection.wants(Part::Kills) && !self.selection.wants(Part::ImportKills) {
+            steps.not_wanted("kills");
+            return;
+        }
+        let built = steps.set_up("binaries to kill", || {
+            let build = cargo::cargo(self.workspace, ["build", "--workspace", "--bins"]);
+            self.children.run(&build, TEST_MAX).map(Setup::Ready)
+        });
+        if built.is_none() {
+            return;
+        }
+        let scenario = |arguments: &[&str]| {
+            let mut scenario = Command::new(self.built("weir-loadtest"));
+            scenario.args(arguments);
+            self.children.run(&scenario, KILLS_MAX).map(Setup::Ready)
+        };
+        let small = ["kills", "--kills", "3", "--writers", "20"];
+        self.part(steps, Part::Kills, "kills, one process", || scenario(&small));
+        self.part(steps, Part::Kills, "kills, three tiers", || {
+            let (Some(cassandra), Some(redis)) = (cassandra, redis) else {
+                return Ok(Setup::Skipped("it needs Cassandra and Redis".to_owned()));
+            };
+            // A keyspace for each run: the server may be a developer's own.
+            let store = format!("cql://{}/weir_kills_{}", cassandra.name, std::process::id());
+            let tiers = ["--target", "tiers", "--store", &store, "--redis", &redis.name];
+            scenario(&[&small[..], &tiers].concat())
+        });
+        self.part(steps, Part::ImportKills, "import kills", || {
+            scenario(&["import-kills", "--kills", "3", "--messages", "5000"])
+        });
     }
 
     fn part<T>(
@@ -282,6 +328,13 @@ mod tests {
         let bot = selection(&[Part::Twilight], &[]);
         assert!(bot.wants(Part::Twilight));
         assert!(!bot.wants(Part::Cassandra) && !bot.wants(Part::Discordjs));
+    }
+
+    #[test]
+    fn kills_bring_the_servers_of_the_tiers() {
+        let kills = selection(&[Part::Kills], &[]);
+        assert!(kills.wants(Part::Cassandra) && kills.wants(Part::Redis) && !kills.wants(Part::ImportKills));
+        assert!(!selection(&[Part::ImportKills], &[]).wants(Part::Cassandra));
     }
 
     #[test]

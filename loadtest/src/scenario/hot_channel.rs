@@ -18,7 +18,10 @@ use serde_json::json;
 use weir_data_client::{CallOptions, DataClient};
 use weir_proto::{
     admin::{Limit, LimitKind, SetLimitRequest, UnsetLimitRequest},
-    data::{Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest, Member, Message, User},
+    data::{
+        Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest,
+        Member, Message, User,
+    },
 };
 
 use crate::{
@@ -101,8 +104,12 @@ struct World {
 
 /// Runs the scenario and writes its report.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    ensure!(options.quiet_channels > 0 && options.seconds > 0 && options.rounds > 0, "counts must be above 0");
-    let target = Target::start(&beside_me("data-service")?, &options.store, options.service_cpus.as_deref()).await?;
+    ensure!(
+        options.quiet_channels > 0 && options.seconds > 0 && options.rounds > 0,
+        "counts must be above 0"
+    );
+    let target =
+        Target::start(&beside_me("data-service")?, &options.store, options.service_cpus.as_deref()).await?;
     eprintln!("filling {} channels with {} messages each", options.quiet_channels + 1, options.messages);
     let world = Arc::new(fill(&target.data, &options).await?);
 
@@ -111,7 +118,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     gates(&target.admin, true).await?;
     let hot_rate = if options.hot_rate > 0.0 { options.hot_rate } else { capacity * 10.0 };
     let hot_limit = if options.hot_limit > 0.0 { options.hot_limit } else { (hot_rate / 10.0).max(10.0) };
-    eprintln!("measured capacity {capacity:.0} reads/s without gates; stampede {hot_rate:.0}/s, limit {hot_limit:.0}/s");
+    eprintln!(
+        "measured capacity {capacity:.0} reads/s without gates; stampede {hot_rate:.0}/s, limit {hot_limit:.0}/s"
+    );
 
     let recorders: Vec<(Phase, Arc<Recorder>, Arc<Recorder>)> =
         Phase::ALL.map(|phase| (phase, Arc::new(Recorder::new()), Arc::new(Recorder::new()))).into();
@@ -119,7 +128,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut seconds = [0.0; 3];
     let mut quiet_p99 = Vec::new();
     for round in 0..options.rounds {
-        for phase in [Phase::Alone, Phase::GatesOn, Phase::GatesOff, Phase::GatesOff, Phase::GatesOn, Phase::Alone] {
+        for phase in
+            [Phase::Alone, Phase::GatesOn, Phase::GatesOff, Phase::GatesOff, Phase::GatesOn, Phase::Alone]
+        {
             let index = phase as usize;
             let (_, quiet_all, hot_all) = &recorders[index];
             prepare(&target.admin, phase, world.hot, hot_limit).await?;
@@ -131,13 +142,29 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             database_reads[index] += target.counter("weir_data_db_reads_total").await? - before;
             let numbers = quiet.numbers();
             quiet_all.add(&quiet);
-            eprintln!("round {} {:<20} quiet p99 {:.2} ms, failed {}", round + 1, phase.name(), numbers.p99_us as f64 / 1_000.0, numbers.failed);
+            eprintln!(
+                "round {} {:<20} quiet p99 {:.2} ms, failed {}",
+                round + 1,
+                phase.name(),
+                numbers.p99_us as f64 / 1_000.0,
+                numbers.failed
+            );
             quiet_p99.push((phase, numbers.p99_us));
             // What the phase left in queues ends before the next begins.
             tokio::time::sleep(Duration::from_millis(1_500)).await;
         }
     }
-    write_report(&options, capacity, hot_rate, hot_limit, &recorders, database_reads, seconds, &quiet_p99, target.rss_kib())
+    write_report(
+        &options,
+        capacity,
+        hot_rate,
+        hot_limit,
+        &recorders,
+        database_reads,
+        seconds,
+        &quiet_p99,
+        target.rss_kib(),
+    )
 }
 
 async fn prepare(admin: &DataClient, phase: Phase, hot: u64, hot_limit: f64) -> Result<()> {
@@ -153,12 +180,16 @@ async fn prepare(admin: &DataClient, phase: Phase, hot: u64, hot_limit: f64) -> 
             reason: "stampede".into(),
             ..Limit::default()
         };
-        for limit in [limit(LimitKind::Requests, hot_limit), limit(LimitKind::DatabaseReads, (hot_limit / 10.0).max(1.0))] {
+        for limit in [
+            limit(LimitKind::Requests, hot_limit),
+            limit(LimitKind::DatabaseReads, (hot_limit / 10.0).max(1.0)),
+        ] {
             admin.set_limit(&SetLimitRequest { limit: Some(limit) }, &options).await?;
         }
     } else {
         for kind in [LimitKind::Requests, LimitKind::DatabaseReads] {
-            let request = UnsetLimitRequest { scope: scope.clone(), kind: kind.into(), who: "loadtest".into() };
+            let request =
+                UnsetLimitRequest { scope: scope.clone(), kind: kind.into(), who: "loadtest".into() };
             admin.unset_limit(&request, &options).await?;
         }
     }
@@ -182,9 +213,13 @@ async fn gates(admin: &DataClient, on: bool) -> Result<()> {
 
 async fn fill(data: &DataClient, options: &Options) -> Result<World> {
     let calls = CallOptions::within(Duration::from_secs(10));
-    let user = CreateUserRequest { user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }), token_hash: Vec::new() };
+    let user = CreateUserRequest {
+        user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }),
+        token_hash: Vec::new(),
+    };
     let author = data.create_user(&user, &calls).await?.message.user.context("a user")?.id;
-    let channels = (0..=options.quiet_channels).map(|number| Channel { name: format!("c{number}"), ..Channel::default() });
+    let channels = (0..=options.quiet_channels)
+        .map(|number| Channel { name: format!("c{number}"), ..Channel::default() });
     let guild = CreateGuildRequest {
         guild: Some(Guild { name: "loadtest".into(), owner_id: author, ..Guild::default() }),
         channels: channels.collect(),
@@ -208,9 +243,11 @@ async fn fill(data: &DataClient, options: &Options) -> Result<World> {
                 }
                 // The remainder is below the number of channels, a usize.
                 let channel_id = all[(number % all.len() as u64) as usize];
-                let content = format!("message {number} of the load test, about as long as people write in chat");
+                let content =
+                    format!("message {number} of the load test, about as long as people write in chat");
                 let message = Message { channel_id, author_id: author, content, ..Message::default() };
-                let request = CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
+                let request =
+                    CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
                 data.create_message(&request, &calls).await?;
             }
         });
@@ -223,7 +260,12 @@ async fn fill(data: &DataClient, options: &Options) -> Result<World> {
         let mut of_channel = Vec::new();
         let mut before = None;
         loop {
-            let request = ListMessagesRequest { channel_id: *channel_id, limit: 100, before, ..ListMessagesRequest::default() };
+            let request = ListMessagesRequest {
+                channel_id: *channel_id,
+                limit: 100,
+                before,
+                ..ListMessagesRequest::default()
+            };
             let page = data.list_messages(&request, &calls).await?.message.messages;
             let Some(last) = page.last() else { break };
             before = Some(last.id);
@@ -306,7 +348,7 @@ async fn one_phase(
     let stampede = arrival::run(hot_rate, length, Arc::clone(hot), |number| {
         let random = scatter(number ^ 0xABCD);
         let ids = world.ids.last().map_or(&[][..], Vec::as_slice);
-        let before = if random % 10 == 0 { some_page(ids, random >> 16) } else { None };
+        let before = if random.is_multiple_of(10) { some_page(ids, random >> 16) } else { None };
         read(data.clone(), world.hot, before)
     });
     tokio::join!(quiet_reads, stampede);
@@ -341,7 +383,8 @@ fn write_report(
         }
     }
     let median = |phase: Phase| {
-        let mut values: Vec<u64> = quiet_p99.iter().filter(|(of, _)| *of == phase).map(|(_, p99)| *p99).collect();
+        let mut values: Vec<u64> =
+            quiet_p99.iter().filter(|(of, _)| *of == phase).map(|(_, p99)| *p99).collect();
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or(0) as f64
     };
@@ -350,10 +393,15 @@ fn write_report(
     let hot_on = recorders[Phase::GatesOn as usize].2.numbers();
     let share = hot_on.answered as f64 / seconds[Phase::GatesOn as usize] / hot_limit;
     print!("{}", report::table(&rows));
-    println!("quiet p99 beside the stampede / alone (median of phases): gates on {on:.2} (goal <= 1.25), gates off {off:.2}");
+    println!(
+        "quiet p99 beside the stampede / alone (median of phases): gates on {on:.2} (goal <= 1.25), gates off {off:.2}"
+    );
     println!("hot channel's answers / its limit, gates on: {share:.2} (goal >= 0.9)");
     let provenance = Provenance::of(&options.store);
-    println!("machine: {} processors, {} GiB, Linux {}; weir {}", provenance.cpus, provenance.memory_gib, provenance.kernel, provenance.version);
+    println!(
+        "machine: {} processors, {} GiB, Linux {}; weir {}",
+        provenance.cpus, provenance.memory_gib, provenance.kernel, provenance.version
+    );
     std::fs::create_dir_all(&options.out)?;
     let document = json!({
         "scenario": "hot-channel", "provenance": provenance, "capacity_per_s": capacity, "hot_rate_per_s": hot_rate,
@@ -363,7 +411,8 @@ fn write_report(
     let json_path = options.out.join("hot-channel.json");
     std::fs::write(&json_path, serde_json::to_vec_pretty(&document)?)?;
     let plot_path = options.out.join("hot-channel.svg");
-    let curves: Vec<_> = recorders.iter().map(|(phase, quiet, _)| (phase.name().to_owned(), quiet.curve())).collect();
+    let curves: Vec<_> =
+        recorders.iter().map(|(phase, quiet, _)| (phase.name().to_owned(), quiet.curve())).collect();
     report::plot(&plot_path, "quiet channels beside a stampede", &curves)?;
     println!("written: {} and {}", json_path.display(), plot_path.display());
     Ok(())

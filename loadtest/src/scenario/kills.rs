@@ -35,7 +35,6 @@ use self::{
     writer::{Writer, Written},
 };
 use crate::{
-    process,
     random::Random,
     rest::{self, Rest},
 };
@@ -110,7 +109,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     bail!("{} violations; logs are kept in {}", violations.len(), directory.keep().display())
 }
 
-async fn observe(options: &Options, directory: &Path, mut random: Random) -> Result<(Observed, Vec<Kill>, u64)> {
+async fn observe(
+    options: &Options,
+    directory: &Path,
+    mut random: Random,
+) -> Result<(Observed, Vec<Kill>, u64)> {
     let plan = Plan {
         kind: options.target,
         profile: options.profile.as_deref(),
@@ -232,7 +235,11 @@ async fn kill(
             // Before the signal: whatever a client sees of it is later.
             let at = clock.now();
             observed.failures.extend(process.kill_and_restart().await?);
-            eprintln!("{:8.3} s: killed {name}{}", at as f64 / 1e6, if is_early { " while starting" } else { "" });
+            eprintln!(
+                "{:8.3} s: killed {name}{}",
+                at as f64 / 1e6,
+                if is_early { " while starting" } else { "" }
+            );
             if target.holds_sessions(index) {
                 observed.session_kills.push(at);
             }

@@ -2,20 +2,19 @@
 //!
 //! Problem: a body must be complete before its message can be decoded, so whoever sends bodies chooses what the server
 //! holds. Guarantee: one body is at most `request_bytes_max` before and after decompression, all bodies in flight are at most
-//! `request_bytes_total`, and a body that trickles is given up after `body_read_timeout`.
+//! `request_bytes_total`. How long a body may take is the endpoint's.
 
 use std::future::poll_fn;
 use std::io::Read;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use hyper::body::Body;
-use tokio::time::Instant;
 
-use crate::endpoint::{RequestLimits, within};
+use crate::endpoint::RequestLimits;
 use crate::error::ConnectError;
 
 /// The bytes that all requests in flight may hold together.
@@ -85,11 +84,10 @@ impl Encoding {
     }
 }
 
-/// Receives a whole body and undoes its compression. The share must live as long as the bytes do.
+/// Receives a whole body and undoes its compression. The share must live as long as the bytes do. The caller bounds the time.
 ///
 /// # Errors
-/// `resource_exhausted` if it is too large, `deadline_exceeded` if it comes too slowly, `canceled` if the client breaks off,
-/// `unavailable` if the server holds too many bodies, `invalid_argument` if it is not what its encoding says.
+/// `resource_exhausted` if it is too large, `canceled` if the client breaks off, `unavailable` if the server holds too many bodies, `invalid_argument` if it is not what its encoding says.
 pub(crate) async fn receive<B>(
     body: &mut B,
     encoding: Encoding,
@@ -100,14 +98,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let collected = pin!(collect(body, limits.request_bytes_max, budget.share()));
-    let (bytes, mut share) =
-        within(Instant::now() + limits.body_read_timeout, collected).await.unwrap_or_else(|| {
-            Err(ConnectError::deadline_exceeded(format!(
-                "the request body was not complete within {:?}",
-                limits.body_read_timeout
-            )))
-        })?;
+    let (bytes, mut share) = collect(body, limits.request_bytes_max, budget.share()).await?;
     // The protocol: a body of zero length is never decompressed.
     match encoding {
         Encoding::Gzip if !bytes.is_empty() => {
@@ -169,7 +160,6 @@ fn inflate(compressed: &[u8], max: usize) -> Result<Bytes, ConnectError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::time::Duration;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -224,15 +214,6 @@ mod tests {
         let mut garbage = Full::new(Bytes::from_static(b"not gzip"));
         let error = receive(&mut garbage, Encoding::Gzip, &limits(64), &budget).await.expect_err("garbage");
         assert_eq!(error.code, Code::InvalidArgument);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_ends_is_given_up() {
-        let budget = BodyBudget::new(1 << 20);
-        let mut endless = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        let limits = RequestLimits { body_read_timeout: Duration::from_secs(3), ..RequestLimits::default() };
-        let error = receive(&mut endless, Encoding::Identity, &limits, &budget).await.expect_err("endless");
-        assert_eq!(error.code, Code::DeadlineExceeded);
     }
 
     #[tokio::test]

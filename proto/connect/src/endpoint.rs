@@ -101,7 +101,7 @@ impl Endpoint {
             };
             let deadline = arrived + call.patience;
             // The share outlives the call, because the dispatch holds the bytes until it is done.
-            let _share = match shared.receive(&mut body, call.encoding, deadline).await {
+            let _share = match shared.receive(&mut body, call.encoding, arrived, deadline).await {
                 Ok((bytes, share)) => {
                     request.body = bytes;
                     share
@@ -152,14 +152,26 @@ impl Shared {
         &self,
         body: &mut B,
         encoding: Encoding,
+        arrived: Instant,
         deadline: Instant,
     ) -> Result<(Bytes, Share), ConnectError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
+        let too_slow = arrived + self.limits.body_read_timeout;
         let received = pin!(receive(body, encoding, &self.limits, &self.budget));
-        within(deadline, received).await.unwrap_or_else(|| Err(expired()))
+        // One timer for both limits.
+        within(deadline.min(too_slow), received).await.unwrap_or_else(|| {
+            Err(if deadline <= too_slow {
+                expired()
+            } else {
+                ConnectError::deadline_exceeded(format!(
+                    "the request body was not complete within {:?}",
+                    self.limits.body_read_timeout
+                ))
+            })
+        })
     }
 }
 

@@ -28,6 +28,15 @@ use connection::Protocols;
 /// and retrying at once would only spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// How often the timer driver wakes while there are connections, only to keep its next wake near.
+///
+/// tokio interrupts the driver (a write to an eventfd and a spurious wake) whenever a timer is set that is due before the driver's
+/// next wake, and each request whose body or reply is not there at once sets a timer for its deadline. Without a tick the next wake is a
+/// keep-alive far beyond any deadline, so that nearly every request interrupted: counted
+/// with strace under `benches/unary.rs`, 1.75 such writes for each request with its then two timers, and 0.03 with this tick. Deadlines
+/// below the tick still do. 50 ms is below the deadlines that callers usually set, and twenty wakes a second cost nothing.
+const TIMER_TICK: Duration = Duration::from_millis(50);
+
 /// Bounds of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -145,6 +154,7 @@ impl Server {
                 biased;
                 () = stop.cancelled() => break,
                 Some(_ended) = connections.join_next() => {}
+                () = tokio::time::sleep(TIMER_TICK), if !connections.is_empty() => {}
                 stream = accept(&listener) => {
                     if connections.len() >= connections_max {
                         // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.

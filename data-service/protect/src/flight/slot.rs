@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, lock};
 
-/// A waiter's place in a [`Slot`], to be given back with [`Slot::leave`].
+/// A waiter's place in a [`Slot`], to be given back with `Slot::leave`.
 #[derive(Debug, Default)]
 pub struct Seat(Option<usize>);
 

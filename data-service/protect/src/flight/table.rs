@@ -16,18 +16,15 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher, Hash},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use crate::{
     clock::Nanos,
     fault::{Fault, Faults},
-    flight::slot::{Seat, Slot},
+    flight::waiter::{Flight, Waiter, Want},
     generation::{Dependence, Generation},
-    request::Priority,
-    sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, lock},
+    sync::{AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, lock},
 };
 
 /// Shards of the table, each with its lock: all queries of one partition share a shard, so that a narrower query can
@@ -43,19 +40,6 @@ pub enum Lost {
     Dropped,
 }
 
-/// What a caller wants of a flight.
-#[derive(Debug, Clone, Copy)]
-pub struct Want {
-    /// Which changes make the answer stale for this caller.
-    pub dependence: Dependence,
-    /// The caller's freshness token.
-    pub floor: Option<u64>,
-    /// When the caller stops waiting.
-    pub deadline: Nanos,
-    /// The caller's importance.
-    pub priority: Priority,
-}
-
 /// What a flight captured before its store read began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
@@ -63,113 +47,6 @@ pub struct Begun {
     pub generation: Generation,
     /// The highest resolved revision.
     pub floor: u64,
-}
-
-/// One store read, under way or about to be.
-#[derive(Debug)]
-pub struct Flight<R> {
-    slot: Slot<R>,
-    /// Callers attached now. Raised under the shard's lock, lowered without it.
-    waiters: AtomicU32,
-    /// The latest deadline among all who ever attached, in nanoseconds. Raised under the shard's lock.
-    deadline: AtomicU64,
-    /// The highest token among them.
-    floor: AtomicU64,
-    /// The highest priority among them.
-    priority: AtomicU8,
-}
-
-impl<R: Clone> Flight<R> {
-    fn new(want: &Want) -> Self {
-        Self {
-            slot: Slot::new(),
-            waiters: AtomicU32::new(0),
-            deadline: AtomicU64::new(want.deadline.as_nanos()),
-            floor: AtomicU64::new(want.floor.unwrap_or(0)),
-            priority: AtomicU8::new(want.priority as u8),
-        }
-    }
-
-    /// Callers attached now.
-    #[must_use]
-    pub fn waiters(&self) -> u32 {
-        self.waiters.load(Ordering::Acquire)
-    }
-
-    /// The latest deadline among all who ever attached.
-    #[must_use]
-    pub fn deadline(&self) -> Nanos {
-        Nanos::from_nanos(self.deadline.load(Ordering::Acquire))
-    }
-
-    /// The highest freshness token among them; 0 for none.
-    #[must_use]
-    pub fn floor(&self) -> u64 {
-        self.floor.load(Ordering::Acquire)
-    }
-
-    /// The highest priority among them.
-    #[must_use]
-    pub fn priority(&self) -> Priority {
-        Priority::from_u8(self.priority.load(Ordering::Acquire))
-    }
-
-    /// The shared result.
-    #[must_use]
-    pub const fn slot(&self) -> &Slot<R> {
-        &self.slot
-    }
-
-    /// Under the shard's lock.
-    fn attach(self: &Arc<Self>, want: &Want, faults: Faults) -> Waiter<R> {
-        self.waiters.fetch_add(1, Ordering::AcqRel);
-        if !faults.armed(Fault::LeaderDeadline) {
-            self.deadline.fetch_max(want.deadline.as_nanos(), Ordering::AcqRel);
-        }
-        self.floor.fetch_max(want.floor.unwrap_or(0), Ordering::AcqRel);
-        if !faults.armed(Fault::LeaderPriority) {
-            self.priority.fetch_max(want.priority as u8, Ordering::AcqRel);
-        }
-        Waiter { flight: Arc::clone(self), seat: Seat::default() }
-    }
-
-    /// Whether anyone is still waiting whose deadline has not passed. Decided under the shard's lock, where nobody
-    /// can attach.
-    fn is_wanted(&self, now: Nanos) -> bool {
-        self.waiters() > 0 && self.deadline() > now
-    }
-}
-
-/// A caller attached to a flight: a future of its result. Dropping it detaches the caller and nothing else.
-#[derive(Debug)]
-#[must_use = "a waiter does nothing unless it is polled"]
-pub struct Waiter<R: Clone> {
-    flight: Arc<Flight<R>>,
-    seat: Seat,
-}
-
-impl<R: Clone> Waiter<R> {
-    /// The flight that it waits for.
-    #[must_use]
-    pub const fn flight(&self) -> &Arc<Flight<R>> {
-        &self.flight
-    }
-}
-
-impl<R: Clone> Future for Waiter<R> {
-    type Output = R;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let this = &mut *self;
-        this.flight.slot.poll(&mut this.seat, cx)
-    }
-}
-
-impl<R: Clone> Drop for Waiter<R> {
-    fn drop(&mut self) {
-        self.flight.slot.leave(&mut self.seat);
-        self.flight.waiters.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 #[derive(Debug)]
@@ -182,10 +59,10 @@ struct Entry<R> {
     begun: Option<Begun>,
 }
 
-impl<R> Entry<R> {
+impl<R: Clone> Entry<R> {
     fn is_joinable(&self, want: &Want, current: Generation, faults: Faults) -> bool {
         let Some(begun) = self.begun else { return true };
-        if faults.armed(Fault::LastWaiterRemoves) && self.flight.waiters.load(Ordering::Acquire) == 0 {
+        if faults.armed(Fault::LastWaiterRemoves) && self.flight.waiters() == 0 {
             return false;
         }
         let fresh = begun.generation.is_current(current, want.dependence)
@@ -395,12 +272,12 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
         self.finished = true;
         if self.table.faults.armed(Fault::RemoveAfterPublish) {
             drop(shard);
-            self.flight.slot.publish(result);
+            self.flight.slot().publish(result);
             self.unlist(&mut self.table.shard(&self.id.0));
         } else {
             self.unlist(&mut shard);
             drop(shard);
-            self.flight.slot.publish(result);
+            self.flight.slot().publish(result);
         }
         self.table.live.fetch_sub(1, Ordering::AcqRel);
     }

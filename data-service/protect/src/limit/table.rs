@@ -21,7 +21,7 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
 };
 
-/// Ways of a set: with eight, a table at 80 % load evicts an unsettled slot in fewer than one of ten full sets.
+/// Ways of a set: eight slots are two cache lines, which the processor fetches as a pair.
 const WAYS: usize = 8;
 /// Most shards. 256: many more than cores, and 10 KiB of mutexes.
 const SHARDS_MAX: usize = 256;
@@ -73,18 +73,6 @@ pub(super) struct Cell {
     pub(super) enforced: bool,
 }
 
-impl Cell {
-    /// Fills arrays.
-    pub(super) const NOTHING: Self = Self {
-        hash: 0,
-        quota: Quota::BLOCKED,
-        quota_id: 0,
-        baseline: Nanos::ZERO,
-        since: Nanos::ZERO,
-        enforced: false,
-    };
-}
-
 /// The answer to a charge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Decision {
@@ -132,15 +120,26 @@ impl LimitTable {
         self.sets * size_of::<Set>() + size_of_val(&*self.shards)
     }
 
-    /// Checks every cell and, if no enforced one refuses, charges every cell that has room: in one step.
-    pub(super) fn charge(&self, cells: &[Cell], now: Nanos, quotas: &Quotas) -> Decision {
-        debug_assert!(cells.len() <= CELLS_MAX, "at most {CELLS_MAX} cells");
-        let mut held = self.lock_all(cells);
-        let mut next = [None; CELLS_MAX];
+    /// Checks every cell and, if no enforced one refuses, charges every cell that has room: in one step. `cells` are
+    /// at most [`CELLS_MAX`], all of them there.
+    pub(super) fn charge(&self, cells: &[Option<Cell>], now: Nanos, quotas: &Quotas) -> Decision {
+        // One cell is the usual case: what it costs is mostly what it has to put on the stack.
+        match cells.len() {
+            0 | 1 => self.charge_up_to::<1>(cells, now, quotas),
+            2..=4 => self.charge_up_to::<4>(cells, now, quotas),
+            _ => self.charge_up_to::<CELLS_MAX>(cells, now, quotas),
+        }
+    }
+
+    fn charge_up_to<const N: usize>(&self, cells: &[Option<Cell>], now: Nanos, quotas: &Quotas) -> Decision {
+        debug_assert!(cells.len() <= N, "at most {N} cells");
+        let mut held = self.lock_all::<N>(cells);
+        let mut next = [None; N];
         let mut decision = Decision::default();
-        for (i, cell) in cells.iter().enumerate().take(CELLS_MAX) {
+        for (i, cell) in cells.iter().flatten().enumerate().take(N) {
             let place = self.place(&mut held, cell, now, quotas, &next[..i]);
-            let verdict = gcra::check(self.quota_of(cell, held.slot(place), quotas), held.tat(place), now);
+            let slot = held.slot(place);
+            let verdict = gcra::check(self.quota_of(cell, *slot, quotas), Nanos::from_nanos(slot.tat), now);
             next[i] = Some((place, verdict));
             match verdict {
                 Verdict::Admit(_) => {}
@@ -154,12 +153,12 @@ impl LimitTable {
         if self.faults.armed(Fault::ChargeInTwoSteps) {
             drop(held);
             std::thread::yield_now();
-            held = self.lock_all(cells);
+            held = self.lock_all::<N>(cells);
         }
         if decision.refused.is_none() || self.faults.armed(Fault::ChargeSurvivesRefusal) {
             for (place, verdict) in next.into_iter().flatten() {
                 if let Verdict::Admit(tat) = verdict {
-                    held.set_tat(place, tat);
+                    held.slot(place).tat = tat.as_nanos();
                 }
             }
         }
@@ -167,9 +166,9 @@ impl LimitTable {
     }
 
     /// The slot of `cell`, made if need be, its TAT expressed in the cell's quota. Charges nothing.
-    fn place(
+    fn place<const N: usize>(
         &self,
-        held: &mut Held<'_>,
+        held: &mut Held<'_, N>,
         cell: &Cell,
         now: Nanos,
         quotas: &Quotas,
@@ -218,18 +217,19 @@ impl LimitTable {
         cell.quota
     }
 
-    fn lock_all(&self, cells: &[Cell]) -> Held<'_> {
-        let mut wanted = [usize::MAX; CELLS_MAX];
-        for (slot, cell) in wanted.iter_mut().zip(cells) {
-            *slot = self.address(cell.hash).0;
+    fn lock_all<const N: usize>(&self, cells: &[Option<Cell>]) -> Held<'_, N> {
+        let mut wanted = [usize::MAX; N];
+        for (shard, cell) in wanted.iter_mut().zip(cells.iter().flatten()) {
+            *shard = self.address(cell.hash).0;
         }
         // Ascending and without repetition: two charges can never wait for each other.
         wanted.sort_unstable();
-        let mut shards = [const { None }; CELLS_MAX];
-        for i in 0..CELLS_MAX {
-            let repeated = i > 0 && wanted[i] == wanted[i - 1];
-            if wanted[i] != usize::MAX && !repeated {
-                shards[i] = Some((wanted[i], lock(&self.shards[wanted[i]])));
+        let mut shards = [const { None }; N];
+        let mut last = usize::MAX;
+        for (held, shard) in shards.iter_mut().zip(wanted) {
+            if shard != last && shard != usize::MAX {
+                *held = Some((shard, lock(&self.shards[shard])));
+                last = shard;
             }
         }
         Held { shards }
@@ -248,26 +248,18 @@ fn head(cell: &Cell) -> u64 {
 }
 
 /// The shards of one charge, locked.
-struct Held<'a> {
-    shards: [Option<HeldShard<'a>>; CELLS_MAX],
+struct Held<'a, const N: usize> {
+    shards: [Option<HeldShard<'a>>; N],
 }
 
-impl Held<'_> {
+impl<const N: usize> Held<'_, N> {
     fn set(&mut self, shard: usize, set: usize) -> &mut Set {
         let held = self.shards.iter_mut().flatten().find(|(index, _)| *index == shard);
         let (_, sets) = held.expect("lock_all locked the shard of every cell");
         &mut sets[set]
     }
 
-    fn slot(&mut self, place: Place) -> Slot {
-        self.set(place.shard, place.set)[place.way]
-    }
-
-    fn tat(&mut self, place: Place) -> Nanos {
-        Nanos::from_nanos(self.slot(place).tat)
-    }
-
-    fn set_tat(&mut self, place: Place, tat: Nanos) {
-        self.set(place.shard, place.set)[place.way].tat = tat.as_nanos();
+    fn slot(&mut self, place: Place) -> &mut Slot {
+        &mut self.set(place.shard, place.set)[place.way]
     }
 }

@@ -205,14 +205,11 @@ fn stopping_runtime_strands_nobody() {
         while bed.store.starts() == 0 {
             tokio::task::yield_now().await;
         }
-        let follower = spawn_local_read(&bed);
+        let follower = spawn(&bed, bed.request(LATEST));
+        settle().await;
         reading.shutdown_background();
-        follower.await
+        follower.await.unwrap()
     });
     assert_eq!(answer.unwrap_err(), ReadError::Stopped);
     drop(leader);
-}
-
-async fn spawn_local_read(bed: &Bed) -> Result<weir_protect::Reply<crate::fake::Rows>, ReadError<Broken>> {
-    bed.layer.read(bed.request(LATEST)).await
 }

@@ -4,39 +4,25 @@
 //! refused, because nobody knows then what the tables look like. Every statement can be repeated (`IF NOT EXISTS`), so a migration that was
 //! interrupted is run again whole. Migrations only add, so that version N and N + 1 of Weir run side by side.
 
-use std::{fmt::Write as _, time::Duration};
+mod error;
+mod migration;
 
 use scylla::{
     client::session::Session,
-    errors::{DbError, ExecutionError, NewSessionError, RequestAttemptError},
+    errors::{DbError, ExecutionError, RequestAttemptError},
     statement::{SerialConsistency, unprepared::Statement},
     value::Row,
 };
-use sha2::{Digest as _, Sha256};
 
+pub use self::{
+    error::SchemaError,
+    migration::{MIGRATIONS, Migration},
+};
 use super::{
     CqlConfig,
     config::Replication,
     session::{self, serial},
 };
-
-/// One numbered step of the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migration {
-    /// 1 for the first, without gaps.
-    pub number: i32,
-    /// What it is called.
-    pub name: &'static str,
-    /// Its statements; `{keyspace}` stands for the keyspace.
-    pub text: &'static str,
-}
-
-/// All migrations of this build.
-pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "history", text: include_str!("../../schema/0001_history.cql") },
-    Migration { number: 2, name: "directory", text: include_str!("../../schema/0002_directory.cql") },
-    Migration { number: 3, name: "coordination", text: include_str!("../../schema/0003_coordination.cql") },
-];
 
 /// Longest life of the row that keeps two appliers apart; longer than all migrations take together.
 const APPLYING_SECONDS_MAX: u32 = 300;
@@ -54,105 +40,6 @@ pub struct Applied {
     pub version: i32,
     /// What an operator should know or do.
     pub notes: Vec<String>,
-}
-
-/// Why the schema cannot be used or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// The keyspace's name may not stand in a statement.
-    #[error("the keyspace {keyspace:?} must be at most 48 lower-case letters, digits and _, a letter first")]
-    BadKeyspace {
-        /// The name.
-        keyspace: String,
-    },
-    /// No session could be opened.
-    #[error("cannot connect to the cluster")]
-    Unreachable(#[source] Box<NewSessionError>),
-    /// The cluster did not answer in time.
-    #[error("the cluster did not answer within {0:?}")]
-    Timeout(Duration),
-    /// A statement failed.
-    #[error("{act} failed")]
-    Statement {
-        /// What was tried.
-        act: String,
-        /// What came back.
-        #[source]
-        source: Box<ExecutionError>,
-    },
-    /// An answer was not what was asked for.
-    #[error("{act}: the answer cannot be read: {reason}")]
-    Answer {
-        /// What was asked.
-        act: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The keyspace lacks migrations.
-    #[error(
-        "the schema of {keyspace} is at version {found}, this build needs {wanted}: run `weir schema apply`"
-    )]
-    Old {
-        /// The keyspace.
-        keyspace: String,
-        /// 0 if there is none.
-        found: i32,
-        /// Of this build.
-        wanted: i32,
-    },
-    /// A migration in the database is not the one of this build.
-    #[error(
-        "migration {number} of {keyspace} has checksum {found}, this build's has {wanted}: the schema drifted, compare the two before anything else"
-    )]
-    Drift {
-        /// The keyspace.
-        keyspace: String,
-        /// Which migration.
-        number: i32,
-        /// In the database.
-        found: String,
-        /// Of this build.
-        wanted: String,
-    },
-    /// Somebody else applies migrations now.
-    #[error("another process applies migrations to {keyspace} (or died less than five minutes ago)")]
-    Applying {
-        /// The keyspace.
-        keyspace: String,
-    },
-    /// The keyspace uses tablets, and this ScyllaDB cannot run lightweight transactions on them.
-    #[error(
-        "{keyspace} uses tablets, on which this ScyllaDB may refuse the lightweight transactions that leases need: create the keyspace with `tablets = {{'enabled': false}}` before `weir schema apply`, or use a release that supports both and set its experimental switch"
-    )]
-    Tablets {
-        /// The keyspace.
-        keyspace: String,
-    },
-}
-
-impl Migration {
-    /// SHA-256 of its text, in hexadecimal.
-    #[must_use]
-    pub fn checksum(&self) -> String {
-        Sha256::digest(self.text).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-    }
-
-    /// Its statements for a keyspace, without comments.
-    #[must_use]
-    pub fn statements(&self, keyspace: &str) -> Vec<String> {
-        let code = self
-            .text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("--"))
-            .collect::<Vec<_>>()
-            .join("\n");
-        let statements = code.split(';').map(str::trim).filter(|statement| !statement.is_empty());
-        statements.map(|statement| statement.replace("{keyspace}", keyspace)).collect()
-    }
 }
 
 /// Creates the keyspace if it is missing and runs the migrations that are not there yet. Running it again changes nothing.
@@ -381,18 +268,6 @@ pub(super) fn applied(row: &Row) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn migrations_are_numbered_without_gaps_and_can_be_repeated() {
-        for (place, migration) in (1..).zip(MIGRATIONS) {
-            assert_eq!(migration.number, place);
-            let statements = migration.statements("ks");
-            assert!(!statements.is_empty());
-            for statement in statements {
-                assert!(statement.starts_with("CREATE TABLE IF NOT EXISTS ks."), "{statement}");
-            }
-        }
-    }
 
     #[test]
     fn drift_is_named_and_newer_migrations_are_welcome() {

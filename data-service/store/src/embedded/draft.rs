@@ -56,6 +56,29 @@ impl Group {
     }
 }
 
+/// Newest revision in the log of scopes that wrote lately: a revision above it is new, which spares a look into the tree (a quarter of the
+/// committer's work). What it does not know is looked up, so it may forget at any time.
+#[derive(Debug, Default)]
+pub(super) struct NewestRevs(HashMap<u64, u64>);
+
+impl NewestRevs {
+    /// Scopes remembered, 16 bytes each: more than write between two restarts on most machines. A full one is emptied.
+    const SCOPES_MAX: usize = 65_536;
+
+    /// Whether a revision is known to be above everything in the log of its scope.
+    fn is_above(&self, scope_id: u64, rev: u64) -> bool {
+        self.0.get(&scope_id).is_some_and(|newest| rev > *newest)
+    }
+
+    fn note(&mut self, scope_id: u64, rev: u64) {
+        if self.0.len() >= Self::SCOPES_MAX && !self.0.contains_key(&scope_id) {
+            self.0.clear();
+        }
+        let newest = self.0.entry(scope_id).or_default();
+        *newest = rev.max(*newest);
+    }
+}
+
 /// One write being planned.
 pub(super) struct Draft<'a> {
     tables: &'a Tables,
@@ -82,7 +105,7 @@ impl<'a> Draft<'a> {
         match self.rows.get(&place).or_else(|| self.group.rows.get(&place)) {
             Some(row) => Ok(row.clone()),
             // The committer is the only writer, so the newest state is the state as of the last batch.
-            None => Ok(self.tables.get(table).get(&place.1)?),
+            None => Ok(self.tables.get(table).get(table.stored_key(place.1))?),
         }
     }
 
@@ -99,8 +122,8 @@ impl<'a> Draft<'a> {
     /// Keys under a prefix as the write sees them, ascending. Costs memory and time by their number: only for deleting a guild.
     pub(super) fn keys_under(&self, table: Table, prefix: &[u8]) -> Result<BTreeSet<Slice>, PlanError> {
         let mut keys = BTreeSet::new();
-        for row in self.tables.get(table).prefix(prefix) {
-            keys.insert(row.key()?);
+        for row in self.tables.get(table).prefix(table.stored_key(prefix)) {
+            keys.insert(table.own_key(row.key()?));
         }
         for rows in [&self.group.rows, &self.rows] {
             for ((_, key), row) in
@@ -117,11 +140,20 @@ impl<'a> Draft<'a> {
 
     /// Appends a scope's records to the log. Records that are there already are not appended again: a write of unknown outcome comes again
     /// whole, with the same revisions, so the first tells for all.
-    pub(super) fn append(&mut self, scope_id: u64, records: Vec<OutboxRecord>) -> Result<(), PlanError> {
-        let Some(first) = records.first() else { return Ok(()) };
-        if self.get(Table::Changes, keys::two(scope_id, first.rev))?.is_some() {
+    pub(super) fn append(
+        &mut self,
+        scope_id: u64,
+        records: Vec<OutboxRecord>,
+        newest: &mut NewestRevs,
+    ) -> Result<(), PlanError> {
+        let Some((first, last)) = records.first().zip(records.last()) else { return Ok(()) };
+        let (first, last) = (first.rev, last.rev);
+        if !newest.is_above(scope_id, first)
+            && self.get(Table::Changes, keys::two(scope_id, first))?.is_some()
+        {
             return Ok(());
         }
+        newest.note(scope_id, last);
         for outbox in records {
             let record = outbox.record.clone();
             let rev = outbox.rev;

@@ -89,12 +89,14 @@ pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     let damaged = |table: Table, reason: String| OpenError::Damaged { table: table.name(), reason };
     let tree = |table: Table| move |error: fjall::Error| damaged(table, error.to_string());
     let snapshot = tables.db.snapshot();
-    let (floor, floor_bytes) =
-        match snapshot.get(tables.get(Table::Meta), FLOOR_KEY).map_err(tree(Table::Meta))? {
-            None => (0, 0),
-            Some(row) => (number_at(&row, 0).zip(number_at(&row, 8)))
-                .ok_or_else(|| damaged(Table::Meta, "the log's floor is not two numbers".to_owned()))?,
-        };
+    let (floor, floor_bytes) = match snapshot
+        .get(tables.get(Table::Meta), Table::Meta.stored_key(FLOOR_KEY))
+        .map_err(tree(Table::Meta))?
+    {
+        None => (0, 0),
+        Some(row) => (number_at(&row, 0).zip(number_at(&row, 8)))
+            .ok_or_else(|| damaged(Table::Meta, "the log's floor is not two numbers".to_owned()))?,
+    };
     let Some(last) = snapshot.last_key_value(tables.get(Table::Events)) else {
         return Ok(Extent { head: floor, head_bytes: floor_bytes, floor, floor_bytes });
     };

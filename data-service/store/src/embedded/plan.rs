@@ -11,7 +11,7 @@ use weir_proto::{
 };
 
 use super::{
-    draft::{Draft, PlanError},
+    draft::{Draft, NewestRevs, PlanError},
     keys,
     tables::Table,
 };
@@ -51,12 +51,16 @@ macro_rules! revised {
 revised!(Message.last_rev, User.rev, Guild.rev, Channel.rev, Role.rev, Member.rev);
 
 /// Plans a scope's step.
-pub(super) fn commit(draft: &mut Draft<'_>, commit: Commit) -> Result<(), PlanError> {
+pub(super) fn commit(
+    draft: &mut Draft<'_>,
+    commit: Commit,
+    newest: &mut NewestRevs,
+) -> Result<(), PlanError> {
     let origin = if commit.rows_are_outbox { Origin::Created } else { Origin::Changed };
     for row in commit.rows {
         change(draft, row, commit.rev, origin)?;
     }
-    draft.append(commit.scope_id, commit.records)
+    draft.append(commit.scope_id, commit.records, newest)
 }
 
 /// Plans rows of a bulk load.

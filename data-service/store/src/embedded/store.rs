@@ -199,11 +199,13 @@ impl Store for EmbeddedStore {
             });
         }
         // fjall's own workers may have failed since the last batch: an empty persist tells.
-        let probe = self.readers.read(|view| {
-            view.tables
-                .db
-                .persist(PersistMode::Buffer)
-                .map_err(|error| ReadError::Unavailable { reason: error.to_string() })
+        let health = self.health.clone();
+        let probe = self.readers.read(move |view| {
+            view.tables.db.persist(PersistMode::Buffer).map_err(|error| {
+                let reason = format!("a flush or compaction failed before: {error}");
+                health.poison(reason.clone());
+                ReadError::Unavailable { reason }
+            })
         });
         tokio::time::timeout(within, probe).await.unwrap_or(Err(ReadError::Timeout))
     }

@@ -1,12 +1,16 @@
-//! The tables of the tree, one fjall keyspace each, in one database with one journal: a batch over several of them is atomic.
+//! The tables of the tree, in one database with one journal: a batch over several of them is atomic.
+//!
+//! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
+//! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
 
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
 use super::{EmbeddedConfig, OpenError};
 
-/// A table. The name is stored: never rename one.
+/// A table. Its number is stored: never change one, and never give one to another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum Table {
@@ -49,33 +53,39 @@ pub(super) enum Table {
     Meta,
 }
 
-/// How many tables there are.
-const TABLES: usize = 18;
+/// A keyspace of fjall's. Its name is stored: never rename one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Messages,
+    Events,
+    Changes,
+    Small,
+}
+
+impl Home {
+    /// All, in the order of their numbers.
+    const ALL: [Self; 4] = [Self::Messages, Self::Events, Self::Changes, Self::Small];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Events => "events",
+            Self::Changes => "changes",
+            Self::Small => "small",
+        }
+    }
+
+    fn buffer_bytes(self, config: &EmbeddedConfig) -> u64 {
+        match self {
+            Self::Messages => config.messages_buffer_bytes,
+            Self::Events => config.log_buffer_bytes,
+            Self::Changes | Self::Small => config.small_buffer_bytes,
+        }
+    }
+}
 
 impl Table {
-    /// All, in the order of their numbers.
-    const ALL: [Self; TABLES] = [
-        Self::Messages,
-        Self::Buckets,
-        Self::Users,
-        Self::Tokens,
-        Self::Guilds,
-        Self::Roles,
-        Self::Channels,
-        Self::ChannelsByGuild,
-        Self::Members,
-        Self::UserGuilds,
-        Self::MemberCounts,
-        Self::Removals,
-        Self::Events,
-        Self::Changes,
-        Self::Sessions,
-        Self::Settings,
-        Self::Leases,
-        Self::Meta,
-    ];
-
-    /// Name of its keyspace.
+    /// What it is called in errors.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
@@ -99,11 +109,12 @@ impl Table {
         }
     }
 
-    /// Bytes of its write buffer.
-    fn buffer_bytes(self, config: &EmbeddedConfig) -> u64 {
+    /// Where it lives.
+    fn home(self) -> Home {
         match self {
-            Self::Messages => config.messages_buffer_bytes,
-            Self::Events => config.log_buffer_bytes,
+            Self::Messages => Home::Messages,
+            Self::Events => Home::Events,
+            Self::Changes => Home::Changes,
             Self::Buckets
             | Self::Users
             | Self::Tokens
@@ -115,11 +126,33 @@ impl Table {
             | Self::UserGuilds
             | Self::MemberCounts
             | Self::Removals
-            | Self::Changes
             | Self::Sessions
             | Self::Settings
             | Self::Leases
-            | Self::Meta => config.small_buffer_bytes,
+            | Self::Meta => Home::Small,
+        }
+    }
+
+    /// A key as its keyspace holds it.
+    pub(super) fn stored_key(self, key: impl Into<Slice> + AsRef<[u8]>) -> Slice {
+        match self.home() {
+            Home::Messages | Home::Events | Home::Changes => key.into(),
+            Home::Small => {
+                let key = key.as_ref();
+                let mut stored = Vec::with_capacity(1 + key.len());
+                stored.push(self as u8);
+                stored.extend_from_slice(key);
+                stored.into()
+            }
+        }
+    }
+
+    /// A key as the table knows it; shares the stored key's memory.
+    pub(super) fn own_key(self, stored: Slice) -> Slice {
+        match self.home() {
+            Home::Messages | Home::Events | Home::Changes => stored,
+            // Every stored key of a shared keyspace begins with its table's number.
+            Home::Small => Bytes::from(stored).slice(1..).into(),
         }
     }
 }
@@ -129,8 +162,8 @@ impl Table {
 pub(super) struct Tables {
     /// For batches, snapshots and the last sync.
     pub(super) db: Database,
-    /// Indexed by a table's number.
-    keyspaces: [Keyspace; TABLES],
+    /// Indexed by a home's number.
+    keyspaces: [Keyspace; Home::ALL.len()],
 }
 
 impl Tables {
@@ -145,25 +178,27 @@ impl Tables {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
-        let open = |table: Table| {
-            db.keyspace(table.name(), || {
+        // The options are kept with a keyspace: for one that exists already they are what it was created with.
+        let open = |home: Home| {
+            db.keyspace(home.name(), || {
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(table.buffer_bytes(config))
+                    .max_memtable_size(home.buffer_bytes(config))
                     .manual_journal_persist(true)
             })
         };
-        let mut keyspaces = Vec::with_capacity(TABLES);
-        for table in Table::ALL {
-            keyspaces.push(open(table).map_err(failed)?);
-        }
-        let keyspaces: [Keyspace; TABLES] =
-            keyspaces.try_into().unwrap_or_else(|_| unreachable!("one was pushed for each of the tables"));
+        let [messages, events, changes, small] = Home::ALL.map(open);
+        let keyspaces = [
+            messages.map_err(failed)?,
+            events.map_err(failed)?,
+            changes.map_err(failed)?,
+            small.map_err(failed)?,
+        ];
         Ok(Self { db, keyspaces })
     }
 
     /// A table's keyspace.
     pub(super) fn get(&self, table: Table) -> &Keyspace {
-        &self.keyspaces[table as usize]
+        &self.keyspaces[table.home() as usize]
     }
 }
 
@@ -175,9 +210,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tables_number_is_its_place() {
-        for (place, table) in Table::ALL.into_iter().enumerate() {
-            assert_eq!(table as usize, place, "{}", table.name());
+    fn a_homes_number_is_its_place() {
+        for (place, home) in Home::ALL.into_iter().enumerate() {
+            assert_eq!(home as usize, place, "{}", home.name());
         }
+    }
+
+    #[test]
+    fn small_tables_share_a_keyspace_without_meeting() {
+        let key = |table: Table| table.stored_key(*b"key");
+        assert_ne!(key(Table::Users), key(Table::Guilds));
+        for table in [Table::Users, Table::Events] {
+            assert_eq!(table.own_key(key(table)), b"key");
+        }
+        // Numbers are stored: these must never change.
+        assert_eq!((Table::Messages as u8, Table::Removals as u8, Table::Meta as u8), (0, 11, 17));
     }
 }

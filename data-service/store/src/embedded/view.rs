@@ -43,7 +43,7 @@ fn number(table: Table, bytes: &[u8], at: usize) -> Result<u64, ReadError> {
 
 impl View {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, ReadError> {
-        self.snapshot.get(self.tables.get(table), key).map_err(unavailable)
+        self.snapshot.get(self.tables.get(table), table.stored_key(key)).map_err(unavailable)
     }
 
     fn row<T: prost::Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<T>, ReadError> {
@@ -57,10 +57,14 @@ impl View {
         range: RangeInclusive<[u8; N]>,
         backwards: bool,
     ) -> impl Iterator<Item = Result<(Slice, Slice), ReadError>> {
-        let rows = self.snapshot.range(self.tables.get(table), range);
+        let (from, to) = range.into_inner();
+        let rows = self.snapshot.range(self.tables.get(table), table.stored_key(from)..=table.stored_key(to));
         let (forward, backward) = if backwards { (None, Some(rows.rev())) } else { (Some(rows), None) };
         let rows = forward.into_iter().flatten().chain(backward.into_iter().flatten());
-        rows.map(|row| row.into_inner().map_err(unavailable))
+        rows.map(move |row| {
+            let (key, value) = row.into_inner().map_err(unavailable)?;
+            Ok((table.own_key(key), value))
+        })
     }
 
     /// Second numbers of the keys that begin with `first`, above `after`.
@@ -186,9 +190,10 @@ impl View {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
-        let rows = self.snapshot.prefix(self.tables.get(table), prefix).take(limit);
+        let rows = self.snapshot.prefix(self.tables.get(table), table.stored_key(prefix)).take(limit);
         rows.map(|row| {
             let (key, value) = row.into_inner().map_err(unavailable)?;
+            let key = table.own_key(key);
             Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), value.into()))
         })
         .collect()

@@ -36,7 +36,7 @@ async fn what_was_written_is_there_after_opening_again() {
     let row = message(channel, id, "kept");
     for _ in 0..2 {
         let store = open(directory.path());
-        store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+        store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
         store.add_bucket(channel, Bucket(1)).await.expect("written");
         store.close().await;
         drop(store);

@@ -62,7 +62,14 @@ fn serves_flags_on_other_commands_are_refused() {
 
 #[test]
 fn ids_are_checked_where_they_are_written() {
-    for line in ["weir explain 0", "weir explain general", "weir bot create x --guild -1", "weir hot -n 0", "weir frobnicate", "weir import"] {
+    for line in [
+        "weir explain 0",
+        "weir explain general",
+        "weir bot create x --guild -1",
+        "weir hot -n 0",
+        "weir frobnicate",
+        "weir import",
+    ] {
         let error = parse(line).expect_err(line);
         assert!(error.use_stderr(), "{line}");
     }

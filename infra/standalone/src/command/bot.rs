@@ -93,7 +93,8 @@ pub(crate) async fn create(client: &DataClient, name: &str) -> Result<Bot, Comma
 /// The guild's role for bots, made if it is missing.
 async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError> {
     let request = GetGuildRequest { guild_id };
-    let reply = answered(format!("cannot read guild {guild_id}"), client.get_guild(&request, &options()).await)?;
+    let reply =
+        answered(format!("cannot read guild {guild_id}"), client.get_guild(&request, &options()).await)?;
     let state = reply.state.ok_or(CommandError::Incomplete { what: "guild" })?;
     let serves = |role: &&Role| {
         role.name == ROLE && Permissions(role.permissions).contains(Permissions::ADMINISTRATOR)
@@ -114,7 +115,12 @@ async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError
     Ok(reply.role.ok_or(CommandError::Incomplete { what: "role" })?.id)
 }
 
-async fn join(client: &DataClient, guild_id: u64, user_id: u64, role_ids: Vec<u64>) -> Result<(), CommandError> {
+async fn join(
+    client: &DataClient,
+    guild_id: u64,
+    user_id: u64,
+    role_ids: Vec<u64>,
+) -> Result<(), CommandError> {
     let member = Member { guild_id, user_id, role_ids, joined_at_ms: now_ms(), ..Member::default() };
     let request = PutMemberRequest { member: Some(member) };
     let act = format!("cannot add the bot {user_id} to guild {guild_id}");

@@ -40,7 +40,8 @@ struct Scene {
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<Done, CommandError> {
     let service = Service::server_or_store(&context.target()).await?;
     let outcome = set_up(&service.client, &args.name).await;
-    let (local, api) = (service.is_local(), service.api.unwrap_or_else(|| reachable(context.config.listen.api)));
+    let (local, api) =
+        (service.is_local(), service.api.unwrap_or_else(|| reachable(context.config.listen.api)));
     service.close().await;
     let scene = outcome?;
     let api = format!("http://{api}");
@@ -76,9 +77,14 @@ async fn set_up(client: &DataClient, name: &str) -> Result<Scene, CommandError> 
     let reply = answered("cannot create the guild", client.create_guild(&request, &options()).await)?;
     let state = reply.state.ok_or(CommandError::Incomplete { what: "guild" })?;
     let guild_id = state.guild.map(|guild| guild.id).ok_or(CommandError::Incomplete { what: "guild" })?;
-    let channel_id = state.channels.first().map(|channel| channel.id).ok_or(CommandError::Incomplete { what: "channel" })?;
+    let channel_id = state
+        .channels
+        .first()
+        .map(|channel| channel.id)
+        .ok_or(CommandError::Incomplete { what: "channel" })?;
     for words in WORDS {
-        let message = Message { channel_id, author_id: bot.user.id, content: words.to_owned(), ..Message::default() };
+        let message =
+            Message { channel_id, author_id: bot.user.id, content: words.to_owned(), ..Message::default() };
         let request = CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
         answered("cannot write a message", client.create_message(&request, &options()).await)?;
     }
@@ -86,7 +92,8 @@ async fn set_up(client: &DataClient, name: &str) -> Result<Scene, CommandError> 
 }
 
 fn tour(scene: &Scene, api: &str, local: bool) -> String {
-    let start = if local { "\nno server runs on this data directory: start one with `weir` first\n" } else { "" };
+    let start =
+        if local { "\nno server runs on this data directory: start one with `weir` first\n" } else { "" };
     let (guild, channel, token) = (scene.guild_id, scene.channel_id, scene.bot.token.reveal());
     format!(
         r#"guild {guild} with channel {channel} and {count} messages is there

@@ -5,7 +5,10 @@ mod checks;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::{error::CommandError, output::{Done, line}};
+use crate::{
+    error::CommandError,
+    output::{Done, line},
+};
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,11 +42,16 @@ fn describe(seen: &ExplainChannelResponse, offset: UtcOffset) -> String {
         id => format!("{id}, {}", until::show(unix_ms(id), offset)),
     };
     let tail = match seen.tail_warm {
-        true => format!("warm, {} rows: reads of the newest messages cost no read in the database", seen.tail_rows),
+        true => format!(
+            "warm, {} rows: reads of the newest messages cost no read in the database",
+            seen.tail_rows
+        ),
         false => "cold".to_owned(),
     };
     let writes = match (seen.unresolved_write, seen.queued_writes) {
-        (true, queued) => format!("one whose outcome is not known yet holds the channel, {queued} wait behind it"),
+        (true, queued) => {
+            format!("one whose outcome is not known yet holds the channel, {queued} wait behind it")
+        }
         (false, 0) => "none wait".to_owned(),
         (false, queued) => format!("{queued} wait"),
     };
@@ -61,11 +66,18 @@ fn describe(seen: &ExplainChannelResponse, offset: UtcOffset) -> String {
     lines.push(format!("  tail          {tail}"));
     lines.push(format!("  writes        {writes}"));
     lines.push(format!("  buckets       {}", buckets(&seen.buckets, offset)));
-    lines.push(format!("  limits        {}", if seen.limits.is_empty() { "none" } else { "" }).trim_end().to_owned());
+    lines.push(
+        format!("  limits        {}", if seen.limits.is_empty() { "none" } else { "" }).trim_end().to_owned(),
+    );
     for limit in &seen.limits {
         let dry = if limit.dry_run { ", dry run" } else { "" };
         let kind = scope::kind_name(limit.kind());
-        lines.push(format!("    {} {kind} {}, {} refused{dry}", limit.scope, rate::show(limit.rate), limit.refused));
+        lines.push(format!(
+            "    {} {kind} {}, {} refused{dry}",
+            limit.scope,
+            rate::show(limit.rate),
+            limit.refused
+        ));
     }
     lines.join("\n")
 }
@@ -116,8 +128,18 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said_and_not_shown_as_zero() {
-        let text = describe(&ExplainChannelResponse { channel_id: 7, outcome: "led".to_owned(), ..Default::default() }, UtcOffset::UTC);
-        for part in ["channel 7", "now: led", "not known without a read", "cold", "none wait", "nothing was ever written"] {
+        let text = describe(
+            &ExplainChannelResponse { channel_id: 7, outcome: "led".to_owned(), ..Default::default() },
+            UtcOffset::UTC,
+        );
+        for part in [
+            "channel 7",
+            "now: led",
+            "not known without a read",
+            "cold",
+            "none wait",
+            "nothing was ever written",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

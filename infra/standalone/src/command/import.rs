@@ -44,7 +44,8 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
     let began = Instant::now();
     let guild_name = args.guild_name.unwrap_or_else(|| name_of(&args.file));
     if guild_name.is_empty() || guild_name.chars().count() > GUILD_NAME_MAX {
-        let problem = format!("a guild's name has 1 to {GUILD_NAME_MAX} characters: give one with --guild-name");
+        let problem =
+            format!("a guild's name has 1 to {GUILD_NAME_MAX} characters: give one with --guild-name");
         return Err(CommandError::Usage { problem });
     }
     // The same for a job that is continued tomorrow: what lies in the future is judged by today, and such lines are rare enough.
@@ -57,11 +58,12 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         progress.clear();
         scanned
     });
-    let scan = Arc::new(scanning.await.map_err(ImportError::from)??);
+    let scan = Arc::new(scanning.await.map_err(|_panicked| ImportError::Reader)??);
     let service = Service::server_or_store(&context.target()).await?;
     let shutdown = Shutdown::on_signals().map_err(CommandError::Runtime)?;
     let mut progress = Progress::stderr();
-    let outcome = send(&service.client, Arc::clone(&scan), guild_name, &mut progress, &shutdown.token()).await;
+    let outcome =
+        send(&service.client, Arc::clone(&scan), guild_name, &mut progress, &shutdown.token()).await;
     progress.clear();
     service.close().await;
     Ok(shown(&scan, &outcome?, began.elapsed().as_secs_f64()))
@@ -70,7 +72,9 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
 /// The file's name without its endings.
 fn name_of(file: &Path) -> String {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stem = [".gz", ".ndjson", ".jsonl", ".json"].iter().fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
+    let stem = [".gz", ".ndjson", ".jsonl", ".json"]
+        .iter()
+        .fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
     stem.chars().take(GUILD_NAME_MAX).collect()
 }
 
@@ -103,7 +107,13 @@ fn shown(scan: &Scan, imported: &Imported, seconds: f64) -> Done {
         lines.push(format!("{dropped} replies became ordinary messages: what they reply to is not before them in their channel"));
     }
     lines.push(format!("guild {}", imported.guild_id));
-    lines.extend(scan.channels.all().iter().zip(&imported.channel_ids).map(|(name, id)| format!("  channel {id}  {name}")));
+    lines.extend(
+        scan.channels
+            .all()
+            .iter()
+            .zip(&imported.channel_ids)
+            .map(|(name, id)| format!("  channel {id}  {name}")),
+    );
     lines.push(format!("next: weir bot create NAME --guild {}", imported.guild_id));
     Done {
         text: lines.join("\n"),
@@ -127,7 +137,13 @@ mod tests {
 
     #[test]
     fn a_guild_is_named_after_its_file() {
-        for (file, name) in [("/a/chat.ndjson.gz", "chat"), ("chat.jsonl", "chat"), ("chat", "chat"), (".json", ""), ("/", "")] {
+        for (file, name) in [
+            ("/a/chat.ndjson.gz", "chat"),
+            ("chat.jsonl", "chat"),
+            ("chat", "chat"),
+            (".json", ""),
+            ("/", ""),
+        ] {
             assert_eq!(name_of(Path::new(file)), name, "{file}");
         }
         assert_eq!(name_of(Path::new(&"ä".repeat(150))).chars().count(), GUILD_NAME_MAX);

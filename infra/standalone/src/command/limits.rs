@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset};
 use weir_data_client::DataClient;
 use weir_proto::admin::{
-    Limit, LimitChange, LimitKind, ListLimitChangesRequest, ListLimitsRequest, SetLimitRequest, UnsetLimitRequest,
+    Limit, LimitChange, LimitKind, ListLimitChangesRequest, ListLimitsRequest, SetLimitRequest,
+    UnsetLimitRequest,
 };
 
 use super::{Context, answered, options};
@@ -23,9 +24,9 @@ pub(crate) enum LimitsAction {
     List,
     /// Limits of one scope
     Get {
-        /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes or all
+        /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all, or gate/NAME
         scope: String,
-        /// requests, database-reads, writes or concurrency; all if left out
+        /// requests, database-reads, writes, concurrency or off; all if left out
         kind: Option<String>,
     },
     /// Put a limit into force, at once, in place of the one of the same scope and kind
@@ -54,12 +55,12 @@ pub(crate) enum LimitsAction {
 /// `weir limits set …`
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
-    /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes or all
+    /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all; or gate/NAME, to switch a gate off
     scope: String,
-    /// requests, database-reads, writes or concurrency
+    /// requests, database-reads, writes or concurrency; off for a gate
     kind: String,
-    /// Such as 50/s, 3000/m or 100/h (0/s refuses everything); for concurrency a number, such as 8
-    rate: String,
+    /// Such as 50/s, 3000/m or 100/h (0/s refuses everything); for concurrency a number, such as 8; for a gate nothing
+    rate: Option<String>,
     /// Requests that may come at once (default: a second's worth)
     #[arg(long)]
     burst: Option<u64>,
@@ -83,16 +84,20 @@ pub(crate) struct SetArgs {
 impl SetArgs {
     /// The limit that was described.
     fn limit(self, now: OffsetDateTime) -> Result<Limit, CommandError> {
-        let kind = scope::kind(&self.kind)?;
-        let rate = match kind {
-            LimitKind::Concurrency => rate::at_once(&self.rate)?,
-            LimitKind::Unspecified | LimitKind::Requests | LimitKind::DatabaseReads | LimitKind::Writes => {
-                rate::per_second(&self.rate)?
-            }
+        let usage = |problem: &str| CommandError::Usage { problem: problem.to_owned() };
+        let (scope, kind) = scope::with_kind(&self.scope, &self.kind)?;
+        let rate = match (kind, self.rate.as_deref()) {
+            (LimitKind::GateOff, None) => 0.0,
+            (LimitKind::GateOff, Some(_)) => return Err(usage("a gate is off or not: it takes no rate")),
+            (_, None) => return Err(usage("a limit needs its rate, such as 50/s, or 8 for concurrency")),
+            (LimitKind::Concurrency, Some(text)) => rate::at_once(text)?,
+            (
+                LimitKind::Unspecified | LimitKind::Requests | LimitKind::DatabaseReads | LimitKind::Writes,
+                Some(text),
+            ) => rate::per_second(text)?,
         };
-        if kind == LimitKind::Concurrency && self.burst.is_some() {
-            let problem = "--burst goes with rates; a concurrency limit is one number".to_owned();
-            return Err(CommandError::Usage { problem });
+        if self.burst.is_some() && matches!(kind, LimitKind::Concurrency | LimitKind::GateOff) {
+            return Err(usage("--burst goes with rates"));
         }
         let expires_at_ms = match (&self.until, &self.for_) {
             (Some(text), _) => until::instant(text, now)?,
@@ -100,7 +105,7 @@ impl SetArgs {
             (None, None) => 0,
         };
         Ok(Limit {
-            scope: scope::parse(&self.scope)?,
+            scope,
             kind: kind.into(),
             rate,
             burst: self.burst.unwrap_or(0),
@@ -141,11 +146,10 @@ impl Asked {
                 kind: kind.as_deref().map(scope::kind).transpose()?,
             },
             LimitsAction::Set(args) => Self::Set(Box::new(args.limit(now)?)),
-            LimitsAction::Unset { scope, kind, who } => Self::Unset(UnsetLimitRequest {
-                scope: scope::parse(&scope)?,
-                kind: scope::kind(&kind)?.into(),
-                who: who.unwrap_or_else(operator),
-            }),
+            LimitsAction::Unset { scope, kind, who } => {
+                let (scope, kind) = scope::with_kind(&scope, &kind)?;
+                Self::Unset(UnsetLimitRequest { scope, kind: kind.into(), who: who.unwrap_or_else(operator) })
+            }
             LimitsAction::History { scope, limit } => Self::History(ListLimitChangesRequest {
                 limit,
                 scope: scope.as_deref().map(scope::parse).transpose()?.unwrap_or_default(),
@@ -186,15 +190,22 @@ async fn ask(client: &DataClient, asked: Asked, offset: UtcOffset) -> Result<Don
     }
 }
 
-const COLUMNS: [&str; 9] = ["scope", "kind", "rate", "burst", "ends", "dry run", "refused", "set by", "reason"];
+const COLUMNS: [&str; 9] =
+    ["scope", "kind", "rate", "burst", "ends", "dry run", "refused", "set by", "reason"];
 
 fn cells(limit: &Limit, offset: UtcOffset) -> Vec<String> {
-    let concurrency = limit.kind() == LimitKind::Concurrency;
+    let (bound, burst) = match limit.kind() {
+        LimitKind::Concurrency => (limit.rate.to_string(), "-".to_owned()),
+        LimitKind::GateOff => ("-".to_owned(), "-".to_owned()),
+        LimitKind::Unspecified | LimitKind::Requests | LimitKind::DatabaseReads | LimitKind::Writes => {
+            (rate::show(limit.rate), limit.burst.to_string())
+        }
+    };
     vec![
         limit.scope.clone(),
         scope::kind_name(limit.kind()).to_owned(),
-        if concurrency { format!("{}", limit.rate) } else { rate::show(limit.rate) },
-        if concurrency { "-".to_owned() } else { limit.burst.to_string() },
+        bound,
+        burst,
         if limit.expires_at_ms == 0 { "never".to_owned() } else { until::show(limit.expires_at_ms, offset) },
         if limit.dry_run { "yes" } else { "no" }.to_owned(),
         limit.refused.to_string(),
@@ -246,7 +257,8 @@ fn limit_json(limit: &Limit) -> Value {
 
 /// `$USER@host`, as far as they are known.
 fn operator() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
@@ -290,6 +302,11 @@ mod tests {
         let limit = set("weir limits set all concurrency 8").expect("good");
         assert_eq!((limit.expires_at_ms, limit.rate, limit.burst, limit.dry_run), (0, 8.0, 0, false));
         assert!(limit.set_by.contains('@'));
+        let off = set("weir limits set gate/database-read-limit off --for 10m").expect("good");
+        assert_eq!(
+            (off.scope.as_str(), off.kind(), off.rate),
+            ("gate/database_read_limit", LimitKind::GateOff, 0.0)
+        );
         let limit = set("weir limits set all writes 10/s --for 10m").expect("good");
         assert_eq!(limit.expires_at_ms, until::unix_ms(datetime!(2026-03-01 17:10:00 UTC)));
     }
@@ -302,6 +319,10 @@ mod tests {
             "weir limits set all requests 50",
             "weir limits set all concurrency 8/s",
             "weir limits set all concurrency 8 --burst 2",
+            "weir limits set all requests",
+            "weir limits set all off",
+            "weir limits set gate/cache off 5/s",
+            "weir limits set gate/cache off --burst 5",
             "weir limits set all requests 5/s --for 10",
             "weir limits set all requests 5/s --until noon",
         ] {

@@ -20,7 +20,8 @@ pub(crate) async fn run(action: SchemaAction, context: &Context) -> Result<Done,
     let SchemaAction::Apply = action;
     let backend = &context.config.backend;
     if backend.store == StoreChoice::Embedded {
-        let problem = "the embedded store needs no schema; name a cluster with --store cql://host/keyspace".to_owned();
+        let problem =
+            "the embedded store needs no schema; name a cluster with --store cql://host/keyspace".to_owned();
         return Err(CommandError::Usage { problem });
     }
     let applied = schema::apply(&backend.cql).await?;
@@ -68,6 +69,9 @@ mod tests {
         };
         let text = shown("weir", &applied(true, &[1, 2])).text;
         assert!(text.starts_with("created the keyspace weir\napplied migration 1 (history)\n"), "{text}");
-        assert_eq!(shown("weir", &applied(false, &[])).text, "nothing to do\nthe schema of weir is at version 3\nnote: read this");
+        assert_eq!(
+            shown("weir", &applied(false, &[])).text,
+            "nothing to do\nthe schema of weir is at version 3\nnote: read this"
+        );
     }
 }

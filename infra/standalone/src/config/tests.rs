@@ -5,7 +5,12 @@ use weir_runtime::config::MapEnvironment;
 
 use super::*;
 
-fn load(file: &str, environment: &MapEnvironment, common: CommonArgs, serve: &ServeArgs) -> Result<(Config, Effective), Problems> {
+fn load(
+    file: &str,
+    environment: &MapEnvironment,
+    common: CommonArgs,
+    serve: &ServeArgs,
+) -> Result<(Config, Effective), Problems> {
     let path = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(path.path(), file).expect("written");
     Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, environment)
@@ -30,42 +35,56 @@ fn nothing_is_needed() {
 #[test]
 fn the_sample_with_every_key_is_accepted_and_leaves_none_out() {
     let (config, effective) =
-        load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("the sample");
+        load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default())
+            .expect("the sample");
     assert_eq!(config.drain, Duration::from_secs(15));
     assert_eq!(config.log_of_commands.filter, "debug");
     let text = effective.to_string();
-    let missing: Vec<_> = text.lines().filter(|line| line.contains("# default") || line.contains("is not set")).collect();
+    let missing: Vec<_> =
+        text.lines().filter(|line| line.contains("# default") || line.contains("is not set")).collect();
     assert!(missing.is_empty(), "samples/full.toml lacks {missing:?}");
 }
 
 #[test]
 fn what_is_printed_is_a_configuration_that_gives_the_same() {
-    let shown = load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("the sample").1;
+    let shown = load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default())
+        .expect("the sample")
+        .1;
     let secret = "[cql]\n";
     let again = shown.to_string().replacen(secret, &format!("{secret}password = \"hush\"\n"), 1);
     let values = |effective: &Effective| {
         let text = effective.to_string();
         text.lines().map(|line| line.split("  # ").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
-    let reread = load(&again, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("printed").1;
+    let reread = load(&again, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default())
+        .expect("printed")
+        .1;
     assert_eq!(values(&reread), values(&shown));
 }
 
 #[test]
 fn flags_win_over_environment_over_file() {
     let file = "[listen]\napi = \"127.0.0.1:1\"\ngateway = \"127.0.0.1:2\"\nadmin = \"127.0.0.1:3\"\n";
-    let environment = MapEnvironment::from([("WEIR_LISTEN__API", "127.0.0.1:11"), ("WEIR_LISTEN__GATEWAY", "127.0.0.1:12")]);
+    let environment = MapEnvironment::from([
+        ("WEIR_LISTEN__API", "127.0.0.1:11"),
+        ("WEIR_LISTEN__GATEWAY", "127.0.0.1:12"),
+    ]);
     let serve = ServeArgs { api: Some("127.0.0.1:21".to_owned()), ..ServeArgs::default() };
     let (config, _) = load(file, &environment, CommonArgs::default(), &serve).expect("good");
-    assert_eq!((config.listen.api.port(), config.listen.gateway.port(), config.listen.admin.port()), (21, 12, 3));
+    assert_eq!(
+        (config.listen.api.port(), config.listen.gateway.port(), config.listen.admin.port()),
+        (21, 12, 3)
+    );
 }
 
 #[test]
 fn every_problem_is_told_at_once_with_its_key_and_origin() {
     let environment = MapEnvironment::from([("WEIR_API__RATE_LIMITS", "sometimes")]);
     let serve = ServeArgs { public_url: Some("http://x".to_owned()), ..ServeArgs::default() };
-    let file = "[listen]\napi = \"8080\"\n[store]\nurl = \"mongodb://x\"\ndirectoy = \"x\"\n[stop]\ndrain = 20\n";
-    let problems = load(file, &environment, CommonArgs::default(), &serve).expect_err("all wrong").to_string();
+    let file =
+        "[listen]\napi = \"8080\"\n[store]\nurl = \"mongodb://x\"\ndirectoy = \"x\"\n[stop]\ndrain = 20\n";
+    let problems =
+        load(file, &environment, CommonArgs::default(), &serve).expect_err("all wrong").to_string();
     for part in [
         "6 problems",
         "listen.api = \"8080\"",
@@ -85,7 +104,10 @@ fn every_problem_is_told_at_once_with_its_key_and_origin() {
 fn listeners_that_collide_and_drains_that_are_too_short_are_refused() {
     let error = of_file("[listen]\napi = \"127.0.0.1:8083\"\n").expect_err("two at 8083");
     assert!(error.contains("same address"), "{error}");
-    assert!(of_file("[listen]\napi = \"127.0.0.1:0\"\ngateway = \"127.0.0.1:0\"\n").is_ok(), "port 0 is always free");
+    assert!(
+        of_file("[listen]\napi = \"127.0.0.1:0\"\ngateway = \"127.0.0.1:0\"\n").is_ok(),
+        "port 0 is always free"
+    );
     let error = of_file("[stop]\ndrain = \"5s\"\n").expect_err("below the write timeout");
     assert!(error.contains("gateway.write_timeout"), "{error}");
 }
@@ -93,6 +115,7 @@ fn listeners_that_collide_and_drains_that_are_too_short_are_refused() {
 #[test]
 fn a_file_that_was_named_must_be_there() {
     let common = CommonArgs { config: Some("no-such-weir.toml".into()), ..CommonArgs::default() };
-    let problems = Config::load(&common, &ServeArgs::default(), &MapEnvironment::default()).expect_err("not there");
+    let problems =
+        Config::load(&common, &ServeArgs::default(), &MapEnvironment::default()).expect_err("not there");
     assert!(problems.to_string().contains("no-such-weir.toml"));
 }

@@ -1,9 +1,6 @@
 //! The second pass: lines to batches, in the file's order.
 
-use std::{
-    collections::HashMap,
-    mem::take,
-};
+use std::{collections::HashMap, mem::take};
 
 use prost::Message as _;
 use weir_proto::{
@@ -183,7 +180,11 @@ impl<'a> Converter<'a> {
     fn finish(&mut self, lines_done: u64) -> Batch {
         self.batch_from = lines_done;
         self.pending_bytes = 0;
-        let filled = self.pending.iter_mut().zip(&self.placed.channel_ids).filter(|(messages, _)| !messages.is_empty());
+        let filled = self
+            .pending
+            .iter_mut()
+            .zip(&self.placed.channel_ids)
+            .filter(|(messages, _)| !messages.is_empty());
         let requests = filled
             .map(|(messages, channel_id)| {
                 let request = ImportMessagesRequest { channel_id: *channel_id, messages: take(messages) };

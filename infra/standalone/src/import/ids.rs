@@ -6,7 +6,8 @@
 
 use weir_proto::id::{EPOCH_MS, MessageId, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
-/// Worker number of every imported message. Workers that mint live take theirs from 0 upwards by lease, far below.
+/// Worker number of every imported message, one that no live worker has: between live ids and imported ones of the same millisecond
+/// nothing else tells them apart.
 pub(crate) const WORKER: u16 = 1_022;
 
 /// Milliseconds since [`EPOCH_MS`] and sequence in one number, so that counting up carries by itself.
@@ -33,7 +34,8 @@ impl Tick {
 /// The `index`th id of a row that was minted together: ids of one worker count up in sequence and millisecond, not as plain numbers,
 /// between which other workers' lie. The service counts a job's authors so.
 pub(crate) fn nth(first: Snowflake, index: u64) -> u64 {
-    let tick = (first.get() >> (WORKER_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | u64::from(first.sequence())) + index;
+    let tick =
+        (first.get() >> (WORKER_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | u64::from(first.sequence())) + index;
     let (ms, sequence) = (tick >> SEQUENCE_BITS, tick & ((1 << SEQUENCE_BITS) - 1));
     ms << (WORKER_BITS + SEQUENCE_BITS) | u64::from(first.worker()) << SEQUENCE_BITS | sequence
 }

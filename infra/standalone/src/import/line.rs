@@ -196,12 +196,17 @@ mod tests {
         for (text, fault) in cases {
             assert_eq!(parse(text.as_bytes(), 1, NOW), Err(fault), "{text}");
         }
-        for text in ["", "{}", "[]", "{", "null", r#"{"channel":1,"author":"b","timestamp":"x","content":"c"}"#] {
+        for text in
+            ["", "{}", "[]", "{", "null", r#"{"channel":1,"author":"b","timestamp":"x","content":"c"}"#]
+        {
             assert!(matches!(parse(text.as_bytes(), 1, NOW), Err(BadLine::Json { .. })), "{text}");
         }
         // The form that is stored counts: the two underscores of an action too.
         let text = serde_json::json!({ "channel": "a", "author": "b", "timestamp": good, "content": long(CONTENT_MAX), "action": true });
-        assert_eq!(parse(text.to_string().as_bytes(), 1, NOW), Err(BadLine::Content { count: CONTENT_MAX + 2 }));
+        assert_eq!(
+            parse(text.to_string().as_bytes(), 1, NOW),
+            Err(BadLine::Content { count: CONTENT_MAX + 2 })
+        );
     }
 
     proptest! {

@@ -54,6 +54,9 @@ mod tests {
         let mut names = Names::new(2);
         assert_eq!((names.number("b"), names.number("a"), names.number("b")), (Ok(0), Ok(1), Ok(0)));
         assert_eq!(names.number("c"), Err(TooMany));
-        assert_eq!((names.all(), names.find("a"), names.find("c")), (&["b".to_owned(), "a".to_owned()][..], Some(1), None));
+        assert_eq!(
+            (names.all(), names.find("a"), names.find("c")),
+            (&["b".to_owned(), "a".to_owned()][..], Some(1), None)
+        );
     }
 }

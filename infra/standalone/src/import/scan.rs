@@ -94,7 +94,12 @@ fn label(fault: &BadLine) -> &'static str {
 ///
 /// # Errors
 /// [`ImportError`]: unreadable, too many names, nothing in it, or with `strict` a wrong line; nothing was written then.
-pub(crate) fn scan(path: &Path, now_ms: u64, strict: bool, progress: &mut Progress) -> Result<Scan, ImportError> {
+pub(crate) fn scan(
+    path: &Path,
+    now_ms: u64,
+    strict: bool,
+    progress: &mut Progress,
+) -> Result<Scan, ImportError> {
     let failed = |source| ImportError::Read { path: path.to_owned(), source };
     let mut lines = Lines::open(path).map_err(failed)?;
     let mut scan = Scan {
@@ -134,7 +139,11 @@ pub(crate) fn scan(path: &Path, now_ms: u64, strict: bool, progress: &mut Progre
 }
 
 /// A line's meaning; `None` for a blank one, which is nothing.
-pub(crate) fn understand<'a>(found: &FileLine<'a>, position: u64, now_ms: u64) -> Option<Result<Line<'a>, BadLine>> {
+pub(crate) fn understand<'a>(
+    found: &FileLine<'a>,
+    position: u64,
+    now_ms: u64,
+) -> Option<Result<Line<'a>, BadLine>> {
     match found {
         FileLine::TooLong => Some(Err(BadLine::TooLong)),
         FileLine::Line(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => None,
@@ -176,7 +185,10 @@ mod tests {
     fn names_counts_and_replies_are_collected_and_blank_lines_are_nothing() {
         let found = of(&format!("\n{GOOD}  \n"), true).expect("good");
         assert_eq!((found.lines, found.messages, found.bad, found.before_epoch), (4, 2, 0, 1));
-        assert_eq!((found.channels.all(), found.authors.all()), (&["b".into(), "a".into()][..], &["x".into(), "y".into()][..]));
+        assert_eq!(
+            (found.channels.all(), found.authors.all()),
+            (&["b".into(), "a".into()][..], &["x".into(), "y".into()][..])
+        );
         assert!(found.replied.contains(&1) && found.replied.len() == 1);
     }
 
@@ -195,8 +207,13 @@ mod tests {
 
     #[test]
     fn channels_are_bounded() {
-        let line = |n: usize| format!(r#"{{"channel":"c{n}","author":"x","timestamp":"2020-01-01T00:00:00Z","content":"1"}}"#);
+        let line = |n: usize| {
+            format!(r#"{{"channel":"c{n}","author":"x","timestamp":"2020-01-01T00:00:00Z","content":"1"}}"#)
+        };
         let text: Vec<_> = (0..=CHANNELS_MAX).map(line).collect();
-        assert!(matches!(of(&text.join("\n"), false), Err(ImportError::TooMany { what: "channels", max: CHANNELS_MAX })));
+        assert!(matches!(
+            of(&text.join("\n"), false),
+            Err(ImportError::TooMany { what: "channels", max: CHANNELS_MAX })
+        ));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use weir_data_client::{CallOptions, DataClient, DataError, Replied};
 use weir_proto::{
@@ -77,11 +80,16 @@ pub(crate) async fn send(
         Snowflake::try_from(begun.author_id_base).map_err(|_| ImportError::Answer { answered: 0, asked })?;
     let placed = Placed { channel_ids: begun.channel_ids, author_id_base, lines_done: begun.lines_done };
     let (give, mut batches) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
-    let reader = tokio::task::spawn_blocking({
+    let (tell, converted) = oneshot::channel();
+    // A thread of its own: it spends its life waiting for the sender, which would keep one of the runtime's pool from its work.
+    let reader = std::thread::Builder::new().name("weir-import".to_owned()).spawn({
         let scan = scan.clone();
-        // Nobody takes batches any more once the sender has failed; the reader then stops.
-        move || convert(&scan, &placed, |batch| give.blocking_send(batch).is_ok())
+        move || {
+            // Nobody takes batches or the outcome any more once the sender has failed; the reader then stops.
+            let _ = tell.send(convert(&scan, &placed, |batch| give.blocking_send(batch).is_ok()));
+        }
     });
+    reader.map_err(ImportError::Thread)?;
     let mut done = imported.continued_after;
     progress.written(done, scan.lines);
     while let Some(batch) = batches.recv().await {
@@ -90,13 +98,13 @@ pub(crate) async fn send(
             batches: batch.requests,
             lines_done: batch.lines_done,
         };
-        patiently(done, stop, || client.write_import(&request, &options())).await?;
+        patiently(done, stop, async || client.write_import(&request, &options()).await).await?;
         done = batch.lines_done;
         progress.written(done, scan.lines);
     }
-    imported.converted = reader.await??;
+    imported.converted = converted.await.map_err(|_panicked| ImportError::Reader)??;
     let request = FinishImportRequest { job: scan.job.to_vec() };
-    patiently(done, stop, || client.finish_import(&request, &options())).await?;
+    patiently(done, stop, async || client.finish_import(&request, &options()).await).await?;
     Ok(imported)
 }
 
@@ -118,7 +126,7 @@ async fn begin(
             first_author: part.start as u64,
             authors_total: authors.len() as u64,
         };
-        answer = patiently(0, stop, || client.begin_import(&request, &options())).await?;
+        answer = patiently(0, stop, async || client.begin_import(&request, &options()).await).await?;
     }
     Ok(answer)
 }
@@ -144,10 +152,11 @@ fn options() -> CallOptions {
 }
 
 /// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
-async fn patiently<T, F>(lines_done: u64, stop: &CancellationToken, call: impl Fn() -> F) -> Result<T, ImportError>
-where
-    F: Future<Output = Result<Replied<T>, DataError>>,
-{
+async fn patiently<T>(
+    lines_done: u64,
+    stop: &CancellationToken,
+    call: impl AsyncFn() -> Result<Replied<T>, DataError>,
+) -> Result<T, ImportError> {
     let started = Instant::now();
     let mut pause = PAUSE_FIRST;
     loop {
@@ -160,7 +169,9 @@ where
         };
         let wait = match &source {
             DataError::Refused { retry_after, .. } => pause.max(*retry_after),
-            DataError::OutcomeUnknown { .. } | DataError::DeadlineExceeded | DataError::Unavailable { .. } => pause,
+            DataError::OutcomeUnknown { .. }
+            | DataError::DeadlineExceeded
+            | DataError::Unavailable { .. } => pause,
             DataError::NotFound { .. } | DataError::Invalid { .. } | DataError::Failed { .. } => {
                 return Err(ImportError::Send { lines_done, source });
             }

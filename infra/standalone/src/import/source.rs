@@ -69,7 +69,8 @@ impl Lines {
         raw.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut start)?;
         let gzip = start == GZIP_MAGIC;
         let whole = io::Cursor::new(start).chain(raw);
-        let decoded = if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
+        let decoded =
+            if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
         Ok(Self { reader: BufReader::with_capacity(READ_BYTES, decoded), line: Vec::new() })
     }
 

@@ -28,7 +28,8 @@ pub(crate) fn at_once(text: &str) -> Result<f64, GrammarError> {
 /// Digits and perhaps a point: `f64`'s own grammar also knows signs, exponents and infinities.
 fn plain(text: &str) -> Option<f64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let edges = text.starts_with(|first: char| first.is_ascii_digit()) && text.ends_with(|last: char| last.is_ascii_digit());
+    let edges = text.starts_with(|first: char| first.is_ascii_digit())
+        && text.ends_with(|last: char| last.is_ascii_digit());
     if digits && edges { text.parse().ok() } else { None }
 }
 
@@ -49,10 +50,15 @@ mod tests {
 
     #[test]
     fn rates_have_a_number_and_a_unit() {
-        for (text, rate) in [("50/s", 50.0), ("0.5/s", 0.5), ("3000/m", 50.0), ("36/h", 0.01), ("0/s", 0.0), ("1.25/s", 1.25)] {
+        for (text, rate) in
+            [("50/s", 50.0), ("0.5/s", 0.5), ("3000/m", 50.0), ("36/h", 0.01), ("0/s", 0.0), ("1.25/s", 1.25)]
+        {
             assert_eq!(per_second(text), Ok(rate), "{text}");
         }
-        for text in ["", "50", "/s", "50/", "50/sec", "-1/s", "+1/s", "1e3/s", "inf/s", "NaN/s", ".5/s", "5./s", "1.2.3/s", "5 /s", "5/ s"] {
+        for text in [
+            "", "50", "/s", "50/", "50/sec", "-1/s", "+1/s", "1e3/s", "inf/s", "NaN/s", ".5/s", "5./s",
+            "1.2.3/s", "5 /s", "5/ s",
+        ] {
             assert_eq!(per_second(text), Err(GrammarError::Rate { text: text.to_owned() }));
         }
     }
@@ -67,7 +73,14 @@ mod tests {
 
     #[test]
     fn rates_are_shown_in_the_unit_that_keeps_them_whole() {
-        for (rate, text) in [(50.0, "50/s"), (0.5, "30/m"), (0.01, "36/h"), (0.0, "0/s"), (1.25, "75/m"), (1.0 / 7.0, "0.14285714285714285/s")] {
+        for (rate, text) in [
+            (50.0, "50/s"),
+            (0.5, "30/m"),
+            (0.01, "36/h"),
+            (0.0, "0/s"),
+            (1.25, "75/m"),
+            (1.0 / 7.0, "0.14285714285714285/s"),
+        ] {
             assert_eq!(show(rate), text);
         }
     }

@@ -4,11 +4,24 @@ use weir_proto::{admin::LimitKind, id::Snowflake};
 
 use super::GrammarError;
 
+/// The gates that can be switched off, by the contract's names.
+pub(crate) const GATES: [&str; 5] =
+    ["request_limit", "cache", "coalesce", "database_read_limit", "concurrency"];
+
 /// A scope in the form of the contract.
 ///
 /// # Errors
-/// [`GrammarError::Scope`]
+/// [`GrammarError::Scope`], [`GrammarError::Gate`]
 pub(crate) fn parse(text: &str) -> Result<String, GrammarError> {
+    if let Some(gate) = text.strip_prefix("gate/") {
+        let gate = gate.replace('-', "_");
+        let known = GATES.contains(&gate.as_str());
+        return if known {
+            Ok(format!("gate/{gate}"))
+        } else {
+            Err(GrammarError::Gate { text: text.to_owned() })
+        };
+    }
     let valid = match text.split_once('/') {
         None => text == "all",
         Some(("channel" | "guild", id)) => id == "*" || id.parse::<Snowflake>().is_ok(),
@@ -19,11 +32,12 @@ pub(crate) fn parse(text: &str) -> Result<String, GrammarError> {
 }
 
 /// The kinds and their names, in the order in which they are listed.
-const KINDS: [(LimitKind, &str); 4] = [
+const KINDS: [(LimitKind, &str); 5] = [
     (LimitKind::Requests, "requests"),
     (LimitKind::DatabaseReads, "database-reads"),
     (LimitKind::Writes, "writes"),
     (LimitKind::Concurrency, "concurrency"),
+    (LimitKind::GateOff, "off"),
 ];
 
 /// A kind.
@@ -35,6 +49,19 @@ pub(crate) fn kind(text: &str) -> Result<LimitKind, GrammarError> {
     let name = text.replace('_', "-");
     let found = KINDS.iter().find(|(_, known)| *known == name);
     found.map(|(kind, _)| *kind).ok_or_else(|| GrammarError::Kind { text: text.to_owned() })
+}
+
+/// A scope and a kind that go together: gates are only switched off, and nothing else is.
+///
+/// # Errors
+/// [`GrammarError`]
+pub(crate) fn with_kind(scope_text: &str, kind_text: &str) -> Result<(String, LimitKind), GrammarError> {
+    let (scope, kind) = (parse(scope_text)?, self::kind(kind_text)?);
+    if scope.starts_with("gate/") == (kind == LimitKind::GateOff) {
+        Ok((scope, kind))
+    } else {
+        Err(GrammarError::Mixed { scope, kind: kind_name(kind) })
+    }
 }
 
 /// A kind's name.
@@ -51,9 +78,30 @@ mod tests {
         for good in ["all", "channel/123", "channel/*", "guild/1", "guild/*", "class/reads", "class/writes"] {
             assert_eq!(parse(good).as_deref(), Ok(good));
         }
-        for bad in ["", "123", "channel", "channel/", "channel/0", "channel/x", "channel/1/2", "class/x", "all/1", "user/1"] {
+        for bad in [
+            "",
+            "123",
+            "channel",
+            "channel/",
+            "channel/0",
+            "channel/x",
+            "channel/1/2",
+            "class/x",
+            "all/1",
+            "user/1",
+        ] {
             assert_eq!(parse(bad), Err(GrammarError::Scope { text: bad.to_owned() }));
         }
+    }
+
+    #[test]
+    fn gates_are_switched_off_and_only_gates() {
+        let off = |scope: &str| Ok((scope.to_owned(), LimitKind::GateOff));
+        assert_eq!(with_kind("gate/cache", "off"), off("gate/cache"));
+        assert_eq!(with_kind("gate/request-limit", "off"), off("gate/request_limit"));
+        assert!(matches!(with_kind("gate/door", "off"), Err(GrammarError::Gate { .. })));
+        assert!(matches!(with_kind("gate/cache", "requests"), Err(GrammarError::Mixed { .. })));
+        assert!(matches!(with_kind("all", "off"), Err(GrammarError::Mixed { .. })));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use time::{
-    OffsetDateTime, Time, UtcOffset, format_description::BorrowedFormatItem, format_description::well_known::Rfc3339,
-    macros::format_description,
+    OffsetDateTime, Time, UtcOffset, format_description::BorrowedFormatItem,
+    format_description::well_known::Rfc3339, macros::format_description,
 };
 
 use super::GrammarError;
@@ -16,8 +16,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// A time of day.
 const TIME_OF_DAY: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]");
 /// How an end is shown.
-const SHOWN: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]");
+const SHOWN: &[BorrowedFormatItem<'_>] = format_description!(
+    "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]"
+);
 
 /// A duration: each unit at most once, the longest first.
 ///
@@ -81,10 +82,32 @@ mod tests {
 
     #[test]
     fn durations_add_their_units_from_long_to_short() {
-        for (text, seconds) in [("30s", 30), ("10m", 600), ("1h30m", 5_400), ("2d", 172_800), ("1d1h1m1s", 90_061), ("90m", 5_400)] {
+        for (text, seconds) in [
+            ("30s", 30),
+            ("10m", 600),
+            ("1h30m", 5_400),
+            ("2d", 172_800),
+            ("1d1h1m1s", 90_061),
+            ("90m", 5_400),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "10", "m", "10min", "30m1h", "1h1h", "-5m", "1.5h", "5 m", "0s", "367d", "99999999999999999999d", "1h 30m", "ms"] {
+        for text in [
+            "",
+            "10",
+            "m",
+            "10min",
+            "30m1h",
+            "1h1h",
+            "-5m",
+            "1.5h",
+            "5 m",
+            "0s",
+            "367d",
+            "99999999999999999999d",
+            "1h 30m",
+            "ms",
+        ] {
             assert_eq!(duration(text), Err(GrammarError::Duration { text: text.to_owned() }));
         }
     }

@@ -85,7 +85,7 @@ impl Tiers {
         let share = config.drain / REQUEST_SHARE;
 
         let GatewayEnd { inbox, sessions } = backend.gateway_end()?;
-        let metrics = weir_gateway::Metrics::register(&registry);
+        let metrics = weir_gateway::Metrics::new(&registry);
         let deps = Deps { data: client.clone(), inbox, sessions, metrics };
         let mut gateway_config = config.gateway.clone();
         gateway_config.drain_timeout = config.drain.saturating_sub(share * 2);
@@ -126,7 +126,11 @@ impl Tiers {
             tracing::warn!(connections, "gateway connections were cut");
         }
         let api = self.api.stop("api").await.map_or(0, |drained| drained.connections_cut);
-        let data = self.data_listener.stop("data service listener").await.map_or(0, |drained| drained.connections_cut);
+        let data = self
+            .data_listener
+            .stop("data service listener")
+            .await
+            .map_or(0, |drained| drained.connections_cut);
         if api + data > 0 {
             tracing::warn!(api, data, "connections with requests under way were cut");
         }

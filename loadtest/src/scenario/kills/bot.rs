@@ -96,7 +96,9 @@ impl Client {
         let conversation = lock(&self.conversation);
         let is_read = |of: &(u64, u64)| conversation.seen().reread.iter().rev().any(|read| read == of);
         self.readings.load(Ordering::Acquire) == 0
-            && last.iter().all(|(channel, id)| conversation.newest(*channel) >= *id || is_read(&(*channel, *id)))
+            && last
+                .iter()
+                .all(|(channel, id)| conversation.newest(*channel) >= *id || is_read(&(*channel, *id)))
     }
 
     /// Ends the client and gives what it saw.
@@ -206,7 +208,9 @@ impl Life {
             }
             Some(Ok(Message::Close(close))) => Frame::End(End::Closed(close.map(|close| close.code.into()))),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Frame::Step(Step::Go),
-            Some(Ok(Message::Binary(_))) => anyhow::bail!("the gateway sent a binary frame, and none was asked for"),
+            Some(Ok(Message::Binary(_))) => {
+                anyhow::bail!("the gateway sent a binary frame, and none was asked for")
+            }
             Some(Err(_)) | None => Frame::End(End::Closed(None)),
         })
     }

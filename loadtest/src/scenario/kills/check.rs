@@ -100,7 +100,8 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(observed: &'a Observed) -> Self {
-        let creates: HashMap<_, _> = observed.creates.iter().map(|create| (create.content.as_str(), create)).collect();
+        let creates: HashMap<_, _> =
+            observed.creates.iter().map(|create| (create.content.as_str(), create)).collect();
         let deletes = observed.changes.iter().filter(|change| change.kind == ChangeKind::Delete);
         let delete_tried: HashSet<_> = deletes.map(|change| (change.channel, change.id)).collect();
         let sent = |content: &str| creates.get(original(content)).map_or(Micros::MAX, |create| create.sent);
@@ -152,20 +153,32 @@ impl fmt::Display for Violation {
             Self::Rejected { what } => write!(f, "rejected: {what}"),
             Self::Failed { what } => write!(f, "failed: {what}"),
             Self::LostCreate { channel, id, content } => {
-                write!(f, "lost: channel {channel}: acknowledged message {id} ({content}) is not in the history")
+                write!(
+                    f,
+                    "lost: channel {channel}: acknowledged message {id} ({content}) is not in the history"
+                )
             }
             Self::WrongContent { channel, id, wanted, found } => {
-                write!(f, "wrong content: channel {channel}: message {id} says {found:?} instead of {wanted:?}")
+                write!(
+                    f,
+                    "wrong content: channel {channel}: message {id} says {found:?} instead of {wanted:?}"
+                )
             }
             Self::Phantom { channel, id, content } => {
                 write!(f, "phantom: channel {channel}: nobody wrote message {id} ({content:?})")
             }
-            Self::Twice { content, first, second } => write!(f, "twice: {content:?} is message {first} and message {second}"),
+            Self::Twice { content, first, second } => {
+                write!(f, "twice: {content:?} is message {first} and message {second}")
+            }
             Self::PageOrder { channel, above, below } => {
                 write!(f, "page order: channel {channel}: {below} comes below {above}")
             }
-            Self::Undeleted { channel, id } => write!(f, "undeleted: channel {channel}: message {id} is still there"),
-            Self::LostEdit { channel, id } => write!(f, "lost edit: channel {channel}: message {id} shows its old content"),
+            Self::Undeleted { channel, id } => {
+                write!(f, "undeleted: channel {channel}: message {id} is still there")
+            }
+            Self::LostEdit { channel, id } => {
+                write!(f, "lost edit: channel {channel}: message {id} shows its old content")
+            }
             Self::Sequence { at, after, s } => write!(f, "sequence: {at}: s {s} came after s {after}"),
             Self::Disorder { at, channel, after, id } => {
                 write!(f, "disorder: {at}: channel {channel}: message {id} came after {after}")
@@ -173,18 +186,30 @@ impl fmt::Display for Violation {
             Self::Again { at, what, channel, id } => {
                 write!(f, "again: {at}: channel {channel}: {what} of message {id} came twice")
             }
-            Self::Gap { at, what, channel, id } => write!(f, "gap: {at}: channel {channel}: {what} of message {id} never came"),
+            Self::Gap { at, what, channel, id } => {
+                write!(f, "gap: {at}: channel {channel}: {what} of message {id} never came")
+            }
             Self::Unfounded { at, channel, id } => {
-                write!(f, "unfounded: {at}: channel {channel}: message {id} came, and history does not have it")
+                write!(
+                    f,
+                    "unfounded: {at}: channel {channel}: message {id} came, and history does not have it"
+                )
             }
             Self::BeforeItsMessage { at, kind, channel, id } => {
-                write!(f, "too early: {at}: channel {channel}: {} of message {id} came before the message", kind.name())
+                write!(
+                    f,
+                    "too early: {at}: channel {channel}: {} of message {id} came before the message",
+                    kind.name()
+                )
             }
             Self::SessionLost { at, when, why } => {
                 write!(f, "session lost: {at}: at {:.3} s: {why}", *when as f64 / 1e6)
             }
             Self::NeverSeen { bot, channel, id } => {
-                write!(f, "never seen: {bot}: channel {channel}: message {id} came in no session and no re-reading")
+                write!(
+                    f,
+                    "never seen: {bot}: channel {channel}: message {id} came in no session and no re-reading"
+                )
             }
             Self::FatalClose { bot, code } => write!(f, "fatal close: {bot}: {code}"),
             Self::NoSession { bot } => write!(f, "no session: {bot} never got READY"),

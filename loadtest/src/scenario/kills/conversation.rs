@@ -92,7 +92,8 @@ impl Conversation {
             }
             None => {
                 self.identified = now;
-                let properties = json!({ "os": "linux", "browser": "weir-loadtest", "device": "weir-loadtest" });
+                let properties =
+                    json!({ "os": "linux", "browser": "weir-loadtest", "device": "weir-loadtest" });
                 json!({ "op": 2, "d": { "token": self.token, "intents": INTENTS, "properties": properties } })
             }
         };
@@ -154,7 +155,8 @@ impl Conversation {
         let event = payload["t"].as_str()?;
         if event == "READY" {
             let text = |key: &str| data[key].as_str().map(str::to_owned);
-            self.session = Some(Session { id: text("session_id")?, url: text("resume_gateway_url")?, seq: s });
+            self.session =
+                Some(Session { id: text("session_id")?, url: text("resume_gateway_url")?, seq: s });
             let dispatches = vec![Dispatch { s, what: What::Other }];
             self.bot.epochs.push(Epoch { identified: self.identified, ready: now, lost: None, dispatches });
             return Some(Step::Read);
@@ -225,7 +227,10 @@ mod tests {
         let resumed = json!({ "op": 0, "t": "RESUMED", "s": 4, "d": {} }).to_string();
         assert_eq!(conversation.payload(&resumed, 40), Ok(Step::Go));
         let bot = conversation.seen();
-        assert_eq!((bot.resumed, bot.epochs.len(), conversation.newest(7), conversation.newest(8)), (1, 1, 70, 0));
+        assert_eq!(
+            (bot.resumed, bot.epochs.len(), conversation.newest(7), conversation.newest(8)),
+            (1, 1, 70, 0)
+        );
         let last = Dispatch { s: 4, what: What::Ephemeral };
         assert_eq!(bot.epochs[0].dispatches.last(), Some(&last));
     }
@@ -267,7 +272,9 @@ mod tests {
         assert_eq!(conversation.payload(r#"{"op":1,"d":null}"#, 0), Ok(Step::Beat));
         assert_eq!(conversation.payload(r#"{"op":11,"d":null}"#, 0), Ok(Step::Heard));
         assert_eq!(conversation.payload(r#"{"op":7,"d":null}"#, 0), Ok(Step::Leave));
-        for strange in ["", "{}", r#"{"op":10}"#, r#"{"op":99}"#, r#"{"op":0,"t":"MESSAGE_CREATE","s":2,"d":{}}"#] {
+        for strange in
+            ["", "{}", r#"{"op":10}"#, r#"{"op":99}"#, r#"{"op":0,"t":"MESSAGE_CREATE","s":2,"d":{}}"#]
+        {
             assert!(conversation.payload(strange, 0).is_err(), "{strange}");
         }
         assert_eq!(conversation.heartbeat(), r#"{"d":1,"op":1}"#);

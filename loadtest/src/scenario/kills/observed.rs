@@ -131,8 +131,15 @@ pub(super) struct Dispatch {
 /// The part of a dispatch that is checked. Contents are compared when they come, so that a run of a million messages fits in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    Create { channel: u64, id: u64 },
-    Change { kind: ChangeKind, channel: u64, id: u64 },
+    Create {
+        channel: u64,
+        id: u64,
+    },
+    Change {
+        kind: ChangeKind,
+        channel: u64,
+        id: u64,
+    },
     /// Any other event that has a number of its own.
     Other,
     /// It repeats the number of the last other one: RESUMED, TYPING_START.

@@ -29,8 +29,10 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     println!("{:<14} {:>9} {:>12} {:>16}", "killed", "at s", "ready ms", "next ack ms");
     for kill in kills {
         let next = acknowledged.partition_point(|at| *at <= kill.at);
-        let next = acknowledged.get(next).map_or_else(|| "-".to_owned(), |at| ((at - kill.at) / 1_000).to_string());
-        let ready = kill.ready.map_or_else(|| "killed again".to_owned(), |ready| ready.as_millis().to_string());
+        let next =
+            acknowledged.get(next).map_or_else(|| "-".to_owned(), |at| ((at - kill.at) / 1_000).to_string());
+        let ready =
+            kill.ready.map_or_else(|| "killed again".to_owned(), |ready| ready.as_millis().to_string());
         println!("{:<14} {:>9.3} {ready:>12} {next:>16}", kill.name, kill.at as f64 / 1e6);
     }
     let bots = observed.bots.iter();

@@ -63,8 +63,8 @@ impl Target {
             Ok(Program {
                 name,
                 binary: process::binary(name, plan.profile)?,
-                arguments: std::iter::once("--json".into()).chain(flags).collect(),
-                environment: environment(),
+                arguments: flags.collect(),
+                environment: environment(name),
                 admin,
                 logs: plan.directory.to_owned(),
             })
@@ -106,7 +106,7 @@ impl Target {
                         ("--api", at(api)),
                         ("--admin", at(api_admin)),
                         ("--data-service", at(data_service)),
-                        ("--gateway-url", format!("ws://{gateway}").into()),
+                        ("--public-url", format!("ws://{gateway}").into()),
                     ],
                 )?,
                 program(
@@ -154,14 +154,19 @@ impl Target {
     }
 }
 
-/// Without Discord's rate limits, which would make the writers wait instead of write.
-pub(crate) fn environment() -> Vec<(&'static str, String)> {
-    vec![
-        ("WEIR_API__RATE_LIMITS", "off".to_owned()),
-        ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", HEARTBEAT.to_owned()),
-        // One node: the keyspace of a test needs one copy.
-        ("WEIR_CQL__REPLICATION", "1".to_owned()),
-    ]
+/// The variables of a binary; it refuses those of others.
+pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
+    // Without Discord's rate limits, which would make the writers wait instead of write.
+    let unlimited = ("WEIR_API__RATE_LIMITS", "off".to_owned());
+    let heartbeat = ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", HEARTBEAT.to_owned());
+    // One node: the keyspace of a test needs one copy.
+    let one_copy = ("WEIR_CQL__REPLICATION", "1".to_owned());
+    match name {
+        "api" => vec![unlimited],
+        "gateway" => vec![heartbeat],
+        "data-service" => vec![one_copy],
+        _ => vec![unlimited, heartbeat, one_copy],
+    }
 }
 
 /// `weir bot create` at a running server; gives the token.

@@ -135,7 +135,8 @@ impl Writer {
         let index = self.random.below(changeable.len() as u64) as usize;
         let message = &mut changeable[index];
         let (channel, id) = (message.channel, message.id);
-        let kind = if message.edited || self.random.one_in(2) { ChangeKind::Delete } else { ChangeKind::Edit };
+        let kind =
+            if message.edited || self.random.one_in(2) { ChangeKind::Delete } else { ChangeKind::Edit };
         let path = format!("/api/v10/channels/{channel}/messages/{id}");
         let sent = self.clock.now();
         let outcome = match kind {
@@ -153,7 +154,9 @@ impl Writer {
             Verdict::Done(_) => true,
             Verdict::NotDone(_) | Verdict::Unknown(_) => false,
             Verdict::Rejected { status, body } => {
-                written.rejections.push(format!("{kind:?} {path} of an acknowledged message: {status} {body}"));
+                written
+                    .rejections
+                    .push(format!("{kind:?} {path} of an acknowledged message: {status} {body}"));
                 false
             }
         };

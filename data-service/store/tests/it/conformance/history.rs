@@ -138,7 +138,7 @@ pub(super) async fn an_edit_replaces_and_clears(store: &dyn Store) {
     row.embeds_json = "[{}]".to_owned();
     row.mention_user_ids = vec![1];
     row.nonce = "kept".to_owned();
-    store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+    store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
     let edited = Message {
         content: String::new(),
         embeds_json: String::new(),
@@ -157,7 +157,7 @@ pub(super) async fn an_edit_replaces_and_clears(store: &dyn Store) {
 pub(super) async fn a_late_edit_loses_against_a_newer_one(store: &dyn Store) {
     let (channel, id) = (next_id(), next_id());
     let row = message(channel, id, "created");
-    store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+    store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
     let late = Message { content: "late".to_owned(), last_rev: next_rev(), ..row.clone() };
     let newer = Message { content: "newer".to_owned(), last_rev: next_rev(), ..row };
     for edit in [&newer, &late] {
@@ -195,7 +195,7 @@ pub(super) async fn a_deleted_message_is_gone_and_stays_gone(store: &dyn Store) 
 pub(super) async fn a_late_delete_loses_against_a_newer_edit(store: &dyn Store) {
     let (channel, id) = (next_id(), next_id());
     let row = message(channel, id, "created");
-    store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+    store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
     let rev = next_rev();
     let whole = Message { content: "loaded whole, later".to_owned(), last_rev: next_rev(), ..row };
     store.put_rows(vec![RowChange::PutMessage(whole.clone())], next_rev()).await.expect("loaded");

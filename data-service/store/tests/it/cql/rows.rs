@@ -12,7 +12,7 @@ async fn only_set_columns_are_written_with_the_revision_as_timestamp() {
         let session = session(&config).await;
         let (channel, id) = (next_id(), next_id());
         let row = message(channel, id, "text");
-        store.commit(creates(channel, &[row.clone()])).await.expect("committed");
+        store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
         let read = async |column: &str| {
             let text = format!(
                 "SELECT WRITETIME({column}) FROM {}.messages WHERE channel_id = ? AND bucket = ? AND message_id = ?",

@@ -1,27 +1,16 @@
 //! The checks, in the order in which they are worth reading.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use weir_data_service::backend::StoreChoice;
-use weir_runtime::process::Build;
-use weir_store::{
-    Store as _,
-    cql::CqlStore,
-    embedded::LAYOUT_VERSION,
-};
+use weir_runtime::{launch::chain, process::Build};
+use weir_store::{Store as _, cql::CqlStore, embedded::LAYOUT_VERSION};
 
 use super::{Context, Finding};
 use crate::{
     command::now_ms,
-    error::chain,
     reach::{ReachError, Service},
     running::token_file,
 };
@@ -45,7 +34,11 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let config = &context.config;
     let directory = &config.backend.directory;
-    let mut findings = vec![Finding::ok("build", Build::current().to_string()), configuration(context), data_directory(directory)];
+    let mut findings = vec![
+        Finding::ok("build", Build::current().to_string()),
+        configuration(context),
+        data_directory(directory),
+    ];
     findings.extend(token(directory));
     findings.push(room(directory));
     findings.push(clock());
@@ -72,7 +65,10 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
 
 fn configuration(context: &Context) -> Finding {
     let backend = &context.config.backend;
-    Finding::ok("configuration", format!("store {}, bus {}; `weir --check-config` shows all of it", backend.store, backend.bus))
+    Finding::ok(
+        "configuration",
+        format!("store {}, bus {}; `weir --check-config` shows all of it", backend.store, backend.bus),
+    )
 }
 
 fn data_directory(directory: &Path) -> Finding {
@@ -83,7 +79,9 @@ fn data_directory(directory: &Path) -> Finding {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Finding::ok(CHECK, format!("{shown} is not there yet; the first start makes it"));
         }
-        Err(error) => return Finding::fail(CHECK, format!("{shown}: {error}"), "make it readable to this user"),
+        Err(error) => {
+            return Finding::fail(CHECK, format!("{shown}: {error}"), "make it readable to this user");
+        }
     };
     let mode = metadata.mode() & 0o777;
     let own = rustix::process::geteuid().as_raw();
@@ -95,7 +93,11 @@ fn data_directory(directory: &Path) -> Finding {
         return Finding::fail(CHECK, found, "run as that user, or name another directory with --data");
     }
     if mode & 0o077 != 0 {
-        return Finding::warn(CHECK, format!("{shown} has permissions {mode:03o}: others can look into it"), format!("chmod 700 {shown}"));
+        return Finding::warn(
+            CHECK,
+            format!("{shown} has permissions {mode:03o}: others can look into it"),
+            format!("chmod 700 {shown}"),
+        );
     }
     Finding::ok(CHECK, format!("{shown}, permissions {mode:03o}"))
 }
@@ -104,7 +106,11 @@ fn token(directory: &Path) -> Option<Finding> {
     let path = token_file(directory);
     match weir_runtime::AdminToken::load(&path) {
         Ok(_) => Some(Finding::ok("admin token", path.display().to_string())),
-        Err(weir_runtime::admin::TokenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(weir_runtime::admin::TokenError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            None
+        }
         Err(error) => Some(Finding::fail("admin token", chain(&error), "see the message")),
     }
 }
@@ -116,7 +122,11 @@ fn room(directory: &Path) -> Finding {
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     match rustix::fs::statvfs(there) {
         Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize)),
-        Err(error) => Finding::warn(CHECK, format!("the room of {} is not known: {error}", there.display()), "look at it yourself"),
+        Err(error) => Finding::warn(
+            CHECK,
+            format!("the room of {} is not known: {error}", there.display()),
+            "look at it yourself",
+        ),
     }
 }
 
@@ -134,7 +144,11 @@ fn judge_room(bytes: u64) -> Finding {
 
 fn clock() -> Finding {
     if now_ms() < CLOCK_MIN_MS {
-        return Finding::fail("clock", "it shows a time before 2026", "set it: ids and their order are made of it");
+        return Finding::fail(
+            "clock",
+            "it shows a time before 2026",
+            "set it: ids and their order are made of it",
+        );
     }
     Finding::ok("clock", "plausible")
 }
@@ -148,7 +162,8 @@ fn files() -> Finding {
 fn judge_files(most: u64) -> Finding {
     const CHECK: &str = "open files";
     let found = if most == u64::MAX { "no limit".to_owned() } else { format!("at most {most}") };
-    let fix = format!("raise the hard limit to {FILES_WANTED} or more (ulimit -Hn, or LimitNOFILE= of systemd)");
+    let fix =
+        format!("raise the hard limit to {FILES_WANTED} or more (ulimit -Hn, or LimitNOFILE= of systemd)");
     match most {
         0..FILES_MIN => Finding::fail(CHECK, found, fix),
         FILES_MIN..FILES_WANTED => Finding::warn(CHECK, format!("{found}, each connection takes one"), fix),
@@ -163,8 +178,14 @@ async fn server(context: &Context) -> (Finding, bool) {
         Ok(_) => (Finding::ok(CHECK, "runs and accepts the admin token"), true),
         Err(ReachError::NoServer { directory }) => match holder(&directory) {
             Some(pid) => {
-                let found = format!("process {pid} holds {} but its admin listener does not answer", directory.display());
-                (Finding::fail(CHECK, found, "wait if it is starting or stopping; else look at its log"), true)
+                let found = format!(
+                    "process {pid} holds {} but its admin listener does not answer",
+                    directory.display()
+                );
+                (
+                    Finding::fail(CHECK, found, "wait if it is starting or stopping; else look at its log"),
+                    true,
+                )
             }
             None => (Finding::ok(CHECK, "none runs on this data directory"), false),
         },
@@ -191,10 +212,18 @@ fn layout(directory: &Path) -> Finding {
                 Finding::fail(CHECK, found, "use the newer build that wrote it")
             }
             Ok(found) => Finding::ok(CHECK, format!("embedded, layout {found}")),
-            Err(_) => Finding::fail(CHECK, "VERSION is not a number", "restore the directory, or name another with --data"),
+            Err(_) => Finding::fail(
+                CHECK,
+                "VERSION is not a number",
+                "restore the directory, or name another with --data",
+            ),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::ok(CHECK, "embedded, not made yet"),
-        Err(error) => Finding::fail(CHECK, format!("VERSION cannot be read: {error}"), "make it readable to this user"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Finding::ok(CHECK, "embedded, not made yet")
+        }
+        Err(error) => {
+            Finding::fail(CHECK, format!("VERSION cannot be read: {error}"), "make it readable to this user")
+        }
     }
 }
 
@@ -205,7 +234,9 @@ async fn cluster(context: &Context) -> Vec<Finding> {
         Err(error) => return vec![Finding::fail(CHECK, chain(&error), "see the message")],
     };
     let ready = match store.ready(READY_WITHIN).await {
-        Ok(()) => Finding::ok(CHECK, format!("{} answers, its schema is right", context.config.backend.store)),
+        Ok(()) => {
+            Finding::ok(CHECK, format!("{} answers, its schema is right", context.config.backend.store))
+        }
         Err(error) => Finding::fail(CHECK, chain(&error), "look at the cluster"),
     };
     let clock = match store.clock_us().await {
@@ -219,7 +250,11 @@ fn judge_clock(off: Duration) -> Finding {
     const CHECK: &str = "database clock";
     let found = format!("{} ms off this machine's, the time of the question included", off.as_millis());
     if off > CLOCK_OFF_MAX {
-        return Finding::fail(CHECK, found, "synchronise both (chrony, ntpd): a node that is more than 500 ms off does not write");
+        return Finding::fail(
+            CHECK,
+            found,
+            "synchronise both (chrony, ntpd): a node that is more than 500 ms off does not write",
+        );
     }
     if off > CLOCK_OFF_MAX / 2 {
         return Finding::warn(CHECK, found, "synchronise both (chrony, ntpd)");
@@ -230,7 +265,11 @@ fn judge_clock(off: Duration) -> Finding {
 async fn listener(name: &'static str, address: SocketAddr) -> Finding {
     match TcpListener::bind(address).await {
         Ok(_) => Finding::ok(name, format!("{address} is free")),
-        Err(error) => Finding::fail(name, format!("{address}: {error}"), "end what listens there, or choose another port"),
+        Err(error) => Finding::fail(
+            name,
+            format!("{address}: {error}"),
+            "end what listens there, or choose another port",
+        ),
     }
 }
 
@@ -261,7 +300,8 @@ mod tests {
     #[test]
     fn a_directory_that_others_can_read_is_a_warning_and_a_newer_layout_a_failure() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mode = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).expect("ours");
+        let mode =
+            |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).expect("ours");
         mode(0o755);
         assert_eq!(data_directory(directory.path()).verdict, Verdict::Warn);
         mode(0o700);

@@ -17,7 +17,11 @@ fn file(lines: &[String]) -> File {
 }
 
 fn placed(scan: &Scan, lines_done: u64) -> Placed {
-    Placed { channel_ids: (0..scan.channels.all().len() as u64).map(|n| 100 + n).collect(), author_id_base: Snowflake::from_parts(1_600_000_000_000, 3, 0).expect("in range"), lines_done }
+    Placed {
+        channel_ids: (0..scan.channels.all().len() as u64).map(|n| 100 + n).collect(),
+        author_id_base: Snowflake::from_parts(1_600_000_000_000, 3, 0).expect("in range"),
+        lines_done,
+    }
 }
 
 fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
@@ -39,7 +43,9 @@ fn rows(batches: &[Batch]) -> Vec<Message> {
 
 fn line(channel: &str, second: u32, content: &str, more: &str) -> String {
     let (minute, second) = (second / 60 % 60, second % 60);
-    format!(r#"{{"channel":"{channel}","author":"a","timestamp":"2020-01-01T00:{minute:02}:{second:02}Z","content":"{content}"{more}}}"#)
+    format!(
+        r#"{{"channel":"{channel}","author":"a","timestamp":"2020-01-01T00:{minute:02}:{second:02}Z","content":"{content}"{more}}}"#
+    )
 }
 
 #[test]
@@ -62,7 +68,9 @@ fn a_reply_finds_its_line_in_the_same_channel_only() {
 
 #[test]
 fn batches_keep_their_bounds_and_end_with_the_file() {
-    let lines: Vec<_> = (0..5_000).map(|n| line(if n % 3 == 0 { "x" } else { "y" }, n / 2, &"c".repeat(n as usize % 700 + 1), "")).collect();
+    let lines: Vec<_> = (0..5_000)
+        .map(|n| line(if n % 3 == 0 { "x" } else { "y" }, n / 2, &"c".repeat(n as usize % 700 + 1), ""))
+        .collect();
     let file = file(&lines);
     let (batches, _) = batches(&file.scan, 0);
     assert!(batches.len() > 5);

@@ -1,9 +1,6 @@
 //! A job against a service that fails in every way a real one does.
 
-use std::{
-    collections::VecDeque,
-    sync::Mutex,
-};
+use std::{collections::VecDeque, sync::Mutex};
 
 use async_trait::async_trait;
 use prost::Message as _;
@@ -115,7 +112,11 @@ impl Transport for Service {
 fn scanned(lines: usize) -> (tempfile::NamedTempFile, Arc<Scan>) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let line = |n: usize| {
-        format!(r#"{{"channel":"c{}","author":"a{}","timestamp":"2020-01-01T00:00:00Z","content":"{n}"}}"#, n % 3, n % 50)
+        format!(
+            r#"{{"channel":"c{}","author":"a{}","timestamp":"2020-01-01T00:00:00Z","content":"{n}"}}"#,
+            n % 3,
+            n % 50
+        )
     };
     std::fs::write(file.path(), (0..lines).map(line).collect::<Vec<_>>().join("\n")).expect("written");
     let found = scan(file.path(), 1_767_225_600_000, true, &mut Progress::silent()).expect("good");
@@ -139,9 +140,15 @@ async fn lost_answers_and_refusals_are_repeated_and_nothing_is_doubled() {
         Fate::DoneUnheard,
     ]);
     let imported = run(&service, &scan).await.expect("imported");
-    assert_eq!((imported.guild_id, &*imported.channel_ids, imported.continued_after), (7, &[100, 101, 102][..], 0));
+    assert_eq!(
+        (imported.guild_id, &*imported.channel_ids, imported.continued_after),
+        (7, &[100, 101, 102][..], 0)
+    );
     let state = service.state();
-    assert_eq!((state.rows.len(), state.lines_done, state.finished, state.authors.len()), (9_000, 9_000, true, 50));
+    assert_eq!(
+        (state.rows.len(), state.lines_done, state.finished, state.authors.len()),
+        (9_000, 9_000, true, 50)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +157,10 @@ async fn a_job_that_was_cut_goes_on_where_the_service_is() {
     let service = Service::with(&[Fate::Done, Fate::Done, Fate::Wrong]);
     let error = run(&service, &scan).await.expect_err("cut");
     let lines_done = service.state().lines_done;
-    assert!(lines_done > 0 && matches!(error, ImportError::Send { lines_done: told, .. } if told == lines_done), "{error}");
+    assert!(
+        lines_done > 0 && matches!(error, ImportError::Send { lines_done: told, .. } if told == lines_done),
+        "{error}"
+    );
     let imported = run(&service, &scan).await.expect("imported");
     assert_eq!(imported.continued_after, lines_done);
     assert_eq!(service.state().rows.len(), 9_000);
@@ -163,7 +173,10 @@ async fn patience_ends() {
     let (_file, scan) = scanned(10);
     let service = Service::with(&[Fate::Refused; 1_000]);
     let error = run(&service, &scan).await.expect_err("refused for ever");
-    assert!(matches!(error, ImportError::Stuck { lines_done: 0, waited, .. } if waited <= PATIENCE), "{error}");
+    assert!(
+        matches!(error, ImportError::Stuck { lines_done: 0, waited, .. } if waited <= PATIENCE),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -29,7 +29,11 @@ pub(super) fn check(bot: &Bot, known: &Known<'_>, session_kills: &[Micros], viol
     }
     for (channel, rows) in &known.live {
         let missing = rows.iter().filter(|(id, _)| !seen.contains(&(*channel, *id)));
-        violations.extend(missing.map(|(id, _)| Violation::NeverSeen { bot: bot.name.clone(), channel: *channel, id: *id }));
+        violations.extend(missing.map(|(id, _)| Violation::NeverSeen {
+            bot: bot.name.clone(),
+            channel: *channel,
+            id: *id,
+        }));
     }
 }
 
@@ -110,8 +114,17 @@ fn complete(
     for (channel, rows) in &known.live {
         let end = if is_last { u64::MAX } else { delivered.last.get(channel).copied().unwrap_or(0) };
         for (id, sent) in rows {
-            if *sent > epoch.ready && *id < end && *sent != Micros::MAX && !delivered.creates.contains(&(*channel, *id)) {
-                violations.push(Violation::Gap { at: at.clone(), what: Subject::Create, channel: *channel, id: *id });
+            if *sent > epoch.ready
+                && *id < end
+                && *sent != Micros::MAX
+                && !delivered.creates.contains(&(*channel, *id))
+            {
+                violations.push(Violation::Gap {
+                    at: at.clone(),
+                    what: Subject::Create,
+                    channel: *channel,
+                    id: *id,
+                });
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn check(observed: &Observed, known: &Known<'_>, violations: &mut Vec
         }
         for row in &history.rows {
             let content = original(&row.content);
-            if !known.creates.get(content).is_some_and(|create| create.channel == channel) {
+            if known.creates.get(content).is_none_or(|create| create.channel != channel) {
                 violations.push(Violation::Phantom { channel, id: row.id, content: row.content.clone() });
             }
             if let Some(first) = of_content.insert(content, row.id) {

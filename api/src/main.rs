@@ -1,0 +1,89 @@
+//! The api tier alone: REST over a data service.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use weir_api::{Api, ApiConfig, Metrics};
+use weir_connect::{ClientConfig, HttpClient};
+use weir_data_client::{DataClient, transport::Http};
+use weir_runtime::telemetry::TelemetryConfig;
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+
+/// Time for requests under way when told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Time for the admin listener at the very end, when only a scraper is left.
+const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// Weir's api tier. What has no flag is set in weir.toml or by WEIR_SECTION__KEY.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// Configuration file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// REST listener (default: 127.0.0.1:8080)
+    #[arg(long, value_name = "ADDR:PORT")]
+    api: Option<String>,
+    /// Admin listener (default: 127.0.0.1:8083)
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// The data service to ask (default: 127.0.0.1:8082)
+    #[arg(long, value_name = "HOST:PORT")]
+    data_service: Option<String>,
+    /// Gateway address that clients are told (default: ws://127.0.0.1:8081)
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Print the configuration in force and exit
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let given = [
+        ("listen.api", "--api", flags.api),
+        ("listen.admin", "--admin", flags.admin),
+        ("connect.data_service", "--data-service", flags.data_service),
+        ("gateway.public_url", "--public-url", flags.public_url),
+    ];
+    let mut reader = launch::layers(flags.config.as_deref(), &ProcessEnvironment, given).into_reader();
+    let listen = reader.addr("listen.api", ([127, 0, 0, 1], 8_080).into());
+    let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
+    let data_service = reader.string("connect.data_service", "127.0.0.1:8082");
+    let gateway_url = reader.string("gateway.public_url", "ws://127.0.0.1:8081");
+    reader.require(
+        "gateway.public_url",
+        gateway_url.starts_with("ws://") || gateway_url.starts_with("wss://"),
+        "it must be ws:// or wss://, a host and perhaps a port",
+        "write for example \"wss://gateway.example.org\"",
+    );
+    let config = ApiConfig::read(&mut reader, gateway_url);
+    let log = TelemetryConfig::read(&mut reader);
+    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, data_service, config))
+}
+
+async fn run(listen: SocketAddr, admin: SocketAddr, data_service: String, config: ApiConfig) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
+        .await
+        .with_context(|| format!("cannot listen on {admin}"))?;
+    let client = HttpClient::new(ClientConfig::new(format!("http://{data_service}")))?;
+    let data = DataClient::new(Arc::new(Http::new(client)));
+    tracing::info!(api = %listener.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
+    // It answers 503 by itself while the data service is away, and tells clients when to come back.
+    readiness.register("api").ready();
+    let drained =
+        Api::new(config, data, Metrics::register(&registry)).serve(listener, shutdown.token(), DRAIN).await;
+    if drained.connections_cut > 0 {
+        tracing::warn!(connections = drained.connections_cut, "connections were cut");
+    }
+    stop_admin.cancel();
+    admin.await?;
+    Ok(())
+}

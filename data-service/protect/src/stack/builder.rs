@@ -1,0 +1,119 @@
+//! Puts a layer together; everything but the store has a default.
+
+use std::{fmt, sync::Arc};
+
+use super::{Inner, Protect, lost};
+use crate::{
+    cache::{PageCache, TailSource},
+    clock::{Clock, TokioClock},
+    concurrency::ConcurrencyGate,
+    config::ProtectConfig,
+    flight::FlightTable,
+    gates::Gates,
+    generation::Generations,
+    limit::Limits,
+    observe::Observer,
+    store::Store,
+};
+
+/// Shards of the flight table and of the concurrency gates, each with its lock: several for each core of the largest
+/// machines in use.
+const SHARDS: usize = 64;
+
+/// Puts a [`Protect`] together. Everything but the store has a default.
+pub struct Builder<S: Store> {
+    pub(super) store: S,
+    pub(super) config: ProtectConfig,
+    pub(super) clock: Option<Arc<dyn Clock>>,
+    pub(super) cache: Arc<dyn PageCache<S::Key, S::Query, S::Value>>,
+    pub(super) tail: Arc<dyn TailSource<S::Key, S::Query, S::Value>>,
+    pub(super) observer: Arc<dyn Observer<S::Key>>,
+    pub(super) limits: Option<Arc<Limits>>,
+    pub(super) generations: Option<Arc<Generations>>,
+}
+
+impl<S: Store> Builder<S> {
+    /// Bounds and timeouts.
+    #[must_use]
+    pub fn config(mut self, config: ProtectConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The clock that deadlines are expressed in. Default: a [`TokioClock`] made now.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The bounded page store. Default: [`crate::cache::NoCache`].
+    #[must_use]
+    pub fn cache(mut self, cache: Arc<dyn PageCache<S::Key, S::Query, S::Value>>) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The live tails. Default: [`crate::cache::NoTail`].
+    #[must_use]
+    pub fn tail(mut self, tail: Arc<dyn TailSource<S::Key, S::Query, S::Value>>) -> Self {
+        self.tail = tail;
+        self
+    }
+
+    /// Metrics. Default: [`crate::observe::NoObserver`].
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer<S::Key>>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Limits shared with a write path or with another layer on the same clock. Default: its own, without rules.
+    #[must_use]
+    pub fn limits(mut self, limits: Arc<Limits>) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Generations shared with another layer over the same partitions. Default: its own.
+    #[must_use]
+    pub fn generations(mut self, generations: Arc<Generations>) -> Self {
+        self.generations = Some(generations);
+        self
+    }
+
+    /// The layer.
+    #[must_use]
+    pub fn build(self) -> Protect<S> {
+        let config = self.config;
+        let faults = config.faults;
+        let clock = self.clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
+        let limits = self
+            .limits
+            .unwrap_or_else(|| Arc::new(Limits::with_faults(config.limit_slots, Arc::clone(&clock), faults)));
+        let generations = self
+            .generations
+            .unwrap_or_else(|| Arc::new(Generations::with_faults(config.generation_cells, faults)));
+        let inner = Inner {
+            store: self.store,
+            cache: self.cache,
+            tail: self.tail,
+            observer: self.observer,
+            gates: Arc::new(Gates::default()),
+            flights: FlightTable::with_faults(SHARDS, config.flights_max, lost::<S>, faults),
+            partitions: Arc::new(ConcurrencyGate::with_faults(SHARDS, config.queue_len_max, faults)),
+            scopes: Arc::new(ConcurrencyGate::with_faults(SHARDS, config.queue_len_max, faults)),
+            config,
+            clock,
+            generations,
+            limits,
+        };
+        Protect { inner: Arc::new(inner) }
+    }
+}
+
+impl<S: Store> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

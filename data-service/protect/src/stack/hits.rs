@@ -1,0 +1,115 @@
+//! Gate 3: what can be answered without the store, and when a cached page is a hit.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Inner, RequestOf};
+use crate::{
+    cache::Stamped,
+    clock::Nanos,
+    fault::Fault,
+    gates::Gate,
+    request::{Explain, GateTimes, Outcome, Reply},
+    store::{Store, Value},
+};
+
+impl<S: Store> Inner<S> {
+    /// Gate 3: the tail, the page itself, a wider page.
+    pub(super) fn cached(
+        &self,
+        request: &RequestOf<S>,
+        wider: &[S::Query],
+        now: Nanos,
+    ) -> Option<Reply<S::Value>> {
+        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
+            return None;
+        }
+        self.tail_page(request, now)
+            .or_else(|| self.page(request, &request.query, now))
+            .or_else(|| wider.iter().find_map(|wide| self.page(request, wide, now)))
+    }
+
+    fn tail_page(&self, request: &RequestOf<S>, now: Nanos) -> Option<Reply<S::Value>> {
+        let answer = self.tail.serve(&request.key, &request.query)?;
+        if !self.reaches(answer.floor, request) {
+            return None;
+        }
+        let times = GateTimes { admission: self.clock.now().since(now), ..GateTimes::default() };
+        let (outcome, age) = (Outcome::Hit, Duration::ZERO);
+        let explain = Explain { outcome, age, floor: answer.floor, times, would_refuse: None };
+        Some(Reply { value: answer.value, explain })
+    }
+
+    /// The cached page of `query`, the request's own or a wider one, if it is a hit.
+    pub(super) fn page(
+        &self,
+        request: &RequestOf<S>,
+        query: &S::Query,
+        now: Nanos,
+    ) -> Option<Reply<S::Value>> {
+        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
+            return None;
+        }
+        let entry = self.cache.get(&request.key, query)?;
+        let age_max =
+            request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
+        let fresh = self.generations.is_servable(&request.key, entry.generation, entry.dependence);
+        let hit = (fresh || self.faulty(Fault::HitIgnoresStamp))
+            && entry.age(now) <= age_max
+            && self.reaches(entry.floor, request);
+        if !hit {
+            return None;
+        }
+        self.served(request, query, &entry, Outcome::Hit, now)
+    }
+
+    /// A cached page that may be out of date, for a caller that accepts it; never one below its token.
+    pub(super) fn stale(&self, request: &RequestOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
+        let stale_max = request.stale_max.filter(|_| self.gates.is_on(Gate::Cache))?;
+        let entry = self.cache.get(&request.key, &request.query)?;
+        let reaches = self.reaches(entry.floor, request) || self.faulty(Fault::StaleIgnoresFloor);
+        if !reaches || entry.age(self.clock.now()) > stale_max {
+            return None;
+        }
+        self.served(request, &request.query, &entry, Outcome::Stale, arrived)
+    }
+
+    /// The reply made of a cached entry, cut if it is a wider page's.
+    fn served(
+        &self,
+        request: &RequestOf<S>,
+        query: &S::Query,
+        entry: &Stamped<S::Value>,
+        outcome: Outcome,
+        arrived: Nanos,
+    ) -> Option<Reply<S::Value>> {
+        let (outcome, value) = if *query == request.query {
+            (outcome, entry.value.clone())
+        } else {
+            (Outcome::Subsumed, self.cut(&entry.value, query, &request.query)?)
+        };
+        let now = self.clock.now();
+        let times = GateTimes { admission: now.since(arrived), ..GateTimes::default() };
+        Some(reply(outcome, value, entry, times, now, None))
+    }
+
+    pub(super) fn cut(&self, value: &S::Value, from: &S::Query, to: &S::Query) -> Option<S::Value> {
+        if self.faulty(Fault::SubsumeUncut) { Some(value.clone()) } else { value.cut(from, to) }
+    }
+
+    fn reaches(&self, floor: u64, request: &RequestOf<S>) -> bool {
+        request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloor)
+    }
+}
+
+/// The reply made of a stamped page.
+pub(super) fn reply<V>(
+    outcome: Outcome,
+    value: V,
+    entry: &Stamped<V>,
+    times: GateTimes,
+    now: Nanos,
+    would_refuse: Option<Arc<str>>,
+) -> Reply<V> {
+    let explain = Explain { outcome, age: entry.age(now), floor: entry.floor, times, would_refuse };
+    Reply { value, explain }
+}

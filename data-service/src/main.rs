@@ -1,0 +1,117 @@
+//! The data service alone: `weir.data.v1` over Connect, and the operators' methods on the admin listener.
+
+use std::{
+    fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::PathBuf, process::ExitCode,
+};
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use weir_connect::{Server, ServerConfig};
+use weir_data_service::{
+    backend::{Backend, BackendConfig},
+    clock::SystemClock,
+    node::{DataService, DataServiceConfig, Parts},
+};
+use weir_runtime::telemetry::TelemetryConfig;
+use weir_runtime::{Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+
+/// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Weir's data service. What has no flag is set in weir.toml or by WEIR_SECTION__KEY.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// Configuration file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Connect listener (default: 127.0.0.1:8082)
+    #[arg(long, value_name = "ADDR:PORT")]
+    data_service: Option<String>,
+    /// Admin listener (default: 127.0.0.1:8083)
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// Data directory (default: ./weir-data)
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// embedded, or cql://host[:port][,host…]/keyspace
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// memory, or redis://host:port, which gateways of other processes need
+    #[arg(long, value_name = "URL")]
+    bus: Option<String>,
+    /// Print the configuration in force and exit
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let given = [
+        ("listen.data_service", "--data-service", flags.data_service),
+        ("listen.admin", "--admin", flags.admin),
+        ("store.directory", "--data", flags.data),
+        ("store.url", "--store", flags.store),
+        ("bus.url", "--bus", flags.bus),
+    ];
+    let mut reader = launch::layers(flags.config.as_deref(), &ProcessEnvironment, given).into_reader();
+    let listen = reader.addr("listen.data_service", ([127, 0, 0, 1], 8_082).into());
+    let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
+    let (backend, data) = (BackendConfig::read(&mut reader), DataServiceConfig::read(&mut reader));
+    let log = TelemetryConfig::read(&mut reader);
+    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, backend, data))
+}
+
+async fn run(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    config: BackendConfig,
+    data: DataServiceConfig,
+) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
+    let server = Server::bind(listen, ServerConfig::default())
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
+        .await
+        .with_context(|| format!("cannot listen on {admin}"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.directory)
+        .context("cannot make the data directory")?;
+    let token = AdminToken::load_or_create(&config.directory.join("admin.token"))?;
+    let backend = Backend::open(config, clock.clone(), &shutdown.token()).await?;
+    let (stop_admin, stop_data) = (CancellationToken::new(), CancellationToken::new());
+    let parts = Parts {
+        store: Arc::clone(&backend.store),
+        bus: Arc::clone(&backend.bus),
+        ownership: Arc::clone(&backend.ownership),
+        clock,
+        mint_above_us: backend.mint_above_us,
+        registry,
+    };
+    let service = DataService::open(data, parts, stop_data.clone()).await?;
+    tracing::info!(data_service = %server.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let admin = tokio::spawn(admin.mount(service.admin_dispatch(), token).serve(stop_admin.clone(), DRAIN));
+    let serving = tokio::spawn(server.serve(service.dispatch(), shutdown.token(), DRAIN));
+    let ready = readiness.register("store");
+    let lost = tokio::select! {
+        () = shutdown.begun() => None,
+        reason = backend.watch(|found| found.map_or_else(|error| ready.not_ready(error.to_string()), |()| ready.ready())) => Some(reason),
+    };
+    shutdown.begin();
+    serving.await?;
+    stop_data.cancel();
+    service.closed().await;
+    stop_admin.cancel();
+    admin.await?;
+    if let Some(reason) = lost {
+        bail!("the store is lost to this process: {reason}");
+    }
+    backend.close().await;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What is sent for what, and where it is cut.
+
+use super::*;
+use bytes::Bytes;
+use weir_proto::data::{Guild, Member};
+
+const REV: u64 = 1_700_000_000_000_000;
+
+fn whole(rows: Vec<RowChange>) -> Commit {
+    let records = vec![OutboxRecord { guild_id: 1, rev: REV, record: Bytes::from_static(b"r") }];
+    Commit { scope_id: 1, rev: REV, rows, records, rows_are_outbox: false }
+}
+
+fn queries(batch: &[Bound]) -> Vec<Query> {
+    batch.iter().map(|bound| bound.query).collect()
+}
+
+#[test]
+fn a_commit_that_fits_is_one_batch_with_its_records() {
+    let message = Message {
+        id: 1 << 40,
+        channel_id: 2,
+        author_id: 3,
+        rev: REV - 1,
+        last_rev: REV,
+        ..Message::default()
+    };
+    let batches = commit(whole(vec![RowChange::PutMessage(message)])).expect("in range");
+    assert_eq!(
+        batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(),
+        vec![vec![Query::EditMessage, Query::AddChange]]
+    );
+}
+
+#[test]
+fn a_large_guild_becomes_visible_last_and_is_announced_after_that() {
+    let member = |user_id| RowChange::PutMember(Member { guild_id: 1, user_id, ..Member::default() });
+    let mut rows = vec![RowChange::PutGuild(Guild { id: 1, ..Guild::default() })];
+    rows.extend((1..=1_000).map(member));
+    let batches = commit(whole(rows)).expect("in range");
+    assert!(batches.len() > 3 && batches.iter().all(|batch| fits(batch)));
+    let sent: Vec<Query> = batches.iter().flat_map(|batch| queries(batch)).collect();
+    assert_eq!(&sent[sent.len() - 2..], [Query::PutGuild, Query::AddChange]);
+    assert_eq!(sent.len(), 2_002);
+}
+
+#[test]
+fn a_large_guild_is_gone_with_the_first_batch() {
+    let rows =
+        vec![RowChange::DeleteGuild { guild_id: 1, channel_ids: vec![2], member_ids: (1..=1_000).collect() }];
+    let batches = commit(whole(rows)).expect("in range");
+    assert_eq!(queries(&batches[0]), [Query::DeleteGuild, Query::AddChange]);
+    assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1_006);
+}
+
+#[test]
+fn a_load_is_batched_by_partition_and_never_edits() {
+    let message = |channel_id, id, text: &str| {
+        let content = text.to_owned();
+        RowChange::PutMessage(Message {
+            id,
+            channel_id,
+            author_id: 3,
+            content,
+            rev: 1,
+            last_rev: 2,
+            ..Message::default()
+        })
+    };
+    let large = "x".repeat(PARTITION_BATCH_BYTES_MAX);
+    let rows = vec![
+        message(1, 10, ""),
+        message(1, 11, ""),
+        message(2, 12, ""),
+        message(1, 13, ""),
+        message(1, 14, &large),
+    ];
+    let batches = load(rows, REV).expect("in range");
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), vec![2, 1, 1, 1]);
+    assert!(batches.iter().flatten().all(|bound| bound.query == Query::InsertMessage));
+}
+
+#[test]
+fn days_follow_revisions() {
+    assert_eq!((day(0), day(DAY_US - 1), day(DAY_US)), (0, 0, 1));
+}

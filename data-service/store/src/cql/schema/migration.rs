@@ -1,0 +1,69 @@
+//! The migrations of this build.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+/// One numbered step of the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// 1 for the first, without gaps.
+    pub number: i32,
+    /// What it is called.
+    pub name: &'static str,
+    /// Its statements; `{keyspace}` stands for the keyspace.
+    pub text: &'static str,
+}
+
+/// All migrations of this build.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "history", text: include_str!("../../../schema/0001_history.cql") },
+    Migration { number: 2, name: "directory", text: include_str!("../../../schema/0002_directory.cql") },
+    Migration {
+        number: 3,
+        name: "coordination",
+        text: include_str!("../../../schema/0003_coordination.cql"),
+    },
+];
+
+impl Migration {
+    /// SHA-256 of its text, in hexadecimal.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        Sha256::digest(self.text).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    /// Its statements for a keyspace, without comments.
+    #[must_use]
+    pub fn statements(&self, keyspace: &str) -> Vec<String> {
+        let code = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let statements = code.split(';').map(str::trim).filter(|statement| !statement.is_empty());
+        statements.map(|statement| statement.replace("{keyspace}", keyspace)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_numbered_without_gaps_and_can_be_repeated() {
+        for (place, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!(migration.number, place);
+            let statements = migration.statements("ks");
+            assert!(!statements.is_empty());
+            for statement in statements {
+                assert!(statement.starts_with("CREATE TABLE IF NOT EXISTS ks."), "{statement}");
+            }
+        }
+    }
+}

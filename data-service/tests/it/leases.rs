@@ -1,0 +1,237 @@
+//! Rule 3 and hazard 41: ownership by leases, two processes on one database.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+
+use tokio::{task::JoinHandle, time::{Instant, sleep, timeout}};
+use tokio_util::sync::CancellationToken;
+use weir_data_service::{
+    clock::{Clock, WallClock},
+    ownership::{
+        NotOwner, Ownership,
+        leased::{LEASE, Leased, MARGIN, RENEW_EVERY, TakeError},
+    },
+};
+use weir_store::Store;
+
+use crate::{
+    fake_store::FakeStore,
+    node::{At, Talk, World, small},
+    ownership::TestClock,
+};
+
+/// One process's hold on the database.
+struct Process {
+    store: Arc<FakeStore>,
+    clock: Arc<TestClock>,
+    name: &'static str,
+    stop: CancellationToken,
+}
+
+impl Process {
+    fn new(store: Arc<FakeStore>, clock: Arc<TestClock>, name: &'static str) -> Self {
+        Self { store, clock, name, stop: CancellationToken::new() }
+    }
+
+    async fn take(&self) -> Result<(Arc<Leased>, JoinHandle<()>), TakeError> {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Leased::take(Arc::clone(&self.store) as Arc<dyn Store>, clock, self.name.to_owned(), self.stop.clone()).await
+    }
+}
+
+fn two() -> (Process, Process) {
+    let clock = TestClock::new();
+    let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+    let other = store.fork();
+    (Process::new(store, clock.skewed(0), "first"), Process::new(other, clock.skewed(0), "second"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn exactly_one_of_two_holds_the_slots() {
+    let (first, second) = two();
+    let (held, _renewing) = first.take().await.unwrap();
+    assert!(held.tenure(7).is_ok());
+    let waiting = timeout(Duration::from_secs(600), second.take()).await;
+    assert!(waiting.is_err(), "a lease that is renewed is never taken");
+    assert!(held.tenure(7).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_taken_over_only_after_it_stood_still() {
+    let (first, second) = two();
+    let (held, renewing) = first.take().await.unwrap();
+    sleep(Duration::from_millis(2_500)).await;
+    let killed_at = Instant::now();
+    let last = held.tenure(7).unwrap();
+    // Killed: nothing of it happens any more, and it believes in its lease until the end.
+    first.store.kill();
+    let taker = tokio::spawn(async move {
+        let taken = second.take().await.unwrap();
+        (Instant::now(), taken, second)
+    });
+    let mut believed_until = killed_at;
+    while held.tenure(7).is_ok() {
+        believed_until = Instant::now();
+        sleep(Duration::from_millis(10)).await;
+    }
+    let (taken_at, (successor, _), second) = taker.await.unwrap();
+    assert!(taken_at > believed_until, "never two at once");
+    let without = taken_at - killed_at;
+    assert!(without <= LEASE + Duration::from_secs(1), "{without:?} without an owner");
+    println!("a killed owner's channels had no owner for {without:?}");
+    let tenure = successor.tenure(7).unwrap();
+    assert!(tenure.mint_above_us >= last.mint_until_us, "the successor mints above what the first could");
+    assert!(tenure.mint_until_us > second.clock.wall_us() && tenure.mint_until_us > tenure.mint_above_us);
+    assert_ne!(held.worker(), successor.worker());
+    renewing.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orderly_stop_hands_over_at_once() {
+    let (first, second) = two();
+    let (held, renewing) = first.take().await.unwrap();
+    let waiting = tokio::spawn(async move { second.take().await.map(|(leased, _)| (Instant::now(), leased)) });
+    sleep(Duration::from_secs(2)).await;
+    let stopped = Instant::now();
+    first.stop.cancel();
+    renewing.await.unwrap();
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    let (taken_at, _) = waiting.await.unwrap().unwrap();
+    assert!(taken_at - stopped <= Duration::from_millis(300), "{:?}", taken_at - stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_cannot_renew_stops_before_its_lease_ends() {
+    let (first, _) = two();
+    let (held, _renewing) = first.take().await.unwrap();
+    let mint_until_us = held.tenure(7).unwrap().mint_until_us;
+    first.store.kill();
+    sleep(LEASE - MARGIN - Duration::from_millis(1)).await;
+    assert!(held.tenure(7).is_ok());
+    sleep(Duration::from_millis(2)).await;
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    assert!(first.clock.wall_us() < mint_until_us);
+}
+
+/// Hazard 42: the process slept (or was stopped) with its lease in hand.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_wakes_after_its_lease_refuses() {
+    let (first, _) = two();
+    let (held, _renewing) = first.take().await.unwrap();
+    let before = held.tenure(7).unwrap();
+    first.clock.sleep_through(LEASE);
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere), "at once, not at the next renewal");
+    // The machine's clocks run apart by the sleep only in this test; the database slept along.
+    first.store.clock_off_us.store(u64::try_from(LEASE.as_micros()).unwrap(), SeqCst);
+    sleep(RENEW_EVERY * 2).await;
+    let after = held.tenure(7).unwrap();
+    assert!(after.epoch > before.epoch, "nobody took it, and still it is another tenure");
+}
+
+/// The pause may lie between asking for the renewal and its answer.
+#[tokio::test(start_paused = true)]
+async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
+    let (first, _) = two();
+    let (held, _renewing) = first.take().await.unwrap();
+    let before = held.tenure(7).unwrap();
+    first.store.leases_take(Duration::from_millis(500));
+    // Into the renewal: it is sent after one second and answered half a second later.
+    sleep(RENEW_EVERY + Duration::from_millis(250)).await;
+    first.clock.sleep_through(LEASE * 10);
+    first.store.clock_off_us.store(u64::try_from((LEASE * 10).as_micros()).unwrap(), SeqCst);
+    sleep(Duration::from_millis(300)).await;
+    // The answer says "held", but it counts from before the pause.
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    sleep(RENEW_EVERY * 3).await;
+    assert!(held.tenure(7).unwrap().epoch > before.epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_off_does_not_mint() {
+    for (off_us, minted) in [(400_000_i64, true), (-400_000, true), (600_000, false), (-600_000, false)] {
+        let clock = TestClock::new();
+        let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+        let process = Process::new(store, clock.skewed(off_us), "off");
+        let (held, _renewing) = process.take().await.unwrap();
+        let tenure = held.tenure(7);
+        assert_eq!(tenure.is_ok(), minted, "{off_us} us off: {tenure:?}");
+        if !minted {
+            assert!(matches!(tenure, Err(NotOwner::Clock { off_ms: 590..=610 })), "{tenure:?}");
+            process.clock.set_skew(0);
+            sleep(RENEW_EVERY * 2).await;
+            assert!(held.tenure(7).is_ok(), "put right, it mints again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn worker_numbers_differ() {
+    let clock = TestClock::new();
+    let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+    let mut workers = std::collections::HashSet::new();
+    let mut processes = Vec::new();
+    for name in ["a", "b", "ab", "ba", "aB", "c", "d", "e"] {
+        let process = Process::new(store.fork(), clock.skewed(0), name);
+        // Each one takes its worker number first, then waits for the slots.
+        let taking = tokio::spawn(async move { process.take().await.map(|(leased, _)| leased.worker()) });
+        sleep(Duration::from_millis(10)).await;
+        processes.push(taking);
+    }
+    for (name, lease) in &store.rows().leases {
+        if let Some(worker) = name.strip_prefix("worker/") {
+            assert!(workers.insert(worker.to_owned()), "{lease:?}");
+        }
+    }
+    assert_eq!(workers.len(), 8);
+    for process in processes {
+        process.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_number_long_ended_is_taken_again() {
+    let (first, second) = two();
+    let same = Process { name: "first", ..second };
+    let (held, renewing) = first.take().await.unwrap();
+    renewing.abort();
+    first.store.kill();
+    sleep(Duration::from_secs(120)).await;
+    // Another process whose name selects the same number first.
+    let (again, _) = Process { name: "first", ..same }.take().await.unwrap();
+    assert_eq!(held.worker(), again.worker());
+}
+
+/// The whole service on leases: the first is killed, the second goes on where it was.
+#[tokio::test(start_paused = true)]
+async fn a_successor_goes_on_where_the_killed_owner_was() {
+    let mut world = World::new(1);
+    let first = Process::new(Arc::clone(&world.store), world.clock.skewed(200_000), "first");
+    let (held, _renewing) = first.take().await.unwrap();
+    let node = world.node_as(small(), held, Arc::clone(&first.clock) as _).await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut acknowledged = Vec::new();
+    for index in 0..50 {
+        acknowledged.push(talk.create(&format!("m{index}")).await.unwrap());
+    }
+    let edited = talk.edit(acknowledged[7].id, "edited").await.unwrap();
+    world.crash();
+    let second = Process::new(Arc::clone(&world.store), world.clock.skewed(-200_000), "second");
+    let (successor, _renewing) = second.take().await.unwrap();
+    let node = world.node_as(small(), successor, Arc::clone(&second.clock) as _).await;
+    let talk = Talk(&node.client, place);
+    let page = talk.list(At::Latest, 100).await.unwrap();
+    assert_eq!(page.len(), 50);
+    assert_eq!(page[42].content, "edited");
+    let next = talk.create("next").await.unwrap();
+    assert!(next.id > acknowledged[49].id && next.rev > edited.last_rev);
+    let again = talk.edit(acknowledged[7].id, "again").await.unwrap();
+    assert!(again.last_rev > next.rev);
+    sleep(Duration::from_secs(2)).await;
+    let told: std::collections::BTreeSet<u64> = world.bus.of(place.channel).iter().map(|record| record.rev).collect();
+    for rev in acknowledged.iter().map(|row| row.rev).chain([edited.last_rev, next.rev, again.last_rev]) {
+        assert!(told.contains(&rev));
+    }
+}

@@ -1,0 +1,327 @@
+//! Rule 4 and hazard 43: every acknowledged change reaches the bus, whatever dies in between.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::sleep;
+use weir_data_client::DataClient;
+use weir_proto::{
+    data::ListChangesRequest,
+    event::{Record, record::Change},
+};
+
+use crate::{
+    fake_bus::{Consumer, gist},
+    fake_store::{Dice, Fate},
+    node::{Talk, World, options},
+    order::assert_chained,
+};
+
+/// Revisions of a channel that the bus has seen at least once.
+fn published(world: &World, scope_id: u64) -> BTreeSet<u64> {
+    world.bus.of(scope_id).iter().map(|record| record.rev).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    sleep(Duration::from_secs(2)).await;
+    world.bus.down(true);
+    // The channel's very first message too: nothing lies before it in the chain.
+    let mut revs = BTreeSet::new();
+    let first = talk.create("first").await.unwrap();
+    revs.insert(first.rev);
+    for index in 0..20 {
+        revs.insert(talk.create(&format!("m{index}")).await.unwrap().rev);
+    }
+    revs.insert(talk.edit(first.id, "edited").await.unwrap().last_rev);
+    sleep(Duration::from_secs(5)).await;
+    assert!(published(&world, place.channel).is_empty());
+    world.bus.down(false);
+    revs.insert(talk.create("after").await.unwrap().rev);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(published(&world, place.channel), revs);
+    let mut consumer = Consumer::default();
+    consumer.take(world.bus.of(place.channel));
+    assert!(consumer.taken.iter().map(|record| record.rev).is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_quiet_for_days_is_caught_up_too() {
+    let world = World::new(2);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    talk.create("long ago").await.unwrap();
+    sleep(Duration::from_secs(3 * 24 * 3_600)).await;
+    world.bus.down(true);
+    let late = talk.create("while the bus is down").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    world.bus.down(false);
+    sleep(Duration::from_secs(2)).await;
+    assert!(published(&world, place.channel).contains(&late.rev));
+}
+
+/// The bus fails at random, reads are slow at random: what is acknowledged is published in the end.
+#[test]
+fn a_flapping_bus_loses_nothing() {
+    for seed in 0..300 {
+        crate::history::paused(async move {
+            let world = World::new(seed);
+            let node = world.node().await;
+            let place = node.place().await;
+            let talk = Talk(&node.client, place);
+            world.store.slow(Duration::from_millis(300));
+            let dice = Dice::new(seed);
+            let mut revs = BTreeSet::new();
+            for index in 0..12 {
+                world.bus.down(dice.roll(2) == 0);
+                revs.insert(talk.create(&format!("m{index}")).await.unwrap().rev);
+                sleep(Duration::from_millis(dice.roll(300))).await;
+            }
+            world.bus.down(false);
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(published(&world, place.channel), revs, "seed {seed}");
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
+    let mut world = World::new(3);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let kept = talk.create("published").await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    world.bus.down(true);
+    let lost = talk.create("acknowledged, then the power went").await.unwrap();
+    let edit = talk.edit(kept.id, "so was this").await.unwrap();
+    world.crash();
+    assert!(!published(&world, place.channel).contains(&lost.rev));
+    let next = world.node().await;
+    sleep(Duration::from_secs(2)).await;
+    let found = published(&world, place.channel);
+    assert!(found.contains(&lost.rev) && found.contains(&edit.last_rev), "{found:?}");
+    let after = Talk(&next.client, place).create("after").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let mut consumer = Consumer { have: kept.rev, ..Consumer::default() };
+    consumer.take(world.bus.of(place.channel));
+    let told: Vec<_> = consumer.taken.iter().map(|record| gist(record)).collect();
+    assert_eq!(told, [(lost.rev, "created", lost.id), (edit.last_rev, "edited", kept.id), (after.rev, "created", after.id)]);
+}
+
+/// The time between minting a revision and committing it may be long (a bucket to index, a note to write); the watermark must not pass it.
+#[tokio::test(start_paused = true)]
+async fn the_watermark_never_passes_a_revision_that_is_not_published() {
+    for takes_ms in [500, 1_500, 2_500, 10_000] {
+        let mut world = World::new(4);
+        let node = world.node().await;
+        let place = node.place().await;
+        sleep(Duration::from_secs(5)).await;
+        world.store.noting_takes(Duration::from_millis(takes_ms));
+        world.bus.down(true);
+        let made = Talk(&node.client, place).create("slow to commit").await.unwrap();
+        world.crash();
+        let _next = world.node().await;
+        sleep(Duration::from_secs(3)).await;
+        assert!(published(&world, place.channel).contains(&made.rev), "{takes_ms} ms between minting and commit");
+    }
+}
+
+/// A process killed at any moment of a create or an edit.
+#[test]
+fn a_kill_at_any_moment_loses_no_acknowledged_change() {
+    for at_ms in 0..60 {
+        crate::history::paused(async move {
+            let mut world = World::new(at_ms);
+            let node = world.node().await;
+            let place = node.place().await;
+            let first = Talk(&node.client, place).create("first").await.unwrap();
+            sleep(Duration::from_millis(2_500)).await;
+            world.store.slow(Duration::from_millis(20));
+            let client = node.client.clone();
+            let acknowledged = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+            let told = std::sync::Arc::clone(&acknowledged);
+            tokio::spawn(async move {
+                let talk = Talk(&client, place);
+                loop {
+                    let row = talk.create("m").await.unwrap();
+                    told.lock().unwrap().push(row.rev);
+                    let row = talk.edit(first.id, "e").await.unwrap();
+                    told.lock().unwrap().push(row.last_rev);
+                }
+            });
+            sleep(Duration::from_millis(at_ms * 7)).await;
+            world.crash();
+            let revs = acknowledged.lock().unwrap().clone();
+            // A commit that was on its way lands; the lease outlasts that by far.
+            sleep(Duration::from_secs(1)).await;
+            let next = world.node().await;
+            let after = Talk(&next.client, place).create("after").await.unwrap();
+            sleep(Duration::from_secs(3)).await;
+            let found = published(&world, place.channel);
+            for rev in revs.iter().chain([&after.rev]) {
+                assert!(found.contains(rev), "killed after {} ms: {rev} was acknowledged", at_ms * 7);
+            }
+            // What was committed and not acknowledged is history, so it must be told as well.
+            for row in world.store.rows().history(place.channel) {
+                assert!(found.contains(&row.rev), "killed after {} ms: {row:?}", at_ms * 7);
+            }
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
+    let world = World::new(5);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let made = talk.create("kept by the database").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    world.bus.lose();
+    sleep(Duration::from_secs(5)).await;
+    assert!(published(&world, place.channel).contains(&made.rev), "noticed without a new record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_is_noticed_while_healing_is_made_good() {
+    let world = World::new(6);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let first = talk.create("first").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    world.bus.down(true);
+    let second = talk.create("second").await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    world.bus.lose();
+    world.bus.down(false);
+    sleep(Duration::from_secs(5)).await;
+    let found = published(&world, place.channel);
+    assert!(found.contains(&first.rev) && found.contains(&second.rev), "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn membership_goes_to_the_guild_and_to_the_user() {
+    let world = World::new(7);
+    let node = world.node().await;
+    let place = node.place().await;
+    sleep(Duration::from_secs(1)).await;
+    let topics: BTreeSet<u64> = world.bus.topics_of(place.guild).into_iter().collect();
+    assert_eq!(topics, BTreeSet::from([place.guild, place.user]));
+    assert_chained(&world, place.channel);
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_is_told_once_and_kept_nowhere() {
+    let world = World::new(8);
+    let node = world.node().await;
+    let place = node.place().await;
+    let writes = world.store.seen().len();
+    let typing = weir_proto::data::TypingRequest {
+        channel_id: place.channel,
+        user_id: place.user,
+        timestamp_ms: 5,
+        context: None,
+    };
+    node.client.typing(&typing, &options()).await.unwrap();
+    let told = world.bus.ephemeral();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].guild_id, place.guild, "found from the channel's row");
+    assert!(matches!(told[0].change, Some(Change::Typing(_))));
+    assert_eq!(world.store.seen().len(), writes);
+}
+
+/// All changes above a revision, page by page.
+async fn changes(client: &DataClient, scope_id: u64, mut after_rev: u64, limit: u32) -> Vec<Record> {
+    use prost::Message as _;
+    let mut all: Vec<Record> = Vec::new();
+    for _ in 0..1_000 {
+        let request = ListChangesRequest { scope_id, after_rev, limit };
+        let page = client.list_changes(&request, &options()).await.unwrap().message;
+        assert!(!page.truncated && page.records.len() <= limit as usize);
+        for bytes in page.records {
+            let record = Record::decode(&*bytes).unwrap();
+            assert_eq!(record.prev_rev, after_rev, "each names the one before");
+            after_rev = record.rev;
+            all.push(record);
+        }
+        if !page.more {
+            return all;
+        }
+    }
+    panic!("the pages never end");
+}
+
+#[test]
+fn changes_of_all_kinds_come_in_order_whatever_the_page() {
+    for seed in 0..60 {
+        crate::history::paused(async move {
+            let world = World::new(seed);
+            // Half of the stores keep creates in their log as well, as the embedded one does.
+            world.store.rows().logs_creates = seed % 2 == 0;
+            let node = world.node().await;
+            let place = node.place().await;
+            let talk = Talk(&node.client, place);
+            let dice = Dice::new(seed);
+            let start = talk.create("start").await.unwrap();
+            let mut live = vec![start.id];
+            let mut expected = Vec::new();
+            for _ in 0..40 {
+                match dice.roll(4) {
+                    0 if live.len() > 1 => {
+                        let id = live.swap_remove(1 + dice.roll(live.len() as u64 - 1) as usize);
+                        expected.push((talk.delete(id).await.unwrap(), "deleted", id));
+                    }
+                    1 => {
+                        let id = live[dice.roll(live.len() as u64) as usize];
+                        expected.push((talk.edit(id, "e").await.unwrap().last_rev, "edited", id));
+                    }
+                    _ => {
+                        let row = talk.create("m").await.unwrap();
+                        live.push(row.id);
+                        expected.push((row.rev, "created", row.id));
+                    }
+                }
+            }
+            // A message that is gone has no row to be told from; its removal is told.
+            expected.retain(|(_, what, id)| *what != "created" || live.contains(id));
+            for limit in [1, 3, 7, 100] {
+                let found = changes(&node.client, place.channel, start.rev, limit).await;
+                let found: Vec<_> = found.iter().map(gist).collect();
+                assert_eq!(found, expected, "seed {seed}, pages of {limit}");
+            }
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_older_than_a_day_are_said_to_be_gone() {
+    let world = World::new(9);
+    let node = world.node().await;
+    let place = node.place().await;
+    let row = Talk(&node.client, place).create("m").await.unwrap();
+    sleep(Duration::from_secs(25 * 3_600)).await;
+    let request = ListChangesRequest { scope_id: place.channel, after_rev: row.rev, limit: 10 };
+    assert!(node.client.list_changes(&request, &options()).await.unwrap().message.truncated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orderly_stop_publishes_what_is_on_its_way() {
+    let world = World::new(10);
+    let node = world.node().await;
+    let place = node.place().await;
+    world.store.script([Fate::Slow(Duration::from_millis(500))]);
+    let client = node.client.clone();
+    let writing = tokio::spawn(async move { Talk(&client, place).create("m").await });
+    sleep(Duration::from_millis(100)).await;
+    node.close().await;
+    let row = writing.await.unwrap().expect("the turn under way is finished");
+    let _next = world.node().await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(published(&world, place.channel).contains(&row.rev));
+}

@@ -1,0 +1,215 @@
+//! Pages against the whole list: any anchor, any limit, histories over years with holes in them.
+
+use std::sync::Arc;
+
+use weir_data_service::clock::WallClock;
+use weir_proto::{
+    data::{ImportMessagesRequest, Message},
+    id::EPOCH_MS,
+};
+
+use crate::{
+    fake_store::Dice,
+    node::{At, Node, Place, Talk, World, embedded, options},
+    ownership::START_US,
+};
+
+/// The page as the whole list gives it; `all` oldest first.
+fn naive(all: &[Message], at: At, limit: usize) -> Vec<u64> {
+    let ids: Vec<u64> = all.iter().map(|row| row.id).collect();
+    let below = |id: u64, limit: usize| -> Vec<u64> {
+        ids.iter().rev().filter(|known| **known < id).take(limit).copied().collect()
+    };
+    let above = |id: u64, limit: usize| -> Vec<u64> {
+        let mut rows: Vec<u64> = ids.iter().filter(|known| **known > id).take(limit).copied().collect();
+        rows.reverse();
+        rows
+    };
+    match at {
+        At::Latest => below(u64::MAX, limit),
+        At::Before(id) => below(id, limit),
+        At::After(id) => above(id, limit),
+        At::Around(id) => {
+            let mut page = above(id, limit / 2);
+            page.extend(ids.iter().filter(|known| **known == id));
+            page.extend(below(id, limit / 2));
+            page
+        }
+    }
+}
+
+/// Messages over `years` years up to now, in clumps, so that many buckets are empty and some are full.
+fn clumps(dice: &Dice, now_us: u64, years: u64, channel_id: u64) -> Vec<Message> {
+    let span_ms = years * 365 * 24 * 3_600_000;
+    let now_ms = now_us / 1_000 - EPOCH_MS;
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..1 + dice.roll(25) {
+        let at_ms = now_ms - 1 - dice.roll(span_ms);
+        for _ in 0..1 + dice.roll(30) {
+            ids.insert((at_ms - dice.roll(at_ms.min(100_000_000))) << 22 | dice.roll(1 << 22));
+        }
+    }
+    let row = |id| Message { id, channel_id, author_id: 5, content: format!("{id}"), ..Message::default() };
+    ids.into_iter().map(row).collect()
+}
+
+async fn compare(node: &Node, place: Place, dice: &Dice, all: &[Message], label: &str) {
+    let talk = Talk(&node.client, place);
+    for _ in 0..40 {
+        let known = all.get(dice.roll(all.len() as u64 + 1) as usize).map_or(u64::MAX >> 1, |row| row.id);
+        let id = match dice.roll(5) {
+            0 => known.saturating_sub(1).max(1),
+            1 => known + 1,
+            2 => 1 + dice.roll(u64::MAX >> 1),
+            _ => known,
+        };
+        let limit = 1 + dice.roll(100) as u32;
+        let at = match dice.roll(4) {
+            0 => At::Latest,
+            1 => At::Before(id),
+            2 => At::After(id),
+            _ => At::Around(id),
+        };
+        let page = talk.list(at, limit).await.unwrap();
+        let found: Vec<u64> = page.iter().map(|row| row.id).collect();
+        assert_eq!(found, naive(all, at, limit as usize), "{label}: {at:?} limit {limit}");
+        assert!(page.iter().all(|row| row.content == row.id.to_string() || row.content == "edited"));
+    }
+}
+
+/// Imports clumps, deletes and edits some, and compares pages with the naive ones.
+async fn walk(node: &Node, dice: &Dice, now_us: u64, label: &str) {
+    let place = node.place().await;
+    let mut all = clumps(dice, now_us, 6, place.channel);
+    for part in all.chunks(1_000) {
+        let request = ImportMessagesRequest { channel_id: place.channel, messages: part.to_vec() };
+        node.client.import_messages(&request, &options()).await.unwrap();
+    }
+    compare(node, place, dice, &all, label).await;
+    let talk = Talk(&node.client, place);
+    for _ in 0..all.len() / 3 {
+        let index = dice.roll(all.len() as u64) as usize;
+        if dice.roll(3) == 0 {
+            talk.edit(all[index].id, "edited").await.unwrap();
+        } else {
+            talk.delete(all.remove(index).id).await.unwrap();
+        }
+        if all.is_empty() {
+            break;
+        }
+    }
+    compare(node, place, dice, &all, label).await;
+    for _ in 0..dice.roll(4) {
+        let mut row = talk.create("new").await.unwrap();
+        row.content = row.id.to_string();
+        talk.edit(row.id, "edited").await.unwrap();
+        all.push(row);
+    }
+    compare(node, place, dice, &all, label).await;
+    assert!(node.client.list_messages(&crate::node::page_of(place.channel, At::Before(u64::MAX), 1), &options()).await.is_ok());
+}
+
+#[test]
+fn pages_equal_the_whole_list_cut_over_the_scripted_store() {
+    for seed in 0..40 {
+        crate::history::paused(async move {
+            let world = World::new(seed);
+            let mut config = crate::node::small();
+            config.sequencer.tail_rows_max = 1 + (seed as usize * 7) % 200;
+            let node = world.node_with(config).await;
+            walk(&node, &Dice::new(seed), START_US, &format!("seed {seed}")).await;
+            world.store.assert_sound();
+        });
+    }
+}
+
+#[tokio::test]
+async fn pages_equal_the_whole_list_cut_over_the_embedded_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, store) = embedded(directory.path()).await;
+    for seed in 0..6 {
+        let now_us = weir_data_service::clock::SystemClock.wall_us();
+        walk(&node, &Dice::new(seed), now_us, &format!("seed {seed}")).await;
+    }
+    node.close().await;
+    store.close().await;
+}
+
+/// Rule 12, and what it costs where it does not reach.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
+    let world = World::new(1);
+    let writer = world.node().await;
+    for years_ago in [0_u64, 1, 5, 10] {
+        let place = writer.place().await;
+        let at_ms = START_US / 1_000 - EPOCH_MS - years_ago * 365 * 24 * 3_600_000 - 1_000;
+        let messages = (0..60).map(|index| Message {
+            id: (at_ms << 22) + index,
+            author_id: 5,
+            content: "old".into(),
+            ..Message::default()
+        });
+        let request = ImportMessagesRequest { channel_id: place.channel, messages: messages.collect() };
+        writer.client.import_messages(&request, &options()).await.unwrap();
+        let cold = world.node().await;
+        let before = world.store.history_reads();
+        assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 50);
+        assert_eq!(world.store.history_reads() - before, 2, "{years_ago} years ago: the index and the newest bucket");
+        let middle = (at_ms << 22) + 30;
+        let cold = world.node().await;
+        let before = world.store.history_reads();
+        assert_eq!(Talk(&cold.client, place).list(At::Before(middle), 20).await.unwrap().len(), 20);
+        assert_eq!(world.store.history_reads() - before, 1, "a page inside a bucket is one read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
+    let world = World::new(2);
+    let writer = world.node().await;
+    let place = writer.place().await;
+    let now_ms = START_US / 1_000 - EPOCH_MS;
+    // One message in each of 30 buckets.
+    let messages: Vec<Message> = (0..30)
+        .rev()
+        .map(|index| now_ms - 1_000 - index * weir_proto::bucket::BUCKET_MS)
+        .map(|ms| Message { id: ms << 22, author_id: 5, content: "sparse".into(), ..Message::default() })
+        .collect();
+    let request = ImportMessagesRequest { channel_id: place.channel, messages };
+    writer.client.import_messages(&request, &options()).await.unwrap();
+    let cold = world.node().await;
+    let before = world.store.history_reads();
+    assert_eq!(Talk(&cold.client, place).list(At::Latest, 10).await.unwrap().len(), 10);
+    let reads = world.store.history_reads() - before;
+    println!("10 messages in 10 buckets, asked cold as the default page (50 rows): {reads} reads, one after another");
+    assert!(reads <= 31, "{reads}");
+    let before = world.store.history_reads();
+    assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 30);
+    assert_eq!(world.store.history_reads() - before, 0, "afterwards the whole channel is its tail");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_into_the_future_is_refused() {
+    let world = World::new(3);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let future_ms = world.clock.wall_ms() - EPOCH_MS + 3_600_000;
+    let message = Message { id: future_ms << 22, author_id: 5, content: "x".into(), ..Message::default() };
+    let request = ImportMessagesRequest { channel_id: place.channel, messages: vec![message] };
+    assert!(node.client.import_messages(&request, &options()).await.is_err());
+    talk.create("the channel still works").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_for_a_guilds_id_as_a_channel_does_not_hold_the_guild_up() {
+    let world = World::new(4);
+    let node = world.node_with(crate::node::small()).await;
+    let place = node.place().await;
+    let restarted = world.node_as(crate::node::small(), Arc::clone(&world.ownership) as _, Arc::clone(&world.clock) as _).await;
+    let talk = Talk(&restarted.client, Place { channel: place.guild, ..place });
+    assert!(talk.list(At::Latest, 5).await.unwrap().is_empty());
+    let role = weir_proto::data::Role { guild_id: place.guild, name: "r".into(), ..Default::default() };
+    let request = weir_proto::data::PutRoleRequest { role: Some(role) };
+    restarted.client.put_role(&request, &options()).await.unwrap();
+}

@@ -1,0 +1,132 @@
+//! Identify: from a token to a session with its guilds, or to a close code.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use weir_discord::{intent::Intents, token::parse_authorization};
+use weir_proto::data::User;
+
+use crate::{
+    Close, CloseCode,
+    guild::Snapshot,
+    join::{Attached, attach, fault, guilds, register},
+    load::LoadError,
+    payload::Identify,
+    route::hears_of_guilds,
+    sequence::Numbering,
+    session::{Progress, Session, new_id},
+    shared::Shared,
+};
+
+/// Shards that a bot may split into. Discord's largest bots stay below it by far.
+const SHARDS_MAX: u32 = 16_384;
+/// Begins a session. Its guilds' states are those at exactly the session's head.
+///
+/// # Errors
+/// The close to be sent: 4004 only if the data service said that the token is nobody's.
+pub(crate) async fn identify(
+    shared: &Arc<Shared>,
+    identify: &Identify,
+    version: u8,
+) -> Result<(Attached, Vec<(u64, Arc<Snapshot>)>), Close> {
+    let shard = shard(identify.shard)?;
+    let _admission =
+        shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
+    let unknown = || Close::new(CloseCode::AuthenticationFailed, "the token is not valid");
+    let token_hash = parse_authorization(&identify.token).map_err(|_| unknown())?.hash();
+    let user = match shared.loader.resolve(&token_hash.0).await {
+        Ok(user) => user,
+        Err(LoadError::NotFound) => return Err(unknown()),
+        Err(error @ LoadError::Unavailable { .. }) => return Err(fault(&error)),
+    };
+    let intents = intents(identify.intents, &user, shared.config.granted_intents)?;
+    let mut registration = register(shared, user.id, shard).await?;
+    let guilds = guilds(shared, &registration.listener).await?;
+    let shown: &[(u64, Arc<Snapshot>)] = if hears_of_guilds(intents) { &guilds.snapshots } else { &[] };
+    let progress = Progress {
+        cursor: guilds.position,
+        sent: guilds.position,
+        applied: guilds.position,
+        ring_from: guilds.position,
+        in_batch: false,
+        guilds: guilds.members,
+    };
+    let session = Arc::new(Session {
+        id: new_id().map_err(|_| Close::fault("no randomness"))?,
+        token_hash,
+        user,
+        intents,
+        version,
+        numbering: Numbering::new(guilds.position, shown.len()),
+        intro: shown.iter().map(|(id, _)| *id).collect(),
+        listener: registration.listener.clone(),
+        takeover: tokio::sync::Notify::new(),
+        progress: Arc::new(progress.into()),
+    });
+    let progress = session.progress.clone().lock_owned().await;
+    if shared.registry.durable() {
+        // Before READY: a client must never hold an id that a restarted gateway does not know.
+        let row = session.row(shared.loader.now_us() / 1_000);
+        if let Err(error) = shared.registry.store().put(row).await {
+            tracing::warn!(%error, "a session could not be kept");
+            return Err(Close::fault("the session could not be kept"));
+        }
+    }
+    attach(shared, session, progress, &mut registration).await.map(|attached| (attached, guilds.snapshots))
+}
+
+fn shard(asked: Option<[i64; 2]>) -> Result<(u32, NonZeroU32), Close> {
+    let Some([id, count]) = asked else { return Ok((0, NonZeroU32::MIN)) };
+    let invalid = || Close::new(CloseCode::InvalidShard, "a shard is [id, count] with id below count");
+    let count = u32::try_from(count).ok().filter(|&count| count <= SHARDS_MAX).and_then(NonZeroU32::new);
+    let (Some(count), Ok(id)) = (count, u32::try_from(id)) else { return Err(invalid()) };
+    if id < count.get() { Ok((id, count)) } else { Err(invalid()) }
+}
+
+fn intents(asked: Option<u64>, user: &User, granted: Intents) -> Result<Intents, Close> {
+    // User accounts have no intents: they receive everything.
+    let Some(bits) = asked else {
+        return if user.bot {
+            Err(Close::new(CloseCode::InvalidIntents, "identify needs intents"))
+        } else {
+            Ok(Intents::ALL)
+        };
+    };
+    let intents = Intents::from_client(bits)
+        .map_err(|unknown| Close::new(CloseCode::InvalidIntents, unknown.to_string()))?;
+    let refused = intents.not_granted(granted);
+    if refused == Intents::NONE {
+        Ok(intents)
+    } else {
+        Err(Close::new(CloseCode::DisallowedIntents, format!("not granted: {refused:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_that_cannot_be_are_refused() {
+        let ok = |id, count| Ok((id, NonZeroU32::new(count).expect("not 0")));
+        assert_eq!(shard(None), ok(0, 1));
+        assert_eq!(shard(Some([2, 3])), ok(2, 3));
+        for asked in [[3, 3], [-1, 3], [0, 0], [0, -1], [0, 1 << 20], [1 << 40, 3]] {
+            assert_eq!(
+                shard(Some(asked)).map_err(|close| close.code),
+                Err(CloseCode::InvalidShard),
+                "{asked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn intents_are_checked_in_discords_order() {
+        let bot = User { bot: true, ..User::default() };
+        let code = |asked, user: &User, granted| intents(asked, user, granted).map_err(|close| close.code);
+        assert_eq!(code(None, &bot, Intents::PRIVILEGED), Err(CloseCode::InvalidIntents));
+        assert_eq!(code(None, &User::default(), Intents::NONE), Ok(Intents::ALL));
+        assert_eq!(code(Some(1 << 40), &bot, Intents::NONE), Err(CloseCode::InvalidIntents));
+        assert_eq!(code(Some(1 << 15), &bot, Intents::NONE), Err(CloseCode::DisallowedIntents));
+        assert_eq!(code(Some(1 << 15), &bot, Intents::PRIVILEGED), Ok(Intents::MESSAGE_CONTENT));
+    }
+}

@@ -1,0 +1,107 @@
+//! The gateway alone: WebSocket sessions over a data service and Redis.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{
+    memory::MemoryBus,
+    redis::{RedisConfig, RedisInbox},
+};
+use weir_connect::{ClientConfig, HttpClient};
+use weir_data_client::{DataClient, transport::Http};
+use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, settings};
+use weir_runtime::telemetry::TelemetryConfig;
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+
+/// Time for the admin listener at the very end, when only a scraper is left.
+const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// Weir's gateway. What has no flag is set in weir.toml or by WEIR_SECTION__KEY.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// Configuration file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// WebSocket listener (default: 127.0.0.1:8081)
+    #[arg(long, value_name = "ADDR:PORT")]
+    gateway: Option<String>,
+    /// Admin listener (default: 127.0.0.1:8083)
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// The data service to ask (default: 127.0.0.1:8082)
+    #[arg(long, value_name = "HOST:PORT")]
+    data_service: Option<String>,
+    /// The Redis that the data service publishes to (default: redis://127.0.0.1:6379)
+    #[arg(long, value_name = "URL")]
+    bus: Option<String>,
+    /// Address that clients are told, ws://… or wss://… (default: the bound one)
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Print the configuration in force and exit
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// What it needs of others.
+struct Peers {
+    data_service: String,
+    redis: String,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let given = [
+        ("listen.gateway", "--gateway", flags.gateway),
+        ("listen.admin", "--admin", flags.admin),
+        ("connect.data_service", "--data-service", flags.data_service),
+        ("bus.url", "--bus", flags.bus),
+        ("gateway.public_url", "--public-url", flags.public_url),
+    ];
+    let mut reader = launch::layers(flags.config.as_deref(), &ProcessEnvironment, given).into_reader();
+    let listen = reader.addr("listen.gateway", ([127, 0, 0, 1], 8_081).into());
+    let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
+    let data_service = reader.string("connect.data_service", "127.0.0.1:8082");
+    let redis = reader.string("bus.url", "redis://127.0.0.1:6379");
+    let mut config = GatewayConfig::read(&mut reader);
+    config.public_url = settings::public_url(&mut reader).unwrap_or_else(|| format!("ws://{listen}"));
+    let log = TelemetryConfig::read(&mut reader);
+    let peers = Peers { data_service, redis };
+    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, peers, config))
+}
+
+async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: GatewayConfig) -> Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
+        .await
+        .with_context(|| format!("cannot listen on {admin}"))?;
+    let client = HttpClient::new(ClientConfig::new(format!("http://{}", peers.data_service)))?;
+    let inbox = RedisInbox::start(RedisConfig::new(peers.redis))?;
+    let deps = Deps {
+        data: DataClient::new(Arc::new(Http::new(client))),
+        inbox: inbox.clone(),
+        // Positions of this inbox end with the process, so sessions do too.
+        sessions: Arc::new(MemoryBus::new(1)),
+        metrics: Metrics::new(&registry),
+    };
+    tracing::info!(gateway = %listener.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
+    let bus = readiness.register("bus");
+    tokio::select! {
+        () = inbox.wait_registered() => bus.ready(),
+        () = shutdown.begun() => {}
+    }
+    let gateway = Gateway::start(config, deps, listener, shutdown.token()).await?;
+    if let Drained::Cut(connections) = gateway.stopped().await {
+        tracing::warn!(connections, "connections were cut");
+    }
+    inbox.close().await;
+    stop_admin.cancel();
+    admin.await?;
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `weir import`: what is in the file is in the history, once, in order, however often it was cut.
+
+use std::{io::Write as _, process::Stdio};
+
+use flate2::{Compression, write::GzEncoder};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::process::{Home, Server};
+
+fn lines(count: usize) -> Vec<String> {
+    let line = |n: usize| {
+        let mut line = json!({
+            "id": n + 1,
+            "channel": if n.is_multiple_of(3) { "rust" } else { "off-topic" },
+            "author": format!("user{}", n % 40),
+            "timestamp": format!("2020-01-01T{:02}:{:02}:{:02}.000Z", n / 3_600 % 24, n / 60 % 60, n % 60),
+            "content": format!("message {n}"),
+        });
+        if n == 6 {
+            line["reply_to"] = json!(4);
+        }
+        line.to_string()
+    };
+    (0..count).map(line).collect()
+}
+
+fn packed(home: &Home, lines: &[String]) -> String {
+    let path = home.data().join("chat.ndjson.gz");
+    let mut encoder = GzEncoder::new(std::fs::File::create(&path).expect("made"), Compression::fast());
+    encoder.write_all(lines.join("\n").as_bytes()).expect("written");
+    encoder.finish().expect("written");
+    path.display().to_string()
+}
+
+/// A channel's whole history, oldest first, by the data service.
+fn history(server: &Server, channel: &str) -> Vec<Value> {
+    let mut rows: Vec<Value> = Vec::new();
+    loop {
+        let mut request = json!({ "channelId": channel, "limit": 100 });
+        if let Some(oldest) = rows.last() {
+            request["before"] = oldest["id"].clone();
+        }
+        let path = "/weir.data.v1.MessageService/ListMessages";
+        let (status, page) = server.http(
+            "data_service",
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            &request.to_string(),
+        );
+        assert_eq!(status, 200, "{page}");
+        let page: Value = serde_json::from_str(&page).expect("json");
+        match page["messages"].as_array() {
+            Some(messages) if !messages.is_empty() => rows.extend(messages.iter().cloned()),
+            _ => break,
+        }
+    }
+    rows.reverse();
+    rows
+}
+
+fn check(server: &Server, imported: &Value, lines: usize) {
+    for (name, of_channel) in [("rust", true), ("off-topic", false)] {
+        let channel = imported["channels"][name].as_str().expect("an id");
+        let contents: Vec<String> = history(server, channel)
+            .iter()
+            .map(|row| row["content"].as_str().expect("text").to_owned())
+            .collect();
+        let expected: Vec<String> = (0..lines)
+            .filter(|n| n.is_multiple_of(3) == of_channel)
+            .map(|n| format!("message {n}"))
+            .collect();
+        assert_eq!(contents.len(), expected.len(), "{name}");
+        assert!(contents == expected, "{name} is out of order");
+    }
+}
+
+#[test]
+fn a_file_is_loaded_in_order_without_a_server_and_a_bot_can_read_it() {
+    let home = Home::new();
+    let file = packed(&home, &lines(1_000));
+    let imported = home.ok(&["import", &file, "--guild-name", "Chat"]);
+    assert_eq!(
+        (&imported["messages"], &imported["skipped"], &imported["replies"]),
+        (&json!(1_000), &json!(0), &json!(1))
+    );
+    let guild = imported["guild_id"].as_str().expect("an id");
+    let bot = home.ok(&["bot", "create", "reader", "--guild", guild]);
+    let server = home.serve(&[]);
+    check(&server, &imported, 1_000);
+    let authorization = format!("Bot {}", bot["token"].as_str().expect("a token"));
+    let channel = imported["channels"]["rust"].as_str().expect("an id");
+    let path = format!("/api/v10/channels/{channel}/messages?limit=2");
+    let (status, page) = server.http("api", "GET", &path, &[("authorization", &authorization)], "");
+    let page: Value = serde_json::from_str(&page).expect("json");
+    assert_eq!(
+        (status, &page[0]["content"], &page[0]["author"]["username"]),
+        (200, &json!("message 999"), &json!("user39")),
+        "{page}"
+    );
+    assert_eq!(page[0]["timestamp"], "2020-01-01T00:16:39.000000+00:00", "{page}");
+}
+
+#[test]
+fn a_server_that_runs_takes_the_file_and_the_same_file_again_changes_nothing() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let file = packed(&home, &lines(1_000));
+    let first = home.ok(&["import", &file]);
+    let again = home.ok(&["import", &file]);
+    assert_eq!((&first["guild_id"], &first["channels"]), (&again["guild_id"], &again["channels"]));
+    assert_eq!(again["continued_after"], 1_000);
+    check(&server, &first, 1_000);
+}
+
+#[test]
+fn an_import_that_was_killed_is_completed_by_the_same_command() {
+    const LINES: usize = 60_000;
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let file = packed(&home, &lines(LINES));
+    let mut child = home
+        .command(&["import", &file])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("runs");
+    // Killed as soon as something was written, wherever it is then.
+    let metrics = || server.http("admin", "GET", "/metrics", &[], "").1;
+    let written = |text: &str| {
+        let writes = text.lines().filter(|line| line.starts_with("weir_data_db_writes_total"));
+        writes.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let before = written(&metrics());
+    while written(&metrics()) < before + 3.0 && child.try_wait().expect("a child").is_none() {}
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("not 0");
+    let _ = kill_process(pid, Signal::KILL);
+    child.wait().expect("a child");
+    let imported = home.ok(&["import", &file]);
+    assert_eq!(imported["messages"], LINES);
+    check(&server, &imported, LINES);
+}
+
+#[test]
+fn strict_refuses_a_file_with_a_wrong_line_before_anything_is_written() {
+    let home = Home::new();
+    let mut lines = lines(10);
+    lines[5] = "{}".to_owned();
+    let file = packed(&home, &lines);
+    let (code, refusal) = home.json(&["import", &file, "--strict"]);
+    assert_eq!((code, &refusal["exit"]), (1, &json!(1)), "{refusal}");
+    assert!(!home.data().join("data").exists());
+    let imported = home.ok(&["import", &file]);
+    assert_eq!((&imported["messages"], &imported["skipped"]), (&json!(9), &json!(1)));
+}

@@ -1,0 +1,124 @@
+//! The life of a server.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::process::{Home, Server, http};
+
+fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bot {token}"))
+}
+
+fn send(server: &Server, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let (name, value) = bearer(token);
+    let headers = [(name, value.as_str()), ("content-type", "application/json")];
+    let (status, body) = server.http("api", method, path, &headers, &body.to_string());
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}
+
+#[test]
+fn it_prints_its_addresses_answers_on_all_of_them_and_stops_when_told() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    for tier in ["api", "gateway", "data_service", "admin"] {
+        assert_ne!(server.address(tier).port(), 0, "{tier}");
+    }
+    assert_eq!(server.told["public_url"], format!("ws://{}", server.address("gateway")));
+    assert_eq!(server.http("admin", "GET", "/healthz", &[], "").0, 200);
+    assert_eq!(server.http("api", "GET", "/api/v10/gateway", &[], "").0, 200);
+    let path = "/weir.data.v1.GuildService/GetGuild";
+    let (status, body) = server.http(
+        "data_service",
+        "POST",
+        path,
+        &[("content-type", "application/json")],
+        "{\"guildId\":\"1\"}",
+    );
+    assert_eq!((status, body.contains("not_found")), (404, true), "{body}");
+    assert!(home.data().join("data/admin.json").exists());
+    assert_eq!(server.stop(), Some(0));
+    assert!(!home.data().join("data/admin.json").exists());
+}
+
+#[test]
+fn a_message_is_written_by_the_short_flows_and_is_there_after_a_restart() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let token = home.ok(&["bot", "create", "ferris"])["token"].as_str().expect("a token").to_owned();
+    let (status, guild) = send(&server, &token, "POST", "/servers", &json!({ "name": "Rust" }));
+    assert_eq!(status, 201, "{guild}");
+    let channel = guild["channel_id"].as_str().expect("an id").to_owned();
+    let (status, message) =
+        send(&server, &token, "POST", "/messages", &json!({ "channel": channel, "content": "hi" }));
+    assert_eq!((status, &message["content"]), (200, &json!("hi")), "{message}");
+    assert_eq!(server.stop(), Some(0));
+
+    let server = home.serve(&[]);
+    let (status, history) =
+        send(&server, &token, "GET", &format!("/history?channel={channel}"), &Value::Null);
+    assert_eq!((status, &history["messages"][0]["id"]), (200, &message["id"]), "{history}");
+    let (status, later) =
+        send(&server, &token, "POST", "/messages", &json!({ "channel": channel, "content": "again" }));
+    assert_eq!(status, 200, "{later}");
+    let id = |message: &Value| message["id"].as_str().and_then(|id| id.parse::<u64>().ok()).expect("an id");
+    assert!(id(&later) > id(&message));
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let demo = home.ok(&["demo"]);
+    server.signal(Signal::KILL);
+    assert_eq!(server.wait(), None);
+    // The file that it left behind does not mislead.
+    let (code, refusal) = home.json(&["hot"]);
+    assert_eq!(code, 4, "{refusal}");
+    let server = home.serve(&[]);
+    let (token, channel) =
+        (demo["token"].as_str().expect("text"), demo["channel_id"].as_str().expect("text"));
+    let (status, history) = send(&server, token, "GET", &format!("/history?channel={channel}"), &Value::Null);
+    assert_eq!((status, history["messages"].as_array().map(Vec::len)), (200, Some(5)), "{history}");
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_says_who_holds_it() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let any = "127.0.0.1:0";
+    let second = home.run(&["--api", any, "--gateway", any, "--data-service", any, "--admin", any]);
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(told.contains("is in use by process"), "{told}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named_before_anything_is_opened() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = home.run(&["--api", &address]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains(&format!("cannot listen on {address} for the api")), "{told}");
+    assert!(!home.data().join("data").exists());
+}
+
+#[test]
+fn readiness_ends_first_and_requests_under_way_are_finished() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let (admin, api) = (server.address("admin"), server.address("api"));
+    // A session that must be told to reconnect keeps the gateway draining while the others are watched.
+    assert_eq!(http(admin, "GET", "/readyz", &[], "").0, 200);
+    assert_eq!(http(api, "GET", "/api/v10/gateway", &[], "").0, 200);
+    server.signal(Signal::INT);
+    assert_eq!(server.wait(), Some(0));
+    assert!(
+        std::net::TcpStream::connect_timeout(&api, Duration::from_secs(1)).is_err(),
+        "nobody listens any more"
+    );
+}

@@ -1,0 +1,188 @@
+//! What a chat file promises, read from its documented form alone: for each channel its messages in order, with author and reply.
+//!
+//! Deliberately not the importer's own code: what checks it must not share its faults.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{BufRead, BufReader, Read, Seek},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Longest line, in bytes; a longer one is not a message.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Longest content, channel name and author name, in characters.
+const CONTENT_MAX: usize = 2_000;
+const CHANNEL_MAX: usize = 100;
+const AUTHOR_MAX: usize = 80;
+/// How far in the future a message may be.
+const AHEAD_MAX: time::Duration = time::Duration::days(1);
+
+/// A chat file's messages. About 40 bytes for each, whatever it says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chat {
+    /// By name.
+    pub(crate) channels: BTreeMap<String, Vec<Promised>>,
+    pub(crate) messages: u64,
+    /// Lines that are no messages.
+    pub(crate) skipped: u64,
+}
+
+/// A message that must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promised {
+    /// Line in the file, from 1, to find it again.
+    pub(crate) line: u64,
+    pub(crate) content: u64,
+    pub(crate) author: u64,
+    /// Place in its channel of the message that it replies to.
+    pub(crate) reply_to: Option<usize>,
+}
+
+/// A text in eight bytes: two texts of a file agree by accident once in some billion files.
+pub(crate) fn digest(text: &str) -> u64 {
+    // Without random keys: the same in each run.
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Chat {
+    /// Reads a file, plain or gzip by its first bytes. `now` is what "the future" is measured by.
+    pub(crate) fn read(path: &Path, now: OffsetDateTime) -> Result<Self> {
+        let mut file = File::open(path).with_context(|| path.display().to_string())?;
+        let mut magic = [0; 2];
+        let is_gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+        file.rewind()?;
+        let plain: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        Self::of(BufReader::new(plain), now).with_context(|| path.display().to_string())
+    }
+
+    fn of(mut lines: impl BufRead, now: OffsetDateTime) -> Result<Self> {
+        let mut chat = Self::default();
+        // The place of the last message with this number.
+        let mut numbered: HashMap<u64, (String, usize)> = HashMap::new();
+        let mut bytes = Vec::new();
+        for line in 1.. {
+            bytes.clear();
+            if lines.read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            let Some(message) = (text.len() <= LINE_BYTES_MAX).then(|| Message::of(text, now)).flatten()
+            else {
+                chat.skipped += 1;
+                continue;
+            };
+            let place = chat.channels.get(&message.channel).map_or(0, Vec::len);
+            let replied = message.reply_to.and_then(|number| numbered.get(&number));
+            let reply_to =
+                replied.filter(|(channel, _)| *channel == message.channel).map(|(_, place)| *place);
+            numbered.insert(message.number.unwrap_or(line), (message.channel.clone(), place));
+            let promised = Promised {
+                line,
+                content: digest(&message.content),
+                author: digest(&message.author),
+                reply_to,
+            };
+            chat.channels.entry(message.channel).or_default().push(promised);
+            chat.messages += 1;
+        }
+        Ok(chat)
+    }
+}
+
+struct Message {
+    channel: String,
+    author: String,
+    content: String,
+    reply_to: Option<u64>,
+    number: Option<u64>,
+}
+
+impl Message {
+    fn of(line: &[u8], now: OffsetDateTime) -> Option<Self> {
+        let value: Value = serde_json::from_slice(line).ok()?;
+        let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+        let number = |key: &str| match value.get(key) {
+            None | Some(Value::Null) => Some(None),
+            Some(value) => value.as_u64().map(Some),
+        };
+        let is_action = match value.get("action") {
+            None | Some(Value::Null) => false,
+            Some(value) => value.as_bool()?,
+        };
+        let (channel, author, content) = (text("channel")?, text("author")?, text("content")?);
+        let at = OffsetDateTime::parse(&text("timestamp")?, &Rfc3339).ok()?;
+        let fits = |text: &str, max| (1..=max).contains(&text.chars().count());
+        let content = if is_action && !content.is_empty() { format!("_{content}_") } else { content };
+        let holds = fits(&channel, CHANNEL_MAX) && fits(&author, AUTHOR_MAX) && fits(&content, CONTENT_MAX);
+        (holds && at <= now + AHEAD_MAX).then_some(())?;
+        Some(Self { channel, author, content, reply_to: number("reply_to")?, number: number("id")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+
+    fn read(text: &str) -> Chat {
+        Chat::of(text.as_bytes(), NOW).expect("memory is readable")
+    }
+
+    fn line(channel: &str, content: &str, rest: &str) -> String {
+        format!(
+            "{{\"channel\":\"{channel}\",\"author\":\"x\",\"timestamp\":\"2020-01-01T00:00:00Z\",\"content\":\"{content}\"{rest}}}\n"
+        )
+    }
+
+    #[test]
+    fn messages_keep_their_order_and_replies_their_places() {
+        let text = [
+            line("a", "one", ""),
+            line("b", "two", ",\"id\":70"),
+            line("a", "three", ",\"reply_to\":1"),
+            line("a", "four", ",\"reply_to\":70"),
+            line("b", "five", ",\"reply_to\":70"),
+            line("a", "waves", ",\"action\":true,\"reply_to\":99"),
+        ];
+        let chat = read(&text.concat());
+        assert_eq!((chat.messages, chat.skipped, chat.channels.len()), (6, 0, 2));
+        let replies = |channel: &str| {
+            chat.channels[channel].iter().map(|promised| promised.reply_to).collect::<Vec<_>>()
+        };
+        // Only what is before it in its own channel can be replied to.
+        assert_eq!(replies("a"), [None, Some(0), None, None]);
+        assert_eq!(replies("b"), [None, Some(0)]);
+        assert_eq!(chat.channels["a"][3].content, digest("_waves_"));
+        assert_eq!(chat.channels["a"][3].line, 6);
+    }
+
+    #[test]
+    fn what_is_no_message_is_skipped_and_counted() {
+        let bad = [
+            "\n".to_owned(),
+            "{\n".to_owned(),
+            line("", "x", ""),
+            line("a", "", ""),
+            line("a", "", ",\"action\":true"),
+            line("a", &"x".repeat(CONTENT_MAX + 1), ""),
+            line("a", "x", ",\"reply_to\":\"no\""),
+            line("a", "x", "").replace("2020", "2027"),
+            line("a", "x", "").replace("2020-01-01T00:00:00Z", "yesterday"),
+            line("a", "x", &format!(",\"more\":\"{}\"", "y".repeat(LINE_BYTES_MAX))),
+        ];
+        let chat = read(&format!("{}{}", bad.concat(), line("a", "good", "").trim_end()));
+        assert_eq!((chat.messages, chat.skipped), (1, bad.len() as u64));
+        assert_eq!(chat.channels["a"][0].line, bad.len() as u64 + 1);
+    }
+}
