@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use weir_connect::{ClientConfig, ClientError, Code, HttpClient, UnaryRequest, UnaryResponse};
 use weir_data_client::{
@@ -31,6 +32,11 @@ use crate::{
 
 /// Time for the first call to a server, which shows whether it is there and takes the token.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command waits for a directory that is held by a process which cannot be called: a server that starts needs a second, and
+/// another command seldom more.
+const HELD_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks.
+const HELD_LOOK: Duration = Duration::from_millis(100);
 
 /// Why there is no service to talk to.
 #[derive(Debug, thiserror::Error)]
@@ -145,15 +151,21 @@ impl Service {
         if target.admin_given || target.config.backend.store != StoreChoice::Embedded {
             return Self::server(target).await;
         }
-        let error = match Self::open(target.config).await {
-            Err(ReachError::Backend(error)) => error,
-            opened => return opened,
-        };
-        let Some((directory, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
-        let held = ReachError::Held { directory: directory.clone(), pid: pid.to_owned() };
-        match Self::server(target).await {
-            Err(ReachError::NoServer { .. }) => Err(held),
-            reached => reached,
+        let started = Instant::now();
+        loop {
+            let error = match Self::open(target.config).await {
+                Err(ReachError::Backend(error)) => error,
+                opened => return opened,
+            };
+            let Some((directory, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
+            match Self::server(target).await {
+                // Its holder is starting or stopping, or is a command like this one.
+                Err(ReachError::NoServer { .. }) if started.elapsed() < HELD_WAIT => sleep(HELD_LOOK).await,
+                Err(ReachError::NoServer { .. }) => {
+                    return Err(ReachError::Held { directory: directory.clone(), pid: pid.to_owned() });
+                }
+                reached => return reached,
+            }
         }
     }
 

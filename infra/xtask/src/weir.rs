@@ -53,6 +53,8 @@ impl Weir {
         let (data, out, log) = (folder.join("data"), folder.join("weir.out"), folder.join("weir.log"));
         let (stdout, stderr) = (log::create(&out)?, log::create(&log)?);
         let mut serve = Command::new(binary);
+        // The bots send as fast as they can; Discord's limits would stretch seconds to minutes. The limits have tests of their own.
+        serve.env("WEIR_API__RATE_LIMITS", "off");
         serve.args(["serve", "--json", "--data"]).arg(&data);
         for listener in ["--api", "--gateway", "--data-service", "--admin"] {
             serve.args([listener, "127.0.0.1:0"]);

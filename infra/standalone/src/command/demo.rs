@@ -109,7 +109,7 @@ curl -s -H "Authorization: Bot $TOKEN" -H "Content-Type: application/json" \
   -d '{{"channel":"'$CHANNEL'","content":"Hi from curl"}}' {api}/messages
 
 # the same by Discord's routes
-curl -s -H "Authorization: Bot $TOKEN" {api}/api/v10/channels/$CHANNEL/messages?limit=2
+curl -s -H "Authorization: Bot $TOKEN" "{api}/api/v10/channels/$CHANNEL/messages?limit=2"
 
 # how a read of it is served now
 weir explain $CHANNEL"#,

@@ -75,6 +75,10 @@ impl Chat {
                 break;
             }
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            // A blank line has a number and is nothing.
+            if text.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
             let Some(message) = (text.len() <= LINE_BYTES_MAX).then(|| Message::of(text, now)).flatten()
             else {
                 chat.skipped += 1;
@@ -170,7 +174,6 @@ mod tests {
     #[test]
     fn what_is_no_message_is_skipped_and_counted() {
         let bad = [
-            "\n".to_owned(),
             "{\n".to_owned(),
             line("", "x", ""),
             line("a", "", ""),
@@ -181,8 +184,8 @@ mod tests {
             line("a", "x", "").replace("2020-01-01T00:00:00Z", "yesterday"),
             line("a", "x", &format!(",\"more\":\"{}\"", "y".repeat(LINE_BYTES_MAX))),
         ];
-        let chat = read(&format!("{}{}", bad.concat(), line("a", "good", "").trim_end()));
+        let chat = read(&format!("{} \r\n{}", bad.concat(), line("a", "good", "").trim_end()));
         assert_eq!((chat.messages, chat.skipped), (1, bad.len() as u64));
-        assert_eq!(chat.channels["a"][0].line, bad.len() as u64 + 1);
+        assert_eq!(chat.channels["a"][0].line, bad.len() as u64 + 2, "a blank line has a number");
     }
 }

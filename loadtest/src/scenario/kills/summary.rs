@@ -26,14 +26,13 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     let mut acknowledged: Vec<Micros> =
         observed.creates.iter().filter_map(|create| Some(create.acknowledged?.at)).collect();
     acknowledged.sort_unstable();
-    println!("{:<14} {:>9} {:>12} {:>16}", "killed", "at s", "ready ms", "next ack ms");
-    for kill in kills {
-        let next = acknowledged.partition_point(|at| *at <= kill.at);
-        let next =
-            acknowledged.get(next).map_or_else(|| "-".to_owned(), |at| ((at - kill.at) / 1_000).to_string());
+    println!("{:<14} {:>9} {:>12} {:>12}", "killed", "at s", "ready ms", "silent ms");
+    for (index, kill) in kills.iter().enumerate() {
+        let next = kills.get(index + 1).map_or(Micros::MAX, |next| next.at);
+        let silent = silence(&acknowledged, kill.at, next) / 1_000;
         let ready =
             kill.ready.map_or_else(|| "killed again".to_owned(), |ready| ready.as_millis().to_string());
-        println!("{:<14} {:>9.3} {ready:>12} {next:>16}", kill.name, kill.at as f64 / 1e6);
+        println!("{:<14} {:>9.3} {ready:>12} {silent:>12}", kill.name, kill.at as f64 / 1e6);
     }
     let bots = observed.bots.iter();
     let resumed: u64 = bots.clone().map(|bot| bot.resumed).sum();
@@ -60,4 +59,25 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
         "invalidated": lost, "violations": violations.len(), "changes_acked": changes, "delivered": delivered, "seed": seed,
     });
     println!("{result}");
+}
+
+/// Longest time without an acknowledgement that ended after `from`, and began before `until`: what a kill cost the writers.
+fn silence(acknowledged: &[Micros], from: Micros, until: Micros) -> Micros {
+    let first = acknowledged.partition_point(|at| *at < from).saturating_sub(1);
+    let pairs = acknowledged[first..].windows(2).take_while(|pair| pair[0] < until);
+    pairs.map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_silence_after_a_kill_is_its_own() {
+        let acknowledged = [10, 20, 30, 330, 340, 400, 900];
+        assert_eq!(silence(&acknowledged, 35, 350), 300);
+        assert_eq!(silence(&acknowledged, 350, 700), 500);
+        assert_eq!(silence(&acknowledged, 335, 345), 60);
+        assert_eq!((silence(&acknowledged, 950, 990), silence(&[], 0, 9)), (0, 0));
+    }
 }
