@@ -30,7 +30,11 @@ impl Key {
     #[must_use]
     pub fn scope(&self) -> Option<u64> {
         match *self {
-            Self::Buckets(id) | Self::Rows(id, _) | Self::Channel(id) | Self::Guild(id) | Self::Members(id) => Some(id),
+            Self::Buckets(id)
+            | Self::Rows(id, _)
+            | Self::Channel(id)
+            | Self::Guild(id)
+            | Self::Members(id) => Some(id),
             Self::Member(guild, _) => Some(guild),
             Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
         }

@@ -277,7 +277,8 @@ impl Force {
         let gate = limit.scope.strip_prefix("gate/");
         let gate = gate.and_then(|name| Gate::ALL.into_iter().find(|gate| gate.label() == name));
         let names = || Gate::ALL.map(Gate::label).join(", ");
-        gate.map(Self::Off).ok_or_else(|| invalid(format!("{:?} is no gate: use gate/ and one of {}", limit.scope, names())))
+        gate.map(Self::Off)
+            .ok_or_else(|| invalid(format!("{:?} is no gate: use gate/ and one of {}", limit.scope, names())))
     }
 
     fn apply(self, limits: &Limits, gates: &Gates) -> Result<(), LimitError> {
@@ -356,7 +357,8 @@ mod tests {
 
     #[test]
     fn an_off_switch_names_a_gate_and_nothing_else() {
-        let off = |scope: &str| Limit { scope: scope.into(), kind: LimitKind::GateOff.into(), ..Limit::default() };
+        let off =
+            |scope: &str| Limit { scope: scope.into(), kind: LimitKind::GateOff.into(), ..Limit::default() };
         assert!(matches!(Force::of(&off("gate/cache")), Ok(Force::Off(Gate::Cache))));
         assert!(Force::of(&off("gate/door")).is_err());
         assert!(Force::of(&Limit { rate: 5.0, ..off("gate/cache") }).is_err());

@@ -145,7 +145,8 @@ impl DataService {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
         let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
-        let layer_clock: Arc<dyn weir_protect::Clock> = Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
+        let layer_clock: Arc<dyn weir_protect::Clock> =
+            Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
         let generations = Arc::new(Generations::new(config.generation_cells));
         let observer = Arc::new(Observer::new(&registry));

@@ -53,8 +53,8 @@ struct Item {
     prev_rev: u64,
     topics: Vec<u64>,
     record: Bytes,
-    /// The commit's mark goes with its last record.
-    pending: Option<Pending>,
+    /// Held for its drop: the commit's mark goes with its last record.
+    _pending: Option<Pending>,
 }
 
 /// A change between the moment before its revision is minted and the one in which its records are with the bus, or noted as behind: the
@@ -173,13 +173,7 @@ impl Outbox {
     }
 
     /// The commit may or may not hold; what the database has is published from there.
-    pub(crate) fn leave_to_database(
-        &self,
-        scope_id: u64,
-        is_channel: bool,
-        prev_rev: u64,
-        pending: Pending,
-    ) {
+    pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, pending: Pending) {
         if !self.bus.committed_with_store() {
             self.fall_behind(scope_id, is_channel, prev_rev);
         }
@@ -214,7 +208,7 @@ impl Outbox {
             topics.push(record.outbox.guild_id);
             let pending = if index == last { pending.take() } else { None };
             let record = record.outbox.record;
-            let item = Item { scope_id, is_channel, prev_rev, topics, record, pending };
+            let item = Item { scope_id, is_channel, prev_rev, topics, record, _pending: pending };
             if let Err(refused) = lane.try_send(item) {
                 self.fall_behind(scope_id, is_channel, prev_rev);
                 drop(refused);

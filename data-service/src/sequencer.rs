@@ -7,11 +7,11 @@
 //! - [`scope`]: the state of one scope and its queue.
 //! - [`table`]: all scopes in memory, bounded.
 //! - [`nonce`]: five minutes of (author, nonce).
-//! - [`warm`]: the tail is read before the first change.
-//! - [`serve`]: reads from the tails that the turns keep.
-//! - [`turn`]: one step: plan, commit, bump, acknowledge, publish.
-//! - [`create`], [`change`], [`guild`]: the plans.
-//! - [`record`]: the event records of a plan.
+//! - `warm`: the tail is read before the first change.
+//! - `serve`: reads from the tails that the turns keep.
+//! - `turn`: one step: plan, commit, bump, acknowledge, publish.
+//! - `create`, `change`, `guild`: the plans.
+//! - `record`: the event records of a plan.
 
 pub(crate) mod change;
 pub(crate) mod create;

@@ -55,7 +55,7 @@ impl ReadPath {
     ) -> Result<Page, Failure> {
         let mut reading = self.begin(channel_id, options).await?;
         let query = TailQuery { anchor, limit };
-        if let Some(page) = self.from_tail(channel_id, query, &mut reading) {
+        if let Some(page) = self.tail_page(channel_id, query, &mut reading) {
             return Ok(page);
         }
         // Taken before the first read: what is read is at least this new.
@@ -91,7 +91,7 @@ impl ReadPath {
     }
 
     /// The page from the channel's tail, if it is warm, ours and certain.
-    fn from_tail(&self, channel_id: u64, query: TailQuery, reading: &mut Reading) -> Option<Page> {
+    fn tail_page(&self, channel_id: u64, query: TailQuery, reading: &mut Reading) -> Option<Page> {
         if !self.cache_on() {
             return None;
         }
@@ -246,7 +246,7 @@ impl ReadPath {
         let served = Served { outcome: Outcome::Hit, age: std::time::Duration::ZERO, steps: Vec::new() };
         let mut reading = Reading { deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
-        if self.from_tail(channel_id, query, &mut reading).is_none() {
+        if self.tail_page(channel_id, query, &mut reading).is_none() {
             self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;
         }
         Ok(reading.served)

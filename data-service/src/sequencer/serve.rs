@@ -101,7 +101,8 @@ impl Sequencer {
     pub(crate) fn seed_ticket(&self, channel_id: u64) -> (u64, Option<SeedTicket>) {
         let Ok(tenure) = self.ownership.tenure(channel_id) else { return (0, None) };
         // A guild's id asked for as a channel must not push the guild's own scope out.
-        let known = self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
+        let known =
+            self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
         let Some(scope) = known.filter(|scope| scope.kind == ScopeKind::Channel) else { return (0, None) };
         let state = scope.lock();
         let rev = state.standing.map_or(0, |standing| standing.last_rev);
@@ -143,7 +144,8 @@ impl Sequencer {
         let scope = self.scopes.get(guild_id)?;
         let guild = {
             let state = scope.lock();
-            let known = state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
+            let known =
+                state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
             if known { state.guild.clone() } else { None }
         };
         guild.filter(|_| self.ownership.still(guild_id, tenure))

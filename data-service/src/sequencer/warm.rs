@@ -103,7 +103,11 @@ impl Sequencer {
                 let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
                 let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
                 let last_rev = self.last_change(scope.id, read_rev, now_us).await?;
-                let older = if complete { Vec::new() } else { self.rows_with_nonces(scope.id, floor, now_us).await? };
+                let older = if complete {
+                    Vec::new()
+                } else {
+                    self.rows_with_nonces(scope.id, floor, now_us).await?
+                };
                 let last_message_id = rows.first().map_or(0, |row| row.id);
                 let mut state = scope.lock();
                 let last_rev = last_rev.max(state.rev_floor);
@@ -138,7 +142,12 @@ impl Sequencer {
     }
 
     /// Rows at and below `floor` whose nonces still count, newest first: a crowded channel's five minutes reach far below its tail.
-    async fn rows_with_nonces(&self, channel_id: u64, floor: u64, now_us: u64) -> Result<Vec<Message>, ReadError> {
+    async fn rows_with_nonces(
+        &self,
+        channel_id: u64,
+        floor: u64,
+        now_us: u64,
+    ) -> Result<Vec<Message>, ReadError> {
         let since_ms = (now_us.saturating_sub(REMEMBER_US) / 1_000).saturating_sub(EPOCH_MS);
         let (after, mut before) = (since_ms << 22, floor.saturating_add(1));
         let mut rows = Vec::new();

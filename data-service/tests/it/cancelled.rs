@@ -68,7 +68,9 @@ async fn leave_after(act: Act, polls: usize) -> bool {
     let answered = match act {
         Act::Create => {
             let request = create_in(place, "by one who left");
-            leaves(node.client.create_message(&request, &far), polls).await.is_some_and(|answer| answer.is_ok())
+            leaves(node.client.create_message(&request, &far), polls)
+                .await
+                .is_some_and(|answer| answer.is_ok())
         }
         Act::Edit => {
             // The guild is not told along, so that looking it up is an await point too.
@@ -90,7 +92,10 @@ async fn leave_after(act: Act, polls: usize) -> bool {
     let happened = kept.iter().any(|row| row.content == "by one who left");
     assert!(happened || !answered, "{act:?} after {polls} polls: acknowledged and not there");
     let shown = talk.list(At::Latest, 50).await.unwrap();
-    assert!(shown.iter().eq(kept.iter().rev()), "{act:?} after {polls} polls: memory differs from the database");
+    assert!(
+        shown.iter().eq(kept.iter().rev()),
+        "{act:?} after {polls} polls: memory differs from the database"
+    );
     assert_eq!(talk.get(first.id).await.unwrap().as_ref(), kept.first());
     let told = world.bus.of(place.channel);
     let told: Vec<&str> = told.iter().map(|record| gist(record).1).collect();

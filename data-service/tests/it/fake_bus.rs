@@ -62,7 +62,10 @@ impl FakeBus {
     /// Records of one scope in the order of arrival, repetitions included.
     pub(crate) fn of(&self, scope_id: u64) -> Vec<Record> {
         let kept = self.kept.lock().unwrap();
-        kept.iter().filter(|(_, record)| record.scope_id == scope_id).map(|(_, record)| record.clone()).collect()
+        kept.iter()
+            .filter(|(_, record)| record.scope_id == scope_id)
+            .map(|(_, record)| record.clone())
+            .collect()
     }
 
     /// The topics under which a scope's records went out.

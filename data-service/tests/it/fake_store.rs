@@ -272,7 +272,9 @@ impl FakeStore {
             buckets.insert(Bucket::of_raw(row.id));
             bytes += row.content.len() + row.embeds_json.len();
             if row.id <= last || row.rev != row.last_rev {
-                self.breach(format!("{scope}: ids of a batch do not rise, or a create carries two revisions"));
+                self.breach(format!(
+                    "{scope}: ids of a batch do not rise, or a create carries two revisions"
+                ));
             }
             last = row.id;
         }
@@ -448,7 +450,8 @@ impl Store for FakeStore {
 
     async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
         self.read(|rows| {
-            let mut guilds: Vec<u64> = rows.members.keys().filter(|key| key.1 == user_id).map(|key| key.0).collect();
+            let mut guilds: Vec<u64> =
+                rows.members.keys().filter(|key| key.1 == user_id).map(|key| key.0).collect();
             guilds.retain(|id| *id > after);
             guilds.truncate(limit);
             guilds

@@ -163,7 +163,10 @@ async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
     assert_eq!(world.store.rows().read_message(place.channel, old.id).unwrap().content, "by the slow clock");
     assert_eq!(talk.get(old.id).await.unwrap().unwrap().content, "by the slow clock");
     // Ids of the fast clock lie further ahead than ids may: until the slow one has caught up nothing is created.
-    assert!(matches!(talk.create("too early").await, Err(DataError::Refused { reason: RefusalReason::Clock, .. })));
+    assert!(matches!(
+        talk.create("too early").await,
+        Err(DataError::Refused { reason: RefusalReason::Clock, .. })
+    ));
     sleep(Duration::from_secs(1)).await;
     let created = talk.create("next").await.unwrap();
     assert!(created.rev > late.last_rev);
@@ -202,7 +205,9 @@ async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     let mut refused = 0;
     for _ in 0..20 {
         match talk.create("near the end").await {
-            Ok(row) => assert!(row.rev < mint_until_us && weir_proto::id::unix_ms(row.id) * 1_000 < mint_until_us),
+            Ok(row) => {
+                assert!(row.rev < mint_until_us && weir_proto::id::unix_ms(row.id) * 1_000 < mint_until_us)
+            }
             Err(error) => {
                 assert!(is_not_owner::<()>(&Err(error)));
                 refused += 1;

@@ -69,7 +69,8 @@ async fn a_hung_database_is_asked_once_for_each_timeout() {
     let (node, place) = cold(&world).await;
     world.store.reads_hang.store(true, SeqCst);
     let before = world.store.history_reads();
-    let (page, short) = (page_of(place.channel, At::Latest, 50), CallOptions::within(Duration::from_millis(100)));
+    let (page, short) =
+        (page_of(place.channel, At::Latest, 50), CallOptions::within(Duration::from_millis(100)));
     // 4,000 callers over six seconds, each with a tenth of a second: three store timeouts of two seconds.
     let crowd = join_all((0..4_000_u64).map(|index| {
         let (client, page, short) = (&node.client, &page, &short);

@@ -25,7 +25,8 @@ use crate::{
 
 /// Runs a future to its end on a runtime of its own whose time is paused.
 pub(crate) fn paused<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(work)
 }
 
@@ -91,7 +92,8 @@ impl Book {
             Some(shown) if shown.began > answered => return Err(format!("{shown:?} comes from the future")),
             Some(_) => {}
         }
-        let newer = life.versions.iter().find(|version| version.acknowledged < asked && version.rev > row.last_rev);
+        let newer =
+            life.versions.iter().find(|version| version.acknowledged < asked && version.rev > row.last_rev);
         match newer {
             Some(newer) => Err(format!("{} shows rev {} but {newer:?} came before", row.id, row.last_rev)),
             None => Ok(()),
@@ -105,7 +107,14 @@ impl Book {
         within.filter(|(_, life)| life.must_show(asked, answered)).map(|(id, _)| *id).collect()
     }
 
-    fn check_page(&self, at: At, limit: usize, rows: &[Message], asked: u64, answered: u64) -> Result<(), String> {
+    fn check_page(
+        &self,
+        at: At,
+        limit: usize,
+        rows: &[Message],
+        asked: u64,
+        answered: u64,
+    ) -> Result<(), String> {
         if !rows.is_sorted_by(|a, b| a.id > b.id) {
             return Err("not newest first".into());
         }
@@ -158,7 +167,8 @@ async fn write(book: &Book, client: &DataClient, place: Place, dice: &Dice, writ
         let content = format!("{writer}/{step}");
         let pick = {
             let lives = book.lives.lock().unwrap();
-            let live: Vec<u64> = lives.iter().filter(|(_, life)| life.removal_began == NEVER).map(|(id, _)| *id).collect();
+            let live: Vec<u64> =
+                lives.iter().filter(|(_, life)| life.removal_began == NEVER).map(|(id, _)| *id).collect();
             if live.is_empty() { None } else { Some(live[dice.roll(live.len() as u64) as usize]) }
         };
         match (dice.roll(5), pick) {
@@ -291,22 +301,30 @@ fn nor_when_commits_fail_and_lose_their_answers() {
 #[test]
 fn the_check_finds_stale_missing_and_returned_rows() {
     let book = Book::default();
-    let version = |content: &str, rev, acknowledged| Version { content: content.into(), rev, began: 0, acknowledged };
+    let version =
+        |content: &str, rev, acknowledged| Version { content: content.into(), rev, began: 0, acknowledged };
     let life = |versions| Life { versions, removal_began: NEVER, removed: NEVER };
     book.lives.lock().unwrap().insert(10, life(vec![version("old", 1, 1), version("new", 5, 5)]));
     book.lives.lock().unwrap().insert(20, life(vec![version("other", 2, 2)]));
     let gone = Life { removal_began: 3, removed: 4, ..life(vec![version("gone", 3, 2)]) };
     book.lives.lock().unwrap().insert(15, gone);
-    let row = |id, content: &str, last_rev| Message { id, content: content.into(), last_rev, ..Message::default() };
+    let row =
+        |id, content: &str, last_rev| Message { id, content: content.into(), last_rev, ..Message::default() };
     let good = [row(20, "other", 2), row(10, "new", 5)];
     book.check_page(At::Latest, 5, &good, 10, 11).unwrap();
     assert!(book.check_page(At::Latest, 5, &good[..1], 10, 11).is_err(), "a missing row");
     book.check_page(At::Latest, 1, &good[..1], 10, 11).unwrap();
-    assert!(book.check_page(At::Latest, 5, &[row(20, "other", 2), row(10, "old", 1)], 10, 11).is_err(), "an old row");
+    assert!(
+        book.check_page(At::Latest, 5, &[row(20, "other", 2), row(10, "old", 1)], 10, 11).is_err(),
+        "an old row"
+    );
     book.check_page(At::Latest, 5, &[row(20, "other", 2), row(10, "old", 1)], 4, 11).unwrap();
     let returned = [row(20, "other", 2), row(15, "gone", 3), row(10, "new", 5)];
     assert!(book.check_page(At::Latest, 5, &returned, 10, 11).is_err(), "a removed row");
     assert!(book.check_page(At::Before(10), 5, &[row(20, "other", 2)], 10, 11).is_err(), "outside");
-    assert!(book.check_page(At::Around(10), 2, &[row(20, "other", 2)], 10, 11).is_err(), "without its middle");
+    assert!(
+        book.check_page(At::Around(10), 2, &[row(20, "other", 2)], 10, 11).is_err(),
+        "without its middle"
+    );
     assert!(book.check_row(&row(99, "unwritten", 1), 10, 11).is_err());
 }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::{Instant, sleep, timeout}};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use weir_data_service::{
     clock::{Clock, WallClock},
@@ -37,7 +40,13 @@ impl Process {
 
     async fn take(&self) -> Result<(Arc<Leased>, JoinHandle<()>), TakeError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Leased::take(Arc::clone(&self.store) as Arc<dyn Store>, clock, self.name.to_owned(), self.stop.clone()).await
+        Leased::take(
+            Arc::clone(&self.store) as Arc<dyn Store>,
+            clock,
+            self.name.to_owned(),
+            self.stop.clone(),
+        )
+        .await
     }
 }
 
@@ -92,7 +101,8 @@ async fn a_lease_is_taken_over_only_after_it_stood_still() {
 async fn an_orderly_stop_hands_over_at_once() {
     let (first, second) = two();
     let (held, renewing) = first.take().await.unwrap();
-    let waiting = tokio::spawn(async move { second.take().await.map(|(leased, _)| (Instant::now(), leased)) });
+    let waiting =
+        tokio::spawn(async move { second.take().await.map(|(leased, _)| (Instant::now(), leased)) });
     sleep(Duration::from_secs(2)).await;
     let stopped = Instant::now();
     first.stop.cancel();
@@ -230,7 +240,8 @@ async fn a_successor_goes_on_where_the_killed_owner_was() {
     let again = talk.edit(acknowledged[7].id, "again").await.unwrap();
     assert!(again.last_rev > next.rev);
     sleep(Duration::from_secs(2)).await;
-    let told: std::collections::BTreeSet<u64> = world.bus.of(place.channel).iter().map(|record| record.rev).collect();
+    let told: std::collections::BTreeSet<u64> =
+        world.bus.of(place.channel).iter().map(|record| record.rev).collect();
     for rev in acknowledged.iter().map(|row| row.rev).chain([edited.last_rev, next.rev, again.last_rev]) {
         assert!(told.contains(&rev));
     }

@@ -7,7 +7,8 @@ use weir_data_client::{DataClient, DataError};
 use weir_data_service::clock::WallClock;
 use weir_proto::{
     admin::{
-        Limit, LimitChange, LimitKind, ListLimitChangesRequest, ListLimitsRequest, SetLimitRequest, UnsetLimitRequest,
+        Limit, LimitChange, LimitKind, ListLimitChangesRequest, ListLimitsRequest, SetLimitRequest,
+        UnsetLimitRequest,
     },
     data::RefusalReason,
 };
@@ -45,7 +46,9 @@ async fn refusals(client: &DataClient, place: Place, calls: usize) -> Vec<(Refus
     for _ in 0..calls {
         match Talk(client, place).list(At::Latest, 1).await {
             Ok(_) => {}
-            Err(DataError::Refused { reason, limit, retry_after }) => refused.push((reason, limit, retry_after)),
+            Err(DataError::Refused { reason, limit, retry_after }) => {
+                refused.push((reason, limit, retry_after))
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -86,7 +89,8 @@ async fn a_limit_acts_on_the_next_request_of_its_channel_and_on_no_other() {
     assert!(refusals(&node.client, hot, 100).await.len() >= 50);
     set(&node.client, limit(&scope, LimitKind::Requests, 0.0)).await.unwrap();
     assert_eq!(refusals(&node.client, hot, 5).await.len(), 5);
-    let request = UnsetLimitRequest { scope: scope.clone(), kind: LimitKind::Requests.into(), who: "bob".into() };
+    let request =
+        UnsetLimitRequest { scope: scope.clone(), kind: LimitKind::Requests.into(), who: "bob".into() };
     assert!(node.client.unset_limit(&request, &options()).await.unwrap().message.existed);
     assert!(refusals(&node.client, hot, 50).await.is_empty());
     assert!(!node.client.unset_limit(&request, &options()).await.unwrap().message.existed);

@@ -4,8 +4,8 @@
 
 mod cancelled;
 mod fake_bus;
-mod fencing;
 mod fake_store;
+mod fencing;
 mod flights;
 mod history;
 mod leases;

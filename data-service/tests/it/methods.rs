@@ -38,7 +38,11 @@ async fn messages(client: &DataClient, place: Place) {
 
     assert_eq!(talk.contents(At::Latest, 3).await, ["m6", "m5", "m4"]);
     assert_eq!(talk.contents(At::Before(all[3]), 2).await, ["m2", "m1"]);
-    assert_eq!(talk.contents(At::After(all[1]), 2).await, ["m3", "m2"], "the rows next to the anchor, newest first");
+    assert_eq!(
+        talk.contents(At::After(all[1]), 2).await,
+        ["m3", "m2"],
+        "the rows next to the anchor, newest first"
+    );
     assert_eq!(talk.contents(At::Around(all[3]), 2).await, ["m4", "m3", "m2"]);
     assert_eq!(talk.contents(At::Around(all[3]), 5).await, ["m5", "m4", "m3", "m2", "m1"]);
     assert_eq!(talk.contents(At::Before(all[0]), 5).await, Vec::<String>::new());
@@ -62,7 +66,11 @@ async fn messages(client: &DataClient, place: Place) {
     assert_eq!((changes.records.len(), changes.more, changes.truncated), (4, false, false));
 
     for broken in [
-        data::ListMessagesRequest { before: Some(1), after: Some(2), ..page_of(place.channel, At::Latest, 1) },
+        data::ListMessagesRequest {
+            before: Some(1),
+            after: Some(2),
+            ..page_of(place.channel, At::Latest, 1)
+        },
         page_of(place.channel, At::Latest, 101),
         page_of(0, At::Latest, 1),
     ] {
@@ -70,7 +78,8 @@ async fn messages(client: &DataClient, place: Place) {
         assert!(matches!(answer, Err(DataError::Invalid { .. })), "{answer:?}");
     }
     assert!(matches!(talk.create(&"x".repeat(4_001)).await, Err(DataError::Invalid { .. })));
-    let typing = TypingRequest { channel_id: place.channel, user_id: place.user, timestamp_ms: 1, context: None };
+    let typing =
+        TypingRequest { channel_id: place.channel, user_id: place.user, timestamp_ms: 1, context: None };
     client.typing(&typing, &options()).await.unwrap();
 }
 
@@ -103,11 +112,13 @@ async fn directory(client: &DataClient, place: Place) {
     assert_eq!(users, [bob.id, user], "those that exist, in the order asked for");
 
     let role = Role { guild_id: guild, name: "mods".into(), permissions: 8, ..Role::default() };
-    let role = client.put_role(&PutRoleRequest { role: Some(role) }, &far).await.unwrap().message.role.unwrap();
+    let role =
+        client.put_role(&PutRoleRequest { role: Some(role) }, &far).await.unwrap().message.role.unwrap();
     let second = Channel { guild_id: guild, name: "second".into(), ..Channel::default() };
     let second = client.put_channel(&PutChannelRequest { channel: Some(second) }, &far).await.unwrap();
     let second = second.message.channel.unwrap();
-    let state = client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
+    let state =
+        client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
     assert_eq!((state.roles.len(), state.channels.len(), state.member_count), (2, 2, 2));
 
     let request = GetChannelContextRequest { channel_id: channel, user_id: bob.id };
@@ -119,10 +130,14 @@ async fn directory(client: &DataClient, place: Place) {
     let request = data::DeleteRoleRequest { guild_id: guild, role_id: role.id };
     client.delete_role(&request, &far).await.unwrap();
     client.delete_channel(&data::DeleteChannelRequest { channel_id: second.id }, &far).await.unwrap();
-    client.delete_member(&data::DeleteMemberRequest { guild_id: guild, user_id: bob.id }, &far).await.unwrap();
+    client
+        .delete_member(&data::DeleteMemberRequest { guild_id: guild, user_id: bob.id }, &far)
+        .await
+        .unwrap();
     let request = GetMemberRequest { guild_id: guild, user_id: bob.id };
     assert!(matches!(client.get_member(&request, &far).await, Err(DataError::NotFound { .. })));
-    let state = client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
+    let state =
+        client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
     assert_eq!((state.roles.len(), state.channels.len(), state.member_count), (1, 1, 1));
 }
 
@@ -160,7 +175,8 @@ async fn explanations(client: &DataClient, place: Place) {
     let again = client.list_messages(&page, &with_token).await.unwrap();
     assert_eq!(ids(&again.message.messages), ids(&quiet.message.messages));
 
-    let hot = client.list_hot_channels(&ListHotChannelsRequest { limit: 3 }, &options()).await.unwrap().message;
+    let hot =
+        client.list_hot_channels(&ListHotChannelsRequest { limit: 3 }, &options()).await.unwrap().message;
     assert!(hot.channels.iter().any(|hot| hot.channel_id == place.channel));
     let request = weir_proto::admin::ExplainChannelRequest { channel_id: place.channel };
     let told = client.explain_channel(&request, &options()).await.unwrap().message;

@@ -33,7 +33,8 @@ async fn a_nonce_makes_one_message_within_a_batch_and_across_batches() {
     world.store.script([Fate::Slow(Duration::from_millis(50))]);
     let request = with_nonce(place, 7, "n");
     let crowd = join_all((0..20).map(|_| send(&node, &request))).await;
-    let ids: std::collections::BTreeSet<u64> = crowd.iter().map(|reply| reply.message.as_ref().unwrap().id).collect();
+    let ids: std::collections::BTreeSet<u64> =
+        crowd.iter().map(|reply| reply.message.as_ref().unwrap().id).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(crowd.iter().filter(|reply| !reply.deduplicated).count(), 1);
     let twins = [with_nonce(place, 7, "twin"), with_nonce(place, 7, "twin"), with_nonce(place, 8, "twin")];
@@ -43,8 +44,13 @@ async fn a_nonce_makes_one_message_within_a_batch_and_across_batches() {
         world.store.hold_commits(false);
     };
     let first = with_nonce(place, 9, "");
-    let (_, a, b, c, ()) =
-        tokio::join!(send(&node, &first), send(&node, &twins[0]), send(&node, &twins[1]), send(&node, &twins[2]), release);
+    let (_, a, b, c, ()) = tokio::join!(
+        send(&node, &first),
+        send(&node, &twins[0]),
+        send(&node, &twins[1]),
+        send(&node, &twins[2]),
+        release
+    );
     assert_eq!(a.message, b.message);
     assert!(!a.deduplicated && b.deduplicated && !c.deduplicated, "another author's is another message");
     let again = send(&node, &twins[0]).await;
@@ -89,7 +95,8 @@ async fn a_nonce_outlives_its_owner() {
         let crowd = join_all((0..between).map(|_| send(&node, &other))).await;
         assert_eq!(crowd.len(), between);
         world.crash();
-        let next = world.node_as(small(), FakeOwnership::new(2), std::sync::Arc::clone(&world.clock) as _).await;
+        let next =
+            world.node_as(small(), FakeOwnership::new(2), std::sync::Arc::clone(&world.clock) as _).await;
         let again = send(&next, &request).await;
         assert!(again.deduplicated, "{between} messages later");
         assert_eq!(again.message.unwrap().id, first.message.unwrap().id);

@@ -110,7 +110,14 @@ async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start()
     let mut consumer = Consumer { have: kept.rev, ..Consumer::default() };
     consumer.take(world.bus.of(place.channel));
     let told: Vec<_> = consumer.taken.iter().map(|record| gist(record)).collect();
-    assert_eq!(told, [(lost.rev, "created", lost.id), (edit.last_rev, "edited", kept.id), (after.rev, "created", after.id)]);
+    assert_eq!(
+        told,
+        [
+            (lost.rev, "created", lost.id),
+            (edit.last_rev, "edited", kept.id),
+            (after.rev, "created", after.id)
+        ]
+    );
 }
 
 /// The time between minting a revision and committing it may be long (a bucket to index, a note to write); the watermark must not pass it.
@@ -127,7 +134,10 @@ async fn the_watermark_never_passes_a_revision_that_is_not_published() {
         world.crash();
         let _next = world.node().await;
         sleep(Duration::from_secs(3)).await;
-        assert!(published(&world, place.channel).contains(&made.rev), "{takes_ms} ms between minting and commit");
+        assert!(
+            published(&world, place.channel).contains(&made.rev),
+            "{takes_ms} ms between minting and commit"
+        );
     }
 }
 

@@ -106,7 +106,12 @@ async fn walk(node: &Node, dice: &Dice, now_us: u64, label: &str) {
         all.push(row);
     }
     compare(node, place, dice, &all, label).await;
-    assert!(node.client.list_messages(&crate::node::page_of(place.channel, At::Before(u64::MAX), 1), &options()).await.is_ok());
+    assert!(
+        node.client
+            .list_messages(&crate::node::page_of(place.channel, At::Before(u64::MAX), 1), &options())
+            .await
+            .is_ok()
+    );
 }
 
 #[test]
@@ -154,7 +159,11 @@ async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
         let cold = world.node().await;
         let before = world.store.history_reads();
         assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 50);
-        assert_eq!(world.store.history_reads() - before, 2, "{years_ago} years ago: the index and the newest bucket");
+        assert_eq!(
+            world.store.history_reads() - before,
+            2,
+            "{years_ago} years ago: the index and the newest bucket"
+        );
         let middle = (at_ms << 22) + 30;
         let cold = world.node().await;
         let before = world.store.history_reads();
@@ -181,7 +190,9 @@ async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
     let before = world.store.history_reads();
     assert_eq!(Talk(&cold.client, place).list(At::Latest, 10).await.unwrap().len(), 10);
     let reads = world.store.history_reads() - before;
-    println!("10 messages in 10 buckets, asked cold as the default page (50 rows): {reads} reads, one after another");
+    println!(
+        "10 messages in 10 buckets, asked cold as the default page (50 rows): {reads} reads, one after another"
+    );
     assert!(reads <= 31, "{reads}");
     let before = world.store.history_reads();
     assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 30);
@@ -206,7 +217,9 @@ async fn asking_for_a_guilds_id_as_a_channel_does_not_hold_the_guild_up() {
     let world = World::new(4);
     let node = world.node_with(crate::node::small()).await;
     let place = node.place().await;
-    let restarted = world.node_as(crate::node::small(), Arc::clone(&world.ownership) as _, Arc::clone(&world.clock) as _).await;
+    let restarted = world
+        .node_as(crate::node::small(), Arc::clone(&world.ownership) as _, Arc::clone(&world.clock) as _)
+        .await;
     let talk = Talk(&restarted.client, Place { channel: place.guild, ..place });
     assert!(talk.list(At::Latest, 5).await.unwrap().is_empty());
     let role = weir_proto::data::Role { guild_id: place.guild, name: "r".into(), ..Default::default() };

@@ -130,7 +130,10 @@ async fn a_plain_json_call_is_answered_in_json() {
     let lower = reply.to_ascii_lowercase();
     assert!(lower.contains("content-type: application/json"), "{reply}");
     assert!(lower.contains("weir-freshness: ") && lower.contains("weir-explain: outcome="), "{reply}");
-    assert!(reply.contains(&format!("\"id\":\"{}\"", row.id)) && reply.contains(r#"hello from \"JSON\""#), "{reply}");
+    assert!(
+        reply.contains(&format!("\"id\":\"{}\"", row.id)) && reply.contains(r#"hello from \"JSON\""#),
+        "{reply}"
+    );
 
     let (status, reply) = post(served.address, list, "{\"channelId\":\"0\"}", "").await;
     assert_eq!(status, 400);

@@ -28,7 +28,7 @@ pub(crate) struct CommonArgs {
     /// Data directory (default: ./weir-data)
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<String>,
-    /// Store: embedded, or cql://host[:port][,host…]/keyspace
+    /// Store: embedded, or `cql://host[:port][,host…]/keyspace`
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Admin listener: where serve binds it, where the other commands look for a server (default: the one of the data directory)

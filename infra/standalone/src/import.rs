@@ -5,7 +5,7 @@
 //! 2. [`convert`] reads it again, derives ids ([`ids`]) and fills batches; [`send`] sends them, one at a time, while the next is filled.
 //!
 //! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
-//! [`source`] opens the file, [`line`] understands a line, [`names`] numbers names, [`progress`] tells how far it is.
+//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
 pub(crate) mod ids;

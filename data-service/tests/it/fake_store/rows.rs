@@ -56,7 +56,12 @@ impl Rows {
         found
     }
 
-    pub(crate) fn read_partition(&self, channel_id: u64, bucket: Bucket, range: PartitionRange) -> Vec<Message> {
+    pub(crate) fn read_partition(
+        &self,
+        channel_id: u64,
+        bucket: Bucket,
+        range: PartitionRange,
+    ) -> Vec<Message> {
         let Some(ids) = range.ids() else { return Vec::new() };
         let from = bucket.first_raw().max(*ids.start());
         let to = bucket.last_raw().min(*ids.end());
@@ -145,7 +150,9 @@ impl Rows {
             RowChange::PutRole(row) => drop(self.roles.insert((row.guild_id, row.id), row.clone())),
             RowChange::DeleteRole { guild_id, role_id } => drop(self.roles.remove(&(*guild_id, *role_id))),
             RowChange::PutMember(row) => drop(self.members.insert((row.guild_id, row.user_id), row.clone())),
-            RowChange::DeleteMember { guild_id, user_id } => drop(self.members.remove(&(*guild_id, *user_id))),
+            RowChange::DeleteMember { guild_id, user_id } => {
+                drop(self.members.remove(&(*guild_id, *user_id)))
+            }
         }
     }
 

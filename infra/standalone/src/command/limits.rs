@@ -171,7 +171,7 @@ async fn ask(client: &DataClient, asked: Asked, offset: UtcOffset) -> Result<Don
             let act = format!("cannot set the limit of {}", limit.scope);
             let reply = client.set_limit(&SetLimitRequest { limit: Some(*limit) }, &options()).await;
             let limit = answered(act, reply)?.limit.ok_or(CommandError::Incomplete { what: "limit" })?;
-            Ok(Done { text: listed(&[limit.clone()], offset).text, json: limit_json(&limit) })
+            Ok(Done { text: listed(std::slice::from_ref(&limit), offset).text, json: limit_json(&limit) })
         }
         Asked::Unset(request) => {
             let act = format!("cannot unset the limit of {}", request.scope);

@@ -32,7 +32,7 @@ const TYPE_REPLY: u32 = 19;
 pub(crate) struct Placed {
     /// Channel ids, by the channel's number in the file.
     pub(crate) channel_ids: Vec<u64>,
-    /// Id of the first author; the others' follow it, see [`nth`](super::ids::nth).
+    /// Id of the first author; the others' follow it, see [`super::ids::nth`].
     pub(crate) author_id_base: Snowflake,
     /// Lines that are durable already.
     pub(crate) lines_done: u64,

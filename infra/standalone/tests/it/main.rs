@@ -1,5 +1,6 @@
 //! The binary as its users have it: real processes, real sockets, one data directory for each test.
 
+mod cluster;
 mod commands;
 mod import;
 mod process;

@@ -108,11 +108,10 @@ fn a_port_in_use_is_named_before_anything_is_opened() {
 }
 
 #[test]
-fn readiness_ends_first_and_requests_under_way_are_finished() {
+fn after_a_stop_nobody_listens_any_more() {
     let home = Home::new();
     let server = home.serve(&[]);
     let (admin, api) = (server.address("admin"), server.address("api"));
-    // A session that must be told to reconnect keeps the gateway draining while the others are watched.
     assert_eq!(http(admin, "GET", "/readyz", &[], "").0, 200);
     assert_eq!(http(api, "GET", "/api/v10/gateway", &[], "").0, 200);
     server.signal(Signal::INT);

@@ -24,7 +24,7 @@ const HEARTBEAT: &str = "5s";
 /// Which processes are under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Every tier in one process, on the embedded store unless another is named. Its sessions survive it.
+    /// Every tier in one process, on the embedded store unless another is named; only on that one do its sessions survive it.
     Weir,
     /// `data-service`, `api` and `gateway`. The gateway's sessions end with it.
     Tiers,
@@ -33,6 +33,8 @@ pub(crate) enum Kind {
 /// The processes under test and where they listen.
 pub(super) struct Target {
     pub(super) processes: Vec<Process>,
+    /// Sessions live in the embedded store, and with it survive the process.
+    sessions_survive: bool,
     pub(super) api: SocketAddr,
     pub(super) gateway: SocketAddr,
     admin: SocketAddr,
@@ -58,6 +60,9 @@ impl Target {
         let [api, gateway, data_service, admin, api_admin, gateway_admin] = process::free_addresses(random)?;
         let weir = process::binary("weir", plan.profile)?;
         let data = plan.directory.join("data");
+        if let Some(store) = plan.store {
+            apply_schema(&weir, store).await?;
+        }
         let program = |name, admin, arguments: &[(&str, OsString)]| -> Result<Program> {
             let flags = arguments.iter().flat_map(|(flag, value)| [OsString::from(flag), value.clone()]);
             Ok(Program {
@@ -121,7 +126,8 @@ impl Target {
                 )?,
             ],
         };
-        let mut target = Self { processes: Vec::new(), api, gateway, admin, weir, data };
+        let sessions_survive = plan.kind == Kind::Weir && plan.store.is_none() && plan.bus.is_none();
+        let mut target = Self { processes: Vec::new(), sessions_survive, api, gateway, admin, weir, data };
         for program in programs {
             let mut process = Process::start(program)?;
             // One after the other: the first makes the keyspace that the others rely on.
@@ -150,7 +156,8 @@ impl Target {
 
     /// Whether a kill of this process takes sessions with it.
     pub(super) fn holds_sessions(&self, index: usize) -> bool {
-        self.processes.get(index).is_some_and(|process| process.program.name == "gateway")
+        let name = self.processes.get(index).map(|process| process.program.name);
+        !self.sessions_survive && matches!(name, Some("gateway" | "weir"))
     }
 }
 
@@ -167,6 +174,13 @@ pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
         "data-service" => vec![one_copy],
         _ => vec![unlimited, heartbeat, one_copy],
     }
+}
+
+/// `weir schema apply`: makes the keyspace of a `cql://` store.
+pub(crate) async fn apply_schema(weir: &Path, store: &str) -> Result<()> {
+    let mut command = Command::new(weir);
+    command.args(["schema", "apply", "--json", "--store", store]).envs(environment("weir"));
+    process::last_json(&mut command, COMMAND_MAX).await.map(drop)
 }
 
 /// `weir bot create` at a running server; gives the token.
