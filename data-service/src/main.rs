@@ -36,7 +36,7 @@ struct Flags {
     /// Data directory (default: ./weir-data)
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// embedded, or cql://host[:port][,host…]/keyspace
+    /// embedded, or `cql://host[:port][,host…]/keyspace`
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// memory, or redis://host:port, which gateways of other processes need

@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use http::{HeaderValue, header::AUTHORIZATION};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -29,6 +28,7 @@ pub(crate) struct Target {
     pub(crate) data: DataClient,
     pub(crate) admin: DataClient,
     pub(crate) admin_address: String,
+    data_address: String,
     _directory: tempfile::TempDir,
 }
 
@@ -67,30 +67,37 @@ impl Target {
             }
             None => Command::new(binary),
         };
+        let (data_address, admin_address) = (free_address()?, free_address()?);
         command
-            .args(["--json", "--data-service", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--store", store])
-            .args(["--bus", "memory"])
+            .args([
+                "--data-service",
+                &data_address,
+                "--admin",
+                &admin_address,
+                "--store",
+                store,
+                "--bus",
+                "memory",
+            ])
             .arg("--data")
             .arg(directory.path())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("{} does not start", binary.display()))?;
-        let stdout = child.stdout.take().context("the process has an output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let Some(line) = timeout(START_MAX, lines.next_line()).await.context("no addresses in time")?? else {
-            bail!("the process ended before it printed its addresses");
-        };
-        let addresses: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-        let address =
-            |name: &str| addresses[name].as_str().map(str::to_owned).context("an address is missing");
-        let admin_address = address("admin")?;
-        let data = DataClient::new(Arc::new(Http::new(client(&address("data_service")?)?)));
+        timeout(START_MAX, ready(&admin_address, &mut child)).await.context("not ready in time")??;
+        let data = DataClient::new(Arc::new(Http::new(client(&data_address)?)));
         let token =
             std::fs::read_to_string(directory.path().join("admin.token")).context("the admin token")?;
         let token = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
         let admin = DataClient::new(Arc::new(WithToken { inner: Http::new(client(&admin_address)?), token }));
-        Ok(Self { child, data, admin, admin_address, _directory: directory })
+        Ok(Self { child, data, admin, admin_address, data_address, _directory: directory })
+    }
+
+    /// Makes another client, with connections of its own.
+    pub(crate) fn another_client(&self) -> impl FnOnce() -> Result<DataClient> + Send + 'static {
+        let address = self.data_address.clone();
+        move || Ok(DataClient::new(Arc::new(Http::new(client(&address)?))))
     }
 
     /// Resident memory of the process, in KiB.
@@ -102,19 +109,40 @@ impl Target {
 
     /// The sum of a counter over its labels.
     pub(crate) async fn counter(&self, name: &str) -> Result<f64> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut socket = tokio::net::TcpStream::connect(&self.admin_address).await?;
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: loadtest\r\nconnection: close\r\n\r\n").await?;
-        let mut text = String::new();
-        socket.read_to_string(&mut text).await?;
-        ensure!(
-            text.starts_with("HTTP/1.1 200"),
-            "the metrics are not served: {}",
-            text.lines().next().unwrap_or("")
-        );
+        let text = get(&self.admin_address, "/metrics").await?;
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         Ok(text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
+}
+
+/// An address of this machine that nobody listened on a moment ago.
+fn free_address() -> Result<String> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// Waits until the admin listener says that the process can serve.
+async fn ready(admin: &str, child: &mut Child) -> Result<()> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("the process ended with {status}");
+        }
+        if get(admin, "/readyz").await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The body of a page of the admin listener.
+async fn get(admin: &str, path: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(admin).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: loadtest\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await?;
+    ensure!(text.starts_with("HTTP/1.1 200"), "{path}: {}", text.lines().next().unwrap_or(""));
+    Ok(text)
 }
 
 /// Where cargo put the binaries: beside this one.

@@ -71,7 +71,8 @@ impl std::fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens or creates the store in its directory. Blocks for as long as recovery takes: about a second for each 256 MiB of journal.
+    /// Opens or creates the store in its directory. Blocks for as long as recovery takes: some seconds after a crash,
+    /// see [`EmbeddedConfig::journal_bytes`].
     ///
     /// # Errors
     /// [`OpenError`], each saying what to do about it.

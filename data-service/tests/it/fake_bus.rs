@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicBool, Ordering::SeqCst},
 };
 
 use async_trait::async_trait;
@@ -19,7 +19,6 @@ pub(crate) struct FakeBus {
     /// The process that uses this handle was killed.
     dead: AtomicBool,
     ephemeral: Mutex<Vec<Record>>,
-    calls: AtomicUsize,
 }
 
 /// What a record tells, short: its revision and (created, edited or deleted) message id.
@@ -78,15 +77,11 @@ impl FakeBus {
         self.ephemeral.lock().unwrap().clone()
     }
 
-    pub(crate) fn calls(&self) -> usize {
-        self.calls.load(SeqCst)
-    }
 }
 
 #[async_trait]
 impl EventBus for FakeBus {
     async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError> {
-        self.calls.fetch_add(1, SeqCst);
         if self.dead.load(SeqCst) {
             std::future::pending::<()>().await;
         }

@@ -3,6 +3,7 @@
 //! Time is tokio's paused clock wherever the store is the scripted one, so minutes of waiting cost nothing and a failing seed fails again.
 
 mod cancelled;
+mod cassandra;
 mod fake_bus;
 mod fake_store;
 mod fencing;

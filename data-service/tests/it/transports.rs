@@ -79,7 +79,8 @@ async fn deadlines(client: &DataClient, world: &World, place: Place, label: &str
     world.store.answers_take(Duration::from_millis(300));
     let old = talk.list(At::Latest, 1).await.unwrap()[0].id - (20 << 22);
     let answer = client.list_messages(&page_of(place.channel, At::Before(old), 3), &short).await;
-    assert!(matches!(answer, Err(DataError::DeadlineExceeded)), "{label}: {answer:?}");
+    // Over HTTP the client may give up before the server has said so.
+    assert!(matches!(answer, Err(DataError::DeadlineExceeded | DataError::Unavailable { .. })), "{label}: {answer:?}");
     world.store.answers_take(Duration::ZERO);
 }
 

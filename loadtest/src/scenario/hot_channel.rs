@@ -137,7 +137,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             let before = target.counter("weir_data_db_reads_total").await?;
             let started = tokio::time::Instant::now();
             let quiet = Arc::new(Recorder::new());
-            one_phase(&target.data, &world, &options, phase, hot_rate, &quiet, hot_all).await;
+            one_phase(&target, &world, &options, phase, hot_rate, &quiet, hot_all).await?;
             seconds[index] += started.elapsed().as_secs_f64().min(options.seconds as f64);
             database_reads[index] += target.counter("weir_data_db_reads_total").await? - before;
             let numbers = quiet.numbers();
@@ -326,24 +326,19 @@ async fn capacity(data: &DataClient, world: &Arc<World>) -> Result<f64> {
 /// The quiet stream reads pages anywhere in its channels. The stampede reads what a viral channel's readers do: nine of ten the newest
 /// page, the tenth an older one.
 async fn one_phase(
-    data: &DataClient,
+    target: &Target,
     world: &Arc<World>,
     options: &Options,
     phase: Phase,
     hot_rate: f64,
     quiet: &Arc<Recorder>,
     hot: &Arc<Recorder>,
-) {
+) -> Result<()> {
+    let data = &target.data;
     let length = Duration::from_secs(options.seconds);
-    let quiet_reads = arrival::run(options.quiet_rate, length, Arc::clone(quiet), |number| {
-        let random = scatter(number);
-        // Below the number of channels, a usize.
-        let channel = (random % world.quiet.len() as u64) as usize;
-        read(data.clone(), world.quiet[channel], some_page(&world.ids[channel], random >> 16))
-    });
+    let quiet_reads = quiet_stream(target, Arc::clone(world), options.quiet_rate, length, Arc::clone(quiet));
     if phase == Phase::Alone {
-        quiet_reads.await;
-        return;
+        return quiet_reads.await;
     }
     let stampede = arrival::run(hot_rate, length, Arc::clone(hot), |number| {
         let random = scatter(number ^ 0xABCD);
@@ -351,7 +346,39 @@ async fn one_phase(
         let before = if random.is_multiple_of(10) { some_page(ids, random >> 16) } else { None };
         read(data.clone(), world.hot, before)
     });
-    tokio::join!(quiet_reads, stampede);
+    let (quiet_reads, ()) = tokio::join!(quiet_reads, stampede);
+    quiet_reads
+}
+
+/// Reads the quiet channels from a thread and connections of their own, so that the stampede's queues in this process are not theirs.
+async fn quiet_stream(
+    target: &Target,
+    world: Arc<World>,
+    rate: f64,
+    length: Duration,
+    recorder: Arc<Recorder>,
+) -> Result<()> {
+    let make_client = target.another_client();
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("quiet".into()).spawn(move || {
+        let run = || -> Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let data = make_client()?;
+                let request = |number| {
+                    let random = scatter(number);
+                    // Below the number of channels, a usize.
+                    let channel = (random % world.quiet.len() as u64) as usize;
+                    read(data.clone(), world.quiet[channel], some_page(&world.ids[channel], random >> 16))
+                };
+                arrival::run(rate, length, recorder, request).await;
+                Ok(())
+            })
+        };
+        // The receiver is gone only if the run was given up.
+        drop(done.send(run()));
+    })?;
+    ended.await.context("the quiet stream's thread ended early")?
 }
 
 #[expect(clippy::too_many_arguments, reason = "the whole of a run, written down once")]

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::{process::Command, time::timeout};
 
 use self::chat::Chat;
-use super::kills::target::{create_bot, environment};
+use super::kills::target::{apply_schema, create_bot, environment};
 use crate::{
     process::{self, Process, Program, free_addresses},
     random::Random,
@@ -121,7 +121,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Random, s
         lives: 0,
     };
 
-    let mut life = bench.life();
+    let mut life = bench.life().await?;
     let began = Instant::now();
     let reference = match bench.import(&life, IMPORT_MAX).await? {
         Import::Done(result) => result,
@@ -135,7 +135,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Random, s
     problems.extend(bench.read(&life, &reference, &mut random).await?);
 
     let (mut kills, mut resumed, mut lives) = (0, 0, 0);
-    life = bench.life();
+    life = bench.life().await?;
     while kills < options.kills {
         let moment = random.between(Duration::ZERO, whole);
         match bench.import(&life, moment).await? {
@@ -147,7 +147,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Random, s
                 // It ended before its kill: another import takes the kills that are left.
                 problems.extend(bench.finish(&life, &reference, &mut resumed, &mut random).await?);
                 lives += 1;
-                life = bench.life();
+                life = bench.life().await?;
             }
         }
     }
@@ -196,15 +196,18 @@ enum Import {
 }
 
 impl Bench<'_> {
-    fn life(&mut self) -> Life {
+    async fn life(&mut self) -> Result<Life> {
         let number = self.lives;
         self.lives += 1;
-        let store = self
-            .options
-            .store
-            .as_ref()
-            .map_or_else(|| "embedded".to_owned(), |url| format!("{url}_{number}"));
-        Life { number, data: self.directory.join(format!("import-{number}")), store }
+        let store = match &self.options.store {
+            None => "embedded".to_owned(),
+            Some(url) => {
+                let store = format!("{url}_{number}");
+                apply_schema(&self.weir, &store).await?;
+                store
+            }
+        };
+        Ok(Life { number, data: self.directory.join(format!("import-{number}")), store })
     }
 
     /// Runs `weir import`, killed by SIGKILL after `patience`.

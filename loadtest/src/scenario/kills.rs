@@ -1,7 +1,7 @@
 //! Kills processes while people write and bots listen, and checks that nothing that anyone was told is lost, doubled or out of order.
 //!
-//! Writers post through REST and repeat what got no answer; bots hold gateway sessions, resume after a lost socket, and read histories
-//! again after INVALID_SESSION. Meanwhile SIGKILL hits at random moments. At the end [`check`] compares what writers were told, what the
+//! Writers post through REST and repeat what got no answer; bots hold gateway sessions, lose their sockets at random moments too, resume,
+//! and read histories again after INVALID_SESSION. Meanwhile SIGKILL hits at random moments. At the end [`check`] compares what writers were told, what the
 //! histories show and what each bot saw.
 //!
 //! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`observed`]: what was seen;
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use self::{
-    bot::Client,
+    bot::{Client, Habits},
     observed::{Clock, History, Observed, Row},
     summary::Kill,
     target::{Kind, Plan, Target},
@@ -72,6 +72,9 @@ pub(crate) struct Options {
     /// Longest pause of a writer between two messages, in milliseconds.
     #[arg(long, default_value_t = 50)]
     think_ms: u64,
+    /// Longest time for which a bot keeps a connection before its network fails, in milliseconds; 0: it never does.
+    #[arg(long, default_value_t = 4_000)]
+    keep_ms: u64,
     /// Store: `cql://127.0.0.1:PORT/keyspace`. The keyspace is made if it is not there, and stays. `tiers` need it.
     #[arg(long)]
     store: Option<String>,
@@ -129,12 +132,18 @@ async fn observe(
     let token = target.create_bot(&format!("writer-{unique}"), None).await?;
     let mut rest = Rest::new(target.api, &token)?;
     let (guild, channels) = found(&mut rest).await?;
+    let habits = Habits {
+        gateway: target.gateway,
+        api: target.api,
+        channels: Arc::clone(&channels),
+        clock,
+        keep: (options.keep_ms > 0).then(|| Duration::from_millis(options.keep_ms)),
+    };
     let mut bots = Vec::with_capacity(options.bots);
     for number in 0..options.bots {
         let name = format!("bot-{unique}-{number}");
         let token = target.create_bot(&name, Some(guild)).await?;
-        let (gateway, api) = (target.gateway, target.api);
-        bots.push(Client::start(name, token, gateway, api, Arc::clone(&channels), clock, random.fork())?);
+        bots.push(Client::start(name, token, habits.clone(), random.fork())?);
     }
     settle(&mut bots, "READY", |bot| bot.look(|seen| !seen.epochs.is_empty())).await?;
 

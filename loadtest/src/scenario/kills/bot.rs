@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -38,6 +39,9 @@ const LONG_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// How long a reading of the history is tried.
 const READ_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A running client.
@@ -57,18 +61,23 @@ struct Life {
     clock: Clock,
     random: Random,
     readings: Arc<AtomicUsize>,
+    keep: Option<Duration>,
+}
+
+/// Where a client finds its server, and how it behaves.
+#[derive(Clone)]
+pub(super) struct Habits {
+    pub(super) gateway: SocketAddr,
+    pub(super) api: SocketAddr,
+    pub(super) channels: Arc<[u64]>,
+    pub(super) clock: Clock,
+    /// Longest time for which a connection is kept before the client's network fails; `None`: it never does.
+    pub(super) keep: Option<Duration>,
 }
 
 impl Client {
-    pub(super) fn start(
-        name: String,
-        token: String,
-        gateway: SocketAddr,
-        api: SocketAddr,
-        channels: Arc<[u64]>,
-        clock: Clock,
-        random: Random,
-    ) -> Result<Self> {
+    pub(super) fn start(name: String, token: String, habits: Habits, random: Random) -> Result<Self> {
+        let Habits { gateway, api, channels, clock, keep } = habits;
         let rest = Rest::new(api, &token)?;
         let conversation = Arc::new(Mutex::new(Conversation::new(name, token)));
         let readings = Arc::default();
@@ -80,6 +89,7 @@ impl Client {
             clock,
             random,
             readings: Arc::clone(&readings),
+            keep,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(life.live());
@@ -170,6 +180,8 @@ impl Life {
         let first_beat = self.random.between(Duration::ZERO, hello);
         let mut beats = interval_at(Instant::now() + first_beat, hello);
         let mut heard = true;
+        let cut = self.keep.map(|most| self.random.between(Duration::ZERO, most));
+        let mut cut = pin!(sleep(cut.unwrap_or(FOREVER)));
         let opening = lock(&self.conversation).opening(self.clock.now());
         if !send(&mut socket, opening).await {
             return Ok(End::Closed(None));
@@ -186,6 +198,8 @@ impl Life {
                     Frame::Step(Step::Hello(_)) => anyhow::bail!("the gateway sent a second Hello"),
                     Frame::End(end) => return Ok(end),
                 },
+                // The network fails: no close frame, and what is under way is lost.
+                () = &mut cut => return Ok(End::Closed(None)),
                 // Nobody heard the last beat: the connection is dead, though its socket does not know.
                 _ = beats.tick() => if heard { heard = false; true } else { return Ok(End::Closed(None)) },
             };

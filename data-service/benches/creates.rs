@@ -1,0 +1,300 @@
+//! Creates in one channel: what group commit gives, and what memory saves.
+//!
+//! Three ways to write, in turns (A-B-C-C-B-A), so that a noisy machine is noisy for all; compare within one run only:
+//! - *group*: 1,000 writers in one channel, through the data service in the same process;
+//! - *single*: one insert at a time into one partition, straight to the store;
+//! - *spread*: 1,000 writers, each with a channel of its own, straight to the store.
+//!
+//! Then 1,000 writers and 1,000 readers on one warm channel: reads in the database after the first, and stale reads, of which there must
+//! be none.
+//!
+//! `cargo bench -p weir-data-service --bench creates [-- SECONDS [ROUNDS [MIXED_SECONDS]]]`, default 2, 10 and 30. The embedded store's
+//! directory is in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` the same over Cassandra, in a keyspace that stays behind
+//! with its name printed.
+
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_data_client::{CallOptions, DataClient, transport::InProcess};
+use weir_data_service::{
+    clock::SystemClock,
+    node::{DataService, DataServiceConfig, Parts},
+    ownership::WholeStore,
+};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, CreateGuildRequest, CreateMessageRequest, EventContext, Guild, ListMessagesRequest, Message},
+    id::EPOCH_MS,
+};
+use weir_runtime::Registry;
+use weir_store::{
+    Commit, OutboxRecord, RowChange, Store,
+    cql::{CqlConfig, CqlStore, Replication, schema},
+    embedded::{EmbeddedConfig, EmbeddedStore},
+};
+
+/// Writers, and readers of the mixed part.
+const WRITERS: u64 = 1_000;
+/// Content of a message, in bytes.
+const CONTENT_BYTES: usize = 100;
+
+/// A bus that takes everything: delivery is not what is measured.
+struct Nowhere;
+
+#[async_trait]
+impl EventBus for Nowhere {
+    async fn publish(&self, _: Vec<Outgoing>) -> Result<Published, PublishError> {
+        Ok(Published::Kept)
+    }
+
+    async fn publish_ephemeral(&self, _: Outgoing) {}
+}
+
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+    u64::try_from(since.as_micros()).expect("fits until the year 586,000")
+}
+
+fn message(channel_id: u64) -> Message {
+    Message { channel_id, author_id: 5, content: "x".repeat(CONTENT_BYTES), ..Message::default() }
+}
+
+fn create(channel_id: u64, guild_id: u64) -> CreateMessageRequest {
+    let context = EventContext { guild_id, ..EventContext::default() };
+    CreateMessageRequest { message: Some(message(channel_id)), context: Some(context), ..Default::default() }
+}
+
+fn options() -> CallOptions {
+    CallOptions::within(Duration::from_secs(30))
+}
+
+/// Commits one message straight into a store.
+async fn insert(store: &dyn Store, channel_id: u64, sequence: &AtomicU64) {
+    let rev = now_us();
+    let id = (rev / 1_000 - EPOCH_MS) << 22 | (sequence.fetch_add(1, Ordering::Relaxed) & ((1 << 22) - 1));
+    let row = Message { id, rev, last_rev: rev, ..message(channel_id) };
+    let record = Bytes::from(prost::Message::encode_to_vec(&row));
+    let commit = Commit {
+        scope_id: channel_id,
+        rev,
+        rows: vec![RowChange::PutMessage(row)],
+        records: vec![OutboxRecord { guild_id: 1, rev, record }],
+        rows_are_outbox: true,
+    };
+    store.commit(commit).await.expect("committed");
+}
+
+struct Bench {
+    store: Arc<dyn Store>,
+    client: DataClient,
+    guild: u64,
+    channel: u64,
+    sequence: Arc<AtomicU64>,
+}
+
+impl Bench {
+    async fn new(store: Arc<dyn Store>, bus: Arc<dyn EventBus>) -> Self {
+        let parts = Parts {
+            store: Arc::clone(&store),
+            bus,
+            ownership: WholeStore::new(0),
+            clock: Arc::new(SystemClock),
+            mint_above_us: 0,
+            registry: Registry::new(),
+        };
+        let opened = DataService::open(DataServiceConfig::default(), parts, CancellationToken::new()).await;
+        let client = DataClient::new(Arc::new(InProcess::new(opened.expect("opens").dispatch())));
+        let request = CreateGuildRequest {
+            guild: Some(Guild { name: "bench".into(), owner_id: 5, ..Guild::default() }),
+            channels: vec![Channel { name: "hot".into(), ..Channel::default() }],
+            ..CreateGuildRequest::default()
+        };
+        let state = client.create_guild(&request, &options()).await.expect("a guild").message.state.expect("its state");
+        let guild = state.guild.expect("its row").id;
+        for own in 0..=WRITERS {
+            store.add_bucket(1_000_000 + own, Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22)).await.expect("a bucket");
+        }
+        Self { store, client, guild, channel: state.channels[0].id, sequence: Arc::default() }
+    }
+
+    /// Runs `writers` copies of `step` for a time; steps a second.
+    async fn rate<F: Future<Output = ()> + Send>(
+        writers: u64,
+        time: Duration,
+        step: impl Fn(u64) -> F + Clone + Send + Sync + 'static,
+    ) -> f64 {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..writers)
+            .map(|writer| {
+                let (stop, done, step) = (Arc::clone(&stop), Arc::clone(&done), step.clone());
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        step(writer).await;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        sleep(time).await;
+        let rate = done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
+        stop.store(true, Ordering::Relaxed);
+        for task in tasks {
+            task.await.expect("a writer does not panic");
+        }
+        rate
+    }
+
+    async fn group(&self, time: Duration) -> f64 {
+        let (client, channel, guild) = (self.client.clone(), self.channel, self.guild);
+        Self::rate(WRITERS, time, move |_| {
+            let client = client.clone();
+            async move {
+                client.create_message(&create(channel, guild), &options()).await.expect("acknowledged");
+            }
+        })
+        .await
+    }
+
+    async fn direct(&self, writers: u64, time: Duration) -> f64 {
+        let (store, sequence) = (Arc::clone(&self.store), Arc::clone(&self.sequence));
+        Self::rate(writers, time, move |writer| {
+            let (store, sequence) = (Arc::clone(&store), Arc::clone(&sequence));
+            async move { insert(&*store, 1_000_000 + writer, &sequence).await }
+        })
+        .await
+    }
+
+    /// Writers and readers on the one warm channel.
+    async fn mixed(&self, time: Duration) {
+        let page = ListMessagesRequest { channel_id: self.channel, limit: 50, ..ListMessagesRequest::default() };
+        self.client.list_messages(&page, &options()).await.expect("the first read");
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let (stop, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (created, read) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let before = self.store.counters();
+        let started = Instant::now();
+        let writers = (0..WRITERS).map(|_| {
+            let (client, stop, acknowledged) = (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (created, channel, guild) = (Arc::clone(&created), self.channel, self.guild);
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let reply = client.create_message(&create(channel, guild), &options()).await.expect("acknowledged");
+                    acknowledged.fetch_max(reply.message.message.map_or(0, |row| row.id), Ordering::SeqCst);
+                    created.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let readers = (0..WRITERS).map(|_| {
+            let (client, stop, acknowledged) = (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (read, stale) = (Arc::clone(&read), Arc::clone(&stale));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let known = acknowledged.load(Ordering::SeqCst);
+                    let reply = client.list_messages(&page, &options()).await.expect("a page");
+                    let newest = reply.message.messages.first().map_or(0, |row| row.id);
+                    stale.fetch_add(u64::from(newest < known), Ordering::Relaxed);
+                    read.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let tasks: Vec<_> = writers.chain(readers).collect();
+        sleep(time).await;
+        stop.store(true, Ordering::Relaxed);
+        let elapsed = started.elapsed().as_secs_f64();
+        join_all(tasks).await.into_iter().for_each(|task| task.expect("does not panic"));
+        let after = self.store.counters();
+        print_line(&format!(
+            "mixed: {:.0} creates/s, {:.0} reads/s, {} database reads after the first, {} commits, stale reads {} of {}",
+            created.load(Ordering::Relaxed) as f64 / elapsed,
+            read.load(Ordering::Relaxed) as f64 / elapsed,
+            after.reads - before.reads,
+            after.writes - before.writes,
+            stale.load(Ordering::Relaxed),
+            read.load(Ordering::Relaxed),
+        ));
+        assert_eq!(stale.load(Ordering::Relaxed), 0, "a reply lacked an acknowledged message");
+    }
+
+    async fn run(&self, label: &str, time: Duration, rounds: usize, mixed: Duration) {
+        let mut ratios = (Vec::new(), Vec::new());
+        let mut rates = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let (group, single, spread) = if round % 2 == 0 {
+                let group = self.group(time).await;
+                (group, self.direct(1, time).await, self.direct(WRITERS, time).await)
+            } else {
+                let spread = self.direct(WRITERS, time).await;
+                let single = self.direct(1, time).await;
+                (self.group(time).await, single, spread)
+            };
+            print_line(&format!("{label} round {round}: group {group:.0}/s, single {single:.0}/s, spread {spread:.0}/s"));
+            ratios.0.push(group / single);
+            ratios.1.push(group / spread);
+            rates.0.push(group);
+            rates.1.push(single);
+            rates.2.push(spread);
+        }
+        print_line(&format!(
+            "{label} medians: group {:.0}/s, single {:.0}/s, spread {:.0}/s",
+            median(&mut rates.0),
+            median(&mut rates.1),
+            median(&mut rates.2)
+        ));
+        for (name, ratios) in [("group / single", &mut ratios.0), ("group / spread", &mut ratios.1)] {
+            let median = median(ratios);
+            print_line(&format!("{label} {name}: median {median:.2}, worst {:.2}", ratios[0]));
+        }
+        self.mixed(mixed).await;
+    }
+}
+
+/// Sorts, and takes the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[expect(clippy::print_stdout, reason = "figures are what this program is for")]
+fn print_line(line: &str) {
+    println!("{line}");
+}
+
+#[tokio::main]
+async fn main() {
+    // cargo passes `--bench`.
+    let mut numbers = env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let time = Duration::from_secs(numbers.next().unwrap_or(2));
+    let rounds = usize::try_from(numbers.next().unwrap_or(10).max(1)).unwrap_or(10);
+    let mixed = Duration::from_secs(numbers.next().unwrap_or(30));
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = EmbeddedConfig::new(directory.path());
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await.expect("no panic").expect("opens");
+    let bench = Bench::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&store) as Arc<dyn EventBus>).await;
+    bench.run("embedded", time, rounds, mixed).await;
+    store.close().await;
+
+    let Ok(server) = env::var("WEIR_TEST_CQL") else {
+        return print_line("cassandra: skipped, WEIR_TEST_CQL is not set");
+    };
+    let mut config = CqlConfig::new(vec![server], format!("weir_bench_{}", std::process::id()));
+    config.replication = Replication::Simple { factor: 1 };
+    config.write_timeout = Duration::from_secs(30);
+    schema::apply(&config).await.expect("applied");
+    print_line(&format!("keyspace {}", config.keyspace));
+    let store = CqlStore::connect(config).await.expect("connects");
+    Bench::new(store, Arc::new(Nowhere)).await.run("cassandra", time, rounds, mixed).await;
+}
