@@ -35,7 +35,9 @@ use weir_data_service::{
 };
 use weir_proto::{
     bucket::Bucket,
-    data::{Channel, CreateGuildRequest, CreateMessageRequest, EventContext, Guild, ListMessagesRequest, Message},
+    data::{
+        Channel, CreateGuildRequest, CreateMessageRequest, EventContext, Guild, ListMessagesRequest, Message,
+    },
     id::EPOCH_MS,
 };
 use weir_runtime::Registry;
@@ -121,10 +123,19 @@ impl Bench {
             channels: vec![Channel { name: "hot".into(), ..Channel::default() }],
             ..CreateGuildRequest::default()
         };
-        let state = client.create_guild(&request, &options()).await.expect("a guild").message.state.expect("its state");
+        let state = client
+            .create_guild(&request, &options())
+            .await
+            .expect("a guild")
+            .message
+            .state
+            .expect("its state");
         let guild = state.guild.expect("its row").id;
         for own in 0..=WRITERS {
-            store.add_bucket(1_000_000 + own, Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22)).await.expect("a bucket");
+            store
+                .add_bucket(1_000_000 + own, Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22))
+                .await
+                .expect("a bucket");
         }
         Self { store, client, guild, channel: state.channels[0].id, sequence: Arc::default() }
     }
@@ -179,7 +190,8 @@ impl Bench {
 
     /// Writers and readers on the one warm channel.
     async fn mixed(&self, time: Duration) {
-        let page = ListMessagesRequest { channel_id: self.channel, limit: 50, ..ListMessagesRequest::default() };
+        let page =
+            ListMessagesRequest { channel_id: self.channel, limit: 50, ..ListMessagesRequest::default() };
         self.client.list_messages(&page, &options()).await.expect("the first read");
         let acknowledged = Arc::new(AtomicU64::new(0));
         let (stop, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -187,18 +199,23 @@ impl Bench {
         let before = self.store.counters();
         let started = Instant::now();
         let writers = (0..WRITERS).map(|_| {
-            let (client, stop, acknowledged) = (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (client, stop, acknowledged) =
+                (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
             let (created, channel, guild) = (Arc::clone(&created), self.channel, self.guild);
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let reply = client.create_message(&create(channel, guild), &options()).await.expect("acknowledged");
+                    let reply = client
+                        .create_message(&create(channel, guild), &options())
+                        .await
+                        .expect("acknowledged");
                     acknowledged.fetch_max(reply.message.message.map_or(0, |row| row.id), Ordering::SeqCst);
                     created.fetch_add(1, Ordering::Relaxed);
                 }
             })
         });
         let readers = (0..WRITERS).map(|_| {
-            let (client, stop, acknowledged) = (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (client, stop, acknowledged) =
+                (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
             let (read, stale) = (Arc::clone(&read), Arc::clone(&stale));
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
@@ -240,7 +257,9 @@ impl Bench {
                 let single = self.direct(1, time).await;
                 (self.group(time).await, single, spread)
             };
-            print_line(&format!("{label} round {round}: group {group:.0}/s, single {single:.0}/s, spread {spread:.0}/s"));
+            print_line(&format!(
+                "{label} round {round}: group {group:.0}/s, single {single:.0}/s, spread {spread:.0}/s"
+            ));
             ratios.0.push(group / single);
             ratios.1.push(group / spread);
             rates.0.push(group);
@@ -282,8 +301,12 @@ async fn main() {
 
     let directory = tempfile::tempdir().expect("a directory");
     let config = EmbeddedConfig::new(directory.path());
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await.expect("no panic").expect("opens");
-    let bench = Bench::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&store) as Arc<dyn EventBus>).await;
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(config))
+        .await
+        .expect("no panic")
+        .expect("opens");
+    let bench =
+        Bench::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&store) as Arc<dyn EventBus>).await;
     bench.run("embedded", time, rounds, mixed).await;
     store.close().await;
 

@@ -9,11 +9,12 @@
 //! - [`nonce`]: five minutes of (author, nonce).
 //! - `warm`: the tail is read before the first change.
 //! - `serve`: reads from the tails that the turns keep.
-//! - `turn`: one step: plan, commit, bump, acknowledge, publish.
+//! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
 //! - `create`, `change`, `guild`: the plans.
 //! - `record`: the event records of a plan.
 
 pub(crate) mod change;
+mod commit;
 pub(crate) mod create;
 pub(crate) mod guild;
 pub mod nonce;

@@ -1,25 +1,23 @@
-//! One turn: plan, commit, bump, acknowledge, publish.
-//!
-//! The order of a commit's last steps is the barrier (rule 6): the database has it, then the generations rise and the tail changes in one
-//! step, then the caller is told, then the world. The tenure is checked again after the commit: a process that was paused tells nobody
-//! of a change that another owner may not know.
+//! One turn: who may act, where the scope stands, the plan, and the commit's answers.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use weir_protect::Change as Barrier;
 use weir_proto::{bucket::Bucket, data::Message};
-use weir_store::{Commit, ReadError, RowChange, WriteError};
+use weir_store::{ReadError, RowChange};
 
 use super::{
-    Sequencer, change, create,
+    Sequencer, change,
+    commit::Prepared,
+    create,
     guild::{self, Facts},
     op::{
         Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op,
         Refused,
     },
-    record::{Announced, Origin},
-    scope::{Scope, ScopeKind, Standing, TailMessage, Work},
+    record::Origin,
+    scope::{Scope, Standing, TailMessage, Work},
 };
 use crate::{
     key::Key,
@@ -27,13 +25,6 @@ use crate::{
     outbox::Pending,
     ownership::{NotOwner, Tenure},
 };
-
-/// First pause before a commit in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
-const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// Longest such pause.
-const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A scope that writes is noted active again after this, well below the ten minutes for which the note is kept.
-const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
 
 impl From<MintError> for ChangeError {
     fn from(error: MintError) -> Self {
@@ -57,29 +48,6 @@ impl From<ReadError> for ChangeError {
     fn from(error: ReadError) -> Self {
         Refused::Database(error.to_string()).into()
     }
-}
-
-/// A commit that is ready to be sent.
-struct Prepared {
-    rows: Vec<RowChange>,
-    records: Vec<Announced>,
-    rows_are_outbox: bool,
-    prev_rev: u64,
-    last_rev: u64,
-    /// Keys whose answers change, and how.
-    bumps: Vec<(Key, Barrier)>,
-}
-
-/// How a commit ended.
-enum Committed {
-    /// It is durable. True if it was in doubt before, so that its callers have been answered already.
-    Yes,
-    /// It did not happen.
-    No(ChangeError),
-    /// It was in doubt; the callers were told, and now it is durable.
-    Late,
-    /// The store is broken: nobody will ever know here.
-    Never,
 }
 
 impl Sequencer {
@@ -411,147 +379,6 @@ impl Sequencer {
         let mut mint = || Ok(self.minter.mint(now_us, 0, tenure.mint_until_us)?.get());
         let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
         Ok((tenure, standing, plan, pending, rev))
-    }
-
-    // ---- commit ---------------------------------------------------------------------------------------------------
-
-    /// Sends a commit until its outcome is known. `settle` answers the callers, once or twice (first "not known", then nothing more);
-    /// `apply` changes the state in the same step as the barrier, told whether the tail may be changed too. True if callers were told of
-    /// success.
-    async fn commit(
-        &self,
-        scope: &Scope,
-        prepared: Prepared,
-        pending: Pending,
-        tenure: Tenure,
-        mut settle: impl FnMut(Result<(), ChangeError>),
-        mut apply: impl FnMut(&mut super::scope::ScopeState, bool),
-    ) -> bool {
-        let Prepared { rows, records, rows_are_outbox, prev_rev, last_rev, bumps } = prepared;
-        if let Err(error) = self.note_active(scope).await {
-            settle(Err(error));
-            return false;
-        }
-        let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
-        let commit =
-            Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
-        let mut in_doubt = |first: bool| {
-            if first {
-                self.counters.in_doubt.fetch_add(1, Ordering::Relaxed);
-                let mut state = scope.lock();
-                state.unresolved = true;
-                state.tail = None;
-                state.changed();
-                drop(state);
-                for (key, _) in &bumps {
-                    self.generations.mark_unresolved(key);
-                }
-                settle(Err(ChangeError::OutcomeUnknown));
-            }
-        };
-        let committed = self.send(commit, &mut in_doubt).await;
-        let resolved_late = match committed {
-            Committed::Yes => false,
-            Committed::Late => true,
-            Committed::No(error) => {
-                // Every outcome bumps (rule 6): whoever read during the attempt does not share.
-                for (key, change) in &bumps {
-                    self.generations.bump(key, *change);
-                }
-                drop(pending);
-                settle(Err(error));
-                return false;
-            }
-            // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
-            Committed::Never => {
-                pending.leave();
-                return false;
-            }
-        };
-        {
-            let mut state = scope.lock();
-            state.changed();
-            apply(&mut state, !resolved_late);
-            state.unresolved = false;
-            // Under the lock: a read that seeds the tail compares the version and sees either both or neither.
-            for (key, change) in &bumps {
-                if resolved_late {
-                    self.generations.mark_resolved(key);
-                } else {
-                    self.generations.bump(key, *change);
-                }
-            }
-        }
-        let still = self.ownership.still(scope.id, tenure);
-        if !still {
-            // Another owner may have sealed the channel without this commit in sight: nobody is told that it holds. It will be found in the
-            // history if it is there, and published from there by its owner.
-            scope.lock().forget();
-            settle(Err(ChangeError::OutcomeUnknown));
-            self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, pending);
-            return false;
-        }
-        if !resolved_late {
-            settle(Ok(()));
-        }
-        let is_channel = scope.kind == ScopeKind::Channel;
-        self.outbox.publish(scope.id, is_channel, prev_rev, pending, records).await;
-        !resolved_late
-    }
-
-    /// Sends a commit; repeats it with the same revisions while its outcome is not known (rule 2).
-    async fn send(&self, commit: Commit, in_doubt: &mut impl FnMut(bool)) -> Committed {
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        let mut pause = RESOLVE_PAUSE_FIRST;
-        let mut doubted = false;
-        loop {
-            match self.store.commit(commit.clone()).await {
-                Ok(()) if doubted => return Committed::Late,
-                Ok(()) => return Committed::Yes,
-                Err(WriteError::NotApplied { reason }) if !doubted => {
-                    return Committed::No(Refused::Database(reason).into());
-                }
-                Err(WriteError::Poisoned { reason }) => {
-                    tracing::error!(reason, "the store is poisoned");
-                    in_doubt(!doubted);
-                    return Committed::Never;
-                }
-                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
-                Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
-                    if !doubted {
-                        tracing::warn!(
-                            scope = commit.scope_id,
-                            reason,
-                            "a commit's outcome is not known; sending it again"
-                        );
-                    }
-                    in_doubt(!doubted);
-                    doubted = true;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
-                    // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
-                    // Once it owns again, under whatever tenure, it finds out what came of the commit before it does anything else.
-                    while self.ownership.tenure(commit.scope_id).is_err() {
-                        sleep(RESOLVE_PAUSE_MAX).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Notes that the scope writes, so that a successor publishes what this process leaves unpublished.
-    async fn note_active(&self, scope: &Scope) -> Result<(), ChangeError> {
-        if self.outbox.committed_with_store() {
-            return Ok(());
-        }
-        let now_us = self.clock.wall_us();
-        if scope.lock().noted_at_us + NOTE_ACTIVE_EVERY_US > now_us {
-            return Ok(());
-        }
-        let noted = self.store.note_active(scope.id, scope.kind == ScopeKind::Channel).await;
-        noted.map_err(|error| Refused::Database(error.to_string()))?;
-        scope.lock().noted_at_us = now_us;
-        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
-//! The service over a real Cassandra, whose address `WEIR_TEST_CQL` gives. Each test makes a keyspace of its own and drops it.
+//! The service over a real Cassandra, whose address `WEIR_TEST_CQL` gives, in a keyspace of its own that is dropped afterwards. One test for
+//! all: most of its time is the schema's.
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use scylla::client::session_builder::SessionBuilder;
+use scylla::{client::session_builder::SessionBuilder, statement::unprepared::Statement};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
@@ -25,7 +26,10 @@ use crate::{
 };
 
 /// Runs a test in a keyspace of its own. Patient: a developer's node serves several test runs at once.
-async fn with_keyspace<F: Future<Output = ()> + Send + 'static>(test: &str, body: impl FnOnce(CqlConfig) -> F) {
+async fn with_keyspace<F: Future<Output = ()> + Send + 'static>(
+    test: &str,
+    body: impl FnOnce(CqlConfig) -> F,
+) {
     let Ok(server) = env::var("WEIR_TEST_CQL") else {
         assert!(env::var_os("CI").is_none(), "CI must set WEIR_TEST_CQL");
         eprintln!("skipped: WEIR_TEST_CQL is not set");
@@ -40,8 +44,11 @@ async fn with_keyspace<F: Future<Output = ()> + Send + 'static>(test: &str, body
     config.lease_timeout = Duration::from_secs(30);
     schema::apply(&config).await.expect("applied");
     let outcome = tokio::spawn(body(config.clone())).await;
-    let session = SessionBuilder::new().known_nodes(&config.nodes).build().await.expect("the server is there");
-    let drop = format!("DROP KEYSPACE IF EXISTS {}", config.keyspace);
+    let session =
+        SessionBuilder::new().known_nodes(&config.nodes).build().await.expect("the server is there");
+    let mut drop = Statement::new(format!("DROP KEYSPACE IF EXISTS {}", config.keyspace));
+    // The server writes a snapshot of every table first.
+    drop.set_request_timeout(Some(Duration::from_secs(180)));
     session.query_unpaged(drop, ()).await.expect("dropped");
     if let Err(error) = outcome {
         std::panic::resume_unwind(error.into_panic());
@@ -52,14 +59,25 @@ async fn with_keyspace<F: Future<Output = ()> + Send + 'static>(test: &str, body
 struct Process {
     store: Arc<CqlStore>,
     node: Node,
+    /// Ends the leases in good order.
+    stop: CancellationToken,
     renewing: tokio::task::JoinHandle<()>,
+}
+
+impl Process {
+    async fn close(self) {
+        self.node.close().await;
+        self.stop.cancel();
+        self.renewing.await.expect("the leases are given up");
+    }
 }
 
 async fn start(config: &CqlConfig, name: &str, bus: &Arc<FakeBus>) -> Process {
     let store = CqlStore::connect(config.clone()).await.expect("connects");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shared = Arc::clone(&store) as Arc<dyn Store>;
-    let taken = Leased::take(Arc::clone(&shared), Arc::clone(&clock), name.to_owned(), CancellationToken::new());
+    let stop = CancellationToken::new();
+    let taken = Leased::take(Arc::clone(&shared), Arc::clone(&clock), name.to_owned(), stop.clone());
     let (leased, renewing) = taken.await.expect("leases");
     let parts = Parts {
         store: shared,
@@ -71,98 +89,91 @@ async fn start(config: &CqlConfig, name: &str, bus: &Arc<FakeBus>) -> Process {
     };
     let mut config = small();
     config.store_timeout = Duration::from_secs(30);
-    Process { store, node: Node::open(config, parts).await, renewing }
+    Process { store, node: Node::open(config, parts).await, stop, renewing }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_method_works_over_cassandra() {
-    with_keyspace("methods", |config| async move {
+async fn the_service_over_cassandra() {
+    with_keyspace("all", |config| async move {
         let process = start(&config, "methods", &FakeBus::new()).await;
         crate::methods::work(&process.node.client).await;
-        process.node.close().await;
+        creates_that_wait_share_a_commit_and_pages_hold(&process).await;
+        process.close().await;
+        a_successor_of_a_killed_process_has_all_that_was_acknowledged(&config).await;
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_successor_of_a_killed_process_has_all_that_was_acknowledged() {
-    with_keyspace("successor", |config| async move {
-        let bus = FakeBus::new();
-        let first = start(&config, "first", &bus).await;
-        let place = first.node.place().await;
-        let talk = Talk(&first.node.client, place);
-        let mut acknowledged = Vec::new();
-        for index in 0..5 {
-            acknowledged.push(talk.create(&format!("m{index}")).await.unwrap());
-        }
-        let keyed = {
-            let mut request = create_in(place, "keyed");
-            request.message.as_mut().unwrap().nonce = "n".into();
-            request
-        };
-        let create = |node: &Node, request: CreateMessageRequest| {
-            let client = node.client.clone();
-            async move { client.create_message(&request, &options()).await.unwrap().message }
-        };
-        // From here on nothing of it reaches the bus; then it is gone, lease in hand.
-        bus.kill();
-        let made = create(&first.node, keyed.clone()).await.message.unwrap();
-        let edited = talk.edit(acknowledged[1].id, "edited").await.unwrap();
-        let removed = talk.delete(acknowledged[2].id).await.unwrap();
-        first.renewing.abort();
-        let killed = Instant::now();
+async fn a_successor_of_a_killed_process_has_all_that_was_acknowledged(config: &CqlConfig) {
+    let bus = FakeBus::new();
+    let first = start(config, "first", &bus).await;
+    let place = first.node.place().await;
+    let talk = Talk(&first.node.client, place);
+    let mut acknowledged = Vec::new();
+    for index in 0..5 {
+        acknowledged.push(talk.create(&format!("m{index}")).await.unwrap());
+    }
+    let keyed = {
+        let mut request = create_in(place, "keyed");
+        request.message.as_mut().unwrap().nonce = "n".into();
+        request
+    };
+    let create = |node: &Node, request: CreateMessageRequest| {
+        let client = node.client.clone();
+        async move { client.create_message(&request, &options()).await.unwrap().message }
+    };
+    // From here on nothing of it reaches the bus; then it is gone, lease in hand.
+    bus.kill();
+    let made = create(&first.node, keyed.clone()).await.message.unwrap();
+    let edited = talk.edit(acknowledged[1].id, "edited").await.unwrap();
+    let removed = talk.delete(acknowledged[2].id).await.unwrap();
+    first.renewing.abort();
+    let killed = Instant::now();
 
-        let bus = bus.fork();
-        let second = start(&config, "second", &bus).await;
-        println!("without an owner for {:?} after a kill", killed.elapsed());
-        let talk = Talk(&second.node.client, place);
-        assert_eq!(talk.contents(At::Latest, 50).await, ["keyed", "m4", "m3", "edited", "m0"]);
-        let again = create(&second.node, keyed).await;
-        assert!(again.deduplicated && again.message.unwrap().id == made.id);
-        let next = talk.create("next").await.unwrap();
-        assert!(next.id > made.id && next.rev > removed);
-        assert_eq!(talk.edit(acknowledged[1].id, "again").await.unwrap().content, "again");
-        assert_eq!(talk.get(acknowledged[1].id).await.unwrap().unwrap().content, "again");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let wanted = [made.rev, edited.last_rev, removed, next.rev];
-        while !wanted.iter().all(|rev| bus.of(place.channel).iter().any(|record| record.rev == *rev)) {
-            assert!(Instant::now() < deadline, "what the first left unpublished is published by the second");
-            tokio::task::yield_now().await;
-        }
-        second.node.close().await;
-    })
-    .await;
+    let bus = bus.fork();
+    let second = start(config, "second", &bus).await;
+    eprintln!("without an owner for {:?} after a kill", killed.elapsed());
+    let talk = Talk(&second.node.client, place);
+    assert_eq!(talk.contents(At::Latest, 50).await, ["keyed", "m4", "m3", "edited", "m0"]);
+    let again = create(&second.node, keyed).await;
+    assert!(again.deduplicated && again.message.unwrap().id == made.id);
+    let next = talk.create("next").await.unwrap();
+    assert!(next.id > made.id && next.rev > removed);
+    assert_eq!(talk.edit(acknowledged[1].id, "again").await.unwrap().content, "again");
+    assert_eq!(talk.get(acknowledged[1].id).await.unwrap().unwrap().content, "again");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let wanted = [made.rev, edited.last_rev, removed, next.rev];
+    while !wanted.iter().all(|rev| bus.of(place.channel).iter().any(|record| record.rev == *rev)) {
+        assert!(Instant::now() < deadline, "what the first left unpublished is published by the second");
+        tokio::task::yield_now().await;
+    }
+    second.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn creates_that_wait_share_a_commit_and_pages_hold() {
-    with_keyspace("groups", |config| async move {
-        let process = start(&config, "groups", &FakeBus::new()).await;
-        let place = process.node.place().await;
-        let talk = Talk(&process.node.client, place);
-        talk.create("warm").await.unwrap();
-        let before = process.store.counters().writes;
-        let made = join_all((0..400).map(|_| talk.create("m"))).await;
-        assert!(made.iter().all(Result::is_ok));
-        let writes = process.store.counters().writes - before;
-        println!("400 creates at once in one channel: {writes} writes");
-        assert!(writes < 80, "{writes}");
-        let mut ids: Vec<u64> = made.into_iter().map(|row| row.unwrap().id).collect();
-        ids.sort_unstable();
-        // A process that remembers nothing of it reads the same from the database.
-        process.node.service.gates().set(weir_protect::Gate::Cache, false);
-        for (at, expected) in [
-            (At::Latest, ids.iter().rev().take(100).copied().collect::<Vec<u64>>()),
-            (At::Before(ids[200]), ids[150..200].iter().rev().copied().collect()),
-            (At::After(ids[200]), ids[201..251].iter().rev().copied().collect()),
-            (At::Around(ids[200]), ids[175..=225].iter().rev().copied().collect()),
-        ] {
-            let limit = if at == At::Latest { 100 } else { 50 };
-            let page = talk.list(at, limit).await.unwrap();
-            assert!(page.iter().map(|row| row.id).eq(expected), "{at:?}");
-        }
-        talk.list(At::Before(u64::MAX - 1), 5).await.expect("any number may be asked for");
-        process.node.close().await;
-    })
-    .await;
+async fn creates_that_wait_share_a_commit_and_pages_hold(process: &Process) {
+    let place = process.node.place().await;
+    let talk = Talk(&process.node.client, place);
+    talk.create("warm").await.unwrap();
+    let before = process.store.counters().writes;
+    let made = join_all((0..400).map(|_| talk.create("m"))).await;
+    assert!(made.iter().all(Result::is_ok));
+    let writes = process.store.counters().writes - before;
+    eprintln!("400 creates at once in one channel: {writes} writes");
+    assert!(writes < 80, "{writes}");
+    let mut ids: Vec<u64> = made.into_iter().map(|row| row.unwrap().id).collect();
+    ids.sort_unstable();
+    // A process that remembers nothing of it reads the same from the database.
+    process.node.service.gates().set(weir_protect::Gate::Cache, false);
+    for (at, expected) in [
+        (At::Latest, ids.iter().rev().take(100).copied().collect::<Vec<u64>>()),
+        (At::Before(ids[200]), ids[150..200].iter().rev().copied().collect()),
+        (At::After(ids[200]), ids[201..251].iter().rev().copied().collect()),
+        (At::Around(ids[200]), ids[175..=225].iter().rev().copied().collect()),
+    ] {
+        let limit = if at == At::Latest { 100 } else { 50 };
+        let page = talk.list(at, limit).await.unwrap();
+        assert!(page.iter().map(|row| row.id).eq(expected), "{at:?}");
+    }
+    talk.list(At::Before(u64::MAX - 1), 5).await.expect("any number may be asked for");
+    process.node.service.gates().set(weir_protect::Gate::Cache, true);
 }

@@ -76,7 +76,6 @@ impl FakeBus {
     pub(crate) fn ephemeral(&self) -> Vec<Record> {
         self.ephemeral.lock().unwrap().clone()
     }
-
 }
 
 #[async_trait]

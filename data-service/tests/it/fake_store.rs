@@ -2,6 +2,8 @@
 //!
 //! Rows obey the store's rules (the higher revision wins, a removal holds against what is not above it), so a repeated or late write shows
 //! exactly what a database would show.
+//!
+//! Length: it implements the whole Store trait over one scripted state; in two files the script and its effects would lie apart.
 
 mod rows;
 

@@ -2,6 +2,8 @@
 //!
 //! Time is tokio's paused clock wherever the store is the scripted one, so minutes of waiting cost nothing and a failing seed fails again.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod cancelled;
 mod cassandra;
 mod fake_bus;

@@ -80,7 +80,10 @@ async fn deadlines(client: &DataClient, world: &World, place: Place, label: &str
     let old = talk.list(At::Latest, 1).await.unwrap()[0].id - (20 << 22);
     let answer = client.list_messages(&page_of(place.channel, At::Before(old), 3), &short).await;
     // Over HTTP the client may give up before the server has said so.
-    assert!(matches!(answer, Err(DataError::DeadlineExceeded | DataError::Unavailable { .. })), "{label}: {answer:?}");
+    assert!(
+        matches!(answer, Err(DataError::DeadlineExceeded | DataError::Unavailable { .. })),
+        "{label}: {answer:?}"
+    );
     world.store.answers_take(Duration::ZERO);
 }
 

@@ -1,0 +1,276 @@
+//! One import into a store of its own, killed and continued until it is done, and what is checked of it then.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Command,
+    time::timeout,
+};
+
+use super::{chat::Chat, paging};
+use crate::{
+    process::{Process, Program, free_addresses},
+    random::Random,
+    rest::{self, Rest},
+    scenario::kills::target::{apply_schema, create_bot, environment},
+};
+
+/// Longest import.
+pub(super) const IMPORT_MAX: Duration = Duration::from_secs(3_600);
+
+/// Exit code of a command that found no server.
+const UNREACHABLE: i32 = 4;
+
+/// What all imports of a run share.
+pub(super) struct Bench {
+    pub(super) weir: PathBuf,
+    /// URL of a cluster's keyspace, from which those of the imports are named.
+    pub(super) store: Option<String>,
+    /// Whether imports go through a running server.
+    pub(super) serves: bool,
+    pub(super) directory: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) chat: Arc<Chat>,
+    pub(super) random: Random,
+    pub(super) lives: u32,
+}
+
+/// An import into a store of its own, however often it is killed.
+pub(super) struct Life {
+    pub(super) number: u32,
+    data: PathBuf,
+    store: String,
+    server: Option<Server>,
+}
+
+/// A `weir serve` on that store.
+struct Server {
+    process: Process,
+    api: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// Whom a kill hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Victim {
+    Import,
+    Server,
+}
+
+/// How a run of `weir import` ended.
+pub(super) enum Import {
+    /// With what it printed, before its kill.
+    Done(Value),
+    /// With what it printed, although its server was killed.
+    Survived(Value),
+    Killed,
+}
+
+impl Bench {
+    pub(super) async fn life(&mut self) -> Result<Life> {
+        let number = self.lives;
+        self.lives += 1;
+        let store = match &self.store {
+            None => "embedded".to_owned(),
+            Some(url) => {
+                let store = format!("{url}_{number}");
+                apply_schema(&self.weir, &store).await?;
+                store
+            }
+        };
+        let mut life =
+            Life { number, data: self.directory.join(format!("import-{number}")), store, server: None };
+        if self.serves {
+            life.server = Some(self.serve(&life).await?);
+        }
+        Ok(life)
+    }
+
+    /// Runs `weir import`; after `patience` SIGKILL hits the victim. A server starts again and the import must end by itself.
+    pub(super) async fn import(&self, life: &mut Life, patience: Duration, victim: Victim) -> Result<Import> {
+        let mut command = Command::new(&self.weir);
+        command
+            .arg("import")
+            .arg(&self.file)
+            .args(["--json", "--store", &life.store, "--data"])
+            .arg(&life.data);
+        if let Some(server) = &life.server {
+            command.args(["--admin", &server.admin.to_string()]);
+        }
+        command.envs(environment("weir")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().context("weir import does not start")?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let mut output = tokio::spawn(async { tokio::join!(text(out), text(err)) });
+        let ended = match timeout(patience, child.wait()).await {
+            Ok(status) => Some(status?),
+            Err(_) => match (&mut life.server, victim) {
+                (Some(server), Victim::Server) => {
+                    if let Some(ended) = server.process.kill_and_restart().await? {
+                        bail!("{ended} by itself; see {}", server.process.program.log().display());
+                    }
+                    let status = timeout(IMPORT_MAX, child.wait()).await;
+                    let status =
+                        status.with_context(|| format!("the import did not end within {IMPORT_MAX:?}"))??;
+                    server.process.ready().await?;
+                    if status.code() == Some(UNREACHABLE) {
+                        // It had not reached the server yet, and said so: whoever started it starts it again.
+                        return Ok(Import::Killed);
+                    }
+                    return Ok(Import::Survived(result(status, &mut output).await?));
+                }
+                (_, _) => None,
+            },
+        };
+        match ended {
+            Some(status) => Ok(Import::Done(result(status, &mut output).await?)),
+            None => {
+                child.kill().await.context("SIGKILL")?;
+                Ok(Import::Killed)
+            }
+        }
+    }
+
+    /// Continues an import to its end, twice: a finished one that is repeated says the same. Then reads it.
+    pub(super) async fn finish(
+        &mut self,
+        mut life: Life,
+        reference: &Value,
+        resumed: &mut u32,
+    ) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let mut first = Value::Null;
+        for _ in 0..2 {
+            let Import::Done(done) = self.import(&mut life, IMPORT_MAX, Victim::Import).await? else {
+                bail!("import {} took longer than {IMPORT_MAX:?}", life.number);
+            };
+            if shape(&done) != shape(reference) {
+                problems.push(format!("import {}: {done} where the reference said {reference}", life.number));
+            }
+            if first.is_null() {
+                *resumed += u32::from(done["continued_after"].as_u64().is_some_and(|lines| lines > 0));
+                first = done;
+            } else if (&done["guild_id"], &done["channels"]) != (&first["guild_id"], &first["channels"]) {
+                problems.push(format!("import {}: repeated it says {done} after {first}", life.number));
+            }
+        }
+        problems.extend(self.read(life, &first).await?);
+        Ok(problems)
+    }
+
+    /// What the result says wrongly about the file.
+    pub(super) fn promises(&self, result: &Value) -> Vec<String> {
+        let said = [("messages", self.chat.messages), ("skipped", self.chat.skipped)];
+        let wrong = said.iter().filter(|(key, wanted)| result[*key] != *wanted);
+        wrong
+            .map(|(key, wanted)| {
+                format!("the import says {key} {} where the file has {wanted}", result[*key])
+            })
+            .collect()
+    }
+
+    /// Compares all of an import through a server, and removes what it wrote on this disk if nothing differs.
+    pub(super) async fn read(&mut self, mut life: Life, result: &Value) -> Result<Vec<String>> {
+        let mut server = match life.server.take() {
+            Some(server) => server,
+            None => self.serve(&life).await?,
+        };
+        let guild = rest::id(&result["guild_id"]).with_context(|| format!("no guild_id: {result}"))?;
+        let name = format!("reader-{:08x}", self.random.next() >> 32);
+        let token = create_bot(&self.weir, &life.data, server.admin, &name, Some(guild)).await?;
+        let ids = channels(&result["channels"])?;
+        let compared = paging::compare(&self.chat, &Rest::new(server.api, &token)?, &ids).await?;
+        if let Some(ended) = server.process.kill().await? {
+            bail!("{ended} by itself; see {}", server.process.program.log().display());
+        }
+        let differences = compared.differences;
+        println!(
+            "import {}: {} messages read, {} differences",
+            life.number,
+            compared.messages,
+            differences.len()
+        );
+        if differences.is_empty() {
+            std::fs::remove_dir_all(&life.data).with_context(|| life.data.display().to_string())?;
+        }
+        Ok(differences.iter().map(|what| format!("import {}: {what}", life.number)).collect())
+    }
+
+    async fn serve(&mut self, life: &Life) -> Result<Server> {
+        let [api, gateway, data_service, admin] = free_addresses(&mut self.random)?;
+        let listeners =
+            [("--api", api), ("--gateway", gateway), ("--data-service", data_service), ("--admin", admin)];
+        let listeners =
+            listeners.iter().flat_map(|(flag, address)| [(*flag).into(), address.to_string().into()]);
+        let data = life.data.clone().into_os_string();
+        let store = ["--store".into(), life.store.clone().into(), "--data".into(), data];
+        let program = Program {
+            name: "weir",
+            binary: self.weir.clone(),
+            arguments: listeners.chain(store).collect(),
+            environment: environment("weir"),
+            admin,
+            logs: self.directory.clone(),
+        };
+        let mut process = Process::start(program)?;
+        process.ready().await?;
+        Ok(Server { process, api, admin })
+    }
+}
+
+/// What the import printed, if it ended well.
+async fn result(
+    status: std::process::ExitStatus,
+    output: &mut tokio::task::JoinHandle<(std::io::Result<String>, std::io::Result<String>)>,
+) -> Result<Value> {
+    let (out, err) = output.await?;
+    let (out, err) = (out?, err?);
+    ensure!(status.success(), "weir import ended with {status}: {out} {err}");
+    let last = out.trim_end().lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("weir import printed no JSON but {out:?}"))
+}
+
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut text).await?;
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The part of an import's result that does not depend on when it ran: names, not ids.
+fn shape(result: &Value) -> (Vec<&str>, &Value, &Value) {
+    let channels = result["channels"].as_object();
+    let names = channels.into_iter().flat_map(|channels| channels.keys().map(String::as_str)).collect();
+    (names, &result["messages"], &result["skipped"])
+}
+
+/// Names and ids.
+pub(super) fn channels(value: &Value) -> Result<BTreeMap<String, u64>> {
+    let object = value.as_object().with_context(|| format!("no object of channels: {value}"))?;
+    let pair = |(name, id): (&String, &Value)| {
+        let id = rest::id(id).with_context(|| format!("channel {name} has no id: {id}"))?;
+        Ok((name.clone(), id))
+    };
+    object.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn results_compare_by_names_and_counts() {
+        let result = |id: &str, messages| json!({ "guild_id": id, "channels": { "a": id }, "messages": messages, "skipped": 0, "seconds": 1 });
+        assert_eq!(shape(&result("1", 5)), shape(&result("2", 5)));
+        assert_ne!(shape(&result("1", 5)), shape(&result("1", 6)));
+        assert_eq!(
+            channels(&result("7", 5)["channels"]).expect("ids"),
+            BTreeMap::from([("a".to_owned(), 7)])
+        );
+        assert!(channels(&json!({ "a": 7 })).is_err() && channels(&json!([])).is_err());
+    }
+}
