@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use weir_connect::{
-    client::{ClientError, HttpClient},
+    client::{ClientError, HttpClient, Lost},
     dispatch::{Dispatch, UnaryRequest, UnaryResponse},
     error::ConnectError,
 };
@@ -90,6 +90,10 @@ impl Transport for Http {
         let UnaryRequest { path, headers, timeout, body, .. } = request;
         self.client.unary(&path, headers, timeout, body).await.map_err(|error| match error {
             ClientError::NotSent(reason) => TransportError::NotSent { reason: reason.to_string() },
+            // As the service itself would say it: whether anything was changed is the reader's question, not the transport's.
+            ClientError::Unknown(Lost::TimedOut) => TransportError::Answered(
+                ConnectError::deadline_exceeded("the deadline passed before the reply came"),
+            ),
             ClientError::Unknown(reason) => TransportError::Unknown { reason: reason.to_string() },
             ClientError::Connect(error) => TransportError::Answered(error),
         })
