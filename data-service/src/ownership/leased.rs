@@ -15,7 +15,6 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use weir_proto::id::WORKERS;
 use weir_store::{Lease, LeaseAnswer, ReadError, Store, WriteError};
 
 use super::{NotOwner, Ownership, Tenure};
@@ -31,8 +30,11 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 pub const MARGIN: Duration = Duration::from_millis(250);
 /// A clock further from the database's than this does not mint (rule 3).
 pub const CLOCK_OFF_MAX: Duration = Duration::from_millis(500);
-/// Tries for a free worker number before giving up; with 1,024 numbers and few nodes the first is nearly always free.
+/// Tries for a free worker number before giving up; with 1,000 numbers and few nodes the first is nearly always free.
 const WORKER_TRIES: u16 = 64;
+
+/// Worker numbers that are leased are below this; those from here to 1,023 are for ids that are derived, not minted (imports use 1,022).
+const LEASED_WORKERS: u16 = 1_000;
 
 const SLOTS: &str = "slots/all";
 
@@ -229,8 +231,8 @@ async fn take_worker(store: &dyn Store, clock: &dyn Clock, holder: &str) -> Resu
     let first = holder.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let now_us = clock.wall_us();
     for step in 0..WORKER_TRIES {
-        // Below WORKERS, so it fits.
-        let worker = ((first + u32::from(step)) % u32::from(WORKERS)) as u16;
+        // Below the number of leased workers, so it fits.
+        let worker = ((first + u32::from(step)) % u32::from(LEASED_WORKERS)) as u16;
         match store.take_lease(worker_lease(worker, holder, now_us), None).await? {
             LeaseAnswer::Held => return Ok(worker),
             // Long ended by any clock: ten times the lease covers a clock that is off.
