@@ -26,6 +26,8 @@ use weir_store::{
     embedded::{self, EmbeddedStore},
 };
 
+pub use weir_store::embedded::VERSION_FILE;
+
 pub use config::{BackendConfig, BusChoice, CqlAddress, InvalidAddress, StoreChoice};
 
 use crate::{

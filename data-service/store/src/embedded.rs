@@ -31,7 +31,7 @@ use std::{
 };
 
 pub use config::EmbeddedConfig;
-pub use datadir::{LAYOUT_VERSION, OpenError};
+pub use datadir::{LAYOUT_VERSION, OpenError, VERSION_FILE};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weir_bus::RecordRing;
 

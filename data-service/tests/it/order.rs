@@ -267,3 +267,27 @@ async fn what_waited_past_its_deadline_is_not_made() {
     assert_eq!(talk.contents(At::Latest, 5).await, ["slow", "first"]);
     assert_eq!(world.store.seen_of(place.channel).len(), 2);
 }
+
+/// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw must not become the tail.
+#[tokio::test(start_paused = true)]
+async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
+    let world = World::new(8);
+    let writer = world.node().await;
+    let place = writer.place().await;
+    let first = Talk(&writer.client, place).create("first").await.unwrap();
+    let node = world.node().await;
+    let talk = Talk(&node.client, place);
+    // The index of buckets is in memory; the newest page is not.
+    talk.list(At::Before(first.id + 1), 50).await.unwrap();
+    world.store.answers_take(Duration::from_millis(500));
+    let client = node.client.clone();
+    let early = tokio::spawn(async move { Talk(&client, place).contents(At::Latest, 50).await });
+    sleep(Duration::from_millis(10)).await;
+    world.store.answers_take(Duration::ZERO);
+    world.store.script([Fate::UnknownApplied]);
+    assert!(matches!(talk.create("doubtful").await, Err(DataError::OutcomeUnknown { .. })));
+    sleep(Duration::from_millis(200)).await;
+    assert!(!unresolved(&node, place).await);
+    assert_eq!(early.await.unwrap(), ["first"], "it saw what was there before");
+    assert_eq!(talk.contents(At::Latest, 50).await, ["doubtful", "first"]);
+}

@@ -19,7 +19,7 @@ use weir_data_client::{
     transport::{Http, InProcess},
 };
 use weir_data_service::{
-    backend::{Backend, BackendError, StoreChoice},
+    backend::{Backend, BackendError, StoreChoice, VERSION_FILE},
     clock::SystemClock,
     node::{DataService, OpenError, Parts},
 };
@@ -93,6 +93,11 @@ pub(crate) enum ReachError {
     DataService(#[from] OpenError),
 }
 
+/// True if a server has used the directory, but without an embedded store in it.
+fn of_a_cluster(directory: &Path) -> bool {
+    token_file(directory).exists() && !directory.join(VERSION_FILE).exists()
+}
+
 /// A data service to call.
 pub(crate) struct Service {
     /// For calls of `weir.data.v1` and `weir.admin.v1`.
@@ -142,8 +147,11 @@ impl Service {
         }
     }
 
-    /// The server that runs, or else the embedded store, opened in this process. Whoever holds the store's lock is the server: no file
-    /// that was left behind can mislead.
+    /// The server that runs, or else the embedded store, opened in this process.
+    ///
+    /// A server on a cluster holds no lock on its directory, so a running server is looked for first, and a directory that only such
+    /// servers have used is never given an embedded store. Otherwise whoever holds the store's lock is the server: no file that was left
+    /// behind can mislead.
     ///
     /// # Errors
     /// [`ReachError`]
@@ -153,19 +161,21 @@ impl Service {
         }
         let started = Instant::now();
         loop {
+            let directory = &target.config.backend.directory;
+            match Self::server(target).await {
+                Err(ReachError::NoServer { .. }) if !of_a_cluster(directory) => {}
+                reached => return reached,
+            }
             let error = match Self::open(target.config).await {
                 Err(ReachError::Backend(error)) => error,
                 opened => return opened,
             };
-            let Some((directory, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
-            match Self::server(target).await {
-                // Its holder is starting or stopping, or is a command like this one.
-                Err(ReachError::NoServer { .. }) if started.elapsed() < HELD_WAIT => sleep(HELD_LOOK).await,
-                Err(ReachError::NoServer { .. }) => {
-                    return Err(ReachError::Held { directory: directory.clone(), pid: pid.to_owned() });
-                }
-                reached => return reached,
+            let Some((held, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
+            // Its holder is starting or stopping, or is a command like this one.
+            if started.elapsed() >= HELD_WAIT {
+                return Err(ReachError::Held { directory: held.clone(), pid: pid.to_owned() });
             }
+            sleep(HELD_LOOK).await;
         }
     }
 

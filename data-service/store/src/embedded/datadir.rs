@@ -13,6 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Name of the file that holds the layout's number: a directory without it has no embedded store.
+pub const VERSION_FILE: &str = "VERSION";
+
 /// Number of the layout this build writes. Raise it when an older build could no longer read what a newer one wrote.
 pub const LAYOUT_VERSION: u32 = 1;
 
@@ -142,7 +145,7 @@ fn read_small(file: &mut File) -> io::Result<String> {
 
 /// Writes the version of a new directory, refuses that of a newer build.
 fn check_version(directory: &Path) -> Result<(), OpenError> {
-    let path = directory.join("VERSION");
+    let path = directory.join(VERSION_FILE);
     let text = match File::open(&path) {
         Ok(mut file) => read_small(&mut file).map_err(failed("read", &path))?,
         Err(source) if source.kind() == io::ErrorKind::NotFound => {

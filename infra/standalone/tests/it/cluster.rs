@@ -73,6 +73,15 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
         let (status, text) = server.http("api", method, path, &headers, &body.to_string());
         (status, serde_json::from_str::<Value>(&text).unwrap_or(Value::Null))
     };
+    // Also without the configuration that names the cluster: the running server counts, not the default store.
+    std::fs::rename(home.data().join("weir.toml"), home.data().join("aside.toml")).expect("renamed");
+    let other = home.ok(&["bot", "create", "crab"])["token"].as_str().expect("a token").to_owned();
+    let authorization = format!("Bot {other}");
+    let (status, own) =
+        server.http("api", "GET", "/api/v10/users/@me", &[("authorization", authorization.as_str())], "");
+    assert_eq!(status, 200, "{own}");
+    std::fs::rename(home.data().join("aside.toml"), home.data().join("weir.toml")).expect("renamed");
+
     let (status, guild) = send("POST", "/servers", json!({ "name": "Cluster" }));
     assert_eq!(status, 201, "{guild}");
     let channel = guild["channel_id"].as_str().expect("an id");

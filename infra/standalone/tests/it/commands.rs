@@ -192,3 +192,18 @@ fn the_embedded_store_has_no_schema_to_apply() {
     let (code, refusal) = home.json(&["schema", "apply"]);
     assert_eq!(code, 2, "{refusal}");
 }
+
+/// A server on a cluster that is starting, or was stopped, has left its token and nothing else: a command must not answer from a new,
+/// empty store beside it.
+#[test]
+fn a_directory_that_a_clusters_server_used_is_never_given_an_embedded_store() {
+    let home = Home::new();
+    let data = home.data().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::fs::write(data.join("admin.token"), "unused").expect("written");
+    let (code, refusal) = home.json(&["bot", "create", "ferris"]);
+    assert_eq!(code, 4, "{refusal}");
+    let left: Vec<_> =
+        std::fs::read_dir(&data).expect("there").map(|entry| entry.expect("readable").file_name()).collect();
+    assert_eq!(left, ["admin.token"]);
+}
