@@ -9,8 +9,7 @@
 //! be none.
 //!
 //! `cargo bench -p weir-data-service --bench creates [-- SECONDS [ROUNDS [MIXED_SECONDS]]]`, default 2, 10 and 30. The embedded store's
-//! directory is in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` the same over Cassandra, in a keyspace that stays behind
-//! with its name printed.
+//! directory is in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` the same over Cassandra, in a keyspace of its own.
 
 use std::{
     env,
@@ -24,6 +23,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use scylla::{client::session_builder::SessionBuilder, statement::unprepared::Statement};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use weir_bus::{EventBus, Outgoing, PublishError, Published};
@@ -224,6 +224,8 @@ impl Bench {
                     let newest = reply.message.messages.first().map_or(0, |row| row.id);
                     stale.fetch_add(u64::from(newest < known), Ordering::Relaxed);
                     read.fetch_add(1, Ordering::Relaxed);
+                    // A page from memory is there at once: without this a reader would never let another task run.
+                    tokio::task::yield_now().await;
                 }
             })
         });
@@ -317,7 +319,12 @@ async fn main() {
     config.replication = Replication::Simple { factor: 1 };
     config.write_timeout = Duration::from_secs(30);
     schema::apply(&config).await.expect("applied");
-    print_line(&format!("keyspace {}", config.keyspace));
-    let store = CqlStore::connect(config).await.expect("connects");
+    let store = CqlStore::connect(config.clone()).await.expect("connects");
     Bench::new(store, Arc::new(Nowhere)).await.run("cassandra", time, rounds, mixed).await;
+    let session =
+        SessionBuilder::new().known_nodes(&config.nodes).build().await.expect("the server is there");
+    let mut drop = Statement::new(format!("DROP KEYSPACE IF EXISTS {}", config.keyspace));
+    // The server writes a snapshot of every table first.
+    drop.set_request_timeout(Some(Duration::from_secs(180)));
+    session.query_unpaged(drop, ()).await.expect("dropped");
 }
