@@ -5,6 +5,7 @@
 //!
 //! Length: it implements the whole Store trait over one scripted state; in two files the script and its effects would lie apart.
 
+mod calls;
 mod rows;
 
 use std::{
@@ -16,18 +17,10 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::{sync::watch, time::sleep};
 use weir_data_service::clock::Clock;
-use weir_proto::{
-    bucket::Bucket,
-    data::{Channel, Guild, Member, Message, Role, User},
-};
-use weir_store::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
-    StoreCounters, WriteError,
-};
+use weir_proto::bucket::Bucket;
+use weir_store::{Commit, ReadError, RowChange};
 
 pub(crate) use self::rows::Rows;
 
@@ -306,215 +299,5 @@ impl FakeStore {
         if *count > 1 {
             self.breach(format!("{}: {count} commits in flight", commit.scope_id));
         }
-    }
-}
-
-#[async_trait]
-impl Store for FakeStore {
-    async fn read_buckets(
-        &self,
-        channel_id: u64,
-        from: Bucket,
-        to: Bucket,
-        order: RowOrder,
-        limit: usize,
-    ) -> Result<Vec<Bucket>, ReadError> {
-        self.index_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_buckets(channel_id, from, to, order, limit)).await
-    }
-
-    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        self.rows().buckets.insert((channel_id, bucket.0));
-        Ok(())
-    }
-
-    async fn read_partition(
-        &self,
-        channel_id: u64,
-        bucket: Bucket,
-        range: PartitionRange,
-    ) -> Result<Vec<Message>, ReadError> {
-        self.partition_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_partition(channel_id, bucket, range)).await
-    }
-
-    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
-        self.point_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_message(channel_id, message_id)).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<(), WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Applied);
-        self.arrive(&commit, fate);
-        let scope_id = commit.scope_id;
-        let mut held = self.hold.subscribe();
-        // The store outlives the subscription.
-        let _ = held.wait_for(|held| !held).await;
-        self.dawdle().await;
-        let lost = || Err(WriteError::Unknown { reason: "the answer is lost, as scripted".into() });
-        let answer = match fate {
-            Fate::Applied => {
-                self.rows().commit(&commit);
-                Ok(())
-            }
-            Fate::Slow(after) => {
-                sleep(after).await;
-                self.rows().commit(&commit);
-                Ok(())
-            }
-            Fate::NotApplied => Err(WriteError::NotApplied { reason: "as scripted".into() }),
-            Fate::UnknownApplied => {
-                self.rows().commit(&commit);
-                lost()
-            }
-            Fate::UnknownNotApplied => lost(),
-            Fate::UnknownLater(after) => {
-                let rows = Arc::clone(&self.rows);
-                tokio::spawn(async move {
-                    sleep(after).await;
-                    rows.lock().unwrap().commit(&commit);
-                });
-                lost()
-            }
-            Fate::Hang => std::future::pending().await,
-        };
-        self.dawdle().await;
-        *self.in_flight.lock().unwrap().entry(scope_id).or_default() -= 1;
-        answer
-    }
-
-    async fn put_rows(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        let mut all = self.rows();
-        for row in &rows {
-            all.apply(row, rev, true);
-        }
-        Ok(())
-    }
-
-    async fn read_changes(
-        &self,
-        scope_id: u64,
-        after_rev: u64,
-        limit: usize,
-    ) -> Result<Vec<OutboxRecord>, ReadError> {
-        self.read(|rows| rows.read_changes(scope_id, after_rev, limit)).await
-    }
-
-    async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        let takes = *self.noting_takes.lock().unwrap();
-        sleep(takes).await;
-        self.dawdle().await;
-        self.rows().active.insert(scope_id, is_channel);
-        Ok(())
-    }
-
-    async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
-        self.read(|rows| rows.active.iter().take(limit).map(|(id, kind)| (*id, *kind)).collect()).await
-    }
-
-    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
-        self.read(|rows| ids.iter().filter_map(|id| rows.users.get(id).cloned()).collect()).await
-    }
-
-    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
-        self.read(|rows| rows.tokens.get(&hash).copied()).await
-    }
-
-    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
-        self.read(|rows| rows.read_guild(guild_id)).await
-    }
-
-    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
-        self.read(|rows| rows.channels.get(&channel_id).cloned()).await
-    }
-
-    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
-        self.read(|rows| rows.members.get(&(guild_id, user_id)).cloned()).await
-    }
-
-    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
-        self.read(|rows| {
-            let above = rows.members.range((guild_id, after + 1)..=(guild_id, u64::MAX));
-            above.take(limit).map(|(_, row)| row.clone()).collect()
-        })
-        .await
-    }
-
-    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
-        self.read(|rows| rows.members.range((guild_id, 0)..=(guild_id, u64::MAX)).count() as u32).await
-    }
-
-    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
-        self.read(|rows| {
-            let mut guilds: Vec<u64> =
-                rows.members.keys().filter(|key| key.1 == user_id).map(|key| key.0).collect();
-            guilds.retain(|id| *id > after);
-            guilds.truncate(limit);
-            guilds
-        })
-        .await
-    }
-
-    async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
-        self.read(|rows| {
-            let of_kind = rows.settings.iter().filter(|((of, _), _)| of == kind);
-            of_kind.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect()
-        })
-        .await
-    }
-
-    async fn read_setting(&self, kind: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.read(|rows| rows.settings.get(&(kind.to_owned(), key.to_vec())).cloned()).await
-    }
-
-    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        if self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
-            return Err(WriteError::NotApplied { reason: "as scripted".into() });
-        }
-        let key = (kind.to_owned(), key.to_vec());
-        let mut rows = self.rows();
-        match value {
-            Some(value) => rows.settings.insert(key, value),
-            None => rows.settings.remove(&key),
-        };
-        Ok(())
-    }
-
-    async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {
-        self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        let answer = self.rows().take_lease(wanted, expected);
-        let takes = *self.leases_take.lock().unwrap();
-        sleep(takes).await;
-        self.dawdle().await;
-        Ok(answer)
-    }
-
-    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
-        let mut rows = self.rows();
-        if rows.leases.get(name).is_some_and(|lease| lease.holder == holder) {
-            rows.leases.remove(name);
-        }
-        Ok(())
-    }
-
-    async fn clock_us(&self) -> Result<u64, ReadError> {
-        Ok(self.clock.wall_us() + self.clock_off_us.load(SeqCst))
-    }
-
-    async fn ready(&self, _: Duration) -> Result<(), ReadError> {
-        Ok(())
-    }
-
-    fn counters(&self) -> StoreCounters {
-        StoreCounters { reads: self.reads(), writes: self.writes.load(SeqCst) }
     }
 }
