@@ -45,7 +45,7 @@ use weir_data_client::DataClient;
 pub use config::{ApiConfig, Bounds, Rate, RateLimitConfig};
 pub use metrics::Metrics;
 pub use ratelimit::Bucket;
-pub use server::Drained;
+pub use weir_connect::Drained;
 
 /// The REST tier, ready to serve. Cheap to clone: clones share caches, limits and bounds.
 #[derive(Clone)]
