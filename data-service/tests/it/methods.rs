@@ -48,7 +48,8 @@ async fn messages(client: &DataClient, place: Place) {
     assert_eq!(talk.contents(At::Before(all[0]), 5).await, Vec::<String>::new());
     assert_eq!(talk.contents(At::After(all[6]), 5).await, Vec::<String>::new());
     assert_eq!(talk.get(all[2]).await.unwrap().unwrap().content, "m2");
-    assert_eq!(talk.get(all[2] + 1).await.unwrap(), None);
+    // Not `all[2] + 1`: ids minted in one millisecond are consecutive.
+    assert_eq!(talk.get(all[6] + 1).await.unwrap(), None);
 
     let edited = talk.edit(all[2], "edited").await.unwrap();
     assert!(edited.content == "edited" && edited.last_rev > made[6].rev && edited.rev == made[2].rev);
