@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use weir_protect::{Bound, Gate, Gates, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
-use weir_store::{ReadError, Store, WriteError};
+use weir_store::{ReadError, SETTINGS_MAX, Setting, Store, WriteError};
 
 use crate::{
     clock::Clock,
@@ -24,7 +24,11 @@ const CHANGE: &str = "limit_change";
 /// Limits kept; each is an operator's decision.
 const LIMITS_MAX: usize = 10_000;
 /// Changes kept for `limits history`; older ones are removed.
-const CHANGES_MAX: usize = 10_000;
+const CHANGES_MAX: usize = 9_000;
+/// Changes that may wait for their removal: with those kept as many as the store reads in one go.
+const CHANGES_OVER_MAX: usize = 1_000;
+/// Old changes are removed with the first change of a process and then with each so many.
+const TRIM_EVERY: u64 = 64;
 
 /// Why a limit was not set.
 #[derive(Debug, thiserror::Error)]
@@ -153,9 +157,8 @@ impl LimitBook {
         if known.len() >= LIMITS_MAX && !known.iter().any(|old| same(old, &limit)) {
             return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
         }
-        self.store
-            .write_setting(LIMIT, key_of(&limit).as_bytes(), Some(limit.encode_to_vec().into()))
-            .await?;
+        let row = setting(&limit, Some(limit.encode_to_vec().into()));
+        self.keep(row, "set", &limit.set_by, &limit).await?;
         if let Some(old) = known.iter().find(|old| same(old, &limit))
             && old.dry_run != limit.dry_run
         {
@@ -165,7 +168,6 @@ impl LimitBook {
         known.retain(|old| !same(old, &limit));
         known.push(limit.clone());
         self.replace(known);
-        self.note("set", &limit.set_by.clone(), limit.clone()).await?;
         Ok(limit)
     }
 
@@ -189,10 +191,9 @@ impl LimitBook {
         let mut known = self.known();
         let Some(index) = known.iter().position(|old| same(old, &wanted)) else { return Ok(false) };
         let old = known.remove(index);
-        self.store.write_setting(LIMIT, key_of(&old).as_bytes(), None).await?;
+        self.keep(setting(&old, None), action, who, &old).await?;
         Force::of(&old)?.lift(&self.limits, &self.gates);
         self.replace(known);
-        self.note(action, who, old).await?;
         Ok(true)
     }
 
@@ -223,20 +224,51 @@ impl LimitBook {
         Ok(of_scope.take(limit).collect())
     }
 
-    async fn note(&self, action: &str, who: &str, limit: Limit) -> Result<(), LimitError> {
+    /// Writes a limit's row and the record of its change in one step: no limit is in force that nobody set.
+    async fn keep(&self, row: Setting, action: &str, who: &str, limit: &Limit) -> Result<(), LimitError> {
         let at_us = self.clock.wall_us();
         let change = LimitChange {
             at_ms: at_us / 1_000,
             who: who.to_owned(),
             action: action.to_owned(),
-            limit: Some(limit),
+            limit: Some(limit.clone()),
         };
+        let number = self.changes.fetch_add(1, Ordering::Relaxed);
         // Newest first by key: what is read first is what operators ask for.
         let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
-        key.extend((u64::MAX - self.changes.fetch_add(1, Ordering::Relaxed)).to_be_bytes());
-        self.store.write_setting(CHANGE, &key, Some(Bytes::from(change.encode_to_vec()))).await?;
+        key.extend((u64::MAX - number).to_be_bytes());
+        let record = Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) };
+        self.store.write_settings(vec![row, record]).await?;
+        if number.is_multiple_of(TRIM_EVERY)
+            && let Err(error) = self.trim().await
+        {
+            // The change itself is kept; the next trim removes what this one left.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "old changes of limits were not removed"
+            );
+        }
         Ok(())
     }
+
+    /// Removes the records of changes beyond [`CHANGES_MAX`].
+    async fn trim(&self) -> Result<(), LimitError> {
+        let rows = self.store.read_settings(CHANGE, CHANGES_MAX + CHANGES_OVER_MAX).await?;
+        let old: Vec<Setting> = rows
+            .into_iter()
+            .skip(CHANGES_MAX)
+            .map(|(key, _)| Setting { kind: CHANGE.to_owned(), key, value: None })
+            .collect();
+        for part in old.chunks(SETTINGS_MAX) {
+            self.store.write_settings(part.to_vec()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A limit's row.
+fn setting(limit: &Limit, value: Option<Bytes>) -> Setting {
+    Setting { kind: LIMIT.to_owned(), key: key_of(limit).into_bytes(), value }
 }
 
 fn same(a: &Limit, b: &Limit) -> bool {

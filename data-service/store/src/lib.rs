@@ -189,6 +189,21 @@ pub struct Commit {
     pub rows_are_outbox: bool,
 }
 
+/// Settings written in one step. A database's batch over several partitions is to stay small; a step of an operator changes two rows and
+/// removes a handful.
+pub const SETTINGS_MAX: usize = 100;
+
+/// A small row that is known by its kind and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is, e.g. `limit`; at most 255 bytes.
+    pub kind: String,
+    /// Which one.
+    pub key: Vec<u8>,
+    /// The row; `None` removes it.
+    pub value: Option<Bytes>,
+}
+
 /// A lease: a named right that one holder has until a time on the database's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -290,8 +305,12 @@ pub trait Store: Send + Sync + 'static {
     async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError>;
     /// One row.
     async fn read_setting(&self, kind: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
-    /// Writes or, with `None`, removes a row; durable when it returns.
-    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError>;
+    /// Writes and removes rows, at most [`SETTINGS_MAX`] and none twice, all or none of them; durable when it returns.
+    async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError>;
+    /// Writes or, with `None`, removes one row; durable when it returns.
+    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
+        self.write_settings(vec![Setting { kind: kind.to_owned(), key: key.to_vec(), value }]).await
+    }
 
     // ---- coordination ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 //! Rule 13: limits that operators tune while requests run.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::time::sleep;
 use weir_data_client::{DataClient, DataError};
@@ -12,6 +12,7 @@ use weir_proto::{
     },
     data::RefusalReason,
 };
+use weir_store::Store as _;
 
 use crate::node::{At, Place, Talk, World, options};
 
@@ -249,8 +250,44 @@ async fn a_limit_that_cannot_be_stored_is_not_in_force() {
     let place = node.place().await;
     let scope = format!("channel/{}", place.channel);
     sleep(Duration::from_millis(500)).await;
-    world.store.settings_fail.store(1, std::sync::atomic::Ordering::SeqCst);
+    world.store.settings_fail.store(1, SeqCst);
     assert!(set(&node.client, limit(&scope, LimitKind::Requests, 0.0)).await.is_err());
     assert!(refusals(&node.client, place, 3).await.is_empty());
     assert!(list(&node.client).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_and_the_record_of_its_change_are_one_write() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let before = world.store.counters().writes;
+    set(&node.client, limit("channel/7", LimitKind::Requests, 10.0)).await.unwrap();
+    assert_eq!(world.store.counters().writes - before, 1);
+    // One that could not be kept is neither in force nor on record.
+    world.store.settings_fail.store(1, SeqCst);
+    set(&node.client, limit("channel/7", LimitKind::Requests, 99.0)).await.unwrap_err();
+    let rates = |limits: Vec<Limit>| limits.into_iter().map(|limit| limit.rate).collect::<Vec<_>>();
+    assert_eq!(rates(list(&node.client).await), [10.0]);
+    assert_eq!(changes(&node.client, "").await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_changes_are_removed_and_new_ones_stay() {
+    let world = World::new(1);
+    let node = world.node().await;
+    set(&node.client, limit("channel/1", LimitKind::Requests, 10.0)).await.unwrap();
+    let kept = world.store.read_settings("limit_change", 10).await.unwrap();
+    let [(key, record)] = &kept[..] else { panic!("{kept:?}") };
+    let newest = u64::from_be_bytes(key[..8].try_into().unwrap());
+    for older in 1..=9_500 {
+        let key = [(newest + older).to_be_bytes(), 0_u64.to_be_bytes()].concat();
+        world.store.write_setting("limit_change", &key, Some(record.clone())).await.unwrap();
+    }
+    // What a process does with its first change, and with every 64th.
+    let again = world.node().await;
+    set(&again.client, limit("channel/2", LimitKind::Requests, 10.0)).await.unwrap();
+    let kept = world.store.read_settings("limit_change", 20_000).await.unwrap();
+    assert_eq!(kept.len(), 9_000);
+    assert_eq!(changes(&again.client, "channel/2").await.len(), 1);
+    assert!(kept.iter().any(|(key, _)| u64::from_be_bytes(key[..8].try_into().unwrap()) == newest));
 }

@@ -11,14 +11,15 @@
 //! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it is there; if the owner dies
 //! before that, what was never acknowledged may stay half done (rows without their guild, or a change that was not announced).
 
+use bytes::Bytes;
 use prost::Message as _;
 use weir_proto::{bucket::Bucket, data::Message};
 
 use super::{
-    columns::{self, Column, blob, ordered, small},
+    columns::{self, Column, blob, ordered, small, text},
     statements::Query,
 };
-use crate::{Commit, OutboxRecord, RowChange, WriteError};
+use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError};
 
 /// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB (`batch_size_fail_threshold`), counted
 /// after encoding; ScyllaDB above 1 MiB.
@@ -223,6 +224,21 @@ pub(super) fn commit(commit: Commit) -> Result<Vec<Vec<Bound>>, WriteError> {
     // Stable: rows of one stage keep the order in which they were given.
     plan.bound.sort_by_key(|bound| bound.stage);
     Ok(cut(plan.bound))
+}
+
+/// The statements of settings that are written in one step.
+pub(super) fn settings(settings: Vec<Setting>, timestamp: u64) -> Result<Vec<Bound>, WriteError> {
+    let timestamp = ordered(timestamp)?;
+    let bound = settings.into_iter().map(|Setting { kind, key, value }| {
+        let bytes = kind.len() + key.len() + value.as_ref().map_or(0, Bytes::len) + STATEMENT_BYTES;
+        let (kind, key) = (text(kind), blob(key));
+        let (query, values) = match value {
+            Some(value) => (Query::PutSetting, vec![kind, key, blob(value), timestamp.clone()]),
+            None => (Query::DeleteSetting, vec![timestamp.clone(), kind, key]),
+        };
+        Bound { query, values, bytes, stage: Stage::Point }
+    });
+    Ok(bound.collect())
 }
 
 /// Batches of a bulk load, in any order; each batch is of one partition.

@@ -13,12 +13,12 @@ use weir_proto::{
 
 use super::{
     CqlStore,
-    columns::{MessageRow, blob, boolean, border, decode, ordered, small, text},
+    columns::{MessageRow, blob, boolean, border, decode, ordered, small},
     lease, plan,
     statements::Query,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
     StoreCounters, WriteError, clock,
 };
 
@@ -292,15 +292,9 @@ impl Store for CqlStore {
     }
 
     /// The timestamp is this process's, strictly rising: coordinators' clocks differ, and a later call must win.
-    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
-        let timestamp = ordered(self.next_timestamp())?;
-        let (kind, key) = (text(kind), blob(key));
-        match value {
-            Some(value) => {
-                self.sender.write(Query::PutSetting, vec![kind, key, blob(value), timestamp]).await
-            }
-            None => self.sender.write(Query::DeleteSetting, vec![timestamp, kind, key]).await,
-        }
+    async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
+        let bound = plan::settings(settings, self.next_timestamp())?;
+        self.sender.batch(BatchType::Logged, bound).await
     }
 
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {

@@ -95,7 +95,7 @@ impl Inbox for EmbeddedStore {
 impl SessionStore for EmbeddedStore {
     async fn put(&self, row: SessionRow) -> Result<(), SessionStoreError> {
         let bytes = row.id.len() + row.state.len() + SESSION_ROW_BYTES;
-        let act = Act::Set(Table::Sessions, row.id.into_bytes(), Some(row.state));
+        let act = Act::Set(Table::Sessions, vec![(row.id.into_bytes(), Some(row.state))]);
         self.write(act, bytes).await.map(drop).map_err(unwritten)
     }
 
@@ -111,7 +111,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn delete(&self, id: &str) -> Result<(), SessionStoreError> {
-        let act = Act::Set(Table::Sessions, id.as_bytes().to_vec(), None);
+        let act = Act::Set(Table::Sessions, vec![(id.as_bytes().to_vec(), None)]);
         self.write(act, SESSION_ROW_BYTES).await.map(drop).map_err(unwritten)
     }
 

@@ -37,8 +37,8 @@ pub(super) enum Act {
     Load(Vec<RowChange>, u64),
     /// A bucket for the index.
     AddBucket(u64, Bucket),
-    /// A small row under its full key, or its removal.
-    Set(Table, Vec<u8>, Option<Bytes>),
+    /// Small rows under their full keys, or their removal.
+    Set(Table, Vec<(Vec<u8>, Option<Bytes>)>),
     /// A lease to take, and the row the taker expects.
     TakeLease(Lease, Option<Lease>),
     /// Name and holder of a lease to give up.
@@ -209,12 +209,13 @@ impl Committer {
                 draft.put(Table::Buckets, keys::bucket(channel_id, bucket), Bytes::new());
                 Ok(Answer::Done)
             }
-            Act::Set(table, key, Some(value)) => {
-                draft.put(table, key, value);
-                Ok(Answer::Done)
-            }
-            Act::Set(table, key, None) => {
-                draft.remove(table, key);
+            Act::Set(table, rows) => {
+                for (key, value) in rows {
+                    match value {
+                        Some(value) => draft.put(table, key, value),
+                        None => draft.remove(table, key),
+                    }
+                }
                 Ok(Answer::Done)
             }
             Act::TakeLease(wanted, expected) => {

@@ -18,7 +18,7 @@ use super::{
     tables::Table,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
     StoreCounters, WriteError, clock,
 };
 
@@ -166,10 +166,15 @@ impl Store for EmbeddedStore {
         self.readers.read(move |view| view.small(Table::Settings, &key)).await
     }
 
-    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
-        let key = Self::setting_key(kind, key).map_err(|reason| WriteError::NotApplied { reason })?;
-        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_BYTES;
-        self.done(Act::Set(Table::Settings, key, value), bytes).await
+    async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
+        let mut rows = Vec::with_capacity(settings.len());
+        let mut bytes = 0;
+        for Setting { kind, key, value } in settings {
+            let key = Self::setting_key(&kind, &key).map_err(|reason| WriteError::NotApplied { reason })?;
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_BYTES;
+            rows.push((key, value));
+        }
+        self.done(Act::Set(Table::Settings, rows), bytes).await
     }
 
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {

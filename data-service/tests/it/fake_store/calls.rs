@@ -13,7 +13,7 @@ use weir_proto::{
     data::{Channel, Guild, Member, Message, Role, User},
 };
 use weir_store::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Store,
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
     StoreCounters, WriteError,
 };
 
@@ -183,18 +183,19 @@ impl Store for FakeStore {
         self.read(|rows| rows.settings.get(&(kind.to_owned(), key.to_vec())).cloned()).await
     }
 
-    async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
+    async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
         self.dawdle().await;
         if self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(WriteError::NotApplied { reason: "as scripted".into() });
         }
-        let key = (kind.to_owned(), key.to_vec());
         let mut rows = self.rows();
-        match value {
-            Some(value) => rows.settings.insert(key, value),
-            None => rows.settings.remove(&key),
-        };
+        for Setting { kind, key, value } in settings {
+            match value {
+                Some(value) => rows.settings.insert((kind, key), value),
+                None => rows.settings.remove(&(kind, key)),
+            };
+        }
         Ok(())
     }
 

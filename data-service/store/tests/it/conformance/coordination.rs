@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use weir_store::{Lease, LeaseAnswer, Store};
+use weir_store::{Lease, LeaseAnswer, Setting, Store};
 
 use crate::fixture::{next_id, next_rev};
 
@@ -24,7 +24,17 @@ pub(super) async fn settings_are_kept_by_kind_and_key(store: &dyn Store) {
     assert_eq!(store.read_settings(&kind, 2).await.expect("readable"), expected[..2]);
     assert_eq!(store.read_setting(&kind, b"b").await.expect("readable"), Some(value("2")));
     assert_eq!(store.read_setting(&kind, b"c").await.expect("readable"), None);
-    store.write_setting(&kind, b"c", Some(value("back"))).await.expect("written");
+    let row = |key: &[u8], value| Setting { kind: kind.clone(), key: key.to_vec(), value };
+    let step = vec![row(b"a", None), row(b"c", Some(value("back"))), row(b"d", Some(value("new")))];
+    store.write_settings(step).await.expect("written");
+    let expected = [
+        (b"".to_vec(), value("empty key")),
+        (b"b".to_vec(), value("2")),
+        (b"c".to_vec(), value("back")),
+        (b"d".to_vec(), value("new")),
+    ];
+    assert_eq!(store.read_settings(&kind, 10).await.expect("readable"), expected);
+    store.write_settings(Vec::new()).await.expect("nothing to do");
     assert_eq!(store.read_setting(&kind, b"c").await.expect("readable"), Some(value("back")));
 }
 
