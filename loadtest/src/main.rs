@@ -7,7 +7,7 @@
 //! - [`rest`]: a client of the REST api that hides no failure.
 //! - [`random`]: numbers that a seed repeats.
 //! - [`scenario`]: what is asked.
-//! - [`report`]: table, JSON and SVG.
+//! - [`table`]: streams of requests side by side; JSON and SVG are `weir-report`'s.
 
 #![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
 
@@ -15,9 +15,9 @@ mod arrival;
 mod process;
 mod random;
 mod recorder;
-mod report;
 mod rest;
 mod scenario;
+mod table;
 mod target;
 
 use std::process::ExitCode;
@@ -35,6 +35,8 @@ struct Arguments {
 enum Scenario {
     /// Stampedes one channel while quiet ones are read, gates on and off, side by side.
     HotChannel(scenario::hot_channel::Options),
+    /// Sets and lifts a limit while its channel is hot: how soon it acts, and what the change itself admits.
+    LimitChange(scenario::limit_change::Options),
     /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
     Kills(scenario::kills::Options),
     /// Kills imports, continues them, and checks that all of the file is there in order.
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.scenario {
             Scenario::HotChannel(options) => scenario::hot_channel::run(options).await,
+            Scenario::LimitChange(options) => scenario::limit_change::run(options).await,
             Scenario::Kills(options) => scenario::kills::run(options).await,
             Scenario::ImportKills(options) => scenario::import_kills::run(options).await,
             Scenario::VerifyImport(options) => scenario::import_kills::verify(options).await,

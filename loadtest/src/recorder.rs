@@ -62,13 +62,15 @@ pub(crate) struct Numbers {
     pub(crate) max_us: u64,
 }
 
-impl Recorder {
-    pub(crate) fn new() -> Self {
+impl Default for Recorder {
+    fn default() -> Self {
         let latencies =
             Histogram::new_with_bounds(1, MICROS_MAX, 3).expect("the bounds are constants in range");
         Self { latencies: Mutex::new(latencies), refused: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }
+}
 
+impl Recorder {
     pub(crate) fn answer(&self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(MICROS_MAX);
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros.max(1));
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_the_worst_latency_and_a_refusal_is_none() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         for _ in 0..98 {
             recorder.answer(Duration::from_millis(1));
         }

@@ -16,6 +16,8 @@ use tokio::{
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, Transport, TransportError, transport::Http};
 
+use crate::scenario::kills::target::apply_schema;
+
 /// Longest wait for the process to print its addresses: a lease of an earlier one (5 s) may have to be waited out.
 const START_MAX: Duration = Duration::from_secs(30);
 /// Connections of a client; each carries 200 requests at once.
@@ -58,6 +60,9 @@ fn client(address: &str) -> Result<HttpClient> {
 impl Target {
     /// Starts `binary` on `store` with free ports, on the processors that `cpus` names (as for `taskset`), if it does.
     pub(crate) async fn start(binary: &Path, store: &str, cpus: Option<&str>) -> Result<Self> {
+        if store.starts_with("cql://") {
+            apply_schema(&beside_me("weir")?, store).await?;
+        }
         let directory = tempfile::tempdir()?;
         let mut command = match cpus {
             Some(cpus) => {
@@ -81,6 +86,10 @@ impl Target {
             ])
             .arg("--data")
             .arg(directory.path())
+            // One node has room for one copy; a keyspace that exists keeps what it has.
+            .env("WEIR_CQL__REPLICATION", "1")
+            // A line for each limit that is set would drown the report.
+            .env("WEIR_LOG__FILTER", "warn")
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);

@@ -98,6 +98,13 @@ pub(crate) struct ImportOp {
     pub(crate) answer: Answer<u32>,
 }
 
+impl ImportOp {
+    /// Bytes it holds while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.messages.iter().map(message_bytes).sum()
+    }
+}
+
 /// A change of a guild and what belongs to it.
 #[derive(Debug, Clone)]
 pub(crate) enum GuildChange {
@@ -157,7 +164,7 @@ impl Op {
                 }
                 MessageChange::Delete(_) => ROW_BYTES,
             },
-            Self::Import(op) => op.messages.iter().map(message_bytes).sum(),
+            Self::Import(op) => op.bytes(),
             Self::Guild(_) => ROW_BYTES * 8,
         }
     }

@@ -15,7 +15,7 @@ use weir_proto::{
 use super::{
     SequencerConfig,
     nonce::Nonces,
-    op::{CreateOp, Op, Refused, message_bytes},
+    op::{CreateOp, ImportOp, Op, Refused, message_bytes},
 };
 use crate::key::Key;
 
@@ -24,6 +24,8 @@ use crate::key::Key;
 pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
 /// Creates in one batch.
 pub(crate) const BATCH_ROWS_MAX: usize = 256;
+/// Imported rows written in one step: the calls that an import has under way at once, with some room.
+const IMPORT_ROWS_MAX: usize = 8_000;
 /// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
 const ENCODED_MAX: usize = 8;
 
@@ -104,6 +106,8 @@ pub(crate) struct ScopeState {
     pub(crate) unresolved: bool,
     /// The guild as of `standing`, for guild scopes.
     pub(crate) guild: Option<Arc<GuildState>>,
+    /// The last bucket that an import wrote into the channel's index: buckets are never taken out of it.
+    pub(crate) imported_bucket: Option<Bucket>,
     /// When the scope was last noted active in the store, microseconds since 1970-01-01T00:00Z.
     pub(crate) noted_at_us: u64,
 }
@@ -112,6 +116,8 @@ pub(crate) struct ScopeState {
 pub(crate) enum Work {
     /// Creates that go into one batch, oldest first.
     Creates(Vec<CreateOp>),
+    /// Imports that are written in one step, oldest first.
+    Imports(Vec<ImportOp>),
     /// Any other single entry.
     One(Op),
 }
@@ -137,6 +143,7 @@ impl Scope {
             encoded: Vec::new(),
             unresolved: false,
             guild: None,
+            imported_bucket: None,
             noted_at_us: 0,
         };
         Self { id, kind, state: Mutex::new(state) }
@@ -170,7 +177,11 @@ impl Scope {
             return None;
         };
         state.queue_bytes -= first.bytes();
-        let Op::Create(first) = first else { return Some(Work::One(first)) };
+        let first = match first {
+            Op::Create(first) => first,
+            Op::Import(first) => return Some(Work::Imports(state.imports(first))),
+            other => return Some(Work::One(other)),
+        };
         let mut bytes = message_bytes(&first.message);
         let mut creates = vec![*first];
         while creates.len() < BATCH_ROWS_MAX {
@@ -202,6 +213,22 @@ impl Scope {
 }
 
 impl ScopeState {
+    /// An import and those that wait right behind it.
+    fn imports(&mut self, first: ImportOp) -> Vec<ImportOp> {
+        let mut rows = first.messages.len();
+        let mut imports = vec![first];
+        while let Some(Op::Import(next)) = self.queue.front() {
+            rows += next.messages.len();
+            if rows > IMPORT_ROWS_MAX {
+                break;
+            }
+            let Some(Op::Import(next)) = self.queue.pop_front() else { break };
+            self.queue_bytes -= next.bytes();
+            imports.push(next);
+        }
+        imports
+    }
+
     /// Notes that something changed, or may have: encoded replies go, and no read in flight may seed the tail.
     pub(crate) fn changed(&mut self) {
         self.version = next_version();

@@ -55,7 +55,8 @@ impl Sequencer {
         match work {
             Work::Creates(creates) => self.create_turn(scope, creates).await,
             Work::One(Op::Change(op)) => self.change_turn(scope, *op).await,
-            Work::One(Op::Import(op)) => self.import_turn(scope, op).await,
+            Work::Imports(imports) => self.import_turn(scope, imports).await,
+            Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
             Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
             Work::One(Op::Create(op)) => self.create_turn(scope, vec![*op]).await,
         }
@@ -263,36 +264,65 @@ impl Sequencer {
 
     // ---- import ---------------------------------------------------------------------------------------------------
 
-    async fn import_turn(&self, scope: &Scope, op: ImportOp) {
-        let ImportOp { messages, answer } = op;
-        let outcome = self.import(scope, messages).await;
-        // Rows may lie anywhere below the tail: nothing that is remembered of the channel holds.
-        self.forget(scope);
-        drop(answer.send(outcome));
+    async fn import_turn(&self, scope: &Scope, imports: Vec<ImportOp>) {
+        let mut rows = Vec::with_capacity(imports.iter().map(|op| op.messages.len()).sum());
+        let mut answers = Vec::with_capacity(imports.len());
+        for ImportOp { messages, answer } in imports {
+            answers.push((u32::try_from(messages.len()).unwrap_or(u32::MAX), answer));
+            rows.extend(messages);
+        }
+        let outcome = self.import(scope, rows).await;
+        if outcome.is_err() {
+            self.forget(scope);
+        }
+        for (count, answer) in answers {
+            drop(answer.send(outcome.clone().map(|()| count)));
+        }
     }
 
-    async fn import(&self, scope: &Scope, messages: Vec<Message>) -> Result<u32, ChangeError> {
+    async fn import(&self, scope: &Scope, messages: Vec<Message>) -> Result<(), ChangeError> {
         let (tenure, standing) = self.begin(scope).await?;
         let mut rev = next_rev(self.clock.wall_us(), standing, tenure)?;
+        let last_message_id = messages.iter().map(|message| message.id).max().unwrap_or(0);
         let mut buckets: Vec<Bucket> = messages.iter().map(|message| Bucket::of_raw(message.id)).collect();
+        buckets.sort_unstable();
         buckets.dedup();
+        let mut indexed = scope.lock().imported_bucket;
         for bucket in &buckets {
-            let added = self.store.add_bucket(scope.id, *bucket).await;
-            added.map_err(|error| Refused::Database(error.to_string()))?;
+            if indexed != Some(*bucket) {
+                let added = self.store.add_bucket(scope.id, *bucket).await;
+                added.map_err(|error| Refused::Database(error.to_string()))?;
+                indexed = Some(*bucket);
+            }
         }
-        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         let rows = messages.into_iter().map(|mut row| {
             (row.channel_id, row.rev, row.last_rev) = (scope.id, rev, rev);
             rev += 1;
             RowChange::PutMessage(row)
         });
         let written = self.store.put_rows(rows.collect(), rev).await;
+        {
+            // Rows may lie anywhere below the tail: of what is remembered of the channel only its end holds.
+            let mut state = scope.lock();
+            state.changed();
+            state.tail = None;
+            state.imported_bucket = indexed;
+            state.standing = Some(Standing {
+                epoch: tenure.epoch,
+                last_rev: rev,
+                last_message_id: standing.last_message_id.max(last_message_id),
+                bucket: standing.bucket.max(buckets.last().copied()),
+            });
+        }
+        for key in scope.kind.keys(scope.id) {
+            self.generations.bump(&key, Barrier::Both);
+        }
         for bucket in buckets {
             self.generations.bump(&Key::Rows(scope.id, bucket), Barrier::Both);
         }
         // Idempotent by its ids: whatever the failure, the caller sends the same rows again.
         written.map_err(|error| Refused::Database(error.to_string()))?;
-        if self.ownership.still(scope.id, tenure) { Ok(count) } else { Err(ChangeError::OutcomeUnknown) }
+        if self.ownership.still(scope.id, tenure) { Ok(()) } else { Err(ChangeError::OutcomeUnknown) }
     }
 
     // ---- guilds ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ pub(crate) enum Bench {
     Connect,
     /// Readers and writers of one hot channel, through the whole stack.
     HotChannel,
-    /// Import of an export file.
+    /// A limit set and lifted while its channel is hot.
+    LimitChange,
+    /// `weir import` beside the raw store; name a chat file.
     Import,
     /// Creates at full speed.
     Creates,
@@ -39,8 +41,9 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if let Bench::Kills | Bench::ImportKills = bench {
-        // They start the binaries that they find beside theirs.
+    if let Bench::Kills | Bench::ImportKills | Bench::HotChannel | Bench::LimitChange | Bench::Import = bench
+    {
+        // They start the binaries that lie beside theirs.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX)?;
     }
@@ -48,8 +51,13 @@ pub(crate) fn run(
         Bench::Protect => cargo::cargo(workspace, ["bench", "-p", "weir-protect", "--"]),
         Bench::Connect => cargo::cargo(workspace, ["bench", "-p", "weir-connect", "--"]),
         Bench::HotChannel => scenario(workspace, "hot-channel"),
-        Bench::Import => scenario(workspace, "import"),
-        Bench::Creates => scenario(workspace, "creates"),
+        Bench::LimitChange => scenario(workspace, "limit-change"),
+        Bench::Import => {
+            cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "import", "--"])
+        }
+        Bench::Creates => {
+            cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
+        }
         Bench::Kills => scenario(workspace, "kills"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),

@@ -1,7 +1,15 @@
-//! Sending a job: its names, its batches one call at a time, its end.
+//! Sending a job: its names, its batches a few calls at a time, its end.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -24,8 +32,11 @@ use super::{
 const AUTHORS_PART_MAX: usize = 5_000;
 /// Bytes of author names in one call, so that it stays below the admin listener's 256 KiB with all channel names (50 KB) beside them.
 const AUTHORS_PART_BYTES_MAX: usize = 128 * 1024;
-/// Batches that wait to be sent: the next one is filled while one is under way.
+/// Batches that wait to be sent: the next one is filled while others are under way.
 const BATCHES_WAITING_MAX: usize = 1;
+/// Calls under way at once. The service writes those of one channel in one step while it syncs the ones before, so a few suffice; each
+/// holds a batch in memory, and a killed job repeats as many.
+const CALLS_AT_ONCE: usize = 4;
 /// Time for one call. A batch is some thousand rows, which a healthy store syncs in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one call is repeated before the import gives up. It covers a restart of the service.
@@ -90,21 +101,32 @@ pub(crate) async fn send(
         }
     });
     reader.map_err(ImportError::Thread)?;
-    let mut done = imported.continued_after;
-    progress.written(done, scan.lines);
-    while let Some(batch) = batches.recv().await {
-        let request = WriteImportRequest {
-            job: scan.job.to_vec(),
-            batches: batch.requests,
-            lines_done: batch.lines_done,
-        };
-        patiently(done, stop, async || client.write_import(&request, &options()).await).await?;
-        done = batch.lines_done;
-        progress.written(done, scan.lines);
+    // Lines of calls that were answered, with all before them: what a call says is durable.
+    let durable = AtomicU64::new(imported.continued_after);
+    progress.written(imported.continued_after, scan.lines);
+    let write = async |batches: Vec<Vec<u8>>| {
+        let lines_done = durable.load(Ordering::Relaxed);
+        let request = WriteImportRequest { job: scan.job.to_vec(), batches, lines_done };
+        patiently(&durable, stop, async || client.write_import(&request, &options()).await).await
+    };
+    let calls = stream::unfold(&mut batches, async |batches| Some((batches.recv().await?, batches)));
+    let write = &write;
+    let calls = calls.map(|batch: Batch| async move {
+        let lines_done = batch.lines_done;
+        write(batch.requests).await.map(|_| lines_done)
+    });
+    // Answers in the order of the file, whichever comes first.
+    let mut answers = std::pin::pin!(calls.buffered(CALLS_AT_ONCE));
+    while let Some(lines_done) = answers.next().await {
+        let lines_done = lines_done?;
+        durable.store(lines_done, Ordering::Relaxed);
+        progress.written(lines_done, scan.lines);
     }
     imported.converted = converted.await.map_err(|_panicked| ImportError::Reader)??;
+    // The last calls' lines are told by none after them.
+    write(Vec::new()).await?;
     let request = FinishImportRequest { job: scan.job.to_vec() };
-    patiently(done, stop, async || client.finish_import(&request, &options()).await).await?;
+    patiently(&durable, stop, async || client.finish_import(&request, &options()).await).await?;
     Ok(imported)
 }
 
@@ -126,7 +148,9 @@ async fn begin(
             first_author: part.start as u64,
             authors_total: authors.len() as u64,
         };
-        answer = patiently(0, stop, async || client.begin_import(&request, &options()).await).await?;
+        answer =
+            patiently(&AtomicU64::new(0), stop, async || client.begin_import(&request, &options()).await)
+                .await?;
     }
     Ok(answer)
 }
@@ -153,7 +177,7 @@ fn options() -> CallOptions {
 
 /// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
 async fn patiently<T>(
-    lines_done: u64,
+    durable: &AtomicU64,
     stop: &CancellationToken,
     call: impl AsyncFn() -> Result<Replied<T>, DataError>,
 ) -> Result<T, ImportError> {
@@ -161,7 +185,7 @@ async fn patiently<T>(
     let mut pause = PAUSE_FIRST;
     loop {
         if stop.is_cancelled() {
-            return Err(ImportError::Interrupted { lines_done });
+            return Err(ImportError::Interrupted { lines_done: durable.load(Ordering::Relaxed) });
         }
         let source = match call().await {
             Ok(replied) => return Ok(replied.message),
@@ -173,11 +197,13 @@ async fn patiently<T>(
             | DataError::DeadlineExceeded
             | DataError::Unavailable { .. } => pause,
             DataError::NotFound { .. } | DataError::Invalid { .. } | DataError::Failed { .. } => {
+                let lines_done = durable.load(Ordering::Relaxed);
                 return Err(ImportError::Send { lines_done, source });
             }
         };
         let waited = started.elapsed();
         if waited + wait > PATIENCE {
+            let lines_done = durable.load(Ordering::Relaxed);
             return Err(ImportError::Stuck { lines_done, waited, source });
         }
         tracing::debug!(error = %source, "an import call is repeated");

@@ -36,6 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("weir-api", &["weir-proto", "weir-connect", "weir-discord", "weir-data-client", "weir-runtime"]),
     ("weir-standalone", EVERY_TIER),
     ("weir-loadtest", EVERY_TIER),
+    // Linked by the load tests; dev-dependency of whoever has a benchmark.
+    ("weir-report", &[]),
     ("xtask", &[]),
     ("acceptance-twilight", &[]),
 ];
@@ -53,6 +55,7 @@ const EVERY_TIER: &[&str] = &[
     "weir-data-service",
     "weir-gateway",
     "weir-api",
+    "weir-report",
 ];
 
 /// Crates that open a database.

@@ -1,6 +1,9 @@
 //! A job against a service that fails in every way a real one does.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Mutex,
+};
 
 use async_trait::async_trait;
 use prost::Message as _;
@@ -31,7 +34,7 @@ enum Fate {
 struct State {
     begun: usize,
     authors: Vec<String>,
-    rows: Vec<Message>,
+    rows: BTreeMap<(u64, u64), Message>,
     lines_done: u64,
     finished: bool,
     fates: VecDeque<Fate>,
@@ -74,9 +77,8 @@ impl State {
                 for batch in &request.batches {
                     let batch = ImportMessagesRequest::decode(batch.as_slice()).expect("a batch");
                     for row in batch.messages {
-                        if !self.rows.contains(&row) {
-                            self.rows.push(row);
-                        }
+                        let other = self.rows.insert((row.channel_id, row.id), row.clone());
+                        assert!(other.is_none_or(|other| other == row), "one id, two rows");
                     }
                 }
                 self.lines_done = self.lines_done.max(request.lines_done);
@@ -153,17 +155,18 @@ async fn lost_answers_and_refusals_are_repeated_and_nothing_is_doubled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_cut_goes_on_where_the_service_is() {
-    let (_file, scan) = scanned(9_000);
-    let service = Service::with(&[Fate::Done, Fate::Done, Fate::Wrong]);
+    let (_file, scan) = scanned(40_000);
+    // The names, then more calls than are under way at once.
+    let service = Service::with(&[&[Fate::Done; 10][..], &[Fate::Wrong]].concat());
     let error = run(&service, &scan).await.expect_err("cut");
     let lines_done = service.state().lines_done;
-    assert!(
-        lines_done > 0 && matches!(error, ImportError::Send { lines_done: told, .. } if told == lines_done),
-        "{error}"
-    );
+    let ImportError::Send { lines_done: told, .. } = error else { panic!("{error}") };
+    assert!(0 < lines_done && lines_done <= told, "{lines_done} of {told}");
+    assert!(service.state().rows.len() as u64 >= told, "what was told to be durable is there");
     let imported = run(&service, &scan).await.expect("imported");
     assert_eq!(imported.continued_after, lines_done);
-    assert_eq!(service.state().rows.len(), 9_000);
+    let lines_done = service.state().lines_done;
+    assert_eq!((service.state().rows.len(), lines_done), (40_000, 40_000));
     let again = run(&service, &scan).await.expect("finished before");
     assert_eq!((again.channel_ids, service.state().begun), (vec![100, 101, 102], 3));
 }

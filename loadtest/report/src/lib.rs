@@ -1,0 +1,287 @@
+//! What a benchmark leaves behind: a table for people, JSON for tools, a plot for both.
+//!
+//! A benchmark measures its contenders in turns, round after round, and gives a figure for each round; the report says median, worst and
+//! spread, and compares contenders round by round, so that a machine that slows down between rounds slows both sides.
+//!
+//! ```no_run
+//! let mut report = weir_report::Report::new("creates", "Creates in one channel");
+//! report.setting("writers", 1_000);
+//! let group = report.series("group", "creates/s", vec![90_000.0, 95_000.0]);
+//! let single = report.series("single", "creates/s", vec![5_000.0, 5_500.0]);
+//! report.ratio("group / single", group, single, Some(weir_report::Goal::AtLeast(10.0)));
+//! report.finish()?;
+//! # anyhow::Ok(())
+//! ```
+
+mod machine;
+mod plot;
+
+use std::{
+    fmt::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+pub use self::{
+    machine::Machine,
+    plot::{curves, rounds},
+};
+
+/// What a ratio or figure should be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+}
+
+impl Goal {
+    /// Whether `figure` reaches it.
+    #[must_use]
+    pub fn is_met(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(goal) => figure >= goal,
+            Self::AtMost(goal) => figure <= goal,
+        }
+    }
+
+    /// The worst of several figures.
+    fn worst(self, figures: &[f64]) -> f64 {
+        match self {
+            Self::AtLeast(_) => figures.iter().copied().fold(f64::INFINITY, f64::min),
+            Self::AtMost(_) => figures.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(goal) => write!(formatter, ">= {goal}"),
+            Self::AtMost(goal) => write!(formatter, "<= {goal}"),
+        }
+    }
+}
+
+/// One contender's figures, one for each round.
+#[derive(Debug, Clone, Serialize)]
+pub struct Series {
+    /// Who or what.
+    pub name: String,
+    /// Of what.
+    pub unit: &'static str,
+    /// A figure for each round, in order.
+    pub rounds: Vec<f64>,
+    median: f64,
+    least: f64,
+    most: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<Goal>,
+}
+
+impl Series {
+    fn new(name: &str, unit: &'static str, rounds: Vec<f64>, goal: Option<Goal>) -> Self {
+        let median = median(&rounds);
+        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self { name: name.to_owned(), unit, rounds, median, least, most, goal }
+    }
+}
+
+/// A series of a [`Report`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesId(usize);
+
+/// A benchmark's report while it is filled.
+#[derive(Debug)]
+pub struct Report {
+    name: &'static str,
+    about: &'static str,
+    settings: serde_json::Map<String, serde_json::Value>,
+    series: Vec<Series>,
+    ratios: Vec<Series>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// A report that will be written to `NAME.json` and `NAME.svg`.
+    #[must_use]
+    pub fn new(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            settings: serde_json::Map::new(),
+            series: Vec::new(),
+            ratios: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// A size or choice that the figures depend on.
+    pub fn setting(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        self.settings.insert(name.to_owned(), value.into());
+    }
+
+    /// Figures of one contender, one for each round; at least one round.
+    pub fn series(&mut self, name: &str, unit: &'static str, rounds: Vec<f64>) -> SeriesId {
+        self.series.push(Series::new(name, unit, rounds, None));
+        SeriesId(self.series.len() - 1)
+    }
+
+    /// Compares two contenders round by round.
+    pub fn ratio(&mut self, name: &str, over: SeriesId, under: SeriesId, goal: Option<Goal>) {
+        let (Some(over), Some(under)) = (self.series.get(over.0), self.series.get(under.0)) else { return };
+        let rounds = over.rounds.iter().zip(&under.rounds).map(|(over, under)| over / under).collect();
+        self.ratios.push(Series::new(name, "ratio", rounds, goal));
+    }
+
+    /// Figures with a goal of their own.
+    pub fn figure(&mut self, name: &str, unit: &'static str, rounds: Vec<f64>, goal: Goal) {
+        self.ratios.push(Series::new(name, unit, rounds, Some(goal)));
+    }
+
+    /// A sentence for the end of the report.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let all = || self.series.iter().chain(&self.ratios);
+        let width = all().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        let mut out = format!("{}\n", self.about);
+        let columns = ["unit", "median", "least", "most", "spread"];
+        let _ = write!(out, "{:width$}", "");
+        for column in columns {
+            let _ = write!(out, " {column:>12}");
+        }
+        out.push('\n');
+        for series in all() {
+            let Series { name, unit, median, least, most, .. } = series;
+            let spread = if *median == 0.0 { 0.0 } else { (most - least) / median * 100.0 };
+            let _ = write!(
+                out,
+                "{name:width$} {unit:>12} {:>12} {:>12} {:>12} {spread:>10.0} %",
+                figure(*median),
+                figure(*least),
+                figure(*most)
+            );
+            if let Some(goal) = series.goal {
+                let worst = goal.worst(&series.rounds);
+                let _ = write!(
+                    out,
+                    "  goal {goal}: {}, worst round {}{}",
+                    if goal.is_met(*median) { "met" } else { "missed" },
+                    figure(worst),
+                    if goal.is_met(worst) { "" } else { " (missed)" }
+                );
+            }
+            out.push('\n');
+        }
+        for note in &self.notes {
+            let _ = writeln!(out, "{note}");
+        }
+        let sizes: Vec<String> =
+            self.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        if !sizes.is_empty() {
+            let _ = writeln!(out, "sizes: {}", sizes.join(", "));
+        }
+        let _ = writeln!(out, "machine: {}", Machine::here());
+        out
+    }
+
+    /// Prints the table and writes JSON and plot into [`folder`].
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    #[expect(clippy::print_stdout, reason = "the report is what a benchmark is run for")]
+    pub fn finish(self) -> Result<()> {
+        print!("{}", self.table());
+        let folder = folder()?;
+        let json = folder.join(format!("{}.json", self.name));
+        let document = serde_json::json!({
+            "benchmark": self.name, "about": self.about, "machine": Machine::here(), "sizes": self.settings,
+            "series": self.series, "ratios": self.ratios, "notes": self.notes,
+        });
+        write(&json, &document)?;
+        let svg = folder.join(format!("{}.svg", self.name));
+        rounds(&svg, self.about, self.series.iter().chain(&self.ratios))?;
+        println!("written: {} and {}", json.display(), svg.display());
+        Ok(())
+    }
+}
+
+/// Three digits that count, without an exponent.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The middle of some figures, of an even number the upper one; 0 of none.
+#[must_use]
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Writes a document as JSON.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, document: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(document)?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `target/bench` of the workspace that the process runs in, made if need be. (`cargo bench` starts a benchmark in its crate's folder.)
+///
+/// # Errors
+/// When it cannot be made.
+pub fn folder() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here);
+    let folder = root.join("target/bench");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut report = Report::new("tested", "A report");
+        report.setting("rows", 7);
+        let ours = report.series("ours", "rows/s", vec![30.0, 10.0, 20.0]);
+        let theirs = report.series("theirs", "rows/s", vec![10.0, 10.0, 10.0]);
+        report.ratio("ours / theirs", ours, theirs, Some(Goal::AtLeast(2.0)));
+        report
+    }
+
+    #[test]
+    fn ratios_are_of_one_round_and_the_worst_is_named() {
+        let text = report().table();
+        let line = text.lines().find(|line| line.starts_with("ours / theirs")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[3..9], ["ratio", "2.00", "1.00", "3.00", "100", "%"], "{line}");
+        assert!(line.ends_with("goal >= 2: met, worst round 1.00 (missed)"), "{line}");
+        assert!(text.contains("sizes: rows 7") && text.contains("machine: "), "{text}");
+    }
+
+    #[test]
+    fn a_goal_knows_its_worst() {
+        assert!(Goal::AtMost(1.0).is_met(1.0) && !Goal::AtMost(1.0).is_met(1.1));
+        assert_eq!(Goal::AtMost(1.0).worst(&[1.0, 3.0, 2.0]).to_bits(), 3.0_f64.to_bits());
+        assert_eq!(Goal::AtLeast(1.0).worst(&[1.0, 3.0, 2.0]).to_bits(), 1.0_f64.to_bits());
+    }
+}

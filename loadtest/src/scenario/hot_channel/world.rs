@@ -1,0 +1,109 @@
+//! The channels of the scenario, and pages of them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use weir_data_client::{CallOptions, DataClient};
+use weir_proto::data::{
+    Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest, Member,
+    Message, User,
+};
+
+use super::Options;
+
+/// Writers of the set-up.
+const SETUP_WRITERS: usize = 64;
+
+/// Channels with rows in them.
+pub(super) struct World {
+    pub(super) hot: u64,
+    pub(super) quiet: Vec<u64>,
+    /// Message ids, in order, for each quiet channel and last the hot one.
+    pub(super) ids: Vec<Vec<u64>>,
+}
+
+pub(super) async fn fill(data: &DataClient, options: &Options) -> Result<World> {
+    let calls = CallOptions::within(Duration::from_secs(10));
+    let user = CreateUserRequest {
+        user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }),
+        token_hash: Vec::new(),
+    };
+    let author = data.create_user(&user, &calls).await?.message.user.context("a user")?.id;
+    let channels = (0..=options.quiet_channels)
+        .map(|number| Channel { name: format!("c{number}"), ..Channel::default() });
+    let guild = CreateGuildRequest {
+        guild: Some(Guild { name: "loadtest".into(), owner_id: author, ..Guild::default() }),
+        channels: channels.collect(),
+        members: vec![Member { user_id: author, ..Member::default() }],
+        ..CreateGuildRequest::default()
+    };
+    let state = data.create_guild(&guild, &calls).await?.message.state.context("a guild")?;
+    let mut channels: Vec<u64> = state.channels.iter().map(|channel| channel.id).collect();
+    let hot = channels.pop().context("a channel")?;
+    let all: Vec<u64> = channels.iter().copied().chain([hot]).collect();
+    let next = Arc::new(AtomicU64::new(0));
+    let total = all.len() as u64 * options.messages;
+    let (hot_bytes, quiet_bytes) = (options.hot_content_bytes, options.content_bytes);
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..SETUP_WRITERS {
+        let (data, next, all, calls) = (data.clone(), Arc::clone(&next), all.clone(), calls.clone());
+        writers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= total {
+                    return anyhow::Ok(());
+                }
+                // The remainder is below the number of channels, a usize.
+                let channel_id = all[(number % all.len() as u64) as usize];
+                let bytes = if channel_id == hot { hot_bytes } else { quiet_bytes };
+                let content: String = format!("message {number} ").chars().cycle().take(bytes).collect();
+                let message = Message { channel_id, author_id: author, content, ..Message::default() };
+                let request =
+                    CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
+                data.create_message(&request, &calls).await?;
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer??;
+    }
+    let mut ids = Vec::with_capacity(all.len());
+    for channel_id in &all {
+        let mut of_channel = Vec::new();
+        let mut before = None;
+        loop {
+            let request = ListMessagesRequest {
+                channel_id: *channel_id,
+                limit: 100,
+                before,
+                ..ListMessagesRequest::default()
+            };
+            let page = data.list_messages(&request, &calls).await?.message.messages;
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            of_channel.extend(page.iter().map(|message| message.id));
+        }
+        of_channel.reverse();
+        ids.push(of_channel);
+    }
+    Ok(World { hot, quiet: channels, ids })
+}
+
+/// A number that looks random but is the same in each run (SplitMix64).
+pub(super) fn scatter(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// A page somewhere in a channel, by a number.
+pub(super) fn some_page(ids: &[u64], number: u64) -> Option<u64> {
+    // Below the length, a usize.
+    let index = (number % ids.len().max(1) as u64) as usize;
+    ids.get(index).copied()
+}

@@ -1,0 +1,315 @@
+//! A limit is set and lifted while its channel is hot: how soon does it act, and does the change itself admit anything?
+//!
+//! Goals (G10, one process): from the operator's call to the first reply that shows it at most 10 ms at the 99th percentile; requests
+//! admitted beyond the new quota: none.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use weir_data_client::{CallOptions, DataClient, DataError};
+use weir_proto::{
+    admin::{Limit, LimitKind, ListLimitChangesRequest, SetLimitRequest, UnsetLimitRequest},
+    data::{
+        Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest,
+        Member, Message, User,
+    },
+};
+use weir_report::{Goal, Report};
+
+use crate::{
+    arrival,
+    recorder::{Failure, Recorder},
+    target::{Target, beside_me},
+};
+
+/// How the scenario is run.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Options {
+    /// The store: `embedded` or `cql://127.0.0.1:PORT/keyspace`; the keyspace is made with one copy.
+    #[arg(long, default_value = "embedded")]
+    store: String,
+    /// Rounds.
+    #[arg(long, default_value_t = 10)]
+    rounds: u32,
+    /// Changes of a round, each set and lifted.
+    #[arg(long, default_value_t = 100)]
+    changes: u32,
+    /// Requests a second on the hot channel beside the callers that watch it.
+    #[arg(long, default_value_t = 1_000.0)]
+    hot_rate: f64,
+    /// Reads a second of a quiet channel.
+    #[arg(long, default_value_t = 100.0)]
+    quiet_rate: f64,
+}
+
+/// The limit that is set: one request at once, and one each ten seconds.
+const RATE: f64 = 0.1;
+/// Its burst.
+const BURST: u64 = 1;
+/// Time that a limit stays in force, and that it stays lifted.
+const HOLD: Duration = Duration::from_millis(30);
+/// Longest wait for a change to show.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Messages of each channel.
+const MESSAGES: u64 = 100;
+/// Callers that ask the hot channel one request after another.
+const WATCHERS: usize = 2;
+
+/// What the watchers saw last: when a reply came, and when its request had been sent.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    admitted: bool,
+    replied: Instant,
+}
+
+/// Requests that were admitted although they were sent while the limit was in force for certain.
+#[derive(Debug, Default)]
+struct Admitted {
+    /// Whether the limit is in force for certain: its call has returned, and that of its end was not sent.
+    in_force: AtomicBool,
+    /// Number of the change in force.
+    change: AtomicU64,
+    count: AtomicU64,
+}
+
+/// Runs the scenario and writes its report.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    ensure!(options.rounds > 0 && options.changes > 0, "counts must be above 0");
+    let target = Target::start(&beside_me("data-service")?, &options.store, None).await?;
+    let (hot, quiet) = fill(&target.data).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let admitted = Arc::new(Admitted::default());
+    let (show, sights) = watch::channel(Sight { admitted: true, replied: Instant::now() });
+    let show = Arc::new(show);
+    let mut watchers = tokio::task::JoinSet::new();
+    for _ in 0..WATCHERS {
+        let (stop, show, admitted) = (Arc::clone(&stop), Arc::clone(&show), Arc::clone(&admitted));
+        // Connections of their own: what they wait for is not behind the stream's requests.
+        let data = target.another_client()()?;
+        watchers.spawn(watch_channel(data, hot, stop, show, admitted));
+    }
+    // The changes end long before; the streams are stopped by then.
+    let longest = Duration::from_secs(3_600);
+    let quiet_seen = Arc::new(Recorder::default());
+    let stream = |rate, channel, recorder: &Arc<Recorder>| {
+        let (data, recorder) = (target.data.clone(), Arc::clone(recorder));
+        tokio::spawn(async move {
+            let request = |_| {
+                let data = data.clone();
+                async move { Ok(read(&data, channel).await?) as Result<(), Failure> }
+            };
+            arrival::run(rate, longest, recorder, request).await;
+        })
+    };
+    let streams = [
+        stream(options.hot_rate, hot, &Arc::new(Recorder::default())),
+        stream(options.quiet_rate, quiet, &quiet_seen),
+    ];
+    let measured = measure(&options, &target.admin, hot, sights, &admitted).await;
+    for stream in &streams {
+        stream.abort();
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(watcher) = watchers.join_next().await {
+        watcher??;
+    }
+    let (set, lifted) = measured?;
+    let recorded = history(&target.admin, hot).await?;
+    let expected = 2 * u64::from(options.rounds) * u64::from(options.changes);
+    ensure!(
+        recorded >= expected.min(1_000),
+        "limits history knows {recorded} changes of {expected}, of which it shows 1,000"
+    );
+
+    let mut report = Report::new("limit-change", "From an operator's call to the first reply that shows it");
+    report.setting("store", options.store.split(':').next().unwrap_or(""));
+    report.setting("rounds", options.rounds);
+    report.setting("changes", options.changes);
+    report.setting("hot_per_s", options.hot_rate);
+    let halves =
+        |rounds: &[Vec<f64>], quantile: f64| rounds.iter().map(|round| at(round, quantile)).collect();
+    report.series("set, median of a round", "ms", halves(&set, 0.5));
+    report.series("lifted, median of a round", "ms", halves(&lifted, 0.5));
+    report.figure("set, p99 of a round", "ms", halves(&set, 0.99), Goal::AtMost(10.0));
+    report.figure("lifted, p99 of a round", "ms", halves(&lifted, 0.99), Goal::AtMost(10.0));
+    // A round's changes, each with its burst: a small number.
+    let changes = f64::from(options.rounds * options.changes);
+    let beyond = admitted.count.load(Ordering::Relaxed) as f64 - changes * BURST as f64;
+    report.figure("admitted beyond the quota", "requests", vec![beyond.max(0.0)], Goal::AtMost(0.0));
+    let quiet = quiet_seen.numbers();
+    report.figure("quiet channel's refusals", "requests", vec![quiet.refused as f64], Goal::AtMost(0.0));
+    report.note(format!(
+        "quiet channel meanwhile: {} answers, p99 {:.2} ms, {} failures; limits history shows {recorded} of {expected} changes",
+        quiet.answered,
+        quiet.p99_us as f64 / 1_000.0,
+        quiet.failed
+    ));
+    report.finish()
+}
+
+/// Sets and lifts the limit, round after round; milliseconds until each showed.
+async fn measure(
+    options: &Options,
+    admin: &DataClient,
+    hot: u64,
+    mut sights: watch::Receiver<Sight>,
+    admitted: &Admitted,
+) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
+    let scope = format!("channel/{hot}");
+    let calls = CallOptions::default();
+    let (mut set, mut lifted) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        let (mut down, mut up) = (Vec::new(), Vec::new());
+        for change in 0..options.changes {
+            let limit = Limit {
+                scope: scope.clone(),
+                kind: LimitKind::Requests.into(),
+                rate: RATE,
+                burst: BURST,
+                set_by: "loadtest".into(),
+                reason: "measured".into(),
+                ..Limit::default()
+            };
+            let began = Instant::now();
+            let request = SetLimitRequest { limit: Some(limit) };
+            let call = async {
+                admin.set_limit(&request, &calls).await?;
+                admitted.change.store(u64::from(round * options.changes + change) + 1, Ordering::SeqCst);
+                admitted.in_force.store(true, Ordering::SeqCst);
+                anyhow::Ok(())
+            };
+            let (called, seen) = tokio::join!(call, shown(&mut sights, false, began));
+            called?;
+            down.push(seen?);
+            sleep(HOLD).await;
+            admitted.in_force.store(false, Ordering::SeqCst);
+            let began = Instant::now();
+            let request = UnsetLimitRequest {
+                scope: scope.clone(),
+                kind: LimitKind::Requests.into(),
+                who: "loadtest".into(),
+            };
+            let call = admin.unset_limit(&request, &calls);
+            let (called, seen) = tokio::join!(call, shown(&mut sights, true, began));
+            called?;
+            up.push(seen?);
+            sleep(HOLD).await;
+        }
+        eprintln!(
+            "round {}: p99 {:.2} ms to set, {:.2} ms to lift",
+            round + 1,
+            at(&down, 0.99),
+            at(&up, 0.99)
+        );
+        set.push(down);
+        lifted.push(up);
+    }
+    Ok((set, lifted))
+}
+
+/// Milliseconds from `began` to the first reply after it that was `admitted`, or refused.
+async fn shown(sights: &mut watch::Receiver<Sight>, admitted: bool, began: Instant) -> Result<f64> {
+    let wanted = |sight: &Sight| sight.admitted == admitted && sight.replied > began;
+    let sight = timeout(PATIENCE, sights.wait_for(wanted)).await.context("the change does not show")??;
+    Ok((sight.replied - began).as_secs_f64() * 1_000.0)
+}
+
+/// The figure below which `quantile` of the others lie.
+fn at(figures: &[f64], quantile: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    // Below the length, a small number.
+    let index = (sorted.len().saturating_sub(1) as f64 * quantile).round() as usize;
+    sorted.get(index).copied().unwrap_or(0.0)
+}
+
+async fn read(data: &DataClient, channel_id: u64) -> Result<(), DataError> {
+    let request = ListMessagesRequest { channel_id, limit: 10, ..ListMessagesRequest::default() };
+    data.list_messages(&request, &CallOptions::within(Duration::from_secs(2))).await.map(drop)
+}
+
+/// Asks for the newest page, one request after another, and shows each reply.
+async fn watch_channel(
+    data: DataClient,
+    hot: u64,
+    stop: Arc<AtomicBool>,
+    show: Arc<watch::Sender<Sight>>,
+    admitted: Arc<Admitted>,
+) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        let sent_in_force = admitted.in_force.load(Ordering::SeqCst);
+        let change = admitted.change.load(Ordering::SeqCst);
+        let outcome = read(&data, hot).await;
+        let is_admitted = match outcome {
+            Ok(()) => true,
+            Err(DataError::Refused { retry_after, ref limit, .. }) => {
+                ensure!(
+                    !retry_after.is_zero() && !limit.is_empty(),
+                    "a refusal without its reason or its end"
+                );
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let replied = Instant::now();
+        // Still the same change in force: the whole request lay within it.
+        let in_force = sent_in_force
+            && admitted.in_force.load(Ordering::SeqCst)
+            && change == admitted.change.load(Ordering::SeqCst);
+        if is_admitted && in_force {
+            admitted.count.fetch_add(1, Ordering::SeqCst);
+        }
+        show.send_replace(Sight { admitted: is_admitted, replied });
+    }
+    Ok(())
+}
+
+async fn history(admin: &DataClient, hot: u64) -> Result<u64> {
+    let request = ListLimitChangesRequest { limit: 1_000, scope: format!("channel/{hot}") };
+    let changes = admin.list_limit_changes(&request, &CallOptions::default()).await?.message.changes;
+    let complete = changes.iter().all(|change| change.who == "loadtest" && change.at_ms > 0);
+    ensure!(complete, "a change on record lacks who or when");
+    ensure!(changes.is_sorted_by(|newer, older| newer.at_ms >= older.at_ms), "changes are newest first");
+    Ok(changes.len() as u64)
+}
+
+/// A hot and a quiet channel with messages.
+async fn fill(data: &DataClient) -> Result<(u64, u64)> {
+    let calls = CallOptions::within(Duration::from_secs(10));
+    let user = CreateUserRequest {
+        user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }),
+        token_hash: Vec::new(),
+    };
+    let author_id = data.create_user(&user, &calls).await?.message.user.context("a user")?.id;
+    let channel = |name: &str| Channel { name: name.into(), ..Channel::default() };
+    let guild = CreateGuildRequest {
+        guild: Some(Guild { name: "loadtest".into(), owner_id: author_id, ..Guild::default() }),
+        channels: vec![channel("hot"), channel("quiet")],
+        members: vec![Member { user_id: author_id, ..Member::default() }],
+        ..CreateGuildRequest::default()
+    };
+    let state = data.create_guild(&guild, &calls).await?.message.state.context("a guild")?;
+    let [hot, quiet] = state.channels[..].iter().map(|channel| channel.id).collect::<Vec<_>>()[..] else {
+        anyhow::bail!("two channels were asked for");
+    };
+    for number in 0..MESSAGES {
+        for channel_id in [hot, quiet] {
+            let content = format!("message {number}");
+            let message = Message { channel_id, author_id, content, ..Message::default() };
+            let request = CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
+            data.create_message(&request, &calls).await?;
+        }
+    }
+    Ok((hot, quiet))
+}
