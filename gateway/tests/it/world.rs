@@ -200,7 +200,7 @@ impl World {
             Fate::Twice => 2,
         };
         let bytes = Bytes::from(record.encode_to_vec());
-        let out = vec![Outgoing { guild_id: record.guild_id, record: bytes }; copies];
+        let out = vec![Outgoing { topics: vec![record.guild_id], record: bytes }; copies];
         if copies > 0 {
             self.bus.log.publish(out).await.unwrap();
         }
@@ -237,7 +237,8 @@ impl World {
             change: Some(Change::Typing(typing)),
             ..Record::default()
         };
-        self.bus.log.publish_ephemeral(Outgoing { guild_id, record: record.encode_to_vec().into() }).await;
+        let out = Outgoing { topics: vec![guild_id], record: record.encode_to_vec().into() };
+        self.bus.log.publish_ephemeral(out).await;
     }
 
     pub(crate) async fn set_roles(&self, guild_id: u64, user_id: u64, role_ids: &[u64]) {
