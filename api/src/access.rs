@@ -3,7 +3,7 @@
 use weir_data_client::{CallOptions, DataError};
 use weir_discord::{
     error::ApiError,
-    permission::{Permissions, permissions_in},
+    permission::{Permissions, permissions_in, permissions_in_direct},
 };
 use weir_proto::{
     data::{
@@ -11,18 +11,21 @@ use weir_proto::{
         GuildState, Member, User,
     },
     id::{ChannelId, GuildId},
+    pair::UserPair,
 };
 
 use crate::{app::App, auth::Caller, error::Refused};
 
-/// Discord's channel types that hold messages: text, voice, announcement, the threads, stage.
-const WITH_MESSAGES: [u32; 7] = [0, 2, 5, 10, 11, 12, 13];
+/// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
+const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
 
 /// A channel that the caller sees.
 pub(crate) struct ChannelAccess {
     pub(crate) channel: Channel,
+    /// Its guild; empty for direct messages, which have neither roles nor other channels.
     pub(crate) state: GuildState,
-    pub(crate) member: Member,
+    /// The caller's membership; `None` for direct messages.
+    member: Option<Member>,
     pub(crate) user: User,
     pub(crate) permissions: Permissions,
     /// 0 if there is none or it is not known.
@@ -39,9 +42,14 @@ impl ChannelAccess {
         let reply = app.data.get_channel_context(&request, &app.call()).await;
         let context = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message;
         let channel = context.channel.ok_or(ApiError::Internal)?;
-        let state = context.state.ok_or(ApiError::Internal)?;
-        let member = context.member.ok_or(ApiError::MissingAccess)?;
-        let permissions = permissions_in(&state, Some(&channel), &member);
+        let (state, member, permissions) = if is_direct(&channel) {
+            (GuildState::default(), None, permissions_in_direct(&channel, caller.id.get()))
+        } else {
+            let state = context.state.ok_or(ApiError::Internal)?;
+            let member = context.member.ok_or(ApiError::MissingAccess)?;
+            let permissions = permissions_in(&state, Some(&channel), &member);
+            (state, Some(member), permissions)
+        };
         let user = context.user.unwrap_or_else(|| User::clone(&caller.user));
         let last_message_id = context.last_message_id;
         let access = Self { channel, state, member, user, permissions, last_message_id };
@@ -55,10 +63,20 @@ impl ChannelAccess {
         self.permissions.contains(needed)
     }
 
+    pub(crate) fn is_direct(&self) -> bool {
+        is_direct(&self.channel)
+    }
+
     /// # Errors
-    /// 50013 without the permission.
+    /// 50013 without the permission; 50003 in direct messages, where nobody can be given it.
     pub(crate) fn require(&self, needed: Permissions) -> Result<(), Refused> {
-        if self.may(needed) { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
+        if self.may(needed) {
+            Ok(())
+        } else if self.is_direct() {
+            Err(ApiError::DirectChannel.into())
+        } else {
+            Err(ApiError::MissingPermissions.into())
+        }
     }
 
     /// # Errors
@@ -76,10 +94,15 @@ impl ChannelAccess {
         EventContext {
             guild_id: self.channel.guild_id,
             author: Some(self.user.clone()),
-            member: Some(self.member.clone()),
+            member: self.member.clone(),
             ..EventContext::default()
         }
     }
+}
+
+/// True if the channel holds two users' direct messages.
+fn is_direct(channel: &Channel) -> bool {
+    UserPair::of_channel(channel).is_some()
 }
 
 /// A guild that the caller is a member of.

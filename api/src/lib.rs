@@ -25,6 +25,7 @@ mod error;
 mod founding;
 mod history;
 mod metrics;
+mod opening;
 mod path;
 mod posting;
 mod query;

@@ -19,8 +19,9 @@ use crate::{
     error::Refused,
     ratelimit::Bucket,
     routes::{
-        application, bulk_delete, channels, create_message, current_guilds, delete_message, edit_message,
-        gateway, get_message, guilds, list_messages, member_roles, members, roles, short, typing, users,
+        application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
+        edit_message, gateway, get_message, guilds, list_messages, member_roles, members, roles, short,
+        typing, users,
     },
 };
 
@@ -48,6 +49,8 @@ fn discord(app: &App) -> Router<App> {
         .route("/users/@me", on(B::Users, get(users::get_current_user)))
         .route("/users/{user_id}", on(B::Users, get(users::get_user)))
         .route("/users/@me/guilds", on(B::Users, get(current_guilds::list_current_guilds)))
+        .route("/users/@me/channels", on(B::Users, get(direct_channels::list_direct_channels)))
+        .route("/users/@me/channels", on(B::OpenDirect, post(direct_channels::open_direct_channel)))
         .route("/users/@me/guilds/{guild_id}", on(B::ChangeGuild, delete(current_guilds::leave_guild)))
         .route("/oauth2/applications/@me", on(B::Users, get(application::get_current_application)))
         .route("/applications/@me", on(B::Users, get(application::get_current_application)))

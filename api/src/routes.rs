@@ -6,6 +6,7 @@ pub(crate) mod channels;
 pub(crate) mod create_message;
 pub(crate) mod current_guilds;
 pub(crate) mod delete_message;
+pub(crate) mod direct_channels;
 pub(crate) mod edit_message;
 pub(crate) mod gateway;
 pub(crate) mod get_message;

@@ -268,7 +268,7 @@ mod tests {
     use weir_bus::Outgoing;
 
     fn out(rev: u64) -> Outgoing {
-        Outgoing { guild_id: 1, record: Bytes::from(Record { rev, ..Record::default() }.encode_to_vec()) }
+        Outgoing { topics: vec![1], record: Bytes::from(Record { rev, ..Record::default() }.encode_to_vec()) }
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@ use weir_proto::{
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
+use crate::sequencer::record::Audience;
+
 /// How long changes other than creates are kept: the schema's TTL.
 pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
 /// Rows of the changes read at once.
@@ -64,14 +66,15 @@ pub async fn read_from(
     // Up to this revision all creates are known.
     let mut created_to = u64::MAX;
     if is_channel {
-        let guild_id = store.read_channel(scope_id).await?.map_or(0, |channel| channel.guild_id);
+        let audience = Audience::of(store.read_channel(scope_id).await?.as_ref());
         let created = created_after(store, scope_id, after_rev, limit).await?;
         if let (true, Some(last)) = (created.len() >= limit, created.last()) {
             created_to = last.rev;
         }
         records.extend(created.into_iter().map(|row| Record {
             scope_id,
-            guild_id,
+            guild_id: audience.guild_id,
+            recipient_ids: audience.recipient_ids.clone(),
             rev: row.rev,
             change: Some(Change::MessageCreated(row)),
             ..Record::default()

@@ -1,6 +1,6 @@
 //! Keys of the read stack: every partition or row that can be read, cached and made stale.
 
-use weir_proto::bucket::Bucket;
+use weir_proto::{bucket::Bucket, pair::UserPair};
 
 /// What a read is of. Its generations live in the cell that its hash selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,12 +21,14 @@ pub enum Key {
     User(u64),
     /// The guilds of a user.
     UserGuilds(u64),
+    /// The channel of a pair's direct messages.
+    Direct(UserPair),
     /// The user behind a credential's hash.
     Token([u8; 32]),
 }
 
 impl Key {
-    /// The channel or guild whose revisions tell how new a read of the key is; `None` for what has none.
+    /// The channel, guild or user whose revisions tell how new a read of the key is; `None` for what has none.
     #[must_use]
     pub fn scope(&self) -> Option<u64> {
         match *self {
@@ -36,6 +38,7 @@ impl Key {
             | Self::Guild(id)
             | Self::Members(id) => Some(id),
             Self::Member(guild, _) => Some(guild),
+            Self::Direct(pair) => Some(pair.low().get()),
             Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
         }
     }
@@ -50,6 +53,7 @@ impl Key {
             | Self::Members(_)
             | Self::User(_)
             | Self::UserGuilds(_)
+            | Self::Direct(_)
             | Self::Token(_) => 0,
         }
     }

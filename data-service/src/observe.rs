@@ -37,6 +37,8 @@ pub enum Method {
     User,
     /// A user's guilds.
     UserGuilds,
+    /// The channel of a pair of users.
+    Direct,
     /// A credential.
     Token,
 }
@@ -51,6 +53,7 @@ label_values! {
         Members => "Members",
         User => "User",
         UserGuilds => "UserGuilds",
+        Direct => "Direct",
         Token => "Token",
     }
 }
@@ -66,6 +69,7 @@ impl From<&Key> for Method {
             Key::Members(_) => Self::Members,
             Key::User(_) => Self::User,
             Key::UserGuilds(_) => Self::UserGuilds,
+            Key::Direct(_) => Self::Direct,
             Key::Token(_) => Self::Token,
         }
     }

@@ -20,7 +20,11 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::{EventBus, Outgoing, PublishError, Published};
 use weir_store::{ReadError, Store};
 
-use crate::{changes, clock::Clock, sequencer::record::Announced};
+use crate::{
+    changes,
+    clock::Clock,
+    sequencer::record::{Announced, Audience},
+};
 
 /// Queues by which records leave; a scope always uses the same one, which keeps its order.
 const LANES: usize = 4;
@@ -192,7 +196,7 @@ impl Outbox {
         if self.bus.committed_with_store() {
             let outgoing = records
                 .into_iter()
-                .map(|record| Outgoing { guild_id: record.outbox.guild_id, record: record.outbox.record });
+                .map(|record| Outgoing { topics: record.topics, record: record.outbox.record });
             // It only wakes readers; the records are in their log already.
             if let Err(error) = self.bus.publish(outgoing.collect()).await {
                 tracing::warn!(error = %error, "readers of the log were not woken");
@@ -204,8 +208,7 @@ impl Outbox {
         let last = records.len().saturating_sub(1);
         for (index, record) in records.into_iter().enumerate() {
             let rev = record.outbox.rev;
-            let mut topics = record.also;
-            topics.push(record.outbox.guild_id);
+            let topics = record.topics;
             let pending = if index == last { pending.take() } else { None };
             let record = record.outbox.record;
             let item = Item { scope_id, is_channel, prev_rev, topics, record, _pending: pending };
@@ -219,8 +222,8 @@ impl Outbox {
     }
 
     /// Hands over a record that is not kept (typing).
-    pub(crate) async fn publish_ephemeral(&self, guild_id: u64, record: Bytes) {
-        self.bus.publish_ephemeral(Outgoing { guild_id, record }).await;
+    pub(crate) async fn publish_ephemeral(&self, topics: Vec<u64>, record: Bytes) {
+        self.bus.publish_ephemeral(Outgoing { topics, record }).await;
     }
 
     /// Scopes whose records wait in the database.
@@ -252,15 +255,11 @@ impl Outbox {
                     if items.recv_many(&mut batch, LANE_RECORDS_MAX).await == 0 { return }
                 }
             }
-            let mut outgoing = Vec::with_capacity(batch.len());
-            for item in &batch {
-                outgoing.extend(
-                    item.topics
-                        .iter()
-                        .map(|guild_id| Outgoing { guild_id: *guild_id, record: item.record.clone() }),
-                );
-            }
-            if let Err(error) = self.hand_over(outgoing).await {
+            let outgoing = batch.iter_mut().map(|item| Outgoing {
+                topics: std::mem::take(&mut item.topics),
+                record: item.record.clone(),
+            });
+            if let Err(error) = self.hand_over(outgoing.collect()).await {
                 tracing::warn!(error = %error, records = batch.len(), "records wait in the outbox");
                 for item in &batch {
                     self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
@@ -359,10 +358,10 @@ impl Outbox {
             })?;
             let Some(last) = page.records.last() else { return Ok(()) };
             after_rev = last.rev;
-            let outgoing = page.records.iter().flat_map(|record| {
-                let bytes = changes::encode(record);
-                topics(record).into_iter().map(move |guild_id| Outgoing { guild_id, record: bytes.clone() })
-            });
+            let outgoing = page
+                .records
+                .iter()
+                .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
             self.hand_over(outgoing.collect()).await.map_err(drop)?;
             if !page.more {
                 return Ok(());
@@ -397,10 +396,11 @@ impl Outbox {
     }
 }
 
-/// Guild, and users whose membership a record changes.
+/// Guild, or users of a direct message, and users whose membership a record changes.
 fn topics(record: &weir_proto::event::Record) -> Vec<u64> {
     use weir_proto::event::record::Change;
-    let mut topics = vec![record.guild_id];
+    let audience = Audience { guild_id: record.guild_id, recipient_ids: record.recipient_ids.clone() };
+    let mut topics = audience.topics();
     match &record.change {
         Some(Change::GuildCreated(created)) => topics.extend(&created.member_ids),
         Some(Change::MemberAdded(changed)) => topics.extend(changed.user.as_ref().map(|user| user.id)),

@@ -102,6 +102,7 @@ impl ReadPath {
             // Looked up only while some guild has a limit: it is a row read, cached, for each channel.
             if self.limits.has_guild_limits()
                 && let Ok(Some(channel)) = self.channel_row(channel_id).await
+                && channel.guild_id != 0
             {
                 scopes = scopes.and(Scope::Group(channel.guild_id));
             }

@@ -1,4 +1,4 @@
-//! The sequencer: every change of a channel or guild passes its turn, one after another.
+//! The sequencer: every change of a channel, guild or user passes its turn, one after another.
 //!
 //! The owner of a scope (a channel or a guild) mints ids and revisions, has one commit in flight for it, and gathers the creates that
 //! arrive meanwhile into the next. So a hot channel writes faster, not slower, and replies and events leave in revision order.
@@ -10,12 +10,13 @@
 //! - `warm`: the tail is read before the first change.
 //! - `serve`: reads from the tails that the turns keep.
 //! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
-//! - `create`, `change`, `guild`: the plans.
+//! - `create`, `change`, `guild`: the plans; `direct`: the opening of direct messages.
 //! - `record`: the event records of a plan.
 
 pub(crate) mod change;
 mod commit;
 pub(crate) mod create;
+mod direct;
 pub(crate) mod guild;
 pub mod nonce;
 pub mod op;
@@ -33,6 +34,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use weir_protect::Generations;
 use weir_store::Store;
@@ -136,10 +138,15 @@ impl Sequencer {
         let (reply, answer) = oneshot::channel();
         let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::Overloaded)?;
         if scope.push(make(reply), &self.config)? {
-            tokio::spawn(Arc::clone(self).run(scope));
+            tokio::spawn(self.turns(scope));
         }
         // The sender is dropped only by a turn that panicked: what it had done by then is not known.
         answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown))
+    }
+
+    /// [`Self::run`], with its type erased: a turn may submit a change of another scope, and so contain this.
+    fn turns(self: &Arc<Self>, scope: Arc<Scope>) -> BoxFuture<'static, ()> {
+        Box::pin(Arc::clone(self).run(scope))
     }
 
     /// Takes turns until the queue is empty.

@@ -128,7 +128,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     async fn read_ring(&mut self, after: Position) -> Result<(), Stop> {
         let listener = self.attached.session.listener.clone();
         let guilds = &self.attached.progress.guilds;
-        let wants = |guild_id: u64| guilds.contains_key(&guild_id);
+        let wants = |entry: &Entry| {
+            guilds.contains_key(&entry.guild_id)
+                || (listener.has_direct() && entry.is_direct_of(listener.user_id))
+        };
         // What follows a join is of a guild that is not among them yet.
         let joins = |entry: &Entry| entry.change().is_some_and(|change| is_about(change, listener.user_id));
         let scan = match self.shared.fanout.ring.scan(after, (SCAN_MAX, ENTRIES_MAX), wants, joins) {

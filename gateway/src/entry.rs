@@ -36,6 +36,8 @@ pub(crate) enum Body {
     Change(Box<Publication>),
     /// Records of the guild were lost here and could not be recovered.
     LostInGuild,
+    /// Records of a direct message between these users were lost here.
+    LostInDirect(Vec<u64>),
     /// Records of any guild were lost here.
     LostAnywhere,
 }
@@ -44,7 +46,7 @@ pub(crate) enum Body {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: Position,
-    /// 0 if it concerns no single guild.
+    /// 0 if it is of a direct message, or concerns no single guild.
     pub(crate) guild_id: u64,
     pub(crate) body: Body,
     /// The guild before and after the change; both the same for changes that are none of the guild itself. `None` while nobody here needs it,
@@ -101,7 +103,7 @@ impl Entry {
     ) -> Self {
         let encoded_len = match &body {
             Body::Change(publication) => publication.encoded_len,
-            Body::LostInGuild | Body::LostAnywhere => 0,
+            Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => 0,
         };
         let weight = Weight::new(bytes, OVERHEAD + encoded_len * DECODED_FACTOR);
         Self { position, guild_id, body, before, after, rendered: OnceLock::new(), weight }
@@ -115,8 +117,18 @@ impl Entry {
     pub(crate) fn record(&self) -> Option<&Record> {
         match &self.body {
             Body::Change(publication) => Some(&publication.record),
-            Body::LostInGuild | Body::LostAnywhere => None,
+            Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => None,
         }
+    }
+
+    /// True if it is of a direct message of this user.
+    pub(crate) fn is_direct_of(&self, user_id: u64) -> bool {
+        let recipient_ids = match &self.body {
+            Body::Change(publication) if self.guild_id == 0 => &publication.record.recipient_ids,
+            Body::LostInDirect(recipient_ids) => recipient_ids,
+            Body::Change(_) | Body::LostInGuild | Body::LostAnywhere => return false,
+        };
+        recipient_ids.contains(&user_id)
     }
 
     pub(crate) fn change(&self) -> Option<&Change> {

@@ -60,10 +60,28 @@ impl Guild {
     }
 }
 
+/// A user with sessions here.
+#[derive(Debug, Default)]
+struct User {
+    listeners: Vec<Arc<Listener>>,
+    /// Microseconds since 1970-01-01T00:00Z after which every record of its direct messages comes to the inbox; `None` until interest is
+    /// registered.
+    interest_since_us: Option<u64>,
+}
+
+/// Whose records were lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lost {
+    InGuild(u64),
+    /// Of a direct message between these users.
+    InDirect(Vec<u64>),
+    Anywhere,
+}
+
 #[derive(Debug, Default)]
 struct Index {
     guilds: HashMap<u64, Guild>,
-    users: HashMap<u64, Vec<Arc<Listener>>>,
+    users: HashMap<u64, User>,
     /// Users whose last listener went, since it was last asked. As many as sessions ended.
     gone_users: HashSet<u64>,
 }
@@ -103,11 +121,14 @@ impl Fanout {
         let record = &publication.record;
         let mut index = self.index();
         let guild_id = record.guild_id;
+        if guild_id == 0 {
+            return self.publish_direct(&index, position, publication);
+        }
         let by_user = index.apply_membership(record);
         let Some(guild) = index.guilds.get_mut(&guild_id) else {
             // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
             drop(index);
-            self.ring.push(position, guild_id, false, None);
+            self.ring.push(position, false, None);
             return;
         };
         let snapshots = guild.apply(record);
@@ -115,7 +136,7 @@ impl Fanout {
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
-        self.ring.push(position, guild_id, by_user, Some(entry.clone()));
+        self.ring.push(position, by_user, Some(entry.clone()));
         guild.listeners.iter().for_each(|listener| listener.offer(position));
         if let Some(change) = entry.change() {
             index.drop_members(guild_id, change);
@@ -126,35 +147,55 @@ impl Fanout {
         }
     }
 
-    /// Fills a position with nothing.
-    pub(crate) fn skip(&self, position: Position) {
-        self.ring.push(position, 0, false, None);
+    /// Publishes a record of a direct message. It carries no state: that a session's user is named by it is all that there is to see.
+    fn publish_direct(&self, index: &Index, position: Position, publication: Box<Publication>) {
+        let listeners = index.direct(&publication.record.recipient_ids);
+        if listeners.is_empty() {
+            self.ring.push(position, false, None);
+            return;
+        }
+        let body = Body::Change(publication);
+        let entry = Entry::new(position, 0, body, (None, None), self.ring.bytes());
+        self.ring.push(position, false, Some(Arc::new(entry)));
+        listeners.iter().for_each(|listener| listener.offer(position));
     }
 
-    /// Says at `position` that records of a guild were lost, or of any guild.
-    pub(crate) fn publish_loss(&self, position: Position, guild_id: Option<u64>) {
+    /// Fills a position with nothing.
+    pub(crate) fn skip(&self, position: Position) {
+        self.ring.push(position, false, None);
+    }
+
+    /// Says at `position` that records were lost.
+    pub(crate) fn publish_loss(&self, position: Position, lost: Lost) {
         let index = self.index();
-        let body = if guild_id.is_some() { Body::LostInGuild } else { Body::LostAnywhere };
-        let id = guild_id.unwrap_or(0);
-        let entry = Entry::new(position, id, body, (None, None), self.ring.bytes());
-        self.ring.push(position, id, guild_id.is_none(), Some(Arc::new(entry)));
-        match guild_id {
-            Some(id) => {
-                index
-                    .guilds
-                    .get(&id)
-                    .into_iter()
-                    .flat_map(|guild| &guild.listeners)
-                    .for_each(|l| l.offer(position));
+        let (guild_id, body, by_user) = match &lost {
+            Lost::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
+            Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
+            Lost::Anywhere => (0, Body::LostAnywhere, true),
+        };
+        let entry = Entry::new(position, guild_id, body, (None, None), self.ring.bytes());
+        self.ring.push(position, by_user, Some(Arc::new(entry)));
+        let tell = |listener: &Arc<Listener>| listener.offer(position);
+        match lost {
+            Lost::InGuild(id) => {
+                index.guilds.get(&id).into_iter().flat_map(|guild| &guild.listeners).for_each(tell);
             }
-            None => index.users.values().flatten().for_each(|listener| listener.offer(position)),
+            Lost::InDirect(users) => index.direct(&users).into_iter().for_each(tell),
+            Lost::Anywhere => index.users.values().flat_map(|user| &user.listeners).for_each(tell),
         }
     }
 
-    /// Hands an ephemeral record to the sessions of its guild that have a connection.
+    /// Hands an ephemeral record to the sessions of its guild, or of its direct message's users, that have a connection.
     pub(crate) fn publish_ephemeral(&self, publication: Box<Publication>) {
         let index = self.index();
         let guild_id = publication.record.guild_id;
+        if guild_id == 0 {
+            let listeners = index.direct(&publication.record.recipient_ids);
+            let body = Body::Change(publication);
+            let entry = Arc::new(Entry::new(0, 0, body, (None, None), self.ring.bytes()));
+            listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
+            return;
+        }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
         let snapshots = (Some(snapshot.clone()), Some(snapshot.clone()));
@@ -171,6 +212,13 @@ impl Fanout {
     /// Since when every record of the guild comes to the inbox, microseconds since 1970-01-01T00:00Z.
     pub(crate) fn interest_since_us(&self, guild_id: u64) -> Option<u64> {
         self.index().guilds.get(&guild_id).and_then(|guild| guild.interest_since_us)
+    }
+
+    /// Since when every record of direct messages between these users comes to the inbox: interest of one of them brings it.
+    pub(crate) fn direct_since_us(&self, recipient_ids: &[u64]) -> Option<u64> {
+        let index = self.index();
+        let since = |id| index.users.get(id).and_then(|user| user.interest_since_us);
+        recipient_ids.iter().filter_map(since).min()
     }
 
     // ---- loading --------------------------------------------------------------------------------------------------
@@ -233,7 +281,14 @@ impl Fanout {
 
     /// Lets a listener hear of changes of its user's memberships from now on.
     pub(crate) fn register(&self, listener: &Arc<Listener>) {
-        self.index().users.entry(listener.user_id).or_default().push(listener.clone());
+        self.index().users.entry(listener.user_id).or_default().listeners.push(listener.clone());
+    }
+
+    /// Says that interest in a user with sessions here is registered since `since_us`.
+    pub(crate) fn follows_user(&self, user_id: u64, since_us: u64) {
+        if let Some(user) = self.index().users.get_mut(&user_id) {
+            user.interest_since_us.get_or_insert(since_us);
+        }
     }
 
     /// Lets a listener hear of guilds. Returns the newest position and the guilds' states at exactly that position: the listener hears of
@@ -258,9 +313,9 @@ impl Fanout {
     /// Forgets a listener.
     pub(crate) fn forget(&self, listener: &Arc<Listener>) {
         let mut index = self.index();
-        if let Some(listeners) = index.users.get_mut(&listener.user_id) {
-            listeners.retain(|other| !Arc::ptr_eq(other, listener));
-            if listeners.is_empty() {
+        if let Some(user) = index.users.get_mut(&listener.user_id) {
+            user.listeners.retain(|other| !Arc::ptr_eq(other, listener));
+            if user.listeners.is_empty() {
                 index.users.remove(&listener.user_id);
                 index.gone_users.insert(listener.user_id);
             }
@@ -292,12 +347,18 @@ impl Fanout {
 }
 
 impl Index {
+    /// The sessions that direct messages between these users go to.
+    fn direct(&self, recipient_ids: &[u64]) -> Vec<&Arc<Listener>> {
+        let users = recipient_ids.iter().filter_map(|id| self.users.get(id));
+        users.flat_map(|user| &user.listeners).filter(|listener| listener.has_direct()).collect()
+    }
+
     /// Lets sessions whose user joined a guild hear of it, before the record goes out. True if sessions may be concerned by their user.
     fn apply_membership(&mut self, record: &Record) -> bool {
         let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
         if member {
             for user_id in many.iter().copied().chain(one) {
-                for listener in self.users.get(&user_id).into_iter().flatten() {
+                for listener in self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners) {
                     if listener.has_guild(record.guild_id) {
                         self.guilds.entry(record.guild_id).or_insert_with(Guild::new).listen(listener);
                     }

@@ -28,7 +28,7 @@ use weir_proto::{data::ListChangesRequest, event::Record};
 use crate::{
     chain::{Chains, Verdict},
     entry::Publication,
-    fanout::Fanout,
+    fanout::{Fanout, Lost},
     hydrate::hydrate,
     load::Loader,
     metrics::{Anomaly, Metrics},
@@ -103,7 +103,7 @@ impl Follower {
                     tracing::error!(after, floor, "the inbox lost records that were not read yet");
                     self.metrics.anomaly(Anomaly::Lost);
                     after = floor;
-                    self.fanout.publish_loss(if durable { floor } else { self.next() }, None);
+                    self.fanout.publish_loss(if durable { floor } else { self.next() }, Lost::Anywhere);
                 }
                 Err(InboxError::Unavailable { reason }) => {
                     tracing::warn!(reason, "the inbox does not answer");
@@ -145,7 +145,7 @@ impl Follower {
                     self.fanout.publish(position, item);
                 }
                 Err(Gap::Nothing) => self.fanout.skip(position),
-                Err(Gap::Lost) => self.fanout.publish_loss(position, None),
+                Err(Gap::Lost) => self.fanout.publish_loss(position, Lost::Anywhere),
             }
         }
     }
@@ -155,7 +155,7 @@ impl Follower {
         for (_, bytes) in records {
             let Ok(record) = Record::decode(bytes.clone()) else {
                 self.metrics.anomaly(Anomaly::Undecodable);
-                self.fanout.publish_loss(self.next(), None);
+                self.fanout.publish_loss(self.next(), Lost::Anywhere);
                 continue;
             };
             if record.rev == 0 || record.change.is_none() {
@@ -185,7 +185,10 @@ impl Follower {
     fn judge(&self, record: &Record) -> Verdict {
         let known = Known {
             included: self.fanout.guild_rev(record.guild_id).filter(|_| record.scope_id == record.guild_id),
-            interest_since_us: self.fanout.interest_since_us(record.guild_id),
+            interest_since_us: match record.guild_id {
+                0 => self.fanout.direct_since_us(&record.recipient_ids),
+                guild_id => self.fanout.interest_since_us(guild_id),
+            },
         };
         judge(&self.chains, record, known)
     }
@@ -214,10 +217,16 @@ impl Follower {
         tracing::error!(
             scope = record.scope_id,
             after_rev,
-            "records were lost: the guild's sessions begin again"
+            "records were lost: the sessions that they were for begin again"
         );
         self.metrics.anomaly(Anomaly::Lost);
-        self.fanout.publish_loss(self.next(), Some(record.guild_id));
+        self.fanout.publish_loss(
+            self.next(),
+            match record.guild_id {
+                0 => Lost::InDirect(record.recipient_ids.clone()),
+                guild_id => Lost::InGuild(guild_id),
+            },
+        );
     }
 
     async fn fetch(&self, before: &Record, after_rev: u64) -> Result<Vec<(Record, usize)>, FetchError> {
@@ -251,8 +260,10 @@ impl Follower {
                 return Err(FetchError::Broken);
             }
         }
-        // The last one must be the record's predecessor, or the outbox did not show all of them.
+        // The last one must be the record's predecessor, or the outbox did not show all of them. What was published again from the outbox is
+        // chained to where that reading began, which need not be a record's.
         match missing.last() {
+            Some(_) | None if before.recovered => Ok(missing),
             Some((last, _)) if last.rev == before.prev_rev => Ok(missing),
             Some(_) | None => Err(FetchError::Broken),
         }
@@ -264,7 +275,7 @@ impl Follower {
 struct Known {
     /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
     included: Option<u64>,
-    /// Since when every record of the guild comes here.
+    /// Since when every record of the guild, or of the direct message, comes here.
     interest_since_us: Option<u64>,
 }
 

@@ -52,6 +52,7 @@ pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
             referenced_author: quoted.as_ref().and_then(|quoted| users.get(&quoted.author_id).cloned()),
             referenced: quoted,
             mentions: row.mention_user_ids.iter().filter_map(|id| users.get(id).cloned()).collect(),
+            recipients: Vec::new(),
         });
     }
 }

@@ -50,6 +50,11 @@ impl Listener {
         shard_of(guild_id, self.shard.1) == self.shard.0
     }
 
+    /// True if the user's direct messages go to this session's shard: the first one's, whatever their number.
+    pub(crate) fn has_direct(&self) -> bool {
+        self.shard.0 == 0
+    }
+
     /// Says that the record at `position`, which is in the ring already, may concern the session. Positions are given in rising order.
     pub(crate) fn offer(&self, position: Position) {
         if self.first.compare_exchange(NONE, position, Ordering::AcqRel, Ordering::Acquire).is_ok() {

@@ -124,11 +124,13 @@ impl Loader {
         reply.map_err(|error| LoadError::of("get member", &error))?.message.member.ok_or(LoadError::NotFound)
     }
 
-    /// Asks the bus for the records that concern a user's memberships.
+    /// Asks the bus for the records that concern a user's memberships, and for those of its direct messages.
     /// The user must have a listener already, or the interest may be withdrawn again.
     pub(crate) async fn follow_user(&self, user_id: u64) -> Result<(), LoadError> {
         let _turn = self.turn(user_id).await;
-        self.add_interest(user_id).await
+        self.add_interest(user_id).await?;
+        self.fanout.follows_user(user_id, self.now_us().saturating_sub(CLOCK_SKEW_US));
+        Ok(())
     }
 
     async fn turn(&self, topic: u64) -> MutexGuard<'_, ()> {

@@ -12,7 +12,6 @@ use crate::entry::{Bytes, Entry};
 /// A place in the ring. Positions that concern nobody here are empty, so that the index stays the position.
 #[derive(Debug)]
 struct Slot {
-    guild_id: u64,
     /// True if it may concern sessions by their user rather than by their guilds: someone joined, changed or left, or records were lost.
     by_user: bool,
     entry: Option<Arc<Entry>>,
@@ -87,7 +86,7 @@ impl Ring {
     }
 
     /// Puts something at `position`. If positions before it were skipped, everything older is forgotten, so that nobody scans past the gap.
-    pub(crate) fn push(&self, position: Position, guild_id: u64, by_user: bool, entry: Option<Arc<Entry>>) {
+    pub(crate) fn push(&self, position: Position, by_user: bool, entry: Option<Arc<Entry>>) {
         // Dropped after the lock: an entry's strings take longer to free than a slot takes to push.
         let mut evicted = Vec::new();
         let mut ring = self.write();
@@ -95,7 +94,7 @@ impl Ring {
             evicted.extend(ring.slots.drain(..));
             ring.floor = position - 1;
         }
-        ring.slots.push_back(Slot { guild_id, by_user, entry });
+        ring.slots.push_back(Slot { by_user, entry });
         let mut over = self.bytes.get().saturating_sub(self.bytes_max);
         // One slot always stays: it is the head.
         while ring.slots.len() > 1 && (ring.slots.len() > self.records_max || over > 0) {
@@ -107,13 +106,13 @@ impl Ring {
         drop(ring);
     }
 
-    /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries of guilds that the asker `wants`, or that
+    /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries that the asker `wants`, or that
     /// may concern it by its user. An entry that `changes` what it wants is the last one.
     pub(crate) fn scan(
         &self,
         after: Position,
         (slots_max, entries_max): (usize, usize),
-        wants: impl Fn(u64) -> bool,
+        wants: impl Fn(&Entry) -> bool,
         changes: impl Fn(&Entry) -> bool,
     ) -> Result<Scan, Fallen> {
         let ring = self.read();
@@ -123,7 +122,7 @@ impl Ring {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for slot in ring.slots.iter().skip(skip).take(slots_max) {
             if let Some(entry) = &slot.entry
-                && (slot.by_user || wants(slot.guild_id))
+                && (slot.by_user || wants(entry))
             {
                 if scan.entries.len() == entries_max {
                     break;
@@ -161,7 +160,7 @@ mod tests {
         let publication = Publication { record: Record::default(), context: None, encoded_len: size };
         let body = Body::Change(Box::new(publication));
         let entry = Entry::new(position, guild_id, body, (None, None), ring.bytes());
-        ring.push(position, guild_id, false, Some(Arc::new(entry)));
+        ring.push(position, false, Some(Arc::new(entry)));
     }
 
     fn positions(scan: &Scan) -> Vec<Position> {
@@ -174,12 +173,12 @@ mod tests {
         for (position, guild) in (11..).zip([1, 2, 1, 3, 1]) {
             put(&ring, position, guild, 0);
         }
-        ring.push(16, 0, false, None);
-        let scan = ring.scan(10, (100, 100), |guild| guild == 1, |_| false).expect("kept");
+        ring.push(16, false, None);
+        let scan = ring.scan(10, (100, 100), |entry| entry.guild_id == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13, 15], 16));
-        let scan = ring.scan(10, (100, 2), |guild| guild == 1, |_| false).expect("kept");
+        let scan = ring.scan(10, (100, 2), |entry| entry.guild_id == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 14), "stops before the third");
-        let scan = ring.scan(10, (3, 100), |guild| guild == 1, |_| false).expect("kept");
+        let scan = ring.scan(10, (3, 100), |entry| entry.guild_id == 1, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 13));
         let scan = ring.scan(16, (3, 100), |_| true, |_| false).expect("the head itself");
         assert_eq!((positions(&scan), scan.up_to), (vec![], 16));

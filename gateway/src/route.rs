@@ -49,6 +49,7 @@ pub(crate) fn route<'a>(
     let change = match &entry.body {
         Body::LostAnywhere => return Route::Lost,
         Body::LostInGuild => return if member.is_some() { Route::Lost } else { Route::Pass },
+        Body::LostInDirect(_) => return if is_own_direct(viewer, entry) { Route::Lost } else { Route::Pass },
         Body::Change(publication) => publication.record.change.as_ref(),
     };
     let Some(change) = change else { return Route::Pass };
@@ -66,6 +67,14 @@ pub(crate) fn route<'a>(
             _ => {}
         }
     }
+    if is_own_direct(viewer, entry) {
+        return match entry.dispatch().filter(|dispatch| dispatch.passes(user_id, viewer.intents)) {
+            Some(dispatch) => {
+                Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+            }
+            None => Route::Pass,
+        };
+    }
     let Some(member) = member else { return Route::Pass };
     let Some(dispatch) = entry.dispatch() else { return Route::Pass };
     if dispatch.passes(user_id, viewer.intents) && visible(dispatch, change, entry, member, present) {
@@ -73,6 +82,12 @@ pub(crate) fn route<'a>(
     } else {
         Route::Pass
     }
+}
+
+/// True if an entry is of a direct message whose user looks at it, in the session that direct messages go to. Nothing else is asked for:
+/// they have no guild, no roles and no state.
+fn is_own_direct(viewer: Viewer<'_>, entry: &Entry) -> bool {
+    viewer.listener.has_direct() && entry.is_direct_of(viewer.listener.user_id)
 }
 
 fn visible(

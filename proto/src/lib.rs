@@ -1,11 +1,13 @@
 //! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on nothing else of the workspace.
 //!
 //! - [`id`]: snowflakes and the newtypes over them.
+//! - [`pair`]: two users, the key of their direct messages.
 //! - [`bucket`]: ten-day buckets of a channel's history.
 //! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, with protobuf's JSON mapping.
 
 pub mod bucket;
 pub mod id;
+pub mod pair;
 
 /// Generated types, nested as the packages are, because they name each other by those paths; the comments are in the .proto files.
 #[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all, reason = "generated code")]

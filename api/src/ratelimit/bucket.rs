@@ -42,11 +42,13 @@ pub enum Bucket {
     ShortMessages,
     /// `GET /history`.
     ShortHistory,
+    /// Opening direct messages.
+    OpenDirect,
 }
 
 impl Bucket {
     /// Every bucket, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ListMessages,
         Self::GetMessage,
         Self::CreateMessage,
@@ -64,6 +66,7 @@ impl Bucket {
         Self::Gateway,
         Self::ShortMessages,
         Self::ShortHistory,
+        Self::OpenDirect,
     ];
 
     /// The value of `X-RateLimit-Bucket`: opaque to clients, the same on every node, and never changed, because clients key their own
@@ -88,6 +91,7 @@ impl Bucket {
             Self::Gateway => "weir-gateway",
             Self::ShortMessages => "weir-short-messages",
             Self::ShortHistory => "weir-short-history",
+            Self::OpenDirect => "weir-open-direct",
         }
     }
 
@@ -98,7 +102,7 @@ impl Bucket {
         match self {
             Self::CreateMessage | Self::EditMessage | Self::Typing => rate(5, 5),
             Self::DeleteMessage | Self::ListMessages | Self::GetMessage => rate(5, 1),
-            Self::ChangeChannel | Self::ChangeGuild | Self::ChangeMembers => rate(10, 10),
+            Self::ChangeChannel | Self::ChangeGuild | Self::ChangeMembers | Self::OpenDirect => rate(10, 10),
             Self::CreateGuild => rate(10, 60),
             Self::GetChannel | Self::GetGuild | Self::GetMembers => rate(10, 5),
             Self::Users => rate(30, 30),

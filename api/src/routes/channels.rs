@@ -18,6 +18,7 @@ use crate::{
     error::Refused,
     path::PathIds,
     reply,
+    routes::direct_channels,
 };
 
 /// Discord's type of categories.
@@ -71,6 +72,9 @@ pub(crate) async fn get_channel(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    if access.is_direct() {
+        return direct_channels::object(&app, &caller, &access.channel, access.last_message_id).await;
+    }
     Ok(reply::ok(&ChannelObject::new(&access.channel, access.last_message_id)))
 }
 
@@ -95,7 +99,8 @@ pub(crate) async fn edit_channel(
     Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
 }
 
-/// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any.
+/// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any. Direct messages are
+/// not closed.
 pub(crate) async fn delete_channel(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,

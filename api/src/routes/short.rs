@@ -1,7 +1,8 @@
 //! The short flows, without a version in their paths: a message in three requests and no client library.
 //!
 //! - `POST /servers {name, members?}` → 201 `{server_id, channel_id, name}`
-//! - `POST /messages {channel | server, content, nonce?}` → 200, Discord's message object. Always deduplicates by nonce.
+//! - `POST /messages {channel | server | user, content, nonce?}` → 200, Discord's message object. Always deduplicates by nonce. To a `user`
+//!   it is a direct message.
 //! - `GET /history?channel=&before=&limit=` → `{messages: [newest first], next}`; `next` is the `before` of the next page, or null.
 //!
 //! Authentication, limits and error bodies are those of Discord's routes.
@@ -32,6 +33,7 @@ use crate::{
     error::Refused,
     founding::{self, MEMBERS_MAX, Plan},
     history::Page,
+    opening,
     posting::{self, Nonce},
     query::QueryPairs,
     reply,
@@ -78,13 +80,15 @@ pub(crate) async fn create_message(
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let body = parse_body(&body)?;
+    let ids = ["channel", "server", "user"];
     let target = parse_fields(&body, |fields| {
-        let target = (fields.id("channel"), fields.id("server"), fields.value("user").is_some());
+        let target = (fields.id("channel"), fields.id("server"), fields.id("user"));
         match target {
-            (None, None, false) => fields.fail("channel", Leaf::Required),
-            (Some(_), None, false) | (None, Some(_), false) => {}
-            // Direct messages are not served yet.
-            (None, None, true) => fields.fail("user", Leaf::Unsupported),
+            // One that is there and no id was noted by its reading.
+            (None, None, None) if ids.iter().all(|name| fields.value(name).is_none()) => {
+                fields.fail("channel", Leaf::Required);
+            }
+            (None, None, None) | (Some(_), None, None) | (None, Some(_), None) | (None, None, Some(_)) => {}
             _ => fields.fail("channel", Leaf::Exclusive("channel, server, user")),
         }
         target
@@ -93,7 +97,8 @@ pub(crate) async fn create_message(
     let channel_id = match target {
         (Some(channel_id), ..) => channel_id,
         (None, Some(server_id), _) => text_channel_of(&app, &caller, server_id).await?,
-        (None, None, _) => return Err(ApiError::Internal.into()),
+        (_, _, Some(user_id)) => opening::open(&app, &caller, user_id, arrival).await?.channel.id,
+        (None, None, None) => return Err(ApiError::Internal.into()),
     };
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
     let access = ChannelAccess::find(&app, &caller, channel_id).await?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod data_service;
+mod direct;
 mod guilds;
 mod harness;
 mod http_surface;

@@ -57,7 +57,9 @@ async fn what_is_missing_or_too_much_is_named() {
             json!({"content": "x", "channel": channel, "server": channel}),
             "channel",
         ),
-        (Method::POST, "/messages", json!({"content": "x", "user": channel}), "user"),
+        (Method::POST, "/messages", json!({"content": "x", "user": "no id"}), "user"),
+        (Method::POST, "/messages", json!({"content": "x", "user": "0"}), "user"),
+        (Method::POST, "/messages", json!({"content": "x", "user": channel, "channel": channel}), "channel"),
         (Method::GET, "/history", Value::Null, "channel"),
         (Method::GET, "/history?channel=1&limit=101", Value::Null, "limit"),
     ] {

@@ -56,15 +56,15 @@ pub trait Inbox: Send + Sync + 'static {
     /// Safe.
     async fn wait(&self, after: Position);
 
-    /// Asks for the records of a guild. When it returns, every record committed afterwards comes to this inbox, so a snapshot read after it
+    /// Asks for the records of a topic: a guild, or a user for its memberships and direct messages. When it returns, every record committed afterwards comes to this inbox, so a snapshot read after it
     /// has no gap to the first record.
     ///
     /// # Errors
     /// [`InboxError::Unavailable`]: interest may or may not be registered; ask again.
-    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError>;
+    async fn add_interest(&self, topic: u64) -> Result<(), InboxError>;
 
     /// No longer asks for them. Records may still come for a while.
-    async fn remove_interest(&self, guild_id: u64);
+    async fn remove_interest(&self, topic: u64);
 
     /// Follows ephemeral records (typing) from now on: they have no position, are never read again, and a subscriber more than
     /// [`EPHEMERAL_MAX`] behind loses the oldest. They come beside the log, in no order with it.

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn out(text: &'static str) -> Outgoing {
-        Outgoing { guild_id: 1, record: Bytes::from_static(text.as_bytes()) }
+        Outgoing { topics: vec![1], record: Bytes::from_static(text.as_bytes()) }
     }
 
     #[tokio::test]

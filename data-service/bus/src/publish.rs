@@ -6,8 +6,8 @@ use bytes::Bytes;
 /// A record on its way out.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Gateways with sessions of this guild get it.
-    pub guild_id: u64,
+    /// Guilds and users: a gateway with interest in any of them gets it, and gets it once.
+    pub topics: Vec<u64>,
     /// An encoded `weir.event.v1.Record`, opaque to the bus.
     pub record: Bytes,
 }

@@ -180,6 +180,7 @@ methods! { data, "weir.data.v1.UserService":
     Write create_user "CreateUser" CreateUserRequest -> CreateUserResponse;
     Read get_users "GetUsers" GetUsersRequest -> GetUsersResponse;
     Read resolve_token "ResolveToken" ResolveTokenRequest -> ResolveTokenResponse;
+    Write open_direct "OpenDirect" OpenDirectRequest -> OpenDirectResponse;
 }
 methods! { data, "weir.data.v1.GuildService":
     Write create_guild "CreateGuild" CreateGuildRequest -> CreateGuildResponse;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use weir_protect::Dependence;
-use weir_proto::data::{Channel, GuildState, Member, User};
+use weir_proto::{
+    data::{Channel, GuildState, Member, User},
+    pair::UserPair,
+};
 
 use super::{
     Failure, ReadOptions, ReadPath, Reading,
@@ -20,8 +23,8 @@ const USERS_AT_ONCE: usize = 32;
 pub struct ChannelContext {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// Its guild.
-    pub state: Arc<GuildState>,
+    /// Its guild; `None` for a direct message.
+    pub state: Option<Arc<GuildState>>,
     /// The user's membership.
     pub member: Option<Arc<Member>>,
     /// The user.
@@ -45,6 +48,7 @@ impl ReadPath {
     one! { guild_row_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
     one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: u64, user: u64) }
     one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: u64) }
+    one! { direct_part, Direct, Option<u64>, Key::Direct(pair), (pair: UserPair) }
     one! { token_part, Token, Option<u64>, Key::Token(hash), (hash: [u8; 32]) }
 
     /// A guild: as its turn left it, else from the database.
@@ -130,9 +134,17 @@ impl ReadPath {
         // Not charged to the channel's request limit: it is part of a request that will be.
         let mut reading = self.begin(0, options).await?;
         let Some(channel) = self.channel_part(&mut reading, channel_id).await? else { return Ok(None) };
+        if let Some(pair) = UserPair::of_channel(&channel) {
+            // The pair's row decides which channel is the pair's: what an owner that lost its lease left behind is none.
+            if self.direct_part(&mut reading, pair).await? != Some(channel_id) {
+                return Ok(None);
+            }
+            let user = self.user_part(&mut reading, user_id).await?;
+            return Ok(Some(ChannelContext { channel, state: None, member: None, user }));
+        }
         let Some(state) = self.guild_part(&mut reading, channel.guild_id).await? else { return Ok(None) };
         let member = self.member_part(&mut reading, channel.guild_id, user_id).await?;
         let user = self.user_part(&mut reading, user_id).await?;
-        Ok(Some(ChannelContext { channel, state, member, user }))
+        Ok(Some(ChannelContext { channel, state: Some(state), member, user }))
     }
 }

@@ -93,6 +93,8 @@ pub enum ReadValue {
     User(Option<Arc<User>>),
     /// Guild ids, ascending.
     Guilds(Arc<[u64]>),
+    /// A channel's id.
+    Direct(Option<u64>),
     /// A user id.
     Token(Option<u64>),
 }
@@ -132,7 +134,7 @@ impl ReadValue {
             Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
             Self::User(row) => row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len()),
             Self::Guilds(ids) => ids.len() * 8,
-            Self::Token(_) => 8,
+            Self::Direct(_) | Self::Token(_) => 8,
         }
     }
 }
@@ -177,6 +179,7 @@ impl weir_protect::Store for Database {
             (Key::UserGuilds(user), ReadQuery::After(after, limit)) => {
                 ReadValue::Guilds(store.read_user_guilds(user, after, limit).await?.into())
             }
+            (Key::Direct(pair), _) => ReadValue::Direct(store.read_direct(pair).await?),
             (Key::Token(hash), _) => ReadValue::Token(store.read_token(hash).await?),
             (Key::Rows(..) | Key::Members(_) | Key::UserGuilds(_), query) => {
                 return Err(ReadError::Corrupt { reason: format!("{key:?} cannot be asked for {query:?}") });

@@ -99,7 +99,7 @@ impl CreatePlan {
         for (create, row) in &self.fresh {
             let origin = Origin {
                 scope_id: channel_id,
-                guild_id: create.guild_id,
+                audience: create.audience.clone(),
                 context: create.context.clone(),
                 accepted_at_us: create.accepted_at_us,
             };

@@ -93,6 +93,7 @@ pub(crate) fn plan(
                 channel.id = mint()?;
             }
             channel.guild_id = guild_id;
+            channel.recipient_ids.clear();
             channel.rev = rev;
             touched.push(Key::Channel(channel.id));
             match after.channels.iter_mut().find(|known| known.id == channel.id) {
@@ -216,6 +217,7 @@ fn create(
     let ids = channels.iter().map(|_| mint()).collect::<Result<Vec<u64>, _>>()?;
     for (mut channel, id) in channels.into_iter().zip(&ids) {
         (channel.id, channel.guild_id, channel.rev) = (*id, guild_id, rev);
+        channel.recipient_ids.clear();
         channel.parent_id = match usize::try_from(channel.parent_id) {
             Ok(0) | Err(_) => 0,
             Ok(index) => {

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use tokio::{sync::oneshot, time::Instant};
-use weir_proto::data::{self, EventContext, Message, RefusalReason};
+use weir_proto::{
+    data::{self, EventContext, Message, RefusalReason},
+    pair::UserPair,
+};
+
+use super::record::Audience;
 
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +74,7 @@ pub(crate) struct CreateOp {
     pub(crate) message: Message,
     pub(crate) deduplicate: bool,
     pub(crate) context: Option<EventContext>,
-    pub(crate) guild_id: u64,
+    pub(crate) audience: Audience,
     pub(crate) accepted_at_us: u64,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<Created>,
@@ -87,7 +92,7 @@ pub(crate) struct ChangeOp {
     pub(crate) message_id: u64,
     pub(crate) change: MessageChange,
     pub(crate) context: Option<EventContext>,
-    pub(crate) guild_id: u64,
+    pub(crate) audience: Audience,
     pub(crate) accepted_at_us: u64,
     pub(crate) deadline: Instant,
 }
@@ -135,12 +140,34 @@ pub(crate) struct GuildOp {
     pub(crate) answer: Answer<GuildAnswer>,
 }
 
+/// The opening of a pair's direct messages.
+pub(crate) struct OpenOp {
+    pub(crate) pair: UserPair,
+    pub(crate) accepted_at_us: u64,
+    pub(crate) deadline: Instant,
+    pub(crate) answer: Answer<data::Channel>,
+}
+
+/// The making of the channel of a pair's direct messages, in the channel's own turn.
+pub(crate) struct MakeOp {
+    pub(crate) pair: UserPair,
+    /// Both users.
+    pub(crate) users: Vec<data::User>,
+    pub(crate) accepted_at_us: u64,
+    pub(crate) deadline: Instant,
+    pub(crate) answer: Answer<data::Channel>,
+    /// Dropped when the turn is over: later than the answer if the commit is in doubt.
+    pub(crate) over: oneshot::Sender<std::convert::Infallible>,
+}
+
 /// One entry of a scope's queue.
 pub(crate) enum Op {
     Create(Box<CreateOp>),
     Change(Box<ChangeOp>),
     Import(ImportOp),
     Guild(Box<GuildOp>),
+    Open(OpenOp),
+    Make(Box<MakeOp>),
 }
 
 /// Bytes that a row costs beside its text: ids, revisions, framing. Measured on encoded rows of the chat schema: 60 to 110.
@@ -166,6 +193,8 @@ impl Op {
             },
             Self::Import(op) => op.bytes(),
             Self::Guild(_) => ROW_BYTES * 8,
+            Self::Open(_) => ROW_BYTES,
+            Self::Make(_) => ROW_BYTES * 4,
         }
     }
 }

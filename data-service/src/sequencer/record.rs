@@ -3,23 +3,56 @@
 use bytes::Bytes;
 use prost::Message as _;
 use weir_proto::{
-    data::{EventContext, Message},
+    data::{Channel, EventContext, Message},
     event::{MessageDeleted, Record, record::Change},
+    pair::UserPair,
 };
 use weir_store::OutboxRecord;
 
-/// A record with its extra topics: users whose gateways must hear of it although they may not yet watch the guild.
+/// A record with its topics: those of its audience, and users whose gateways must hear of it although they may not yet watch the guild.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Announced {
     pub(crate) outbox: OutboxRecord,
-    pub(crate) also: Vec<u64>,
+    pub(crate) topics: Vec<u64>,
+}
+
+/// Whom the records of a channel or guild go to. It follows from the channel's row, so whoever reads a change back from the database
+/// knows it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Audience {
+    /// 0 for a direct message.
+    pub(crate) guild_id: u64,
+    /// The users of a direct message; none in a guild.
+    pub(crate) recipient_ids: Vec<u64>,
+}
+
+impl Audience {
+    /// The audience of a guild.
+    pub(crate) fn guild(guild_id: u64) -> Self {
+        Self { guild_id, recipient_ids: Vec::new() }
+    }
+
+    /// The audience of a channel; nobody if there is no such channel.
+    pub(crate) fn of(channel: Option<&Channel>) -> Self {
+        let Some(channel) = channel else { return Self::default() };
+        let pair = UserPair::of_channel(channel);
+        Self {
+            guild_id: channel.guild_id,
+            recipient_ids: pair.map_or_else(Vec::new, |pair| pair.ids().into()),
+        }
+    }
+
+    /// What gateways are interested in to hear of it.
+    pub(crate) fn topics(&self) -> Vec<u64> {
+        if self.guild_id == 0 { self.recipient_ids.clone() } else { vec![self.guild_id] }
+    }
 }
 
 /// What all records of one change have in common.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) scope_id: u64,
-    pub(crate) guild_id: u64,
+    pub(crate) audience: Audience,
     pub(crate) context: Option<EventContext>,
     pub(crate) accepted_at_us: u64,
 }
@@ -27,7 +60,8 @@ pub(crate) struct Origin {
 impl Origin {
     /// The record of `change` at `rev`, after `prev_rev`.
     pub(crate) fn record(self, rev: u64, prev_rev: u64, change: Change) -> Announced {
-        let Self { scope_id, guild_id, context, accepted_at_us } = self;
+        let Self { scope_id, audience, context, accepted_at_us } = self;
+        let (topics, guild_id) = (audience.topics(), audience.guild_id);
         let record = Record {
             scope_id,
             guild_id,
@@ -36,10 +70,11 @@ impl Origin {
             context,
             recovered: false,
             accepted_at_us,
+            recipient_ids: audience.recipient_ids,
             change: Some(change),
         };
         let outbox = OutboxRecord { guild_id, rev, record: Bytes::from(record.encode_to_vec()) };
-        Announced { outbox, also: Vec::new() }
+        Announced { outbox, topics }
     }
 }
 
@@ -51,4 +86,23 @@ pub(crate) fn created(message: Message) -> Change {
 /// The change that a removal tells of.
 pub(crate) fn deleted(channel_id: u64, id: u64) -> Change {
     Change::MessageDeleted(MessageDeleted { id, channel_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channels_row_tells_whom_its_records_go_to() {
+        let direct = Channel { id: 9, r#type: 1, recipient_ids: vec![3, 4], ..Channel::default() };
+        let of_direct = Audience::of(Some(&direct));
+        assert_eq!((of_direct.guild_id, of_direct.topics()), (0, vec![3, 4]));
+        let in_guild = Audience::of(Some(&Channel { guild_id: 7, ..direct }));
+        assert_eq!(
+            (in_guild.topics(), in_guild.recipient_ids),
+            (vec![7], vec![]),
+            "a guild's channel is nobody's own"
+        );
+        assert_eq!(Audience::of(None).topics(), [0; 0]);
+    }
 }

@@ -36,6 +36,8 @@ pub enum ScopeKind {
     Channel,
     /// A guild with its channels, roles and members.
     Guild,
+    /// A user, in whose turn its direct messages with users of greater ids are opened.
+    User,
 }
 
 impl ScopeKind {
@@ -44,6 +46,7 @@ impl ScopeKind {
         match self {
             Self::Channel => [Key::Buckets(id), Key::Channel(id)],
             Self::Guild => [Key::Guild(id), Key::Members(id)],
+            Self::User => [Key::User(id), Key::UserGuilds(id)],
         }
     }
 }
@@ -75,11 +78,11 @@ pub(crate) struct Standing {
     pub(crate) bucket: Option<Bucket>,
 }
 
-/// One channel or guild in memory.
+/// One channel, guild or user in memory.
 pub struct Scope {
-    /// The channel's or guild's id.
+    /// Its id.
     pub id: u64,
-    /// Which of the two.
+    /// Which of the three.
     pub kind: ScopeKind,
     state: Mutex<ScopeState>,
 }

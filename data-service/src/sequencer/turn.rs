@@ -1,6 +1,6 @@
 //! One turn: who may act, where the scope stands, the plan, and the commit's answers.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
@@ -16,7 +16,7 @@ use super::{
         Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op,
         Refused,
     },
-    record::Origin,
+    record::{Audience, Origin},
     scope::{Scope, Standing, TailMessage, Work},
 };
 use crate::{
@@ -51,19 +51,21 @@ impl From<ReadError> for ChangeError {
 }
 
 impl Sequencer {
-    pub(super) async fn turn(&self, scope: &Scope, work: Work) {
+    pub(super) async fn turn(self: &Arc<Self>, scope: &Scope, work: Work) {
         match work {
             Work::Creates(creates) => self.create_turn(scope, creates).await,
             Work::One(Op::Change(op)) => self.change_turn(scope, *op).await,
             Work::Imports(imports) => self.import_turn(scope, imports).await,
             Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
             Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
+            Work::One(Op::Open(op)) => self.open_turn(scope, op).await,
+            Work::One(Op::Make(op)) => self.make_turn(scope, *op).await,
             Work::One(Op::Create(op)) => self.create_turn(scope, vec![*op]).await,
         }
     }
 
     /// The tenure and the standing under it.
-    async fn begin(&self, scope: &Scope) -> Result<(Tenure, Standing), ChangeError> {
+    pub(super) async fn begin(&self, scope: &Scope) -> Result<(Tenure, Standing), ChangeError> {
         let tenure = self.ownership.tenure(scope.id)?;
         let standing = self.warm(scope, tenure).await?;
         Ok((tenure, standing))
@@ -190,7 +192,7 @@ impl Sequencer {
     // ---- edits and removals ---------------------------------------------------------------------------------------
 
     async fn change_turn(&self, scope: &Scope, op: ChangeOp) {
-        let ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline } = op;
+        let ChangeOp { message_id, change, context, audience, accepted_at_us, deadline } = op;
         let planned = self.plan_change(scope, message_id, &change, deadline).await;
         let (tenure, standing, pending, rev, row) = match planned {
             Ok(planned) => planned,
@@ -200,7 +202,7 @@ impl Sequencer {
             Some(row) => change::edit_commit(row),
             None => change::delete_commit(scope.id, message_id, rev),
         };
-        let origin = Origin { scope_id: scope.id, guild_id, context, accepted_at_us };
+        let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us };
         let prepared = Prepared {
             rows: vec![row_change],
             records: vec![origin.record(rev, standing.last_rev, event)],
@@ -336,9 +338,10 @@ impl Sequencer {
         let mut prev_rev = standing.last_rev;
         let mut records = Vec::new();
         for (event, also) in plan.events {
-            let origin = Origin { scope_id: scope.id, guild_id: scope.id, ..Origin::default() };
+            let audience = Audience::guild(scope.id);
+            let origin = Origin { scope_id: scope.id, audience, ..Origin::default() };
             let mut record = origin.record(rev, prev_rev, event);
-            record.also = also;
+            record.topics.extend(also);
             records.push(record);
             prev_rev = rev;
         }
@@ -413,7 +416,7 @@ impl Sequencer {
 }
 
 /// The revision of a scope's next change: the clock's, or the one after the last.
-fn next_rev(now_us: u64, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
+pub(super) fn next_rev(now_us: u64, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
     let rev = now_us.max(standing.last_rev.max(tenure.mint_above_us) + 1);
     if rev >= tenure.mint_until_us { Err(Refused::NotOwner.into()) } else { Ok(rev) }
 }

@@ -99,6 +99,10 @@ impl Sequencer {
                 state.guild = guild.map(Arc::new);
                 Ok(standing)
             }
+            // Its turns write into other scopes, and read what they need.
+            ScopeKind::User => {
+                Ok(Standing { epoch: tenure.epoch, last_rev: 0, last_message_id: 0, bucket: None })
+            }
             ScopeKind::Channel => {
                 let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
                 let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);

@@ -183,6 +183,9 @@ async fn delete_channel(
     let channel_id = required("channel_id", request.channel_id)?;
     let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
     let channel = channel.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    if channel.guild_id == 0 {
+        return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
+    }
     match change(&paths, &context, channel.guild_id, GuildChange::DeleteChannel(channel_id)).await? {
         GuildAnswer::Channel(channel) => Ok(DeleteChannelResponse { channel: Some(channel) }.into()),
         _ => Err(unexpected()),
@@ -284,7 +287,7 @@ async fn channel_context(
     let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
     let reply = GetChannelContextResponse {
         channel: Some((*found.channel).clone()),
-        state: Some((*found.state).clone()),
+        state: found.state.map(|state| (*state).clone()),
         member: found.member.map(|member| (*member).clone()),
         user: found.user.map(|user| (*user).clone()),
         last_message_id: paths.sequencer.last_message_id(channel_id),

@@ -21,6 +21,7 @@ use crate::{
     read_path::page::{PAGE_DEFAULT, PAGE_MAX},
     sequencer::{
         op::{ChangeOp, CreateOp, ImportOp, MessageChange, Op},
+        record::Audience,
         scope::ScopeKind,
     },
 };
@@ -126,13 +127,13 @@ fn check(message: &Message) -> Result<(), ConnectError> {
     Err(ConnectError::invalid_argument(problem))
 }
 
-/// The guild that a change's events go to: the caller's word, else the channel's row. 0 if the channel has none.
-async fn guild_of(paths: &Paths, channel_id: u64, told: Option<u64>) -> Result<u64, ConnectError> {
+/// Whom a change's events go to: the guild by the caller's word, else whom the channel's row tells.
+async fn audience_of(paths: &Paths, channel_id: u64, told: Option<u64>) -> Result<Audience, ConnectError> {
     match told {
-        Some(guild_id) if guild_id != 0 => Ok(guild_id),
+        Some(guild_id) if guild_id != 0 => Ok(Audience::guild(guild_id)),
         _ => {
             let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
-            Ok(channel.map_or(0, |channel| channel.guild_id))
+            Ok(Audience::of(channel.as_deref()))
         }
     }
 }
@@ -148,7 +149,7 @@ async fn create(
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Method::ListMessages, channel_id);
     let told = request.context.as_ref().map(|context| context.guild_id);
-    let guild_id = guild_of(&paths, channel_id, told).await?;
+    let audience = audience_of(&paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
     let (deduplicate, event_context) = (!request.allow_duplicate_nonce, request.context);
     let created = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
@@ -157,7 +158,7 @@ async fn create(
             message,
             deduplicate,
             context,
-            guild_id,
+            audience,
             accepted_at_us,
             deadline,
             answer,
@@ -192,13 +193,13 @@ async fn edit(
     paths.observer.on_write(Method::ListMessages, channel_id);
     let mut request = request;
     let event_context = request.context.take();
-    let guild_id =
-        guild_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
     let row = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
         let change = MessageChange::Edit(Box::new(request), answer);
         let context = event_context;
-        Op::Change(Box::new(ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline }))
+        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
     });
     let row = row.await.map_err(|error| error::of_change(&error))?;
     let headers = change_headers(channel_id, row.last_rev);
@@ -217,12 +218,12 @@ async fn delete(
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Method::ListMessages, channel_id);
     let event_context = request.context;
-    let guild_id =
-        guild_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
     let rev = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
         let (change, context) = (MessageChange::Delete(answer), event_context);
-        Op::Change(Box::new(ChangeOp { message_id, change, context, guild_id, accepted_at_us, deadline }))
+        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
     });
     let rev = rev.await.map_err(|error| error::of_change(&error))?;
     let mut reply = Reply::message(DeleteMessageResponse { rev });
@@ -296,16 +297,18 @@ async fn typing(
     let user_id = required("user_id", request.user_id)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
     let told = request.context.as_ref().map(|context| context.guild_id);
-    let guild_id = guild_of(&paths, channel_id, told).await?;
+    let audience = audience_of(&paths, channel_id, told).await?;
     let change = Change::Typing(Typing { channel_id, user_id, timestamp_ms: request.timestamp_ms });
+    let topics = audience.topics();
     let record = Record {
         scope_id: channel_id,
-        guild_id,
+        guild_id: audience.guild_id,
+        recipient_ids: audience.recipient_ids,
         context: request.context,
         accepted_at_us: accepted_at(&context.headers),
         change: Some(change),
         ..Record::default()
     };
-    paths.outbox.publish_ephemeral(guild_id, record.encode_to_vec().into()).await;
+    paths.outbox.publish_ephemeral(topics, record.encode_to_vec().into()).await;
     Ok(TypingResponse {}.into())
 }

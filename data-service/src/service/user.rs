@@ -2,18 +2,25 @@
 
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_protect::Change;
-use weir_proto::data::{
-    CreateUserRequest, CreateUserResponse, GetUsersRequest, GetUsersResponse, ResolveTokenRequest,
-    ResolveTokenResponse,
+use weir_proto::{
+    data::{
+        Channel, CreateUserRequest, CreateUserResponse, GetUsersRequest, GetUsersResponse, OpenDirectRequest,
+        OpenDirectResponse, ResolveTokenRequest, ResolveTokenResponse,
+    },
+    id::UserId,
+    pair::UserPair,
 };
 use weir_store::RowChange;
 
-use super::{Paths, options, required};
+use super::{Paths, accepted_at, deadline, options, required};
 use crate::{
     error,
     key::Key,
     observe::Method,
-    sequencer::op::{ChangeError, Refused},
+    sequencer::{
+        op::{ChangeError, Op, OpenOp, Refused},
+        scope::ScopeKind,
+    },
 };
 
 /// Ids in one `GetUsers`.
@@ -24,6 +31,7 @@ const NAME_MAX: usize = 128;
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
     let (create_paths, get_paths, resolve_paths) = (paths.clone(), paths.clone(), paths.clone());
+    let open_paths = paths.clone();
     Router::new()
         .unary("/weir.data.v1.UserService/CreateUser", move |context, request| {
             create(create_paths.clone(), context, request)
@@ -33,6 +41,9 @@ pub fn router(paths: &Paths) -> Router {
         })
         .unary("/weir.data.v1.UserService/ResolveToken", move |context, request| {
             resolve(resolve_paths.clone(), context, request)
+        })
+        .unary("/weir.data.v1.UserService/OpenDirect", move |context, request| {
+            open_direct(open_paths.clone(), context, request)
         })
 }
 
@@ -108,4 +119,38 @@ async fn resolve(
     let user =
         paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?.ok_or_else(unknown)?;
     Ok(ResolveTokenResponse { user: Some((*user).clone()) }.into())
+}
+
+async fn open_direct(
+    paths: Paths,
+    context: Context,
+    request: OpenDirectRequest,
+) -> Result<Reply<OpenDirectResponse>, ConnectError> {
+    let user = |name, id| {
+        UserId::try_from(id).map_err(|_| ConnectError::invalid_argument(format!("{name} is missing")))
+    };
+    let pair = UserPair::of(user("user_id", request.user_id)?, user("recipient_id", request.recipient_id)?);
+    let pair = pair.ok_or_else(|| ConnectError::invalid_argument("direct messages are between two users"))?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let known = paths.reads.direct_part(&mut reading, pair).await.map_err(error::of_read)?;
+    let there = match known {
+        Some(id) => paths.reads.channel_part(&mut reading, id).await.map_err(error::of_read)?,
+        None => None,
+    };
+    let channel = match there {
+        Some(channel) => (*channel).clone(),
+        None => open(&paths, &context, pair).await.map_err(|error| error::of_change(&error))?,
+    };
+    let last_message_id = paths.sequencer.last_message_id(channel.id);
+    Ok(OpenDirectResponse { channel: Some(channel), last_message_id }.into())
+}
+
+async fn open(paths: &Paths, context: &Context, pair: UserPair) -> Result<Channel, ChangeError> {
+    paths.charge_write(0).await?;
+    paths.observer.on_write(Method::Direct, 0);
+    let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
+    let opened = paths.sequencer.submit(pair.low().get(), ScopeKind::User, |answer| {
+        Op::Open(OpenOp { pair, accepted_at_us, deadline, answer })
+    });
+    opened.await
 }

@@ -1,19 +1,35 @@
 //! What every store asks of a commit before it takes it.
 
-use weir_proto::bucket::Bucket;
+use weir_proto::{bucket::Bucket, data::Channel, pair::UserPair};
 
 use crate::{Commit, RowChange, WriteError};
+
+/// The users of a direct message's channel.
+///
+/// # Errors
+/// [`WriteError::NotApplied`] if its recipients are no pair.
+pub(crate) fn pair_of(channel: &Channel) -> Result<UserPair, WriteError> {
+    let no_pair = || WriteError::NotApplied {
+        reason: format!("channel {}: its recipients are not two users, ascending", channel.id),
+    };
+    UserPair::of_recipients(&channel.recipient_ids).ok_or_else(no_pair)
+}
 
 impl Commit {
     /// Checks what the types cannot say.
     ///
     /// # Errors
-    /// [`WriteError::NotApplied`] if records do not rise in revision, or if rows that are their own outbox are anything but new messages of
+    /// [`WriteError::NotApplied`] if records do not rise in revision, a direct message is not between two users, or rows that are their own outbox are anything but new messages of
     /// one partition.
     pub(crate) fn check(&self) -> Result<(), WriteError> {
         let refused = |reason: &str| Err(WriteError::NotApplied { reason: reason.to_owned() });
         if !self.records.is_sorted_by(|one, next| one.rev < next.rev) {
             return refused("the records of a commit must rise in revision");
+        }
+        for row in &self.rows {
+            if let RowChange::PutDirect(channel) = row {
+                pair_of(channel)?;
+            }
         }
         if !self.rows_are_outbox {
             return Ok(());

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 
 /// Why a read failed. Reads change nothing, so all may be repeated.
@@ -135,6 +136,9 @@ pub enum RowChange {
     },
     /// Writes a channel, both by id and by guild.
     PutChannel(Channel),
+    /// Writes the channel of a pair's direct messages, both by id and by the pair that its recipients are. One whose recipients are no
+    /// pair is refused. The pair of a higher revision stays.
+    PutDirect(Channel),
     /// Removes a channel.
     DeleteChannel {
         /// Its guild.
@@ -165,7 +169,7 @@ pub enum RowChange {
 /// A record for the outbox and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRecord {
-    /// The guild whose gateways get it.
+    /// The guild whose gateways get it; 0 for a direct message, whose record names its users.
     pub guild_id: u64,
     /// Its revision in the scope: each record's is above the one's before.
     pub rev: u64,
@@ -288,6 +292,8 @@ pub trait Store: Send + Sync + 'static {
     async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError>;
     /// A guild's row, roles and channels.
     async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError>;
+    /// The channel of a pair's direct messages.
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError>;
     /// A channel by id.
     async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError>;
     /// A member.

@@ -10,15 +10,18 @@ use prost::Message as _;
 use weir_bus::{EventBus, Outgoing, PublishError, Published};
 use weir_proto::event::{Record, record::Change};
 
+/// A record and the topics under which it went out.
+type Told = (Vec<u64>, Record);
+
 #[derive(Debug, Default)]
 pub(crate) struct FakeBus {
     down: AtomicBool,
     lost: AtomicBool,
-    /// Topic and record, in the order of arrival.
-    kept: Arc<Mutex<Vec<(u64, Record)>>>,
+    /// In the order of arrival.
+    kept: Arc<Mutex<Vec<Told>>>,
     /// The process that uses this handle was killed.
     dead: AtomicBool,
-    ephemeral: Mutex<Vec<Record>>,
+    ephemeral: Mutex<Vec<Told>>,
 }
 
 /// What a record tells, short: its revision and (created, edited or deleted) message id.
@@ -67,13 +70,16 @@ impl FakeBus {
             .collect()
     }
 
-    /// The topics under which a scope's records went out.
-    pub(crate) fn topics_of(&self, scope_id: u64) -> Vec<u64> {
+    /// The topics under which each of a scope's records went out.
+    pub(crate) fn topics_of(&self, scope_id: u64) -> Vec<Vec<u64>> {
         let kept = self.kept.lock().unwrap();
-        kept.iter().filter(|(_, record)| record.scope_id == scope_id).map(|(topic, _)| *topic).collect()
+        kept.iter()
+            .filter(|(_, record)| record.scope_id == scope_id)
+            .map(|(topics, _)| topics.clone())
+            .collect()
     }
 
-    pub(crate) fn ephemeral(&self) -> Vec<Record> {
+    pub(crate) fn ephemeral(&self) -> Vec<Told> {
         self.ephemeral.lock().unwrap().clone()
     }
 }
@@ -87,13 +93,13 @@ impl EventBus for FakeBus {
         if self.down.load(SeqCst) {
             return Err(PublishError::Unavailable { reason: "as scripted".into() });
         }
-        let decoded = records.into_iter().map(|out| (out.guild_id, Record::decode(out.record).unwrap()));
+        let decoded = records.into_iter().map(|out| (out.topics, Record::decode(out.record).unwrap()));
         self.kept.lock().unwrap().extend(decoded);
         Ok(if self.lost.swap(false, SeqCst) { Published::Lost } else { Published::Kept })
     }
 
     async fn publish_ephemeral(&self, out: Outgoing) {
-        self.ephemeral.lock().unwrap().push(Record::decode(out.record).unwrap());
+        self.ephemeral.lock().unwrap().push((out.topics, Record::decode(out.record).unwrap()));
     }
 }
 

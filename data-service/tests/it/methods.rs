@@ -21,6 +21,7 @@ pub(crate) async fn work(client: &DataClient) {
     let place = place(client).await;
     messages(client, place).await;
     directory(client, place).await;
+    crate::direct::work(client).await;
     limits(client, place).await;
     explanations(client, place).await;
 }

@@ -13,8 +13,8 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::world::{Running, token};
 
-/// GUILDS, GUILD_MESSAGES, GUILD_MESSAGE_TYPING, MESSAGE_CONTENT.
-pub(crate) const INTENTS: u64 = 1 | 1 << 9 | 1 << 11 | 1 << 15;
+/// GUILDS, GUILD_MESSAGES, GUILD_MESSAGE_TYPING, DIRECT_MESSAGES, DIRECT_MESSAGE_TYPING, MESSAGE_CONTENT.
+pub(crate) const INTENTS: u64 = 1 | 1 << 9 | 1 << 11 | 1 << 12 | 1 << 14 | 1 << 15;
 /// Longer than any answer takes, shorter than a heartbeat is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PIPE: usize = 1 << 20;

@@ -6,6 +6,7 @@
 
 mod bus;
 mod client;
+mod direct;
 mod dispatch;
 mod handshake;
 mod identify;

@@ -54,6 +54,8 @@ struct State {
     tokens: HashMap<Vec<u8>, u64>,
     guilds: BTreeMap<u64, GuildState>,
     members: BTreeMap<(u64, u64), Member>,
+    /// The users of each direct message's channel.
+    direct: HashMap<u64, Vec<u64>>,
     /// Every record by scope: the outbox.
     outbox: HashMap<u64, Vec<Record>>,
     outbox_floor: u64,
@@ -172,10 +174,17 @@ impl World {
             let own = scope_id == guild_id;
             let outbox = state.outbox.entry(scope_id).or_default();
             let prev_rev = outbox.last().map_or(u64::from(own), |last| last.rev);
-            let context = author_of(&change).map(|id| EventContext {
-                author: Some(User { id, username: format!("user{id}"), ..User::default() }),
-                ..EventContext::default()
-            });
+            let user = |id| User { id, username: format!("user{id}"), ..User::default() };
+            let context = match &change {
+                Change::MessageCreated(row) | Change::MessageEdited(row) => {
+                    Some(EventContext { author: Some(user(row.author_id)), ..EventContext::default() })
+                }
+                Change::ChannelCreated(row) => Some(EventContext {
+                    recipients: row.recipient_ids.iter().copied().map(user).collect(),
+                    ..EventContext::default()
+                }),
+                _ => None,
+            };
             let record = Record {
                 scope_id,
                 guild_id,
@@ -183,8 +192,10 @@ impl World {
                 prev_rev,
                 change: Some(change),
                 context,
+                recipient_ids: if guild_id == 0 { state.direct[&scope_id].clone() } else { vec![] },
                 ..Record::default()
             };
+            let outbox = state.outbox.entry(scope_id).or_default();
             outbox.push(record.clone());
             apply(&mut state, &record);
             record
@@ -200,7 +211,8 @@ impl World {
             Fate::Twice => 2,
         };
         let bytes = Bytes::from(record.encode_to_vec());
-        let out = vec![Outgoing { guild_id: record.guild_id, record: bytes }; copies];
+        let topics = if record.guild_id == 0 { record.recipient_ids.clone() } else { vec![record.guild_id] };
+        let out = vec![Outgoing { topics, record: bytes }; copies];
         if copies > 0 {
             self.bus.log.publish(out).await.unwrap();
         }
@@ -223,6 +235,13 @@ impl World {
         id
     }
 
+    /// Opens direct messages between two users, in a channel of the test's choice.
+    pub(crate) async fn open_direct(&self, channel_id: u64, users: [u64; 2], fate: Fate) -> Record {
+        let row = Channel { id: channel_id, r#type: 1, recipient_ids: users.to_vec(), ..Channel::default() };
+        self.state.lock().unwrap().direct.insert(channel_id, users.to_vec());
+        self.commit(channel_id, 0, Change::ChannelCreated(row), fate).await
+    }
+
     pub(crate) async fn unsay(&self, channel_id: u64, id: u64) {
         let change = Change::MessageDeleted(MessageDeleted { id, channel_id });
         self.commit(channel_id, self.guild_of(channel_id), change, Fate::Once).await;
@@ -231,13 +250,17 @@ impl World {
     pub(crate) async fn typing(&self, channel_id: u64, user_id: u64) {
         let guild_id = self.guild_of(channel_id);
         let typing = Typing { channel_id, user_id, timestamp_ms: 1_000 };
+        let recipient_ids = self.state.lock().unwrap().direct.get(&channel_id).cloned().unwrap_or_default();
+        let topics = if guild_id == 0 { recipient_ids.clone() } else { vec![guild_id] };
         let record = Record {
             scope_id: channel_id,
             guild_id,
+            recipient_ids,
             change: Some(Change::Typing(typing)),
             ..Record::default()
         };
-        self.bus.log.publish_ephemeral(Outgoing { guild_id, record: record.encode_to_vec().into() }).await;
+        let out = Outgoing { topics, record: record.encode_to_vec().into() };
+        self.bus.log.publish_ephemeral(out).await;
     }
 
     pub(crate) async fn set_roles(&self, guild_id: u64, user_id: u64, role_ids: &[u64]) {
@@ -273,6 +296,9 @@ impl World {
     }
 
     fn guild_of(&self, channel_id: u64) -> u64 {
+        if self.state.lock().unwrap().direct.contains_key(&channel_id) {
+            return 0;
+        }
         // By construction of ids: GUILD + n and OPEN + n, HIDDEN + n belong together, n in steps of 100 << 22.
         GUILD + (channel_id - OPEN) / (100 << 22) * (100 << 22)
     }
@@ -341,13 +367,6 @@ impl Running {
 
 pub(crate) fn token(user_id: u64) -> BotToken {
     BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
-}
-
-fn author_of(change: &Change) -> Option<u64> {
-    match change {
-        Change::MessageCreated(row) | Change::MessageEdited(row) => Some(row.author_id),
-        _ => None,
-    }
 }
 
 fn apply(state: &mut State, record: &Record) {

@@ -120,5 +120,6 @@ pub(crate) fn context() -> EventContext {
         referenced: Some(quoted()),
         referenced_author: Some(bot()),
         mentions: vec![user(BOB, "bob")],
+        recipients: vec![],
     }
 }

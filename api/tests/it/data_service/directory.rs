@@ -1,13 +1,19 @@
 //! Users, guilds, channels, roles, members.
 
 use weir_connect::ConnectError;
-use weir_proto::data::{
-    CreateGuildRequest, CreateGuildResponse, DeleteChannelRequest, DeleteChannelResponse, DeleteGuildRequest,
-    DeleteGuildResponse, DeleteMemberRequest, DeleteMemberResponse, DeleteRoleRequest, DeleteRoleResponse,
-    GetChannelContextRequest, GetChannelContextResponse, GetGuildRequest, GetGuildResponse, GetMemberRequest,
-    GetMemberResponse, GetUsersRequest, GetUsersResponse, ListMembersRequest, ListMembersResponse,
-    ListUserGuildsRequest, ListUserGuildsResponse, PutChannelRequest, PutChannelResponse, PutMemberRequest,
-    PutMemberResponse, PutRoleRequest, PutRoleResponse, ResolveTokenRequest, ResolveTokenResponse,
+use weir_proto::{
+    data::{
+        Channel, CreateGuildRequest, CreateGuildResponse, DeleteChannelRequest, DeleteChannelResponse,
+        DeleteGuildRequest, DeleteGuildResponse, DeleteMemberRequest, DeleteMemberResponse,
+        DeleteRoleRequest, DeleteRoleResponse, GetChannelContextRequest, GetChannelContextResponse,
+        GetGuildRequest, GetGuildResponse, GetMemberRequest, GetMemberResponse, GetUsersRequest,
+        GetUsersResponse, ListMembersRequest, ListMembersResponse, ListUserGuildsRequest,
+        ListUserGuildsResponse, OpenDirectRequest, OpenDirectResponse, PutChannelRequest, PutChannelResponse,
+        PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, ResolveTokenRequest,
+        ResolveTokenResponse,
+    },
+    id::UserId,
+    pair::UserPair,
 };
 
 use super::World;
@@ -27,6 +33,28 @@ impl World {
     pub(super) fn resolve_token(&mut self, request: ResolveTokenRequest) -> Answer<ResolveTokenResponse> {
         let id = self.tokens.get(&request.token_hash[..]).copied().ok_or_else(|| missing("token"))?;
         Ok(ResolveTokenResponse { user: self.user(id) })
+    }
+
+    pub(super) fn open_direct(&mut self, request: OpenDirectRequest) -> Answer<OpenDirectResponse> {
+        let user = |id| UserId::try_from(id).map_err(|_| ConnectError::invalid_argument("an id is missing"));
+        let pair = UserPair::of(user(request.user_id)?, user(request.recipient_id)?);
+        let pair = pair.ok_or_else(|| ConnectError::invalid_argument("between two users"))?;
+        if pair.ids().iter().any(|id| !self.users.contains_key(id)) {
+            return Err(missing("user"));
+        }
+        let found = self.channels.values().find(|row| UserPair::of_channel(row) == Some(pair)).cloned();
+        let channel = found.unwrap_or_else(|| {
+            let recipient_ids = pair.ids().to_vec();
+            Channel { id: self.mint(), r#type: 1, recipient_ids, ..Channel::default() }
+        });
+        self.channels.insert(channel.id, channel.clone());
+        let last_message_id = self.newest(channel.id);
+        Ok(OpenDirectResponse { channel: Some(channel), last_message_id })
+    }
+
+    fn newest(&self, channel_id: u64) -> u64 {
+        let newest = self.messages.range((channel_id, 0)..=(channel_id, u64::MAX)).next_back();
+        newest.map_or(0, |((_, id), _)| *id)
     }
 
     pub(super) fn create_guild(&mut self, request: CreateGuildRequest) -> Answer<CreateGuildResponse> {
@@ -148,12 +176,11 @@ impl World {
         request: GetChannelContextRequest,
     ) -> Answer<GetChannelContextResponse> {
         let channel = self.channels.get(&request.channel_id).cloned().ok_or_else(|| missing("channel"))?;
-        let newest = self.messages.range((channel.id, 0)..=(channel.id, u64::MAX)).next_back();
         Ok(GetChannelContextResponse {
-            state: Some(self.state(channel.guild_id)?),
+            state: if channel.guild_id == 0 { None } else { Some(self.state(channel.guild_id)?) },
             member: self.members.get(&(channel.guild_id, request.user_id)).cloned(),
             user: self.user(request.user_id),
-            last_message_id: newest.map_or(0, |((_, id), _)| *id),
+            last_message_id: self.newest(channel.id),
             channel: Some(channel),
         })
     }

@@ -33,6 +33,7 @@ pub(super) fn router(service: &DataService) -> Router {
         "UserService":
             GetUsers get_users;
             ResolveToken resolve_token;
+            OpenDirect open_direct;
         "GuildService":
             CreateGuild create_guild;
             GetGuild get_guild;

@@ -68,7 +68,7 @@ impl RedisBus {
             .arg(self.config.inbox_records_max)
             .arg(self.config.gateway_life_seconds());
         for out in records {
-            call.arg(kind.name()).arg(out.guild_id).arg(out.record.as_ref());
+            call.arg(kind.name()).arg(listed(&out.topics)).arg(out.record.as_ref());
         }
         let called = async {
             let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
@@ -86,6 +86,11 @@ impl RedisBus {
             Some(_) | None => Published::Kept,
         }
     }
+}
+
+/// Topics as the script takes them apart.
+fn listed(topics: &[u64]) -> String {
+    topics.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Length of the next call's records.
@@ -131,7 +136,7 @@ mod tests {
     use bytes::Bytes;
 
     fn out(bytes: usize) -> Outgoing {
-        Outgoing { guild_id: 1, record: Bytes::from(vec![0; bytes]) }
+        Outgoing { topics: vec![1], record: Bytes::from(vec![0; bytes]) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use weir_bus::{
     redis::{RedisBus, RedisInbox},
 };
 
-use crate::server::{SOON, Server, command, eventually, interested, out, shared, texts};
+use crate::server::{SOON, Server, about, command, eventually, interested, out, shared, texts};
 
 #[tokio::test]
 async fn records_reach_those_who_asked_in_order() {
@@ -38,6 +38,36 @@ async fn a_guild_no_longer_asked_for_is_no_longer_sent() {
     bus.publish(vec![out(1, "unasked"), out(2, "asked")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 0, 1).await, ["asked"]);
     inbox.close().await;
+}
+
+/// A record has no number of its own on its way: one that came twice and is outside of any chain would be shown twice.
+#[tokio::test]
+async fn a_record_of_two_topics_reaches_a_gateway_with_both_once() {
+    let Some(config) = shared("topics") else { return };
+    let bus = RedisBus::new(config.clone()).expect("a url");
+    let (both, one) =
+        (RedisInbox::start(config.clone()).expect("a url"), RedisInbox::start(config).expect("a url"));
+    interested(&both, 1).await;
+    interested(&both, 2).await;
+    interested(&one, 2).await;
+    let (mut typing, mut other) = (both.subscribe_ephemeral(), one.subscribe_ephemeral());
+    bus.publish_ephemeral(about(&[1, 2], "typing")).await;
+    bus.publish_ephemeral(about(&[2, 1], "still typing")).await;
+    bus.publish(vec![about(&[1, 2], "a"), about(&[2], "b"), about(&[3], "nobody"), about(&[], "no topic")])
+        .await
+        .expect("redis answers");
+    bus.publish(vec![about(&[2, 1], "c")]).await.expect("redis answers");
+    assert_eq!(texts(&both, 0, 3).await, ["a", "b", "c"]);
+    assert_eq!(texts(&one, 0, 3).await, ["a", "b", "c"]);
+    for inbox in [&mut typing, &mut other] {
+        for text in ["typing", "still typing"] {
+            let record = tokio::time::timeout(SOON, inbox.recv()).await.expect("soon").expect("open");
+            assert_eq!(record.as_ref(), text.as_bytes());
+        }
+        assert!(inbox.try_recv().is_err());
+    }
+    both.close().await;
+    one.close().await;
 }
 
 #[tokio::test]

@@ -124,7 +124,12 @@ pub(crate) async fn command<T: deadpool_redis::redis::FromRedisValue>(
 
 /// A record.
 pub(crate) fn out(guild_id: u64, text: &str) -> Outgoing {
-    Outgoing { guild_id, record: text.as_bytes().to_vec().into() }
+    about(&[guild_id], text)
+}
+
+/// A record of several topics.
+pub(crate) fn about(topics: &[u64], text: &str) -> Outgoing {
+    Outgoing { topics: topics.to_vec(), record: text.as_bytes().to_vec().into() }
 }
 
 /// Asks for a guild until it is registered.

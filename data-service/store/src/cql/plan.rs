@@ -19,7 +19,7 @@ use super::{
     columns::{self, Column, blob, ordered, small, text},
     statements::Query,
 };
-use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError};
+use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError, commit::pair_of};
 
 /// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB (`batch_size_fail_threshold`), counted
 /// after encoding; ScyllaDB above 1 MiB.
@@ -166,6 +166,15 @@ impl Plan {
                 let rev = self.rev_of(&mut channel.rev);
                 self.put(Query::PutChannel, Hanging, &[channel.id], &channel, rev)?;
                 self.put(Query::PutChannelOfGuild, Hanging, &[channel.guild_id, channel.id], &channel, rev)
+            }
+            RowChange::PutDirect(mut channel) => {
+                let rev = self.rev_of(&mut channel.rev);
+                let pair = pair_of(&channel)?;
+                self.put(Query::PutChannel, Hanging, &[channel.id], &channel, rev)?;
+                let [low, high] = pair.ids();
+                let values = vec![ordered(low)?, ordered(high)?, ordered(channel.id)?, ordered(rev)?];
+                self.push(Query::PutDirect, Hanging, 0, values);
+                Ok(())
             }
             RowChange::DeleteChannel { guild_id, channel_id } => {
                 self.delete(Query::DeleteChannel, Hanging, &[channel_id])?;

@@ -93,6 +93,10 @@ statements! {
     PutChannel => "INSERT INTO {keyspace}.channels (channel_id, row) VALUES (?, ?) USING TIMESTAMP ?";
     /// Guild, channel, row, timestamp.
     PutChannelOfGuild => "INSERT INTO {keyspace}.channels_by_guild (guild_id, channel_id, row) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    /// Low user, high user.
+    Direct => "SELECT channel_id FROM {keyspace}.direct_channels WHERE low_user_id = ? AND high_user_id = ?";
+    /// Low user, high user, channel, timestamp.
+    PutDirect => "INSERT INTO {keyspace}.direct_channels (low_user_id, high_user_id, channel_id) VALUES (?, ?, ?) USING TIMESTAMP ?";
     /// Timestamp, channel.
     DeleteChannel => "DELETE FROM {keyspace}.channels USING TIMESTAMP ? WHERE channel_id = ?";
     /// Timestamp, guild, channel.

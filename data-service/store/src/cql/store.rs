@@ -9,6 +9,7 @@ use scylla::{statement::batch::BatchType, value::CqlTimeuuid};
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 
 use super::{
@@ -253,6 +254,12 @@ impl Store for CqlStore {
             self.blobs::<Channel>(Query::ChannelsOfGuild, vec![key]),
         )?;
         Ok(guild.map(|guild| (guild, roles, channels)))
+    }
+
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
+        let [low, high] = pair.ids().map(border);
+        let row: Option<(Option<i64>,)> = self.sender.row(Query::Direct, (low, high)).await?;
+        Ok(row.and_then(|(id,)| id).map(i64::cast_unsigned))
     }
 
     async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {

@@ -15,7 +15,7 @@ use super::{
     keys,
     tables::Table,
 };
-use crate::{Commit, RowChange};
+use crate::{Commit, RowChange, commit::pair_of};
 
 /// How a row comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +98,7 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
             }
             Ok(())
         }
+        RowChange::PutDirect(channel) => put_direct(draft, channel, rev),
         RowChange::DeleteChannel { guild_id, channel_id } => delete_channel(draft, guild_id, channel_id, rev),
         RowChange::PutRole(role) => {
             let key = keys::two(role.guild_id, role.id);
@@ -130,6 +131,21 @@ fn put_message(
         }
     }
     Ok(())
+}
+
+/// The pair keeps the channel of its highest revision, as a timestamp decides in CQL.
+fn put_direct(draft: &mut Draft<'_>, mut channel: Channel, rev: u64) -> Result<(), PlanError> {
+    let pair = pair_of(&channel).map_err(|error| PlanError::Refused(error.to_string()))?;
+    if channel.rev == 0 {
+        channel.rev = rev;
+    }
+    let [low, high] = pair.ids();
+    let (key, row) = (keys::two(low, high), keys::two(channel.id, channel.rev));
+    let found = draft.get(Table::DirectChannels, key)?.and_then(|row| keys::number_at(&row, 8));
+    if found.is_none_or(|found| found <= channel.rev) {
+        draft.put(Table::DirectChannels, key, row);
+    }
+    put(draft, Table::Channels, &keys::one(channel.id), channel, rev).map(drop)
 }
 
 /// Keeps the number of members beside them, so that counting does not read them all.

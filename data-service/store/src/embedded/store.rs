@@ -9,6 +9,7 @@ use prost::Message as _;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 
 use super::{
@@ -31,7 +32,7 @@ fn row_bytes(row: &RowChange) -> usize {
         RowChange::PutMessage(row) => row.encoded_len(),
         RowChange::PutUser(row) => row.encoded_len(),
         RowChange::PutGuild(row) => row.encoded_len(),
-        RowChange::PutChannel(row) => row.encoded_len(),
+        RowChange::PutChannel(row) | RowChange::PutDirect(row) => row.encoded_len(),
         RowChange::PutRole(row) => row.encoded_len(),
         RowChange::PutMember(row) => row.encoded_len(),
         RowChange::DeleteGuild { channel_ids, member_ids, .. } => {
@@ -134,6 +135,10 @@ impl Store for EmbeddedStore {
 
     async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
         self.readers.read(move |view| view.guild(guild_id)).await
+    }
+
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
+        self.readers.read(move |view| view.direct(pair)).await
     }
 
     async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {

@@ -51,6 +51,8 @@ pub(super) enum Table {
     Leases,
     /// Numbers of the store itself.
     Meta,
+    /// (low user, high user) → (channel, revision): direct messages.
+    DirectChannels,
 }
 
 /// A keyspace of fjall's. Its name is stored: never rename one.
@@ -106,6 +108,7 @@ impl Table {
             Self::Settings => "settings",
             Self::Leases => "leases",
             Self::Meta => "meta",
+            Self::DirectChannels => "direct_channels",
         }
     }
 
@@ -129,7 +132,8 @@ impl Table {
             | Self::Sessions
             | Self::Settings
             | Self::Leases
-            | Self::Meta => Home::Small,
+            | Self::Meta
+            | Self::DirectChannels => Home::Small,
         }
     }
 
@@ -225,5 +229,6 @@ mod tests {
         }
         // Numbers are stored: these must never change.
         assert_eq!((Table::Messages as u8, Table::Removals as u8, Table::Meta as u8), (0, 11, 17));
+        assert_eq!(Table::DirectChannels as u8, 18);
     }
 }

@@ -8,6 +8,7 @@ use weir_bus::Position;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 
 use super::{
@@ -160,6 +161,12 @@ impl View {
 
     pub(super) fn channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
         self.row(Table::Channels, &keys::one(channel_id))
+    }
+
+    pub(super) fn direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
+        let [low, high] = pair.ids();
+        let value = self.value(Table::DirectChannels, &keys::two(low, high))?;
+        value.map(|value| number(Table::DirectChannels, &value, 0)).transpose()
     }
 
     pub(super) fn member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {

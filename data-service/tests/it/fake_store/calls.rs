@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 use weir_store::{
     Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
@@ -138,6 +139,10 @@ impl Store for FakeStore {
 
     async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
         self.read(|rows| rows.read_guild(guild_id)).await
+    }
+
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
+        self.read(|rows| rows.direct.get(&pair).map(|(id, _)| *id)).await
     }
 
     async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {

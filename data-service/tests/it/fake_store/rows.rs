@@ -6,6 +6,7 @@ use bytes::Bytes;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    pair::UserPair,
 };
 use weir_store::{Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, RowChange, RowOrder};
 
@@ -26,6 +27,8 @@ pub(crate) struct Rows {
     guilds: BTreeMap<u64, Guild>,
     roles: BTreeMap<(u64, u64), Role>,
     pub(crate) channels: BTreeMap<u64, Channel>,
+    /// Channel and revision of each pair.
+    pub(crate) direct: BTreeMap<UserPair, (u64, u64)>,
     pub(crate) members: BTreeMap<(u64, u64), Member>,
     pub(crate) settings: BTreeMap<(String, Vec<u8>), Bytes>,
     pub(crate) leases: HashMap<String, Lease>,
@@ -146,6 +149,14 @@ impl Rows {
                 }
             }
             RowChange::PutChannel(row) => drop(self.channels.insert(row.id, row.clone())),
+            RowChange::PutDirect(row) => {
+                let pair = UserPair::of_channel(row).expect("a direct message is between two users");
+                let entry = self.direct.entry(pair).or_insert((row.id, row.rev));
+                if entry.1 <= row.rev {
+                    *entry = (row.id, row.rev);
+                }
+                self.channels.insert(row.id, row.clone());
+            }
             RowChange::DeleteChannel { channel_id, .. } => drop(self.channels.remove(channel_id)),
             RowChange::PutRole(row) => drop(self.roles.insert((row.guild_id, row.id), row.clone())),
             RowChange::DeleteRole { guild_id, role_id } => drop(self.roles.remove(&(*guild_id, *role_id))),

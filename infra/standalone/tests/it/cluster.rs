@@ -56,7 +56,7 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
     assert_eq!((code, refusal["exit"].as_u64()), (1, Some(1)), "no schema yet: {refusal}");
     let first = home.ok(&["schema", "apply"]);
     assert_eq!(
-        (&first["keyspace_created"], first["version"].as_u64() >= Some(3)),
+        (&first["keyspace_created"], first["version"].as_u64() >= Some(4)),
         (&json!(true), true),
         "{first}"
     );
@@ -93,11 +93,17 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
     let words: Vec<_> =
         history["messages"].as_array().expect("a list").iter().map(|row| row["content"].clone()).collect();
     assert_eq!((status, words), (200, vec![json!("three"), json!("two"), json!("one")]));
+    let direct = crate::direct::talk(&home, &server);
     assert_eq!(
         home.ok(&["doctor"])["checks"]
             .as_array()
             .map(|checks| checks.iter().any(|check| check["verdict"] == "fail")),
         Some(false)
     );
+    assert_eq!(server.stop(), Some(0));
+
+    // The same on the bus in memory; and what was said before is there.
+    let server = home.serve(&["--bus", "memory"]);
+    assert_ne!(crate::direct::talk(&home, &server), direct, "other users, another channel");
     assert_eq!(server.stop(), Some(0));
 }

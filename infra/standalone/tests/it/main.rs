@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commands;
+mod direct;
 mod import;
 mod process;
 mod serve;

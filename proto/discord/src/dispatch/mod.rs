@@ -21,9 +21,9 @@ use weir_proto::{
 use crate::{
     intent::{Event, Intents, Place},
     object::{
-        Availability, ChannelObject, ContentAccess, GuildCreateEvent, GuildCreateParts, GuildDeleteEvent,
-        MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteEvent, MessageObject,
-        MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        Availability, ChannelObject, ContentAccess, DirectChannelObject, GuildCreateEvent, GuildCreateParts,
+        GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteEvent,
+        MessageObject, MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
     },
 };
 
@@ -83,6 +83,8 @@ pub struct Dispatch {
     /// Whose membership changed; `None` for everything but membership events.
     pub subject: Option<Subject>,
     data: String,
+    /// What a user is shown in place of `data`, where that differs by user: few, because only direct messages have it.
+    own: Vec<(u64, String)>,
     content: Option<ContentGate>,
 }
 
@@ -116,6 +118,9 @@ impl Dispatch {
     /// The `d` for a session of this user with these intents. The stripped forms are encoded at the first demand and shared.
     #[must_use]
     pub fn data_for(&self, user_id: u64, intents: Intents) -> &str {
+        if let Some((_, own)) = self.own.iter().find(|(of, _)| *of == user_id) {
+            return own;
+        }
         match &self.content {
             Some(gate) if !intents.contains(Intents::MESSAGE_CONTENT) => gate.data_for(&self.data, user_id),
             _ => &self.data,
@@ -130,7 +135,15 @@ impl Dispatch {
     }
 
     fn new(event: Event, place: Place, needs: Visibility, data: String) -> Self {
-        Self { event, needs, intents_any: event.intents(place), subject: None, data, content: None }
+        Self {
+            event,
+            needs,
+            intents_any: event.intents(place),
+            subject: None,
+            data,
+            own: Vec::new(),
+            content: None,
+        }
     }
 
     fn in_guild(event: Event, guild_id: u64, data: String) -> Self {
@@ -153,7 +166,7 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
         Change::MessageDeleted(deleted) => Some(Dispatch::new(
             Event::MessageDelete,
             Place::of(record.guild_id),
-            Visibility::Channel(deleted.channel_id),
+            in_channel(record, deleted.channel_id),
             to_json(&MessageDeleteEvent::new(deleted, record.guild_id)),
         )),
         Change::Typing(row) => Some(typing(record, row, context)),
@@ -163,6 +176,7 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
             deleted.guild_id,
             to_json(&GuildDeleteEvent::left(deleted.guild_id)),
         )),
+        Change::ChannelCreated(row) if row.guild_id == 0 => Some(direct_channel(record, row, context)),
         Change::ChannelCreated(row) => Some(channel(Event::ChannelCreate, row, Visibility::Channel(row.id))),
         Change::ChannelUpdated(row) => Some(channel(Event::ChannelUpdate, row, Visibility::Channel(row.id))),
         Change::ChannelDeleted(row) => {
@@ -197,7 +211,7 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
     .into_event(record.guild_id, context.member.as_ref());
     let place = Place::of(record.guild_id);
     let (data, gate) = content::encode(&object, row, referenced);
-    let needs = Visibility::Channel(row.channel_id);
+    let needs = in_channel(record, row.channel_id);
     // Direct messages are exempt from the content gate.
     Dispatch { content: (place == Place::Guild).then_some(gate), ..Dispatch::new(event, place, needs, data) }
 }
@@ -205,7 +219,30 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
 fn typing(record: &Record, row: &Typing, context: &EventContext) -> Dispatch {
     let data =
         to_json(&TypingEvent::new(row, record.guild_id, context.member.as_ref(), context.author.as_ref()));
-    Dispatch::new(Event::TypingStart, Place::of(record.guild_id), Visibility::Channel(row.channel_id), data)
+    Dispatch::new(Event::TypingStart, Place::of(record.guild_id), in_channel(record, row.channel_id), data)
+}
+
+/// What receivers of an event in a channel need: to see it or, for a direct message, to be one of its users.
+fn in_channel(record: &Record, channel_id: u64) -> Visibility {
+    match Place::of(record.guild_id) {
+        Place::Guild => Visibility::Channel(channel_id),
+        Place::Direct => recipients(record),
+    }
+}
+
+fn recipients(record: &Record) -> Visibility {
+    let mut users = record.recipient_ids.clone();
+    users.sort_unstable();
+    Visibility::Users(users)
+}
+
+/// To both users of a direct message; each is shown the other.
+fn direct_channel(record: &Record, row: &Channel, context: &EventContext) -> Dispatch {
+    let shown_to = |viewer| to_json(&DirectChannelObject::new(row, viewer, &context.recipients, 0));
+    let own = row.recipient_ids.iter().map(|id| (*id, shown_to(*id))).collect();
+    // For nobody in particular: with both.
+    let dispatch = Dispatch::new(Event::ChannelCreate, Place::Direct, recipients(record), shown_to(0));
+    Dispatch { own, ..dispatch }
 }
 
 /// To the first members of a new guild. All of them joined when it was made, which its id tells.

@@ -108,6 +108,53 @@ fn direct_messages_are_not_gated() {
 }
 
 #[test]
+fn records_of_a_direct_message_are_for_its_two_users_alone() {
+    let direct = |change| Record { guild_id: 0, recipient_ids: vec![BOB, ALICE], ..with_context(change) };
+    let typing = Typing { channel_id: GENERAL, user_id: ALICE, timestamp_ms: 1_000 };
+    let mut users = vec![ALICE, BOB];
+    users.sort_unstable();
+    for (change, intent) in [
+        (Change::MessageCreated(sample::message()), Intents::DIRECT_MESSAGES),
+        (Change::MessageEdited(sample::message()), Intents::DIRECT_MESSAGES),
+        (
+            Change::MessageDeleted(MessageDeleted { id: MESSAGE, channel_id: GENERAL }),
+            Intents::DIRECT_MESSAGES,
+        ),
+        (Change::Typing(typing), Intents::DIRECT_MESSAGE_TYPING),
+    ] {
+        let dispatch = event(&direct(change));
+        assert_eq!((&dispatch.needs, dispatch.intents_any), (&Visibility::Users(users.clone()), intent));
+        let d = json_of(dispatch.data());
+        assert!(d.get("guild_id").is_none() && d.get("member").is_none(), "{d}");
+    }
+    // A record without its users goes to nobody, rather than to whoever sees some channel.
+    let lost = Record { recipient_ids: vec![], ..direct(Change::MessageCreated(sample::message())) };
+    assert_eq!(event(&lost).needs, Visibility::Users(vec![]));
+}
+
+#[test]
+fn a_new_direct_message_shows_each_user_the_other_and_needs_no_intent() {
+    let row = Channel { id: GENERAL, r#type: 1, recipient_ids: vec![ALICE, BOB], ..Channel::default() };
+    let recipients = vec![sample::user(ALICE, "alice"), sample::user(BOB, "bob")];
+    let created = Record {
+        guild_id: 0,
+        recipient_ids: vec![ALICE, BOB],
+        context: Some(EventContext { recipients, ..EventContext::default() }),
+        ..record(Change::ChannelCreated(row))
+    };
+    let dispatch = event(&created);
+    assert_eq!((dispatch.name(), dispatch.intents_any), ("CHANNEL_CREATE", Intents::NONE));
+    let shown = |viewer| json_of(dispatch.data_for(viewer, Intents::NONE));
+    assert_eq!((&shown(ALICE)["type"], &shown(ALICE)["id"]), (&json!(1), &json!(GENERAL.to_string())));
+    assert_eq!(shown(ALICE)["recipients"].as_array().map(Vec::len), Some(1));
+    assert_eq!(shown(ALICE)["recipients"][0]["username"], "bob");
+    assert_eq!(shown(BOB)["recipients"][0]["username"], "alice");
+    // Recovered without context: the ids are right all the same.
+    let bare = event(&Record { context: None, ..created });
+    assert_eq!(json_of(bare.data_for(ALICE, Intents::ALL))["recipients"][0]["id"], BOB.to_string());
+}
+
+#[test]
 fn a_created_message_says_where_and_by_whom() {
     let dispatch = event(&with_context(Change::MessageCreated(sample::message())));
     assert_eq!(dispatch.name(), "MESSAGE_CREATE");

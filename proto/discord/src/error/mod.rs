@@ -42,6 +42,12 @@ pub enum ApiError {
     MissingAccess,
     /// The caller sees it but may not do it.
     MissingPermissions,
+    /// Nobody may do that in a direct message.
+    DirectChannel,
+    /// The user cannot be sent direct messages.
+    CannotMessageUser,
+    /// The users of a direct message to be are not there.
+    InvalidRecipients,
     /// Only the owner may.
     OwnerOnly,
     /// Only the author may edit.
@@ -158,6 +164,13 @@ impl ApiError {
             Self::UnknownUser => row(404, 10_013, "Unknown User", "unknown_user"),
             Self::MissingAccess => row(403, 50_001, "Missing Access", "missing_access"),
             Self::MissingPermissions => row(403, 50_013, "Missing Permissions", "missing_permissions"),
+            Self::DirectChannel => {
+                row(403, 50_003, "Cannot execute action on a DM channel", "direct_channel")
+            }
+            Self::CannotMessageUser => {
+                row(403, 50_007, "Cannot send messages to this user", "cannot_message_user")
+            }
+            Self::InvalidRecipients => row(400, 50_033, "Invalid Recipient(s)", "invalid_recipients"),
             Self::OwnerOnly => {
                 row(403, 20_018, "Only the owner of this account can perform this action", "owner_only")
             }

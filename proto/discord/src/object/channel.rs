@@ -1,8 +1,9 @@
-//! Channels of a guild.
+//! Channels of a guild, and those of direct messages.
 
 use serde::{Serialize, Serializer};
 use weir_proto::data::{Channel, Overwrite};
 
+use super::{message::UserSource, user::UserObject};
 use crate::{
     permission::Permissions,
     wire::{Id, Null},
@@ -69,6 +70,35 @@ impl<'a> ChannelObject<'a> {
                 rtc_region: (),
                 video_quality_mode: 1,
             }),
+        }
+    }
+}
+
+/// The channel of direct messages, as one of its two users sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DirectChannelObject<'a> {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: u32,
+    last_message_id: Option<Id>,
+    last_pin_timestamp: Null,
+    flags: u32,
+    recipients: Vec<UserObject<'a>>,
+}
+
+impl<'a> DirectChannelObject<'a> {
+    /// The channel of a row for `viewer`, who is shown the other user. `last_message_id` as for [`ChannelObject::new`].
+    #[must_use]
+    pub fn new(channel: &Channel, viewer: u64, users: &'a dyn UserSource, last_message_id: u64) -> Self {
+        let others = channel.recipient_ids.iter().filter(|id| **id != viewer);
+        let user = |id: &u64| UserObject::of(*id, users.user(*id));
+        Self {
+            id: Id(channel.id),
+            kind: channel.r#type,
+            last_message_id: Id::nonzero(last_message_id),
+            last_pin_timestamp: (),
+            flags: 0,
+            recipients: others.map(user).collect(),
         }
     }
 }

@@ -17,7 +17,7 @@ mod user;
 mod tests;
 
 pub use application::ApplicationObject;
-pub use channel::ChannelObject;
+pub use channel::{ChannelObject, DirectChannelObject};
 pub use event::{
     GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MembersChunkEvent,
     MessageDeleteEvent, RoleDeleteEvent, RoleEvent, TypingEvent,

@@ -20,7 +20,7 @@ use twilight_model::{
     user::{CurrentUser, CurrentUserGuild, User as TwilightUser},
 };
 use weir_proto::{
-    data::{Message, User},
+    data::{Channel, Message, User},
     event::{MessageDeleted, RoleDeleted, Typing},
 };
 
@@ -147,6 +147,24 @@ fn roles_and_channels() {
     assert_eq!(
         (&general["last_message_id"], &general["parent_id"]),
         (&Value::Null, &json!(CATEGORY.to_string()))
+    );
+}
+
+#[test]
+fn direct_messages_show_the_other_user() {
+    let channel = Channel { id: MESSAGE, r#type: 1, recipient_ids: vec![ALICE, BOB], ..Channel::default() };
+    let users = vec![sample::user(ALICE, "alice")];
+    let object = DirectChannelObject::new(&channel, BOB, &users, QUOTED);
+    let strict: TwilightChannel = parsed(&object);
+    assert_eq!((strict.id.get(), strict.kind), (MESSAGE, twilight_model::channel::ChannelType::Private));
+    let recipients = strict.recipients.expect("always there");
+    assert_eq!(recipients.iter().map(|user| user.id.get()).collect::<Vec<_>>(), [ALICE]);
+    assert_eq!(value(&object)["last_message_id"], QUOTED.to_string());
+    // A user whose row is not at hand is shown with its id: the list must never be empty.
+    let unknown = value(&DirectChannelObject::new(&channel, ALICE, &users, 0));
+    assert_eq!(
+        (&unknown["recipients"][0]["id"], &unknown["last_message_id"]),
+        (&json!(BOB.to_string()), &Value::Null)
     );
 }
 

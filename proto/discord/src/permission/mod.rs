@@ -9,3 +9,29 @@ mod view;
 pub use bits::{ParsePermissionsError, Permissions};
 pub use resolve::{highest_role, outranks, permissions_in};
 pub use view::{ChannelSet, ChannelSlot, GuildView};
+use weir_proto::{data::Channel, pair::UserPair};
+
+/// What both users of a direct message may do in it, always: there are no roles and no overwrites, and nobody stands above the other.
+const IN_DIRECT: &[Permissions] = &[
+    Permissions::VIEW_CHANNEL,
+    Permissions::SEND_MESSAGES,
+    Permissions::READ_MESSAGE_HISTORY,
+    Permissions::EMBED_LINKS,
+    Permissions::ATTACH_FILES,
+    Permissions::ADD_REACTIONS,
+    Permissions::USE_EXTERNAL_EMOJIS,
+    Permissions::USE_EXTERNAL_STICKERS,
+    Permissions::SEND_VOICE_MESSAGES,
+    Permissions::SEND_POLLS,
+];
+
+/// What a user may do in a channel of direct messages; nothing if it is not one of the two.
+#[must_use]
+pub fn permissions_in_direct(channel: &Channel, user_id: u64) -> Permissions {
+    match UserPair::of_channel(channel) {
+        Some(pair) if pair.ids().contains(&user_id) => {
+            IN_DIRECT.iter().fold(Permissions::NONE, |all, one| all | *one)
+        }
+        _ => Permissions::NONE,
+    }
+}

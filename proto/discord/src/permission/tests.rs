@@ -275,3 +275,18 @@ proptest! {
         prop_assert_eq!(permissions_in(&state, None, &member), view.permissions(&member, None));
     }
 }
+
+#[test]
+fn in_a_direct_message_its_two_users_take_part_and_nobody_manages() {
+    let channel = Channel { id: 9, r#type: 1, recipient_ids: vec![3, 4], ..Channel::default() };
+    for user in [3, 4] {
+        let held = permissions_in_direct(&channel, user);
+        assert!(held.contains(P::VIEW_CHANNEL | P::SEND_MESSAGES));
+        assert!(held.contains(P::READ_MESSAGE_HISTORY));
+        for denied in [P::MANAGE_MESSAGES, P::MANAGE_CHANNELS, P::MENTION_EVERYONE] {
+            assert!(!held.intersects(denied), "{denied:?}");
+        }
+    }
+    assert_eq!(permissions_in_direct(&channel, 5), P::NONE);
+    assert_eq!(permissions_in_direct(&Channel { guild_id: 1, ..channel }, 3), P::NONE, "a guild's");
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
-use weir_proto::data::{Guild, Member};
+use weir_proto::data::{Channel, Guild, Member};
 
 const REV: u64 = 1_700_000_000_000_000;
 
@@ -29,6 +29,16 @@ fn a_commit_that_fits_is_one_batch_with_its_records() {
     assert_eq!(
         batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(),
         vec![vec![Query::EditMessage, Query::AddChange]]
+    );
+}
+
+#[test]
+fn a_direct_channel_is_one_batch_with_its_pair_and_its_record_and_in_no_guild() {
+    let channel = Channel { id: 5, r#type: 1, recipient_ids: vec![3, 4], ..Channel::default() };
+    let batches = commit(whole(vec![RowChange::PutDirect(channel)])).expect("in range");
+    assert_eq!(
+        batches.iter().map(|batch| queries(batch)).collect::<Vec<_>>(),
+        vec![vec![Query::PutChannel, Query::PutDirect, Query::AddChange]]
     );
 }
 

@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "coordination",
         text: include_str!("../../../schema/0003_coordination.cql"),
     },
+    Migration { number: 4, name: "direct", text: include_str!("../../../schema/0004_direct.cql") },
 ];
 
 impl Migration {

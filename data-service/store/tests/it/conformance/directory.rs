@@ -1,7 +1,11 @@
 //! Users, guilds, and what hangs on guilds.
 
-use weir_proto::data::{Channel, Guild, Member, Overwrite, Role, User};
-use weir_store::{RowChange, Store};
+use weir_proto::{
+    data::{Channel, Guild, Member, Overwrite, Role, User},
+    id::UserId,
+    pair::UserPair,
+};
+use weir_store::{RowChange, Store, WriteError};
 
 use crate::fixture::{change, next_id, next_rev};
 
@@ -180,4 +184,56 @@ pub(super) async fn a_row_older_than_the_one_there_does_not_replace_it(store: &d
     let bare = Channel { rev: 0, name: "newest".to_owned(), ..new };
     store.commit(change(guild_id, rev, vec![RowChange::PutChannel(bare.clone())])).await.expect("committed");
     assert_eq!(store.read_channel(id).await.expect("readable"), Some(Channel { rev, ..bare }));
+}
+
+fn pair(one: u64, other: u64) -> UserPair {
+    let user = |id| UserId::try_from(id).expect("not 0");
+    UserPair::of(user(one), user(other)).expect("two users")
+}
+
+fn direct(id: u64, pair: UserPair) -> Channel {
+    Channel { id, r#type: 1, recipient_ids: pair.ids().to_vec(), rev: next_rev(), ..Channel::default() }
+}
+
+pub(super) async fn a_pair_has_one_channel_which_is_in_no_guild(store: &dyn Store) {
+    let (ann, bob, eve) = (next_id(), next_id(), next_id());
+    let (ours, theirs) = (pair(bob, ann), pair(ann, eve));
+    assert_eq!(store.read_direct(ours).await.expect("readable"), None);
+    let (first, second) = (direct(next_id(), ours), direct(next_id(), theirs));
+    for row in [&first, &second] {
+        let put = change(row.id, row.rev, vec![RowChange::PutDirect(row.clone())]);
+        store.commit(put.clone()).await.expect("committed");
+        // A commit in doubt comes again.
+        store.commit(put).await.expect("committed");
+    }
+    assert_eq!(store.read_direct(pair(ann, bob)).await.expect("readable"), Some(first.id));
+    assert_eq!(store.read_direct(theirs).await.expect("readable"), Some(second.id));
+    assert_eq!(store.read_direct(pair(bob, eve)).await.expect("readable"), None);
+    assert_eq!(store.read_channel(first.id).await.expect("readable"), Some(first.clone()));
+    // The record is in the channel's own chain, and the channel in no guild's list, not even in that of "none".
+    let records = store.read_changes(first.id, 0, 10).await.expect("readable");
+    assert_eq!(records.iter().map(|record| record.rev).collect::<Vec<_>>(), [first.rev]);
+    commit(store, ann, vec![RowChange::PutGuild(Guild { id: ann, ..Guild::default() })]).await;
+    assert_eq!(store.read_guild(ann).await.expect("readable").expect("there").2, []);
+}
+
+pub(super) async fn of_two_channels_of_a_pair_the_higher_revision_stays(store: &dyn Store) {
+    let ours = pair(next_id(), next_id());
+    let (old, new) = (direct(next_id(), ours), direct(next_id(), ours));
+    for row in [&new, &old] {
+        let put = change(row.id, row.rev, vec![RowChange::PutDirect(row.clone())]);
+        store.commit(put).await.expect("committed");
+    }
+    assert_eq!(store.read_direct(ours).await.expect("readable"), Some(new.id));
+}
+
+pub(super) async fn a_direct_channel_without_two_users_is_refused(store: &dyn Store) {
+    let (ann, bob) = (next_id(), next_id());
+    for recipient_ids in [vec![], vec![ann], vec![ann, ann], vec![bob, ann]] {
+        let row = Channel { recipient_ids, ..direct(next_id(), pair(ann, bob)) };
+        let refused = store.commit(change(row.id, row.rev, vec![RowChange::PutDirect(row.clone())])).await;
+        assert!(matches!(refused, Err(WriteError::NotApplied { .. })), "{row:?}: {refused:?}");
+        assert_eq!(store.read_channel(row.id).await.expect("readable"), None);
+    }
+    assert_eq!(store.read_direct(pair(ann, bob)).await.expect("readable"), None);
 }

@@ -56,7 +56,7 @@ async fn a_commit_puts_its_records_into_the_log_and_wakes_readers() {
     assert_eq!(records, [(1, Bytes::from_static(b"a")), (2, Bytes::from_static(b"b"))]);
     assert!(store.durable() && store.committed_with_store());
     // Publishing what was committed adds nothing.
-    let out = Outgoing { guild_id: 1, record: Bytes::from_static(b"a") };
+    let out = Outgoing { topics: vec![1], record: Bytes::from_static(b"a") };
     assert_eq!(store.publish(vec![out]).await.expect("does nothing"), Published::Kept);
     assert_eq!(store.head(), 2);
 }
@@ -66,7 +66,7 @@ async fn ephemeral_records_are_beside_the_log() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = EmbeddedStore::open(EmbeddedConfig::new(directory.path())).expect("opens");
     let mut typing = store.subscribe_ephemeral();
-    store.publish_ephemeral(Outgoing { guild_id: 1, record: Bytes::from_static(b"typing") }).await;
+    store.publish_ephemeral(Outgoing { topics: vec![1], record: Bytes::from_static(b"typing") }).await;
     assert_eq!(typing.recv().await.expect("sent"), Bytes::from_static(b"typing"));
     assert_eq!(store.head(), 0);
 }

@@ -103,6 +103,7 @@ fn objects_fit_discords_own_schemas() {
         "GuildMemberResponse",
         &MemberObject::full(&sample::member(ALICE, &[STAFF]), Some(&alice)),
     );
+    let users_known = vec![sample::user(ALICE, "alice")];
     document.assert_fits("GuildRoleResponse", &RoleObject::new(&state.roles[1]));
     document.assert_fits("GuildResponse", &guild);
     document.assert_fits("GuildWithCountsResponse", &guild.with_counts(1, 1));
@@ -112,6 +113,9 @@ fn objects_fit_discords_own_schemas() {
     for channel in state.channels.iter().chain([&sample::channel(7, 2)]) {
         document.assert_fits("GuildChannelResponse", &ChannelObject::new(channel, MESSAGE));
     }
+    let direct = Channel { id: 9, r#type: 1, recipient_ids: vec![ALICE, BOB], ..Channel::default() };
+    let direct = DirectChannelObject::new(&direct, BOB, &users_known, MESSAGE);
+    document.assert_fits("PrivateChannelResponse", &direct);
     let limit = SessionStartLimit { total: 1, remaining: 1, reset_after_ms: 0, max_concurrency: 1 };
     document.assert_fits("GatewayBotResponse", &GatewayBotReply::new("ws://gateway", 1, limit));
     document.assert_fits("GatewayResponse", &GatewayReply::new("ws://gateway"));

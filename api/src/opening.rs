@@ -1,0 +1,34 @@
+//! How direct messages begin: what Discord's route and the short flow share.
+
+use weir_discord::error::ApiError;
+use weir_proto::data::{Channel, OpenDirectRequest};
+
+use crate::{app::App, auth::Caller, envelope::Arrival, error::Refused};
+
+/// A channel of direct messages.
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    /// 0 if there is none or it is not known.
+    pub(crate) last_message_id: u64,
+}
+
+/// The channel of the caller and another user, made if there is none: one data call. Repeating it is safe.
+///
+/// # Errors
+/// 50007 for the caller itself, 50033 if there is no such user, and those of the call.
+pub(crate) async fn open(
+    app: &App,
+    caller: &Caller,
+    recipient_id: u64,
+    arrival: Arrival,
+) -> Result<Opened, Refused> {
+    let user_id = caller.id.get();
+    if recipient_id == user_id {
+        return Err(ApiError::CannotMessageUser.into());
+    }
+    let request = OpenDirectRequest { user_id, recipient_id };
+    let reply = app.data.open_direct(&request, &app.change(arrival)).await;
+    let reply = reply.map_err(|error| Refused::from_data(error, ApiError::InvalidRecipients))?.message;
+    let channel = reply.channel.ok_or(ApiError::Internal)?;
+    Ok(Opened { channel, last_message_id: reply.last_message_id })
+}

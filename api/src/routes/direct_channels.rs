@@ -1,0 +1,49 @@
+//! `GET` and `POST /users/@me/channels`
+
+use axum::{Extension, extract::State, response::Response};
+use weir_discord::{
+    error::ApiError,
+    object::DirectChannelObject,
+    validate::{parse_body, parse_fields},
+};
+use weir_proto::data::Channel;
+
+use crate::{app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, opening::open, reply};
+
+/// None: at Discord bots see none here, and user accounts have no such list yet.
+pub(crate) async fn list_direct_channels(_: Caller) -> Response {
+    reply::raw_json(http::StatusCode::OK, "[]")
+}
+
+/// Opens direct messages with a user, or returns those that are open. Groups are not served.
+pub(crate) async fn open_direct_channel(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    caller: Caller,
+    Payload(body): Payload,
+) -> Result<Response, Refused> {
+    let recipient_id = parse_fields(&parse_body(&body)?, |fields| {
+        for group in ["recipients", "access_tokens"] {
+            fields.refuse_unsupported(group);
+        }
+        fields.require("recipient_id");
+        fields.id("recipient_id")
+    })?;
+    let recipient_id = recipient_id.ok_or(ApiError::Internal)?;
+    let opened = open(&app, &caller, recipient_id, arrival).await?;
+    object(&app, &caller, &opened.channel, opened.last_message_id).await
+}
+
+/// The answer that shows a channel of the caller's direct messages: one data call if the other user is not cached.
+pub(crate) async fn object(
+    app: &App,
+    caller: &Caller,
+    channel: &Channel,
+    last_message_id: u64,
+) -> Result<Response, Refused> {
+    let viewer = caller.id.get();
+    let others = channel.recipient_ids.iter().copied().filter(|id| *id != viewer).collect();
+    let users = app.users.find(others, &app.data, &app.call()).await;
+    let users = users.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    Ok(reply::ok(&DirectChannelObject::new(channel, viewer, &users, last_message_id)))
+}
