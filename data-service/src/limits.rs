@@ -82,7 +82,7 @@ impl LimitBook {
         for (_, value) in store.read_settings(LIMIT, LIMITS_MAX).await? {
             let limit = Limit::decode(value)
                 .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
-            Force::of(&limit)?.apply(&limits, &gates)?;
+            Force::of(&limit)?;
             known.push(limit);
         }
         let book = Self {
@@ -95,6 +95,9 @@ impl LimitBook {
             changing: tokio::sync::Mutex::new(()),
             known: Mutex::new(Vec::new()),
         };
+        for limit in &known {
+            book.enforce(&known, limit)?;
+        }
         book.replace(known);
         Ok(Arc::new(book))
     }
@@ -139,6 +142,9 @@ impl LimitBook {
 
     /// Puts a limit into force, in place of the one of the same scope and kind. It acts on the first request after this returns.
     ///
+    /// A dry run stands beside the limit that refuses, until one in earnest is set. One with an end stands before the one without, which
+    /// acts again (within a second) when it is over; one without an end replaces both.
+    ///
     /// # Errors
     /// [`LimitError`]; then nothing changed.
     pub async fn set(&self, mut limit: Limit) -> Result<Limit, LimitError> {
@@ -152,49 +158,62 @@ impl LimitBook {
             // At most 10^9 by the check in `rule`, so the cast keeps it.
             limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
         }
-        let force = Force::of(&limit)?;
-        let mut known = self.known();
-        if known.len() >= LIMITS_MAX && !known.iter().any(|old| same(old, &limit)) {
+        Force::of(&limit)?;
+        let (replaced, mut known): (Vec<Limit>, Vec<Limit>) =
+            self.known().into_iter().partition(|old| replaces(&limit, old));
+        if known.len() >= LIMITS_MAX {
             return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
         }
-        let row = setting(&limit, Some(limit.encode_to_vec().into()));
-        self.keep(row, "set", &limit.set_by, &limit).await?;
-        if let Some(old) = known.iter().find(|old| same(old, &limit))
-            && old.dry_run != limit.dry_run
-        {
-            Force::of(old)?.lift(&self.limits, &self.gates);
-        }
-        force.apply(&self.limits, &self.gates)?;
-        known.retain(|old| !same(old, &limit));
+        let mut rows: Vec<Setting> =
+            replaced.iter().filter(|old| !same(old, &limit)).map(|old| setting(old, None)).collect();
+        rows.push(setting(&limit, Some(limit.encode_to_vec().into())));
+        self.keep(rows, "set", &limit.set_by, &limit).await?;
         known.push(limit.clone());
+        for place in replaced.iter().chain([&limit]) {
+            self.enforce(&known, place)?;
+        }
         self.replace(known);
         Ok(limit)
     }
 
-    /// Takes a limit out of force; false if there is none.
+    /// Takes a limit out of force, its dry run and the one behind it too; false if there is none.
     ///
     /// # Errors
     /// [`LimitError`]; then it is still in force.
     pub async fn unset(&self, scope: &str, kind: LimitKind, who: &str) -> Result<bool, LimitError> {
         let _one = self.changing.lock().await;
-        self.remove(scope, kind, "unset", who).await
+        self.remove("unset", who, |limit| limit.scope == scope && limit.kind() == kind).await
     }
 
+    /// Removes limits and puts into force what stands behind them. Under [`Self::changing`].
     async fn remove(
         &self,
-        scope: &str,
-        kind: LimitKind,
         action: &str,
         who: &str,
+        which: impl Fn(&Limit) -> bool,
     ) -> Result<bool, LimitError> {
-        let wanted = Limit { scope: scope.to_owned(), kind: kind.into(), ..Limit::default() };
-        let mut known = self.known();
-        let Some(index) = known.iter().position(|old| same(old, &wanted)) else { return Ok(false) };
-        let old = known.remove(index);
-        self.keep(setting(&old, None), action, who, &old).await?;
-        Force::of(&old)?.lift(&self.limits, &self.gates);
-        self.replace(known);
-        Ok(true)
+        let gone: Vec<Limit> = self.known().into_iter().filter(|limit| which(limit)).collect();
+        for limit in &gone {
+            self.keep(vec![setting(limit, None)], action, who, limit).await?;
+            let mut left = self.known();
+            left.retain(|old| !same(old, limit));
+            self.enforce(&left, limit)?;
+            self.replace(left);
+        }
+        Ok(!gone.is_empty())
+    }
+
+    /// Makes the rule or gate of a limit's place what `known` says.
+    fn enforce(&self, known: &[Limit], place: &Limit) -> Result<(), LimitError> {
+        let now_ms = self.clock.wall_us() / 1_000;
+        let here = known.iter().filter(|limit| same_place(limit, place) && !is_over(limit, now_ms));
+        match here.max_by_key(|limit| limit.expires_at_ms != 0) {
+            Some(limit) => Force::of(limit)?.apply(&self.limits, &self.gates),
+            None => {
+                Force::of(place)?.lift(&self.limits, &self.gates);
+                Ok(())
+            }
+        }
     }
 
     /// Removes limits whose time is over and puts that on record. (They stopped acting at that time by themselves.)
@@ -202,13 +221,15 @@ impl LimitBook {
     /// # Errors
     /// [`LimitError`]; the rest is tried again at the next call.
     pub async fn expire(&self) -> Result<(), LimitError> {
-        let now_ms = self.clock.wall_us() / 1_000;
-        let over = |limit: &Limit| limit.expires_at_ms != 0 && limit.expires_at_ms <= now_ms;
-        for limit in self.known().into_iter().filter(over) {
+        loop {
+            // Looked for under the lock, as one may have been renewed; and one at a time, so that no operator waits for many.
             let _one = self.changing.lock().await;
-            self.remove(&limit.scope, limit.kind(), "expired", "weir").await?;
+            let now_ms = self.clock.wall_us() / 1_000;
+            let Some(over) = self.known().into_iter().find(|limit| is_over(limit, now_ms)) else {
+                return Ok(());
+            };
+            self.remove("expired", "weir", |limit| same(limit, &over)).await?;
         }
-        Ok(())
     }
 
     /// The newest `limit` changes, newest first; of one scope if it is not empty.
@@ -224,21 +245,27 @@ impl LimitBook {
         Ok(of_scope.take(limit).collect())
     }
 
-    /// Writes a limit's row and the record of its change in one step: no limit is in force that nobody set.
-    async fn keep(&self, row: Setting, action: &str, who: &str, limit: &Limit) -> Result<(), LimitError> {
+    /// Writes rows of limits and the records of their change in one step: no limit is in force that nobody set.
+    async fn keep(
+        &self,
+        mut rows: Vec<Setting>,
+        action: &str,
+        who: &str,
+        changed: &Limit,
+    ) -> Result<(), LimitError> {
         let at_us = self.clock.wall_us();
         let change = LimitChange {
             at_ms: at_us / 1_000,
             who: who.to_owned(),
             action: action.to_owned(),
-            limit: Some(limit.clone()),
+            limit: Some(changed.clone()),
         };
         let number = self.changes.fetch_add(1, Ordering::Relaxed);
         // Newest first by key: what is read first is what operators ask for.
         let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
         key.extend((u64::MAX - number).to_be_bytes());
-        let record = Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) };
-        self.store.write_settings(vec![row, record]).await?;
+        rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
+        self.store.write_settings(rows).await?;
         if number.is_multiple_of(TRIM_EVERY)
             && let Err(error) = self.trim().await
         {
@@ -271,12 +298,31 @@ fn setting(limit: &Limit, value: Option<Bytes>) -> Setting {
     Setting { kind: LIMIT.to_owned(), key: key_of(limit).into_bytes(), value }
 }
 
+/// Whether two limits cannot stand beside each other.
 fn same(a: &Limit, b: &Limit) -> bool {
-    a.scope == b.scope && a.kind == b.kind
+    same_place(a, b) && (a.expires_at_ms == 0) == (b.expires_at_ms == 0)
+}
+
+/// Whether a limit that is set removes another.
+fn replaces(limit: &Limit, old: &Limit) -> bool {
+    let tried = old.dry_run && !limit.dry_run;
+    let whole = old.dry_run == limit.dry_run && limit.expires_at_ms == 0;
+    old.scope == limit.scope && old.kind == limit.kind && (same(old, limit) || tried || whole)
+}
+
+/// Whether two limits act in the same place, of which one does at a time.
+fn same_place(a: &Limit, b: &Limit) -> bool {
+    a.scope == b.scope && a.kind == b.kind && a.dry_run == b.dry_run
+}
+
+fn is_over(limit: &Limit, now_ms: u64) -> bool {
+    limit.expires_at_ms != 0 && limit.expires_at_ms <= now_ms
 }
 
 fn key_of(limit: &Limit) -> String {
-    format!("{}|{}", limit.scope, limit.kind)
+    let dry_run = if limit.dry_run { "|dry_run" } else { "" };
+    let temporary = if limit.expires_at_ms == 0 { "" } else { "|temporary" };
+    format!("{}|{}{dry_run}{temporary}", limit.scope, limit.kind)
 }
 
 /// What refusals call a limit.

@@ -291,3 +291,77 @@ async fn old_changes_are_removed_and_new_ones_stay() {
     assert_eq!(changes(&again.client, "channel/2").await.len(), 1);
     assert!(kept.iter().any(|(key, _)| u64::from_be_bytes(key[..8].try_into().unwrap()) == newest));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_stands_beside_the_limit_that_refuses() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let scope = format!("channel/{}", place.channel);
+    set(&node.client, Limit { burst: 2, ..limit(&scope, LimitKind::Requests, 1.0) }).await.unwrap();
+    let tried = Limit { burst: 1, dry_run: true, ..limit(&scope, LimitKind::Requests, 1.0) };
+    set(&node.client, tried).await.unwrap();
+    assert_eq!(refusals(&node.client, place, 10).await.len(), 8, "the limit in force still refuses");
+    let refused = |dry_run| {
+        let client = node.client.clone();
+        async move { list(&client).await.iter().find(|limit| limit.dry_run == dry_run).unwrap().refused }
+    };
+    assert_eq!((refused(false).await, refused(true).await > 0), (8, true));
+    // Both survive a restart, and both go at once.
+    let again = world.node().await;
+    assert_eq!(list(&again.client).await.len(), 2);
+    let request = UnsetLimitRequest { scope, kind: LimitKind::Requests.into(), who: "ada".into() };
+    assert!(node.client.unset_limit(&request, &options()).await.unwrap().message.existed);
+    assert!(list(&node.client).await.is_empty());
+    assert!(refusals(&node.client, place, 10).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_with_an_end_gives_way_to_the_one_it_stood_before() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let scope = format!("channel/{}", place.channel);
+    set(&node.client, Limit { burst: 6, ..limit(&scope, LimitKind::Requests, 0.001) }).await.unwrap();
+    let ends = world.clock.wall_ms() + 60_000;
+    let strict = Limit { burst: 2, expires_at_ms: ends, ..limit(&scope, LimitKind::Requests, 0.001) };
+    set(&node.client, strict.clone()).await.unwrap();
+    assert_eq!(refusals(&node.client, place, 10).await.len(), 8);
+    sleep(Duration::from_secs(62)).await;
+    let left = list(&node.client).await;
+    assert_eq!(left.iter().map(|limit| (limit.burst, limit.expires_at_ms)).collect::<Vec<_>>(), [(6, 0)]);
+    // Its own rule again: never more than its burst, however the two were changed.
+    let refused = refusals(&node.client, place, 10).await;
+    assert!((4..=10).contains(&refused.len()), "{}", refused.len());
+    // One without an end replaces both.
+    let ends = world.clock.wall_ms() + 60_000;
+    set(&node.client, Limit { expires_at_ms: ends, ..strict }).await.unwrap();
+    assert_eq!(list(&node.client).await.len(), 2);
+    set(&node.client, Limit { burst: 3, ..limit(&scope, LimitKind::Requests, 5.0) }).await.unwrap();
+    let left = list(&node.client).await;
+    assert_eq!(left.iter().map(|limit| (limit.burst, limit.expires_at_ms)).collect::<Vec<_>>(), [(3, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_was_renewed_as_it_ended_stays() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let ends = world.clock.wall_ms() + 10_000;
+    for channel in 1..=50 {
+        let scope = format!("channel/{channel}");
+        let limit = Limit { expires_at_ms: ends, ..limit(&scope, LimitKind::Requests, 5.0) };
+        set(&node.client, limit).await.unwrap();
+    }
+    // The sweep is among them when the last are renewed: each of its removals takes a while.
+    world.store.slow(Duration::from_millis(100));
+    sleep(Duration::from_millis(10_050)).await;
+    for channel in (1..=50).rev() {
+        let scope = format!("channel/{channel}");
+        let ends = world.clock.wall_ms() + 600_000;
+        let limit = Limit { expires_at_ms: ends, ..limit(&scope, LimitKind::Requests, 7.0) };
+        set(&node.client, limit).await.unwrap();
+    }
+    sleep(Duration::from_secs(30)).await;
+    let rates: Vec<f64> = list(&node.client).await.iter().map(|limit| limit.rate).collect();
+    assert_eq!(rates, [7.0; 50]);
+}
