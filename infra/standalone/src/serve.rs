@@ -16,7 +16,11 @@ use weir_data_service::{
     node::OpenError,
 };
 use weir_gateway::StartError;
-use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
+use weir_runtime::{
+    Readiness, Registry, Shutdown,
+    admin::{Check, TokenError},
+    process::Build,
+};
 
 use crate::{
     config::Config,
@@ -103,6 +107,9 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     let chosen = config.backend.store.clone();
     make_private(&directory)?;
     let backend = Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token()).await?;
+    // It has just been opened. Whoever reads the addresses below may rely on all that stands behind them.
+    let store = readiness.register("store");
+    store.ready();
     let tiers = Tiers::start(&config, &backend, listeners, registry, &readiness).await?;
     let running = Running { address: bound.admin, api: bound.api, pid: std::process::id() };
     running.write(&directory)?;
@@ -119,7 +126,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         greeting(&bound, &chosen, &directory.display().to_string())
     };
     output::line(&told).map_err(ServeError::Print)?;
-    let ended = run(&backend, tiers, &readiness, &shutdown, config.drain).await;
+    let ended = run(&backend, tiers, &store, &shutdown, config.drain).await;
     running.remove(&directory);
     if let Err(ServeError::StoreLost { .. }) = ended {
         // Its threads may never end; the process must.
@@ -134,11 +141,10 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
 async fn run(
     backend: &Backend,
     mut tiers: Tiers,
-    readiness: &Readiness,
+    store: &Check,
     shutdown: &Shutdown,
     drain: std::time::Duration,
 ) -> Result<(), ServeError> {
-    let store = readiness.register("store");
     let watching = backend.watch(|ready| match ready {
         Ok(()) => store.ready(),
         Err(error) => store.not_ready(error.to_string()),
