@@ -4,6 +4,8 @@
 //!   progress, so that it can be killed. Its own `seconds` count.
 //! - *raw*: the rows lie ready, encoded, in memory; the store's own library writes them in batches, each durable before the next is sent
 //!   (embedded), or a number of them at once (CQL), into the same table.
+//! - *raw, from the file* (embedded): the same, but the file is read, unpacked and parsed on the way: what a loader costs that makes no
+//!   channels, users or replies and cannot be continued.
 //!
 //! `cargo bench -p weir-data-service --bench import -- FILE [ROUNDS]`; the binary is `target/release/weir`, or what `WEIR_BINARY` names. The
 //! embedded stores' directories are in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` also on that server.
@@ -54,28 +56,28 @@ struct Line {
 }
 
 /// The file's messages with made-up ids, in the file's order.
-fn rows(file: &Path) -> Result<Vec<Message>> {
+fn each_row(file: &Path, mut give: impl FnMut(Message) -> Result<()>) -> Result<()> {
     let opened = std::fs::File::open(file).with_context(|| file.display().to_string())?;
     let lines = BufReader::new(flate2::read::MultiGzDecoder::new(opened)).lines();
     let (mut channels, mut authors) = (HashMap::new(), HashMap::new());
-    let mut rows = Vec::new();
     for (number, line) in (1_u64..).zip(lines) {
         let line: Line = serde_json::from_str(&line?).with_context(|| format!("line {number}"))?;
         let (channel_count, author_count) = (channels.len() as u64, authors.len() as u64);
         let channel_id = *channels.entry(line.channel).or_insert(1_000_000 + channel_count);
         let author_id = *authors.entry(line.author).or_insert(2_000_000 + author_count);
         let id = number << 12;
-        let message = Message {
-            id,
-            channel_id,
-            author_id,
-            content: line.content,
-            rev: id,
-            last_rev: id,
-            ..Message::default()
-        };
-        rows.push(message);
+        let content = line.content;
+        give(Message { id, channel_id, author_id, content, rev: id, last_rev: id, ..Message::default() })?;
     }
+    Ok(())
+}
+
+fn rows(file: &Path) -> Result<Vec<Message>> {
+    let mut rows = Vec::new();
+    each_row(file, |row| {
+        rows.push(row);
+        Ok(())
+    })?;
     ensure!(!rows.is_empty(), "{} has no lines", file.display());
     Ok(rows)
 }
@@ -126,20 +128,61 @@ impl Drop for Server {
     }
 }
 
+/// Key and value of a row.
+fn encoded(row: &Message) -> (Vec<u8>, Vec<u8>) {
+    let bucket = Bucket::of_raw(row.id).0;
+    let key = [&row.channel_id.to_be_bytes()[..], &bucket.to_be_bytes()[..], &(!row.id).to_be_bytes()[..]];
+    (key.concat(), row.encode_to_vec())
+}
+
+/// Rows into fjall, in synced batches.
+struct RawEmbedded {
+    database: fjall::Database,
+    messages: fjall::Keyspace,
+    _directory: tempfile::TempDir,
+}
+
+impl RawEmbedded {
+    fn open() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let database = fjall::Database::builder(directory.path()).open()?;
+        let messages = database.keyspace("messages", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, messages, _directory: directory })
+    }
+
+    fn write(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, value) in rows {
+            batch.insert(&self.messages, key.as_slice(), value.as_slice());
+        }
+        Ok(batch.commit()?)
+    }
+}
+
 /// Encoded rows into fjall; messages a second.
 fn raw_embedded(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<f64> {
-    let directory = tempfile::tempdir()?;
-    let database = fjall::Database::builder(directory.path()).open()?;
-    let messages = database.keyspace("messages", KeyspaceCreateOptions::default)?;
+    let raw = RawEmbedded::open()?;
     let began = Instant::now();
-    for part in rows.chunks(ROWS_SYNCED) {
-        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
-        for (key, value) in part {
-            batch.insert(&messages, key.as_slice(), value.as_slice());
-        }
-        batch.commit()?;
-    }
+    rows.chunks(ROWS_SYNCED).try_for_each(|part| raw.write(part))?;
     Ok(rows.len() as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The file into fjall; messages a second.
+fn raw_from_file(file: &Path) -> Result<f64> {
+    let raw = RawEmbedded::open()?;
+    let began = Instant::now();
+    let mut waiting = Vec::with_capacity(ROWS_SYNCED);
+    let mut count = 0;
+    each_row(file, |row| {
+        count += 1;
+        waiting.push(encoded(&row));
+        if waiting.len() < ROWS_SYNCED {
+            return Ok(());
+        }
+        raw.write(&std::mem::take(&mut waiting))
+    })?;
+    raw.write(&waiting)?;
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
 }
 
 /// A keyspace with Weir's tables, and the raw statement for them.
@@ -238,27 +281,24 @@ async fn main() -> Result<()> {
     let mut report = Report::new("import", "weir import beside the raw store");
     report.setting("messages", messages.len());
     report.setting("rounds", rounds);
-    let encoded: Vec<(Vec<u8>, Vec<u8>)> = messages
-        .iter()
-        .map(|row| {
-            let bucket = Bucket::of_raw(row.id).0;
-            let key =
-                [&row.channel_id.to_be_bytes()[..], &bucket.to_be_bytes()[..], &(!row.id).to_be_bytes()[..]];
-            (key.concat(), row.encode_to_vec())
-        })
-        .collect();
-    let (mut imported, mut raw) = (Vec::new(), Vec::new());
+    let ready: Vec<(Vec<u8>, Vec<u8>)> = messages.iter().map(encoded).collect();
+    let (mut imported, mut raw, mut from_file) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         if round % 2 == 0 {
             imported.push(import(&weir, &file, "embedded")?);
-            raw.push(raw_embedded(&encoded)?);
+            from_file.push(raw_from_file(&file)?);
+            raw.push(raw_embedded(&ready)?);
         } else {
-            raw.push(raw_embedded(&encoded)?);
+            raw.push(raw_embedded(&ready)?);
+            from_file.push(raw_from_file(&file)?);
             imported.push(import(&weir, &file, "embedded")?);
         }
     }
+    drop(ready);
     let imported = report.series("embedded, weir import", "messages/s", imported);
+    let from_file = report.series("embedded, raw, from the file", "messages/s", from_file);
     let raw = report.series("embedded, raw", "messages/s", raw);
+    report.ratio("embedded, weir import / raw, from the file", imported, from_file, Some(Goal::AtLeast(0.7)));
     report.ratio("embedded, weir import / raw", imported, raw, Some(Goal::AtLeast(0.7)));
     if let Ok(server) = env::var("WEIR_TEST_CQL") {
         messages.sort_by_key(|row| (row.channel_id, row.id));
