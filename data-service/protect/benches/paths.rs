@@ -20,6 +20,7 @@ use weir_protect::{
     Bound, Clock, Gate, LimitKind, Limits, PageCache, Protect, ProtectConfig, Query, Quota, ReadContext,
     ReadRequest, Rule, Scope, Scopes, Selector, Stamped, Store, TokioClock, Value,
 };
+use weir_report::{Goal, Report};
 
 const KEYS: u64 = 1_000_000;
 const ROUNDS: usize = 11;
@@ -27,9 +28,13 @@ const ROUNDS: usize = 11;
 type Keyed = governor::DefaultKeyedRateLimiter<u64>;
 
 fn main() {
-    limiter();
+    let mut report = Report::new("protect", "What the protection layer costs, in the thread's own time");
+    report.setting("rounds", ROUNDS);
+    report.setting("keys", KEYS);
+    limiter(&mut report);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(reads());
+    runtime.block_on(reads(&mut report));
+    report.finish().unwrap();
 }
 
 /// Pseudo-random, so that each check meets a cold cache line as it would in service.
@@ -37,8 +42,8 @@ fn shuffled(i: u64) -> u64 {
     (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7) % KEYS
 }
 
-fn limiter() {
-    println!("limiter, {KEYS} keys, one rule for each key (10/s, burst 20)");
+/// One rule for each key, 10/s with a burst of 20.
+fn limiter(report: &mut Report) {
     let before = resident();
     let ours = limits(1 << 20);
     let mut admitted = 0_u64;
@@ -54,35 +59,32 @@ fn limiter() {
     let after = resident();
     assert_eq!(admitted, 2 * KEYS, "every first request is within its burst");
     let per_key = |bytes: u64| bytes as f64 / KEYS as f64;
-    println!(
-        "  bytes a key    weir {:6.1} (table {:.1})   governor {:6.1}   ratio {:.2}",
-        per_key(middle - before),
-        per_key(ours.bytes() as u64),
-        per_key(after - middle),
-        per_key(middle - before) / per_key(after - middle),
-    );
+    let ours_bytes = report.series("limiter, weir", "bytes/key", vec![per_key(middle - before)]);
+    let theirs_bytes = report.series("limiter, governor", "bytes/key", vec![per_key(after - middle)]);
+    report.ratio("limiter, bytes a key: weir / governor", ours_bytes, theirs_bytes, Some(Goal::AtMost(0.5)));
+    report.note(format!("the limiter's table alone: {:.1} bytes a key", per_key(ours.bytes() as u64)));
     let n = 1_000_000;
     let a = || {
         (0..n).for_each(|i| drop(black_box(ours.charge(&[Scope::Key(shuffled(i))], REQUESTS, clock.now()))))
     };
     let b = || (0..n).for_each(|i| drop(black_box(theirs.check_key(&shuffled(i)))));
-    versus("CPU ns, spread", n, a, b);
+    versus(report, "spread", n, a, b);
     let a = || (0..n).for_each(|_| drop(black_box(ours.charge(&[Scope::Key(7)], REQUESTS, clock.now()))));
     let b = || (0..n).for_each(|_| drop(black_box(theirs.check_key(&7))));
-    versus("CPU ns, one key", n, a, b);
+    versus(report, "one key", n, a, b);
     let a = || {
         two_threads(|i| drop(black_box(ours.charge(&[Scope::Key(shuffled(i))], REQUESTS, clock.now()))), n)
     };
     let b = || two_threads(|i| drop(black_box(theirs.check_key(&shuffled(i)))), n);
-    versus("CPU ns, 2 threads", n, a, b);
+    versus(report, "2 threads", n, a, b);
     let before = resident();
     for i in 0..10_000_000_u64 {
         drop(black_box(ours.charge(&[Scope::Key(i ^ 0x5555_0000_0000)], REQUESTS, clock.now())));
     }
-    println!(
-        "  10,000,000 random keys: {:+} KiB resident",
+    report.note(format!(
+        "10,000,000 random keys: {:+} KiB resident",
         resident().cast_signed() / 1024 - before.cast_signed() / 1024
-    );
+    ));
 }
 
 const REQUESTS: LimitKind = LimitKind::Requests;
@@ -109,7 +111,7 @@ fn resident() -> u64 {
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
-fn versus(what: &str, n: u64, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
+fn versus(report: &mut Report, what: &str, n: u64, mut ours: impl FnMut(), mut theirs: impl FnMut()) {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         if round % 2 == 0 {
@@ -120,15 +122,9 @@ fn versus(what: &str, n: u64, mut ours: impl FnMut(), mut theirs: impl FnMut()) 
             a.push(timed(n, &mut ours));
         }
     }
-    let (a, b) = (summary(a), summary(b));
-    println!(
-        "  {what:22} weir {:6.1} (worst {:6.1})   governor {:6.1} (worst {:6.1})   ratio {:.2}",
-        a.0,
-        a.1,
-        b.0,
-        b.1,
-        a.0 / b.0
-    );
+    let a = report.series(&format!("limiter, {what}, weir"), "ns", a);
+    let b = report.series(&format!("limiter, {what}, governor"), "ns", b);
+    report.ratio(&format!("limiter, {what}: weir / governor"), a, b, Some(Goal::AtMost(1.0)));
 }
 
 fn timed(n: u64, act: &mut impl FnMut()) -> f64 {
@@ -154,12 +150,6 @@ impl Stopwatch {
 /// Nanoseconds that this thread has run, where the kernel tells (to a few milliseconds).
 fn cpu_ns() -> Option<u64> {
     std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
-}
-
-/// Median and worst.
-fn summary(mut rounds: Vec<f64>) -> (f64, f64) {
-    rounds.sort_by(f64::total_cmp);
-    (rounds[rounds.len() / 2], rounds[rounds.len() - 1])
 }
 
 /// Answers at once, or when it is let go.
@@ -203,8 +193,8 @@ impl PageCache<u64, Page, Body> for Map {
     }
 }
 
-async fn reads() {
-    println!("reads, four limits in force, store at once, current-thread runtime");
+/// Six limits in force, a store that answers at once, a current-thread runtime.
+async fn reads(report: &mut Report) {
     let (gate, open) = watch::channel(true);
     let layer =
         Protect::builder(Instantly { open }).cache(Arc::new(Map::default())).config(ProtectConfig::default());
@@ -233,7 +223,7 @@ async fn reads() {
         }
         rounds.push(begun.ns() / f64::from(n));
     }
-    report("hit", rounds);
+    report.series("hit", "ns", rounds);
     layer.gates().set(Gate::Cache, false);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
@@ -243,7 +233,7 @@ async fn reads() {
         }
         rounds.push(begun.ns() / f64::from(n / 4));
     }
-    report("lead (task and store read included)", rounds);
+    report.series("lead (task and store read included)", "ns", rounds);
     let (mut joins, mut wakes) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         gate.send_replace(false);
@@ -268,11 +258,6 @@ async fn reads() {
         }
         wakes.push(begun.ns() / 20_000.0);
     }
-    report("join (task spawn included)", joins);
-    report("wake, reply and task end, of 20,000", wakes);
-}
-
-fn report(what: &str, rounds: Vec<f64>) {
-    let (median, worst) = summary(rounds);
-    println!("  {what:38} {median:8.1} ns (worst {worst:8.1})");
+    report.series("join (task spawn included)", "ns", joins);
+    report.series("wake, reply and task end, of 20,000", "ns", wakes);
 }

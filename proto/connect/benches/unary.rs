@@ -34,6 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weir_connect::{ClientConfig, HttpClient, Reply, Router, Server, ServerConfig};
+use weir_report::{Goal, Report};
 
 /// Bytes of a page of fifty messages, about.
 const REPLY_BYTES: usize = 15_000;
@@ -286,13 +287,14 @@ fn mean(a: Figures, b: Figures) -> Figures {
     Figures { throughput: (a.throughput + b.throughput) / 2.0, cpu_us: (a.cpu_us + b.cpu_us) / 2.0 }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Runs the quartets and prints weir against bare.
-fn compare(what: &str, quartets: usize, weir: impl Fn() -> Figures, bare: impl Fn() -> Figures) {
+/// Runs the quartets: weir against bare.
+fn compare(
+    report: &mut Report,
+    what: &str,
+    quartets: usize,
+    weir: impl Fn() -> Figures,
+    bare: impl Fn() -> Figures,
+) {
     // The first rounds pay for connections, allocator and branch predictor.
     weir();
     bare();
@@ -302,35 +304,40 @@ fn compare(what: &str, quartets: usize, weir: impl Fn() -> Figures, bare: impl F
             (mean(a1, a2), mean(b1, b2))
         })
         .collect();
-    let of = |pick: fn(&(Figures, Figures)) -> f64| median(pairs.iter().map(pick).collect());
-    println!(
-        "{what}: weir {:.0} calls/s, {:.2} us CPU; bare hyper {:.0} calls/s, {:.2} us CPU; ratio throughput {:.3}, CPU {:.3} (goal 0.90)",
-        of(|(weir, _)| weir.throughput),
-        of(|(weir, _)| weir.cpu_us),
-        of(|(_, bare)| bare.throughput),
-        of(|(_, bare)| bare.cpu_us),
-        of(|(weir, bare)| weir.throughput / bare.throughput),
-        // More CPU is worse, so the ratio is turned round: above the goal is good in both figures.
-        of(|(weir, bare)| bare.cpu_us / weir.cpu_us),
-    );
+    let of = |pick: fn(&(Figures, Figures)) -> f64| pairs.iter().map(pick).collect();
+    let mut series = |who: &str, unit, rounds| report.series(&format!("{what}, {who}"), unit, rounds);
+    let weir_rate = series("weir", "calls/s", of(|(weir, _)| weir.throughput));
+    let bare_rate = series("bare hyper", "calls/s", of(|(_, bare)| bare.throughput));
+    let weir_cpu = series("weir", "us CPU", of(|(weir, _)| weir.cpu_us));
+    let bare_cpu = series("bare hyper", "us CPU", of(|(_, bare)| bare.cpu_us));
+    let goal = Some(Goal::AtLeast(0.9));
+    report.ratio(&format!("{what}, calls a second: weir / bare hyper"), weir_rate, bare_rate, goal);
+    // More CPU is worse, so the ratio is turned round: above the goal is good in both figures.
+    report.ratio(&format!("{what}, CPU: bare hyper / weir"), bare_cpu, weir_cpu, goal);
 }
 
 fn main() {
     // `cargo bench` adds flags of its own; the number is ours.
     let quartets = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(QUARTETS);
-    println!("{CALLS} calls each round, {IN_FLIGHT} in flight, replies of {} bytes", page().len());
+    let mut report = Report::new("connect", "Unary calls of a page over loopback");
+    report.setting("quartets", quartets);
+    report.setting("calls", CALLS);
+    report.setting("in_flight", IN_FLIGHT);
+    report.setting("reply_bytes", page().len());
     let (weir, weir_addr) = weir_server();
     let (bare, bare_addr) = bare_server();
 
     let to_weir = Load::start("to-weir", move || BareCaller::connect(weir_addr));
     let to_bare = Load::start("to-bare", move || BareCaller::connect(bare_addr));
-    compare("server", quartets, || measure(&to_weir, &weir), || measure(&to_bare, &bare));
+    compare(&mut report, "server", quartets, || measure(&to_weir, &weir), || measure(&to_bare, &bare));
 
     let weir_client = Load::start("weir-client", move || async move { WeirCaller::connect(bare_addr) });
     compare(
+        &mut report,
         "client",
         quartets,
         || measure(&weir_client, &weir_client.metered),
         || measure(&to_bare, &to_bare.metered),
     );
+    report.finish().unwrap();
 }
