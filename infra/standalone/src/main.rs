@@ -1,7 +1,7 @@
 //! The binary `weir`: every tier in one process, and the operator's subcommands.
 //!
 //! [`cli`] says what can be asked, [`config`] what can be set. [`serve`] runs the tiers; the other subcommands ([`command`]) call the data
-//! service that [`reach`] finds ([`running`] says where). [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
+//! service that [`reach`] finds. [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
 //! [`error`] are how they end. Nothing exists only here: the tiers are the libraries that the binaries of each tier link too.
 
 mod cli;
@@ -12,14 +12,13 @@ mod import;
 mod limit;
 mod output;
 mod reach;
-mod running;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use time::UtcOffset;
-use weir_runtime::{Exit, ProcessEnvironment, launch, telemetry};
+use weir_runtime::{Exit, ProcessEnvironment, launch, running, telemetry};
 
 use crate::{
     cli::{Cli, Command},
@@ -60,7 +59,8 @@ fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> 
     };
     let (config, effective) = Config::load(&common, &serve, &ProcessEnvironment)?;
     if serve.check_config {
-        return output::line(&effective.to_string()).map_err(CommandError::Print);
+        let shown = if common.json { effective.to_json().to_string() } else { effective.to_string() };
+        return output::line(&shown).map_err(CommandError::Print);
     }
     telemetry::install(if command.is_some() { &config.log_of_commands } else { &config.log })?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;

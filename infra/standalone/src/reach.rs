@@ -136,7 +136,7 @@ impl Service {
         }
         let directory = &target.config.backend.directory;
         match Running::read(directory)? {
-            Some(running) => match Self::at(target, reachable(running.address), Some(reachable(running.api)))
+            Some(running) => match Self::at(target, reachable(running.address), running.api.map(reachable))
                 .await
             {
                 // A file that a killed server left.

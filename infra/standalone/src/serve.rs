@@ -104,7 +104,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     make_private(&directory)?;
     let backend = Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token()).await?;
     let tiers = Tiers::start(&config, &backend, listeners, registry, &readiness).await?;
-    let running = Running { address: bound.admin, api: bound.api, pid: std::process::id() };
+    let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };
     running.write(&directory)?;
     let told = if json {
         json!({

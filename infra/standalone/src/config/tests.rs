@@ -45,6 +45,35 @@ fn the_sample_with_every_key_is_accepted_and_leaves_none_out() {
     assert!(missing.is_empty(), "samples/full.toml lacks {missing:?}");
 }
 
+/// The one list of keys is what the binaries read: `weir` all of it, but for what only a tier alone needs.
+#[test]
+fn the_keys_of_the_whole_are_those_that_its_binaries_read() {
+    const OF_TIERS_ALONE: [&str; 1] = ["connect.data_service"];
+    let (_, effective) =
+        load("", &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("good");
+    let mut known: Vec<_> = effective.keys().chain(OF_TIERS_ALONE).collect();
+    known.sort_unstable();
+    assert_eq!(known, weir_runtime::config::KEYS);
+    let (mut section, mut sampled) = ("", Vec::new());
+    for line in FULL.lines() {
+        match (line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')), line.split_once(" = ")) {
+            (Some(name), _) => section = name,
+            (None, Some((name, _))) if !line.starts_with('#') => sampled.push(format!("{section}.{name}")),
+            (None, _) => {}
+        }
+    }
+    sampled.sort_unstable();
+    assert_eq!(sampled, weir_runtime::config::KEYS, "samples/full.toml");
+}
+
+#[test]
+fn one_underscore_too_few_in_a_variable_is_a_problem() {
+    let environment = MapEnvironment::from([("WEIR_LISTEN_API", "127.0.0.1:1")]);
+    let problems =
+        load("", &environment, CommonArgs::default(), &ServeArgs::default()).expect_err("a slip").to_string();
+    assert!(problems.contains("WEIR_LISTEN__API"), "{problems}");
+}
+
 #[test]
 fn what_is_printed_is_a_configuration_that_gives_the_same() {
     let shown = load(FULL, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default())
