@@ -115,9 +115,10 @@ fn data_exit(error: &DataError) -> Exit {
 fn reach_exit(error: &ReachError) -> Exit {
     match error {
         ReachError::Denied { .. } | ReachError::Token(TokenError::Exposed { .. }) => Exit::Refused,
-        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Held { .. } => {
-            Exit::Unreachable
-        }
+        ReachError::NoServer { .. }
+        | ReachError::NoStore { .. }
+        | ReachError::Silent { .. }
+        | ReachError::Held { .. } => Exit::Unreachable,
         ReachError::Token(TokenError::Io { .. } | TokenError::Malformed { .. } | TokenError::Random(_))
         | ReachError::Answer { .. }
         | ReachError::AddressFile(_)

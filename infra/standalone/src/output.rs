@@ -16,6 +16,19 @@ pub(crate) struct Done {
     pub(crate) json: Value,
 }
 
+impl Done {
+    /// With a remark on how it was done: below the text, and a member of the object.
+    pub(crate) fn noting(mut self, note: Option<String>) -> Self {
+        if let Some(note) = note {
+            self.text = if self.text.is_empty() { note.clone() } else { format!("{}\n{note}", self.text) };
+            if let Value::Object(object) = &mut self.json {
+                object.insert("note".to_owned(), note.into());
+            }
+        }
+        self
+    }
+}
+
 /// Which form was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {

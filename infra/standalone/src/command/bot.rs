@@ -13,7 +13,11 @@ use weir_proto::{
 };
 
 use super::{Context, answered, now_ms, options};
-use crate::{error::CommandError, output::Done, reach::Service};
+use crate::{
+    error::CommandError,
+    output::Done,
+    reach::{IfAbsent, Service},
+};
 
 /// Name of the role that bots get in a guild.
 const ROLE: &str = "weir bots";
@@ -42,20 +46,22 @@ pub(crate) struct Bot {
 /// Runs it.
 pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, CommandError> {
     let BotAction::Create { name, guild } = action;
-    let service = Service::server_or_store(&context.target()).await?;
+    // A guild is in a store that is there already.
+    let absent = if guild.is_some() { IfAbsent::Refuse } else { IfAbsent::Make };
+    let service = Service::server_or_store(&context.target(), absent).await?;
     let outcome = create_in(&service.client, &name, guild).await;
-    let local = service.is_local();
+    let note = service.note().map(|note| format!("{note}; start a server with `weir`"));
     service.close().await;
     let bot = outcome?;
     let token = bot.token.reveal();
-    let start = if local { "\nno server runs on this data directory: start one with `weir`" } else { "" };
-    Ok(Done {
+    let done = Done {
         text: format!(
-            "bot {} has id {}\ntoken {token}\nkeep it: it is not stored and cannot be shown again{start}",
+            "bot {} has id {}\ntoken {token}\nkeep it: it is not stored and cannot be shown again",
             bot.user.username, bot.user.id
         ),
         json: json!({ "user_id": bot.user.id.to_string(), "token": token }),
-    })
+    };
+    Ok(done.noting(note))
 }
 
 async fn create_in(client: &DataClient, name: &str, guild: Option<GuildId>) -> Result<Bot, CommandError> {

@@ -20,7 +20,7 @@ use crate::{
         send::{Imported, send},
     },
     output::Done,
-    reach::Service,
+    reach::{IfAbsent, Service},
 };
 
 /// Longest guild name, in characters: Discord's.
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         scanned
     });
     let scan = Arc::new(scanning.await.map_err(|_panicked| ImportError::Reader)??);
-    let service = Service::server_or_store(&context.target()).await?;
+    let service = Service::server_or_store(&context.target(), IfAbsent::Make).await?;
     let shutdown = Shutdown::on_signals().map_err(CommandError::Runtime)?;
     let mut progress = Progress::stderr();
     let outcome =

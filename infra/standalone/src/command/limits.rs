@@ -14,7 +14,7 @@ use crate::{
     error::CommandError,
     limit::{rate, scope, until},
     output::{Done, table},
-    reach::Service,
+    reach::{IfAbsent, Service},
 };
 
 /// `weir limits …`
@@ -122,10 +122,11 @@ impl SetArgs {
 pub(crate) async fn run(action: LimitsAction, context: &Context) -> Result<Done, CommandError> {
     // Arguments first: a slip should not have to wait for a server.
     let asked = Asked::of(action, OffsetDateTime::now_utc().to_offset(context.offset))?;
-    let service = Service::server_or_store(&context.target()).await?;
+    let service = Service::server_or_store(&context.target(), IfAbsent::Refuse).await?;
     let outcome = ask(&service.client, asked, context.offset).await;
+    let note = service.note();
     service.close().await;
-    outcome
+    Ok(outcome?.noting(note))
 }
 
 /// What is asked, understood.

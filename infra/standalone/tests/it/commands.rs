@@ -43,6 +43,39 @@ fn wrong_words_are_usage_errors_and_no_server_is_unreachable() {
     }
 }
 
+/// In a wrong directory a command must not seem to have worked.
+#[test]
+fn what_reads_or_limits_makes_no_store() {
+    let home = Home::new();
+    for arguments in [
+        &["limits", "list"][..],
+        &["limits", "set", "all", "requests", "0/s"],
+        &["limits", "history"],
+        &["bot", "create", "x", "--guild", "5"],
+    ] {
+        let (code, object) = home.json(arguments);
+        assert_eq!(code, 4, "{arguments:?}: {object}");
+        assert!(
+            object["error"].as_str().is_some_and(|error| error.contains("there is no store in it")),
+            "{object}"
+        );
+        assert!(!home.data().join("data").exists(), "{arguments:?}");
+    }
+    let made = home.ok(&["bot", "create", "x"]);
+    assert!(made["note"].as_str().is_some_and(|note| note.contains("a new one was made")), "{made}");
+    let listed = home.ok(&["limits", "list"]);
+    assert!(listed["note"].as_str().is_some_and(|note| note.contains("no server runs on")), "{listed}");
+    let _server = home.serve(&[]);
+    assert_eq!(home.ok(&["limits", "list"]).get("note"), None);
+}
+
+#[test]
+fn check_config_ends_with_one_object_with_json() {
+    let home = Home::new();
+    let shown = home.ok(&["--check-config"]);
+    assert_eq!(shown["configuration"]["listen.api"]["value"], "127.0.0.1:8080", "{shown}");
+}
+
 #[test]
 fn a_bot_made_without_a_server_is_known_to_the_server() {
     let home = Home::new();
@@ -79,6 +112,8 @@ fn a_bot_joins_a_guild_as_its_administrator_and_the_role_is_shared() {
 #[test]
 fn limits_are_set_kept_and_recorded_with_and_without_a_server() {
     let home = Home::new();
+    // Where there is no store, there is nothing to limit.
+    home.ok(&["bot", "create", "x"]);
     let set = home.ok(&[
         "limits",
         "set",

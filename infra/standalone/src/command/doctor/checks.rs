@@ -11,7 +11,7 @@ use weir_store::{Store as _, cql::CqlStore, embedded::LAYOUT_VERSION};
 use super::{Context, Finding};
 use crate::{
     command::now_ms,
-    reach::{ReachError, Service},
+    reach::{ReachError, Service, holder},
     running::token_file,
 };
 
@@ -190,16 +190,6 @@ async fn server(context: &Context) -> (Finding, bool) {
             None => (Finding::ok(CHECK, "none runs on this data directory"), false),
         },
         Err(error) => (Finding::fail(CHECK, chain(&error), "see the message"), true),
-    }
-}
-
-/// The process that holds a data directory's lock, without taking it for longer than the look.
-fn holder(directory: &Path) -> Option<String> {
-    let path = directory.join("weir.lock");
-    let lock = fs::File::open(&path).ok()?;
-    match lock.try_lock_shared() {
-        Err(fs::TryLockError::WouldBlock) => fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()),
-        Ok(()) | Err(fs::TryLockError::Error(_)) => None,
     }
 }
 
