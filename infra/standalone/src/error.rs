@@ -141,6 +141,7 @@ fn import_exit(error: &ImportError) -> Exit {
         | ImportError::Changed { .. }
         | ImportError::Answer { .. }
         | ImportError::Interrupted { .. }
+        | ImportError::Lost { .. }
         | ImportError::Thread(_)
         | ImportError::Reader => Exit::Failed,
     }
