@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::effective::{Effective, Shown};
 use super::environment::variable_of;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, masked};
 use super::suggest::nearest;
 use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
 use super::{KEYS, RawConfig, Setting, Source, Written};
@@ -232,7 +232,7 @@ impl Reader {
                     format!("did you mean {near}?")
                 }
             });
-            let value = Some(setting.written.to_string());
+            let value = Some(masked(&setting.written.to_string()));
             let rule = "there is no such key".to_owned();
             self.problems.push(Problem { key, value, source: Some(setting.source), rule, fix });
         }
@@ -296,7 +296,7 @@ impl Reader {
         let secret = self.secrets.iter().any(|secret| secret == key);
         Problem {
             key: key.to_owned(),
-            value: (!secret).then(|| setting.written.to_string()),
+            value: (!secret).then(|| masked(&setting.written.to_string())),
             source: Some(setting.source.clone()),
             rule: fault.rule,
             fix: Some(fault.fix),
