@@ -14,7 +14,7 @@ mod output;
 mod reach;
 mod serve;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use time::UtcOffset;
@@ -28,9 +28,17 @@ use crate::{
     output::Output,
 };
 
+/// Longest argument, in bytes: the operating system's longest path.
+const ARGUMENT_BYTES_MAX: usize = 4_096;
+
 fn main() -> ExitCode {
     // While there is one thread: with several, the time zone of the environment cannot be read safely.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    if std::env::args_os().any(|argument| argument.len() > ARGUMENT_BYTES_MAX) {
+        // Without it: messages repeat what was wrong.
+        let _ = writeln!(std::io::stderr(), "weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes");
+        return Exit::Usage.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -57,7 +65,8 @@ fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> 
         }
         None => (before, None),
     };
-    let (config, effective) = Config::load(&common, &serve, &ProcessEnvironment)?;
+    let serving = command.is_none() || common.admin.is_none();
+    let (config, effective) = Config::load(&common, &serve, serving, &ProcessEnvironment)?;
     if serve.check_config {
         let shown = if common.json { effective.to_json().to_string() } else { effective.to_string() };
         return output::line(&shown).map_err(CommandError::Print);

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::json;
-use weir_data_client::DataClient;
+use weir_data_client::{DataClient, DataError};
 use weir_discord::{
     permission::Permissions,
     token::{BotToken, SECRET_BYTES},
@@ -12,13 +12,15 @@ use weir_proto::{
     id::{GuildId, UserId},
 };
 
-use super::{Context, answered, now_ms, options};
+use super::{Context, answered, now_ms, options, words};
 use crate::{
     error::CommandError,
     output::Done,
     reach::{IfAbsent, Service},
 };
 
+/// Longest name, in characters: Discord's longest of an author.
+const NAME_MAX: usize = 80;
 /// Name of the role that bots get in a guild.
 const ROLE: &str = "weir bots";
 
@@ -46,6 +48,10 @@ pub(crate) struct Bot {
 /// Runs it.
 pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, CommandError> {
     let BotAction::Create { name, guild } = action;
+    words("a bot's name", &name, NAME_MAX)?;
+    if name.trim().is_empty() {
+        return Err(CommandError::Usage { problem: "a bot's name has at least one letter".to_owned() });
+    }
     // A guild is in a store that is there already.
     let absent = if guild.is_some() { IfAbsent::Refuse } else { IfAbsent::Make };
     let service = Service::server_or_store(&context.target(), absent).await?;
@@ -99,8 +105,12 @@ pub(crate) async fn create(client: &DataClient, name: &str) -> Result<Bot, Comma
 /// The guild's role for bots, made if it is missing.
 async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError> {
     let request = GetGuildRequest { guild_id };
-    let reply =
-        answered(format!("cannot read guild {guild_id}"), client.get_guild(&request, &options()).await)?;
+    let reply = match client.get_guild(&request, &options()).await {
+        Err(DataError::NotFound { .. }) => {
+            return Err(CommandError::NotFound { what: format!("guild {guild_id}") });
+        }
+        reply => answered(format!("cannot read guild {guild_id}"), reply)?,
+    };
     let state = reply.state.ok_or(CommandError::Incomplete { what: "guild" })?;
     let serves = |role: &&Role| {
         role.name == ROLE && Permissions(role.permissions).contains(Permissions::ADMINISTRATOR)

@@ -13,7 +13,7 @@ fn load(
 ) -> Result<(Config, Effective), Problems> {
     let path = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(path.path(), file).expect("written");
-    Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, environment)
+    Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, true, environment)
 }
 
 fn of_file(file: &str) -> Result<Config, String> {
@@ -144,7 +144,21 @@ fn listeners_that_collide_and_drains_that_are_too_short_are_refused() {
 #[test]
 fn a_file_that_was_named_must_be_there() {
     let common = CommonArgs { config: Some("no-such-weir.toml".into()), ..CommonArgs::default() };
-    let problems =
-        Config::load(&common, &ServeArgs::default(), &MapEnvironment::default()).expect_err("not there");
+    let problems = Config::load(&common, &ServeArgs::default(), true, &MapEnvironment::default())
+        .expect_err("not there");
     assert!(problems.to_string().contains("no-such-weir.toml"));
+}
+
+#[test]
+fn a_password_in_the_stores_address_is_not_repeated() {
+    let error = of_file("[store]\nurl = \"cql://u:hunter2@h/k\"\n").expect_err("not there");
+    assert!(!error.contains("hunter2") && error.contains("cql.password"), "{error}");
+}
+
+#[test]
+fn a_command_may_look_for_a_server_where_another_listener_would_be() {
+    let common = CommonArgs { admin: Some("127.0.0.1:8080".to_owned()), ..CommonArgs::default() };
+    let load = |serving| Config::load(&common, &ServeArgs::default(), serving, &MapEnvironment::default());
+    assert!(load(false).is_ok());
+    assert!(load(true).expect_err("two at one").to_string().contains("same address"));
 }
