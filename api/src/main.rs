@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use weir_api::{Api, ApiConfig, Metrics};
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
+use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
 
@@ -39,6 +40,9 @@ struct Flags {
     /// Print the configuration in force and exit
     #[arg(long)]
     check_config: bool,
+    /// Print the listeners' addresses, or an error, as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -62,10 +66,17 @@ fn main() -> ExitCode {
     );
     let config = ApiConfig::read(&mut reader, gateway_url);
     let log = TelemetryConfig::read(&mut reader);
-    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, data_service, config))
+    let asked = Asked { check_config: flags.check_config, json: flags.json };
+    launch::launch(reader.finish(), asked, &log, run(listen, admin, data_service, config, flags.json))
 }
 
-async fn run(listen: SocketAddr, admin: SocketAddr, data_service: String, config: ApiConfig) -> Result<()> {
+async fn run(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    data_service: String,
+    config: ApiConfig,
+    json: bool,
+) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -74,10 +85,11 @@ async fn run(listen: SocketAddr, admin: SocketAddr, data_service: String, config
         .with_context(|| format!("cannot listen on {admin}"))?;
     let client = HttpClient::new(ClientConfig::new(format!("http://{data_service}")))?;
     let data = DataClient::new(Arc::new(Http::new(client)));
-    tracing::info!(api = %listener.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let bound = [("api", listener.local_addr()?), ("admin", admin.local_addr()?)];
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
     // It answers 503 by itself while the data service is away, and tells clients when to come back.
     readiness.register("api").ready();
+    launch::tell_listeners("api", json, &bound)?;
     let drained =
         Api::new(config, data, Metrics::register(&registry)).serve(listener, shutdown.token(), DRAIN).await;
     if drained.connections_cut > 0 {

@@ -14,6 +14,8 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, DataServiceConfig, Parts},
 };
+use weir_runtime::launch::Asked;
+use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
 
@@ -45,6 +47,9 @@ struct Flags {
     /// Print the configuration in force and exit
     #[arg(long)]
     check_config: bool,
+    /// Print the listeners' addresses, or an error, as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -61,7 +66,8 @@ fn main() -> ExitCode {
     let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
     let (backend, data) = (BackendConfig::read(&mut reader), DataServiceConfig::read(&mut reader));
     let log = TelemetryConfig::read(&mut reader);
-    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, backend, data))
+    let asked = Asked { check_config: flags.check_config, json: flags.json };
+    launch::launch(reader.finish(), asked, &log, run(listen, admin, backend, data, flags.json))
 }
 
 async fn run(
@@ -69,6 +75,7 @@ async fn run(
     admin: SocketAddr,
     config: BackendConfig,
     data: DataServiceConfig,
+    json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
@@ -83,6 +90,7 @@ async fn run(
         .mode(0o700)
         .create(&config.directory)
         .context("cannot make the data directory")?;
+    let directory = config.directory.clone();
     let token = AdminToken::load_or_create(&config.directory.join("admin.token"))?;
     let backend = Backend::open(config, clock.clone(), &shutdown.token()).await?;
     let (stop_admin, stop_data) = (CancellationToken::new(), CancellationToken::new());
@@ -95,15 +103,21 @@ async fn run(
         registry,
     };
     let service = DataService::open(data, parts, stop_data.clone()).await?;
-    tracing::info!(data_service = %server.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let admin_address = admin.local_addr()?;
+    let bound = [("data_service", server.local_addr()?), ("admin", admin_address)];
     let admin = tokio::spawn(admin.mount(service.admin_dispatch(), token).serve(stop_admin.clone(), DRAIN));
     let serving = tokio::spawn(server.serve(service.dispatch(), shutdown.token(), DRAIN));
+    // Where the operators' commands find it, as they find `weir`.
+    let running = Running { address: admin_address, api: None, pid: std::process::id() };
+    running.write(&directory)?;
+    launch::tell_listeners("data-service", json, &bound)?;
     let ready = readiness.register("store");
     let lost = tokio::select! {
         () = shutdown.begun() => None,
         reason = backend.watch(|found| found.map_or_else(|error| ready.not_ready(error.to_string()), |()| ready.ready())) => Some(reason),
     };
     shutdown.begin();
+    running.remove(&directory);
     serving.await?;
     stop_data.cancel();
     service.closed().await;

@@ -13,6 +13,7 @@ use weir_bus::{
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
 use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, settings};
+use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
 
@@ -44,6 +45,9 @@ struct Flags {
     /// Print the configuration in force and exit
     #[arg(long)]
     check_config: bool,
+    /// Print the listeners' addresses, or an error, as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
 }
 
 /// What it needs of others.
@@ -70,10 +74,17 @@ fn main() -> ExitCode {
     config.public_url = settings::public_url(&mut reader).unwrap_or_else(|| format!("ws://{listen}"));
     let log = TelemetryConfig::read(&mut reader);
     let peers = Peers { data_service, redis };
-    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, peers, config))
+    let asked = Asked { check_config: flags.check_config, json: flags.json };
+    launch::launch(reader.finish(), asked, &log, run(listen, admin, peers, config, flags.json))
 }
 
-async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: GatewayConfig) -> Result<()> {
+async fn run(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    peers: Peers,
+    config: GatewayConfig,
+    json: bool,
+) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -89,7 +100,7 @@ async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: Gatewa
         sessions: Arc::new(MemoryBus::new(1)),
         metrics: Metrics::new(&registry),
     };
-    tracing::info!(gateway = %listener.local_addr()?, admin = %admin.local_addr()?, "serving");
+    let bound = [("gateway", listener.local_addr()?), ("admin", admin.local_addr()?)];
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
     let bus = readiness.register("bus");
     tokio::select! {
@@ -97,6 +108,7 @@ async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: Gatewa
         () = shutdown.begun() => {}
     }
     let gateway = Gateway::start(config, deps, listener, shutdown.token()).await?;
+    launch::tell_listeners("gateway", json, &bound)?;
     if let Drained::Cut(connections) = gateway.stopped().await {
         tracing::warn!(connections, "connections were cut");
     }

@@ -9,6 +9,7 @@ mod harness;
 mod http_surface;
 mod messages;
 mod permissions;
+mod process;
 mod rate_limits;
 mod refusals;
 mod replies;

@@ -60,6 +60,9 @@ pub enum InvalidAddress {
     /// No host, or an empty one, or too many.
     #[error("cql:// must be followed by 1 to {NODES_MAX} hosts")]
     Nodes,
+    /// A user, and perhaps a password, before the host.
+    #[error("user and password do not belong into it: set cql.user and cql.password")]
+    Credentials,
     /// A port that is not one.
     #[error("{node:?} must be host or host:port")]
     Node {
@@ -82,6 +85,9 @@ impl FromStr for StoreChoice {
         }
         let address = text.strip_prefix("cql://").ok_or(InvalidAddress::Store)?;
         let (hosts, keyspace) = address.split_once('/').ok_or(InvalidAddress::Keyspace)?;
+        if hosts.contains('@') {
+            return Err(InvalidAddress::Credentials);
+        }
         let nodes: Vec<String> = hosts.split(',').map(node).collect::<Result<_, _>>()?;
         if nodes.len() > NODES_MAX {
             return Err(InvalidAddress::Nodes);
@@ -284,6 +290,9 @@ mod tests {
         let wrong = |text: &str| text.parse::<StoreChoice>().expect_err(text);
         for text in ["", "fjall", "postgres://a/weir", "CQL://a/weir"] {
             assert_eq!(wrong(text), InvalidAddress::Store);
+        }
+        for text in ["cql://u:hunter2@h/weir", "cql://a,u@b/weir"] {
+            assert_eq!(wrong(text), InvalidAddress::Credentials);
         }
         for text in ["cql:///weir", "cql://a,,b/weir"] {
             assert_eq!(wrong(text), InvalidAddress::Nodes);

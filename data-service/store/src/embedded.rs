@@ -1,9 +1,10 @@
 //! The embedded store: one machine, one directory, on fjall's LSM tree.
 //!
 //! - `config`: its bounds.
-//! - `datadir`: lock and version of the directory.
+//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is.
 //! - `tables`, `keys`: what is stored where; the keys are the CQL model's.
 //! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
+//! - `fault`: what the tree's errors are called.
 //! - `log`: the event log; `bus` gives it to the bus's traits.
 //! - `readers`, `view`: reads.
 //! - `store`: the [`Store`](crate::Store) trait over them.
@@ -13,6 +14,7 @@ mod committer;
 mod config;
 mod datadir;
 mod draft;
+mod fault;
 mod keys;
 mod lease;
 mod log;
@@ -21,6 +23,7 @@ mod readers;
 mod store;
 mod tables;
 mod view;
+mod whole;
 
 use std::{
     sync::{
@@ -31,7 +34,7 @@ use std::{
 };
 
 pub use config::EmbeddedConfig;
-pub use datadir::{LAYOUT_VERSION, OpenError, VERSION_FILE};
+pub use datadir::{LAYOUT_VERSION, OpenError, VERSION_FILE, inspect};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weir_bus::RecordRing;
 
@@ -77,9 +80,10 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], each saying what to do about it.
     pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
-        let directory = DataDir::open(&config.directory)?;
-        let tables = Tables::open(&directory.tree, &config)?;
+        let mut directory = DataDir::open(&config.directory)?;
+        let tables = Tables::open(&directory, &config)?;
         let extent = log::recover(&tables)?;
+        directory.opened()?;
         let log = Arc::new(RecordRing::new(extent.head, config.ring_records_max, config.ring_bytes_max));
         let health = Arc::new(Health::new());
         let batches = Arc::new(AtomicU64::new(0));

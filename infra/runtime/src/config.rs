@@ -2,8 +2,8 @@
 //!
 //! The layers merge into one flat table from dotted key (`data.store_timeout`) to text-or-TOML value and where it came from
 //! ([`RawConfig`]). A binary then reads each key that it knows through a [`Reader`], which checks type, unit and range, remembers problems
-//! instead of stopping at the first, and at [`Reader::finish`] reports every key that nobody asked for as unknown, with the known key that
-//! it resembles most. Whoever reads a key thereby declares it: there is no second list of keys to forget.
+//! instead of stopping at the first, and at [`Reader::finish`] reports every key that no binary of Weir has as unknown, with the known key
+//! that it resembles most. Whoever reads a key thereby declares it; [`KEYS`] are those of all binaries together.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,6 +33,7 @@ mod problem;
 mod reader;
 mod suggest;
 mod units;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +44,7 @@ pub use effective::Effective;
 pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, Secret};
+pub use whole::KEYS;
 
 /// Most bytes of a configuration file. Ours are a few KiB; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -150,7 +152,19 @@ impl RawConfig {
     /// `data.store_timeout`. Variables without `__` are not configuration and are left alone.
     pub fn environment(&mut self, environment: &dyn Environment) {
         for (variable, value) in environment.weir_variables() {
-            let Some(key) = environment::key_of(&variable) else { continue };
+            let Some(key) = environment::key_of(&variable) else {
+                self.problems.extend(environment::meant(&variable).map(|key| Problem {
+                    key: variable.clone(),
+                    value: None,
+                    source: None,
+                    rule: "there is no such variable".to_owned(),
+                    fix: Some(format!(
+                        "section and key stand apart by two underscores: {}",
+                        environment::variable_of(key)
+                    )),
+                }));
+                continue;
+            };
             let source = Source::Environment { variable };
             match value {
                 Some(text) => {

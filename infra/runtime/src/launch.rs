@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io::{Write, stderr, stdout};
+use std::io::{self, Write, stderr, stdout};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,11 +41,40 @@ pub fn layers<'a>(
     raw
 }
 
-/// Ends the configuration and runs the process: prints what is wrong, or with `check_config` what is in force, or sets up the log output
+/// How a process was asked to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// `--check-config`: print what is in force, and exit.
+    pub check_config: bool,
+    /// `--json`: one JSON object on the last line of standard output, also for an error.
+    pub json: bool,
+}
+
+/// Tells on standard output, now that it is so, where a process listens: name and address of each listener. One line of text, or with
+/// `json` one object with a member for each.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn tell_listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> io::Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{}", listeners(program, json, bound))?;
+    out.flush()
+}
+
+fn listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> String {
+    if json {
+        let members = bound.iter().map(|(name, address)| ((*name).to_owned(), address.to_string().into()));
+        return serde_json::Value::Object(members.collect()).to_string();
+    }
+    let parts: Vec<_> = bound.iter().map(|(name, address)| format!("{name} {address}")).collect();
+    format!("{program} serves: {}", parts.join(", "))
+}
+
+/// Ends the configuration and runs the process: prints what is wrong, or what is in force if that was asked, or sets up the log output
 /// and runs `work` on a runtime of as many threads as there are cores.
 pub fn launch<W, E>(
     effective: Result<Effective, Problems>,
-    check_config: bool,
+    asked: Asked,
     log: &TelemetryConfig,
     work: W,
 ) -> ExitCode
@@ -53,27 +83,33 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     // A closed standard output or error leaves nowhere to say so; the exit code still tells.
-    let say = |text: &str| drop(writeln!(stderr(), "{text}"));
+    let say = |text: &str, exit: Exit| {
+        drop(writeln!(stderr(), "{text}"));
+        if asked.json {
+            drop(writeln!(stdout(), "{}", serde_json::json!({ "error": text, "exit": exit.code() })));
+        }
+        exit.into()
+    };
     let effective = match effective {
         Ok(effective) => effective,
         Err(problems) => {
-            say(&problems.to_string());
-            return Exit::Usage.into();
+            return say(&problems.to_string(), Exit::Usage);
         }
     };
-    if check_config {
-        let printed = write!(stdout(), "{effective}");
+    if asked.check_config {
+        let printed = match asked.json {
+            true => writeln!(stdout(), "{}", effective.to_json()),
+            false => write!(stdout(), "{effective}"),
+        };
         return if printed.is_ok() { Exit::Ok } else { Exit::Failed }.into();
     }
     if let Err(error) = telemetry::install(log) {
-        say(&chain(&error));
-        return Exit::Failed.into();
+        return say(&chain(&error), Exit::Failed);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say(&format!("the runtime cannot be started: {error}"));
-            return Exit::Failed.into();
+            return say(&format!("the runtime cannot be started: {error}"), Exit::Failed);
         }
     };
     let outcome = runtime.block_on(work);
@@ -82,8 +118,7 @@ where
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
             let error: Box<dyn Error + Send + Sync> = error.into();
-            say(&chain(&*error));
-            Exit::Failed.into()
+            say(&chain(&*error), Exit::Failed)
         }
     }
 }
@@ -125,6 +160,14 @@ mod tests {
     fn a_chain_names_each_cause_once() {
         assert_eq!(chain(&Outer(Inner)), "outer: inner");
         assert_eq!(chain(&Repeating(Inner)), "outer: inner");
+    }
+
+    #[test]
+    fn listeners_are_told_in_a_line_or_as_one_object() {
+        let bound = [("api", ([127, 0, 0, 1], 80).into()), ("admin", ([0, 0, 0, 0], 81).into())];
+        assert_eq!(listeners("api", false, &bound), "api serves: api 127.0.0.1:80, admin 0.0.0.0:81");
+        let object: serde_json::Value = serde_json::from_str(&listeners("api", true, &bound)).expect("json");
+        assert_eq!(object, serde_json::json!({ "api": "127.0.0.1:80", "admin": "0.0.0.0:81" }));
     }
 
     #[test]

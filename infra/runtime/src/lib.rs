@@ -2,8 +2,8 @@
 //!
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
 //! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build); [`launch`] is the frame
-//! around them. [`clock`] holds the two
-//! clocks that leases and ids depend on.
+//! around them. [`running`] tells an operator's commands where a process listens. [`clock`] holds the two clocks that leases and ids
+//! depend on.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -13,6 +13,7 @@ pub mod config;
 pub mod launch;
 pub mod metrics;
 pub mod process;
+pub mod running;
 pub mod shutdown;
 pub mod telemetry;
 

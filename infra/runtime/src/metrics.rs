@@ -144,6 +144,8 @@ impl Registry {
             return known.unwrap_or_else(|| panic!("metric {name} is registered as another kind")).clone();
         }
         let metric = make();
+        // The encoder ends the sentence itself.
+        let help = help.trim_end_matches('.');
         match unit_of(stem) {
             Some((stem, unit)) => inner.exposed.register_with_unit(stem, help, unit, metric.clone()),
             None => inner.exposed.register(stem, help, metric.clone()),

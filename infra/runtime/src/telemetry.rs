@@ -18,7 +18,7 @@ pub enum LogFormat {
 }
 
 /// Default filter. Our own crates say what operators need at `info`; the libraries below only what is wrong.
-const FILTER_DEFAULT: &str = "info,hyper=warn,h2=warn,scylla=warn";
+const FILTER_DEFAULT: &str = "info,hyper=warn,h2=warn,scylla=warn,fjall=warn,lsm_tree=warn";
 
 /// What is logged and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

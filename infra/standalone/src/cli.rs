@@ -8,7 +8,7 @@ use crate::command::{bot, demo, explain, hot, import, limits, schema};
 
 /// Chat storage and delivery at scale, behind Discord's API.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "weir", version, max_term_width = 110, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: CommonArgs,

@@ -78,6 +78,18 @@ fn answered<T>(act: impl Into<String>, reply: Result<Replied<T>, DataError>) -> 
     reply.map(|replied| replied.message).map_err(|source| CommandError::Data { act: act.into(), source })
 }
 
+/// Checks what people will read again in a table or a log: its length in characters, and that it is one line without control characters.
+fn words(what: &str, text: &str, max: usize) -> Result<(), CommandError> {
+    let problem = if text.chars().count() > max {
+        format!("{what} has more than {max} characters")
+    } else if text.chars().any(char::is_control) {
+        format!("{what} has control characters: write one line of plain text")
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::Usage { problem })
+}
+
 /// Milliseconds since 1970-01-01T00:00Z.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

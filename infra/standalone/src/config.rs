@@ -54,13 +54,15 @@ pub(crate) struct Listen {
 }
 
 impl Config {
-    /// Merges defaults, file, environment and flags.
+    /// Merges defaults, file, environment and flags. `serving`: its listeners will be bound, so no two may have one address; elsewhere
+    /// `--admin` only says where to look for a server.
     ///
     /// # Errors
     /// Every problem of all of them.
     pub(crate) fn load(
         common: &CommonArgs,
         serve: &ServeArgs,
+        serving: bool,
         environment: &dyn Environment,
     ) -> Result<(Self, Effective), Problems> {
         let flags = [
@@ -73,10 +75,10 @@ impl Config {
             ("bus.url", "--bus", serve.bus.clone()),
             ("gateway.public_url", "--public-url", serve.public_url.clone()),
         ];
-        Self::read(launch::layers(common.config.as_deref(), environment, flags).into_reader())
+        Self::read(launch::layers(common.config.as_deref(), environment, flags).into_reader(), serving)
     }
 
-    fn read(mut reader: Reader) -> Result<(Self, Effective), Problems> {
+    fn read(mut reader: Reader, serving: bool) -> Result<(Self, Effective), Problems> {
         let listen = Listen {
             api: reader.addr("listen.api", local(8_080)),
             gateway: reader.addr("listen.gateway", local(8_081)),
@@ -85,7 +87,7 @@ impl Config {
         };
         reader.require(
             "listen.admin",
-            listen.are_distinct(),
+            !serving || listen.are_distinct(),
             "two listeners have the same address",
             "give each a port of its own, or port 0",
         );

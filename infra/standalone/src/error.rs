@@ -39,6 +39,12 @@ pub(crate) enum CommandError {
         #[source]
         source: DataError,
     },
+    /// What was named is not there.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was named.
+        what: String,
+    },
     /// The service left something out of its answer.
     #[error("the service answered without the {what}")]
     Incomplete {
@@ -87,6 +93,7 @@ impl CommandError {
             Self::Schema(error) => schema_exit(error),
             Self::Serve(error) => serve_exit(error),
             Self::Incomplete { .. }
+            | Self::NotFound { .. }
             | Self::Telemetry(_)
             | Self::Random(_)
             | Self::Unhealthy { .. }
@@ -115,9 +122,10 @@ fn data_exit(error: &DataError) -> Exit {
 fn reach_exit(error: &ReachError) -> Exit {
     match error {
         ReachError::Denied { .. } | ReachError::Token(TokenError::Exposed { .. }) => Exit::Refused,
-        ReachError::NoServer { .. } | ReachError::Silent { .. } | ReachError::Held { .. } => {
-            Exit::Unreachable
-        }
+        ReachError::NoServer { .. }
+        | ReachError::NoStore { .. }
+        | ReachError::Silent { .. }
+        | ReachError::Held { .. } => Exit::Unreachable,
         ReachError::Token(TokenError::Io { .. } | TokenError::Malformed { .. } | TokenError::Random(_))
         | ReachError::Answer { .. }
         | ReachError::AddressFile(_)
@@ -140,6 +148,7 @@ fn import_exit(error: &ImportError) -> Exit {
         | ImportError::Changed { .. }
         | ImportError::Answer { .. }
         | ImportError::Interrupted { .. }
+        | ImportError::Lost { .. }
         | ImportError::Thread(_)
         | ImportError::Reader => Exit::Failed,
     }
@@ -161,6 +170,7 @@ fn schema_exit(error: &SchemaError) -> Exit {
 fn serve_exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Backend(error) => backend_exit(error),
+        ServeError::Token(TokenError::Exposed { .. }) => Exit::Refused,
         ServeError::Bind { .. }
         | ServeError::Signals(_)
         | ServeError::Token(_)

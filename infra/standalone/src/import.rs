@@ -16,7 +16,7 @@ pub(crate) mod scan;
 pub(crate) mod send;
 pub(crate) mod source;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf};
 
 use weir_data_client::DataError;
 
@@ -79,16 +79,24 @@ pub(crate) enum ImportError {
     },
     /// The service did not take a batch for too long.
     #[error(
-        "no batch was taken for {waited:?}; stopped after line {lines_done}; run the same command again and it continues there"
+        "no batch was taken for {waited_s} s; stopped after line {lines_done}; run the same command again and it continues there"
     )]
     Stuck {
         /// Lines that are durable.
         lines_done: u64,
-        /// How long it was tried.
-        waited: Duration,
+        /// How long it was tried, in seconds.
+        waited_s: u64,
         /// The last answer.
         #[source]
         source: DataError,
+    },
+    /// The embedded store in this process has failed for good.
+    #[error(
+        "the store takes no more writes: {reason}; what was written stays: look at the disk, run the same command again and it continues there"
+    )]
+    Lost {
+        /// Its first error.
+        reason: String,
     },
     /// Ctrl-C, or a termination.
     #[error("interrupted after line {lines_done}; run the same command again and it continues there")]

@@ -15,6 +15,12 @@ pub(crate) enum GrammarError {
         /// What was written.
         text: String,
     },
+    /// An id that nothing has.
+    #[error("{text:?} names nothing: ids are whole numbers from 1 on, * is all of them")]
+    Id {
+        /// What was written.
+        text: String,
+    },
     /// Not a kind.
     #[error("{text:?} is no kind: write requests, database-reads, writes, concurrency, or off for a gate")]
     Kind {
@@ -40,6 +46,14 @@ pub(crate) enum GrammarError {
     /// Not a rate.
     #[error("{text:?} is no rate: write a number and a unit of time, such as 50/s, 0.5/s, 3000/m or 100/h")]
     Rate {
+        /// What was written.
+        text: String,
+    },
+    /// A rate that cannot be kept.
+    #[error(
+        "{text:?} is out of range: a rate is 0/s, which refuses everything, or from 0.001/s to 10000000/s"
+    )]
+    RateRange {
         /// What was written.
         text: String,
     },

@@ -1,7 +1,7 @@
 //! The binary `weir`: every tier in one process, and the operator's subcommands.
 //!
 //! [`cli`] says what can be asked, [`config`] what can be set. [`serve`] runs the tiers; the other subcommands ([`command`]) call the data
-//! service that [`reach`] finds ([`running`] says where). [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
+//! service that [`reach`] finds. [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
 //! [`error`] are how they end. Nothing exists only here: the tiers are the libraries that the binaries of each tier link too.
 
 mod cli;
@@ -12,14 +12,13 @@ mod import;
 mod limit;
 mod output;
 mod reach;
-mod running;
 mod serve;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use time::UtcOffset;
-use weir_runtime::{Exit, ProcessEnvironment, launch, telemetry};
+use weir_runtime::{Exit, ProcessEnvironment, launch, running, telemetry};
 
 use crate::{
     cli::{Cli, Command},
@@ -29,9 +28,17 @@ use crate::{
     output::Output,
 };
 
+/// Longest argument, in bytes: the operating system's longest path.
+const ARGUMENT_BYTES_MAX: usize = 4_096;
+
 fn main() -> ExitCode {
     // While there is one thread: with several, the time zone of the environment cannot be read safely.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    if std::env::args_os().any(|argument| argument.len() > ARGUMENT_BYTES_MAX) {
+        // Without it: messages repeat what was wrong.
+        let _ = writeln!(std::io::stderr(), "weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes");
+        return Exit::Usage.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -58,9 +65,11 @@ fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> 
         }
         None => (before, None),
     };
-    let (config, effective) = Config::load(&common, &serve, &ProcessEnvironment)?;
+    let serving = command.is_none() || common.admin.is_none();
+    let (config, effective) = Config::load(&common, &serve, serving, &ProcessEnvironment)?;
     if serve.check_config {
-        return output::line(&effective.to_string()).map_err(CommandError::Print);
+        let shown = if common.json { effective.to_json().to_string() } else { effective.to_string() };
+        return output::line(&shown).map_err(CommandError::Print);
     }
     telemetry::install(if command.is_some() { &config.log_of_commands } else { &config.log })?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;

@@ -16,6 +16,19 @@ pub(crate) struct Done {
     pub(crate) json: Value,
 }
 
+impl Done {
+    /// With a remark on how it was done: below the text, and a member of the object.
+    pub(crate) fn noting(mut self, note: Option<String>) -> Self {
+        if let Some(note) = note {
+            self.text = if self.text.is_empty() { note.clone() } else { format!("{}\n{note}", self.text) };
+            if let Value::Object(object) = &mut self.json {
+                object.insert("note".to_owned(), note.into());
+            }
+        }
+        self
+    }
+}
+
 /// Which form was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -57,10 +70,28 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Longest cell of a table, in characters. What is longer was written past this program.
+const CELL_MAX: usize = 500;
+
+/// A cell that a terminal shows as it is: control characters escaped, the end of what is too long cut off.
+fn plain(cell: &str) -> String {
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().collect(),
+        false => character.to_string(),
+    };
+    let mut shown: String = cell.chars().take(CELL_MAX).map(escaped).collect();
+    if cell.chars().nth(CELL_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Columns aligned by the longest cell; the head in capitals.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let head: Vec<String> = head.iter().map(|cell| cell.to_uppercase()).collect();
-    let all = || std::iter::once(&head).chain(rows);
+    let all = || std::iter::once(&head).chain(&rows);
     let width = |column: usize| {
         all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
@@ -82,5 +113,11 @@ mod tests {
             [vec!["channel/1".to_owned(), "5/s".to_owned()], vec!["all".to_owned(), "10000/s".to_owned()]];
         assert_eq!(table(&["scope", "rate"], &rows), "SCOPE      RATE\nchannel/1  5/s\nall        10000/s");
         assert_eq!(table(&["scope"], &[]), "SCOPE");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        let text = table(&["reason"], &[vec!["\u{1b}[2Jx\ny".to_owned()], vec!["z".repeat(CELL_MAX + 1)]]);
+        assert!(text.contains("\\u{1b}[2Jx\\ny") && text.ends_with("z…"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 //! opening the embedded store in this process. The same calls either way.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,6 +25,7 @@ use weir_data_service::{
     node::{DataService, OpenError, Parts},
 };
 use weir_runtime::{AdminToken, Registry, admin::TokenError};
+use weir_store::embedded;
 
 use crate::{
     config::Config,
@@ -44,6 +46,15 @@ pub(crate) enum ReachError {
     /// None runs, as far as can be seen.
     #[error("no server runs on {}: start one with `weir serve`, or name one with --admin ADDR:PORT", directory.display())]
     NoServer {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// None runs, and there is no store that could be opened instead.
+    #[error(
+        "no server runs on {} and there is no store in it: name the right directory with --data, or start a server with `weir serve`",
+        directory.display()
+    )]
+    NoStore {
         /// The data directory.
         directory: PathBuf,
     },
@@ -93,9 +104,33 @@ pub(crate) enum ReachError {
     DataService(#[from] OpenError),
 }
 
+/// True if a store is in the directory, or what may be left of one.
+fn is_there(directory: &Path) -> bool {
+    !matches!(embedded::inspect(directory), Ok(None))
+}
+
 /// True if a server has used the directory, but without an embedded store in it.
 fn of_a_cluster(directory: &Path) -> bool {
     token_file(directory).exists() && !directory.join(VERSION_FILE).exists()
+}
+
+/// The process that holds a data directory's lock, without taking it for longer than the look.
+pub(crate) fn holder(directory: &Path) -> Option<String> {
+    let path = directory.join("weir.lock");
+    let lock = fs::File::open(&path).ok()?;
+    match lock.try_lock_shared() {
+        Err(fs::TryLockError::WouldBlock) => fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()),
+        Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+    }
+}
+
+/// What a command does where no server runs and no store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfAbsent {
+    /// It ends: what it asks for or changes is in another directory.
+    Refuse,
+    /// It makes a store: what it brings can be the first.
+    Make,
 }
 
 /// A data service to call.
@@ -109,6 +144,9 @@ pub(crate) struct Service {
 
 /// One that runs in this process, for this command.
 struct Local {
+    directory: PathBuf,
+    /// There was no store before.
+    made: bool,
     backend: Backend,
     data: Arc<DataService>,
     stop: CancellationToken,
@@ -136,7 +174,7 @@ impl Service {
         }
         let directory = &target.config.backend.directory;
         match Running::read(directory)? {
-            Some(running) => match Self::at(target, reachable(running.address), Some(reachable(running.api)))
+            Some(running) => match Self::at(target, reachable(running.address), running.api.map(reachable))
                 .await
             {
                 // A file that a killed server left.
@@ -147,7 +185,7 @@ impl Service {
         }
     }
 
-    /// The server that runs, or else the embedded store, opened in this process.
+    /// The server that runs, or else the embedded store, opened in this process; `absent` says what if there is none.
     ///
     /// A server on a cluster holds no lock on its directory, so a running server is looked for first, and a directory that only such
     /// servers have used is never given an embedded store. Otherwise whoever holds the store's lock is the server: no file that was left
@@ -155,7 +193,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ReachError`]
-    pub(crate) async fn server_or_store(target: &Target<'_>) -> Result<Self, ReachError> {
+    pub(crate) async fn server_or_store(target: &Target<'_>, absent: IfAbsent) -> Result<Self, ReachError> {
         if target.admin_given || target.config.backend.store != StoreChoice::Embedded {
             return Self::server(target).await;
         }
@@ -166,21 +204,32 @@ impl Service {
                 Err(ReachError::NoServer { .. }) if !of_a_cluster(directory) => {}
                 reached => return reached,
             }
-            let error = match Self::open(target.config).await {
-                Err(ReachError::Backend(error)) => error,
-                opened => return opened,
+            let there = is_there(directory);
+            let pid = match (there, absent, holder(directory)) {
+                // A server that starts here for the first time makes the store any moment.
+                (false, IfAbsent::Refuse, Some(pid)) => pid,
+                (false, IfAbsent::Refuse, None) if !is_there(directory) => {
+                    return Err(ReachError::NoStore { directory: directory.clone() });
+                }
+                _ => match Self::open(target.config, !there).await {
+                    Err(ReachError::Backend(error)) => match error.in_use_by() {
+                        Some((_, pid)) => pid.to_owned(),
+                        None => return Err(ReachError::Backend(error)),
+                    },
+                    opened => return opened,
+                },
             };
-            let Some((held, pid)) = error.in_use_by() else { return Err(ReachError::Backend(error)) };
             // Its holder is starting or stopping, or is a command like this one.
             if started.elapsed() >= HELD_WAIT {
-                return Err(ReachError::Held { directory: held.clone(), pid: pid.to_owned() });
+                return Err(ReachError::Held { directory: directory.clone(), pid });
             }
             sleep(HELD_LOOK).await;
         }
     }
 
     /// Opens the store in this process.
-    async fn open(config: &Config) -> Result<Self, ReachError> {
+    async fn open(config: &Config, made: bool) -> Result<Self, ReachError> {
+        let directory = config.backend.directory.clone();
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock);
         let backend =
@@ -195,7 +244,7 @@ impl Service {
         };
         let data = DataService::open(config.data.clone(), parts, stop.clone()).await?;
         let client = DataClient::new(Arc::new(InProcess::new(data.admin_dispatch())));
-        Ok(Self { client, api: None, local: Some(Local { backend, data, stop }) })
+        Ok(Self { client, api: None, local: Some(Local { directory, made, backend, data, stop }) })
     }
 
     /// The server at an address, if it takes the token.
@@ -245,14 +294,31 @@ impl Service {
         Self { client: DataClient::new(Arc::new(transport)), api, local: None }
     }
 
-    /// True if the service runs in this process: what it is told is for later.
-    pub(crate) fn is_local(&self) -> bool {
-        self.local.is_some()
+    /// What to tell if the service runs in this process: whoever believes that a server heard it should learn that none did.
+    pub(crate) fn note(&self) -> Option<String> {
+        let Local { directory, made, .. } = self.local.as_ref()?;
+        let directory = directory.display();
+        Some(if *made {
+            format!("no server runs on {directory} and there was no store in it: a new one was made")
+        } else {
+            format!("no server runs on {directory}: its store was opened for this command")
+        })
+    }
+
+    /// Ends when the service can do nothing more for as long as this process lives, with the reason; never, if another process serves.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn lost(&self) -> String {
+        match &self.local {
+            Some(local) => local.backend.watch(|_ready| {}).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends it, if it runs in this process: waits for changes under way and closes the store.
     pub(crate) async fn close(self) {
-        if let Some(Local { backend, data, stop }) = self.local {
+        if let Some(Local { backend, data, stop, .. }) = self.local {
             stop.cancel();
             data.closed().await;
             drop(data);

@@ -103,15 +103,21 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     let public_url = config.public_url.take().unwrap_or_else(|| format!("ws://{}", reachable(bound.gateway)));
     config.gateway.public_url.clone_from(&public_url);
     config.api.gateway_url.clone_from(&public_url);
+    for warning in reached_by_others(&bound) {
+        tracing::warn!("{warning}");
+    }
     let directory = config.backend.directory.clone();
     let chosen = config.backend.store.clone();
     make_private(&directory)?;
+    if let Some(warning) = open_to_others(&directory) {
+        tracing::warn!("{warning}");
+    }
     let backend = Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token()).await?;
     // It has just been opened. Whoever reads the addresses below may rely on all that stands behind them.
     let store = readiness.register("store");
     store.ready();
     let tiers = Tiers::start(&config, &backend, listeners, registry, &readiness).await?;
-    let running = Running { address: bound.admin, api: bound.api, pid: std::process::id() };
+    let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };
     running.write(&directory)?;
     let told = if json {
         json!({
@@ -170,6 +176,30 @@ fn make_private(path: &std::path::Path) -> Result<(), ServeError> {
     made.map_err(|source| ServeError::Directory { path: path.to_owned(), source })
 }
 
+/// What an operator should know of listeners that are not only this machine's.
+fn reached_by_others(bound: &crate::config::Listen) -> Vec<String> {
+    let others = [
+        (
+            "data service",
+            bound.data_service,
+            "it has no authentication: whoever reaches it reads and writes everything",
+        ),
+        ("admin", bound.admin, "its metrics and health are for whoever reaches it"),
+    ];
+    let others = others.into_iter().filter(|(_, address, _)| !address.ip().is_loopback());
+    others.map(|(name, address, what)| format!("the {name} listener is at {address}: {what}")).collect()
+}
+
+/// What an operator should know of a data directory that others can look into.
+fn open_to_others(directory: &std::path::Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(directory).ok()?.permissions().mode() & 0o777;
+    let shown = directory.display();
+    (mode & 0o077 != 0).then(|| {
+        format!("{shown} has permissions {mode:03o}, so others on this machine may read what is stored: chmod 700 {shown}")
+    })
+}
+
 /// Lets this process open as many files as it ever may: a connection takes one, and the customary soft limit of 1,024 is for programs that
 /// use `select`.
 fn raise_open_files() {
@@ -183,8 +213,7 @@ fn raise_open_files() {
 }
 
 fn greeting(bound: &crate::config::Listen, store: &StoreChoice, directory: &str) -> String {
-    let [api, gateway, data, admin] = [bound.api, bound.gateway, bound.data_service, bound.admin]
-        .map(|address| reachable(address).to_string());
+    let [api, gateway, data, admin] = [bound.api, bound.gateway, bound.data_service, bound.admin];
     format!(
         "weir {build}, store {store}, data in {directory}
   api           http://{api}
@@ -194,4 +223,37 @@ fn greeting(bound: &crate::config::Listen, store: &StoreChoice, directory: &str)
 next: weir bot create NAME    or, with something to look at: weir demo",
         build = Build::current(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Listen;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_others_can_reach_is_told_and_shown_as_it_is_bound() {
+        let own = SocketAddr::from(([127, 0, 0, 1], 1));
+        let all = SocketAddr::from(([0, 0, 0, 0], 2));
+        let bound = Listen { api: all, gateway: own, data_service: own, admin: own };
+        assert!(reached_by_others(&bound).is_empty());
+        assert!(greeting(&bound, &StoreChoice::Embedded, "d").contains("http://0.0.0.0:2\n"));
+        let told = reached_by_others(&Listen { data_service: all, ..bound });
+        assert!(
+            told.len() == 1 && told[0].contains("0.0.0.0:2") && told[0].contains("no authentication"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mode = |mode| {
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).expect("ours")
+        };
+        mode(0o755);
+        assert!(open_to_others(directory.path()).is_some_and(|told| told.contains("chmod 700")));
+        mode(0o700);
+        assert_eq!(open_to_others(directory.path()), None);
+    }
 }

@@ -21,7 +21,7 @@ use weir_proto::bucket::Bucket;
 use super::{
     EmbeddedConfig,
     draft::{Draft, Group, NewestRevs, PlanError},
-    keys, lease,
+    fault, keys, lease,
     log::{Event, Extent},
     plan,
     tables::{Table, Tables},
@@ -153,7 +153,7 @@ impl Committer {
         if self.health.poisoned().is_none()
             && let Err(error) = self.tables.db.persist(PersistMode::SyncAll)
         {
-            self.health.poison(format!("the last sync failed: {error}"));
+            self.health.poison(format!("the last sync failed: {}", fault::reason(&error, &self.config)));
         }
     }
 
@@ -187,7 +187,7 @@ impl Committer {
             answers.push((write.done, answer));
         }
         if let Err(error) = self.write(group) {
-            self.health.poison(error.to_string());
+            self.health.poison(fault::reason(&error, &self.config));
         }
         for (done, answer) in answers {
             let answer = match self.health.refusal() {
@@ -234,7 +234,7 @@ impl Committer {
             }
             Err(PlanError::Refused(reason)) => Err(WriteError::NotApplied { reason }),
             Err(PlanError::Tree(error)) => {
-                let reason = error.to_string();
+                let reason = fault::reason(&error, &self.config);
                 self.health.poison(reason.clone());
                 Err(WriteError::Poisoned { reason })
             }

@@ -1,9 +1,11 @@
 //! The data directory: who may use it, and which version wrote it.
 //!
 //! ```text
-//! DIR/weir.lock   held exclusively while open; contains the holder's process id
-//! DIR/VERSION     the layout's number; a newer one than ours is refused
-//! DIR/lsm/        the tree
+//! DIR/weir.lock    held exclusively while open; contains the holder's process id
+//! DIR/VERSION      the layout's number; a newer one than ours is refused. It appears when the tree is complete: where it is, a store is
+//! DIR/VERSION.new  the tree is being made; nothing was ever stored in it
+//! DIR/JOURNAL      how far the tree's journals reach at least
+//! DIR/lsm/         the tree; `whole` looks whether it is
 //! ```
 
 use std::{
@@ -13,11 +15,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::whole;
+
 /// Name of the file that holds the layout's number: a directory without it has no embedded store.
 pub const VERSION_FILE: &str = "VERSION";
 
 /// Number of the layout this build writes. Raise it when an older build could no longer read what a newer one wrote.
 pub const LAYOUT_VERSION: u32 = 1;
+
+/// Name of the version file until there is a store.
+const DRAFT_FILE: &str = "VERSION.new";
 
 /// Bytes read of a lock or version file; both hold a short number.
 const SMALL_FILE_MAX: u64 = 64;
@@ -47,6 +54,32 @@ pub enum OpenError {
         /// The version file.
         file: PathBuf,
     },
+    /// There is a tree, but the file that says which layout it has is gone.
+    #[error(
+        "{} holds a store, but its file VERSION is missing: restore the directory from a backup, or move it away to begin anew",
+        directory.display()
+    )]
+    NoVersion {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// A part of the store is gone. Opening it would make that part anew, empty.
+    #[error(
+        "{} holds a store of which a part is missing, {piece}: restore the directory from a backup, or move it away to begin anew",
+        directory.display()
+    )]
+    Incomplete {
+        /// The data directory.
+        directory: PathBuf,
+        /// What is missing.
+        piece: String,
+    },
+    /// The note of how far the journals reach is not two numbers.
+    #[error("{} is damaged, and the store beside it may be: restore the directory from a backup, or remove this one file if you know the rest is whole", file.display())]
+    BadNote {
+        /// The file.
+        file: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {act} {}", path.display())]
     Io {
@@ -59,13 +92,12 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The tree cannot be opened or recovered.
-    #[error("cannot open the tree in {}", path.display())]
+    #[error("cannot open the tree in {}: {reason}", path.display())]
     Tree {
         /// The tree's directory.
         path: PathBuf,
-        /// What fjall said.
-        #[source]
-        source: fjall::Error,
+        /// What is wrong.
+        reason: String,
     },
     /// A row that the store needs at start cannot be decoded.
     #[error("the tree's {table} table is damaged: {reason}")]
@@ -78,7 +110,7 @@ pub enum OpenError {
 }
 
 /// Names the failed act on a path.
-fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
+pub(super) fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
     move |source| OpenError::Io { act, path: path.to_owned(), source }
 }
 
@@ -87,22 +119,102 @@ fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Op
 pub(super) struct DataDir {
     /// Where the tree lives.
     pub(super) tree: PathBuf,
+    /// False while the tree is being made for the first time.
+    pub(super) complete: bool,
+    directory: PathBuf,
     /// Held for its lock.
     _lock: File,
 }
 
 impl DataDir {
-    /// Creates the directory if it is missing, takes its lock and checks its version.
+    /// Creates the directory if it is missing, takes its lock, and checks its version and that the store in it is whole.
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed("create", directory))?;
+        private(directory)?;
         let lock = take_lock(directory)?;
-        check_version(directory)?;
-        Ok(Self { tree: directory.join("lsm"), _lock: lock })
+        let tree = directory.join(whole::TREE);
+        let complete = inspect(directory)?.is_some();
+        if complete {
+            whole::loosen(directory)?;
+        } else {
+            begin(directory, &tree)?;
+        }
+        Ok(Self { tree, complete, directory: directory.to_owned(), _lock: lock })
     }
+
+    /// The tree is open and has all that it needs: from now on the directory holds a store.
+    pub(super) fn opened(&mut self) -> Result<(), OpenError> {
+        if !self.complete {
+            let path = self.directory.join(VERSION_FILE);
+            fs::rename(self.directory.join(DRAFT_FILE), &path).map_err(failed("write", &path))?;
+            sync(&self.directory)?;
+            self.complete = true;
+        }
+        whole::note(&self.directory)
+    }
+}
+
+impl Drop for DataDir {
+    /// What a start would notice the loss of, up to here.
+    fn drop(&mut self) {
+        if self.complete
+            && let Err(error) = whole::note(&self.directory)
+        {
+            tracing::warn!(error = %in_one_line(&error), "the end of the journal could not be noted");
+        }
+    }
+}
+
+/// An error and its cause in one line.
+fn in_one_line(error: &OpenError) -> String {
+    use std::error::Error as _;
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// Looks at a data directory without changing it or taking its lock: the layout of the store in it, or `None` if there is none yet.
+///
+/// # Errors
+/// [`OpenError`] if opening it would be refused for what can be seen from outside.
+pub fn inspect(directory: &Path) -> Result<Option<u32>, OpenError> {
+    let version = read_version(directory)?;
+    let tree = directory.join(whole::TREE);
+    let there = |path: &Path| path.try_exists().map_err(failed("look for", path));
+    match version {
+        Some(_) => whole::check(directory)?,
+        None if there(&tree)? && !there(&directory.join(DRAFT_FILE))? => {
+            return Err(OpenError::NoVersion { directory: directory.to_owned() });
+        }
+        None => {}
+    }
+    Ok(version)
+}
+
+/// Makes a directory that only its owner can look into, if it is missing.
+fn private(directory: &Path) -> Result<(), OpenError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))
+}
+
+/// Says that a store is being made, and removes what an earlier try that was cut short has left.
+fn begin(directory: &Path, tree: &Path) -> Result<(), OpenError> {
+    let draft = directory.join(DRAFT_FILE);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        writeln!(file, "{LAYOUT_VERSION}")?;
+        file.sync_all()
+    };
+    write().map_err(failed("write", &draft))?;
+    sync(directory)?;
+    match fs::remove_dir_all(tree) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", tree)(source));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    private(tree)
+}
+
+/// Makes the names in a directory durable.
+fn sync(directory: &Path) -> Result<(), OpenError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 
 /// Locks the directory; the holder's process id is in the file for the one who comes second.
@@ -143,33 +255,22 @@ fn read_small(file: &mut File) -> io::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// Writes the version of a new directory, refuses that of a newer build.
-fn check_version(directory: &Path) -> Result<(), OpenError> {
+/// The layout's number; `None` if there is no version file.
+fn read_version(directory: &Path) -> Result<Option<u32>, OpenError> {
     let path = directory.join(VERSION_FILE);
     let text = match File::open(&path) {
         Ok(mut file) => read_small(&mut file).map_err(failed("read", &path))?,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            return write_version(directory, &path).map_err(failed("write", &path));
-        }
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed("open", &path)(source)),
     };
     match text.parse::<u32>() {
         Ok(found) if found > LAYOUT_VERSION => {
             Err(OpenError::Newer { directory: directory.to_owned(), found })
         }
-        Ok(_) => Ok(()),
-        Err(_) => Err(OpenError::BadVersion { file: path }),
+        // Layouts are numbered from 1.
+        Ok(0) | Err(_) => Err(OpenError::BadVersion { file: path }),
+        Ok(found) => Ok(Some(found)),
     }
-}
-
-/// Writes a whole file or none, by renaming: a crash between create and write must not leave an empty version.
-fn write_version(directory: &Path, path: &Path) -> io::Result<()> {
-    let draft = directory.join("VERSION.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{LAYOUT_VERSION}")?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -195,12 +296,24 @@ mod tests {
     #[test]
     fn a_newer_layout_and_a_foreign_file_are_refused() {
         let root = tempfile::tempdir().expect("a directory");
-        drop(DataDir::open(root.path()).expect("new"));
-        fs::write(root.path().join("VERSION"), format!("{}\n", LAYOUT_VERSION + 1)).expect("written");
+        let version = |text: String| fs::write(root.path().join("VERSION"), text).expect("written");
+        version(format!("{}\n", LAYOUT_VERSION + 1));
         assert!(
             matches!(DataDir::open(root.path()), Err(OpenError::Newer { found, .. }) if found == LAYOUT_VERSION + 1)
         );
-        fs::write(root.path().join("VERSION"), "soup").expect("written");
-        assert!(matches!(DataDir::open(root.path()), Err(OpenError::BadVersion { .. })));
+        for text in ["soup", "0", ""] {
+            version(text.to_owned());
+            assert!(matches!(DataDir::open(root.path()), Err(OpenError::BadVersion { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_begins_anew() {
+        let root = tempfile::tempdir().expect("a directory");
+        drop(DataDir::open(root.path()).expect("new"));
+        let stray = root.path().join("lsm/keyspaces");
+        fs::create_dir(&stray).expect("made");
+        assert_eq!(inspect(root.path()).expect("nothing wrong"), None);
+        assert!(!DataDir::open(root.path()).expect("new again").complete && !stray.exists());
     }
 }

@@ -9,7 +9,7 @@ use fjall::{Readable as _, Slice};
 use weir_bus::Position;
 
 use super::{
-    EmbeddedConfig, OpenError,
+    EmbeddedConfig, OpenError, fault,
     keys::{self, number_at},
     tables::{Table, Tables},
 };
@@ -87,7 +87,7 @@ impl Event {
 /// Reads where the log begins and ends.
 pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     let damaged = |table: Table, reason: String| OpenError::Damaged { table: table.name(), reason };
-    let tree = |table: Table| move |error: fjall::Error| damaged(table, error.to_string());
+    let tree = |table: Table| move |error: fjall::Error| damaged(table, fault::describe(&error));
     let snapshot = tables.db.snapshot();
     let (floor, floor_bytes) = match snapshot
         .get(tables.get(Table::Meta), Table::Meta.stored_key(FLOOR_KEY))

@@ -3,12 +3,10 @@
 //! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
 //! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
-use super::{EmbeddedConfig, OpenError};
+use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault};
 
 /// A table. Its number is stored: never change one, and never give one to another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +61,9 @@ enum Home {
     Changes,
     Small,
 }
+
+/// How many keyspaces there are.
+pub(super) const HOMES: usize = Home::ALL.len();
 
 impl Home {
     /// All, in the order of their numbers.
@@ -172,9 +173,15 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Opens or creates the database, recovering its journals.
-    pub(super) fn open(tree: &Path, config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Tree { path: tree.to_owned(), source };
-        let db = Database::builder(tree)
+    ///
+    /// # Errors
+    /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it would make an empty one.
+    pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
+        let failed = |error: fjall::Error| OpenError::Tree {
+            path: directory.tree.clone(),
+            reason: fault::describe(&error),
+        };
+        let db = Database::builder(&directory.tree)
             .cache_size(config.cache_bytes)
             .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
             .worker_threads(config.background_threads.max(1))
@@ -182,6 +189,14 @@ impl Tables {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
+        let known = db.list_keyspace_names();
+        let lost = |home: &&Home| !known.iter().any(|name| **name == *home.name());
+        if directory.complete
+            && let Some(home) = Home::ALL.iter().find(lost)
+        {
+            let piece = format!("the keyspace {}", home.name());
+            return Err(OpenError::Incomplete { directory: config.directory.clone(), piece });
+        }
         // The options are kept with a keyspace: for one that exists already they are what it was created with.
         let open = |home: Home| {
             db.keyspace(home.name(), || {

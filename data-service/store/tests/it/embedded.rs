@@ -2,6 +2,7 @@
 
 mod child;
 mod log;
+mod whole;
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ pub enum TokenError {
     },
     /// Others than the owner have access to the file.
     #[error(
-        "admin token file {path:?} has permissions {mode:03o}, must be 600: others may have read it, so delete it and a new one is made"
+        "admin token file {path:?} has permissions {mode:03o}, must be 600: run `chmod 600` on it; if others may have read it, delete it instead and restart the server, which makes a new one"
     )]
     Exposed {
         /// The file.
@@ -49,7 +49,9 @@ pub enum TokenError {
         mode: u32,
     },
     /// The file holds something else.
-    #[error("admin token file {path:?} does not hold 64 hexadecimal digits: delete it and a new one is made")]
+    #[error(
+        "admin token file {path:?} does not hold 64 hexadecimal digits: delete it and restart the server, which makes a new one"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

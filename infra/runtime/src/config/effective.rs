@@ -34,8 +34,21 @@ impl Effective {
     }
 
     /// The known keys.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> + Clone {
+    pub fn keys(&self) -> impl Iterator<Item = &str> + Clone {
         self.entries.keys().map(String::as_str)
+    }
+
+    /// The same as one JSON object: for each key its value (`null` for a secret, and for what is not set) and its origin.
+    pub fn to_json(&self) -> serde_json::Value {
+        let entries = self.entries.iter().map(|(key, (shown, source))| {
+            let value = match shown {
+                // What is shown of a value is both TOML and JSON: a quoted string, a number, a truth or a list of strings.
+                Shown::Value(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
+                Shown::Secret | Shown::Unset => serde_json::Value::Null,
+            };
+            (key.clone(), serde_json::json!({ "value": value, "origin": source.to_string() }))
+        });
+        serde_json::json!({ "configuration": entries.collect::<serde_json::Map<_, _>>() })
     }
 
     /// Where the value of `key` came from; `None` if no such key is known.

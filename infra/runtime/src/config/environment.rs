@@ -52,6 +52,12 @@ pub(super) fn key_of(variable: &str) -> Option<String> {
     name.contains(SEPARATOR).then(|| name.to_ascii_lowercase().replace(SEPARATOR, "."))
 }
 
+/// The key that was meant by a variable whose section ends with one underscore.
+pub(super) fn meant(variable: &str) -> Option<&'static str> {
+    let one = |key: &&str| variable_of(key).replace(SEPARATOR, "_") == variable;
+    super::KEYS.iter().copied().find(one)
+}
+
 /// The variable of a dotted key, for messages that say what to set.
 pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', SEPARATOR))
@@ -68,5 +74,14 @@ mod tests {
         assert_eq!(key_of("WEIR_A__B__C").as_deref(), Some("a.b.c"));
         assert_eq!(key_of("WEIR_TEST_CQL"), None);
         assert_eq!(key_of("OTHER_DATA__X"), None);
+    }
+
+    #[test]
+    fn one_underscore_too_few_is_noticed() {
+        assert_eq!(meant("WEIR_LISTEN_API"), Some("listen.api"));
+        assert_eq!(meant("WEIR_DATA_STORE_TIMEOUT"), Some("data.store_timeout"));
+        for other in ["WEIR_TEST_CQL", "WEIR_BUILD_ID", "WEIR_"] {
+            assert_eq!(meant(other), None, "{other}");
+        }
     }
 }

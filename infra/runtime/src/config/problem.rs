@@ -30,6 +30,21 @@ impl Problem {
     }
 }
 
+/// A value as it may be repeated: what stands before the `@` of an address is a password, or belongs to one.
+pub(super) fn masked(value: &str) -> String {
+    let mut shown = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("://") {
+        let authority = after.find(['/', '"', '?', '#']).unwrap_or(after.len());
+        let host = after[..authority].rfind('@');
+        shown.push_str(before);
+        shown.push_str(if host.is_some() { "://***" } else { "://" });
+        rest = &after[host.unwrap_or(0)..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
@@ -77,3 +92,22 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_an_address_is_reached_as_is_not_repeated() {
+        for (value, shown) in [
+            ("\"cql://u:hunter2@h/k\"", "\"cql://***@h/k\""),
+            ("\"redis://:p@ss@h:1\"", "\"redis://***@h:1\""),
+            ("[\"a://u:p@x/\", \"b://y\"]", "[\"a://***@x/\", \"b://y\"]"),
+            ("\"http://x/a@b\"", "\"http://x/a@b\""),
+            ("12", "12"),
+            ("://", "://"),
+        ] {
+            assert_eq!(masked(value), shown);
+        }
+    }
+}

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use super::effective::{Effective, Shown};
 use super::environment::variable_of;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, masked};
 use super::suggest::nearest;
 use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
-use super::{RawConfig, Setting, Source, Written};
+use super::{KEYS, RawConfig, Setting, Source, Written};
 
 /// A value that is never shown: not in the effective configuration, not in problems, not by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -218,19 +218,21 @@ impl Reader {
         }
     }
 
-    /// Ends the reading: every key that nobody read is unknown.
+    /// Ends the reading: a key that nobody read is another binary's, or unknown.
     ///
     /// # Errors
     /// Every problem of every layer and key.
     pub fn finish(mut self) -> Result<Effective, Problems> {
-        for (key, setting) in std::mem::take(&mut self.unread) {
-            let fix = nearest(&key, self.effective.keys()).map(|near| match &setting.source {
+        let unknown = std::mem::take(&mut self.unread).into_iter().filter(|(key, _)| !KEYS.contains(&&**key));
+        for (key, setting) in unknown {
+            let others = KEYS.iter().copied().filter(|key| !self.effective.contains(key));
+            let fix = nearest(&key, self.effective.keys().chain(others)).map(|near| match &setting.source {
                 Source::Environment { .. } => format!("did you mean {}?", variable_of(near)),
                 Source::Default | Source::File { .. } | Source::Flag { .. } => {
                     format!("did you mean {near}?")
                 }
             });
-            let value = Some(setting.written.to_string());
+            let value = Some(masked(&setting.written.to_string()));
             let rule = "there is no such key".to_owned();
             self.problems.push(Problem { key, value, source: Some(setting.source), rule, fix });
         }
@@ -294,7 +296,7 @@ impl Reader {
         let secret = self.secrets.iter().any(|secret| secret == key);
         Problem {
             key: key.to_owned(),
-            value: (!secret).then(|| setting.written.to_string()),
+            value: (!secret).then(|| masked(&setting.written.to_string())),
             source: Some(setting.source.clone()),
             rule: fault.rule,
             fix: Some(fault.fix),

@@ -231,3 +231,25 @@ proptest! {
         let _ = finish(from_file(&text));
     }
 }
+
+#[test]
+fn keys_of_other_binaries_are_left_to_them_and_unknown_ones_are_not() {
+    let mut raw = from_file("[gateway]\nring = \"64MiB\"\nrng = \"1MiB\"\n");
+    raw.environment(&MapEnvironment::from([("WEIR_API__RATE_LIMITS", "off")]));
+    assert_eq!(
+        problems(raw),
+        ["gateway.rng = \"1MiB\" (weir.toml line 3): there is no such key; did you mean gateway.ring?"]
+    );
+}
+
+#[test]
+fn the_configuration_in_force_is_one_object_too() {
+    let raw = from_file("[data]\nretries = 2\npeers = [\"a\"]\npassword = \"hush\"\n");
+    let (_, effective) = finish(raw).unwrap();
+    let object = effective.to_json();
+    let of = |key: &str| object["configuration"][key].clone();
+    assert_eq!(of("data.retries"), serde_json::json!({ "value": 2, "origin": "weir.toml line 2" }));
+    assert_eq!(of("data.peers")["value"], serde_json::json!(["a"]));
+    assert_eq!(of("data.cache")["origin"], "default");
+    assert!(!object.to_string().contains("hush"));
+}

@@ -29,6 +29,15 @@ fn assert_line(registry: &Registry, line: &str) {
 }
 
 #[test]
+fn a_help_text_ends_with_one_full_stop_however_it_is_written() {
+    let registry = Registry::new();
+    registry.gauge("weir_gateway_sessions", "Sessions.");
+    registry.counter("weir_api_panics_total", "Panics");
+    assert_line(&registry, "# HELP weir_gateway_sessions Sessions.");
+    assert_line(&registry, "# HELP weir_api_panics Panics.");
+}
+
+#[test]
 fn counters_come_out_under_their_full_name_and_labels() {
     let registry = Registry::new();
     let reads = registry.counters::<Read>("weir_data_reads_total", "Reads by outcome");

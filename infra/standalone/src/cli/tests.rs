@@ -45,6 +45,12 @@ fn every_command_of_the_contract_is_understood_with_json() {
 }
 
 #[test]
+fn the_help_begins_with_what_it_is() {
+    let help = Cli::command().render_help().to_string();
+    assert!(help.starts_with("Chat storage and delivery at scale"), "{help}");
+}
+
+#[test]
 fn serves_flags_stand_before_or_after_the_word_and_those_after_win() {
     let Cli { serve, command, .. } = ok("weir --api 1.1.1.1:1 --bus memory serve --api 2.2.2.2:2");
     let Some(Command::Serve(own)) = command else { panic!("not serve") };

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::json;
-use weir_data_client::DataClient;
+use weir_data_client::{DataClient, DataError};
 use weir_discord::{
     permission::Permissions,
     token::{BotToken, SECRET_BYTES},
@@ -12,9 +12,15 @@ use weir_proto::{
     id::{GuildId, UserId},
 };
 
-use super::{Context, answered, now_ms, options};
-use crate::{error::CommandError, output::Done, reach::Service};
+use super::{Context, answered, now_ms, options, words};
+use crate::{
+    error::CommandError,
+    output::Done,
+    reach::{IfAbsent, Service},
+};
 
+/// Longest name, in characters: Discord's longest of an author.
+const NAME_MAX: usize = 80;
 /// Name of the role that bots get in a guild.
 const ROLE: &str = "weir bots";
 
@@ -42,20 +48,26 @@ pub(crate) struct Bot {
 /// Runs it.
 pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, CommandError> {
     let BotAction::Create { name, guild } = action;
-    let service = Service::server_or_store(&context.target()).await?;
+    words("a bot's name", &name, NAME_MAX)?;
+    if name.trim().is_empty() {
+        return Err(CommandError::Usage { problem: "a bot's name has at least one letter".to_owned() });
+    }
+    // A guild is in a store that is there already.
+    let absent = if guild.is_some() { IfAbsent::Refuse } else { IfAbsent::Make };
+    let service = Service::server_or_store(&context.target(), absent).await?;
     let outcome = create_in(&service.client, &name, guild).await;
-    let local = service.is_local();
+    let note = service.note().map(|note| format!("{note}; start a server with `weir`"));
     service.close().await;
     let bot = outcome?;
     let token = bot.token.reveal();
-    let start = if local { "\nno server runs on this data directory: start one with `weir`" } else { "" };
-    Ok(Done {
+    let done = Done {
         text: format!(
-            "bot {} has id {}\ntoken {token}\nkeep it: it is not stored and cannot be shown again{start}",
+            "bot {} has id {}\ntoken {token}\nkeep it: it is not stored and cannot be shown again",
             bot.user.username, bot.user.id
         ),
         json: json!({ "user_id": bot.user.id.to_string(), "token": token }),
-    })
+    };
+    Ok(done.noting(note))
 }
 
 async fn create_in(client: &DataClient, name: &str, guild: Option<GuildId>) -> Result<Bot, CommandError> {
@@ -93,8 +105,12 @@ pub(crate) async fn create(client: &DataClient, name: &str) -> Result<Bot, Comma
 /// The guild's role for bots, made if it is missing.
 async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError> {
     let request = GetGuildRequest { guild_id };
-    let reply =
-        answered(format!("cannot read guild {guild_id}"), client.get_guild(&request, &options()).await)?;
+    let reply = match client.get_guild(&request, &options()).await {
+        Err(DataError::NotFound { .. }) => {
+            return Err(CommandError::NotFound { what: format!("guild {guild_id}") });
+        }
+        reply => answered(format!("cannot read guild {guild_id}"), reply)?,
+    };
     let state = reply.state.ok_or(CommandError::Incomplete { what: "guild" })?;
     let serves = |role: &&Role| {
         role.name == ROLE && Permissions(role.permissions).contains(Permissions::ADMINISTRATOR)

@@ -11,7 +11,12 @@ use super::{
     bot::{self, Bot},
     now_ms, options,
 };
-use crate::{error::CommandError, output::Done, reach::Service, running::reachable};
+use crate::{
+    error::CommandError,
+    output::Done,
+    reach::{IfAbsent, Service},
+    running::reachable,
+};
 
 /// What the bot says in the demo's channel.
 const WORDS: [&str; 5] = [
@@ -38,15 +43,14 @@ struct Scene {
 
 /// Runs it.
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<Done, CommandError> {
-    let service = Service::server_or_store(&context.target()).await?;
+    let service = Service::server_or_store(&context.target(), IfAbsent::Make).await?;
     let outcome = set_up(&service.client, &args.name).await;
-    let (local, api) =
-        (service.is_local(), service.api.unwrap_or_else(|| reachable(context.config.listen.api)));
+    let (note, api) = (service.note(), service.api.unwrap_or_else(|| reachable(context.config.listen.api)));
     service.close().await;
     let scene = outcome?;
     let api = format!("http://{api}");
-    Ok(Done {
-        text: tour(&scene, &api, local),
+    let done = Done {
+        text: tour(&scene, &api, note.is_some()),
         json: json!({
             "user_id": scene.bot.user.id.to_string(),
             "token": scene.bot.token.reveal(),
@@ -55,7 +59,8 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<Done, Comma
             "messages": WORDS.len(),
             "api": api,
         }),
-    })
+    };
+    Ok(done.noting(note))
 }
 
 async fn set_up(client: &DataClient, name: &str) -> Result<Scene, CommandError> {

@@ -8,9 +8,10 @@ use std::{
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use weir_proto::data::GetGuildRequest;
 use weir_runtime::Shutdown;
 
-use super::{Context, now_ms};
+use super::{Context, answered, now_ms, options};
 use crate::{
     error::CommandError,
     import::{
@@ -20,7 +21,7 @@ use crate::{
         send::{Imported, send},
     },
     output::Done,
-    reach::Service,
+    reach::{IfAbsent, Service},
 };
 
 /// Longest guild name, in characters: Discord's.
@@ -42,6 +43,7 @@ pub(crate) struct ImportArgs {
 /// Runs it.
 pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, CommandError> {
     let began = Instant::now();
+    let given = args.guild_name.is_some();
     let guild_name = args.guild_name.unwrap_or_else(|| name_of(&args.file));
     if guild_name.is_empty() || guild_name.chars().count() > GUILD_NAME_MAX {
         let problem =
@@ -59,14 +61,48 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         scanned
     });
     let scan = Arc::new(scanning.await.map_err(|_panicked| ImportError::Reader)??);
-    let service = Service::server_or_store(&context.target()).await?;
+    let service = Service::server_or_store(&context.target(), IfAbsent::Make).await?;
     let shutdown = Shutdown::on_signals().map_err(CommandError::Runtime)?;
     let mut progress = Progress::stderr();
-    let outcome =
-        send(&service.client, Arc::clone(&scan), guild_name, &mut progress, &shutdown.token()).await;
+    let outcome = {
+        let stop = shutdown.token();
+        let sending = send(&service.client, Arc::clone(&scan), guild_name.clone(), &mut progress, &stop);
+        tokio::select! {
+            outcome = sending => outcome,
+            // Nothing that is repeated can succeed any more.
+            reason = service.lost() => Err(ImportError::Lost { reason }),
+        }
+    };
     progress.clear();
+    let imported = match outcome {
+        // Its threads may never end; the process must.
+        Err(error @ ImportError::Lost { .. }) => return Err(error.into()),
+        Err(error) => {
+            service.close().await;
+            return Err(error.into());
+        }
+        Ok(imported) => imported,
+    };
+    let named = match given {
+        true => name_kept(&service, &imported, &guild_name).await,
+        false => Ok(None),
+    };
+    let note = service.note();
     service.close().await;
-    Ok(shown(&scan, &outcome?, began.elapsed().as_secs_f64()))
+    Ok(shown(&scan, &imported, named?, began.elapsed().as_secs_f64()).noting(note))
+}
+
+/// The guild's name, if it is not the one that was asked for: a job that is continued has its guild already.
+async fn name_kept(
+    service: &Service,
+    imported: &Imported,
+    asked: &str,
+) -> Result<Option<String>, CommandError> {
+    let request = GetGuildRequest { guild_id: imported.guild_id };
+    let reply = answered("cannot read the guild", service.client.get_guild(&request, &options()).await)?;
+    let guild =
+        reply.state.and_then(|state| state.guild).ok_or(CommandError::Incomplete { what: "guild" })?;
+    Ok((guild.name != asked).then_some(guild.name))
 }
 
 /// The file's name without its endings.
@@ -78,7 +114,13 @@ fn name_of(file: &Path) -> String {
     stem.chars().take(GUILD_NAME_MAX).collect()
 }
 
-fn shown(scan: &Scan, imported: &Imported, seconds: f64) -> Done {
+/// `1 channel`, `2 channels`.
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn shown(scan: &Scan, imported: &Imported, kept: Option<String>, seconds: f64) -> Done {
     let channels: Map<String, Value> = scan
         .channels
         .all()
@@ -87,14 +129,24 @@ fn shown(scan: &Scan, imported: &Imported, seconds: f64) -> Done {
         .map(|(name, id)| (name.clone(), id.to_string().into()))
         .collect();
     let mut lines = vec![format!(
-        "{} messages of {} authors in {} channels, {} lines skipped, {seconds:.1} s",
-        scan.messages,
-        scan.authors.all().len(),
-        channels.len(),
-        scan.bad,
+        "{} of {} in {}, {} skipped, {seconds:.1} s",
+        count(scan.messages, "message"),
+        count(scan.authors.all().len() as u64, "author"),
+        count(channels.len() as u64, "channel"),
+        count(scan.bad, "line"),
     )];
-    if imported.continued_after > 0 {
-        lines.push(format!("continued after line {}", imported.continued_after));
+    if imported.converted.written == 0 {
+        lines.push("everything was there already: nothing was written now".to_owned());
+    } else if imported.continued_after > 0 {
+        lines.push(format!(
+            "continued after line {}: {} of them written now",
+            imported.continued_after, imported.converted.written
+        ));
+    }
+    if let Some(kept) = kept {
+        lines.push(format!(
+            "the guild keeps its name, {kept:?}: --guild-name counts when a file is first imported"
+        ));
     }
     if scan.before_epoch > 0 {
         lines.push(format!(
@@ -121,6 +173,7 @@ fn shown(scan: &Scan, imported: &Imported, seconds: f64) -> Done {
             "guild_id": imported.guild_id.to_string(),
             "channels": channels,
             "messages": scan.messages,
+            "written": imported.converted.written,
             "skipped": scan.bad,
             "seconds": (seconds * 1_000.0).round() / 1_000.0,
             "before_epoch": scan.before_epoch,

@@ -9,13 +9,18 @@ use weir_proto::admin::{
     UnsetLimitRequest,
 };
 
-use super::{Context, answered, options};
+use super::{Context, answered, options, words};
 use crate::{
     error::CommandError,
     limit::{rate, scope, until},
     output::{Done, table},
-    reach::Service,
+    reach::{IfAbsent, Service},
 };
+
+/// Longest reason, in characters: a sentence or two, which a table can still show.
+const REASON_MAX: usize = 500;
+/// Longest name of who did it, in characters: a user, an `@` and the longest host name in use.
+const WHO_MAX: usize = 100;
 
 /// `weir limits …`
 #[derive(Debug, Subcommand)]
@@ -96,6 +101,8 @@ impl SetArgs {
                 Some(text),
             ) => rate::per_second(text)?,
         };
+        words("--reason", &self.reason, REASON_MAX)?;
+        words("--who", self.who.as_deref().unwrap_or_default(), WHO_MAX)?;
         if self.burst.is_some() && matches!(kind, LimitKind::Concurrency | LimitKind::GateOff) {
             return Err(usage("--burst goes with rates"));
         }
@@ -122,10 +129,11 @@ impl SetArgs {
 pub(crate) async fn run(action: LimitsAction, context: &Context) -> Result<Done, CommandError> {
     // Arguments first: a slip should not have to wait for a server.
     let asked = Asked::of(action, OffsetDateTime::now_utc().to_offset(context.offset))?;
-    let service = Service::server_or_store(&context.target()).await?;
+    let service = Service::server_or_store(&context.target(), IfAbsent::Refuse).await?;
     let outcome = ask(&service.client, asked, context.offset).await;
+    let note = service.note();
     service.close().await;
-    outcome
+    Ok(outcome?.noting(note))
 }
 
 /// What is asked, understood.
@@ -147,6 +155,7 @@ impl Asked {
             },
             LimitsAction::Set(args) => Self::Set(Box::new(args.limit(now)?)),
             LimitsAction::Unset { scope, kind, who } => {
+                words("--who", who.as_deref().unwrap_or_default(), WHO_MAX)?;
                 let (scope, kind) = scope::with_kind(&scope, &kind)?;
                 Self::Unset(UnsetLimitRequest { scope, kind: kind.into(), who: who.unwrap_or_else(operator) })
             }
@@ -257,8 +266,8 @@ fn limit_json(limit: &Limit) -> Value {
 
 /// `$USER@host`, as far as they are known.
 fn operator() -> String {
-    let user =
-        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::geteuid().as_raw()));
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
@@ -309,6 +318,22 @@ mod tests {
         );
         let limit = set("weir limits set all writes 10/s --for 10m").expect("good");
         assert_eq!(limit.expires_at_ms, until::unix_ms(datetime!(2026-03-01 17:10:00 UTC)));
+    }
+
+    #[test]
+    fn the_record_takes_one_line_of_readable_text() {
+        for (flag, text) in [
+            ("--reason", "x".repeat(REASON_MAX + 1)),
+            ("--reason", "\u{1b}[31mred".to_owned()),
+            ("--who", "x".repeat(WHO_MAX + 1)),
+            ("--who", "a\nb".to_owned()),
+        ] {
+            let error = set(&format!("weir limits set all requests 5/s {flag} {text}")).expect_err(flag);
+            assert_eq!(error.exit(), weir_runtime::Exit::Usage);
+        }
+        assert!(
+            set(&format!("weir limits set all requests 5/s --reason {}", "x".repeat(REASON_MAX))).is_ok()
+        );
     }
 
     #[test]

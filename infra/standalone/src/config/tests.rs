@@ -13,7 +13,7 @@ fn load(
 ) -> Result<(Config, Effective), Problems> {
     let path = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(path.path(), file).expect("written");
-    Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, environment)
+    Config::load(&CommonArgs { config: Some(path.path().to_owned()), ..common }, serve, true, environment)
 }
 
 fn of_file(file: &str) -> Result<Config, String> {
@@ -43,6 +43,35 @@ fn the_sample_with_every_key_is_accepted_and_leaves_none_out() {
     let missing: Vec<_> =
         text.lines().filter(|line| line.contains("# default") || line.contains("is not set")).collect();
     assert!(missing.is_empty(), "samples/full.toml lacks {missing:?}");
+}
+
+/// The one list of keys is what the binaries read: `weir` all of it, but for what only a tier alone needs.
+#[test]
+fn the_keys_of_the_whole_are_those_that_its_binaries_read() {
+    const OF_TIERS_ALONE: [&str; 1] = ["connect.data_service"];
+    let (_, effective) =
+        load("", &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect("good");
+    let mut known: Vec<_> = effective.keys().chain(OF_TIERS_ALONE).collect();
+    known.sort_unstable();
+    assert_eq!(known, weir_runtime::config::KEYS);
+    let (mut section, mut sampled) = ("", Vec::new());
+    for line in FULL.lines() {
+        match (line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')), line.split_once(" = ")) {
+            (Some(name), _) => section = name,
+            (None, Some((name, _))) if !line.starts_with('#') => sampled.push(format!("{section}.{name}")),
+            (None, _) => {}
+        }
+    }
+    sampled.sort_unstable();
+    assert_eq!(sampled, weir_runtime::config::KEYS, "samples/full.toml");
+}
+
+#[test]
+fn one_underscore_too_few_in_a_variable_is_a_problem() {
+    let environment = MapEnvironment::from([("WEIR_LISTEN_API", "127.0.0.1:1")]);
+    let problems =
+        load("", &environment, CommonArgs::default(), &ServeArgs::default()).expect_err("a slip").to_string();
+    assert!(problems.contains("WEIR_LISTEN__API"), "{problems}");
 }
 
 #[test]
@@ -115,7 +144,21 @@ fn listeners_that_collide_and_drains_that_are_too_short_are_refused() {
 #[test]
 fn a_file_that_was_named_must_be_there() {
     let common = CommonArgs { config: Some("no-such-weir.toml".into()), ..CommonArgs::default() };
-    let problems =
-        Config::load(&common, &ServeArgs::default(), &MapEnvironment::default()).expect_err("not there");
+    let problems = Config::load(&common, &ServeArgs::default(), true, &MapEnvironment::default())
+        .expect_err("not there");
     assert!(problems.to_string().contains("no-such-weir.toml"));
+}
+
+#[test]
+fn a_password_in_the_stores_address_is_not_repeated() {
+    let error = of_file("[store]\nurl = \"cql://u:hunter2@h/k\"\n").expect_err("not there");
+    assert!(!error.contains("hunter2") && error.contains("cql.password"), "{error}");
+}
+
+#[test]
+fn a_command_may_look_for_a_server_where_another_listener_would_be() {
+    let common = CommonArgs { admin: Some("127.0.0.1:8080".to_owned()), ..CommonArgs::default() };
+    let load = |serving| Config::load(&common, &ServeArgs::default(), serving, &MapEnvironment::default());
+    assert!(load(false).is_ok());
+    assert!(load(true).expect_err("two at one").to_string().contains("same address"));
 }

@@ -47,9 +47,11 @@ pub(crate) struct Batch {
     pub(crate) lines_done: u64,
 }
 
-/// What the second pass counted.
+/// What the second pass counted: of the whole file, but for what this run wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Converted {
+    /// Messages of this run.
+    pub(crate) written: u64,
     /// Replies that were kept.
     pub(crate) replies: u64,
     /// Replies whose line is not in the same channel, not before them, or beyond what is remembered: ordinary messages now.
@@ -173,6 +175,7 @@ impl<'a> Converter<'a> {
     fn add(&mut self, channel: usize, message: Message) {
         let frame = if self.pending[channel].is_empty() { 2 * FRAME_BYTES } else { FRAME_BYTES };
         self.pending_bytes += message.encoded_len() + frame;
+        self.counted.written += 1;
         self.pending[channel].push(message);
     }
 

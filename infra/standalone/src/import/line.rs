@@ -71,6 +71,7 @@ pub(crate) enum BadLine {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with channel, author, timestamp and content")]
 struct Raw<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
@@ -91,7 +92,7 @@ struct Raw<'a> {
 /// Understands a line. `position` is its number in the file, from 1; it stands in for a missing `id`. `now_ms` is the present.
 pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>, BadLine> {
     let raw: Raw<'_> =
-        serde_json::from_slice(bytes).map_err(|error| BadLine::Json { reason: error.to_string() })?;
+        serde_json::from_slice(bytes).map_err(|error| BadLine::Json { reason: reason(&error) })?;
     if !within(&raw.channel, CHANNEL_MAX) {
         return Err(BadLine::Channel);
     }
@@ -123,6 +124,12 @@ pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>
         reply_to: raw.reply_to,
         number: raw.id.unwrap_or(position),
     })
+}
+
+/// What the parser said, without its line: it only ever sees one.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.replace(&format!(" at line {} column ", error.line()), " at column ")
 }
 
 /// The form in which Discord's own `/me` stores an action.
@@ -201,6 +208,9 @@ mod tests {
         {
             assert!(matches!(parse(text.as_bytes(), 1, NOW), Err(BadLine::Json { .. })), "{text}");
         }
+        let told = |text: &str| parse(text.as_bytes(), 35, NOW).expect_err("wrong").to_string();
+        assert!(told("null").contains("expected an object with channel, author"), "{}", told("null"));
+        assert!(told("{").ends_with("at column 1"), "{}", told("{"));
         // The form that is stored counts: the two underscores of an action too.
         let text = serde_json::json!({ "channel": "a", "author": "b", "timestamp": good, "content": long(CONTENT_MAX), "action": true });
         assert_eq!(

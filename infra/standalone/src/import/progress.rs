@@ -19,6 +19,9 @@ pub(crate) struct Progress {
     began: Option<(Instant, u64)>,
     /// Something on the terminal's line has to go before anything else is written.
     dirty: bool,
+    /// What was said, of a silent one.
+    #[cfg(test)]
+    pub(crate) said: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +36,20 @@ impl Progress {
     /// To standard error.
     pub(crate) fn stderr() -> Self {
         let mode = if stderr().is_terminal() { Mode::Terminal } else { Mode::Log };
-        Self { mode, shown: None, began: None, dirty: false }
+        Self {
+            mode,
+            shown: None,
+            began: None,
+            dirty: false,
+            #[cfg(test)]
+            said: Vec::new(),
+        }
     }
 
     /// To nowhere.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { mode: Mode::Silent, shown: None, began: None, dirty: false }
+        Self { mode: Mode::Silent, shown: None, began: None, dirty: false, said: Vec::new() }
     }
 
     /// The first pass is at this line.
@@ -63,6 +73,7 @@ impl Progress {
         self.clear();
         #[cfg(test)]
         if self.mode == Mode::Silent {
+            self.said.push(text.to_owned());
             return;
         }
         // Nothing can be done about a closed standard error, and the import does not depend on it.

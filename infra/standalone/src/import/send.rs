@@ -3,8 +3,8 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use weir_proto::{
     admin::{BeginImportRequest, BeginImportResponse, FinishImportRequest, WriteImportRequest},
     id::Snowflake,
 };
+use weir_runtime::launch;
 
 use super::{
     ImportError,
@@ -41,6 +42,8 @@ const CALLS_AT_ONCE: usize = 8;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one call is repeated before the import gives up. It covers a restart of the service.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a call may go unanswered before the waiting is told.
+const TELL_AFTER: Duration = Duration::from_secs(3);
 /// First pause between two tries; doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between two tries.
@@ -55,7 +58,7 @@ pub(crate) struct Imported {
     pub(crate) channel_ids: Vec<u64>,
     /// Lines that were durable before this run.
     pub(crate) continued_after: u64,
-    /// What the second pass counted; nothing if the job was finished before.
+    /// What the second pass counted.
     pub(crate) converted: Converted,
 }
 
@@ -73,7 +76,13 @@ pub(crate) async fn send(
     progress: &mut Progress,
     stop: &CancellationToken,
 ) -> Result<Imported, ImportError> {
-    let begun = begin(client, &scan, guild_name, stop).await?;
+    let calls = Calls {
+        durable: AtomicU64::new(0),
+        stop,
+        progress: Mutex::new(progress),
+        told: AtomicBool::new(false),
+    };
+    let begun = begin(client, &scan, guild_name, &calls).await?;
     let asked = scan.channels.all().len();
     if begun.channel_ids.len() != asked {
         return Err(ImportError::Answer { answered: begun.channel_ids.len(), asked });
@@ -84,12 +93,11 @@ pub(crate) async fn send(
         continued_after: begun.lines_done,
         converted: Converted::default(),
     };
-    if begun.finished {
-        return Ok(imported);
-    }
     let author_id_base =
         Snowflake::try_from(begun.author_id_base).map_err(|_| ImportError::Answer { answered: 0, asked })?;
-    let placed = Placed { channel_ids: begun.channel_ids, author_id_base, lines_done: begun.lines_done };
+    // Of a finished job nothing is left to write; its second pass only counts.
+    let lines_done = if begun.finished { scan.lines } else { begun.lines_done };
+    let placed = Placed { channel_ids: begun.channel_ids, author_id_base, lines_done };
     let (give, mut batches) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
     let (tell, converted) = oneshot::channel();
     // A thread of its own: it spends its life waiting for the sender, which would keep one of the runtime's pool from its work.
@@ -102,31 +110,34 @@ pub(crate) async fn send(
     });
     reader.map_err(ImportError::Thread)?;
     // Lines of calls that were answered, with all before them: what a call says is durable.
-    let durable = AtomicU64::new(imported.continued_after);
-    progress.written(imported.continued_after, scan.lines);
+    calls.durable.store(imported.continued_after, Ordering::Relaxed);
+    calls.progress(|progress| progress.written(imported.continued_after, scan.lines));
     let write = async |batches: Vec<Vec<u8>>| {
-        let lines_done = durable.load(Ordering::Relaxed);
+        let lines_done = calls.durable.load(Ordering::Relaxed);
         let request = WriteImportRequest { job: scan.job.to_vec(), batches, lines_done };
-        patiently(&durable, stop, async || client.write_import(&request, &options()).await).await
+        calls.patiently(async || client.write_import(&request, &options()).await).await
     };
-    let calls = stream::unfold(&mut batches, async |batches| Some((batches.recv().await?, batches)));
+    let given = stream::unfold(&mut batches, async |batches| Some((batches.recv().await?, batches)));
     let write = &write;
-    let calls = calls.map(|batch: Batch| async move {
+    let writes = given.map(|batch: Batch| async move {
         let lines_done = batch.lines_done;
         write(batch.requests).await.map(|_| lines_done)
     });
     // Answers in the order of the file, whichever comes first.
-    let mut answers = std::pin::pin!(calls.buffered(CALLS_AT_ONCE));
+    let mut answers = std::pin::pin!(writes.buffered(CALLS_AT_ONCE));
     while let Some(lines_done) = answers.next().await {
         let lines_done = lines_done?;
-        durable.store(lines_done, Ordering::Relaxed);
-        progress.written(lines_done, scan.lines);
+        calls.durable.store(lines_done, Ordering::Relaxed);
+        calls.progress(|progress| progress.written(lines_done, scan.lines));
     }
     imported.converted = converted.await.map_err(|_panicked| ImportError::Reader)??;
+    if begun.finished {
+        return Ok(imported);
+    }
     // The last calls' lines are told by none after them.
     write(Vec::new()).await?;
     let request = FinishImportRequest { job: scan.job.to_vec() };
-    patiently(&durable, stop, async || client.finish_import(&request, &options()).await).await?;
+    calls.patiently(async || client.finish_import(&request, &options()).await).await?;
     Ok(imported)
 }
 
@@ -135,7 +146,7 @@ async fn begin(
     client: &DataClient,
     scan: &Scan,
     guild_name: String,
-    stop: &CancellationToken,
+    calls: &Calls<'_>,
 ) -> Result<BeginImportResponse, ImportError> {
     let authors = scan.authors.all();
     let mut answer = BeginImportResponse::default();
@@ -148,9 +159,7 @@ async fn begin(
             first_author: part.start as u64,
             authors_total: authors.len() as u64,
         };
-        answer =
-            patiently(&AtomicU64::new(0), stop, async || client.begin_import(&request, &options()).await)
-                .await?;
+        answer = calls.patiently(async || client.begin_import(&request, &options()).await).await?;
     }
     Ok(answer)
 }
@@ -175,43 +184,99 @@ fn options() -> CallOptions {
     CallOptions::within(CALL_TIMEOUT)
 }
 
-/// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
-async fn patiently<T>(
-    durable: &AtomicU64,
-    stop: &CancellationToken,
-    call: impl AsyncFn() -> Result<Replied<T>, DataError>,
-) -> Result<T, ImportError> {
-    let started = Instant::now();
-    let mut pause = PAUSE_FIRST;
-    loop {
-        if stop.is_cancelled() {
-            return Err(ImportError::Interrupted { lines_done: durable.load(Ordering::Relaxed) });
-        }
-        let source = match call().await {
-            Ok(replied) => return Ok(replied.message),
-            Err(source) => source,
-        };
-        let wait = match &source {
-            DataError::Refused { retry_after, .. } => pause.max(*retry_after),
-            DataError::OutcomeUnknown { .. }
-            | DataError::DeadlineExceeded
-            | DataError::Unavailable { .. } => pause,
-            DataError::NotFound { .. } | DataError::Invalid { .. } | DataError::Failed { .. } => {
-                let lines_done = durable.load(Ordering::Relaxed);
-                return Err(ImportError::Send { lines_done, source });
+/// What the calls of a job share.
+struct Calls<'a> {
+    /// Lines that are durable.
+    durable: AtomicU64,
+    /// Ends it.
+    stop: &'a CancellationToken,
+    progress: Mutex<&'a mut Progress>,
+    /// That a call waits was told; one line for all that wait.
+    told: AtomicBool,
+}
+
+impl Calls<'_> {
+    fn progress(&self, tell: impl FnOnce(&mut Progress)) {
+        tell(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
+    async fn patiently<T>(
+        &self,
+        call: impl AsyncFn() -> Result<Replied<T>, DataError>,
+    ) -> Result<T, ImportError> {
+        let started = Instant::now();
+        let mut last: Option<DataError> = None;
+        let mut pause = PAUSE_FIRST;
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(ImportError::Interrupted { lines_done: self.durable.load(Ordering::Relaxed) });
             }
-        };
-        let waited = started.elapsed();
-        if waited + wait > PATIENCE {
-            let lines_done = durable.load(Ordering::Relaxed);
-            return Err(ImportError::Stuck { lines_done, waited, source });
+            let source = match self.told_if_slow(call(), started, last.as_ref()).await {
+                Ok(replied) => {
+                    if self.told.swap(false, Ordering::Relaxed) {
+                        self.progress(|progress| progress.say("the service answers again"));
+                    }
+                    return Ok(replied.message);
+                }
+                Err(source) => source,
+            };
+            let wait = match &source {
+                DataError::Refused { retry_after, .. } => pause.max(*retry_after),
+                DataError::OutcomeUnknown { .. }
+                | DataError::DeadlineExceeded
+                | DataError::Unavailable { .. } => pause,
+                DataError::NotFound { .. } | DataError::Invalid { .. } | DataError::Failed { .. } => {
+                    let lines_done = self.durable.load(Ordering::Relaxed);
+                    return Err(ImportError::Send { lines_done, source });
+                }
+            };
+            let waited = started.elapsed();
+            if waited + wait > PATIENCE {
+                let lines_done = self.durable.load(Ordering::Relaxed);
+                return Err(ImportError::Stuck { lines_done, waited_s: waited.as_secs(), source });
+            }
+            tracing::debug!(error = %source, "an import call is repeated");
+            let resting = async {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            };
+            self.told_if_slow(resting, started, Some(&source)).await;
+            last = Some(source);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        tracing::debug!(error = %source, "an import call is repeated");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => {}
+    }
+
+    /// Waits for `wait`, and tells [`TELL_AFTER`] after `started` that there is waiting, for what, and until when.
+    async fn told_if_slow<T>(
+        &self,
+        wait: impl Future<Output = T>,
+        started: Instant,
+        last: Option<&DataError>,
+    ) -> T {
+        let mut wait = std::pin::pin!(wait);
+        if !self.told.load(Ordering::Relaxed) {
+            tokio::select! {
+                done = &mut wait => return done,
+                () = tokio::time::sleep_until(started + TELL_AFTER) => {}
+            }
+            if !self.told.swap(true, Ordering::Relaxed) {
+                let text = waiting(last);
+                self.progress(|progress| progress.say(&text));
+            }
         }
-        pause = (pause * 2).min(PAUSE_MAX);
+        wait.await
+    }
+}
+
+/// That the import waits, for what, and how long.
+fn waiting(last: Option<&DataError>) -> String {
+    let patience = PATIENCE.as_secs();
+    match last {
+        Some(error) => format!("waiting for the service, at most {patience} s: {}", launch::chain(error)),
+        None => format!("waiting for the service, at most {patience} s: it has not answered yet"),
     }
 }
 

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read from the file at once.
 const READ_BYTES: usize = 256 * 1024;
+/// How some editors begin a UTF-8 text; no part of it.
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// How a gzip member begins.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -21,6 +23,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(crate) struct Lines {
     reader: BufReader<Decoded>,
     line: Vec<u8>,
+    /// Nothing was read yet.
+    at_start: bool,
 }
 
 /// A line of the file, without its end.
@@ -71,7 +75,7 @@ impl Lines {
         let whole = io::Cursor::new(start).chain(raw);
         let decoded =
             if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
-        Ok(Self { reader: BufReader::with_capacity(READ_BYTES, decoded), line: Vec::new() })
+        Ok(Self { reader: BufReader::with_capacity(READ_BYTES, decoded), line: Vec::new(), at_start: true })
     }
 
     /// The next line; `None` at the end. The last line need not end with a line feed.
@@ -105,6 +109,9 @@ impl Lines {
         }
         if self.line.last() == Some(&b'\r') {
             self.line.pop();
+        }
+        if std::mem::take(&mut self.at_start) && self.line.starts_with(&BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(Some(FileLine::Line(&self.line)))
     }
@@ -167,6 +174,12 @@ mod tests {
         assert_eq!(read(b"").0, some(&[]));
         assert_eq!(read(b"x").0, some(&["x"]));
         assert_eq!(read(b"\n").0, some(&[""]));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(read(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo").0, some(&["one", "\u{feff}two"]));
+        assert_eq!(read(&gzip(b"\xef\xbb\xbfone")).0, some(&["one"]));
     }
 
     #[test]

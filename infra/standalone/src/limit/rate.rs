@@ -1,19 +1,28 @@
 //! Rates: `50/s`, `3000/m`, `100/h`; and, for concurrency, a plain number.
 
+use std::ops::RangeInclusive;
+
 use super::GrammarError;
 
 /// Units and their seconds.
 const UNITS: [(&str, f64); 4] = [("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
 
+/// Rates that the service keeps, in requests a second, beside 0: those of `weir_protect`'s limiter.
+const RANGE: RangeInclusive<f64> = 0.001..=10_000_000.0;
+
 /// Requests a second. 0 refuses everything.
 ///
 /// # Errors
-/// [`GrammarError::Rate`]
+/// [`GrammarError::Rate`], [`GrammarError::RateRange`]
 pub(crate) fn per_second(text: &str) -> Result<f64, GrammarError> {
     let wrong = || GrammarError::Rate { text: text.to_owned() };
     let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
     let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-    Ok(plain(number).ok_or_else(wrong)? / seconds)
+    let rate = plain(number).ok_or_else(wrong)? / seconds;
+    if rate != 0.0 && !RANGE.contains(&rate) {
+        return Err(GrammarError::RateRange { text: text.to_owned() });
+    }
+    Ok(rate)
 }
 
 /// How many at once.
@@ -64,6 +73,16 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_the_service_would_not_keep_is_refused_with_the_one_range() {
+        for text in ["0.0009/s", "1/d", "10000001/s"] {
+            assert_eq!(per_second(text), Err(GrammarError::RateRange { text: text.to_owned() }));
+        }
+        for text in ["0/d", "0.001/s", "10000000/s"] {
+            assert!(per_second(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn concurrency_is_a_whole_number_of_at_least_one() {
         assert_eq!(at_once("8"), Ok(8.0));
         for text in ["", "0", "1.5", "-1", "8/s", "4294967296"] {
@@ -89,6 +108,7 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_back(number in 0_u32..1_000_000, unit in 0_usize..4) {
             let rate = f64::from(number) / UNITS[unit].1;
+            prop_assume!(rate == 0.0 || RANGE.contains(&rate));
             let read = per_second(&show(rate)).expect("our own form");
             prop_assert!((read - rate).abs() <= 1e-6 * rate.max(1.0), "{rate} became {read}");
         }

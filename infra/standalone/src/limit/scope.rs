@@ -11,7 +11,7 @@ pub(crate) const GATES: [&str; 5] =
 /// A scope in the form of the contract.
 ///
 /// # Errors
-/// [`GrammarError::Scope`], [`GrammarError::Gate`]
+/// [`GrammarError::Scope`], [`GrammarError::Id`], [`GrammarError::Gate`]
 pub(crate) fn parse(text: &str) -> Result<String, GrammarError> {
     if let Some(gate) = text.strip_prefix("gate/") {
         let gate = gate.replace('-', "_");
@@ -21,6 +21,13 @@ pub(crate) fn parse(text: &str) -> Result<String, GrammarError> {
         } else {
             Err(GrammarError::Gate { text: text.to_owned() })
         };
+    }
+    if let Some(("channel" | "guild", id)) = text.split_once('/')
+        && !id.is_empty()
+        && id.bytes().all(|byte| byte.is_ascii_digit())
+        && id.parse::<Snowflake>().is_err()
+    {
+        return Err(GrammarError::Id { text: text.to_owned() });
     }
     let valid = match text.split_once('/') {
         None => text == "all",
@@ -78,19 +85,17 @@ mod tests {
         for good in ["all", "channel/123", "channel/*", "guild/1", "guild/*", "class/reads", "class/writes"] {
             assert_eq!(parse(good).as_deref(), Ok(good));
         }
-        for bad in [
-            "",
-            "123",
-            "channel",
-            "channel/",
-            "channel/0",
-            "channel/x",
-            "channel/1/2",
-            "class/x",
-            "all/1",
-            "user/1",
-        ] {
+        for bad in
+            ["", "123", "channel", "channel/", "channel/x", "channel/1/2", "class/x", "all/1", "user/1"]
+        {
             assert_eq!(parse(bad), Err(GrammarError::Scope { text: bad.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn an_id_that_nothing_has_is_told_as_such() {
+        for text in ["channel/0", "guild/0", "channel/99999999999999999999"] {
+            assert_eq!(parse(text), Err(GrammarError::Id { text: text.to_owned() }));
         }
     }
 

@@ -43,6 +43,75 @@ fn wrong_words_are_usage_errors_and_no_server_is_unreachable() {
     }
 }
 
+/// In a wrong directory a command must not seem to have worked.
+#[test]
+fn what_reads_or_limits_makes_no_store() {
+    let home = Home::new();
+    for arguments in [
+        &["limits", "list"][..],
+        &["limits", "set", "all", "requests", "0/s"],
+        &["limits", "history"],
+        &["bot", "create", "x", "--guild", "5"],
+    ] {
+        let (code, object) = home.json(arguments);
+        assert_eq!(code, 4, "{arguments:?}: {object}");
+        assert!(
+            object["error"].as_str().is_some_and(|error| error.contains("there is no store in it")),
+            "{object}"
+        );
+        assert!(!home.data().join("data").exists(), "{arguments:?}");
+    }
+    let made = home.ok(&["bot", "create", "x"]);
+    assert!(made["note"].as_str().is_some_and(|note| note.contains("a new one was made")), "{made}");
+    let listed = home.ok(&["limits", "list"]);
+    assert!(listed["note"].as_str().is_some_and(|note| note.contains("no server runs on")), "{listed}");
+    let _server = home.serve(&[]);
+    assert_eq!(home.ok(&["limits", "list"]).get("note"), None);
+}
+
+#[test]
+fn an_overlong_argument_is_not_repeated() {
+    let home = Home::new();
+    let output = home.run(&["limits", "get", &"x".repeat(20_000)]);
+    assert_eq!((output.status.code(), output.stderr.len() < 200), (Some(2), true));
+}
+
+/// As an operator meets them: a guild that is not there, a name that is none.
+#[test]
+fn what_is_not_there_is_named_and_names_are_readable() {
+    let home = Home::new();
+    home.ok(&["bot", "create", "x"]);
+    let (code, object) = home.json(&["bot", "create", "x", "--guild", "123"]);
+    assert_eq!((code, &object["error"]), (1, &json!("there is no guild 123")));
+    for name in ["   ", "a\nb", "\u{1b}[31m", &"x".repeat(81)] {
+        assert_eq!(home.json(&["bot", "create", name]).0, 2, "{name:?}");
+    }
+}
+
+/// `chmod 600` is what helps, and the same mistake has the same exit code everywhere.
+#[test]
+fn an_exposed_token_is_a_refusal_that_says_what_to_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let file = {
+        let _server = home.serve(&[]);
+        home.data().join("data/admin.token")
+    };
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let any = "127.0.0.1:0";
+    let listen = ["--api", any, "--gateway", any, "--data-service", any, "--admin", any];
+    let (code, object) = home.json(&listen);
+    assert_eq!(code, 3, "{object}");
+    assert!(object["error"].as_str().is_some_and(|error| error.contains("chmod 600")), "{object}");
+}
+
+#[test]
+fn check_config_ends_with_one_object_with_json() {
+    let home = Home::new();
+    let shown = home.ok(&["--check-config"]);
+    assert_eq!(shown["configuration"]["listen.api"]["value"], "127.0.0.1:8080", "{shown}");
+}
+
 #[test]
 fn a_bot_made_without_a_server_is_known_to_the_server() {
     let home = Home::new();
@@ -79,6 +148,8 @@ fn a_bot_joins_a_guild_as_its_administrator_and_the_role_is_shared() {
 #[test]
 fn limits_are_set_kept_and_recorded_with_and_without_a_server() {
     let home = Home::new();
+    // Where there is no store, there is nothing to limit.
+    home.ok(&["bot", "create", "x"]);
     let set = home.ok(&[
         "limits",
         "set",

@@ -110,7 +110,11 @@ fn a_server_that_runs_takes_the_file_and_the_same_file_again_changes_nothing() {
     let first = home.ok(&["import", &file]);
     let again = home.ok(&["import", &file]);
     assert_eq!((&first["guild_id"], &first["channels"]), (&again["guild_id"], &again["channels"]));
-    assert_eq!(again["continued_after"], 1_000);
+    assert_eq!((&again["continued_after"], &again["written"]), (&json!(1_000), &json!(0)));
+    assert_eq!((&again["messages"], &again["replies"]), (&first["messages"], &first["replies"]));
+    let renamed = home.run(&["import", &file, "--guild-name", "Other"]);
+    let text = String::from_utf8_lossy(&renamed.stdout).into_owned();
+    assert!(text.contains("the guild keeps its name, \"chat\""), "{text}");
     check(&server, &first, 1_000);
 }
 
@@ -154,4 +158,34 @@ fn strict_refuses_a_file_with_a_wrong_line_before_anything_is_written() {
     assert!(!home.data().join("data").exists());
     let imported = home.ok(&["import", &file]);
     assert_eq!((&imported["messages"], &imported["skipped"]), (&json!(9), &json!(1)));
+}
+
+/// The limit on the size of files stands for a full disk: the write that crosses it fails.
+#[test]
+fn an_import_whose_store_fails_ends_at_once_and_says_why() {
+    let home = Home::new();
+    // The journal has its first size of 64 MiB now; opened again it is cut to what is in it.
+    home.ok(&["bot", "create", "x"]);
+    let mut lines = lines(4_000);
+    for line in &mut lines {
+        let mut object: Value = serde_json::from_str(line).expect("json");
+        object["content"] = json!("x".repeat(1_000));
+        *line = object.to_string();
+    }
+    let file = packed(&home, &lines);
+    let inner = home.command(&["--json", "import", &file]);
+    // In blocks of 512 bytes; without the signal the write itself fails.
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg("trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"").arg(inner.get_program());
+    command.args(inner.get_args()).current_dir(home.data()).stdin(Stdio::null());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.output().expect("runs");
+    let (text, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{text}{told}");
+    assert!(text.contains("File too large") && text.contains("takes no more writes"), "{text}{told}");
 }

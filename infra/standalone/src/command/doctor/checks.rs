@@ -6,12 +6,16 @@ use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use weir_data_service::backend::StoreChoice;
 use weir_runtime::{launch::chain, process::Build};
-use weir_store::{Store as _, cql::CqlStore, embedded::LAYOUT_VERSION};
+use weir_store::{
+    Store as _,
+    cql::CqlStore,
+    embedded::{self, EmbeddedStore, OpenError},
+};
 
 use super::{Context, Finding};
 use crate::{
     command::now_ms,
-    reach::{ReachError, Service},
+    reach::{ReachError, Service, holder},
     running::token_file,
 };
 
@@ -46,7 +50,7 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     let (server, runs) = server(context).await;
     findings.push(server);
     match &config.backend.store {
-        StoreChoice::Embedded => findings.push(layout(directory)),
+        StoreChoice::Embedded => findings.push(embedded_store(context, runs).await),
         StoreChoice::Cql(_) => findings.extend(cluster(context).await),
     }
     if !runs {
@@ -77,7 +81,14 @@ fn data_directory(directory: &Path) -> Finding {
     let metadata = match fs::metadata(directory) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Finding::ok(CHECK, format!("{shown} is not there yet; the first start makes it"));
+            return match writable(existing(directory)) {
+                Ok(()) => Finding::ok(CHECK, format!("{shown} is not there yet; the first start makes it")),
+                Err(error) => Finding::fail(
+                    CHECK,
+                    format!("{shown} is not there and cannot be made: {error}"),
+                    "name another with --data",
+                ),
+            };
         }
         Err(error) => {
             return Finding::fail(CHECK, format!("{shown}: {error}"), "make it readable to this user");
@@ -92,6 +103,10 @@ fn data_directory(directory: &Path) -> Finding {
         let found = format!("{shown} belongs to user {}, this is user {own}", metadata.uid());
         return Finding::fail(CHECK, found, "run as that user, or name another directory with --data");
     }
+    if let Err(error) = writable(directory) {
+        let fix = "a server must be able to write there: remount it, or name another with --data";
+        return Finding::fail(CHECK, format!("nothing can be written to {shown}: {error}"), fix);
+    }
     if mode & 0o077 != 0 {
         return Finding::warn(
             CHECK,
@@ -100,6 +115,20 @@ fn data_directory(directory: &Path) -> Finding {
         );
     }
     Finding::ok(CHECK, format!("{shown}, permissions {mode:03o}"))
+}
+
+/// The directory itself, or the nearest above it that is there.
+fn existing(directory: &Path) -> &Path {
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    if there.as_os_str().is_empty() { Path::new(".") } else { there }
+}
+
+/// Tries it: permissions do not tell of a file system that is read-only, or of one that takes no files.
+fn writable(directory: &Path) -> std::io::Result<()> {
+    // A name of this process's own; the file has no name any more when this returns.
+    let path = directory.join(format!(".weir-doctor-{}", std::process::id()));
+    fs::File::create_new(&path)?;
+    fs::remove_file(&path)
 }
 
 fn token(directory: &Path) -> Option<Finding> {
@@ -118,8 +147,7 @@ fn token(directory: &Path) -> Option<Finding> {
 fn room(directory: &Path) -> Finding {
     const CHECK: &str = "disk";
     // A directory that is not there yet will be on its parent's disk.
-    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let there = existing(directory);
     match rustix::fs::statvfs(there) {
         Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize)),
         Err(error) => Finding::warn(
@@ -193,37 +221,39 @@ async fn server(context: &Context) -> (Finding, bool) {
     }
 }
 
-/// The process that holds a data directory's lock, without taking it for longer than the look.
-fn holder(directory: &Path) -> Option<String> {
-    let path = directory.join("weir.lock");
-    let lock = fs::File::open(&path).ok()?;
-    match lock.try_lock_shared() {
-        Err(fs::TryLockError::WouldBlock) => fs::read_to_string(&path).ok().map(|pid| pid.trim().to_owned()),
-        Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+/// The embedded store: what can be seen from outside, and, unless a server has it open, that it can be opened.
+async fn embedded_store(context: &Context, runs: bool) -> Finding {
+    let backend = &context.config.backend;
+    let found = layout(&backend.directory);
+    let there = matches!(embedded::inspect(&backend.directory), Ok(Some(_)));
+    if runs || !there {
+        return found;
+    }
+    let config = backend.embedded.clone();
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
+    match opened {
+        Ok(Ok(store)) => {
+            store.close().await;
+            Finding { found: format!("{}; it opens, its tables were not read through", found.found), ..found }
+        }
+        Ok(Err(error)) => Finding::fail(CHECK_STORE, chain(&error), RESTORE),
+        Err(_panicked) => Finding::fail(CHECK_STORE, "it is damaged: opening it failed", RESTORE),
     }
 }
 
+/// Name of the check of the store.
+const CHECK_STORE: &str = "store";
+/// What to do about a damaged one.
+const RESTORE: &str = "restore the directory from a backup, or name another with --data";
+
 fn layout(directory: &Path) -> Finding {
-    const CHECK: &str = "store";
-    match fs::read_to_string(directory.join("VERSION")) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found > LAYOUT_VERSION => {
-                let found = format!("layout {found}, this build knows layouts up to {LAYOUT_VERSION}");
-                Finding::fail(CHECK, found, "use the newer build that wrote it")
-            }
-            Ok(found) => Finding::ok(CHECK, format!("embedded, layout {found}")),
-            Err(_) => Finding::fail(
-                CHECK,
-                "VERSION is not a number",
-                "restore the directory, or name another with --data",
-            ),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::ok(CHECK, "embedded, not made yet")
+    match embedded::inspect(directory) {
+        Ok(Some(found)) => Finding::ok(CHECK_STORE, format!("embedded, layout {found}")),
+        Ok(None) => Finding::ok(CHECK_STORE, "embedded, not made yet"),
+        Err(error @ OpenError::Newer { .. }) => {
+            Finding::fail(CHECK_STORE, chain(&error), "use the newer build that wrote it")
         }
-        Err(error) => {
-            Finding::fail(CHECK, format!("VERSION cannot be read: {error}"), "make it readable to this user")
-        }
+        Err(error) => Finding::fail(CHECK_STORE, chain(&error), RESTORE),
     }
 }
 
@@ -278,6 +308,7 @@ mod tests {
     use super::*;
     use crate::command::doctor::Verdict;
     use std::os::unix::fs::PermissionsExt as _;
+    use weir_store::embedded::LAYOUT_VERSION;
 
     #[test]
     fn judgements_follow_their_borders() {
@@ -310,6 +341,17 @@ mod tests {
         assert_eq!(layout(directory.path()).verdict, Verdict::Ok);
         fs::write(directory.path().join("VERSION"), format!("{}", LAYOUT_VERSION + 1)).expect("written");
         assert_eq!(layout(directory.path()).verdict, Verdict::Fail);
+        fs::write(directory.path().join("VERSION"), format!("{LAYOUT_VERSION}")).expect("written");
+        let found = layout(directory.path());
+        assert!(found.verdict == Verdict::Fail && found.found.contains("lsm/version"), "{found:?}");
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_files_is_a_failure() {
+        for path in ["/proc/weir", "/proc"] {
+            let found = data_directory(Path::new(path));
+            assert_eq!(found.verdict, Verdict::Fail, "{found:?}");
+        }
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ fn a_reply_finds_its_line_in_the_same_channel_only() {
         line("x", 5, "last", r#","id":16"#),
     ]);
     let (batches, converted) = batches(&file.scan, 0);
-    assert_eq!(converted, Converted { replies: 1, replies_dropped: 2 });
+    assert_eq!(converted, Converted { written: 6, replies: 1, replies_dropped: 2 });
     let rows = rows(&batches);
     let of = |content: &str| rows.iter().find(|row| row.content == content).expect("there");
     assert_eq!((of("reply").reply_to, of("reply").r#type), (of("first").id, TYPE_REPLY));

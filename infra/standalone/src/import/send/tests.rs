@@ -169,6 +169,7 @@ async fn a_job_that_was_cut_goes_on_where_the_service_is() {
     assert_eq!((service.state().rows.len(), lines_done), (40_000, 40_000));
     let again = run(&service, &scan).await.expect("finished before");
     assert_eq!((again.channel_ids, service.state().begun), (vec![100, 101, 102], 3));
+    assert_eq!(again.converted.written, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,9 +178,53 @@ async fn patience_ends() {
     let service = Service::with(&[Fate::Refused; 1_000]);
     let error = run(&service, &scan).await.expect_err("refused for ever");
     assert!(
-        matches!(error, ImportError::Stuck { lines_done: 0, waited, .. } if waited <= PATIENCE),
+        matches!(error, ImportError::Stuck { lines_done: 0, waited_s, .. } if waited_s <= PATIENCE.as_secs()),
         "{error}"
     );
+}
+
+/// What is said on standard error while a job is sent.
+async fn said(fates: &[Fate]) -> Vec<String> {
+    let (_file, scan) = scanned(10);
+    let client = DataClient::new(Service::with(fates));
+    let mut progress = Progress::silent();
+    // Whether it comes to an end is not what is asked here.
+    let _ = send(&client, scan, "g".to_owned(), &mut progress, &CancellationToken::new()).await;
+    progress.said
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_is_told_once_with_its_reason_and_so_is_its_end() {
+    assert_eq!(said(&[Fate::Refused; 3]).await, Vec::<String>::new(), "a short pause is nobody's concern");
+    let told = said(&[Fate::Refused; 8]).await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("waiting for the service, at most 120 s: ") && told[0].contains("refused"),
+        "{told:?}"
+    );
+    assert_eq!(told[1], "the service answers again");
+    assert_eq!(said(&[Fate::Refused; 1_000]).await.len(), 1);
+}
+
+/// Replies are counted over the whole file, whichever run wrote them.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_repeated_counts_the_same() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let line = |id: u64, more: &str| {
+        format!(
+            r#"{{"id":{id},"channel":"c","author":"a","timestamp":"2020-01-01T00:00:00Z","content":"x"{more}}}"#
+        )
+    };
+    let text = [line(1, ""), line(2, r#","reply_to":1"#), line(3, r#","reply_to":9"#)].join("\n");
+    std::fs::write(file.path(), text).expect("written");
+    let found = scan(file.path(), 1_767_225_600_000, true, &mut Progress::silent()).expect("good");
+    let (scan, service) = (Arc::new(found), Service::with(&[]));
+    let counts = |imported: Imported| {
+        let Converted { written, replies, replies_dropped } = imported.converted;
+        (written, replies, replies_dropped)
+    };
+    assert_eq!(counts(run(&service, &scan).await.expect("imported")), (3, 1, 1));
+    assert_eq!(counts(run(&service, &scan).await.expect("finished before")), (0, 1, 1));
 }
 
 #[tokio::test]

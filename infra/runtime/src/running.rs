@@ -1,4 +1,4 @@
-//! How the other subcommands find a running server: a file in its data directory.
+//! How an operator's commands find a running server: a file in its data directory.
 
 use std::{
     fs,
@@ -17,19 +17,19 @@ const TOKEN_FILE: &str = "admin.token";
 
 /// Where the server of a data directory listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Running {
+pub struct Running {
     /// Its admin listener.
-    pub(crate) address: SocketAddr,
-    /// Its REST listener.
-    pub(crate) api: SocketAddr,
+    pub address: SocketAddr,
+    /// Its REST listener, if it has one.
+    pub api: Option<SocketAddr>,
     /// Its process.
-    pub(crate) pid: u32,
+    pub pid: u32,
 }
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {act} {}", path.display())]
-pub(crate) struct FileError {
+pub struct FileError {
     act: &'static str,
     path: PathBuf,
     #[source]
@@ -41,7 +41,7 @@ impl Running {
     ///
     /// # Errors
     /// [`FileError`]
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), FileError> {
+    pub fn write(&self, directory: &Path) -> Result<(), FileError> {
         let path = directory.join(FILE);
         let draft = directory.join(format!("{FILE}.new"));
         let failed = |source| FileError { act: "write", path: path.clone(), source };
@@ -62,7 +62,7 @@ impl Running {
     ///
     /// # Errors
     /// [`FileError`]
-    pub(crate) fn read(directory: &Path) -> Result<Option<Self>, FileError> {
+    pub fn read(directory: &Path) -> Result<Option<Self>, FileError> {
         let path = directory.join(FILE);
         let failed = |source| FileError { act: "read", path: path.clone(), source };
         match fs::read_to_string(&path) {
@@ -73,7 +73,7 @@ impl Running {
     }
 
     /// Removes the file, unless it is already another's.
-    pub(crate) fn remove(&self, directory: &Path) {
+    pub fn remove(&self, directory: &Path) {
         if matches!(Self::read(directory), Ok(Some(there)) if there == *self) {
             // A file that stays only costs the next command a refused connection.
             let _ = fs::remove_file(directory.join(FILE));
@@ -82,12 +82,12 @@ impl Running {
 }
 
 /// The token's file of a data directory.
-pub(crate) fn token_file(directory: &Path) -> PathBuf {
+pub fn token_file(directory: &Path) -> PathBuf {
     directory.join(TOKEN_FILE)
 }
 
 /// An address to connect to for one that was bound: listeners on every address are reached by loopback.
-pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
+pub fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -103,7 +103,7 @@ mod tests {
 
     fn running(port: u16) -> Running {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Running { address: at(port), api: at(port + 1), pid: 7 }
+        Running { address: at(port), api: Some(at(port + 1)), pid: 7 }
     }
 
     #[test]
