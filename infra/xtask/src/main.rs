@@ -14,6 +14,7 @@ mod process;
 mod proto_golden;
 mod redis;
 mod servers;
+mod sim;
 mod steps;
 mod test;
 mod tidy;
@@ -56,6 +57,12 @@ enum Task {
         name: bench::Bench,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Race reads and writes in virtual time, with seeds that repeat: the layer alone, then the data service over a store that fails.
+    Sim {
+        /// Histories of each kind; a second takes some fifty of the data service.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
     },
     /// A Cassandra node of your own on 127.0.0.1.
     #[command(subcommand)]
@@ -104,6 +111,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::ProtoGolden { bless: false, .. } => proto_golden::check(&workspace)?,
         Task::Bench { name, arguments } => bench::run(&workspace, &children, name, &arguments)?,
+        Task::Sim { seeds } => sim::run(&workspace, &children, seeds)?,
         Task::Cassandra(action) => servers::cassandra(&workspace, &children, &action)?,
         Task::Redis(action) => servers::redis(&workspace, &children, &action)?,
         Task::ExecChild { .. } => {}
