@@ -20,5 +20,6 @@ mod order;
 mod outbox;
 mod ownership;
 mod pages;
+mod process;
 mod smoke;
 mod transports;
