@@ -107,11 +107,13 @@ async fn run(
     let bound = [("data_service", server.local_addr()?), ("admin", admin_address)];
     let admin = tokio::spawn(admin.mount(service.admin_dispatch(), token).serve(stop_admin.clone(), DRAIN));
     let serving = tokio::spawn(server.serve(service.dispatch(), shutdown.token(), DRAIN));
+    // It has just been opened; whoever reads the addresses may rely on what stands behind them.
+    let ready = readiness.register("store");
+    ready.ready();
     // Where the operators' commands find it, as they find `weir`.
     let running = Running { address: admin_address, api: None, pid: std::process::id() };
     running.write(&directory)?;
     launch::tell_listeners("data-service", json, &bound)?;
-    let ready = readiness.register("store");
     let lost = tokio::select! {
         () = shutdown.begun() => None,
         reason = backend.watch(|found| found.map_or_else(|error| ready.not_ready(error.to_string()), |()| ready.ready())) => Some(reason),

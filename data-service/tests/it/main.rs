@@ -21,5 +21,6 @@ mod order;
 mod outbox;
 mod ownership;
 mod pages;
+mod process;
 mod smoke;
 mod transports;

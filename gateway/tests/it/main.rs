@@ -12,6 +12,7 @@ mod handshake;
 mod identify;
 mod interleave;
 mod network;
+mod process;
 mod restart;
 mod resume;
 mod slow;
