@@ -78,13 +78,6 @@ impl LimitBook {
         gates: Arc<Gates>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, LimitError> {
-        let mut known = Vec::new();
-        for (_, value) in store.read_settings(LIMIT, LIMITS_MAX).await? {
-            let limit = Limit::decode(value)
-                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
-            Force::of(&limit)?.apply(&limits, &gates)?;
-            known.push(limit);
-        }
         let book = Self {
             store,
             limits,
@@ -95,8 +88,34 @@ impl LimitBook {
             changing: tokio::sync::Mutex::new(()),
             known: Mutex::new(Vec::new()),
         };
-        book.replace(known);
+        book.reload().await?;
         Ok(Arc::new(book))
+    }
+
+    /// Puts the database's limits into force in place of those in memory: at the start, and when a tenure begins, because another owner may
+    /// have changed them.
+    ///
+    /// # Errors
+    /// As [`LimitBook::open`]; then those before stay in force.
+    pub(crate) async fn reload(&self) -> Result<(), LimitError> {
+        let _one = self.changing.lock().await;
+        let mut known = Vec::new();
+        let mut forces = Vec::new();
+        for (_, value) in self.store.read_settings(LIMIT, LIMITS_MAX).await? {
+            let limit = Limit::decode(value)
+                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
+            forces.push(Force::of(&limit)?);
+            known.push(limit);
+        }
+        let gone = |old: &&Limit| !known.iter().any(|limit| same(limit, old) && limit.dry_run == old.dry_run);
+        for old in self.known().iter().filter(gone) {
+            Force::of(old)?.lift(&self.limits, &self.gates);
+        }
+        for force in forces {
+            force.apply(&self.limits, &self.gates)?;
+        }
+        self.replace(known);
+        Ok(())
     }
 
     fn replace(&self, known: Vec<Limit>) {

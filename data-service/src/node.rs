@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
 use weir_connect::{Dispatch, Router};
@@ -25,6 +26,8 @@ use crate::{
 
 /// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Pause before the limits are read again when that failed at the beginning of a tenure.
+const RELOAD_AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for turns and outbox when stopping.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -150,6 +153,9 @@ impl DataService {
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
         let generations = Arc::new(Generations::new(config.generation_cells));
         let observer = Arc::new(Observer::new(&registry));
+        let mut tenures = ownership.tenures();
+        // What is read from here on is of this tenure or a later one.
+        tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
         let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder);
         let sequencer = Sequencer::new(
@@ -185,7 +191,8 @@ impl DataService {
             alone: std::sync::atomic::AtomicU64::new(0),
         });
         let mut tasks = outbox.start(&stop);
-        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop)));
+        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop.clone())));
+        tasks.push(tokio::spawn(follow_tenures(tenures, Arc::clone(&outbox), Arc::clone(&book), stop)));
         let paths = Paths { reads, sequencer, outbox, limits: book, observer };
         Ok(Arc::new(Self { paths, tasks: std::sync::Mutex::new(tasks) }))
     }
@@ -250,6 +257,32 @@ impl weir_protect::Clock for LayerClock {
 
     fn wall_ms(&self) -> u64 {
         self.wall.wall_ms()
+    }
+}
+
+/// Takes over what another owner may have left, each time that a tenure begins: its limits, and its unpublished records.
+async fn follow_tenures(
+    mut tenures: watch::Receiver<u64>,
+    outbox: Arc<Outbox>,
+    book: Arc<LimitBook>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = tenures.changed() => if changed.is_err() { return },
+        }
+        outbox.recover();
+        while let Err(error) = book.reload().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the limits could not be read again; those before stay in force"
+            );
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELOAD_AGAIN) => {}
+            }
+        }
     }
 }
 

@@ -7,7 +7,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -109,6 +112,8 @@ pub struct Outbox {
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
+    /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
+    recover: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,6 +141,7 @@ impl Outbox {
             behind: Mutex::new(HashMap::new()),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
+            recover: AtomicBool::new(true),
         })
     }
 
@@ -223,6 +229,12 @@ impl Outbox {
         self.bus.publish_ephemeral(Outgoing { guild_id, record }).await;
     }
 
+    /// Publishes what other owners may have left unpublished: called when a tenure begins, after which nobody else leaves anything.
+    pub(crate) fn recover(&self) {
+        self.recover.store(true, Ordering::Release);
+        self.heal.notify_one();
+    }
+
     /// Scopes whose records wait in the database.
     #[must_use]
     pub fn scopes_behind(&self) -> usize {
@@ -281,23 +293,18 @@ impl Outbox {
     }
 
     async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
-        let mut done_holders = Vec::new();
-        match self.watermark().await {
-            Ok((after_rev, holders)) => {
-                self.fall_behind(0, false, after_rev);
-                done_holders = holders;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
-                self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
-            }
-        }
+        // Also for the tenure that is there when it starts.
+        self.heal.notify_one();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.heal.notified() => {}
             }
+            let mut done_holders = Vec::new();
             loop {
+                if self.recover.swap(false, Ordering::AcqRel) {
+                    done_holders.extend(self.look_at_watermarks().await);
+                }
                 let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
                 let Some((scope_id, behind)) = next else { break };
                 if self.heal(scope_id, behind).await.is_err() {
@@ -316,7 +323,22 @@ impl Outbox {
         }
     }
 
-    /// The lowest watermark that earlier processes left, and their names.
+    /// Notes as behind what other processes left; the names of those whose marks have served when that is published.
+    async fn look_at_watermarks(&self) -> Vec<Vec<u8>> {
+        match self.watermark().await {
+            Ok((after_rev, holders)) => {
+                self.fall_behind(0, false, after_rev);
+                holders
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
+                self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The lowest watermark that other processes left, and their names.
     async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
         let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
         let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());

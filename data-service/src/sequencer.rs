@@ -114,7 +114,7 @@ impl Sequencer {
         outbox: Arc<Outbox>,
         mint_above_us: u64,
     ) -> Arc<Self> {
-        let minter = Minter::new(ownership.worker(), mint_above_us / 1_000);
+        let minter = Minter::new(mint_above_us / 1_000);
         let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
         let counters = TurnCounters::default();
         Arc::new(Self { config, store, clock, minter, ownership, generations, outbox, scopes, counters })

@@ -38,7 +38,7 @@ impl From<MintError> for ChangeError {
 impl From<NotOwner> for ChangeError {
     fn from(error: NotOwner) -> Self {
         match error {
-            NotOwner::Elsewhere => Refused::NotOwner.into(),
+            NotOwner::Elsewhere | NotOwner::Worker => Refused::NotOwner.into(),
             NotOwner::Clock { .. } => Refused::Clock(error.to_string()).into(),
         }
     }
@@ -406,7 +406,7 @@ impl Sequencer {
         let now_us = pending.began_us();
         let rev = next_rev(now_us, standing, tenure)?;
         let state = scope.lock().guild.clone();
-        let mut mint = || Ok(self.minter.mint(now_us, 0, tenure.mint_until_us)?.get());
+        let mut mint = || Ok(self.minter.mint(now_us, 0, tenure)?.get());
         let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
         Ok((tenure, standing, plan, pending, rev))
     }

@@ -111,7 +111,7 @@ async fn create(
     let sequencer = &paths.sequencer;
     let tenure = sequencer.ownership.tenure(given).map_err(|error| error::of_change(&error.into()))?;
     let guild_id = if given == 0 {
-        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure.mint_until_us);
+        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure);
         minted.map_err(|error| error::of_change(&error.into()))?.get()
     } else {
         given

@@ -120,7 +120,7 @@ async fn first_start(
     // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
     let reserve = async |count: u64| {
         loop {
-            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure.mint_until_us, count) {
+            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure, count) {
                 Ok(first) => return Ok(first),
                 Err(crate::mint::MintError::Ahead { .. }) => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;

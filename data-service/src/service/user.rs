@@ -56,7 +56,7 @@ async fn create(
     let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
     let now_us = sequencer.clock.wall_us();
     if user.id == 0 {
-        let minted = sequencer.minter.mint(now_us, 0, tenure.mint_until_us);
+        let minted = sequencer.minter.mint(now_us, 0, tenure);
         user.id = minted.map_err(|error| error::of_change(&error.into()))?.get();
     }
     user.rev = now_us;
