@@ -10,7 +10,7 @@ use weir_api::{Api, ApiConfig, Metrics};
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
 /// Time for requests under way when told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -62,7 +62,14 @@ fn main() -> ExitCode {
     );
     let config = ApiConfig::read(&mut reader, gateway_url);
     let log = TelemetryConfig::read(&mut reader);
-    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, data_service, config))
+    launch::launch(
+        env!("CARGO_BIN_NAME"),
+        reader.finish(),
+        flags.check_config,
+        &log,
+        run(listen, admin, data_service, config),
+        |_| Exit::Failed,
+    )
 }
 
 async fn run(listen: SocketAddr, admin: SocketAddr, data_service: String, config: ApiConfig) -> Result<()> {

@@ -172,6 +172,7 @@ impl LimitBook {
             limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
         }
         let force = Force::of(&limit)?;
+        can_refuse(&limit)?;
         let mut known = self.known();
         if known.len() >= LIMITS_MAX && !known.iter().any(|old| same(old, &limit)) {
             return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
@@ -372,6 +373,17 @@ fn selector(scope: &str) -> Result<Selector, LimitError> {
     })
 }
 
+/// Refuses a limit that no request ever meets. Only what is set is looked at: a stored one of an earlier version does no harm.
+fn can_refuse(limit: &Limit) -> Result<(), LimitError> {
+    let other = match (limit.scope.as_str(), limit.kind()) {
+        ("class/reads", LimitKind::Writes) => "class/writes",
+        ("class/writes", LimitKind::Requests | LimitKind::DatabaseReads) => "class/reads",
+        _ => return Ok(()),
+    };
+    let kind = limit.kind().as_str_name().trim_start_matches("LIMIT_KIND_").to_lowercase();
+    Err(invalid(format!("{} never meets a limit of {kind}: set it for {other}", limit.scope)))
+}
+
 fn rule(limit: &Limit) -> Result<Rule, LimitError> {
     let selector = selector(&limit.scope)?;
     let kind = match limit.kind() {
@@ -414,6 +426,29 @@ mod tests {
         assert!(Force::of(&off("gate/door")).is_err());
         assert!(Force::of(&Limit { rate: 5.0, ..off("gate/cache") }).is_err());
         assert!(rule(&Limit { kind: LimitKind::Requests.into(), rate: 1.0, ..off("gate/cache") }).is_err());
+    }
+
+    #[test]
+    fn a_limit_that_no_request_meets_is_refused_with_the_one_that_would() {
+        let check = |scope: &str, kind: LimitKind| {
+            can_refuse(&Limit { scope: scope.into(), kind: kind.into(), ..Limit::default() })
+        };
+        for (scope, kind, other) in [
+            ("class/reads", LimitKind::Writes, "class/writes"),
+            ("class/writes", LimitKind::DatabaseReads, "class/reads"),
+            ("class/writes", LimitKind::Requests, "class/reads"),
+        ] {
+            let problem = check(scope, kind).expect_err("it can never refuse").to_string();
+            assert!(problem.contains(other), "{problem}");
+        }
+        for (scope, kind) in [
+            ("class/reads", LimitKind::Requests),
+            ("class/reads", LimitKind::DatabaseReads),
+            ("class/writes", LimitKind::Writes),
+            ("all", LimitKind::Writes),
+        ] {
+            assert!(check(scope, kind).is_ok(), "{scope} {kind:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const AHEAD_MS_MAX: u64 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The next id would lie more than [`AHEAD_MS_MAX`] after the clock: the channel's last id, or this worker's, is from a faster clock.
-    #[error("the next id would be {ahead_ms} ms ahead of the clock")]
+    #[error("this service's clock is behind its stored ids by {:.1} s; nothing can be created until it has caught up", *ahead_ms as f64 / 1_000.0)]
     Ahead {
         /// How far.
         ahead_ms: u64,
@@ -38,6 +38,14 @@ impl Minter {
     pub fn new(floor_unix_ms: u64) -> Self {
         let floor = floor_unix_ms.saturating_sub(EPOCH_MS) << SEQUENCE_BITS;
         Self { last: AtomicU64::new(floor | ((1 << SEQUENCE_BITS) - 1)) }
+    }
+
+    /// How many milliseconds the next id would lie ahead of the clock, if that is too many whatever it is for.
+    #[must_use]
+    pub fn ahead(&self, now_us: u64) -> Option<u64> {
+        let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
+        let next_ms = (self.last.load(Ordering::Acquire) + 1) >> SEQUENCE_BITS;
+        Some(next_ms.saturating_sub(now_ms)).filter(|ahead_ms| *ahead_ms > AHEAD_MS_MAX)
     }
 
     /// An id above `above` (0 for none), dated `max(now, ...)`, and dated before the tenure's end.

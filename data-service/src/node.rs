@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
 use weir_connect::{Dispatch, Router};
 use weir_protect::{Gates, Generations, Limits, Protect, ProtectConfig, TokioClock};
-use weir_runtime::{Registry, config::Reader};
+use weir_runtime::{Readiness, Registry, config::Reader};
 use weir_store::Store;
 
 use crate::{
     clock::Clock,
+    clock_lag::{self, ClockLag},
+    faults::{Faults, Noted},
     limits::{LimitBook, LimitError},
     observe::Observer,
     outbox::Outbox,
@@ -121,6 +123,8 @@ pub struct Parts {
     pub mint_above_us: u64,
     /// Where metrics are registered.
     pub registry: Registry,
+    /// Where it says that it cannot do its work.
+    pub readiness: Readiness,
 }
 
 /// Why it could not be opened.
@@ -134,6 +138,7 @@ pub enum OpenError {
 /// A running data service.
 pub struct DataService {
     paths: Paths,
+    faults: Arc<Faults>,
     tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -147,7 +152,7 @@ impl DataService {
         parts: Parts,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
-        let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
+        let Parts { store, bus, ownership, clock, mint_above_us, registry, readiness } = parts;
         let layer_clock: Arc<dyn weir_protect::Clock> =
             Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
@@ -157,7 +162,11 @@ impl DataService {
         // What is read from here on is of this tenure or a later one.
         tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
-        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder);
+        let waiting = registry.gauge(
+            "weir_data_outbox_waiting_records",
+            "Records of changes that wait in the database because the event bus does not take them",
+        );
+        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, waiting);
         let sequencer = Sequencer::new(
             config.sequencer.clone(),
             Arc::clone(&store),
@@ -166,6 +175,7 @@ impl DataService {
             Arc::clone(&generations),
             Arc::clone(&outbox),
             mint_above_us,
+            ClockLag::new(&registry),
         );
         let protect_config = ProtectConfig {
             store_timeout: config.store_timeout,
@@ -192,21 +202,32 @@ impl DataService {
         });
         let mut tasks = outbox.start(&stop);
         tasks.push(tokio::spawn(expire(Arc::clone(&book), stop.clone())));
-        tasks.push(tokio::spawn(follow_tenures(tenures, Arc::clone(&outbox), Arc::clone(&book), stop)));
+        tasks.push(tokio::spawn(follow_tenures(
+            tenures,
+            Arc::clone(&outbox),
+            Arc::clone(&book),
+            stop.clone(),
+        )));
+        let clock_check = readiness.register("clock");
+        tasks.push(tokio::spawn(clock_lag::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
         let paths = Paths { reads, sequencer, outbox, limits: book, observer };
-        Ok(Arc::new(Self { paths, tasks: std::sync::Mutex::new(tasks) }))
+        Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))
     }
 
     /// `weir.data.v1`.
     #[must_use]
     pub fn dispatch(&self) -> Arc<dyn Dispatch> {
-        Arc::new(self.data())
+        self.noted(self.data())
     }
 
     /// `weir.data.v1` and `weir.admin.v1`, for the operators' listener.
     #[must_use]
     pub fn admin_dispatch(&self) -> Arc<dyn Dispatch> {
-        Arc::new(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+        self.noted(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+    }
+
+    fn noted(&self, methods: Router) -> Arc<dyn Dispatch> {
+        Arc::new(Noted { methods, faults: Arc::clone(&self.faults) })
     }
 
     fn data(&self) -> Router {

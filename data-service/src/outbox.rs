@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_runtime::metrics::Gauge;
 use weir_store::{ReadError, Store};
 
 use crate::{changes, clock::Clock, sequencer::record::Announced};
@@ -94,6 +95,8 @@ impl Drop for Pending {
 struct Behind {
     after_rev: u64,
     is_channel: bool,
+    /// Records noted so, as far as they were counted.
+    records: u64,
     /// How often it fell behind: one that does so again while it is healed is healed again.
     times: u64,
 }
@@ -112,6 +115,10 @@ pub struct Outbox {
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
+    /// Records that wait in the database for the bus.
+    waiting: Gauge,
+    /// That the bus does not take records was said, and not yet that it does again.
+    told: AtomicBool,
     /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
     recover: AtomicBool,
 }
@@ -129,6 +136,7 @@ impl Outbox {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         holder: String,
+        waiting: Gauge,
     ) -> Arc<Self> {
         let (lanes, receivers) = (0..LANES).map(|_| mpsc::channel(LANE_RECORDS_MAX)).unzip();
         Arc::new(Self {
@@ -141,6 +149,8 @@ impl Outbox {
             behind: Mutex::new(HashMap::new()),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
+            waiting,
+            told: AtomicBool::new(false),
             recover: AtomicBool::new(true),
         })
     }
@@ -245,11 +255,14 @@ impl Outbox {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
         // Scope 0 stands for all of them: the healer publishes everything active since that revision.
+        let records = u64::from(scope_id != 0);
         let scope_id = if full { 0 } else { scope_id };
-        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, times: 0 });
+        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, records: 0, times: 0 });
         entry.after_rev = entry.after_rev.min(after_rev);
         entry.times += 1;
+        entry.records += records;
         drop(behind);
+        self.waiting.inc_by(records.cast_signed());
         self.heal.notify_one();
     }
 
@@ -273,7 +286,10 @@ impl Outbox {
                 );
             }
             if let Err(error) = self.hand_over(outgoing).await {
-                tracing::warn!(error = %error, records = batch.len(), "records wait in the outbox");
+                // Once for an outage, not for each batch of it.
+                if !self.told.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(%error, "the event bus takes no records; they wait in the database");
+                }
                 for item in &batch {
                     self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
                 }
@@ -366,8 +382,12 @@ impl Outbox {
         }
         let mut all = lock(&self.behind);
         // It may have fallen behind again meanwhile; only what was healed is taken off.
-        if all.get(&scope_id).is_some_and(|now| now.times == behind.times) {
+        if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
             all.remove(&scope_id);
+            self.waiting.dec_by(now.records.cast_signed());
+        }
+        if all.is_empty() && self.told.swap(false, Ordering::AcqRel) {
+            tracing::info!("the event bus takes records again, and has those that waited");
         }
         Ok(())
     }

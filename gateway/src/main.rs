@@ -12,9 +12,9 @@ use weir_bus::{
 };
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
-use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, settings};
+use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
 /// Time for the admin listener at the very end, when only a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -70,7 +70,14 @@ fn main() -> ExitCode {
     config.public_url = settings::public_url(&mut reader).unwrap_or_else(|| format!("ws://{listen}"));
     let log = TelemetryConfig::read(&mut reader);
     let peers = Peers { data_service, redis };
-    launch::launch(reader.finish(), flags.check_config, &log, run(listen, admin, peers, config))
+    launch::launch(
+        env!("CARGO_BIN_NAME"),
+        reader.finish(),
+        flags.check_config,
+        &log,
+        run(listen, admin, peers, config),
+        |_| Exit::Failed,
+    )
 }
 
 async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: GatewayConfig) -> Result<()> {
@@ -91,15 +98,19 @@ async fn run(listen: SocketAddr, admin: SocketAddr, peers: Peers, config: Gatewa
     };
     tracing::info!(gateway = %listener.local_addr()?, admin = %admin.local_addr()?, "serving");
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
-    let bus = readiness.register("bus");
+    let (bus, data_service) = (readiness.register("bus"), readiness.register("data_service"));
+    let (data, seen) = (deps.data.clone(), inbox.clone());
+    let watching =
+        tokio::spawn(peers::watch(move || seen.reached(), data, bus, data_service, shutdown.token()));
     tokio::select! {
-        () = inbox.wait_registered() => bus.ready(),
+        () = inbox.wait_registered() => {}
         () = shutdown.begun() => {}
     }
     let gateway = Gateway::start(config, deps, listener, shutdown.token()).await?;
     if let Drained::Cut(connections) = gateway.stopped().await {
         tracing::warn!(connections, "connections were cut");
     }
+    watching.await?;
     inbox.close().await;
     stop_admin.cancel();
     admin.await?;

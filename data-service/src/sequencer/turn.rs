@@ -29,7 +29,7 @@ use crate::{
 impl From<MintError> for ChangeError {
     fn from(error: MintError) -> Self {
         match error {
-            MintError::Ahead { .. } => Refused::Clock(error.to_string()).into(),
+            MintError::Ahead { .. } => Refused::ClockBehind(error).into(),
             MintError::LeaseEnded => Refused::NotOwner.into(),
         }
     }
@@ -39,7 +39,7 @@ impl From<NotOwner> for ChangeError {
     fn from(error: NotOwner) -> Self {
         match error {
             NotOwner::Elsewhere | NotOwner::Worker => Refused::NotOwner.into(),
-            NotOwner::Clock { .. } => Refused::Clock(error.to_string()).into(),
+            NotOwner::Clock { .. } => Refused::ClockOff(error).into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Paths, options, required};
 use crate::{
     error,
     key::Key,
-    observe::Method,
+    observe::Write,
     sequencer::op::{ChangeError, Refused},
 };
 
@@ -51,13 +51,14 @@ async fn create(
     }
     let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::User, 0);
+    paths.observer.on_write(Write::User, 0);
     let sequencer = &paths.sequencer;
     let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
     let now_us = sequencer.clock.wall_us();
     if user.id == 0 {
-        let minted = sequencer.minter.mint(now_us, 0, tenure);
-        user.id = minted.map_err(|error| error::of_change(&error.into()))?.get();
+        let minted = sequencer.minter.mint(now_us, 0, tenure).map_err(ChangeError::from);
+        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
+        user.id = minted.map_err(|error| error::of_change(&error))?.get();
     }
     user.rev = now_us;
     let mut rows = vec![RowChange::PutUser(user.clone())];

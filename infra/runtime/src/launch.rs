@@ -41,19 +41,22 @@ pub fn layers<'a>(
 }
 
 /// Ends the configuration and runs the process: prints what is wrong, or with `check_config` what is in force, or sets up the log output
-/// and runs `work` on a runtime of as many threads as there are cores.
+/// and runs `work` on a runtime of as many threads as there are cores. What goes wrong is told after the name of the `program`; `exit` says
+/// how it ends then.
 pub fn launch<W, E>(
+    program: &str,
     effective: Result<Effective, Problems>,
     check_config: bool,
     log: &TelemetryConfig,
     work: W,
+    exit: impl FnOnce(&E) -> Exit,
 ) -> ExitCode
 where
     W: Future<Output = Result<(), E>>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     // A closed standard output or error leaves nowhere to say so; the exit code still tells.
-    let say = |text: &str| drop(writeln!(stderr(), "{text}"));
+    let say = |text: &str| drop(writeln!(stderr(), "{program}: {text}"));
     let effective = match effective {
         Ok(effective) => effective,
         Err(problems) => {
@@ -81,9 +84,10 @@ where
     match outcome {
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
+            let exit = exit(&error);
             let error: Box<dyn Error + Send + Sync> = error.into();
             say(&chain(&*error));
-            Exit::Failed.into()
+            exit.into()
         }
     }
 }

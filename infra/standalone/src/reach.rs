@@ -23,7 +23,7 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, OpenError, Parts},
 };
-use weir_runtime::{AdminToken, Registry, admin::TokenError};
+use weir_runtime::{AdminToken, Readiness, Registry, admin::TokenError};
 
 use crate::{
     config::Config,
@@ -183,8 +183,9 @@ impl Service {
     async fn open(config: &Config) -> Result<Self, ReachError> {
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock);
-        let backend =
-            Backend::open(config.backend.clone(), clock.clone(), &stop).await.map_err(ReachError::Backend)?;
+        let backend = Backend::open(config.backend.clone(), clock.clone(), &stop, &Readiness::default())
+            .await
+            .map_err(ReachError::Backend)?;
         let parts = Parts {
             store: Arc::clone(&backend.store),
             bus: Arc::clone(&backend.bus),
@@ -192,6 +193,7 @@ impl Service {
             clock,
             mint_above_us: backend.mint_above_us,
             registry: Registry::new(),
+            readiness: Readiness::default(),
         };
         let data = DataService::open(config.data.clone(), parts, stop.clone()).await?;
         let client = DataClient::new(Arc::new(InProcess::new(data.admin_dispatch())));
