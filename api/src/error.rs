@@ -22,8 +22,8 @@ pub(crate) struct Refused {
     error: ApiError,
     /// The caller's bucket, if its limit refused. Boxed nowhere: refusals are made only on the way out.
     standing: Option<Standing>,
-    /// What is wrong behind this tier, if something is.
-    fault: Option<Fault>,
+    /// What is wrong behind this tier, if something is. Boxed: it is rare, and a refusal travels through every function.
+    fault: Option<Box<Fault>>,
 }
 
 /// A fault of the data service or the database, on its way to the log. It travels with the answer, because only the outermost layer sees
@@ -88,7 +88,7 @@ impl Refused {
 
     /// What the data service's error means to the client; `missing` is what `not_found` says of this call.
     pub(crate) fn from_data(error: DataError, missing: ApiError) -> Self {
-        let fault = Fault::of(&error);
+        let fault = Fault::of(&error).map(Box::new);
         let error = match error {
             DataError::NotFound { .. } => missing,
             // The service is stricter than the validation here. Not a 5xx: clients repeat those, and this would fail again.
@@ -165,7 +165,7 @@ impl IntoResponse for Refused {
             standing.write(headers);
         }
         if let Some(fault) = self.fault {
-            response.extensions_mut().insert(fault);
+            response.extensions_mut().insert(*fault);
         }
         response
     }

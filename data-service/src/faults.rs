@@ -38,7 +38,7 @@ impl Faults {
     }
 
     /// Notes an error on its way to the caller.
-    pub(crate) fn note(&self, path: &str, error: &ConnectError) {
+    pub(crate) fn note(&self, error: &ConnectError) {
         let (label, fault) = fault_of(error);
         self.errors.get_or_create_owned(&Labels { error: label }).inc();
         if fault == Fault::Callers {
@@ -47,10 +47,10 @@ impl Faults {
         let Some(held_back) = self.log.pass(label, Instant::now()) else { return };
         match fault {
             Fault::Damage => {
-                tracing::error!(error = %error.message, path, held_back, "stored data is damaged");
+                tracing::error!(error = %error.message, held_back, "stored data is damaged");
             }
             Fault::Database | Fault::Callers => {
-                tracing::warn!(error = %error.message, kind = label, path, held_back, "calls are not served");
+                tracing::warn!(error = %error.message, kind = label, held_back, "calls are not served");
             }
         }
     }
@@ -69,9 +69,8 @@ impl<D: Dispatch> Dispatch for Noted<D> {
     }
 
     async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError> {
-        let path = request.path.clone();
         let answer = self.methods.call(request).await;
-        answer.inspect_err(|error| self.faults.note(&path, error))
+        answer.inspect_err(|error| self.faults.note(error))
     }
 }
 
@@ -94,7 +93,7 @@ mod tests {
         assert_eq!(fault_of(&down), ("database_unavailable", Fault::Database));
         assert_eq!(fault_of(&ConnectError::not_found("x")), ("not_found", Fault::Callers));
         for error in [&damaged, &down, &down] {
-            faults.note("/a/B", error);
+            faults.note(error);
         }
         let shown = registry.encode();
         assert!(shown.contains("weir_data_errors_total{error=\"data_loss\"} 1"), "{shown}");

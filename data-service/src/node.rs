@@ -12,9 +12,10 @@ use weir_store::Store;
 
 use crate::{
     clock::Clock,
-    clock_lag::{self, ClockLag},
+    clock_lag::{self, ClockLag, Minting},
     faults::{Faults, Noted},
     limits::{LimitBook, LimitError},
+    mint::Minter,
     observe::Observer,
     outbox::Outbox,
     ownership::Ownership,
@@ -174,8 +175,7 @@ impl DataService {
             ownership,
             Arc::clone(&generations),
             Arc::clone(&outbox),
-            mint_above_us,
-            ClockLag::new(&registry),
+            Minting { minter: Minter::new(mint_above_us / 1_000), clock_lag: ClockLag::new(&registry) },
         );
         let protect_config = ProtectConfig {
             store_timeout: config.store_timeout,

@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    clock_lag::ClockLag,
+    clock_lag::{ClockLag, Minting},
     mint::{MintError, Minter},
     outbox::Outbox,
     ownership::Ownership,
@@ -119,10 +119,9 @@ impl Sequencer {
         ownership: Arc<dyn Ownership>,
         generations: Arc<Generations>,
         outbox: Arc<Outbox>,
-        mint_above_us: u64,
-        clock_lag: ClockLag,
+        minting: Minting,
     ) -> Arc<Self> {
-        let minter = Minter::new(mint_above_us / 1_000);
+        let Minting { minter, clock_lag } = minting;
         let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
         let counters = TurnCounters::default();
         Arc::new(Self {
