@@ -146,7 +146,7 @@ pub struct Backend {
 
 impl Backend {
     /// Opens what the configuration names. Waits for the leases of a predecessor to end, which `stop` ends too; meanwhile `readiness` says
-    /// for whom. It is ready when [`Backend::watch`] says so.
+    /// for whom. It is ready when [`Backend::look`] says so.
     ///
     /// # Errors
     /// [`BackendError`]
@@ -248,6 +248,24 @@ impl Backend {
         })
     }
 
+    /// Tells the readiness whether the store can serve and whether this node may change channels. Call it once before anybody is told that
+    /// the service runs; then [`Backend::watch`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn look(&self) {
+        let found = self.store.ready(WATCH_WITHIN).await;
+        if let Some(check) = &self.store_check {
+            match found {
+                Ok(()) => check.ready(),
+                Err(error) => check.not_ready(error.to_string()),
+            }
+        }
+        if let Some(check) = &self.ownership_check {
+            tell_ownership(&*self.ownership, check);
+        }
+    }
+
     /// Tells the readiness once a second whether the store can serve and whether this node may change channels; ends when the store is lost
     /// for good, with the reason. The process must end then: what is on disk is no longer known to it.
     ///
@@ -255,16 +273,7 @@ impl Backend {
     /// Safe.
     pub async fn watch(&self) -> String {
         loop {
-            let found = self.store.ready(WATCH_WITHIN).await;
-            if let Some(check) = &self.store_check {
-                match found {
-                    Ok(()) => check.ready(),
-                    Err(error) => check.not_ready(error.to_string()),
-                }
-            }
-            if let Some(check) = &self.ownership_check {
-                tell_ownership(&*self.ownership, check);
-            }
+            self.look().await;
             if let Some(reason) = self.embedded.as_ref().and_then(|store| store.poisoned()) {
                 return reason;
             }

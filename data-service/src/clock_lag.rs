@@ -82,22 +82,26 @@ fn gauge(ahead_ms: u64) -> i64 {
     i64::try_from(ahead_ms.div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
-/// Keeps `check` and the metric up to date until `stop`.
+/// Puts `check` and the metric up to date.
+pub(crate) fn tell(sequencer: &Sequencer, check: &Check) {
+    let now_us = sequencer.clock.wall_us();
+    // The readiness follows what concerns every channel. One channel whose ids are ahead is refused by itself; the others are well.
+    match sequencer.minter.ahead(now_us) {
+        Some(ahead_ms) => {
+            sequencer.clock_lag.noticed(ahead_ms, now_us / 1_000);
+            check.not_ready(MintError::Ahead { ahead_ms }.to_string());
+        }
+        None => check.ready(),
+    }
+    sequencer.clock_lag.look(now_us / 1_000);
+}
+
+/// Keeps them up to date until `stop`.
 pub(crate) async fn watch(sequencer: Arc<Sequencer>, check: Check, stop: CancellationToken) {
     loop {
-        let now_us = sequencer.clock.wall_us();
-        // The readiness follows what concerns every channel. One channel whose ids are ahead is refused by itself; the others are well.
-        match sequencer.minter.ahead(now_us) {
-            Some(ahead_ms) => {
-                sequencer.clock_lag.noticed(ahead_ms, now_us / 1_000);
-                check.not_ready(MintError::Ahead { ahead_ms }.to_string());
-            }
-            None => check.ready(),
-        }
-        sequencer.clock_lag.look(now_us / 1_000);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => tell(&sequencer, &check),
         }
     }
 }

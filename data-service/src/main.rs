@@ -128,6 +128,7 @@ async fn run(
     let service = DataService::open(data, parts, stop_data.clone()).await?;
     operators.begin(service.admin_dispatch());
     callers.begin(service.dispatch());
+    backend.look().await;
     tracing::info!("serving");
     let lost = tokio::select! {
         () = shutdown.begun() => None,

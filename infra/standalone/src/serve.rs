@@ -115,6 +115,8 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         Err(error) => return Err(error.into()),
     };
     let tiers = Tiers::start(&config, &backend, listeners, doors, registry, &readiness).await?;
+    // Whoever reads the greeting may ask at once whether it is ready.
+    backend.look().await;
     let running = Running { address: bound.admin, api: bound.api, pid: std::process::id() };
     running.write(&directory)?;
     let told = if json {
