@@ -1,14 +1,18 @@
 //! What every request shares.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use weir_data_client::{CallOptions, DataClient};
+use weir_runtime::LogGate;
 
 use crate::{
     auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits,
     users::Users,
 };
+
+/// How often a fault of one kind is logged.
+const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Shared state of the tier. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) users: Users,
     /// A permit for each request under way; bounded by `bounds.requests_max`.
     pub(crate) under_way: Semaphore,
+    pub(crate) fault_log: LogGate,
 }
 
 impl App {
@@ -32,6 +37,7 @@ impl App {
             rate_limits: config.rate_limits.clone().map(RateLimits::new),
             credentials: Credentials::new(&config),
             users: Users::new(&config),
+            fault_log: LogGate::new(FAULT_LOG_EVERY),
             under_way: Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS)),
             config,
             data,

@@ -11,7 +11,12 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::{app::App, error::Refused, metrics::UNMATCHED, router::strip_version};
+use crate::{
+    app::App,
+    error::{Fault, Refused},
+    metrics::UNMATCHED,
+    router::strip_version,
+};
 
 const VIA: HeaderValue = HeaderValue::from_static("1.1 weir");
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
@@ -61,6 +66,20 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     };
     seal(response.headers_mut());
+    if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
+        app.metrics.fault(kind);
+        // A fault lasts, and is met by every request: one line of each kind in a while.
+        if let Some(held_back) = app.fault_log.pass(kind, tokio::time::Instant::now()) {
+            tracing::warn!(
+                kind,
+                error = message,
+                route,
+                status = response.status().as_u16(),
+                held_back,
+                "a data call failed"
+            );
+        }
+    }
     app.metrics.answered(&route, response.status(), started.elapsed());
     response
 }

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use weir_data_client::DataError;
 use weir_discord::error::{ApiError, FormErrors, Leaf, RateLimitScope};
-use weir_proto::data::Refusal;
+use weir_proto::data::{Refusal, RefusalReason};
 
 use crate::{ratelimit::Standing, reply};
 
@@ -22,6 +22,47 @@ pub(crate) struct Refused {
     error: ApiError,
     /// The caller's bucket, if its limit refused. Boxed nowhere: refusals are made only on the way out.
     standing: Option<Standing>,
+    /// What is wrong behind this tier, if something is. Boxed: it is rare, and a refusal travels through every function.
+    fault: Option<Box<Fault>>,
+}
+
+/// A fault of the data service or the database, on its way to the log. It travels with the answer, because only the outermost layer sees
+/// every answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Its word in metrics and logs: one of a fixed set.
+    pub(crate) kind: &'static str,
+    /// The data service's words.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    /// The fault that an error is a sign of; none for answers that are as they should be.
+    fn of(error: &DataError) -> Option<Self> {
+        let kind = match error {
+            DataError::NotFound { .. } => return None,
+            DataError::Refused { reason, .. } => match reason {
+                // Limits: somebody set them, and the data service counts what they refuse.
+                RefusalReason::RequestLimit
+                | RefusalReason::DatabaseReadLimit
+                | RefusalReason::WriteLimit
+                | RefusalReason::Concurrency => return None,
+                RefusalReason::Unspecified => "unspecified",
+                RefusalReason::Overloaded => "overloaded",
+                RefusalReason::DatabaseUnavailable => "database_unavailable",
+                RefusalReason::UnresolvedWrite => "unresolved_write",
+                RefusalReason::NotOwner => "not_owner",
+                RefusalReason::Clock => "clock",
+                RefusalReason::Stopping => "stopping",
+            },
+            DataError::Invalid { .. } => "invalid",
+            DataError::OutcomeUnknown { .. } => "outcome_unknown",
+            DataError::DeadlineExceeded => "deadline",
+            DataError::Unavailable { .. } => "unavailable",
+            DataError::Failed { .. } => "failed",
+        };
+        Some(Self { kind, message: error.to_string() })
+    }
 }
 
 impl Refused {
@@ -42,22 +83,22 @@ impl Refused {
 
     /// The caller's bucket is empty.
     pub(crate) fn limited(limited: weir_discord::error::RateLimited, standing: Option<Standing>) -> Self {
-        Self { error: ApiError::RateLimited(limited), standing }
+        Self { error: ApiError::RateLimited(limited), standing, fault: None }
     }
 
     /// What the data service's error means to the client; `missing` is what `not_found` says of this call.
     pub(crate) fn from_data(error: DataError, missing: ApiError) -> Self {
-        let answer = match error {
-            DataError::NotFound { .. } => return missing.into(),
+        let fault = Fault::of(&error).map(Box::new);
+        let error = match error {
+            DataError::NotFound { .. } => missing,
             // The service is stricter than the validation here. Not a 5xx: clients repeat those, and this would fail again.
-            DataError::Invalid { ref problem } => {
-                tracing::error!(%problem, "the data service found a request invalid that the api let pass");
-                return ApiError::InvalidForm(FormErrors::new()).into();
+            DataError::Invalid { .. } => ApiError::InvalidForm(FormErrors::new()),
+            DataError::Refused { reason: RefusalReason::Clock, retry_after, message, .. } => {
+                ApiError::ClockWrong { message, retry_after }
             }
-            DataError::Refused { reason, limit, retry_after } => {
+            DataError::Refused { reason, limit, retry_after, .. } => {
                 let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                return with_wait(ApiError::from(&Refusal { reason: reason.into(), limit, retry_after_ms }))
-                    .into();
+                with_wait(ApiError::from(&Refusal { reason: reason.into(), limit, retry_after_ms }))
             }
             DataError::OutcomeUnknown { .. } => ApiError::OutcomeUnknown,
             DataError::DeadlineExceeded | DataError::Unavailable { .. } => {
@@ -65,12 +106,7 @@ impl Refused {
             }
             DataError::Failed { .. } => ApiError::Internal,
         };
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            answer = answer.label(),
-            "a data call failed"
-        );
-        answer.into()
+        Self { fault, ..error.into() }
     }
 }
 
@@ -86,7 +122,7 @@ fn with_wait(error: ApiError) -> ApiError {
 
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
-        Self { error, standing: None }
+        Self { error, standing: None, fault: None }
     }
 }
 
@@ -127,6 +163,9 @@ impl IntoResponse for Refused {
         }
         if let Some(standing) = self.standing {
             standing.write(headers);
+        }
+        if let Some(fault) = self.fault {
+            response.extensions_mut().insert(*fault);
         }
         response
     }

@@ -11,7 +11,7 @@ use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
 /// Time for requests under way when told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -67,7 +67,14 @@ fn main() -> ExitCode {
     let config = ApiConfig::read(&mut reader, gateway_url);
     let log = TelemetryConfig::read(&mut reader);
     let asked = Asked { check_config: flags.check_config, json: flags.json };
-    launch::launch(reader.finish(), asked, &log, run(listen, admin, data_service, config, flags.json))
+    launch::launch(
+        env!("CARGO_BIN_NAME"),
+        reader.finish(),
+        asked,
+        &log,
+        run(listen, admin, data_service, config, flags.json),
+        |_| Exit::Failed,
+    )
 }
 
 async fn run(

@@ -19,6 +19,11 @@ struct Answered {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Faulty {
+    fault: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Served {
     route: String,
 }
@@ -28,6 +33,7 @@ struct Served {
 pub struct Metrics {
     requests: Family<Answered, Counter>,
     seconds: HistogramFamily<Served>,
+    faults: Family<Faulty, Counter>,
 }
 
 impl Metrics {
@@ -42,7 +48,16 @@ impl Metrics {
                 "Time from a request's head to its answer's head, by route",
                 LATENCY_SECONDS,
             ),
+            faults: registry.counters(
+                "weir_api_data_faults_total",
+                "Requests that failed by the data service or the database, by what it was",
+            ),
         }
+    }
+
+    /// Counts one request that failed by what lies behind this tier.
+    pub(crate) fn fault(&self, fault: &'static str) {
+        self.faults.get_or_create(&Faulty { fault }).inc();
     }
 
     /// Counts one answered request.

@@ -41,7 +41,7 @@ use weir_proto::{
     id::EPOCH_MS,
 };
 use weir_report::{Goal, Report};
-use weir_runtime::Registry;
+use weir_runtime::{Readiness, Registry};
 use weir_store::{
     Commit, OutboxRecord, RowChange, Store,
     cql::{CqlConfig, CqlStore, Replication, schema},
@@ -116,6 +116,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             mint_above_us: 0,
             registry: Registry::new(),
+            readiness: Readiness::default(),
         };
         let opened = DataService::open(DataServiceConfig::default(), parts, CancellationToken::new()).await;
         let client = DataClient::new(Arc::new(InProcess::new(opened.expect("opens").dispatch())));

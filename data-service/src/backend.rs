@@ -20,8 +20,9 @@ use weir_bus::{
     redis::{RedisBus, RedisConfig, RedisError, RedisInbox},
 };
 use weir_proto::event::Record;
+use weir_runtime::{Check, Readiness};
 use weir_store::{
-    ReadError, Store,
+    Store,
     cql::{ConnectError, CqlStore},
     embedded::{self, EmbeddedStore},
 };
@@ -33,7 +34,7 @@ pub use config::{BackendConfig, BusChoice, CqlAddress, InvalidAddress, StoreChoi
 use crate::{
     clock::Clock,
     ownership::{
-        Ownership, WholeStore,
+        NotOwner, Ownership, WholeStore,
         leased::{Leased, TakeError},
     },
 };
@@ -43,6 +44,8 @@ use crate::{
 const TAIL_RECORDS: usize = 512;
 /// How often the store is asked whether it can serve.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often the reason for waiting is told anew.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Time for its answer.
 const WATCH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,12 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// True if it was told to stop while it waited: no failure.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Self::Leases(TakeError::Stopped))
+    }
+
     /// True if the database does not answer, as opposed to being wrong.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -129,10 +138,15 @@ pub struct Backend {
     embedded: Option<Arc<EmbeddedStore>>,
     /// Renews the leases until told to give them up.
     leases: Option<(CancellationToken, JoinHandle<()>)>,
+    /// Whether the store can serve.
+    store_check: Option<Check>,
+    /// Whether this node may change channels; none if nobody else ever may.
+    ownership_check: Option<Check>,
 }
 
 impl Backend {
-    /// Opens what the configuration names. Waits for the leases of a predecessor to end, which `stop` ends too.
+    /// Opens what the configuration names. Waits for the leases of a predecessor to end, which `stop` ends too; meanwhile `readiness` says
+    /// for whom. It is ready when [`Backend::look`] says so.
     ///
     /// # Errors
     /// [`BackendError`]
@@ -143,11 +157,16 @@ impl Backend {
         config: BackendConfig,
         clock: Arc<dyn Clock>,
         stop: &CancellationToken,
+        readiness: &Readiness,
     ) -> Result<Self, BackendError> {
+        let store_check = readiness.register("store");
         let mut backend = match config.store {
             StoreChoice::Embedded => Self::embedded(config.embedded).await?,
-            StoreChoice::Cql(_) => Self::cql(config.cql, clock, stop).await?,
+            StoreChoice::Cql(_) => {
+                Self::cql(config.cql, clock, stop, readiness.register("ownership")).await?
+            }
         };
+        backend.store_check = Some(store_check);
         if let BusChoice::Redis { url } = config.bus {
             let redis = RedisConfig::new(url);
             backend.bus = Arc::new(RedisBus::new(redis.clone())?);
@@ -168,6 +187,8 @@ impl Backend {
             redis: None,
             embedded: Some(store),
             leases: None,
+            store_check: None,
+            ownership_check: None,
         })
     }
 
@@ -175,16 +196,23 @@ impl Backend {
         config: weir_store::cql::CqlConfig,
         clock: Arc<dyn Clock>,
         stop: &CancellationToken,
+        check: Check,
     ) -> Result<Self, BackendError> {
         let store: Arc<dyn Store> = CqlStore::connect(config).await?;
         let holder = format!("{}-{}", std::process::id(), clock.wall_us());
         // A token of its own: the leases are given up after everything else has stopped.
         let release = CancellationToken::new();
-        let taking = Leased::take(Arc::clone(&store), clock, holder, release.clone());
-        let (ownership, renewing) = tokio::select! {
-            taken = taking => taken?,
-            () = stop.cancelled() => return Err(TakeError::Stopped.into()),
-        };
+        let (ownership, renewing) = Leased::start(Arc::clone(&store), clock, holder, release.clone()).await?;
+        loop {
+            tokio::select! {
+                () = ownership.held() => break,
+                () = stop.cancelled() => {
+                    release.cancel();
+                    return Err(TakeError::Stopped.into());
+                }
+                () = tokio::time::sleep(TELL_EVERY) => tell_ownership(&*ownership, &check),
+            }
+        }
         let bus = Arc::new(MemoryBus::new(memory::RECORDS_MAX));
         Ok(Self {
             store,
@@ -196,6 +224,8 @@ impl Backend {
             redis: None,
             embedded: None,
             leases: Some((release, renewing)),
+            store_check: None,
+            ownership_check: Some(check),
         })
     }
 
@@ -218,14 +248,32 @@ impl Backend {
         })
     }
 
-    /// Tells `told` once a second whether the store can serve; ends when the store is lost for good, with the reason. The process must
-    /// end then: what is on disk is no longer known to it.
+    /// Tells the readiness whether the store can serve and whether this node may change channels. Call it once before anybody is told that
+    /// the service runs; then [`Backend::watch`].
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn watch(&self, mut told: impl FnMut(Result<(), ReadError>)) -> String {
+    pub async fn look(&self) {
+        let found = self.store.ready(WATCH_WITHIN).await;
+        if let Some(check) = &self.store_check {
+            match found {
+                Ok(()) => check.ready(),
+                Err(error) => check.not_ready(error.to_string()),
+            }
+        }
+        if let Some(check) = &self.ownership_check {
+            tell_ownership(&*self.ownership, check);
+        }
+    }
+
+    /// Tells the readiness once a second whether the store can serve and whether this node may change channels; ends when the store is lost
+    /// for good, with the reason. The process must end then: what is on disk is no longer known to it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn watch(&self) -> String {
         loop {
-            told(self.store.ready(WATCH_WITHIN).await);
+            self.look().await;
             if let Some(reason) = self.embedded.as_ref().and_then(|store| store.poisoned()) {
                 return reason;
             }
@@ -250,6 +298,19 @@ impl Backend {
     }
 }
 
+/// Says whether this node owns its channels, and if not, who does.
+fn tell_ownership(ownership: &dyn Ownership, check: &Check) {
+    match (ownership.tenure(0), ownership.held_by()) {
+        (Ok(_), _) => check.ready(),
+        (Err(NotOwner::Elsewhere), Some(other)) => {
+            check.not_ready(format!(
+                "another data service ({other}) holds the slots; waits for its lease to end"
+            ));
+        }
+        (Err(error), _) => check.not_ready(error.to_string()),
+    }
+}
+
 /// The highest revision near the end of the log; 0 if it is empty.
 async fn highest_rev(log: &dyn Inbox) -> Result<u64, BackendError> {
     let after = log.head().saturating_sub(TAIL_RECORDS as u64);
@@ -264,6 +325,7 @@ async fn highest_rev(log: &dyn Inbox) -> Result<u64, BackendError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ownership::Tenure;
     use bytes::Bytes;
     use weir_bus::Outgoing;
 
@@ -284,6 +346,37 @@ mod tests {
         let log = MemoryBus::new(2);
         log.publish((1..=1_000).map(out).collect()).await.expect("taken");
         assert_eq!(highest_rev(&log).await.expect("read"), 1_000);
+    }
+
+    #[tokio::test]
+    async fn the_readiness_says_who_holds_the_slots() {
+        #[derive(Debug)]
+        struct Standing(Result<(), NotOwner>);
+        impl Ownership for Standing {
+            fn tenure(&self, _: u64) -> Result<Tenure, NotOwner> {
+                let tenure = Tenure { mint_until_us: 0, mint_above_us: 0, epoch: 1, reign: 1, worker: 0 };
+                self.0.clone().map(|()| tenure)
+            }
+            fn node(&self) -> &str {
+                "this"
+            }
+            fn tenures(&self) -> tokio::sync::watch::Receiver<u64> {
+                tokio::sync::watch::channel(0).1
+            }
+            fn held_by(&self) -> Option<String> {
+                Some("the other".to_owned())
+            }
+        }
+        let readiness = Readiness::new();
+        let check = readiness.register("ownership");
+        let reason = |standing| {
+            tell_ownership(&Standing(standing), &check);
+            readiness.reasons().pop().map(|found| found.reason)
+        };
+        assert_eq!(reason(Ok(())), None);
+        assert!(reason(Err(NotOwner::Elsewhere)).is_some_and(|reason| reason.contains("(the other) holds")));
+        assert!(reason(Err(NotOwner::Clock { off_ms: 700 })).is_some_and(|reason| reason.contains("700 ms")));
+        assert_eq!(reason(Ok(())), None);
     }
 
     #[tokio::test]

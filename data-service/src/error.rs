@@ -1,11 +1,14 @@
 //! What a caller is told: one table from every failure inside to a Connect error.
 
+use std::time::Duration;
+
 use weir_connect::error::{Code, ConnectError};
 use weir_data_client::error::REFUSAL_TYPE;
 use weir_protect::{ReadError, RefusalReason as Gate};
 use weir_proto::data::{Refusal, RefusalReason};
 
 use crate::{
+    mint::{AHEAD_MS_MAX, MintError},
     read_path::Failure,
     sequencer::op::{ChangeError, Refused},
 };
@@ -25,8 +28,11 @@ fn refusal(
     ConnectError::new(code, message).with_detail(REFUSAL_TYPE, &detail)
 }
 
+/// Longest wait told to a caller, in milliseconds: what it waits for may be over sooner (a clock that is set right).
+const RETRY_MAX_MS: u64 = 60_000;
+
 /// Milliseconds, rounded up: a caller that comes back after them finds room.
-fn ms(duration: std::time::Duration) -> u64 {
+fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
@@ -55,16 +61,13 @@ pub fn of_read(failure: Failure) -> ConnectError {
             reason_of(refused.reason),
             &refused.limit,
             ms(refused.retry_after),
-            format!("refused by {} {}", refused.reason.label(), refused.limit),
+            over(&refused.limit, refused.reason.label(), refused.retry_after),
         ),
         ReadError::Store(error) => match error {
             weir_store::ReadError::Timeout | weir_store::ReadError::Unavailable { .. } => {
                 database(error.to_string())
             }
-            weir_store::ReadError::Corrupt { .. } => {
-                tracing::error!(error = %error, "stored data is damaged");
-                ConnectError::new(Code::DataLoss, error.to_string())
-            }
+            weir_store::ReadError::Corrupt { .. } => ConnectError::new(Code::DataLoss, error.to_string()),
         },
         ReadError::StoreTimeout { after } => {
             database(format!("the database did not answer within {after:?}"))
@@ -80,6 +83,89 @@ pub fn of_read(failure: Failure) -> ConnectError {
         // The layer may add kinds of errors; none of them changed anything.
         other => ConnectError::unavailable(other.to_string()),
     }
+}
+
+/// A limit's refusal in words: which, why, and when to come back.
+fn over(limit: &str, reason: &str, wait: Duration) -> String {
+    let seconds = ms(wait) as f64 / 1_000.0;
+    if limit.is_empty() {
+        return format!("{reason}: retry after {seconds} s");
+    }
+    format!("over the limit {limit} ({reason}): retry after {seconds} s")
+}
+
+/// The answer of a data service that cannot serve yet.
+pub(crate) fn standing_by() -> ConnectError {
+    let message = "this data service is opening its store, or waits for another one's lease; see its /readyz";
+    refusal(Code::Unavailable, RefusalReason::NotOwner, "", RETRY_LATER_MS, message.to_owned())
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller's, or a limit's: nothing is wrong here.
+    Callers,
+    /// The database's or this service's; it may pass.
+    Database,
+    /// What is stored is damaged; it does not pass by itself.
+    Damage,
+}
+
+/// The word of a refusal in metrics and logs.
+#[must_use]
+pub fn word_of(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::Unspecified => "unspecified",
+        RefusalReason::RequestLimit => "request_limit",
+        RefusalReason::DatabaseReadLimit => "database_read_limit",
+        RefusalReason::WriteLimit => "write_limit",
+        RefusalReason::Concurrency => "concurrency",
+        RefusalReason::Overloaded => "overloaded",
+        RefusalReason::DatabaseUnavailable => "database_unavailable",
+        RefusalReason::UnresolvedWrite => "unresolved_write",
+        RefusalReason::NotOwner => "not_owner",
+        RefusalReason::Clock => "clock",
+        RefusalReason::Stopping => "stopping",
+    }
+}
+
+/// What an error is called in metrics, and whose fault it is.
+#[must_use]
+pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
+    if let Some(refusal) = error.detail::<Refusal>(REFUSAL_TYPE) {
+        let reason = refusal.reason();
+        let fault = match reason {
+            RefusalReason::DatabaseUnavailable | RefusalReason::UnresolvedWrite => Fault::Database,
+            // Those of ownership and clock have their own line where they begin and end.
+            RefusalReason::Unspecified
+            | RefusalReason::RequestLimit
+            | RefusalReason::DatabaseReadLimit
+            | RefusalReason::WriteLimit
+            | RefusalReason::Concurrency
+            | RefusalReason::Overloaded
+            | RefusalReason::NotOwner
+            | RefusalReason::Clock
+            | RefusalReason::Stopping => Fault::Callers,
+        };
+        return (word_of(reason), fault);
+    }
+    let fault = match error.code {
+        Code::DataLoss => Fault::Damage,
+        Code::Unknown | Code::Internal | Code::Unavailable => Fault::Database,
+        Code::Canceled
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => Fault::Callers,
+    };
+    (error.code.as_str(), fault)
 }
 
 fn database(message: String) -> ConnectError {
@@ -105,10 +191,15 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
             Refused::NotOwner => {
                 refusal(Code::Unavailable, RefusalReason::NotOwner, "", RETRY_LATER_MS, message)
             }
-            Refused::Clock(_) => {
+            Refused::ClockBehind(MintError::Ahead { ahead_ms }) => {
+                let wait_ms = ahead_ms.saturating_sub(AHEAD_MS_MAX).clamp(1, RETRY_MAX_MS);
+                refusal(Code::Unavailable, RefusalReason::Clock, "", wait_ms, message)
+            }
+            Refused::ClockBehind(MintError::LeaseEnded) | Refused::ClockOff(_) => {
                 refusal(Code::Unavailable, RefusalReason::Clock, "", RETRY_LATER_MS, message)
             }
             Refused::Limit { limit, reason, retry_after } => {
+                let message = over(limit, word_of(*reason), *retry_after);
                 refusal(Code::ResourceExhausted, *reason, limit, ms(*retry_after), message)
             }
         },
@@ -118,7 +209,6 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_refusal_tells_reason_limit_and_time_rounded_up() {
@@ -130,6 +220,17 @@ mod tests {
         let detail: Refusal = error.detail(REFUSAL_TYPE).expect("typed");
         assert_eq!((detail.reason(), detail.retry_after_ms), (RefusalReason::WriteLimit, 2));
         assert_eq!(detail.limit, "channel/7/writes");
+        assert_eq!(error.message, "over the limit channel/7/writes (write_limit): retry after 0.002 s");
+    }
+
+    #[test]
+    fn a_clock_behind_tells_how_far_and_an_honest_wait() {
+        for (ahead_ms, wait_ms, said) in [(3_600_250, 60_000, "3600.2 s"), (2_500, 2_000, "2.5 s")] {
+            let error = of_change(&ChangeError::Refused(Refused::ClockBehind(MintError::Ahead { ahead_ms })));
+            let detail: Refusal = error.detail(REFUSAL_TYPE).expect("typed");
+            assert_eq!((detail.reason(), detail.retry_after_ms), (RefusalReason::Clock, wait_ms));
+            assert!(error.message.contains(said), "{}", error.message);
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 pub mod backend;
 pub mod changes;
 pub mod clock;
+pub mod clock_lag;
 pub mod error;
+pub mod faults;
 pub mod freshness;
 pub mod key;
 pub mod limits;
@@ -19,3 +21,4 @@ pub mod ownership;
 pub mod read_path;
 pub mod sequencer;
 pub mod service;
+pub mod standby;

@@ -78,13 +78,6 @@ impl LimitBook {
         gates: Arc<Gates>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, LimitError> {
-        let mut known = Vec::new();
-        for (_, value) in store.read_settings(LIMIT, LIMITS_MAX).await? {
-            let limit = Limit::decode(value)
-                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
-            Force::of(&limit)?;
-            known.push(limit);
-        }
         let book = Self {
             store,
             limits,
@@ -95,11 +88,29 @@ impl LimitBook {
             changing: tokio::sync::Mutex::new(()),
             known: Mutex::new(Vec::new()),
         };
-        for limit in &known {
-            book.enforce(&known, limit)?;
-        }
-        book.replace(known);
+        book.reload().await?;
         Ok(Arc::new(book))
+    }
+
+    /// Puts the database's limits into force in place of those in memory: at the start, and when a tenure begins, because another owner may
+    /// have changed them.
+    ///
+    /// # Errors
+    /// As [`LimitBook::open`]; then those before stay in force.
+    pub(crate) async fn reload(&self) -> Result<(), LimitError> {
+        let _one = self.changing.lock().await;
+        let mut known = Vec::new();
+        for (_, value) in self.store.read_settings(LIMIT, LIMITS_MAX).await? {
+            let limit = Limit::decode(value)
+                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
+            Force::of(&limit)?;
+            known.push(limit);
+        }
+        for place in self.known().iter().chain(&known) {
+            self.enforce(&known, place)?;
+        }
+        self.replace(known);
+        Ok(())
     }
 
     fn replace(&self, known: Vec<Limit>) {
@@ -159,6 +170,7 @@ impl LimitBook {
             limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
         }
         Force::of(&limit)?;
+        can_refuse(&limit)?;
         let (replaced, mut known): (Vec<Limit>, Vec<Limit>) =
             self.known().into_iter().partition(|old| replaces(&limit, old));
         if known.len() >= LIMITS_MAX {
@@ -399,6 +411,17 @@ fn selector(scope: &str) -> Result<Selector, LimitError> {
     })
 }
 
+/// Refuses a limit that no request ever meets. Only what is set is looked at: a stored one of an earlier version does no harm.
+fn can_refuse(limit: &Limit) -> Result<(), LimitError> {
+    let other = match (limit.scope.as_str(), limit.kind()) {
+        ("class/reads", LimitKind::Writes) => "class/writes",
+        ("class/writes", LimitKind::Requests | LimitKind::DatabaseReads) => "class/reads",
+        _ => return Ok(()),
+    };
+    let kind = limit.kind().as_str_name().trim_start_matches("LIMIT_KIND_").to_lowercase();
+    Err(invalid(format!("{} never meets a limit of {kind}: set it for {other}", limit.scope)))
+}
+
 fn rule(limit: &Limit) -> Result<Rule, LimitError> {
     let selector = selector(&limit.scope)?;
     let kind = match limit.kind() {
@@ -441,6 +464,29 @@ mod tests {
         assert!(Force::of(&off("gate/door")).is_err());
         assert!(Force::of(&Limit { rate: 5.0, ..off("gate/cache") }).is_err());
         assert!(rule(&Limit { kind: LimitKind::Requests.into(), rate: 1.0, ..off("gate/cache") }).is_err());
+    }
+
+    #[test]
+    fn a_limit_that_no_request_meets_is_refused_with_the_one_that_would() {
+        let check = |scope: &str, kind: LimitKind| {
+            can_refuse(&Limit { scope: scope.into(), kind: kind.into(), ..Limit::default() })
+        };
+        for (scope, kind, other) in [
+            ("class/reads", LimitKind::Writes, "class/writes"),
+            ("class/writes", LimitKind::DatabaseReads, "class/reads"),
+            ("class/writes", LimitKind::Requests, "class/reads"),
+        ] {
+            let problem = check(scope, kind).expect_err("it can never refuse").to_string();
+            assert!(problem.contains(other), "{problem}");
+        }
+        for (scope, kind) in [
+            ("class/reads", LimitKind::Requests),
+            ("class/reads", LimitKind::DatabaseReads),
+            ("class/writes", LimitKind::Writes),
+            ("all", LimitKind::Writes),
+        ] {
+            assert!(check(scope, kind).is_ok(), "{scope} {kind:?}");
+        }
     }
 
     #[test]

@@ -10,14 +10,17 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{Server, ServerConfig};
 use weir_data_service::{
-    backend::{Backend, BackendConfig},
+    backend::{Backend, BackendConfig, BackendError},
     clock::SystemClock,
     node::{DataService, DataServiceConfig, Parts},
+    standby::Standby,
 };
 use weir_runtime::launch::Asked;
 use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+use weir_runtime::{
+    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit,
+};
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -67,7 +70,20 @@ fn main() -> ExitCode {
     let (backend, data) = (BackendConfig::read(&mut reader), DataServiceConfig::read(&mut reader));
     let log = TelemetryConfig::read(&mut reader);
     let asked = Asked { check_config: flags.check_config, json: flags.json };
-    launch::launch(reader.finish(), asked, &log, run(listen, admin, backend, data, flags.json))
+    launch::launch(
+        env!("CARGO_BIN_NAME"),
+        reader.finish(),
+        asked,
+        &log,
+        run(listen, admin, backend, data, flags.json),
+        exit_of,
+    )
+}
+
+/// A database that does not answer is told apart from one that is wrong: waiting helps.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let unreachable = error.downcast_ref::<BackendError>().is_some_and(BackendError::is_unreachable);
+    if unreachable { Exit::Unreachable } else { Exit::Failed }
 }
 
 async fn run(
@@ -92,8 +108,24 @@ async fn run(
         .context("cannot make the data directory")?;
     let directory = config.directory.clone();
     let token = AdminToken::load_or_create(&config.directory.join("admin.token"))?;
-    let backend = Backend::open(config, clock.clone(), &shutdown.token()).await?;
+    // They answer from here on: a probe learns that the process lives and for what it waits, a caller that it should come back.
+    let (operators, callers) = (Standby::new(), Standby::new());
     let (stop_admin, stop_data) = (CancellationToken::new(), CancellationToken::new());
+    tracing::info!(data_service = %server.local_addr()?, admin = %admin.local_addr()?, "listening");
+    let admin_address = admin.local_addr()?;
+    let bound = [("data_service", server.local_addr()?), ("admin", admin_address)];
+    let admin = tokio::spawn(admin.mount(operators.clone(), token).serve(stop_admin.clone(), DRAIN));
+    let serving = tokio::spawn(server.serve(callers.clone(), shutdown.token(), DRAIN));
+    let backend = match Backend::open(config, clock.clone(), &shutdown.token(), &readiness).await {
+        Ok(backend) => backend,
+        Err(error) if error.is_stopped() => {
+            serving.await?;
+            stop_admin.cancel();
+            admin.await?;
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let parts = Parts {
         store: Arc::clone(&backend.store),
         bus: Arc::clone(&backend.bus),
@@ -101,22 +133,20 @@ async fn run(
         clock,
         mint_above_us: backend.mint_above_us,
         registry,
+        readiness,
     };
     let service = DataService::open(data, parts, stop_data.clone()).await?;
-    let admin_address = admin.local_addr()?;
-    let bound = [("data_service", server.local_addr()?), ("admin", admin_address)];
-    let admin = tokio::spawn(admin.mount(service.admin_dispatch(), token).serve(stop_admin.clone(), DRAIN));
-    let serving = tokio::spawn(server.serve(service.dispatch(), shutdown.token(), DRAIN));
-    // It has just been opened; whoever reads the addresses may rely on what stands behind them.
-    let ready = readiness.register("store");
-    ready.ready();
+    operators.begin(service.admin_dispatch());
+    callers.begin(service.dispatch());
+    // Whoever reads the addresses may rely on what stands behind them.
+    backend.look().await;
     // Where the operators' commands find it, as they find `weir`.
     let running = Running { address: admin_address, api: None, pid: std::process::id() };
     running.write(&directory)?;
     launch::tell_listeners("data-service", json, &bound)?;
     let lost = tokio::select! {
         () = shutdown.begun() => None,
-        reason = backend.watch(|found| found.map_or_else(|error| ready.not_ready(error.to_string()), |()| ready.ready())) => Some(reason),
+        reason = backend.watch() => Some(reason),
     };
     shutdown.begin();
     running.remove(&directory);

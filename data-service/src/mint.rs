@@ -1,8 +1,10 @@
-//! Minting: snowflakes of one worker, unique in the process and rising within a channel.
+//! Minting: snowflakes of the worker number that a tenure names, unique in the process and rising within a channel.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake, WORKER_BITS};
+
+use crate::ownership::Tenure;
 
 /// How far ids may run ahead of the clock, in milliseconds: the same bound as a node's clock may differ from the database's (500 ms).
 /// Beyond it minting stops rather than date messages into the future.
@@ -12,7 +14,7 @@ pub const AHEAD_MS_MAX: u64 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The next id would lie more than [`AHEAD_MS_MAX`] after the clock: the channel's last id, or this worker's, is from a faster clock.
-    #[error("the next id would be {ahead_ms} ms ahead of the clock")]
+    #[error("this service's clock is behind its stored ids by {:.1} s; nothing can be created until it has caught up", *ahead_ms as f64 / 1_000.0)]
     Ahead {
         /// How far.
         ahead_ms: u64,
@@ -22,34 +24,36 @@ pub enum MintError {
     LeaseEnded,
 }
 
-/// Mints the ids of one worker number. Lock-free; share it.
+/// Mints the ids of one process. Lock-free; share it.
 #[derive(Debug)]
 pub struct Minter {
-    worker: u16,
-    /// Milliseconds since the snowflake's epoch << 12 | sequence, of the last id minted.
+    /// Milliseconds since the snowflake's epoch << 12 | sequence, of the last id minted: rises over all worker numbers that the process
+    /// ever has, so that one which it gets back repeats nothing.
     last: AtomicU64,
 }
 
 impl Minter {
-    /// Mints for `worker`, above everything at or before `floor_unix_ms`.
+    /// Mints above everything at or before `floor_unix_ms`.
     #[must_use]
-    pub fn new(worker: u16, floor_unix_ms: u64) -> Self {
+    pub fn new(floor_unix_ms: u64) -> Self {
         let floor = floor_unix_ms.saturating_sub(EPOCH_MS) << SEQUENCE_BITS;
-        Self { worker, last: AtomicU64::new(floor | ((1 << SEQUENCE_BITS) - 1)) }
+        Self { last: AtomicU64::new(floor | ((1 << SEQUENCE_BITS) - 1)) }
     }
 
-    /// The worker number.
+    /// How many milliseconds the next id would lie ahead of the clock, if that is too many whatever it is for.
     #[must_use]
-    pub fn worker(&self) -> u16 {
-        self.worker
+    pub fn ahead(&self, now_us: u64) -> Option<u64> {
+        let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
+        let next_ms = (self.last.load(Ordering::Acquire) + 1) >> SEQUENCE_BITS;
+        Some(next_ms.saturating_sub(now_ms)).filter(|ahead_ms| *ahead_ms > AHEAD_MS_MAX)
     }
 
-    /// An id above `above` (0 for none), dated `max(now, ...)`, and dated before `until_us`.
+    /// An id above `above` (0 for none), dated `max(now, ...)`, and dated before the tenure's end.
     ///
     /// # Errors
     /// [`MintError`]; nothing is used up.
-    pub fn mint(&self, now_us: u64, above: u64, until_us: u64) -> Result<Snowflake, MintError> {
-        self.reserve(now_us, above, until_us, 1)
+    pub fn mint(&self, now_us: u64, above: u64, tenure: Tenure) -> Result<Snowflake, MintError> {
+        self.reserve(now_us, above, tenure, 1)
     }
 
     /// The first of `count` ids in a row (1 to 2^20); see [`Self::nth`].
@@ -60,11 +64,11 @@ impl Minter {
         &self,
         now_us: u64,
         above: u64,
-        until_us: u64,
+        tenure: Tenure,
         count: u64,
     ) -> Result<Snowflake, MintError> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
-        let above = self.tick_above(above);
+        let above = tick_above(above, tenure.worker);
         let mut last = self.last.load(Ordering::Acquire);
         loop {
             let next = (last + 1).max(now_ms << SEQUENCE_BITS).max(above);
@@ -73,11 +77,11 @@ impl Minter {
             if ms > now_ms + AHEAD_MS_MAX {
                 return Err(MintError::Ahead { ahead_ms: ms - now_ms });
             }
-            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > until_us {
+            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > tenure.mint_until_us {
                 return Err(MintError::LeaseEnded);
             }
             match self.last.compare_exchange_weak(last, end, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(self.assemble(next)),
+                Ok(_) => return Ok(assemble(next, tenure.worker)),
                 Err(seen) => last = seen,
             }
         }
@@ -91,26 +95,26 @@ impl Minter {
         let sequence = tick & ((1 << SEQUENCE_BITS) - 1);
         (tick >> SEQUENCE_BITS) << 22 | u64::from(first.worker()) << SEQUENCE_BITS | sequence
     }
+}
 
-    /// The first tick whose id of this worker is above `above`.
-    fn tick_above(&self, above: u64) -> u64 {
-        let (ms, sequence) = (above >> 22, above & ((1 << SEQUENCE_BITS) - 1));
-        let worker = above >> SEQUENCE_BITS & ((1 << WORKER_BITS) - 1);
-        match above {
-            0 => 0,
-            // Ids of one worker are in the order of their ticks: a busy channel fits thousands of them into one millisecond.
-            _ if worker == u64::from(self.worker) => (ms << SEQUENCE_BITS | sequence) + 1,
-            // An id of the same millisecond could be smaller, if the other worker's number is greater.
-            _ => (ms + 1) << SEQUENCE_BITS,
-        }
+/// The first tick whose id of a worker is above `above`.
+fn tick_above(above: u64, worker: u16) -> u64 {
+    let (ms, sequence) = (above >> 22, above & ((1 << SEQUENCE_BITS) - 1));
+    let its_worker = above >> SEQUENCE_BITS & ((1 << WORKER_BITS) - 1);
+    match above {
+        0 => 0,
+        // Ids of one worker are in the order of their ticks: a busy channel fits thousands of them into one millisecond.
+        _ if its_worker == u64::from(worker) => (ms << SEQUENCE_BITS | sequence) + 1,
+        // An id of the same millisecond could be smaller, if the other worker's number is greater.
+        _ => (ms + 1) << SEQUENCE_BITS,
     }
+}
 
-    fn assemble(&self, tick: u64) -> Snowflake {
-        let sequence = (tick & ((1 << SEQUENCE_BITS) - 1)) as u16;
-        Snowflake::from_parts((tick >> SEQUENCE_BITS) + EPOCH_MS, self.worker, sequence).expect(
-            "worker and sequence are in range by construction, and 42 bits of milliseconds last until 2154",
-        )
-    }
+fn assemble(tick: u64, worker: u16) -> Snowflake {
+    let sequence = (tick & ((1 << SEQUENCE_BITS) - 1)) as u16;
+    Snowflake::from_parts((tick >> SEQUENCE_BITS) + EPOCH_MS, worker, sequence).expect(
+        "worker and sequence are in range by construction, and 42 bits of milliseconds last until 2154",
+    )
 }
 
 #[cfg(test)]
@@ -120,16 +124,22 @@ mod tests {
 
     const NOW_US: u64 = 1_800_000_000_000_000;
 
+    fn until(mint_until_us: u64) -> Tenure {
+        Tenure { mint_until_us, mint_above_us: 0, epoch: 1, reign: 1, worker: 5 }
+    }
+
+    const EVER: Tenure = Tenure { mint_until_us: u64::MAX, mint_above_us: 0, epoch: 1, reign: 1, worker: 5 };
+
     proptest! {
         #[test]
         fn ids_rise_and_stay_above_the_channels_last(steps in prop::collection::vec((0_u64..3_000, 0_u64..400), 1..200)) {
-            let minter = Minter::new(5, 0);
+            let minter = Minter::new(0);
             let (mut now, mut last) = (NOW_US, 0);
             for (forward_us, other_ahead_ms) in steps {
                 now += forward_us;
                 // Another worker's id in the same channel, at most 400 ms ahead, with a greater worker number.
                 let other = Snowflake::from_parts(now / 1_000 + other_ahead_ms, 9, 4_095).expect("in range").get();
-                let id = minter.mint(now, other, u64::MAX).expect("within the bound").get();
+                let id = minter.mint(now, other, EVER).expect("within the bound").get();
                 prop_assert!(id > other && id > last);
                 last = id;
             }
@@ -138,37 +148,48 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_back_repeats_no_id_and_stops_at_the_bound() {
-        let minter = Minter::new(1, 0);
-        let first = minter.mint(NOW_US, 0, u64::MAX).expect("fresh");
-        let second = minter.mint(NOW_US - 100_000, 0, u64::MAX).expect("within 500 ms");
+        let minter = Minter::new(0);
+        let first = minter.mint(NOW_US, 0, EVER).expect("fresh");
+        let second = minter.mint(NOW_US - 100_000, 0, EVER).expect("within 500 ms");
         assert!(second > first);
-        assert!(matches!(minter.mint(NOW_US - 600_000, 0, u64::MAX), Err(MintError::Ahead { .. })));
+        assert!(matches!(minter.mint(NOW_US - 600_000, 0, EVER), Err(MintError::Ahead { .. })));
     }
 
     #[test]
     fn one_channels_ids_share_a_millisecond() {
-        let minter = Minter::new(5, 0);
+        let minter = Minter::new(0);
         let mut last = 0;
         for _ in 0..4_000 {
-            last = minter.mint(NOW_US, last, u64::MAX).expect("4,096 ids fit into a millisecond").get();
+            last = minter.mint(NOW_US, last, EVER).expect("4,096 ids fit into a millisecond").get();
         }
         assert_eq!(weir_proto::id::unix_ms(last), NOW_US / 1_000);
     }
 
     #[test]
     fn nothing_is_minted_at_or_above_the_leases_end() {
-        let minter = Minter::new(1, 0);
-        assert_eq!(minter.mint(NOW_US, 0, NOW_US), Err(MintError::LeaseEnded));
-        let id = minter.mint(NOW_US, 0, NOW_US + 1_000).expect("a whole millisecond is left");
+        let minter = Minter::new(0);
+        assert_eq!(minter.mint(NOW_US, 0, until(NOW_US)), Err(MintError::LeaseEnded));
+        let id = minter.mint(NOW_US, 0, until(NOW_US + 1_000)).expect("a whole millisecond is left");
         assert!(id.unix_ms() * 1_000 < NOW_US + 1_000);
     }
 
     #[test]
     fn a_reserved_row_is_dense_in_ticks_and_crosses_milliseconds() {
-        let minter = Minter::new(3, 0);
-        let first = minter.reserve(NOW_US, 0, u64::MAX, 10_000).expect("three milliseconds ahead");
+        let minter = Minter::new(0);
+        let first = minter.reserve(NOW_US, 0, EVER, 10_000).expect("three milliseconds ahead");
         let ids: Vec<u64> = (0..10_000).map(|index| Minter::nth(first, index)).collect();
         assert!(ids.is_sorted_by(|a, b| a < b));
-        assert!(minter.mint(NOW_US, 0, u64::MAX).expect("after the row").get() > ids[9_999]);
+        assert!(minter.mint(NOW_US, 0, EVER).expect("after the row").get() > ids[9_999]);
+    }
+
+    #[test]
+    fn ids_rise_over_worker_numbers_that_come_and_go() {
+        let minter = Minter::new(0);
+        let mut last = 0;
+        for worker in [900, 3, 900, 3] {
+            let id = minter.mint(NOW_US, last, Tenure { worker, ..EVER }).expect("within the bound");
+            assert!(id.get() > last && id.worker() == worker);
+            last = id.get();
+        }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
 use weir_connect::{Dispatch, Router};
 use weir_protect::{Gates, Generations, Limits, Protect, ProtectConfig, TokioClock};
-use weir_runtime::{Registry, config::Reader};
+use weir_runtime::{Readiness, Registry, config::Reader};
 use weir_store::Store;
 
 use crate::{
     clock::Clock,
+    clock_lag::{self, ClockLag, Minting},
+    faults::{Faults, Noted},
     limits::{LimitBook, LimitError},
+    mint::Minter,
     observe::Observer,
     outbox::Outbox,
     ownership::Ownership,
@@ -25,6 +29,8 @@ use crate::{
 
 /// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Pause before the limits are read again when that failed at the beginning of a tenure.
+const RELOAD_AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for turns and outbox when stopping.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -118,6 +124,8 @@ pub struct Parts {
     pub mint_above_us: u64,
     /// Where metrics are registered.
     pub registry: Registry,
+    /// Where it says that it cannot do its work.
+    pub readiness: Readiness,
 }
 
 /// Why it could not be opened.
@@ -131,6 +139,7 @@ pub enum OpenError {
 /// A running data service.
 pub struct DataService {
     paths: Paths,
+    faults: Arc<Faults>,
     tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -144,14 +153,21 @@ impl DataService {
         parts: Parts,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
-        let Parts { store, bus, ownership, clock, mint_above_us, registry } = parts;
+        let Parts { store, bus, ownership, clock, mint_above_us, registry, readiness } = parts;
         let layer_clock: Arc<dyn weir_protect::Clock> =
             Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
         let generations = Arc::new(Generations::new(config.generation_cells));
         let observer = Arc::new(Observer::new(&registry));
+        let mut tenures = ownership.tenures();
+        // What is read from here on is of this tenure or a later one.
+        tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
-        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder);
+        let waiting = registry.gauge(
+            "weir_data_outbox_waiting_records",
+            "Records of changes that wait in the database because the event bus does not take them",
+        );
+        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, waiting);
         let sequencer = Sequencer::new(
             config.sequencer.clone(),
             Arc::clone(&store),
@@ -159,7 +175,7 @@ impl DataService {
             ownership,
             Arc::clone(&generations),
             Arc::clone(&outbox),
-            mint_above_us,
+            Minting { minter: Minter::new(mint_above_us / 1_000), clock_lag: ClockLag::new(&registry) },
         );
         let protect_config = ProtectConfig {
             store_timeout: config.store_timeout,
@@ -185,21 +201,34 @@ impl DataService {
             alone: std::sync::atomic::AtomicU64::new(0),
         });
         let mut tasks = outbox.start(&stop);
-        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop)));
+        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop.clone())));
+        tasks.push(tokio::spawn(follow_tenures(
+            tenures,
+            Arc::clone(&outbox),
+            Arc::clone(&book),
+            stop.clone(),
+        )));
+        let clock_check = readiness.register("clock");
+        clock_lag::tell(&sequencer, &clock_check);
+        tasks.push(tokio::spawn(clock_lag::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
         let paths = Paths { reads, sequencer, outbox, limits: book, observer };
-        Ok(Arc::new(Self { paths, tasks: std::sync::Mutex::new(tasks) }))
+        Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))
     }
 
     /// `weir.data.v1`.
     #[must_use]
     pub fn dispatch(&self) -> Arc<dyn Dispatch> {
-        Arc::new(self.data())
+        self.noted(self.data())
     }
 
     /// `weir.data.v1` and `weir.admin.v1`, for the operators' listener.
     #[must_use]
     pub fn admin_dispatch(&self) -> Arc<dyn Dispatch> {
-        Arc::new(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+        self.noted(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+    }
+
+    fn noted(&self, methods: Router) -> Arc<dyn Dispatch> {
+        Arc::new(Noted { methods, faults: Arc::clone(&self.faults) })
     }
 
     fn data(&self) -> Router {
@@ -250,6 +279,32 @@ impl weir_protect::Clock for LayerClock {
 
     fn wall_ms(&self) -> u64 {
         self.wall.wall_ms()
+    }
+}
+
+/// Takes over what another owner may have left, each time that a tenure begins: its limits, and its unpublished records.
+async fn follow_tenures(
+    mut tenures: watch::Receiver<u64>,
+    outbox: Arc<Outbox>,
+    book: Arc<LimitBook>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = tenures.changed() => if changed.is_err() { return },
+        }
+        outbox.recover();
+        while let Err(error) = book.reload().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the limits could not be read again; those before stay in force"
+            );
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELOAD_AGAIN) => {}
+            }
+        }
     }
 }
 

@@ -81,6 +81,39 @@ struct ReadLabels {
     outcome: &'static str,
 }
 
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// A message was created.
+    CreateMessage,
+    /// A message was edited.
+    EditMessage,
+    /// A message was removed.
+    DeleteMessage,
+    /// A guild, or something in it.
+    Guild,
+    /// A user.
+    User,
+    /// A direct channel was opened.
+    Direct,
+}
+
+label_values! {
+    pub Write {
+        CreateMessage => "CreateMessage",
+        EditMessage => "EditMessage",
+        DeleteMessage => "DeleteMessage",
+        Guild => "Guild",
+        User => "User",
+        Direct => "Direct",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabel {
+    method: Write,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabel {
     method: Method,
@@ -95,7 +128,7 @@ struct ReasonLabel {
 pub struct Observer {
     reads: Family<ReadLabels, Counter>,
     db_reads: Family<MethodLabel, Counter>,
-    db_writes: Family<MethodLabel, Counter>,
+    db_writes: Family<WriteLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
     read_seconds: Histogram,
     hot: HotList,
@@ -109,7 +142,8 @@ impl Observer {
             reads: registry
                 .counters("weir_data_reads_total", "Reads by what was read and how they were served."),
             db_reads: registry.counters("weir_data_db_reads_total", "Reads that reached the database."),
-            db_writes: registry.counters("weir_data_db_writes_total", "Commits sent to the database."),
+            db_writes: registry
+                .counters("weir_data_db_writes_total", "Changes sent to the database, by what was written."),
             refused: registry.counters("weir_data_refused_total", "Requests refused, by reason."),
             read_seconds: registry.histogram(
                 "weir_data_read_seconds",
@@ -131,8 +165,8 @@ impl Observer {
         self.reads.get_or_create_owned(&labels).inc();
     }
 
-    pub(crate) fn on_write(&self, method: Method, channel_id: u64) {
-        self.db_writes.get_or_create_owned(&MethodLabel { method }).inc();
+    pub(crate) fn on_write(&self, method: Write, channel_id: u64) {
+        self.db_writes.get_or_create_owned(&WriteLabel { method }).inc();
         if channel_id != 0 {
             self.hot.count(channel_id, Count::Write);
         }

@@ -7,7 +7,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_runtime::metrics::Gauge;
 use weir_store::{ReadError, Store};
 
 use crate::{
@@ -95,6 +99,8 @@ impl Drop for Pending {
 struct Behind {
     after_rev: u64,
     is_channel: bool,
+    /// Records noted so, as far as they were counted.
+    records: u64,
     /// How often it fell behind: one that does so again while it is healed is healed again.
     times: u64,
 }
@@ -113,6 +119,12 @@ pub struct Outbox {
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
+    /// Records that wait in the database for the bus.
+    waiting: Gauge,
+    /// That the bus does not take records was said, and not yet that it does again.
+    told: AtomicBool,
+    /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
+    recover: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,6 +140,7 @@ impl Outbox {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         holder: String,
+        waiting: Gauge,
     ) -> Arc<Self> {
         let (lanes, receivers) = (0..LANES).map(|_| mpsc::channel(LANE_RECORDS_MAX)).unzip();
         Arc::new(Self {
@@ -140,6 +153,9 @@ impl Outbox {
             behind: Mutex::new(HashMap::new()),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
+            waiting,
+            told: AtomicBool::new(false),
+            recover: AtomicBool::new(true),
         })
     }
 
@@ -226,6 +242,12 @@ impl Outbox {
         self.bus.publish_ephemeral(Outgoing { topics, record }).await;
     }
 
+    /// Publishes what other owners may have left unpublished: called when a tenure begins, after which nobody else leaves anything.
+    pub(crate) fn recover(&self) {
+        self.recover.store(true, Ordering::Release);
+        self.heal.notify_one();
+    }
+
     /// Scopes whose records wait in the database.
     #[must_use]
     pub fn scopes_behind(&self) -> usize {
@@ -236,11 +258,14 @@ impl Outbox {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
         // Scope 0 stands for all of them: the healer publishes everything active since that revision.
+        let records = u64::from(scope_id != 0);
         let scope_id = if full { 0 } else { scope_id };
-        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, times: 0 });
+        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, records: 0, times: 0 });
         entry.after_rev = entry.after_rev.min(after_rev);
         entry.times += 1;
+        entry.records += records;
         drop(behind);
+        self.waiting.inc_by(records.cast_signed());
         self.heal.notify_one();
     }
 
@@ -260,7 +285,10 @@ impl Outbox {
                 record: item.record.clone(),
             });
             if let Err(error) = self.hand_over(outgoing.collect()).await {
-                tracing::warn!(error = %error, records = batch.len(), "records wait in the outbox");
+                // Once for an outage, not for each batch of it.
+                if !self.told.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(%error, "the event bus takes no records; they wait in the database");
+                }
                 for item in &batch {
                     self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
                 }
@@ -280,23 +308,18 @@ impl Outbox {
     }
 
     async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
-        let mut done_holders = Vec::new();
-        match self.watermark().await {
-            Ok((after_rev, holders)) => {
-                self.fall_behind(0, false, after_rev);
-                done_holders = holders;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
-                self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
-            }
-        }
+        // Also for the tenure that is there when it starts.
+        self.heal.notify_one();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.heal.notified() => {}
             }
+            let mut done_holders = Vec::new();
             loop {
+                if self.recover.swap(false, Ordering::AcqRel) {
+                    done_holders.extend(self.look_at_watermarks().await);
+                }
                 let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
                 let Some((scope_id, behind)) = next else { break };
                 if self.heal(scope_id, behind).await.is_err() {
@@ -315,7 +338,22 @@ impl Outbox {
         }
     }
 
-    /// The lowest watermark that earlier processes left, and their names.
+    /// Notes as behind what other processes left; the names of those whose marks have served when that is published.
+    async fn look_at_watermarks(&self) -> Vec<Vec<u8>> {
+        match self.watermark().await {
+            Ok((after_rev, holders)) => {
+                self.fall_behind(0, false, after_rev);
+                holders
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
+                self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The lowest watermark that other processes left, and their names.
     async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
         let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
         let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());
@@ -343,8 +381,12 @@ impl Outbox {
         }
         let mut all = lock(&self.behind);
         // It may have fallen behind again meanwhile; only what was healed is taken off.
-        if all.get(&scope_id).is_some_and(|now| now.times == behind.times) {
+        if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
             all.remove(&scope_id);
+            self.waiting.dec_by(now.records.cast_signed());
+        }
+        if all.is_empty() && self.told.swap(false, Ordering::AcqRel) {
+            tracing::info!("the event bus takes records again, and has those that waited");
         }
         Ok(())
     }

@@ -7,6 +7,8 @@ pub mod leased;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 /// Proof that this node owns a scope now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tenure {
@@ -16,6 +18,11 @@ pub struct Tenure {
     pub mint_above_us: u64,
     /// Which tenure: a commit that began under one and ended under another must not be acknowledged.
     pub epoch: u64,
+    /// Tenures of one reign follow each other without another owner's in between. A commit in doubt of an earlier reign is not repeated:
+    /// whoever owned in between has sealed the channel without it.
+    pub reign: u64,
+    /// Worker number of the ids minted under it.
+    pub worker: u16,
 }
 
 /// This node may not change the scope.
@@ -24,6 +31,9 @@ pub enum NotOwner {
     /// Another node owns it, or the lease has ended.
     #[error("this node does not own the channel now")]
     Elsewhere,
+    /// The lease of its worker number has ended: until it is held again, somebody else might mint with it.
+    #[error("this node's worker number is not held now")]
+    Worker,
     /// The node's clock is too far from the database's.
     #[error("this node's clock is {off_ms} ms off the database's")]
     Clock {
@@ -43,8 +53,14 @@ pub trait Ownership: Send + Sync + 'static {
     /// The name of this node in explanations.
     fn node(&self) -> &str;
 
-    /// This node's worker number.
-    fn worker(&self) -> u16;
+    /// The epoch of the newest tenure; changes when another one begins. Whatever was read from the database before then, of records that
+    /// any owner writes, is to be read again.
+    fn tenures(&self) -> watch::Receiver<u64>;
+
+    /// Who owns instead of this node, if it is known: for people.
+    fn held_by(&self) -> Option<String> {
+        None
+    }
 }
 
 impl dyn Ownership {
@@ -58,13 +74,15 @@ impl dyn Ownership {
 #[derive(Debug)]
 pub struct WholeStore {
     tenure: Tenure,
+    tenures: watch::Sender<u64>,
 }
 
 impl WholeStore {
     /// `mint_above_us`: the greatest revision that is durable in the store, so that a clock that was set back repeats no id.
     #[must_use]
     pub fn new(mint_above_us: u64) -> Arc<Self> {
-        Arc::new(Self { tenure: Tenure { mint_until_us: u64::MAX, mint_above_us, epoch: 1 } })
+        let tenure = Tenure { mint_until_us: u64::MAX, mint_above_us, epoch: 1, reign: 1, worker: 0 };
+        Arc::new(Self { tenure, tenures: watch::Sender::new(tenure.epoch) })
     }
 }
 
@@ -77,7 +95,7 @@ impl Ownership for WholeStore {
         "local"
     }
 
-    fn worker(&self) -> u16 {
-        0
+    fn tenures(&self) -> watch::Receiver<u64> {
+        self.tenures.subscribe()
     }
 }

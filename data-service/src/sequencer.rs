@@ -44,7 +44,13 @@ use self::{
     scope::{Scope, ScopeKind},
     table::ScopeTable,
 };
-use crate::{clock::Clock, mint::Minter, outbox::Outbox, ownership::Ownership};
+use crate::{
+    clock::Clock,
+    clock_lag::{ClockLag, Minting},
+    mint::{MintError, Minter},
+    outbox::Outbox,
+    ownership::Ownership,
+};
 
 /// Bounds of the sequencer.
 #[derive(Debug, Clone)]
@@ -96,6 +102,7 @@ pub struct Sequencer {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) minter: Minter,
+    pub(crate) clock_lag: ClockLag,
     pub(crate) ownership: Arc<dyn Ownership>,
     pub(crate) generations: Arc<Generations>,
     pub(crate) outbox: Arc<Outbox>,
@@ -114,12 +121,30 @@ impl Sequencer {
         ownership: Arc<dyn Ownership>,
         generations: Arc<Generations>,
         outbox: Arc<Outbox>,
-        mint_above_us: u64,
+        minting: Minting,
     ) -> Arc<Self> {
-        let minter = Minter::new(ownership.worker(), mint_above_us / 1_000);
+        let Minting { minter, clock_lag } = minting;
         let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
         let counters = TurnCounters::default();
-        Arc::new(Self { config, store, clock, minter, ownership, generations, outbox, scopes, counters })
+        Arc::new(Self {
+            config,
+            store,
+            clock,
+            minter,
+            clock_lag,
+            ownership,
+            generations,
+            outbox,
+            scopes,
+            counters,
+        })
+    }
+
+    /// Tells of a refusal that is the clock's, once for all of them.
+    pub(crate) fn note_refusal(&self, error: &ChangeError) {
+        if let ChangeError::Refused(Refused::ClockBehind(MintError::Ahead { ahead_ms })) = error {
+            self.clock_lag.noticed(*ahead_ms, self.clock.wall_us() / 1_000);
+        }
     }
 
     /// Puts a change into its scope's queue and waits for its outcome.
@@ -141,7 +166,8 @@ impl Sequencer {
             tokio::spawn(self.turns(scope));
         }
         // The sender is dropped only by a turn that panicked: what it had done by then is not known.
-        answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown))
+        let answer = answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown));
+        answer.inspect_err(|error| self.note_refusal(error))
     }
 
     /// [`Self::run`], with its type erased: a turn may submit a change of another scope, and so contain this.

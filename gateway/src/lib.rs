@@ -37,6 +37,7 @@ mod load;
 mod members;
 pub mod metrics;
 mod payload;
+pub mod peers;
 mod query;
 mod registry;
 mod replay;

@@ -12,10 +12,10 @@ use weir_bus::{
 };
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, transport::Http};
-use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, settings};
+use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
 use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch};
+use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
 /// Time for the admin listener at the very end, when only a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -75,7 +75,14 @@ fn main() -> ExitCode {
     let log = TelemetryConfig::read(&mut reader);
     let peers = Peers { data_service, redis };
     let asked = Asked { check_config: flags.check_config, json: flags.json };
-    launch::launch(reader.finish(), asked, &log, run(listen, admin, peers, config, flags.json))
+    launch::launch(
+        env!("CARGO_BIN_NAME"),
+        reader.finish(),
+        asked,
+        &log,
+        run(listen, admin, peers, config, flags.json),
+        |_| Exit::Failed,
+    )
 }
 
 async fn run(
@@ -102,9 +109,12 @@ async fn run(
     };
     let bound = [("gateway", listener.local_addr()?), ("admin", admin.local_addr()?)];
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
-    let bus = readiness.register("bus");
+    let (bus, data_service) = (readiness.register("bus"), readiness.register("data_service"));
+    let (data, seen) = (deps.data.clone(), inbox.clone());
+    let watching =
+        tokio::spawn(peers::watch(move || seen.reached(), data, bus, data_service, shutdown.token()));
     tokio::select! {
-        () = inbox.wait_registered() => bus.ready(),
+        () = inbox.wait_registered() => {}
         () = shutdown.begun() => {}
     }
     let gateway = Gateway::start(config, deps, listener, shutdown.token()).await?;
@@ -112,6 +122,7 @@ async fn run(
     if let Drained::Cut(connections) = gateway.stopped().await {
         tracing::warn!(connections, "connections were cut");
     }
+    watching.await?;
     inbox.close().await;
     stop_admin.cancel();
     admin.await?;

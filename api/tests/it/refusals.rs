@@ -54,6 +54,32 @@ async fn a_channels_limit_is_a_shared_429_and_every_other_refusal_a_503() {
 }
 
 #[tokio::test]
+async fn a_wrong_clock_is_told_as_such_and_a_fault_is_counted_by_its_word() {
+    let served = Served::start().await;
+    let ann = served.bot("ann");
+    let place = served.guild(&ann).await;
+    let fail = |reason: RefusalReason, message: &str| {
+        let refusal = Refusal { reason: reason.into(), limit: String::new(), retry_after_ms: 60_000 };
+        let error = ConnectError::unavailable(message).with_detail(REFUSAL_TYPE, &refusal);
+        served.data.fail_next("GetChannelContext", error);
+    };
+    fail(RefusalReason::Clock, "this service's clock is behind its stored ids by 3600.0 s");
+    let answer = served.get(&ann, &format!("/channels/{}", place.channel)).await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "60"));
+    assert_eq!(answer.json()["message"], "this service's clock is behind its stored ids by 3600.0 s");
+    for _ in 0..2 {
+        fail(RefusalReason::DatabaseUnavailable, "the database is down");
+        served.get(&ann, &format!("/channels/{}", place.channel)).await;
+    }
+    fail(RefusalReason::WriteLimit, "over a limit");
+    served.get(&ann, &format!("/channels/{}", place.channel)).await;
+    let shown = served.registry.encode();
+    assert!(shown.contains("weir_api_data_faults_total{fault=\"clock\"} 1"), "{shown}");
+    assert!(shown.contains("weir_api_data_faults_total{fault=\"database_unavailable\"} 2"), "{shown}");
+    assert_eq!(shown.matches("weir_api_data_faults_total{").count(), 2, "a limit is no fault");
+}
+
+#[tokio::test]
 async fn every_error_of_a_read_has_its_answer() {
     let served = Served::start().await;
     let ann = served.bot("ann");

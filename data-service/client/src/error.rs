@@ -26,7 +26,7 @@ pub enum DataError {
         problem: String,
     },
     /// A limit, overload or the database's state: nothing was changed.
-    #[error("refused: {reason:?} {limit}")]
+    #[error("refused: {message}")]
     Refused {
         /// Why.
         reason: RefusalReason,
@@ -34,6 +34,8 @@ pub enum DataError {
         limit: String,
         /// When to come back; zero if waiting does not help.
         retry_after: Duration,
+        /// The service's words, for people.
+        message: String,
     },
     /// A write may or may not have happened.
     #[error("the write's outcome is not known: {reason}")]
@@ -77,6 +79,7 @@ impl DataError {
                 reason: refusal.reason(),
                 retry_after: Duration::from_millis(refusal.retry_after_ms),
                 limit: refusal.limit,
+                message: error.message,
             };
         }
         let reason = error.message;
@@ -95,6 +98,7 @@ impl DataError {
                 reason: RefusalReason::Overloaded,
                 limit: String::new(),
                 retry_after: Duration::ZERO,
+                message: reason,
             },
             Code::Unknown
             | Code::PermissionDenied
@@ -133,8 +137,8 @@ mod tests {
         let error = DataError::from_transport(TransportError::Answered(answer), true);
         assert!(matches!(
             &error,
-            DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after }
-                if limit == "channel/7/writes" && *retry_after == Duration::from_millis(250)
+            DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after, message }
+                if message == "slow down" && limit == "channel/7/writes" && *retry_after == Duration::from_millis(250)
         ));
         assert!(error.is_retryable());
     }

@@ -4,16 +4,22 @@
 //! transactions (a Redis failover can forget, so they are not there). A lease carries `mint_until`: its holder mints only below it, its
 //! successor only above it. A taker waits until the row has not changed for a whole lease on its *own* clock, one that counts sleep, so
 //! no two clocks are ever compared for safety.
+//!
+//! Who loses the slots asks for them again like any other taker, for as long as the process lives: [`Leased::keep`] is one loop of both
+//! states. What it gets then is a new tenure of a new reign.
+//!
+//! A worker number's row is never removed, only taken over long after its end: "renewed" proves that nobody else had it meanwhile, and a
+//! number that went to another is replaced by a free one. Nothing is minted while its lease is not known to run.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use weir_store::{Lease, LeaseAnswer, ReadError, Store, WriteError};
 
@@ -25,6 +31,8 @@ use crate::clock::Clock;
 pub const LEASE: Duration = Duration::from_secs(5);
 /// How often a lease is renewed: four chances before it ends.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How often who waits for the slots looks whether they are free: what an orderly handover costs at most.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Part of the lease at its end that the holder does not use: covers the rates of two clocks drifting apart (200 ppm of 5 s is 1 ms)
 /// and the work between a check and its effect.
 pub const MARGIN: Duration = Duration::from_millis(250);
@@ -32,6 +40,9 @@ pub const MARGIN: Duration = Duration::from_millis(250);
 pub const CLOCK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Tries for a free worker number before giving up; with 1,000 numbers and few nodes the first is nearly always free.
 const WORKER_TRIES: u16 = 64;
+/// A worker number is taken over only this long after its lease's end, in microseconds of the database's clock: ten times the lease, far
+/// more than any holder's ids run ahead of that clock (one second).
+const WORKER_FREE_AFTER_US: u64 = 10 * 5_000_000;
 
 /// Worker numbers that are leased are below this; those from here to 1,023 are for ids that are derived, not minted (imports use 1,022).
 const LEASED_WORKERS: u16 = 1_000;
@@ -58,28 +69,48 @@ pub enum TakeError {
 /// What the current lease allows.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    tenure: Tenure,
+    mint_until_us: u64,
+    mint_above_us: u64,
+    epoch: u64,
+    reign: u64,
     /// On the boot clock: before the end of the lease by [`MARGIN`].
     until_boot_ns: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Option<Held>,
+    /// The last tenure's number, and its reign's.
+    epoch: u64,
+    reign: u64,
+    worker: u16,
+    /// As [`Held::until_boot_ns`], of the worker number.
+    worker_until_boot_ns: u64,
+    /// Who holds the slots instead, as last seen.
+    other: Option<String>,
+}
+
+/// A row of another holder, and since when it has not changed.
+struct StandsStill {
+    lease: Lease,
+    since_boot_ns: u64,
 }
 
 /// Ownership by leases.
 pub struct Leased {
     clock: Arc<dyn Clock>,
     holder: String,
-    worker: u16,
-    held: Mutex<Option<Held>>,
-    /// The last tenure's number.
-    epochs: AtomicU64,
+    state: Mutex<State>,
     /// Milliseconds that the clock was off at the last renewal.
     clock_off_ms: AtomicU64,
+    tenures: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Leased {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Leased")
             .field("holder", &self.holder)
-            .field("worker", &self.worker)
+            .field("state", &*self.state())
             .finish_non_exhaustive()
     }
 }
@@ -90,26 +121,69 @@ impl Ownership for Leased {
         if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() {
             return Err(NotOwner::Clock { off_ms });
         }
-        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held {
-            Some(held) if self.clock.boot().as_ns() < held.until_boot_ns => Ok(held.tenure),
-            Some(_) | None => Err(NotOwner::Elsewhere),
+        let state = self.state();
+        let now_ns = self.clock.boot().as_ns();
+        let Some(held) = state.held.filter(|held| now_ns < held.until_boot_ns) else {
+            return Err(NotOwner::Elsewhere);
+        };
+        if now_ns >= state.worker_until_boot_ns {
+            return Err(NotOwner::Worker);
         }
+        let Held { mint_until_us, mint_above_us, epoch, reign, .. } = held;
+        Ok(Tenure { mint_until_us, mint_above_us, epoch, reign, worker: state.worker })
     }
 
     fn node(&self) -> &str {
         &self.holder
     }
 
-    fn worker(&self) -> u16 {
-        self.worker
+    fn tenures(&self) -> watch::Receiver<u64> {
+        self.tenures.subscribe()
+    }
+
+    fn held_by(&self) -> Option<String> {
+        self.state().other.clone()
     }
 }
 
 impl Leased {
-    /// Takes both leases, waiting out an earlier holder of the slots, and keeps renewing them until `stop`; then gives them up.
+    /// Takes a worker number and asks for the slots, then for as long as `stop` lets it: waits out another holder, renews what it holds,
+    /// and begins again if it loses it. At the end the slots are given up. It need not hold them when this returns; see [`Self::held`].
     ///
     /// `holder`: unique for each start of a process.
+    ///
+    /// # Errors
+    /// [`TakeError`] of the first question; later ones are tried again.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        holder: String,
+        stop: CancellationToken,
+    ) -> Result<(Arc<Self>, tokio::task::JoinHandle<()>), TakeError> {
+        let asked_boot_ns = clock.boot().as_ns();
+        let worker = take_worker(&*store, &holder).await?;
+        let state = State {
+            held: None,
+            epoch: 0,
+            reign: 0,
+            worker,
+            worker_until_boot_ns: asked_boot_ns + USABLE_NS,
+            other: None,
+        };
+        let leased = Arc::new(Self {
+            clock,
+            holder,
+            state: Mutex::new(state),
+            clock_off_ms: AtomicU64::new(0),
+            tenures: watch::Sender::new(0),
+        });
+        let mut still = None;
+        leased.ask(&*store, &mut still).await?;
+        let keeping = tokio::spawn(Arc::clone(&leased).keep(store, still, stop));
+        Ok((leased, keeping))
+    }
+
+    /// [`Self::start`], and waits until the slots are held.
     ///
     /// # Errors
     /// [`TakeError`]
@@ -119,125 +193,193 @@ impl Leased {
         holder: String,
         stop: CancellationToken,
     ) -> Result<(Arc<Self>, tokio::task::JoinHandle<()>), TakeError> {
-        let worker = take_worker(&*store, &*clock, &holder).await?;
-        let leased = Arc::new(Self {
-            clock: Arc::clone(&clock),
-            holder,
-            worker,
-            held: Mutex::new(None),
-            epochs: AtomicU64::new(0),
-            clock_off_ms: AtomicU64::new(0),
-        });
-        leased.wait_for_slots(&*store, &stop).await?;
-        let renewing = tokio::spawn(Arc::clone(&leased).renew(store, stop));
-        Ok((leased, renewing))
-    }
-
-    /// Waits until the slots' lease is free or its row stood still for a whole lease, then takes it.
-    async fn wait_for_slots(&self, store: &dyn Store, stop: &CancellationToken) -> Result<(), TakeError> {
-        let mut seen: Option<(Lease, Instant)> = None;
-        loop {
-            let expected = match &seen {
-                Some((lease, since)) if since.elapsed() >= LEASE => Some(lease.clone()),
-                Some(_) | None => None,
-            };
-            let above = expected.as_ref().map_or(0, |lease| lease.mint_until_us);
-            match self.ask_for_slots(store, expected, above).await? {
-                LeaseAnswer::Held => return Ok(()),
-                LeaseAnswer::HeldBy(other) => {
-                    let unchanged = seen.as_ref().is_some_and(|(lease, _)| *lease == other);
-                    if !unchanged {
-                        tracing::info!(holder = %other.holder, "another data service holds the slots; waiting for its lease to end");
-                        seen = Some((other, Instant::now()));
-                    }
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Err(TakeError::Stopped),
-                () = sleep(Duration::from_millis(250)) => {}
-            }
+        let (leased, keeping) = Self::start(store, clock, holder, stop.clone()).await?;
+        tokio::select! {
+            () = leased.held() => Ok((leased, keeping)),
+            () = stop.cancelled() => Err(TakeError::Stopped),
         }
     }
 
-    async fn ask_for_slots(
-        &self,
-        store: &dyn Store,
-        expected: Option<Lease>,
-        mint_above_us: u64,
-    ) -> Result<LeaseAnswer, TakeError> {
+    /// Waits until the slots were held for the first time.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn held(&self) {
+        // The sender is in `self`, so it outlives the wait.
+        let _ = self.tenures.subscribe().wait_for(|epoch| *epoch > 0).await;
+    }
+
+    /// This node's worker number; it counts only while [`Ownership::tenure`] names it.
+    #[must_use]
+    pub fn worker(&self) -> u16 {
+        self.state().worker
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Plain values, written in one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One question for the slots: a renewal if they are held, else a try to take them, over a row that stood still for a whole lease.
+    async fn ask(&self, store: &dyn Store, still: &mut Option<StandsStill>) -> Result<(), TakeError> {
         // Read before the question is sent: the lease counts from here, never from the answer.
         let asked_boot_ns = self.clock.boot().as_ns();
+        let before = self.state().held;
+        let stood_still =
+            |still: &&StandsStill| asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS;
+        let expected = still.as_ref().filter(stood_still).map(|still| still.lease.clone());
+        let above = before.map_or(0, |held| held.mint_above_us);
+        let mint_above_us = expected.as_ref().map_or(above, |lease| lease.mint_until_us.max(above));
         let database_us = store.clock_us().await?;
         let off_us = database_us.abs_diff(self.clock.wall_us());
         self.clock_off_ms.store(off_us / 1_000, Ordering::Release);
-        let mint_until_us = database_us + u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX);
+        let mint_until_us = database_us + LEASE_NS / 1_000;
         let wanted = Lease { name: SLOTS.to_owned(), holder: self.holder.clone(), mint_until_us };
-        let answer = store.take_lease(wanted, expected).await?;
-        if answer == LeaseAnswer::Held {
-            let usable = u64::try_from((LEASE - MARGIN).as_nanos()).unwrap_or(u64::MAX);
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            // Judged now that the answer is there, not when the question was sent: this process may have been paused in between. A lease
-            // that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel forgets
-            // what it remembers.
-            let unbroken = held.filter(|held| self.clock.boot().as_ns() < held.until_boot_ns);
-            let epoch = match unbroken {
-                Some(held) => held.tenure.epoch,
-                None => self.epochs.fetch_add(1, Ordering::AcqRel) + 1,
-            };
-            let tenure = Tenure { mint_until_us, mint_above_us, epoch };
-            *held = Some(Held { tenure, until_boot_ns: asked_boot_ns + usable });
+        match store.take_lease(wanted, expected).await? {
+            LeaseAnswer::HeldBy(other) => {
+                self.lost_to(&other.holder);
+                if still.as_ref().is_none_or(|still| still.lease != other) {
+                    *still = Some(StandsStill { lease: other, since_boot_ns: self.clock.boot().as_ns() });
+                }
+            }
+            answer => {
+                *still = None;
+                self.won(asked_boot_ns, mint_until_us, mint_above_us, answer == LeaseAnswer::Renewed);
+            }
         }
-        Ok(answer)
+        Ok(())
     }
 
-    async fn renew(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+    fn won(&self, asked_boot_ns: u64, mint_until_us: u64, mint_above_us: u64, renewed: bool) {
+        let mut state = self.state();
+        // Judged now that the answer is there, not when the question was sent: this process may have been paused in between. A lease
+        // that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel forgets
+        // what it remembers.
+        let now_ns = self.clock.boot().as_ns();
+        let unbroken = renewed && state.held.is_some_and(|held| now_ns < held.until_boot_ns);
+        // Not renewed: the row had gone, or was another's.
+        if state.held.is_none() || !renewed {
+            state.reign += 1;
+        }
+        if !unbroken {
+            state.epoch += 1;
+        }
+        let (epoch, reign) = (state.epoch, state.reign);
+        let until_boot_ns = asked_boot_ns + USABLE_NS;
+        state.held = Some(Held { mint_until_us, mint_above_us, epoch, reign, until_boot_ns });
+        let other = state.other.take();
+        drop(state);
+        if let Some(other) = other {
+            tracing::info!(instead_of = other, epoch, "this data service holds the slots now");
+        }
+        if !unbroken {
+            self.tenures.send_replace(epoch);
+        }
+    }
+
+    /// Somebody else holds the slots: said once for each holder, not for each look at its row.
+    fn lost_to(&self, other: &str) {
+        let mut state = self.state();
+        let held = state.held.take().is_some();
+        let known = state.other.as_deref() == Some(other);
+        state.other = Some(other.to_owned());
+        drop(state);
+        if held {
+            tracing::error!(
+                holder = other,
+                "the slots' lease was taken by another data service; waiting for its lease to end"
+            );
+        } else if !known {
+            tracing::info!(
+                holder = other,
+                "another data service holds the slots; waiting for its lease to end"
+            );
+        }
+    }
+
+    /// Keeps the worker number, or takes another if it went to somebody else.
+    async fn keep_worker(&self, store: &dyn Store) -> Result<(), TakeError> {
+        let asked_boot_ns = self.clock.boot().as_ns();
+        let worker = self.worker();
+        let wanted = worker_lease(worker, &self.holder, store.clock_us().await?);
+        let worker = match store.take_lease(wanted, None).await? {
+            LeaseAnswer::Held | LeaseAnswer::Renewed => worker,
+            LeaseAnswer::HeldBy(other) => {
+                tracing::warn!(
+                    worker,
+                    holder = other.holder,
+                    "the worker number went to another; taking a free one"
+                );
+                take_worker(store, &self.holder).await?
+            }
+        };
+        let mut state = self.state();
+        state.worker = worker;
+        state.worker_until_boot_ns = asked_boot_ns + USABLE_NS;
+        Ok(())
+    }
+
+    /// Renews what is held and asks for what is not, until `stop`.
+    async fn keep(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        mut still: Option<StandsStill>,
+        stop: CancellationToken,
+    ) {
+        let mut since_worker = Duration::ZERO;
         loop {
+            let pause = if self.state().held.is_some() { RENEW_EVERY } else { ASK_EVERY };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = sleep(RENEW_EVERY) => {}
+                () = sleep(pause) => since_worker += pause,
             }
-            let before = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(before) = before else { continue };
-            match self.ask_for_slots(&*store, None, before.tenure.mint_above_us).await {
-                Ok(LeaseAnswer::Held) => {}
-                Ok(LeaseAnswer::HeldBy(other)) => {
-                    tracing::error!(holder = %other.holder, "the slots' lease was taken by another data service");
-                    *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-                Err(error) => tracing::warn!(error = %error, "the lease was not renewed"),
+            if let Err(error) = self.ask(&*store, &mut still).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the slots' lease was not renewed");
             }
-            let worker = worker_lease(self.worker, &self.holder, self.clock.wall_us());
-            if let Err(error) = store.take_lease(worker, None).await {
-                tracing::warn!(error = %error, "the worker number's lease was not renewed");
+            if since_worker < RENEW_EVERY {
+                continue;
+            }
+            since_worker = Duration::ZERO;
+            if let Err(error) = self.keep_worker(&*store).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the worker number's lease was not renewed"
+                );
             }
         }
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        for name in [SLOTS.to_owned(), format!("worker/{}", self.worker)] {
-            if let Err(error) = store.release_lease(&name, &self.holder).await {
-                tracing::warn!(name, error = %error, "a lease was not released; its successor waits it out");
-            }
+        let held = self.state().held.take();
+        if held.is_some()
+            && let Err(error) = store.release_lease(SLOTS, &self.holder).await
+        {
+            tracing::warn!(%error, "the slots' lease was not released; its successor waits it out");
         }
     }
 }
 
+const LEASE_NS: u64 = LEASE.as_nanos() as u64;
+/// Part of a lease that its holder uses.
+const USABLE_NS: u64 = (LEASE.as_nanos() - MARGIN.as_nanos()) as u64;
+
 fn worker_lease(worker: u16, holder: &str, now_us: u64) -> Lease {
-    let mint_until_us = now_us + u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX);
-    Lease { name: format!("worker/{worker}"), holder: holder.to_owned(), mint_until_us }
+    Lease {
+        name: format!("worker/{worker}"),
+        holder: holder.to_owned(),
+        mint_until_us: now_us + LEASE_NS / 1_000,
+    }
 }
 
-/// The first free number from one that the holder's name selects. A number whose last holder was killed stays taken: there are enough,
-/// and taking it over would mean waiting a lease.
-async fn take_worker(store: &dyn Store, clock: &dyn Clock, holder: &str) -> Result<u16, TakeError> {
+/// The first free number from one that the holder's name selects. A number whose last holder is gone stays taken for a while: there are
+/// enough, and its ids must lie in the past of any clock that may mint.
+async fn take_worker(store: &dyn Store, holder: &str) -> Result<u16, TakeError> {
     let first = holder.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    let now_us = clock.wall_us();
+    let now_us = store.clock_us().await?;
     for step in 0..WORKER_TRIES {
         // Below the number of leased workers, so it fits.
-        let worker = ((first + u32::from(step)) % u32::from(LEASED_WORKERS)) as u16;
-        match store.take_lease(worker_lease(worker, holder, now_us), None).await? {
-            LeaseAnswer::Held => return Ok(worker),
-            // Long ended by any clock: ten times the lease covers a clock that is off.
-            LeaseAnswer::HeldBy(old) if old.mint_until_us + 10 * 5_000_000 < now_us => {
-                let wanted = worker_lease(worker, holder, now_us);
+        let worker = ((first.wrapping_add(u32::from(step))) % u32::from(LEASED_WORKERS)) as u16;
+        let wanted = worker_lease(worker, holder, now_us);
+        match store.take_lease(wanted.clone(), None).await? {
+            LeaseAnswer::Held | LeaseAnswer::Renewed => return Ok(worker),
+            LeaseAnswer::HeldBy(old) if old.mint_until_us + WORKER_FREE_AFTER_US < now_us => {
                 if store.take_lease(wanted, Some(old)).await? == LeaseAnswer::Held {
                     return Ok(worker);
                 }

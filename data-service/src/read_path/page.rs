@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_protect::{
-    Dependence, Outcome, ReadError,
+    Dependence, Gate, LimitKind, Outcome, ReadError,
     tail::{TailAnchor, TailQuery},
 };
 use weir_proto::{bucket::Bucket, data::Message};
 use weir_store::{PartitionRange, RowOrder};
 
 use super::{
-    Failure, ReadOptions, ReadPath, Reading, Served,
+    CLASS_READS, Failure, ReadOptions, ReadPath, Reading, Served,
     query::{ReadQuery, ReadValue, encode_page},
 };
 use crate::key::Key;
@@ -240,14 +240,27 @@ impl ReadPath {
         }
     }
 
-    /// How a read of the channel's newest page would be served now; it is made, without charging limits.
+    /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else as it is served when it is
+    /// made. Limits are looked at and not charged.
     pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
-        let deadline = self.clock_now().after(std::time::Duration::from_secs(2));
+        let now = self.clock_now();
+        let scopes = self.scopes(channel_id, CLASS_READS).await;
+        let gates = self.protect.gates();
+        let refused = |gate, kind| {
+            let refusal = self.protect.limits().peek(scopes.as_slice(), kind, now);
+            refusal.filter(|_| gates.is_on(gate)).map_or(Ok(()), |refusal| Err(ReadError::Refused(refusal)))
+        };
+        refused(Gate::RequestLimit, LimitKind::Requests)?;
+        let deadline = now.after(std::time::Duration::from_secs(2));
         let served = Served { outcome: Outcome::Hit, age: std::time::Duration::ZERO, steps: Vec::new() };
         let mut reading = Reading { deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
         if self.tail_page(channel_id, query, &mut reading).is_none() {
             self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;
+        }
+        // Only what reaches the database is charged for it.
+        if reading.served.outcome == Outcome::Led {
+            refused(Gate::DatabaseReadLimit, LimitKind::DatabaseReads)?;
         }
         Ok(reading.served)
     }

@@ -44,6 +44,8 @@ enum Committed {
     No(ChangeError),
     /// It was in doubt; the callers were told, and now it is durable.
     Late,
+    /// It was in doubt, and another owner had the scope meanwhile: what is in the database is what that owner found there.
+    Superseded,
     /// The store is broken: nobody will ever know here.
     Never,
 }
@@ -83,7 +85,7 @@ impl Sequencer {
                 settle(Err(ChangeError::OutcomeUnknown));
             }
         };
-        let committed = self.send(commit, &mut in_doubt).await;
+        let committed = self.send(commit, tenure, &mut in_doubt).await;
         let resolved_late = match committed {
             Committed::Yes => false,
             Committed::Late => true,
@@ -94,6 +96,19 @@ impl Sequencer {
                 }
                 drop(pending);
                 settle(Err(error));
+                return false;
+            }
+            Committed::Superseded => {
+                {
+                    let mut state = scope.lock();
+                    state.forget();
+                    state.unresolved = false;
+                    for (key, _) in &bumps {
+                        self.generations.mark_resolved(key);
+                    }
+                }
+                let is_channel = scope.kind == ScopeKind::Channel;
+                self.outbox.leave_to_database(scope.id, is_channel, prev_rev, pending);
                 return false;
             }
             // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
@@ -134,7 +149,7 @@ impl Sequencer {
     }
 
     /// Sends a commit; repeats it with the same revisions while its outcome is not known (rule 2).
-    async fn send(&self, commit: Commit, in_doubt: &mut impl FnMut(bool)) -> Committed {
+    async fn send(&self, commit: Commit, tenure: Tenure, in_doubt: &mut impl FnMut(bool)) -> Committed {
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let mut pause = RESOLVE_PAUSE_FIRST;
         let mut doubted = false;
@@ -164,9 +179,15 @@ impl Sequencer {
                     sleep(pause).await;
                     pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
                     // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
-                    // Once it owns again, under whatever tenure, it finds out what came of the commit before it does anything else.
-                    while self.ownership.tenure(commit.scope_id).is_err() {
-                        sleep(RESOLVE_PAUSE_MAX).await;
+                    // Once it owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
+                    let now = loop {
+                        match self.ownership.tenure(commit.scope_id) {
+                            Ok(now) => break now,
+                            Err(_) => sleep(RESOLVE_PAUSE_MAX).await,
+                        }
+                    };
+                    if now.reign != tenure.reign {
+                        return Committed::Superseded;
                     }
                 }
             }

@@ -63,7 +63,7 @@ pub(crate) fn plan(
                 continue;
             }
         }
-        let id = match minter.mint(now_us, last_id, tenure.mint_until_us) {
+        let id = match minter.mint(now_us, last_id, tenure) {
             Ok(id) => id.get(),
             Err(error) => {
                 plan.refused.push((create, error));

@@ -74,7 +74,7 @@ impl Sequencer {
         if users.len() < pair.ids().len() {
             return Err(ChangeError::NotFound("user"));
         }
-        let id = self.minter.mint(self.clock.wall_us(), 0, tenure.mint_until_us)?;
+        let id = self.minter.mint(self.clock.wall_us(), 0, tenure)?;
         Ok(Found::Nothing(id.get(), users))
     }
 

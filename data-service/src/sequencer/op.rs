@@ -10,6 +10,8 @@ use weir_proto::{
 
 use super::record::Audience;
 
+use crate::{mint::MintError, ownership::NotOwner};
+
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -22,9 +24,12 @@ pub enum Refused {
     /// This node does not own the scope.
     #[error("this node does not own the channel now")]
     NotOwner,
-    /// The clock is off, or ids would run ahead of it.
-    #[error("ids cannot be minted: {0}")]
-    Clock(String),
+    /// Ids would run ahead of the clock.
+    #[error(transparent)]
+    ClockBehind(MintError),
+    /// The clock is off.
+    #[error(transparent)]
+    ClockOff(NotOwner),
     /// A limit.
     #[error("over the limit {limit}")]
     Limit {

@@ -29,7 +29,7 @@ use crate::{
 impl From<MintError> for ChangeError {
     fn from(error: MintError) -> Self {
         match error {
-            MintError::Ahead { .. } => Refused::Clock(error.to_string()).into(),
+            MintError::Ahead { .. } => Refused::ClockBehind(error).into(),
             MintError::LeaseEnded => Refused::NotOwner.into(),
         }
     }
@@ -38,8 +38,8 @@ impl From<MintError> for ChangeError {
 impl From<NotOwner> for ChangeError {
     fn from(error: NotOwner) -> Self {
         match error {
-            NotOwner::Elsewhere => Refused::NotOwner.into(),
-            NotOwner::Clock { .. } => Refused::Clock(error.to_string()).into(),
+            NotOwner::Elsewhere | NotOwner::Worker => Refused::NotOwner.into(),
+            NotOwner::Clock { .. } => Refused::ClockOff(error).into(),
         }
     }
 }
@@ -409,7 +409,7 @@ impl Sequencer {
         let now_us = pending.began_us();
         let rev = next_rev(now_us, standing, tenure)?;
         let state = scope.lock().guild.clone();
-        let mut mint = || Ok(self.minter.mint(now_us, 0, tenure.mint_until_us)?.get());
+        let mut mint = || Ok(self.minter.mint(now_us, 0, tenure)?.get());
         let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
         Ok((tenure, standing, plan, pending, rev))
     }

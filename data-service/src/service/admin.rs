@@ -120,7 +120,7 @@ async fn explain(
     let channel_id = required("channel_id", request.channel_id)?;
     let (outcome, gates) = match paths.reads.explain(channel_id).await {
         Ok(served) => (served.outcome.label().to_owned(), served.steps),
-        Err(failure) => ("refused".to_owned(), vec![failure.to_string()]),
+        Err(failure) => ("refused".to_owned(), vec![error::of_read(failure).message]),
     };
     let buckets = match paths.reads.uncharged(Key::Buckets(channel_id), ReadQuery::Whole).await {
         Ok(ReadValue::Buckets(buckets)) => buckets.iter().map(|bucket| bucket.0).collect(),

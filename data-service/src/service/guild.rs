@@ -10,9 +10,9 @@ use weir_proto::data::{
 use super::{Paths, deadline, options, required};
 use crate::{
     error,
-    observe::Method,
+    observe::Write,
     sequencer::{
-        op::{GuildAnswer, GuildChange, GuildOp, Op},
+        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, Op},
         scope::ScopeKind,
     },
 };
@@ -67,7 +67,7 @@ async fn change(
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::Guild, 0);
+    paths.observer.on_write(Write::Guild, 0);
     let deadline = deadline(context);
     let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
         Op::Guild(Box::new(GuildOp { change, deadline, answer }))
@@ -111,8 +111,9 @@ async fn create(
     let sequencer = &paths.sequencer;
     let tenure = sequencer.ownership.tenure(given).map_err(|error| error::of_change(&error.into()))?;
     let guild_id = if given == 0 {
-        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure.mint_until_us);
-        minted.map_err(|error| error::of_change(&error.into()))?.get()
+        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
+        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
+        minted.map_err(|error| error::of_change(&error))?.get()
     } else {
         given
     };

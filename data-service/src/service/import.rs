@@ -110,6 +110,9 @@ async fn begin(
     Ok(state.into())
 }
 
+/// Ids ahead of the clock that are waited for: a large job's own. More is a clock that is wrong, and may last hours.
+const AHEAD_WAITED_MS: u64 = 5_000;
+
 /// Mints the job's ids. Nothing uses them before they are kept.
 async fn first_start(
     paths: &Paths,
@@ -120,13 +123,15 @@ async fn first_start(
     // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
     let reserve = async |count: u64| {
         loop {
-            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure.mint_until_us, count) {
+            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure, count) {
                 Ok(first) => return Ok(first),
-                Err(crate::mint::MintError::Ahead { .. }) => {
+                Err(crate::mint::MintError::Ahead { ahead_ms }) if ahead_ms < AHEAD_WAITED_MS => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
-                Err(error @ crate::mint::MintError::LeaseEnded) => {
-                    return Err(error::of_change(&error.into()));
+                Err(error) => {
+                    let error = error.into();
+                    sequencer.note_refusal(&error);
+                    return Err(error::of_change(&error));
                 }
             }
         }

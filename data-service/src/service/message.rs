@@ -17,7 +17,7 @@ use weir_proto::{
 use super::{Paths, accepted_at, change_headers, deadline, options, reply_headers, required};
 use crate::{
     changes, error,
-    observe::Method,
+    observe::Write,
     read_path::page::{PAGE_DEFAULT, PAGE_MAX},
     sequencer::{
         op::{ChangeOp, CreateOp, ImportOp, MessageChange, Op},
@@ -147,7 +147,7 @@ async fn create(
     let channel_id = required("message.channel_id", message.channel_id)?;
     check(&message)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::ListMessages, channel_id);
+    paths.observer.on_write(Write::CreateMessage, channel_id);
     let told = request.context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(&paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
@@ -190,7 +190,7 @@ async fn edit(
         ..Message::default()
     })?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::ListMessages, channel_id);
+    paths.observer.on_write(Write::EditMessage, channel_id);
     let mut request = request;
     let event_context = request.context.take();
     let audience =
@@ -216,7 +216,7 @@ async fn delete(
     let channel_id = required("channel_id", request.channel_id)?;
     let message_id = required("message_id", request.message_id)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::ListMessages, channel_id);
+    paths.observer.on_write(Write::DeleteMessage, channel_id);
     let event_context = request.context;
     let audience =
         audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;

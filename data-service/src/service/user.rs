@@ -16,7 +16,7 @@ use super::{Paths, accepted_at, deadline, options, required};
 use crate::{
     error,
     key::Key,
-    observe::Method,
+    observe::Write,
     sequencer::{
         op::{ChangeError, Op, OpenOp, Refused},
         scope::ScopeKind,
@@ -62,13 +62,14 @@ async fn create(
     }
     let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Method::User, 0);
+    paths.observer.on_write(Write::User, 0);
     let sequencer = &paths.sequencer;
     let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
     let now_us = sequencer.clock.wall_us();
     if user.id == 0 {
-        let minted = sequencer.minter.mint(now_us, 0, tenure.mint_until_us);
-        user.id = minted.map_err(|error| error::of_change(&error.into()))?.get();
+        let minted = sequencer.minter.mint(now_us, 0, tenure).map_err(ChangeError::from);
+        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
+        user.id = minted.map_err(|error| error::of_change(&error))?.get();
     }
     user.rev = now_us;
     let mut rows = vec![RowChange::PutUser(user.clone())];
@@ -147,7 +148,7 @@ async fn open_direct(
 
 async fn open(paths: &Paths, context: &Context, pair: UserPair) -> Result<Channel, ChangeError> {
     paths.charge_write(0).await?;
-    paths.observer.on_write(Method::Direct, 0);
+    paths.observer.on_write(Write::Direct, 0);
     let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
     let opened = paths.sequencer.submit(pair.low().get(), ScopeKind::User, |answer| {
         Op::Open(OpenOp { pair, accepted_at_us, deadline, answer })

@@ -222,8 +222,10 @@ pub struct Lease {
 /// What came of asking for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    /// Held now, until the asked time.
+    /// Taken now, until the asked time: nobody held it, or it was the expected one.
     Held,
+    /// It was the asking holder's already, and nobody else's since that holder took it; held until the asked time.
+    Renewed,
     /// Somebody else holds it: its row as read.
     HeldBy(Lease),
 }

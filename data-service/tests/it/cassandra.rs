@@ -14,7 +14,7 @@ use weir_data_service::{
     ownership::{Ownership, leased::Leased},
 };
 use weir_proto::data::CreateMessageRequest;
-use weir_runtime::Registry;
+use weir_runtime::{Readiness, Registry};
 use weir_store::{
     Store,
     cql::{CqlConfig, CqlStore, Replication, schema},
@@ -86,6 +86,7 @@ async fn start(config: &CqlConfig, name: &str, bus: &Arc<FakeBus>) -> Process {
         clock,
         mint_above_us: 0,
         registry: Registry::new(),
+        readiness: Readiness::default(),
     };
     let mut config = small();
     config.store_timeout = Duration::from_secs(30);

@@ -99,6 +99,8 @@ pub(crate) struct FakeStore {
     answers_take: Mutex<Duration>,
     /// A lease's transaction takes this long.
     leases_take: Mutex<Duration>,
+    /// The lease with this name can be neither taken nor renewed.
+    lease_refused: Mutex<String>,
     /// Noting a scope active takes this long.
     noting_takes: Mutex<Duration>,
     /// The process that uses this handle was killed: nothing it asks for happens any more.
@@ -138,6 +140,7 @@ impl FakeStore {
             hold: watch::Sender::new(false),
             answers_take: Mutex::default(),
             leases_take: Mutex::default(),
+            lease_refused: Mutex::default(),
             noting_takes: Mutex::default(),
             dead: AtomicBool::new(false),
             clock_off_us: AtomicU64::new(0),
@@ -212,6 +215,11 @@ impl FakeStore {
 
     pub(crate) fn leases_take(&self, time: Duration) {
         *self.leases_take.lock().unwrap() = time;
+    }
+
+    /// From now on this one cannot be taken or renewed (none, if empty).
+    pub(crate) fn refuse_lease(&self, name: &str) {
+        name.clone_into(&mut self.lease_refused.lock().unwrap());
     }
 
     pub(crate) fn noting_takes(&self, time: Duration) {

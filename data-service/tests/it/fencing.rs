@@ -10,7 +10,7 @@ use crate::{
     fake_bus::{Consumer, gist},
     fake_store::Fate,
     node::{At, Talk, World, options, page_of, small},
-    ownership::FakeOwnership,
+    ownership::{FakeOwnership, forever},
 };
 
 fn is_not_owner<T>(answer: &Result<T, DataError>) -> bool {
@@ -135,6 +135,30 @@ async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel(
     assert_eq!(consumer.taken.len(), 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
+    let world = World::new(9);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    talk.create("first").await.unwrap();
+    world.store.script([Fate::UnknownNotApplied]);
+    assert!(matches!(talk.create("doubtful").await, Err(DataError::OutcomeUnknown { .. })));
+    world.ownership.lose();
+    sleep(Duration::from_secs(5)).await;
+    let sent = world.store.seen_of(place.channel).len();
+    let owner = FakeOwnership::new(2);
+    let second = world.node_as(small(), Arc::clone(&owner) as _, Arc::clone(&world.clock) as _).await;
+    let meanwhile = Talk(&second.client, place).create("meanwhile").await.unwrap();
+    owner.lose();
+    world.ownership.gain_after_another(2);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.store.seen_of(place.channel).len(), sent + 1, "its successor's history stays as it was");
+    let after = talk.create("after").await.unwrap();
+    assert!(after.id > meanwhile.id && after.rev > meanwhile.rev);
+    assert_eq!(talk.contents(At::Latest, 5).await, ["after", "meanwhile", "first"]);
+}
+
 /// Hazard 45.
 #[tokio::test(start_paused = true)]
 async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
@@ -201,7 +225,7 @@ async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     let talk = Talk(&node.client, place);
     talk.create("within").await.unwrap();
     let mint_until_us = world.clock.wall_us() + 2_000;
-    world.ownership.set(Tenure { mint_until_us, mint_above_us: 0, epoch: 1 });
+    world.ownership.set(Tenure { mint_until_us, ..forever(1, 1) });
     let mut refused = 0;
     for _ in 0..20 {
         match talk.create("near the end").await {
@@ -217,7 +241,7 @@ async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     }
     assert!(refused > 0);
     let above = mint_until_us + 50_000;
-    world.ownership.set(Tenure { mint_until_us: u64::MAX, mint_above_us: above, epoch: 2 });
+    world.ownership.set(Tenure { mint_above_us: above, ..forever(2, 1) });
     assert!(talk.create("above").await.unwrap().rev > above);
 }
 

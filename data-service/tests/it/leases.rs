@@ -246,3 +246,138 @@ async fn a_successor_goes_on_where_the_killed_owner_was() {
         assert!(told.contains(&rev));
     }
 }
+
+/// Two services on one database: the first one's lease goes to the second, which gives it up again, in order or by dying.
+async fn there_and_back(killed: bool) {
+    let world = World::new(2);
+    let first = Process::new(Arc::clone(&world.store), world.clock.skewed(100_000), "first");
+    let (held, _renewing) = first.take().await.unwrap();
+    let node = world.node_as(small(), Arc::clone(&held) as _, Arc::clone(&first.clock) as _).await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut told = vec![talk.create("by the first").await.unwrap()];
+    let before = held.tenure(7).unwrap();
+    assert_eq!(talk.list(At::Latest, 50).await.unwrap().len(), 1);
+    // As if it were paused: its renewal is in the database and the answer is long in coming.
+    first.store.leases_take(Duration::from_secs(20));
+    let other = World {
+        clock: Arc::clone(&world.clock),
+        store: world.store.fork(),
+        bus: world.bus.fork(),
+        ownership: Arc::clone(&world.ownership),
+    };
+    let second = Process::new(Arc::clone(&other.store), world.clock.skewed(-100_000), "second");
+    let (successor, renewing) = second.take().await.unwrap();
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    let elsewhere = other.node_as(small(), Arc::clone(&successor) as _, Arc::clone(&second.clock) as _).await;
+    let there = Talk(&elsewhere.client, place);
+    told.push(there.create("by the second").await.unwrap());
+    let edited = there.edit(told[0].id, "edited by the second").await.unwrap();
+    elsewhere.service.paths().limits.set(channel_limit(place.channel)).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    first.store.leases_take(Duration::ZERO);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere), "its successor is there");
+    assert_eq!(held.held_by().as_deref(), Some("second"));
+    assert!(talk.create("refused").await.is_err());
+    // What it leaves is in the database, and not on the bus.
+    other.bus.down(true);
+    told.push(there.create("left").await.unwrap());
+    let left_at = Instant::now();
+    if killed {
+        other.store.kill();
+        other.bus.kill();
+        renewing.abort();
+    } else {
+        elsewhere.close().await;
+        second.stop.cancel();
+        renewing.await.unwrap();
+    }
+    timeout(LEASE * 3, async {
+        while held.tenure(7).is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it asks for the slots again");
+    assert_eq!(left_at.elapsed() > LEASE, killed, "a lease is waited out, one that was given up is not");
+    let now = held.tenure(7).unwrap();
+    assert!(now.epoch > before.epoch && now.reign > before.reign);
+    if killed {
+        let mut ends = told.iter().map(|row| row.rev);
+        assert!(ends.all(|rev| rev < now.mint_above_us), "it mints above what the second could");
+    }
+    told.push(talk.create("by the first again").await.unwrap());
+    let again = talk.edit(told[0].id, "edited by the first").await.unwrap();
+    assert!(again.last_rev > edited.last_rev);
+    assert!(told.is_sorted_by(|one, next| one.id < next.id && one.rev < next.rev), "{told:?}");
+    assert_eq!(
+        talk.contents(At::Latest, 50).await,
+        ["by the first again", "left", "by the second", "edited by the first"]
+    );
+    assert_eq!(node.service.paths().limits.list().len(), 1, "the second's limits are in force");
+    sleep(Duration::from_secs(2)).await;
+    let published: std::collections::BTreeSet<u64> =
+        world.bus.of(place.channel).iter().map(|record| record.rev).collect();
+    for rev in told.iter().map(|row| row.rev).chain([edited.last_rev, again.last_rev]) {
+        assert!(published.contains(&rev), "what the second left is published too");
+    }
+}
+
+fn channel_limit(channel_id: u64) -> weir_proto::admin::Limit {
+    weir_proto::admin::Limit {
+        scope: format!("channel/{channel_id}"),
+        kind: weir_proto::admin::LimitKind::Requests.into(),
+        rate: 1_000.0,
+        ..weir_proto::admin::Limit::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_owner_serves_again_after_its_successor_stopped() {
+    there_and_back(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_owner_serves_again_after_its_successor_was_killed() {
+    there_and_back(true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_number_that_went_to_another_is_not_used_again() {
+    let world = World::new(3);
+    let first = Process::new(Arc::clone(&world.store), world.clock.skewed(0), "first");
+    let (held, renewing) = first.take().await.unwrap();
+    let node = world.node_as(small(), Arc::clone(&held) as _, Arc::clone(&first.clock) as _).await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let one = talk.create("one").await.unwrap();
+    let name = format!("worker/{}", held.worker());
+    let gone = held.worker();
+    world.store.rows().leases.get_mut(&name).unwrap().holder = "another".into();
+    sleep(RENEW_EVERY * 2).await;
+    assert_ne!(held.worker(), gone);
+    assert_eq!(held.tenure(7).unwrap().worker, held.worker());
+    let two = talk.create("two").await.unwrap();
+    assert!(two.id > one.id);
+    let worker = |id: u64| weir_proto::id::Snowflake::try_from(id).unwrap().worker();
+    assert_eq!((worker(one.id), worker(two.id)), (gone, held.worker()));
+    // Its row stays when it stops: the next holder of the number waits until its ids are old.
+    first.stop.cancel();
+    renewing.await.unwrap();
+    assert!(!world.store.rows().leases.contains_key("slots/all"));
+    assert!(world.store.rows().leases.contains_key(&format!("worker/{}", held.worker())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run() {
+    let (first, _) = two();
+    let (held, _renewing) = first.take().await.unwrap();
+    let name = format!("worker/{}", held.worker());
+    first.store.refuse_lease(&name);
+    sleep(LEASE * 2).await;
+    assert_eq!(held.tenure(7), Err(NotOwner::Worker), "the slots are held and the number is not");
+    first.store.refuse_lease("");
+    sleep(RENEW_EVERY * 2).await;
+    assert_eq!(held.tenure(7).map(|tenure| tenure.worker), Ok(held.worker()));
+}

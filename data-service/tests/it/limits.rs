@@ -47,7 +47,7 @@ async fn refusals(client: &DataClient, place: Place, calls: usize) -> Vec<(Refus
     for _ in 0..calls {
         match Talk(client, place).list(At::Latest, 1).await {
             Ok(_) => {}
-            Err(DataError::Refused { reason, limit, retry_after }) => {
+            Err(DataError::Refused { reason, limit, retry_after, .. }) => {
                 refused.push((reason, limit, retry_after))
             }
             Err(error) => panic!("{error}"),
@@ -115,7 +115,7 @@ async fn writes_have_limits_of_their_own() {
     talk.edit(first.id, "two").await.unwrap();
     for answer in [talk.create("three").await.map(drop), talk.delete(first.id).await.map(drop)] {
         match answer {
-            Err(DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after }) => {
+            Err(DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after, .. }) => {
                 assert_eq!(limit, format!("{scope}/writes"));
                 assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1));
             }
@@ -364,4 +364,25 @@ async fn a_limit_that_was_renewed_as_it_ended_stays() {
     sleep(Duration::from_secs(30)).await;
     let rates: Vec<f64> = list(&node.client).await.iter().map(|limit| limit.rate).collect();
     assert_eq!(rates, [7.0; 50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_refused_while_a_limit_refuses_and_charges_nothing() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let scope = format!("channel/{}", place.channel);
+    let explained = async || {
+        let request = weir_proto::admin::ExplainChannelRequest { channel_id: place.channel };
+        let reply = node.client.explain_channel(&request, &options()).await.unwrap().message;
+        (reply.outcome, reply.gates.join("; "))
+    };
+    set(&node.client, Limit { burst: 1, ..limit(&scope, LimitKind::Requests, 0.1) }).await.unwrap();
+    for _ in 0..3 {
+        assert_ne!(explained().await.0, "refused", "nothing was charged yet");
+    }
+    assert!(refusals(&node.client, place, 1).await.is_empty(), "nor by the questions");
+    let (outcome, why) = explained().await;
+    assert_eq!(outcome, "refused");
+    assert!(why.contains(&format!("over the limit {scope}/requests (request_limit): retry after")), "{why}");
 }

@@ -14,7 +14,7 @@ use weir_proto::data::{
     Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, DeleteMessageRequest,
     EditMessageRequest, EventContext, GetMessageRequest, Guild, ListMessagesRequest, Member, Message, User,
 };
-use weir_runtime::Registry;
+use weir_runtime::{Readiness, Registry};
 use weir_store::{
     Store,
     embedded::{EmbeddedConfig, EmbeddedStore},
@@ -31,14 +31,17 @@ pub(crate) struct Node {
     pub(crate) service: Arc<DataService>,
     pub(crate) client: DataClient,
     pub(crate) stop: CancellationToken,
+    pub(crate) registry: Registry,
+    pub(crate) readiness: Readiness,
 }
 
 impl Node {
     pub(crate) async fn open(config: DataServiceConfig, parts: Parts) -> Self {
         let stop = CancellationToken::new();
+        let (registry, readiness) = (parts.registry.clone(), parts.readiness.clone());
         let service = DataService::open(config, parts, stop.clone()).await.expect("opens");
         let client = DataClient::new(Arc::new(InProcess::new(service.admin_dispatch())));
-        Self { service, client, stop }
+        Self { service, client, stop, registry, readiness }
     }
 
     pub(crate) async fn close(self) {
@@ -196,6 +199,7 @@ impl World {
             clock,
             mint_above_us: 0,
             registry: Registry::new(),
+            readiness: Readiness::default(),
         };
         Node::open(config, parts).await
     }
@@ -233,6 +237,7 @@ pub(crate) async fn embedded(directory: &std::path::Path) -> (Node, Arc<Embedded
         clock: Arc::new(SystemClock),
         mint_above_us: 0,
         registry: Registry::new(),
+        readiness: Readiness::default(),
     };
     (Node::open(small(), parts).await, store)
 }

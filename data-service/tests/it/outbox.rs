@@ -12,13 +12,20 @@ use weir_proto::{
 use crate::{
     fake_bus::{Consumer, gist},
     fake_store::{Dice, Fate},
-    node::{Talk, World, options},
+    node::{Node, Talk, World, options},
     order::assert_chained,
 };
 
 /// Revisions of a channel that the bus has seen at least once.
 fn published(world: &World, scope_id: u64) -> BTreeSet<u64> {
     world.bus.of(scope_id).iter().map(|record| record.rev).collect()
+}
+
+/// Records that wait for the bus, as the metric tells.
+fn waiting(node: &Node) -> u64 {
+    let shown = node.registry.encode();
+    let line = shown.lines().find_map(|line| line.strip_prefix("weir_data_outbox_waiting_records "));
+    line.expect("registered").parse().expect("a number")
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,9 +46,11 @@ async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
     revs.insert(talk.edit(first.id, "edited").await.unwrap().last_rev);
     sleep(Duration::from_secs(5)).await;
     assert!(published(&world, place.channel).is_empty());
+    assert_eq!(waiting(&node), 22, "the operator sees how many");
     world.bus.down(false);
     revs.insert(talk.create("after").await.unwrap().rev);
     sleep(Duration::from_secs(2)).await;
+    assert_eq!(waiting(&node), 0);
     assert_eq!(published(&world, place.channel), revs);
     let mut consumer = Consumer::default();
     consumer.take(world.bus.of(place.channel));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use weir_data_service::{
     clock::{LeaseClock, WallClock},
     ownership::{NotOwner, Ownership, Tenure},
@@ -63,17 +63,23 @@ impl LeaseClock for TestClock {
     }
 }
 
+/// A tenure without an end.
+pub(crate) fn forever(epoch: u64, worker: u16) -> Tenure {
+    Tenure { mint_until_us: u64::MAX, mint_above_us: 0, epoch, reign: 1, worker }
+}
+
 /// Ownership that a test gives and takes.
 #[derive(Debug)]
 pub(crate) struct FakeOwnership {
     tenure: Mutex<Result<Tenure, NotOwner>>,
     worker: u16,
+    tenures: watch::Sender<u64>,
 }
 
 impl FakeOwnership {
     pub(crate) fn new(worker: u16) -> Arc<Self> {
-        let tenure = Ok(Tenure { mint_until_us: u64::MAX, mint_above_us: 0, epoch: 1 });
-        Arc::new(Self { tenure: Mutex::new(tenure), worker })
+        let tenure = Ok(forever(1, worker));
+        Arc::new(Self { tenure: Mutex::new(tenure), worker, tenures: watch::Sender::new(1) })
     }
 
     /// From now on nothing is owned.
@@ -83,11 +89,17 @@ impl FakeOwnership {
 
     /// From now on everything is owned under this epoch.
     pub(crate) fn gain(&self, epoch: u64) {
-        self.set(Tenure { mint_until_us: u64::MAX, mint_above_us: 0, epoch });
+        self.set(forever(epoch, self.worker));
+    }
+
+    /// As [`Self::gain`], after another owner.
+    pub(crate) fn gain_after_another(&self, epoch: u64) {
+        self.set(Tenure { reign: epoch, ..forever(epoch, self.worker) });
     }
 
     pub(crate) fn set(&self, tenure: Tenure) {
         *self.tenure.lock().unwrap() = Ok(tenure);
+        self.tenures.send_if_modified(|epoch| std::mem::replace(epoch, tenure.epoch) != tenure.epoch);
     }
 }
 
@@ -100,7 +112,7 @@ impl Ownership for FakeOwnership {
         "fake"
     }
 
-    fn worker(&self) -> u16 {
-        self.worker
+    fn tenures(&self) -> watch::Receiver<u64> {
+        self.tenures.subscribe()
     }
 }

@@ -71,12 +71,15 @@ fn listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> String 
 }
 
 /// Ends the configuration and runs the process: prints what is wrong, or what is in force if that was asked, or sets up the log output
-/// and runs `work` on a runtime of as many threads as there are cores.
+/// and runs `work` on a runtime of as many threads as there are cores. What goes wrong is told after the name of the `program`; `exit` says
+/// how it ends then.
 pub fn launch<W, E>(
+    program: &str,
     effective: Result<Effective, Problems>,
     asked: Asked,
     log: &TelemetryConfig,
     work: W,
+    exit: impl FnOnce(&E) -> Exit,
 ) -> ExitCode
 where
     W: Future<Output = Result<(), E>>,
@@ -84,7 +87,7 @@ where
 {
     // A closed standard output or error leaves nowhere to say so; the exit code still tells.
     let say = |text: &str, exit: Exit| {
-        drop(writeln!(stderr(), "{text}"));
+        drop(writeln!(stderr(), "{program}: {text}"));
         if asked.json {
             drop(writeln!(stdout(), "{}", serde_json::json!({ "error": text, "exit": exit.code() })));
         }
@@ -117,8 +120,9 @@ where
     match outcome {
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
+            let exit = exit(&error);
             let error: Box<dyn Error + Send + Sync> = error.into();
-            say(&chain(&*error), Exit::Failed)
+            say(&chain(&*error), exit)
         }
     }
 }

@@ -23,3 +23,4 @@ pub use config::{Effective, Environment, Problems, ProcessEnvironment, RawConfig
 pub use metrics::Registry;
 pub use process::Exit;
 pub use shutdown::Shutdown;
+pub use weir_connect::LogGate;

@@ -24,7 +24,7 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, OpenError, Parts},
 };
-use weir_runtime::{AdminToken, Registry, admin::TokenError};
+use weir_runtime::{AdminToken, Readiness, Registry, admin::TokenError};
 use weir_store::embedded;
 
 use crate::{
@@ -232,8 +232,9 @@ impl Service {
         let directory = config.backend.directory.clone();
         let stop = CancellationToken::new();
         let clock = Arc::new(SystemClock);
-        let backend =
-            Backend::open(config.backend.clone(), clock.clone(), &stop).await.map_err(ReachError::Backend)?;
+        let backend = Backend::open(config.backend.clone(), clock.clone(), &stop, &Readiness::default())
+            .await
+            .map_err(ReachError::Backend)?;
         let parts = Parts {
             store: Arc::clone(&backend.store),
             bus: Arc::clone(&backend.bus),
@@ -241,6 +242,7 @@ impl Service {
             clock,
             mint_above_us: backend.mint_above_us,
             registry: Registry::new(),
+            readiness: Readiness::default(),
         };
         let data = DataService::open(config.data.clone(), parts, stop.clone()).await?;
         let client = DataClient::new(Arc::new(InProcess::new(data.admin_dispatch())));
@@ -311,7 +313,7 @@ impl Service {
     /// Safe.
     pub(crate) async fn lost(&self) -> String {
         match &self.local {
-            Some(local) => local.backend.watch(|_ready| {}).await,
+            Some(local) => local.backend.watch().await,
             None => std::future::pending().await,
         }
     }

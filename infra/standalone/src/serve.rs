@@ -16,11 +16,7 @@ use weir_data_service::{
     node::OpenError,
 };
 use weir_gateway::StartError;
-use weir_runtime::{
-    Readiness, Registry, Shutdown,
-    admin::{Check, TokenError},
-    process::Build,
-};
+use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
 
 use crate::{
     config::Config,
@@ -28,7 +24,7 @@ use crate::{
     running::{FileError, Running, reachable},
 };
 use listeners::Listeners;
-use tiers::Tiers;
+use tiers::{Doors, Tiers};
 
 /// Why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -112,11 +108,21 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     if let Some(warning) = open_to_others(&directory) {
         tracing::warn!("{warning}");
     }
-    let backend = Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token()).await?;
-    // It has just been opened. Whoever reads the addresses below may rely on all that stands behind them.
-    let store = readiness.register("store");
-    store.ready();
-    let tiers = Tiers::start(&config, &backend, listeners, registry, &readiness).await?;
+    // Probes and callers get an answer while the store is opened, or another one's lease waited for.
+    let (doors, listeners) = Doors::open(&config, listeners)?;
+    let opened =
+        Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token(), &readiness).await;
+    let backend = match opened {
+        Ok(backend) => backend,
+        Err(error) if error.is_stopped() => {
+            doors.close().await;
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let tiers = Tiers::start(&config, &backend, listeners, doors, registry, &readiness).await?;
+    // Whoever reads the greeting may ask at once whether it is ready.
+    backend.look().await;
     let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };
     running.write(&directory)?;
     let told = if json {
@@ -132,7 +138,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         greeting(&bound, &chosen, &directory.display().to_string())
     };
     output::line(&told).map_err(ServeError::Print)?;
-    let ended = run(&backend, tiers, &store, &shutdown, config.drain).await;
+    let ended = run(&backend, tiers, &shutdown, config.drain).await;
     running.remove(&directory);
     if let Err(ServeError::StoreLost { .. }) = ended {
         // Its threads may never end; the process must.
@@ -147,17 +153,12 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
 async fn run(
     backend: &Backend,
     mut tiers: Tiers,
-    store: &Check,
     shutdown: &Shutdown,
     drain: std::time::Duration,
 ) -> Result<(), ServeError> {
-    let watching = backend.watch(|ready| match ready {
-        Ok(()) => store.ready(),
-        Err(error) => store.not_ready(error.to_string()),
-    });
     let ended = tokio::select! {
         () = shutdown.begun() => Ok(()),
-        reason = watching => Err(ServeError::StoreLost { reason }),
+        reason = backend.watch() => Err(ServeError::StoreLost { reason }),
         tier = tiers.ended() => Err(ServeError::Ended { tier }),
     };
     if let Err(error) = &ended {

@@ -23,6 +23,7 @@ pub mod dispatch;
 pub mod endpoint;
 pub mod error;
 pub mod headers;
+pub mod log_gate;
 pub mod router;
 pub mod server;
 
@@ -33,5 +34,6 @@ pub use codec::Codec;
 pub use dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 pub use endpoint::{Endpoint, RequestLimits};
 pub use error::{Code, ConnectError, Detail};
+pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
 pub use server::{Drained, Server, ServerConfig};

@@ -18,15 +18,20 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, RequestLimits};
+use crate::log_gate::LogGate;
 use connection::Protocols;
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
 /// and retrying at once would only spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How often failures of one kind are logged: a process that is out of descriptors fails twenty times a second.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the timer driver wakes while there are connections, only to keep its next wake near.
 ///
@@ -147,6 +152,7 @@ impl Server {
     {
         let Server { listener, config } = self;
         let connections_max = config.connections_max;
+        let log = LogGate::new(LOG_EVERY);
         let protocols = Arc::new(Protocols::new(config));
         let mut connections = JoinSet::new();
         loop {
@@ -155,10 +161,12 @@ impl Server {
                 () = stop.cancelled() => break,
                 Some(_ended) = connections.join_next() => {}
                 () = tokio::time::sleep(TIMER_TICK), if !connections.is_empty() => {}
-                stream = accept(&listener) => {
+                stream = accept(&listener, &log) => {
                     if connections.len() >= connections_max {
                         // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
-                        tracing::warn!(connections_max, "connection refused: too many are open");
+                        if let Some(held_back) = log.pass("full", Instant::now()) {
+                            tracing::warn!(connections_max, held_back, "connection refused: too many are open");
+                        }
                         continue;
                     }
                     let protocols = Arc::clone(&protocols);
@@ -181,7 +189,7 @@ impl Server {
 }
 
 /// The next connection, ready for small replies. Waits through failures of accepting, which are the process's and pass.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, log: &LogGate) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _peer)) => {
@@ -192,7 +200,9 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 return stream;
             }
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                if let Some(held_back) = log.pass("accept", Instant::now()) {
+                    tracing::warn!(%error, held_back, "accept failed");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

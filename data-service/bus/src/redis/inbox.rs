@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -25,6 +28,8 @@ pub(super) struct Shared {
     interest: Mutex<BTreeSet<u64>>,
     /// The id under which Redis knows this gateway; `None` until it is registered for the first time.
     pub(super) id: watch::Sender<Option<String>>,
+    /// Whether the reader's last question was answered.
+    pub(super) reached: AtomicBool,
 }
 
 impl Shared {
@@ -67,6 +72,7 @@ impl RedisInbox {
             scripts: Scripts::new(),
             interest: Mutex::default(),
             id: watch::Sender::new(None),
+            reached: AtomicBool::new(false),
         });
         let reader = Reader::new(shared.clone(), config.clone(), config.client()?);
         let reader = tokio::spawn(reader.run());
@@ -77,6 +83,13 @@ impl RedisInbox {
     #[must_use]
     pub fn registered(&self) -> bool {
         self.shared.id.borrow().is_some()
+    }
+
+    /// Whether Redis answers and knows this gateway now, as far as its reader has seen: about two seconds ago at most, the time for its
+    /// longest question.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        self.registered() && self.shared.reached.load(Ordering::Acquire)
     }
 
     /// Waits until Redis knows this gateway for the first time.

@@ -7,7 +7,10 @@
 //!    └── any error: pause, longer each time ◀───────────────────────┘
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use deadpool_redis::redis::{self, Client, RedisResult, aio::MultiplexedConnection};
@@ -36,6 +39,8 @@ pub(super) struct Reader {
     known_at: Instant,
     /// False while the current id's registration may be half done.
     registered: bool,
+    /// That it is not reached was said.
+    outage: bool,
     /// The run of the server that knows the current id. Another run may have an older copy of the inbox, in which numbers come twice.
     run: String,
 }
@@ -49,6 +54,7 @@ impl Reader {
             last: 0,
             known_at: Instant::now(),
             registered: false,
+            outage: false,
             run: String::new(),
         }
     }
@@ -64,7 +70,11 @@ impl Reader {
             if began.elapsed() > self.config.backoff_max {
                 pause = self.config.backoff_min;
             }
-            tracing::warn!(%error, pause_ms = pause.as_millis(), "the event bus is not reached");
+            self.shared.reached.store(false, Ordering::Release);
+            // Once for an outage, not for each try in it.
+            if !std::mem::replace(&mut self.outage, true) {
+                tracing::warn!(%error, "the event bus is not reached; trying again until it is");
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.config.backoff_max);
         }
@@ -82,6 +92,10 @@ impl Reader {
         }
         loop {
             let id = self.registered(&mut redis).await?;
+            self.shared.reached.store(true, Ordering::Release);
+            if std::mem::take(&mut self.outage) {
+                tracing::info!("the event bus is reached again");
+            }
             let renew_at = Instant::now() + self.config.renew_every;
             while Instant::now() < renew_at {
                 let left = renew_at.saturating_duration_since(Instant::now());

@@ -135,6 +135,23 @@ impl Limits {
         Ok(Admitted { would_refuse })
     }
 
+    /// The refusal that [`Limits::charge`] would give now; nothing is charged or counted.
+    #[must_use]
+    pub fn peek(&self, scopes: &[Scope], kind: LimitKind, now: Nanos) -> Option<Refusal> {
+        let set = self.read();
+        let at = Moment { now, wall_ms: self.wall_ms(&set) };
+        let refusals = scopes.iter().filter_map(|&scope| {
+            let Applied { active, since } = set.find(scope, kind, false, at)?;
+            let (quota_id, quota, baseline) = active.rate?;
+            let hash = self.secret.hash(scope, kind, false);
+            let cell = Cell { hash, quota, quota_id, baseline, since, enforced: true };
+            let retry_after = self.table.peek(&cell, now, &set.quotas)?;
+            let limit = Arc::clone(&active.rule.name);
+            Some(Refusal { reason: kind.reason(), scope: Some(scope), limit, retry_after })
+        });
+        refusals.max_by_key(|refusal| refusal.retry_after)
+    }
+
     /// How many reads of `scope` may be in the store at once, and the name of the rule that says so.
     #[must_use]
     pub fn at_once(&self, scope: Scope) -> Option<(u32, Arc<str>)> {

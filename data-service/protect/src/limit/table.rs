@@ -131,6 +131,25 @@ impl LimitTable {
         }
     }
 
+    /// How long one cell would be refused for; charges and changes nothing.
+    pub(super) fn peek(&self, cell: &Cell, now: Nanos, quotas: &Quotas) -> Option<Duration> {
+        let (shard, set) = self.address(cell.hash);
+        let ways = lock(&self.shards[shard])[set];
+        let tat = match ways.iter().find(|slot| slot.is(cell.hash)) {
+            Some(slot) => self.renew(*slot, cell, now, quotas).tat,
+            // As `place` would make it.
+            None => {
+                let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns())).as_nanos();
+                let least = ways.iter().map(|slot| slot.tat).min().unwrap_or(0);
+                cell.baseline.as_nanos().max(least.min(debt_max))
+            }
+        };
+        match gcra::check(cell.quota, Nanos::from_nanos(tat), now) {
+            Verdict::Admit(_) => None,
+            Verdict::Refuse(wait) => Some(wait),
+        }
+    }
+
     fn charge_up_to<const N: usize>(&self, cells: &[Option<Cell>], now: Nanos, quotas: &Quotas) -> Decision {
         debug_assert!(cells.len() <= N, "at most {N} cells");
         let mut held = self.lock_all::<N>(cells);

@@ -299,3 +299,22 @@ fn memory_is_flat_under_random_keys() {
     assert!(before <= 1024 * 16 + 128 * 64, "{before} bytes for 1,024 slots");
     let _: &Limits = &rig.limits;
 }
+
+#[test]
+fn a_peek_tells_what_a_charge_would_and_changes_nothing() {
+    let rig = Rig::new(64, NONE);
+    rig.set(Selector::EachKey, quota(1.0, 2));
+    let peek = || rig.limits.peek(KEY, LimitKind::Requests, rig.clock.now());
+    for _ in 0..5 {
+        assert!(peek().is_none(), "it takes nothing");
+    }
+    assert!(rig.admit(KEY) && rig.admit(KEY));
+    let refusal = peek().expect("the burst is used up");
+    assert_eq!(refusal.reason, RefusalReason::RequestLimit);
+    assert_eq!(refusal.retry_after, Duration::from_secs(1));
+    assert!(rig.limits.peek(&[Scope::Key(2)], LimitKind::Requests, rig.clock.now()).is_none());
+    rig.clock.advance(Duration::from_secs(1));
+    assert!(peek().is_none());
+    assert!(rig.admit(KEY) && !rig.admit(KEY));
+    assert_eq!(rig.limits.list()[0].refused, 1, "a look is not counted");
+}

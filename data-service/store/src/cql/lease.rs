@@ -27,17 +27,20 @@ pub(super) async fn take(
         let there = read(sender, &wanted.name).await.map_err(|reason| WriteError::NotApplied { reason })?;
         let end = ordered(wanted.mint_until_us)?;
         let (name, holder) = (text(wanted.name.as_str()), text(wanted.holder.as_str()));
-        let (query, values) = match there {
-            None => (Query::NewLease, vec![name, holder, end]),
-            Some(there) if there.holder == wanted.holder => (Query::RenewLease, vec![end, name, holder]),
+        let (query, values, answer) = match there {
+            None => (Query::NewLease, vec![name, holder, end], LeaseAnswer::Held),
+            Some(there) if there.holder == wanted.holder => {
+                (Query::RenewLease, vec![end, name, holder], LeaseAnswer::Renewed)
+            }
             Some(there) if expected == Some(&there) => {
                 let expected_end = ordered(there.mint_until_us)?;
-                (Query::ReplaceLease, vec![holder, end, name, text(there.holder), expected_end])
+                let values = vec![holder, end, name, text(there.holder), expected_end];
+                (Query::ReplaceLease, values, LeaseAnswer::Held)
             }
             Some(there) => return Ok(LeaseAnswer::HeldBy(there)),
         };
         if try_transaction(sender, query, values, wanted).await? {
-            return Ok(LeaseAnswer::Held);
+            return Ok(answer);
         }
     }
     Err(WriteError::NotApplied {

@@ -39,9 +39,10 @@ pub(super) fn take(
         Some(there) if there.holder != wanted.holder && expected != Some(&there) => {
             Ok(LeaseAnswer::HeldBy(there))
         }
-        None | Some(_) => {
+        there => {
             draft.put(Table::Leases, wanted.name.as_str(), encode(wanted));
-            Ok(LeaseAnswer::Held)
+            let own = there.is_some_and(|there| there.holder == wanted.holder);
+            Ok(if own { LeaseAnswer::Renewed } else { LeaseAnswer::Held })
         }
     }
 }

@@ -22,9 +22,28 @@ use crate::{OutboxRecord, PartitionRange, ReadError, RowOrder};
 /// What a guild's state is read as.
 pub(super) type GuildRows = (Guild, Vec<Role>, Vec<Channel>);
 
-/// An error of the tree while reading.
-fn unavailable(error: fjall::Error) -> ReadError {
-    ReadError::Unavailable { reason: error.to_string() }
+/// An error of the tree while reading a table: the disk does not answer, or what it answers is not what was written. The tree does not say
+/// in which of the table's files.
+fn failed(table: Table) -> impl Fn(fjall::Error) -> ReadError {
+    use std::io::ErrorKind;
+    move |error| {
+        let damaged = match &error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound
+            ),
+            // Checksums, tags, headers, trailers, compression: what was read is not what was written.
+            fjall::Error::Storage(_)
+            | fjall::Error::Decompress(_)
+            | fjall::Error::InvalidTrailer
+            | fjall::Error::InvalidTag(_)
+            | fjall::Error::InvalidVersion(_)
+            | fjall::Error::Unrecoverable => true,
+            _ => false,
+        };
+        let reason = format!("table {}: {error}", table.name());
+        if damaged { ReadError::Corrupt { reason } } else { ReadError::Unavailable { reason } }
+    }
 }
 
 /// A row of a table that does not have its form.
@@ -44,7 +63,7 @@ fn number(table: Table, bytes: &[u8], at: usize) -> Result<u64, ReadError> {
 
 impl View {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, ReadError> {
-        self.snapshot.get(self.tables.get(table), table.stored_key(key)).map_err(unavailable)
+        self.snapshot.get(self.tables.get(table), table.stored_key(key)).map_err(failed(table))
     }
 
     fn row<T: prost::Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<T>, ReadError> {
@@ -63,7 +82,7 @@ impl View {
         let (forward, backward) = if backwards { (None, Some(rows.rev())) } else { (Some(rows), None) };
         let rows = forward.into_iter().flatten().chain(backward.into_iter().flatten());
         rows.map(move |row| {
-            let (key, value) = row.into_inner().map_err(unavailable)?;
+            let (key, value) = row.into_inner().map_err(failed(table))?;
             Ok((table.own_key(key), value))
         })
     }
@@ -199,7 +218,7 @@ impl View {
     ) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {
         let rows = self.snapshot.prefix(self.tables.get(table), table.stored_key(prefix)).take(limit);
         rows.map(|row| {
-            let (key, value) = row.into_inner().map_err(unavailable)?;
+            let (key, value) = row.into_inner().map_err(failed(table))?;
             let key = table.own_key(key);
             Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), value.into()))
         })
@@ -227,5 +246,35 @@ impl View {
                 Ok((number(Table::Events, &key, 0)?, event.outbox.record))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn what_was_not_written_so_is_damage_and_a_silent_disk_is_not() {
+        let of = |error| failed(Table::Messages)(error);
+        for error in [
+            fjall::Error::Storage(fjall::LsmError::InvalidTrailer),
+            fjall::Error::Storage(fjall::LsmError::InvalidHeader("block")),
+            fjall::Error::Storage(fjall::LsmError::Io(Error::from(ErrorKind::UnexpectedEof))),
+            fjall::Error::Io(Error::from(ErrorKind::NotFound)),
+        ] {
+            let found = of(error);
+            assert!(
+                matches!(&found, ReadError::Corrupt { reason } if reason.contains("messages")),
+                "{found}"
+            );
+        }
+        for error in [
+            fjall::Error::Io(Error::from(ErrorKind::TimedOut)),
+            fjall::Error::Storage(fjall::LsmError::Io(Error::from(ErrorKind::PermissionDenied))),
+            fjall::Error::Poisoned,
+        ] {
+            assert!(matches!(of(error), ReadError::Unavailable { .. }));
+        }
     }
 }

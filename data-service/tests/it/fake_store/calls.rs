@@ -207,6 +207,9 @@ impl Store for FakeStore {
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {
         self.writes.fetch_add(1, SeqCst);
         self.dawdle().await;
+        if wanted.name == *self.lease_refused.lock().unwrap() {
+            return Err(WriteError::NotApplied { reason: "as scripted".into() });
+        }
         let answer = self.rows().take_lease(wanted, expected);
         let takes = *self.leases_take.lock().unwrap();
         sleep(takes).await;

@@ -172,9 +172,10 @@ impl Rows {
             Some(held) if held.holder != wanted.holder && expected.as_ref() != Some(held) => {
                 LeaseAnswer::HeldBy(held.clone())
             }
-            Some(_) | None => {
+            there => {
+                let own = there.is_some_and(|held| held.holder == wanted.holder);
                 self.leases.insert(wanted.name.clone(), wanted);
-                LeaseAnswer::Held
+                if own { LeaseAnswer::Renewed } else { LeaseAnswer::Held }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use weir_api::Api;
 use weir_connect::Drained;
@@ -11,6 +11,7 @@ use weir_data_service::{
     backend::{Backend, GatewayEnd},
     clock::SystemClock,
     node::{DataService, Parts},
+    standby::Standby,
 };
 use weir_gateway::{Deps, Gateway};
 use weir_runtime::{AdminToken, Readiness, Registry};
@@ -32,6 +33,43 @@ pub(super) struct Tiers {
     data: Arc<DataService>,
     data_stop: CancellationToken,
     admin: Serving<Drained>,
+}
+
+/// The data service's and the operators' listeners, served from the beginning; what is behind them comes when the store is open.
+pub(super) struct Doors {
+    data_listener: Serving<Drained>,
+    callers: Arc<Standby>,
+    admin: Serving<Drained>,
+    operators: Arc<Standby>,
+}
+
+impl Doors {
+    /// Serves them. The rest of the listeners is left.
+    ///
+    /// # Errors
+    /// [`ServeError::Token`]
+    pub(super) fn open(
+        config: &Config,
+        listeners: Listeners,
+    ) -> Result<(Self, [TcpListener; 2]), ServeError> {
+        let Listeners { api, gateway, data_service, admin, .. } = listeners;
+        let token = AdminToken::load_or_create(&token_file(&config.backend.directory))?;
+        let (callers, operators) = (Standby::new(), Standby::new());
+        let share = config.drain / REQUEST_SHARE;
+        let stop = CancellationToken::new();
+        let data_listener =
+            Serving::spawn(stop.clone(), data_service.serve(Arc::clone(&callers) as _, stop, share));
+        let stop = CancellationToken::new();
+        let admin = admin.mount(Arc::clone(&operators) as _, token);
+        let admin = Serving::spawn(stop.clone(), admin.serve(stop, ADMIN_DRAIN));
+        Ok((Self { data_listener, callers, admin, operators }, [api, gateway]))
+    }
+
+    /// Stops serving before anything was behind them.
+    pub(super) async fn close(self) {
+        self.data_listener.stop("data service listener").await;
+        self.admin.stop("admin listener").await;
+    }
 }
 
 /// A listener that is being served.
@@ -64,11 +102,12 @@ impl Tiers {
     pub(super) async fn start(
         config: &Config,
         backend: &Backend,
-        listeners: Listeners,
+        listeners: [TcpListener; 2],
+        doors: Doors,
         registry: Registry,
         readiness: &Readiness,
     ) -> Result<Self, ServeError> {
-        let Listeners { api, gateway, data_service, admin, .. } = listeners;
+        let [api, gateway] = listeners;
         let (gateway_stop, data_stop) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
             store: Arc::clone(&backend.store),
@@ -77,11 +116,11 @@ impl Tiers {
             clock: Arc::new(SystemClock),
             mint_above_us: backend.mint_above_us,
             registry: registry.clone(),
+            readiness: readiness.clone(),
         };
         let data = DataService::open(config.data.clone(), parts, data_stop.clone()).await?;
         // The same bytes as over HTTP, without a socket.
         let client = DataClient::new(Arc::new(InProcess::new(data.dispatch())));
-        let token = AdminToken::load_or_create(&token_file(&config.backend.directory))?;
         let share = config.drain / REQUEST_SHARE;
 
         let GatewayEnd { inbox, sessions } = backend.gateway_end()?;
@@ -94,11 +133,9 @@ impl Tiers {
         let served = Api::new(config.api.clone(), client, weir_api::Metrics::register(&registry));
         let stop = CancellationToken::new();
         let api = Serving::spawn(stop.clone(), served.serve(api, stop, share));
-        let stop = CancellationToken::new();
-        let data_listener = Serving::spawn(stop.clone(), data_service.serve(data.dispatch(), stop, share));
-        let stop = CancellationToken::new();
-        let admin = admin.mount(data.admin_dispatch(), token);
-        let admin = Serving::spawn(stop.clone(), admin.serve(stop, ADMIN_DRAIN));
+        let Doors { data_listener, callers, admin, operators } = doors;
+        callers.begin(data.dispatch());
+        operators.begin(data.admin_dispatch());
         for tier in ["data_service", "gateway", "api"] {
             readiness.register(tier).ready();
         }

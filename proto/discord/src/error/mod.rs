@@ -87,6 +87,13 @@ pub enum ApiError {
         /// When to come back, if anyone knows.
         retry_after: Option<Duration>,
     },
+    /// The service's clock is behind its stored ids, or off the database's: nothing can be created until it is right.
+    ClockWrong {
+        /// What is wrong with it and by how much: the service's words.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The change may or may not have happened; a retry without nonce may double it.
     OutcomeUnknown,
     /// A fault of ours.
@@ -223,6 +230,7 @@ impl ApiError {
                 "API resource is currently overloaded. Try again a little later",
                 "overloaded",
             ),
+            Self::ClockWrong { .. } => row(503, 130_000, "The service's clock is wrong", "clock"),
             // A 5xx, for libraries retry those, and with a nonce the retry is safe; the label tells it from our faults.
             Self::OutcomeUnknown => row(500, 0, "Internal Server Error", "outcome_unknown"),
             Self::Internal => row(500, 0, "Internal Server Error", "internal"),
@@ -251,7 +259,10 @@ impl ApiError {
             _ => (None, None),
         };
         crate::object::to_json(&Body {
-            message: row.message,
+            message: match self {
+                Self::ClockWrong { message, .. } => message,
+                _ => row.message,
+            },
             // Plain rate limits have no code, and the key is absent then.
             code: limited.is_none_or(|limited| limited.code.is_some()).then_some(row.code),
             errors,
@@ -266,6 +277,7 @@ impl ApiError {
         let wait = match self {
             Self::RateLimited(limited) => limited.retry_after,
             Self::Overloaded { retry_after } => (*retry_after)?,
+            Self::ClockWrong { retry_after, .. } => *retry_after,
             _ => return None,
         };
         Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -281,7 +293,7 @@ fn seconds(wait: Duration) -> f64 {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    message: &'static str,
+    message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -52,6 +52,11 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::InvalidForm(FormErrors::new()), 400, 50035),
         (ApiError::TooLarge, 413, 40005),
         (ApiError::Overloaded { retry_after: None }, 503, 130_000),
+        (
+            ApiError::ClockWrong { message: "behind by 7 s".to_owned(), retry_after: Duration::ZERO },
+            503,
+            130_000,
+        ),
         (ApiError::OutcomeUnknown, 500, 0),
         (ApiError::Internal, 500, 0),
     ] {

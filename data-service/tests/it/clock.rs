@@ -1,0 +1,70 @@
+//! A clock that ran ahead once and was set back: refused in plain words, seen, and over when it has caught up.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use weir_data_client::DataError;
+use weir_proto::data::RefusalReason;
+
+use crate::node::{Node, Talk, World};
+
+const HOUR_US: i64 = 3_600 * 1_000_000;
+
+fn gauge(node: &Node) -> u64 {
+    let shown = node.registry.encode();
+    let line = shown.lines().find_map(|line| line.strip_prefix("weir_data_clock_ahead_seconds "));
+    line.expect("registered").parse().expect("a number")
+}
+
+fn reasons(node: &Node) -> Vec<String> {
+    let reasons = node.readiness.reasons();
+    reasons.into_iter().map(|reason| format!("{}: {}", reason.check, reason.reason)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_ran_ahead_is_told_until_it_has_caught_up() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
+    world.clock.set_skew(HOUR_US);
+    talk.create("dated an hour ahead").await.unwrap();
+    world.clock.set_skew(0);
+    match talk.create("refused").await {
+        Err(DataError::Refused { reason: RefusalReason::Clock, retry_after, message, .. }) => {
+            assert_eq!(retry_after, Duration::from_secs(60));
+            assert!(message.contains("behind its stored ids by 3600.0 s"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert!((3_590..=3_600).contains(&gauge(&node)), "{}", gauge(&node));
+    let told = reasons(&node);
+    assert!(told.len() == 1 && told[0].starts_with("clock: this service's clock is behind"), "{told:?}");
+    // Set right, or waited for.
+    world.clock.set_skew(HOUR_US);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
+    talk.create("taken again").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_channel_whose_ids_are_ahead_leaves_the_rest_ready() {
+    let world = World::new(2);
+    let first = world.node().await;
+    let (ahead, well) = (first.place().await, first.place().await);
+    world.clock.set_skew(HOUR_US);
+    Talk(&first.client, ahead).create("dated an hour ahead").await.unwrap();
+    world.clock.set_skew(0);
+    first.close().await;
+    // A new process has minted nothing yet; the channel's tail says how far it is.
+    world.ownership.gain(2);
+    let node = world.node().await;
+    assert!(Talk(&node.client, ahead).create("refused").await.is_err());
+    Talk(&node.client, well).create("taken").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    assert!(gauge(&node) > 3_000, "it is seen");
+    assert_eq!(reasons(&node), Vec::<String>::new(), "and the others are served");
+}
