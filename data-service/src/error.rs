@@ -93,6 +93,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
     match error {
         ChangeError::NotFound(_) => ConnectError::not_found(message),
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
+        ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
@@ -137,6 +138,7 @@ mod tests {
         assert_eq!(of_change(&ChangeError::OutcomeUnknown).code, Code::Unknown);
         for error in [
             ChangeError::Deadline,
+            ChangeError::Conflict("role"),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),
         ] {

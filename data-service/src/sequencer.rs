@@ -11,8 +11,10 @@
 //! - `serve`: reads from the tails that the turns keep.
 //! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
 //! - `create`, `change`, `guild`: the plans; `direct`: the opening of direct messages.
+//! - `basis`: whether what a guild's change rests on is still so.
 //! - `record`: the event records of a plan.
 
+pub(crate) mod basis;
 pub(crate) mod change;
 mod commit;
 pub(crate) mod create;

@@ -46,6 +46,9 @@ pub enum ChangeError {
     /// What it would change is not there.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// A row on which the caller's decision rests is no longer as it was seen; nothing was done.
+    #[error("a {0} was changed since it was looked at")]
+    Conflict(&'static str),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -120,7 +123,33 @@ pub(crate) enum GuildChange {
     PutRole(data::Role),
     DeleteRole(u64),
     PutMember(data::Member),
+    UpdateMember(MemberUpdate),
     DeleteMember(u64),
+}
+
+impl GuildChange {
+    /// The user whose membership it changes, if it changes one.
+    pub(crate) fn member_id(&self) -> Option<u64> {
+        match self {
+            Self::PutMember(member) => Some(member.user_id),
+            Self::UpdateMember(update) => Some(update.user_id),
+            Self::DeleteMember(user_id) => Some(*user_id),
+            Self::Create(_)
+            | Self::Delete
+            | Self::PutChannel(_)
+            | Self::DeleteChannel(_)
+            | Self::PutRole(_)
+            | Self::DeleteRole(_) => None,
+        }
+    }
+}
+
+/// Changes of a member who is there, as set operations on the row that the turn finds.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberUpdate {
+    pub(crate) user_id: u64,
+    pub(crate) add_role_ids: Vec<u64>,
+    pub(crate) remove_role_ids: Vec<u64>,
 }
 
 /// What a guild's change answers.
@@ -136,6 +165,8 @@ pub(crate) enum GuildAnswer {
 /// A guild's change, waiting.
 pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
+    /// What the caller's decision rests on.
+    pub(crate) basis: data::Basis,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }
@@ -192,7 +223,10 @@ impl Op {
                 MessageChange::Delete(_) => ROW_BYTES,
             },
             Self::Import(op) => op.bytes(),
-            Self::Guild(_) => ROW_BYTES * 8,
+            Self::Guild(op) => {
+                let data::Basis { roles, channels, members } = &op.basis;
+                ROW_BYTES * 8 + (roles.len() + channels.len() + members.len()) * size_of::<data::RowSeen>()
+            }
             Self::Open(_) => ROW_BYTES,
             Self::Make(_) => ROW_BYTES * 4,
         }

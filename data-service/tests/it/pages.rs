@@ -223,6 +223,6 @@ async fn asking_for_a_guilds_id_as_a_channel_does_not_hold_the_guild_up() {
     let talk = Talk(&restarted.client, Place { channel: place.guild, ..place });
     assert!(talk.list(At::Latest, 5).await.unwrap().is_empty());
     let role = weir_proto::data::Role { guild_id: place.guild, name: "r".into(), ..Default::default() };
-    let request = weir_proto::data::PutRoleRequest { role: Some(role) };
+    let request = weir_proto::data::PutRoleRequest { role: Some(role), basis: None };
     restarted.client.put_role(&request, &options()).await.unwrap();
 }
