@@ -96,7 +96,7 @@ impl From<FormErrors> for Refused {
     }
 }
 
-/// A 500 that must not be taken for an ordinary one: only a repetition with the same nonce is safe.
+/// A 503 that must not be taken for an ordinary one: only a repetition with the same nonce is safe.
 #[derive(Serialize)]
 struct OutcomeUnknownBody {
     message: &'static str,

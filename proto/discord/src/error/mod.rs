@@ -234,8 +234,9 @@ impl ApiError {
                 "The resource is being changed by others. Try again a little later",
                 "contended",
             ),
-            // A 5xx, for libraries retry those, and with a nonce the retry is safe; the label tells it from our faults.
-            Self::OutcomeUnknown => row(500, 0, "Internal Server Error", "outcome_unknown"),
+            // Not our fault but what stands behind us, so not a 500, which some libraries repeat by themselves: without a nonce that doubles
+            // what may have happened.
+            Self::OutcomeUnknown => row(503, 0, "Service Unavailable", "outcome_unknown"),
             Self::Internal => row(500, 0, "Internal Server Error", "internal"),
         }
     }

@@ -53,7 +53,7 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::TooLarge, 413, 40005),
         (ApiError::Overloaded { retry_after: None }, 503, 130_000),
         (ApiError::Contended, 503, 130_000),
-        (ApiError::OutcomeUnknown, 500, 0),
+        (ApiError::OutcomeUnknown, 503, 0),
         (ApiError::Internal, 500, 0),
     ] {
         let row = error.row();
