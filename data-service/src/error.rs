@@ -99,7 +99,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
         ChangeError::OutcomeUnknown => ConnectError::unknown(message),
         ChangeError::Refused(refused) => match refused {
-            Refused::Overloaded => {
+            Refused::Overloaded | Refused::TableFull => {
                 refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", RETRY_LATER_MS, message)
             }
             Refused::Database(_) => database(message),
@@ -139,6 +139,7 @@ mod tests {
         for error in [
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
+            ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),
         ] {

@@ -138,7 +138,7 @@ impl Sequencer {
         make: impl FnOnce(oneshot::Sender<Result<T, ChangeError>>) -> Op,
     ) -> Result<T, ChangeError> {
         let (reply, answer) = oneshot::channel();
-        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::Overloaded)?;
+        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::TableFull)?;
         if scope.push(make(reply), &self.config)? {
             tokio::spawn(self.turns(scope));
         }

@@ -13,9 +13,12 @@ use super::record::Audience;
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The scope's queue, or the table of scopes, is full.
+    /// The scope's queue is full.
     #[error("too many changes wait for this channel")]
     Overloaded,
+    /// The table of scopes has no place for another one: all that it could forget have changes under way.
+    #[error("too many channels have changes under way at once")]
+    TableFull,
     /// The database cannot be reached.
     #[error("the database is unavailable: {0}")]
     Database(String),
