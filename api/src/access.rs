@@ -14,7 +14,7 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use crate::{app::App, auth::Caller, error::Refused};
+use crate::{app::App, auth::Caller, basis::Seen, error::Refused};
 
 /// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
 const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
@@ -89,6 +89,12 @@ impl ChannelAccess {
         }
     }
 
+    /// The rows by which was found what the caller may do: its own, and the channel with the one above it.
+    pub(crate) fn seen(&self) -> Seen {
+        let seen = Seen::default().channel(&self.channel).channel_of(&self.state, self.channel.parent_id);
+        self.member.iter().fold(seen, |seen, member| seen.powers(&self.state, member))
+    }
+
     /// What gateways need to render an event by this caller without asking.
     pub(crate) fn event_context(&self) -> EventContext {
         EventContext {
@@ -133,6 +139,11 @@ impl GuildAccess {
 
     pub(crate) fn guild(&self) -> &Guild {
         self.state.guild.as_ref().expect("state_of refuses a state without its guild")
+    }
+
+    /// The rows by which was found what the caller may do.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::default().powers(&self.state, &self.member)
     }
 
     pub(crate) fn may(&self, needed: Permissions) -> bool {

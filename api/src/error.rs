@@ -42,8 +42,9 @@ impl Fault {
         let kind = match error {
             DataError::NotFound { .. } => return None,
             DataError::Refused { reason, .. } => match reason {
-                // Limits: somebody set them, and the data service counts what they refuse.
-                RefusalReason::RequestLimit
+                // Limits: somebody set them, and the data service counts what they refuse. A conflict is another caller's success.
+                RefusalReason::Conflict
+                | RefusalReason::RequestLimit
                 | RefusalReason::DatabaseReadLimit
                 | RefusalReason::WriteLimit
                 | RefusalReason::Concurrency => return None,
@@ -132,7 +133,7 @@ impl From<FormErrors> for Refused {
     }
 }
 
-/// A 500 that must not be taken for an ordinary one: only a repetition with the same nonce is safe.
+/// A 503 that must not be taken for an ordinary one: only a repetition with the same nonce is safe.
 #[derive(Serialize)]
 struct OutcomeUnknownBody {
     message: &'static str,

@@ -3,7 +3,8 @@
 //!
 //! A request meets the modules in this order: `server` (connections and their bounds) → `envelope` (what every answer carries) →
 //! `router` → `admission` (`auth`, then `ratelimit`) → `routes`, which read `path`, `query` and `body`, ask `access` what
-//! the caller may do, and answer through `reply` or `error`. `posting`, `history` and `founding` are what Discord's routes and the
+//! the caller may do, and answer through `reply` or `error`. `basis` tells the data service what a
+//! change rests on. `posting`, `history` and `founding` are what Discord's routes and the
 //! short flows share; `users` caches whom messages name.
 //!
 //! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
@@ -18,6 +19,7 @@ mod access;
 mod admission;
 mod app;
 mod auth;
+mod basis;
 mod body;
 mod config;
 mod envelope;

@@ -80,7 +80,8 @@ pub(crate) async fn post(
         context: Some(context.clone()),
     };
     let reply = app.data.create_message(&request, &app.change(arrival)).await;
-    let created = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message;
+    // Not found is only the message that an earlier request with this nonce made: it was deleted, and a repetition does not bring it back.
+    let created = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message;
     let row = created.message.ok_or(ApiError::Internal)?;
     if created.deduplicated {
         // The first message may say something else than this request: what it names is looked up anew.

@@ -126,6 +126,7 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
         RefusalReason::NotOwner => "not_owner",
         RefusalReason::Clock => "clock",
         RefusalReason::Stopping => "stopping",
+        RefusalReason::Conflict => "conflict",
     }
 }
 
@@ -138,6 +139,7 @@ pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
             RefusalReason::DatabaseUnavailable | RefusalReason::UnresolvedWrite => Fault::Database,
             // Those of ownership and clock have their own line where they begin and end.
             RefusalReason::Unspecified
+            | RefusalReason::Conflict
             | RefusalReason::RequestLimit
             | RefusalReason::DatabaseReadLimit
             | RefusalReason::WriteLimit
@@ -179,12 +181,13 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
     match error {
         ChangeError::NotFound(_) => ConnectError::not_found(message),
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
+        ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
         ChangeError::OutcomeUnknown => ConnectError::unknown(message),
         ChangeError::Refused(refused) => match refused {
-            Refused::Overloaded => {
+            Refused::Overloaded | Refused::TableFull => {
                 refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", RETRY_LATER_MS, message)
             }
             Refused::Database(_) => database(message),
@@ -238,6 +241,8 @@ mod tests {
         assert_eq!(of_change(&ChangeError::OutcomeUnknown).code, Code::Unknown);
         for error in [
             ChangeError::Deadline,
+            ChangeError::Conflict("role"),
+            ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),
         ] {

@@ -91,7 +91,8 @@ impl ReadPath {
             })?;
         }
         let served = Served { outcome: Outcome::Hit, age: Duration::ZERO, steps: Vec::new() };
-        Ok(Reading { deadline, scopes, freshness: options.freshness, served })
+        let freshness = options.freshness.map(|token| self.sequencer.attainable(token));
+        Ok(Reading { deadline, scopes, freshness, served })
     }
 
     /// Scopes that a request for a channel charges, narrowest first.

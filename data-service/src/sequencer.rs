@@ -11,8 +11,10 @@
 //! - `serve`: reads from the tails that the turns keep.
 //! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
 //! - `create`, `change`, `guild`: the plans; `direct`: the opening of direct messages.
+//! - `basis`: whether what a guild's change rests on is still so.
 //! - `record`: the event records of a plan.
 
+pub(crate) mod basis;
 pub(crate) mod change;
 mod commit;
 pub(crate) mod create;
@@ -161,7 +163,7 @@ impl Sequencer {
         make: impl FnOnce(oneshot::Sender<Result<T, ChangeError>>) -> Op,
     ) -> Result<T, ChangeError> {
         let (reply, answer) = oneshot::channel();
-        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::Overloaded)?;
+        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::TableFull)?;
         if scope.push(make(reply), &self.config)? {
             tokio::spawn(self.turns(scope));
         }

@@ -1,18 +1,23 @@
 //! `GET` and `POST /guilds/{guild_id}/channels`; `GET`, `PATCH` and `DELETE /channels/{channel_id}`
 
 use axum::{Extension, extract::State, response::Response};
+use serde_json::{Map, Value};
 use weir_discord::{
     error::{ApiError, Leaf},
     object::ChannelObject,
     permission::Permissions,
     validate::{ChannelForm, parse_body},
 };
-use weir_proto::data::{Channel, DeleteChannelRequest, GuildState, Overwrite, PutChannelRequest};
+use weir_proto::{
+    data::{Channel, DeleteChannelRequest, GuildState, Overwrite, PutChannelRequest},
+    id::{ChannelId, GuildId},
+};
 
 use crate::{
     access::{ChannelAccess, GuildAccess},
     app::App,
     auth::Caller,
+    basis::{Seen, settled},
     body::Payload,
     envelope::Arrival,
     error::Refused,
@@ -49,7 +54,17 @@ pub(crate) async fn create_channel(
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let form = ChannelForm::parse_create(&parse_body(&body)?)?;
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    settled(|| create(&app, &caller, guild_id, form.clone(), arrival)).await
+}
+
+async fn create(
+    app: &App,
+    caller: &Caller,
+    guild_id: GuildId,
+    form: ChannelForm,
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     if access.state.channels.len() >= CHANNELS_MAX {
         return Err(ApiError::ChannelLimit.into());
@@ -59,9 +74,10 @@ pub(crate) async fn create_channel(
     // A channel starts with its category's overwrites, so that what is made in a hidden category is hidden; it keeps them as its own.
     let category = access.state.channels.iter().find(|channel| form.parent_id == Some(channel.id));
     let overwrites = category.map(|category| category.overwrites.clone()).unwrap_or_default();
+    let seen = category.into_iter().fold(access.seen(), Seen::channel);
     let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
-    let channel = put(&app, channel, arrival).await?;
+    let channel = put(app, channel, seen, arrival).await?;
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
 }
 
@@ -88,14 +104,26 @@ pub(crate) async fn edit_channel(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let body = parse_body(&body)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    settled(|| edit(&app, &caller, channel_id, &body, arrival)).await
+}
+
+async fn edit(
+    app: &App,
+    caller: &Caller,
+    channel_id: ChannelId,
+    body: &Map<String, Value>,
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = ChannelAccess::find(app, caller, channel_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let kind = access.channel.r#type;
-    let form = ChannelForm::parse_change(&body, kind)?;
+    let form = ChannelForm::parse_change(body, kind)?;
     check(&access.state, access.permissions, &access.channel.overwrites, &form, kind)?;
+    let category = form.parent_id.unwrap_or_default();
+    let seen = access.seen().channel_of(&access.state, category);
     let mut channel = access.channel;
     form.apply(&mut channel);
-    let channel = put(&app, channel, arrival).await?;
+    let channel = put(app, channel, seen, arrival).await?;
     Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
 }
 
@@ -108,22 +136,31 @@ pub(crate) async fn delete_channel(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    settled(|| delete(&app, &caller, channel_id, arrival)).await
+}
+
+async fn delete(
+    app: &App,
+    caller: &Caller,
+    channel_id: ChannelId,
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = ChannelAccess::find(app, caller, channel_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
     // leaves a smaller category that can be deleted again.
     for child in access.state.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
-        put(&app, Channel { parent_id: 0, ..child.clone() }, arrival).await?;
+        put(app, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child), arrival).await?;
     }
-    let request = DeleteChannelRequest { channel_id: channel_id.get() };
+    let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
     let reply = app.data.delete_channel(&request, &app.change(arrival)).await;
     let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
     let channel = channel.unwrap_or(access.channel);
     Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
 }
 
-async fn put(app: &App, channel: Channel, arrival: Arrival) -> Result<Channel, Refused> {
-    let request = PutChannelRequest { channel: Some(channel) };
+async fn put(app: &App, channel: Channel, seen: Seen, arrival: Arrival) -> Result<Channel, Refused> {
+    let request = PutChannelRequest { channel: Some(channel), basis: seen.basis() };
     let reply = app.data.put_channel(&request, &app.change(arrival)).await;
     let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
     Ok(channel.ok_or(ApiError::Internal)?)

@@ -2,18 +2,19 @@
 
 use axum::{Extension, extract::State, response::Response};
 use weir_discord::error::ApiError;
-use weir_proto::data::Member;
+use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
-    access::{GuildAccess, member_of},
-    app::App,
-    auth::Caller,
-    envelope::Arrival,
-    error::Refused,
-    path::PathIds,
-    reply,
-    routes::{members, roles::role_below},
+    access::GuildAccess, app::App, auth::Caller, basis::settled, envelope::Arrival, error::Refused,
+    path::PathIds, reply, routes::roles::role_below,
 };
+
+/// What is done with the role.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Grant,
+    Revoke,
+}
 
 /// Gives a member a role.
 pub(crate) async fn grant_role(
@@ -22,14 +23,7 @@ pub(crate) async fn grant_role(
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    change(&app, &caller, &ids, arrival, |member, role_id| {
-        if member.role_ids.contains(&role_id) {
-            return false;
-        }
-        member.role_ids.push(role_id);
-        true
-    })
-    .await
+    settled(|| change(&app, &caller, &ids, arrival, Act::Grant)).await
 }
 
 /// Takes a role from a member.
@@ -39,33 +33,36 @@ pub(crate) async fn revoke_role(
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    change(&app, &caller, &ids, arrival, |member, role_id| {
-        let before = member.role_ids.len();
-        member.role_ids.retain(|known| *known != role_id);
-        member.role_ids.len() != before
-    })
-    .await
+    settled(|| change(&app, &caller, &ids, arrival, Act::Revoke)).await
 }
 
-/// Reads the member, changes its roles, and stores it if `change` says that it did. Two such requests at once for one member can lose
-/// one: the data service replaces members whole.
+/// Judges by the caller's rows and the role's, and not by the member's: the data service adds and removes roles on the row as it finds it,
+/// so that many roles of one member may change at once, and never makes a member again who was removed.
 async fn change(
     app: &App,
     caller: &Caller,
     ids: &PathIds,
     arrival: Arrival,
-    change: impl FnOnce(&mut Member, u64) -> bool + Send,
+    act: Act,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id, role_id) = (ids.guild()?, ids.user_or_me(caller)?, ids.role()?);
     let access = GuildAccess::find(app, caller, guild_id).await?;
-    role_below(&access, role_id)?;
+    let role = role_below(&access, role_id)?;
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
     }
-    let found = member_of(app, guild_id, user_id.get(), &app.call()).await?;
-    let (mut member, _user) = found.ok_or(ApiError::UnknownMember)?;
-    if change(&mut member, role_id.get()) {
-        members::put(app, member, arrival).await?;
-    }
+    let (add_role_ids, remove_role_ids) = match act {
+        Act::Grant => (vec![role.id], Vec::new()),
+        Act::Revoke => (Vec::new(), vec![role.id]),
+    };
+    let request = UpdateMemberRequest {
+        guild_id: guild_id.get(),
+        user_id: user_id.get(),
+        add_role_ids,
+        remove_role_ids,
+        basis: access.seen().role(role).basis(),
+    };
+    let reply = app.data.update_member(&request, &app.change(arrival)).await;
+    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
     Ok(reply::no_content())
 }

@@ -8,14 +8,15 @@ use weir_discord::{
     validate::{NICK_MAX, parse_body, parse_fields},
 };
 use weir_proto::{
-    data::{DeleteMemberRequest, ListMembersRequest, Member, PutMemberRequest, User},
-    id::RoleId,
+    data::{DeleteMemberRequest, ListMembersRequest, Member, PutMemberRequest},
+    id::{GuildId, RoleId, UserId},
 };
 
 use crate::{
     access::{GuildAccess, member_of},
     app::App,
     auth::Caller,
+    basis::settled,
     body::Payload,
     envelope::Arrival,
     error::Refused,
@@ -77,21 +78,42 @@ pub(crate) async fn put_member(
         let nick = fields.text("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
         (nick, fields.ids("roles", ROLES_MAX).unwrap_or_default())
     })?;
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    settled(|| add(&app, &caller, (guild_id, user_id), (&nick, &role_ids), arrival)).await
+}
+
+async fn add(
+    app: &App,
+    caller: &Caller,
+    (guild_id, user_id): (GuildId, UserId),
+    (nick, role_ids): (&str, &[u64]),
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::CREATE_INSTANT_INVITE)?;
     if !nick.is_empty() {
         access.require(Permissions::MANAGE_NICKNAMES)?;
     }
-    for role_id in &role_ids {
-        role_below(&access, RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?)?;
+    // Of two who add the same user at once one does, and the other finds it done.
+    let mut seen = access.seen().member(user_id.get(), None);
+    for role_id in role_ids {
+        let role_id = RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?;
+        seen = seen.role(role_below(&access, role_id)?);
     }
-    if member_of(&app, guild_id, user_id.get(), &app.call()).await?.is_some() {
+    if member_of(app, guild_id, user_id.get(), &app.call()).await?.is_some() {
         return Ok(reply::no_content());
     }
-    let joined_at_ms = arrival.unix_ms();
-    let member =
-        Member { guild_id: guild_id.get(), user_id: user_id.get(), nick, role_ids, joined_at_ms, rev: 0 };
-    let (member, user) = put(&app, member, arrival).await?;
+    let member = Member {
+        guild_id: guild_id.get(),
+        user_id: user_id.get(),
+        nick: nick.to_owned(),
+        role_ids: role_ids.to_vec(),
+        joined_at_ms: arrival.unix_ms(),
+        rev: 0,
+    };
+    let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
+    let reply = app.data.put_member(&request, &app.change(arrival)).await;
+    let stored = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message;
+    let (member, user) = (stored.member.ok_or(ApiError::Internal)?, stored.user);
     Ok(reply::created(&MemberObject::full(&member, user.as_ref())))
 }
 
@@ -103,11 +125,22 @@ pub(crate) async fn kick_member(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user()?);
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    settled(|| kick(&app, &caller, (guild_id, user_id), arrival)).await
+}
+
+async fn kick(
+    app: &App,
+    caller: &Caller,
+    (guild_id, user_id): (GuildId, UserId),
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::KICK_MEMBERS)?;
-    let target = member_of(&app, guild_id, user_id.get(), &app.call()).await?;
-    require_above(&access, &target.ok_or(ApiError::UnknownMember)?.0)?;
-    let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get() };
+    let target = member_of(app, guild_id, user_id.get(), &app.call()).await?;
+    let (target, _user) = target.ok_or(ApiError::UnknownMember)?;
+    require_above(&access, &target)?;
+    let basis = access.seen().powers(&access.state, &target).basis();
+    let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get(), basis };
     let reply = app.data.delete_member(&request, &app.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
     Ok(reply::no_content())
@@ -119,15 +152,4 @@ fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
     let owner = access.guild().owner_id == target.user_id;
     let above = outranks(&access.state, &access.member, highest_role(&access.state, target));
     if above && !owner { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
-}
-
-/// Stores a member's row.
-pub(crate) async fn put(
-    app: &App,
-    member: Member,
-    arrival: Arrival,
-) -> Result<(Member, Option<User>), Refused> {
-    let reply = app.data.put_member(&PutMemberRequest { member: Some(member) }, &app.change(arrival)).await;
-    let stored = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message;
-    Ok((stored.member.ok_or(ApiError::Internal)?, stored.user))
 }

@@ -11,12 +11,19 @@ use weir_discord::{
 };
 use weir_proto::{
     data::{DeleteRoleRequest, PutRoleRequest, Role},
-    id::RoleId,
+    id::{GuildId, RoleId},
 };
 
 use crate::{
-    access::GuildAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused,
-    path::PathIds, reply,
+    access::GuildAccess,
+    app::App,
+    auth::Caller,
+    basis::{Seen, settled},
+    body::Payload,
+    envelope::Arrival,
+    error::Refused,
+    path::PathIds,
+    reply,
 };
 
 /// Most roles of a guild; Discord's (error 30005), and the data service's.
@@ -45,7 +52,17 @@ pub(crate) async fn create_role(
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    settled(|| create(&app, &caller, guild_id, form.clone(), arrival)).await
+}
+
+async fn create(
+    app: &App,
+    caller: &Caller,
+    guild_id: GuildId,
+    form: RoleForm,
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::MANAGE_ROLES)?;
     access.require_held(form.permissions.unwrap_or_default())?;
     if access.state.roles.len() >= ROLES_MAX {
@@ -59,7 +76,7 @@ pub(crate) async fn create_role(
         ..Role::default()
     };
     form.apply(&mut role);
-    put(&app, role, arrival).await
+    put(app, role, access.seen(), arrival).await
 }
 
 /// Changes a role.
@@ -72,13 +89,24 @@ pub(crate) async fn edit_role(
 ) -> Result<Response, Refused> {
     let (guild_id, role_id) = (ids.guild()?, ids.role()?);
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
-    let mut role = role_below(&access, role_id)?.clone();
+    settled(|| edit(&app, &caller, (guild_id, role_id), form.clone(), arrival)).await
+}
+
+async fn edit(
+    app: &App,
+    caller: &Caller,
+    (guild_id, role_id): (GuildId, RoleId),
+    form: RoleForm,
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let known = role_below(&access, role_id)?;
+    let mut role = known.clone();
     let before = role.permissions;
     form.apply(&mut role);
     // Taking away is as much an act as granting.
     access.require_held(Permissions(before ^ role.permissions))?;
-    put(&app, role, arrival).await
+    put(app, role, access.seen().role(known), arrival).await
 }
 
 /// Deletes a role; @everyone stays.
@@ -89,12 +117,22 @@ pub(crate) async fn delete_role(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (guild_id, role_id) = (ids.guild()?, ids.role()?);
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
-    role_below(&access, role_id)?;
+    settled(|| delete(&app, &caller, (guild_id, role_id), arrival)).await
+}
+
+async fn delete(
+    app: &App,
+    caller: &Caller,
+    (guild_id, role_id): (GuildId, RoleId),
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let role = role_below(&access, role_id)?;
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
     }
-    let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get() };
+    let basis = access.seen().role(role).basis();
+    let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get(), basis };
     let reply = app.data.delete_role(&request, &app.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?;
     Ok(reply::no_content())
@@ -117,8 +155,9 @@ pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role,
     }
 }
 
-async fn put(app: &App, role: Role, arrival: Arrival) -> Result<Response, Refused> {
-    let reply = app.data.put_role(&PutRoleRequest { role: Some(role) }, &app.change(arrival)).await;
+async fn put(app: &App, role: Role, seen: Seen, arrival: Arrival) -> Result<Response, Refused> {
+    let request = PutRoleRequest { role: Some(role), basis: seen.basis() };
+    let reply = app.data.put_role(&request, &app.change(arrival)).await;
     let role = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?.message.role;
     Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
 }

@@ -10,10 +10,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use weir_connect::ConnectError;
-use weir_data_client::{DataClient, transport::InProcess};
+use tokio::sync::oneshot;
+
+use weir_connect::{Code, ConnectError};
+use weir_data_client::{DataClient, error::REFUSAL_TYPE, transport::InProcess};
 use weir_proto::{
-    data::{Channel, Guild, GuildState, Member, Message, Role, User},
+    data::{Basis, Channel, Guild, GuildState, Member, Message, Refusal, RefusalReason, Role, User},
     id::EPOCH_MS,
 };
 
@@ -48,6 +50,27 @@ impl World {
     pub(crate) fn mint(&mut self) -> u64 {
         self.minted += 1;
         (START_MS - EPOCH_MS + self.minted) << 22
+    }
+
+    /// A revision above all before.
+    fn rev(&mut self) -> u64 {
+        self.minted += 1;
+        self.minted
+    }
+
+    /// Refuses a change if a row that it rests on is another, as the guild's turn does.
+    fn holds(&self, guild_id: u64, basis: Option<Basis>) -> Result<(), ConnectError> {
+        let Basis { roles, channels, members } = basis.unwrap_or_default();
+        let same = roles.iter().all(|seen| self.roles.get(&seen.id).map(|row| row.rev) == seen.rev)
+            && channels.iter().all(|seen| self.channels.get(&seen.id).map(|row| row.rev) == seen.rev)
+            && members
+                .iter()
+                .all(|seen| self.members.get(&(guild_id, seen.id)).map(|row| row.rev) == seen.rev);
+        if same {
+            return Ok(());
+        }
+        let refusal = Refusal { reason: RefusalReason::Conflict.into(), ..Refusal::default() };
+        Err(ConnectError::new(Code::Aborted, "changed").with_detail(REFUSAL_TYPE, &refusal))
     }
 
     fn note(&mut self, headers: &http::HeaderMap) {
@@ -91,12 +114,43 @@ impl World {
 #[derive(Clone, Default)]
 pub(crate) struct DataService {
     world: Arc<Mutex<World>>,
+    hold: Arc<Mutex<Option<Hold>>>,
+}
+
+/// The next change, to be kept waiting.
+struct Hold {
+    arrived: oneshot::Sender<()>,
+    released: oneshot::Receiver<()>,
+}
+
+/// A change that arrived, and waits until this is dropped.
+pub(crate) struct Held {
+    pub(crate) arrived: oneshot::Receiver<()>,
+    pub(crate) release: oneshot::Sender<()>,
 }
 
 impl DataService {
     /// The world, locked.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().expect("no test panics while it holds the world")
+    }
+
+    /// Keeps the next change of a guild waiting: what it was decided by has been read.
+    pub(crate) fn hold_change(&self) -> Held {
+        let ((arrive, arrived), (release, released)) = (oneshot::channel(), oneshot::channel());
+        *self.hold.lock().expect("nothing panics under it") = Some(Hold { arrived: arrive, released });
+        Held { arrived, release }
+    }
+
+    /// The arrival of a call.
+    async fn pass(&self, rpc: &'static str) {
+        let changes = ["Put", "Update", "Delete"].iter().any(|verb| rpc.starts_with(verb));
+        let hold = if changes { self.hold.lock().expect("nothing panics under it").take() } else { None };
+        if let Some(Hold { arrived, released }) = hold {
+            arrived.send(()).expect("the test waits for it");
+            // A test that drops the other half lets it go too.
+            let _ = released.await;
+        }
     }
 
     /// Fails the next call of `rpc`.

@@ -208,7 +208,7 @@ async fn what_the_data_service_cannot_say_is_passed_on() {
     use weir_connect::{ConnectError, error::Code};
     let served = Served::start().await;
     let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    for (code, status) in [(Code::Unknown, 500), (Code::Unavailable, 503), (Code::Internal, 500)] {
+    for (code, status) in [(Code::Unknown, 503), (Code::Unavailable, 503), (Code::Internal, 500)] {
         served.data.fail_next("OpenDirect", ConnectError::new(code, "as ordered"));
         let body = json!({"recipient_id": bob.id.to_string()});
         assert_eq!(served.post(&ann, "/users/@me/channels", body).await.status, status, "{code}");

@@ -117,19 +117,18 @@ impl Served {
             // The server closed it, as it does when it answers before it has read a whole body.
             *connection = connect(self.address).await;
         }
-        let (head, body) = connection.send_request(request).await.unwrap().into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        answer(&mut connection, request).await
     }
 
     /// Asks as a bot; `body` null sends none.
     pub(crate) async fn ask(&self, bot: &Bot, method: Method, path: &str, body: Value) -> Answer {
-        let request = request(method, path).header("authorization", format!("Bot {}", bot.token));
-        let request = if body.is_null() {
-            request.body(Full::default())
-        } else {
-            request.header("content-type", "application/json").body(Full::from(body.to_string()))
-        };
-        self.send(request.unwrap()).await
+        self.send(asking(bot, method, path, body)).await
+    }
+
+    /// Asks on a connection of its own, so that other requests are answered meanwhile.
+    pub(crate) async fn ask_aside(&self, bot: &Bot, method: Method, path: &str, body: Value) -> Answer {
+        let mut connection = connect(self.address).await;
+        answer(&mut connection, asking(bot, method, path, body)).await
     }
 
     /// Reads under `/api/v10`.
@@ -237,6 +236,21 @@ impl Place {
 /// A request to the server; the host is what HTTP/1.1 asks for.
 pub(crate) fn request(method: Method, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "localhost")
+}
+
+fn asking(bot: &Bot, method: Method, path: &str, body: Value) -> Request<Full<Bytes>> {
+    let request = request(method, path).header("authorization", format!("Bot {}", bot.token));
+    let request = if body.is_null() {
+        request.body(Full::default())
+    } else {
+        request.header("content-type", "application/json").body(Full::from(body.to_string()))
+    };
+    request.unwrap()
+}
+
+async fn answer(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Answer {
+    let (head, body) = connection.send_request(request).await.unwrap().into_parts();
+    Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
 }
 
 async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {

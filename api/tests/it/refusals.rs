@@ -117,9 +117,19 @@ async fn a_write_in_doubt_says_so() {
     let place = served.guild(&ann).await;
     served.data.fail_next("CreateMessage", ConnectError::unknown("the database timed out"));
     let answer = served.post(&ann, &place.messages(), json!({"content": "x"})).await;
-    assert_eq!(answer.outcome(), (500, 0));
+    assert_eq!(answer.outcome(), (503, 0));
     assert!(answer.json()["message"].as_str().unwrap().starts_with("outcome unknown: "), "{:?}", answer.body);
-    assert!(!answer.headers.contains_key("retry-after"));
+    assert!(!answer.headers.contains_key("retry-after"), "whether to repeat it is for the caller to judge");
+}
+
+#[tokio::test]
+async fn a_nonce_whose_message_was_deleted_is_not_an_unknown_channel() {
+    let served = Served::start().await;
+    let ann = served.bot("ann");
+    let place = served.guild(&ann).await;
+    served.data.fail_next("CreateMessage", ConnectError::not_found("message not found"));
+    let body = json!({"content": "x", "nonce": "n", "enforce_nonce": true});
+    assert_eq!(served.post(&ann, &place.messages(), body).await.outcome(), (404, 10_008));
 }
 
 #[tokio::test]

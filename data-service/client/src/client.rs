@@ -192,6 +192,7 @@ methods! { data, "weir.data.v1.GuildService":
     Write put_role "PutRole" PutRoleRequest -> PutRoleResponse;
     Write delete_role "DeleteRole" DeleteRoleRequest -> DeleteRoleResponse;
     Write put_member "PutMember" PutMemberRequest -> PutMemberResponse;
+    Write update_member "UpdateMember" UpdateMemberRequest -> UpdateMemberResponse;
     Write delete_member "DeleteMember" DeleteMemberRequest -> DeleteMemberResponse;
     Read list_members "ListMembers" ListMembersRequest -> ListMembersResponse;
     Read get_member "GetMember" GetMemberRequest -> GetMemberResponse;

@@ -113,6 +113,8 @@ impl DataError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            // What the call rests on has changed: the same call fails again.
+            Self::Refused { reason: RefusalReason::Conflict, .. } => false,
             Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
             Self::NotFound { .. }
             | Self::Invalid { .. }

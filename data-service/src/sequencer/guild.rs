@@ -8,7 +8,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::op::{ChangeError, GuildAnswer, GuildChange};
+use super::op::{ChangeError, GuildAnswer, GuildChange, MemberUpdate};
 use crate::key::Key;
 
 /// Channels of a guild; Discord's bound (error 30013).
@@ -27,6 +27,15 @@ pub(crate) struct GuildPlan {
     /// Keys whose rows changed.
     pub(crate) touched: Vec<Key>,
     pub(crate) answer: GuildAnswer,
+}
+
+/// What a change is found to be.
+#[derive(Debug)]
+pub(crate) enum Planned {
+    /// Something is to be committed.
+    Change(GuildPlan),
+    /// All is already as it should become.
+    Same(GuildAnswer),
 }
 
 /// What the plan must know beside the guild's state.
@@ -51,11 +60,11 @@ pub(crate) fn plan(
     facts: Facts,
     rev: u64,
     mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
-) -> Result<GuildPlan, ChangeError> {
+) -> Result<Planned, ChangeError> {
     if let GuildChange::Create(request) = change {
         return match state {
             Some(_) => Err(ChangeError::Invalid("the guild exists".to_owned())),
-            None => create(guild_id, *request, rev, mint),
+            None => create(guild_id, *request, rev, mint).map(Planned::Change),
         };
     }
     let before = state.ok_or(not_found("guild"))?;
@@ -76,13 +85,13 @@ pub(crate) fn plan(
             also.clone_from(&facts.member_ids);
             rows.push(RowChange::DeleteGuild { guild_id, channel_ids, member_ids: facts.member_ids });
             let event = Change::GuildDeleted(GuildDeleted { guild_id });
-            return Ok(GuildPlan {
+            return Ok(Planned::Change(GuildPlan {
                 rows,
                 events: vec![(event, also)],
                 state: None,
                 touched,
                 answer: GuildAnswer::Done,
-            });
+            }));
         }
         GuildChange::PutChannel(mut channel) => {
             let fresh = channel.id == 0;
@@ -163,6 +172,23 @@ pub(crate) fn plan(
             let changed = MemberChanged { member: Some(member.clone()), user: Some(user.clone()) };
             (event(changed), GuildAnswer::Member(member, Some(user)))
         }
+        GuildChange::UpdateMember(update) => {
+            let known = facts.member.ok_or(not_found("member"))?;
+            let there = |id: &u64| before.roles.iter().any(|role| role.id == *id);
+            if !update.add_role_ids.iter().all(there) {
+                return Err(not_found("role"));
+            }
+            let mut member = updated(known.clone(), &update);
+            if member == known {
+                return Ok(Planned::Same(GuildAnswer::Member(known, facts.user)));
+            }
+            member.rev = rev;
+            also.push(member.user_id);
+            touched.extend([Key::Member(guild_id, member.user_id), Key::Members(guild_id)]);
+            rows.push(RowChange::PutMember(member.clone()));
+            let changed = MemberChanged { member: Some(member.clone()), user: facts.user.clone() };
+            (Change::MemberUpdated(changed), GuildAnswer::Member(member, facts.user))
+        }
         GuildChange::DeleteMember(user_id) => {
             facts.member.as_ref().ok_or(not_found("member"))?;
             after.member_count = after.member_count.saturating_sub(1);
@@ -178,7 +204,19 @@ pub(crate) fn plan(
             (Change::MemberRemoved(MemberRemoved { guild_id, user: Some(user) }), GuildAnswer::Done)
         }
     };
-    Ok(GuildPlan { rows, events: vec![(event, also)], state: Some(Arc::new(after)), touched, answer })
+    let state = Some(Arc::new(after));
+    Ok(Planned::Change(GuildPlan { rows, events: vec![(event, also)], state, touched, answer }))
+}
+
+/// The member with roles added and taken away; those that stay keep their order.
+fn updated(mut member: Member, update: &MemberUpdate) -> Member {
+    for role_id in &update.add_role_ids {
+        if !member.role_ids.contains(role_id) {
+            member.role_ids.push(*role_id);
+        }
+    }
+    member.role_ids.retain(|role_id| !update.remove_role_ids.contains(role_id));
+    member
 }
 
 fn create(
@@ -275,8 +313,10 @@ mod tests {
             members: vec![Member { user_id: 5, ..Member::default() }],
             ..CreateGuildRequest::default()
         };
-        let plan =
-            plan(7, None, GuildChange::Create(Box::new(request)), facts(), 10, &mut ids()).expect("fresh");
+        let create = GuildChange::Create(Box::new(request));
+        let Ok(Planned::Change(plan)) = plan(7, None, create, facts(), 10, &mut ids()) else {
+            panic!("a fresh guild can be made");
+        };
         (*plan.state.expect("exists")).clone()
     }
 
@@ -297,6 +337,7 @@ mod tests {
             GuildChange::PutChannel(Channel { id: 1, ..Channel::default() }),
             GuildChange::PutRole(Role { id: 1, ..Role::default() }),
             GuildChange::PutMember(Member { user_id: 99, ..Member::default() }),
+            update(&[7], &[]),
         ] {
             let outcome = plan(7, Some(&state), change.clone(), facts(), 11, &mut ids());
             assert!(matches!(outcome, Err(ChangeError::NotFound(_))), "{change:?}");
@@ -305,6 +346,31 @@ mod tests {
             plan(7, None, GuildChange::Delete, facts(), 11, &mut ids()),
             Err(ChangeError::NotFound(_))
         ));
+    }
+
+    fn update(add: &[u64], remove: &[u64]) -> GuildChange {
+        let (add_role_ids, remove_role_ids) = (add.to_vec(), remove.to_vec());
+        GuildChange::UpdateMember(MemberUpdate { user_id: 5, add_role_ids, remove_role_ids })
+    }
+
+    #[test]
+    fn an_update_is_a_set_operation_on_the_row_that_is_there() {
+        let mut state = guild();
+        state.roles.extend([1, 2, 3].map(|id| Role { id, ..Role::default() }));
+        let member = Member { guild_id: 7, user_id: 5, role_ids: vec![9, 1], rev: 4, ..Member::default() };
+        let facts = || Facts { member: Some(member.clone()), ..facts() };
+        let outcome = plan(7, Some(&state), update(&[2, 1], &[9, 3]), facts(), 11, &mut ids());
+        let Ok(Planned::Change(changed)) = outcome else { panic!("{outcome:?}") };
+        let GuildAnswer::Member(row, _) = changed.answer else { panic!("{:?}", changed.answer) };
+        assert_eq!((row.role_ids, row.rev), (vec![1, 2], 11));
+        assert_eq!(changed.state.expect("still there").member_count, state.member_count);
+
+        let outcome = plan(7, Some(&state), update(&[1], &[3]), facts(), 11, &mut ids());
+        let Ok(Planned::Same(GuildAnswer::Member(row, _))) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(row, member, "nothing to change, nothing to tell");
+
+        let outcome = plan(7, Some(&state), update(&[4], &[]), facts(), 11, &mut ids());
+        assert!(matches!(outcome, Err(ChangeError::NotFound("role"))), "{outcome:?}");
     }
 
     #[test]

@@ -15,9 +15,12 @@ use crate::{mint::MintError, ownership::NotOwner};
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The scope's queue, or the table of scopes, is full.
+    /// The scope's queue is full.
     #[error("too many changes wait for this channel")]
     Overloaded,
+    /// The table of scopes has no place for another one: all that it could forget have changes under way.
+    #[error("too many channels have changes under way at once")]
+    TableFull,
     /// The database cannot be reached.
     #[error("the database is unavailable: {0}")]
     Database(String),
@@ -51,6 +54,9 @@ pub enum ChangeError {
     /// What it would change is not there.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// A row on which the caller's decision rests is no longer as it was seen; nothing was done.
+    #[error("a {0} was changed since it was looked at")]
+    Conflict(&'static str),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -125,7 +131,33 @@ pub(crate) enum GuildChange {
     PutRole(data::Role),
     DeleteRole(u64),
     PutMember(data::Member),
+    UpdateMember(MemberUpdate),
     DeleteMember(u64),
+}
+
+impl GuildChange {
+    /// The user whose membership it changes, if it changes one.
+    pub(crate) fn member_id(&self) -> Option<u64> {
+        match self {
+            Self::PutMember(member) => Some(member.user_id),
+            Self::UpdateMember(update) => Some(update.user_id),
+            Self::DeleteMember(user_id) => Some(*user_id),
+            Self::Create(_)
+            | Self::Delete
+            | Self::PutChannel(_)
+            | Self::DeleteChannel(_)
+            | Self::PutRole(_)
+            | Self::DeleteRole(_) => None,
+        }
+    }
+}
+
+/// Changes of a member who is there, as set operations on the row that the turn finds.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberUpdate {
+    pub(crate) user_id: u64,
+    pub(crate) add_role_ids: Vec<u64>,
+    pub(crate) remove_role_ids: Vec<u64>,
 }
 
 /// What a guild's change answers.
@@ -141,6 +173,8 @@ pub(crate) enum GuildAnswer {
 /// A guild's change, waiting.
 pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
+    /// What the caller's decision rests on.
+    pub(crate) basis: data::Basis,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }
@@ -197,7 +231,10 @@ impl Op {
                 MessageChange::Delete(_) => ROW_BYTES,
             },
             Self::Import(op) => op.bytes(),
-            Self::Guild(_) => ROW_BYTES * 8,
+            Self::Guild(op) => {
+                let data::Basis { roles, channels, members } = &op.basis;
+                ROW_BYTES * 8 + (roles.len() + channels.len() + members.len()) * size_of::<data::RowSeen>()
+            }
             Self::Open(_) => ROW_BYTES,
             Self::Make(_) => ROW_BYTES * 4,
         }

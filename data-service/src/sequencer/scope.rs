@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -93,9 +96,10 @@ pub(crate) struct ScopeState {
     queue_bytes: usize,
     /// A task takes turns. Exactly one does at a time: it is set with the push that starts it and cleared when it finds the queue empty.
     running: bool,
-    /// Rises with every outcome and every seed; unique over the life of the process, so that a forgotten and returned scope never
+    /// Rises with every outcome and every seed; unique over the life of the table, so that a forgotten and returned scope never
     /// repeats one. A read may seed the tail only if it did not change meanwhile.
     pub(crate) version: u64,
+    versions: Versions,
     pub(crate) standing: Option<Standing>,
     /// No revision at or below it is minted again by this process, whatever is forgotten and however the clock steps.
     pub(crate) rev_floor: u64,
@@ -125,19 +129,24 @@ pub(crate) enum Work {
     One(Op),
 }
 
-static NEXT_VERSION: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+/// Numbers for states of scopes, each given once; shared by all scopes of a table. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Versions(Arc<AtomicU64>);
 
-fn next_version() -> u64 {
-    NEXT_VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+impl Versions {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Scope {
-    pub(crate) fn new(id: u64, kind: ScopeKind) -> Self {
+    pub(crate) fn new(id: u64, kind: ScopeKind, versions: Versions) -> Self {
         let state = ScopeState {
             queue: VecDeque::new(),
             queue_bytes: 0,
             running: false,
-            version: next_version(),
+            version: versions.next(),
+            versions,
             standing: None,
             rev_floor: 0,
             nonces: Nonces::default(),
@@ -234,7 +243,7 @@ impl ScopeState {
 
     /// Notes that something changed, or may have: encoded replies go, and no read in flight may seed the tail.
     pub(crate) fn changed(&mut self) {
-        self.version = next_version();
+        self.version = self.versions.next();
         self.encoded.clear();
     }
 

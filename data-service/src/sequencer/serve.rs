@@ -10,7 +10,7 @@ use super::{
     Sequencer,
     scope::{ScopeKind, TailMessage},
 };
-use crate::read_path::query::encode_page;
+use crate::{freshness::Freshness, read_path::query::encode_page};
 
 /// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,17 @@ impl Sequencer {
     pub(crate) fn resolved_rev(&self, scope_id: u64) -> u64 {
         let standing = self.scopes.get(scope_id).and_then(|scope| scope.lock().standing);
         standing.map_or(0, |standing| standing.last_rev)
+    }
+
+    /// A token's claim, cut down to what there is. Every reply carries what its scope's owner had resolved by then, so a greater claim is not
+    /// from here; without the cut it could be met by nothing remembered, and each read with it would be one of the database.
+    pub(crate) fn attainable(&self, token: Freshness) -> Freshness {
+        let Ok(tenure) = self.ownership.tenure(token.scope_id) else { return token };
+        let Some(scope) = self.scopes.get(token.scope_id) else { return token };
+        let state = scope.lock();
+        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch && !state.unresolved);
+        let rev = known.map_or(token.rev, |standing| token.rev.min(standing.last_rev));
+        Freshness { rev, ..token }
     }
 
     /// Greatest committed message id of a channel under the present tenure; 0 if it is not known.

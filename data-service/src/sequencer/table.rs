@@ -7,7 +7,7 @@ use std::{
 
 use moka::notification::RemovalCause;
 
-use super::scope::{Scope, ScopeKind};
+use super::scope::{Scope, ScopeKind, Versions};
 
 /// Shards of the table: enough that the lock of one is rarely waited for on machines of up to 64 cores.
 const SHARDS: usize = 64;
@@ -21,6 +21,7 @@ type Shard = Mutex<HashMap<u64, Arc<Scope>>>;
 pub(crate) struct ScopeTable {
     shards: Arc<[Shard]>,
     shard_max: usize,
+    versions: Versions,
     tails: moka::sync::Cache<u64, u32>,
 }
 
@@ -49,7 +50,8 @@ impl ScopeTable {
                 }
             })
             .build();
-        Self { shards, shard_max: scopes_max.div_ceil(SHARDS).max(1), tails }
+        let shard_max = scopes_max.div_ceil(SHARDS).max(1);
+        Self { shards, shard_max, versions: Versions::default(), tails }
     }
 
     /// The scope, if it is in memory.
@@ -73,7 +75,7 @@ impl ScopeTable {
             let id = shard.iter().take(EVICTION_LOOKS).find(|(_, scope)| leaves(scope)).map(|(id, _)| *id)?;
             shard.remove(&id);
         }
-        let scope = Arc::new(Scope::new(id, kind));
+        let scope = Arc::new(Scope::new(id, kind, self.versions.clone()));
         shard.insert(id, Arc::clone(&scope));
         Some(scope)
     }

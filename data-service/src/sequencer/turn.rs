@@ -1,17 +1,23 @@
 //! One turn: who may act, where the scope stands, the plan, and the commit's answers.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Basis, Message},
+};
 use weir_store::{ReadError, RowChange};
 
 use super::{
-    Sequencer, change,
+    Sequencer, basis, change,
     commit::Prepared,
     create,
-    guild::{self, Facts},
+    guild::{self, Facts, Planned},
     op::{
         Answer, ChangeError, ChangeOp, CreateOp, Created, GuildChange, GuildOp, ImportOp, MessageChange, Op,
         Refused,
@@ -330,9 +336,17 @@ impl Sequencer {
     // ---- guilds ---------------------------------------------------------------------------------------------------
 
     async fn guild_turn(&self, scope: &Scope, op: GuildOp) {
-        let GuildOp { change, deadline, answer } = op;
-        let (tenure, standing, plan, pending, rev) = match self.plan_guild(scope, change, deadline).await {
-            Ok(planned) => planned,
+        let GuildOp { change, basis, deadline, answer } = op;
+        let planned = self.plan_guild(scope, change, &basis, deadline).await;
+        let (tenure, standing, plan, pending, rev) = match planned {
+            Ok((tenure, standing, Planned::Change(plan), pending, rev)) => {
+                (tenure, standing, plan, pending, rev)
+            }
+            // Nothing to commit; but what was found counts only under the tenure (rule 3).
+            Ok((tenure, _, Planned::Same(found), ..)) => {
+                let still = self.ownership.still(scope.id, tenure);
+                return drop(answer.send(if still { Ok(found) } else { Err(Refused::NotOwner.into()) }));
+            }
             Err(error) => return drop(answer.send(Err(error))),
         };
         let mut prev_rev = standing.last_rev;
@@ -377,18 +391,27 @@ impl Sequencer {
         &self,
         scope: &Scope,
         change: GuildChange,
+        basis: &Basis,
         deadline: Instant,
-    ) -> Result<(Tenure, Standing, guild::GuildPlan, Pending, u64), ChangeError> {
+    ) -> Result<(Tenure, Standing, Planned, Pending, u64), ChangeError> {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
         let (tenure, standing) = self.begin(scope).await?;
         let mut facts = Facts { member: None, user: None, member_ids: Vec::new() };
+        let ids: BTreeSet<u64> = basis.members.iter().map(|seen| seen.id).chain(change.member_id()).collect();
+        let mut members = BTreeMap::new();
+        for id in ids {
+            if let Some(member) = self.store.read_member(scope.id, id).await? {
+                members.insert(id, member);
+            }
+        }
+        basis::holds(basis, scope.lock().guild.as_deref(), &members)?;
         match &change {
-            GuildChange::PutMember(weir_proto::data::Member { user_id, .. })
-            | GuildChange::DeleteMember(user_id) => {
-                facts.member = self.store.read_member(scope.id, *user_id).await?;
-                facts.user = self.store.read_users(&[*user_id]).await?.pop();
+            GuildChange::PutMember(_) | GuildChange::UpdateMember(_) | GuildChange::DeleteMember(_) => {
+                let user_id = change.member_id().unwrap_or_default();
+                facts.member = members.remove(&user_id);
+                facts.user = self.store.read_users(&[user_id]).await?.pop();
             }
             GuildChange::Delete => {
                 let mut after = 0;

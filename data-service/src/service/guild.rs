@@ -2,9 +2,9 @@
 
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_proto::data::{
-    self, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
+    self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
     DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse, ListMembersResponse,
-    ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse,
+    ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse, UpdateMemberResponse,
 };
 
 use super::{Paths, deadline, options, required};
@@ -12,7 +12,9 @@ use crate::{
     error,
     observe::Write,
     sequencer::{
-        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, Op},
+        basis,
+        guild::ROLES_MAX,
+        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op},
         scope::ScopeKind,
     },
 };
@@ -52,6 +54,7 @@ pub fn router(paths: &Paths) -> Router {
         "PutRole" => put_role,
         "DeleteRole" => delete_role,
         "PutMember" => put_member,
+        "UpdateMember" => update_member,
         "DeleteMember" => delete_member,
         "ListMembers" => list_members,
         "GetMember" => get_member,
@@ -64,13 +67,16 @@ async fn change(
     paths: &Paths,
     context: &Context,
     guild_id: u64,
+    basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
+    let basis = basis.unwrap_or_default();
+    basis::check(&basis).map_err(|error| error::of_change(&error))?;
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Write::Guild, 0);
     let deadline = deadline(context);
     let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
-        Op::Guild(Box::new(GuildOp { change, deadline, answer }))
+        Op::Guild(Box::new(GuildOp { change, basis, deadline, answer }))
     });
     answer.await.map_err(|error| error::of_change(&error))
 }
@@ -117,7 +123,7 @@ async fn create(
     } else {
         given
     };
-    match change(&paths, &context, guild_id, GuildChange::Create(Box::new(request))).await? {
+    match change(&paths, &context, guild_id, None, GuildChange::Create(Box::new(request))).await? {
         GuildAnswer::Created { state, members } => {
             Ok(CreateGuildResponse { state: Some(state), members }.into())
         }
@@ -143,7 +149,7 @@ async fn delete(
     request: data::DeleteGuildRequest,
 ) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
-    change(&paths, &context, guild_id, GuildChange::Delete).await?;
+    change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
     Ok(DeleteGuildResponse {}.into())
 }
 
@@ -170,7 +176,7 @@ async fn put_channel(
     let channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
     check_channel(&channel)?;
-    match change(&paths, &context, guild_id, GuildChange::PutChannel(channel)).await? {
+    match change(&paths, &context, guild_id, request.basis, GuildChange::PutChannel(channel)).await? {
         GuildAnswer::Channel(channel) => Ok(PutChannelResponse { channel: Some(channel) }.into()),
         _ => Err(unexpected()),
     }
@@ -187,7 +193,9 @@ async fn delete_channel(
     if channel.guild_id == 0 {
         return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
     }
-    match change(&paths, &context, channel.guild_id, GuildChange::DeleteChannel(channel_id)).await? {
+    match change(&paths, &context, channel.guild_id, request.basis, GuildChange::DeleteChannel(channel_id))
+        .await?
+    {
         GuildAnswer::Channel(channel) => Ok(DeleteChannelResponse { channel: Some(channel) }.into()),
         _ => Err(unexpected()),
     }
@@ -201,7 +209,7 @@ async fn put_role(
     let role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
     let guild_id = required("role.guild_id", role.guild_id)?;
     named(&role.name)?;
-    match change(&paths, &context, guild_id, GuildChange::PutRole(role)).await? {
+    match change(&paths, &context, guild_id, request.basis, GuildChange::PutRole(role)).await? {
         GuildAnswer::Role(role) => Ok(PutRoleResponse { role: Some(role) }.into()),
         _ => Err(unexpected()),
     }
@@ -214,7 +222,7 @@ async fn delete_role(
 ) -> Result<Reply<DeleteRoleResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
     let role_id = required("role_id", request.role_id)?;
-    change(&paths, &context, guild_id, GuildChange::DeleteRole(role_id)).await?;
+    change(&paths, &context, guild_id, request.basis, GuildChange::DeleteRole(role_id)).await?;
     Ok(DeleteRoleResponse {}.into())
 }
 
@@ -226,8 +234,26 @@ async fn put_member(
     let member = request.member.ok_or_else(|| ConnectError::invalid_argument("member is missing"))?;
     let guild_id = required("member.guild_id", member.guild_id)?;
     required("member.user_id", member.user_id)?;
-    match change(&paths, &context, guild_id, GuildChange::PutMember(member)).await? {
+    match change(&paths, &context, guild_id, request.basis, GuildChange::PutMember(member)).await? {
         GuildAnswer::Member(member, user) => Ok(PutMemberResponse { member: Some(member), user }.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn update_member(
+    paths: Paths,
+    context: Context,
+    request: data::UpdateMemberRequest,
+) -> Result<Reply<UpdateMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    let data::UpdateMemberRequest { add_role_ids, remove_role_ids, basis, .. } = request;
+    if add_role_ids.len() > ROLES_MAX || remove_role_ids.len() > ROLES_MAX {
+        return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
+    }
+    let update = GuildChange::UpdateMember(MemberUpdate { user_id, add_role_ids, remove_role_ids });
+    match change(&paths, &context, guild_id, basis, update).await? {
+        GuildAnswer::Member(member, user) => Ok(UpdateMemberResponse { member: Some(member), user }.into()),
         _ => Err(unexpected()),
     }
 }
@@ -239,7 +265,7 @@ async fn delete_member(
 ) -> Result<Reply<DeleteMemberResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
     let user_id = required("user_id", request.user_id)?;
-    change(&paths, &context, guild_id, GuildChange::DeleteMember(user_id)).await?;
+    change(&paths, &context, guild_id, request.basis, GuildChange::DeleteMember(user_id)).await?;
     Ok(DeleteMemberResponse {}.into())
 }
 

@@ -105,7 +105,7 @@ pub(crate) async fn work(client: &DataClient) {
         let refused = open(client, user_id, recipient_id).await;
         assert!(matches!(refused, Err(DataError::NotFound { .. })), "{refused:?}");
     }
-    let request = weir_proto::data::DeleteChannelRequest { channel_id: channel.id };
+    let request = weir_proto::data::DeleteChannelRequest { channel_id: channel.id, basis: None };
     let refused = client.delete_channel(&request, &options()).await;
     assert!(matches!(refused, Err(DataError::Invalid { .. })), "{refused:?}");
 }
@@ -308,7 +308,7 @@ async fn a_guilds_channel_has_no_recipients_whatever_its_maker_says() {
         recipient_ids: users.into(),
         ..Channel::default()
     };
-    let put = PutChannelRequest { channel: Some(channel) };
+    let put = PutChannelRequest { channel: Some(channel), basis: None };
     let put = node.client.put_channel(&put, &options()).await.unwrap().message.channel.unwrap();
     assert!(put.recipient_ids.is_empty());
     sleep(Duration::from_secs(1)).await;

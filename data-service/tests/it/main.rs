@@ -12,6 +12,7 @@ mod fake_bus;
 mod fake_store;
 mod fencing;
 mod flights;
+mod guild_basis;
 mod history;
 mod leases;
 mod limits;

@@ -100,7 +100,11 @@ async fn directory(client: &DataClient, place: Place) {
     assert!(matches!(client.resolve_token(&request, &far).await, Err(DataError::NotFound { .. })));
 
     let member = Member { guild_id: guild, user_id: bob.id, nick: "bobby".into(), ..Member::default() };
-    let put = client.put_member(&PutMemberRequest { member: Some(member) }, &far).await.unwrap().message;
+    let put = client
+        .put_member(&PutMemberRequest { member: Some(member), basis: None }, &far)
+        .await
+        .unwrap()
+        .message;
     assert!(put.member.as_ref().is_some_and(|row| row.joined_at_ms > 0) && put.user == Some(bob.clone()));
     let request = ListMembersRequest { guild_id: guild, after: 0, limit: 10 };
     let listed = client.list_members(&request, &far).await.unwrap().message;
@@ -114,10 +118,16 @@ async fn directory(client: &DataClient, place: Place) {
     assert_eq!(users, [bob.id, user], "those that exist, in the order asked for");
 
     let role = Role { guild_id: guild, name: "mods".into(), permissions: 8, ..Role::default() };
-    let role =
-        client.put_role(&PutRoleRequest { role: Some(role) }, &far).await.unwrap().message.role.unwrap();
+    let role = client
+        .put_role(&PutRoleRequest { role: Some(role), basis: None }, &far)
+        .await
+        .unwrap()
+        .message
+        .role
+        .unwrap();
     let second = Channel { guild_id: guild, name: "second".into(), ..Channel::default() };
-    let second = client.put_channel(&PutChannelRequest { channel: Some(second) }, &far).await.unwrap();
+    let second =
+        client.put_channel(&PutChannelRequest { channel: Some(second), basis: None }, &far).await.unwrap();
     let second = second.message.channel.unwrap();
     let state =
         client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
@@ -129,11 +139,14 @@ async fn directory(client: &DataClient, place: Place) {
     assert_eq!(context.state.unwrap(), state);
     assert!(context.last_message_id > 0);
 
-    let request = data::DeleteRoleRequest { guild_id: guild, role_id: role.id };
+    let request = data::DeleteRoleRequest { guild_id: guild, role_id: role.id, basis: None };
     client.delete_role(&request, &far).await.unwrap();
-    client.delete_channel(&data::DeleteChannelRequest { channel_id: second.id }, &far).await.unwrap();
     client
-        .delete_member(&data::DeleteMemberRequest { guild_id: guild, user_id: bob.id }, &far)
+        .delete_channel(&data::DeleteChannelRequest { channel_id: second.id, basis: None }, &far)
+        .await
+        .unwrap();
+    client
+        .delete_member(&data::DeleteMemberRequest { guild_id: guild, user_id: bob.id, basis: None }, &far)
         .await
         .unwrap();
     let request = GetMemberRequest { guild_id: guild, user_id: bob.id };

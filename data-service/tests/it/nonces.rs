@@ -133,3 +133,16 @@ async fn a_repetition_of_an_edited_message_answers_with_the_row_as_it_is() {
     let again = send(&node, &request).await;
     assert_eq!((again.deduplicated, again.message.unwrap().content.as_str()), (true, "edited"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_does_not_bring_a_deleted_message_back() {
+    let world = World::new(8);
+    let node = world.node().await;
+    let place = node.place().await;
+    let request = with_nonce(place, 7, "n");
+    let made = send(&node, &request).await.message.unwrap();
+    Talk(&node.client, place).delete(made.id).await.unwrap();
+    let again = node.client.create_message(&request, &options()).await;
+    assert!(matches!(again, Err(weir_data_client::DataError::NotFound { .. })), "{again:?}");
+    assert!(world.store.rows().history(place.channel).is_empty());
+}

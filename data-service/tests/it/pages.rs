@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_data_service::clock::WallClock;
+use weir_data_client::CallOptions;
+use weir_data_service::{clock::WallClock, freshness::Freshness};
 use weir_proto::{
     data::{ImportMessagesRequest, Message},
     id::EPOCH_MS,
@@ -10,7 +11,7 @@ use weir_proto::{
 
 use crate::{
     fake_store::Dice,
-    node::{At, Node, Place, Talk, World, embedded, options},
+    node::{At, Node, Place, Talk, World, embedded, options, page_of},
     ownership::START_US,
 };
 
@@ -223,6 +224,26 @@ async fn asking_for_a_guilds_id_as_a_channel_does_not_hold_the_guild_up() {
     let talk = Talk(&restarted.client, Place { channel: place.guild, ..place });
     assert!(talk.list(At::Latest, 5).await.unwrap().is_empty());
     let role = weir_proto::data::Role { guild_id: place.guild, name: "r".into(), ..Default::default() };
-    let request = weir_proto::data::PutRoleRequest { role: Some(role) };
+    let request = weir_proto::data::PutRoleRequest { role: Some(role), basis: None };
     restarted.client.put_role(&request, &options()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_revision_that_never_was_costs_no_read() {
+    let world = World::new(9);
+    let node = world.node().await;
+    let place = node.place().await;
+    let newest = Talk(&node.client, place).create("m").await.unwrap();
+    let page = page_of(place.channel, At::Latest, 5);
+    node.client.list_messages(&page, &options()).await.unwrap();
+    let before = world.store.history_reads();
+    for ahead in [1, 1 << 40, u64::MAX - newest.rev] {
+        let token = Freshness { scope_id: place.channel, rev: newest.rev + ahead };
+        let with_token = CallOptions { freshness: Some(token.encode()), ..options() };
+        let reply = node.client.list_messages(&page, &with_token).await.unwrap();
+        assert_eq!(reply.message.messages.len(), 1);
+        let told = Freshness::decode(&reply.freshness.unwrap()).unwrap();
+        assert_eq!(told.rev, newest.rev, "and the claim is not handed on");
+    }
+    assert_eq!(world.store.history_reads(), before);
 }

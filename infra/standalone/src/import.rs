@@ -5,7 +5,8 @@
 //! 2. [`convert`] reads it again, derives ids ([`ids`]) and fills batches; [`send`] sends them, one at a time, while the next is filled.
 //!
 //! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
-//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`progress`] tells how far it is.
+//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
+//! ids that come twice, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
 pub(crate) mod ids;
@@ -15,6 +16,7 @@ pub(crate) mod progress;
 pub(crate) mod scan;
 pub(crate) mod send;
 pub(crate) mod source;
+pub(crate) mod taken;
 
 use std::{io, path::PathBuf};
 

@@ -10,7 +10,7 @@ use weir_proto::{
         GetUsersResponse, ListMembersRequest, ListMembersResponse, ListUserGuildsRequest,
         ListUserGuildsResponse, OpenDirectRequest, OpenDirectResponse, PutChannelRequest, PutChannelResponse,
         PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, ResolveTokenRequest,
-        ResolveTokenResponse,
+        ResolveTokenResponse, UpdateMemberRequest, UpdateMemberResponse,
     },
     id::UserId,
     pair::UserPair,
@@ -112,6 +112,8 @@ impl World {
 
     pub(super) fn put_channel(&mut self, request: PutChannelRequest) -> Answer<PutChannelResponse> {
         let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("no channel"))?;
+        self.holds(channel.guild_id, request.basis)?;
+        channel.rev = self.rev();
         if !self.guilds.contains_key(&channel.guild_id) {
             return Err(missing("guild"));
         }
@@ -123,12 +125,16 @@ impl World {
     }
 
     pub(super) fn delete_channel(&mut self, request: DeleteChannelRequest) -> Answer<DeleteChannelResponse> {
+        let guild_id = self.channels.get(&request.channel_id).map_or(0, |channel| channel.guild_id);
+        self.holds(guild_id, request.basis)?;
         let channel = self.channels.remove(&request.channel_id).ok_or_else(|| missing("channel"))?;
         Ok(DeleteChannelResponse { channel: Some(channel) })
     }
 
     pub(super) fn put_role(&mut self, request: PutRoleRequest) -> Answer<PutRoleResponse> {
         let mut role = request.role.ok_or_else(|| ConnectError::invalid_argument("no role"))?;
+        self.holds(role.guild_id, request.basis)?;
+        role.rev = self.rev();
         if role.id == 0 {
             role.id = self.mint();
         }
@@ -137,18 +143,35 @@ impl World {
     }
 
     pub(super) fn delete_role(&mut self, request: DeleteRoleRequest) -> Answer<DeleteRoleResponse> {
+        self.holds(request.guild_id, request.basis)?;
         self.roles.remove(&request.role_id).ok_or_else(|| missing("role"))?;
         Ok(DeleteRoleResponse {})
     }
 
     pub(super) fn put_member(&mut self, request: PutMemberRequest) -> Answer<PutMemberResponse> {
-        let member = request.member.ok_or_else(|| ConnectError::invalid_argument("no member"))?;
+        let mut member = request.member.ok_or_else(|| ConnectError::invalid_argument("no member"))?;
+        self.holds(member.guild_id, request.basis)?;
+        member.rev = self.rev();
         let user = self.user(member.user_id).ok_or_else(|| missing("user"))?;
         self.members.insert((member.guild_id, member.user_id), member.clone());
         Ok(PutMemberResponse { member: Some(member), user: Some(user) })
     }
 
+    pub(super) fn update_member(&mut self, request: UpdateMemberRequest) -> Answer<UpdateMemberResponse> {
+        self.holds(request.guild_id, request.basis)?;
+        let rev = self.rev();
+        let user = self.user(request.user_id);
+        let member = self.members.get_mut(&(request.guild_id, request.user_id));
+        let member = member.ok_or_else(|| missing("member"))?;
+        member.role_ids.retain(|id| !request.add_role_ids.contains(id));
+        member.role_ids.extend(&request.add_role_ids);
+        member.role_ids.retain(|id| !request.remove_role_ids.contains(id));
+        member.rev = rev;
+        Ok(UpdateMemberResponse { member: Some(member.clone()), user })
+    }
+
     pub(super) fn delete_member(&mut self, request: DeleteMemberRequest) -> Answer<DeleteMemberResponse> {
+        self.holds(request.guild_id, request.basis)?;
         self.members.remove(&(request.guild_id, request.user_id)).ok_or_else(|| missing("member"))?;
         Ok(DeleteMemberResponse {})
     }

@@ -10,11 +10,13 @@ macro_rules! routes {
         $($({
             let service = $service.clone();
             router = router.unary(concat!("/weir.data.v1.", $package, "/", stringify!($rpc)), move |context, request| {
-                let mut world = service.world();
-                world.note(&context.headers);
-                let answer = world.begin(stringify!($rpc)).and_then(|()| world.$method(request)).map(Reply::message);
-                drop(world);
-                async move { answer }
+                let service = service.clone();
+                async move {
+                    service.pass(stringify!($rpc)).await;
+                    let mut world = service.world();
+                    world.note(&context.headers);
+                    world.begin(stringify!($rpc)).and_then(|()| world.$method(request)).map(Reply::message)
+                }
             });
         })*)*
         router
@@ -44,6 +46,7 @@ pub(super) fn router(service: &DataService) -> Router {
             PutRole put_role;
             DeleteRole delete_role;
             PutMember put_member;
+            UpdateMember update_member;
             DeleteMember delete_member;
             ListMembers list_members;
             GetMember get_member;

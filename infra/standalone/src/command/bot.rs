@@ -125,7 +125,7 @@ async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError
         position: state.roles.iter().map(|role| role.position).max().unwrap_or(0) + 1,
         ..Role::default()
     };
-    let request = PutRoleRequest { role: Some(role) };
+    let request = PutRoleRequest { role: Some(role), basis: None };
     let act = format!("cannot create the role {ROLE:?} in guild {guild_id}");
     let reply = answered(act, client.put_role(&request, &options()).await)?;
     Ok(reply.role.ok_or(CommandError::Incomplete { what: "role" })?.id)
@@ -138,7 +138,7 @@ async fn join(
     role_ids: Vec<u64>,
 ) -> Result<(), CommandError> {
     let member = Member { guild_id, user_id, role_ids, joined_at_ms: now_ms(), ..Member::default() };
-    let request = PutMemberRequest { member: Some(member) };
+    let request = PutMemberRequest { member: Some(member), basis: None };
     let act = format!("cannot add the bot {user_id} to guild {guild_id}");
     answered(act, client.put_member(&request, &options()).await).map(drop)
 }

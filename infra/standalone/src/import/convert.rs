@@ -12,7 +12,7 @@ use super::{
     ImportError,
     ids::{ImportIds, nth},
     line::Line,
-    scan::{Scan, understand},
+    scan::{Reading, Scan},
     source::Lines,
 };
 
@@ -71,10 +71,11 @@ pub(crate) fn convert(
     let changed = || ImportError::Changed { path: scan.path.clone() };
     let mut lines = Lines::open(&scan.path).map_err(failed)?;
     let mut converter = Converter::new(scan, placed);
+    let mut reading = Reading::new(scan.now_ms);
     let mut position = 0;
     while let Some(found) = lines.read().map_err(failed)? {
         position += 1;
-        if let Some(Ok(line)) = understand(&found, position, scan.now_ms) {
+        if let Some(Ok(line)) = reading.understand(&found, position) {
             let (channel, message) = converter.message(&line).ok_or_else(changed)?;
             if position > placed.lines_done {
                 if let Some(full) = converter.make_room(channel, &message, position - 1)

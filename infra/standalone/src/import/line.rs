@@ -33,6 +33,8 @@ pub(crate) struct Line<'a> {
     pub(crate) reply_to: Option<u64>,
     /// The number that others reply to.
     pub(crate) number: u64,
+    /// True if the line tells its number itself, as its `id`.
+    pub(crate) has_id: bool,
 }
 
 /// Why a line cannot be imported.
@@ -59,6 +61,12 @@ pub(crate) enum BadLine {
     /// Later than now by more than [`AHEAD_MAX_MS`].
     #[error("timestamp lies in the future")]
     Future,
+    /// An earlier line has this id.
+    #[error("its id {id} is that of an earlier line")]
+    Repeated {
+        /// The id.
+        id: u64,
+    },
     /// No content.
     #[error("content is empty")]
     Empty,
@@ -123,6 +131,7 @@ pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>
         content,
         reply_to: raw.reply_to,
         number: raw.id.unwrap_or(position),
+        has_id: raw.id.is_some(),
     })
 }
 

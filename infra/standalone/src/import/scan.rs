@@ -11,6 +11,7 @@ use super::{
     names::{Names, TooMany},
     progress::Progress,
     source::{FileLine, Lines},
+    taken::Taken,
 };
 
 /// Most channels of a file: what Discord allows in a guild.
@@ -85,6 +86,7 @@ fn label(fault: &BadLine) -> &'static str {
         BadLine::Author => "a wrong author",
         BadLine::Timestamp => "a wrong timestamp",
         BadLine::Future => "a timestamp in the future",
+        BadLine::Repeated { .. } => "the id of an earlier line",
         BadLine::Empty => "empty content",
         BadLine::Content { .. } => "too long content",
     }
@@ -115,12 +117,13 @@ pub(crate) fn scan(
         replied: HashSet::new(),
     };
     let mut complaints = Complaints::default();
+    let mut reading = Reading::new(now_ms);
     while let Some(found) = lines.read().map_err(failed)? {
         scan.lines += 1;
         if scan.lines.is_multiple_of(PROGRESS_EVERY) {
             progress.scanned(scan.lines);
         }
-        match understand(&found, scan.lines, now_ms) {
+        match reading.understand(&found, scan.lines) {
             None => {}
             Some(Ok(line)) => scan.take(&line)?,
             Some(Err(fault)) => {
@@ -138,16 +141,35 @@ pub(crate) fn scan(
     }
 }
 
-/// A line's meaning; `None` for a blank one, which is nothing.
-pub(crate) fn understand<'a>(
-    found: &FileLine<'a>,
-    position: u64,
+/// A reading of the file, line after line; both passes are one, so both skip the same lines.
+#[derive(Debug)]
+pub(crate) struct Reading {
     now_ms: u64,
-) -> Option<Result<Line<'a>, BadLine>> {
-    match found {
-        FileLine::TooLong => Some(Err(BadLine::TooLong)),
-        FileLine::Line(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => None,
-        FileLine::Line(bytes) => Some(line::parse(bytes, position, now_ms)),
+    taken: Taken,
+}
+
+impl Reading {
+    /// One that has seen nothing.
+    pub(crate) fn new(now_ms: u64) -> Self {
+        Self { now_ms, taken: Taken::default() }
+    }
+
+    /// A line's meaning; `None` for a blank one, which is nothing.
+    pub(crate) fn understand<'a>(
+        &mut self,
+        found: &FileLine<'a>,
+        position: u64,
+    ) -> Option<Result<Line<'a>, BadLine>> {
+        let line = match found {
+            FileLine::TooLong => Err(BadLine::TooLong),
+            FileLine::Line(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return None,
+            FileLine::Line(bytes) => line::parse(bytes, position, self.now_ms),
+        };
+        // The id of a line that is wrong for another reason stays free: it may be there again, mended.
+        Some(line.and_then(|line| {
+            let fresh = !line.has_id || self.taken.take(line.number);
+            if fresh { Ok(line) } else { Err(BadLine::Repeated { id: line.number }) }
+        }))
     }
 }
 
@@ -197,6 +219,24 @@ mod tests {
         let text = format!("{GOOD}nonsense\n");
         assert_eq!(of(&text, false).expect("skipped").bad, 1);
         assert!(matches!(of(&text, true), Err(ImportError::Strict { bad: 1 })));
+    }
+
+    #[test]
+    fn the_second_line_with_an_id_is_wrong_and_a_wrong_lines_id_stays_free() {
+        let line = |id: u64, content: &str| {
+            format!(
+                r#"{{"id":{id},"channel":"a","author":"x","timestamp":"2020-01-01T00:00:00Z","content":"{content}"}}"#
+            )
+        };
+        let text = [line(7, "first"), line(7, "second"), line(8, ""), line(8, "mended")].join("\n");
+        let found = of(&text, false).expect("two are good");
+        assert_eq!((found.messages, found.bad), (2, 2));
+        assert!(matches!(of(&text, true), Err(ImportError::Strict { bad: 2 })));
+        let mut reading = Reading::new(1_767_225_600_000);
+        let (one, two) = (line(7, "first"), line(7, "second"));
+        assert!(reading.understand(&FileLine::Line(one.as_bytes()), 1).is_some_and(|line| line.is_ok()));
+        let again = reading.understand(&FileLine::Line(two.as_bytes()), 2);
+        assert_eq!(again, Some(Err(BadLine::Repeated { id: 7 })));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use std::{fmt, time::Duration};
 pub use form::{FORM_ERRORS_MAX, FormErrors, Leaf, Path};
 use serde::Serialize;
 
+/// Wait told when others change the same rows all the time: the least that `Retry-After` can say, and far longer than a change takes.
+const CONTENDED_RETRY: Duration = Duration::from_secs(1);
+
 /// Why a request was refused, as a Discord client sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ApiError {
@@ -94,6 +97,8 @@ pub enum ApiError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Others changed what the request rests on, again and again; nothing happened.
+    Contended,
     /// The change may or may not have happened; a retry without nonce may double it.
     OutcomeUnknown,
     /// A fault of ours.
@@ -231,8 +236,15 @@ impl ApiError {
                 "overloaded",
             ),
             Self::ClockWrong { .. } => row(503, 130_000, "The service's clock is wrong", "clock"),
-            // A 5xx, for libraries retry those, and with a nonce the retry is safe; the label tells it from our faults.
-            Self::OutcomeUnknown => row(500, 0, "Internal Server Error", "outcome_unknown"),
+            Self::Contended => row(
+                503,
+                130_000,
+                "The resource is being changed by others. Try again a little later",
+                "contended",
+            ),
+            // Not our fault but what stands behind us, so not a 500, which some libraries repeat by themselves: without a nonce that doubles
+            // what may have happened.
+            Self::OutcomeUnknown => row(503, 0, "Service Unavailable", "outcome_unknown"),
             Self::Internal => row(500, 0, "Internal Server Error", "internal"),
         }
     }
@@ -278,6 +290,7 @@ impl ApiError {
             Self::RateLimited(limited) => limited.retry_after,
             Self::Overloaded { retry_after } => (*retry_after)?,
             Self::ClockWrong { retry_after, .. } => *retry_after,
+            Self::Contended => CONTENDED_RETRY,
             _ => return None,
         };
         Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))

@@ -22,6 +22,7 @@ impl From<&Refusal> for ApiError {
                 scope: RateLimitScope::Shared,
                 code: None,
             }),
+            RefusalReason::Conflict => Self::Contended,
             RefusalReason::Unspecified
             | RefusalReason::Overloaded
             | RefusalReason::DatabaseUnavailable

@@ -57,7 +57,8 @@ fn the_codes_that_libraries_act_on() {
             503,
             130_000,
         ),
-        (ApiError::OutcomeUnknown, 500, 0),
+        (ApiError::Contended, 503, 130_000),
+        (ApiError::OutcomeUnknown, 503, 0),
         (ApiError::Internal, 500, 0),
     ] {
         let row = error.row();
@@ -72,6 +73,7 @@ fn the_codes_that_libraries_act_on() {
 fn labels_tell_all_refusals_apart() {
     let errors = [
         ApiError::OutcomeUnknown,
+        ApiError::Contended,
         ApiError::Internal,
         ApiError::UnknownRoute,
         ApiError::Overloaded { retry_after: None },
@@ -159,6 +161,8 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
         assert_eq!(refusal(reason, 250), limited(RateLimitScope::Shared, 250, None));
         assert_eq!(refusal(reason, 0), limited(RateLimitScope::Shared, 1_000, None));
     }
+    let contended = refusal(RefusalReason::Conflict, 0);
+    assert_eq!((contended.status(), contended.retry_after_seconds()), (503, Some(1)));
     for reason in [
         RefusalReason::Unspecified,
         RefusalReason::Overloaded,
