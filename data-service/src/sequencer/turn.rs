@@ -114,7 +114,7 @@ impl Sequencer {
             plan.fail(&error);
             return;
         }
-        let (rows, records) = plan.commit(scope.id, standing.last_rev);
+        let (rows, records) = plan.commit(scope.id, standing.told_rev);
         let mut bumps = vec![(Key::Rows(scope.id, bucket), Barrier::Append)];
         if standing.bucket != Some(bucket) {
             bumps.push((Key::Buckets(scope.id), Barrier::Append));
@@ -148,6 +148,7 @@ impl Sequencer {
                     }
                     state.standing = Some(Standing {
                         last_rev,
+                        told_rev: last_rev,
                         last_message_id: last_id,
                         bucket: Some(bucket),
                         epoch: tenure.epoch,
@@ -205,7 +206,7 @@ impl Sequencer {
         let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us };
         let prepared = Prepared {
             rows: vec![row_change],
-            records: vec![origin.record(rev, standing.last_rev, event)],
+            records: vec![origin.record(rev, standing.told_rev, event)],
             rows_are_outbox: false,
             prev_rev: standing.last_rev,
             last_rev: rev,
@@ -234,7 +235,8 @@ impl Sequencer {
                         None => tail.remove(message_id),
                     };
                 }
-                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
             },
         )
         .await;
@@ -312,6 +314,8 @@ impl Sequencer {
             state.standing = Some(Standing {
                 epoch: tenure.epoch,
                 last_rev: rev,
+                // Imported rows are no events: the next record follows on the one before them.
+                told_rev: standing.told_rev,
                 last_message_id: standing.last_message_id.max(last_message_id),
                 bucket: standing.bucket.max(buckets.last().copied()),
             });
@@ -335,7 +339,7 @@ impl Sequencer {
             Ok(planned) => planned,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let mut prev_rev = standing.last_rev;
+        let mut prev_rev = standing.told_rev;
         let mut records = Vec::new();
         for (event, also) in plan.events {
             let audience = Audience::guild(scope.id);
@@ -367,7 +371,8 @@ impl Sequencer {
             },
             |state, _| {
                 state.guild = after.clone();
-                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
             },
         )
         .await;

@@ -6,6 +6,7 @@
 
 mod cancelled;
 mod cassandra;
+mod delivery;
 mod direct;
 mod fake_bus;
 mod fake_store;
