@@ -24,7 +24,8 @@ const SLACK_US: u64 = 2_000_000;
 /// A page of changes.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Records with `rev` and `prev_rev` chained to each other and to the asked revision; oldest first.
+    /// Records with `rev` and `prev_rev` chained to each other and to the asked revision; oldest first. All that were committed before the
+    /// reading began and still show: a create whose row is gone is left out, its deletion follows.
     pub records: Vec<Record>,
     /// More follow above the last one.
     pub more: bool,
@@ -62,27 +63,37 @@ pub async fn read_from(
     after_rev: u64,
     limit: usize,
 ) -> Result<Changes, ReadError> {
-    let mut records = Vec::new();
-    // Up to this revision all creates are known.
-    let mut created_to = u64::MAX;
+    let mut audience = Audience::default();
+    let mut created = Created { rows: Vec::new(), to_rev: u64::MAX };
     if is_channel {
-        let audience = Audience::of(store.read_channel(scope_id).await?.as_ref());
-        let created = created_after(store, scope_id, after_rev, limit).await?;
-        if let (true, Some(last)) = (created.len() >= limit, created.last()) {
-            created_to = last.rev;
-        }
-        records.extend(created.into_iter().map(|row| Record {
+        audience = Audience::of(store.read_channel(scope_id).await?.as_ref());
+        created = created_after(store, scope_id, after_rev, limit).await?;
+    }
+    let (changed, changed_to) = changed_after(store, scope_id, after_rev, created.to_rev, limit).await?;
+    if let (true, Some(last)) = (is_channel, changed.last())
+        && created.rows.last().is_none_or(|row| row.rev < last.rev)
+        && created.to_rev == u64::MAX
+    {
+        // The two are read one after the other, and the channel may be written meanwhile: a create between the reads and a change after it
+        // would look as if the change followed on what came before both. Commits come one at a time, so whoever sees a change and reads
+        // the rows afterwards sees every create before it; creates after it may hide a change in turn, and are left for the next reading.
+        created = created_after(store, scope_id, after_rev, limit).await?;
+        created.rows.retain(|row| row.rev < last.rev);
+    }
+    let known_to = created.to_rev.min(changed_to);
+    let mut records: Vec<Record> = created
+        .rows
+        .into_iter()
+        .map(|row| Record {
             scope_id,
             guild_id: audience.guild_id,
             recipient_ids: audience.recipient_ids.clone(),
             rev: row.rev,
             change: Some(Change::MessageCreated(row)),
             ..Record::default()
-        }));
-    }
-    let (changed, changed_to) = changed_after(store, scope_id, after_rev, created_to, limit).await?;
+        })
+        .collect();
     records.extend(changed);
-    let known_to = created_to.min(changed_to);
     records.retain(|record| record.rev <= known_to);
     records.sort_by_key(|record| record.rev);
     let more = known_to != u64::MAX || records.len() > limit;
@@ -128,13 +139,19 @@ async fn changed_after(
     }
 }
 
+/// Creates of a channel, and up to which revision they are all.
+struct Created {
+    rows: Vec<Message>,
+    to_rev: u64,
+}
+
 /// Created rows with a revision above `after_rev`, oldest first, at most `limit`.
 async fn created_after(
     store: &dyn Store,
     channel_id: u64,
     after_rev: u64,
     limit: usize,
-) -> Result<Vec<Message>, ReadError> {
+) -> Result<Created, ReadError> {
     let from_ms = (after_rev.saturating_sub(SLACK_US) / 1_000).saturating_sub(EPOCH_MS);
     let mut after = from_ms << 22;
     let buckets = store
@@ -155,14 +172,20 @@ async fn created_after(
             found.extend(rows.into_iter().filter(|row| row.rev > after_rev && !is_imported(row)));
             if found.len() >= limit {
                 found.truncate(limit);
-                return Ok(found);
+                let to_rev = found.last().map_or(u64::MAX, |row: &Message| row.rev);
+                return Ok(Created { rows: found, to_rev });
             }
             if !full {
                 break;
             }
         }
     }
-    Ok(found)
+    Ok(Created { rows: found, to_rev: u64::MAX })
+}
+
+/// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
+pub(crate) fn told_rev(row: &Message) -> u64 {
+    if row.last_rev > row.rev || !is_imported(row) { row.last_rev } else { 0 }
 }
 
 fn is_imported(row: &Message) -> bool {

@@ -20,7 +20,8 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_bus::{EVERY_GATEWAY, EventBus, Outgoing, PublishError, Published};
+use weir_proto::event::{Record, RecordsLost, record::Change};
 use weir_runtime::metrics::Gauge;
 use weir_store::{ReadError, Store};
 
@@ -45,11 +46,13 @@ const HEAL_EVERY: Duration = Duration::from_millis(200);
 const WATERMARK_EVERY: Duration = Duration::from_secs(1);
 /// Window published again when the bus lost its memory: gateways read within milliseconds, so a minute covers what they had not read.
 const LOST_WINDOW_US: u64 = 60 * 1_000_000;
-/// Window published again when there is no watermark: as long as scopes are listed as active.
+/// Window published again when there is no watermark, which then is a first start: nothing can be older than the seconds before.
 const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
+/// A scope that writes may have been noted this long before its change: notes are renewed each minute, and are the database's time.
+const NOTED_BEFORE_US: u64 = 65 * 1_000_000;
 /// Watermarks of earlier processes that are looked at; each start removes those it has served.
 const WATERMARKS_MAX: usize = 10_000;
-/// Active scopes looked at on recovery.
+/// Active scopes looked at on recovery. If there are more, what the others left cannot be found: that is a loss, and said.
 const ACTIVE_MAX: usize = 1_000_000;
 /// Kind of the stored watermarks: one for each start of a data service, under its name.
 const SETTING: &str = "outbox_watermark";
@@ -59,6 +62,7 @@ struct Item {
     scope_id: u64,
     is_channel: bool,
     prev_rev: u64,
+    rev: u64,
     topics: Vec<u64>,
     record: Bytes,
     /// Held for its drop: the commit's mark goes with its last record.
@@ -97,7 +101,10 @@ impl Drop for Pending {
 /// A scope whose records above a revision must be read back and published.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
+    /// Where to read from: the change before the first that waits, so that what is read is chained to it. May be of long ago.
     after_rev: u64,
+    /// Below the first that waits, and close to it.
+    since_rev: u64,
     is_channel: bool,
     /// Records noted so, as far as they were counted.
     records: u64,
@@ -179,6 +186,18 @@ impl Outbox {
         tasks
     }
 
+    /// Every change with a revision up to this one is with the bus, or noted as behind, or never was; no later one has such a revision.
+    /// 0 if records are durable with the commit, so that nobody needs to know.
+    pub(crate) fn settled_us(&self) -> u64 {
+        if self.bus.committed_with_store() {
+            return 0;
+        }
+        // Under the lock that changes begin under: see `begin`.
+        let pending = lock(&self.pending);
+        let now_us = self.clock.wall_us();
+        pending.first().map_or(now_us, |(began_us, _)| now_us.min(*began_us)).saturating_sub(1)
+    }
+
     /// Begins a change of a scope, before its revisions are minted. One at a time for each scope.
     pub(crate) fn begin(self: &Arc<Self>, scope_id: u64) -> Pending {
         if self.bus.committed_with_store() {
@@ -195,7 +214,7 @@ impl Outbox {
     /// The commit may or may not hold; what the database has is published from there.
     pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, pending: Pending) {
         if !self.bus.committed_with_store() {
-            self.fall_behind(scope_id, is_channel, prev_rev);
+            self.fall_behind(scope_id, is_channel, prev_rev, pending.began_us().saturating_sub(1));
         }
         drop(pending);
     }
@@ -227,9 +246,9 @@ impl Outbox {
             let topics = record.topics;
             let pending = if index == last { pending.take() } else { None };
             let record = record.outbox.record;
-            let item = Item { scope_id, is_channel, prev_rev, topics, record, _pending: pending };
+            let item = Item { scope_id, is_channel, prev_rev, rev, topics, record, _pending: pending };
             if let Err(refused) = lane.try_send(item) {
-                self.fall_behind(scope_id, is_channel, prev_rev);
+                self.fall_behind(scope_id, is_channel, prev_rev, rev - 1);
                 drop(refused);
                 return;
             }
@@ -254,13 +273,20 @@ impl Outbox {
         lock(&self.behind).len()
     }
 
-    fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64) {
+    fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64, since_rev: u64) {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
         // Scope 0 stands for all of them: the healer publishes everything active since that revision.
         let records = u64::from(scope_id != 0);
-        let scope_id = if full { 0 } else { scope_id };
-        let entry = behind.entry(scope_id).or_insert(Behind { after_rev, is_channel, records: 0, times: 0 });
+        let (scope_id, after_rev) = if full { (0, since_rev) } else { (scope_id, after_rev) };
+        let entry = behind.entry(scope_id).or_insert(Behind {
+            after_rev,
+            since_rev,
+            is_channel,
+            records: 0,
+            times: 0,
+        });
+        entry.since_rev = entry.since_rev.min(since_rev);
         entry.after_rev = entry.after_rev.min(after_rev);
         entry.times += 1;
         entry.records += records;
@@ -290,7 +316,7 @@ impl Outbox {
                     tracing::warn!(%error, "the event bus takes no records; they wait in the database");
                 }
                 for item in &batch {
-                    self.fall_behind(item.scope_id, item.is_channel, item.prev_rev);
+                    self.fall_behind(item.scope_id, item.is_channel, item.prev_rev, item.rev - 1);
                 }
             }
             // Their marks go with them: published, or noted as behind.
@@ -302,7 +328,8 @@ impl Outbox {
     async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
         if self.bus.publish(outgoing).await? == Published::Lost {
             tracing::warn!("the event bus lost its memory; the last minute is published again");
-            self.fall_behind(0, false, self.clock.wall_us().saturating_sub(LOST_WINDOW_US));
+            let since_rev = self.clock.wall_us().saturating_sub(LOST_WINDOW_US);
+            self.fall_behind(0, false, since_rev, since_rev);
         }
         Ok(())
     }
@@ -318,7 +345,9 @@ impl Outbox {
             let mut done_holders = Vec::new();
             loop {
                 if self.recover.swap(false, Ordering::AcqRel) {
-                    done_holders.extend(self.look_at_watermarks().await);
+                    let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
+                    self.fall_behind(0, false, after_rev, after_rev);
+                    done_holders.extend(holders);
                 }
                 let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
                 let Some((scope_id, behind)) = next else { break };
@@ -338,17 +367,18 @@ impl Outbox {
         }
     }
 
-    /// Notes as behind what other processes left; the names of those whose marks have served when that is published.
-    async fn look_at_watermarks(&self) -> Vec<Vec<u8>> {
-        match self.watermark().await {
-            Ok((after_rev, holders)) => {
-                self.fall_behind(0, false, after_rev);
-                holders
+    /// [`Self::watermark`], asked for until it is known: a guess could leave something out. `None` if the process stops meanwhile.
+    async fn watermark_of_others(&self, stop: &CancellationToken) -> Option<(u64, Vec<Vec<u8>>)> {
+        loop {
+            match self.watermark().await {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the outbox's watermark could not be read; it is asked for again");
+                }
             }
-            Err(error) => {
-                tracing::warn!(error = %error, "the outbox's watermark could not be read; the last ten minutes are published again");
-                self.fall_behind(0, false, self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US));
-                Vec::new()
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = sleep(HEAL_EVERY) => {}
             }
         }
     }
@@ -369,14 +399,23 @@ impl Outbox {
 
     /// Publishes what is behind for a scope (0: for all active ones), page by page.
     async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), ()> {
+        // Edits and removals that waited for longer are gone from the database.
+        let outlived = behind.since_rev.saturating_add(changes::KEPT_US) < self.clock.wall_us();
         if scope_id == 0 {
-            let active = self.store.read_active(ACTIVE_MAX).await.map_err(|error| {
+            let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
+            let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
                 tracing::warn!(error = %error, "active channels could not be read");
             })?;
+            if outlived || active.len() >= ACTIVE_MAX {
+                self.say_lost().await?;
+            }
             for (scope_id, is_channel) in active {
                 self.heal_scope(scope_id, is_channel, behind.after_rev).await?;
             }
         } else {
+            if outlived {
+                self.say_lost().await?;
+            }
             self.heal_scope(scope_id, behind.is_channel, behind.after_rev).await?;
         }
         let mut all = lock(&self.behind);
@@ -389,6 +428,17 @@ impl Outbox {
             tracing::info!("the event bus takes records again, and has those that waited");
         }
         Ok(())
+    }
+
+    /// Tells every gateway that what was not published cannot all be found any more: its sessions begin again.
+    async fn say_lost(&self) -> Result<(), ()> {
+        tracing::error!(
+            "records were lost: more time has passed, or more channels were written, than the outbox covers"
+        );
+        let change = Some(Change::RecordsLost(RecordsLost {}));
+        let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
+        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
+        self.hand_over(vec![out]).await.map_err(drop)
     }
 
     async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), ()> {
@@ -421,7 +471,7 @@ impl Outbox {
                 let pending = lock(&self.pending);
                 (self.clock.wall_us(), pending.first().map(|(began_us, _)| *began_us))
             };
-            let oldest_behind = lock(&self.behind).values().map(|behind| behind.after_rev).min();
+            let oldest_behind = lock(&self.behind).values().map(|behind| behind.since_rev).min();
             let mark = now_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));
             let value = Bytes::copy_from_slice(&mark.saturating_sub(1).to_be_bytes());
             if let Err(error) = self.store.write_setting(SETTING, self.holder.as_bytes(), Some(value)).await {
@@ -439,8 +489,7 @@ impl Outbox {
 }
 
 /// Guild, or users of a direct message, and users whose membership a record changes.
-fn topics(record: &weir_proto::event::Record) -> Vec<u64> {
-    use weir_proto::event::record::Change;
+fn topics(record: &Record) -> Vec<u64> {
     let audience = Audience { guild_id: record.guild_id, recipient_ids: record.recipient_ids.clone() };
     let mut topics = audience.topics();
     match &record.change {

@@ -45,6 +45,14 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Every change with a revision up to this one was committed before now, and none that is committed later has such a revision, whoever
+    /// owns the scope then; 0 if that is not known. Revisions of all scopes are those of one clock as long as one node owns all of them.
+    pub(crate) fn settled_us(&self, scope_id: u64) -> u64 {
+        // A node that has lost its lease without knowing it goes on only up to the time to which it might mint; its successor mints above.
+        let Ok(tenure) = self.sequencer.ownership.tenure(scope_id) else { return 0 };
+        self.outbox.settled_us().min(tenure.mint_until_us.saturating_sub(1))
+    }
+
     /// Charges a write to the limits of its channel (0 for none), its class and all.
     pub(crate) async fn charge_write(&self, channel_id: u64) -> Result<(), ChangeError> {
         let scopes = self.reads.scopes(channel_id, CLASS_WRITES).await;

@@ -1,7 +1,8 @@
 //! Which records are new, repeated or missing: pure bookkeeping of the revisions seen in each scope.
 //!
-//! In a scope (a channel or a guild) revisions rise and each record names the one before it. So a record whose `rev` is not above the last
-//! one seen was seen already, and one whose `prev_rev` is above it proves that something between the two was lost.
+//! In a scope (a channel or a guild) revisions rise, and each record promises that nothing lies between its `prev_rev` and itself. So a record
+//! whose `rev` is not above the last one seen was seen already, and one whose `prev_rev` is above it leaves open whether something
+//! between the two is missing.
 
 use std::collections::HashMap;
 
@@ -12,13 +13,11 @@ pub(crate) enum Verdict {
     Next,
     /// Seen before.
     Repeated,
-    /// Records above this revision and below this record's were lost.
+    /// Records above this revision and below this record's may be missing.
     Missing {
-        /// The last revision seen.
+        /// Up to here everything was seen.
         after_rev: u64,
     },
-    /// The scope's first record here: whether one before it was lost cannot be told from the chain.
-    First,
 }
 
 /// The last revision seen in each scope, bounded.
@@ -44,16 +43,6 @@ impl Chains {
         self.young.get(&scope).or_else(|| self.old.get(&scope)).copied()
     }
 
-    /// What the record `rev` after `prev_rev` is; changes nothing.
-    pub(crate) fn judge(&self, scope: u64, rev: u64, prev_rev: u64) -> Verdict {
-        match self.last(scope) {
-            None => Verdict::First,
-            Some(last) if rev <= last => Verdict::Repeated,
-            Some(last) if prev_rev > last => Verdict::Missing { after_rev: last },
-            Some(_) => Verdict::Next,
-        }
-    }
-
     /// Notes that everything up to `rev` was seen. A lower revision than the one known changes nothing.
     pub(crate) fn seen(&mut self, scope: u64, rev: u64) {
         let rev = self.last(scope).map_or(rev, |last| last.max(rev));
@@ -75,15 +64,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_chain_tells_next_repeated_and_missing_apart() {
+    fn a_lower_revision_does_not_take_anything_back() {
         let mut chains = Chains::new(8);
-        assert_eq!(chains.judge(1, 10, 0), Verdict::First);
         chains.seen(1, 10);
-        assert_eq!(chains.judge(1, 10, 0), Verdict::Repeated);
-        assert_eq!(chains.judge(1, 11, 10), Verdict::Next);
-        assert_eq!(chains.judge(1, 13, 12), Verdict::Missing { after_rev: 10 });
         chains.seen(1, 9);
-        assert_eq!(chains.last(1), Some(10));
+        assert_eq!((chains.last(1), chains.last(2)), (Some(10), None));
     }
 
     proptest! {
@@ -105,33 +90,6 @@ mod tests {
             for scope in recent {
                 prop_assert!(chains.last(scope).is_some());
             }
-        }
-
-        /// Whatever a bus repeats or loses (but the last record), following the chain and filling what is missing yields each record once.
-        #[test]
-        fn repetitions_and_losses_are_always_noticed(fates in prop::collection::vec((0..3_u8, any::<bool>()), 1..60)) {
-            let mut chains = Chains::new(8);
-            chains.seen(7, 0);
-            let mut taken = Vec::new();
-            let last = fates.len() as u64;
-            for (rev, (copies, again)) in (1..=last).zip(fates) {
-                let copies = if rev == last { 1 } else { copies };
-                let mut arrivals = vec![rev; copies.into()];
-                if again {
-                    // An old one comes again, as after a recovery.
-                    arrivals.extend(taken.first().copied());
-                }
-                for arrival in arrivals {
-                    match chains.judge(7, arrival, arrival - 1) {
-                        Verdict::Repeated => continue,
-                        Verdict::Missing { after_rev } => taken.extend(after_rev + 1..arrival),
-                        Verdict::Next | Verdict::First => {}
-                    }
-                    taken.push(arrival);
-                    chains.seen(7, arrival);
-                }
-            }
-            prop_assert_eq!(taken, (1..=last).collect::<Vec<_>>());
         }
     }
 }

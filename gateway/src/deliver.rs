@@ -9,12 +9,12 @@ use weir_proto::event::record::Change;
 
 use crate::{
     Close,
-    chain::Chains,
     entry::{Entry, is_about},
     introduce::guild_create,
     join::Attached,
     load::LoadError,
-    payload, replay,
+    payload,
+    replay::{self, Unsettled},
     route::{Route, Viewer, hears_of_guilds, route},
     sequence::SEQUENCE_MAX,
     shared::Shared,
@@ -27,8 +27,6 @@ const SCAN_MAX: usize = 4_096;
 const ENTRIES_MAX: usize = 64;
 /// Bytes gathered before a write. With the largest single payload on top this bounds a connection's write buffer.
 const BATCH_BYTES: usize = 16 << 10;
-/// Scopes whose last revision is remembered while the log is read again.
-const LOG_SCOPES: usize = 4_096;
 /// Batches that a session may write before it looks at what its client sent.
 const BATCHES_AT_ONCE: usize = 16;
 
@@ -65,17 +63,20 @@ pub(crate) struct Delivery<'a, S> {
     pub(crate) socket: &'a mut Socket<S>,
     /// When the changes in the socket's batch were accepted, microseconds since 1970-01-01T00:00Z. Bounded by [`ENTRIES_MAX`].
     accepted: Vec<u64>,
+    /// While the session resumes: where what is known now does not tell what held then.
+    unsettled: Unsettled,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     pub(crate) fn new(shared: &'a Shared, attached: &'a mut Attached, socket: &'a mut Socket<S>) -> Self {
-        Self { shared, attached, socket, accepted: Vec::new() }
+        Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default() }
     }
 
     /// Everything up to what was the newest record when this began, then RESUMED.
     pub(crate) async fn replay(&mut self) -> Result<(), Stop> {
         let target = self.shared.fanout.ring.head();
-        let mut chains = Chains::new(LOG_SCOPES);
+        let mut log: Option<replay::Log> = None;
+        self.unsettled = replay::rewound(self.shared, self.attached);
         loop {
             match self.source() {
                 Source::Nothing => break,
@@ -84,9 +85,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                     break;
                 }
                 Source::Ring(after) => self.read_ring(after).await?,
-                Source::Log(after) => self.read_log(after, &mut chains).await?,
+                Source::Log(after) => {
+                    // Read to the end of what one state covers, or left for the ring meanwhile: from here with the state of now.
+                    if log.as_ref().is_none_or(|log| after < log.from() || after >= log.to()) {
+                        let next = replay::Log::open(self.shared, self.attached, after).await?;
+                        self.unsettled.extend(next.unsettled());
+                        log = Some(next);
+                    }
+                    if let Some(log) = &mut log {
+                        self.read_log(after, log).await?;
+                    }
+                }
             }
         }
+        self.unsettled = Unsettled::default();
         let s = self.attached.session.last_s(&self.attached.progress);
         self.socket.queue(&payload::dispatch("RESUMED", s, &to_json(&ResumedEvent {})))?;
         self.flush().await
@@ -148,8 +160,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         self.work(scan.entries, scan.up_to).await
     }
 
-    async fn read_log(&mut self, after: Position, chains: &mut Chains) -> Result<(), Stop> {
-        let (entries, up_to) = replay::read(self.shared, after, chains).await?;
+    async fn read_log(&mut self, after: Position, log: &mut replay::Log) -> Result<(), Stop> {
+        let (entries, up_to) = log.read(self.shared, after).await?;
         if up_to < self.shared.fanout.ring.head() {
             self.attached.session.listener.rewind(up_to + 1);
         }
@@ -175,11 +187,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     async fn take(&mut self, entry: &Arc<Entry>) -> Result<(), Stop> {
         let session = self.attached.session.clone();
+        if entry.is_message_up_to(session.begun_rev) {
+            return Ok(());
+        }
         let viewer = Viewer {
             listener: &session.listener,
             intents: session.intents,
             guilds: &self.attached.progress.guilds,
         };
+        if self.unsettled.concerns(viewer, entry) {
+            return Err(Stop::Invalid);
+        }
         match route(viewer, entry, |guild_id| self.shared.fanout.present(guild_id)) {
             Route::Pass => {}
             Route::Send { name, d } => self.dispatch(entry, name, d)?,

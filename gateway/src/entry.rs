@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     pub(crate) guild_id: u64,
     pub(crate) body: Body,
     /// The guild before and after the change; both the same for changes that are none of the guild itself. `None` while nobody here needs it,
-    /// and for records that are read again from the log: then the present state decides.
+    /// and for records that are read again from the log of a guild that is not held.
     pub(crate) before: Option<Arc<Snapshot>>,
     pub(crate) after: Option<Arc<Snapshot>>,
     rendered: OnceLock<Option<Box<Dispatch>>>,
@@ -135,6 +135,17 @@ impl Entry {
         self.record().and_then(|record| record.change.as_ref())
     }
 
+    /// True if it is of a message, and not younger than a revision.
+    pub(crate) fn is_message_up_to(&self, rev: u64) -> bool {
+        self.record().is_some_and(|record| {
+            let message = matches!(
+                record.change,
+                Some(Change::MessageCreated(_) | Change::MessageEdited(_) | Change::MessageDeleted(_))
+            );
+            message && record.rev <= rev
+        })
+    }
+
     /// The event, rendered by whoever needs it first.
     pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
         self.rendered
@@ -161,6 +172,7 @@ pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)>
         | Change::MessageEdited(_)
         | Change::MessageDeleted(_)
         | Change::Typing(_)
+        | Change::RecordsLost(_)
         | Change::GuildDeleted(_)
         | Change::ChannelCreated(_)
         | Change::ChannelUpdated(_)

@@ -43,7 +43,8 @@ enum Held {
 struct Guild {
     held: Held,
     listeners: Vec<Arc<Listener>>,
-    /// Microseconds since 1970-01-01T00:00Z after which every record committed comes to the inbox; `None` until interest is registered.
+    /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
+    /// interest is registered and the data service has answered since.
     interest_since_us: Option<u64>,
     /// Since when it has had no listeners.
     idle_since: Instant,
@@ -64,8 +65,7 @@ impl Guild {
 #[derive(Debug, Default)]
 struct User {
     listeners: Vec<Arc<Listener>>,
-    /// Microseconds since 1970-01-01T00:00Z after which every record of its direct messages comes to the inbox; `None` until interest is
-    /// registered.
+    /// The same for its direct messages.
     interest_since_us: Option<u64>,
 }
 
@@ -209,12 +209,12 @@ impl Fanout {
         self.present(guild_id).map(|snapshot| snapshot.rev())
     }
 
-    /// Since when every record of the guild comes to the inbox, microseconds since 1970-01-01T00:00Z.
+    /// The revision above which every record of the guild comes to the inbox.
     pub(crate) fn interest_since_us(&self, guild_id: u64) -> Option<u64> {
         self.index().guilds.get(&guild_id).and_then(|guild| guild.interest_since_us)
     }
 
-    /// Since when every record of direct messages between these users comes to the inbox: interest of one of them brings it.
+    /// The revision above which every record of direct messages between these users comes to the inbox: interest of one of them brings it.
     pub(crate) fn direct_since_us(&self, recipient_ids: &[u64]) -> Option<u64> {
         let index = self.index();
         let since = |id| index.users.get(id).and_then(|user| user.interest_since_us);
@@ -231,19 +231,19 @@ impl Fanout {
         }
     }
 
-    /// Says that interest in a guild is registered since `since_us`, and that its state is about to be loaded: from here on its records are kept.
-    pub(crate) fn begin_loading(&self, guild_id: u64, since_us: u64) {
+    /// Says that interest in a guild is registered, and that its state is about to be loaded: from here on its records are kept.
+    pub(crate) fn begin_loading(&self, guild_id: u64) {
         let mut index = self.index();
         let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
-        guild.interest_since_us.get_or_insert(since_us);
         guild.idle_since = Instant::now();
         if !matches!(guild.held, Held::Here(_)) {
             guild.held = Held::Loading { records: Vec::new(), overflowed: false };
         }
     }
 
-    /// Puts a loaded state to use.
-    pub(crate) fn install(&self, guild_id: u64, state: GuildState) -> Installed {
+    /// Puts a loaded state to use, which includes everything up to `as_of_us`: its own revision need not show members and what was deleted.
+    pub(crate) fn install(&self, guild_id: u64, state: GuildState, as_of_us: u64) -> Installed {
+        let state = GuildState { rev: state.rev.max(as_of_us), ..state };
         let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
         let mut index = self.index();
         let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
@@ -261,6 +261,7 @@ impl Fanout {
                 snapshot = snapshot.after(record).unwrap_or(snapshot);
             }
             guild.held = Held::Here(Arc::new(snapshot));
+            guild.interest_since_us.get_or_insert(as_of_us);
         } else if let Held::Absent = guild.held {
             // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
             return Installed::Again;
@@ -284,7 +285,7 @@ impl Fanout {
         self.index().users.entry(listener.user_id).or_default().listeners.push(listener.clone());
     }
 
-    /// Says that interest in a user with sessions here is registered since `since_us`.
+    /// Says that interest in a user with sessions here was registered before everything above `since_us` was committed.
     pub(crate) fn follows_user(&self, user_id: u64, since_us: u64) {
         if let Some(user) = self.index().users.get_mut(&user_id) {
             user.interest_since_us.get_or_insert(since_us);
@@ -308,6 +309,19 @@ impl Fanout {
             }
         }
         (self.ring.head(), snapshots)
+    }
+
+    /// The newest position, and guilds' states at exactly that position. Guilds whose state is not here are left out.
+    pub(crate) fn states(
+        &self,
+        guild_ids: impl Iterator<Item = u64>,
+    ) -> (Position, HashMap<u64, Arc<Snapshot>>) {
+        let index = self.index();
+        let here = guild_ids.filter_map(|guild_id| match &index.guilds.get(&guild_id)?.held {
+            Held::Here(snapshot) => Some((guild_id, snapshot.clone())),
+            Held::Absent | Held::Loading { .. } => None,
+        });
+        (self.ring.head(), here.collect())
     }
 
     /// Forgets a listener.

@@ -8,10 +8,19 @@
 //!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
 //!   the ring remembers them: a session that needs older ones is invalid.
 //!
+//! # What is missing, what is complete, what is lost
+//! Of each scope the follower knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
+//! younger, the one that the data service named when the guild was loaded after our interest in it was registered; older records are in
+//! what sessions started from. A record at or below it is a repetition. A record promises that nothing lies between its `prev_rev` and itself;
+//! so if `prev_rev` is not above what is complete, nothing is missing. Otherwise something **may** be, and the outbox is asked for what
+//! lies above. Its list is **complete** when it reaches the record or its own end, even if it is empty: `prev_rev` need not be a record's
+//! (a rebuilt one names where the reading began), and a create that was deleted since is not told any more. Records are **lost** only if
+//! the outbox says that it no longer keeps so much, if they are too many, or if it does not answer for longer than a data service
+//! takes to be replaced.
+//!
 //! # What the chain cannot tell
 //! The newest record of a scope, lost, is noticed only when the next one comes; the data service republishes the window when it sees that the bus
-//! lost data. A scope that was never seen has no chain: then a predecessor younger than our interest in the guild, less the clocks'
-//! skew, counts as lost and is fetched.
+//! lost data.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,11 +28,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{
     sync::broadcast::{self, error::RecvError},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Inbox, InboxError, Position};
-use weir_proto::{data::ListChangesRequest, event::Record};
+use weir_proto::{
+    data::ListChangesRequest,
+    event::{Record, record::Change},
+};
 
 use crate::{
     chain::{Chains, Verdict},
@@ -38,9 +50,14 @@ use crate::{
 const BATCH_MAX: usize = 512;
 /// Pause before an inbox that does not answer is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Attempts to fetch missing records before they count as lost. With the pauses and the calls' own timeouts this bounds how long one lost record can
-/// delay all others.
-const FETCH_ATTEMPTS: u32 = 4;
+/// Longest such pause between attempts to fetch missing records.
+const FETCH_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long missing records are asked for before they count as lost: a data service that was killed is replaced within a lease (10 s) and its start.
+/// All other records wait meanwhile; while no data service answers there are hardly any.
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+/// What a rebuilt record's reading began at was with the bus before, so that no more than the bus' own delay can be missing below it. Half of
+/// the outbox's day: further back it could not be proven.
+const REBUILT_LOOKBACK_US: u64 = 12 * 60 * 60 * 1_000_000;
 /// Missing records that are fetched for one gap; a longer one counts as lost.
 const FETCH_MAX: usize = 10_000;
 /// Records in one page of the outbox.
@@ -53,7 +70,7 @@ enum FetchError {
     Truncated,
     #[error("more than {FETCH_MAX} are missing")]
     TooMany,
-    #[error("the outbox holds records that do not follow on each other")]
+    #[error("the outbox's answer is no list of records")]
     Broken,
     #[error("{0}")]
     Data(#[from] weir_data_client::DataError),
@@ -162,13 +179,19 @@ impl Follower {
                 // Ephemeral, or of a later version: outside the chain, and nothing that this version shows.
                 continue;
             }
+            if let Some(Change::RecordsLost(_)) = record.change {
+                tracing::error!("the data service says that records were lost: all sessions begin again");
+                self.metrics.anomaly(Anomaly::Lost);
+                self.fanout.publish_loss(self.next(), Lost::Anywhere);
+                continue;
+            }
             match self.judge(&record) {
                 Verdict::Repeated => {
                     self.metrics.anomaly(Anomaly::Repeated);
                     continue;
                 }
                 Verdict::Missing { after_rev } => self.recover(&record, after_rev).await,
-                Verdict::Next | Verdict::First => {}
+                Verdict::Next => {}
             }
             self.publish_one(record, bytes.len()).await;
         }
@@ -195,8 +218,14 @@ impl Follower {
 
     /// Publishes the records between `after_rev` and `record`, or says that they were lost.
     async fn recover(&mut self, record: &Record, after_rev: u64) {
+        let after_rev = if record.recovered {
+            after_rev.max(record.prev_rev.saturating_sub(REBUILT_LOOKBACK_US))
+        } else {
+            after_rev
+        };
         let mut pause = RETRY_PAUSE;
-        for attempt in 1..=FETCH_ATTEMPTS {
+        let give_up = Instant::now() + FETCH_PATIENCE;
+        loop {
             match self.fetch(record, after_rev).await {
                 Ok(missing) => {
                     for (missing, encoded_len) in missing {
@@ -206,10 +235,10 @@ impl Follower {
                     return;
                 }
                 Err(FetchError::Truncated | FetchError::TooMany) => break,
-                Err(error @ (FetchError::Broken | FetchError::Data(_))) if attempt < FETCH_ATTEMPTS => {
-                    tracing::warn!(scope = record.scope_id, %error, attempt, "missing records could not be fetched");
+                Err(error @ (FetchError::Broken | FetchError::Data(_))) if Instant::now() < give_up => {
+                    tracing::warn!(scope = record.scope_id, %error, "missing records could not be fetched");
                     sleep(pause).await;
-                    pause *= 2;
+                    pause = (pause * 2).min(FETCH_PAUSE_MAX);
                 }
                 Err(FetchError::Broken | FetchError::Data(_)) => break,
             }
@@ -253,19 +282,13 @@ impl Follower {
             if missing.len() > FETCH_MAX {
                 return Err(FetchError::TooMany);
             }
+            // Everything below `before` was committed before it, so the list shows all of it that can still be told.
             if after >= before.rev || !page.more {
-                break;
+                return Ok(missing);
             }
             if page.records.is_empty() {
                 return Err(FetchError::Broken);
             }
-        }
-        // The last one must be the record's predecessor, or the outbox did not show all of them. What was published again from the outbox is
-        // chained to where that reading began, which need not be a record's.
-        match missing.last() {
-            Some(_) | None if before.recovered => Ok(missing),
-            Some((last, _)) if last.rev == before.prev_rev => Ok(missing),
-            Some(_) | None => Err(FetchError::Broken),
         }
     }
 }
@@ -275,25 +298,22 @@ impl Follower {
 struct Known {
     /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
     included: Option<u64>,
-    /// Since when every record of the guild, or of the direct message, comes here.
+    /// Every record of the guild, or of the direct message, above this revision comes here, and sessions started from what is below.
     interest_since_us: Option<u64>,
 }
 
 /// What a record is, by its chain and by what is known of its guild.
 fn judge(chains: &Chains, record: &Record, known: Known) -> Verdict {
-    if known.included.is_some_and(|rev| record.rev <= rev) {
+    let seen = chains.last(record.scope_id).max(known.included);
+    let complete_to = seen.max(known.interest_since_us);
+    if complete_to.is_some_and(|rev| record.rev <= rev) {
         return Verdict::Repeated;
     }
-    let seen = match chains.judge(record.scope_id, record.rev, record.prev_rev) {
-        verdict @ (Verdict::Repeated | Verdict::Next) => return verdict,
-        Verdict::Missing { after_rev } => after_rev,
-        Verdict::First => 0,
-    };
-    // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature. And what was
-    // committed before the interest began is of no concern to anyone here: sessions started from a state that includes it.
-    let Some(since_us) = known.interest_since_us else { return Verdict::Next };
-    let after_rev = known.included.unwrap_or_else(|| seen.max(since_us));
-    if record.prev_rev > after_rev { Verdict::Missing { after_rev } } else { Verdict::Next }
+    match (complete_to, known.interest_since_us) {
+        (Some(after_rev), Some(_)) if record.prev_rev > after_rev => Verdict::Missing { after_rev },
+        // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature.
+        (Some(_) | None, Some(_) | None) => Verdict::Next,
+    }
 }
 
 /// What a position of a durable log holds.
@@ -317,7 +337,7 @@ pub(crate) fn read_logged(chains: &mut Chains, bytes: &Bytes) -> Logged {
     if record.rev == 0 || record.change.is_none() {
         return Logged::Nothing;
     }
-    if chains.judge(record.scope_id, record.rev, record.prev_rev) == Verdict::Repeated {
+    if chains.last(record.scope_id).is_some_and(|seen| record.rev <= seen) {
         return Logged::Nothing;
     }
     chains.seen(record.scope_id, record.rev);
@@ -357,24 +377,29 @@ mod tests {
     }
 
     #[test]
-    fn a_guilds_state_and_our_interest_in_it_tell_what_the_chain_cannot() {
+    fn the_chain_the_guilds_state_and_our_interest_tell_up_to_where_everything_is_here() {
         let mut chains = Chains::new(8);
         let known = |included, interest_since_us| Known { included, interest_since_us };
         let missing = |after_rev| Verdict::Missing { after_rev };
-        // A channel never seen: only what is younger than our interest can have been lost.
+        // A channel never seen: what is older than our interest is none of ours, and only what is younger can be missing.
+        assert_eq!(judge(&chains, &record(5, 80, 90), known(None, Some(100))), Verdict::Repeated);
         assert_eq!(judge(&chains, &record(5, 90, 110), known(None, Some(100))), Verdict::Next);
         assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
         assert_eq!(judge(&chains, &record(5, 105, 110), known(None, None)), Verdict::Next);
         // One that was seen, with and without a time in between when nobody was interested.
         chains.seen(5, 50);
         assert_eq!(judge(&chains, &record(5, 40, 50), known(None, Some(10))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, None)), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 50, 60), known(None, Some(10))), Verdict::Next);
         assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(10))), missing(50));
         assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(100))), Verdict::Next);
         assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
         assert_eq!(judge(&chains, &record(5, 70, 110), known(None, None)), Verdict::Next);
-        // The guild itself: its state says exactly what is included.
+        // The guild itself: its state says what is included, and includes what is older than our interest.
         assert_eq!(judge(&chains, &record(1, 40, 50), known(Some(50), Some(10))), Verdict::Repeated);
         assert_eq!(judge(&chains, &record(1, 50, 60), known(Some(50), Some(10))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(58))), missing(50));
+        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(10))), missing(50));
+        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(58))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(1, 55, 57), known(Some(50), Some(58))), Verdict::Repeated);
     }
 }

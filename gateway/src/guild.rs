@@ -75,7 +75,8 @@ impl Snapshot {
             | Change::MessageCreated(_)
             | Change::MessageEdited(_)
             | Change::MessageDeleted(_)
-            | Change::Typing(_) => next,
+            | Change::Typing(_)
+            | Change::RecordsLost(_) => next,
         })
     }
 

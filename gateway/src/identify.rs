@@ -58,6 +58,7 @@ pub(crate) async fn identify(
         version,
         numbering: Numbering::new(guilds.position, shown.len()),
         intro: shown.iter().map(|(id, _)| *id).collect(),
+        begun_rev: guilds.as_of_rev,
         listener: registration.listener.clone(),
         takeover: tokio::sync::Notify::new(),
         progress: Arc::new(progress.into()),

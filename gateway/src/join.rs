@@ -67,6 +67,8 @@ pub(crate) struct Guilds {
     /// Ascending by id.
     pub(crate) snapshots: Vec<(u64, Arc<Snapshot>)>,
     pub(crate) members: HashMap<u64, Member>,
+    /// Everything up to this revision was committed before the guilds were looked at.
+    pub(crate) as_of_rev: u64,
 }
 
 /// A fault of ours, logged: the client may try again.
@@ -110,7 +112,9 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
     for _ in 0..LISTINGS_MAX {
         let listed_after = shared.fanout.ring.head();
         let ids = shared.loader.guild_ids(listener.user_id, max, |id| listener.has_guild(id)).await;
-        let ids = ids.map_err(|error| fault(&error))?;
+        let (ids, as_of_rev) = ids.map_err(|error| fault(&error))?;
+        // Interest in the user is registered: the listener came first.
+        shared.fanout.follows_user(listener.user_id, as_of_rev);
         if ids.len() > max {
             return Err(Close::new(
                 CloseCode::ShardingRequired,
@@ -130,7 +134,7 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
         let settled = catch_up(shared, listener.user_id, (listed_after, position), &mut members)
             .map_err(|_| Close::fault("the gateway is too busy"))?;
         if settled && snapshots.len() == ids.len() {
-            return Ok(Guilds { position, snapshots, members });
+            return Ok(Guilds { position, snapshots, members, as_of_rev });
         }
     }
     Err(Close::fault("the user's guilds change too fast"))

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, MutexGuard};
-use weir_bus::Inbox;
+use weir_bus::{EVERY_GATEWAY, Inbox};
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_proto::data::{
     GetGuildRequest, GetMemberRequest, GetUsersRequest, ListUserGuildsRequest, Member, ResolveTokenRequest,
@@ -19,7 +19,8 @@ const TURNS: usize = 64;
 const ATTEMPTS_MAX: usize = 5;
 /// Guild ids asked for at once: the data service's bound.
 const GUILDS_PAGE: u32 = 200;
-/// How far a committing node's clock may lie behind ours: four times the 500 ms beyond which a node mints nothing, in microseconds.
+/// How far a committing node's clock may lie behind ours: four times the 500 ms beyond which a node mints nothing, in microseconds. For data
+/// services that do not say themselves what their answers include.
 const CLOCK_SKEW_US: u64 = 2_000_000;
 
 /// Why something could not be loaded.
@@ -94,26 +95,38 @@ impl Loader {
         users.into_iter().find(|user| user.id == id).ok_or(LoadError::NotFound)
     }
 
-    /// The guilds of a user that `wanted` picks, ascending, at most `max + 1`: one more tells that there are too many.
+    /// The revision up to which an answer includes everything, if the data service says so; otherwise by our clock when we asked.
+    fn as_of(as_of_us: u64, asked_us: u64) -> u64 {
+        if as_of_us == 0 { asked_us.saturating_sub(CLOCK_SKEW_US) } else { as_of_us }
+    }
+
+    /// The guilds of a user that `wanted` picks, ascending, at most `max + 1`: one more tells that there are too many. And the revision up to
+    /// which everything was committed before.
     pub(crate) async fn guild_ids(
         &self,
         user_id: u64,
         max: usize,
         wanted: impl Fn(u64) -> bool,
-    ) -> Result<Vec<u64>, LoadError> {
+    ) -> Result<(Vec<u64>, u64), LoadError> {
+        let asked_us = self.now_us();
+        let mut as_of_us = None;
         let mut ids = Vec::new();
         let mut after = 0;
         loop {
             let request = ListUserGuildsRequest { user_id, after, limit: GUILDS_PAGE };
             let reply = self.data.list_user_guilds(&request, &self.options()).await;
-            let page = reply.map_err(|error| LoadError::of("list guilds", &error))?.message.guild_ids;
+            let reply = reply.map_err(|error| LoadError::of("list guilds", &error))?.message;
+            let as_of_us = *as_of_us.get_or_insert(Self::as_of(reply.as_of_us, asked_us));
+            let page = reply.guild_ids;
             let full = page.len() >= GUILDS_PAGE as usize;
-            let Some(last) = page.last().copied().filter(|&last| last > after) else { return Ok(ids) };
+            let Some(last) = page.last().copied().filter(|&last| last > after) else {
+                return Ok((ids, as_of_us));
+            };
             after = last;
             ids.extend(page.into_iter().filter(|&id| wanted(id)));
             if ids.len() > max || !full {
                 ids.truncate(max + 1);
-                return Ok(ids);
+                return Ok((ids, as_of_us));
             }
         }
     }
@@ -124,13 +137,12 @@ impl Loader {
         reply.map_err(|error| LoadError::of("get member", &error))?.message.member.ok_or(LoadError::NotFound)
     }
 
-    /// Asks the bus for the records that concern a user's memberships, and for those of its direct messages.
+    /// Asks the bus for the records that concern a user's memberships, for those of its direct messages, and for what concerns every gateway.
     /// The user must have a listener already, or the interest may be withdrawn again.
     pub(crate) async fn follow_user(&self, user_id: u64) -> Result<(), LoadError> {
         let _turn = self.turn(user_id).await;
-        self.add_interest(user_id).await?;
-        self.fanout.follows_user(user_id, self.now_us().saturating_sub(CLOCK_SKEW_US));
-        Ok(())
+        self.add_interest(EVERY_GATEWAY).await?;
+        self.add_interest(user_id).await
     }
 
     async fn turn(&self, topic: u64) -> MutexGuard<'_, ()> {
@@ -165,12 +177,13 @@ impl Loader {
     }
 
     async fn load(&self, guild_id: u64) -> Result<(), LoadError> {
-        let since_us = self.now_us().saturating_sub(CLOCK_SKEW_US);
         for _ in 0..ATTEMPTS_MAX {
-            self.fanout.begin_loading(guild_id, since_us);
+            self.fanout.begin_loading(guild_id);
+            let asked_us = self.now_us();
             let reply = self.data.get_guild(&GetGuildRequest { guild_id }, &self.options()).await;
-            let state = reply.map_err(|error| LoadError::of("get guild", &error))?.message.state;
-            match self.fanout.install(guild_id, state.ok_or(LoadError::NotFound)?) {
+            let reply = reply.map_err(|error| LoadError::of("get guild", &error))?.message;
+            let as_of_us = Self::as_of(reply.as_of_us, asked_us);
+            match self.fanout.install(guild_id, reply.state.ok_or(LoadError::NotFound)?, as_of_us) {
                 Installed::Done => return Ok(()),
                 Installed::Again => {}
                 Installed::Broken => break,

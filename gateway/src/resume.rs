@@ -152,6 +152,8 @@ async fn restore_claimed(
         version: kept.version,
         numbering: kept.numbering,
         intro: kept.intro,
+        // Its log lies in order: nothing of before comes after its head.
+        begun_rev: 0,
         listener: registration.listener.clone(),
         takeover: tokio::sync::Notify::new(),
         progress: Arc::new(progress.into()),

@@ -30,6 +30,9 @@ pub(crate) struct Session {
     pub(crate) numbering: Numbering,
     /// The guilds of the introduction, in its order.
     pub(crate) intro: Box<[u64]>,
+    /// Messages up to this revision were committed before the session began: its client finds them in the history, and a record of one that
+    /// was late or lost is not for it.
+    pub(crate) begun_rev: u64,
     pub(crate) listener: Arc<Listener>,
     /// Asks the connection that has the session to let go of it: another one resumes it.
     pub(crate) takeover: Notify,
@@ -168,6 +171,7 @@ mod tests {
             version: 10,
             numbering: Numbering::new(1 << 40, guilds),
             intro: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
+            begun_rev: 0,
             listener: Arc::new(Listener::new(5, (1, NonZeroU32::new(4).expect("not 0")))),
             takeover: Notify::new(),
             progress: Arc::default(),

@@ -3,6 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+/// The topic that every gateway with a session follows: neither a guild nor a user has this id.
+pub const EVERY_GATEWAY: u64 = 0;
+
 /// A record on its way out.
 #[derive(Debug, Clone)]
 pub struct Outgoing {

@@ -22,7 +22,7 @@ use crate::{key::Key, outbox::Pending, ownership::Tenure};
 const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// Longest such pause.
 const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A scope that writes is noted active again after this, well below the ten minutes for which the note is kept.
+/// A scope that writes is noted active again after this, well below the hour that the note outlives the changes.
 const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
 
 /// A commit that is ready to be sent.

@@ -86,7 +86,7 @@ impl Sequencer {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let prev_rev = standing.last_rev;
-        let (channel, record) = made(scope.id, pair, users, (prev_rev, rev), accepted_at_us);
+        let (channel, record) = made(scope.id, pair, users, (standing.told_rev, rev), accepted_at_us);
         let prepared = Prepared {
             rows: vec![RowChange::PutDirect(channel.clone())],
             records: vec![record],
@@ -107,7 +107,8 @@ impl Sequencer {
                 }
             },
             |state, _| {
-                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
             },
         )
         .await;

@@ -75,6 +75,9 @@ pub(crate) struct Standing {
     pub(crate) epoch: u64,
     /// Revision of the scope's last change.
     pub(crate) last_rev: u64,
+    /// Revision of the last change that made a record: what the next record names as the one before it. Rows that were imported have
+    /// revisions and make no records, so it may lie below `last_rev`.
+    pub(crate) told_rev: u64,
     /// Greatest message id of the channel; 0 for a guild or an empty channel.
     pub(crate) last_message_id: u64,
     /// Newest bucket known to be in the index.

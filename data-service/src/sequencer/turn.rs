@@ -120,7 +120,7 @@ impl Sequencer {
             plan.fail(&error);
             return;
         }
-        let (rows, records) = plan.commit(scope.id, standing.last_rev);
+        let (rows, records) = plan.commit(scope.id, standing.told_rev);
         let mut bumps = vec![(Key::Rows(scope.id, bucket), Barrier::Append)];
         if standing.bucket != Some(bucket) {
             bumps.push((Key::Buckets(scope.id), Barrier::Append));
@@ -154,6 +154,7 @@ impl Sequencer {
                     }
                     state.standing = Some(Standing {
                         last_rev,
+                        told_rev: last_rev,
                         last_message_id: last_id,
                         bucket: Some(bucket),
                         epoch: tenure.epoch,
@@ -211,7 +212,7 @@ impl Sequencer {
         let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us };
         let prepared = Prepared {
             rows: vec![row_change],
-            records: vec![origin.record(rev, standing.last_rev, event)],
+            records: vec![origin.record(rev, standing.told_rev, event)],
             rows_are_outbox: false,
             prev_rev: standing.last_rev,
             last_rev: rev,
@@ -240,7 +241,8 @@ impl Sequencer {
                         None => tail.remove(message_id),
                     };
                 }
-                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
             },
         )
         .await;
@@ -318,6 +320,8 @@ impl Sequencer {
             state.standing = Some(Standing {
                 epoch: tenure.epoch,
                 last_rev: rev,
+                // Imported rows are no events: the next record follows on the one before them.
+                told_rev: standing.told_rev,
                 last_message_id: standing.last_message_id.max(last_message_id),
                 bucket: standing.bucket.max(buckets.last().copied()),
             });
@@ -349,7 +353,7 @@ impl Sequencer {
             }
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let mut prev_rev = standing.last_rev;
+        let mut prev_rev = standing.told_rev;
         let mut records = Vec::new();
         for (event, also) in plan.events {
             let audience = Audience::guild(scope.id);
@@ -381,7 +385,8 @@ impl Sequencer {
             },
             |state, _| {
                 state.guild = after.clone();
-                state.standing = Some(Standing { last_rev: rev, epoch: tenure.epoch, ..standing });
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
             },
         )
         .await;

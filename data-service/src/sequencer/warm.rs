@@ -15,7 +15,10 @@ use super::{
     nonce::{NONCES_MAX, REMEMBER_US},
     scope::{Scope, ScopeKind, Standing, TailMessage},
 };
-use crate::{changes::KEPT_US, ownership::Tenure};
+use crate::{
+    changes::{KEPT_US, told_rev},
+    ownership::Tenure,
+};
 
 /// Rows read when a channel warms: a default page twice, so that the page that follows a write comes from memory.
 const WARM_ROWS: usize = 100;
@@ -91,22 +94,29 @@ impl Sequencer {
             ScopeKind::Guild => {
                 let guild = read_guild(&*self.store, scope.id).await?;
                 let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
-                let last_rev = self.last_change(scope.id, read_rev, now_us).await?;
+                let told_rev = self.last_change(scope.id, read_rev, now_us).await?;
                 let mut state = scope.lock();
-                let last_rev = last_rev.max(state.rev_floor);
-                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id: 0, bucket: None };
+                let last_rev = told_rev.max(state.rev_floor);
+                let standing =
+                    Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id: 0, bucket: None };
                 state.standing = Some(standing);
-                state.guild = guild.map(Arc::new);
+                // Its rows do not show members, nor what was deleted; both are included.
+                state.guild = guild.map(|guild| Arc::new(GuildState { rev: told_rev, ..guild }));
                 Ok(standing)
             }
             // Its turns write into other scopes, and read what they need.
-            ScopeKind::User => {
-                Ok(Standing { epoch: tenure.epoch, last_rev: 0, last_message_id: 0, bucket: None })
-            }
+            ScopeKind::User => Ok(Standing {
+                epoch: tenure.epoch,
+                last_rev: 0,
+                told_rev: 0,
+                last_message_id: 0,
+                bucket: None,
+            }),
             ScopeKind::Channel => {
                 let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
                 let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
-                let last_rev = self.last_change(scope.id, read_rev, now_us).await?;
+                let told_by_rows = rows.iter().map(told_rev).max().unwrap_or(0);
+                let told_rev = self.last_change(scope.id, told_by_rows, now_us).await?;
                 let older = if complete {
                     Vec::new()
                 } else {
@@ -114,8 +124,8 @@ impl Sequencer {
                 };
                 let last_message_id = rows.first().map_or(0, |row| row.id);
                 let mut state = scope.lock();
-                let last_rev = last_rev.max(state.rev_floor);
-                let standing = Standing { epoch: tenure.epoch, last_rev, last_message_id, bucket };
+                let last_rev = read_rev.max(told_rev).max(state.rev_floor);
+                let standing = Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id, bucket };
                 state.nonces.clear();
                 let oldest_first = older.iter().rev().chain(rows.iter().rev());
                 for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {

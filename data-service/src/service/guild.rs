@@ -137,10 +137,12 @@ async fn get(
     request: data::GetGuildRequest,
 ) -> Result<Reply<GetGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
+    // Before the read: it shows everything up to here.
+    let as_of_us = paths.settled_us(guild_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
-    Ok(GetGuildResponse { state: Some((*state).clone()) }.into())
+    Ok(GetGuildResponse { state: Some((*state).clone()), as_of_us }.into())
 }
 
 async fn delete(
@@ -163,9 +165,10 @@ async fn list_user_guilds(
     if limit > GUILDS_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
     }
+    let as_of_us = paths.settled_us(user_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let guilds = paths.reads.user_guilds_part(&mut reading, user_id, request.after, limit as usize).await;
-    Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec() }.into())
+    Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec(), as_of_us }.into())
 }
 
 async fn put_channel(

@@ -283,8 +283,9 @@ pub trait Store: Send + Sync + 'static {
     /// includes the log has nothing to note.
     async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError>;
 
-    /// Scopes noted active within the last ten minutes, at most `limit`: (scope id, is channel).
-    async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError>;
+    /// Scopes last noted active at or after `since_us` (microseconds since 1970-01-01T00:00Z), at most `limit`: (scope id, is channel). A
+    /// note lives for an hour more than a day, so that whatever `changes` still has can be found.
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError>;
 
     // ---- directory ------------------------------------------------------------------------------------------------
 

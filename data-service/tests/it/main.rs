@@ -7,6 +7,7 @@
 mod cancelled;
 mod cassandra;
 mod clock;
+mod delivery;
 mod direct;
 mod fake_bus;
 mod fake_store;

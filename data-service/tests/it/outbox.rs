@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::sleep;
 use weir_data_client::DataClient;
 use weir_proto::{
-    data::ListChangesRequest,
+    data::{GetGuildRequest, ImportMessagesRequest, ListChangesRequest, Member, Message, PutMemberRequest},
     event::{Record, record::Change},
 };
 
@@ -344,4 +344,145 @@ async fn an_orderly_stop_publishes_what_is_on_its_way() {
     let _next = world.node().await;
     sleep(Duration::from_secs(2)).await;
     assert!(published(&world, place.channel).contains(&row.rev));
+}
+
+/// Commits arrive while the two tables are read one after the other: a list may end early, but shows everything below its end.
+#[test]
+fn a_list_of_changes_leaves_nothing_out_below_its_end() {
+    for seed in 0..100 {
+        crate::history::paused(async move {
+            let world = World::new(seed);
+            let node = world.node().await;
+            let place = node.place().await;
+            let start = Talk(&node.client, place).create("start").await.unwrap();
+            world.store.slow(Duration::from_millis(3));
+            let client = node.client.clone();
+            let writing = tokio::spawn(async move {
+                let talk = Talk(&client, place);
+                let mut revs = BTreeSet::new();
+                for index in 0..30 {
+                    revs.insert(talk.create(&format!("m{index}")).await.unwrap().rev);
+                    revs.insert(talk.edit(start.id, &format!("e{index}")).await.unwrap().last_rev);
+                }
+                revs
+            });
+            let mut lists = Vec::new();
+            while !writing.is_finished() {
+                let limit = if lists.len() % 2 == 0 { 1_000 } else { 4 };
+                lists.push(changes(&node.client, place.channel, start.rev, limit).await);
+            }
+            let revs = writing.await.unwrap();
+            for list in lists {
+                let Some(last) = list.last() else { continue };
+                let listed: BTreeSet<u64> = list.iter().map(|record| record.rev).collect();
+                let all: BTreeSet<u64> = revs.range(..=last.rev).copied().collect();
+                assert_eq!(listed, all, "seed {seed}");
+            }
+        });
+    }
+}
+
+/// Imported rows have revisions and make no records: the chain of records passes over them, in the process that imported and in the next.
+#[tokio::test(start_paused = true)]
+async fn imported_rows_are_no_links_of_the_chain() {
+    let mut world = World::new(11);
+    let node = world.node().await;
+    let place = node.place().await;
+    let import = async |client: &DataClient, first: u64| {
+        let row = |id: u64| Message {
+            id: id << 22,
+            author_id: place.user,
+            content: "old".into(),
+            ..Message::default()
+        };
+        let messages = (first..first + 3).map(row).collect();
+        let request = ImportMessagesRequest { channel_id: place.channel, messages };
+        client.import_messages(&request, &options()).await.unwrap();
+    };
+    import(&node.client, 1_000).await;
+    let first = Talk(&node.client, place).create("first").await.unwrap();
+    import(&node.client, 2_000).await;
+    let second = Talk(&node.client, place).create("second").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    world.crash();
+    let node = world.node().await;
+    import(&node.client, 3_000).await;
+    world.crash();
+    let node = world.node().await;
+    let third = Talk(&node.client, place).create("third").await.unwrap();
+    let edit = Talk(&node.client, place).edit(1_000 << 22, "an imported row, edited").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    world.crash();
+    let node = world.node().await;
+    let fourth = Talk(&node.client, place).create("fourth").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let told: std::collections::BTreeMap<u64, u64> = world
+        .bus
+        .of(place.channel)
+        .iter()
+        .filter(|record| !record.recovered)
+        .map(|record| (record.rev, record.prev_rev))
+        .collect();
+    let revs = [first.rev, second.rev, third.rev, edit.last_rev, fourth.rev];
+    for (one, next) in revs.iter().zip(&revs[1..]) {
+        assert_eq!(told[next], *one);
+    }
+    assert_eq!(told[&first.rev], 0);
+    drop(node);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_is_published_hours_later_and_after_more_than_a_day_its_loss_is_told() {
+    for (seed, hours) in [(12, 1), (13, 23), (14, 26)] {
+        let mut world = World::new(seed);
+        let node = world.node().await;
+        let place = node.place().await;
+        sleep(Duration::from_secs(5)).await;
+        world.bus.down(true);
+        let talk = Talk(&node.client, place);
+        let left = talk.create("acknowledged, then the power went").await.unwrap();
+        let edit = talk.edit(left.id, "so was this").await.unwrap();
+        world.crash();
+        sleep(Duration::from_secs(hours * 3_600)).await;
+        world.bus.down(false);
+        let _next = world.node().await;
+        sleep(Duration::from_secs(2)).await;
+        let found = published(&world, place.channel);
+        let lost = world.bus.topics_of(0);
+        if hours < 24 {
+            assert!(found.contains(&left.rev) && found.contains(&edit.last_rev), "after {hours} hours");
+            assert!(lost.is_empty(), "after {hours} hours");
+        } else {
+            assert_eq!(lost, [[0]], "every gateway is told, once");
+            assert!(matches!(world.bus.of(0)[0].change, Some(Change::RecordsLost(_))));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guild_says_up_to_where_it_includes_everything() {
+    let mut world = World::new(15);
+    let node = world.node().await;
+    let place = node.place().await;
+    let member = Member { guild_id: place.guild, user_id: place.user, nick: "n".into(), ..Member::default() };
+    let request = PutMemberRequest { member: Some(member), basis: None };
+    let rev = node.client.put_member(&request, &options()).await.unwrap().message.member.unwrap().rev;
+    sleep(Duration::from_secs(5)).await;
+    world.crash();
+    let node = world.node().await;
+    let get = GetGuildRequest { guild_id: place.guild };
+    let as_of = async || node.client.get_guild(&get, &options()).await.unwrap().message.as_of_us;
+    assert!(as_of().await >= rev, "although no row of the guild shows it");
+    // A change under way is not included, however long it takes.
+    world.store.hold_commits(true);
+    let client = node.client.clone();
+    let saying = tokio::spawn(async move { Talk(&client, place).create("m").await.unwrap() });
+    sleep(Duration::from_secs(1)).await;
+    let meanwhile = as_of().await;
+    world.store.hold_commits(false);
+    assert!(meanwhile < saying.await.unwrap().rev);
+    // The owner's own memory of the guild says it too, once it has one.
+    let again = node.client.put_member(&request, &options()).await.unwrap().message.member.unwrap().rev;
+    let state = node.client.get_guild(&get, &options()).await.unwrap().message.state.unwrap();
+    assert_eq!(state.rev, again);
 }

@@ -1,10 +1,13 @@
 //! A bus that repeats and loses records.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use weir_gateway::GatewayConfig;
+use weir_proto::event::{Record, RecordsLost, record::Change};
 
 use crate::{
     client::Client,
-    world::{ALICE, BOT, Fate, HIDDEN, OPEN, World},
+    world::{ALICE, BOT, Fate, GUILD, HIDDEN, OPEN, OWNER, World},
 };
 
 #[tokio::test(start_paused = true)]
@@ -77,4 +80,123 @@ async fn what_cannot_be_fetched_invalidates_the_sessions_of_the_guild_and_no_oth
     bot.dispatch("GUILD_CREATE").await;
     world.say_as(OPEN + (100 << 22), ALICE, "unharmed", Fate::Once).await;
     assert_eq!(alice.message().await, "unharmed");
+}
+
+/// A data service that was killed between commit and publication: its successor publishes again from the watermark, which in a quiet channel
+/// is younger than anything that was seen of it.
+#[tokio::test(start_paused = true)]
+async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_again() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    world.say(OPEN, "long before").await;
+    assert_eq!(bot.message().await, "long before");
+    // Time passes in the channel, and the watermark with it.
+    world.say(HIDDEN, "elsewhere").await;
+    let unpublished = world.say_unpublished(OPEN, "acknowledged").await;
+    let again = Record { prev_rev: unpublished.rev - 1, recovered: true, ..unpublished };
+    world.put_on_bus(&again, Fate::Once).await;
+    assert_eq!(bot.message().await, "acknowledged");
+    world.say(OPEN, "after").await;
+    assert_eq!(bot.message().await, "after");
+    bot.quiet().await;
+}
+
+/// Imported rows have revisions and make no records: a record may name one of them as the one before it.
+#[tokio::test(start_paused = true)]
+async fn a_record_after_an_import_follows_on_what_was_seen_before_it() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    world.say(HIDDEN, "takes a revision").await;
+    let first = world.say_unpublished(OPEN, "first after the import").await;
+    world.put_on_bus(&Record { prev_rev: first.rev - 1, ..first }, Fate::Once).await;
+    assert_eq!(bot.message().await, "first after the import");
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_is_gone_before_it_is_fetched_is_no_loss() {
+    for lost_too in [false, true] {
+        let world = World::new(false, 1_000);
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        let mut bot = Client::identified(&gateway, BOT).await;
+        world.say(OPEN, "0").await;
+        let gone = world.say_as(OPEN, ALICE, "gone", Fate::Lost).await;
+        world.unsay_with(OPEN, gone, if lost_too { Fate::Lost } else { Fate::Once }).await;
+        world.say(OPEN, "1").await;
+        assert_eq!(bot.message().await, "0");
+        assert_eq!(bot.dispatch("MESSAGE_DELETE").await["id"], gone.to_string());
+        assert_eq!(bot.message().await, "1");
+        bot.quiet().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_filled_once_the_data_service_is_back() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    world.say(OPEN, "0").await;
+    assert_eq!(bot.message().await, "0");
+    world.say_as(OPEN, ALICE, "1", Fate::Lost).await;
+    world.down.store(true, Ordering::Relaxed);
+    world.say(OPEN, "2").await;
+    // As long as a killed one takes to be replaced.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    world.down.store(false, Ordering::Relaxed);
+    assert_eq!(bot.message().await, "1");
+    assert_eq!(bot.message().await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_a_session_began_is_not_told_to_it() {
+    let world = World::new(false, 1_000);
+    for i in 0..5 {
+        world.say(OPEN, &i.to_string()).await;
+    }
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut owner = Client::identified(&gateway, OWNER).await;
+    world.say_as(OPEN, ALICE, "lost, before the bot", Fate::Lost).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    // And what the bus brings again, as after it lost its memory.
+    let early = world.say_unpublished(OPEN, "for both").await;
+    world.put_on_bus(&Record { prev_rev: 1, rev: early.rev - 100, ..early.clone() }, Fate::Once).await;
+    world.put_on_bus(&early, Fate::Once).await;
+    for text in ["lost, before the bot", "for both"] {
+        assert_eq!(owner.message().await, text);
+    }
+    assert_eq!(bot.message().await, "for both");
+    owner.quiet().await;
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_a_loaded_guild_includes_are_not_shown_as_new() {
+    let world = World::new(false, 1_000);
+    let late = 60 << 22;
+    world.add_user(late, "late", false);
+    world.join(GUILD, late).await;
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified_with(&gateway, BOT, crate::client::INTENTS | 1 << 1).await;
+    world.set_roles(GUILD, ALICE, &[]).await;
+    assert_eq!(bot.dispatch("GUILD_MEMBER_UPDATE").await["user"]["id"], ALICE.to_string());
+    bot.quiet().await;
+    // Nor is it counted twice.
+    let mut owner = Client::connect(&gateway).await;
+    owner.hello().await;
+    owner.identify(OWNER, crate::client::INTENTS).await;
+    owner.dispatch("READY").await;
+    assert_eq!(owner.dispatch("GUILD_CREATE").await["member_count"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_the_data_service_tells_of_invalidates_every_session() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let change = Some(Change::RecordsLost(RecordsLost {}));
+    world.put_on_bus(&Record { rev: 1, change, ..Record::default() }, Fate::Once).await;
+    let invalid = bot.payload().await;
+    assert_eq!((&invalid["op"], &invalid["d"]), (&9.into(), &false.into()));
 }

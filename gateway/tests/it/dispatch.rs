@@ -178,21 +178,8 @@ async fn a_message_without_context_is_completed_from_the_data_service() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;
     let mut bot = Client::identified(&gateway, BOT).await;
-    let message = weir_proto::data::Message {
-        id: 9 << 22,
-        channel_id: OPEN,
-        author_id: ALICE,
-        content: "bare".into(),
-        ..Default::default()
-    };
-    let record = weir_proto::event::Record {
-        scope_id: OPEN,
-        guild_id: GUILD,
-        rev: 77,
-        recovered: true,
-        change: Some(Change::MessageCreated(message)),
-        ..Default::default()
-    };
+    let said = world.say_unpublished(OPEN, "bare").await;
+    let record = weir_proto::event::Record { recovered: true, context: None, prev_rev: 0, ..said };
     world.put_on_bus(&record, Fate::Once).await;
     let event: Value = bot.dispatch("MESSAGE_CREATE").await;
     assert_eq!(event["author"]["username"], "alice");

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use weir_gateway::GatewayConfig;
+use weir_proto::event::record::Change;
 
 use crate::{
     client::{Client, INTENTS},
-    world::{BOT, GUILD, HIDDEN, OPEN, SEER, World},
+    world::{ALICE, BOT, Fate, GUILD, HIDDEN, OPEN, SEER, World},
 };
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +101,7 @@ async fn a_log_that_was_cut_behind_the_session_makes_it_invalid() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_the_filter_is_that_of_now() {
+async fn after_a_restart_comings_and_goings_are_told() {
     let world = World::new(true, 10_000);
     let other = GUILD + (100 << 22);
     world.put_guild(other, &[BOT]);
@@ -108,8 +109,8 @@ async fn after_a_restart_the_filter_is_that_of_now() {
     let client = Client::identified(&gateway, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     gateway.stop().await;
-    world.say(HIDDEN, "hidden then, visible now").await;
     world.set_roles(GUILD, BOT, &[SEER]).await;
+    world.say(HIDDEN, "visible then and now").await;
     world.say(OPEN + (100 << 22), "visible then, left since").await;
     world.leave(other, BOT).await;
     let third = GUILD + (200 << 22);
@@ -123,8 +124,8 @@ async fn after_a_restart_the_filter_is_that_of_now() {
     world.leave(visited, BOT).await;
     let gateway = world.gateway(GatewayConfig::default()).await;
     let mut again = Client::resuming(&gateway, BOT, &id, seq).await;
-    assert_eq!(again.message().await, "hidden then, visible now");
     again.dispatch("GUILD_MEMBER_UPDATE").await;
+    assert_eq!(again.message().await, "visible then and now");
     assert_eq!(again.dispatch("GUILD_DELETE").await, json!({"id": other.to_string()}));
     assert_eq!(again.dispatch("GUILD_CREATE").await["id"], third.to_string());
     assert_eq!(again.message().await, "joined since");
@@ -134,6 +135,41 @@ async fn after_a_restart_the_filter_is_that_of_now() {
     world.say(OPEN + (100 << 22), "not for the bot").await;
     world.say(HIDDEN, "for the bot").await;
     assert_eq!(again.message().await, "for the bot");
+}
+
+/// The log does not keep what was seen by whom. Where that has changed since, what came before the change cannot be judged.
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_nothing_is_judged_by_rights_that_came_later() {
+    for change in 0..5 {
+        let world = World::new(true, 10_000);
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        let client = Client::identified(&gateway, BOT).await;
+        let (id, seq) = (client.session_id.clone(), client.last_seq());
+        gateway.stop().await;
+        world.say(HIDDEN, "secret").await;
+        let opened = weir_proto::data::Channel { overwrites: vec![], ..world.channel(HIDDEN) };
+        let role =
+            weir_proto::data::Role { id: GUILD, guild_id: GUILD, permissions: 8, ..Default::default() };
+        match change {
+            0 => world.set_roles(GUILD, BOT, &[SEER]).await,
+            1 => drop(world.commit(GUILD, GUILD, Change::ChannelUpdated(opened), Fate::Once).await),
+            2 => drop(world.commit(GUILD, GUILD, Change::RoleUpdated(role), Fate::Once).await),
+            3 => {
+                world.leave(GUILD, BOT).await;
+                world.join(GUILD, BOT).await;
+            }
+            // Somebody else's roles are none of the bot's rights.
+            _ => world.set_roles(GUILD, ALICE, &[SEER]).await,
+        }
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        let mut again = Client::resuming(&gateway, BOT, &id, seq).await;
+        if change < 4 {
+            let invalid = again.payload().await;
+            assert_eq!((&invalid["op"], &invalid["d"]), (&9.into(), &false.into()), "{change}: {invalid}");
+        } else {
+            again.dispatch("RESUMED").await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,4 +187,31 @@ async fn a_session_that_fell_off_the_ring_is_replayed_from_the_log() {
         assert_eq!(again.message().await, i.to_string());
     }
     again.dispatch("RESUMED").await;
+}
+
+/// In the same process the ring knows the guild's state of then, but not the user's membership.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_goes_back_behind_its_own_going_and_coming_begins_again() {
+    for durable in [false, true] {
+        let world = World::new(durable, 10_000);
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        let mut client = Client::identified(&gateway, BOT).await;
+        let (id, begun) = (client.session_id.clone(), client.last_seq());
+        world.say(OPEN, "as a member").await;
+        assert_eq!(client.message().await, "as a member");
+        world.leave(GUILD, BOT).await;
+        world.say(OPEN, "not for the bot").await;
+        world.join(GUILD, BOT).await;
+        world.say(OPEN, "back").await;
+        client.dispatch("GUILD_DELETE").await;
+        client.dispatch("GUILD_CREATE").await;
+        let back = client.last_seq();
+        assert_eq!(client.message().await, "back");
+        drop(client);
+        let mut again = Client::resuming(&gateway, BOT, &id, back).await;
+        assert_eq!(again.message().await, "back");
+        again.dispatch("RESUMED").await;
+        drop(again);
+        assert_eq!(Client::resuming(&gateway, BOT, &id, begun).await.payload().await["op"], 9);
+    }
 }

@@ -1,5 +1,7 @@
 //! A small guild world: a data service behind the real typed client, and a bus whose faults the test decides.
 
+mod outbox;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -28,6 +30,8 @@ use weir_proto::{
     event::{GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, Typing, record::Change},
     id::UserId,
 };
+
+use self::outbox::{apply, rebuilt};
 
 pub(crate) const VIEW: u64 = 1 << 10;
 /// The guild of most tests, its open and its hidden channel, and a role that sees the latter.
@@ -158,6 +162,11 @@ impl World {
         }
     }
 
+    /// Everything committed has a revision at or below it, nothing that will be committed has.
+    fn as_of_us(&self) -> u64 {
+        self.clock_us.load(Ordering::Relaxed) - 1
+    }
+
     fn rev(&self) -> u64 {
         self.clock_us.fetch_add(1, Ordering::Relaxed)
     }
@@ -242,9 +251,26 @@ impl World {
         self.commit(channel_id, 0, Change::ChannelCreated(row), fate).await
     }
 
+    /// A message whose record the bus never gets, for a test that publishes it in its own way.
+    pub(crate) async fn say_unpublished(&self, channel_id: u64, content: &str) -> Record {
+        let message = Message {
+            id: self.id(),
+            channel_id,
+            author_id: ALICE,
+            content: content.into(),
+            ..Message::default()
+        };
+        let change = Change::MessageCreated(message);
+        self.commit(channel_id, self.guild_of(channel_id), change, Fate::Lost).await
+    }
+
     pub(crate) async fn unsay(&self, channel_id: u64, id: u64) {
+        self.unsay_with(channel_id, id, Fate::Once).await;
+    }
+
+    pub(crate) async fn unsay_with(&self, channel_id: u64, id: u64, fate: Fate) {
         let change = Change::MessageDeleted(MessageDeleted { id, channel_id });
-        self.commit(channel_id, self.guild_of(channel_id), change, Fate::Once).await;
+        self.commit(channel_id, self.guild_of(channel_id), change, fate).await;
     }
 
     pub(crate) async fn typing(&self, channel_id: u64, user_id: u64) {
@@ -369,41 +395,6 @@ pub(crate) fn token(user_id: u64) -> BotToken {
     BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
 }
 
-fn apply(state: &mut State, record: &Record) {
-    let guild_id = record.guild_id;
-    let guild = state.guilds.get_mut(&guild_id);
-    if record.scope_id != guild_id {
-        return;
-    }
-    if let Some(guild) = guild {
-        guild.rev = record.rev;
-        match record.change.as_ref().unwrap() {
-            Change::ChannelCreated(row) | Change::ChannelUpdated(row) => {
-                guild.channels.retain(|old| old.id != row.id);
-                guild.channels.push(row.clone());
-            }
-            Change::ChannelDeleted(row) => guild.channels.retain(|old| old.id != row.id),
-            Change::MemberAdded(_) => guild.member_count += 1,
-            Change::MemberRemoved(_) => guild.member_count -= 1,
-            _ => {}
-        }
-    }
-    match record.change.as_ref().unwrap() {
-        Change::MemberAdded(change) | Change::MemberUpdated(change) => {
-            let member = Member { rev: record.rev, ..change.member.clone().unwrap() };
-            state.members.insert((guild_id, member.user_id), member);
-        }
-        Change::MemberRemoved(change) => {
-            state.members.remove(&(guild_id, change.user.as_ref().unwrap().id));
-        }
-        Change::GuildDeleted(_) => {
-            state.guilds.remove(&guild_id);
-            state.members.retain(|(guild, _), _| *guild != guild_id);
-        }
-        _ => {}
-    }
-}
-
 #[async_trait]
 impl Transport for World {
     async fn unary(&self, request: UnaryRequest) -> Result<UnaryResponse, TransportError> {
@@ -434,12 +425,12 @@ impl Transport for World {
                     .map(|(guild, _)| *guild)
                     .collect();
                 guild_ids.truncate(asked.limit as usize);
-                ListUserGuildsResponse { guild_ids }.encode_to_vec()
+                ListUserGuildsResponse { guild_ids, as_of_us: self.as_of_us() }.encode_to_vec()
             }
             "GetGuild" => {
                 let id = GetGuildRequest::decode(body).unwrap().guild_id;
                 let guild = state.guilds.get(&id).cloned().ok_or_else(|| ConnectError::not_found("guild"))?;
-                GetGuildResponse { state: Some(guild) }.encode_to_vec()
+                GetGuildResponse { state: Some(guild), as_of_us: self.as_of_us() }.encode_to_vec()
             }
             "GetMember" => {
                 let asked = GetMemberRequest::decode(body).unwrap();
@@ -462,10 +453,10 @@ impl Transport for World {
             "ListChanges" => {
                 let asked = ListChangesRequest::decode(body).unwrap();
                 let all = state.outbox.get(&asked.scope_id).map(Vec::as_slice).unwrap_or_default();
-                let above: Vec<&Record> = all.iter().filter(|record| record.rev > asked.after_rev).collect();
-                let records = above.iter().take(asked.limit as usize).map(|r| r.encode_to_vec()).collect();
+                let rebuilt = rebuilt(all, asked.after_rev);
+                let records = rebuilt.iter().take(asked.limit as usize).map(|r| r.encode_to_vec()).collect();
                 let truncated = asked.after_rev < state.outbox_floor;
-                ListChangesResponse { records, more: above.len() > asked.limit as usize, truncated }
+                ListChangesResponse { records, more: rebuilt.len() > asked.limit as usize, truncated }
                     .encode_to_vec()
             }
             other => panic!("the gateway does not call {other}"),

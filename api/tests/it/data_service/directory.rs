@@ -88,7 +88,7 @@ impl World {
     }
 
     pub(super) fn get_guild(&mut self, request: GetGuildRequest) -> Answer<GetGuildResponse> {
-        Ok(GetGuildResponse { state: Some(self.state(request.guild_id)?) })
+        Ok(GetGuildResponse { state: Some(self.state(request.guild_id)?), as_of_us: 0 })
     }
 
     pub(super) fn delete_guild(&mut self, request: DeleteGuildRequest) -> Answer<DeleteGuildResponse> {
@@ -107,7 +107,10 @@ impl World {
         let ids =
             self.members.keys().filter(|(guild, user)| *user == request.user_id && *guild > request.after);
         let limit = if request.limit == 0 { 200 } else { request.limit.min(200) as usize };
-        Ok(ListUserGuildsResponse { guild_ids: ids.map(|(guild, _)| *guild).take(limit).collect() })
+        Ok(ListUserGuildsResponse {
+            guild_ids: ids.map(|(guild, _)| *guild).take(limit).collect(),
+            as_of_us: 0,
+        })
     }
 
     pub(super) fn put_channel(&mut self, request: PutChannelRequest) -> Answer<PutChannelResponse> {

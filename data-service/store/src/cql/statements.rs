@@ -61,7 +61,7 @@ statements! {
     /// Shard, scope, whether it is a channel.
     NoteActive => "INSERT INTO {keyspace}.active_scopes (shard, scope_id, is_channel) VALUES (?, ?, ?)";
     /// Shard, limit.
-    Active => "SELECT scope_id, is_channel FROM {keyspace}.active_scopes WHERE shard = ? LIMIT ?";
+    Active => "SELECT scope_id, is_channel, WRITETIME(is_channel) FROM {keyspace}.active_scopes WHERE shard = ? LIMIT ?";
 
     /// User.
     User => "SELECT row FROM {keyspace}.users WHERE user_id = ?";

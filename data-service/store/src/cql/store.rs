@@ -214,18 +214,21 @@ impl Store for CqlStore {
         self.sender.write(Query::NoteActive, values).await
     }
 
-    async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
         let shards = stream::iter(0..ACTIVE_SHARDS)
             .map(|shard| {
-                self.sender
-                    .rows::<(i64, Option<bool>)>(Query::Active, (limited(shard as usize), limited(limit)))
+                self.sender.rows::<(i64, Option<bool>, Option<i64>)>(
+                    Query::Active,
+                    (limited(shard as usize), limited(limit)),
+                )
             })
             .buffer_unordered(self.call_concurrency)
             .try_collect::<Vec<_>>()
             .await?;
         let scopes = shards.into_iter().flatten();
         Ok(scopes
-            .map(|(scope, is_channel)| (scope.cast_unsigned(), is_channel.unwrap_or(false)))
+            .filter(|(_, _, noted_us)| noted_us.is_some_and(|noted_us| noted_us.cast_unsigned() >= since_us))
+            .map(|(scope, is_channel, _)| (scope.cast_unsigned(), is_channel.unwrap_or(false)))
             .take(limit)
             .collect())
     }

@@ -120,7 +120,7 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
-    async fn read_active(&self, _limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+    async fn read_active(&self, _since_us: u64, _limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
         Ok(Vec::new())
     }
 

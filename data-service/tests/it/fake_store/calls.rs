@@ -121,12 +121,19 @@ impl Store for FakeStore {
         let takes = *self.noting_takes.lock().unwrap();
         sleep(takes).await;
         self.dawdle().await;
-        self.rows().active.insert(scope_id, is_channel);
+        let now_us = self.clock.wall_us();
+        self.rows().active.insert(scope_id, (is_channel, now_us));
         Ok(())
     }
 
-    async fn read_active(&self, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
-        self.read(|rows| rows.active.iter().take(limit).map(|(id, kind)| (*id, *kind)).collect()).await
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+        // A note's life.
+        let since_us = since_us.max(self.clock.wall_us().saturating_sub(25 * 3_600 * 1_000_000));
+        self.read(|rows| {
+            let noted = rows.active.iter().filter(|(_, (_, noted_us))| *noted_us >= since_us);
+            noted.take(limit).map(|(id, (kind, _))| (*id, *kind)).collect()
+        })
+        .await
     }
 
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {

@@ -32,7 +32,8 @@ pub(crate) struct Rows {
     pub(crate) members: BTreeMap<(u64, u64), Member>,
     pub(crate) settings: BTreeMap<(String, Vec<u8>), Bytes>,
     pub(crate) leases: HashMap<String, Lease>,
-    pub(crate) active: BTreeMap<u64, bool>,
+    /// Whether it is a channel, and when it was noted.
+    pub(crate) active: BTreeMap<u64, (bool, u64)>,
     changes: BTreeMap<(u64, u64), OutboxRecord>,
     /// Like the embedded store: creates are among the changes.
     pub(crate) logs_creates: bool,

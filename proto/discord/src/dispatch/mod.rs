@@ -170,6 +170,7 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
             to_json(&MessageDeleteEvent::new(deleted, record.guild_id)),
         )),
         Change::Typing(row) => Some(typing(record, row, context)),
+        Change::RecordsLost(_) => None,
         Change::GuildCreated(created) => guild_created(created, hydration.members),
         Change::GuildDeleted(deleted) => Some(Dispatch::in_guild(
             Event::GuildDelete,

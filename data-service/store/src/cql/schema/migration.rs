@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[
         text: include_str!("../../../schema/0003_coordination.cql"),
     },
     Migration { number: 4, name: "direct", text: include_str!("../../../schema/0004_direct.cql") },
+    Migration { number: 5, name: "notes", text: include_str!("../../../schema/0005_notes.cql") },
 ];
 
 impl Migration {
@@ -63,7 +64,8 @@ mod tests {
             let statements = migration.statements("ks");
             assert!(!statements.is_empty());
             for statement in statements {
-                assert!(statement.starts_with("CREATE TABLE IF NOT EXISTS ks."), "{statement}");
+                let repeatable = ["CREATE TABLE IF NOT EXISTS ks.", "ALTER TABLE ks.active_scopes\n  WITH "];
+                assert!(repeatable.iter().any(|start| statement.starts_with(start)), "{statement}");
             }
         }
     }

@@ -119,13 +119,17 @@ pub(super) async fn active_scopes_are_found_where_they_are_noted(store: &dyn Sto
     store.note_active(channel, true).await.expect("written");
     store.note_active(guild, false).await.expect("written");
     store.note_active(guild, false).await.expect("written");
-    let active = store.read_active(10_000).await.expect("readable");
+    let active = store.read_active(0, 10_000).await.expect("readable");
     let noted: Vec<_> = active.iter().filter(|(scope, _)| *scope == channel || *scope == guild).collect();
     // A store whose log is part of the commit notes nothing.
     if !active.is_empty() {
         assert_eq!(noted.len(), 2, "{active:?}");
         assert!(active.contains(&(channel, true)) && active.contains(&(guild, false)));
-        assert_eq!(store.read_active(1).await.expect("readable").len(), 1);
+        assert_eq!(store.read_active(0, 1).await.expect("readable").len(), 1);
+        // Notes of before are passed over; a minute for clocks.
+        let ahead = store.clock_us().await.expect("readable") + 60_000_000;
+        let later = store.read_active(ahead, 10_000).await.expect("readable");
+        assert!(!later.contains(&(channel, true)), "{later:?}");
     }
 }
 

@@ -43,7 +43,7 @@ async fn changes_live_for_a_day_and_activity_for_ten_minutes() {
         store.commit(change(scope, next_rev(), vec![])).await.expect("committed");
         store.note_active(scope, true).await.expect("written");
         for (select, longest) in
-            [("TTL(record) FROM {}.changes", 86_400), ("TTL(is_channel) FROM {}.active_scopes", 600)]
+            [("TTL(record) FROM {}.changes", 86_400), ("TTL(is_channel) FROM {}.active_scopes", 90_000)]
         {
             let text = format!("SELECT {}", select.replace("{}", &config.keyspace));
             let result =
