@@ -1,6 +1,6 @@
 //! Limits that operators tune live: kept in the database, in force in memory, every change on record.
 //!
-//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. [`force`] is what a limit becomes.
+//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. `force` is what a limit becomes.
 
 mod force;
 

@@ -5,6 +5,8 @@
 //! that dies between commit and publication leaves a watermark behind: everything below it was published; its successor publishes what
 //! is above it again, and consumers drop what they have.
 
+mod topics;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
@@ -25,11 +27,8 @@ use weir_proto::event::{Record, RecordsLost, record::Change};
 use weir_runtime::metrics::Gauge;
 use weir_store::{ReadError, Store};
 
-use crate::{
-    changes,
-    clock::Clock,
-    sequencer::record::{Announced, Audience},
-};
+use self::topics::topics;
+use crate::{changes, clock::Clock, sequencer::record::Announced};
 
 /// Queues by which records leave; a scope always uses the same one, which keeps its order.
 const LANES: usize = 4;
@@ -486,17 +485,4 @@ impl Outbox {
             }
         }
     }
-}
-
-/// Guild, or users of a direct message, and users whose membership a record changes.
-fn topics(record: &Record) -> Vec<u64> {
-    let audience = Audience { guild_id: record.guild_id, recipient_ids: record.recipient_ids.clone() };
-    let mut topics = audience.topics();
-    match &record.change {
-        Some(Change::GuildCreated(created)) => topics.extend(&created.member_ids),
-        Some(Change::MemberAdded(changed)) => topics.extend(changed.user.as_ref().map(|user| user.id)),
-        Some(Change::MemberRemoved(removed)) => topics.extend(removed.user.as_ref().map(|user| user.id)),
-        _ => {}
-    }
-    topics
 }

@@ -5,7 +5,7 @@
 //! successor only above it. A taker waits until the row has not changed for a whole lease on its *own* clock, one that counts sleep, so
 //! no two clocks are ever compared for safety.
 //!
-//! Who loses the slots asks for them again like any other taker, for as long as the process lives: [`Leased::keep`] is one loop of both
+//! Who loses the slots asks for them again like any other taker, for as long as the process lives: `Leased::keep` is one loop of both
 //! states. What it gets then is a new tenure of a new reign.
 //!
 //! A worker number's row is never removed, only taken over long after its end: "renewed" proves that nobody else had it meanwhile, and a
