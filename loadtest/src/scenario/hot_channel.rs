@@ -79,6 +79,8 @@ const PAGE: u32 = 50;
 const HOT_PAGE: u32 = 100;
 /// Part of a second that a burst of the hot channel may spend at once: small, so that a phase admits its rate and little more.
 const BURST_SECONDS: f64 = 0.05;
+/// Longest wait for the service to recover from a phase without gates.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// Gates that are switched off for comparison.
 const GATES: [&str; 5] = ["request_limit", "cache", "coalesce", "database_read_limit", "concurrency"];
 
@@ -126,7 +128,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         for phase in
             [Phase::Alone, Phase::GatesOn, Phase::GatesOff, Phase::GatesOff, Phase::GatesOn, Phase::Alone]
         {
-            prepare(&target.admin, phase, world.hot, hot_limit).await?;
+            prepare_patiently(&target.admin, phase, world.hot, hot_limit).await?;
             let before = target.counter("weir_data_db_reads_total").await?;
             let seen = Seen { phase, quiet: Arc::default(), hot: Arc::default(), database_reads: 0.0 };
             one_phase(&target, &world, &options, phase, hot_rate, &seen).await?;
@@ -160,6 +162,21 @@ struct Rates {
     capacity: f64,
     hot_rate: f64,
     hot_limit: f64,
+}
+
+/// [`prepare`], again until it succeeds: without gates a stampede may leave the database's driver without a connection for a while, and
+/// then no limit can be stored.
+async fn prepare_patiently(admin: &DataClient, phase: Phase, hot: u64, hot_limit: f64) -> Result<()> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match prepare(admin, phase, hot, hot_limit).await {
+            Err(error) if began.elapsed() < RECOVERY_MAX => {
+                eprintln!("not recovered yet: {error:#}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            prepared => return prepared,
+        }
+    }
 }
 
 async fn prepare(admin: &DataClient, phase: Phase, hot: u64, hot_limit: f64) -> Result<()> {
