@@ -273,10 +273,10 @@ async fn main() -> Result<()> {
         return Ok(());
     };
     let rounds: usize = arguments.next().map_or(Ok(10), |rounds| rounds.parse())?;
-    let weir = env::var_os("WEIR_BINARY").map_or_else(
-        || weir_report::folder().map(|folder| folder.join("../release/weir")),
-        |path| Ok(path.into()),
-    )?;
+    let root = weir_report::root()?;
+    // `cargo bench` runs in the crate's folder; the file was named in the workspace's.
+    let file = root.join(file);
+    let weir = env::var_os("WEIR_BINARY").map_or_else(|| root.join("target/release/weir"), PathBuf::from);
     let mut messages = rows(&file)?;
     let mut report = Report::new("import", "weir import beside the raw store");
     report.setting("messages", messages.len());

@@ -4,9 +4,12 @@
 
 mod force;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -27,7 +30,7 @@ const LIMITS_MAX: usize = 10_000;
 const CHANGES_MAX: usize = 9_000;
 /// Changes that may wait for their removal: with those kept as many as the store reads in one go.
 const CHANGES_OVER_MAX: usize = 1_000;
-/// Old changes are removed with the first change of a process and then with each so many.
+/// Old changes are removed after the first change of a process and then after each so many.
 const TRIM_EVERY: u64 = 64;
 
 /// Why a limit was not set.
@@ -61,8 +64,10 @@ pub struct LimitBook {
     known: Mutex<Vec<Limit>>,
     /// How many of them are of guilds: while none is, no request looks up its channel's guild.
     of_guilds: AtomicU64,
-    /// Distinguishes changes of one microsecond.
+    /// Changes that this process made; their numbers distinguish those of one microsecond.
     changes: AtomicU64,
+    /// Number of changes at which old records are removed next.
+    trim_at: AtomicU64,
     /// One change at a time, from the database to memory.
     changing: tokio::sync::Mutex<()>,
 }
@@ -85,6 +90,7 @@ impl LimitBook {
             clock,
             of_guilds: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            trim_at: AtomicU64::new(1),
             changing: tokio::sync::Mutex::new(()),
             known: Mutex::new(Vec::new()),
         };
@@ -106,8 +112,19 @@ impl LimitBook {
             Force::of(&limit)?;
             known.push(limit);
         }
-        for place in self.known().iter().chain(&known) {
-            self.enforce(&known, place)?;
+        let now_ms = self.clock.wall_us() / 1_000;
+        // A limit with an end comes behind the one without, and so takes its place.
+        known.sort_by_key(|limit| limit.expires_at_ms != 0);
+        let in_force: HashMap<Place, &Limit> = known
+            .iter()
+            .filter(|limit| !is_over(limit, now_ms))
+            .map(|limit| (place_of(limit), limit))
+            .collect();
+        for old in self.lock().iter().filter(|old| !in_force.contains_key(&place_of(old))) {
+            Force::of(old)?.lift(&self.limits, &self.gates);
+        }
+        for limit in in_force.values() {
+            Force::of(limit)?.apply(&self.limits, &self.gates)?;
         }
         self.replace(known);
         Ok(())
@@ -116,11 +133,16 @@ impl LimitBook {
     fn replace(&self, known: Vec<Limit>) {
         let of_guilds = known.iter().filter(|limit| limit.scope.starts_with("guild/")).count() as u64;
         self.of_guilds.store(of_guilds, Ordering::Release);
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.lock() = known;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Limit>> {
+        // Replaced in one step, so whole whatever panics.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Vec<Limit> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     pub(crate) fn has_guild_limits(&self) -> bool {
@@ -204,7 +226,7 @@ impl LimitBook {
         who: &str,
         which: impl Fn(&Limit) -> bool,
     ) -> Result<bool, LimitError> {
-        let gone: Vec<Limit> = self.known().into_iter().filter(|limit| which(limit)).collect();
+        let gone: Vec<Limit> = self.lock().iter().filter(|limit| which(limit)).cloned().collect();
         for limit in &gone {
             self.keep(vec![setting(limit, None)], action, who, limit).await?;
             let mut left = self.known();
@@ -218,7 +240,7 @@ impl LimitBook {
     /// Makes the rule or gate of a limit's place what `known` says.
     fn enforce(&self, known: &[Limit], place: &Limit) -> Result<(), LimitError> {
         let now_ms = self.clock.wall_us() / 1_000;
-        let here = known.iter().filter(|limit| same_place(limit, place) && !is_over(limit, now_ms));
+        let here = known.iter().filter(|limit| place_of(limit) == place_of(place) && !is_over(limit, now_ms));
         match here.max_by_key(|limit| limit.expires_at_ms != 0) {
             Some(limit) => Force::of(limit)?.apply(&self.limits, &self.gates),
             None => {
@@ -237,9 +259,8 @@ impl LimitBook {
             // Looked for under the lock, as one may have been renewed; and one at a time, so that no operator waits for many.
             let _one = self.changing.lock().await;
             let now_ms = self.clock.wall_us() / 1_000;
-            let Some(over) = self.known().into_iter().find(|limit| is_over(limit, now_ms)) else {
-                return Ok(());
-            };
+            let over = self.lock().iter().find(|limit| is_over(limit, now_ms)).cloned();
+            let Some(over) = over else { return Ok(()) };
             self.remove("expired", "weir", |limit| same(limit, &over)).await?;
         }
     }
@@ -278,20 +299,20 @@ impl LimitBook {
         key.extend((u64::MAX - number).to_be_bytes());
         rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
         self.store.write_settings(rows).await?;
-        if number.is_multiple_of(TRIM_EVERY)
-            && let Err(error) = self.trim().await
-        {
-            // The change itself is kept; the next trim removes what this one left.
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "old changes of limits were not removed"
-            );
-        }
         Ok(())
     }
 
-    /// Removes the records of changes beyond [`CHANGES_MAX`].
-    async fn trim(&self) -> Result<(), LimitError> {
+    /// Removes the records of changes beyond [`CHANGES_MAX`], if some were made since it last did. Beside the changes, never in their way:
+    /// it may read all records.
+    ///
+    /// # Errors
+    /// [`LimitError`]; what is left is removed by the next call that has something to do.
+    pub async fn trim(&self) -> Result<(), LimitError> {
+        let changes = self.changes.load(Ordering::Relaxed);
+        if changes < self.trim_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.trim_at.store(changes + TRIM_EVERY, Ordering::Relaxed);
         let rows = self.store.read_settings(CHANGE, CHANGES_MAX + CHANGES_OVER_MAX).await?;
         let old: Vec<Setting> = rows
             .into_iter()
@@ -312,7 +333,7 @@ fn setting(limit: &Limit, value: Option<Bytes>) -> Setting {
 
 /// Whether two limits cannot stand beside each other.
 fn same(a: &Limit, b: &Limit) -> bool {
-    same_place(a, b) && (a.expires_at_ms == 0) == (b.expires_at_ms == 0)
+    place_of(a) == place_of(b) && (a.expires_at_ms == 0) == (b.expires_at_ms == 0)
 }
 
 /// Whether a limit that is set removes another.
@@ -322,9 +343,11 @@ fn replaces(limit: &Limit, old: &Limit) -> bool {
     old.scope == limit.scope && old.kind == limit.kind && (same(old, limit) || tried || whole)
 }
 
-/// Whether two limits act in the same place, of which one does at a time.
-fn same_place(a: &Limit, b: &Limit) -> bool {
-    a.scope == b.scope && a.kind == b.kind && a.dry_run == b.dry_run
+/// Scope, kind, and whether it is a dry run: of the limits in one place one acts at a time.
+type Place<'a> = (&'a str, i32, bool);
+
+fn place_of(limit: &Limit) -> Place<'_> {
+    (&limit.scope, limit.kind, limit.dry_run)
 }
 
 fn is_over(limit: &Limit, now_ms: u64) -> bool {

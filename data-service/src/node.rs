@@ -201,7 +201,7 @@ impl DataService {
             alone: std::sync::atomic::AtomicU64::new(0),
         });
         let mut tasks = outbox.start(&stop);
-        tasks.push(tokio::spawn(expire(Arc::clone(&book), stop.clone())));
+        tasks.push(tokio::spawn(tend_limits(Arc::clone(&book), stop.clone())));
         tasks.push(tokio::spawn(follow_tenures(
             tenures,
             Arc::clone(&outbox),
@@ -308,7 +308,7 @@ async fn follow_tenures(
     }
 }
 
-async fn expire(book: Arc<LimitBook>, stop: CancellationToken) {
+async fn tend_limits(book: Arc<LimitBook>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -316,6 +316,9 @@ async fn expire(book: Arc<LimitBook>, stop: CancellationToken) {
         }
         if let Err(error) = book.expire().await {
             tracing::warn!(error = %error, "an expired limit stays listed");
+        }
+        if let Err(error) = book.trim().await {
+            tracing::warn!(error = %error, "old changes of limits were not removed");
         }
     }
 }

@@ -4,6 +4,7 @@
 //!   stalled server cannot hide its stall (no coordinated omission).
 //! - [`recorder`]: latencies and failures of one stream of requests.
 //! - [`target`]: the data service under test; [`process`]: processes that are killed and started again.
+//! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.
 //! - [`random`]: numbers that a seed repeats.
 //! - [`scenario`]: what is asked.
@@ -12,6 +13,7 @@
 #![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
 
 mod arrival;
+mod place;
 mod process;
 mod random;
 mod recorder;

@@ -283,9 +283,12 @@ async fn old_changes_are_removed_and_new_ones_stay() {
         let key = [(newest + older).to_be_bytes(), 0_u64.to_be_bytes()].concat();
         world.store.write_setting("limit_change", &key, Some(record.clone())).await.unwrap();
     }
-    // What a process does with its first change, and with every 64th.
+    // What a process does after its first change, and after every 64th.
     let again = world.node().await;
+    let writes = world.store.counters().writes;
     set(&again.client, limit("channel/2", LimitKind::Requests, 10.0)).await.unwrap();
+    assert_eq!(world.store.counters().writes - writes, 1, "the change does not wait for it");
+    sleep(Duration::from_secs(5)).await;
     let kept = world.store.read_settings("limit_change", 20_000).await.unwrap();
     assert_eq!(kept.len(), 9_000);
     assert_eq!(changes(&again.client, "channel/2").await.len(), 1);

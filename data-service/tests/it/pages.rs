@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use weir_data_client::CallOptions;
 use weir_data_service::{clock::WallClock, freshness::Freshness};
 use weir_proto::{
     data::{ImportMessagesRequest, Message},
     id::EPOCH_MS,
 };
+use weir_store::Store as _;
 
 use crate::{
     fake_store::Dice,
@@ -198,6 +200,31 @@ async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
     let before = world.store.history_reads();
     assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 30);
     assert_eq!(world.store.history_reads() - before, 0, "afterwards the whole channel is its tail");
+}
+
+#[tokio::test(start_paused = true)]
+async fn imports_of_a_channel_that_wait_together_are_one_step() {
+    let world = World::new(4);
+    let node = world.node().await;
+    let place = node.place().await;
+    let at_ms = START_US / 1_000 - EPOCH_MS - 60_000;
+    let part = |number: u64| {
+        let ids = (0..1_000).map(move |index| (at_ms << 22) + number * 1_000 + index);
+        let message = |id| Message { id, author_id: 5, content: id.to_string(), ..Message::default() };
+        ImportMessagesRequest { channel_id: place.channel, messages: ids.map(message).collect() }
+    };
+    let before = world.store.counters().writes;
+    let calls = (0..10).map(|number| {
+        let (client, request) = (node.client.clone(), part(number));
+        async move { client.import_messages(&request, &options()).await.map(|reply| reply.message.written) }
+    });
+    let written: Vec<u32> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(written, [1_000; 10], "each caller is told of its own rows");
+    // The bucket once, then 8,000 rows and the 2,000 that were too many for the step.
+    assert_eq!(world.store.counters().writes - before, 3);
+    assert_eq!(world.store.rows().history(place.channel).len(), 10_000);
+    let newest: Vec<String> = (9_995..10_000).rev().map(|id| ((at_ms << 22) + id).to_string()).collect();
+    assert_eq!(Talk(&node.client, place).contents(At::Latest, 5).await, newest);
 }
 
 #[tokio::test(start_paused = true)]

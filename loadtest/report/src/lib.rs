@@ -24,10 +24,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-pub use self::{
-    machine::Machine,
-    plot::{curves, rounds},
-};
+pub use self::plot::curves;
+use self::{machine::Machine, plot::rounds};
 
 /// What a ratio or figure should be.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -41,8 +39,7 @@ pub enum Goal {
 
 impl Goal {
     /// Whether `figure` reaches it.
-    #[must_use]
-    pub fn is_met(self, figure: f64) -> bool {
+    fn is_met(self, figure: f64) -> bool {
         match self {
             Self::AtLeast(goal) => figure >= goal,
             Self::AtMost(goal) => figure <= goal,
@@ -69,13 +66,13 @@ impl fmt::Display for Goal {
 
 /// One contender's figures, one for each round.
 #[derive(Debug, Clone, Serialize)]
-pub struct Series {
+struct Series {
     /// Who or what.
-    pub name: String,
+    name: String,
     /// Of what.
-    pub unit: &'static str,
+    unit: &'static str,
     /// A figure for each round, in order.
-    pub rounds: Vec<f64>,
+    rounds: Vec<f64>,
     median: f64,
     least: f64,
     most: f64,
@@ -149,9 +146,7 @@ impl Report {
         self.notes.push(note.into());
     }
 
-    /// The table.
-    #[must_use]
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         let all = || self.series.iter().chain(&self.ratios);
         let width = all().map(|series| series.name.chars().count()).max().unwrap_or(0);
         let mut out = format!("{}\n", self.about);
@@ -227,30 +222,33 @@ fn figure(value: f64) -> String {
 }
 
 /// The middle of some figures, of an even number the upper one; 0 of none.
-#[must_use]
-pub fn median(figures: &[f64]) -> f64 {
+fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Writes a document as JSON.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(path: &Path, document: &impl Serialize) -> Result<()> {
+fn write(path: &Path, document: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(document)?;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// `target/bench` of the workspace that the process runs in, made if need be. (`cargo bench` starts a benchmark in its crate's folder.)
+/// The root of the workspace that the process runs in: `cargo bench` starts a benchmark in its crate's folder.
+///
+/// # Errors
+/// When the process has no folder.
+pub fn root() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    Ok(root.unwrap_or(&here).to_owned())
+}
+
+/// `target/bench` of the workspace, made if need be.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn folder() -> Result<PathBuf> {
-    let here = std::env::current_dir()?;
-    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here);
-    let folder = root.join("target/bench");
+    let folder = root()?.join("target/bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }

@@ -6,27 +6,26 @@ use serde::Serialize;
 
 /// The machine, and what was built how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Processors that this process may use.
-    pub processors: usize,
+    processors: usize,
     /// Their model, as the system names it.
-    pub processor: String,
+    processor: String,
     /// Memory.
-    pub memory_gib: u64,
+    memory_gib: u64,
     /// Linux's release.
-    pub kernel: String,
+    kernel: String,
     /// Weir's version.
-    pub weir: &'static str,
+    weir: &'static str,
     /// `release` or `debug`: of the benchmark itself.
-    pub build: &'static str,
+    build: &'static str,
     /// Processes that wanted to run in the last minute, on average, before the report was made: work beside the benchmark shows here.
-    pub load: String,
+    load: String,
 }
 
 impl Machine {
     /// This one, now.
-    #[must_use]
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let memory = read("/proc/meminfo");
         let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());

@@ -16,7 +16,7 @@ const WIDTH: u32 = 900;
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn rounds<'a>(path: &Path, title: &str, series: impl Iterator<Item = &'a Series>) -> Result<()> {
+pub(crate) fn rounds<'a>(path: &Path, title: &str, series: impl Iterator<Item = &'a Series>) -> Result<()> {
     let mut panels: Vec<(&str, Vec<&Series>)> = Vec::new();
     for one in series {
         match panels.iter_mut().find(|(unit, _)| *unit == one.unit) {

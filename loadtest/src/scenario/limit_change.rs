@@ -20,15 +20,13 @@ use tokio::{
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_proto::{
     admin::{Limit, LimitKind, ListLimitChangesRequest, SetLimitRequest, UnsetLimitRequest},
-    data::{
-        Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest,
-        Member, Message, User,
-    },
+    data::ListMessagesRequest,
 };
 use weir_report::{Goal, Report};
 
 use crate::{
     arrival,
+    place::Place,
     recorder::{Failure, Recorder},
     target::{Target, beside_me},
 };
@@ -286,29 +284,11 @@ async fn history(admin: &DataClient, hot: u64) -> Result<u64> {
 
 /// A hot and a quiet channel with messages.
 async fn fill(data: &DataClient) -> Result<(u64, u64)> {
-    let calls = CallOptions::within(Duration::from_secs(10));
-    let user = CreateUserRequest {
-        user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }),
-        token_hash: Vec::new(),
-    };
-    let author_id = data.create_user(&user, &calls).await?.message.user.context("a user")?.id;
-    let channel = |name: &str| Channel { name: name.into(), ..Channel::default() };
-    let guild = CreateGuildRequest {
-        guild: Some(Guild { name: "loadtest".into(), owner_id: author_id, ..Guild::default() }),
-        channels: vec![channel("hot"), channel("quiet")],
-        members: vec![Member { user_id: author_id, ..Member::default() }],
-        ..CreateGuildRequest::default()
-    };
-    let state = data.create_guild(&guild, &calls).await?.message.state.context("a guild")?;
-    let [hot, quiet] = state.channels[..].iter().map(|channel| channel.id).collect::<Vec<_>>()[..] else {
-        anyhow::bail!("two channels were asked for");
-    };
+    let place = Place::new(data, 2).await?;
+    let [hot, quiet] = place.channels[..] else { anyhow::bail!("two channels were asked for") };
     for number in 0..MESSAGES {
         for channel_id in [hot, quiet] {
-            let content = format!("message {number}");
-            let message = Message { channel_id, author_id, content, ..Message::default() };
-            let request = CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
-            data.create_message(&request, &calls).await?;
+            place.say(data, channel_id, format!("message {number}")).await?;
         }
     }
     Ok((hot, quiet))

@@ -4,16 +4,13 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weir_data_client::{CallOptions, DataClient};
-use weir_proto::data::{
-    Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, Guild, ListMessagesRequest, Member,
-    Message, User,
-};
+use weir_data_client::DataClient;
+use weir_proto::data::ListMessagesRequest;
 
 use super::Options;
+use crate::place::{Place, calls};
 
 /// Writers of the set-up.
 const SETUP_WRITERS: usize = 64;
@@ -26,31 +23,17 @@ pub(super) struct World {
     pub(super) ids: Vec<Vec<u64>>,
 }
 
+/// Makes the channels and writes their messages.
 pub(super) async fn fill(data: &DataClient, options: &Options) -> Result<World> {
-    let calls = CallOptions::within(Duration::from_secs(10));
-    let user = CreateUserRequest {
-        user: Some(User { username: "loadtest".into(), bot: true, ..User::default() }),
-        token_hash: Vec::new(),
-    };
-    let author = data.create_user(&user, &calls).await?.message.user.context("a user")?.id;
-    let channels = (0..=options.quiet_channels)
-        .map(|number| Channel { name: format!("c{number}"), ..Channel::default() });
-    let guild = CreateGuildRequest {
-        guild: Some(Guild { name: "loadtest".into(), owner_id: author, ..Guild::default() }),
-        channels: channels.collect(),
-        members: vec![Member { user_id: author, ..Member::default() }],
-        ..CreateGuildRequest::default()
-    };
-    let state = data.create_guild(&guild, &calls).await?.message.state.context("a guild")?;
-    let mut channels: Vec<u64> = state.channels.iter().map(|channel| channel.id).collect();
+    let place = Place::new(data, options.quiet_channels + 1).await?;
+    let mut channels = place.channels.clone();
     let hot = channels.pop().context("a channel")?;
-    let all: Vec<u64> = channels.iter().copied().chain([hot]).collect();
     let next = Arc::new(AtomicU64::new(0));
-    let total = all.len() as u64 * options.messages;
+    let total = place.channels.len() as u64 * options.messages;
     let (hot_bytes, quiet_bytes) = (options.hot_content_bytes, options.content_bytes);
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..SETUP_WRITERS {
-        let (data, next, all, calls) = (data.clone(), Arc::clone(&next), all.clone(), calls.clone());
+        let (data, next, place) = (data.clone(), Arc::clone(&next), place.clone());
         writers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -58,21 +41,18 @@ pub(super) async fn fill(data: &DataClient, options: &Options) -> Result<World> 
                     return anyhow::Ok(());
                 }
                 // The remainder is below the number of channels, a usize.
-                let channel_id = all[(number % all.len() as u64) as usize];
+                let channel_id = place.channels[(number % place.channels.len() as u64) as usize];
                 let bytes = if channel_id == hot { hot_bytes } else { quiet_bytes };
                 let content: String = format!("message {number} ").chars().cycle().take(bytes).collect();
-                let message = Message { channel_id, author_id: author, content, ..Message::default() };
-                let request =
-                    CreateMessageRequest { message: Some(message), ..CreateMessageRequest::default() };
-                data.create_message(&request, &calls).await?;
+                place.say(&data, channel_id, content).await?;
             }
         });
     }
     while let Some(writer) = writers.join_next().await {
         writer??;
     }
-    let mut ids = Vec::with_capacity(all.len());
-    for channel_id in &all {
+    let mut ids = Vec::with_capacity(place.channels.len());
+    for channel_id in &place.channels {
         let mut of_channel = Vec::new();
         let mut before = None;
         loop {
@@ -82,7 +62,7 @@ pub(super) async fn fill(data: &DataClient, options: &Options) -> Result<World> 
                 before,
                 ..ListMessagesRequest::default()
             };
-            let page = data.list_messages(&request, &calls).await?.message.messages;
+            let page = data.list_messages(&request, &calls()).await?.message.messages;
             let Some(last) = page.last() else { break };
             before = Some(last.id);
             of_channel.extend(page.iter().map(|message| message.id));
