@@ -1,11 +1,12 @@
-//! `weir import` beside the raw store: the same messages, equally durable, in turns (A-B-B-A); compare within one run only.
+//! `weir import` beside the raw store: the same rows, equally durable, in turns (A-B-B-A); compare within one run only.
 //!
-//! - *import*: the binary `weir`, as a user types it: it reads the file twice, makes guild, channels and users, links replies, and keeps its
+//! - *import*: the binary `weir`, as a user types it: it reads the file, makes guild, channels and users, links replies, and keeps its
 //!   progress, so that it can be killed. Its own `seconds` count.
-//! - *raw*: the rows lie ready, encoded, in memory; the store's own library writes them in batches, each durable before the next is sent
-//!   (embedded), or a number of them at once (CQL), into the same table.
-//! - *raw, from the file* (embedded): the same, but the file is read, unpacked and parsed on the way: what a loader costs that makes no
-//!   channels, users or replies and cannot be continued.
+//! - *raw*: the rows that an import leaves (messages, and for each author a user, a member and the place among the user's guilds) lie ready,
+//!   encoded, in memory; the store's own library writes them in batches, each durable before the next is sent (embedded, with the buffers
+//!   that Weir gives the store), or a number of them at once (CQL), into the same tables.
+//! - *raw, from the file*: the same, but the file is read, unpacked and parsed on the way: what a loader costs that makes no ids of the
+//!   lines' times, links no replies, checks no line and cannot be continued.
 //!
 //! `cargo bench -p weir-data-service --bench import -- FILE [ROUNDS]`; the binary is `target/release/weir`, or what `WEIR_BINARY` names. The
 //! embedded stores' directories are in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` also on that server.
@@ -25,6 +26,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
 use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
+    serialize::row::SerializeRow,
     statement::{
         Consistency,
         batch::{Batch, BatchType},
@@ -33,12 +35,18 @@ use scylla::{
     },
 };
 use serde::Deserialize;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Member, Message, User},
+};
 use weir_report::{Goal, Report};
-use weir_store::cql::{CqlConfig, Replication, schema};
+use weir_store::{
+    cql::{CqlConfig, Replication, schema},
+    embedded::EmbeddedConfig,
+};
 
-/// Rows of one synced batch of the raw embedded store: about what one of the import's holds.
-const ROWS_SYNCED: usize = 1_500;
+/// Rows of one synced batch of the raw embedded store: about what the import's hold in the mean.
+const ROWS_SYNCED: usize = 4_000;
 /// Bytes of contents of one raw CQL batch; the server warns above 5 KiB and refuses 50 KiB only across partitions.
 const BATCH_BYTES: usize = 48 * 1024;
 /// Statements of one raw CQL batch.
@@ -55,30 +63,60 @@ struct Line {
     content: String,
 }
 
-/// The file's messages with made-up ids, in the file's order.
-fn each_row(file: &Path, mut give: impl FnMut(Message) -> Result<()>) -> Result<()> {
+/// The guild of the raw rows.
+const GUILD: u64 = 1_000;
+
+/// What a loader makes of a file, row by row.
+enum Row {
+    Author(User, Member),
+    Message(Message),
+}
+
+/// The file's rows with made-up ids, in the file's order; an author before the first message.
+fn each_row(file: &Path, mut give: impl FnMut(Row) -> Result<()>) -> Result<()> {
     let opened = std::fs::File::open(file).with_context(|| file.display().to_string())?;
     let lines = BufReader::new(flate2::read::MultiGzDecoder::new(opened)).lines();
     let (mut channels, mut authors) = (HashMap::new(), HashMap::new());
     for (number, line) in (1_u64..).zip(lines) {
         let line: Line = serde_json::from_str(&line?).with_context(|| format!("line {number}"))?;
-        let (channel_count, author_count) = (channels.len() as u64, authors.len() as u64);
+        let channel_count = channels.len() as u64;
         let channel_id = *channels.entry(line.channel).or_insert(1_000_000 + channel_count);
-        let author_id = *authors.entry(line.author).or_insert(2_000_000 + author_count);
         let id = number << 12;
+        let author_id = match authors.get(&line.author) {
+            Some(id) => *id,
+            None => {
+                let author_id = 2_000_000 + authors.len() as u64;
+                let user = User { id: author_id, username: line.author.clone(), rev: id, ..User::default() };
+                let member = Member { guild_id: GUILD, user_id: author_id, rev: id, ..Member::default() };
+                give(Row::Author(user, member))?;
+                authors.insert(line.author, author_id);
+                author_id
+            }
+        };
         let content = line.content;
-        give(Message { id, channel_id, author_id, content, rev: id, last_rev: id, ..Message::default() })?;
+        let row = Message { id, channel_id, author_id, content, rev: id, last_rev: id, ..Message::default() };
+        give(Row::Message(row))?;
     }
     Ok(())
 }
 
-fn rows(file: &Path) -> Result<Vec<Message>> {
-    let mut rows = Vec::new();
+/// A file's rows.
+#[derive(Default)]
+struct Rows {
+    messages: Vec<Message>,
+    authors: Vec<(User, Member)>,
+}
+
+fn rows(file: &Path) -> Result<Rows> {
+    let mut rows = Rows::default();
     each_row(file, |row| {
-        rows.push(row);
+        match row {
+            Row::Author(user, member) => rows.authors.push((user, member)),
+            Row::Message(message) => rows.messages.push(message),
+        }
         Ok(())
     })?;
-    ensure!(!rows.is_empty(), "{} has no lines", file.display());
+    ensure!(!rows.messages.is_empty(), "{} has no lines", file.display());
     Ok(rows)
 }
 
@@ -128,43 +166,81 @@ impl Drop for Server {
     }
 }
 
-/// Key and value of a row.
-fn encoded(row: &Message) -> (Vec<u8>, Vec<u8>) {
-    let bucket = Bucket::of_raw(row.id).0;
-    let key = [&row.channel_id.to_be_bytes()[..], &bucket.to_be_bytes()[..], &(!row.id).to_be_bytes()[..]];
-    (key.concat(), row.encode_to_vec())
+/// A row of the embedded store.
+struct Encoded {
+    is_message: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+fn encode(row: &Row, mut put: impl FnMut(Encoded)) {
+    match row {
+        Row::Message(row) => {
+            let bucket = Bucket::of_raw(row.id).0;
+            let key =
+                [&row.channel_id.to_be_bytes()[..], &bucket.to_be_bytes()[..], &(!row.id).to_be_bytes()[..]];
+            put(Encoded { is_message: true, key: key.concat(), value: row.encode_to_vec() });
+        }
+        Row::Author(user, member) => {
+            let (guild, id) = (GUILD.to_be_bytes(), user.id.to_be_bytes());
+            let mut small = |table: u8, key: &[&[u8]], value| {
+                let key = [&[&[table][..]][..], key].concat().concat();
+                put(Encoded { is_message: false, key, value });
+            };
+            small(2, &[&id], user.encode_to_vec());
+            small(8, &[&guild, &id], member.encode_to_vec());
+            small(9, &[&id, &guild], Vec::new());
+        }
+    }
 }
 
 /// Rows into fjall, in synced batches.
 struct RawEmbedded {
     database: fjall::Database,
     messages: fjall::Keyspace,
+    small: fjall::Keyspace,
     _directory: tempfile::TempDir,
 }
 
 impl RawEmbedded {
     fn open() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let database = fjall::Database::builder(directory.path()).open()?;
-        let messages = database.keyspace("messages", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, messages, _directory: directory })
+        let config = EmbeddedConfig::new(directory.path());
+        let database = fjall::Database::builder(directory.path())
+            .cache_size(config.cache_bytes)
+            .max_journaling_size(config.journal_bytes)
+            .worker_threads(config.background_threads)
+            .manual_journal_persist(true)
+            .open()?;
+        let options = |buffer_bytes| {
+            move || {
+                KeyspaceCreateOptions::default().max_memtable_size(buffer_bytes).manual_journal_persist(true)
+            }
+        };
+        let messages = database.keyspace("messages", options(config.messages_buffer_bytes))?;
+        let small = database.keyspace("small", options(config.small_buffer_bytes))?;
+        Ok(Self { database, messages, small, _directory: directory })
     }
 
-    fn write(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+    fn write(&self, rows: &[Encoded]) -> Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for (key, value) in rows {
-            batch.insert(&self.messages, key.as_slice(), value.as_slice());
+        for Encoded { is_message, key, value } in rows {
+            let table = if *is_message { &self.messages } else { &self.small };
+            batch.insert(table, key.as_slice(), value.as_slice());
         }
         Ok(batch.commit()?)
     }
 }
 
 /// Encoded rows into fjall; messages a second.
-fn raw_embedded(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<f64> {
+fn raw_embedded(rows: &[Encoded]) -> Result<f64> {
     let raw = RawEmbedded::open()?;
     let began = Instant::now();
     rows.chunks(ROWS_SYNCED).try_for_each(|part| raw.write(part))?;
-    Ok(rows.len() as f64 / began.elapsed().as_secs_f64())
+    // As the import is timed, to the end.
+    drop(raw);
+    let messages = rows.iter().filter(|row| row.is_message).count();
+    Ok(messages as f64 / began.elapsed().as_secs_f64())
 }
 
 /// The file into fjall; messages a second.
@@ -174,21 +250,25 @@ fn raw_from_file(file: &Path) -> Result<f64> {
     let mut waiting = Vec::with_capacity(ROWS_SYNCED);
     let mut count = 0;
     each_row(file, |row| {
-        count += 1;
-        waiting.push(encoded(&row));
+        count += u32::from(matches!(row, Row::Message(_)));
+        encode(&row, |row| waiting.push(row));
         if waiting.len() < ROWS_SYNCED {
             return Ok(());
         }
         raw.write(&std::mem::take(&mut waiting))
     })?;
     raw.write(&waiting)?;
+    drop(raw);
     Ok(f64::from(count) / began.elapsed().as_secs_f64())
 }
 
-/// A keyspace with Weir's tables, and the raw statement for them.
+/// A keyspace with Weir's tables, and the raw statements for them.
 struct Raw {
     session: Session,
-    insert: PreparedStatement,
+    message: PreparedStatement,
+    user: PreparedStatement,
+    member: PreparedStatement,
+    user_guild: PreparedStatement,
     keyspace: String,
 }
 
@@ -198,40 +278,73 @@ impl Raw {
         config.replication = Replication::Simple { factor: 1 };
         schema::apply(&config).await?;
         let session = SessionBuilder::new().known_node(server).build().await?;
-        let text = format!(
-            "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, type, rev, last_rev) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
-        );
-        let mut insert = session.prepare(text).await?;
-        insert.set_consistency(Consistency::LocalQuorum);
-        Ok(Self { session, insert, keyspace })
+        let insert = async |table: &str, columns: &str| {
+            let marks = vec!["?"; columns.split(',').count()].join(", ");
+            let text =
+                format!("INSERT INTO {keyspace}.{table} ({columns}) VALUES ({marks}) USING TIMESTAMP ?");
+            let mut insert = session.prepare(text).await?;
+            insert.set_consistency(Consistency::LocalQuorum);
+            anyhow::Ok(insert)
+        };
+        let message = "channel_id, bucket, message_id, author_id, content, type, rev, last_rev";
+        Ok(Self {
+            message: insert("messages", message).await?,
+            user: insert("users", "user_id, row").await?,
+            member: insert("members", "guild_id, user_id, row").await?,
+            user_guild: insert("user_guilds", "user_id, guild_id").await?,
+            session,
+            keyspace,
+        })
     }
 
     /// Messages a second.
-    async fn load(&self, parts: &[&[Message]]) -> Result<f64> {
+    async fn load(&self, authors: &[(User, Member)], parts: &[&[Message]]) -> Result<f64> {
         let began = Instant::now();
-        stream::iter(parts)
-            .map(|part| async move {
-                let mut batch = Batch::new(BatchType::Unlogged);
-                batch.set_consistency(Consistency::LocalQuorum);
-                let mut values = Vec::with_capacity(part.len());
-                for row in *part {
-                    batch.append_statement(self.insert.clone());
-                    let bucket = i32::try_from(Bucket::of_raw(row.id).0)?;
-                    let signed = u64::cast_signed;
-                    let (channel, id, author) =
-                        (signed(row.channel_id), signed(row.id), signed(row.author_id));
-                    let rev = signed(row.rev);
-                    values.push((channel, bucket, id, author, &row.content, 0_i32, rev, rev, rev));
-                }
-                self.session.batch(&batch, &values).await?;
-                anyhow::Ok(())
-            })
-            .buffer_unordered(BATCHES_AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
+        // As many at once as the import's store sends.
+        let at_once = CqlConfig::new(Vec::new(), String::new()).call_concurrency;
+        let users = stream::iter(authors).map(|(user, _)| self.author(user)).buffer_unordered(at_once);
+        users.try_collect::<Vec<()>>().await?;
+        let members = stream::iter(authors.chunks(BATCH_ROWS)).map(|part| self.members(part));
+        members.buffer_unordered(BATCHES_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let messages = stream::iter(parts).map(|part| self.messages(part));
+        messages.buffer_unordered(BATCHES_AT_ONCE).try_collect::<Vec<()>>().await?;
         let count: usize = parts.iter().map(|part| part.len()).sum();
         Ok(count as f64 / began.elapsed().as_secs_f64())
+    }
+
+    async fn author(&self, user: &User) -> Result<()> {
+        let (id, rev) = (user.id.cast_signed(), user.rev.cast_signed());
+        let row = self.session.execute_unpaged(&self.user, (id, user.encode_to_vec(), rev));
+        let guild = self.session.execute_unpaged(&self.user_guild, (id, GUILD.cast_signed(), rev));
+        futures_util::future::try_join(row, guild).await?;
+        Ok(())
+    }
+
+    async fn members(&self, part: &[(User, Member)]) -> Result<()> {
+        let values = part.iter().map(|(_, row)| {
+            (GUILD.cast_signed(), row.user_id.cast_signed(), row.encode_to_vec(), row.rev.cast_signed())
+        });
+        self.batch(&self.member, values.collect()).await
+    }
+
+    async fn messages(&self, part: &[Message]) -> Result<()> {
+        let mut values = Vec::with_capacity(part.len());
+        for row in part {
+            let bucket = i32::try_from(Bucket::of_raw(row.id).0)?;
+            let signed = u64::cast_signed;
+            let (channel, id, author) = (signed(row.channel_id), signed(row.id), signed(row.author_id));
+            let rev = signed(row.rev);
+            values.push((channel, bucket, id, author, &row.content, 0_i32, rev, rev, rev));
+        }
+        self.batch(&self.message, values).await
+    }
+
+    async fn batch<V: SerializeRow>(&self, statement: &PreparedStatement, values: Vec<V>) -> Result<()> {
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_consistency(Consistency::LocalQuorum);
+        values.iter().for_each(|_| batch.append_statement(statement.clone()));
+        self.session.batch(&batch, &values).await?;
+        Ok(())
     }
 
     async fn drop(self) -> Result<()> {
@@ -277,11 +390,16 @@ async fn main() -> Result<()> {
     // `cargo bench` runs in the crate's folder; the file was named in the workspace's.
     let file = root.join(file);
     let weir = env::var_os("WEIR_BINARY").map_or_else(|| root.join("target/release/weir"), PathBuf::from);
-    let mut messages = rows(&file)?;
+    let Rows { mut messages, authors } = rows(&file)?;
     let mut report = Report::new("import", "weir import beside the raw store");
     report.setting("messages", messages.len());
+    report.setting("authors", authors.len());
     report.setting("rounds", rounds);
-    let ready: Vec<(Vec<u8>, Vec<u8>)> = messages.iter().map(encoded).collect();
+    let mut ready = Vec::new();
+    each_row(&file, |row| {
+        encode(&row, |row| ready.push(row));
+        Ok(())
+    })?;
     let (mut imported, mut raw, mut from_file) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         if round % 2 == 0 {
@@ -316,9 +434,9 @@ async fn main() -> Result<()> {
             let through = || import(&weir, &file, &format!("cql://{server}/{keyspace}"));
             if round % 2 == 0 {
                 imported.push(through()?);
-                raw.push(store.load(&parts).await?);
+                raw.push(store.load(&authors, &parts).await?);
             } else {
-                raw.push(store.load(&parts).await?);
+                raw.push(store.load(&authors, &parts).await?);
                 imported.push(through()?);
             }
             drop_keyspace(&store.session, &keyspace).await?;

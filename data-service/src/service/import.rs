@@ -222,14 +222,17 @@ async fn write(
         }
         batches.push(batch);
     }
-    // Channels at once: each is its own turn.
+    // Channels at once: each is its own turn. The lines are those of calls that were answered before, so they need not wait for this one's.
+    let progress = async {
+        if request.lines_done > state.lines_done {
+            state.lines_done = request.lines_done;
+            keep(&paths, &request.job, &state).await?;
+        }
+        Ok(())
+    };
     let writes = batches.into_iter().map(|batch| write_import(&paths, batch));
-    let written = futures_util::future::try_join_all(writes).await?;
-    // Only now: everything up to this line is durable.
-    if request.lines_done > state.lines_done {
-        state.lines_done = request.lines_done;
-        keep(&paths, &request.job, &state).await?;
-    }
+    let ((), written) =
+        futures_util::future::try_join(progress, futures_util::future::try_join_all(writes)).await?;
     Ok(WriteImportResponse { written: written.into_iter().map(u64::from).sum() }.into())
 }
 

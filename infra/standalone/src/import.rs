@@ -1,14 +1,16 @@
 //! Loading a chat file: one JSON object a line, plain or gzip.
 //!
-//! Two passes over the file, because a job's channels and authors are created before its first message:
+//! Two passes over the lines, because a job's channels and authors are created before its first message:
 //! 1. [`scan`] reads every line once: the file's hash (the job's key), names in order of first appearance, what is wrong with which line;
-//! 2. [`convert`] reads it again, derives ids ([`ids`]) and fills batches; [`send`] sends them, one at a time, while the next is filled.
+//! 2. [`convert`] takes the lines that the first kept ([`held`]), of a long file reads it again, derives ids ([`ids`]) and fills batches;
+//!    [`send`] sends them, a few at a time, while the next is filled.
 //!
 //! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
 //! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
 //! ids that come twice, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
+pub(crate) mod held;
 pub(crate) mod ids;
 pub(crate) mod line;
 pub(crate) mod names;

@@ -11,6 +11,8 @@
 //! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it is there; if the owner dies
 //! before that, what was never acknowledged may stay half done (rows without their guild, or a change that was not announced).
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use weir_proto::{bucket::Bucket, data::Message};
@@ -250,36 +252,43 @@ pub(super) fn settings(settings: Vec<Setting>, timestamp: u64) -> Result<Vec<Bou
     Ok(bound.collect())
 }
 
-/// Batches of a bulk load, in any order; each batch is of one partition.
+/// A partition that takes many rows of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Partition {
+    Messages(u64, Bucket),
+    Members(u64),
+}
+
+/// Batches of a bulk load, in any order; each batch is of one partition. Rows that share a partition with others share its batches, wherever
+/// they come; what a row writes beyond its first statement goes by itself.
 pub(super) fn load(rows: Vec<RowChange>, rev: u64) -> Result<Vec<Vec<Bound>>, WriteError> {
     let mut batches: Vec<Vec<Bound>> = Vec::new();
-    let mut open: Option<((u64, Bucket), usize)> = None;
+    // Of each partition the batch that is being filled, and its bytes.
+    let mut open: HashMap<Partition, (usize, usize)> = HashMap::new();
     for row in rows {
         let partition = match &row {
-            RowChange::PutMessage(message) => Some((message.channel_id, Bucket::of_raw(message.id))),
+            RowChange::PutMessage(message) => {
+                Some(Partition::Messages(message.channel_id, Bucket::of_raw(message.id)))
+            }
+            RowChange::PutMember(member) => Some(Partition::Members(member.guild_id)),
             _ => None,
         };
         let mut plan = Plan { bound: Vec::new(), rev, load: true };
         plan.row(row)?;
-        let bytes: usize = plan.bound.iter().map(|bound| bound.bytes).sum();
-        match (partition, open, batches.last_mut()) {
-            (Some(here), Some((there, filled)), Some(batch))
-                if here == there
-                    && filled + bytes <= PARTITION_BATCH_BYTES_MAX
-                    && batch.len() < BATCH_STATEMENTS_MAX =>
-            {
-                batch.append(&mut plan.bound);
-                open = Some((there, filled + bytes));
-            }
-            (Some(here), _, _) => {
-                batches.push(plan.bound);
-                open = Some((here, bytes));
-            }
-            (None, _, _) => {
-                batches.extend(plan.bound.into_iter().map(|bound| vec![bound]));
-                open = None;
-            }
+        let mut bound = plan.bound.into_iter();
+        if let Some((partition, first)) = partition.and_then(|partition| Some((partition, bound.next()?))) {
+            let bytes = first.bytes;
+            let filling = open.get(&partition).filter(|(batch, filled)| {
+                filled + bytes <= PARTITION_BATCH_BYTES_MAX && batches[*batch].len() < BATCH_STATEMENTS_MAX
+            });
+            let (batch, filled) = filling.copied().unwrap_or_else(|| {
+                batches.push(Vec::new());
+                (batches.len() - 1, 0)
+            });
+            batches[batch].push(first);
+            open.insert(partition, (batch, filled + bytes));
         }
+        batches.extend(bound.map(|bound| vec![bound]));
     }
     Ok(batches)
 }

@@ -248,12 +248,7 @@ impl Committer {
         }
         self.trim(&mut group)?;
         let mut batch = self.tables.db.batch().durability(Some(PersistMode::SyncData));
-        // In key order, neighbours share their way through the tree's skip lists: a third less work than in the map's order.
-        let mut rows: Vec<_> = group.rows.into_iter().collect();
-        rows.sort_unstable_by(|((table, key), _), ((other, next), _)| {
-            (*table as u8, key).cmp(&(*other as u8, next))
-        });
-        for ((table, key), row) in rows {
+        for (table, key, row) in group.rows.into_sorted() {
             match row {
                 Some(value) => batch.insert(self.tables.get(table), table.stored_key(key), value),
                 None => batch.remove(self.tables.get(table), table.stored_key(key)),
@@ -282,17 +277,17 @@ impl Committer {
             let (key, value) = row.into_inner()?;
             let Some((position, event)) = keys::number_at(&key, 0).zip(Event::decode(value)) else {
                 // Unreadable, so nobody can be served from it: drop it with its neighbours.
-                group.rows.insert((Table::Events, key), None);
+                group.rows.set(Table::Events, key, None);
                 continue;
             };
             let change = keys::two(event.scope_id, event.outbox.rev);
-            group.rows.insert((Table::Events, key), None);
-            group.rows.insert((Table::Changes, change.into()), None);
+            group.rows.set(Table::Events, key, None);
+            group.rows.set(Table::Changes, change, None);
             group.log.floor = position;
             group.log.floor_bytes = event.bytes_until;
         }
         let (key, value) = group.log.floor_row();
-        group.rows.insert((Table::Meta, key.into()), Some(value));
+        group.rows.set(Table::Meta, key, Some(value));
         Ok(())
     }
 }

@@ -1,7 +1,10 @@
 //! A draft: what one write would change, worked out before anything is written. The committer plans each write of a batch over the drafts
 //! before it, so a write sees the ones it follows, and a write that is refused leaves no trace.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    ops::Bound,
+};
 
 use bytes::Bytes;
 use fjall::Slice;
@@ -13,8 +16,68 @@ use super::{
 };
 use crate::OutboxRecord;
 
-/// Rows that a batch puts (`Some`) or removes (`None`).
-pub(super) type Rows = HashMap<(Table, Slice), Option<Slice>>;
+/// Rows that a batch puts (`Some`) or removes (`None`), in the order of tables and keys: neighbours then share their way through the tree's
+/// skip lists, a third less work than in a hash table's order.
+#[derive(Debug, Default)]
+pub(super) struct Rows(BTreeMap<Table, BTreeMap<Slice, Option<Slice>>>);
+
+impl Rows {
+    /// What is to become of a row, if it is among them.
+    fn get(&self, table: Table, key: &[u8]) -> Option<&Option<Slice>> {
+        self.0.get(&table)?.get(key)
+    }
+
+    /// Puts a row unless there is one among them; true if it did.
+    fn add(&mut self, table: Table, key: &[u8], row: impl FnOnce() -> Slice) -> bool {
+        match self.0.entry(table).or_default().entry(key.into()) {
+            Entry::Vacant(place) => {
+                place.insert(Some(row()));
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Whether none lies between two keys, both ends included.
+    fn none_between(&self, table: Table, first: &[u8], last: &[u8]) -> bool {
+        let ends = (Bound::Included(first), Bound::Included(last));
+        self.0.get(&table).is_none_or(|rows| rows.range::<[u8], _>(ends).next().is_none())
+    }
+
+    /// Puts or removes a row.
+    pub(super) fn set(&mut self, table: Table, key: impl Into<Slice>, row: Option<Slice>) {
+        self.0.entry(table).or_default().insert(key.into(), row);
+    }
+
+    /// Rows of a table under a prefix.
+    fn under(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = (&Slice, bool)> {
+        let rows = self.0.get(&table).into_iter().flat_map(move |rows| rows.range(Slice::from(prefix)..));
+        rows.take_while(move |(key, _)| key.starts_with(prefix)).map(|(key, row)| (key, row.is_some()))
+    }
+
+    /// Takes over rows that come after these.
+    fn accept(&mut self, later: Self) {
+        for (table, mut rows) in later.0 {
+            let ours = self.0.entry(table).or_default();
+            // Joining costs as much as both have rows, inserting as much as the later ones times their depth.
+            if rows.len() > ours.len() / 8 {
+                ours.append(&mut rows);
+            } else {
+                ours.extend(rows);
+            }
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All, in their order.
+    pub(super) fn into_sorted(self) -> impl Iterator<Item = (Table, Slice, Option<Slice>)> {
+        self.0.into_iter().flat_map(|(table, rows)| rows.into_iter().map(move |(key, row)| (table, key, row)))
+    }
+}
 
 /// Why a write cannot be planned.
 #[derive(Debug)]
@@ -45,12 +108,12 @@ pub(super) struct Group {
 impl Group {
     /// A batch without writes yet.
     pub(super) fn new(log: Extent) -> Self {
-        Self { rows: HashMap::new(), log, appended: Vec::new() }
+        Self { rows: Rows::default(), log, appended: Vec::new() }
     }
 
     /// Takes over a planned write's rows, log and records.
     pub(super) fn accept(&mut self, (rows, log, appended): (Rows, Extent, Vec<Bytes>)) {
-        self.rows.extend(rows);
+        self.rows.accept(rows);
         self.log = log;
         self.appended.extend(appended);
     }
@@ -86,12 +149,27 @@ pub(super) struct Draft<'a> {
     rows: Rows,
     log: Extent,
     appended: Vec<Bytes>,
+    /// Where nothing was when the write was begun to be planned.
+    fresh: Vec<Span>,
+}
+
+/// Keys of a table, both ends among them.
+struct Span {
+    table: Table,
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Span {
+    fn holds(&self, table: Table, key: &[u8]) -> bool {
+        self.table == table && *self.first <= *key && *key <= *self.last
+    }
 }
 
 impl<'a> Draft<'a> {
     /// An empty draft over a batch.
     pub(super) fn new(tables: &'a Tables, group: &'a Group) -> Self {
-        Self { tables, group, rows: HashMap::new(), log: group.log, appended: Vec::new() }
+        Self { tables, group, rows: Rows::default(), log: group.log, appended: Vec::new(), fresh: Vec::new() }
     }
 
     /// What the write adds to its batch.
@@ -100,23 +178,51 @@ impl<'a> Draft<'a> {
     }
 
     /// A row as the write sees it.
-    pub(super) fn get(&self, table: Table, key: impl Into<Slice>) -> Result<Option<Slice>, PlanError> {
-        let place = (table, key.into());
-        match self.rows.get(&place).or_else(|| self.group.rows.get(&place)) {
-            Some(row) => Ok(row.clone()),
-            // The committer is the only writer, so the newest state is the state as of the last batch.
-            None => Ok(self.tables.get(table).get(table.stored_key(place.1))?),
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, PlanError> {
+        if let Some(row) = self.rows.get(table, key).or_else(|| self.group.rows.get(table, key)) {
+            return Ok(row.clone());
         }
+        // The committer is the only writer, so the newest state is the state as of the last batch.
+        Ok(self.tables.get(table).get(table.stored_key(key))?)
+    }
+
+    /// Whether no row of a table lies between two keys, both ends included, as the write sees it.
+    fn none_between(&self, table: Table, first: &[u8], last: &[u8]) -> Result<bool, PlanError> {
+        if ![&self.rows, &self.group.rows].into_iter().all(|rows| rows.none_between(table, first, last)) {
+            return Ok(false);
+        }
+        let mut rows = self.tables.get(table).range(table.stored_key(first)..=table.stored_key(last));
+        match rows.next() {
+            Some(row) => Ok(row.key().map(|_| false)?),
+            None => Ok(true),
+        }
+    }
+
+    /// Looks whether nothing lies between two keys, neither rows nor removals; then [`Self::put_fresh`] knows of every row between them what
+    /// costs two looks for each else. It pays when many rows come together, as in a bulk load.
+    pub(super) fn look_ahead(&mut self, table: Table, first: &[u8], last: &[u8]) -> Result<(), PlanError> {
+        let [first_removal, last_removal] = [first, last].map(|key| keys::removal(table, key));
+        if self.none_between(Table::Removals, &first_removal, &last_removal)?
+            && self.none_between(table, first, last)?
+        {
+            self.fresh.push(Span { table, first: first.to_vec(), last: last.to_vec() });
+        }
+        Ok(())
+    }
+
+    /// Puts a row if it is known that there was none and that none was removed; true if it did.
+    pub(super) fn put_fresh(&mut self, table: Table, key: &[u8], value: impl FnOnce() -> Slice) -> bool {
+        self.fresh.iter().any(|span| span.holds(table, key)) && self.rows.add(table, key, value)
     }
 
     /// Puts a row.
     pub(super) fn put(&mut self, table: Table, key: impl Into<Slice>, value: impl Into<Slice>) {
-        self.rows.insert((table, key.into()), Some(value.into()));
+        self.rows.set(table, key, Some(value.into()));
     }
 
     /// Removes a row.
     pub(super) fn remove(&mut self, table: Table, key: impl Into<Slice>) {
-        self.rows.insert((table, key.into()), None);
+        self.rows.set(table, key, None);
     }
 
     /// Keys under a prefix as the write sees them, ascending. Costs memory and time by their number: only for deleting a guild.
@@ -126,13 +232,12 @@ impl<'a> Draft<'a> {
             keys.insert(table.own_key(row.key()?));
         }
         for rows in [&self.group.rows, &self.rows] {
-            for ((_, key), row) in
-                rows.iter().filter(|((of, key), _)| *of == table && key.starts_with(prefix))
-            {
-                match row {
-                    Some(_) => keys.insert(key.clone()),
-                    None => keys.remove(key),
-                };
+            for (key, is_put) in rows.under(table, prefix) {
+                if is_put {
+                    keys.insert(key.clone());
+                } else {
+                    keys.remove(key);
+                }
             }
         }
         Ok(keys)
@@ -149,7 +254,7 @@ impl<'a> Draft<'a> {
         let Some((first, last)) = records.first().zip(records.last()) else { return Ok(()) };
         let (first, last) = (first.rev, last.rev);
         if !newest.is_above(scope_id, first)
-            && self.get(Table::Changes, keys::two(scope_id, first))?.is_some()
+            && self.get(Table::Changes, &keys::two(scope_id, first))?.is_some()
         {
             return Ok(());
         }

@@ -3,6 +3,8 @@
 
 use weir_proto::bucket::Bucket;
 
+use super::tables::Table;
+
 /// `messages`: channel, bucket, inverted message id.
 pub(super) fn message(channel_id: u64, bucket: Bucket, message_id: u64) -> [u8; 20] {
     let mut key = [0; 20];
@@ -31,6 +33,14 @@ pub(super) fn two(first: u64, second: u64) -> [u8; 16] {
     key[..8].copy_from_slice(&first.to_be_bytes());
     key[8..].copy_from_slice(&second.to_be_bytes());
     key
+}
+
+/// `removals`: table, key.
+pub(super) fn removal(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + key.len());
+    bytes.push(table as u8);
+    bytes.extend_from_slice(key);
+    bytes
 }
 
 /// Longest kind of a setting, in bytes: its length is stored in one.

@@ -24,7 +24,7 @@ fn decode(name: &str, value: &Slice) -> Option<Lease> {
 }
 
 fn read(draft: &Draft<'_>, name: &str) -> Result<Option<Lease>, PlanError> {
-    let Some(value) = draft.get(Table::Leases, name)? else { return Ok(None) };
+    let Some(value) = draft.get(Table::Leases, name.as_bytes())? else { return Ok(None) };
     let lease = decode(name, &value);
     lease.map(Some).ok_or_else(|| PlanError::Refused(format!("the row of lease {name} cannot be decoded")))
 }

@@ -65,7 +65,38 @@ pub(super) fn commit(
 
 /// Plans rows of a bulk load.
 pub(super) fn load(draft: &mut Draft<'_>, rows: Vec<RowChange>, rev: u64) -> Result<(), PlanError> {
+    let messages = rows.iter().filter_map(|row| match row {
+        RowChange::PutMessage(row) => Some(keys::message(row.channel_id, Bucket::of_raw(row.id), row.id)),
+        _ => None,
+    });
+    look_ahead(draft, Table::Messages, messages)?;
+    let users = rows.iter().filter_map(|row| match row {
+        RowChange::PutUser(row) => Some(keys::one(row.id)),
+        _ => None,
+    });
+    look_ahead(draft, Table::Users, users)?;
+    let members = rows.iter().filter_map(|row| match row {
+        RowChange::PutMember(row) => Some(keys::two(row.guild_id, row.user_id)),
+        _ => None,
+    });
+    look_ahead(draft, Table::Members, members)?;
     rows.into_iter().try_for_each(|row| change(draft, row, rev, Origin::Loaded))
+}
+
+/// Rows of one table for which looking ahead pays: a look at a range costs about as much as this many at single rows.
+const LOOK_AHEAD_MIN: usize = 16;
+
+/// A load's rows are neighbours and usually new: one look at the range that they span spares the looks at each.
+fn look_ahead<const N: usize>(
+    draft: &mut Draft<'_>,
+    table: Table,
+    keys: impl Iterator<Item = [u8; N]> + Clone,
+) -> Result<(), PlanError> {
+    let Some((first, last)) = keys.clone().min().zip(keys.clone().max()) else { return Ok(()) };
+    if keys.take(LOOK_AHEAD_MIN).count() == LOOK_AHEAD_MIN {
+        draft.look_ahead(table, &first, &last)?;
+    }
+    Ok(())
 }
 
 /// Plans one row.
@@ -125,7 +156,7 @@ fn put_message(
     let key = keys::message(message.channel_id, Bucket::of_raw(message.id), message.id);
     match origin {
         Origin::Created => draft.put(Table::Messages, key, message.encode_to_vec()),
-        Origin::Changed if message.last_rev > message.rev && draft.get(Table::Messages, key)?.is_none() => {}
+        Origin::Changed if message.last_rev > message.rev && draft.get(Table::Messages, &key)?.is_none() => {}
         Origin::Changed | Origin::Loaded => {
             put(draft, Table::Messages, &key, message, rev)?;
         }
@@ -141,7 +172,7 @@ fn put_direct(draft: &mut Draft<'_>, mut channel: Channel, rev: u64) -> Result<(
     }
     let [low, high] = pair.ids();
     let (key, row) = (keys::two(low, high), keys::two(channel.id, channel.rev));
-    let found = draft.get(Table::DirectChannels, key)?.and_then(|row| keys::number_at(&row, 8));
+    let found = draft.get(Table::DirectChannels, &key)?.and_then(|row| keys::number_at(&row, 8));
     if found.is_none_or(|found| found <= channel.rev) {
         draft.put(Table::DirectChannels, key, row);
     }
@@ -175,7 +206,7 @@ fn delete_member(draft: &mut Draft<'_>, guild_id: u64, user_id: u64, rev: u64) -
 }
 
 fn member_count(draft: &Draft<'_>, guild_id: u64) -> Result<u64, PlanError> {
-    let row = draft.get(Table::MemberCounts, keys::one(guild_id))?;
+    let row = draft.get(Table::MemberCounts, &keys::one(guild_id))?;
     Ok(row.and_then(|row| keys::number_at(&row, 0)).unwrap_or(0))
 }
 
@@ -230,8 +261,11 @@ fn put<R: Revised>(
     if row.revision() == 0 {
         row.set_revision(rev);
     }
+    if draft.put_fresh(table, key, || row.encode_to_vec().into()) {
+        return Ok(Done { written: true, existed: false });
+    }
     let found = stored_rev::<R>(draft, table, key)?;
-    let removed = draft.get(Table::Removals, removal_key(table, key))?;
+    let removed = draft.get(Table::Removals, &keys::removal(table, key))?;
     let removed = removed.and_then(|row| keys::number_at(&row, 0));
     let written = found.is_none_or(|found| found <= row.revision())
         && removed.is_none_or(|removed| removed < row.revision());
@@ -246,8 +280,8 @@ fn remove<R: Revised>(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64)
     let found = stored_rev::<R>(draft, table, key)?;
     let written = found.is_none_or(|found| found <= rev);
     if written {
-        let marker = removal_key(table, key);
-        let earlier = draft.get(Table::Removals, marker.as_slice())?.and_then(|row| keys::number_at(&row, 0));
+        let marker = keys::removal(table, key);
+        let earlier = draft.get(Table::Removals, &marker)?.and_then(|row| keys::number_at(&row, 0));
         draft.remove(table, key);
         draft.put(Table::Removals, marker, keys::one(rev.max(earlier.unwrap_or(0))));
     }
@@ -263,11 +297,4 @@ fn stored_rev<R: Revised>(draft: &Draft<'_>, table: Table, key: &[u8]) -> Result
             Err(PlanError::Refused(format!("a stored row of {} cannot be decoded: {error}", table.name())))
         }
     }
-}
-
-fn removal_key(table: Table, key: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1 + key.len());
-    bytes.push(table as u8);
-    bytes.extend_from_slice(key);
-    bytes
 }

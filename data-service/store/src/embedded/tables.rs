@@ -9,7 +9,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault};
 
 /// A table. Its number is stored: never change one, and never give one to another table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Table {
     /// (channel, bucket, inverted message id) → `Message`.

@@ -32,6 +32,7 @@ const CHECKS: &[Check] = checks![
     history::a_deleted_message_is_gone_and_stays_gone,
     history::a_late_delete_loses_against_a_newer_edit,
     history::loading_again_neither_undoes_an_edit_nor_repeats_rows,
+    history::a_load_of_many_rows_yields_to_the_one_that_was_changed_or_removed,
     history::a_page_deep_in_a_long_partition_is_exact,
     commits::created_messages_appear_together,
     commits::a_commit_repeated_with_its_revisions_changes_nothing,

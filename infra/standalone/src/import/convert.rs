@@ -1,4 +1,4 @@
-//! The second pass: lines to batches, in the file's order.
+//! Lines to batches, in the file's order.
 
 use std::{collections::HashMap, mem::take};
 
@@ -10,10 +10,9 @@ use weir_proto::{
 
 use super::{
     ImportError,
+    held::Numbered,
     ids::{ImportIds, nth},
-    line::Line,
-    scan::{Reading, Scan},
-    source::Lines,
+    scan::Scan,
 };
 
 /// Lines of one batch, at most. With lines of usual length the bytes end a batch first.
@@ -58,7 +57,7 @@ pub(crate) struct Converted {
     pub(crate) replies_dropped: u64,
 }
 
-/// Reads the file again and hands its batches to `give`, which says whether to go on. Blocks.
+/// Turns the file's lines into batches and hands them to `give`, which says whether to go on. Blocks.
 ///
 /// # Errors
 /// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned.
@@ -67,38 +66,20 @@ pub(crate) fn convert(
     placed: &Placed,
     mut give: impl FnMut(Batch) -> bool,
 ) -> Result<Converted, ImportError> {
-    let failed = |source| ImportError::Read { path: scan.path.clone(), source };
-    let changed = || ImportError::Changed { path: scan.path.clone() };
-    let mut lines = Lines::open(&scan.path).map_err(failed)?;
     let mut converter = Converter::new(scan, placed);
-    let mut reading = Reading::new(scan.now_ms);
-    let mut position = 0;
-    while let Some(found) = lines.read().map_err(failed)? {
-        position += 1;
-        if let Some(Ok(line)) = reading.understand(&found, position) {
-            let (channel, message) = converter.message(&line).ok_or_else(changed)?;
-            if position > placed.lines_done {
-                if let Some(full) = converter.make_room(channel, &message, position - 1)
-                    && !give(full)
-                {
-                    return Ok(converter.counted);
-                }
-                converter.add(channel, message);
+    let mut wanted = true;
+    scan.each_line(|line| {
+        let (channel, message) = converter.message(&line);
+        if line.position > placed.lines_done {
+            if let Some(full) = converter.make_room(channel, &message, line.position - 1) {
+                wanted = give(full);
             }
+            converter.add(channel, message);
         }
-        if position.saturating_sub(converter.batch_from) >= BATCH_LINES_MAX && position > placed.lines_done {
-            let full = converter.finish(position);
-            if !give(full) {
-                return Ok(converter.counted);
-            }
-        }
-    }
-    // Only now is it known that the lines read were those scanned. The ids of a changed file may differ, so the job must not be finished.
-    if lines.hash().map_err(failed)? != scan.job || position != scan.lines {
-        return Err(changed());
-    }
-    if position > placed.lines_done {
-        give(converter.finish(position));
+        wanted
+    })?;
+    if wanted && scan.lines > placed.lines_done {
+        give(converter.finish(scan.lines));
     }
     Ok(converter.counted)
 }
@@ -131,10 +112,9 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The row of a line; `None` if it has a name that the scan did not see.
-    fn message(&mut self, line: &Line<'_>) -> Option<(usize, Message)> {
-        let channel = self.scan.channels.find(&line.channel)?;
-        let author = self.scan.authors.find(&line.author)?;
+    /// The row of a line, and its channel's number.
+    fn message(&mut self, line: &Numbered<'_>) -> (usize, Message) {
+        let channel = line.channel;
         let id = self.ids.next(channel, line.at_ms).get();
         let reply_to = line.reply_to.map_or(0, |target| self.reply(channel, target));
         if self.scan.replied.contains(&line.number) {
@@ -143,13 +123,13 @@ impl<'a> Converter<'a> {
         let message = Message {
             id,
             channel_id: self.placed.channel_ids[channel],
-            author_id: nth(self.placed.author_id_base, author as u64),
-            content: line.content.clone().into_owned(),
+            author_id: nth(self.placed.author_id_base, line.author as u64),
+            content: line.content.to_owned(),
             r#type: if reply_to == 0 { 0 } else { TYPE_REPLY },
             reply_to,
             ..Message::default()
         };
-        Some((channel, message))
+        (channel, message)
     }
 
     /// The message that a reply refers to; 0 if it cannot.
@@ -168,7 +148,8 @@ impl<'a> Converter<'a> {
 
     /// The batch, if the message does not fit into it any more; `before` is the line before the message's.
     fn make_room(&mut self, channel: usize, message: &Message, before: u64) -> Option<Batch> {
-        let full = self.pending[channel].len() == CHANNEL_MESSAGES_MAX
+        let full = before.saturating_sub(self.batch_from) >= BATCH_LINES_MAX
+            || self.pending[channel].len() == CHANNEL_MESSAGES_MAX
             || self.pending_bytes + message.encoded_len() + 2 * FRAME_BYTES > BATCH_BYTES_MAX;
         full.then(|| self.finish(before))
     }

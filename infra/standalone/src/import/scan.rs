@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     ImportError,
+    held::{Held, Numbered},
     line::{self, BadLine, Line},
     names::{Names, TooMany},
     progress::Progress,
@@ -49,6 +50,8 @@ pub(crate) struct Scan {
     pub(crate) before_epoch: u64,
     /// Numbers of lines that others reply to.
     pub(crate) replied: HashSet<u64>,
+    /// The lines, if they are few enough to be kept.
+    pub(crate) held: Held,
 }
 
 /// Tells the operator about wrong lines: the first ones singly.
@@ -102,6 +105,17 @@ pub(crate) fn scan(
     strict: bool,
     progress: &mut Progress,
 ) -> Result<Scan, ImportError> {
+    scan_into(Held::default(), path, now_ms, strict, progress)
+}
+
+/// The same, with a place for its lines.
+pub(super) fn scan_into(
+    held: Held,
+    path: &Path,
+    now_ms: u64,
+    strict: bool,
+    progress: &mut Progress,
+) -> Result<Scan, ImportError> {
     let failed = |source| ImportError::Read { path: path.to_owned(), source };
     let mut lines = Lines::open(path).map_err(failed)?;
     let mut scan = Scan {
@@ -115,6 +129,7 @@ pub(crate) fn scan(
         bad: 0,
         before_epoch: 0,
         replied: HashSet::new(),
+        held,
     };
     let mut complaints = Complaints::default();
     let mut reading = Reading::new(now_ms);
@@ -125,7 +140,7 @@ pub(crate) fn scan(
         }
         match reading.understand(&found, scan.lines) {
             None => {}
-            Some(Ok(line)) => scan.take(&line)?,
+            Some(Ok(line)) => scan.take(&line, scan.lines)?,
             Some(Err(fault)) => {
                 scan.bad += 1;
                 complaints.note(scan.lines, &fault, progress);
@@ -174,10 +189,10 @@ impl Reading {
 }
 
 impl Scan {
-    fn take(&mut self, line: &Line<'_>) -> Result<(), ImportError> {
+    fn take(&mut self, line: &Line<'_>, position: u64) -> Result<(), ImportError> {
         let too_many = |what, max| move |TooMany| ImportError::TooMany { what, max };
-        self.channels.number(&line.channel).map_err(too_many("channels", CHANNELS_MAX))?;
-        self.authors.number(&line.author).map_err(too_many("authors", AUTHORS_MAX))?;
+        let channel = self.channels.number(&line.channel).map_err(too_many("channels", CHANNELS_MAX))?;
+        let author = self.authors.number(&line.author).map_err(too_many("authors", AUTHORS_MAX))?;
         self.messages += 1;
         self.before_epoch += u64::from(line.before_epoch);
         if let Some(target) = line.reply_to
@@ -185,8 +200,43 @@ impl Scan {
         {
             self.replied.insert(target);
         }
+        self.held.push(&numbered(line, position, channel, author));
         Ok(())
     }
+
+    /// Hands every line to `take`, in order, until that says no: those kept, or else the file's, read again. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned.
+    pub(crate) fn each_line(&self, mut take: impl FnMut(Numbered<'_>) -> bool) -> Result<(), ImportError> {
+        if let Some(mut lines) = self.held.lines() {
+            lines.all(take);
+            return Ok(());
+        }
+        let failed = |source| ImportError::Read { path: self.path.clone(), source };
+        let changed = || ImportError::Changed { path: self.path.clone() };
+        let mut lines = Lines::open(&self.path).map_err(failed)?;
+        let mut reading = Reading::new(self.now_ms);
+        let mut position = 0;
+        while let Some(found) = lines.read().map_err(failed)? {
+            position += 1;
+            if let Some(Ok(line)) = reading.understand(&found, position) {
+                let channel = self.channels.find(&line.channel).ok_or_else(changed)?;
+                let author = self.authors.find(&line.author).ok_or_else(changed)?;
+                if !take(numbered(&line, position, channel, author)) {
+                    return Ok(());
+                }
+            }
+        }
+        // Only now is it known that the lines read were those scanned. The ids of a changed file may differ, so the job must not be finished.
+        let same = lines.hash().map_err(failed)? == self.job && position == self.lines;
+        if same { Ok(()) } else { Err(changed()) }
+    }
+}
+
+fn numbered<'a>(line: &'a Line<'_>, position: u64, channel: usize, author: usize) -> Numbered<'a> {
+    let (at_ms, number, reply_to) = (line.at_ms, line.number, line.reply_to);
+    Numbered { position, channel, author, at_ms, number, reply_to, content: &line.content }
 }
 
 #[cfg(test)]

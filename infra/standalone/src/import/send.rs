@@ -37,7 +37,7 @@ const AUTHORS_PART_BYTES_MAX: usize = 128 * 1024;
 const BATCHES_WAITING_MAX: usize = 1;
 /// Calls under way at once. The service writes those of one channel in one step while it syncs the ones before, so a few suffice; each
 /// holds a batch in memory, and a killed job repeats as many.
-const CALLS_AT_ONCE: usize = 8;
+const CALLS_AT_ONCE: usize = 16;
 /// Time for one call. A batch is some thousand rows, which a healthy store syncs in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one call is repeated before the import gives up. It covers a restart of the service.

@@ -2,8 +2,10 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, Read},
     path::Path,
+    sync::mpsc,
+    thread::{Builder, JoinHandle},
 };
 
 use flate2::read::MultiGzDecoder;
@@ -12,16 +14,19 @@ use sha2::{Digest, Sha256};
 /// Longest line, in bytes. A message of 2,000 code points, every one escaped as a surrogate pair, is 24 KB; names add little. A longer line
 /// is read past and reported, never held.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes read from the file at once.
+/// Bytes of a part, unpacked.
 const READ_BYTES: usize = 256 * 1024;
 /// How some editors begin a UTF-8 text; no part of it.
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// How a gzip member begins.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// Parts of the file that are read, unpacked and hashed ahead of the lines, in a thread of their own.
+const PARTS_AHEAD: usize = 4;
+
 /// A file being read line by line.
 pub(crate) struct Lines {
-    reader: BufReader<Decoded>,
+    reader: Ahead,
     line: Vec<u8>,
     /// Nothing was read yet.
     at_start: bool,
@@ -65,6 +70,72 @@ impl Read for Decoded {
     }
 }
 
+/// What the reading thread has ready. It ends when nobody takes its parts any more.
+struct Ahead {
+    parts: mpsc::Receiver<Vec<u8>>,
+    part: Vec<u8>,
+    used: usize,
+    /// Gives the hash at the file's end, or says why it did not get there.
+    thread: Option<JoinHandle<io::Result<[u8; 32]>>>,
+    hash: [u8; 32],
+}
+
+impl Ahead {
+    fn start(decoded: Decoded) -> io::Result<Self> {
+        let (give, parts) = mpsc::sync_channel(PARTS_AHEAD);
+        let thread =
+            Builder::new().name("weir-import-file".to_owned()).spawn(move || read_on(decoded, &give))?;
+        Ok(Self { parts, part: Vec::new(), used: 0, thread: Some(thread), hash: [0; 32] })
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Ahead {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.part.len() {
+            match self.parts.recv() {
+                Ok(part) => (self.part, self.used) = (part, 0),
+                Err(mpsc::RecvError) => {
+                    if let Some(thread) = self.thread.take() {
+                        self.hash =
+                            thread.join().map_err(|_panicked| io::Error::other("the reader failed"))??;
+                    }
+                }
+            }
+        }
+        Ok(&self.part[self.used..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used += count;
+    }
+}
+
+/// Reads to the end, part by part; the hash of the file as it is on disk.
+fn read_on(mut decoded: Decoded, give: &mpsc::SyncSender<Vec<u8>>) -> io::Result<[u8; 32]> {
+    loop {
+        let mut part = Vec::with_capacity(READ_BYTES);
+        decoded.by_ref().take(READ_BYTES as u64).read_to_end(&mut part)?;
+        if part.is_empty() {
+            break;
+        }
+        give.send(part).map_err(|_left| io::Error::other("nobody reads on"))?;
+    }
+    let mut raw = match decoded {
+        Decoded::Plain(plain) => plain.into_inner().1,
+        Decoded::Gzip(gzip) => gzip.into_inner().into_inner().1,
+    };
+    io::copy(&mut raw, &mut io::sink())?;
+    Ok(raw.hash.finalize().into())
+}
+
 impl Lines {
     /// Opens a file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
@@ -75,36 +146,20 @@ impl Lines {
         let whole = io::Cursor::new(start).chain(raw);
         let decoded =
             if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
-        Ok(Self { reader: BufReader::with_capacity(READ_BYTES, decoded), line: Vec::new(), at_start: true })
+        Ok(Self { reader: Ahead::start(decoded)?, line: Vec::new(), at_start: true })
     }
 
     /// The next line; `None` at the end. The last line need not end with a line feed.
     pub(crate) fn read(&mut self) -> io::Result<Option<FileLine<'_>>> {
         self.line.clear();
-        let mut seen = false;
-        let mut too_long = false;
-        loop {
-            let chunk = self.reader.fill_buf()?;
-            if chunk.is_empty() {
-                break;
-            }
-            seen = true;
-            let end = chunk.iter().position(|byte| *byte == b'\n');
-            let part = &chunk[..end.unwrap_or(chunk.len())];
-            too_long |= self.line.len() + part.len() > LINE_BYTES_MAX;
-            if !too_long {
-                self.line.extend_from_slice(part);
-            }
-            let used = part.len() + usize::from(end.is_some());
-            self.reader.consume(used);
-            if end.is_some() {
-                break;
-            }
-        }
-        if !seen {
+        let bytes_max = LINE_BYTES_MAX as u64 + 1;
+        if self.reader.by_ref().take(bytes_max).read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);
         }
-        if too_long {
+        if self.line.last() == Some(&b'\n') {
+            self.line.pop();
+        } else if self.line.len() > LINE_BYTES_MAX {
+            self.reader.skip_until(b'\n')?;
             return Ok(Some(FileLine::TooLong));
         }
         if self.line.last() == Some(&b'\r') {
@@ -117,13 +172,9 @@ impl Lines {
     }
 
     /// SHA-256 of the whole file, as it is on disk; reads what is left of it.
-    pub(crate) fn hash(self) -> io::Result<[u8; 32]> {
-        let mut raw = match self.reader.into_inner() {
-            Decoded::Plain(plain) => plain.into_inner().1,
-            Decoded::Gzip(gzip) => gzip.into_inner().into_inner().1,
-        };
-        io::copy(&mut raw, &mut io::sink())?;
-        Ok(raw.hash.finalize().into())
+    pub(crate) fn hash(mut self) -> io::Result<[u8; 32]> {
+        io::copy(&mut self.reader, &mut io::sink())?;
+        Ok(self.reader.hash)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
-use weir_proto::data::{Channel, Guild, Member};
+use weir_proto::data::{Channel, Guild, Member, User};
 
 const REV: u64 = 1_700_000_000_000_000;
 
@@ -84,10 +84,27 @@ fn a_load_is_batched_by_partition_and_never_edits() {
         message(2, 12, ""),
         message(1, 13, ""),
         message(1, 14, &large),
+        message(1, 15, ""),
     ];
     let batches = load(rows, REV).expect("in range");
-    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), vec![2, 1, 1, 1]);
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), vec![3, 1, 1, 1]);
     assert!(batches.iter().flatten().all(|bound| bound.query == Query::InsertMessage));
+}
+
+#[test]
+fn loaded_members_share_batches_and_their_users_go_alone() {
+    let rows = (1..=600).flat_map(|user_id| {
+        let user = User { id: user_id, ..User::default() };
+        let member = Member { guild_id: 1, user_id, ..Member::default() };
+        [RowChange::PutUser(user), RowChange::PutMember(member)]
+    });
+    let batches = load(rows.collect(), REV).expect("in range");
+    let (members, alone): (Vec<_>, Vec<_>) =
+        batches.iter().partition(|batch| batch[0].query == Query::PutMember);
+    assert_eq!(members.iter().map(|batch| batch.len()).collect::<Vec<_>>(), vec![256, 256, 88]);
+    assert!(members.iter().flat_map(|batch| batch.iter()).all(|bound| bound.query == Query::PutMember));
+    assert!(alone.iter().all(|batch| batch.len() == 1));
+    assert_eq!(alone.len(), 1_200, "a user's row and its place among the user's guilds");
 }
 
 #[test]

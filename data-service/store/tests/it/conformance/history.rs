@@ -218,6 +218,30 @@ pub(super) async fn loading_again_neither_undoes_an_edit_nor_repeats_rows(store:
     assert_eq!(read(store, channel, base + 2).await, Some(edited));
 }
 
+/// A store may look at the range of many rows at once: the one in its midst that was there, or was removed, counts as before.
+pub(super) async fn a_load_of_many_rows_yields_to_the_one_that_was_changed_or_removed(store: &dyn Store) {
+    const COUNT: u64 = 40;
+    for removed in [false, true] {
+        let (channel, base) = (next_id(), next_id());
+        let rows = (1..=COUNT).map(|n| Message { last_rev: next_rev(), ..message(channel, base + n, "old") });
+        let rows: Vec<RowChange> = rows.map(RowChange::PutMessage).collect();
+        let kept = message(channel, base + 20, "newer");
+        store.commit(creates(channel, std::slice::from_ref(&kept))).await.expect("committed");
+        if removed {
+            let rev = next_rev();
+            let delete = RowChange::DeleteMessage { channel_id: channel, message_id: kept.id, rev };
+            store.commit(change(channel, rev, vec![delete])).await.expect("committed");
+        }
+        store.put_rows(rows, next_rev()).await.expect("loaded");
+        let content = read(store, channel, kept.id).await.map(|row| row.content);
+        assert_eq!(content.as_deref(), (!removed).then_some("newer"));
+        let there: Vec<u64> = page(store, channel, base, newest(100)).await;
+        let expected: Vec<u64> =
+            (1..=COUNT).rev().filter(|n| !removed || *n != 20).map(|n| base + n).collect();
+        assert_eq!(there, expected);
+    }
+}
+
 pub(super) async fn a_page_deep_in_a_long_partition_is_exact(store: &dyn Store) {
     let (channel, base) = (next_id(), next_id());
     loaded(store, channel, base, 2_000).await;

@@ -1,8 +1,13 @@
 //! Batches keep order, bounds and truth about what is done, and a job that was cut goes on with the same rows.
 
 use super::*;
-use crate::import::{progress::Progress, scan::scan};
+use crate::import::{
+    held::Held,
+    progress::Progress,
+    scan::{scan, scan_into},
+};
 use proptest::prelude::*;
+use std::path::Path;
 
 struct File {
     _file: tempfile::NamedTempFile,
@@ -24,13 +29,27 @@ fn placed(scan: &Scan, lines_done: u64) -> Placed {
     }
 }
 
+/// The file's batches, from the lines that were kept; those of the file read again are the same.
 fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
-    let mut batches = Vec::new();
-    let converted = convert(scan, &placed(scan, lines_done), |batch| {
-        batches.push(batch);
-        true
-    });
-    (batches, converted.expect("converted"))
+    let converted = |scan: &Scan| {
+        let mut batches = Vec::new();
+        let converted = convert(scan, &placed(scan, lines_done), |batch| {
+            batches.push(batch);
+            true
+        });
+        (batches, converted.expect("converted"))
+    };
+    let kept = converted(scan);
+    assert_eq!(kept, converted(&unkept(&scan.path)));
+    kept
+}
+
+/// The scan of a file too long to be kept.
+fn unkept(path: &Path) -> Scan {
+    let scan =
+        scan_into(Held::new(0), path, 1_767_225_600_000, false, &mut Progress::silent()).expect("good");
+    assert!(scan.held.lines().is_none());
+    scan
 }
 
 fn rows(batches: &[Batch]) -> Vec<Message> {
@@ -100,8 +119,9 @@ fn wrong_lines_at_the_end_are_done_too() {
 #[test]
 fn a_file_that_changed_after_the_scan_is_not_finished() {
     let file = file(&[line("x", 0, "c", "")]);
-    std::fs::write(&file.scan.path, line("x", 0, "d", "")).expect("written");
-    let outcome = convert(&file.scan, &placed(&file.scan, 0), |_| panic!("no batch of an unknown file"));
+    let scan = unkept(&file.scan.path);
+    std::fs::write(&scan.path, line("x", 0, "d", "")).expect("written");
+    let outcome = convert(&scan, &placed(&scan, 0), |_| panic!("no batch of an unknown file"));
     assert!(matches!(outcome, Err(ImportError::Changed { .. })), "{outcome:?}");
 }
 
