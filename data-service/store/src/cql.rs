@@ -29,7 +29,7 @@ use scylla::errors::{NewSessionError, PrepareError};
 
 use self::{
     schema::SchemaError,
-    send::{Sender, Timeouts},
+    send::{Bounds, Sender},
     statements::{Query, Statements},
 };
 use crate::clock;
@@ -89,10 +89,14 @@ impl CqlStore {
         let prepared = Statements::prepare(&session, &config.keyspace).await;
         let mut statements = prepared.map_err(|error| ConnectError::Prepare(Box::new(error)))?;
         statements.get_mut(Query::Lease).set_consistency(session::serial_read(&config));
-        let timeouts =
-            Timeouts { read: config.read_timeout, write: config.write_timeout, lease: config.lease_timeout };
+        let bounds = Bounds {
+            read: config.read_timeout,
+            write: config.write_timeout,
+            lease: config.lease_timeout,
+            reads_max: config.reads_max.max(1),
+        };
         Ok(Self {
-            sender: Sender::new(session, statements, timeouts),
+            sender: Sender::new(session, statements, bounds),
             call_concurrency: config.call_concurrency.max(1),
             timestamp_us: AtomicU64::new(0),
         })

@@ -105,12 +105,19 @@ pub(crate) struct Node {
     folder: PathBuf,
     cql: SocketAddr,
     storage_port: u16,
+    heap: String,
 }
 
 impl Node {
     /// A node on `127.0.0.1` whose files are below `folder`.
     pub(crate) fn new(folder: PathBuf, cql_port: u16, storage_port: u16) -> Self {
-        Self { folder, cql: SocketAddr::from((Ipv4Addr::LOCALHOST, cql_port)), storage_port }
+        let cql = SocketAddr::from((Ipv4Addr::LOCALHOST, cql_port));
+        Self { folder, cql, storage_port, heap: HEAP.to_owned() }
+    }
+
+    /// With another heap, if one is named.
+    pub(crate) fn with_heap(self, heap: Option<&str>) -> Self {
+        Self { heap: heap.map_or(self.heap, str::to_owned), ..self }
     }
 
     /// Where CQL clients connect.
@@ -139,7 +146,7 @@ impl Node {
         fs::write(conf.join("logback.xml"), LOGBACK_XML).context("write logback.xml")?;
 
         let mut java = Command::new("java");
-        java.args([format!("-Xms{HEAP}"), format!("-Xmx{HEAP}")])
+        java.args([format!("-Xms{}", self.heap), format!("-Xmx{}", self.heap)])
             .arg("-XX:+UseG1GC")
             .arg("-Djdk.attach.allowAttachSelf=true")
             .arg("-Dcassandra-foreground=true")

@@ -37,6 +37,9 @@ pub(crate) enum Action {
         /// The port on 127.0.0.1 [default: 9042 for Cassandra, 6390 for Redis].
         #[arg(long)]
         port: Option<u16>,
+        /// Cassandra's heap, as java writes it; load tests need more than tests do [default: 512m].
+        #[arg(long, value_name = "SIZE")]
+        heap: Option<String>,
     },
     /// Stop it.
     Down {
@@ -78,7 +81,7 @@ pub(crate) fn cassandra(workspace: &Workspace, children: &Children, action: &Act
     let node = |port| Node::new(folder.clone(), port, STORAGE_PORT);
     let running = pid_file.read().filter(|&(_, port)| cassandra::answers(node(port).cql()));
     match action {
-        Action::Up { port } => {
+        Action::Up { port, heap } => {
             if let Some((pid, port)) = running {
                 println!("Cassandra already runs: WEIR_TEST_CQL={} (pid {pid})", node(port).cql());
                 return Ok(());
@@ -87,7 +90,7 @@ pub(crate) fn cassandra(workspace: &Workspace, children: &Children, action: &Act
                 Setup::Ready(jars) => jars,
                 Setup::Skipped(reason) => bail!("cannot start Cassandra: {reason}"),
             };
-            let node = node(port.unwrap_or(CQL_PORT));
+            let node = node(port.unwrap_or(CQL_PORT)).with_heap(heap.as_deref());
             if cassandra::answers(node.cql()) {
                 bail!("another CQL server answers at {}: choose a port with --port", node.cql());
             }
@@ -117,7 +120,10 @@ pub(crate) fn redis(workspace: &Workspace, children: &Children, action: &Action)
     let server = |port| redis::Server::new(folder.clone(), port);
     let running = pid_file.read().filter(|&(_, port)| server(port).answers());
     match action {
-        Action::Up { port } => {
+        Action::Up { port, heap } => {
+            if heap.is_some() {
+                bail!("--heap is Cassandra's: Redis has none");
+            }
             if let Some((pid, port)) = running {
                 println!("Redis already runs: WEIR_TEST_REDIS={} (pid {pid})", server(port).url());
                 return Ok(());

@@ -181,8 +181,9 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(out, "{note}");
         }
-        let sizes: Vec<String> =
-            self.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        // What is more than a number or a word is for the JSON only.
+        let plain = self.settings.iter().filter(|(_, value)| !value.is_array() && !value.is_object());
+        let sizes: Vec<String> = plain.map(|(name, value)| format!("{name} {value}")).collect();
         if !sizes.is_empty() {
             let _ = writeln!(out, "sizes: {}", sizes.join(", "));
         }

@@ -66,6 +66,10 @@ pub struct CqlConfig {
     pub schema_timeout: Duration,
     /// Point reads or batches that one call has in flight at once: a call for 1,000 users must not fill a node's queue by itself.
     pub call_concurrency: usize,
+    /// Reads in flight at once; more wait, each until its own timeout. It also bounds what a hung node leaves behind: the driver closes a
+    /// connection on which 1,024 abandoned statements are unanswered, which is two such generations. By Little's law 512 are half a
+    /// million reads a second at 1 ms each.
+    pub reads_max: usize,
     /// Silence after which a connection is probed.
     pub keepalive_interval: Duration,
     /// Silence after a probe after which a connection is closed, so that a dead node is noticed without a request.
@@ -89,6 +93,7 @@ impl CqlConfig {
             lease_timeout: Duration::from_secs(5),
             schema_timeout: Duration::from_secs(60),
             call_concurrency: 16,
+            reads_max: 512,
             keepalive_interval: Duration::from_secs(5),
             keepalive_timeout: Duration::from_secs(5),
         }

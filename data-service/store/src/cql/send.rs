@@ -13,7 +13,10 @@ use scylla::{
     serialize::row::SerializeRow,
     statement::batch::{Batch, BatchType},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     errors::{Sent, read_error, read_may_be_repeated, write_error},
@@ -37,17 +40,20 @@ pub(super) struct Sender {
     session: Session,
     statements: Statements,
     counters: Counters,
+    /// Places of the reads in flight.
+    reading: Semaphore,
     read_timeout: Duration,
     write_timeout: Duration,
     lease_timeout: Duration,
 }
 
-/// How long to wait for what.
+/// How long to wait for what, and how many reads at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
+pub(super) struct Bounds {
     pub(super) read: Duration,
     pub(super) write: Duration,
     pub(super) lease: Duration,
+    pub(super) reads_max: usize,
 }
 
 /// An answer that is not what was asked for: only another schema explains it.
@@ -56,14 +62,15 @@ fn corrupt(query: Query, error: impl ToString) -> ReadError {
 }
 
 impl Sender {
-    pub(super) fn new(session: Session, statements: Statements, timeouts: Timeouts) -> Self {
+    pub(super) fn new(session: Session, statements: Statements, bounds: Bounds) -> Self {
         Self {
             session,
             statements,
             counters: Counters::default(),
-            read_timeout: timeouts.read,
-            write_timeout: timeouts.write,
-            lease_timeout: timeouts.lease,
+            reading: Semaphore::new(bounds.reads_max),
+            read_timeout: bounds.read,
+            write_timeout: bounds.write,
+            lease_timeout: bounds.lease,
         }
     }
 
@@ -97,9 +104,12 @@ impl Sender {
     where
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
-        let result = timeout_at(deadline, self.read(query, &values))
-            .await
-            .map_err(|_elapsed| ReadError::Timeout)??;
+        let result = timeout_at(deadline, async {
+            // Never closed. Given back with the answer, or when the caller leaves.
+            let _place = self.reading.acquire().await;
+            self.read(query, &values).await
+        });
+        let result = result.await.map_err(|_elapsed| ReadError::Timeout)??;
         let rows = result.rows::<T>().map_err(|error| corrupt(query, error))?;
         rows.collect::<Result<_, _>>().map_err(|error| corrupt(query, error))
     }

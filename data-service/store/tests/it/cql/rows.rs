@@ -1,7 +1,12 @@
 //! What lies in the tables.
 
+use std::sync::Arc;
+
 use weir_proto::{bucket::Bucket, data::Message};
-use weir_store::{RowChange, Store};
+use weir_store::{
+    RowChange, Store,
+    cql::{CqlConfig, CqlStore},
+};
 
 use super::keyspace::{session, with_store};
 use crate::fixture::{change, creates, message, newest, next_id, next_rev, page};
@@ -31,6 +36,34 @@ async fn only_set_columns_are_written_with_the_revision_as_timestamp() {
         store.commit(change(channel, edited.last_rev, vec![RowChange::PutMessage(edited.clone())])).await.expect("committed");
         assert_eq!(read("content").await, Some(edited.last_rev as i64));
         assert_eq!(read("author_id").await, Some(row.rev as i64));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_beyond_the_bound_wait_and_abandoned_ones_give_their_places_back() {
+    with_store("reads_max", |_, config| async move {
+        let store = CqlStore::connect(CqlConfig { reads_max: 2, ..config }).await.expect("connects");
+        let (channel, id) = (next_id(), next_id());
+        let row = message(channel, id, "text");
+        store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
+        for round in 0..20 {
+            let reads = (0..50).map(|_| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.read_message(channel, id).await })
+            });
+            let reads: Vec<_> = reads.collect();
+            for read in reads.iter().skip(round % 2).step_by(2) {
+                read.abort();
+            }
+            for read in reads {
+                if let Ok(answer) = read.await {
+                    assert_eq!(answer.expect("readable").as_ref(), Some(&row));
+                }
+            }
+        }
+        // Had one place been lost in each round, none would be left.
+        assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
     })
     .await;
 }
