@@ -1,12 +1,13 @@
 //! The report of a run: a line for each kill, the totals, the violations, and one JSON object on the last line.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use serde_json::json;
 
 use super::{
     check::Violation,
     observed::{Micros, Observed, What},
 };
-use std::time::Duration;
 
 /// Violations shown one by one; the rest is counted.
 const SHOWN_MAX: usize = 40;
@@ -26,17 +27,26 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     let mut acknowledged: Vec<Micros> =
         observed.creates.iter().filter_map(|create| Some(create.acknowledged?.at)).collect();
     acknowledged.sort_unstable();
-    println!("{:<14} {:>9} {:>12} {:>12}", "killed", "at s", "ready ms", "silent ms");
+    let ends: Vec<Micros> = observed
+        .bots
+        .iter()
+        .flat_map(|bot| &bot.epochs)
+        .filter_map(|epoch| Some(epoch.lost.as_ref()?.0))
+        .collect();
+    let mut lost_after = BTreeMap::<&str, usize>::new();
+    println!("{:<14} {:>9} {:>12} {:>12} {:>14}", "killed", "at s", "ready ms", "silent ms", "sessions lost");
     for (index, kill) in kills.iter().enumerate() {
         let next = kills.get(index + 1).map_or(Micros::MAX, |next| next.at);
         let silent = silence(&acknowledged, kill.at, next) / 1_000;
         let ready =
             kill.ready.map_or_else(|| "killed again".to_owned(), |ready| ready.as_millis().to_string());
-        println!("{:<14} {:>9.3} {ready:>12} {silent:>12}", kill.name, kill.at as f64 / 1e6);
+        let lost = ends.iter().filter(|end| (kill.at..next).contains(*end)).count();
+        *lost_after.entry(kill.name).or_default() += lost;
+        println!("{:<14} {:>9.3} {ready:>12} {silent:>12} {lost:>14}", kill.name, kill.at as f64 / 1e6);
     }
     let bots = observed.bots.iter();
     let resumed: u64 = bots.clone().map(|bot| bot.resumed).sum();
-    let lost = bots.clone().flat_map(|bot| &bot.epochs).filter(|epoch| epoch.lost.is_some()).count();
+    let lost = ends.len();
     let dispatches = bots.flat_map(|bot| &bot.epochs).flat_map(|epoch| &epoch.dispatches);
     let delivered = dispatches.filter(|dispatch| matches!(dispatch.what, What::Create { .. })).count();
     let changes = observed.changes.iter().filter(|change| change.acknowledged).count();
@@ -47,7 +57,8 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
         observed.changes.len()
     );
     println!("history: {in_history} messages; {delivered} deliveries to {} bots", observed.bots.len());
-    println!("sessions: {resumed} resumed, {lost} lost");
+    let after: Vec<String> = lost_after.iter().map(|(name, count)| format!("{count} after {name}")).collect();
+    println!("sessions: {resumed} resumed, {lost} lost ({})", after.join(", "));
     for violation in violations.iter().take(SHOWN_MAX) {
         println!("VIOLATION {violation}");
     }
@@ -56,7 +67,7 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     }
     let result = json!({
         "ok": violations.is_empty(), "kills": kills.len(), "acked": acknowledged.len(), "retried": retried, "resumed": resumed,
-        "invalidated": lost, "violations": violations.len(), "changes_acked": changes, "delivered": delivered, "seed": seed,
+        "invalidated": lost, "invalidated_after": lost_after, "violations": violations.len(), "changes_acked": changes, "delivered": delivered, "seed": seed,
     });
     println!("{result}");
 }
