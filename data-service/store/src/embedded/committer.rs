@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::PersistMode;
+use fjall::{PersistMode, Slice};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use weir_bus::RecordRing;
 use weir_proto::bucket::Bucket;
@@ -206,13 +206,13 @@ impl Committer {
             Act::Commit(commit) => plan::commit(&mut draft, commit, &mut self.newest).map(|()| Answer::Done),
             Act::Load(rows, rev) => plan::load(&mut draft, rows, rev).map(|()| Answer::Done),
             Act::AddBucket(channel_id, bucket) => {
-                draft.put(Table::Buckets, keys::bucket(channel_id, bucket), Bytes::new());
+                draft.put(Table::Buckets, keys::bucket(channel_id, bucket), Slice::empty());
                 Ok(Answer::Done)
             }
             Act::Set(table, rows) => {
                 for (key, value) in rows {
                     match value {
-                        Some(value) => draft.put(table, key, value),
+                        Some(value) => draft.put(table, key, &*value),
                         None => draft.remove(table, key),
                     }
                 }
@@ -275,7 +275,7 @@ impl Committer {
                 break;
             }
             let (key, value) = row.into_inner()?;
-            let Some((position, event)) = keys::number_at(&key, 0).zip(Event::decode(value)) else {
+            let Some((position, event)) = keys::number_at(&key, 0).zip(Event::decode(&value)) else {
                 // Unreadable, so nobody can be served from it: drop it with its neighbours.
                 group.rows.set(Table::Events, key, None);
                 continue;

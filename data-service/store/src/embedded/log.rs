@@ -69,16 +69,15 @@ impl Event {
         bytes.into()
     }
 
-    /// The record of a row's value; shares its memory. `None` if the value is too short.
-    pub(super) fn decode(value: Slice) -> Option<Self> {
-        let value = Bytes::from(value);
+    /// The record of a row's value. `None` if the value is too short.
+    pub(super) fn decode(value: &[u8]) -> Option<Self> {
         Some(Self {
-            bytes_until: number_at(&value, 0)?,
-            scope_id: number_at(&value, 8)?,
+            bytes_until: number_at(value, 0)?,
+            scope_id: number_at(value, 8)?,
             outbox: OutboxRecord {
-                guild_id: number_at(&value, 16)?,
-                rev: number_at(&value, 24)?,
-                record: value.slice(HEADER_BYTES..),
+                guild_id: number_at(value, 16)?,
+                rev: number_at(value, 24)?,
+                record: Bytes::copy_from_slice(value.get(HEADER_BYTES..)?),
             },
         })
     }
@@ -102,7 +101,7 @@ pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     };
     let (key, value) = last.into_inner().map_err(tree(Table::Events))?;
     let head = number_at(&key, 0);
-    let event = Event::decode(value);
+    let event = Event::decode(&value);
     let (head, event) = head
         .zip(event)
         .ok_or_else(|| damaged(Table::Events, "the newest record has no position or no header".to_owned()))?;
@@ -121,7 +120,7 @@ mod tests {
     fn an_event_survives_the_round_trip() {
         let outbox = OutboxRecord { guild_id: 2, rev: 3, record: bytes("r") };
         let event = Event { bytes_until: 9, scope_id: 1, outbox };
-        assert_eq!(Event::decode(event.encode()), Some(event));
-        assert_eq!(Event::decode(Slice::from([0; HEADER_BYTES - 1])), None);
+        assert_eq!(Event::decode(&event.encode()), Some(event));
+        assert_eq!(Event::decode(&[0; HEADER_BYTES - 1]), None);
     }
 }

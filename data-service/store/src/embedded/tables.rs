@@ -3,7 +3,6 @@
 //! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
 //! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
 
-use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
 use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault};
@@ -152,12 +151,12 @@ impl Table {
         }
     }
 
-    /// A key as the table knows it; shares the stored key's memory.
+    /// A key as the table knows it.
     pub(super) fn own_key(self, stored: Slice) -> Slice {
         match self.home() {
             Home::Messages | Home::Events | Home::Changes => stored,
             // Every stored key of a shared keyspace begins with its table's number.
-            Home::Small => Bytes::from(stored).slice(1..).into(),
+            Home::Small => stored.get(1..).unwrap_or_default().into(),
         }
     }
 }

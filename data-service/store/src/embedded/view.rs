@@ -152,7 +152,7 @@ impl View {
         for row in self.range(Table::Changes, range, false).take(limit) {
             let position = number(Table::Changes, &row?.1, 0)?;
             let value = self.value(Table::Events, &keys::one(position))?;
-            let event = value.and_then(Event::decode);
+            let event = value.and_then(|value| Event::decode(&value));
             let event = event
                 .ok_or_else(|| corrupt(Table::Events, format!("position {position} is missing or short")))?;
             records.push(event.outbox);
@@ -220,14 +220,14 @@ impl View {
         rows.map(|row| {
             let (key, value) = row.into_inner().map_err(failed(table))?;
             let key = table.own_key(key);
-            Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), value.into()))
+            Ok((key.get(prefix.len()..).unwrap_or_default().to_vec(), Bytes::copy_from_slice(&value)))
         })
         .collect()
     }
 
     /// One small row.
     pub(super) fn small(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.value(table, key)?.map(Bytes::from))
+        Ok(self.value(table, key)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     /// Greatest position that the log no longer keeps.
@@ -242,7 +242,7 @@ impl View {
         rows.take(max)
             .map(|row| {
                 let (key, value) = row?;
-                let event = Event::decode(value).ok_or_else(|| corrupt(Table::Events, "a short record"))?;
+                let event = Event::decode(&value).ok_or_else(|| corrupt(Table::Events, "a short record"))?;
                 Ok((number(Table::Events, &key, 0)?, event.outbox.record))
             })
             .collect()
