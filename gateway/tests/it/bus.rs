@@ -295,3 +295,24 @@ async fn a_busy_guild_that_waits_too_long_begins_again_and_holds_up_no_other() {
     assert_eq!(alice.message().await, "after");
     alice.quiet().await;
 }
+
+/// What was lost may have been a change of the guild itself: sessions that begin again must not start from a state without it.
+#[tokio::test(start_paused = true)]
+async fn a_guild_that_lost_records_is_loaded_again() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let renamed = weir_proto::data::Channel { name: "renamed".into(), ..world.channel(OPEN) };
+    world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Lost).await;
+    world.truncate_outbox();
+    world.set_roles(GUILD, ALICE, &[]).await;
+    assert_eq!(bot.payload().await["op"], 9);
+    bot.seq = None;
+    bot.identify(BOT, crate::client::INTENTS).await;
+    bot.dispatch("READY").await;
+    let guild = bot.dispatch("GUILD_CREATE").await;
+    let names: Vec<_> = guild["channels"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
+    assert!(names.contains(&&"renamed".into()), "{names:?}");
+    world.say(OPEN, "after").await;
+    assert_eq!(bot.message().await, "after");
+}
