@@ -211,6 +211,29 @@ async fn many_roles_are_given_to_one_member_at_once() {
     assert_eq!(given, roles);
 }
 
+/// Both saw room for one more.
+#[tokio::test]
+async fn of_two_who_take_a_guilds_last_place_one_is_told_that_it_is_full() {
+    let (served, owner, place) = stage().await;
+    let guild = format!("/guilds/{}", place.guild);
+    for (kind, most, code) in [("channels", 500, 30_013), ("roles", 250, 30_005)] {
+        let create = || Ask {
+            body: json!({"name": "x"}),
+            method: Method::POST,
+            ..put(&owner, &format!("{guild}/{kind}"))
+        };
+        let there = served.get(&owner, &format!("{guild}/{kind}")).await.ok().as_array().unwrap().len();
+        for _ in there + 1..most {
+            match kind {
+                "roles" => served.role(place.guild, 0, 1),
+                _ => served.channel(place.guild, |_| {}),
+            };
+        }
+        let [slow, fast] = overtaken(&served, &create(), &create()).await;
+        assert_eq!((slow, fast.0 < 300), ((400, code), true), "{kind} {fast:?}");
+    }
+}
+
 #[tokio::test]
 async fn who_is_overtaken_every_time_is_told_to_come_back() {
     use weir_connect::{Code, ConnectError};
