@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use deadpool_redis::Pool;
+use deadpool_redis::{Pool, redis};
 
 use super::{RedisConfig, RedisError, config::random_word, scripts::Scripts};
 use crate::{EventBus, Outgoing, PublishError, Published};
@@ -57,6 +57,26 @@ impl RedisBus {
         let pool = config.pool()?;
         let fresh_epoch = random_word()?;
         Ok(Self { config, pool, scripts: Scripts::new(), epoch: Mutex::new(None), fresh_epoch })
+    }
+
+    /// Asks Redis whether it answers, and changes nothing there. Waits as long as for a publication.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`] with what it said, or that it said nothing.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn ping(&self) -> Result<(), PublishError> {
+        let unavailable = |reason: String| PublishError::Unavailable { reason };
+        let asked = async {
+            let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
+            redis::cmd("PING")
+                .query_async(&mut connection)
+                .await
+                .map_err(|error| unavailable(error.to_string()))
+        };
+        let elapsed = || unavailable(format!("no answer within {:?}", self.config.timeout));
+        tokio::time::timeout(self.config.timeout, asked).await.unwrap_or_else(|_| Err(elapsed()))
     }
 
     /// Hands over some records and returns the epoch.
@@ -155,6 +175,16 @@ mod tests {
             [note("a"), note("a"), note("b"), note("b")],
             [Published::Kept, Published::Kept, Published::Lost, Published::Kept]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_waited_for_longer_than_the_timeout() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("bound");
+        let config = RedisConfig::new(format!("redis://{address}"));
+        let (bus, began) = (RedisBus::new(config.clone()).expect("a url"), tokio::time::Instant::now());
+        assert!(matches!(bus.ping().await, Err(PublishError::Unavailable { .. })));
+        assert!(began.elapsed() <= config.timeout + std::time::Duration::from_millis(10));
     }
 
     #[test]
