@@ -42,8 +42,11 @@ impl Fault {
         let kind = match error {
             DataError::NotFound { .. } => return None,
             DataError::Refused { reason, .. } => match reason {
-                // Limits: somebody set them, and the data service counts what they refuse. A conflict is another caller's success.
+                // Limits: somebody set them, and the data service counts what they refuse. A conflict is another caller's success, and that a
+                // guild is full is the caller's affair.
                 RefusalReason::Conflict
+                | RefusalReason::GuildChannels
+                | RefusalReason::GuildRoles
                 | RefusalReason::RequestLimit
                 | RefusalReason::DatabaseReadLimit
                 | RefusalReason::WriteLimit

@@ -15,7 +15,7 @@ use prost::Message as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
-    EventBus, Inbox, InboxError, SessionStore,
+    EventBus, Inbox, InboxError, PublishError, SessionStore,
     memory::{self, MemoryBus},
     redis::{RedisBus, RedisConfig, RedisError, RedisInbox},
 };
@@ -48,6 +48,30 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Time for its answer.
 const WATCH_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a bus between machines does not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PingError {
+    /// It cannot be asked: its address is wrong.
+    #[error(transparent)]
+    Address(#[from] RedisError),
+    /// It did not answer in time, or refused.
+    #[error(transparent)]
+    Unavailable(#[from] PublishError),
+}
+
+/// Asks the bus between machines whether it answers, for a second at most, and changes nothing there; `None` if the bus is in this process.
+///
+/// # Errors
+/// [`PingError`]
+///
+/// # Cancel safety
+/// Safe.
+pub async fn ping_bus(bus: &BusChoice) -> Option<Result<(), PingError>> {
+    let BusChoice::Redis { url } = bus else { return None };
+    let asked = async { Ok(RedisBus::new(RedisConfig::new(url.clone()))?.ping().await?) };
+    Some(asked.await)
+}
 
 /// Why a backend could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -127,6 +127,8 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
         RefusalReason::Clock => "clock",
         RefusalReason::Stopping => "stopping",
         RefusalReason::Conflict => "conflict",
+        RefusalReason::GuildChannels => "guild_channels",
+        RefusalReason::GuildRoles => "guild_roles",
     }
 }
 
@@ -140,6 +142,8 @@ pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
             // Those of ownership and clock have their own line where they begin and end.
             RefusalReason::Unspecified
             | RefusalReason::Conflict
+            | RefusalReason::GuildChannels
+            | RefusalReason::GuildRoles
             | RefusalReason::RequestLimit
             | RefusalReason::DatabaseReadLimit
             | RefusalReason::WriteLimit
@@ -182,6 +186,8 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         ChangeError::NotFound(_) => ConnectError::not_found(message),
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
+        // Not `resource_exhausted`: waiting does not help.
+        ChangeError::GuildFull(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
         // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
@@ -212,6 +218,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sequencer::op::GuildFull;
 
     #[test]
     fn a_refusal_tells_reason_limit_and_time_rounded_up() {
@@ -242,6 +249,7 @@ mod tests {
         for error in [
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
+            ChangeError::GuildFull(GuildFull::Roles),
             ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),

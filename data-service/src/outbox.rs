@@ -323,10 +323,13 @@ impl Outbox {
         }
     }
 
-    /// Hands records to the bus, and notes everything of the last minute as behind if it has lost its memory.
+    /// Hands records to the bus, and notes everything of the last minute as behind if some of it may not have reached a gateway: the bus lost
+    /// its memory, or a gateway was away for so long that the bus had forgotten it.
     async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
         if self.bus.publish(outgoing).await? == Published::Lost {
-            tracing::warn!("the event bus lost its memory; the last minute is published again");
+            tracing::warn!(
+                "the event bus lost its memory, or had forgotten a gateway that was away; the last minute is published again"
+            );
             let since_rev = self.clock.wall_us().saturating_sub(LOST_WINDOW_US);
             self.fall_behind(0, false, since_rev, since_rev);
         }

@@ -19,6 +19,11 @@ const OVERHEAD: usize = 512;
 /// A decoded record counts as this many times its encoded size: strings and vectors have headers that varints have not. An estimate.
 const DECODED_FACTOR: usize = 2;
 
+/// Bytes counted for a record of this size on the bus, before it is rendered.
+pub(crate) fn weight(encoded_len: usize) -> usize {
+    OVERHEAD + encoded_len * DECODED_FACTOR
+}
+
 /// A record as it was read.
 #[derive(Debug)]
 pub(crate) struct Publication {
@@ -105,7 +110,7 @@ impl Entry {
             Body::Change(publication) => publication.encoded_len,
             Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => 0,
         };
-        let weight = Weight::new(bytes, OVERHEAD + encoded_len * DECODED_FACTOR);
+        let weight = Weight::new(bytes, weight(encoded_len));
         Self { position, guild_id, body, before, after, rendered: OnceLock::new(), weight }
     }
 

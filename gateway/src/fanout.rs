@@ -165,9 +165,17 @@ impl Fanout {
         self.ring.push(position, false, None);
     }
 
-    /// Says at `position` that records were lost.
+    /// Says at `position` that records were lost. The states of their guilds are dropped, because what was lost may have changed them: sessions
+    /// that begin again load them anew.
     pub(crate) fn publish_loss(&self, position: Position, lost: Lost) {
-        let index = self.index();
+        let mut index = self.index();
+        match &lost {
+            Lost::InGuild(id) => {
+                index.guilds.get_mut(id).into_iter().for_each(|guild| guild.held = Held::Absent)
+            }
+            Lost::InDirect(_) => {}
+            Lost::Anywhere => index.guilds.values_mut().for_each(|guild| guild.held = Held::Absent),
+        }
         let (guild_id, body, by_user) = match &lost {
             Lost::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
             Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),

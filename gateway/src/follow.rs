@@ -6,7 +6,8 @@
 //!   second position empty; a gap in a scope's chain is not possible and not looked for.
 //! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The follower drops the first kind and
 //!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
-//!   the ring remembers them: a session that needs older ones is invalid.
+//!   the ring remembers them: a session that needs older ones is invalid. Because a record has no position before it is published, one that
+//!   waits for the outbox holds up only its own guild (`holdback`), and is completed beside this task (`recover`).
 //!
 //! # What is missing, what is complete, what is lost
 //! Of each scope the follower knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
@@ -28,92 +29,82 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{
     sync::broadcast::{self, error::RecvError},
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Inbox, InboxError, Position};
-use weir_proto::{
-    data::ListChangesRequest,
-    event::{Record, record::Change},
-};
+use weir_proto::event::{Record, record::Change};
 
 use crate::{
     chain::{Chains, Verdict},
     entry::Publication,
     fanout::{Fanout, Lost},
-    hydrate::hydrate,
+    holdback::{GivenUp, HoldBack, Next, queue_of},
+    hydrate::{hydrate, lacks_context},
     load::Loader,
     metrics::{Anomaly, Metrics},
+    recover::{Completed, Completions, Incomplete},
 };
 
 /// Records read at once.
 const BATCH_MAX: usize = 512;
 /// Pause before an inbox that does not answer is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Longest such pause between attempts to fetch missing records.
-const FETCH_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long missing records are asked for before they count as lost: a data service that was killed is replaced within a lease (10 s) and its start.
-/// All other records wait meanwhile; while no data service answers there are hardly any.
-const FETCH_PATIENCE: Duration = Duration::from_secs(60);
-/// What a rebuilt record's reading began at was with the bus before, so that no more than the bus' own delay can be missing below it. Half of
-/// the outbox's day: further back it could not be proven.
-const REBUILT_LOOKBACK_US: u64 = 12 * 60 * 60 * 1_000_000;
-/// Missing records that are fetched for one gap; a longer one counts as lost.
-const FETCH_MAX: usize = 10_000;
-/// Records in one page of the outbox.
-const FETCH_PAGE: u32 = 200;
-
-/// Why missing records could not be had.
-#[derive(Debug, Clone, thiserror::Error)]
-enum FetchError {
-    #[error("the outbox no longer has them")]
-    Truncated,
-    #[error("more than {FETCH_MAX} are missing")]
-    TooMany,
-    #[error("the outbox's answer is no list of records")]
-    Broken,
-    #[error("{0}")]
-    Data(#[from] weir_data_client::DataError),
-}
 
 /// Reads the inbox and publishes.
 pub(crate) struct Follower {
-    pub(crate) inbox: Arc<dyn Inbox>,
-    pub(crate) fanout: Arc<Fanout>,
-    pub(crate) loader: Arc<Loader>,
-    pub(crate) metrics: Metrics,
-    pub(crate) chains: Chains,
+    inbox: Arc<dyn Inbox>,
+    fanout: Arc<Fanout>,
+    loader: Arc<Loader>,
+    metrics: Metrics,
+    chains: Chains,
+    held: HoldBack,
+    completions: Completions,
 }
 
 impl Follower {
+    /// A follower of the loader's inbox.
+    pub(crate) fn new(loader: Arc<Loader>, metrics: Metrics, chains: Chains) -> Self {
+        let (inbox, fanout) = (loader.inbox.clone(), loader.fanout.clone());
+        let (held, completions) = (HoldBack::default(), Completions::default());
+        Self { inbox, fanout, loader, metrics, chains, held, completions }
+    }
+
     /// Follows from `after` until told to stop.
     pub(crate) async fn run(mut self, after: Position, stop: CancellationToken) {
         let durable = self.inbox.durable();
         let mut after = after;
         loop {
-            let step = async {
+            let read = async {
                 self.inbox.wait(after).await;
-                self.inbox.read(after, BATCH_MAX).await
+                let read = self.inbox.read(after, BATCH_MAX).await;
+                if let Err(InboxError::Unavailable { reason }) = &read {
+                    tracing::warn!(reason, "the inbox does not answer");
+                    sleep(RETRY_PAUSE).await;
+                }
+                read
             };
+            // A read that is dropped is repeated: it changes nothing.
             let read = tokio::select! {
                 () = stop.cancelled() => return,
-                read = step => read,
+                Some(completed) = self.completions.next(&self.loader) => {
+                    self.publish_completed(completed);
+                    continue;
+                }
+                read = read, if self.held.has_room() => read,
             };
             match read {
                 Ok(batch) => {
                     if let Some((last, _)) = batch.records.last() {
                         after = *last;
                     }
-                    let publish = async {
-                        if durable {
-                            self.publish_log(batch.records).await;
-                        } else {
-                            self.publish_own(batch.records).await;
+                    if durable {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = self.publish_log(batch.records) => {}
                         }
-                    };
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = publish => {}
+                    } else {
+                        self.publish_own(batch.records);
                     }
                 }
                 Err(InboxError::Truncated { floor }) => {
@@ -122,10 +113,7 @@ impl Follower {
                     after = floor;
                     self.fanout.publish_loss(if durable { floor } else { self.next() }, Lost::Anywhere);
                 }
-                Err(InboxError::Unavailable { reason }) => {
-                    tracing::warn!(reason, "the inbox does not answer");
-                    sleep(RETRY_PAUSE).await;
-                }
+                Err(InboxError::Unavailable { .. }) => {}
             }
             self.metrics.queue_bytes.set(i64::try_from(self.fanout.ring.bytes().get()).unwrap_or(i64::MAX));
         }
@@ -167,8 +155,9 @@ impl Follower {
         }
     }
 
-    /// Publishes at positions of this process, after dropping repetitions and fetching what is missing.
-    async fn publish_own(&mut self, records: Vec<(Position, Bytes)>) {
+    /// Publishes at positions of this process, after dropping repetitions. What has to be completed first is set aside, and what follows it in
+    /// its guild waits behind it.
+    fn publish_own(&mut self, records: Vec<(Position, Bytes)>) {
         for (_, bytes) in records {
             let Ok(record) = Record::decode(bytes.clone()) else {
                 self.metrics.anomaly(Anomaly::Undecodable);
@@ -185,24 +174,82 @@ impl Follower {
                 self.fanout.publish_loss(self.next(), Lost::Anywhere);
                 continue;
             }
-            match self.judge(&record) {
-                Verdict::Repeated => {
-                    self.metrics.anomaly(Anomaly::Repeated);
-                    continue;
-                }
-                Verdict::Missing { after_rev } => self.recover(&record, after_rev).await,
-                Verdict::Next => {}
+            let queue = queue_of(&record);
+            if self.held.is_open(queue) {
+                self.held.hold(queue, record, bytes.len());
+            } else {
+                self.publish_or_complete(queue, record, bytes.len());
             }
-            self.publish_one(record, bytes.len()).await;
         }
     }
 
-    async fn publish_one(&mut self, record: Record, encoded_len: usize) {
-        self.chains.seen(record.scope_id, record.rev);
-        let mut batch = [Box::new(Publication { record, context: None, encoded_len })];
-        hydrate(&self.loader, &mut batch).await;
-        let [item] = batch;
-        self.fanout.publish(self.next(), item);
+    /// Publishes a record that nothing waits before, or drops a repetition, or sets it aside to be completed.
+    fn publish_or_complete(&mut self, queue: u64, record: Record, encoded_len: usize) -> Placed {
+        let missing_after = match self.judge(&record) {
+            Verdict::Repeated => {
+                self.metrics.anomaly(Anomaly::Repeated);
+                return Placed::Done;
+            }
+            Verdict::Missing { after_rev } => Some(after_rev),
+            Verdict::Next if lacks_context(&record) => None,
+            Verdict::Next => {
+                self.publish_next(Box::new(Publication { record, context: None, encoded_len }));
+                return Placed::Done;
+            }
+        };
+        self.held.open(queue, encoded_len);
+        let incomplete = Incomplete::new(queue, record, encoded_len, missing_after);
+        self.completions.begin(&self.loader, incomplete);
+        Placed::SetAside
+    }
+
+    /// Publishes a completed record after what was missing before it, and then what waited behind it.
+    fn publish_completed(&mut self, completed: Completed) {
+        let Completed { queue, missing, publication } = completed;
+        self.held.completed(queue, publication.encoded_len);
+        match missing {
+            Some(missing) => {
+                for missing in missing {
+                    self.metrics.anomaly(Anomaly::Recovered);
+                    self.publish_next(missing);
+                }
+            }
+            None => self.publish_loss_of(&publication.record),
+        }
+        self.publish_next(publication);
+        while let Some(next) = self.held.next(queue) {
+            match next {
+                Next::Record(record, encoded_len) => {
+                    if self.publish_or_complete(queue, *record, encoded_len) == Placed::SetAside {
+                        return;
+                    }
+                }
+                Next::GivenUp(GivenUp { record, last_revs }) => {
+                    tracing::error!(
+                        queue,
+                        "too many records waited for missing ones: the sessions that they were for begin again"
+                    );
+                    // Not fetched again by the next record of each: the loss is told.
+                    last_revs.into_iter().for_each(|(scope, rev)| self.chains.seen(scope, rev));
+                    self.publish_loss_of(&record);
+                }
+            }
+        }
+    }
+
+    fn publish_next(&mut self, publication: Box<Publication>) {
+        self.chains.seen(publication.record.scope_id, publication.record.rev);
+        self.fanout.publish(self.next(), publication);
+    }
+
+    /// Says that records like this one were lost.
+    fn publish_loss_of(&self, record: &Record) {
+        self.metrics.anomaly(Anomaly::Lost);
+        let lost = match record.guild_id {
+            0 => Lost::InDirect(record.recipient_ids.clone()),
+            guild_id => Lost::InGuild(guild_id),
+        };
+        self.fanout.publish_loss(self.next(), lost);
     }
 
     fn judge(&self, record: &Record) -> Verdict {
@@ -215,82 +262,15 @@ impl Follower {
         };
         judge(&self.chains, record, known)
     }
+}
 
-    /// Publishes the records between `after_rev` and `record`, or says that they were lost.
-    async fn recover(&mut self, record: &Record, after_rev: u64) {
-        let after_rev = if record.recovered {
-            after_rev.max(record.prev_rev.saturating_sub(REBUILT_LOOKBACK_US))
-        } else {
-            after_rev
-        };
-        let mut pause = RETRY_PAUSE;
-        let give_up = Instant::now() + FETCH_PATIENCE;
-        loop {
-            match self.fetch(record, after_rev).await {
-                Ok(missing) => {
-                    for (missing, encoded_len) in missing {
-                        self.metrics.anomaly(Anomaly::Recovered);
-                        self.publish_one(missing, encoded_len).await;
-                    }
-                    return;
-                }
-                Err(FetchError::Truncated | FetchError::TooMany) => break,
-                Err(error @ (FetchError::Broken | FetchError::Data(_))) if Instant::now() < give_up => {
-                    tracing::warn!(scope = record.scope_id, %error, "missing records could not be fetched");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(FETCH_PAUSE_MAX);
-                }
-                Err(FetchError::Broken | FetchError::Data(_)) => break,
-            }
-        }
-        tracing::error!(
-            scope = record.scope_id,
-            after_rev,
-            "records were lost: the sessions that they were for begin again"
-        );
-        self.metrics.anomaly(Anomaly::Lost);
-        self.fanout.publish_loss(
-            self.next(),
-            match record.guild_id {
-                0 => Lost::InDirect(record.recipient_ids.clone()),
-                guild_id => Lost::InGuild(guild_id),
-            },
-        );
-    }
-
-    async fn fetch(&self, before: &Record, after_rev: u64) -> Result<Vec<(Record, usize)>, FetchError> {
-        let mut missing: Vec<(Record, usize)> = Vec::new();
-        let mut after = after_rev;
-        loop {
-            let request =
-                ListChangesRequest { scope_id: before.scope_id, after_rev: after, limit: FETCH_PAGE };
-            let page = self.loader.data.list_changes(&request, &self.loader.options()).await?.message;
-            if page.truncated {
-                return Err(FetchError::Truncated);
-            }
-            for bytes in &page.records {
-                let record = Record::decode(bytes.as_slice()).map_err(|_| FetchError::Broken)?;
-                if record.rev <= after {
-                    return Err(FetchError::Broken);
-                }
-                after = record.rev;
-                if record.rev >= before.rev {
-                    break;
-                }
-                missing.push((record, bytes.len()));
-            }
-            if missing.len() > FETCH_MAX {
-                return Err(FetchError::TooMany);
-            }
-            // Everything below `before` was committed before it, so the list shows all of it that can still be told.
-            if after >= before.rev || !page.more {
-                return Ok(missing);
-            }
-            if page.records.is_empty() {
-                return Err(FetchError::Broken);
-            }
-        }
-    }
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// Published, or a repetition.
+    Done,
+    /// It is being completed, and what follows it in its queue waits.
+    SetAside,
 }
 
 /// What is known of a record's guild besides the chain.

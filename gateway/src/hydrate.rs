@@ -24,6 +24,11 @@ fn bare(record: &Record) -> Option<&Message> {
     (!known).then_some(row)
 }
 
+/// True if [`hydrate`] would ask for the record's context.
+pub(crate) fn lacks_context(record: &Record) -> bool {
+    bare(record).is_some()
+}
+
 /// Rebuilds missing context, for the whole batch in few calls.
 ///
 /// What cannot be found, or not in time, stays missing: then the author is shown as a deleted user with the right id. Order and completeness matter

@@ -7,7 +7,8 @@
 //! receive) → `socket`
 //! and `compress` (bytes out).
 //!
-//! A record passes them in this order: `follow` (read once; `chain` drops repetitions and finds gaps; `hydrate` completes) → `fanout` (guilds'
+//! A record passes them in this order: `follow` (read once; `chain` drops repetitions and finds gaps; `recover` and
+//! `hydrate` complete, while `holdback` keeps the guild's later ones) → `fanout` (guilds'
 //! states, who is woken) → `ring` of shared `entry`s → each session's `listener` → `deliver`, where `route` decides and `sequence` numbers.
 //!
 //! # What holds
@@ -28,6 +29,7 @@ mod entry;
 mod fanout;
 mod follow;
 mod guild;
+mod holdback;
 mod hydrate;
 mod identify;
 mod introduce;
@@ -39,6 +41,7 @@ pub mod metrics;
 mod payload;
 pub mod peers;
 mod query;
+mod recover;
 mod registry;
 mod replay;
 mod resume;

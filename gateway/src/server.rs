@@ -129,13 +129,7 @@ impl Gateway {
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
-        let follower = Follower {
-            inbox: inbox.clone(),
-            fanout: fanout.clone(),
-            loader: loader.clone(),
-            metrics: metrics.clone(),
-            chains,
-        };
+        let follower = Follower::new(loader.clone(), metrics.clone(), chains);
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));

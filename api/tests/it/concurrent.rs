@@ -193,6 +193,8 @@ async fn a_member_raised_above_the_caller_meanwhile_is_not_kicked() {
     assert_eq!(roles_of(&served, place, &bea), Some(vec![high]));
 }
 
+/// All have read the member before the first of them changes it. Were each to write the list that it read with its own role in it, the last
+/// would win; were that refused as a conflict, too many would be refused too often.
 #[tokio::test]
 async fn many_roles_are_given_to_one_member_at_once() {
     let (served, owner, place) = stage().await;
@@ -204,11 +206,35 @@ async fn many_roles_are_given_to_one_member_at_once() {
         let served = &served;
         async move { grant.send(served).await.outcome() }
     });
+    served.data.gather_changes(roles.len());
     let outcomes = futures_util::future::join_all(grants).await;
     assert!(outcomes.iter().all(|outcome| *outcome == (204, 0)), "{outcomes:?}");
     let mut given = roles_of(&served, place, &bea).unwrap();
     given.sort_unstable();
     assert_eq!(given, roles);
+}
+
+/// Both saw room for one more.
+#[tokio::test]
+async fn of_two_who_take_a_guilds_last_place_one_is_told_that_it_is_full() {
+    let (served, owner, place) = stage().await;
+    let guild = format!("/guilds/{}", place.guild);
+    for (kind, most, code) in [("channels", 500, 30_013), ("roles", 250, 30_005)] {
+        let create = || Ask {
+            body: json!({"name": "x"}),
+            method: Method::POST,
+            ..put(&owner, &format!("{guild}/{kind}"))
+        };
+        let there = served.get(&owner, &format!("{guild}/{kind}")).await.ok().as_array().unwrap().len();
+        for _ in there + 1..most {
+            match kind {
+                "roles" => served.role(place.guild, 0, 1),
+                _ => served.channel(place.guild, |_| {}),
+            };
+        }
+        let [slow, fast] = overtaken(&served, &create(), &create()).await;
+        assert_eq!((slow, fast.0 < 300), ((400, code), true), "{kind} {fast:?}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 
 use weir_connect::{Code, ConnectError};
 use weir_data_client::{DataClient, error::REFUSAL_TYPE, transport::InProcess};
@@ -115,6 +115,7 @@ impl World {
 pub(crate) struct DataService {
     world: Arc<Mutex<World>>,
     hold: Arc<Mutex<Option<Hold>>>,
+    gathering: Arc<Mutex<Option<Arc<Barrier>>>>,
 }
 
 /// The next change, to be kept waiting.
@@ -142,9 +143,21 @@ impl DataService {
         Held { arrived, release }
     }
 
+    /// Keeps changes of a guild waiting until so many have arrived: each was decided before any of them is made.
+    pub(crate) fn gather_changes(&self, count: usize) {
+        *self.gathering.lock().expect("nothing panics under it") = Some(Arc::new(Barrier::new(count)));
+    }
+
     /// The arrival of a call.
     async fn pass(&self, rpc: &'static str) {
         let changes = ["Put", "Update", "Delete"].iter().any(|verb| rpc.starts_with(verb));
+        let gathering = self.gathering.lock().expect("nothing panics under it").clone();
+        if let Some(barrier) = gathering.filter(|_| changes)
+            && barrier.wait().await.is_leader()
+        {
+            // What is repeated after that goes through.
+            *self.gathering.lock().expect("nothing panics under it") = None;
+        }
         let hold = if changes { self.hold.lock().expect("nothing panics under it").take() } else { None };
         if let Some(Hold { arrived, released }) = hold {
             arrived.send(()).expect("the test waits for it");

@@ -57,6 +57,10 @@ async fn what_is_missing_or_too_much_is_named() {
             json!({"content": "x", "channel": channel, "server": channel}),
             "channel",
         ),
+        (Method::POST, "/messages", json!({"content": "x", "channel": "no id"}), "channel"),
+        (Method::POST, "/messages", json!({"content": "x", "channel": 0}), "channel"),
+        (Method::POST, "/messages", json!({"content": "x", "channel": null}), "channel"),
+        (Method::POST, "/messages", json!({"content": "x", "server": "no id"}), "server"),
         (Method::POST, "/messages", json!({"content": "x", "user": "no id"}), "user"),
         (Method::POST, "/messages", json!({"content": "x", "user": "0"}), "user"),
         (Method::POST, "/messages", json!({"content": "x", "user": channel, "channel": channel}), "channel"),
@@ -65,7 +69,10 @@ async fn what_is_missing_or_too_much_is_named() {
     ] {
         let answer = served.ask(&ann, method, path, body.clone()).await;
         assert_eq!(answer.outcome(), (400, 50_035), "{path} {body}");
-        assert!(answer.json()["errors"][field]["_errors"].is_array(), "{path} {body}: {}", answer.json());
+        // One field, and one thing that is wrong with it.
+        let errors = answer.json()["errors"].as_object().cloned().unwrap_or_default();
+        let of_field = errors.get(field).and_then(|found| found["_errors"].as_array()).map(Vec::len);
+        assert_eq!((errors.len(), of_field), (1, Some(1)), "{path} {body}: {}", answer.json());
     }
     let empty = served.ask(&ann, Method::POST, "/messages", json!({"channel": channel})).await;
     assert_eq!(empty.outcome(), (400, 50_006));

@@ -20,7 +20,8 @@ pub struct Outgoing {
 pub enum Published {
     /// The bus holds all that this process published before.
     Kept,
-    /// The bus lost data since this process last published (it restarted without its memory): publish the recovered window again.
+    /// Records may be missing since this process last published: the bus restarted without its memory, or a gateway was away for so long that
+    /// the bus had forgotten it. Publish the recovered window again.
     Lost,
 }
 
@@ -39,7 +40,7 @@ pub enum PublishError {
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
     /// Hands over records in order. The caller publishes one scope's records one call after another, so their order is the chain's order.
-    /// An empty call carries nothing and still tells whether the bus lost data: a process that has nothing to publish makes one each second,
+    /// An empty call carries nothing and still tells whether records may be missing: a process that has nothing to publish makes one each second,
     /// or it would not learn of a loss before its next record.
     ///
     /// # Errors

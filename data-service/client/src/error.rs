@@ -113,8 +113,11 @@ impl DataError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            // What the call rests on has changed: the same call fails again.
-            Self::Refused { reason: RefusalReason::Conflict, .. } => false,
+            // What the call rests on has changed, or there is no room for it: the same call fails again.
+            Self::Refused {
+                reason: RefusalReason::Conflict | RefusalReason::GuildChannels | RefusalReason::GuildRoles,
+                ..
+            } => false,
             Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
             Self::NotFound { .. }
             | Self::Invalid { .. }

@@ -8,7 +8,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::op::{ChangeError, GuildAnswer, GuildChange, MemberUpdate};
+use super::op::{ChangeError, GuildAnswer, GuildChange, GuildFull, MemberUpdate};
 use crate::key::Key;
 
 /// Channels of a guild; Discord's bound (error 30013).
@@ -97,7 +97,7 @@ pub(crate) fn plan(
             let fresh = channel.id == 0;
             if fresh {
                 if after.channels.len() >= CHANNELS_MAX {
-                    return Err(ChangeError::Invalid(format!("a guild has at most {CHANNELS_MAX} channels")));
+                    return Err(GuildFull::Channels.into());
                 }
                 channel.id = mint()?;
             }
@@ -125,7 +125,7 @@ pub(crate) fn plan(
             let fresh = role.id == 0;
             if fresh {
                 if after.roles.len() >= ROLES_MAX {
-                    return Err(ChangeError::Invalid(format!("a guild has at most {ROLES_MAX} roles")));
+                    return Err(GuildFull::Roles.into());
                 }
                 role.id = mint()?;
             }
@@ -371,6 +371,22 @@ mod tests {
 
         let outcome = plan(7, Some(&state), update(&[4], &[]), facts(), 11, &mut ids());
         assert!(matches!(outcome, Err(ChangeError::NotFound("role"))), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_full_guild_takes_no_more_and_says_what_it_is_full_of() {
+        let mut state = guild();
+        state.channels = (1..=CHANNELS_MAX as u64).map(|id| Channel { id, ..Channel::default() }).collect();
+        state.roles = (1..=ROLES_MAX as u64).map(|id| Role { id, ..Role::default() }).collect();
+        for (change, full) in [
+            (GuildChange::PutChannel(Channel::default()), GuildFull::Channels),
+            (GuildChange::PutRole(Role::default()), GuildFull::Roles),
+        ] {
+            let outcome = plan(7, Some(&state), change, facts(), 11, &mut ids());
+            assert!(matches!(outcome, Err(ChangeError::GuildFull(what)) if what == full), "{outcome:?}");
+        }
+        let known = GuildChange::PutChannel(Channel { id: 1, ..Channel::default() });
+        assert!(plan(7, Some(&state), known, facts(), 11, &mut ids()).is_ok());
     }
 
     #[test]

@@ -8,7 +8,10 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use super::record::Audience;
+use super::{
+    guild::{CHANNELS_MAX, ROLES_MAX},
+    record::Audience,
+};
 
 use crate::{mint::MintError, ownership::NotOwner};
 
@@ -57,6 +60,9 @@ pub enum ChangeError {
     /// A row on which the caller's decision rests is no longer as it was seen; nothing was done.
     #[error("a {0} was changed since it was looked at")]
     Conflict(&'static str),
+    /// The guild has as many as it may have; nothing was done.
+    #[error(transparent)]
+    GuildFull(#[from] GuildFull),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -66,6 +72,28 @@ pub enum ChangeError {
     /// It was sent to the database and nobody knows yet whether it happened.
     #[error("the outcome of the change is not known")]
     OutcomeUnknown,
+}
+
+/// What a guild has as many of as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GuildFull {
+    /// Channels.
+    #[error("a guild has at most {CHANNELS_MAX} channels")]
+    Channels,
+    /// Roles.
+    #[error("a guild has at most {ROLES_MAX} roles")]
+    Roles,
+}
+
+impl GuildFull {
+    /// What callers are told.
+    #[must_use]
+    pub fn reason(self) -> RefusalReason {
+        match self {
+            Self::Channels => RefusalReason::GuildChannels,
+            Self::Roles => RefusalReason::GuildRoles,
+        }
+    }
 }
 
 /// A created message, or the one an earlier creation with the same nonce made.

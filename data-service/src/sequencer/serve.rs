@@ -39,13 +39,19 @@ impl Sequencer {
 
     /// A token's claim, cut down to what there is. Every reply carries what its scope's owner had resolved by then, so a greater claim is not
     /// from here; without the cut it could be met by nothing remembered, and each read with it would be one of the database.
+    ///
+    /// Of a scope in which nothing was written under this tenure, or whose last change was forgotten since, no revision is known to compare
+    /// with. There the claim is dropped: what is remembered was read under this tenure, after all that others had committed, and a change made
+    /// under it is bumped before it is acknowledged. In doubt the claim stays.
     pub(crate) fn attainable(&self, token: Freshness) -> Freshness {
         let Ok(tenure) = self.ownership.tenure(token.scope_id) else { return token };
-        let Some(scope) = self.scopes.get(token.scope_id) else { return token };
+        let Some(scope) = self.scopes.get(token.scope_id) else { return Freshness { rev: 0, ..token } };
         let state = scope.lock();
-        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch && !state.unresolved);
-        let rev = known.map_or(token.rev, |standing| token.rev.min(standing.last_rev));
-        Freshness { rev, ..token }
+        if state.unresolved {
+            return token;
+        }
+        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch);
+        Freshness { rev: token.rev.min(known.map_or(0, |standing| standing.last_rev)), ..token }
     }
 
     /// Greatest committed message id of a channel under the present tenure; 0 if it is not known.

@@ -274,3 +274,29 @@ async fn a_token_of_a_revision_that_never_was_costs_no_read() {
     }
     assert_eq!(world.store.history_reads(), before);
 }
+
+/// Nothing was written since the node began, so it knows of no revision that it could hold against the claim.
+#[tokio::test(start_paused = true)]
+async fn nor_does_one_of_a_channel_that_was_only_read() {
+    let world = World::new(10);
+    let node = world.node().await;
+    let place = node.place().await;
+    let newest = Talk(&node.client, place).create("m").await.unwrap();
+    drop(node);
+    let (ownership, clock) = (Arc::clone(&world.ownership) as _, Arc::clone(&world.clock) as _);
+    let node = world.node_as(crate::node::small(), ownership, clock).await;
+    let pages = [page_of(place.channel, At::Latest, 5), page_of(place.channel, At::Before(newest.id + 1), 5)];
+    for page in &pages {
+        node.client.list_messages(page, &options()).await.unwrap();
+    }
+    let before = world.store.history_reads();
+    for rev in [newest.rev, newest.rev + 1, newest.rev + (1 << 40), u64::MAX] {
+        let token = Freshness { scope_id: place.channel, rev };
+        let with_token = CallOptions { freshness: Some(token.encode()), ..options() };
+        for page in &pages {
+            let reply = node.client.list_messages(page, &with_token).await.unwrap();
+            assert_eq!(reply.message.messages.len(), 1);
+        }
+    }
+    assert_eq!(world.store.history_reads(), before);
+}

@@ -2,12 +2,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use tokio::time::Instant;
 use weir_gateway::GatewayConfig;
 use weir_proto::event::{Record, RecordsLost, record::Change};
 
 use crate::{
     client::Client,
-    world::{ALICE, BOT, Fate, GUILD, HIDDEN, OPEN, OWNER, World},
+    world::{ALICE, BOT, Fate, GUILD, HIDDEN, OPEN, OWNER, SEER, World},
 };
 
 #[tokio::test(start_paused = true)]
@@ -199,4 +200,119 @@ async fn a_loss_that_the_data_service_tells_of_invalidates_every_session() {
     world.put_on_bus(&Record { rev: 1, change, ..Record::default() }, Fate::Once).await;
     let invalid = bot.payload().await;
     assert_eq!((&invalid["op"], &invalid["d"]), (&9.into(), &false.into()));
+}
+
+/// One guild's missing records do not come. What others say must not wait for them.
+#[tokio::test(start_paused = true)]
+async fn a_guild_whose_gap_is_not_filled_holds_up_no_other() {
+    let world = World::new(false, 1_000);
+    let elsewhere = GUILD + (100 << 22);
+    world.put_guild(elsewhere, &[BOT, OWNER]);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    world.say(OPEN, "0").await;
+    assert_eq!(bot.message().await, "0");
+    world.say_as(OPEN, ALICE, "1", Fate::Lost).await;
+    world.stuck.send_replace(OPEN);
+    world.say(OPEN, "2").await;
+    world.say(HIDDEN, "unseen").await;
+    world.set_roles(GUILD, BOT, &[SEER]).await;
+    world.say(HIDDEN, "3").await;
+    let asked = Instant::now();
+    for i in 0..3 {
+        world.say_as(OPEN + (100 << 22), OWNER, &format!("elsewhere {i}"), Fate::Twice).await;
+        assert_eq!(bot.message().await, format!("elsewhere {i}"));
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    bot.quiet().await;
+    world.stuck.send_replace(0);
+    // In the order of its guild, each once, by the rights at the record.
+    assert_eq!(bot.message().await, "1");
+    assert_eq!(bot.message().await, "2");
+    bot.dispatch("GUILD_MEMBER_UPDATE").await;
+    assert_eq!(bot.message().await, "3");
+    world.say(OPEN, "4").await;
+    assert_eq!(bot.message().await, "4");
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_is_never_filled_ends_the_sessions_of_its_guild_alone() {
+    let world = World::new(false, 1_000);
+    let elsewhere = GUILD + (100 << 22);
+    world.put_guild(elsewhere, &[OWNER, BOT]);
+    world.leave(GUILD, OWNER).await;
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut alice = Client::identified(&gateway, ALICE).await;
+    let mut owner = Client::identified(&gateway, OWNER).await;
+    world.say(OPEN, "0").await;
+    assert_eq!(alice.message().await, "0");
+    world.say_as(OPEN, ALICE, "1", Fate::Lost).await;
+    world.stuck.send_replace(OPEN);
+    world.say(OPEN, "2").await;
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    alice.quiet().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let invalid = alice.payload().await;
+    assert_eq!((&invalid["op"], &invalid["d"]), (&9.into(), &false.into()));
+    world.say_as(OPEN + (100 << 22), BOT, "unharmed", Fate::Once).await;
+    assert_eq!(owner.message().await, "unharmed");
+}
+
+/// More than can wait: the guild's sessions begin again, and go on from there.
+#[tokio::test(start_paused = true)]
+async fn a_busy_guild_that_waits_too_long_begins_again_and_holds_up_no_other() {
+    let world = World::new(false, 20_000);
+    let elsewhere = GUILD + (100 << 22);
+    world.put_guild(elsewhere, &[OWNER]);
+    world.leave(GUILD, OWNER).await;
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut alice = Client::identified(&gateway, ALICE).await;
+    let mut owner = Client::identified(&gateway, OWNER).await;
+    world.say(OPEN, "0").await;
+    assert_eq!(alice.message().await, "0");
+    world.say_as(OPEN, ALICE, "1", Fate::Lost).await;
+    world.stuck.send_replace(OPEN);
+    world.say(OPEN, "first").await;
+    for _ in 0..10_001 {
+        world.say(OPEN, "too many").await;
+    }
+    world.say_as(OPEN + (100 << 22), OWNER, "elsewhere", Fate::Once).await;
+    assert_eq!(owner.message().await, "elsewhere");
+    world.stuck.send_replace(0);
+    // What had come until then may be told, and nothing after it.
+    let mut told = alice.payload().await;
+    while told["op"] == 0 {
+        assert!(["1", "first"].contains(&told["d"]["content"].as_str().unwrap()), "{told}");
+        told = alice.payload().await;
+    }
+    assert_eq!((&told["op"], &told["d"]), (&9.into(), &false.into()));
+    alice.seq = None;
+    alice.identify(ALICE, crate::client::INTENTS).await;
+    alice.dispatch("READY").await;
+    alice.dispatch("GUILD_CREATE").await;
+    world.say(OPEN, "after").await;
+    assert_eq!(alice.message().await, "after");
+    alice.quiet().await;
+}
+
+/// What was lost may have been a change of the guild itself: sessions that begin again must not start from a state without it.
+#[tokio::test(start_paused = true)]
+async fn a_guild_that_lost_records_is_loaded_again() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let renamed = weir_proto::data::Channel { name: "renamed".into(), ..world.channel(OPEN) };
+    world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Lost).await;
+    world.truncate_outbox();
+    world.set_roles(GUILD, ALICE, &[]).await;
+    assert_eq!(bot.payload().await["op"], 9);
+    bot.seq = None;
+    bot.identify(BOT, crate::client::INTENTS).await;
+    bot.dispatch("READY").await;
+    let guild = bot.dispatch("GUILD_CREATE").await;
+    let names: Vec<_> = guild["channels"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
+    assert!(names.contains(&&"renamed".into()), "{names:?}");
+    world.say(OPEN, "after").await;
+    assert_eq!(bot.message().await, "after");
 }

@@ -8,12 +8,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::io::DuplexStream;
+use tokio::{io::DuplexStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
     Batch, EventBus as _, Inbox, InboxError, Outgoing, Position, SessionStore, memory::MemoryBus,
@@ -102,6 +103,8 @@ pub(crate) struct World {
     clock_us: AtomicU64,
     next_id: AtomicU64,
     pub(crate) down: AtomicBool,
+    /// The scope whose list of changes is not answered; 0 for none.
+    pub(crate) stuck: watch::Sender<u64>,
 }
 
 impl World {
@@ -114,6 +117,7 @@ impl World {
             clock_us: AtomicU64::new(weir_runtime::WallClock::wall_us(&weir_runtime::SystemClock)),
             next_id: AtomicU64::new(1_000 << 22),
             down: AtomicBool::new(false),
+            stuck: watch::Sender::new(0),
         });
         for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
             world.add_user(id, name, bot);
@@ -402,6 +406,13 @@ impl Transport for World {
             return Err(TransportError::Unknown { reason: "down".into() });
         }
         let body = request.body;
+        if request.path.ends_with("/ListChanges") {
+            let scope = ListChangesRequest::decode(body.clone()).unwrap().scope_id;
+            let answers = async { self.stuck.subscribe().wait_for(|stuck| *stuck != scope).await.map(drop) };
+            if tokio::time::timeout(request.timeout.unwrap_or(Duration::MAX), answers).await.is_err() {
+                return Err(TransportError::Unknown { reason: "too late".into() });
+            }
+        }
         let state = self.state.lock().unwrap();
         let reply = match request.path.rsplit('/').next().unwrap() {
             "ResolveToken" => {

@@ -1,8 +1,8 @@
 //! Graceful stop: one signal asks, a second one insists, and a deadline ends the asking.
 //!
-//! The first SIGINT or SIGTERM cancels a token that every component holds; the process then drains. A second signal means that somebody
+//! The first SIGINT, SIGTERM or SIGHUP cancels a token that every component holds; the process then drains. A second signal means that somebody
 //! does not want to wait: the process exits at once with code 130, and whatever was not durable is lost as in a crash, which every
-//! store must survive anyway.
+//! store must survive anyway. A process that was started with SIGHUP ignored (`nohup`) goes on ignoring it.
 
 use std::future::Future;
 use std::io;
@@ -33,7 +33,7 @@ impl Shutdown {
         Shutdown::default()
     }
 
-    /// A shutdown that SIGINT and SIGTERM start. From here on they no longer kill the process by themselves.
+    /// A shutdown that SIGINT, SIGTERM and SIGHUP start. From here on they no longer kill the process by themselves.
     ///
     /// Must be called inside a tokio runtime.
     ///
@@ -44,6 +44,7 @@ impl Shutdown {
         let mut signals = Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if hangup_is_heard() { Some(signal(SignalKind::hangup())?) } else { None },
         };
         let begin = shutdown.clone();
         tokio::spawn(async move {
@@ -99,14 +100,35 @@ impl Shutdown {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+/// True if SIGHUP is known not to be ignored. Whoever starts a process with `nohup` means that it outlives its terminal, and a handler would
+/// put an end to that. Where the operating system does not say (other than Linux), SIGHUP is left as it is.
+fn hangup_is_heard() -> bool {
+    std::fs::read_to_string("/proc/self/status").ok().and_then(|status| ignores_hangup(&status))
+        == Some(false)
+}
+
+/// What a process' status file says of SIGHUP: the mask of ignored signals, of which it is the lowest bit.
+fn ignores_hangup(status: &str) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok().map(|mask| mask & 1 == 1)
 }
 
 impl Signals {
     /// The next signal's name; `None` once the runtime delivers no more.
     async fn next(&mut self) -> Option<&'static str> {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
             Some(()) = self.interrupt.recv() => Some("SIGINT"),
             Some(()) = self.terminate.recv() => Some("SIGTERM"),
+            Some(()) = hangup => Some("SIGHUP"),
             else => None,
         }
     }
@@ -119,6 +141,14 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn a_status_tells_whether_hangup_is_ignored() {
+        let status = |mask: &str| format!("Name:\tweir\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+        assert_eq!(ignores_hangup(&status("0000000000001000")), Some(false));
+        assert_eq!(ignores_hangup(&status("0000000000001001")), Some(true));
+        assert_eq!(ignores_hangup("Name:\tweir\n"), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_may_take_any_time_until_the_stop_begins() {

@@ -1,6 +1,7 @@
 //! Users, guilds, channels, roles, members.
 
-use weir_connect::ConnectError;
+use weir_connect::{Code, ConnectError};
+use weir_data_client::error::REFUSAL_TYPE;
 use weir_proto::{
     data::{
         Channel, CreateGuildRequest, CreateGuildResponse, DeleteChannelRequest, DeleteChannelResponse,
@@ -9,8 +10,8 @@ use weir_proto::{
         GetGuildRequest, GetGuildResponse, GetMemberRequest, GetMemberResponse, GetUsersRequest,
         GetUsersResponse, ListMembersRequest, ListMembersResponse, ListUserGuildsRequest,
         ListUserGuildsResponse, OpenDirectRequest, OpenDirectResponse, PutChannelRequest, PutChannelResponse,
-        PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, ResolveTokenRequest,
-        ResolveTokenResponse, UpdateMemberRequest, UpdateMemberResponse,
+        PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, Refusal, RefusalReason,
+        ResolveTokenRequest, ResolveTokenResponse, UpdateMemberRequest, UpdateMemberResponse,
     },
     id::UserId,
     pair::UserPair,
@@ -22,6 +23,13 @@ type Answer<T> = Result<T, ConnectError>;
 
 fn missing(what: &str) -> ConnectError {
     ConnectError::not_found(what)
+}
+
+/// Refuses one more of what a guild has enough of.
+fn full(is_full: bool, reason: RefusalReason) -> Answer<()> {
+    let refusal = Refusal { reason: reason.into(), ..Refusal::default() };
+    let refused = || ConnectError::new(Code::FailedPrecondition, "full").with_detail(REFUSAL_TYPE, &refusal);
+    if is_full { Err(refused()) } else { Ok(()) }
 }
 
 impl World {
@@ -121,6 +129,8 @@ impl World {
             return Err(missing("guild"));
         }
         if channel.id == 0 {
+            let many = self.channels.values().filter(|known| known.guild_id == channel.guild_id).count();
+            full(many >= 500, RefusalReason::GuildChannels)?;
             channel.id = self.mint();
         }
         self.channels.insert(channel.id, channel.clone());
@@ -139,6 +149,8 @@ impl World {
         self.holds(role.guild_id, request.basis)?;
         role.rev = self.rev();
         if role.id == 0 {
+            let many = self.roles.values().filter(|known| known.guild_id == role.guild_id).count();
+            full(many >= 250, RefusalReason::GuildRoles)?;
             role.id = self.mint();
         }
         self.roles.insert(role.id, role.clone());

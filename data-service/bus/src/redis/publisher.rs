@@ -1,9 +1,9 @@
 //! The data service's side.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use deadpool_redis::Pool;
+use deadpool_redis::{Pool, redis};
 
 use super::{RedisConfig, RedisError, config::random_word, scripts::Scripts};
 use crate::{EventBus, Outgoing, PublishError, Published};
@@ -18,8 +18,7 @@ pub struct RedisBus {
     config: RedisConfig,
     pool: Pool,
     scripts: Scripts,
-    /// The epoch seen last; `None` before the first answer.
-    epoch: Mutex<Option<String>>,
+    epoch: Mutex<Epochs>,
     /// The epoch that this process sets if there is none.
     fresh_epoch: String,
 }
@@ -27,6 +26,43 @@ pub struct RedisBus {
 impl std::fmt::Debug for RedisBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisBus").field("prefix", &self.config.prefix).finish_non_exhaustive()
+    }
+}
+
+/// The epochs that answers told. Calls overlap, so an answer may be older than one that came before it.
+#[derive(Debug, Default)]
+struct Epochs {
+    /// Calls begun so far.
+    begun: u64,
+    /// The epoch told last; `None` before the first answer.
+    now: Option<String>,
+    /// The one before it, and how many calls had begun when it was replaced: their answers may still tell it.
+    before: Option<(String, u64)>,
+}
+
+impl Epochs {
+    /// Begins a call; its number.
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// Notes what the call with this number was answered.
+    fn note(&mut self, call: u64, epoch: String) -> Published {
+        let Some(now) = &mut self.now else {
+            self.now = Some(epoch);
+            return Published::Kept;
+        };
+        if *now == epoch {
+            return Published::Kept;
+        }
+        // Answered before the last change and heard after it. If it is the older epoch that is true again (a failover to an older copy), the
+        // next call tells so.
+        if matches!(&self.before, Some((before, begun)) if *before == epoch && call <= *begun) {
+            return Published::Kept;
+        }
+        self.before = Some((std::mem::replace(now, epoch), self.begun));
+        Published::Lost
     }
 }
 
@@ -56,7 +92,27 @@ impl RedisBus {
     pub fn new(config: RedisConfig) -> Result<Self, RedisError> {
         let pool = config.pool()?;
         let fresh_epoch = random_word()?;
-        Ok(Self { config, pool, scripts: Scripts::new(), epoch: Mutex::new(None), fresh_epoch })
+        Ok(Self { config, pool, scripts: Scripts::new(), epoch: Mutex::default(), fresh_epoch })
+    }
+
+    /// Asks Redis whether it answers, and changes nothing there. Waits as long as for a publication.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`] with what it said, or that it said nothing.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn ping(&self) -> Result<(), PublishError> {
+        let unavailable = |reason: String| PublishError::Unavailable { reason };
+        let asked = async {
+            let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
+            redis::cmd("PING")
+                .query_async(&mut connection)
+                .await
+                .map_err(|error| unavailable(error.to_string()))
+        };
+        let elapsed = || unavailable(format!("no answer within {:?}", self.config.timeout));
+        tokio::time::timeout(self.config.timeout, asked).await.unwrap_or_else(|_| Err(elapsed()))
     }
 
     /// Hands over some records and returns the epoch.
@@ -78,13 +134,9 @@ impl RedisBus {
         tokio::time::timeout(self.config.timeout, called).await.unwrap_or_else(|_| Err(elapsed()))
     }
 
-    /// Compares an epoch with the last one and remembers it.
-    fn note_epoch(&self, epoch: String) -> Published {
-        let mut last = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.replace(epoch) {
-            Some(before) if last.as_ref() != Some(&before) => Published::Lost,
-            Some(_) | None => Published::Kept,
-        }
+    // A lock whose holder panicked guards plain data that is whole between statements.
+    fn epochs(&self) -> MutexGuard<'_, Epochs> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,8 +163,9 @@ impl EventBus for RedisBus {
         let mut published = Published::Kept;
         loop {
             let (now, later) = rest.split_at(next_call(rest));
+            let number = self.epochs().begin();
             let epoch = self.call(Kind::Record, now).await?;
-            if self.note_epoch(epoch) == Published::Lost {
+            if self.epochs().note(number, epoch) == Published::Lost {
                 published = Published::Lost;
             }
             rest = later;
@@ -149,12 +202,38 @@ mod tests {
 
     #[test]
     fn another_epoch_is_a_loss_once() {
-        let bus = RedisBus::new(RedisConfig::new("redis://127.0.0.1")).expect("a url");
-        let note = |epoch: &str| bus.note_epoch(epoch.to_owned());
+        let mut epochs = Epochs::default();
+        let mut note = |epoch: &str| {
+            let call = epochs.begin();
+            epochs.note(call, epoch.to_owned())
+        };
         assert_eq!(
-            [note("a"), note("a"), note("b"), note("b")],
-            [Published::Kept, Published::Kept, Published::Lost, Published::Kept]
+            [note("a"), note("a"), note("b"), note("b"), note("a")],
+            [Published::Kept, Published::Kept, Published::Lost, Published::Kept, Published::Lost]
         );
+    }
+
+    #[test]
+    fn answers_that_are_heard_late_are_no_loss() {
+        let mut epochs = Epochs::default();
+        let first = epochs.begin();
+        assert_eq!(epochs.note(first, "a".to_owned()), Published::Kept);
+        let [early, late, last] = [(); 3].map(|()| epochs.begin());
+        assert_eq!(epochs.note(late, "b".to_owned()), Published::Lost);
+        assert_eq!(epochs.note(early, "a".to_owned()), Published::Kept, "answered before the change");
+        assert_eq!(epochs.note(last, "b".to_owned()), Published::Kept, "and the change is not told again");
+        let next = epochs.begin();
+        assert_eq!(epochs.note(next, "a".to_owned()), Published::Lost, "an older copy took over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_waited_for_longer_than_the_timeout() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("bound");
+        let config = RedisConfig::new(format!("redis://{address}"));
+        let (bus, began) = (RedisBus::new(config.clone()).expect("a url"), tokio::time::Instant::now());
+        assert!(matches!(bus.ping().await, Err(PublishError::Unavailable { .. })));
+        assert!(began.elapsed() <= config.timeout + std::time::Duration::from_millis(10));
     }
 
     #[test]

@@ -25,8 +25,10 @@ async fn a_server_killed_and_started_empty_delays_delivery_and_is_told() {
     interested(&inbox, 1).await;
     bus.publish(vec![out(1, "before")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 0, 1).await, ["before"]);
+    bus.ping().await.expect("redis answers");
 
     server.kill();
+    assert!(bus.ping().await.is_err());
     let began = Instant::now();
     let refused = bus.publish(vec![out(1, "while down")]).await;
     assert!(matches!(refused, Err(PublishError::Unavailable { .. })));

@@ -1,5 +1,7 @@
 //! What the world's data service does with records: it applies them to its rows, and makes them again of what it kept.
 
+use std::collections::{HashMap, HashSet};
+
 use weir_proto::{
     data::Member,
     event::{Record, record::Change},
@@ -10,24 +12,25 @@ use super::State;
 /// The records above a revision as the real data service makes them of its rows: chained to where the reading began, without context, and
 /// without the creates of messages that are gone; those that were edited show their newest content.
 pub(super) fn rebuilt(all: &[Record], after_rev: u64) -> Vec<Record> {
-    let edited = |id: u64| {
-        all.iter().rev().find_map(|later| match &later.change {
-            Some(Change::MessageEdited(row)) if row.id == id => Some(row.content.clone()),
-            _ => None,
-        })
-    };
-    let is_gone = |id: u64| {
-        all.iter().any(|later| matches!(&later.change, Some(Change::MessageDeleted(gone)) if gone.id == id))
-    };
+    let (mut edited, mut gone) = (HashMap::new(), HashSet::new());
+    for later in all {
+        match later.change.as_ref().unwrap() {
+            Change::MessageEdited(row) => drop(edited.insert(row.id, row.content.clone())),
+            Change::MessageDeleted(row) => drop(gone.insert(row.id)),
+            _ => {}
+        }
+    }
     let mut prev_rev = after_rev;
     let mut records = Vec::new();
     for record in all.iter().filter(|record| record.rev > after_rev) {
         let mut record = Record { recovered: true, context: None, prev_rev, ..record.clone() };
         if let Some(Change::MessageCreated(row)) = &mut record.change {
-            if is_gone(row.id) {
+            if gone.contains(&row.id) {
                 continue;
             }
-            row.content = edited(row.id).unwrap_or_else(|| row.content.clone());
+            if let Some(newest) = edited.get(&row.id) {
+                row.content.clone_from(newest);
+            }
         }
         prev_rev = record.rev;
         records.push(record);

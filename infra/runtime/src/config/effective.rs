@@ -8,7 +8,7 @@ use super::Source;
 /// The effective value of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shown {
-    /// A TOML value.
+    /// A TOML value; of an address, without who it is reached as.
     Value(String),
     /// A secret that is set.
     Secret,
@@ -17,7 +17,7 @@ pub(super) enum Shown {
 }
 
 /// Every known key with its effective value and origin. Printed, it is a valid `weir.toml` that gives the same configuration, except that
-/// secrets are left out.
+/// secrets are left out: whole values, and what stands before the `@` of an address.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effective {
     // By key, so that the keys of a section are neighbours.

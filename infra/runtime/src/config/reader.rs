@@ -247,7 +247,7 @@ impl Reader {
         show: impl Fn(&T) -> String,
     ) -> T {
         self.take(key, parse, &show).unwrap_or_else(|| {
-            self.effective.insert(key, Shown::Value(show(&default)), Source::Default);
+            self.effective.insert(key, Shown::Value(masked(&show(&default))), Source::Default);
             default
         })
     }
@@ -279,7 +279,7 @@ impl Reader {
         let parsed = parse(&setting.written);
         let value = match parsed {
             Ok(value) => {
-                self.effective.insert(key, Shown::Value(show(&value)), setting.source.clone());
+                self.effective.insert(key, Shown::Value(masked(&show(&value))), setting.source.clone());
                 Some(value)
             }
             Err(fault) => {

@@ -166,6 +166,19 @@ fn secrets_are_shown_nowhere() {
 }
 
 #[test]
+fn who_an_address_is_reached_as_is_used_and_not_shown() {
+    let address = "redis://weir:hunter2@h:1/2";
+    let text = format!("data.peers = [\"{address}\"]\ngateway.public_url = \"{address}\"\n");
+    let (example, effective) = finish(from_file(&text)).unwrap();
+    assert_eq!((example.peers[0].as_str(), example.public_url.as_deref()), (address, Some(address)));
+    let shown = effective.to_string();
+    assert!(
+        shown.contains("public_url = \"redis://***@h:1/2\"") && shown.contains("[\"redis://***@h:1/2\"]")
+    );
+    assert!(!format!("{shown}{effective:?}{}", effective.to_json()).contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn rules_between_keys_are_problems_of_the_key_that_was_set() {
     let mut reader = from_file("data.store_timeout = \"2s\"").into_reader();
     let timeout = reader.duration("data.store_timeout", MS(1), MS(1)..=MS(60_000));

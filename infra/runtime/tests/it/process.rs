@@ -13,7 +13,11 @@ use weir_runtime::telemetry::{self, LogFormat, TelemetryConfig};
 const CHILD: &str = "WEIR_TEST_CHILD";
 
 fn spawn(test: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    run(&mut Command::new(std::env::current_exe().unwrap()), test)
+}
+
+fn run(program: &mut Command, test: &str) -> Child {
+    program
         .args(["--exact", "--nocapture", test])
         .env(CHILD, "1")
         .stdout(Stdio::piped())
@@ -36,7 +40,9 @@ fn the_first_signal_drains_and_the_second_exits_with_130() {
     if is_child() {
         return child_waits_for_ever_after_the_first_signal();
     }
-    for signal in [Signal::TERM, Signal::INT] {
+    // Children of a run under `nohup` ignore SIGHUP, as they should.
+    let hangup = (!ignores_hangup(std::process::id())).then_some(Signal::HUP);
+    for signal in [Signal::TERM, Signal::INT].into_iter().chain(hangup) {
         let mut child = spawn("process::the_first_signal_drains_and_the_second_exits_with_130");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let pid = Pid::from_child(&child);
@@ -61,6 +67,29 @@ fn child_waits_for_ever_after_the_first_signal() {
         let drained = shutdown.drain(std::future::pending::<()>(), Duration::from_secs(600)).await;
         panic!("the second signal was ignored: {drained:?}");
     });
+}
+
+#[test]
+fn a_process_that_was_told_to_outlive_its_terminal_does() {
+    if is_child() {
+        return child_waits_for_ever_after_the_first_signal();
+    }
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    let mut child = run(&mut nohup, "process::a_process_that_was_told_to_outlive_its_terminal_does");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    await_line(&mut lines, "child: running");
+    let ignored = ignores_hangup(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ignored);
+}
+
+/// What Linux says of a process: the lowest bit of the mask of signals that it ignores.
+fn ignores_hangup(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(ignored, 16).unwrap() & 1 == 1
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(crate) struct SetArgs {
     kind: String,
     /// Such as 50/s, 3000/m or 100/h (0/s refuses everything); for concurrency a number, such as 8; for a gate nothing
     rate: Option<String>,
-    /// Requests that may come at once (default: a second's worth)
+    /// Requests that may come at once, at least 1 (default: a second's worth)
     #[arg(long)]
     burst: Option<u64>,
     /// Ends then: 18:00, or 2026-01-31T18:00:00Z
@@ -105,6 +105,10 @@ impl SetArgs {
         words("--who", self.who.as_deref().unwrap_or_default(), WHO_MAX)?;
         if self.burst.is_some() && matches!(kind, LimitKind::Concurrency | LimitKind::GateOff) {
             return Err(usage("--burst goes with rates"));
+        }
+        // On the wire 0 stands for the default.
+        if self.burst == Some(0) {
+            return Err(usage("--burst is at least 1; to refuse everything set a rate of 0/s"));
         }
         let expires_at_ms = match (&self.until, &self.for_) {
             (Some(text), _) => until::instant(text, now)?,
@@ -344,6 +348,7 @@ mod tests {
             "weir limits set all requests 50",
             "weir limits set all concurrency 8/s",
             "weir limits set all concurrency 8 --burst 2",
+            "weir limits set all requests 5/s --burst 0",
             "weir limits set all requests",
             "weir limits set all off",
             "weir limits set gate/cache off 5/s",

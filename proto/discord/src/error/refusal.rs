@@ -1,4 +1,4 @@
-//! The data service's refusals in Discord's terms: a channel's limit is a shared 429, all else a 503.
+//! The data service's refusals in Discord's terms: a channel's limit is a shared 429, a full guild Discord's own 400, all else a 503.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ impl From<&Refusal> for ApiError {
                 code: None,
             }),
             RefusalReason::Conflict => Self::Contended,
+            RefusalReason::GuildChannels => Self::ChannelLimit,
+            RefusalReason::GuildRoles => Self::RoleLimit,
             RefusalReason::Unspecified
             | RefusalReason::Overloaded
             | RefusalReason::DatabaseUnavailable

@@ -161,6 +161,8 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
         assert_eq!(refusal(reason, 250), limited(RateLimitScope::Shared, 250, None));
         assert_eq!(refusal(reason, 0), limited(RateLimitScope::Shared, 1_000, None));
     }
+    assert_eq!(refusal(RefusalReason::GuildChannels, 0), ApiError::ChannelLimit);
+    assert_eq!(refusal(RefusalReason::GuildRoles, 0), ApiError::RoleLimit);
     let contended = refusal(RefusalReason::Conflict, 0);
     assert_eq!((contended.status(), contended.retry_after_seconds()), (503, Some(1)));
     for reason in [

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, time:
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
-use weir_data_service::backend::StoreChoice;
+use weir_data_service::backend::{PingError, StoreChoice, ping_bus};
 use weir_runtime::{launch::chain, process::Build};
 use weir_store::{
     Store as _,
@@ -53,6 +53,8 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
         StoreChoice::Embedded => findings.push(embedded_store(context, runs).await),
         StoreChoice::Cql(_) => findings.extend(cluster(context).await),
     }
+    let bus = &config.backend.bus;
+    findings.extend(ping_bus(bus).await.map(|answered| judge_bus(&bus.to_string(), &answered)));
     if !runs {
         let listen = config.listen;
         for (name, address) in [
@@ -276,6 +278,19 @@ async fn cluster(context: &Context) -> Vec<Finding> {
     vec![ready, clock]
 }
 
+/// The bus between machines; `bus` is shown without its password.
+fn judge_bus(bus: &str, answered: &Result<(), PingError>) -> Finding {
+    const CHECK: &str = "bus";
+    match answered {
+        Ok(()) => Finding::ok(CHECK, format!("{bus} answers")),
+        Err(error) => Finding::fail(
+            CHECK,
+            format!("{bus}: {}", chain(error)),
+            "start Redis there, or set bus.url: until it answers no event reaches a gateway",
+        ),
+    }
+}
+
 fn judge_clock(off: Duration) -> Finding {
     const CHECK: &str = "database clock";
     let found = format!("{} ms off this machine's, the time of the question included", off.as_millis());
@@ -352,6 +367,21 @@ mod tests {
             let found = data_directory(Path::new(path));
             assert_eq!(found.verdict, Verdict::Fail, "{found:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_does_not_answer_is_a_failure_and_its_password_stays_here() {
+        use weir_data_service::backend::BusChoice;
+
+        assert!(ping_bus(&BusChoice::Memory).await.is_none(), "nothing to ask");
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
+        let bus = BusChoice::Redis { url: format!("redis://weir:hunter2@{free}") };
+        let answered = ping_bus(&bus).await.expect("there is one");
+        let found = judge_bus(&bus.to_string(), &answered);
+        assert_eq!(found.verdict, Verdict::Fail);
+        let shown = format!("{found:?}");
+        assert!(shown.contains(&format!("redis://***@{free}")) && !shown.contains("hunter2"), "{shown}");
+        assert_eq!(judge_bus("redis://h", &Ok(())).verdict, Verdict::Ok);
     }
 
     #[tokio::test]
