@@ -1,8 +1,9 @@
 //! Creates in one channel: what group commit gives, and what memory saves.
 //!
-//! Three ways to write, in turns (A-B-C-C-B-A), so that a noisy machine is noisy for all; compare within one run only:
+//! Four ways to write, in turns (A-B-C-D-D-C-B-A), so that a noisy machine is noisy for all; compare within one run only:
 //! - *group*: 1,000 writers in one channel, through the data service in the same process;
-//! - *single*: one insert at a time into one partition, straight to the store;
+//! - *one by one*: the same, but the service commits one create at a time;
+//! - *single*: one writer, one insert at a time into one partition, straight to the store;
 //! - *spread*: 1,000 writers, each with a channel of its own, straight to the store.
 //!
 //! Then 1,000 writers and 1,000 readers on one warm channel: reads in the database after the first, and stale reads, of which there must
@@ -32,6 +33,7 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, DataServiceConfig, Parts},
     ownership::WholeStore,
+    sequencer::SequencerConfig,
 };
 use weir_proto::{
     bucket::Bucket,
@@ -101,24 +103,34 @@ async fn insert(store: &dyn Store, channel_id: u64, sequence: &AtomicU64) {
 
 struct Bench {
     store: Arc<dyn Store>,
-    client: DataClient,
-    guild: u64,
-    channel: u64,
+    service: Service,
+    /// Commits one create at a time.
+    one_by_one: Service,
     sequence: Arc<AtomicU64>,
 }
 
-impl Bench {
-    async fn new(store: Arc<dyn Store>, bus: Arc<dyn EventBus>) -> Self {
+/// A data service and a channel of its own.
+#[derive(Clone)]
+struct Service {
+    client: DataClient,
+    guild: u64,
+    channel: u64,
+}
+
+impl Service {
+    async fn new(store: &Arc<dyn Store>, bus: &Arc<dyn EventBus>, batch_rows_max: usize) -> Self {
         let parts = Parts {
-            store: Arc::clone(&store),
-            bus,
+            store: Arc::clone(store),
+            bus: Arc::clone(bus),
             ownership: WholeStore::new(0),
             clock: Arc::new(SystemClock),
             mint_above_us: 0,
             registry: Registry::new(),
             readiness: Readiness::default(),
         };
-        let opened = DataService::open(DataServiceConfig::default(), parts, CancellationToken::new()).await;
+        let sequencer = SequencerConfig { batch_rows_max, ..SequencerConfig::default() };
+        let config = DataServiceConfig { sequencer, ..DataServiceConfig::default() };
+        let opened = DataService::open(config, parts, CancellationToken::new()).await;
         let client = DataClient::new(Arc::new(InProcess::new(opened.expect("opens").dispatch())));
         let request = CreateGuildRequest {
             guild: Some(Guild { name: "bench".into(), owner_id: 5, ..Guild::default() }),
@@ -132,14 +144,26 @@ impl Bench {
             .message
             .state
             .expect("its state");
-        let guild = state.guild.expect("its row").id;
+        Self { client, guild: state.guild.expect("its row").id, channel: state.channels[0].id }
+    }
+
+    async fn create(&self) {
+        let request = create(self.channel, self.guild);
+        self.client.create_message(&request, &options()).await.expect("acknowledged");
+    }
+}
+
+impl Bench {
+    async fn new(store: Arc<dyn Store>, bus: Arc<dyn EventBus>) -> Self {
+        let service = Service::new(&store, &bus, SequencerConfig::default().batch_rows_max).await;
+        let one_by_one = Service::new(&store, &bus, 1).await;
         for own in 0..=WRITERS {
             store
                 .add_bucket(1_000_000 + own, Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22))
                 .await
                 .expect("a bucket");
         }
-        Self { store, client, guild, channel: state.channels[0].id, sequence: Arc::default() }
+        Self { store, service, one_by_one, sequence: Arc::default() }
     }
 
     /// Runs `writers` copies of `step` for a time; steps a second.
@@ -170,15 +194,13 @@ impl Bench {
         rate
     }
 
-    async fn group(&self, time: Duration) -> f64 {
-        let (client, channel, guild) = (self.client.clone(), self.channel, self.guild);
-        Self::rate(WRITERS, time, move |_| {
-            let client = client.clone();
-            async move {
-                client.create_message(&create(channel, guild), &options()).await.expect("acknowledged");
-            }
-        })
-        .await
+    async fn through(service: &Service, time: Duration) -> f64 {
+        let service = service.clone();
+        let step = move |_| {
+            let service = service.clone();
+            async move { service.create().await }
+        };
+        Self::rate(WRITERS, time, step).await
     }
 
     async fn direct(&self, writers: u64, time: Duration) -> f64 {
@@ -192,18 +214,17 @@ impl Bench {
 
     /// Writers and readers on the one warm channel.
     async fn mixed(&self, label: &str, report: &mut Report, time: Duration) {
-        let page =
-            ListMessagesRequest { channel_id: self.channel, limit: 50, ..ListMessagesRequest::default() };
-        self.client.list_messages(&page, &options()).await.expect("the first read");
+        let Service { client, channel, guild } = self.service.clone();
+        let page = ListMessagesRequest { channel_id: channel, limit: 50, ..ListMessagesRequest::default() };
+        client.list_messages(&page, &options()).await.expect("the first read");
         let acknowledged = Arc::new(AtomicU64::new(0));
         let (stop, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (created, read) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let before = self.store.counters();
         let started = Instant::now();
         let writers = (0..WRITERS).map(|_| {
-            let (client, stop, acknowledged) =
-                (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
-            let (created, channel, guild) = (Arc::clone(&created), self.channel, self.guild);
+            let (client, stop, acknowledged) = (client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let created = Arc::clone(&created);
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let reply = client
@@ -216,8 +237,7 @@ impl Bench {
             })
         });
         let readers = (0..WRITERS).map(|_| {
-            let (client, stop, acknowledged) =
-                (self.client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+            let (client, stop, acknowledged) = (client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
             let (read, stale) = (Arc::clone(&read), Arc::clone(&stale));
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
@@ -252,28 +272,33 @@ impl Bench {
 
     async fn run(&self, label: &str, report: &mut Report, plan: Plan) {
         let Plan { time, rounds, mixed } = plan;
-        let mut rates = (Vec::new(), Vec::new(), Vec::new());
+        let mut rates: [Vec<f64>; 4] = Default::default();
         for round in 0..rounds {
-            let (group, single, spread) = if round % 2 == 0 {
-                let group = self.group(time).await;
-                (group, self.direct(1, time).await, self.direct(WRITERS, time).await)
-            } else {
-                let spread = self.direct(WRITERS, time).await;
-                let single = self.direct(1, time).await;
-                (self.group(time).await, single, spread)
-            };
+            let mut order: Vec<usize> = (0..rates.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for way in order {
+                rates[way].push(match way {
+                    0 => Self::through(&self.service, time).await,
+                    1 => Self::through(&self.one_by_one, time).await,
+                    2 => self.direct(1, time).await,
+                    _ => self.direct(WRITERS, time).await,
+                });
+            }
+            let [group, one, single, spread] = rates.each_ref().map(|rates| rates[round]);
             print_line(&format!(
-                "{label} round {round}: group {group:.0}/s, single {single:.0}/s, spread {spread:.0}/s"
+                "{label} round {round}: group {group:.0}/s, one by one {one:.0}/s, single {single:.0}/s, spread {spread:.0}/s"
             ));
-            rates.0.push(group);
-            rates.1.push(single);
-            rates.2.push(spread);
         }
         let mut series = |name, rates| report.series(&format!("{label}, {name}"), "creates/s", rates);
-        let (group, single, spread) =
-            (series("group", rates.0), series("single", rates.1), series("spread", rates.2));
+        let [group, one, single, spread] = rates;
+        let group = series("group", group);
+        let (one, single, spread) =
+            (series("one by one", one), series("single", single), series("spread", spread));
         // The goals are for a database behind a network; the embedded store's own committer groups the spread writers too.
         let goal = |least: f64| (label == "cassandra").then_some(Goal::AtLeast(least));
+        report.ratio(&format!("{label}, group / one by one"), group, one, goal(10.0));
         report.ratio(&format!("{label}, group / single"), group, single, goal(10.0));
         report.ratio(&format!("{label}, group / spread"), group, spread, goal(0.8));
         self.mixed(label, report, mixed).await;

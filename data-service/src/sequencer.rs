@@ -63,6 +63,9 @@ pub struct SequencerConfig {
     pub queue_max: usize,
     /// Bytes of content that may wait for one scope's turn.
     pub queue_bytes_max: usize,
+    /// Creates in one commit: about what gathers during the commit before at the fastest rates measured. 1 writes each by itself, which only
+    /// the benchmark wants.
+    pub batch_rows_max: usize,
     /// Rows of a channel's tail in memory.
     pub tail_rows_max: usize,
     /// Bytes of a channel's tail in memory.
@@ -77,6 +80,7 @@ impl Default for SequencerConfig {
             scopes_max: 100_000,
             queue_max: 4_096,
             queue_bytes_max: 8 << 20,
+            batch_rows_max: 256,
             // Four pages of the largest size, so that a page and its neighbours come from the tail.
             tail_rows_max: 400,
             tail_bytes_max: 1 << 20,
@@ -180,7 +184,7 @@ impl Sequencer {
     /// Takes turns until the queue is empty.
     async fn run(self: Arc<Self>, scope: Arc<Scope>) {
         use futures_util::FutureExt;
-        while let Some(work) = scope.next_work() {
+        while let Some(work) = scope.next_work(self.config.batch_rows_max) {
             let turn = std::panic::AssertUnwindSafe(self.turn(&scope, work));
             if turn.catch_unwind().await.is_err() {
                 self.counters.panicked.fetch_add(1, Ordering::Relaxed);

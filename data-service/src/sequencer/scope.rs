@@ -25,8 +25,6 @@ use crate::key::Key;
 /// Bytes of creates in one batch: the bound of `batch_size_fail_threshold` in common CQL deployments is 50 KiB for logged multi-partition
 /// batches; single-partition batches of 64 KiB stay far below a commit log segment.
 pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
-/// Creates in one batch.
-pub(crate) const BATCH_ROWS_MAX: usize = 256;
 /// Imported rows written in one step: the calls that an import has under way at once, with some room.
 const IMPORT_ROWS_MAX: usize = 8_000;
 /// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
@@ -184,8 +182,8 @@ impl Scope {
         Ok(!std::mem::replace(&mut state.running, true))
     }
 
-    /// The next turn's work; `None` (and no longer running) if there is none.
-    pub(crate) fn next_work(&self) -> Option<Work> {
+    /// The next turn's work, of creates at most so many; `None` (and no longer running) if there is none.
+    pub(crate) fn next_work(&self, batch_rows_max: usize) -> Option<Work> {
         let mut state = self.lock();
         let Some(first) = state.queue.pop_front() else {
             state.running = false;
@@ -199,7 +197,7 @@ impl Scope {
         };
         let mut bytes = message_bytes(&first.message);
         let mut creates = vec![*first];
-        while creates.len() < BATCH_ROWS_MAX {
+        while creates.len() < batch_rows_max {
             let Some(Op::Create(next)) = state.queue.front() else { break };
             bytes += message_bytes(&next.message);
             if bytes > BATCH_BYTES_MAX {
