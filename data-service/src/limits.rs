@@ -302,7 +302,7 @@ impl LimitBook {
         Ok(())
     }
 
-    /// Removes the records of changes beyond [`CHANGES_MAX`], if some were made since it last did. Beside the changes, never in their way:
+    /// Removes the records of changes beyond those kept (9,000), if some were made since it last did. Beside the changes, never in their way:
     /// it may read all records.
     ///
     /// # Errors
