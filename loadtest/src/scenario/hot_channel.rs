@@ -80,6 +80,8 @@ const PAGE: u32 = 50;
 const HOT_PAGE: u32 = 100;
 /// Part of a second that a burst of the hot channel may spend at once: small, so that a phase admits its rate and little more.
 const BURST_SECONDS: f64 = 0.05;
+/// Pause after a phase.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Longest wait for the service to recover from a phase without gates.
 const RECOVERY_MAX: Duration = Duration::from_secs(180);
 /// Gates that are switched off for comparison.
@@ -163,8 +165,8 @@ impl Run {
             numbers.p99_us as f64 / 1_000.0,
             numbers.failed
         );
-        // What the phase left in queues ends before the next begins.
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        // What the phase left in queues, here and in the database, ends before the next begins.
+        tokio::time::sleep(SETTLE).await;
         Ok(seen)
     }
 }
