@@ -300,8 +300,8 @@ impl Raw {
     /// Messages a second.
     async fn load(&self, authors: &[(User, Member)], parts: &[&[Message]]) -> Result<f64> {
         let began = Instant::now();
-        // As many at once as the import's store sends.
-        let at_once = CqlConfig::new(Vec::new(), String::new()).call_concurrency;
+        // As many statements at once as the import's store sends; an author is two.
+        let at_once = CqlConfig::new(Vec::new(), String::new()).call_concurrency / 2;
         let users = stream::iter(authors).map(|(user, _)| self.author(user)).buffer_unordered(at_once);
         users.try_collect::<Vec<()>>().await?;
         let members = stream::iter(authors.chunks(BATCH_ROWS)).map(|part| self.members(part));
