@@ -28,8 +28,6 @@ use crate::{
 
 /// Discord's type of categories.
 const CATEGORY: u32 = 4;
-/// Most channels of a guild; Discord's (error 30013), and the data service's.
-const CHANNELS_MAX: usize = 500;
 
 /// The guild's channels. All of them, to every member, as at Discord: seeing that a channel exists is not seeing into it.
 pub(crate) async fn list_channels(
@@ -66,9 +64,6 @@ async fn create(
 ) -> Result<Response, Refused> {
     let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
-    if access.state.channels.len() >= CHANNELS_MAX {
-        return Err(ApiError::ChannelLimit.into());
-    }
     check(&access.state, access.permissions, &[], &form, form.kind.unwrap_or(0))?;
     let position = form.position.unwrap_or_else(|| next_position(&access.state));
     // A channel starts with its category's overwrites, so that what is made in a hidden category is hidden; it keeps them as its own.

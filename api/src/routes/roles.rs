@@ -26,8 +26,6 @@ use crate::{
     reply,
 };
 
-/// Most roles of a guild; Discord's (error 30005), and the data service's.
-const ROLES_MAX: usize = 250;
 /// Where a new role stands: just above @everyone. Equals are ordered by age.
 const LOWEST_POSITION: u32 = 1;
 
@@ -65,9 +63,6 @@ async fn create(
     let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::MANAGE_ROLES)?;
     access.require_held(form.permissions.unwrap_or_default())?;
-    if access.state.roles.len() >= ROLES_MAX {
-        return Err(ApiError::RoleLimit.into());
-    }
     let everyone = access.state.roles.iter().find(|role| role.id == guild_id.get());
     let mut role = Role {
         guild_id: guild_id.get(),

@@ -25,7 +25,7 @@ use crate::key::Key;
 /// Bytes of creates in one batch: the bound of `batch_size_fail_threshold` in common CQL deployments is 50 KiB for logged multi-partition
 /// batches; single-partition batches of 64 KiB stay far below a commit log segment.
 pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
-/// Imported rows written in one step: the calls that an import has under way at once, with some room.
+/// Imported rows written in one step: half of what an import has under way at once, so that one half gathers while the other is synced.
 const IMPORT_ROWS_MAX: usize = 8_000;
 /// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
 const ENCODED_MAX: usize = 8;

@@ -67,7 +67,8 @@ pub struct CqlConfig {
     /// Point reads or batches that one call has in flight at once: a call for 1,000 users must not fill a node's queue by itself.
     pub call_concurrency: usize,
     /// Reads in flight at once; more wait, each until its own timeout. It also bounds what a hung node leaves behind: the driver closes a
-    /// connection on which 1,024 abandoned statements are unanswered, which is two such generations. By Little's law 512 are half a
+    /// connection on which more than 1,024 statements were abandoned a second ago and are unanswered (`OLD_ORPHAN_COUNT_THRESHOLD`), and
+    /// two such generations are no more. By Little's law 512 are half a
     /// million reads a second at 1 ms each.
     pub reads_max: usize,
     /// Silence after which a connection is probed.

@@ -92,11 +92,11 @@ fn look_ahead<const N: usize>(
     table: Table,
     keys: impl Iterator<Item = [u8; N]> + Clone,
 ) -> Result<(), PlanError> {
-    let Some((first, last)) = keys.clone().min().zip(keys.clone().max()) else { return Ok(()) };
-    if keys.take(LOOK_AHEAD_MIN).count() == LOOK_AHEAD_MIN {
-        draft.look_ahead(table, &first, &last)?;
+    if keys.clone().take(LOOK_AHEAD_MIN).count() < LOOK_AHEAD_MIN {
+        return Ok(());
     }
-    Ok(())
+    let Some((first, last)) = keys.clone().min().zip(keys.max()) else { return Ok(()) };
+    draft.look_ahead(table, &first, &last)
 }
 
 /// Plans one row.
