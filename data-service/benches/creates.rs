@@ -113,19 +113,21 @@ struct Bench {
 #[derive(Clone)]
 struct Service {
     client: DataClient,
+    registry: Registry,
     guild: u64,
     channel: u64,
 }
 
 impl Service {
     async fn new(store: &Arc<dyn Store>, bus: &Arc<dyn EventBus>, batch_rows_max: usize) -> Self {
+        let registry = Registry::new();
         let parts = Parts {
             store: Arc::clone(store),
             bus: Arc::clone(bus),
             ownership: WholeStore::new(0),
             clock: Arc::new(SystemClock),
             mint_above_us: 0,
-            registry: Registry::new(),
+            registry: registry.clone(),
             readiness: Readiness::default(),
         };
         let sequencer = SequencerConfig { batch_rows_max, ..SequencerConfig::default() };
@@ -144,7 +146,24 @@ impl Service {
             .message
             .state
             .expect("its state");
-        Self { client, guild: state.guild.expect("its row").id, channel: state.channels[0].id }
+        Self { client, registry, guild: state.guild.expect("its row").id, channel: state.channels[0].id }
+    }
+
+    /// The sum of a counter over its labels.
+    fn counted(&self, name: &str) -> u64 {
+        let text = self.registry.encode();
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// What sends reads to the database: readers' flights, turns that read a channel's end, and records published again.
+    fn causes(&self) -> [u64; 3] {
+        [
+            "weir_data_db_reads_total",
+            "weir_data_tails_read_total",
+            "weir_data_outbox_republished_records_total",
+        ]
+        .map(|name| self.counted(name))
     }
 
     async fn create(&self) {
@@ -214,13 +233,14 @@ impl Bench {
 
     /// Writers and readers on the one warm channel.
     async fn mixed(&self, label: &str, report: &mut Report, time: Duration) {
-        let Service { client, channel, guild } = self.service.clone();
+        let Service { client, channel, guild, .. } = self.service.clone();
         let page = ListMessagesRequest { channel_id: channel, limit: 50, ..ListMessagesRequest::default() };
         client.list_messages(&page, &options()).await.expect("the first read");
         let acknowledged = Arc::new(AtomicU64::new(0));
         let (stop, stale) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (created, read) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let before = self.store.counters();
+        let services = [&self.service, &self.one_by_one];
+        let (before, causes_before) = (self.store.counters(), services.map(Service::causes));
         let started = Instant::now();
         let writers = (0..WRITERS).map(|_| {
             let (client, stop, acknowledged) = (client.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
@@ -256,10 +276,15 @@ impl Bench {
         stop.store(true, Ordering::Relaxed);
         let elapsed = started.elapsed().as_secs_f64();
         join_all(tasks).await.into_iter().for_each(|task| task.expect("does not panic"));
-        let after = self.store.counters();
+        let (after, causes_after) = (self.store.counters(), services.map(Service::causes));
+        let [readers, tails, republished] = [0, 1, 2].map(|cause| {
+            causes_after.map(|of| of[cause]).iter().sum::<u64>()
+                - causes_before.map(|of| of[cause]).iter().sum::<u64>()
+        });
         report.note(format!(
             "{label}, {WRITERS} writers and {WRITERS} readers on one warm channel for {elapsed:.0} s: {:.0} creates/s, {:.0} reads/s, \
-             {} database reads after the first, {} commits, stale reads {} of {}",
+             {} database reads after the first ({readers} by readers; {tails} tails read, {republished} records published again), \
+             {} commits, stale reads {} of {}",
             created.load(Ordering::Relaxed) as f64 / elapsed,
             read.load(Ordering::Relaxed) as f64 / elapsed,
             after.reads - before.reads,

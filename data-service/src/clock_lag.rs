@@ -11,21 +11,12 @@ use tokio_util::sync::CancellationToken;
 use weir_runtime::{Check, Registry, metrics::Gauge};
 
 use crate::{
-    mint::{AHEAD_MS_MAX, MintError, Minter},
+    mint::{AHEAD_MS_MAX, MintError},
     sequencer::Sequencer,
 };
 
 /// How often it is looked whether the clock has caught up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What mints, and what tells when it cannot.
-#[derive(Debug)]
-pub struct Minting {
-    /// Mints.
-    pub minter: Minter,
-    /// Tells.
-    pub clock_lag: ClockLag,
-}
 
 /// How far stored ids lie ahead of the clock, as far as anybody noticed.
 #[derive(Debug)]

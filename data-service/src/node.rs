@@ -12,7 +12,7 @@ use weir_store::Store;
 
 use crate::{
     clock::Clock,
-    clock_lag::{self, ClockLag, Minting},
+    clock_lag,
     faults::{Faults, Noted},
     limits::{LimitBook, LimitError},
     mint::Minter,
@@ -23,7 +23,7 @@ use crate::{
         ReadPath,
         query::{Database, MokaCache},
     },
-    sequencer::{Sequencer, SequencerConfig},
+    sequencer::{Sequencer, SequencerConfig, SequencerParts},
     service::{Paths, admin, guild, import, message, user},
 };
 
@@ -163,20 +163,16 @@ impl DataService {
         // What is read from here on is of this tenure or a later one.
         tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
-        let waiting = registry.gauge(
-            "weir_data_outbox_waiting_records",
-            "Records of changes that wait in the database because the event bus does not take them",
-        );
-        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, waiting);
-        let sequencer = Sequencer::new(
-            config.sequencer.clone(),
-            Arc::clone(&store),
-            Arc::clone(&clock),
+        let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, &registry);
+        let sequencer_parts = SequencerParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
             ownership,
-            Arc::clone(&generations),
-            Arc::clone(&outbox),
-            Minting { minter: Minter::new(mint_above_us / 1_000), clock_lag: ClockLag::new(&registry) },
-        );
+            generations: Arc::clone(&generations),
+            outbox: Arc::clone(&outbox),
+            minter: Minter::new(mint_above_us / 1_000),
+        };
+        let sequencer = Sequencer::new(config.sequencer.clone(), sequencer_parts, &registry);
         let protect_config = ProtectConfig {
             store_timeout: config.store_timeout,
             partition_concurrency: NonZeroU32::new(config.partition_concurrency),

@@ -24,7 +24,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weir_bus::{EVERY_GATEWAY, EventBus, Outgoing, PublishError, Published};
 use weir_proto::event::{Record, RecordsLost, record::Change};
-use weir_runtime::metrics::Gauge;
+use weir_runtime::{
+    Registry,
+    metrics::{Counter, Gauge},
+};
 use weir_store::{ReadError, Store};
 
 use self::topics::topics;
@@ -127,6 +130,8 @@ pub struct Outbox {
     heal: Notify,
     /// Records that wait in the database for the bus.
     waiting: Gauge,
+    /// Records that were read back from the database and published.
+    republished: Counter,
     /// That the bus does not take records was said, and not yet that it does again.
     told: AtomicBool,
     /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
@@ -139,14 +144,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Outbox {
-    /// An outbox to `bus`; nothing moves before [`Outbox::start`], unless the store's commits are the publication.
+    /// An outbox to `bus`, which registers its metrics; nothing moves before [`Outbox::start`], unless the store's commits are the publication.
     #[must_use]
     pub fn new(
         bus: Arc<dyn EventBus>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         holder: String,
-        waiting: Gauge,
+        registry: &Registry,
     ) -> Arc<Self> {
         let (lanes, receivers) = (0..LANES).map(|_| mpsc::channel(LANE_RECORDS_MAX)).unzip();
         Arc::new(Self {
@@ -159,7 +164,14 @@ impl Outbox {
             behind: Mutex::new(HashMap::new()),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
-            waiting,
+            waiting: registry.gauge(
+                "weir_data_outbox_waiting_records",
+                "Records of changes that wait in the database because the event bus does not take them",
+            ),
+            republished: registry.counter(
+                "weir_data_outbox_republished_records_total",
+                "Records of changes that were read back from the database and published.",
+            ),
             told: AtomicBool::new(false),
             recover: AtomicBool::new(true),
         })
@@ -457,6 +469,7 @@ impl Outbox {
                 .iter()
                 .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
             self.hand_over(outgoing.collect()).await.map_err(drop)?;
+            self.republished.inc_by(page.records.len() as u64);
             if !page.more {
                 return Ok(());
             }

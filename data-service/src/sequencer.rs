@@ -13,10 +13,12 @@
 //! - `create`, `change`, `guild`: the plans; `direct`: the opening of direct messages.
 //! - `basis`: whether what a guild's change rests on is still so.
 //! - `record`: the event records of a plan.
+//! - `counters`: what the turns did, for operators.
 
 pub(crate) mod basis;
 pub(crate) mod change;
 mod commit;
+mod counters;
 pub(crate) mod create;
 mod direct;
 pub(crate) mod guild;
@@ -31,24 +33,23 @@ mod warm;
 
 pub(crate) use warm::read_guild;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use weir_protect::Generations;
+use weir_runtime::Registry;
 use weir_store::Store;
 
 use self::{
+    counters::TurnCounters,
     op::{ChangeError, Op, Refused},
     scope::{Scope, ScopeKind},
     table::ScopeTable,
 };
 use crate::{
     clock::Clock,
-    clock_lag::{ClockLag, Minting},
+    clock_lag::ClockLag,
     mint::{MintError, Minter},
     outbox::Outbox,
     ownership::Ownership,
@@ -89,17 +90,20 @@ impl Default for SequencerConfig {
     }
 }
 
-/// Counts of what the turns did.
-#[derive(Debug, Default)]
-pub struct TurnCounters {
-    /// Commits sent, first attempts only.
-    pub commits: AtomicU64,
-    /// Created messages that were acknowledged.
-    pub created: AtomicU64,
-    /// Commits whose outcome was not known at first.
-    pub in_doubt: AtomicU64,
-    /// Turns that panicked; each is a defect.
-    pub panicked: AtomicU64,
+/// What a sequencer is made of.
+pub struct SequencerParts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The right to change scopes.
+    pub ownership: Arc<dyn Ownership>,
+    /// What tells reads of a state before a change from those after it.
+    pub generations: Arc<Generations>,
+    /// Where committed changes go.
+    pub outbox: Arc<Outbox>,
+    /// Mints ids.
+    pub minter: Minter,
 }
 
 /// The sequencer of one node.
@@ -113,25 +117,16 @@ pub struct Sequencer {
     pub(crate) generations: Arc<Generations>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) scopes: ScopeTable,
-    /// What the turns did, for metrics.
-    pub counters: TurnCounters,
+    counters: TurnCounters,
 }
 
 impl Sequencer {
-    /// A sequencer over its parts.
+    /// A sequencer over its parts, which registers its metrics.
     #[must_use]
-    pub fn new(
-        config: SequencerConfig,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        ownership: Arc<dyn Ownership>,
-        generations: Arc<Generations>,
-        outbox: Arc<Outbox>,
-        minting: Minting,
-    ) -> Arc<Self> {
-        let Minting { minter, clock_lag } = minting;
+    pub fn new(config: SequencerConfig, parts: SequencerParts, registry: &Registry) -> Arc<Self> {
+        let SequencerParts { store, clock, ownership, generations, outbox, minter } = parts;
         let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
-        let counters = TurnCounters::default();
+        let (clock_lag, counters) = (ClockLag::new(registry), TurnCounters::new(registry));
         Arc::new(Self {
             config,
             store,
@@ -187,7 +182,7 @@ impl Sequencer {
         while let Some(work) = scope.next_work(self.config.batch_rows_max) {
             let turn = std::panic::AssertUnwindSafe(self.turn(&scope, work));
             if turn.catch_unwind().await.is_err() {
-                self.counters.panicked.fetch_add(1, Ordering::Relaxed);
+                self.counters.panicked.inc();
                 tracing::error!(scope = scope.id, "a turn panicked; the scope is read again");
                 self.forget(&scope);
             }

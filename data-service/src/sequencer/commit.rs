@@ -4,7 +4,7 @@
 //! then the caller is told, then the world. The tenure is checked again after the commit: a process that was paused tells nobody of a
 //! change that another owner may not know.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use weir_protect::Change as Barrier;
@@ -52,8 +52,7 @@ enum Committed {
 
 impl Sequencer {
     /// Sends a commit until its outcome is known. `settle` answers the callers, once or twice (first "not known", then nothing more);
-    /// `apply` changes the state in the same step as the barrier, told whether the tail may be changed too. True if callers were told of
-    /// success.
+    /// `apply` changes the state in the same step as the barrier, told whether the tail may be changed too.
     pub(super) async fn commit(
         &self,
         scope: &Scope,
@@ -62,18 +61,18 @@ impl Sequencer {
         tenure: Tenure,
         mut settle: impl FnMut(Result<(), ChangeError>),
         mut apply: impl FnMut(&mut super::scope::ScopeState, bool),
-    ) -> bool {
+    ) {
         let Prepared { rows, records, rows_are_outbox, prev_rev, last_rev, bumps } = prepared;
         if let Err(error) = self.note_active(scope).await {
             settle(Err(error));
-            return false;
+            return;
         }
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
         let commit =
             Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
         let mut in_doubt = |first: bool| {
             if first {
-                self.counters.in_doubt.fetch_add(1, Ordering::Relaxed);
+                self.counters.in_doubt.inc();
                 let mut state = scope.lock();
                 state.unresolved = true;
                 state.tail = None;
@@ -96,7 +95,7 @@ impl Sequencer {
                 }
                 drop(pending);
                 settle(Err(error));
-                return false;
+                return;
             }
             Committed::Superseded => {
                 {
@@ -109,12 +108,12 @@ impl Sequencer {
                 }
                 let is_channel = scope.kind == ScopeKind::Channel;
                 self.outbox.leave_to_database(scope.id, is_channel, prev_rev, pending);
-                return false;
+                return;
             }
             // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
             Committed::Never => {
                 pending.leave();
-                return false;
+                return;
             }
         };
         {
@@ -138,19 +137,18 @@ impl Sequencer {
             scope.lock().forget();
             settle(Err(ChangeError::OutcomeUnknown));
             self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, pending);
-            return false;
+            return;
         }
         if !resolved_late {
             settle(Ok(()));
         }
         let is_channel = scope.kind == ScopeKind::Channel;
         self.outbox.publish(scope.id, is_channel, prev_rev, pending, records).await;
-        !resolved_late
     }
 
     /// Sends a commit; repeats it with the same revisions while its outcome is not known (rule 2).
     async fn send(&self, commit: Commit, tenure: Tenure, in_doubt: &mut impl FnMut(bool)) -> Committed {
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.counters.commits.inc();
         let mut pause = RESOLVE_PAUSE_FIRST;
         let mut doubted = false;
         loop {

@@ -108,6 +108,9 @@ pub(crate) struct ScopeState {
     pub(crate) tail: Option<Tail<TailMessage>>,
     /// The tenure under which the tail was read: under another it counts for nothing.
     pub(crate) tail_epoch: u64,
+    /// A reader wanted the newest messages from the tail when there was none: the next turn reads it. A channel that is never idle has
+    /// no other moment for it.
+    pub(crate) tail_missed: bool,
     /// Encoded replies of the tail as it is now; emptied by every change.
     encoded: Vec<(TailQuery, Bytes)>,
     /// A commit's outcome is not known: nothing is written or cached until it is.
@@ -153,6 +156,7 @@ impl Scope {
             nonces: Nonces::default(),
             tail: None,
             tail_epoch: 0,
+            tail_missed: false,
             encoded: Vec::new(),
             unresolved: false,
             guild: None,
@@ -268,11 +272,17 @@ impl ScopeState {
     pub(crate) fn seed(&mut self, version: u64, epoch: u64, tail: Tail<TailMessage>) -> bool {
         let unchanged = self.version == version && !self.running && !self.unresolved;
         if unchanged && self.tail_under(epoch).is_none() {
-            self.tail = Some(tail);
-            self.tail_epoch = epoch;
-            self.encoded.clear();
+            self.put_tail(epoch, tail);
         }
         unchanged
+    }
+
+    /// Installs a tail read under a tenure.
+    pub(crate) fn put_tail(&mut self, epoch: u64, tail: Tail<TailMessage>) {
+        self.tail = Some(tail);
+        self.tail_epoch = epoch;
+        self.tail_missed = false;
+        self.encoded.clear();
     }
 
     /// The tail, if it is certain under a tenure.

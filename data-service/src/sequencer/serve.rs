@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_protect::tail::TailQuery;
+use weir_protect::tail::{TailAnchor, TailQuery};
 use weir_proto::data::{GuildState, Message};
 
 use super::{
@@ -75,8 +75,11 @@ impl Sequencer {
         let tenure = self.ownership.tenure(channel_id).ok()?;
         let scope = self.scopes.get(channel_id)?;
         let (rows, version, rev) = {
-            let state = scope.lock();
+            let mut state = scope.lock();
             let rev = state.standing.map_or(0, |standing| standing.last_rev);
+            if state.tail_under(tenure.epoch).is_none() {
+                state.tail_missed |= query.anchor == TailAnchor::Latest;
+            }
             let tail = state.tail_under(tenure.epoch)?;
             if at_least.is_some_and(|wanted| rev < wanted) {
                 return None;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use tokio::time::Instant;
@@ -127,44 +127,39 @@ impl Sequencer {
         }
         let prepared =
             Prepared { rows, records, rows_are_outbox: true, prev_rev: standing.last_rev, last_rev, bumps };
-        let count = plan.fresh.len() as u64;
         let fresh: Vec<Message> = plan.fresh.iter().map(|(_, row)| row.clone()).collect();
         let mut plan = Some(plan);
-        let committed = self
-            .commit(
-                scope,
-                prepared,
-                pending,
-                tenure,
-                |outcome| match (outcome, plan.take()) {
-                    (Ok(()), Some(plan)) => plan.acknowledge(),
-                    (Err(error), Some(plan)) => plan.fail(&error),
-                    (_, None) => {}
-                },
-                |state, resolved| {
-                    for row in &fresh {
-                        state.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
+        self.commit(
+            scope,
+            prepared,
+            pending,
+            tenure,
+            |outcome| match (outcome, plan.take()) {
+                (Ok(()), Some(plan)) => plan.acknowledge(),
+                (Err(error), Some(plan)) => plan.fail(&error),
+                (_, None) => {}
+            },
+            |state, resolved| {
+                for row in &fresh {
+                    state.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
+                }
+                if let (Some(tail), true) = (&mut state.tail, resolved) {
+                    let mut rows = fresh.iter().map(|row| std::sync::Arc::new(TailMessage(row.clone())));
+                    if rows.any(|row| tail.append(row).is_err()) {
+                        debug_assert!(false, "the turn minted an id at or below the tail's last");
+                        state.tail = None;
                     }
-                    if let (Some(tail), true) = (&mut state.tail, resolved) {
-                        let mut rows = fresh.iter().map(|row| std::sync::Arc::new(TailMessage(row.clone())));
-                        if rows.any(|row| tail.append(row).is_err()) {
-                            debug_assert!(false, "the turn minted an id at or below the tail's last");
-                            state.tail = None;
-                        }
-                    }
-                    state.standing = Some(Standing {
-                        last_rev,
-                        told_rev: last_rev,
-                        last_message_id: last_id,
-                        bucket: Some(bucket),
-                        epoch: tenure.epoch,
-                    });
-                },
-            )
-            .await;
-        if committed {
-            self.counters.created.fetch_add(count, Ordering::Relaxed);
-        }
+                }
+                state.standing = Some(Standing {
+                    last_rev,
+                    told_rev: last_rev,
+                    last_message_id: last_id,
+                    bucket: Some(bucket),
+                    epoch: tenure.epoch,
+                });
+            },
+        )
+        .await;
         self.scopes.trim(scope);
     }
 

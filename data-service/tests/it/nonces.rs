@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::sleep;
-use weir_proto::data::{CreateMessageRequest, CreateMessageResponse};
+use weir_data_service::clock::WallClock;
+use weir_proto::{
+    bucket::Bucket,
+    data::{CreateMessageRequest, CreateMessageResponse, Message},
+    id::EPOCH_MS,
+};
+use weir_store::{RowChange, Store};
 
 use crate::{
     fake_store::Fate,
@@ -105,6 +111,30 @@ async fn a_nonce_outlives_its_owner() {
         let later = world.node().await;
         assert!(!send(&later, &request).await.deduplicated, "not longer than five minutes either");
     }
+}
+
+/// The rows of five minutes of the fastest channel are millions; most clients send no nonce.
+#[tokio::test(start_paused = true)]
+async fn looking_for_nonces_has_an_end() {
+    let mut world = World::new(9);
+    let node = world.node().await;
+    let place = node.place().await;
+    let now_us = world.clock.wall_us();
+    for index in 0..100_000_u64 {
+        let rev = now_us - index * 1_000;
+        let id = (rev / 1_000 - EPOCH_MS) << 22;
+        let row =
+            Message { id, rev, last_rev: rev, channel_id: place.channel, author_id: 5, ..Message::default() };
+        world.store.rows().apply(&RowChange::PutMessage(row), rev, true);
+    }
+    let bucket = Bucket::of_raw((now_us / 1_000 - EPOCH_MS) << 22);
+    world.store.add_bucket(place.channel, bucket).await.unwrap();
+    world.crash();
+    let next = world.node_as(small(), FakeOwnership::new(2), std::sync::Arc::clone(&world.clock) as _).await;
+    let before = world.store.partition_reads();
+    send(&next, &with_nonce(place, 7, "n")).await;
+    let reads = world.store.partition_reads() - before;
+    assert!((60..=70).contains(&reads), "{reads} reads");
 }
 
 #[tokio::test(start_paused = true)]

@@ -197,6 +197,45 @@ async fn a_lost_answer_is_repeated_until_it_is_known() {
     }
 }
 
+/// A channel that is never idle has no moment in which a reader could seed its tail: its turns do it.
+#[tokio::test(start_paused = true)]
+async fn a_busy_channel_is_served_from_memory_again_after_a_doubt() {
+    let world = World::new(14);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    talk.create("first").await.unwrap();
+    let slow = Fate::Slow(Duration::from_millis(20));
+    world.store.script([Fate::UnknownApplied, Fate::Applied].into_iter().chain([slow; 12]));
+    talk.create("doubtful").await.unwrap_err();
+    // Two writers, each sending while the other's commit is under way: the queue is never empty.
+    let writers = [0, 10].map(|after_ms| {
+        let client = node.client.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(100 + after_ms)).await;
+            for _ in 0..6 {
+                Talk(&client, place).create("busy").await.unwrap();
+            }
+        })
+    });
+    sleep(Duration::from_millis(115)).await;
+    assert!(!served_from_memory(&node, place).await, "the doubt dropped the tail");
+    sleep(Duration::from_millis(20)).await;
+    let before = world.store.history_reads();
+    for _ in 0..5 {
+        sleep(Duration::from_millis(10)).await;
+        assert!(served_from_memory(&node, place).await);
+    }
+    assert_eq!(world.store.history_reads(), before);
+    for writer in writers {
+        assert!(!writer.is_finished(), "still busy");
+        writer.await.unwrap();
+    }
+    let all = talk.contents(At::Latest, 50).await;
+    assert_eq!((all.len(), all[12].as_str(), all[13].as_str()), (14, "doubtful", "first"));
+    world.store.assert_sound();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_that_did_not_happen_is_refused_and_leaves_nothing() {
     let world = World::new(5);
