@@ -10,8 +10,9 @@ pub struct ApiConfig {
     /// What `GET /gateway` answers: `ws://` or `wss://`, host and port, never with a trailing slash, because client libraries append
     /// either `?v=10` or `/?v=10` to it.
     pub gateway_url: String,
-    /// Identifies that may happen at once for each bot, as `GET /gateway/bot` tells. Default 1, Discord's for small bots; the gateway
-    /// enforces it, the api only repeats it.
+    /// Shards of a bot that should identify at once, as `GET /gateway/bot` tells. Default 1, Discord's for small bots: client libraries then
+    /// start one shard in five seconds. It is advice that nobody enforces: the gateway bounds the identifies that it works on at once, of all
+    /// bots together (`GatewayConfig::admissions_max`), and lets the others wait.
     pub max_concurrency: u32,
     /// Discord's rate limits; `None` switches all of them off, as local load tests need. Default: Discord's numbers.
     pub rate_limits: Option<RateLimitConfig>,

@@ -24,6 +24,7 @@ mod body;
 mod config;
 mod envelope;
 mod error;
+mod form;
 mod founding;
 mod history;
 mod metrics;

@@ -46,7 +46,11 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => return launch::wrong_usage(&error.render().to_string()),
+        Err(help) => help.exit(),
+    };
     let given = [
         ("listen.api", "--api", flags.api),
         ("listen.admin", "--admin", flags.admin),

@@ -5,7 +5,9 @@
 //! because a bucket belongs to a route.
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, patch, post, put},
 };
@@ -34,6 +36,8 @@ pub(crate) fn router(app: &App) -> Router {
     let all = PREFIXES.iter().fold(short_flows(app), |all, prefix| all.nest(prefix, discord.clone()));
     all.fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
+        // Bodies have their own bound in `body.rs`; axum's of 2 MB would refuse forms that an operator allows.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(app.clone(), envelope))
         .with_state(app.clone())
 }

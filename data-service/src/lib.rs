@@ -19,6 +19,7 @@ pub mod observe;
 pub mod outbox;
 pub mod ownership;
 pub mod read_path;
+pub mod seeded;
 pub mod sequencer;
 pub mod service;
 pub mod standby;

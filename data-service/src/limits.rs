@@ -10,16 +10,24 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use prost::Message as _;
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    time::sleep,
+};
 use weir_protect::{Gates, Limits};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
 use weir_store::{ReadError, SETTINGS_MAX, Setting, Store, WriteError};
 
 use self::force::{Force, can_refuse, name_of};
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    seeded::{Seeded, armed},
+};
 
 /// Kinds of rows in the store's settings.
 const LIMIT: &str = "limit";
@@ -33,6 +41,11 @@ const CHANGES_OVER_MAX: usize = 1_000;
 /// Old changes are removed after the first change of a process and then after each so many.
 const TRIM_EVERY: u64 = 64;
 
+/// First pause before a change in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
+const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// Why a limit was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
@@ -42,7 +55,8 @@ pub enum LimitError {
         /// The rule that it breaks, and what would do.
         problem: String,
     },
-    /// It could not be stored, so it is not in force either.
+    /// It could not be stored, so it is not in force either; or, if the outcome is not known, it is sent again until it is known, and in
+    /// force then.
     #[error("the limit could not be stored")]
     Store(#[from] WriteError),
     /// The limits could not be read.
@@ -69,7 +83,7 @@ pub struct LimitBook {
     /// Number of changes at which old records are removed next.
     trim_at: AtomicU64,
     /// One change at a time, from the database to memory.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LimitBook {
@@ -91,7 +105,7 @@ impl LimitBook {
             of_guilds: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             trim_at: AtomicU64::new(1),
-            changing: tokio::sync::Mutex::new(()),
+            changing: Arc::default(),
             known: Mutex::new(Vec::new()),
         };
         book.reload().await?;
@@ -179,9 +193,61 @@ impl LimitBook {
     /// acts again (within a second) when it is over; one without an end replaces both.
     ///
     /// # Errors
-    /// [`LimitError`]; then nothing changed.
-    pub async fn set(&self, mut limit: Limit) -> Result<Limit, LimitError> {
-        let _one = self.changing.lock().await;
+    /// [`LimitError`]; then nothing changed, unless it is [`WriteError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// A caller that leaves while another change is under way changes nothing. Later the change runs in a task of its own, to its end.
+    pub async fn set(self: &Arc<Self>, limit: Limit) -> Result<Limit, LimitError> {
+        self.change(|book, doubt| async move { book.put(limit, doubt).await }).await
+    }
+
+    /// Takes a limit out of force, its dry run and the one behind it too; false if there is none.
+    ///
+    /// # Errors
+    /// [`LimitError`]; then it is still in force, unless it is [`WriteError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// As [`LimitBook::set`].
+    pub async fn unset(
+        self: &Arc<Self>,
+        scope: &str,
+        kind: LimitKind,
+        who: &str,
+    ) -> Result<bool, LimitError> {
+        let (scope, who) = (scope.to_owned(), who.to_owned());
+        let change = |book: Arc<Self>, doubt| async move {
+            book.remove("unset", &who, |limit| limit.scope == scope && limit.kind() == kind, doubt).await
+        };
+        self.change(change).await
+    }
+
+    /// Runs a change in a task of its own: what is stored comes into force whoever leaves. There is one such task at a time, because it has
+    /// the lock before it begins. Its caller is told of a doubt at once.
+    async fn change<T: Send + 'static, F: Future<Output = Result<T, LimitError>> + Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>, Doubt) -> F,
+    ) -> Result<T, LimitError> {
+        let one = Arc::clone(&self.changing).lock_owned().await;
+        let (doubt, doubted) = oneshot::channel();
+        let change = change(Arc::clone(self), Doubt::Resolve(Some(doubt)));
+        if armed(Seeded::LimitInCallersFuture) {
+            let _one = one;
+            return change.await;
+        }
+        let changed = tokio::spawn(async move {
+            let _one: OwnedMutexGuard<()> = one;
+            change.await
+        });
+        let unknown = |reason: String| LimitError::Store(WriteError::Unknown { reason });
+        tokio::select! {
+            biased;
+            changed = changed => changed.unwrap_or_else(|broke| Err(unknown(broke.to_string()))),
+            Ok(reason) = doubted => Err(unknown(reason)),
+        }
+    }
+
+    /// [`Self::set`], under [`Self::changing`].
+    async fn put(&self, mut limit: Limit, mut doubt: Doubt) -> Result<Limit, LimitError> {
         limit.set_at_ms = self.clock.wall_us() / 1_000;
         limit.refused = 0;
         if limit.expires_at_ms != 0 && limit.expires_at_ms <= limit.set_at_ms {
@@ -201,7 +267,7 @@ impl LimitBook {
         let mut rows: Vec<Setting> =
             replaced.iter().filter(|old| !same(old, &limit)).map(|old| setting(old, None)).collect();
         rows.push(setting(&limit, Some(limit.encode_to_vec().into())));
-        self.keep(rows, "set", &limit.set_by, &limit).await?;
+        self.keep(rows, "set", &limit.set_by, &limit, &mut doubt).await?;
         known.push(limit.clone());
         for place in replaced.iter().chain([&limit]) {
             self.enforce(&known, place)?;
@@ -210,25 +276,17 @@ impl LimitBook {
         Ok(limit)
     }
 
-    /// Takes a limit out of force, its dry run and the one behind it too; false if there is none.
-    ///
-    /// # Errors
-    /// [`LimitError`]; then it is still in force.
-    pub async fn unset(&self, scope: &str, kind: LimitKind, who: &str) -> Result<bool, LimitError> {
-        let _one = self.changing.lock().await;
-        self.remove("unset", who, |limit| limit.scope == scope && limit.kind() == kind).await
-    }
-
     /// Removes limits and puts into force what stands behind them. Under [`Self::changing`].
     async fn remove(
         &self,
         action: &str,
         who: &str,
         which: impl Fn(&Limit) -> bool,
+        mut doubt: Doubt,
     ) -> Result<bool, LimitError> {
         let gone: Vec<Limit> = self.lock().iter().filter(|limit| which(limit)).cloned().collect();
         for limit in &gone {
-            self.keep(vec![setting(limit, None)], action, who, limit).await?;
+            self.keep(vec![setting(limit, None)], action, who, limit, &mut doubt).await?;
             let mut left = self.known();
             left.retain(|old| !same(old, limit));
             self.enforce(&left, limit)?;
@@ -256,12 +314,13 @@ impl LimitBook {
     /// [`LimitError`]; the rest is tried again at the next call.
     pub async fn expire(&self) -> Result<(), LimitError> {
         loop {
-            // Looked for under the lock, as one may have been renewed; and one at a time, so that no operator waits for many.
-            let _one = self.changing.lock().await;
+            // Looked for under the lock, as one may have been renewed; and one at a time, so that no operator waits for many. A change may
+            // be in doubt for long: then at the next call.
+            let Ok(_one) = self.changing.try_lock() else { return Ok(()) };
             let now_ms = self.clock.wall_us() / 1_000;
             let over = self.lock().iter().find(|limit| is_over(limit, now_ms)).cloned();
             let Some(over) = over else { return Ok(()) };
-            self.remove("expired", "weir", |limit| same(limit, &over)).await?;
+            self.remove("expired", "weir", |limit| same(limit, &over), Doubt::Leave).await?;
         }
     }
 
@@ -285,6 +344,7 @@ impl LimitBook {
         action: &str,
         who: &str,
         changed: &Limit,
+        doubt: &mut Doubt,
     ) -> Result<(), LimitError> {
         let at_us = self.clock.wall_us();
         let change = LimitChange {
@@ -298,8 +358,28 @@ impl LimitBook {
         let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
         key.extend((u64::MAX - number).to_be_bytes());
         rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
-        self.store.write_settings(rows).await?;
-        Ok(())
+        let (mut pause, mut doubted) = (RESOLVE_PAUSE_FIRST, false);
+        loop {
+            let error = match self.store.write_settings(rows.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match (error, &mut *doubt) {
+                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
+                (WriteError::Unknown { reason }, Doubt::Resolve(tell)) => {
+                    if let Some(tell) = tell.take() {
+                        tracing::warn!(reason, "a limit's change is in doubt; sending it again");
+                        // The caller may have left.
+                        drop(tell.send(reason));
+                    }
+                }
+                (WriteError::NotApplied { .. }, _) if doubted => {}
+                (error, _) => return Err(error.into()),
+            }
+            doubted = true;
+            sleep(pause).await;
+            pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+        }
     }
 
     /// Removes the records of changes beyond those kept (9,000), if some were made since it last did. Beside the changes, never in their way:
@@ -324,6 +404,14 @@ impl LimitBook {
         }
         Ok(())
     }
+}
+
+/// What becomes of a change whose outcome is not known.
+enum Doubt {
+    /// It is sent again until it is known. Who waits for it is told at the first doubt, with the reason.
+    Resolve(Option<oneshot::Sender<String>>),
+    /// Somebody else makes it again.
+    Leave,
 }
 
 /// A limit's row.

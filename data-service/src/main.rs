@@ -56,7 +56,11 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => return launch::wrong_usage(&error.render().to_string()),
+        Err(help) => help.exit(),
+    };
     let given = [
         ("listen.data_service", "--data-service", flags.data_service),
         ("listen.admin", "--admin", flags.admin),

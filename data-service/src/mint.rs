@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
-use crate::ownership::Tenure;
+use crate::{
+    ownership::Tenure,
+    seeded::{Seeded, armed},
+};
 
 /// How far ids may run ahead of the clock, in milliseconds: the same bound as a node's clock may differ from the database's (500 ms).
 /// Beyond it minting stops rather than date messages into the future.
@@ -48,7 +51,7 @@ impl Minter {
         Some(next_ms.saturating_sub(now_ms)).filter(|ahead_ms| *ahead_ms > AHEAD_MS_MAX)
     }
 
-    /// An id above `above` (0 for none), dated `max(now, ...)`, and dated before the tenure's end.
+    /// An id above `above` (0 for none), dated `max(now, ...)`, not below the end of the tenure before, and before this one's end.
     ///
     /// # Errors
     /// [`MintError`]; nothing is used up.
@@ -68,7 +71,9 @@ impl Minter {
         count: u64,
     ) -> Result<Snowflake, MintError> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
-        let above = tick_above(above, tenure.worker);
+        // Below that lie its predecessor's ids, also of other worker numbers and of a clock that is half a second ahead.
+        let above_ms = tenure.mint_above_us.div_ceil(1_000).saturating_sub(EPOCH_MS);
+        let above = tick_above(above, tenure.worker).max(above_ms << SEQUENCE_BITS);
         let mut last = self.last.load(Ordering::Acquire);
         loop {
             let next = (last + 1).max(now_ms << SEQUENCE_BITS).max(above);
@@ -77,7 +82,9 @@ impl Minter {
             if ms > now_ms + AHEAD_MS_MAX {
                 return Err(MintError::Ahead { ahead_ms: ms - now_ms });
             }
-            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > tenure.mint_until_us {
+            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > tenure.mint_until_us
+                && !armed(Seeded::MintsPastLease)
+            {
                 return Err(MintError::LeaseEnded);
             }
             match self.last.compare_exchange_weak(last, end, Ordering::AcqRel, Ordering::Acquire) {

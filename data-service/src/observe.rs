@@ -160,9 +160,16 @@ impl Observer {
         }
     }
 
-    pub(crate) fn on_tail_hit(&self, key: &Key) {
-        let labels = ReadLabels { method: key.into(), outcome: Outcome::Hit.label() };
+    /// A read that was answered from what the turns keep, this long after it arrived.
+    pub(crate) fn on_memory_hit(&self, key: &Key, elapsed: Duration) {
+        weir_protect::Observer::on_read(self, key, Outcome::Hit, elapsed);
+    }
+
+    /// A read that a gate refused.
+    pub(crate) fn on_refused_read(&self, key: &Key, reason: RefusalReason) {
+        let labels = ReadLabels { method: key.into(), outcome: Outcome::Refused.label() };
         self.reads.get_or_create_owned(&labels).inc();
+        self.refused(key.channel(), reason);
     }
 
     pub(crate) fn on_write(&self, method: Write, channel_id: u64) {
@@ -193,7 +200,7 @@ impl weir_protect::Observer<Key> for Observer {
     }
 
     fn on_refused(&self, key: &Key, reason: RefusalReason) {
-        self.refused(key.channel(), reason);
+        self.on_refused_read(key, reason);
     }
 
     fn on_db_read(&self, key: &Key, _: Duration, _: bool, _: u32) {

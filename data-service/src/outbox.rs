@@ -5,6 +5,7 @@
 //! that dies between commit and publication leaves a watermark behind: everything below it was published; its successor publishes what
 //! is above it again, and consumers drop what they have.
 
+mod heal;
 mod topics;
 
 use std::{
@@ -22,16 +23,18 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use weir_bus::{EVERY_GATEWAY, EventBus, Outgoing, PublishError, Published};
-use weir_proto::event::{Record, RecordsLost, record::Change};
+use weir_bus::{EventBus, Outgoing, PublishError, Published};
 use weir_runtime::{
     Registry,
     metrics::{Counter, Gauge},
 };
-use weir_store::{ReadError, Store};
+use weir_store::Store;
 
-use self::topics::topics;
-use crate::{changes, clock::Clock, sequencer::record::Announced};
+use crate::{
+    clock::Clock,
+    seeded::{Seeded, armed},
+    sequencer::record::Announced,
+};
 
 /// Queues by which records leave; a scope always uses the same one, which keeps its order.
 const LANES: usize = 4;
@@ -41,21 +44,10 @@ const LANE_RECORDS_MAX: usize = 8_192;
 const PUBLISH_MAX: usize = 512;
 /// Scopes noted as behind. Above it the whole window since the watermark is published again.
 const BEHIND_MAX: usize = 100_000;
-/// Records read back and published at once for a scope that is behind.
-const HEAL_PAGE: usize = 500;
-/// How often what is behind is tried again, and the watermark stored.
-const HEAL_EVERY: Duration = Duration::from_millis(200);
+/// How often the watermark is stored.
 const WATERMARK_EVERY: Duration = Duration::from_secs(1);
 /// Window published again when the bus lost its memory: gateways read within milliseconds, so a minute covers what they had not read.
 const LOST_WINDOW_US: u64 = 60 * 1_000_000;
-/// Window published again when there is no watermark, which then is a first start: nothing can be older than the seconds before.
-const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
-/// A scope that writes may have been noted this long before its change: notes are renewed each minute, and are the database's time.
-const NOTED_BEFORE_US: u64 = 65 * 1_000_000;
-/// Watermarks of earlier processes that are looked at; each start removes those it has served.
-const WATERMARKS_MAX: usize = 10_000;
-/// Active scopes looked at on recovery. If there are more, what the others left cannot be found: that is a loss, and said.
-const ACTIVE_MAX: usize = 1_000_000;
 /// Kind of the stored watermarks: one for each start of a data service, under its name.
 const SETTING: &str = "outbox_watermark";
 
@@ -326,7 +318,7 @@ impl Outbox {
                 if !self.told.swap(true, Ordering::AcqRel) {
                     tracing::warn!(%error, "the event bus takes no records; they wait in the database");
                 }
-                for item in &batch {
+                for item in batch.iter().filter(|_| !armed(Seeded::FailedPublishForgotten)) {
                     self.fall_behind(item.scope_id, item.is_channel, item.prev_rev, item.rev - 1);
                 }
             }
@@ -338,7 +330,7 @@ impl Outbox {
     /// Hands records to the bus, and notes everything of the last minute as behind if some of it may not have reached a gateway: the bus lost
     /// its memory, or a gateway was away for so long that the bus had forgotten it.
     async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
-        if self.bus.publish(outgoing).await? == Published::Lost {
+        if self.bus.publish(outgoing).await? == Published::Lost && !armed(Seeded::LossIgnored) {
             tracing::warn!(
                 "the event bus lost its memory, or had forgotten a gateway that was away; the last minute is published again"
             );
@@ -346,134 +338,6 @@ impl Outbox {
             self.fall_behind(0, false, since_rev, since_rev);
         }
         Ok(())
-    }
-
-    async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
-        // Also for the tenure that is there when it starts.
-        self.heal.notify_one();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.heal.notified() => {}
-            }
-            let mut done_holders = Vec::new();
-            loop {
-                if self.recover.swap(false, Ordering::AcqRel) {
-                    let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
-                    self.fall_behind(0, false, after_rev, after_rev);
-                    done_holders.extend(holders);
-                }
-                let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
-                let Some((scope_id, behind)) = next else { break };
-                if self.heal(scope_id, behind).await.is_err() {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = sleep(HEAL_EVERY) => {}
-                    }
-                }
-            }
-            // All that earlier processes had left is published: their marks have served.
-            for holder in done_holders.drain(..) {
-                if let Err(error) = self.store.write_setting(SETTING, &holder, None).await {
-                    tracing::warn!(error = %error, "an old watermark stays; the next start publishes more than it must");
-                }
-            }
-        }
-    }
-
-    /// [`Self::watermark`], asked for until it is known: a guess could leave something out. `None` if the process stops meanwhile.
-    async fn watermark_of_others(&self, stop: &CancellationToken) -> Option<(u64, Vec<Vec<u8>>)> {
-        loop {
-            match self.watermark().await {
-                Ok(found) => return Some(found),
-                Err(error) => {
-                    tracing::warn!(error = %error, "the outbox's watermark could not be read; it is asked for again");
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = sleep(HEAL_EVERY) => {}
-            }
-        }
-    }
-
-    /// The lowest watermark that other processes left, and their names.
-    async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
-        let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
-        let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());
-        let marks = others.filter_map(|(holder, value)| {
-            let mark = <[u8; 8]>::try_from(&*value).ok().map(u64::from_be_bytes)?;
-            Some((mark, holder))
-        });
-        let (marks, holders): (Vec<u64>, Vec<Vec<u8>>) = marks.unzip();
-        // Without any it is the first start, or one after a long pause: what is still listed as active is published again.
-        let unknown = self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US);
-        Ok((marks.into_iter().min().unwrap_or(unknown), holders))
-    }
-
-    /// Publishes what is behind for a scope (0: for all active ones), page by page.
-    async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), ()> {
-        // Edits and removals that waited for longer are gone from the database.
-        let outlived = behind.since_rev.saturating_add(changes::KEPT_US) < self.clock.wall_us();
-        if scope_id == 0 {
-            let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
-            let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
-                tracing::warn!(error = %error, "active channels could not be read");
-            })?;
-            if outlived || active.len() >= ACTIVE_MAX {
-                self.say_lost().await?;
-            }
-            for (scope_id, is_channel) in active {
-                self.heal_scope(scope_id, is_channel, behind.after_rev).await?;
-            }
-        } else {
-            if outlived {
-                self.say_lost().await?;
-            }
-            self.heal_scope(scope_id, behind.is_channel, behind.after_rev).await?;
-        }
-        let mut all = lock(&self.behind);
-        // It may have fallen behind again meanwhile; only what was healed is taken off.
-        if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
-            all.remove(&scope_id);
-            self.waiting.dec_by(now.records.cast_signed());
-        }
-        if all.is_empty() && self.told.swap(false, Ordering::AcqRel) {
-            tracing::info!("the event bus takes records again, and has those that waited");
-        }
-        Ok(())
-    }
-
-    /// Tells every gateway that what was not published cannot all be found any more: its sessions begin again.
-    async fn say_lost(&self) -> Result<(), ()> {
-        tracing::error!(
-            "records were lost: more time has passed, or more channels were written, than the outbox covers"
-        );
-        let change = Some(Change::RecordsLost(RecordsLost {}));
-        let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
-        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
-        self.hand_over(vec![out]).await.map_err(drop)
-    }
-
-    async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), ()> {
-        let mut after_rev = after_rev;
-        loop {
-            let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
-            let page = page.map_err(|error| {
-                tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
-            })?;
-            let Some(last) = page.records.last() else { return Ok(()) };
-            after_rev = last.rev;
-            let outgoing = page
-                .records
-                .iter()
-                .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
-            self.hand_over(outgoing.collect()).await.map_err(drop)?;
-            self.republished.inc_by(page.records.len() as u64);
-            if !page.more {
-                return Ok(());
-            }
-        }
     }
 
     async fn run_watermark(self: Arc<Self>, stop: CancellationToken) {
@@ -484,7 +348,8 @@ impl Outbox {
             }
             let (now_us, oldest_pending) = {
                 let pending = lock(&self.pending);
-                (self.clock.wall_us(), pending.first().map(|(began_us, _)| *began_us))
+                let oldest = pending.first().map(|(began_us, _)| *began_us);
+                (self.clock.wall_us(), oldest.filter(|_| !armed(Seeded::WatermarkPassesPending)))
             };
             let oldest_behind = lock(&self.behind).values().map(|behind| behind.since_rev).min();
             let mark = now_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));

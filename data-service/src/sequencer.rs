@@ -53,6 +53,7 @@ use crate::{
     mint::{MintError, Minter},
     outbox::Outbox,
     ownership::Ownership,
+    seeded::{Seeded, armed},
 };
 
 /// Bounds of the sequencer.
@@ -164,7 +165,11 @@ impl Sequencer {
         let (reply, answer) = oneshot::channel();
         let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::TableFull)?;
         if scope.push(make(reply), &self.config)? {
-            tokio::spawn(self.turns(scope));
+            if armed(Seeded::TurnInCallersFuture) {
+                self.turns(scope).await;
+            } else {
+                tokio::spawn(self.turns(scope));
+            }
         }
         // The sender is dropped only by a turn that panicked: what it had done by then is not known.
         let answer = answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown));
@@ -190,10 +195,15 @@ impl Sequencer {
         self.scopes.trim(&scope);
     }
 
-    /// Drops all that is remembered of a scope, so that the next turn reads it again.
+    /// Drops all that is remembered of a scope, so that the next turn reads it again. If its commit is in doubt its keys stay marked so: they
+    /// are read from the database until the process ends, because nobody will find out what came of it.
     fn forget(&self, scope: &Scope) {
-        scope.lock().forget();
-        for key in scope.kind.keys(scope.id) {
+        let in_hand = {
+            let mut state = scope.lock();
+            state.forget();
+            std::mem::take(&mut state.in_hand)
+        };
+        for key in in_hand.into_iter().chain(scope.kind.keys(scope.id)) {
             self.generations.bump(&key, weir_protect::Change::Both);
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     limits::LimitBook,
     observe::Observer,
     outbox::Outbox,
-    read_path::{CLASS_WRITES, ReadOptions, ReadPath, Served},
+    read_path::{CLASS_WRITES, Failure, ReadOptions, ReadPath, Served},
     sequencer::{
         Sequencer,
         op::{ChangeError, Refused},
@@ -93,17 +93,34 @@ pub(crate) fn accepted_at(headers: &HeaderMap) -> u64 {
 }
 
 /// Headers of a read's reply: the token, and the explanation if it was asked for.
-pub(crate) fn reply_headers(context: &Context, scope_id: u64, rev: u64, served: &Served) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if rev != 0 {
-        headers.insert(FRESHNESS, Freshness { scope_id, rev }.encode());
-    }
-    if context.headers.contains_key(EXPLAIN)
-        && let Ok(value) = HeaderValue::from_str(&served.header())
-    {
-        headers.insert(EXPLAIN, value);
+pub(crate) fn reply_headers(
+    paths: &Paths,
+    context: &Context,
+    scope_id: u64,
+    rev: u64,
+    served: &Served,
+) -> HeaderMap {
+    let mut headers = change_headers(scope_id, rev);
+    if context.headers.contains_key(EXPLAIN) {
+        let owner = paths.sequencer.ownership.node();
+        if let Ok(value) = HeaderValue::from_str(&format!("{} rev={rev} owner={owner}", served.header())) {
+            headers.insert(EXPLAIN, value);
+        }
     }
     headers
+}
+
+/// The error of a read, with the explanation if it was asked for and the read was refused.
+pub(crate) fn refused(context: &Context, failure: Failure) -> ConnectError {
+    let explained = failure
+        .refusal()
+        .filter(|_| context.headers.contains_key(EXPLAIN))
+        .map(|refusal| format!("outcome=refused reason={} limit={}", refusal.reason.label(), refusal.limit));
+    let mut error = crate::error::of_read(failure);
+    if let Some(value) = explained.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        error = error.with_header(EXPLAIN, value);
+    }
+    error
 }
 
 /// The header of a change's reply.

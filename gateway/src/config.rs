@@ -33,7 +33,8 @@ pub struct GatewayConfig {
     pub sessions_max: usize,
     /// How long a session without a connection can be resumed.
     pub resume_window: Duration,
-    /// Guilds of one session; above it close code 4011. A session's row holds 8 bytes for each within its 16 KiB.
+    /// Guilds of one session; above it close code 4011, which ends a bot for good. Discord's number for a shard, so a bot that is sharded for
+    /// Discord fits. A session's row holds 8 bytes for each.
     pub guilds_max: usize,
     /// Identifies and resumes being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
     pub admissions_max: usize,
@@ -64,7 +65,7 @@ impl Default for GatewayConfig {
             connections_max: 15_000,
             sessions_max: 30_000,
             resume_window: Duration::from_secs(300),
-            guilds_max: 1_900,
+            guilds_max: 2_500,
             admissions_max: 64,
             events_max: crate::budget::EVENTS_MAX,
             ring_records_max: 65_536,

@@ -15,6 +15,7 @@ use crate::{
     load::LoadError,
     payload,
     replay::{self, Unsettled},
+    roster::Rosters,
     route::{Route, Viewer, hears_of_guilds, route},
     sequence::SEQUENCE_MAX,
     shared::Shared,
@@ -65,11 +66,13 @@ pub(crate) struct Delivery<'a, S> {
     accepted: Vec<u64>,
     /// While the session resumes: where what is known now does not tell what held then.
     unsettled: Unsettled,
+    pub(crate) rosters: Rosters,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     pub(crate) fn new(shared: &'a Shared, attached: &'a mut Attached, socket: &'a mut Socket<S>) -> Self {
-        Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default() }
+        let rosters = Rosters::within(shared.config.call_timeout);
+        Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default(), rosters }
     }
 
     /// Everything up to what was the newest record when this began, then RESUMED.
@@ -254,12 +257,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             }
         }
         let snapshot = entry.after.clone().or_else(|| self.shared.fanout.present(guild_id));
-        let member = self.attached.progress.guilds.get(&guild_id);
+        let member = self.attached.progress.guilds.get(&guild_id).cloned();
         if hears_of_guilds(session.intents)
             && let (Some(snapshot), Some(member)) = (snapshot, member)
-            && let Some(d) = guild_create(&snapshot, member, &session.user, Availability::Joined)
         {
-            self.dispatch(entry, "GUILD_CREATE", &d)?;
+            let joined = [(guild_id, snapshot)];
+            let mut read = self.rosters.of(self.shared, &session, &joined).await;
+            if let (Some(roster), [(_, snapshot)]) = (read.pop(), &joined)
+                && let Some(d) = guild_create(snapshot, (member, &session.user), roster, Availability::Joined)
+            {
+                self.dispatch(entry, "GUILD_CREATE", &d)?;
+            }
         }
         Ok(())
     }

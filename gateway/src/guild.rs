@@ -32,6 +32,10 @@ impl Snapshot {
         self.rev
     }
 
+    pub(crate) fn member_count(&self) -> u32 {
+        self.member_count
+    }
+
     /// The state with its present revision and count.
     pub(crate) fn state(&self) -> GuildState {
         GuildState { rev: self.rev, member_count: self.member_count, ..GuildState::clone(&self.state) }

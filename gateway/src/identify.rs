@@ -56,6 +56,7 @@ pub(crate) async fn identify(
         user,
         intents,
         version,
+        large_threshold: identify.large_threshold,
         numbering: Numbering::new(guilds.position, shown.len()),
         intro: shown.iter().map(|(id, _)| *id).collect(),
         begun_rev: guilds.as_of_rev,

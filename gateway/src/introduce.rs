@@ -12,6 +12,7 @@ use crate::{
     deliver::{Delivery, Stop},
     guild::Snapshot,
     payload,
+    roster::{GUILDS_AT_ONCE, Roster},
     sequence::Numbering,
 };
 
@@ -28,53 +29,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
             shard: (session.listener.shard.0, session.listener.shard.1.get()),
         }));
         self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
-        for index in 0..self.attached.session.intro.len() {
-            let guild_id = self.attached.session.intro[index];
-            let snapshot =
-                snapshots.iter().find(|(id, _)| *id == guild_id).map(|(_, snapshot)| snapshot.clone());
-            self.introduce_guild(index, snapshot).await?;
-        }
-        self.flush().await
+        // Ascending by id, and as many as a session has guilds.
+        let at_head = |id| snapshots.binary_search_by_key(&id, |(id, _)| *id).ok();
+        self.introduce_guilds(0, |id| at_head(id).map(|found| snapshots[found].1.clone())).await
     }
 
     /// The guilds of the introduction from an index on, as they are now.
     pub(crate) async fn introduce_rest(&mut self, from: usize) -> Result<(), Stop> {
-        for index in from..self.attached.session.intro.len() {
-            let snapshot = self.shared.fanout.present(self.attached.session.intro[index]);
-            self.introduce_guild(index, snapshot).await?;
-        }
-        self.flush().await
+        let shared = self.shared;
+        self.introduce_guilds(from, |id| shared.fanout.present(id)).await
     }
 
-    /// A guild that the user has left meanwhile leaves its number unused; its GUILD_DELETE is among the records.
-    async fn introduce_guild(&mut self, index: usize, snapshot: Option<Arc<Snapshot>>) -> Result<(), Stop> {
-        let session = &self.attached.session;
-        let member = self.attached.progress.guilds.get(&session.intro[index]);
-        if let (Some(snapshot), Some(member)) = (snapshot, member)
-            && let Some(d) = guild_create(&snapshot, member, &session.user, Availability::Backfill)
-        {
-            self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
+    /// The guilds of the introduction from an index on. One that the user has left meanwhile leaves its number unused; its GUILD_DELETE is
+    /// among the records.
+    async fn introduce_guilds(
+        &mut self,
+        from: usize,
+        state: impl Fn(u64) -> Option<Arc<Snapshot>>,
+    ) -> Result<(), Stop> {
+        let session = self.attached.session.clone();
+        for first in (from..session.intro.len()).step_by(GUILDS_AT_ONCE) {
+            let numbered = (first..session.intro.len()).take(GUILDS_AT_ONCE);
+            let here = numbered.filter_map(|index| {
+                let guild_id = session.intro[index];
+                let member = self.attached.progress.guilds.get(&guild_id)?.clone();
+                Some((index, member, (guild_id, state(guild_id)?)))
+            });
+            let here: Vec<_> = here.collect();
+            let guilds: Vec<_> = here.iter().map(|(.., guild)| guild.clone()).collect();
+            let read = self.rosters.of(self.shared, &session, &guilds).await;
+            for ((index, member, (_, snapshot)), roster) in here.into_iter().zip(read) {
+                let shown = guild_create(&snapshot, (member, &session.user), roster, Availability::Backfill);
+                if let Some(d) = shown {
+                    self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
+                }
+                self.flush_if_full().await?;
+            }
         }
-        self.flush_if_full().await
+        self.flush().await
     }
 }
 
 /// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
 pub(crate) fn guild_create(
     snapshot: &Snapshot,
-    member: &Member,
-    user: &User,
+    (member, user): (Member, &User),
+    roster: Roster,
     availability: Availability,
 ) -> Option<String> {
     let state = snapshot.state();
-    let members = [(member.clone(), user.clone())];
+    let joined_at_ms = member.joined_at_ms;
+    let mut members = vec![(member, user.clone())];
+    members.extend(roster.others);
     let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();
     let event = GuildCreateEvent::new(&GuildCreateParts {
         state: &state,
         availability,
-        joined_at_ms: member.joined_at_ms,
+        joined_at_ms,
         members: &members,
         channels: &channels,
     })?;
-    Some(to_json(&event))
+    Some(to_json(&event.with_large(roster.large)))
 }

@@ -3,7 +3,7 @@
 //! Thin: it holds no data of its own but sessions, and knows the data service only through its client.
 //!
 //! A connection passes the modules in this order: [`server`] (accept, bounds) → `upgrade` and `query` (HTTP) → `connection` (one task for each
-//! socket) → `payload` and `budget` (what clients send) → `identify`, `resume` and `join` (sessions) → `introduce` and `deliver` (what they
+//! socket) → `payload` and `budget` (what clients send) → `identify`, `resume` and `join` (sessions) → `introduce`, with `roster`, and `deliver` (what they
 //! receive) → `socket`
 //! and `compress` (bytes out).
 //!
@@ -46,6 +46,7 @@ mod registry;
 mod replay;
 mod resume;
 mod ring;
+mod roster;
 mod route;
 mod sequence;
 pub mod server;

@@ -70,8 +70,8 @@ fn main() -> ExitCode {
     let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
     let data_service = reader.string("connect.data_service", "127.0.0.1:8082");
     let redis = reader.string("bus.url", "redis://127.0.0.1:6379");
-    let mut config = GatewayConfig::read(&mut reader);
-    config.public_url = settings::public_url(&mut reader).unwrap_or_else(|| format!("ws://{listen}"));
+    let config = GatewayConfig::read(&mut reader);
+    let public_url = settings::public_url(&mut reader);
     let log = TelemetryConfig::read(&mut reader);
     let peers = Peers { data_service, redis };
     let asked = Asked { check_config: flags.check_config, json: flags.json };
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         reader.finish(),
         asked,
         &log,
-        run(listen, admin, peers, config, flags.json),
+        run(listen, admin, peers, (config, public_url), flags.json),
         |_| Exit::Failed,
     )
 }
@@ -89,7 +89,7 @@ async fn run(
     listen: SocketAddr,
     admin: SocketAddr,
     peers: Peers,
-    config: GatewayConfig,
+    (mut config, public_url): (GatewayConfig, Option<String>),
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
@@ -98,6 +98,8 @@ async fn run(
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
         .await
         .with_context(|| format!("cannot listen on {admin}"))?;
+    // Only now: before, port 0 would be told as it is.
+    config.public_url = settings::told_url(public_url, listener.local_addr()?);
     let client = HttpClient::new(ClientConfig::new(format!("http://{}", peers.data_service)))?;
     let inbox = RedisInbox::start(RedisConfig::new(peers.redis))?;
     let deps = Deps {

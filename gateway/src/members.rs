@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
         let (mut hits, mut after) = (Vec::new(), 0);
         for _ in 0..SEARCH_CHUNKS {
-            let page = page(self.shared, self.guild_id, after).await?;
+            let page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
             let Some((last, _)) = page.last() else { break };
             after = last.user_id;
             hits.extend(page.into_iter().filter(|(member, user)| {
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let count = left.div_ceil(CHUNK_MAX).max(1);
         let mut after = 0;
         for index in 0..count {
-            let mut page = page(self.shared, self.guild_id, after).await?;
+            let mut page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
             page.truncate(left.min(CHUNK_MAX) as usize);
             // Bounded by the chunk's size just above.
             left -= page.len() as u32;
@@ -153,8 +153,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     }
 }
 
-async fn page(shared: &Shared, guild_id: u64, after: u64) -> Result<Vec<(Member, User)>, DataError> {
-    let request = ListMembersRequest { guild_id, after, limit: CHUNK_MAX };
+/// The members of a guild above a user id, ascending, at most `limit`.
+pub(crate) async fn page(
+    shared: &Shared,
+    guild_id: u64,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<(Member, User)>, DataError> {
+    let request = ListMembersRequest { guild_id, after, limit };
     let reply = shared.loader.data.list_members(&request, &shared.loader.options()).await?.message;
     Ok(pair(reply.members, &reply.users))
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Close, CloseCode};
+use crate::{Close, CloseCode, roster::LargeThreshold};
 
 /// Opcodes of the wire.
 pub(crate) mod op {
@@ -21,9 +21,6 @@ pub(crate) mod op {
     pub(crate) const REQUEST_SOUNDBOARD_SOUNDS: u8 = 31;
     pub(crate) const REQUEST_CHANNEL_INFO: u8 = 43;
 }
-
-/// Members above which a guild's offline members are left out, if the client names none. Discord's number.
-const LARGE_THRESHOLD_DEFAULT: u16 = 50;
 
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,17 +40,13 @@ pub(crate) struct Identify {
     pub(crate) token: String,
     #[serde(default)]
     pub(crate) compress: bool,
-    #[serde(default = "large_threshold_default")]
-    pub(crate) large_threshold: u16,
+    #[serde(default)]
+    pub(crate) large_threshold: LargeThreshold,
     #[serde(default)]
     pub(crate) shard: Option<[i64; 2]>,
     /// Absent for user accounts.
     #[serde(default)]
     pub(crate) intents: Option<u64>,
-}
-
-fn large_threshold_default() -> u16 {
-    LARGE_THRESHOLD_DEFAULT
 }
 
 /// Resume's `d`.
@@ -194,7 +187,7 @@ mod tests {
         let expected = Identify {
             token: "t".into(),
             compress: true,
-            large_threshold: 50,
+            large_threshold: LargeThreshold::default(),
             shard: Some([0, 1]),
             intents: Some(513),
         };

@@ -150,6 +150,7 @@ async fn restore_claimed(
         user,
         intents: kept.intents,
         version: kept.version,
+        large_threshold: kept.large_threshold,
         numbering: kept.numbering,
         intro: kept.intro,
         // Its log lies in order: nothing of before comes after its head.

@@ -24,6 +24,7 @@ use crate::{
     metrics::Refusal,
     registry::Registry,
     ring::Ring,
+    roster,
     shared::Shared,
     upgrade,
 };
@@ -141,6 +142,7 @@ impl Gateway {
             registry,
             metrics,
             admissions,
+            rosters: Semaphore::new(roster::READS_MAX),
             stop: shutdown,
             replayed: Bytes::default(),
         });

@@ -10,7 +10,7 @@ use weir_bus::{Position, SessionRow};
 use weir_discord::{intent::Intents, token::TokenHash};
 use weir_proto::data::{Member, User};
 
-use crate::{listener::Listener, sequence::Numbering};
+use crate::{listener::Listener, roster::LargeThreshold, sequence::Numbering};
 
 /// Random bytes of a session id, written as hexadecimal: 128 bits, not to be guessed.
 const ID_BYTES: usize = 16;
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) intents: Intents,
     /// 9 or 10.
     pub(crate) version: u8,
+    /// Members above which a guild is large to the client.
+    pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
     /// The guilds of the introduction, in its order.
     pub(crate) intro: Box<[u64]>,
@@ -82,6 +84,7 @@ impl Session {
             head: self.numbering.head(),
             guild_ids: self.intro.to_vec(),
             begun_at_ms,
+            large_threshold: self.large_threshold.get(),
         };
         SessionRow { id: self.id.clone(), state: Bytes::from(kept.encode_to_vec()) }
     }
@@ -111,6 +114,9 @@ pub(crate) struct Kept {
     pub(crate) guild_ids: Vec<u64>,
     #[prost(uint64, tag = "10")]
     pub(crate) begun_at_ms: u64,
+    /// 0 in rows from before it was kept.
+    #[prost(uint32, tag = "11")]
+    pub(crate) large_threshold: u32,
 }
 
 /// A kept row whose parts make sense.
@@ -121,6 +127,7 @@ pub(crate) struct Restored {
     pub(crate) shard: (u32, NonZeroU32),
     pub(crate) intents: Intents,
     pub(crate) version: u8,
+    pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
     pub(crate) intro: Box<[u64]>,
 }
@@ -135,6 +142,7 @@ impl Restored {
             shard: (kept.shard_id, NonZeroU32::new(kept.shard_count)?),
             intents: Intents::from_client(kept.intents).ok()?,
             version: kept.gateway_version.try_into().ok()?,
+            large_threshold: LargeThreshold::new(kept.large_threshold),
             numbering: Numbering::new(kept.head, kept.guild_ids.len()),
             intro: kept.guild_ids.into(),
         })
@@ -162,6 +170,9 @@ pub(crate) fn new_id() -> Result<String, NoRandomness> {
 mod tests {
     use super::*;
 
+    /// 2,500 guilds of 8 bytes each, and about 100 bytes. What a gateway reads at its start is this times its sessions.
+    const ROW_BYTES_MAX: usize = 20 << 10;
+
     fn session(guilds: usize) -> Session {
         Session {
             id: new_id().expect("randomness"),
@@ -169,6 +180,7 @@ mod tests {
             user: User { id: 5, ..User::default() },
             intents: Intents::GUILDS | Intents::GUILD_MESSAGES,
             version: 10,
+            large_threshold: LargeThreshold::new(250),
             numbering: Numbering::new(1 << 40, guilds),
             intro: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
             begun_rev: 0,
@@ -182,12 +194,21 @@ mod tests {
     fn a_row_gives_the_session_back_and_fits_its_bound_with_the_most_guilds() {
         let session = session(crate::GatewayConfig::default().guilds_max);
         let row = session.row(1);
-        assert!(row.state.len() <= 16 << 10, "{}", row.state.len());
+        assert!(row.state.len() <= ROW_BYTES_MAX, "{}", row.state.len());
         assert!(row.id.len() <= 64);
         let restored = Restored::read(&row).expect("just written");
         assert_eq!((restored.user_id, restored.intents, restored.version), (5, session.intents, 10));
+        assert_eq!(restored.large_threshold.get(), 250);
         assert_eq!((restored.numbering, &restored.intro), (session.numbering, &session.intro));
         assert!(restored.is_owned_by(&TokenHash([7; 32])) && !restored.is_owned_by(&TokenHash([8; 32])));
+    }
+
+    #[test]
+    fn a_row_from_before_the_threshold_was_kept_has_the_default() {
+        let mut kept = Kept::decode(session(1).row(1).state).expect("just written");
+        kept.large_threshold = 0;
+        let row = SessionRow { id: "x".into(), state: kept.encode_to_vec().into() };
+        assert_eq!(Restored::read(&row).expect("whole").large_threshold.get(), 50);
     }
 
     #[test]

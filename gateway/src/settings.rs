@@ -1,8 +1,8 @@
 //! The keys of the configuration that a gateway reads, `gateway.*`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use weir_runtime::config::Reader;
+use weir_runtime::{config::Reader, running::reachable};
 
 use crate::GatewayConfig;
 
@@ -17,6 +17,12 @@ pub fn public_url(reader: &mut Reader) -> Option<String> {
         "write for example \"wss://gateway.example.org\"",
     );
     url.map(|url| url.trim_end_matches('/').to_owned())
+}
+
+/// What clients are told to connect to: the configured address, else the one that was bound, which alone knows a port that the operating
+/// system chose. A listener on every address is reached by loopback, as nothing else about this machine is known here.
+pub fn told_url(configured: Option<String>, bound: SocketAddr) -> String {
+    configured.unwrap_or_else(|| format!("ws://{}", reachable(bound)))
 }
 
 /// Client libraries append a path and a query of their own, so there may be none.
@@ -103,6 +109,17 @@ mod tests {
         assert!(reader.finish().is_ok());
         assert_eq!(config.heartbeat_timeout, Duration::from_millis(17_500));
         assert_eq!(config.ring_bytes_max, 16 << 20);
+    }
+
+    #[test]
+    fn clients_are_told_the_configured_address_or_one_that_reaches_the_bound_one() {
+        let bound = |address: &str| address.parse().expect("an address");
+        assert_eq!(told_url(None, bound("127.0.0.1:40123")), "ws://127.0.0.1:40123");
+        assert_eq!(told_url(None, bound("0.0.0.0:8081")), "ws://127.0.0.1:8081");
+        assert_eq!(told_url(None, bound("[::]:8081")), "ws://[::1]:8081");
+        assert_eq!(told_url(None, bound("10.0.0.7:8081")), "ws://10.0.0.7:8081");
+        let configured = Some("wss://gateway.example.org".to_owned());
+        assert_eq!(told_url(configured, bound("0.0.0.0:8081")), "wss://gateway.example.org");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Identifies and resumes that are being worked on.
     pub(crate) admissions: Semaphore,
+    /// Lists of members being read for GUILD_CREATE.
+    pub(crate) rosters: Semaphore,
     /// Cancelled when the gateway is to stop.
     pub(crate) stop: CancellationToken,
     /// Records that sessions read again from the log; weighed apart, so that a replay does not push records out of the ring.

@@ -9,7 +9,7 @@ use weir_discord::{
     validate::{ChannelForm, parse_body},
 };
 use weir_proto::{
-    data::{Channel, DeleteChannelRequest, GuildState, Overwrite, PutChannelRequest},
+    data::{Channel, DeleteChannelRequest, GuildState, ListMessagesRequest, Overwrite, PutChannelRequest},
     id::{ChannelId, GuildId},
 };
 
@@ -83,10 +83,22 @@ pub(crate) async fn get_channel(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    let last_message_id = match access.last_message_id {
+        0 => newest(&app, access.channel.id).await,
+        known => known,
+    };
     if access.is_direct() {
-        return direct_channels::object(&app, &caller, &access.channel, access.last_message_id).await;
+        return direct_channels::object(&app, &caller, &access.channel, last_message_id).await;
     }
-    Ok(reply::ok(&ChannelObject::new(&access.channel, access.last_message_id)))
+    Ok(reply::ok(&ChannelObject::new(&access.channel, last_message_id)))
+}
+
+/// The id of a channel's newest message, read from its history: the owner knows it only of channels that were written since it started. 0 if
+/// there is none, or if it cannot be told now: then the channel is still worth showing.
+async fn newest(app: &App, channel_id: u64) -> u64 {
+    let request = ListMessagesRequest { channel_id, limit: 1, ..ListMessagesRequest::default() };
+    let page = app.data.list_messages(&request, &app.call()).await;
+    page.ok().and_then(|page| page.message.messages.first().map(|row| row.id)).unwrap_or(0)
 }
 
 /// Changes a channel, with MANAGE_CHANNELS.

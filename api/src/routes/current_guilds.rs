@@ -17,6 +17,9 @@ use crate::{
 
 /// Most guilds of a page; Discord's, and the data service's.
 const PAGE_MAX: u32 = 200;
+/// Most guilds of a caller that are walked one page after another: 13 calls, which is what one request may cost the data service. Discord's
+/// bound for a shard, so a bot that is in more of them is several shards, and each of its sessions hears of fewer.
+const GUILDS_MAX: usize = 2_500;
 /// Guilds read at once for a page: two calls each. A choice: a page takes 25 round trips instead of 200, and one caller does not fill the
 /// data service.
 const READS_AT_ONCE: usize = 8;
@@ -30,12 +33,15 @@ pub(crate) async fn list_current_guilds(
     let limit = query.limit(PAGE_MAX, PAGE_MAX)? as usize;
     let (before, after) = (query.id("before")?, query.id("after")?.unwrap_or(0));
     let with_counts = query.flag("with_counts")?;
-    let mut ids = guild_ids_above(&app, &caller, after).await?;
-    if let Some(before) = before {
-        ids.retain(|id| *id < before);
-        // Paging downwards: the ones next to the anchor.
-        ids.drain(..ids.len().saturating_sub(limit));
-    }
+    let mut ids = match before {
+        None => page_above(&app, &caller, after, PAGE_MAX).await?,
+        Some(before) => {
+            let mut ids = between(&app, &caller, after, before).await?;
+            // Paging downwards: the ones next to the anchor.
+            ids.drain(..ids.len().saturating_sub(limit));
+            ids
+        }
+    };
     ids.truncate(limit);
     let reads = ids.into_iter().map(|id| member_guild(&app, &caller, id));
     let found: Vec<Option<GuildAccess>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
@@ -61,9 +67,62 @@ async fn member_guild(app: &App, caller: &Caller, id: u64) -> Result<Option<Guil
     }
 }
 
-/// Ids of the caller's guilds above `after`, ascending, at most 200.
-pub(crate) async fn guild_ids_above(app: &App, caller: &Caller, after: u64) -> Result<Vec<u64>, Refused> {
-    let request = ListUserGuildsRequest { user_id: caller.id.get(), after, limit: PAGE_MAX };
+/// Number of the caller's guilds, at most [`GUILDS_MAX`].
+///
+/// # Errors
+/// Those of the data service.
+pub(crate) async fn guild_count(app: &App, caller: &Caller) -> Result<u32, Refused> {
+    let guilds = walk(app, caller, 0, u64::MAX).await?.ids.len();
+    Ok(u32::try_from(guilds).unwrap_or(u32::MAX))
+}
+
+/// Ids of all the caller's guilds above `after` and below `before`, ascending.
+///
+/// # Errors
+/// A form error that names the greatest `before` if they cannot all be walked: what is next to the anchor is then not known.
+async fn between(app: &App, caller: &Caller, after: u64, before: u64) -> Result<Vec<u64>, Refused> {
+    let Walk { ids, broken_off_at } = walk(app, caller, after, before).await?;
+    match broken_off_at {
+        None => Ok(ids),
+        Some(last) => Err(Refused::field("before", Leaf::Max(i64::try_from(last).unwrap_or(i64::MAX)))),
+    }
+}
+
+/// Guilds that were found upwards from an id.
+struct Walk {
+    /// Ascending; at most [`GUILDS_MAX`].
+    ids: Vec<u64>,
+    /// The last of them, if there are more.
+    broken_off_at: Option<u64>,
+}
+
+/// Walks the caller's guilds above `after` and below `before`. The data service lists them upwards only.
+async fn walk(app: &App, caller: &Caller, mut after: u64, before: u64) -> Result<Walk, Refused> {
+    let mut ids = Vec::new();
+    loop {
+        // One more than the bound tells that there are more.
+        let left = (GUILDS_MAX + 1).saturating_sub(ids.len());
+        let limit = PAGE_MAX.min(u32::try_from(left).unwrap_or(PAGE_MAX));
+        let page = page_above(app, caller, after, limit).await?;
+        let full = page.len() >= limit as usize;
+        let last = page.last().copied();
+        ids.extend(page.into_iter().take_while(|id| *id < before));
+        // A page that does not rise would be asked for without end.
+        match last.filter(|last| full && *last < before && *last > after) {
+            None => return Ok(Walk { ids, broken_off_at: None }),
+            Some(last) => after = last,
+        }
+        if ids.len() > GUILDS_MAX {
+            ids.truncate(GUILDS_MAX);
+            let broken_off_at = ids.last().copied();
+            return Ok(Walk { ids, broken_off_at });
+        }
+    }
+}
+
+/// Ids of the caller's guilds above `after`, ascending, at most `limit`, which is at most [`PAGE_MAX`].
+async fn page_above(app: &App, caller: &Caller, after: u64, limit: u32) -> Result<Vec<u64>, Refused> {
+    let request = ListUserGuildsRequest { user_id: caller.id.get(), after, limit };
     let reply = app.data.list_user_guilds(&request, &app.call()).await;
     Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.guild_ids)
 }

@@ -5,9 +5,11 @@
 mod concurrent;
 mod data_service;
 mod direct;
+mod forms;
 mod guilds;
 mod harness;
 mod http_surface;
+mod many_guilds;
 mod messages;
 mod permissions;
 mod process;

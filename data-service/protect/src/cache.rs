@@ -5,11 +5,12 @@
 //! that races a bump therefore cannot be served, whichever of the two comes first: the comparison at the hit is the
 //! one atomic step, and there is no check-then-insert to get wrong.
 
-use std::time::Duration;
+use std::{hash::Hash, time::Duration};
 
 use crate::{
     clock::Nanos,
-    generation::{Dependence, Generation},
+    fault::Fault,
+    generation::{Dependence, Generation, Generations},
 };
 
 /// A value with the evidence of how fresh it is.
@@ -21,7 +22,8 @@ pub struct Stamped<V> {
     pub generation: Generation,
     /// Which changes make the value stale.
     pub dependence: Dependence,
-    /// The highest revision that was resolved when the store read began.
+    /// The highest revision that was resolved when the store read began, and that the read must have seen; 0 if it
+    /// need not have seen any. See [`crate::store::Store::QUORUM`].
     pub floor: u64,
     /// When the store read began: the value's age counts from here.
     pub read_at: Nanos,
@@ -32,6 +34,23 @@ impl<V> Stamped<V> {
     #[must_use]
     pub const fn age(&self, now: Nanos) -> Duration {
         now.since(self.read_at)
+    }
+
+    /// Whether no change has made the entry stale since its store read began: without it there is no hit. Compared at
+    /// the hit and not before, because between any earlier look and the hit a write can be acknowledged.
+    #[must_use]
+    pub fn is_current<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
+        let trusted =
+            generations.faulty(Fault::HitIgnoresStamp) || generations.faulty(Fault::CheckThenInsert);
+        trusted || generations.is_servable(key, self.generation, self.dependence)
+    }
+
+    /// Whether a fill is to put the entry. It is not what makes a fill safe ([`Stamped::is_current`] is, at each hit);
+    /// it saves the cache an entry that nobody could hit.
+    #[must_use]
+    pub fn is_worth_keeping<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
+        generations.faulty(Fault::HitIgnoresStamp)
+            || generations.is_servable(key, self.generation, self.dependence)
     }
 }
 

@@ -10,16 +10,28 @@ pub enum Fault {
     JoinAnyGeneration,
     /// Hazard 1: a page that reached the end when its flight began is joined as one that did not.
     JoinByCallersDependence,
-    /// Hazards 2, 3, 4: a hit does not compare the entry's stamp with the current generation.
+    /// Hazards 2, 3: a hit does not compare the entry's stamp with the current generation, and a fill puts whatever
+    /// it has read.
     HitIgnoresStamp,
+    /// Hazard 4: the stamp is compared before the fill, and the hit trusts that.
+    CheckThenInsert,
     /// Hazards 2, 4: a fill is stamped with the generation at its end instead of its beginning.
     StampAtEnd,
     /// Hazard 5: an unresolved write leaves hits allowed.
     HitWhileUnresolved,
+    /// Hazard 5: the end of an unresolved write leaves current what was read before it landed.
+    ResolvedWithoutBump,
     /// Hazard 6: the end of an unresolved write is not recorded.
     UnresolvedForEver,
-    /// Hazard 7: a hit or a join does not compare its floor with the caller's.
-    IgnoreFloor,
+    /// Hazard 7: a hit does not compare its floor with the caller's.
+    IgnoreFloorOnHit,
+    /// Hazard 7: a join does not compare the flight's floor with the caller's.
+    IgnoreFloorOnJoin,
+    /// Hazard 7: what one replica answered is said to contain all that was resolved.
+    FloorWithoutQuorum,
+    /// Hazard 8: "not found" is taken for an answer that no append can make stale. Committed by the tests' store,
+    /// because it is a store's value that knows whether anything was found.
+    AbsenceDependsOnMutation,
     /// Hazard 9: the read runs inside its first caller's future instead of a task of its own.
     LeadInline,
     /// Hazard 10: the last waiter to leave removes the flight, though it goes on.
@@ -28,6 +40,8 @@ pub enum Fault {
     FollowersRetry,
     /// Hazard 13: a flight ends at its leader's deadline, not at the latest of its waiters'.
     LeaderDeadline,
+    /// Hazard 13: the store has as long as the leader is willing to wait.
+    StoreDeadlineIsLeaders,
     /// Hazard 14: a panic publishes nothing.
     PanicPublishesNothing,
     /// Hazard 15: the entry is removed after its result is published.
@@ -42,14 +56,22 @@ pub enum Fault {
     ChargeSurvivesRefusal,
     /// Hazard 25: a changed quota starts with a full burst.
     QuotaChangeRefills,
+    /// Hazard 25: the same, of keys that have no slot in the table.
+    QuotaChangeRefillsUnseen,
     /// Hazard 25: a slot keeps the quota under which it was created.
     QuotaChangeIgnored,
     /// Hazard 26: a clock that stepped back blocks for as long as the step.
     StepBackBlocks,
+    /// Hazard 26: a clock that stepped back grants a fresh burst.
+    StepBackRefills,
     /// Hazard 27: the in-flight count is compared, then raised, in two critical sections.
     ConcurrencyCheckThenAdd,
     /// Hazard 28: a permit granted to a caller that has left is lost.
     PermitLeaks,
+    /// Hazard 28: the places of a read that the store did not answer in time are lost.
+    PermitLeaksOnTimeout,
+    /// Hazard 28: the places of a read that panicked are lost.
+    PermitLeaksOnPanic,
     /// Hazard 30: a flight keeps its leader's priority.
     LeaderPriority,
     /// Rule 13: a full table forgets a debt instead of handing it on.
@@ -62,18 +84,24 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, for a test that must not forget one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 36] = [
         Self::JoinAnyGeneration,
         Self::JoinByCallersDependence,
         Self::HitIgnoresStamp,
+        Self::CheckThenInsert,
         Self::StampAtEnd,
         Self::HitWhileUnresolved,
+        Self::ResolvedWithoutBump,
         Self::UnresolvedForEver,
-        Self::IgnoreFloor,
+        Self::IgnoreFloorOnHit,
+        Self::IgnoreFloorOnJoin,
+        Self::FloorWithoutQuorum,
+        Self::AbsenceDependsOnMutation,
         Self::LeadInline,
         Self::LastWaiterRemoves,
         Self::FollowersRetry,
         Self::LeaderDeadline,
+        Self::StoreDeadlineIsLeaders,
         Self::PanicPublishesNothing,
         Self::RemoveAfterPublish,
         Self::RetryInTurn,
@@ -81,10 +109,14 @@ impl Fault {
         Self::ChargeInTwoSteps,
         Self::ChargeSurvivesRefusal,
         Self::QuotaChangeRefills,
+        Self::QuotaChangeRefillsUnseen,
         Self::QuotaChangeIgnored,
         Self::StepBackBlocks,
+        Self::StepBackRefills,
         Self::ConcurrencyCheckThenAdd,
         Self::PermitLeaks,
+        Self::PermitLeaksOnTimeout,
+        Self::PermitLeaksOnPanic,
         Self::LeaderPriority,
         Self::EvictionForgives,
         Self::SubsumeUncut,

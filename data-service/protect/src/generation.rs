@@ -108,6 +108,13 @@ impl Generations {
         Generation(self.cell(key).load(Ordering::Acquire))
     }
 
+    /// The generation to stamp an answer with whose store read began under `begun`: that one. One taken now would say
+    /// of an old answer that it is new.
+    #[must_use]
+    pub fn stamp<K: Hash + ?Sized>(&self, key: &K, begun: Generation) -> Generation {
+        if self.faulty(Fault::StampAtEnd) { self.snapshot(key) } else { begun }
+    }
+
     /// Makes every answer stale that `change` could have altered. Call it after the commit and before the
     /// acknowledgement, whatever the outcome of the write was.
     pub fn bump<K: Hash + ?Sized>(&self, key: &K, change: Change) {
@@ -156,7 +163,9 @@ impl Generations {
     /// The second half: the write's outcome is known.
     pub fn mark_resolved<K: Hash + ?Sized>(&self, key: &K) {
         // Bump before unmarking: a reader that no longer sees the mark must see that what was read under it is stale.
-        self.bump(key, Change::Both);
+        if !self.faulty(Fault::ResolvedWithoutBump) {
+            self.bump(key, Change::Both);
+        }
         if !self.faults.armed(Fault::UnresolvedForEver) {
             self.unresolved_cell(key).fetch_sub(1, Ordering::AcqRel);
         }
@@ -180,6 +189,10 @@ impl Generations {
             return false;
         }
         generation.is_current(Generation(at(&self.cells, hash).load(Ordering::Acquire)), on)
+    }
+
+    pub(crate) fn faulty(&self, fault: Fault) -> bool {
+        self.faults.armed(fault)
     }
 
     /// Bytes held, for ever.

@@ -21,6 +21,8 @@
 //! - A read that starts after a write was acknowledged sees it: the writer commits, bumps, then acknowledges; a read
 //!   joins only flights, and hits only entries, whose generation is still current. Of a write that is *not yet*
 //!   acknowledged two reads in succession may see it, then not (see `tests/it/simulation.rs` for when).
+//! - Who holds a freshness token is answered only from a read that must have seen that revision: one that began when it
+//!   was resolved, and that asked a quorum (see [`Store::QUORUM`]).
 //! - A caller that leaves neither cancels nor restarts a read. A read in the store keeps its place there until the
 //!   store answers or the store timeout passes, and can be joined all the while.
 //! - An error, a panic and a refusal reach every waiter typed, and the next call leads at once.

@@ -167,7 +167,7 @@ pub struct Explain {
     pub outcome: Outcome,
     /// Time since the store read behind the answer began; zero from the tail.
     pub age: Duration,
-    /// The highest revision that was resolved when that read began.
+    /// The highest revision that was resolved when that read began and that it must have seen; 0 if it need not have.
     pub floor: u64,
     /// Where the time went.
     pub times: GateTimes,

@@ -145,6 +145,13 @@ impl<S: Store> Protect<S> {
         (self.inner.partitions.in_flight(key), self.inner.partitions.queued(key))
     }
 
+    /// Reads in the store now that count for one scope, and flights that wait for a place of it; zero while no rule
+    /// bounds how many it may have at once.
+    #[must_use]
+    pub fn scope_load(&self, scope: Scope) -> (u32, usize) {
+        (self.inner.scopes.in_flight(&scope), self.inner.scopes.queued(&scope))
+    }
+
     /// Reads one page through the gates.
     ///
     /// # Errors

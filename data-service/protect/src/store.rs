@@ -26,6 +26,13 @@ pub trait Store: Send + Sync + 'static {
     /// A failed read. Cloned for each waiter.
     type Error: Error + Clone + Send + Sync + 'static;
 
+    /// Whether every read sees all that was resolved when it began: there is one copy of the data, or every read asks
+    /// a quorum, whatever its context says.
+    ///
+    /// Unless it says so, only a read whose [`ReadContext::floor`] was above 0 is stamped with [`Store::floor`]. Any
+    /// other may come from a replica that lags, so whoever holds a token neither hits its page nor joins its flight.
+    const QUORUM: bool = false;
+
     /// Reads one page. Runs in a task of its own; dropped when the store timeout passes, never because callers left.
     fn read(
         &self,
@@ -34,7 +41,8 @@ pub trait Store: Send + Sync + 'static {
         context: ReadContext,
     ) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
 
-    /// The highest revision of `key` that is resolved now: called just before a read begins. A store without
+    /// The highest revision of `key` that is resolved now: called just before a read begins. It is the floor of the
+    /// answer if the read is one of a quorum (see [`Store::QUORUM`]). A store without
     /// revisions keeps the default, and its callers pass no floors.
     fn floor(&self, key: &Self::Key) -> u64 {
         let _ = key;

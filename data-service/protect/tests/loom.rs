@@ -1,8 +1,9 @@
 //! Exhaustive interleavings of the cores, up to three preemptions.
 //!
 //! `RUSTFLAGS="--cfg weir_loom" cargo test -p weir-protect --release --test loom`. In every other build this file is
-//! empty. Each model is also run with the fault that it is there for, and must then fail: a model that passes whatever
-//! the code does would prove nothing.
+//! empty. Each model is also run with the fault that it is there for, and must then fail, with the words of the
+//! assertion that is there for it: a model that passes whatever the code does would prove nothing, and one that fails
+//! for another reason (loom's own limits, say) no more.
 #![cfg(weir_loom)]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may unwrap")]
 
@@ -21,7 +22,7 @@ use loom::{
 };
 use weir_protect::{
     Bound, Dependence, Generation, Generations, LimitKind, Limits, ManualClock, Nanos, Priority, Quota, Rule,
-    Scope, Selector,
+    Scope, Selector, Stamped,
     concurrency::ConcurrencyGate,
     fault::{Fault, Faults},
     flight::{Entered, FlightTable, Lead, Want, table::Begun},
@@ -33,9 +34,14 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// Whether some interleaving breaks the model.
-fn breaks(model: impl Fn() + Send + Sync + 'static) -> bool {
-    catch_unwind(AssertUnwindSafe(|| explore(model))).is_err()
+/// Some interleaving breaks the model, and says `want`.
+fn breaks(want: &str, model: impl Fn() + Send + Sync + 'static) {
+    let broken = catch_unwind(AssertUnwindSafe(|| explore(model)));
+    let panic = broken.expect_err("no interleaving breaks the model, and so the fault is not caught");
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    let words =
+        formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+    assert!(words.contains(want), "broken for another reason than {want:?}: {words}");
 }
 
 /// Remembers that it was called. Not modelled: the slot's lock orders it.
@@ -53,63 +59,107 @@ fn poll<F: Future + Unpin>(future: &mut F, called: &std::sync::Arc<Called>) -> P
     Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
-// ---- hazards 3 and 4: fill, writers, reader -----------------------------------------------------------------------
+// ---- hazards 3, 4 and 5: fill, writers, reader --------------------------------------------------------------------
 
-/// A cache of one entry, stamped or not, beside a database of two bits.
+/// A cache of one page beside a database of two bits. Whether the page is put and whether it is a hit is decided by the
+/// functions that decide it in the layer.
 #[derive(Clone)]
 struct Cached {
     database: Arc<AtomicU64>,
     acknowledged: Arc<AtomicU64>,
     generations: Arc<Generations>,
-    entry: Arc<Mutex<Option<(Generation, u64)>>>,
+    page: Arc<Mutex<Option<Stamped<u64>>>>,
+    faults: Faults,
 }
 
 impl Cached {
-    fn new() -> Self {
+    fn new(faults: Faults) -> Self {
         Self {
             database: Arc::new(AtomicU64::new(0)),
             acknowledged: Arc::new(AtomicU64::new(0)),
-            generations: Arc::new(Generations::new(1)),
-            entry: Arc::new(Mutex::new(None)),
+            generations: Arc::new(Generations::with_faults(1, faults)),
+            page: Arc::new(Mutex::new(None)),
+            faults,
         }
     }
 
-    /// The generation is captured before the database is read, unless the fault wants it after.
-    fn fill(&self, stamp_at_end: bool) {
-        let before = self.generations.snapshot(&1);
+    /// A flight: the generation is captured, the database is read, the page is put.
+    fn fill(&self) {
+        let begun = self.generations.snapshot(&1);
         let value = self.database.load(SeqCst);
-        let stamp = if stamp_at_end { self.generations.snapshot(&1) } else { before };
-        *self.entry.lock().unwrap() = Some((stamp, value));
+        let generation = self.generations.stamp(&1, begun);
+        let (dependence, floor, read_at) = (Dependence::Append, 0, Nanos::ZERO);
+        let page = Stamped { value, generation, dependence, floor, read_at };
+        if page.is_worth_keeping(&1, &self.generations) {
+            *self.page.lock().unwrap() = Some(page);
+        }
     }
 
-    fn write(&self, bit: u64, through: bool) {
+    fn write(&self, bit: u64) {
         self.database.fetch_or(bit, SeqCst);
         self.generations.bump_append(&1);
-        if through {
-            self.fill(false);
+        if self.faults.armed(Fault::CheckThenInsert) {
+            // Who trusts a check that was made before the insertion removes the page at each write; so only the race
+            // is left.
+            *self.page.lock().unwrap() = None;
         }
+        self.acknowledged.fetch_or(bit, SeqCst);
+    }
+
+    fn write_through(&self, bit: u64) {
+        self.database.fetch_or(bit, SeqCst);
+        self.generations.bump_append(&1);
+        self.fill();
+        self.acknowledged.fetch_or(bit, SeqCst);
+    }
+
+    /// A write that timed out and lands before its fate is known.
+    fn write_late(&self, bit: u64) {
+        self.generations.mark_unresolved(&1);
+        self.database.fetch_or(bit, SeqCst);
+        self.generations.mark_resolved(&1);
         self.acknowledged.fetch_or(bit, SeqCst);
     }
 
     /// A hit contains everything that was acknowledged before it was asked for.
     fn hit(&self) {
         let acknowledged = self.acknowledged.load(SeqCst);
-        let entry = *self.entry.lock().unwrap();
-        if let Some((stamp, value)) = entry
-            && self.generations.is_servable(&1, stamp, Dependence::Append)
-        {
-            assert_eq!(value & acknowledged, acknowledged, "a hit misses an acknowledged write");
+        let page = self.page.lock().unwrap().clone();
+        if let Some(page) = page.filter(|page| page.is_current(&1, &self.generations)) {
+            assert_eq!(page.value & acknowledged, acknowledged, "a hit misses an acknowledged write");
         }
+    }
+
+    /// Runs `act` in a thread of its own.
+    fn spawn(&self, act: fn(&Self)) -> thread::JoinHandle<()> {
+        let cached = self.clone();
+        thread::spawn(move || act(&cached))
     }
 }
 
-fn filler_two_writers_and_reader(stamp_at_end: bool) {
-    let cached = Cached::new();
-    let spawn = |act: fn(&Cached, bool)| {
-        let cached = cached.clone();
-        thread::spawn(move || act(&cached, stamp_at_end))
-    };
-    let threads = [spawn(Cached::fill), spawn(|c, _| c.write(1, false)), spawn(|c, _| c.write(2, true))];
+/// What breaks when a page is served that should not be.
+const OLD_HIT: &str = "a hit misses an acknowledged write";
+
+/// The writer puts what it has written into the cache; an older flight may not put its page over it.
+fn filler_writer_through_and_reader(faults: Faults) {
+    let cached = Cached::new(faults);
+    let threads = [cached.spawn(Cached::fill), cached.spawn(|c| c.write_through(1))];
+    cached.hit();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    cached.hit();
+}
+
+#[test]
+fn hazard_03_write_through_races_a_fill() {
+    explore(|| filler_writer_through_and_reader(Faults::none()));
+    for fault in [Fault::HitIgnoresStamp, Fault::StampAtEnd] {
+        breaks(OLD_HIT, move || filler_writer_through_and_reader(Faults::one(fault)));
+    }
+}
+
+fn filler_two_writers_and_reader(faults: Faults) {
+    let cached = Cached::new(faults);
+    let threads = [cached.spawn(Cached::fill), cached.spawn(|c| c.write(1)), cached.spawn(|c| c.write(2))];
     cached.hit();
     threads.into_iter().for_each(|t| t.join().unwrap());
     cached.hit();
@@ -117,56 +167,92 @@ fn filler_two_writers_and_reader(stamp_at_end: bool) {
 
 #[test]
 fn hazard_04_stamped_fill_races_two_writers_and_a_reader() {
-    explore(|| filler_two_writers_and_reader(false));
-    assert!(breaks(|| filler_two_writers_and_reader(true)), "a stamp taken after the read must be caught");
+    explore(|| filler_two_writers_and_reader(Faults::none()));
+    for fault in [Fault::StampAtEnd, Fault::CheckThenInsert] {
+        breaks(OLD_HIT, move || filler_two_writers_and_reader(Faults::one(fault)));
+    }
 }
 
-/// Hazard 5: nothing that was filled while a write was unresolved is served once it is resolved.
+/// Nothing that was filled while a write was unresolved is served once it is resolved.
+fn filler_late_writer_and_reader(faults: Faults) {
+    let cached = Cached::new(faults);
+    let (writer, filler) = (cached.spawn(|c| c.write_late(1)), cached.spawn(Cached::fill));
+    cached.hit();
+    writer.join().unwrap();
+    cached.hit();
+    filler.join().unwrap();
+    cached.hit();
+}
+
 #[test]
 fn hazard_05_unresolved_window_leaves_nothing_behind() {
-    explore(|| {
-        let cached = Cached::new();
-        let writer = {
-            let cached = cached.clone();
-            thread::spawn(move || {
-                cached.generations.mark_unresolved(&1);
-                cached.database.fetch_or(1, SeqCst);
-                cached.generations.mark_resolved(&1);
-                cached.acknowledged.fetch_or(1, SeqCst);
-            })
-        };
-        let filler = {
-            let cached = cached.clone();
-            thread::spawn(move || cached.fill(false))
-        };
-        cached.hit();
-        writer.join().unwrap();
-        cached.hit();
-        filler.join().unwrap();
-        cached.hit();
-    });
+    explore(|| filler_late_writer_and_reader(Faults::none()));
+    for fault in [Fault::ResolvedWithoutBump, Fault::StampAtEnd, Fault::HitIgnoresStamp] {
+        breaks(OLD_HIT, move || filler_late_writer_and_reader(Faults::one(fault)));
+    }
 }
 
-// ---- hazards 10 and 15: the flight --------------------------------------------------------------------------------
+// ---- hazards 7, 10 and 15: the flight --------------------------------------------------------------------------------
 
 type Table = FlightTable<u64, u64, Result<u64, ()>>;
 
 fn enter(table: &std::sync::Arc<Table>) -> Entered<u64, u64, Result<u64, ()>, ()> {
+    enter_with(table, None)
+}
+
+fn enter_with(table: &std::sync::Arc<Table>, floor: Option<u64>) -> Entered<u64, u64, Result<u64, ()>, ()> {
     let (dependence, priority) = (Dependence::Append, Priority::Interactive);
-    let want = Want { dependence, floor: None, deadline: Nanos::NEVER, priority };
+    let want = Want { dependence, floor, deadline: Nanos::NEVER, priority };
     table.enter(&1, &1, &[], &want, Generation::default, || None)
 }
 
 /// Runs a flight as the shell does; `reading` counts reads of this generation in the store.
 fn run(lead: Lead<u64, u64, Result<u64, ()>>, reading: &AtomicU32, starts: &AtomicU32) {
     let begun = Begun { generation: Generation::default(), floor: 0 };
-    if !lead.begin(Nanos::ZERO, begun) {
+    if lead.begin(Nanos::ZERO, begun, true).is_none() {
         return lead.finish(Err(()));
     }
     starts.fetch_add(1, SeqCst);
     assert_eq!(reading.fetch_add(1, SeqCst), 0, "two flights of one generation");
     reading.fetch_sub(1, SeqCst);
     lead.finish(Ok(7));
+}
+
+/// Reads a store that asks a quorum, and so sees the 3, only for a caller with a token.
+fn read_replicas(lead: Lead<u64, u64, Result<u64, ()>>) {
+    let begun = Begun { generation: Generation::default(), floor: 3 };
+    if lead.begin(Nanos::ZERO, begun, false).is_none() {
+        return lead.finish(Err(()));
+    }
+    let seen = if lead.flight().floor() > 0 { 3 } else { 0 };
+    lead.finish(Ok(seen));
+}
+
+/// A caller with a token comes while the read of one without begins.
+fn token_races_the_beginning(faults: Faults) {
+    let table = Table::with_faults(1, 10, |_| Err(()), faults);
+    let Entered::Led(lead, first) = enter(&table) else { panic!("nobody else can lead") };
+    let shell = thread::spawn(move || read_replicas(lead));
+    let mut waiter = match enter_with(&table, Some(3)) {
+        Entered::Joined(waiter) => waiter,
+        Entered::Led(lead, waiter) => {
+            read_replicas(lead);
+            waiter
+        }
+        Entered::Found(()) | Entered::Subsumed(..) | Entered::Full => panic!("none of these was asked for"),
+    };
+    shell.join().unwrap();
+    let answer = poll(&mut waiter, &std::sync::Arc::default());
+    assert_eq!(answer, Poll::Ready(Ok(3)), "a token was answered by a replica that lags");
+    drop(first);
+}
+
+#[test]
+fn hazard_07_token_races_the_beginning_of_a_read() {
+    explore(|| token_races_the_beginning(Faults::none()));
+    for fault in [Fault::IgnoreFloorOnJoin, Fault::FloorWithoutQuorum] {
+        breaks("answered by a replica that lags", move || token_races_the_beginning(Faults::one(fault)));
+    }
 }
 
 /// The last waiter leaves while another comes: count 1, 0, 1.
@@ -201,8 +287,9 @@ fn last_waiter_leaves_while_another_joins(faults: Faults) {
 #[test]
 fn hazard_10_last_waiter_leaves_while_another_joins() {
     explore(|| last_waiter_leaves_while_another_joins(Faults::none()));
-    let faulty = || last_waiter_leaves_while_another_joins(Faults::one(Fault::LastWaiterRemoves));
-    assert!(breaks(faulty), "a flight that its last waiter takes along must be caught");
+    breaks("two flights of one generation", || {
+        last_waiter_leaves_while_another_joins(Faults::one(Fault::LastWaiterRemoves));
+    });
 }
 
 /// A call that begins after the failure has been seen does not meet it again.
@@ -220,8 +307,9 @@ fn error_is_not_joined_after_it_was_seen(faults: Faults) {
 #[test]
 fn hazard_15_error_is_not_joined_after_it_was_seen() {
     explore(|| error_is_not_joined_after_it_was_seen(Faults::none()));
-    let faulty = || error_is_not_joined_after_it_was_seen(Faults::one(Fault::RemoveAfterPublish));
-    assert!(breaks(faulty), "an entry that outlives its result must be caught");
+    breaks("joined a failed flight", || {
+        error_is_not_joined_after_it_was_seen(Faults::one(Fault::RemoveAfterPublish));
+    });
 }
 
 // ---- hazard 24: the limiter ---------------------------------------------------------------------------------------
@@ -253,8 +341,7 @@ fn charges_race(faults: Faults) {
 #[test]
 fn hazard_24_charges_race_for_the_last_cell() {
     explore(|| charges_race(Faults::none()));
-    let faulty = || charges_race(Faults::one(Fault::ChargeInTwoSteps));
-    assert!(breaks(faulty), "check and commit apart must be caught");
+    breaks("admitted of a burst of two", || charges_race(Faults::one(Fault::ChargeInTwoSteps)));
 }
 
 // ---- hazards 27 and 28: the gate ----------------------------------------------------------------------------------
@@ -284,9 +371,8 @@ fn places_race(faults: Faults) {
 #[test]
 fn hazards_27_and_28_places_race() {
     explore(|| places_race(Faults::none()));
-    for fault in [Fault::ConcurrencyCheckThenAdd, Fault::PermitLeaks] {
-        assert!(breaks(move || places_race(Faults::one(fault))), "{fault:?} must be caught");
-    }
+    breaks("the gauge is above the limit", || places_race(Faults::one(Fault::ConcurrencyCheckThenAdd)));
+    breaks("a place is missing", || places_race(Faults::one(Fault::PermitLeaks)));
 }
 
 /// Whoever waits is woken when the place comes back.

@@ -24,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 use weir_store::{Lease, LeaseAnswer, ReadError, Store, WriteError};
 
 use super::{NotOwner, Ownership, Tenure};
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    seeded::{Seeded, armed},
+};
 
 /// Length of a lease. A killed node's channels are without an owner for at most this and the time to take over. A guess between the
 /// driver's timeout (2 s) and what users bear.
@@ -118,15 +121,16 @@ impl std::fmt::Debug for Leased {
 impl Ownership for Leased {
     fn tenure(&self, _scope_id: u64) -> Result<Tenure, NotOwner> {
         let off_ms = self.clock_off_ms.load(Ordering::Acquire);
-        if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() {
+        if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() && !armed(Seeded::ClockOffIgnored) {
             return Err(NotOwner::Clock { off_ms });
         }
         let state = self.state();
         let now_ns = self.clock.boot().as_ns();
-        let Some(held) = state.held.filter(|held| now_ns < held.until_boot_ns) else {
+        let running = |held: &Held| now_ns < held.until_boot_ns || armed(Seeded::LeaseEndIgnored);
+        let Some(held) = state.held.filter(running) else {
             return Err(NotOwner::Elsewhere);
         };
-        if now_ns >= state.worker_until_boot_ns {
+        if now_ns >= state.worker_until_boot_ns && !armed(Seeded::WorkerLeaseIgnored) {
             return Err(NotOwner::Worker);
         }
         let Held { mint_until_us, mint_above_us, epoch, reign, .. } = held;
@@ -225,8 +229,9 @@ impl Leased {
         // Read before the question is sent: the lease counts from here, never from the answer.
         let asked_boot_ns = self.clock.boot().as_ns();
         let before = self.state().held;
-        let stood_still =
-            |still: &&StandsStill| asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS;
+        let stood_still = |still: &&StandsStill| {
+            asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS || armed(Seeded::TakerDoesNotWait)
+        };
         let expected = still.as_ref().filter(stood_still).map(|still| still.lease.clone());
         let above = before.map_or(0, |held| held.mint_above_us);
         let mint_above_us = expected.as_ref().map_or(above, |lease| lease.mint_until_us.max(above));
@@ -265,7 +270,8 @@ impl Leased {
             state.epoch += 1;
         }
         let (epoch, reign) = (state.epoch, state.reign);
-        let until_boot_ns = asked_boot_ns + USABLE_NS;
+        let counts_from = if armed(Seeded::LeaseCountsFromAnswer) { now_ns } else { asked_boot_ns };
+        let until_boot_ns = counts_from + USABLE_NS;
         state.held = Some(Held { mint_until_us, mint_above_us, epoch, reign, until_boot_ns });
         let other = state.other.take();
         drop(state);
@@ -379,6 +385,7 @@ async fn take_worker(store: &dyn Store, holder: &str) -> Result<u16, TakeError> 
         let wanted = worker_lease(worker, holder, now_us);
         match store.take_lease(wanted.clone(), None).await? {
             LeaseAnswer::Held | LeaseAnswer::Renewed => return Ok(worker),
+            LeaseAnswer::HeldBy(_) if armed(Seeded::WorkerTakenAnyway) => return Ok(worker),
             LeaseAnswer::HeldBy(old) if old.mint_until_us + WORKER_FREE_AFTER_US < now_us => {
                 if store.take_lease(wanted, Some(old)).await? == LeaseAnswer::Held {
                     return Ok(worker);

@@ -60,8 +60,7 @@ impl ReadPath {
         if self.cache_on()
             && let Some(state) = self.sequencer.guild_in_memory(id)
         {
-            reading.served.steps.push("guild hit".to_owned());
-            self.observer.on_tail_hit(&Key::Guild(id));
+            self.note_memory_hit(reading, &Key::Guild(id), "guild hit");
             return Ok(Some(state));
         }
         self.guild_row_part(reading, id).await

@@ -97,8 +97,7 @@ impl ReadPath {
         }
         let token = reading.freshness.filter(|token| token.scope_id == channel_id);
         let (encoded, rev) = self.sequencer.serve_tail(channel_id, query, token.map(|token| token.rev))?;
-        reading.served.steps.push("tail hit".to_owned());
-        self.observer.on_tail_hit(&Key::Rows(channel_id, Bucket(0)));
+        self.note_memory_hit(reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
         Some(Page { encoded, rev, served: reading.served.clone() })
     }
 
@@ -227,8 +226,7 @@ impl ReadPath {
         if self.cache_on()
             && let Some(row) = self.sequencer.tail_row(channel_id, at, message_id)
         {
-            reading.served.steps.push("tail hit".to_owned());
-            self.observer.on_tail_hit(&Key::Rows(channel_id, Bucket(0)));
+            self.note_memory_hit(&mut reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
             return Ok((row, reading.served));
         }
         let below_tail = message_id <= self.sequencer.last_message_id(channel_id);
@@ -253,7 +251,8 @@ impl ReadPath {
         refused(Gate::RequestLimit, LimitKind::Requests)?;
         let deadline = now.after(std::time::Duration::from_secs(2));
         let served = Served { outcome: Outcome::Hit, age: std::time::Duration::ZERO, steps: Vec::new() };
-        let mut reading = Reading { deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
+        let mut reading =
+            Reading { arrived: now, deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
         if self.tail_page(channel_id, query, &mut reading).is_none() {
             self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;

@@ -151,6 +151,9 @@ impl weir_protect::Store for Database {
     type Value = ReadValue;
     type Error = ReadError;
 
+    /// The database is asked at `LOCAL_QUORUM`, whatever the context says; the embedded one is a single copy.
+    const QUORUM: bool = true;
+
     async fn read(&self, key: &Key, asked: &Asked, _: ReadContext) -> Result<ReadValue, ReadError> {
         let store = &*self.store;
         Ok(match (*key, asked.query) {

@@ -16,7 +16,12 @@ use super::{
     record::Announced,
     scope::{Scope, ScopeKind},
 };
-use crate::{key::Key, outbox::Pending, ownership::Tenure};
+use crate::{
+    key::Key,
+    outbox::Pending,
+    ownership::Tenure,
+    seeded::{Seeded, armed},
+};
 
 /// First pause before a commit in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
 const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -36,8 +41,8 @@ pub(super) struct Prepared {
     pub(super) bumps: Vec<(Key, Barrier)>,
 }
 
-/// How a commit ended.
-enum Committed {
+/// How a write ended that was sent until its outcome is known.
+pub(super) enum Committed {
     /// It is durable.
     Yes,
     /// It did not happen.
@@ -67,24 +72,20 @@ impl Sequencer {
             settle(Err(error));
             return;
         }
+        scope.lock().in_hand = bumps.iter().map(|(key, _)| *key).collect();
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
         let commit =
             Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
         let mut in_doubt = |first: bool| {
-            if first {
-                self.counters.in_doubt.inc();
-                let mut state = scope.lock();
-                state.unresolved = true;
-                state.tail = None;
-                state.changed();
-                drop(state);
-                for (key, _) in &bumps {
-                    self.generations.mark_unresolved(key);
-                }
+            if first && armed(Seeded::DoubtLeavesMemoryOn) {
+                settle(Err(ChangeError::OutcomeUnknown));
+            } else if first {
+                self.doubt(scope, bumps.iter().map(|(key, _)| key));
                 settle(Err(ChangeError::OutcomeUnknown));
             }
         };
-        let committed = self.send(commit, tenure, &mut in_doubt).await;
+        let committed =
+            self.send(scope.id, tenure, &mut in_doubt, || self.store.commit(commit.clone())).await;
         let resolved_late = match committed {
             Committed::Yes => false,
             Committed::Late => true,
@@ -123,14 +124,17 @@ impl Sequencer {
             state.unresolved = false;
             // Under the lock: a read that seeds the tail compares the version and sees either both or neither.
             for (key, change) in &bumps {
-                if resolved_late {
+                if armed(Seeded::CommitDoesNotBump) {
+                    continue;
+                }
+                if resolved_late && !armed(Seeded::DoubtLeavesMemoryOn) {
                     self.generations.mark_resolved(key);
                 } else {
                     self.generations.bump(key, *change);
                 }
             }
         }
-        let still = self.ownership.still(scope.id, tenure);
+        let still = self.ownership.still(scope.id, tenure) || armed(Seeded::AcknowledgesWithoutTenure);
         if !still {
             // Another owner may have sealed the channel without this commit in sight: nobody is told that it holds. It will be found in the
             // history if it is there, and published from there by its owner.
@@ -146,13 +150,33 @@ impl Sequencer {
         self.outbox.publish(scope.id, is_channel, prev_rev, pending, records).await;
     }
 
-    /// Sends a commit; repeats it with the same revisions while its outcome is not known (rule 2).
-    async fn send(&self, commit: Commit, tenure: Tenure, in_doubt: &mut impl FnMut(bool)) -> Committed {
+    /// A write's outcome is not known: until it is, nothing of its keys is served from memory or kept there.
+    pub(super) fn doubt<'a>(&self, scope: &Scope, keys: impl IntoIterator<Item = &'a Key>) {
+        self.counters.in_doubt.inc();
+        {
+            let mut state = scope.lock();
+            state.unresolved = true;
+            state.tail = None;
+            state.changed();
+        }
+        for key in keys {
+            self.generations.mark_unresolved(key);
+        }
+    }
+
+    /// Sends a write of a scope; repeats it with the same revisions while its outcome is not known (rule 2).
+    pub(super) async fn send<F: Future<Output = Result<(), WriteError>>>(
+        &self,
+        scope_id: u64,
+        tenure: Tenure,
+        in_doubt: &mut impl FnMut(bool),
+        write: impl Fn() -> F,
+    ) -> Committed {
         self.counters.commits.inc();
         let mut pause = RESOLVE_PAUSE_FIRST;
         let mut doubted = false;
         loop {
-            match self.store.commit(commit.clone()).await {
+            match write().await {
                 Ok(()) if doubted => return Committed::Late,
                 Ok(()) => return Committed::Yes,
                 Err(WriteError::NotApplied { reason }) if !doubted => {
@@ -167,7 +191,7 @@ impl Sequencer {
                 Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
                     if !doubted {
                         tracing::warn!(
-                            scope = commit.scope_id,
+                            scope = scope_id,
                             reason,
                             "a commit's outcome is not known; sending it again"
                         );
@@ -179,12 +203,13 @@ impl Sequencer {
                     // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
                     // Once it owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
                     let now = loop {
-                        match self.ownership.tenure(commit.scope_id) {
+                        match self.ownership.tenure(scope_id) {
                             Ok(now) => break now,
+                            Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
                             Err(_) => sleep(RESOLVE_PAUSE_MAX).await,
                         }
                     };
-                    if now.reign != tenure.reign {
+                    if now.reign != tenure.reign && !armed(Seeded::ReignIgnored) {
                         return Committed::Superseded;
                     }
                 }

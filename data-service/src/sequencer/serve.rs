@@ -10,7 +10,12 @@ use super::{
     Sequencer,
     scope::{ScopeKind, TailMessage},
 };
-use crate::{freshness::Freshness, read_path::query::encode_page};
+use crate::{
+    freshness::Freshness,
+    ownership::Tenure,
+    read_path::query::encode_page,
+    seeded::{Seeded, armed},
+};
 
 /// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +92,7 @@ impl Sequencer {
             if let Some(encoded) = state.encoded(query) {
                 drop(state);
                 self.scopes.touch(channel_id);
-                return self.ownership.still(channel_id, tenure).then_some((encoded, rev));
+                return self.remembered_under(channel_id, tenure).then_some((encoded, rev));
             }
             (tail.serve(&query)?, state.version, rev)
         };
@@ -96,7 +101,7 @@ impl Sequencer {
         scope.lock().keep_encoded(version, query, encoded.clone());
         self.scopes.trim(&scope);
         // Checked again after the answer was made (rule 3).
-        self.ownership.still(channel_id, tenure).then_some((encoded, rev))
+        self.remembered_under(channel_id, tenure).then_some((encoded, rev))
     }
 
     /// One message as the tail knows it: `Some(None)` if the tail is certain that it is not there.
@@ -114,7 +119,7 @@ impl Sequencer {
             tail.serve(&around)?;
             tail.get(id).map(|row| Arc::new(row.0.clone()))
         };
-        self.ownership.still(channel_id, tenure).then_some(row)
+        self.remembered_under(channel_id, tenure).then_some(row)
     }
 
     /// The revision known before a read of the channel's end begins, and the right to seed its tail from that read.
@@ -168,7 +173,14 @@ impl Sequencer {
                 state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
             if known { state.guild.clone() } else { None }
         };
-        guild.filter(|_| self.ownership.still(guild_id, tenure))
+        guild.filter(|_| self.remembered_under(guild_id, tenure))
+    }
+}
+
+impl Sequencer {
+    /// Whether what was remembered under a tenure may be told now that the answer is made (rule 3).
+    fn remembered_under(&self, scope_id: u64, tenure: Tenure) -> bool {
+        self.ownership.still(scope_id, tenure) || armed(Seeded::CachedReplyUnchecked)
     }
 }
 

@@ -15,7 +15,7 @@ use weir_store::{ReadError, RowChange};
 
 use super::{
     Sequencer, basis, change,
-    commit::Prepared,
+    commit::{Committed, Prepared},
     create,
     guild::{self, Facts, Planned},
     op::{
@@ -30,6 +30,7 @@ use crate::{
     mint::MintError,
     outbox::Pending,
     ownership::{NotOwner, Tenure},
+    seeded::{Seeded, armed},
 };
 
 impl From<MintError> for ChangeError {
@@ -116,7 +117,9 @@ impl Sequencer {
         }
         let (Some(bucket), Some((_, last))) = (plan.bucket, plan.fresh.last()) else { return };
         let (last_rev, last_id) = (last.last_rev, last.id);
-        if let Err(error) = self.index_bucket(scope, standing, bucket).await {
+        if !armed(Seeded::BucketAfterCommit)
+            && let Err(error) = self.index_bucket(scope, standing, bucket).await
+        {
             plan.fail(&error);
             return;
         }
@@ -160,6 +163,9 @@ impl Sequencer {
             },
         )
         .await;
+        if armed(Seeded::BucketAfterCommit) {
+            drop(self.index_bucket(scope, standing, bucket).await);
+        }
         self.scopes.trim(scope);
     }
 
@@ -276,16 +282,26 @@ impl Sequencer {
             answers.push((u32::try_from(messages.len()).unwrap_or(u32::MAX), answer));
             rows.extend(messages);
         }
-        let outcome = self.import(scope, rows).await;
+        let mut answers = Some(answers);
+        let mut settle = |outcome: Result<(), ChangeError>| {
+            for (count, answer) in answers.take().into_iter().flatten() {
+                drop(answer.send(outcome.clone().map(|()| count)));
+            }
+        };
+        let outcome = self.import(scope, rows, &mut settle).await;
         if outcome.is_err() {
             self.forget(scope);
         }
-        for (count, answer) in answers {
-            drop(answer.send(outcome.clone().map(|()| count)));
-        }
+        settle(outcome);
     }
 
-    async fn import(&self, scope: &Scope, messages: Vec<Message>) -> Result<(), ChangeError> {
+    /// Writes the rows; `settle` tells the callers if that is in doubt, until it is known.
+    async fn import(
+        &self,
+        scope: &Scope,
+        messages: Vec<Message>,
+        settle: &mut (impl FnMut(Result<(), ChangeError>) + Send),
+    ) -> Result<(), ChangeError> {
         let (tenure, standing) = self.begin(scope).await?;
         let mut rev = next_rev(self.clock.wall_us(), standing, tenure)?;
         let last_message_id = messages.iter().map(|message| message.id).max().unwrap_or(0);
@@ -305,12 +321,32 @@ impl Sequencer {
             rev += 1;
             RowChange::PutMessage(row)
         });
-        let written = self.store.put_rows(rows.collect(), rev).await;
+        let rows: Vec<RowChange> = rows.collect();
+        let keys: Vec<Key> = scope
+            .kind
+            .keys(scope.id)
+            .into_iter()
+            .chain(buckets.iter().map(|bucket| Key::Rows(scope.id, *bucket)))
+            .collect();
+        scope.lock().in_hand.clone_from(&keys);
+        let mut in_doubt = |first: bool| {
+            if first {
+                self.doubt(scope, &keys);
+                settle(Err(ChangeError::OutcomeUnknown));
+            }
+        };
+        let written =
+            self.send(scope.id, tenure, &mut in_doubt, || self.store.put_rows(rows.clone(), rev)).await;
+        let known = matches!(written, Committed::Yes | Committed::No(_));
+        if matches!(written, Committed::Never) {
+            return Err(ChangeError::OutcomeUnknown);
+        }
         {
             // Rows may lie anywhere below the tail: of what is remembered of the channel only its end holds.
             let mut state = scope.lock();
             state.changed();
             state.tail = None;
+            state.unresolved = false;
             state.imported_bucket = indexed;
             state.standing = Some(Standing {
                 epoch: tenure.epoch,
@@ -320,16 +356,23 @@ impl Sequencer {
                 last_message_id: standing.last_message_id.max(last_message_id),
                 bucket: standing.bucket.max(buckets.last().copied()),
             });
+            // Under the lock, as for a commit: a read that seeds the tail sees either both or neither.
+            for key in &keys {
+                if known {
+                    self.generations.bump(key, Barrier::Both);
+                } else {
+                    self.generations.mark_resolved(key);
+                }
+            }
         }
-        for key in scope.kind.keys(scope.id) {
-            self.generations.bump(&key, Barrier::Both);
+        match written {
+            // Idempotent by its ids: whatever the failure, the caller sends the same rows again.
+            Committed::No(error) => Err(error),
+            Committed::Yes if self.ownership.still(scope.id, tenure) => Ok(()),
+            Committed::Yes | Committed::Late | Committed::Superseded | Committed::Never => {
+                Err(ChangeError::OutcomeUnknown)
+            }
         }
-        for bucket in buckets {
-            self.generations.bump(&Key::Rows(scope.id, bucket), Barrier::Both);
-        }
-        // Idempotent by its ids: whatever the failure, the caller sends the same rows again.
-        written.map_err(|error| Refused::Database(error.to_string()))?;
-        if self.ownership.still(scope.id, tenure) { Ok(()) } else { Err(ChangeError::OutcomeUnknown) }
     }
 
     // ---- guilds ---------------------------------------------------------------------------------------------------
@@ -440,8 +483,12 @@ impl Sequencer {
 
 /// The revision of a scope's next change: the clock's, or the one after the last.
 pub(super) fn next_rev(now_us: u64, standing: Standing, tenure: Tenure) -> Result<u64, ChangeError> {
+    if armed(Seeded::RevIsTheClock) {
+        return Ok(now_us);
+    }
     let rev = now_us.max(standing.last_rev.max(tenure.mint_above_us) + 1);
-    if rev >= tenure.mint_until_us { Err(Refused::NotOwner.into()) } else { Ok(rev) }
+    let ended = rev >= tenure.mint_until_us && !armed(Seeded::MintsPastLease);
+    if ended { Err(Refused::NotOwner.into()) } else { Ok(rev) }
 }
 
 fn refuse_change(change: MessageChange, error: ChangeError) {

@@ -1,11 +1,12 @@
 //! `weir.admin.v1`: limits and sight. Mounted behind the operators' token.
 
-use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_connect::{ConnectError, Context, Reply, Router, error::Code};
 use weir_proto::admin::{
     ExplainChannelRequest, ExplainChannelResponse, HotChannel, ListHotChannelsRequest,
     ListHotChannelsResponse, ListLimitChangesRequest, ListLimitChangesResponse, ListLimitsRequest,
     ListLimitsResponse, SetLimitRequest, SetLimitResponse, UnsetLimitRequest, UnsetLimitResponse,
 };
+use weir_store::WriteError;
 
 use super::{Paths, required};
 use crate::{
@@ -48,6 +49,9 @@ pub fn router(paths: &Paths) -> Router {
 fn of_limit(error: LimitError) -> ConnectError {
     match error {
         LimitError::Invalid { problem } => ConnectError::invalid_argument(problem),
+        LimitError::Store(error @ WriteError::Unknown { .. }) => {
+            ConnectError::new(Code::Unknown, error.to_string())
+        }
         LimitError::Store(error) => ConnectError::unavailable(error.to_string()),
         LimitError::Read(error) => ConnectError::unavailable(error.to_string()),
     }

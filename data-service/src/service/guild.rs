@@ -7,10 +7,11 @@ use weir_proto::data::{
     ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse, UpdateMemberResponse,
 };
 
-use super::{Paths, deadline, options, required};
+use super::{Paths, change_headers, deadline, options, reply_headers, required};
 use crate::{
     error,
     observe::Write,
+    read_path::Reading,
     sequencer::{
         basis,
         guild::ROLES_MAX,
@@ -81,6 +82,27 @@ async fn change(
     answer.await.map_err(|error| error::of_change(&error))
 }
 
+/// The reply to a change of a guild, with the token that a later read shows it by.
+fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
+    let mut reply = Reply::message(message);
+    reply.headers = change_headers(guild_id, paths.sequencer.resolved_rev(guild_id));
+    reply
+}
+
+/// The reply to a read of a guild, which shows everything up to `rev`.
+fn shown<Res>(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    rev: u64,
+    reading: &Reading,
+    message: Res,
+) -> Reply<Res> {
+    let mut reply = Reply::message(message);
+    reply.headers = reply_headers(paths, context, guild_id, rev, &reading.served);
+    reply
+}
+
 fn unexpected() -> ConnectError {
     ConnectError::internal("the guild's turn answered another question")
 }
@@ -125,7 +147,7 @@ async fn create(
     };
     match change(&paths, &context, guild_id, None, GuildChange::Create(Box::new(request))).await? {
         GuildAnswer::Created { state, members } => {
-            Ok(CreateGuildResponse { state: Some(state), members }.into())
+            Ok(changed(&paths, guild_id, CreateGuildResponse { state: Some(state), members }))
         }
         _ => Err(unexpected()),
     }
@@ -142,7 +164,8 @@ async fn get(
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
-    Ok(GetGuildResponse { state: Some((*state).clone()), as_of_us }.into())
+    let response = GetGuildResponse { state: Some((*state).clone()), as_of_us };
+    Ok(shown(&paths, &context, guild_id, state.rev, &reading, response))
 }
 
 async fn delete(
@@ -152,7 +175,7 @@ async fn delete(
 ) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
     change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
-    Ok(DeleteGuildResponse {}.into())
+    Ok(changed(&paths, guild_id, DeleteGuildResponse {}))
 }
 
 async fn list_user_guilds(
@@ -180,7 +203,9 @@ async fn put_channel(
     let guild_id = required("channel.guild_id", channel.guild_id)?;
     check_channel(&channel)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutChannel(channel)).await? {
-        GuildAnswer::Channel(channel) => Ok(PutChannelResponse { channel: Some(channel) }.into()),
+        GuildAnswer::Channel(channel) => {
+            Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
+        }
         _ => Err(unexpected()),
     }
 }
@@ -199,7 +224,10 @@ async fn delete_channel(
     match change(&paths, &context, channel.guild_id, request.basis, GuildChange::DeleteChannel(channel_id))
         .await?
     {
-        GuildAnswer::Channel(channel) => Ok(DeleteChannelResponse { channel: Some(channel) }.into()),
+        GuildAnswer::Channel(channel) => {
+            let guild_id = channel.guild_id;
+            Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))
+        }
         _ => Err(unexpected()),
     }
 }
@@ -213,7 +241,7 @@ async fn put_role(
     let guild_id = required("role.guild_id", role.guild_id)?;
     named(&role.name)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutRole(role)).await? {
-        GuildAnswer::Role(role) => Ok(PutRoleResponse { role: Some(role) }.into()),
+        GuildAnswer::Role(role) => Ok(changed(&paths, guild_id, PutRoleResponse { role: Some(role) })),
         _ => Err(unexpected()),
     }
 }
@@ -226,7 +254,7 @@ async fn delete_role(
     let guild_id = required("guild_id", request.guild_id)?;
     let role_id = required("role_id", request.role_id)?;
     change(&paths, &context, guild_id, request.basis, GuildChange::DeleteRole(role_id)).await?;
-    Ok(DeleteRoleResponse {}.into())
+    Ok(changed(&paths, guild_id, DeleteRoleResponse {}))
 }
 
 async fn put_member(
@@ -238,7 +266,9 @@ async fn put_member(
     let guild_id = required("member.guild_id", member.guild_id)?;
     required("member.user_id", member.user_id)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutMember(member)).await? {
-        GuildAnswer::Member(member, user) => Ok(PutMemberResponse { member: Some(member), user }.into()),
+        GuildAnswer::Member(member, user) => {
+            Ok(changed(&paths, guild_id, PutMemberResponse { member: Some(member), user }))
+        }
         _ => Err(unexpected()),
     }
 }
@@ -256,7 +286,9 @@ async fn update_member(
     }
     let update = GuildChange::UpdateMember(MemberUpdate { user_id, add_role_ids, remove_role_ids });
     match change(&paths, &context, guild_id, basis, update).await? {
-        GuildAnswer::Member(member, user) => Ok(UpdateMemberResponse { member: Some(member), user }.into()),
+        GuildAnswer::Member(member, user) => {
+            Ok(changed(&paths, guild_id, UpdateMemberResponse { member: Some(member), user }))
+        }
         _ => Err(unexpected()),
     }
 }
@@ -269,7 +301,7 @@ async fn delete_member(
     let guild_id = required("guild_id", request.guild_id)?;
     let user_id = required("user_id", request.user_id)?;
     change(&paths, &context, guild_id, request.basis, GuildChange::DeleteMember(user_id)).await?;
-    Ok(DeleteMemberResponse {}.into())
+    Ok(changed(&paths, guild_id, DeleteMemberResponse {}))
 }
 
 async fn list_members(
@@ -282,12 +314,13 @@ async fn list_members(
     if limit > MEMBERS_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
     }
+    let rev = paths.sequencer.resolved_rev(guild_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
     let members = members.map_err(error::of_read)?.to_vec();
     let ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
     let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
-    Ok(ListMembersResponse { members, users }.into())
+    Ok(shown(&paths, &context, guild_id, rev, &reading, ListMembersResponse { members, users }))
 }
 
 async fn get_member(
@@ -297,12 +330,14 @@ async fn get_member(
 ) -> Result<Reply<GetMemberResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
     let user_id = required("user_id", request.user_id)?;
+    let rev = paths.sequencer.resolved_rev(guild_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let member = paths.reads.member_part(&mut reading, guild_id, user_id).await.map_err(error::of_read)?;
     let member = member.ok_or_else(|| ConnectError::not_found("member not found"))?;
     let user = paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?;
     let user = user.map(|user| (*user).clone());
-    Ok(GetMemberResponse { member: Some((*member).clone()), user }.into())
+    let response = GetMemberResponse { member: Some((*member).clone()), user };
+    Ok(shown(&paths, &context, guild_id, rev, &reading, response))
 }
 
 async fn channel_context(

@@ -5,7 +5,6 @@
 
 use prost::Message as _;
 use weir_connect::{ConnectError, Context, Reply, Router};
-use weir_protect::Change;
 use weir_proto::{
     admin::{
         BeginImportRequest, BeginImportResponse, FinishImportRequest, FinishImportResponse,
@@ -15,7 +14,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, message::write_import};
+use super::{Paths, message::write_import, user::rows::RowWriter};
 use crate::{error, key::Key, mint::Minter};
 
 /// Kind of the job rows in the store's settings.
@@ -26,6 +25,9 @@ const AUTHORS_MAX: u64 = 1 << 20;
 const CHANNELS_MAX: usize = 500;
 /// Names in one call.
 const NAMES_MAX: usize = 5_000;
+/// Calls that write guild and names at once, or whose write is in doubt: each holds the rows of one request, some megabytes at most. A job
+/// sends them one after another.
+const PUTS_MAX: usize = 16;
 /// Permissions of @everyone in an imported guild: view channels, send messages, read history (bits 10, 11, 16), and what Discord grants
 /// beside them for reactions, embeds, files and invites (bits 6, 14, 15, 0).
 const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 | 1;
@@ -33,9 +35,10 @@ const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 |
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
     let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
+    let writer = RowWriter::new(PUTS_MAX);
     Router::new()
-        .unary("/weir.admin.v1.ImportService/BeginImport", move |context, request| {
-            begin(begin_paths.clone(), context, request)
+        .unary("/weir.admin.v1.ImportService/BeginImport", move |_, request| {
+            begin(begin_paths.clone(), writer.clone(), request)
         })
         .unary("/weir.admin.v1.ImportService/WriteImport", move |context, request| {
             write(write_paths.clone(), context, request)
@@ -58,18 +61,21 @@ async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<
     kept.map_err(|error| ConnectError::unavailable(error.to_string()))
 }
 
-async fn put(paths: &Paths, rows: Vec<RowChange>, touched: &[Key]) -> Result<(), ConnectError> {
-    let rev = paths.sequencer.clock.wall_us();
-    let written = paths.sequencer.store.put_rows(rows, rev).await;
-    for key in touched {
-        paths.sequencer.generations.bump(key, Change::Both);
-    }
-    written.map_err(|error| ConnectError::unavailable(error.to_string()))
+async fn put(
+    paths: &Paths,
+    writer: &RowWriter,
+    rows: Vec<RowChange>,
+    touched: Vec<Key>,
+) -> Result<(), ConnectError> {
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
+    let written = writer.write(sequencer, tenure, rows, sequencer.clock.wall_us(), touched).await;
+    written.map_err(|error| error::of_change(&error))
 }
 
 async fn begin(
     paths: Paths,
-    _: Context,
+    writer: RowWriter,
     request: BeginImportRequest,
 ) -> Result<Reply<BeginImportResponse>, ConnectError> {
     if request.job.len() != 32 {
@@ -104,9 +110,9 @@ async fn begin(
         return Err(ConnectError::invalid_argument("the job was begun with other channels"));
     }
     if request.first_author == 0 {
-        put_guild(&paths, &request, &state).await?;
+        put_guild(&paths, &writer, &request, &state).await?;
     }
-    put_authors(&paths, &request, &state).await?;
+    put_authors(&paths, &writer, &request, &state).await?;
     Ok(state.into())
 }
 
@@ -157,6 +163,7 @@ fn author_id(base: u64, index: u64) -> u64 {
 
 async fn put_guild(
     paths: &Paths,
+    writer: &RowWriter,
     request: &BeginImportRequest,
     state: &BeginImportResponse,
 ) -> Result<(), ConnectError> {
@@ -182,11 +189,12 @@ async fn put_guild(
         }));
         touched.push(Key::Channel(*id));
     }
-    put(paths, rows, &touched).await
+    put(paths, writer, rows, touched).await
 }
 
 async fn put_authors(
     paths: &Paths,
+    writer: &RowWriter,
     request: &BeginImportRequest,
     state: &BeginImportResponse,
 ) -> Result<(), ConnectError> {
@@ -200,7 +208,7 @@ async fn put_authors(
         rows.push(RowChange::PutMember(Member { guild_id, user_id: id, joined_at_ms, ..Member::default() }));
         touched.extend([Key::User(id), Key::Member(guild_id, id), Key::UserGuilds(id)]);
     }
-    put(paths, rows, &touched).await
+    put(paths, writer, rows, touched).await
 }
 
 async fn write(

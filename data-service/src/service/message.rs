@@ -14,7 +14,7 @@ use weir_proto::{
     id::unix_ms,
 };
 
-use super::{Paths, accepted_at, change_headers, deadline, options, reply_headers, required};
+use super::{Paths, accepted_at, change_headers, deadline, options, refused, reply_headers, required};
 use crate::{
     changes, error,
     observe::Write,
@@ -86,10 +86,10 @@ async fn list(
             return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")));
         }
     };
-    let page =
-        paths.reads.page(channel_id, anchor, limit, options(&context)).await.map_err(error::of_read)?;
+    let page = paths.reads.page(channel_id, anchor, limit, options(&context)).await;
+    let page = page.map_err(|failure| refused(&context, failure))?;
     let mut reply = Reply::encoded(page.encoded);
-    reply.headers = reply_headers(&context, channel_id, page.rev, &page.served);
+    reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
     Ok(reply)
 }
 
@@ -101,9 +101,9 @@ async fn get(
     let channel_id = required("channel_id", request.channel_id)?;
     let message_id = required("message_id", request.message_id)?;
     let found = paths.reads.message(channel_id, message_id, options(&context)).await;
-    let (row, served) = found.map_err(error::of_read)?;
+    let (row, served) = found.map_err(|failure| refused(&context, failure))?;
     let row = row.ok_or_else(|| ConnectError::not_found("message not found"))?;
-    let headers = reply_headers(&context, channel_id, row.last_rev, &served);
+    let headers = reply_headers(&paths, &context, channel_id, row.last_rev, &served);
     let mut reply = Reply::message(GetMessageResponse { message: Some((*row).clone()) });
     reply.headers = headers;
     Ok(reply)

@@ -17,10 +17,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use weir_data_service::clock::Clock;
 use weir_proto::bucket::Bucket;
-use weir_store::{Commit, ReadError, RowChange};
+use weir_store::{Commit, ReadError, RowChange, WriteError};
 
 pub(crate) use self::rows::Rows;
 
@@ -41,6 +44,8 @@ pub(crate) enum Fate {
     Slow(Duration),
     /// Nobody ever answers; it is not applied.
     Hang,
+    /// It is applied, and the driver panics.
+    Panic,
 }
 
 /// One commit as it arrived.
@@ -80,6 +85,10 @@ pub(crate) struct FakeStore {
     clock: Arc<dyn Clock>,
     dice: Dice,
     fates: Mutex<VecDeque<Fate>>,
+    /// As [`FakeStore::fates`], of writes that pass no turn.
+    row_fates: Mutex<VecDeque<Fate>>,
+    /// As [`FakeStore::fates`], of settings.
+    setting_fates: Mutex<VecDeque<Fate>>,
     slowness: Mutex<Option<Slowness>>,
     /// Every commit that arrived, repetitions included, in order of arrival.
     seen: Mutex<Vec<Seen>>,
@@ -103,6 +112,8 @@ pub(crate) struct FakeStore {
     lease_refused: Mutex<String>,
     /// Noting a scope active takes this long.
     noting_takes: Mutex<Duration>,
+    /// The process that uses this handle does not run before this.
+    stopped_until: Mutex<Option<Instant>>,
     /// The process that uses this handle was killed: nothing it asks for happens any more.
     dead: AtomicBool,
     /// Added to the clock of [`Store::clock_us`].
@@ -125,6 +136,8 @@ impl FakeStore {
             clock,
             dice: Dice::new(seed),
             fates: Mutex::default(),
+            row_fates: Mutex::default(),
+            setting_fates: Mutex::default(),
             slowness: Mutex::default(),
             seen: Mutex::default(),
             breaches: Mutex::default(),
@@ -142,6 +155,7 @@ impl FakeStore {
             leases_take: Mutex::default(),
             lease_refused: Mutex::default(),
             noting_takes: Mutex::default(),
+            stopped_until: Mutex::default(),
             dead: AtomicBool::new(false),
             clock_off_us: AtomicU64::new(0),
         })
@@ -155,6 +169,21 @@ impl FakeStore {
     /// The next commits have these fates, in order; those after them are applied.
     pub(crate) fn script(&self, fates: impl IntoIterator<Item = Fate>) {
         self.fates.lock().unwrap().extend(fates);
+    }
+
+    /// As [`FakeStore::script`], of the next writes that pass no turn.
+    pub(crate) fn script_rows(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.row_fates.lock().unwrap().extend(fates);
+    }
+
+    /// How many of the scripted writes that pass no turn did not come yet.
+    pub(crate) fn row_fates_left(&self) -> usize {
+        self.row_fates.lock().unwrap().len()
+    }
+
+    /// As [`FakeStore::script`], of the next writes of settings.
+    pub(crate) fn script_settings(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.setting_fates.lock().unwrap().extend(fates);
     }
 
     /// From now on each call takes a random time up to `max` before and again after it takes effect.
@@ -209,6 +238,11 @@ impl FakeStore {
         self.dead.store(true, SeqCst);
     }
 
+    /// Stops the process behind this handle for a while: it asks for nothing and hears no answer. (What was asked for goes on.)
+    pub(crate) fn stop_for(&self, time: Duration) {
+        *self.stopped_until.lock().unwrap() = Some(Instant::now() + time);
+    }
+
     pub(crate) fn answers_take(&self, time: Duration) {
         *self.answers_take.lock().unwrap() = time;
     }
@@ -229,6 +263,10 @@ impl FakeStore {
     async fn dawdle(&self) {
         if self.dead.load(SeqCst) {
             std::future::pending::<()>().await;
+        }
+        let stopped_until = *self.stopped_until.lock().unwrap();
+        if let Some(until) = stopped_until {
+            sleep_until(until).await;
         }
         let slowness = *self.slowness.lock().unwrap();
         if let Some(Slowness { max }) = slowness {
@@ -251,6 +289,49 @@ impl FakeStore {
         }
         self.dawdle().await;
         if fails { Err(ReadError::Unavailable { reason: "as scripted".into() }) } else { Ok(found) }
+    }
+
+    /// What `fate` makes of a write, with time on both sides of its effect.
+    async fn write(
+        &self,
+        fate: Fate,
+        apply: impl FnOnce(&mut Rows) + Send + 'static,
+    ) -> Result<(), WriteError> {
+        self.dawdle().await;
+        let lost = || Err(WriteError::Unknown { reason: "the answer is lost, as scripted".into() });
+        let answer = match fate {
+            Fate::Applied => {
+                apply(&mut self.rows());
+                Ok(())
+            }
+            Fate::Slow(after) => {
+                sleep(after).await;
+                apply(&mut self.rows());
+                Ok(())
+            }
+            Fate::NotApplied => Err(WriteError::NotApplied { reason: "as scripted".into() }),
+            Fate::UnknownApplied => {
+                apply(&mut self.rows());
+                lost()
+            }
+            Fate::UnknownNotApplied => lost(),
+            Fate::UnknownLater(after) => {
+                let rows = Arc::clone(&self.rows);
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    apply(&mut rows.lock().unwrap());
+                });
+                lost()
+            }
+            Fate::Hang => std::future::pending().await,
+            Fate::Panic => {
+                apply(&mut self.rows());
+                panic!("as scripted");
+            }
+        };
+        // The answer is on its way: what it acknowledges has happened, and nobody knows it yet.
+        self.dawdle().await;
+        answer
     }
 
     /// What the real stores refuse, and what only the sequencer can get wrong.

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use weir_data_client::{CallOptions, DataError};
-use weir_proto::data::RefusalReason;
+use weir_proto::data::{GetGuildRequest, Guild, Message, RefusalReason};
+use weir_store::RowChange;
 
 use crate::{
     fake_bus::{Consumer, gist},
@@ -18,7 +19,7 @@ fn is_not_owner<T>(answer: &Result<T, DataError>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable() {
+pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable() {
     let world = World::new(1);
     let node = world.node().await;
     let place = node.place().await;
@@ -47,7 +48,7 @@ async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_remembered_before_a_lapse_is_not_served_after_it() {
+pub(crate) async fn what_was_remembered_before_a_lapse_is_not_served_after_it() {
     for seeded_by_write in [false, true] {
         let world = World::new(2);
         let node = world.node().await;
@@ -111,7 +112,7 @@ async fn a_read_without_ownership_joins_no_older_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel() {
+pub(crate) async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel() {
     let world = World::new(4);
     let node = world.node().await;
     let place = node.place().await;
@@ -136,7 +137,7 @@ async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
+pub(crate) async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
     let world = World::new(9);
     let node = world.node().await;
     let place = node.place().await;
@@ -161,7 +162,7 @@ async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
 
 /// Hazard 45.
 #[tokio::test(start_paused = true)]
-async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
+pub(crate) async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
     let world = World::new(5);
     let fast = world.clock.skewed(400_000);
     let slow = world.clock.skewed(-400_000);
@@ -217,7 +218,7 @@ async fn a_removal_by_a_slower_clock_holds_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
+pub(crate) async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     use weir_data_service::{clock::WallClock, ownership::Tenure};
     let world = World::new(7);
     let node = world.node().await;
@@ -242,7 +243,90 @@ async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     assert!(refused > 0);
     let above = mint_until_us + 50_000;
     world.ownership.set(Tenure { mint_above_us: above, ..forever(2, 1) });
-    assert!(talk.create("above").await.unwrap().rev > above);
+    let row = talk.create("above").await.unwrap();
+    assert!(row.rev > above && weir_proto::id::unix_ms(row.id) * 1_000 >= above);
+}
+
+/// What a node does under its tenure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Newest,
+    Page,
+    Message,
+    Guild,
+    Create,
+    Edit,
+    Delete,
+}
+
+/// Does `work` on a warm node whose tenure ends when it was asked for so often, while another owner has changed everything. Gives back how
+/// often it was asked for.
+async fn lost_after(work: Work, questions: u64) -> u64 {
+    let world = World::new(questions + 100);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut rows = Vec::new();
+    for index in 0..8 {
+        rows.push(talk.create(&format!("m{index}")).await.unwrap());
+    }
+    let (old, last) = (rows[2].clone(), rows[7].clone());
+    let guild = GetGuildRequest { guild_id: place.guild };
+    // Everything is remembered: the tail by its turns, the page and the guild by reads of a node that did not write them.
+    let reads_only = matches!(work, Work::Page | Work::Message).then_some(world.node().await);
+    let node = reads_only.as_ref().unwrap_or(&node);
+    let talk = Talk(&node.client, place);
+    if reads_only.is_some() {
+        talk.list(At::Before(rows[4].id), 2).await.unwrap();
+        talk.get(old.id).await.unwrap();
+    }
+    node.client.get_guild(&guild, &options()).await.unwrap();
+    for row in [&old, &last] {
+        let rev = row.last_rev + 1;
+        let row = Message { content: "elsewhere".into(), last_rev: rev, ..row.clone() };
+        world.store.rows().apply(&RowChange::PutMessage(row), rev, false);
+    }
+    let before = world.store.rows().read_guild(place.guild).unwrap().0;
+    let renamed = Guild { name: "elsewhere".into(), ..before.clone() };
+    world.store.rows().apply(&RowChange::PutGuild(renamed), before.rev + 1, false);
+    let asked = world.ownership.asked();
+    world.ownership.lose_after(questions);
+    let told = match work {
+        Work::Newest => Ok(talk.contents(At::Latest, 1).await[0].clone()),
+        Work::Page => Ok(talk.contents(At::Before(rows[4].id), 2).await[1].clone()),
+        Work::Message => Ok(talk.get(old.id).await.unwrap().unwrap().content),
+        Work::Guild => {
+            let state = node.client.get_guild(&guild, &options()).await.unwrap().message.state;
+            Ok(state.unwrap().guild.unwrap().name)
+        }
+        Work::Create => talk.create("mine").await.map(|row| row.content),
+        Work::Edit => talk.edit(last.id, "mine").await.map(|row| row.content),
+        Work::Delete => talk.delete(last.id).await.map(|_| "mine".to_owned()),
+    };
+    let asked = world.ownership.asked() - asked;
+    if questions < asked {
+        match told {
+            Ok(told) => {
+                assert_eq!(told, "elsewhere", "{work:?}: lost after {questions} of {asked} questions")
+            }
+            Err(DataError::OutcomeUnknown { .. }) => {}
+            error => assert!(is_not_owner(&error), "{work:?}: {error:?}"),
+        }
+    }
+    asked
+}
+
+/// Hazard 42: the process is paused beyond its lease between any two looks at it.
+#[tokio::test(start_paused = true)]
+pub(crate) async fn nobody_is_told_of_anything_after_the_lease_whenever_it_ends() {
+    let all = [Work::Newest, Work::Page, Work::Message, Work::Guild, Work::Create, Work::Edit, Work::Delete];
+    for work in all {
+        let asked = lost_after(work, u64::MAX >> 1).await;
+        assert!(asked >= 2, "{work:?}: asked {asked} times");
+        for questions in 0..asked {
+            lost_after(work, questions).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

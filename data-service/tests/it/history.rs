@@ -291,7 +291,7 @@ fn many(first: u64, count: u64, fates: bool) {
 }
 
 #[test]
-fn no_reply_lacks_what_was_acknowledged_before_it() {
+pub(crate) fn no_reply_lacks_what_was_acknowledged_before_it() {
     many(0, 1_000, false);
 }
 

@@ -1,7 +1,11 @@
 //! Rule 3 and hazard 41: ownership by leases, two processes on one database.
 
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -12,15 +16,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use weir_data_service::{
     clock::{Clock, WallClock},
+    mint::Minter,
     ownership::{
-        NotOwner, Ownership,
+        NotOwner, Ownership, Tenure,
         leased::{LEASE, Leased, MARGIN, RENEW_EVERY, TakeError},
     },
 };
+use weir_proto::id::unix_ms;
 use weir_store::Store;
 
 use crate::{
-    fake_store::FakeStore,
+    fake_store::{Dice, FakeStore},
     node::{At, Talk, World, small},
     ownership::TestClock,
 };
@@ -29,24 +35,26 @@ use crate::{
 struct Process {
     store: Arc<FakeStore>,
     clock: Arc<TestClock>,
-    name: &'static str,
+    name: String,
     stop: CancellationToken,
 }
 
 impl Process {
-    fn new(store: Arc<FakeStore>, clock: Arc<TestClock>, name: &'static str) -> Self {
-        Self { store, clock, name, stop: CancellationToken::new() }
+    fn new(store: Arc<FakeStore>, clock: Arc<TestClock>, name: &str) -> Self {
+        Self { store, clock, name: name.to_owned(), stop: CancellationToken::new() }
+    }
+
+    /// Takes a worker number, and asks for the slots without waiting for them.
+    async fn start(&self) -> (Arc<Leased>, JoinHandle<()>) {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let store = Arc::clone(&self.store) as Arc<dyn Store>;
+        Leased::start(store, clock, self.name.clone(), self.stop.clone()).await.unwrap()
     }
 
     async fn take(&self) -> Result<(Arc<Leased>, JoinHandle<()>), TakeError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Leased::take(
-            Arc::clone(&self.store) as Arc<dyn Store>,
-            clock,
-            self.name.to_owned(),
-            self.stop.clone(),
-        )
-        .await
+        Leased::take(Arc::clone(&self.store) as Arc<dyn Store>, clock, self.name.clone(), self.stop.clone())
+            .await
     }
 }
 
@@ -68,7 +76,7 @@ async fn exactly_one_of_two_holds_the_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_taken_over_only_after_it_stood_still() {
+pub(crate) async fn a_lease_is_taken_over_only_after_it_stood_still() {
     let (first, second) = two();
     let (held, renewing) = first.take().await.unwrap();
     sleep(Duration::from_millis(2_500)).await;
@@ -127,7 +135,7 @@ async fn a_holder_that_cannot_renew_stops_before_its_lease_ends() {
 
 /// Hazard 42: the process slept (or was stopped) with its lease in hand.
 #[tokio::test(start_paused = true)]
-async fn a_process_that_wakes_after_its_lease_refuses() {
+pub(crate) async fn a_process_that_wakes_after_its_lease_refuses() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let before = held.tenure(7).unwrap();
@@ -142,7 +150,7 @@ async fn a_process_that_wakes_after_its_lease_refuses() {
 
 /// The pause may lie between asking for the renewal and its answer.
 #[tokio::test(start_paused = true)]
-async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
+pub(crate) async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let before = held.tenure(7).unwrap();
@@ -159,7 +167,7 @@ async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_off_does_not_mint() {
+pub(crate) async fn a_clock_that_is_off_does_not_mint() {
     for (off_us, minted) in [(400_000_i64, true), (-400_000, true), (600_000, false), (-600_000, false)] {
         let clock = TestClock::new();
         let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
@@ -176,41 +184,190 @@ async fn a_clock_that_is_off_does_not_mint() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn worker_numbers_differ() {
-    let clock = TestClock::new();
-    let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
-    let mut workers = std::collections::HashSet::new();
-    let mut processes = Vec::new();
-    for name in ["a", "b", "ab", "ba", "aB", "c", "d", "e"] {
-        let process = Process::new(store.fork(), clock.skewed(0), name);
-        // Each one takes its worker number first, then waits for the slots.
-        let taking = tokio::spawn(async move { process.take().await.map(|(leased, _)| leased.worker()) });
-        sleep(Duration::from_millis(10)).await;
-        processes.push(taking);
-    }
-    for (name, lease) in &store.rows().leases {
-        if let Some(worker) = name.strip_prefix("worker/") {
-            assert!(workers.insert(worker.to_owned()), "{lease:?}");
-        }
-    }
-    assert_eq!(workers.len(), 8);
-    for process in processes {
-        process.abort();
-    }
+/// The `index`th of a row of names that all select the same worker number first: "Aa" and "BB" weigh the same in its hash.
+fn colliding(index: u64) -> String {
+    (0..8).rev().map(|bit| if index >> bit & 1 == 0 { "Aa" } else { "BB" }).collect()
 }
 
 #[tokio::test(start_paused = true)]
+async fn colliding_names_select_one_number() {
+    let mut selected = BTreeSet::new();
+    for name in (0..32).map(colliding) {
+        let clock = TestClock::new();
+        let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+        let (leased, keeping) = Process::new(store, clock, &name).start().await;
+        selected.insert(leased.worker());
+        keeping.abort();
+    }
+    assert_eq!(selected.len(), 1, "the tests of worker numbers prove nothing with other names");
+}
+
+#[tokio::test(start_paused = true)]
+pub(crate) async fn worker_numbers_differ() {
+    let clock = TestClock::new();
+    let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+    let mut processes = Vec::new();
+    for name in (0..8).map(colliding) {
+        processes.push(Process::new(store.fork(), clock.skewed(0), &name).start().await);
+    }
+    sleep(RENEW_EVERY * 3).await;
+    let workers: BTreeSet<u16> = processes.iter().map(|(leased, _)| leased.worker()).collect();
+    assert_eq!(workers.len(), 8, "{workers:?}");
+    for (leased, keeping) in processes {
+        let row = format!("worker/{}", leased.worker());
+        assert_eq!(store.rows().leases[&row].holder, leased.node(), "it renews the number that it uses");
+        keeping.abort();
+    }
+}
+
+/// Ten leases after its end, and not before.
+#[tokio::test(start_paused = true)]
 async fn a_worker_number_long_ended_is_taken_again() {
-    let (first, second) = two();
-    let same = Process { name: "first", ..second };
-    let (held, renewing) = first.take().await.unwrap();
-    renewing.abort();
-    first.store.kill();
-    sleep(Duration::from_secs(120)).await;
-    // Another process whose name selects the same number first.
-    let (again, _) = Process { name: "first", ..same }.take().await.unwrap();
-    assert_eq!(held.worker(), again.worker());
+    for (after_s, taken) in [(10, false), (40, false), (54, false), (56, true), (120, true)] {
+        let clock = TestClock::new();
+        let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
+        let first = Process::new(store.fork(), clock.skewed(0), &colliding(0));
+        let (held, keeping) = first.start().await;
+        keeping.abort();
+        first.store.kill();
+        // Its lease ends after five seconds.
+        sleep(Duration::from_secs(after_s)).await;
+        let (other, keeping) = Process::new(store.fork(), clock.skewed(0), &colliding(1)).start().await;
+        assert_eq!(other.worker() == held.worker(), taken, "after {after_s} s");
+        keeping.abort();
+    }
+}
+
+/// What one process of the simulation minted under one tenure.
+#[derive(Debug)]
+struct Minted {
+    holder: String,
+    tenure: Tenure,
+    ids: Vec<u64>,
+}
+
+/// One process of the simulation: it mints while it may, is stopped, its clock is set; then it is killed or ends in order.
+async fn live(process: Process, dice: &Dice, minted: &Mutex<Vec<Minted>>) {
+    let ms = |below: u64| Duration::from_millis(dice.roll(below));
+    let skew = || i64::try_from(dice.roll(800_001)).unwrap() - 400_000;
+    let (leased, keeping) = process.start().await;
+    let minter = Minter::new(0);
+    let killed_at = Instant::now() + Duration::from_secs(3) + ms(120_000);
+    while Instant::now() < killed_at {
+        sleep(ms(400)).await;
+        if dice.roll(20) == 0 {
+            process.clock.set_skew(skew());
+        }
+        // The slots go on being renewed and the worker number does not, until perhaps another has it.
+        if dice.roll(100) == 0 {
+            process.store.refuse_lease(&format!("worker/{}", leased.worker()));
+        } else if dice.roll(400) == 0 {
+            process.store.refuse_lease("");
+        }
+        let Ok(tenure) = leased.tenure(7) else { continue };
+        let mut now_us = process.clock.wall_us();
+        // Stopped with its tenure in hand, before or after it looked at the clock.
+        if dice.roll(15) == 0 {
+            let stopped = if dice.roll(4) == 0 { ms(80_000) } else { ms(8_000) };
+            process.store.stop_for(stopped);
+            sleep(stopped).await;
+            if dice.roll(2) == 0 {
+                now_us = process.clock.wall_us();
+            }
+        }
+        let mut ids = Vec::new();
+        for _ in 0..dice.roll(40) {
+            let count = if dice.roll(10) == 0 { 1 + dice.roll(300_000) } else { 1 };
+            let Ok(first) = minter.reserve(now_us, 0, tenure, count) else { break };
+            // Of a long row both ends.
+            ids.extend([first.get()]);
+            ids.extend((count > 1).then(|| Minter::nth(first, count - 1)));
+        }
+        if !ids.is_empty() {
+            minted.lock().unwrap().push(Minted { holder: leased.node().to_owned(), tenure, ids });
+        }
+    }
+    if dice.roll(4) == 0 {
+        process.stop.cancel();
+        drop(keeping.await);
+    } else {
+        process.store.kill();
+        keeping.abort();
+    }
+}
+
+async fn simulate(seed: u64) -> Vec<Minted> {
+    let clock = TestClock::new();
+    let base = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, seed);
+    let (dice, minted, next) = (Dice::new(seed), Mutex::default(), AtomicU64::new(0));
+    let machine = async || {
+        for _ in 0..6 {
+            let name = colliding(next.fetch_add(1, SeqCst));
+            let skew = i64::try_from(dice.roll(800_001)).unwrap() - 400_000;
+            let process = Process::new(base.fork(), clock.skewed(skew), &name);
+            process.store.slow(Duration::from_millis(1 + dice.roll(200)));
+            live(process, &dice, &minted).await;
+            sleep(Duration::from_millis(dice.roll(20_000))).await;
+        }
+    };
+    tokio::join!(machine(), machine(), machine());
+    minted.into_inner().unwrap()
+}
+
+/// Hazard 41, with kills, stops, worker numbers that are not renewed, clocks that are off by up to 400 ms and set, and names that all select the same worker number.
+#[test]
+pub(crate) fn no_id_is_minted_twice_whoever_dies_or_sleeps() {
+    let (mut total, mut taken_over, mut reused) = (0, 0, 0);
+    for seed in 0..100 {
+        let minted = crate::history::paused(simulate(seed));
+        let mut seen: HashMap<u64, &str> = HashMap::new();
+        let mut workers: BTreeMap<u16, BTreeMap<&str, (u64, u64)>> = BTreeMap::new();
+        let mut reigns: BTreeMap<(&str, u64), (u64, u64)> = BTreeMap::new();
+        for Minted { holder, tenure, ids } in &minted {
+            for id in ids {
+                if let Some(other) = seen.insert(*id, holder) {
+                    panic!("seed {seed}: {id} was minted by {holder} and {other}");
+                }
+                let at_us = unix_ms(*id) * 1_000;
+                assert!(at_us + 1_000 <= tenure.mint_until_us, "seed {seed}: {id} above {tenure:?}");
+                assert!(at_us >= tenure.mint_above_us, "seed {seed}: {id} below {tenure:?}");
+                let of_worker = workers.entry(tenure.worker).or_default();
+                let (from, to) = of_worker.entry(holder).or_insert((at_us, at_us));
+                (*from, *to) = ((*from).min(at_us), (*to).max(at_us));
+            }
+            let (above, until) = reigns.entry((holder, tenure.reign)).or_insert((u64::MAX, 0));
+            (*above, *until) = (tenure.mint_above_us.min(*above), tenure.mint_until_us.max(*until));
+            total += ids.len();
+        }
+        // A number goes to another only long after its last id: the lease's end and ten leases more, less than what clocks run ahead.
+        for (worker, holders) in &workers {
+            let mut spans: Vec<(u64, u64)> = holders.values().copied().collect();
+            spans.sort_unstable();
+            for pair in spans.windows(2) {
+                assert!(pair[0].1 + 45_000_000 < pair[1].0, "seed {seed}: worker {worker}: {holders:?}");
+                reused += 1;
+            }
+        }
+        // Who took the slots over from one that did not give them up mints above all that it could mint.
+        for ((holder, reign), (above, _)) in reigns.iter().filter(|(_, (above, _))| *above > 0) {
+            let (_, before) = minted
+                .iter()
+                .filter(|of| (of.holder.as_str(), of.tenure.reign) != (holder, *reign))
+                .filter(|of| of.tenure.mint_until_us <= *above)
+                .map(|of| (of.tenure.mint_until_us, of.ids.iter().max()))
+                .max()
+                .unwrap_or_default();
+            let first = minted
+                .iter()
+                .filter(|of| (of.holder.as_str(), of.tenure.reign) == (*holder, *reign))
+                .flat_map(|of| &of.ids)
+                .min();
+            assert!(before < first, "seed {seed}: {holder} began at or below its predecessor's {before:?}");
+            taken_over += 1;
+        }
+    }
+    println!("{total} ids, {taken_over} slots taken over, {reused} worker numbers used again");
+    assert!(total > 100_000 && taken_over > 100 && reused > 20, "{total} {taken_over} {reused}");
 }
 
 /// The whole service on leases: the first is killed, the second goes on where it was.
@@ -370,7 +527,7 @@ async fn a_worker_number_that_went_to_another_is_not_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run() {
+pub(crate) async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let name = format!("worker/{}", held.worker());

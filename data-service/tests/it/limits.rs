@@ -2,8 +2,11 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use http::{HeaderMap, HeaderValue};
+use prost::Message as _;
 use tokio::time::sleep;
-use weir_data_client::{DataClient, DataError};
+use weir_connect::{codec::Codec, dispatch::UnaryRequest};
+use weir_data_client::{DataClient, DataError, client::EXPLAIN};
 use weir_data_service::clock::WallClock;
 use weir_proto::{
     admin::{
@@ -14,7 +17,7 @@ use weir_proto::{
 };
 use weir_store::Store as _;
 
-use crate::node::{At, Place, Talk, World, options};
+use crate::node::{At, Place, Talk, World, options, page_of};
 
 fn limit(scope: &str, kind: LimitKind, rate: f64) -> Limit {
     Limit {
@@ -388,4 +391,28 @@ async fn explain_says_refused_while_a_limit_refuses_and_charges_nothing() {
     let (outcome, why) = explained().await;
     assert_eq!(outcome, "refused");
     assert!(why.contains(&format!("over the limit {scope}/requests (request_limit): retry after")), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_explains_itself_and_is_counted_as_a_read() {
+    let world = World::new(30);
+    let node = world.node().await;
+    let place = node.place().await;
+    let scope = format!("channel/{}", place.channel);
+    set(&node.client, limit(&scope, LimitKind::Requests, 0.0)).await.unwrap();
+    let call = UnaryRequest {
+        path: "/weir.data.v1.MessageService/ListMessages".into(),
+        codec: Codec::Proto,
+        headers: HeaderMap::from_iter([(EXPLAIN, HeaderValue::from_static("1"))]),
+        timeout: None,
+        body: page_of(place.channel, At::Latest, 5).encode_to_vec().into(),
+    };
+    let refused = node.service.dispatch().call(call).await.unwrap_err();
+    let told = refused.header(EXPLAIN.as_str()).unwrap().to_str().unwrap();
+    assert_eq!(told, format!("outcome=refused reason=request_limit limit={scope}/requests"));
+    let shown = node.registry.encode();
+    assert!(
+        shown.contains("weir_data_reads_total{method=\"ListMessages\",outcome=\"refused\"} 1"),
+        "{shown}"
+    );
 }

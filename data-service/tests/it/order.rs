@@ -182,7 +182,7 @@ async fn doubt(act: Act, fates: &[Fate], applied: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_repeated_until_it_is_known() {
+pub(crate) async fn a_lost_answer_is_repeated_until_it_is_known() {
     for act in [Act::Create, Act::Edit, Act::Delete] {
         for fate in [
             Fate::UnknownApplied,
@@ -307,9 +307,34 @@ async fn what_waited_past_its_deadline_is_not_made() {
     assert_eq!(world.store.seen_of(place.channel).len(), 2);
 }
 
+/// A turn that panics may have committed: whoever asked is told that it is not known, and nothing from before it is served.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_panics_leaves_no_old_page_behind() {
+    let world = World::new(15);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut rows = Vec::new();
+    for index in 0..5 {
+        rows.push(talk.create(&format!("m{index}")).await.unwrap());
+    }
+    // Not the turns' own memory: pages that were read.
+    let reader = world.node().await;
+    let seen = Talk(&reader.client, place);
+    let page = At::Before(rows[4].id + 1);
+    assert_eq!(seen.contents(page, 2).await, ["m4", "m3"]);
+    world.store.script([Fate::Panic]);
+    let answer = seen.edit(rows[4].id, "edited").await;
+    assert!(matches!(answer, Err(DataError::OutcomeUnknown { .. })), "{answer:?}");
+    assert_eq!(seen.contents(page, 2).await, ["edited", "m3"]);
+    seen.create("and on").await.unwrap();
+    assert_eq!(seen.contents(At::Latest, 2).await, ["and on", "edited"]);
+    assert!(reader.registry.encode().contains("weir_data_turns_panicked_total 1"));
+}
+
 /// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw must not become the tail.
 #[tokio::test(start_paused = true)]
-async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
+pub(crate) async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
     let world = World::new(8);
     let writer = world.node().await;
     let place = writer.place().await;

@@ -29,7 +29,7 @@ fn waiting(node: &Node) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
+pub(crate) async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
     let world = World::new(1);
     let node = world.node().await;
     let place = node.place().await;
@@ -98,7 +98,7 @@ fn a_flapping_bus_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
+pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
     let mut world = World::new(3);
     let node = world.node().await;
     let place = node.place().await;
@@ -131,7 +131,7 @@ async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start()
 
 /// The time between minting a revision and committing it may be long (a bucket to index, a note to write); the watermark must not pass it.
 #[tokio::test(start_paused = true)]
-async fn the_watermark_never_passes_a_revision_that_is_not_published() {
+pub(crate) async fn the_watermark_never_passes_a_revision_that_is_not_published() {
     for takes_ms in [500, 1_500, 2_500, 10_000] {
         let mut world = World::new(4);
         let node = world.node().await;
@@ -194,7 +194,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
+pub(crate) async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
     let world = World::new(5);
     let node = world.node().await;
     let place = node.place().await;

@@ -74,12 +74,32 @@ pub(crate) struct FakeOwnership {
     tenure: Mutex<Result<Tenure, NotOwner>>,
     worker: u16,
     tenures: watch::Sender<u64>,
+    /// Times that the tenure was asked for.
+    asked: AtomicU64,
+    /// It is lost when it was asked for so often.
+    lost_at: AtomicU64,
 }
 
 impl FakeOwnership {
     pub(crate) fn new(worker: u16) -> Arc<Self> {
         let tenure = Ok(forever(1, worker));
-        Arc::new(Self { tenure: Mutex::new(tenure), worker, tenures: watch::Sender::new(1) })
+        Arc::new(Self {
+            tenure: Mutex::new(tenure),
+            worker,
+            tenures: watch::Sender::new(1),
+            asked: AtomicU64::new(0),
+            lost_at: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// How often the tenure was asked for so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(SeqCst)
+    }
+
+    /// Nothing is owned once the tenure was asked for this often more.
+    pub(crate) fn lose_after(&self, questions: u64) {
+        self.lost_at.store(self.asked() + questions, SeqCst);
     }
 
     /// From now on nothing is owned.
@@ -98,6 +118,7 @@ impl FakeOwnership {
     }
 
     pub(crate) fn set(&self, tenure: Tenure) {
+        self.lost_at.store(u64::MAX, SeqCst);
         *self.tenure.lock().unwrap() = Ok(tenure);
         self.tenures.send_if_modified(|epoch| std::mem::replace(epoch, tenure.epoch) != tenure.epoch);
     }
@@ -105,6 +126,9 @@ impl FakeOwnership {
 
 impl Ownership for FakeOwnership {
     fn tenure(&self, _: u64) -> Result<Tenure, NotOwner> {
+        if self.asked.fetch_add(1, SeqCst) >= self.lost_at.load(SeqCst) {
+            return Err(NotOwner::Elsewhere);
+        }
         self.tenure.lock().unwrap().clone()
     }
 

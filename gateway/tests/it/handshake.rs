@@ -124,6 +124,28 @@ async fn more_guilds_than_a_session_may_hold_are_closed_with_4011() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_holds_the_2_500_guilds_of_a_shard_at_discord_and_no_more() {
+    let world = World::new(true, 10_000);
+    for n in 1..2_500 {
+        world.put_guild(crate::world::GUILD + n * (100 << 22), &[BOT]);
+    }
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut client = Client::connect(&gateway).await;
+    client.hello().await;
+    client.identify(BOT, INTENTS).await;
+    let ready = client.dispatch("READY").await;
+    assert_eq!(ready["guilds"].as_array().unwrap().len(), 2_500);
+    for _ in 0..2_500 {
+        client.dispatch("GUILD_CREATE").await;
+    }
+    world.put_guild(crate::world::GUILD + 2_500 * (100 << 22), &[BOT]);
+    let mut client = Client::connect(&gateway).await;
+    client.hello().await;
+    client.identify(BOT, INTENTS).await;
+    assert_eq!(client.closed().await, 4011);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fault_of_ours_never_says_that_the_token_is_bad() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;

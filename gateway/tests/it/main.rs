@@ -15,5 +15,6 @@ mod network;
 mod process;
 mod restart;
 mod resume;
+mod roster;
 mod slow;
 mod world;

@@ -1,5 +1,6 @@
 //! A small guild world: a data service behind the real typed client, and a bus whose faults the test decides.
 
+mod log;
 mod outbox;
 
 use std::{
@@ -16,9 +17,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{io::DuplexStream, sync::watch};
 use tokio_util::sync::CancellationToken;
-use weir_bus::{
-    Batch, EventBus as _, Inbox, InboxError, Outgoing, Position, SessionStore, memory::MemoryBus,
-};
+use weir_bus::{EventBus as _, Outgoing, SessionStore as _, memory::MemoryBus};
 use weir_connect::{
     dispatch::{UnaryRequest, UnaryResponse},
     error::ConnectError,
@@ -32,7 +31,10 @@ use weir_proto::{
     id::UserId,
 };
 
-use self::outbox::{apply, rebuilt};
+use self::{
+    log::{Sessions, TestLog},
+    outbox::{apply, rebuilt},
+};
 
 pub(crate) const VIEW: u64 = 1 << 10;
 /// The guild of most tests, its open and its hidden channel, and a role that sees the latter.
@@ -66,35 +68,13 @@ struct State {
     outbox_floor: u64,
 }
 
-/// The inbox of a test: a memory log that may claim to outlive the process.
-pub(crate) struct TestLog {
-    pub(crate) log: MemoryBus,
-    durable: bool,
-}
-
-#[async_trait]
-impl Inbox for TestLog {
-    fn head(&self) -> Position {
-        self.log.head()
-    }
-    async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
-        self.log.read(after, max).await
-    }
-    async fn wait(&self, after: Position) {
-        self.log.wait(after).await;
-    }
-    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
-        self.log.add_interest(guild_id).await
-    }
-    async fn remove_interest(&self, guild_id: u64) {
-        self.log.remove_interest(guild_id).await;
-    }
-    fn subscribe_ephemeral(&self) -> tokio::sync::broadcast::Receiver<Bytes> {
-        self.log.subscribe_ephemeral()
-    }
-    fn durable(&self) -> bool {
-        self.durable
-    }
+/// How lists of members are answered.
+#[derive(Default)]
+pub(crate) struct Lists {
+    pub(crate) fail: AtomicBool,
+    /// Answers are kept back; by then they say what was when they were asked for.
+    pub(crate) held: watch::Sender<bool>,
+    pub(crate) asked: AtomicU64,
 }
 
 pub(crate) struct World {
@@ -105,6 +85,7 @@ pub(crate) struct World {
     pub(crate) down: AtomicBool,
     /// The scope whose list of changes is not answered; 0 for none.
     pub(crate) stuck: watch::Sender<u64>,
+    pub(crate) lists: Lists,
 }
 
 impl World {
@@ -118,6 +99,7 @@ impl World {
             next_id: AtomicU64::new(1_000 << 22),
             down: AtomicBool::new(false),
             stuck: watch::Sender::new(0),
+            lists: Lists::default(),
         });
         for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
             world.add_user(id, name, bot);
@@ -164,6 +146,13 @@ impl World {
                 Member { guild_id: id, user_id, joined_at_ms: 1, rev: 1, ..Member::default() },
             );
         }
+    }
+
+    /// Takes a guild away as if it had never been.
+    pub(crate) fn remove_guild(&self, id: u64) {
+        let mut all = self.state.lock().unwrap();
+        all.guilds.remove(&id);
+        all.members.retain(|(guild, _), _| *guild != id);
     }
 
     /// Everything committed has a revision at or below it, nothing that will be committed has.
@@ -356,25 +345,6 @@ impl World {
     }
 }
 
-/// The session store beside the log.
-struct Sessions(Arc<TestLog>);
-
-#[async_trait]
-impl SessionStore for Sessions {
-    async fn put(&self, row: weir_bus::SessionRow) -> Result<(), weir_bus::SessionStoreError> {
-        self.0.log.put(row).await
-    }
-    async fn get(&self, id: &str) -> Result<Option<weir_bus::SessionRow>, weir_bus::SessionStoreError> {
-        self.0.log.get(id).await
-    }
-    async fn delete(&self, id: &str) -> Result<(), weir_bus::SessionStoreError> {
-        self.0.log.delete(id).await
-    }
-    async fn list(&self, max: usize) -> Result<Vec<weir_bus::SessionRow>, weir_bus::SessionStoreError> {
-        self.0.log.list(max).await
-    }
-}
-
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) stop: CancellationToken,
@@ -413,8 +383,18 @@ impl Transport for World {
                 return Err(TransportError::Unknown { reason: "too late".into() });
             }
         }
+        let reply = self.reply(&request.path, body)?;
+        if request.path.ends_with("/ListMembers") {
+            self.lists.held.subscribe().wait_for(|held| !held).await.unwrap();
+        }
+        Ok(UnaryResponse { headers: http::HeaderMap::new(), body: reply.into() })
+    }
+}
+
+impl World {
+    fn reply(&self, path: &str, body: Bytes) -> Result<Vec<u8>, ConnectError> {
         let state = self.state.lock().unwrap();
-        let reply = match request.path.rsplit('/').next().unwrap() {
+        Ok(match path.rsplit('/').next().unwrap() {
             "ResolveToken" => {
                 let asked = ResolveTokenRequest::decode(body).unwrap();
                 let id = state.tokens.get(asked.token_hash.as_ref() as &[u8]);
@@ -451,6 +431,10 @@ impl Transport for World {
                 GetMemberResponse { member: Some(member), user }.encode_to_vec()
             }
             "ListMembers" => {
+                self.lists.asked.fetch_add(1, Ordering::Relaxed);
+                if self.lists.fail.load(Ordering::Relaxed) {
+                    return Err(ConnectError::not_found("guild"));
+                }
                 let asked = ListMembersRequest::decode(body).unwrap();
                 let members: Vec<Member> = state
                     .members
@@ -471,7 +455,6 @@ impl Transport for World {
                     .encode_to_vec()
             }
             other => panic!("the gateway does not call {other}"),
-        };
-        Ok(UnaryResponse { headers: http::HeaderMap::new(), body: reply.into() })
+        })
     }
 }

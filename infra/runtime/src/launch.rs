@@ -50,6 +50,23 @@ pub struct Asked {
     pub json: bool,
 }
 
+/// Tells of a command line that is wrong: `said` on standard error, and if the line has `--json` anywhere, its first line as the object that
+/// every other error ends with. Gives the exit code.
+pub fn wrong_usage(said: &str) -> ExitCode {
+    // If the streams are closed there is nowhere left to say it; the exit code still does.
+    let _ = writeln!(stderr(), "{}", said.trim_end());
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let _ = writeln!(stdout(), "{}", usage_object(said));
+    }
+    Exit::Usage.into()
+}
+
+fn usage_object(said: &str) -> serde_json::Value {
+    let first = said.lines().next().unwrap_or_default();
+    let error = first.strip_prefix("error: ").unwrap_or(first);
+    serde_json::json!({ "error": error, "exit": Exit::Usage.code() })
+}
+
 /// Tells on standard output, now that it is so, where a process listens: name and address of each listener. One line of text, or with
 /// `json` one object with a member for each.
 ///
@@ -172,6 +189,12 @@ mod tests {
         assert_eq!(listeners("api", false, &bound), "api serves: api 127.0.0.1:80, admin 0.0.0.0:81");
         let object: serde_json::Value = serde_json::from_str(&listeners("api", true, &bound)).expect("json");
         assert_eq!(object, serde_json::json!({ "api": "127.0.0.1:80", "admin": "0.0.0.0:81" }));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_as_an_object_too() {
+        let object = usage_object("error: unexpected argument '--x' found\n\nUsage: weir [OPTIONS]\n");
+        assert_eq!(object, serde_json::json!({ "error": "unexpected argument '--x' found", "exit": 2 }));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod output;
 mod reach;
 mod serve;
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use time::UtcOffset;
@@ -36,16 +36,17 @@ fn main() -> ExitCode {
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
     if std::env::args_os().any(|argument| argument.len() > ARGUMENT_BYTES_MAX) {
         // Without it: messages repeat what was wrong.
-        let _ = writeln!(std::io::stderr(), "weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes");
-        return Exit::Usage.into();
+        return launch::wrong_usage(&format!("weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes"));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // Help goes to standard output, errors to standard error; neither can be told if it is closed.
+            if error.use_stderr() {
+                return launch::wrong_usage(&error.render().to_string());
+            }
+            // Help. If standard output is closed it cannot be told.
             let _ = error.print();
-            return exit.into();
+            return Exit::Ok.into();
         }
     };
     let output = Output::new(cli.common.json);

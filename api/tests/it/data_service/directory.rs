@@ -61,6 +61,9 @@ impl World {
     }
 
     fn newest(&self, channel_id: u64) -> u64 {
+        if self.restarted {
+            return 0;
+        }
         let newest = self.messages.range((channel_id, 0)..=(channel_id, u64::MAX)).next_back();
         newest.map_or(0, |((_, id), _)| *id)
     }

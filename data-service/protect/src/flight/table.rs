@@ -45,7 +45,7 @@ pub enum Lost {
 pub struct Begun {
     /// The partition's generation.
     pub generation: Generation,
-    /// The highest resolved revision.
+    /// The highest resolved revision that the read is going to see.
     pub floor: u64,
 }
 
@@ -69,7 +69,8 @@ impl<R: Clone> Entry<R> {
             && (begun.generation.is_current(current, self.dependence)
                 || faults.armed(Fault::JoinByCallersDependence));
         let reaches = want.floor.is_none_or(|floor| begun.floor >= floor);
-        (fresh || faults.armed(Fault::JoinAnyGeneration)) && (reaches || faults.armed(Fault::IgnoreFloor))
+        (fresh || faults.armed(Fault::JoinAnyGeneration))
+            && (reaches || faults.armed(Fault::IgnoreFloorOnJoin))
     }
 }
 
@@ -225,18 +226,26 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
     }
 
     /// The store read is about to begin, and `begun` was captured: from now on only callers of that generation join.
-    /// `false` if nobody waits any more: the entry is gone, and the read must not be sent.
+    /// `None` if nobody waits any more: the entry is gone, and the read must not be sent.
+    ///
+    /// What is returned is what the flight has begun with. Unless every read is one of a `quorum`, the floor is kept
+    /// only if some waiter holds a token, because then the read is one. That is decided under the lock, where nobody
+    /// can attach: a token that came a moment later would make the read better than its floor, never worse.
     #[must_use]
-    pub fn begin(&self, now: Nanos, begun: Begun) -> bool {
+    pub fn begin(&self, now: Nanos, mut begun: Begun, quorum: bool) -> Option<Begun> {
         let mut shard = self.table.shard(self.key());
         if !self.flight.is_wanted(now) {
             self.unlist(&mut shard);
-            return false;
+            return None;
+        }
+        let sees_all = quorum || self.flight.floor() > 0;
+        if !sees_all && !self.table.faults.armed(Fault::FloorWithoutQuorum) {
+            begun.floor = 0;
         }
         if let Some(entry) = shard.get_mut(&self.id).filter(|e| Arc::ptr_eq(&e.flight, &self.flight)) {
             entry.begun = Some(begun);
         }
-        true
+        Some(begun)
     }
 
     /// Whether the flight may be given up because nobody waits any more; if so its entry is gone when this returns.

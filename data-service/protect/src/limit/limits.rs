@@ -41,7 +41,7 @@ impl Limits {
     /// The same for the mutation check, committing `faults`.
     pub fn with_faults(slots: usize, clock: Arc<dyn Clock>, faults: Faults) -> Self {
         Self {
-            rules: RwLock::new(RuleSet::default()),
+            rules: RwLock::new(RuleSet::with_faults(faults)),
             table: LimitTable::with_faults(slots, faults),
             clock,
             secret: Secret::new(),

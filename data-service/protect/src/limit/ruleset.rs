@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     clock::Nanos,
+    fault::{Fault, Faults},
     limit::{
         gcra::{self, Quota},
         quotas::{QuotaId, Quotas},
@@ -69,9 +70,15 @@ pub(super) struct RuleSet {
     /// When a rule of one scope was last removed, whichever: from then at the latest the rule for each applies.
     removed_at: Nanos,
     pub(super) version: u64,
+    faults: Faults,
 }
 
 impl RuleSet {
+    /// No rules; committing `faults`.
+    pub(super) fn with_faults(faults: Faults) -> Self {
+        Self { faults, ..Self::default() }
+    }
+
     /// The rule that applies to `scope`: its own, else the one for each.
     pub(super) fn find(
         &self,
@@ -149,6 +156,7 @@ impl RuleSet {
         };
         match before.and_then(|active| active.rate) {
             Some((_, old, baseline)) if old == quota => baseline,
+            Some(_) if self.faults.armed(Fault::QuotaChangeRefillsUnseen) => Nanos::ZERO,
             Some((_, old, baseline)) => gcra::convert(old, quota, baseline.max(at.now), at.now),
             None => Nanos::ZERO,
         }

@@ -141,7 +141,7 @@ impl LimitTable {
             None => {
                 let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns())).as_nanos();
                 let least = ways.iter().map(|slot| slot.tat).min().unwrap_or(0);
-                cell.baseline.as_nanos().max(least.min(debt_max))
+                self.stepped(cell.quota, cell.baseline, now).as_nanos().max(least.min(debt_max))
             }
         };
         match gcra::check(cell.quota, Nanos::from_nanos(tat), now) {
@@ -207,7 +207,8 @@ impl LimitTable {
             false => Nanos::from_nanos(ways[way].tat).min(debt_max),
             true => Nanos::ZERO,
         };
-        ways[way] = Slot { head: head(cell), tat: cell.baseline.max(inherited).as_nanos() };
+        let baseline = self.stepped(cell.quota, cell.baseline, now);
+        ways[way] = Slot { head: head(cell), tat: baseline.max(inherited).as_nanos() };
         Place { shard, set, way }
     }
 
@@ -215,17 +216,24 @@ impl LimitTable {
     fn renew(&self, slot: Slot, cell: &Cell, now: Nanos, quotas: &Quotas) -> Slot {
         let tat = Nanos::from_nanos(slot.tat);
         if slot.quota_id() == cell.quota_id || self.faults.armed(Fault::QuotaChangeIgnored) {
-            let stepped = gcra::after_step(cell.quota, tat, now);
-            let tat = if self.faults.armed(Fault::StepBackBlocks) { tat } else { stepped };
-            return Slot { tat: tat.as_nanos(), ..slot };
+            return Slot { tat: self.stepped(cell.quota, tat, now).as_nanos(), ..slot };
         }
         let since = cell.since.min(now);
         let converted = match quotas.get(slot.quota_id()) {
             _ if self.faults.armed(Fault::QuotaChangeRefills) => now,
-            Some(old) => gcra::convert(old, cell.quota, gcra::after_step(old, tat, now), since),
-            None => cell.baseline,
+            Some(old) => gcra::convert(old, cell.quota, self.stepped(old, tat, now), since),
+            None => self.stepped(cell.quota, cell.baseline, now),
         };
         Slot { head: head(cell), tat: converted.as_nanos() }
+    }
+
+    /// [`gcra::after_step`], for every TAT before it is used.
+    fn stepped(&self, quota: Quota, tat: Nanos, now: Nanos) -> Nanos {
+        let stepped = gcra::after_step(quota, tat, now);
+        if self.faults.armed(Fault::StepBackBlocks) {
+            return tat;
+        }
+        if self.faults.armed(Fault::StepBackRefills) && stepped != tat { now } else { stepped }
     }
 
     /// The quota to check against: the cell's own.

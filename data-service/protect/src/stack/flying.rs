@@ -25,7 +25,7 @@ pub(super) async fn fly<S: Store>(
     dependence: Dependence,
 ) {
     let queued_at = inner.clock.now();
-    let places = match places::take(&inner, &lead, &scopes).await {
+    let mut places = match places::take(&inner, &lead, &scopes).await {
         Ok(places) => places,
         Err(error) => return lead.finish(Err(error)),
     };
@@ -33,18 +33,18 @@ pub(super) async fn fly<S: Store>(
     // Both are captured before the read is sent, so that they can only understate its freshness.
     let floor = inner.store.floor(lead.key());
     let begun = Begun { generation: inner.generations.snapshot(lead.key()), floor };
-    if !lead.begin(read_at, begun) {
+    let Some(begun) = lead.begin(read_at, begun, S::QUORUM) else {
         return lead.finish(Err(ReadError::DeadlineExceeded { stage: Stage::Queue }));
-    }
+    };
     let result = read(&inner, &lead, read_at).await;
+    if matches!(result, Err(ReadError::StoreTimeout { .. })) {
+        places.leak_if(inner.faulty(Fault::PermitLeaksOnTimeout));
+    }
     // The database has answered, or is given up: its place goes to the next flight before this one's waiters wake.
     drop(places);
     let landed = result.map(|value| {
         let dependence = value.dependence(lead.query(), dependence);
-        let generation = match inner.faulty(Fault::StampAtEnd) {
-            true => inner.generations.snapshot(lead.key()),
-            false => begun.generation,
-        };
+        let generation = inner.generations.stamp(lead.key(), begun.generation);
         let entry = Stamped { value, generation, dependence, floor: begun.floor, read_at };
         let store = inner.clock.now().since(read_at);
         Landed { entry, concurrency: read_at.since(queued_at), store }
@@ -58,8 +58,11 @@ async fn read<S: Store>(
     lead: &LeadOf<S>,
     read_at: Nanos,
 ) -> Result<S::Value, ReadError<S::Error>> {
-    let after: Duration = inner.config.store_timeout;
     let flight = lead.flight();
+    let after: Duration = match inner.faulty(Fault::StoreDeadlineIsLeaders) {
+        false => inner.config.store_timeout,
+        true => flight.deadline().since(read_at).min(inner.config.store_timeout),
+    };
     let context =
         ReadContext { deadline: read_at.after(after), floor: flight.floor(), priority: flight.priority() };
     let read = inner.store.read(lead.key(), lead.query(), context);
@@ -74,8 +77,6 @@ async fn read<S: Store>(
 
 /// Puts the page into the cache: before the flight's entry goes, and before anyone sees the page. So who finds no
 /// flight finds the page, and who has seen the page finds none older in the cache.
-///
-/// The check is not what makes a fill safe (the stamp is); it saves the cache an entry that nobody could hit.
 fn fill<'a, S: Store>(
     inner: &'a Inner<S>,
     lead: &LeadOf<S>,
@@ -85,8 +86,7 @@ fn fill<'a, S: Store>(
         landed.as_ref().ok().map(|landed| (lead.key().clone(), lead.query().clone(), landed.entry.clone()));
     move || {
         let Some((key, query, entry)) = page.filter(|_| inner.gates.is_on(Gate::Cache)) else { return };
-        let servable = inner.generations.is_servable(&key, entry.generation, entry.dependence);
-        if servable || inner.faulty(Fault::HitIgnoresStamp) {
+        if entry.is_worth_keeping(&key, &inner.generations) {
             inner.cache.put(&key, &query, entry);
         }
     }

@@ -52,8 +52,7 @@ impl<S: Store> Inner<S> {
         let entry = self.cache.get(&request.key, query)?;
         let age_max =
             request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
-        let fresh = self.generations.is_servable(&request.key, entry.generation, entry.dependence);
-        let hit = (fresh || self.faulty(Fault::HitIgnoresStamp))
+        let hit = entry.is_current(&request.key, &self.generations)
             && entry.age(now) <= age_max
             && self.reaches(entry.floor, request);
         if !hit {
@@ -97,7 +96,7 @@ impl<S: Store> Inner<S> {
     }
 
     fn reaches(&self, floor: u64, request: &RequestOf<S>) -> bool {
-        request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloor)
+        request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloorOnHit)
     }
 }
 

@@ -4,13 +4,14 @@
 //! one it waits for, so a hot partition's queue does not occupy places that others could use, and since everyone
 //! takes them in the same order nobody waits in a circle.
 
-use std::num::NonZeroU32;
+use std::{mem, num::NonZeroU32};
 
 use super::{Inner, LeadOf};
 use crate::{
     clock::Nanos,
     concurrency::{Acquire, Permit},
     error::{ReadError, Refusal, RefusalReason, Stage},
+    fault::Fault,
     gates::Gate,
     limit::Scope,
     request::{SCOPES_MAX, Scopes},
@@ -20,8 +21,27 @@ use crate::{
 /// The places of one flight, given back together.
 #[derive(Debug)]
 pub(super) struct Places<S: Store> {
-    _partition: Option<Permit<S::Key>>,
-    _scopes: [Option<Permit<Scope>>; SCOPES_MAX],
+    partition: Option<Permit<S::Key>>,
+    scopes: [Option<Permit<Scope>>; SCOPES_MAX],
+    /// [`Fault::PermitLeaksOnPanic`].
+    leaks_on_panic: bool,
+}
+
+impl<S: Store> Places<S> {
+    /// Loses every place, as code would that gives them back by hand and forgot this way out.
+    pub(super) fn leak_if(&mut self, faulty: bool) {
+        if faulty {
+            mem::forget(self.partition.take());
+            self.scopes.iter_mut().for_each(|scope| mem::forget(scope.take()));
+        }
+    }
+}
+
+/// The permits give themselves back; this is here for the fault alone.
+impl<S: Store> Drop for Places<S> {
+    fn drop(&mut self) {
+        self.leak_if(self.leaks_on_panic && std::thread::panicking());
+    }
 }
 
 /// Waits for every place, at most until the longest wait, and only while some caller of the flight can still use it.
@@ -30,7 +50,8 @@ pub(super) async fn take<S: Store>(
     lead: &LeadOf<S>,
     scopes: &Scopes,
 ) -> Result<Places<S>, ReadError<S::Error>> {
-    let mut places = Places { _partition: None, _scopes: [const { None }; SCOPES_MAX] };
+    let leaks_on_panic = inner.faulty(Fault::PermitLeaksOnPanic);
+    let mut places = Places { partition: None, scopes: [const { None }; SCOPES_MAX], leaks_on_panic };
     if !inner.gates.is_on(Gate::Concurrency) {
         return Ok(places);
     }
@@ -39,9 +60,9 @@ pub(super) async fn take<S: Store>(
     if let Some(limit) = inner.config.partition_concurrency.map(NonZeroU32::get) {
         let turn = inner.partitions.acquire(lead.key().clone(), limit);
         let turn = turn.map_err(|_| refused(RefusalReason::ConcurrencyQueueFull))?;
-        places._partition = Some(wait(inner, lead, turn, give_up, refused).await?);
+        places.partition = Some(wait(inner, lead, turn, give_up, refused).await?);
     }
-    for (place, &scope) in places._scopes.iter_mut().zip(scopes.as_slice()) {
+    for (place, &scope) in places.scopes.iter_mut().zip(scopes.as_slice()) {
         let Some((limit, name)) = inner.limits.at_once(scope) else { continue };
         let refused = |reason| {
             let retry_after = inner.config.queue_wait_max;

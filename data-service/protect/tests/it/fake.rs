@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -112,9 +112,17 @@ pub(crate) enum Step {
     RandomInOrder,
 }
 
+/// One copy of the logs, each with the number of its last commit.
+type Replica = HashMap<u64, (u64, Vec<u64>)>;
+
+/// Replicas; a quorum is two of them.
+pub(crate) const REPLICAS: usize = 3;
+
 #[derive(Debug)]
 struct State {
-    logs: Mutex<HashMap<u64, Vec<u64>>>,
+    replicas: Mutex<[Replica; REPLICAS]>,
+    /// The replica that a read asks; one that needs a quorum asks the one after it too.
+    nearest: AtomicUsize,
     floors: Mutex<HashMap<u64, u64>>,
     script: Mutex<VecDeque<Step>>,
     usual: Mutex<Step>,
@@ -123,8 +131,6 @@ struct State {
     in_flight_max: AtomicUsize,
     contexts: Mutex<Vec<ReadContext>>,
     random: Mutex<Seeded>,
-    /// Revisions by which a replica that is not asked for a quorum lags.
-    lag: AtomicU64,
 }
 
 /// A handle to one fake store.
@@ -135,7 +141,8 @@ impl FakeStore {
     /// A store whose reads take this long, and look at the log in the middle.
     pub(crate) fn new(read: Duration) -> Self {
         Self(Arc::new(State {
-            logs: Mutex::default(),
+            replicas: Mutex::default(),
+            nearest: AtomicUsize::new(0),
             floors: Mutex::default(),
             script: Mutex::default(),
             usual: Mutex::new(Step::Reply(read / 2, read / 2)),
@@ -144,7 +151,6 @@ impl FakeStore {
             in_flight_max: AtomicUsize::new(0),
             contexts: Mutex::default(),
             random: Mutex::new(Seeded(0)),
-            lag: AtomicU64::new(0),
         }))
     }
 
@@ -164,14 +170,34 @@ impl FakeStore {
         self.usual(if in_order { Step::RandomInOrder } else { Step::Random });
     }
 
-    /// The commit of an append.
+    /// The commit of an append, on every replica.
     pub(crate) fn append(&self, key: u64, row: u64) {
-        self.0.logs.lock().unwrap().entry(key).or_default().push(row);
+        self.append_at(&[0, 1, 2], key, row);
     }
 
-    /// The commit of a deletion.
+    /// The commit of an append, on these replicas; the others lag for ever.
+    pub(crate) fn append_at(&self, replicas: &[usize], key: u64, row: u64) {
+        self.commit(replicas, key, |log| log.push(row));
+    }
+
+    /// The commit of a deletion, on every replica.
     pub(crate) fn delete(&self, key: u64, row: u64) {
-        self.0.logs.lock().unwrap().entry(key).or_default().retain(|&r| r != row);
+        self.commit(&[0, 1, 2], key, |log| log.retain(|&r| r != row));
+    }
+
+    fn commit(&self, replicas: &[usize], key: u64, change: impl Fn(&mut Vec<u64>)) {
+        let (version, mut log) = self.newest_of(0..REPLICAS, key);
+        change(&mut log);
+        for &replica in replicas {
+            self.0.replicas.lock().unwrap()[replica].insert(key, (version + 1, log.clone()));
+        }
+    }
+
+    /// The state that the newest of these replicas has.
+    fn newest_of(&self, replicas: impl Iterator<Item = usize>, key: u64) -> (u64, Vec<u64>) {
+        let all = self.0.replicas.lock().unwrap();
+        let states = replicas.filter_map(|replica| all[replica].get(&key));
+        states.max_by_key(|(version, _)| *version).cloned().unwrap_or_default()
     }
 
     /// The owner has resolved everything up to `floor`.
@@ -179,12 +205,13 @@ impl FakeStore {
         self.0.floors.lock().unwrap().insert(key, floor);
     }
 
-    pub(crate) fn lag(&self, revisions: u64) {
-        self.0.lag.store(revisions, SeqCst);
+    /// Reads ask this replica from now on.
+    pub(crate) fn ask(&self, replica: usize) {
+        self.0.nearest.store(replica, SeqCst);
     }
 
     pub(crate) fn log(&self, key: u64) -> Vec<u64> {
-        self.0.logs.lock().unwrap().get(&key).cloned().unwrap_or_default()
+        self.newest_of(0..REPLICAS, key).1
     }
 
     /// Reads sent so far.
@@ -205,12 +232,9 @@ impl FakeStore {
     }
 
     fn look(&self, key: u64, page: Page, quorum: bool) -> Rows {
-        let mut log = self.log(key);
-        if !quorum {
-            let seen = log.len().saturating_sub(usize::try_from(self.0.lag.load(SeqCst)).unwrap());
-            log.truncate(seen);
-        }
-        page_of(&log, page)
+        let nearest = self.0.nearest.load(SeqCst);
+        let asked = (0..if quorum { 2 } else { 1 }).map(|next| (nearest + next) % REPLICAS);
+        page_of(&self.newest_of(asked, key).1, page)
     }
 }
 
@@ -301,15 +325,21 @@ pub(crate) async fn pause(duration: Duration) {
 }
 
 /// The plainest page cache: it forgets nothing, so that whatever is wrong in it is served.
-#[derive(Debug, Default)]
-pub(crate) struct MapCache(Mutex<HashMap<(u64, Page), Stamped<Rows>>>);
+#[derive(Debug)]
+pub(crate) struct MapCache<Q = Page, V = Rows>(Mutex<HashMap<(u64, Q), Stamped<V>>>);
 
-impl PageCache<u64, Page, Rows> for MapCache {
-    fn get(&self, key: &u64, query: &Page) -> Option<Stamped<Rows>> {
+impl<Q, V> Default for MapCache<Q, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Q: Query + Copy, V: Value<Q>> PageCache<u64, Q, V> for MapCache<Q, V> {
+    fn get(&self, key: &u64, query: &Q) -> Option<Stamped<V>> {
         self.0.lock().unwrap().get(&(*key, *query)).cloned()
     }
 
-    fn put(&self, key: &u64, query: &Page, entry: Stamped<Rows>) {
+    fn put(&self, key: &u64, query: &Q, entry: Stamped<V>) {
         self.0.lock().unwrap().insert((*key, *query), entry);
     }
 }

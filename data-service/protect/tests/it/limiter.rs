@@ -18,6 +18,8 @@ use crate::{
 };
 
 const KEY: &[Scope] = &[Scope::Key(1)];
+/// How far the clock steps back.
+const STEP: Duration = Duration::from_secs(200);
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -78,18 +80,31 @@ proptest! {
         }
     }
 
-    /// Hazard 25: over any sequence of requests, changes and pauses, the limiter admits exactly what a token bucket
-    /// does that keeps its tokens, up to the new burst, when its quota changes.
+    /// Hazards 25 and 26: over any sequence of requests, changes, pauses and steps back of the clock, the limiter
+    /// admits exactly what a token bucket does that keeps its tokens, up to the new burst, when its quota changes, and
+    /// is empty after a step.
     #[test]
     fn hazard_25_changes_keep_the_tokens_in_hand(
-        steps in proptest::collection::vec((0_u64..200_000, 0_u32..8, 1_u32..50, 1_u32..40, 0_u64..200_000), 1..120),
+        steps in proptest::collection::vec(
+            (0_u64..200_000, 0_u32..8, 1_u32..50, 1_u32..40, 0_u64..200_000, 1_u32..8),
+            1..120,
+        ),
+        seen in any::<bool>(),
     ) {
         let rig = Rig::new(64, NONE);
+        // Late enough for 120 steps back.
+        rig.clock.set(weir_protect::Nanos::ZERO.after(200 * STEP));
         let mut now = quota(10.0, 5);
         rig.set(Selector::EachKey, now);
         // In cells of the quota in force.
         let mut tokens = f64::from(now.burst());
-        for (gap_us, choice, rate, burst, after_us) in steps {
+        // Whether the table or the rule remembers anything that lies in the clock's future after a step.
+        let mut remembered = seen;
+        if seen {
+            prop_assert!(rig.admit(KEY));
+            tokens -= 1.0;
+        }
+        for (gap_us, choice, rate, burst, after_us, tries) in steps {
             let pass = |now: Quota, tokens: f64, us: u64| {
                 rig.clock.advance(Duration::from_micros(us));
                 let filled = tokens + Duration::from_micros(us).as_secs_f64() * now.rate();
@@ -101,13 +116,30 @@ proptest! {
                 now = quota(f64::from(rate), burst);
                 rig.set(Selector::EachKey, now);
                 tokens = pass(now, tokens.min(f64::from(burst)), after_us);
+                remembered = true;
             }
-            let admitted = rig.admit(KEY);
-            // The model's fractions are floating point; the limiter's are rounded in favour of the limit.
-            prop_assert!(!(admitted && tokens < 1.0 - 1e-3), "admitted with {tokens} tokens");
-            prop_assert!(admitted || tokens < 1.0 + 1e-3, "refused with {tokens} tokens");
-            if admitted {
-                tokens -= 1.0;
+            if choice == 1 {
+                // Farther than the key can owe: more than the fill time and all the pauses since the last step.
+                rig.clock.set(rig.clock.now().before(STEP));
+                tokens = if remembered { 0.0 } else { f64::from(now.burst()) };
+            }
+            if choice == 2 {
+                // At once after a step, or any other moment: a change with nothing in between.
+                now = quota(f64::from(rate), burst);
+                rig.set(Selector::EachKey, now);
+                tokens = tokens.min(f64::from(burst));
+            }
+            remembered = true;
+            for _ in 0..tries {
+                let peeked = rig.limits.peek(KEY, LimitKind::Requests, rig.clock.now());
+                let admitted = rig.admit(KEY);
+                prop_assert_eq!(peeked.is_none(), admitted, "a look told {:?}", peeked);
+                // The model's fractions are floating point; the limiter's are rounded in favour of the limit.
+                prop_assert!(!(admitted && tokens < 1.0 - 1e-3), "admitted with {tokens} tokens");
+                prop_assert!(admitted || tokens < 1.0 + 1e-3, "refused with {tokens} tokens");
+                if admitted {
+                    tokens -= 1.0;
+                }
             }
         }
     }

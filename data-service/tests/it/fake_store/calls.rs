@@ -1,9 +1,6 @@
 //! The store's trait over the script: what each call waits for, counts and does.
 
-use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +15,7 @@ use weir_store::{
     StoreCounters, WriteError,
 };
 
-use super::{FakeStore, Fate};
+use super::{FakeStore, Fate, Rows};
 
 #[async_trait]
 impl Store for FakeStore {
@@ -38,6 +35,7 @@ impl Store for FakeStore {
         self.writes.fetch_add(1, SeqCst);
         self.dawdle().await;
         self.rows().buckets.insert((channel_id, bucket.0));
+        self.dawdle().await;
         Ok(())
     }
 
@@ -64,47 +62,20 @@ impl Store for FakeStore {
         let mut held = self.hold.subscribe();
         // The store outlives the subscription.
         let _ = held.wait_for(|held| !held).await;
-        self.dawdle().await;
-        let lost = || Err(WriteError::Unknown { reason: "the answer is lost, as scripted".into() });
-        let answer = match fate {
-            Fate::Applied => {
-                self.rows().commit(&commit);
-                Ok(())
-            }
-            Fate::Slow(after) => {
-                sleep(after).await;
-                self.rows().commit(&commit);
-                Ok(())
-            }
-            Fate::NotApplied => Err(WriteError::NotApplied { reason: "as scripted".into() }),
-            Fate::UnknownApplied => {
-                self.rows().commit(&commit);
-                lost()
-            }
-            Fate::UnknownNotApplied => lost(),
-            Fate::UnknownLater(after) => {
-                let rows = Arc::clone(&self.rows);
-                tokio::spawn(async move {
-                    sleep(after).await;
-                    rows.lock().unwrap().commit(&commit);
-                });
-                lost()
-            }
-            Fate::Hang => std::future::pending().await,
-        };
-        self.dawdle().await;
+        let answer = self.write(fate, move |rows| rows.commit(&commit)).await;
         *self.in_flight.lock().unwrap().entry(scope_id).or_default() -= 1;
         answer
     }
 
     async fn put_rows(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        let mut all = self.rows();
-        for row in &rows {
-            all.apply(row, rev, true);
-        }
-        Ok(())
+        let fate = self.row_fates.lock().unwrap().pop_front().unwrap_or(Fate::Applied);
+        let apply = move |all: &mut Rows| {
+            for row in &rows {
+                all.apply(row, rev, true);
+            }
+        };
+        self.write(fate, apply).await
     }
 
     async fn read_changes(
@@ -197,18 +168,18 @@ impl Store for FakeStore {
 
     async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
-        self.dawdle().await;
-        if self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
-            return Err(WriteError::NotApplied { reason: "as scripted".into() });
-        }
-        let mut rows = self.rows();
-        for Setting { kind, key, value } in settings {
-            match value {
-                Some(value) => rows.settings.insert((kind, key), value),
-                None => rows.settings.remove(&(kind, key)),
-            };
-        }
-        Ok(())
+        let fails = self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let scripted = self.setting_fates.lock().unwrap().pop_front();
+        let fate = scripted.unwrap_or(if fails { Fate::NotApplied } else { Fate::Applied });
+        let apply = move |rows: &mut Rows| {
+            for Setting { kind, key, value } in settings {
+                match value {
+                    Some(value) => rows.settings.insert((kind, key), value),
+                    None => rows.settings.remove(&(kind, key)),
+                };
+            }
+        };
+        self.write(fate, apply).await
     }
 
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError> {
@@ -233,6 +204,7 @@ impl Store for FakeStore {
     }
 
     async fn clock_us(&self) -> Result<u64, ReadError> {
+        self.dawdle().await;
         Ok(self.clock.wall_us() + self.clock_off_us.load(SeqCst))
     }
 

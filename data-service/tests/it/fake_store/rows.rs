@@ -136,7 +136,12 @@ impl Rows {
                     cell.row = None;
                 }
             }
-            RowChange::PutUser(row) => drop(self.users.insert(row.id, row.clone())),
+            RowChange::PutUser(row) => {
+                let rev = if row.rev == 0 { rev } else { row.rev };
+                if self.users.get(&row.id).is_none_or(|known| known.rev <= rev) {
+                    self.users.insert(row.id, User { rev, ..row.clone() });
+                }
+            }
             RowChange::PutToken { hash, user_id } => drop(self.tokens.insert(*hash, *user_id)),
             RowChange::PutGuild(row) => drop(self.guilds.insert(row.id, Guild { rev, ..row.clone() })),
             RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {

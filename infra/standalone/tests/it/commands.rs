@@ -34,7 +34,9 @@ fn wrong_words_are_usage_errors_and_no_server_is_unreachable() {
         &["--api", "x", "doctor"],
         &["limits", "set", "all", "requests", "50"],
     ] {
-        assert_eq!(home.run(arguments).status.code(), Some(2), "{arguments:?}");
+        let (code, object) = home.json(arguments);
+        assert_eq!((code, &object["exit"]), (2, &json!(2)), "{arguments:?}");
+        assert!(object["error"].as_str().is_some_and(|error| !error.is_empty()), "{object}");
     }
     for arguments in [&["hot"][..], &["explain", "1"]] {
         let (code, object) = home.json(arguments);

@@ -60,7 +60,7 @@ pub enum Leaf {
     UnknownReferencedMessage,
     /// The field's feature does not exist here.
     Unsupported,
-    /// The body's type is not one the route takes.
+    /// The body's type is not one the route takes, or the body is not of its type.
     BadContentType,
 }
 
@@ -115,7 +115,11 @@ impl Leaf {
             Self::Exclusive(fields) => format!("Only one of {fields} may be set.").into(),
             Self::UnknownReferencedMessage => "Unknown message".into(),
             Self::Unsupported => "This server does not support this field.".into(),
-            Self::BadContentType => "Expected \"Content-Type\" to be application/json.".into(),
+            Self::BadContentType => {
+                "Expected the body to be application/json, application/x-www-form-urlencoded or \
+                 multipart/form-data, as \"Content-Type\" says."
+                    .into()
+            }
         }
     }
 }

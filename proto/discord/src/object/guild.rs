@@ -202,6 +202,13 @@ impl<'a> GuildCreateEvent<'a> {
             soundboard_sounds: [],
         })
     }
+
+    /// The same with what the receiver's own `large_threshold` says of it. Libraries take a guild that is not large for one whose every member
+    /// is listed, and ask for no more.
+    #[must_use]
+    pub fn with_large(self, large: bool) -> Self {
+        Self { large, ..self }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -36,7 +36,7 @@ pub struct SessionStartLimit {
     /// Milliseconds until `remaining` is `total` again.
     #[serde(rename = "reset_after")]
     pub reset_after_ms: u64,
-    /// Identifies admitted in each five seconds, one for each `shard_id % max_concurrency`; at least 1.
+    /// Identifies that a client should send in each five seconds, one for each `shard_id % max_concurrency`; at least 1.
     pub max_concurrency: u32,
 }
 

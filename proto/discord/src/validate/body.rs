@@ -1,9 +1,13 @@
 //! A JSON body's fields, read one by one; each misfit is noted with its path, and reading goes on.
+//!
+//! A number or a truth value may also come as its text, and a lone id stands for a list of one: a form has only text, and says a list by
+//! repeating a field. JSON may say it so too; ids and permissions come as text there anyway.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use super::query::truth;
 use crate::error::{ApiError, FormErrors, Leaf, Path};
 
 /// The fields of a request's body. An empty body counts as `{}`: several routes allow it, and the others name what is missing.
@@ -44,6 +48,15 @@ pub fn snowflake(value: &Value) -> Option<u64> {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
     (id != 0).then_some(id)
+}
+
+/// An integer, in digits or as their text. Wide enough that a value beyond a field's type is told from one that is no number.
+fn whole(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
@@ -105,22 +118,24 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     /// True or false.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
-        let value = self.value(key)?;
-        if value.as_bool().is_none() {
+        let read = match self.value(key)? {
+            Value::Bool(read) => Some(*read),
+            Value::String(text) => truth(text),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        if read.is_none() {
             self.fail(key, Leaf::NotABoolean);
         }
-        value.as_bool()
+        read
     }
 
     /// An integer in `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
-        let value = self.value(key)?;
-        let Some(number) = value.as_i64() else {
-            let leaf = if value.is_u64() { Leaf::Max(i64::from(*range.end())) } else { Leaf::NotAnInteger };
-            self.fail(key, leaf);
+        let Some(number) = whole(self.value(key)?) else {
+            self.fail(key, Leaf::NotAnInteger);
             return None;
         };
-        if number < i64::from(*range.start()) {
+        if number < i128::from(*range.start()) {
             self.fail(key, Leaf::Min(i64::from(*range.start())));
             return None;
         }
@@ -135,11 +150,11 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     /// Any unsigned integer, such as flags.
     pub fn bits(&mut self, key: &str) -> Option<u64> {
-        let value = self.value(key)?;
-        if value.as_u64().is_none() {
+        let bits = whole(self.value(key)?).and_then(|number| u64::try_from(number).ok());
+        if bits.is_none() {
             self.fail(key, Leaf::NotAnInteger);
         }
-        value.as_u64()
+        bits
     }
 
     /// An id.
@@ -176,8 +191,16 @@ impl<'a, 'e> Fields<'a, 'e> {
         Some(list)
     }
 
-    /// A list of at most `max` ids. Repetitions are kept.
+    /// A list of at most `max` ids, or a lone one: a form says a list by repeating the field. Repetitions are kept.
     pub fn ids(&mut self, key: &str, max: usize) -> Option<Vec<u64>> {
+        let value = self.value(key)?;
+        if value.is_string() {
+            let lone = snowflake(value);
+            if lone.is_none() {
+                self.errors.add(self.path.key(key).index(0), Leaf::NotASnowflake);
+            }
+            return Some(lone.into_iter().collect());
+        }
         let list = self.list(key, max)?;
         let mut ids = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {

@@ -53,11 +53,16 @@ pub fn parse_path_snowflake(name: &str, raw: &str) -> Result<u64, FormErrors> {
 /// # Errors
 /// A form error if it is something else.
 pub fn parse_query_bool(key: &str, raw: Option<&str>) -> Result<Option<bool>, FormErrors> {
-    match raw {
-        None => Ok(None),
-        Some("True" | "true" | "1") => Ok(Some(true)),
-        Some("False" | "false" | "0") => Ok(Some(false)),
-        Some(_) => Err(FormErrors::field(key, Leaf::NotABoolean)),
+    let Some(raw) = raw else { return Ok(None) };
+    truth(raw).map(Some).ok_or_else(|| FormErrors::field(key, Leaf::NotABoolean))
+}
+
+/// A truth value's text; `None` if it is no such text.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "True" | "true" | "1" => Some(true),
+        "False" | "false" | "0" => Some(false),
+        _ => None,
     }
 }
 

@@ -77,6 +77,59 @@ fn own_forms_collect_all_errors() {
     );
 }
 
+/// Forms have only text, and JSON may say it so too.
+#[test]
+fn text_stands_for_numbers_ids_and_truth() {
+    let body = map(json!({
+        "yes": "True", "one": "1", "no": "false", "n": "7", "bits": "18446744073709551615", "alone": "9", "few": ["9", 8],
+    }));
+    let read = parse_fields(&body, |fields| {
+        let truth = ["yes", "one", "no"].map(|key| fields.boolean(key));
+        let ids = ["alone", "few"].map(|key| fields.ids(key, 2));
+        (truth, fields.integer("n", 0..=7), fields.bits("bits"), ids)
+    });
+    let truth = [Some(true), Some(true), Some(false)];
+    assert_eq!(read, Ok((truth, Some(7), Some(u64::MAX), [Some(vec![9]), Some(vec![9, 8])])));
+
+    let wrong = map(json!({
+        "b": "yes", "b1": 1, "empty": "", "n": "8", "low": "-1", "far": "9".repeat(30), "farther": "9".repeat(60), "x": "1.5",
+        "bits": "-1", "over": "18446744073709551616", "ids": "none", "nobody": 5,
+    }));
+    let errors = parse_fields(&wrong, |fields| {
+        for key in ["b", "b1", "empty"] {
+            fields.boolean(key);
+        }
+        for key in ["n", "low", "far", "farther", "x", "empty"] {
+            fields.integer(key, 0..=7);
+        }
+        for key in ["bits", "over", "empty"] {
+            fields.bits(key);
+        }
+        for key in ["ids", "nobody"] {
+            fields.ids(key, 2);
+        }
+    });
+    assert_eq!(
+        codes(&errors.expect_err("all of them")),
+        [
+            "b=BOOLEAN_TYPE_CONVERT",
+            "b1=BOOLEAN_TYPE_CONVERT",
+            "empty=BOOLEAN_TYPE_CONVERT",
+            "n=NUMBER_TYPE_MAX",
+            "low=NUMBER_TYPE_MIN",
+            "far=NUMBER_TYPE_MAX",
+            "farther=BASE_TYPE_BAD_INT",
+            "x=BASE_TYPE_BAD_INT",
+            "empty=BASE_TYPE_BAD_INT",
+            "bits=BASE_TYPE_BAD_INT",
+            "over=BASE_TYPE_BAD_INT",
+            "empty=BASE_TYPE_BAD_INT",
+            "ids.0=NUMBER_TYPE_COERCE",
+            "nobody=LIST_TYPE_CONVERT",
+        ]
+    );
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

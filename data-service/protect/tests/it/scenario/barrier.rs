@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use weir_protect::{Change, Outcome, Stamped, fault::Faults};
 
-use crate::fake::{Bed, LATEST, MS, Page, Step, Verdict, must, pause, settle};
+use super::flights::spawn;
+use crate::fake::{Bed, LATEST, MS, Page, Rows, Step, Verdict, must, page_of, pause};
 
 /// Hazards 1 and 8: a slow read begins, a write is acknowledged, another read begins.
 pub(crate) async fn read_after_write_joins_an_older_flight(faults: Faults) -> Verdict {
@@ -69,7 +70,7 @@ pub(crate) async fn write_through_is_overwritten(faults: Faults) -> Verdict {
     pause(10 * MS).await;
     bed.acknowledged(1, 7);
     let generation = bed.layer.generations().snapshot(&1_u64);
-    let value = crate::fake::page_of(&bed.store.log(1), LATEST);
+    let value = page_of(&bed.store.log(1), LATEST);
     let dependence = weir_protect::Dependence::Append;
     let entry = Stamped { value, generation, dependence, floor: 7, read_at: bed.now() };
     weir_protect::PageCache::put(&*bed.cache, &1, &LATEST, entry);
@@ -94,50 +95,89 @@ pub(crate) async fn late_write_and_the_cache(faults: Faults) -> Verdict {
     must(resolved.value.newest() == 7, || "a page of the window is served after it".to_owned())
 }
 
-/// Hazard 6: however a write ends, the cache works again afterwards.
-pub(crate) async fn cache_works_after_any_write(faults: Faults) -> Verdict {
+/// Hazard 5: a read is sent while a write is unresolved, looks before it lands and answers after it is resolved.
+pub(crate) async fn page_of_the_window_outlives_it(faults: Faults) -> Verdict {
     let bed = Bed::new(faults);
-    let generations = bed.layer.generations();
-    // Failed before the commit; committed; timed out and never landed; timed out and landed.
-    generations.write(&1_u64, Change::Append).settle();
-    bed.acknowledged(1, 1);
-    drop(generations.unresolved(&1_u64));
-    {
-        let _unresolved = generations.unresolved(&1_u64);
-        bed.store.append(1, 2);
-    }
-    let first = bed.layer.read(bed.request(LATEST)).await.unwrap();
-    let second = bed.layer.read(bed.request(LATEST)).await.unwrap();
-    must(first.value.newest() == 2, || "the last write is missing".to_owned())?;
-    must(second.outcome() == Outcome::Hit, || format!("not cached any more: {:?}", second.outcome()))
+    bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
+    let unresolved = bed.layer.generations().unresolved(&1_u64);
+    let older = spawn(&bed, bed.request(LATEST));
+    pause(10 * MS).await;
+    bed.store.append(1, 7);
+    drop(unresolved);
+    let older = older.await.unwrap().unwrap();
+    must(older.value.newest() == 0, || "the older read was restarted".to_owned())?;
+    let later = bed.layer.read(bed.request(LATEST)).await.unwrap();
+    must(later.value.newest() == 7, || format!("{} outlived the window", later.value.newest()))
 }
 
-/// Hazards 7 and 19: a replica lags and nobody here heard of the write; a caller holds its token.
-pub(crate) async fn token_read_below_its_floor(faults: Faults) -> Verdict {
+/// Hazard 4, as far as it needs no race: what was in order when the page was put is not when it is asked for.
+pub(crate) async fn page_outlives_a_write(faults: Faults) -> Verdict {
     let bed = Bed::new(faults);
-    bed.acknowledged(1, 3);
     bed.layer.read(bed.request(LATEST)).await.unwrap();
-    // Written through another node: no bump here, and one replica has not got it yet.
-    bed.store.append(1, 5);
-    bed.store.lag(1);
-    let mut request = bed.request(LATEST);
-    let lagging = bed.layer.read(request.clone()).await.unwrap();
-    must(lagging.outcome() == Outcome::Hit, || "the page should be cached".to_owned())?;
-    request.floor = Some(5);
-    let cached = bed.layer.read(request.clone()).await.unwrap();
-    must(cached.value.newest() == 5, || format!("token 5 answered with {}", cached.value.newest()))?;
-    // A flight below the token, in the air: not to be joined either.
-    let mut tokenless = bed.request(LATEST);
-    tokenless.allow_cache = false;
-    let below = tokio::spawn({
-        let bed = bed.clone();
-        async move { bed.layer.read(tokenless).await }
-    });
-    settle().await;
-    request.allow_cache = false;
-    let joined = bed.layer.read(request).await.unwrap();
-    below.await.unwrap().unwrap();
-    must(joined.value.newest() == 5, || format!("token 5 joined {}", joined.value.newest()))
+    let cached = bed.layer.read(bed.request(LATEST)).await.unwrap();
+    must(cached.outcome() == Outcome::Hit, || "the page should be cached".to_owned())?;
+    bed.acknowledged(1, 7);
+    let later = bed.layer.read(bed.request(LATEST)).await.unwrap();
+    must(later.value.newest() == 7, || format!("hit a page of before the write: {}", later.value.newest()))
+}
+
+/// How a write can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// An error before the commit.
+    Failed,
+    /// Committed, and its writer says so.
+    Settled,
+    /// Committed, and its writer left before it said so.
+    Dropped,
+    /// Timed out, and never landed.
+    Lost,
+    /// Timed out, and landed.
+    Late,
+}
+
+impl Ending {
+    pub(crate) const ALL: [Self; 5] = [Self::Failed, Self::Settled, Self::Dropped, Self::Lost, Self::Late];
+}
+
+/// Hazard 6: however writes end, in whatever order, nothing read afterwards is old, and the cache works again. Of a
+/// write that timed out, `true` says that its owner learns the outcome only after all the others.
+pub(crate) async fn cache_works_after(faults: Faults, endings: &[(Ending, bool)]) -> Verdict {
+    let bed = Bed::new(faults);
+    let generations = bed.layer.generations();
+    let read = || bed.layer.read(bed.request(LATEST));
+    let current = |read: &Rows| {
+        let expected = page_of(&bed.store.log(1), LATEST);
+        must(*read == expected, || format!("read {read:?} instead of {expected:?} after {endings:?}"))
+    };
+    let mut open = Vec::new();
+    for (row, &(ending, long)) in (1..).zip(endings) {
+        // In the cache before the write, if no write is unresolved, and so for the write to make stale.
+        current(&read().await.unwrap().value)?;
+        let timed_out = matches!(ending, Ending::Lost | Ending::Late).then(|| generations.unresolved(&1_u64));
+        let pending = timed_out.is_none().then(|| generations.write(&1_u64, Change::Append));
+        if timed_out.is_some() {
+            current(&read().await.unwrap().value)?;
+        }
+        if !matches!(ending, Ending::Failed | Ending::Lost) {
+            bed.store.append(1, row);
+        }
+        match pending {
+            Some(pending) if ending == Ending::Settled => pending.settle(),
+            left => drop(left),
+        }
+        open.extend(timed_out.filter(|_| long));
+        current(&read().await.unwrap().value)?;
+        if open.is_empty() {
+            let again = read().await.unwrap();
+            must(again.outcome() == Outcome::Hit, || format!("not cached any more after {endings:?}"))?;
+        }
+    }
+    drop(open);
+    let (first, second) = (read().await.unwrap(), read().await.unwrap());
+    current(&first.value)?;
+    current(&second.value)?;
+    must(second.outcome() == Outcome::Hit, || format!("not cached any more after {endings:?}"))
 }
 
 /// Hazard 22: a caller accepts stale answers, but holds a token.
@@ -172,7 +212,7 @@ pub(crate) async fn writer_dropped_between_commit_and_bump(faults: Faults) -> Ve
         };
         let _ = tokio::time::timeout(patience * MS, write).await;
         let read = bed.layer.read(bed.request(LATEST)).await.unwrap();
-        let expected = crate::fake::page_of(&bed.store.log(1), LATEST);
+        let expected = page_of(&bed.store.log(1), LATEST);
         must(read.value == expected, || format!("left after {patience} ms: {:?}", read.value))?;
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! Flights and those who wait for them: leaders that leave, reads that fail, deadlines that differ.
 
 use std::{
+    cmp::Ordering,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -25,32 +27,80 @@ pub(crate) fn spawn(bed: &Bed, request: ReadRequest<u64, Page>) -> JoinHandle<An
     tokio::spawn(async move { bed.layer.read(request).await })
 }
 
-/// Hazard 9 and goal G3: the leader is dropped at every moment; its followers get the first read's answer, in time.
-pub(crate) async fn leader_dropped(faults: Faults) -> Verdict {
-    // Before its first poll.
-    let bed = Bed::new(faults);
-    drop(bed.layer.read(bed.request(LATEST)));
-    settle().await;
-    must(bed.store.starts() == 0, || "an unpolled read read".to_owned())?;
-    // In mid-await: at every millisecond of the read, and when the store has answered but nothing is published.
-    for moment in 0..=100 {
-        let bed = Bed::new(faults);
+/// When a leader leaves, and how its followers come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving {
+    /// Another page of the partition has its only place for 100 ms.
+    pub(crate) occupied: bool,
+    /// Followers come before the leader is gone, or after.
+    pub(crate) followers_first: bool,
+}
+
+impl Leaving {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { occupied: false, followers_first: true },
+        Self { occupied: false, followers_first: false },
+        Self { occupied: true, followers_first: true },
+        Self { occupied: true, followers_first: false },
+    ];
+}
+
+/// Hazard 9 and goal G3: the leader is dropped at each of its await points, that is, after `n` polls, for every `n`
+/// until it has its answer. Followers get the first read's answer, in time.
+pub(crate) async fn leader_dropped(faults: Faults, leaving: Leaving) -> Verdict {
+    let Leaving { occupied, followers_first } = leaving;
+    for polls in 0.. {
+        let bed = Bed::with(faults, |config| config.partition_concurrency = std::num::NonZeroU32::new(1));
+        let occupant = occupied.then(|| spawn(&bed, bed.request(Page::latest(3))));
+        settle().await;
         let begun = tokio::time::Instant::now();
-        let leader = spawn(&bed, bed.request(LATEST));
+        let followers = || (0..5).map(|_| spawn(&bed, bed.request(LATEST))).collect::<Vec<_>>();
+        let mut leader = Box::pin(bed.layer.read(bed.request(LATEST)));
+        let answer = poll_times(leader.as_mut(), polls).await;
+        let mut others = if followers_first { followers() } else { Vec::new() };
         settle().await;
-        let followers: Vec<_> = (0..5).map(|_| spawn(&bed, bed.request(LATEST))).collect();
+        drop(leader);
         settle().await;
-        pause(moment * MS).await;
-        leader.abort();
-        for follower in followers {
-            let answer = follower.await.unwrap();
-            must(answer.is_ok(), || format!("leader left at {moment} ms: {answer:?}"))?;
+        if !followers_first {
+            others = followers();
         }
-        let elapsed = begun.elapsed();
-        must(bed.store.starts() == 1, || format!("left at {moment} ms: {} reads", bed.store.starts()))?;
-        must(elapsed <= 110 * MS, || format!("left at {moment} ms: followers waited {elapsed:?}"))?;
+        for follower in others {
+            let answer = follower.await.unwrap();
+            must(answer.is_ok(), || format!("the leader left after {polls} polls: {answer:?}, {leaving:?}"))?;
+        }
+        let (elapsed, starts) = (begun.elapsed(), bed.store.starts());
+        if let Some(occupant) = occupant {
+            occupant.await.unwrap().unwrap();
+        }
+        let read = 100 * MS * (1 + u32::from(occupied));
+        must(elapsed <= read + 10 * MS, || {
+            format!("left after {polls} polls: followers waited {elapsed:?}")
+        })?;
+        let expected = 1 + usize::from(occupied);
+        must(starts == expected, || format!("left after {polls} polls: {starts} reads, {leaving:?}"))?;
+        if let Some(answer) = answer {
+            must(polls > 1, || "a leader that never waited says nothing".to_owned())?;
+            return must(answer.is_ok(), || format!("the leader was told {answer:?}"));
+        }
     }
     Ok(())
+}
+
+/// Polls `future` so many times, each time when it is woken, and no more; its output if it came.
+async fn poll_times<F: Future>(mut future: Pin<&mut F>, times: usize) -> Option<F::Output> {
+    let mut polls = 0;
+    std::future::poll_fn(|cx| {
+        if polls == times {
+            return Poll::Ready(None);
+        }
+        polls += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls == times => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Hazard 10: the last waiter leaves, then another comes, while the read is in the store.
@@ -83,14 +133,20 @@ pub(crate) async fn read_panics(faults: Faults) -> Verdict {
     must(bed.layer.flights() == 0 && bed.layer.partition_load(&1) == (0, 0), || "something leaked".to_owned())
 }
 
-/// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place meanwhile.
-pub(crate) async fn deadlines_differ(faults: Faults, short: Duration, long: Duration) -> Verdict {
+/// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place meanwhile, or is
+/// in the store already.
+pub(crate) async fn deadlines_differ(
+    faults: Faults,
+    short: Duration,
+    long: Duration,
+    occupied: bool,
+) -> Verdict {
     let bed = Bed::with(faults, |config| {
         config.partition_concurrency = std::num::NonZeroU32::new(1);
         config.queue_wait_max = Duration::from_secs(60);
     });
-    // Another page of the partition occupies its only place for 100 ms.
-    let occupant = spawn(&bed, bed.request(Page::latest(3)));
+    // Another page of the partition has its only place for 100 ms.
+    let occupant = occupied.then(|| spawn(&bed, bed.request(Page::latest(3))));
     settle().await;
     let within = |wait: Duration| {
         let mut request = bed.request(LATEST);
@@ -100,14 +156,23 @@ pub(crate) async fn deadlines_differ(faults: Faults, short: Duration, long: Dura
     let leader = spawn(&bed, within(short));
     settle().await;
     let follower = spawn(&bed, within(long));
-    occupant.await.unwrap().unwrap();
+    if let Some(occupant) = occupant {
+        occupant.await.unwrap().unwrap();
+    }
     let (leader, follower) = (leader.await.unwrap(), follower.await.unwrap());
-    for (wait, answer) in [(short, leader), (long, follower)] {
-        // The place is free at 100 ms and the read takes 100 ms more. At the very moment either answer will do.
-        let (late, early) = (wait < 200 * MS, wait > 200 * MS);
-        let is_late = matches!(answer, Err(ReadError::DeadlineExceeded { .. }));
-        must(!(late && answer.is_ok()), || format!("{wait:?} of patience lasted 200 ms"))?;
-        must(!(early && is_late), || format!("a deadline of {wait:?} failed with {short:?}, {long:?}"))?;
+    let answered = 100 * MS * (1 + u32::from(occupied));
+    for (who, wait, answer) in [("leader", short, leader), ("follower", long, follower)] {
+        let told = || format!("{who} of {wait:?} was told {answer:?} ({short:?}, {long:?}, {occupied})");
+        match wait.cmp(&answered) {
+            Ordering::Less => {
+                must(matches!(answer, Err(ReadError::DeadlineExceeded { .. })), || {
+                    format!("late {}", told())
+                })?;
+            }
+            // At the very moment either answer will do.
+            Ordering::Equal => {}
+            Ordering::Greater => must(answer.is_ok(), || format!("patient {}", told()))?,
+        }
     }
     Ok(())
 }

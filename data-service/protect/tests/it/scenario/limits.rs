@@ -98,37 +98,58 @@ pub(crate) async fn refused_child_charges_its_parent(faults: Faults) -> Verdict 
     must(parent == 9, || format!("{parent} left of 9 for the rest of the group"))
 }
 
-/// Hazard 25: b10 becomes b50 while 0, 4 or all tokens are in hand; then b50 becomes b10.
-pub(crate) async fn changed_quota(faults: Faults) -> Verdict {
-    for used in [0, 6, 10] {
-        let rig = Rig::new(64, faults);
-        rig.set(Selector::EachKey, quota(10.0, 10));
-        must(rig.burst(KEY, used) == used, || "the first burst is short".to_owned())?;
-        rig.set(Selector::EachKey, quota(100.0, 50));
+/// Hazard 25: b10 becomes b50 when `used` of the ten tokens are gone; then b50 becomes b10. With none used the key has
+/// no slot when the quota changes.
+pub(crate) async fn changed_quota(faults: Faults, used: usize) -> Verdict {
+    let rig = Rig::new(64, faults);
+    rig.set(Selector::EachKey, quota(10.0, 10));
+    must(rig.burst(KEY, used) == used, || "the first burst is short".to_owned())?;
+    rig.set(Selector::EachKey, quota(100.0, 50));
+    let at_once = rig.burst(KEY, 100);
+    must(at_once == 10 - used, || format!("raised with {} in hand: {at_once} admitted", 10 - used))?;
+    rig.clock.advance(Duration::from_millis(100));
+    let tenth = rig.burst(KEY, 100);
+    must(tenth == 10, || format!("{tenth} admitted in 100 ms at 100/s: the change is ignored"))?;
+    rig.clock.advance(Duration::from_secs(10));
+    rig.set(Selector::EachKey, quota(10.0, 10));
+    let lowered = rig.burst(KEY, 100);
+    must(lowered == 10, || format!("lowered: {lowered} admitted at once"))
+}
+
+/// Hazard 26: the clock steps back, three times. Each time the key counts as empty, and fills from there at its rate:
+/// so a clock that steps grants nothing, and blocks nobody for as long as it stepped.
+pub(crate) async fn clock_steps_back(faults: Faults) -> Verdict {
+    let rig = Rig::new(64, faults);
+    rig.set(Selector::EachKey, quota(10.0, 10));
+    must(rig.burst(KEY, 100) == 10, || "the first burst is not 10".to_owned())?;
+    for step in 1..=3 {
+        rig.clock.set(rig.clock.now().before(Duration::from_secs(1_000)));
         let at_once = rig.burst(KEY, 100);
-        must(at_once == 10 - used, || format!("raised with {} in hand: {at_once} admitted", 10 - used))?;
-        rig.clock.advance(Duration::from_millis(100));
-        let tenth = rig.burst(KEY, 100);
-        must(tenth == 10, || format!("{tenth} admitted in 100 ms at 100/s: the change is ignored"))?;
-        rig.clock.advance(Duration::from_secs(10));
-        rig.set(Selector::EachKey, quota(10.0, 10));
-        let lowered = rig.burst(KEY, 100);
-        must(lowered == 10, || format!("lowered: {lowered} admitted at once"))?;
+        must(at_once == 0, || format!("step {step} granted {at_once}"))?;
+        rig.clock.advance(Duration::from_millis(500));
+        let filled = rig.burst(KEY, 100);
+        must(filled > 0, || format!("blocked for as long as step {step}"))?;
+        must(filled == 5, || format!("{filled} admitted 500 ms after step {step}"))?;
+        rig.clock.advance(Duration::from_secs(2));
+        let full = rig.burst(KEY, 100);
+        must(full == 10, || format!("{full} admitted when full again after step {step}"))?;
     }
     Ok(())
 }
 
-/// Hazard 26: the clock steps back an hour; the key is served again within the time its burst takes to fill.
-pub(crate) async fn clock_steps_back(faults: Faults) -> Verdict {
+/// Hazard 26: the limit was changed before the step; a key that nobody has seen is told when to come back, and it is
+/// not when the clock shows that time again.
+pub(crate) async fn clock_steps_back_before_a_change(faults: Faults) -> Verdict {
     let rig = Rig::new(64, faults);
     rig.set(Selector::EachKey, quota(10.0, 10));
-    rig.burst(KEY, 10);
-    rig.clock.set(Nanos::from_nanos(1_000_000_000));
-    must(rig.burst(KEY, 100) <= 10, || "the step granted more than a burst".to_owned())?;
-    rig.clock.advance(Duration::from_secs(2));
-    let after = rig.burst(KEY, 100);
-    must(after > 0, || "blocked for as long as the step".to_owned())?;
-    must(after <= 20, || format!("{after} admitted within 2 s of the step"))
+    rig.set(Selector::EachKey, quota(100.0, 50));
+    rig.clock.set(rig.clock.now().before(Duration::from_secs(1_000)));
+    let peeked = rig.limits.peek(KEY, LimitKind::Requests, rig.clock.now());
+    let charged = rig.limits.charge(KEY, LimitKind::Requests, rig.clock.now());
+    must(peeked.as_ref() == charged.as_ref().err(), || format!("peeked {peeked:?}, charged {charged:?}"))?;
+    let wait = charged.map_or_else(|refusal| refusal.retry_after, |_| Duration::ZERO);
+    must(wait <= Duration::from_millis(10), || format!("an unseen key is blocked for {wait:?}"))?;
+    must(!wait.is_zero(), || "the step granted an unseen key something".to_owned())
 }
 
 /// Rule 13: a caller rotates keys through a full table; it must not get a fresh burst for each.

@@ -4,5 +4,6 @@
 
 pub(crate) mod barrier;
 pub(crate) mod flights;
+pub(crate) mod floors;
 pub(crate) mod limits;
 pub(crate) mod places;

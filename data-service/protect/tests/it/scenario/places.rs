@@ -9,12 +9,13 @@ use std::{
 };
 
 use weir_protect::{
+    Bound, LimitKind, ReadRequest, Rule, Scope, Scopes, Selector,
     concurrency::{ConcurrencyGate, Permit},
     fault::Faults,
 };
 
 use super::flights::spawn;
-use crate::fake::{Bed, MS, Page, Step, Verdict, must, pause, settle};
+use crate::fake::{Bed, LATEST, MS, Page, Step, Verdict, must, pause, settle};
 
 /// Hazard 27: threads race for the last place.
 pub(crate) async fn too_many_places(faults: Faults) -> Verdict {
@@ -49,32 +50,55 @@ pub(crate) async fn places_come_back(faults: Faults) -> Verdict {
         let ready: Option<Permit<u64>> = tokio::time::timeout(MS, &mut turn).await.ok();
         (turn, ready)
     };
-    // Granted at once but never polled; waiting; granted while waiting and never polled again.
+    // Granted at once but never polled.
     drop(gate.acquire(1, 1).unwrap());
+    must(gate.keys() == 0, || "a place that was given at once did not come back".to_owned())?;
+    // Waiting; polled to the end.
     let (_, held) = polled(gate.acquire(1, 1).unwrap()).await;
     let (waiting, none) = polled(gate.acquire(1, 1).unwrap()).await;
-    let (granted, _) = polled(gate.acquire(1, 1).unwrap()).await;
     must(held.is_some() && none.is_none(), || "the gate does not count".to_owned())?;
     drop(waiting);
     drop(held);
-    drop(granted);
     must(gate.keys() == 0, || format!("{} of 1 places still out", gate.in_flight(&1)))
 }
 
-/// Hazards 27 and 28 through the layer: random ends of many reads; the gauge holds and returns to zero.
+/// Hazard 28: a caller that waited is given the place, and leaves before it is polled again.
+pub(crate) async fn place_given_to_one_who_leaves(faults: Faults) -> Verdict {
+    let gate = Arc::new(ConcurrencyGate::<u64>::with_faults(1, 100, faults));
+    let held = gate.acquire(1, 1).unwrap().await;
+    let mut waiting = Box::pin(gate.acquire(1, 1).unwrap());
+    let early = tokio::time::timeout(MS, &mut waiting).await;
+    must(early.is_err(), || "the gate does not count".to_owned())?;
+    drop(held);
+    must(gate.in_flight(&1) == 1, || "the place was not handed on".to_owned())?;
+    drop(waiting);
+    must(gate.keys() == 0, || "a place that was handed on did not come back".to_owned())
+}
+
+/// Hazard 28: a read ends as `step` says, and its places, of the partition and of the scopes, are free at once.
+pub(crate) async fn places_come_back_after(faults: Faults, step: Step) -> Verdict {
+    let bed = bounded(faults);
+    bed.store.script([step]);
+    let ended = bed.layer.read(scoped(&bed, LATEST)).await;
+    settle().await;
+    must(left(&bed) == IDLE, || format!("still out after {ended:?}: {:?}", left(&bed)))
+}
+
+/// Hazards 27 and 28 through the layer: reads end in every way while others leave or wait, some of them with the place
+/// of their partition in hand for one of their scope. The gauges hold, and return to zero.
 pub(crate) async fn reads_end_in_every_way(faults: Faults) -> Verdict {
-    let bed = Bed::with(faults, |config| {
-        config.partition_concurrency = NonZeroU32::new(3);
-        config.store_timeout = 150 * MS;
-    });
+    let bed = bounded(faults);
     let ends = [Step::Hang, Step::Fail(5 * MS), Step::Panic(5 * MS), Step::Reply(5 * MS, 5 * MS)];
     bed.store.script((0..40).map(|i| ends[i % ends.len()]));
-    let mut reads = Vec::new();
+    let (mut reads, mut half_way) = (Vec::new(), false);
     for i in 0..40 {
-        let mut request = bed.request(Page::latest(100 + i));
+        let mut request = scoped(&bed, Page::latest(100 + i));
         request.deadline = bed.now().after(u32::try_from(20 + i * 7).unwrap() * MS);
         reads.push(spawn(&bed, request));
         settle().await;
+        let ((partition, _), [(key, waiting), (group, _)], ..) = left(&bed);
+        must(partition <= 3 && key <= 2 && group <= 3, || format!("too many out: {:?}", left(&bed)))?;
+        half_way |= partition > key && waiting > 0;
         if i % 3 == 0 {
             reads[i / 2].abort();
         }
@@ -84,7 +108,38 @@ pub(crate) async fn reads_end_in_every_way(faults: Faults) -> Verdict {
         let _ = read.await;
     }
     pause(10_000 * MS).await;
-    must(bed.store.in_flight_max() <= 3, || format!("{} reads at once", bed.store.in_flight_max()))?;
-    let load = (bed.layer.partition_load(&1), bed.layer.flights(), bed.store.in_flight());
-    must(load == ((0, 0), 0, 0), || format!("left over: {load:?}"))
+    must(left(&bed) == IDLE, || format!("left over: {:?}", left(&bed)))?;
+    must(half_way, || "nobody waited for a scope with a partition's place in hand".to_owned())?;
+    must(bed.store.starts() >= 2 * ends.len(), || format!("only {} reads", bed.store.starts()))?;
+    must(bed.store.in_flight_max() <= 2, || format!("{} reads at once", bed.store.in_flight_max()))
+}
+
+const SCOPES: [Scope; 2] = [Scope::Key(1), Scope::Group(9)];
+
+/// Three places for the partition, two for the key's scope, three for the group's; the store has 150 ms.
+fn bounded(faults: Faults) -> Bed {
+    let bed = Bed::with(faults, |config| {
+        config.partition_concurrency = NonZeroU32::new(3);
+        config.store_timeout = 150 * MS;
+    });
+    for (selector, at_once) in [(Selector::EachKey, 2), (Selector::EachGroup, 3)] {
+        let (name, kind, bound) = ("places".into(), LimitKind::Concurrency, Bound::AtOnce(at_once));
+        let rule = Rule { name, selector, kind, bound, expires_at_ms: None, dry_run: false };
+        bed.layer.limits().set(rule).unwrap();
+    }
+    bed
+}
+
+fn scoped(bed: &Bed, page: Page) -> ReadRequest<u64, Page> {
+    ReadRequest { scopes: Scopes::new(&SCOPES), ..bed.request(page) }
+}
+
+/// Places out and callers that wait: of the partition, of each scope; flights; reads in the store.
+type Left = ((u32, usize), [(u32, usize); 2], usize, usize);
+
+const IDLE: Left = ((0, 0), [(0, 0); 2], 0, 0);
+
+fn left(bed: &Bed) -> Left {
+    let scopes = SCOPES.map(|scope| bed.layer.scope_load(scope));
+    (bed.layer.partition_load(&1), scopes, bed.layer.flights(), bed.store.in_flight())
 }

@@ -1,0 +1,161 @@
+//! What is behind: read back from the database, and published.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{EVERY_GATEWAY, Outgoing};
+use weir_proto::event::{Record, RecordsLost, record::Change};
+use weir_store::ReadError;
+
+use super::{Behind, Outbox, SETTING, lock, topics::topics};
+use crate::{
+    changes,
+    seeded::{Seeded, armed},
+};
+
+/// Records read back and published at once for a scope that is behind.
+const HEAL_PAGE: usize = 500;
+/// How often what is behind is tried again.
+const HEAL_EVERY: Duration = Duration::from_millis(200);
+/// Window published again when there is no watermark, which then is a first start: nothing can be older than the seconds before.
+const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
+/// A scope that writes may have been noted this long before its change: notes are renewed each minute, and are the database's time.
+const NOTED_BEFORE_US: u64 = 65 * 1_000_000;
+/// Watermarks of earlier processes that are looked at; each start removes those it has served.
+const WATERMARKS_MAX: usize = 10_000;
+/// Active scopes looked at on recovery. If there are more, what the others left cannot be found: that is a loss, and said.
+const ACTIVE_MAX: usize = 1_000_000;
+
+impl Outbox {
+    pub(super) async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
+        // Also for the tenure that is there when it starts.
+        self.heal.notify_one();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.heal.notified() => {}
+            }
+            let mut done_holders = Vec::new();
+            loop {
+                if self.recover.swap(false, Ordering::AcqRel) && !armed(Seeded::NoRecovery) {
+                    let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
+                    self.fall_behind(0, false, after_rev, after_rev);
+                    done_holders.extend(holders);
+                }
+                let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
+                let Some((scope_id, behind)) = next else { break };
+                if self.heal(scope_id, behind).await.is_err() {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(HEAL_EVERY) => {}
+                    }
+                }
+            }
+            // All that earlier processes had left is published: their marks have served.
+            for holder in done_holders.drain(..) {
+                if let Err(error) = self.store.write_setting(SETTING, &holder, None).await {
+                    tracing::warn!(error = %error, "an old watermark stays; the next start publishes more than it must");
+                }
+            }
+        }
+    }
+
+    /// [`Self::watermark`], asked for until it is known: a guess could leave something out. `None` if the process stops meanwhile.
+    async fn watermark_of_others(&self, stop: &CancellationToken) -> Option<(u64, Vec<Vec<u8>>)> {
+        loop {
+            match self.watermark().await {
+                Ok(found) => return Some(found),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the outbox's watermark could not be read; it is asked for again");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = sleep(HEAL_EVERY) => {}
+            }
+        }
+    }
+
+    /// The lowest watermark that other processes left, and their names.
+    async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
+        let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
+        let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());
+        let marks = others.filter_map(|(holder, value)| {
+            let mark = <[u8; 8]>::try_from(&*value).ok().map(u64::from_be_bytes)?;
+            Some((mark, holder))
+        });
+        let (marks, holders): (Vec<u64>, Vec<Vec<u8>>) = marks.unzip();
+        // Without any it is the first start, or one after a long pause: what is still listed as active is published again.
+        let unknown = self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US);
+        Ok((marks.into_iter().min().unwrap_or(unknown), holders))
+    }
+
+    /// Publishes what is behind for a scope (0: for all active ones), page by page.
+    async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), ()> {
+        // Edits and removals that waited for longer are gone from the database.
+        let outlived = behind.since_rev.saturating_add(changes::KEPT_US) < self.clock.wall_us();
+        if scope_id == 0 {
+            let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
+            let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
+                tracing::warn!(error = %error, "active channels could not be read");
+            })?;
+            if outlived || active.len() >= ACTIVE_MAX {
+                self.say_lost().await?;
+            }
+            for (scope_id, is_channel) in active {
+                self.heal_scope(scope_id, is_channel, behind.after_rev).await?;
+            }
+        } else {
+            if outlived {
+                self.say_lost().await?;
+            }
+            self.heal_scope(scope_id, behind.is_channel, behind.after_rev).await?;
+        }
+        let mut all = lock(&self.behind);
+        // It may have fallen behind again meanwhile; only what was healed is taken off.
+        if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
+            all.remove(&scope_id);
+            self.waiting.dec_by(now.records.cast_signed());
+        }
+        if all.is_empty() && self.told.swap(false, Ordering::AcqRel) {
+            tracing::info!("the event bus takes records again, and has those that waited");
+        }
+        Ok(())
+    }
+
+    /// Tells every gateway that what was not published cannot all be found any more: its sessions begin again.
+    async fn say_lost(&self) -> Result<(), ()> {
+        tracing::error!(
+            "records were lost: more time has passed, or more channels were written, than the outbox covers"
+        );
+        let change = Some(Change::RecordsLost(RecordsLost {}));
+        let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
+        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
+        self.hand_over(vec![out]).await.map_err(drop)
+    }
+
+    async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), ()> {
+        let mut after_rev = after_rev;
+        loop {
+            let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
+            let page = page.map_err(|error| {
+                tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
+            })?;
+            let Some(last) = page.records.last() else { return Ok(()) };
+            after_rev = last.rev;
+            let outgoing = page
+                .records
+                .iter()
+                .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
+            self.hand_over(outgoing.collect()).await.map_err(drop)?;
+            self.republished.inc_by(page.records.len() as u64);
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+}
