@@ -5,6 +5,9 @@
 //! successor only above it. A taker waits until the row has not changed for a whole lease on its *own* clock, one that counts sleep, so
 //! no two clocks are ever compared for safety.
 //!
+//! Who stops in order leaves the row to nobody, with the time up to which it told what is settled; the next one begins above that, and waits
+//! for nothing.
+//!
 //! Who loses the slots asks for them again like any other taker, for as long as the process lives: `Leased::keep` is one loop of both
 //! states. What it gets then is a new tenure of a new reign.
 //!
@@ -51,6 +54,8 @@ const WORKER_FREE_AFTER_US: u64 = 10 * 5_000_000;
 const LEASED_WORKERS: u16 = 1_000;
 
 const SLOTS: &str = "slots/all";
+/// Holder of a lease that was given up in order.
+const NOBODY: &str = "";
 
 /// Why the leases could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -232,27 +237,52 @@ impl Leased {
         let stood_still = |still: &&StandsStill| {
             asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS || armed(Seeded::TakerDoesNotWait)
         };
-        let expected = still.as_ref().filter(stood_still).map(|still| still.lease.clone());
+        let mut expected = still.as_ref().filter(stood_still).map(|still| still.lease.clone());
         let above = before.map_or(0, |held| held.mint_above_us);
-        let mint_above_us = expected.as_ref().map_or(above, |lease| lease.mint_until_us.max(above));
         let database_us = store.clock_us().await?;
         let off_us = database_us.abs_diff(self.clock.wall_us());
         self.clock_off_ms.store(off_us / 1_000, Ordering::Release);
         let mint_until_us = database_us + LEASE_NS / 1_000;
         let wanted = Lease { name: SLOTS.to_owned(), holder: self.holder.clone(), mint_until_us };
-        match store.take_lease(wanted, expected).await? {
-            LeaseAnswer::HeldBy(other) => {
-                self.lost_to(&other.holder);
-                if still.as_ref().is_none_or(|still| still.lease != other) {
-                    *still = Some(StandsStill { lease: other, since_boot_ns: self.clock.boot().as_ns() });
+        loop {
+            match store.take_lease(wanted.clone(), expected.clone()).await? {
+                // Nobody is to be waited for. It ends: whoever changes the row meanwhile is somebody.
+                LeaseAnswer::HeldBy(free) if free.holder == NOBODY && expected.as_ref() != Some(&free) => {
+                    expected = Some(free);
+                }
+                LeaseAnswer::HeldBy(other) => {
+                    self.lost_to(&other.holder);
+                    if still.as_ref().is_none_or(|still| still.lease != other) {
+                        *still = Some(StandsStill { lease: other, since_boot_ns: self.clock.boot().as_ns() });
+                    }
+                    return Ok(());
+                }
+                answer => {
+                    *still = None;
+                    let mint_above_us = expected.map_or(above, |lease| lease.mint_until_us.max(above));
+                    self.won(asked_boot_ns, mint_until_us, mint_above_us, answer == LeaseAnswer::Renewed);
+                    return Ok(());
                 }
             }
-            answer => {
-                *still = None;
-                self.won(asked_boot_ns, mint_until_us, mint_above_us, answer == LeaseAnswer::Renewed);
+        }
+    }
+
+    /// Gives the slots up. Their row stays, as nobody's, with the time up to which this process told what is settled: by the clocks alone the
+    /// next one could write below it.
+    async fn give_up(&self, store: &dyn Store, held: Held) -> Result<(), WriteError> {
+        let row = |holder: &str, mint_until_us| {
+            let holder = holder.to_owned();
+            Lease { name: SLOTS.to_owned(), holder, mint_until_us }
+        };
+        let free = row(NOBODY, self.clock.wall_us());
+        let mut own = row(&self.holder, held.mint_until_us);
+        loop {
+            match store.take_lease(free.clone(), Some(own.clone())).await? {
+                // A renewal whose answer was lost: it is our own row still, and nobody renews it any more.
+                LeaseAnswer::HeldBy(newer) if newer.holder == self.holder && newer != own => own = newer,
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 
     fn won(&self, asked_boot_ns: u64, mint_until_us: u64, mint_above_us: u64, renewed: bool) {
@@ -354,10 +384,10 @@ impl Leased {
             }
         }
         let held = self.state().held.take();
-        if held.is_some()
-            && let Err(error) = store.release_lease(SLOTS, &self.holder).await
+        if let Some(held) = held
+            && let Err(error) = self.give_up(&*store, held).await
         {
-            tracing::warn!(%error, "the slots' lease was not released; its successor waits it out");
+            tracing::warn!(%error, "the slots' lease was not given up; its successor waits it out");
         }
     }
 }

@@ -213,7 +213,7 @@ pub struct Setting {
 pub struct Lease {
     /// What is leased, e.g. `worker/17` or `slots/all`.
     pub name: String,
-    /// Who holds it: unique for each start of a process.
+    /// Who holds it: unique for each start of a process. Empty if it was given up.
     pub holder: String,
     /// Ids and revisions may be minted below this time only: microseconds since 1970-01-01T00:00Z.
     pub mint_until_us: u64,
@@ -326,8 +326,6 @@ pub trait Store: Send + Sync + 'static {
     /// Takes, renews or extends a lease in one linearizable step: succeeds if nobody holds it, if `expected` equals the row there (a taker
     /// that waited it out), or if the holder is the same.
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError>;
-    /// Gives a lease up if the holder still has it.
-    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError>;
     /// Microseconds since 1970-01-01T00:00Z on the database's clock.
     async fn clock_us(&self) -> Result<u64, ReadError>;
 

@@ -67,19 +67,6 @@ async fn try_transaction(
     }
 }
 
-/// Gives a lease up if the holder still has it.
-pub(super) async fn release(sender: &Sender, name: &str, holder: &str) -> Result<(), WriteError> {
-    let released = sender.transaction::<Row>(Query::ReleaseLease, vec![text(name), text(holder)]).await;
-    match released {
-        Ok(_) => Ok(()),
-        Err(WriteError::Unknown { reason }) => match read(sender, name).await {
-            Ok(there) if there.as_ref().is_none_or(|there| there.holder != holder) => Ok(()),
-            Ok(_) | Err(_) => Err(WriteError::Unknown { reason }),
-        },
-        Err(error) => Err(error),
-    }
-}
-
 /// The lease's row, every decided transaction included.
 async fn read(sender: &Sender, name: &str) -> Result<Option<Lease>, String> {
     let row: Option<(Option<String>, Option<i64>)> =

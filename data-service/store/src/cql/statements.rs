@@ -137,8 +137,6 @@ statements! {
     RenewLease => "UPDATE {keyspace}.leases SET mint_until_us = ? WHERE name = ? IF holder = ?";
     /// New holder, new end, name, holder and end that are expected.
     ReplaceLease => "UPDATE {keyspace}.leases SET holder = ?, mint_until_us = ? WHERE name = ? IF holder = ? AND mint_until_us = ?";
-    /// Name, holder.
-    ReleaseLease => "DELETE FROM {keyspace}.leases WHERE name = ? IF holder = ?";
     /// Name; read at the serial level.
     Lease => "SELECT holder, mint_until_us FROM {keyspace}.leases WHERE name = ?";
 
@@ -160,7 +158,7 @@ impl Statements {
             // Said for the driver's own books; no policy of ours lets it repeat anything.
             prepared.set_is_idempotent(!matches!(
                 query,
-                Query::NewLease | Query::RenewLease | Query::ReplaceLease | Query::ReleaseLease
+                Query::NewLease | Query::RenewLease | Query::ReplaceLease
             ));
             Ok(prepared)
         });

@@ -311,10 +311,6 @@ impl Store for CqlStore {
         lease::take(&self.sender, &wanted, expected.as_ref()).await
     }
 
-    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
-        lease::release(&self.sender, name, holder).await
-    }
-
     /// From a time UUID, which has microseconds where `toTimestamp` has milliseconds.
     async fn clock_us(&self) -> Result<u64, ReadError> {
         let row: Option<(CqlTimeuuid,)> = self.sender.row(Query::Clock, ()).await?;

@@ -41,8 +41,6 @@ pub(super) enum Act {
     Set(Table, Vec<(Vec<u8>, Option<Bytes>)>),
     /// A lease to take, and the row the taker expects.
     TakeLease(Lease, Option<Lease>),
-    /// Name and holder of a lease to give up.
-    ReleaseLease(String, String),
     /// Finish what waits and end.
     Close,
 }
@@ -220,9 +218,6 @@ impl Committer {
             }
             Act::TakeLease(wanted, expected) => {
                 lease::take(&mut draft, &wanted, expected.as_ref()).map(Answer::Lease)
-            }
-            Act::ReleaseLease(name, holder) => {
-                lease::release(&mut draft, &name, &holder).map(|()| Answer::Done)
             }
             Act::Close => Ok(Answer::Done),
         };

@@ -46,11 +46,3 @@ pub(super) fn take(
         }
     }
 }
-
-/// Gives a lease up if the holder still has it.
-pub(super) fn release(draft: &mut Draft<'_>, name: &str, holder: &str) -> Result<(), PlanError> {
-    if read(draft, name)?.is_some_and(|there| there.holder == holder) {
-        draft.remove(Table::Leases, name);
-    }
-    Ok(())
-}

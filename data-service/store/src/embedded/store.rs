@@ -189,10 +189,6 @@ impl Store for EmbeddedStore {
         }
     }
 
-    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
-        self.done(Act::ReleaseLease(name.to_owned(), holder.to_owned()), ROW_BYTES).await
-    }
-
     /// The machine's clock: there is no other.
     async fn clock_us(&self) -> Result<u64, ReadError> {
         Ok(clock::unix_us())

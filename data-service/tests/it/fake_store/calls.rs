@@ -195,14 +195,6 @@ impl Store for FakeStore {
         Ok(answer)
     }
 
-    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), WriteError> {
-        let mut rows = self.rows();
-        if rows.leases.get(name).is_some_and(|lease| lease.holder == holder) {
-            rows.leases.remove(name);
-        }
-        Ok(())
-    }
-
     async fn clock_us(&self) -> Result<u64, ReadError> {
         self.dawdle().await;
         Ok(self.clock.wall_us() + self.clock_off_us.load(SeqCst))

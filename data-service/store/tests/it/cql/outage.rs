@@ -110,7 +110,6 @@ async fn a_lease_whose_answer_was_lost_is_looked_up() {
         proxy.set(Mode::HoldAnswers);
         let began = Instant::now();
         assert!(store.take_lease(lease("one"), None).await.is_err());
-        assert!(store.release_lease("l", "one").await.is_err());
         assert!(began.elapsed() < 4 * TIMEOUT + SLACK, "{:?}", began.elapsed());
         proxy.set(Mode::Pass);
         let held = async |holder: &'static str| {
