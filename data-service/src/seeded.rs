@@ -1,6 +1,6 @@
 //! The faults that the mutation check puts back into the sequencer, its ownership and its outbox, one at a time.
 //!
-//! They exist only in builds with the feature `faults`, which this crate's own tests enable; elsewhere [`armed`] is a constant `false`, and
+//! They exist only in builds with the feature `faults`, which this crate's own tests enable; elsewhere `armed` is a constant `false`, and
 //! every faulty branch is compiled away. The protection layer has its own (`weir_protect::fault`).
 
 /// One known mistake of services that own what they write, named for what the code would do wrong.

@@ -10,7 +10,7 @@
 //! - `warm`: the tail is read before the first change.
 //! - `serve`: reads from the tails that the turns keep.
 //! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
-//! - `create`, `change`, `guild`: the plans; `direct`: the opening of direct messages.
+//! - `create`, `change`, `guild`: the plans; `import`: rows with ids of the caller's; `direct`: the opening of direct messages.
 //! - `basis`: whether what a guild's change rests on is still so.
 //! - `record`: the event records of a plan.
 //! - `counters`: what the turns did, for operators.
@@ -22,6 +22,7 @@ mod counters;
 pub(crate) mod create;
 mod direct;
 pub(crate) mod guild;
+mod import;
 pub mod nonce;
 pub mod op;
 pub(crate) mod record;

@@ -1,11 +1,8 @@
 //! Hazard 46: a caller that leaves at any of its await points skips no step of the write path.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod leaves;
+
+use std::time::Duration;
 
 use prost::Message as _;
 use tokio::time::sleep;
@@ -24,44 +21,13 @@ use weir_proto::{
     pair::UserPair,
 };
 
+use self::leaves::leaves;
 use crate::{
     fake_bus::gist,
     fake_store::Fate,
     node::{At, Node, Place, Talk, World, create_in, options},
     order::assert_chained,
 };
-
-/// Polls a future at most so many times, then drops it.
-struct Leaves<F> {
-    inner: Option<Pin<Box<F>>>,
-    polls: usize,
-}
-
-impl<F: Future> Future for Leaves<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let polls = self.polls;
-        let Some(inner) = self.inner.as_mut().filter(|_| polls > 0) else {
-            self.inner = None;
-            return Poll::Ready(None);
-        };
-        let polled = inner.as_mut().poll(context);
-        self.polls -= 1;
-        match polled {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.polls == 0 => {
-                self.inner = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-fn leaves<F: Future>(inner: F, polls: usize) -> Leaves<F> {
-    Leaves { inner: Some(Box::pin(inner)), polls }
-}
 
 /// What the caller was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
