@@ -8,6 +8,7 @@ pub mod backend;
 pub mod changes;
 pub mod clock;
 pub mod clock_lag;
+mod doubt;
 pub mod error;
 pub mod faults;
 pub mod freshness;

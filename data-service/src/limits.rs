@@ -10,15 +10,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::{
-    sync::{OwnedMutexGuard, oneshot},
-    time::sleep,
-};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use weir_protect::{Gates, Limits};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
 use weir_store::{ReadError, SETTINGS_MAX, Setting, Store, WriteError};
@@ -26,6 +22,7 @@ use weir_store::{ReadError, SETTINGS_MAX, Setting, Store, WriteError};
 use self::force::{Force, can_refuse, name_of};
 use crate::{
     clock::Clock,
+    doubt::Pauses,
     seeded::{Seeded, armed},
 };
 
@@ -40,11 +37,6 @@ const CHANGES_MAX: usize = 9_000;
 const CHANGES_OVER_MAX: usize = 1_000;
 /// Old changes are removed after the first change of a process and then after each so many.
 const TRIM_EVERY: u64 = 64;
-
-/// First pause before a change in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
-const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// Longest such pause.
-const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Why a limit was not set.
 #[derive(Debug, thiserror::Error)]
@@ -358,7 +350,7 @@ impl LimitBook {
         let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
         key.extend((u64::MAX - number).to_be_bytes());
         rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
-        let (mut pause, mut doubted) = (RESOLVE_PAUSE_FIRST, false);
+        let (mut pauses, mut doubted) = (Pauses::new(), false);
         loop {
             let error = match self.store.write_settings(rows.clone()).await {
                 Ok(()) => return Ok(()),
@@ -377,8 +369,7 @@ impl LimitBook {
                 (error, _) => return Err(error.into()),
             }
             doubted = true;
-            sleep(pause).await;
-            pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+            pauses.wait().await;
         }
     }
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod guild;
 pub mod import;
 pub mod message;
+mod rows;
 pub mod user;
 
 use std::{sync::Arc, time::Duration};

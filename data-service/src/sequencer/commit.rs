@@ -17,16 +17,15 @@ use super::{
     scope::{Scope, ScopeKind},
 };
 use crate::{
+    doubt::Pauses,
     key::Key,
     outbox::Pending,
     ownership::Tenure,
     seeded::{Seeded, armed},
 };
 
-/// First pause before a commit in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
-const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// Longest such pause.
-const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often a fenced owner that has a write in doubt looks whether it owns again.
+const OWNER_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A scope that writes is noted active again after this, well below the hour that the note outlives the changes.
 const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
 
@@ -173,7 +172,7 @@ impl Sequencer {
         write: impl Fn() -> F,
     ) -> Committed {
         self.counters.commits.inc();
-        let mut pause = RESOLVE_PAUSE_FIRST;
+        let mut pauses = Pauses::new();
         let mut doubted = false;
         loop {
             match write().await {
@@ -198,15 +197,14 @@ impl Sequencer {
                     }
                     in_doubt(!doubted);
                     doubted = true;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+                    pauses.wait().await;
                     // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
                     // Once it owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
                     let now = loop {
                         match self.ownership.tenure(scope_id) {
                             Ok(now) => break now,
                             Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
-                            Err(_) => sleep(RESOLVE_PAUSE_MAX).await,
+                            Err(_) => sleep(OWNER_LOOK_EVERY).await,
                         }
                     };
                     if now.reign != tenure.reign && !armed(Seeded::ReignIgnored) {

@@ -14,7 +14,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, message::write_import, user::rows::RowWriter};
+use super::{Paths, message::write_import, rows::RowWriter};
 use crate::{error, key::Key, mint::Minter};
 
 /// Kind of the job rows in the store's settings.

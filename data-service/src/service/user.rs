@@ -1,7 +1,5 @@
 //! `weir.data.v1.UserService`.
 
-pub(crate) mod rows;
-
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_proto::{
     data::{
@@ -13,8 +11,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use self::rows::RowWriter;
-use super::{Paths, accepted_at, deadline, options, required};
+use super::{Paths, accepted_at, deadline, options, required, rows::RowWriter};
 use crate::{
     error,
     key::Key,

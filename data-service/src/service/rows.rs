@@ -3,16 +3,14 @@
 //! Both run in a task of their own, so a caller that leaves skips neither. A write in doubt is sent again with the same revision until it is
 //! known (rule 2); until then nothing of its keys is served from memory or kept there.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::sleep,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weir_protect::{Change, Generations};
 use weir_store::{RowChange, WriteError};
 
 use crate::{
+    doubt::Pauses,
     key::Key,
     ownership::Tenure,
     seeded::{Seeded, armed},
@@ -21,11 +19,6 @@ use crate::{
         op::{ChangeError, Refused},
     },
 };
-
-/// First pause before a write in doubt is sent again; doubles up to [`RESOLVE_PAUSE_MAX`].
-const RESOLVE_PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// Longest such pause.
-const RESOLVE_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Writes rows that pass no turn.
 #[derive(Debug, Clone)]
@@ -112,10 +105,9 @@ async fn resolve(sequencer: Arc<Sequencer>, mut write: Write) {
     // Not held over the pauses: the service and its store need not outlive their users for a write in doubt.
     let service = Arc::downgrade(&sequencer);
     drop(sequencer);
-    let mut pause = RESOLVE_PAUSE_FIRST;
+    let mut pauses = Pauses::new();
     loop {
-        sleep(pause).await;
-        pause = (pause * 2).min(RESOLVE_PAUSE_MAX);
+        pauses.wait().await;
         let Some(sequencer) = service.upgrade() else { return };
         // A fenced owner writes nothing, not even what it has sent before.
         let Ok(now) = sequencer.ownership.tenure(0) else { continue };
