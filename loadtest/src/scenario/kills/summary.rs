@@ -27,12 +27,10 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     let mut acknowledged: Vec<Micros> =
         observed.creates.iter().filter_map(|create| Some(create.acknowledged?.at)).collect();
     acknowledged.sort_unstable();
-    let ends: Vec<Micros> = observed
-        .bots
-        .iter()
-        .flat_map(|bot| &bot.epochs)
-        .filter_map(|epoch| Some(epoch.lost.as_ref()?.0))
-        .collect();
+    let epochs = observed.bots.iter().flat_map(|bot| &bot.epochs);
+    let lives = epochs.filter_map(|epoch| Some((epoch.identified, epoch.lost.as_ref()?.0)));
+    let ended_by: Vec<usize> =
+        lives.clone().filter_map(|life| ended_by(life, kills, &observed.session_kills)).collect();
     let mut lost_after = BTreeMap::<&str, usize>::new();
     println!("{:<14} {:>9} {:>12} {:>12} {:>14}", "killed", "at s", "ready ms", "silent ms", "sessions lost");
     for (index, kill) in kills.iter().enumerate() {
@@ -40,13 +38,13 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
         let silent = silence(&acknowledged, kill.at, next) / 1_000;
         let ready =
             kill.ready.map_or_else(|| "killed again".to_owned(), |ready| ready.as_millis().to_string());
-        let lost = ends.iter().filter(|end| (kill.at..next).contains(*end)).count();
+        let lost = ended_by.iter().filter(|by| **by == index).count();
         *lost_after.entry(kill.name).or_default() += lost;
         println!("{:<14} {:>9.3} {ready:>12} {silent:>12} {lost:>14}", kill.name, kill.at as f64 / 1e6);
     }
     let bots = observed.bots.iter();
     let resumed: u64 = bots.clone().map(|bot| bot.resumed).sum();
-    let lost = ends.len();
+    let lost = lives.count();
     let dispatches = bots.flat_map(|bot| &bot.epochs).flat_map(|epoch| &epoch.dispatches);
     let delivered = dispatches.filter(|dispatch| matches!(dispatch.what, What::Create { .. })).count();
     let changes = observed.changes.iter().filter(|change| change.acknowledged).count();
@@ -72,6 +70,14 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, violation
     println!("{result}");
 }
 
+/// The kill that a session from `begun` to `told` ended by: the last one in its life of a process that holds sessions, because a client hears
+/// of it only once all that it needs runs again. If there was none (which the checks report) it is the last kill of all.
+fn ended_by((begun, told): (Micros, Micros), kills: &[Kill], session_kills: &[Micros]) -> Option<usize> {
+    let before = || kills.iter().rposition(|kill| kill.at <= told);
+    let held = |kill: &Kill| (begun..=told).contains(&kill.at) && session_kills.contains(&kill.at);
+    kills.iter().rposition(held).or_else(before)
+}
+
 /// Longest time without an acknowledgement that ended after `from`, and began before `until`: what a kill cost the writers.
 fn silence(acknowledged: &[Micros], from: Micros, until: Micros) -> Micros {
     let first = acknowledged.partition_point(|at| *at < from).saturating_sub(1);
@@ -82,6 +88,17 @@ fn silence(acknowledged: &[Micros], from: Micros, until: Micros) -> Micros {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_ends_by_the_kill_of_who_held_it_though_it_hears_of_it_after_another() {
+        let kill = |name, at| Kill { name, index: 0, at, ready: None };
+        let kills = [kill("gateway", 10), kill("api", 20), kill("gateway", 30), kill("data-service", 31)];
+        let held = [10, 30];
+        assert_eq!(ended_by((12, 40), &kills, &held), Some(2));
+        assert_eq!(ended_by((5, 15), &kills, &held), Some(0));
+        assert_eq!(ended_by((12, 25), &kills, &held), Some(1), "nobody who held it: the checks say so");
+        assert_eq!(ended_by((1, 5), &kills, &held), None);
+    }
 
     #[test]
     fn the_silence_after_a_kill_is_its_own() {
