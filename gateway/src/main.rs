@@ -57,7 +57,11 @@ struct Peers {
 }
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) if error.use_stderr() => return launch::wrong_usage(&error.render().to_string()),
+        Err(help) => help.exit(),
+    };
     let given = [
         ("listen.gateway", "--gateway", flags.gateway),
         ("listen.admin", "--admin", flags.admin),
