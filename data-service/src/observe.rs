@@ -160,11 +160,6 @@ impl Observer {
         }
     }
 
-    /// A read that was answered from what the turns keep, this long after it arrived.
-    pub(crate) fn on_memory_hit(&self, key: &Key, elapsed: Duration) {
-        weir_protect::Observer::on_read(self, key, Outcome::Hit, elapsed);
-    }
-
     /// A read that a gate refused.
     pub(crate) fn on_refused_read(&self, key: &Key, reason: RefusalReason) {
         let labels = ReadLabels { method: key.into(), outcome: Outcome::Refused.label() };

@@ -176,7 +176,8 @@ impl ReadPath {
     /// Counts a part that was answered from what the turns keep.
     pub(crate) fn note_memory_hit(&self, reading: &mut Reading, key: &Key, step: &str) {
         reading.served.steps.push(step.to_owned());
-        self.observer.on_memory_hit(key, self.clock_now().since(reading.arrived));
+        let elapsed = self.clock_now().since(reading.arrived);
+        weir_protect::Observer::on_read(&*self.observer, key, Outcome::Hit, elapsed);
     }
 
     pub(crate) fn cache_on(&self) -> bool {

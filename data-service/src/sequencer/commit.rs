@@ -75,16 +75,13 @@ impl Sequencer {
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
         let commit =
             Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
-        let mut in_doubt = |first: bool| {
-            if first && armed(Seeded::DoubtLeavesMemoryOn) {
-                settle(Err(ChangeError::OutcomeUnknown));
-            } else if first {
+        let in_doubt = || {
+            if !armed(Seeded::DoubtLeavesMemoryOn) {
                 self.doubt(scope, bumps.iter().map(|(key, _)| key));
-                settle(Err(ChangeError::OutcomeUnknown));
             }
+            settle(Err(ChangeError::OutcomeUnknown));
         };
-        let committed =
-            self.send(scope.id, tenure, &mut in_doubt, || self.store.commit(commit.clone())).await;
+        let committed = self.send(scope.id, tenure, in_doubt, || self.store.commit(commit.clone())).await;
         let resolved_late = match committed {
             Committed::Yes => false,
             Committed::Late => true,
@@ -163,40 +160,42 @@ impl Sequencer {
         }
     }
 
-    /// Sends a write of a scope; repeats it with the same revisions while its outcome is not known (rule 2).
+    /// Sends a write of a scope; repeats it with the same revisions while its outcome is not known (rule 2). `in_doubt` is called before the
+    /// first repetition.
     pub(super) async fn send<F: Future<Output = Result<(), WriteError>>>(
         &self,
         scope_id: u64,
         tenure: Tenure,
-        in_doubt: &mut impl FnMut(bool),
+        in_doubt: impl FnOnce(),
         write: impl Fn() -> F,
     ) -> Committed {
         self.counters.commits.inc();
         let mut pauses = Pauses::new();
-        let mut doubted = false;
+        let mut doubt = Some(in_doubt);
         loop {
             match write().await {
-                Ok(()) if doubted => return Committed::Late,
+                Ok(()) if doubt.is_none() => return Committed::Late,
                 Ok(()) => return Committed::Yes,
-                Err(WriteError::NotApplied { reason }) if !doubted => {
+                Err(WriteError::NotApplied { reason }) if doubt.is_some() => {
                     return Committed::No(Refused::Database(reason).into());
                 }
                 Err(WriteError::Poisoned { reason }) => {
                     tracing::error!(reason, "the store is poisoned");
-                    in_doubt(!doubted);
+                    if let Some(tell) = doubt.take() {
+                        tell();
+                    }
                     return Committed::Never;
                 }
                 // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
                 Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
-                    if !doubted {
+                    if let Some(tell) = doubt.take() {
                         tracing::warn!(
                             scope = scope_id,
                             reason,
                             "a commit's outcome is not known; sending it again"
                         );
+                        tell();
                     }
-                    in_doubt(!doubted);
-                    doubted = true;
                     pauses.wait().await;
                     // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
                     // Once it owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.

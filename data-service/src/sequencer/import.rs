@@ -68,14 +68,11 @@ impl Sequencer {
             .chain(buckets.iter().map(|bucket| Key::Rows(scope.id, *bucket)))
             .collect();
         scope.lock().in_hand.clone_from(&keys);
-        let mut in_doubt = |first: bool| {
-            if first {
-                self.doubt(scope, &keys);
-                settle(Err(ChangeError::OutcomeUnknown));
-            }
+        let in_doubt = || {
+            self.doubt(scope, &keys);
+            settle(Err(ChangeError::OutcomeUnknown));
         };
-        let written =
-            self.send(scope.id, tenure, &mut in_doubt, || self.store.put_rows(rows.clone(), rev)).await;
+        let written = self.send(scope.id, tenure, in_doubt, || self.store.put_rows(rows.clone(), rev)).await;
         let known = matches!(written, Committed::Yes | Committed::No(_));
         if matches!(written, Committed::Never) {
             return Err(ChangeError::OutcomeUnknown);

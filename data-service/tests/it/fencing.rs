@@ -30,7 +30,7 @@ pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and
         world.ownership.lose();
     };
     let (answer, ()) = tokio::join!(talk.create("fenced"), lose);
-    assert!(matches!(answer, Err(DataError::OutcomeUnknown { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(DataError::OutcomeUnknown { .. })), "told without a tenure: {answer:?}");
     let turns = world.bus.of(place.channel);
     assert!(turns.iter().all(|record| record.recovered), "the turn published nothing itself");
     assert!(is_not_owner(&talk.create("refused").await));

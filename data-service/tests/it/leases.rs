@@ -242,7 +242,7 @@ pub(crate) async fn worker_numbers_differ() {
     }
     sleep(RENEW_EVERY * 3).await;
     let workers: BTreeSet<u16> = processes.iter().map(|(leased, _)| leased.worker()).collect();
-    assert_eq!(workers.len(), 8, "{workers:?}");
+    assert_eq!(workers.len(), 8, "numbers are shared: {workers:?}");
     for (leased, keeping) in processes {
         let row = format!("worker/{}", leased.worker());
         assert_eq!(store.rows().leases[&row].holder, leased.node(), "it renews the number that it uses");

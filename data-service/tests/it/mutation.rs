@@ -14,7 +14,7 @@ use crate::{
 /// Longest time that a test may take with a fault in it.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
-/// The test that catches a fault, and a part of what it says then.
+/// The test that catches a fault, and a part of what it says then: another failure of that test does not count.
 fn catcher(fault: Seeded) -> (fn(), &'static str) {
     match fault {
         Seeded::LeaseEndIgnored => {
@@ -30,14 +30,14 @@ fn catcher(fault: Seeded) -> (fn(), &'static str) {
             leases::nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run,
             "the number is not",
         ),
-        Seeded::WorkerTakenAnyway => (leases::worker_numbers_differ, ""),
+        Seeded::WorkerTakenAnyway => (leases::worker_numbers_differ, "numbers are shared"),
         Seeded::MintsPastLease => {
             (fencing::nothing_is_minted_at_or_above_the_end_of_the_tenure, "mint_until_us")
         }
         Seeded::ClockOffIgnored => (leases::a_clock_that_is_off_does_not_mint, "us off"),
         Seeded::AcknowledgesWithoutTenure => (
             fencing::a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable,
-            "fenced",
+            "told without a tenure",
         ),
         Seeded::ResendsWithoutTenure => (
             fencing::a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel,
@@ -56,9 +56,10 @@ fn catcher(fault: Seeded) -> (fn(), &'static str) {
             outbox::the_watermark_never_passes_a_revision_that_is_not_published,
             "between minting and commit",
         ),
-        Seeded::NoRecovery => {
-            (outbox::a_crash_between_commit_and_publication_is_made_good_by_the_next_start, "{")
-        }
+        Seeded::NoRecovery => (
+            outbox::a_crash_between_commit_and_publication_is_made_good_by_the_next_start,
+            "left unpublished",
+        ),
         Seeded::LossIgnored => (
             outbox::what_the_bus_lost_is_published_again_even_if_nothing_new_happens,
             "noticed without a new record",
@@ -76,7 +77,9 @@ fn catcher(fault: Seeded) -> (fn(), &'static str) {
         Seeded::RowsDoubtForgotten => {
             (cancelled::rows_in_doubt_are_written_in_the_end_and_not_remembered_before, "CreateUser")
         }
-        Seeded::CommitDoesNotBump => (history::no_reply_lacks_what_was_acknowledged_before_it, "seed"),
+        Seeded::CommitDoesNotBump => {
+            (history::no_reply_lacks_what_was_acknowledged_before_it, "memory and database differ")
+        }
         Seeded::DoubtLeavesMemoryOn => (order::a_lost_answer_is_repeated_until_it_is_known, "unresolved"),
         Seeded::SeedIgnoresVersion => {
             (order::a_read_from_before_a_doubtful_write_does_not_become_the_tail, "doubtful")
@@ -95,6 +98,7 @@ fn words(panic: &(dyn Any + Send)) -> String {
 /// What the test said with the fault in it.
 fn caught(fault: Seeded) -> Result<String, String> {
     let (test, wanted) = catcher(fault);
+    assert!(!wanted.is_empty(), "{fault:?}: any failure would count");
     let (said, hear) = mpsc::sync_channel(1);
     // A thread of its own: the fault is put back for it alone.
     std::thread::spawn(move || {

@@ -113,7 +113,7 @@ pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_n
     let next = world.node().await;
     sleep(Duration::from_secs(2)).await;
     let found = published(&world, place.channel);
-    assert!(found.contains(&lost.rev) && found.contains(&edit.last_rev), "{found:?}");
+    assert!(found.contains(&lost.rev) && found.contains(&edit.last_rev), "left unpublished: {found:?}");
     let after = Talk(&next.client, place).create("after").await.unwrap();
     sleep(Duration::from_secs(2)).await;
     let mut consumer = Consumer { have: kept.rev, ..Consumer::default() };
