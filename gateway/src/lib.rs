@@ -36,6 +36,7 @@ mod introduce;
 mod join;
 mod listener;
 mod load;
+mod loose;
 mod members;
 pub mod metrics;
 mod payload;

@@ -41,9 +41,9 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
     let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
-    let whole_guild = request.query.as_deref() == Some("") && request.user_ids.0.is_empty();
-    let answered = if !request.user_ids.0.is_empty() {
-        answer.by_id(&request.user_ids.0).await
+    let whole_guild = request.query.as_deref() == Some("") && request.user_ids.is_empty();
+    let answered = if !request.user_ids.is_empty() {
+        answer.by_id(&request.user_ids).await
     } else if !whole_guild {
         answer.by_name(request.query.as_deref().unwrap_or_default(), request.limit).await
     } else if !attached.session.intents.contains(Intents::GUILD_MEMBERS) {

@@ -1,9 +1,12 @@
 //! Payloads: what a client sends, parsed to one type, and what the gateway sends, written to text.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::{Close, CloseCode, roster::LargeThreshold};
+use crate::{
+    Close, CloseCode,
+    loose::{self, field},
+    roster::LargeThreshold,
+};
 
 /// Opcodes of the wire.
 pub(crate) mod op {
@@ -30,124 +33,123 @@ pub(crate) enum ClientEvent {
     Identify(Identify),
     Resume(Resume),
     RequestMembers(RequestMembers),
-    /// Presence and voice: accepted and not acted on.
+    /// Presence, voice, and requests that ask for nothing: accepted and not acted on.
     Ignored,
 }
 
 /// Identify's `d`, as far as it is used.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identify {
     pub(crate) token: String,
-    #[serde(default)]
     pub(crate) compress: bool,
-    #[serde(default)]
     pub(crate) large_threshold: LargeThreshold,
-    #[serde(default)]
+    /// Id and count as they were written; -1 for a part that is no number, which is in no range.
     pub(crate) shard: Option<[i64; 2]>,
     /// Absent for user accounts.
-    #[serde(default)]
     pub(crate) intents: Option<u64>,
 }
 
 /// Resume's `d`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Resume {
     pub(crate) token: String,
     pub(crate) session_id: String,
-    /// Absent or null from a client that saw nothing.
-    #[serde(default)]
+    /// Absent or null from a client that saw nothing. What is no number is above any: the session cannot go on there.
     pub(crate) seq: Option<u64>,
 }
 
 /// Request Guild Members' `d`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestMembers {
-    #[serde(deserialize_with = "snowflake")]
+    /// Some libraries send a list; as at Discord, one guild is answered for.
     pub(crate) guild_id: u64,
-    #[serde(default)]
     pub(crate) query: Option<String>,
-    #[serde(default)]
     pub(crate) limit: u32,
-    #[serde(default)]
-    pub(crate) user_ids: OneOrMany,
-    #[serde(default)]
+    pub(crate) user_ids: Vec<u64>,
+    /// Only if it is text: one that is not valid is ignored.
     pub(crate) nonce: Option<String>,
 }
 
-/// `user_ids` may be one id or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct OneOrMany(pub(crate) Vec<u64>);
-
-/// An id as clients write it: a string or a number.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum LooseId {
-    Number(u64),
-    Text(String),
-}
-
-impl LooseId {
-    fn get<E: serde::de::Error>(self) -> Result<u64, E> {
-        match self {
-            Self::Number(id) => Ok(id),
-            Self::Text(text) => text.parse().map_err(|_| E::custom("an id is a decimal number")),
-        }
+impl Identify {
+    /// `None` without a token.
+    fn read(d: &Map<String, Value>) -> Option<Self> {
+        let part =
+            |value: &Value| loose::number(value).and_then(|part| i64::try_from(part).ok()).unwrap_or(-1);
+        Some(Self {
+            token: field(d, "token").and_then(Value::as_str)?.to_owned(),
+            compress: field(d, "compress").is_some_and(loose::truth),
+            large_threshold: field(d, "large_threshold")
+                .and_then(loose::number)
+                .map_or_else(LargeThreshold::default, |asked| {
+                    LargeThreshold::new(u32::try_from(asked).unwrap_or(u32::MAX))
+                }),
+            shard: field(d, "shard").map(|shard| match shard.as_array().map(Vec::as_slice) {
+                Some([id, count]) => [part(id), part(count)],
+                Some(_) | None => [-1, -1],
+            }),
+            intents: field(d, "intents").map(|intents| loose::number(intents).unwrap_or(u64::MAX)),
+        })
     }
 }
 
-fn snowflake<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    LooseId::deserialize(deserializer)?.get()
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Ids {
-            One(LooseId),
-            Many(Vec<LooseId>),
-        }
-        match Option::<Ids>::deserialize(deserializer)? {
-            None => Ok(Self::default()),
-            Some(Ids::One(id)) => Ok(Self(vec![id.get()?])),
-            Some(Ids::Many(ids)) => ids.into_iter().map(LooseId::get).collect::<Result<_, _>>().map(Self),
-        }
+impl Resume {
+    /// `None` without a token or a session.
+    fn read(d: &Map<String, Value>) -> Option<Self> {
+        Some(Self {
+            token: field(d, "token").and_then(Value::as_str)?.to_owned(),
+            session_id: field(d, "session_id").and_then(loose::text)?,
+            seq: field(d, "seq").map(|seq| loose::number(seq).unwrap_or(u64::MAX)),
+        })
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    op: u64,
-    #[serde(borrow, default)]
-    d: Option<&'a RawValue>,
+impl RequestMembers {
+    /// `None` without a guild: there is nothing to answer.
+    fn read(d: &Map<String, Value>) -> Option<Self> {
+        Some(Self {
+            guild_id: field(d, "guild_id").map(loose::ids)?.first().copied()?,
+            query: field(d, "query").and_then(loose::text),
+            limit: field(d, "limit")
+                .and_then(loose::number)
+                .map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+            user_ids: field(d, "user_ids").map(loose::ids).unwrap_or_default(),
+            nonce: field(d, "nonce").and_then(Value::as_str).map(str::to_owned),
+        })
+    }
 }
 
-/// Parses a payload.
+/// Parses a payload. Fields are read as liberally as [`loose`] does; those that are not known are ignored.
 ///
 /// # Errors
-/// 4002 if it is not JSON of its opcode's shape, 4001 if clients do not send such an opcode.
+/// 4002 if it is not a JSON object with an opcode, or identifies or resumes without a token; 4001 if clients do not send such an opcode.
 pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
-    let envelope: Envelope<'_> = serde_json::from_str(text)
-        .map_err(|_| Close::new(CloseCode::Decode, "a payload is an object with op and d"))?;
+    let malformed = |what: &str| Close::new(CloseCode::Decode, what.to_owned());
+    // The parser's message could quote a token, so it is not passed on.
+    let Ok(Value::Object(envelope)) = serde_json::from_str(text) else {
+        return Err(malformed("a payload is an object with op and d"));
+    };
+    let op = field(&envelope, "op").ok_or_else(|| malformed("a payload is an object with op and d"))?;
+    let op = loose::number(op).ok_or_else(|| malformed("op is a number"))?;
     let unknown = || Close::new(CloseCode::UnknownOpcode, "clients do not send this opcode");
-    match u8::try_from(envelope.op).map_err(|_| unknown())? {
+    let nothing = Map::new();
+    let d = field(&envelope, "d").and_then(Value::as_object).unwrap_or(&nothing);
+    match u8::try_from(op).map_err(|_| unknown())? {
         op::HEARTBEAT => Ok(ClientEvent::Heartbeat),
-        op::IDENTIFY => data(&envelope, "identify").map(ClientEvent::Identify),
-        op::RESUME => data(&envelope, "resume").map(ClientEvent::Resume),
-        op::REQUEST_GUILD_MEMBERS => data(&envelope, "request for members").map(ClientEvent::RequestMembers),
+        op::IDENTIFY => Identify::read(d)
+            .map(ClientEvent::Identify)
+            .ok_or_else(|| malformed("identify has a token in its d")),
+        op::RESUME => Resume::read(d)
+            .map(ClientEvent::Resume)
+            .ok_or_else(|| malformed("resume has a token and a session_id in its d")),
+        op::REQUEST_GUILD_MEMBERS => {
+            Ok(RequestMembers::read(d).map_or(ClientEvent::Ignored, ClientEvent::RequestMembers))
+        }
         op::PRESENCE_UPDATE
         | op::VOICE_STATE_UPDATE
         | op::REQUEST_SOUNDBOARD_SOUNDS
         | op::REQUEST_CHANNEL_INFO => Ok(ClientEvent::Ignored),
         _ => Err(unknown()),
     }
-}
-
-fn data<'a, T: Deserialize<'a>>(envelope: &Envelope<'a>, what: &str) -> Result<T, Close> {
-    let raw = envelope.d.map_or("null", RawValue::get);
-    // The parser's message could quote a token, so it is not passed on.
-    serde_json::from_str(raw)
-        .map_err(|_| Close::new(CloseCode::Decode, format!("the d of this {what} is malformed")))
 }
 
 /// `op` with an empty or scalar `d`; all four keys are always there.
@@ -207,8 +209,48 @@ mod tests {
         {
             let text = format!(r#"{{"op":8,"d":{{"guild_id":"9","user_ids":{user_ids}}}}}"#);
             let Ok(ClientEvent::RequestMembers(request)) = parse(&text) else { panic!("{text}") };
-            assert_eq!((request.guild_id, request.user_ids.0), (9, expected));
+            assert_eq!((request.guild_id, request.user_ids), (9, expected));
         }
+    }
+
+    /// What libraries are known to send, and what only has another type than it should.
+    #[test]
+    fn member_requests_of_every_library_are_read() {
+        let request = |d: &str| match parse(&format!(r#"{{"op":8,"d":{d}}}"#)) {
+            Ok(ClientEvent::RequestMembers(request)) => request,
+            other => panic!("{d}: {other:?}"),
+        };
+        let read = request(r#"{"guild_id":["9"],"query":"","limit":"1","presences":256,"nonce":5}"#);
+        let expected = RequestMembers {
+            guild_id: 9,
+            query: Some(String::new()),
+            limit: 1,
+            user_ids: Vec::new(),
+            nonce: None,
+        };
+        assert_eq!(read, expected);
+        assert_eq!(request(r#"{"guild_id":9,"limit":-1,"nonce":"n","query":7}"#).query.as_deref(), Some("7"));
+        assert_eq!(request(r#"{"guild_id":"9","user_ids":["5",null,"x"]}"#).user_ids, [5]);
+        for nothing in ["{}", "null", "[]", r#"{"guild_id":[]}"#, r#"{"guild_id":"x"}"#] {
+            let text = format!(r#"{{"op":8,"d":{nothing}}}"#);
+            assert_eq!(parse(&text), Ok(ClientEvent::Ignored), "{text}");
+        }
+    }
+
+    #[test]
+    fn identify_and_resume_take_numbers_as_text() {
+        let identify = r#"{"op":"2","d":{"token":"t","compress":"true","large_threshold":"100","shard":["0","2"],"intents":"513"}}"#;
+        let Ok(ClientEvent::Identify(read)) = parse(identify) else { panic!("{identify}") };
+        assert_eq!((read.compress, read.large_threshold.get()), (true, 100));
+        assert_eq!((read.shard, read.intents), (Some([0, 2]), Some(513)));
+        let odd = r#"{"op":2,"d":{"token":"t","compress":[],"large_threshold":{},"shard":[1],"intents":-1}}"#;
+        let Ok(ClientEvent::Identify(read)) = parse(odd) else { panic!("{odd}") };
+        assert_eq!((read.compress, read.large_threshold), (false, LargeThreshold::default()));
+        // Both are in no range, and are refused by their own codes.
+        assert_eq!((read.shard, read.intents), (Some([-1, -1]), Some(u64::MAX)));
+        let resume = r#"{"op":6,"d":{"token":"t","session_id":12,"seq":"7"}}"#;
+        let Ok(ClientEvent::Resume(read)) = parse(resume) else { panic!("{resume}") };
+        assert_eq!((read.session_id.as_str(), read.seq), ("12", Some(7)));
     }
 
     #[test]
@@ -218,9 +260,10 @@ mod tests {
             "[]",
             "{",
             "{}",
-            r#"{"op":"1"}"#,
+            r#"{"op":"x"}"#,
             r#"{"op":-1}"#,
             r#"{"op":2}"#,
+            r#"{"op":2,"d":{"token":5}}"#,
             r#"{"op":6,"d":{"seq":-1}}"#,
         ] {
             assert_eq!(parse(text).map_err(|close| close.code), Err(CloseCode::Decode), "{text}");

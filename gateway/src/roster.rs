@@ -8,7 +8,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, timeout};
 use weir_discord::intent::Intents;
 use weir_proto::data::{Member, User};
@@ -43,12 +42,6 @@ impl Default for LargeThreshold {
     /// Discord's, if the client names none.
     fn default() -> Self {
         Self(Self::LEAST)
-    }
-}
-
-impl<'de> Deserialize<'de> for LargeThreshold {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u32::deserialize(deserializer).map(Self::new)
     }
 }
 

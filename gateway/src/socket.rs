@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// 4002 for one that is too long or no text, or the connection's failure.
     ///
     /// # Cancel safety
-    /// Safe: no payload is lost.
+    /// Safe: no payload is lost. A client's close frame may then be left unanswered.
     pub(crate) async fn receive(&mut self) -> Result<Inbound, SocketError> {
         loop {
             let message = match self.stream.next().await {
@@ -125,11 +125,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 },
                 Message::Close(frame) => {
                     let done = frame.is_some_and(|frame| CLIENT_IS_DONE.contains(&frame.code.into()));
+                    self.answer_close().await;
                     return Ok(Inbound::Closed { done });
                 }
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
+    }
+
+    /// Sends the close frame that answers the client's, with the same code, which tungstenite has ready by now (RFC 6455, 5.5.1). Without it
+    /// every orderly leave would look like a broken connection (1006) to the client.
+    async fn answer_close(&mut self) {
+        if self.torn {
+            return;
+        }
+        // Best effort: the connection ends either way. Reading on flushes the answer and ends with the connection.
+        let answered = async { while self.stream.next().await.is_some_and(|read| read.is_ok()) {} };
+        let _ = timeout(CLOSE_TIMEOUT, answered).await;
     }
 
     /// Adds a payload to the batch.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use weir_gateway::GatewayConfig;
 
 use crate::{
@@ -98,6 +98,43 @@ async fn each_mistake_before_a_session_has_its_code() {
         client.ws.send(Message::text(payload.clone())).await.unwrap();
         assert_eq!(client.closed().await, code, "{payload}");
     }
+}
+
+/// RFC 6455, 5.5.1: a close frame is answered with one, and with the code that came.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_answered_with_its_own_close_code() {
+    let gateway = gateway().await;
+    for code in [1000_u16, 1001, 3000, 4000, 4999] {
+        let frame = CloseFrame { code: code.into(), reason: "bye".into() };
+        let mut client = Client::connect(&gateway).await;
+        client.hello().await;
+        client.ws.close(Some(frame.clone())).await.unwrap();
+        assert_eq!(client.closed().await, code, "before READY");
+        let mut client = Client::identified(&gateway, BOT).await;
+        client.ws.close(Some(frame)).await.unwrap();
+        assert_eq!(client.closed().await, code, "with a session");
+    }
+    let mut client = Client::identified(&gateway, BOT).await;
+    client.ws.close(None).await.unwrap();
+    assert!(matches!(client.ws.next().await, Some(Ok(Message::Close(None)))), "one without a code");
+}
+
+/// Members are asked for in the forms of every library, and whatever cannot be understood is ignored.
+#[tokio::test(start_paused = true)]
+async fn requests_of_an_unusual_form_do_not_end_a_session() {
+    let gateway = gateway().await;
+    let mut client = Client::identified(&gateway, BOT).await;
+    let guild = crate::world::GUILD.to_string();
+    client
+        .send(json!({"op": 8, "d": {"guild_id": [guild], "user_ids": BOT, "presences": 256, "nonce": 5}}))
+        .await;
+    let chunk = client.dispatch("GUILD_MEMBERS_CHUNK").await;
+    assert_eq!((chunk["members"].as_array().unwrap().len(), chunk.get("nonce")), (1, None), "{chunk}");
+    for odd in [json!({"op": 8}), json!({"op": 8, "d": {"guild_id": {}}}), json!({"op": "3", "d": [1]})] {
+        client.send(odd).await;
+    }
+    client.send(json!({"op": 1, "d": {}})).await;
+    assert_eq!(client.payload().await["op"], 11);
 }
 
 #[tokio::test(start_paused = true)]
