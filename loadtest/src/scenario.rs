@@ -1,5 +1,6 @@
 //! Scenarios, one in each file.
 
+pub(crate) mod attack;
 pub(crate) mod hot_channel;
 pub(crate) mod import_kills;
 pub(crate) mod kills;

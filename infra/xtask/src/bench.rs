@@ -23,6 +23,8 @@ pub(crate) enum Bench {
     Import,
     /// Creates at full speed.
     Creates,
+    /// Hostile clients against a server with few descriptors and little memory.
+    Attack,
     /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
     Kills,
     /// Imports killed and continued: what is there must be the file.
@@ -41,7 +43,12 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if let Bench::Kills | Bench::ImportKills | Bench::HotChannel | Bench::LimitChange | Bench::Import = bench
+    if let Bench::Attack
+    | Bench::Kills
+    | Bench::ImportKills
+    | Bench::HotChannel
+    | Bench::LimitChange
+    | Bench::Import = bench
     {
         // They start the binaries that lie beside theirs.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
@@ -58,6 +65,7 @@ pub(crate) fn run(
         Bench::Creates => {
             cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
         }
+        Bench::Attack => scenario(workspace, "attack"),
         Bench::Kills => scenario(workspace, "kills"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),
