@@ -45,6 +45,8 @@ enum Scenario {
     Kills(scenario::kills::Options),
     /// Kills imports, continues them, and checks that all of the file is there in order.
     ImportKills(scenario::import_kills::Options),
+    /// Clients of every kind come and go for half an hour: memory must be flat.
+    Soak(scenario::soak::Options),
     /// Checks through REST that a running server holds exactly what a chat file holds.
     VerifyImport(scenario::import_kills::VerifyOptions),
 }
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
             Scenario::Attack(options) => scenario::attack::run(options).await,
             Scenario::Kills(options) => scenario::kills::run(options).await,
             Scenario::ImportKills(options) => scenario::import_kills::run(options).await,
+            Scenario::Soak(options) => scenario::soak::run(options).await,
             Scenario::VerifyImport(options) => scenario::import_kills::verify(options).await,
         }
     });

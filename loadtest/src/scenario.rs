@@ -5,3 +5,4 @@ pub(crate) mod hot_channel;
 pub(crate) mod import_kills;
 pub(crate) mod kills;
 pub(crate) mod limit_change;
+pub(crate) mod soak;

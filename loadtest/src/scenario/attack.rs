@@ -9,12 +9,12 @@
 //! and [`calls`]: how each is done; [`verdict`]: the table and the goals.
 
 mod attacks;
-mod calls;
-mod http;
+pub(super) mod calls;
+pub(super) mod http;
 mod innocent;
 mod verdict;
 mod victim;
-mod websocket;
+pub(super) mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,11 +25,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::{
-    attacks::{Attack, Ground},
+use self::{attacks::Attack, verdict::Row};
+pub(super) use self::{
+    attacks::Ground,
     innocent::Innocents,
-    verdict::Row,
     victim::{Limits, Victim},
+    websocket::Hello,
 };
 
 /// Time that an attack gets to end by itself after its time is over; then it is cut.

@@ -47,16 +47,16 @@ pub(crate) enum Attack {
 }
 
 impl Attack {
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub(in crate::scenario) fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
     }
 
-    pub(super) fn name(self) -> String {
+    pub(in crate::scenario) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// Whether the attacker holds a bot's valid token.
-    pub(super) fn has_token(self) -> bool {
+    pub(in crate::scenario) fn has_token(self) -> bool {
         match self {
             Self::PingFlood
             | Self::NeverIdentify
@@ -82,7 +82,7 @@ impl Attack {
     }
 
     /// What it does, in a line.
-    pub(super) fn what(self) -> &'static str {
+    pub(in crate::scenario) fn what(self) -> &'static str {
         match self {
             Self::PingFlood => "four WebSocket connections send pings at full speed and read nothing",
             Self::NeverIdentify => "400 WebSocket connections with zlib-stream never identify",
@@ -118,7 +118,7 @@ impl Attack {
     }
 
     /// Does it until then, and tells what it did.
-    pub(super) async fn run(self, ground: Arc<Ground>, until: Instant) -> String {
+    pub(in crate::scenario) async fn run(self, ground: Arc<Ground>, until: Instant) -> String {
         match self {
             Self::PingFlood => websocket::ping_flood(ground.gateway, 4, until).await,
             Self::NeverIdentify => websocket::never_identify(ground.gateway, 400, until).await,
@@ -166,32 +166,32 @@ impl Attack {
 }
 
 /// What an attacker has to work with.
-pub(super) struct Ground {
-    pub(super) api: SocketAddr,
-    pub(super) gateway: SocketAddr,
-    pub(super) data_service: SocketAddr,
+pub(in crate::scenario) struct Ground {
+    pub(in crate::scenario) api: SocketAddr,
+    pub(in crate::scenario) gateway: SocketAddr,
+    pub(in crate::scenario) data_service: SocketAddr,
     admin: SocketAddr,
     /// A valid bot's. Those without a token do not use it.
-    pub(super) token: String,
-    pub(super) user: u64,
+    pub(in crate::scenario) token: String,
+    pub(in crate::scenario) user: u64,
     /// A channel with a full page.
-    pub(super) channel: u64,
-    pub(super) data: DataClient,
+    pub(in crate::scenario) channel: u64,
+    pub(in crate::scenario) data: DataClient,
 }
 
 /// One request that is sent many times.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
-    pub(super) address: SocketAddr,
-    pub(super) method: ::http::Method,
-    pub(super) path: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
+pub(in crate::scenario) struct Ask {
+    pub(in crate::scenario) address: SocketAddr,
+    pub(in crate::scenario) method: ::http::Method,
+    pub(in crate::scenario) path: String,
+    pub(in crate::scenario) headers: Vec<(&'static str, String)>,
+    pub(in crate::scenario) body: String,
 }
 
 impl Ground {
     /// Makes the attacker's bot, guild and messages.
-    pub(super) async fn prepare(victim: &Victim) -> Result<Self> {
+    pub(in crate::scenario) async fn prepare(victim: &Victim) -> Result<Self> {
         let token = victim.bot("attacker").await?;
         let mut rest = Rest::new(victim.api, &token)?;
         let channel = open_guild(&mut rest, "attacker").await?;
@@ -226,7 +226,7 @@ impl Ground {
     }
 
     /// `GET /history` of a full page.
-    pub(super) fn page_of_api(&self) -> Ask {
+    pub(in crate::scenario) fn page_of_api(&self) -> Ask {
         Ask {
             address: self.api,
             method: ::http::Method::GET,

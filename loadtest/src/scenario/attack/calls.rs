@@ -22,7 +22,7 @@ const READERS: usize = 64;
 const CHANNELS_A_CALL: usize = 500;
 
 /// Reads channels that nobody has.
-pub(super) async fn random_channels(ground: &Ground, until: Instant) -> String {
+pub(in crate::scenario) async fn random_channels(ground: &Ground, until: Instant) -> String {
     let read = Count::default();
     let data = ground.data.clone();
     crowd(READERS, until, |number| {
@@ -45,7 +45,11 @@ pub(super) async fn random_channels(ground: &Ground, until: Instant) -> String {
 }
 
 /// A guild of the attacker's with so many channels, each with so many overwrites; `None` if it was refused.
-pub(super) async fn heavy_guild(ground: &Ground, channels: usize, overwrites: u64) -> Option<u64> {
+pub(in crate::scenario) async fn heavy_guild(
+    ground: &Ground,
+    channels: usize,
+    overwrites: u64,
+) -> Option<u64> {
     let channel = |number: usize| Channel {
         name: format!("c{number}"),
         overwrites: (0..overwrites)
@@ -69,7 +73,7 @@ pub(super) async fn heavy_guild(ground: &Ground, channels: usize, overwrites: u6
 }
 
 /// Reads a channel of a heavy guild 24 times a second, within the usual limits.
-pub(super) async fn heavy_requests(ground: &Ground, until: Instant) -> String {
+pub(in crate::scenario) async fn heavy_requests(ground: &Ground, until: Instant) -> String {
     let mut channel = heavy_guild(ground, 500, 100).await;
     if channel.is_none() {
         channel = heavy_guild(ground, 500, 10).await;

@@ -28,10 +28,10 @@ const AGAIN: Duration = Duration::from_millis(50);
 const DEAF_BUFFER: u32 = 4 << 10;
 
 /// A count that attackers of one kind share.
-pub(super) type Count = Arc<AtomicU64>;
+pub(in crate::scenario) type Count = Arc<AtomicU64>;
 
 /// Runs `attacker` so often at once until then; each gets its number.
-pub(super) async fn crowd<F, T>(size: usize, until: Instant, attacker: F)
+pub(in crate::scenario) async fn crowd<F, T>(size: usize, until: Instant, attacker: F)
 where
     F: Fn(u64) -> T,
     T: Future<Output = ()> + Send + 'static,
@@ -47,7 +47,7 @@ where
 }
 
 /// A connection with a receive buffer as small as the kernel allows.
-pub(super) async fn deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
+pub(in crate::scenario) async fn deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_recv_buffer_size(DEAF_BUFFER)?;
     socket.connect(address).await
@@ -60,7 +60,11 @@ async fn until_closed(stream: &mut TcpStream) {
 }
 
 /// Opens so many connections to each address, sends `start` and holds them; those that are closed are opened again.
-pub(super) async fn hold(addresses: &[(SocketAddr, usize)], start: &'static [u8], until: Instant) -> String {
+pub(in crate::scenario) async fn hold(
+    addresses: &[(SocketAddr, usize)],
+    start: &'static [u8],
+    until: Instant,
+) -> String {
     let (opened, closed) = (Count::default(), Count::default());
     let each: Vec<SocketAddr> =
         addresses.iter().flat_map(|(address, count)| std::iter::repeat_n(*address, *count)).collect();
@@ -90,7 +94,11 @@ pub(super) async fn hold(addresses: &[(SocketAddr, usize)], start: &'static [u8]
 }
 
 /// Heads that come a byte a second.
-pub(super) async fn slow_heads(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn slow_heads(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let opened = Count::default();
     crowd(connections, until, |_| {
         let opened = Arc::clone(&opened);
@@ -114,7 +122,11 @@ pub(super) async fn slow_heads(address: SocketAddr, connections: usize, until: I
 }
 
 /// Requests with tokens of the right form that nobody has.
-pub(super) async fn unknown_tokens(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn unknown_tokens(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let (asked, answered) = (Count::default(), Count::default());
     crowd(connections, until, |number| {
         let (asked, answered) = (Arc::clone(&asked), Arc::clone(&answered));
@@ -150,12 +162,16 @@ pub(super) async fn unknown_tokens(address: SocketAddr, connections: usize, unti
 }
 
 /// `base64url(user id).base64url(time).base64url(secret)`, with a secret that nobody has.
-pub(super) fn unknown_token(number: u64, round: u64) -> String {
+pub(in crate::scenario) fn unknown_token(number: u64, round: u64) -> String {
     format!("MTAwMDAwMDAwMDAwMDAwMDAw.AAAAAAAA.{:022}{:021}", number, round)
 }
 
 /// So many connects at once, each closed when it is there; then all again.
-pub(super) async fn connect_storm(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn connect_storm(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let (connected, slowest_ms) = (Count::default(), Count::default());
     while Instant::now() < until {
         crowd(connections, until, |_| {
@@ -193,7 +209,7 @@ async fn http2(address: SocketAddr, window: u32) -> Option<(Http2, tokio::task::
 }
 
 /// Connections that send no request and answer pings.
-pub(super) async fn idle_http2(addresses: &[(SocketAddr, usize)], until: Instant) -> String {
+pub(in crate::scenario) async fn idle_http2(addresses: &[(SocketAddr, usize)], until: Instant) -> String {
     let opened = Count::default();
     let each: Vec<SocketAddr> =
         addresses.iter().flat_map(|(address, count)| std::iter::repeat_n(*address, *count)).collect();
@@ -245,7 +261,12 @@ fn request(ask: &Ask) -> Option<Request<()>> {
 }
 
 /// Streams whose replies get no window. Those that the server resets are opened again.
-pub(super) async fn deaf_streams(ask: &Ask, connections: usize, streams: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn deaf_streams(
+    ask: &Ask,
+    connections: usize,
+    streams: usize,
+    until: Instant,
+) -> String {
     let (opened, reset) = (Count::default(), Count::default());
     crowd(connections, until, |_| {
         let (ask, opened, reset) = (ask.clone(), Arc::clone(&opened), Arc::clone(&reset));
@@ -303,7 +324,7 @@ async fn one_deaf_stream(sender: Http2, ask: &Ask, opened: &Count, reset: &Count
 }
 
 /// Streams that are opened and reset at once.
-pub(super) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -> String {
     let (opened, cut) = (Count::default(), Count::default());
     crowd(connections, until, |_| {
         let (ask, opened, cut) = (ask.clone(), Arc::clone(&opened), Arc::clone(&cut));
@@ -332,7 +353,7 @@ pub(super) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -
 }
 
 /// Bodies of which the last bytes never come.
-pub(super) async fn unfinished_bodies(
+pub(in crate::scenario) async fn unfinished_bodies(
     address: SocketAddr,
     path: &str,
     token: Option<&str>,
@@ -373,7 +394,7 @@ pub(super) async fn unfinished_bodies(
 }
 
 /// HTTP/1.1 requests one after the other whose replies nobody reads.
-pub(super) async fn deaf_replies(ground: &Ground, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn deaf_replies(ground: &Ground, connections: usize, until: Instant) -> String {
     let sent = Count::default();
     let ask = ground.page_of_api();
     let mut request = format!("GET {} HTTP/1.1\r\nHost: a\r\n", ask.path);

@@ -29,7 +29,7 @@ const WRITE_ONE_IN: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The innocents' connections.
-pub(super) struct Innocents {
+pub(in crate::scenario) struct Innocents {
     clients: Vec<Arc<Client>>,
 }
 
@@ -40,7 +40,7 @@ struct Client {
 
 impl Innocents {
     /// Makes bots and guilds, and some messages to read.
-    pub(super) async fn settle(victim: &Victim) -> Result<Self> {
+    pub(in crate::scenario) async fn settle(victim: &Victim) -> Result<Self> {
         let mut clients = Vec::new();
         for bot in 0..BOTS {
             let token = victim.bot(&format!("innocent-{bot}")).await?;
@@ -57,7 +57,7 @@ impl Innocents {
     }
 
     /// Asks at a steady rate; each request's time counts from when it was due.
-    pub(super) async fn read_for(&self, length: Duration) -> Numbers {
+    pub(in crate::scenario) async fn read_for(&self, length: Duration) -> Numbers {
         let recorder = Arc::new(Recorder::default());
         let mut tasks = JoinSet::new();
         let gap = Duration::from_secs_f64(1.0 / PER_SECOND);
@@ -94,13 +94,13 @@ impl Innocents {
 }
 
 /// `POST /servers`; gives its channel.
-pub(super) async fn open_guild(rest: &mut Rest, name: &str) -> Result<u64> {
+pub(in crate::scenario) async fn open_guild(rest: &mut Rest, name: &str) -> Result<u64> {
     let made = rest.insist(Method::POST, "/servers", Some(&json!({ "name": name })), PATIENCE).await?;
     crate::rest::id(&made["channel_id"]).context("POST /servers gave no channel_id")
 }
 
 /// `POST /messages`.
-pub(super) async fn say(rest: &mut Rest, channel: u64, content: &str) -> Result<()> {
+pub(in crate::scenario) async fn say(rest: &mut Rest, channel: u64, content: &str) -> Result<()> {
     let body = json!({ "channel": channel.to_string(), "content": content });
     rest.insist(Method::POST, "/messages", Some(&body), PATIENCE).await.map(drop)
 }

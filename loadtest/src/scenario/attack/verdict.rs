@@ -18,16 +18,16 @@ const SETTLED: f64 = 1.10;
 const SETTLED_FLOOR_MIB: f64 = 16.0;
 
 /// One attack's outcome.
-pub(super) struct Row {
-    pub(super) attack: Attack,
+pub(in crate::scenario) struct Row {
+    pub(in crate::scenario) attack: Attack,
     /// What the attacker counted.
-    pub(super) did: String,
-    pub(super) steady: Look,
-    pub(super) watched: Watched,
-    pub(super) database_reads: f64,
-    pub(super) after: Look,
-    pub(super) alone: Numbers,
-    pub(super) attacked: Numbers,
+    pub(in crate::scenario) did: String,
+    pub(in crate::scenario) steady: Look,
+    pub(in crate::scenario) watched: Watched,
+    pub(in crate::scenario) database_reads: f64,
+    pub(in crate::scenario) after: Look,
+    pub(in crate::scenario) alone: Numbers,
+    pub(in crate::scenario) attacked: Numbers,
 }
 
 impl Row {
@@ -48,7 +48,7 @@ impl Row {
     }
 
     /// Goals that were missed, without latency, which is the machine's as much as the service's.
-    pub(super) fn missed(&self) -> usize {
+    pub(in crate::scenario) fn missed(&self) -> usize {
         let memory = self.above_steady() > self.memory_goal();
         let health = self.watched.probes_failed > 0;
         [memory, health, !self.settled()].into_iter().filter(|missed| *missed).count()
@@ -82,7 +82,7 @@ impl fmt::Display for Row {
 }
 
 /// The table as text.
-pub(super) fn table(rows: &[Row]) -> String {
+pub(in crate::scenario) fn table(rows: &[Row]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,

@@ -26,43 +26,47 @@ const CACHE: &str = "16MiB";
 
 /// What the process may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) descriptors: u64,
-    pub(super) memory_mib: u64,
+pub(in crate::scenario) struct Limits {
+    pub(in crate::scenario) descriptors: u64,
+    pub(in crate::scenario) memory_mib: u64,
 }
 
 /// A `weir` with a limit on descriptors and address space.
-pub(super) struct Victim {
+pub(in crate::scenario) struct Victim {
     process: Process,
-    pub(super) api: SocketAddr,
-    pub(super) gateway: SocketAddr,
-    pub(super) data_service: SocketAddr,
-    pub(super) admin: SocketAddr,
+    pub(in crate::scenario) api: SocketAddr,
+    pub(in crate::scenario) gateway: SocketAddr,
+    pub(in crate::scenario) data_service: SocketAddr,
+    pub(in crate::scenario) admin: SocketAddr,
     weir: PathBuf,
     data: PathBuf,
 }
 
 /// What the process holds at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    pub(super) rss_mib: f64,
+pub(in crate::scenario) struct Look {
+    pub(in crate::scenario) rss_mib: f64,
     /// Since its start.
-    pub(super) database_reads: f64,
+    pub(in crate::scenario) database_reads: f64,
 }
 
 /// The most of it during an attack.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Watched {
-    pub(super) rss_mib: f64,
-    pub(super) descriptors: usize,
+pub(in crate::scenario) struct Watched {
+    pub(in crate::scenario) rss_mib: f64,
+    pub(in crate::scenario) descriptors: usize,
     /// Times that `/healthz` was asked, and was not answered with 200 in time.
-    pub(super) probes: u32,
-    pub(super) probes_failed: u32,
+    pub(in crate::scenario) probes: u32,
+    pub(in crate::scenario) probes_failed: u32,
 }
 
 impl Victim {
     /// Starts it and waits until it is ready.
-    pub(super) async fn start(directory: &Path, profile: Option<&str>, limits: Limits) -> Result<Self> {
+    pub(in crate::scenario) async fn start(
+        directory: &Path,
+        profile: Option<&str>,
+        limits: Limits,
+    ) -> Result<Self> {
         let mut random = Random::new(u64::from(std::process::id()));
         let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
         let weir = process::binary("weir", profile)?;
@@ -97,7 +101,7 @@ impl Victim {
     }
 
     /// A new bot's token.
-    pub(super) async fn bot(&self, name: &str) -> Result<String> {
+    pub(in crate::scenario) async fn bot(&self, name: &str) -> Result<String> {
         create_bot(&self.weir, &self.data, self.admin, name, None).await
     }
 
@@ -105,7 +109,7 @@ impl Victim {
     ///
     /// # Errors
     /// When the process is gone.
-    pub(super) async fn look(&mut self) -> Result<Look> {
+    pub(in crate::scenario) async fn look(&mut self) -> Result<Look> {
         let (rss_mib, _descriptors) = self.resources()?;
         let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
         let page = page.context("/metrics was not answered in time")??;
@@ -126,7 +130,7 @@ impl Victim {
     ///
     /// # Errors
     /// When the process ends.
-    pub(super) async fn watch(&mut self, until: Instant) -> Result<Watched> {
+    pub(in crate::scenario) async fn watch(&mut self, until: Instant) -> Result<Watched> {
         let mut watched = Watched::default();
         while Instant::now() < until {
             let (rss_mib, descriptors) = self.resources()?;
@@ -146,7 +150,7 @@ impl Victim {
     ///
     /// # Errors
     /// When it had ended before.
-    pub(super) async fn stop(mut self) -> Result<()> {
+    pub(in crate::scenario) async fn stop(mut self) -> Result<()> {
         match self.process.kill().await? {
             Some(ended) => bail!("{ended}"),
             None => Ok(()),

@@ -29,12 +29,12 @@ const PING: u8 = 9;
 
 /// How sessions of an attack identify.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Hello {
+pub(in crate::scenario) struct Hello {
     /// Beside version and encoding.
-    pub(super) query: &'static str,
-    pub(super) intents: u64,
+    pub(in crate::scenario) query: &'static str,
+    pub(in crate::scenario) intents: u64,
     /// Whether what comes is read; else the session stays and is deaf.
-    pub(super) reads: bool,
+    pub(in crate::scenario) reads: bool,
 }
 
 /// A masked frame; the mask is zero, which the protocol allows.
@@ -67,7 +67,11 @@ async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
 }
 
 /// Pings of the longest kind, as fast as they leave; nothing is read.
-pub(super) async fn ping_flood(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn ping_flood(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let (sent, cut) = (Count::default(), Count::default());
     let pings: Vec<u8> = frame(PING, &[b'x'; 125]).repeat(PINGS);
     crowd(connections, until, |_| {
@@ -89,7 +93,11 @@ pub(super) async fn ping_flood(address: SocketAddr, connections: usize, until: I
 }
 
 /// Connections that are opened and then silent.
-pub(super) async fn never_identify(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn never_identify(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let opened = Count::default();
     crowd(connections, until, |_| {
         let opened = Arc::clone(&opened);
@@ -116,7 +124,11 @@ fn identify(token: &str, intents: u64) -> Vec<u8> {
 }
 
 /// Identifies with tokens that nobody has.
-pub(super) async fn unknown_identify(address: SocketAddr, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn unknown_identify(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
     let tried = Count::default();
     crowd(connections, until, |number| {
         let tried = Arc::clone(&tried);
@@ -139,7 +151,12 @@ pub(super) async fn unknown_identify(address: SocketAddr, connections: usize, un
 }
 
 /// Sessions of the attacker's token: read and left at once, or kept and never read.
-pub(super) async fn sessions(ground: &Ground, hello: Hello, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn sessions(
+    ground: &Ground,
+    hello: Hello,
+    connections: usize,
+    until: Instant,
+) -> String {
     let identified = Count::default();
     let address = ground.gateway;
     let identify = identify(&ground.token, hello.intents);
@@ -173,7 +190,11 @@ pub(super) async fn sessions(ground: &Ground, hello: Hello, connections: usize, 
 }
 
 /// Sessions that ask for members as fast as they may write, and read nothing.
-pub(super) async fn member_requests(ground: &Ground, connections: usize, until: Instant) -> String {
+pub(in crate::scenario) async fn member_requests(
+    ground: &Ground,
+    connections: usize,
+    until: Instant,
+) -> String {
     let asked = Count::default();
     let address = ground.gateway;
     let identify = identify(&ground.token, 3);
