@@ -29,6 +29,8 @@ pub(crate) enum Bench {
     Kills,
     /// Imports killed and continued: what is there must be the file.
     ImportKills,
+    /// Half an hour with clients of every kind coming and going: memory must be flat.
+    Soak,
     /// A chat file compared with a running server, page by page.
     VerifyImport,
 }
@@ -44,6 +46,7 @@ pub(crate) fn run(
     arguments: &[String],
 ) -> Result<()> {
     if let Bench::Attack
+    | Bench::Soak
     | Bench::Kills
     | Bench::ImportKills
     | Bench::HotChannel
@@ -66,6 +69,7 @@ pub(crate) fn run(
             cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
         }
         Bench::Attack => scenario(workspace, "attack"),
+        Bench::Soak => scenario(workspace, "soak"),
         Bench::Kills => scenario(workspace, "kills"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),
