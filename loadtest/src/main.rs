@@ -39,10 +39,14 @@ enum Scenario {
     HotChannel(scenario::hot_channel::Options),
     /// Sets and lifts a limit while its channel is hot: how soon it acts, and what the change itself admits.
     LimitChange(scenario::limit_change::Options),
+    /// Attacks a server of its own with hostile clients: what it may cost, and what innocents notice.
+    Attack(scenario::attack::Options),
     /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
     Kills(scenario::kills::Options),
     /// Kills imports, continues them, and checks that all of the file is there in order.
     ImportKills(scenario::import_kills::Options),
+    /// Clients of every kind come and go for half an hour: memory must be flat.
+    Soak(scenario::soak::Options),
     /// Checks through REST that a running server holds exactly what a chat file holds.
     VerifyImport(scenario::import_kills::VerifyOptions),
 }
@@ -72,8 +76,10 @@ fn main() -> ExitCode {
         match arguments.scenario {
             Scenario::HotChannel(options) => scenario::hot_channel::run(options).await,
             Scenario::LimitChange(options) => scenario::limit_change::run(options).await,
+            Scenario::Attack(options) => scenario::attack::run(options).await,
             Scenario::Kills(options) => scenario::kills::run(options).await,
             Scenario::ImportKills(options) => scenario::import_kills::run(options).await,
+            Scenario::Soak(options) => scenario::soak::run(options).await,
             Scenario::VerifyImport(options) => scenario::import_kills::verify(options).await,
         }
     });

@@ -125,11 +125,28 @@ impl Process {
         Ok(ended)
     }
 
+    /// The system's number of the process; `None` once it has been seen to end.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, if it did by itself.
+    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
+        Ok(self.child.try_wait()?.map(|status| status.to_string()))
+    }
+
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.child = self.program.spawn()?;
         self.started = Instant::now();
         Ok(())
     }
+}
+
+/// Resident memory of a process, in KiB; `None` if there is no such process.
+pub(crate) fn rss_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether the admin listener there says that it is ready.

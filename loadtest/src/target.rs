@@ -16,7 +16,7 @@ use tokio::{
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, Transport, TransportError, transport::Http};
 
-use crate::scenario::kills::target::apply_schema;
+use crate::{process, scenario::kills::target::apply_schema};
 
 /// Longest wait for the process to print its addresses: a lease of an earlier one (5 s) may have to be waited out.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -111,17 +111,20 @@ impl Target {
 
     /// Resident memory of the process, in KiB.
     pub(crate) fn rss_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
+        process::rss_kib(self.child.id()?)
     }
 
     /// The sum of a counter over its labels.
     pub(crate) async fn counter(&self, name: &str) -> Result<f64> {
         let text = get(&self.admin_address, "/metrics").await?;
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        Ok(text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(sum_of(&text, name))
     }
+}
+
+/// The sum of a counter over its labels, in the text of `/metrics`.
+pub(crate) fn sum_of(text: &str, name: &str) -> f64 {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// An address of this machine that nobody listened on a moment ago.
@@ -143,7 +146,7 @@ async fn ready(admin: &str, child: &mut Child) -> Result<()> {
 }
 
 /// The body of a page of the admin listener.
-async fn get(admin: &str, path: &str) -> Result<String> {
+pub(crate) async fn get(admin: &str, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(admin).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: loadtest\r\nconnection: close\r\n\r\n");

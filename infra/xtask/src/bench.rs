@@ -23,10 +23,14 @@ pub(crate) enum Bench {
     Import,
     /// Creates at full speed.
     Creates,
+    /// Hostile clients against a server with few descriptors and little memory.
+    Attack,
     /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
     Kills,
     /// Imports killed and continued: what is there must be the file.
     ImportKills,
+    /// Half an hour with clients of every kind coming and going: memory must be flat.
+    Soak,
     /// A chat file compared with a running server, page by page.
     VerifyImport,
 }
@@ -41,7 +45,13 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if let Bench::Kills | Bench::ImportKills | Bench::HotChannel | Bench::LimitChange | Bench::Import = bench
+    if let Bench::Attack
+    | Bench::Soak
+    | Bench::Kills
+    | Bench::ImportKills
+    | Bench::HotChannel
+    | Bench::LimitChange
+    | Bench::Import = bench
     {
         // They start the binaries that lie beside theirs.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
@@ -58,6 +68,8 @@ pub(crate) fn run(
         Bench::Creates => {
             cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
         }
+        Bench::Attack => scenario(workspace, "attack"),
+        Bench::Soak => scenario(workspace, "soak"),
         Bench::Kills => scenario(workspace, "kills"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),

@@ -58,6 +58,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Attack a release build with hostile clients, one attack after the other, and print what each cost.
+    Attack {
+        /// Passed on: `--only ATTACK`, `--seconds N`, …
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Race reads and writes in virtual time, with seeds that repeat: the layer alone, then the data service over a store that fails.
     Sim {
         /// Histories of each kind; a second takes some fifty of the data service.
@@ -111,6 +117,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::ProtoGolden { bless: false, .. } => proto_golden::check(&workspace)?,
         Task::Bench { name, arguments } => bench::run(&workspace, &children, name, &arguments)?,
+        Task::Attack { arguments } => bench::run(&workspace, &children, bench::Bench::Attack, &arguments)?,
         Task::Sim { seeds } => sim::run(&workspace, &children, seeds)?,
         Task::Cassandra(action) => servers::cassandra(&workspace, &children, &action)?,
         Task::Redis(action) => servers::redis(&workspace, &children, &action)?,

@@ -48,6 +48,8 @@ pub(crate) enum Part {
     Kills,
     /// Imports killed and continued.
     ImportKills,
+    /// Hostile clients, a few seconds each.
+    Attack,
     /// discord.py against a running server.
     Discordpy,
     /// discord.js against a running server.
@@ -137,9 +139,10 @@ impl Runner<'_> {
         self.kills(steps, cassandra.as_ref(), redis.as_ref());
     }
 
-    /// The scenarios that kill processes, small; `cargo xtask bench kills` runs them at any size.
+    /// The scenarios that kill or attack processes, small; `cargo xtask bench kills` and `cargo xtask attack` run them at any size.
     fn kills(&self, steps: &mut Steps, cassandra: Option<&Server>, redis: Option<&Server>) {
-        if !self.selection.wants(Part::Kills) && !self.selection.wants(Part::ImportKills) {
+        if ![Part::Kills, Part::ImportKills, Part::Attack].into_iter().any(|part| self.selection.wants(part))
+        {
             steps.not_wanted("kills");
             return;
         }
@@ -168,6 +171,9 @@ impl Runner<'_> {
         });
         self.part(steps, Part::ImportKills, "import kills", || {
             scenario(&["import-kills", "--kills", "3", "--messages", "5000"])
+        });
+        self.part(steps, Part::Attack, "attacks", || {
+            scenario(&["attack", "--seconds", "2", "--settle-seconds", "20"])
         });
     }
 

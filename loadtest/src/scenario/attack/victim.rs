@@ -1,0 +1,159 @@
+//! The process under attack: started with limits, looked at while it is attacked.
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    process::{self, Process, Program},
+    random::Random,
+    scenario::kills::target::create_bot,
+    target,
+};
+
+/// Pause between two looks at the process.
+const POLL: Duration = Duration::from_millis(100);
+/// Patience with a page of the admin listener. A prober in production has about this much.
+const PAGE_MAX: Duration = Duration::from_secs(3);
+/// Caches of the victim, small, so that they are full when the attack begins.
+const CACHE: &str = "16MiB";
+
+/// What the process may have.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::scenario) struct Limits {
+    pub(in crate::scenario) descriptors: u64,
+    pub(in crate::scenario) memory_mib: u64,
+}
+
+/// A `weir` with a limit on descriptors and address space.
+pub(in crate::scenario) struct Victim {
+    process: Process,
+    pub(in crate::scenario) api: SocketAddr,
+    pub(in crate::scenario) gateway: SocketAddr,
+    pub(in crate::scenario) data_service: SocketAddr,
+    pub(in crate::scenario) admin: SocketAddr,
+    weir: PathBuf,
+    data: PathBuf,
+}
+
+/// What the process holds at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::scenario) struct Look {
+    pub(in crate::scenario) rss_mib: f64,
+    /// Since its start.
+    pub(in crate::scenario) database_reads: f64,
+}
+
+/// The most of it during an attack.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::scenario) struct Watched {
+    pub(in crate::scenario) rss_mib: f64,
+    pub(in crate::scenario) descriptors: usize,
+    /// Times that `/healthz` was asked, and was not answered with 200 in time.
+    pub(in crate::scenario) probes: u32,
+    pub(in crate::scenario) probes_failed: u32,
+}
+
+impl Victim {
+    /// Starts it and waits until it is ready.
+    pub(in crate::scenario) async fn start(
+        directory: &Path,
+        profile: Option<&str>,
+        limits: Limits,
+    ) -> Result<Self> {
+        let mut random = Random::new(u64::from(std::process::id()));
+        let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
+        let weir = process::binary("weir", profile)?;
+        let data = directory.join("data");
+        let script = format!(
+            "ulimit -n {} && ulimit -v {} && exec \"$0\" \"$@\"",
+            limits.descriptors,
+            limits.memory_mib << 10
+        );
+        let mut arguments: Vec<OsString> = vec!["-c".into(), script.into(), weir.clone().into()];
+        for (flag, address) in
+            [("--api", api), ("--gateway", gateway), ("--data-service", data_service), ("--admin", admin)]
+        {
+            arguments.extend([flag.into(), address.to_string().into()]);
+        }
+        arguments.extend(["--data".into(), data.clone().into()]);
+        let program = Program {
+            name: "weir",
+            binary: "/bin/sh".into(),
+            arguments,
+            environment: vec![
+                ("WEIR_DATA__CACHE", CACHE.to_owned()),
+                ("WEIR_STORE__CACHE", CACHE.to_owned()),
+                ("WEIR_LOG__FILTER", "warn".to_owned()),
+            ],
+            admin,
+            logs: directory.to_owned(),
+        };
+        let mut process = Process::start(program)?;
+        process.ready().await?;
+        Ok(Self { process, api, gateway, data_service, admin, weir, data })
+    }
+
+    /// A new bot's token.
+    pub(in crate::scenario) async fn bot(&self, name: &str) -> Result<String> {
+        create_bot(&self.weir, &self.data, self.admin, name, None).await
+    }
+
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub(in crate::scenario) async fn look(&mut self) -> Result<Look> {
+        let (rss_mib, _descriptors) = self.resources()?;
+        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
+        let page = page.context("/metrics was not answered in time")??;
+        Ok(Look { rss_mib, database_reads: target::sum_of(&page, "weir_data_db_reads_total") })
+    }
+
+    fn resources(&mut self) -> Result<(f64, usize)> {
+        let Some(id) = self.process.id() else {
+            bail!("the process ended: {}", self.process.ended()?.unwrap_or_default())
+        };
+        let kib = process::rss_kib(id).context("the process is gone")?;
+        let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).context("the process is gone")?.count();
+        // A few gigabytes in KiB: exact in a double.
+        Ok((kib as f64 / 1_024.0, descriptors))
+    }
+
+    /// Looks at it until then.
+    ///
+    /// # Errors
+    /// When the process ends.
+    pub(in crate::scenario) async fn watch(&mut self, until: Instant) -> Result<Watched> {
+        let mut watched = Watched::default();
+        while Instant::now() < until {
+            let (rss_mib, descriptors) = self.resources()?;
+            watched.rss_mib = watched.rss_mib.max(rss_mib);
+            watched.descriptors = watched.descriptors.max(descriptors);
+            watched.probes += 1;
+            let health = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/healthz")).await;
+            if !matches!(health, Ok(Ok(_))) {
+                watched.probes_failed += 1;
+            }
+            sleep(POLL).await;
+        }
+        Ok(watched)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub(in crate::scenario) async fn stop(mut self) -> Result<()> {
+        match self.process.kill().await? {
+            Some(ended) => bail!("{ended}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Hostile WebSocket clients, written on bare sockets: a library would answer, read and behave.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    attacks::Ground,
+    http::{Count, crowd, deaf, unknown_token},
+};
+
+/// Patience with one step.
+const STEP_MAX: Duration = Duration::from_secs(2);
+/// Pause before a connection that was refused or cut is opened anew.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Pings in one write.
+const PINGS: usize = 500;
+/// Opcodes of RFC 6455.
+const TEXT: u8 = 1;
+const PING: u8 = 9;
+
+/// How sessions of an attack identify.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::scenario) struct Hello {
+    /// Beside version and encoding.
+    pub(in crate::scenario) query: &'static str,
+    pub(in crate::scenario) intents: u64,
+    /// Whether what comes is read; else the session stays and is deaf.
+    pub(in crate::scenario) reads: bool,
+}
+
+/// A masked frame; the mask is zero, which the protocol allows.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        // Below 126 and below 2^16: they fit.
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        long => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A connection after its handshake.
+async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
+    let mut stream = timeout(STEP_MAX, deaf(address)).await.ok()?.ok()?;
+    let head = format!(
+        "GET /?v=10&encoding=json{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let mut start = [0; 12];
+    timeout(STEP_MAX, stream.read_exact(&mut start)).await.ok()?.ok()?;
+    (start == *b"HTTP/1.1 101").then_some(stream)
+}
+
+/// Pings of the longest kind, as fast as they leave; nothing is read.
+pub(in crate::scenario) async fn ping_flood(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
+    let (sent, cut) = (Count::default(), Count::default());
+    let pings: Vec<u8> = frame(PING, &[b'x'; 125]).repeat(PINGS);
+    crowd(connections, until, |_| {
+        let (sent, cut, pings) = (Arc::clone(&sent), Arc::clone(&cut), pings.clone());
+        async move {
+            loop {
+                if let Some(mut stream) = open(address, "").await {
+                    while stream.write_all(&pings).await.is_ok() {
+                        sent.fetch_add(PINGS as u64, Ordering::Relaxed);
+                    }
+                    cut.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    })
+    .await;
+    format!("{} pings, {} connections cut", sent.load(Ordering::Relaxed), cut.load(Ordering::Relaxed))
+}
+
+/// Connections that are opened and then silent.
+pub(in crate::scenario) async fn never_identify(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
+    let opened = Count::default();
+    crowd(connections, until, |_| {
+        let opened = Arc::clone(&opened);
+        async move {
+            loop {
+                if let Some(mut stream) = open(address, "&compress=zlib-stream").await {
+                    opened.fetch_add(1, Ordering::Relaxed);
+                    let mut buffer = [0; 256];
+                    while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    })
+    .await;
+    format!("{} opened", opened.load(Ordering::Relaxed))
+}
+
+fn identify(token: &str, intents: u64) -> Vec<u8> {
+    let properties = r#"{"os":"linux","browser":"attack","device":"attack"}"#;
+    let payload =
+        format!(r#"{{"op":2,"d":{{"token":"{token}","intents":{intents},"properties":{properties}}}}}"#);
+    frame(TEXT, payload.as_bytes())
+}
+
+/// Identifies with tokens that nobody has.
+pub(in crate::scenario) async fn unknown_identify(
+    address: SocketAddr,
+    connections: usize,
+    until: Instant,
+) -> String {
+    let tried = Count::default();
+    crowd(connections, until, |number| {
+        let tried = Arc::clone(&tried);
+        async move {
+            for round in 0_u64.. {
+                if let Some(mut stream) = open(address, "").await {
+                    tried.fetch_add(1, Ordering::Relaxed);
+                    if stream.write_all(&identify(&unknown_token(number, round), 1)).await.is_ok() {
+                        let mut buffer = [0; 1_024];
+                        while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
+                    }
+                } else {
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    })
+    .await;
+    format!("{} tried", tried.load(Ordering::Relaxed))
+}
+
+/// Sessions of the attacker's token: read and left at once, or kept and never read.
+pub(in crate::scenario) async fn sessions(
+    ground: &Ground,
+    hello: Hello,
+    connections: usize,
+    until: Instant,
+) -> String {
+    let identified = Count::default();
+    let address = ground.gateway;
+    let identify = identify(&ground.token, hello.intents);
+    crowd(connections, until, |_| {
+        let (identified, identify) = (Arc::clone(&identified), identify.clone());
+        async move {
+            loop {
+                if let Some(mut stream) = open(address, hello.query).await
+                    && stream.write_all(&identify).await.is_ok()
+                {
+                    identified.fetch_add(1, Ordering::Relaxed);
+                    if hello.reads {
+                        // HELLO, READY and the first guild, or what comes of them in a moment.
+                        let mut buffer = vec![0; 16 << 10];
+                        let read =
+                            async { while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {} };
+                        let _left = timeout(Duration::from_millis(100), read).await;
+                        continue;
+                    }
+                    // Deaf: it notices its end only by a write that fails.
+                    while stream.write_all(&frame(TEXT, br#"{"op":1,"d":null}"#)).await.is_ok() {
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    })
+    .await;
+    format!("{} identifies sent", identified.load(Ordering::Relaxed))
+}
+
+/// Sessions that ask for members as fast as they may write, and read nothing.
+pub(in crate::scenario) async fn member_requests(
+    ground: &Ground,
+    connections: usize,
+    until: Instant,
+) -> String {
+    let asked = Count::default();
+    let address = ground.gateway;
+    let identify = identify(&ground.token, 3);
+    // The guild has the id of its first channel or not: one that is not there costs a look as well.
+    let request = format!(r#"{{"op":8,"d":{{"guild_id":"{}","query":"","limit":0}}}}"#, ground.channel);
+    let request = frame(TEXT, request.as_bytes());
+    crowd(connections, until, |_| {
+        let (asked, identify, request) = (Arc::clone(&asked), identify.clone(), request.clone());
+        async move {
+            loop {
+                if let Some(mut stream) = open(address, "").await
+                    && stream.write_all(&identify).await.is_ok()
+                {
+                    while stream.write_all(&request).await.is_ok() {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        sleep(Duration::from_millis(5)).await;
+                    }
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    })
+    .await;
+    format!("{} requests", asked.load(Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_masked_and_as_long_as_they_say() {
+        assert_eq!(frame(PING, b"ab"), [0x89, 0x82, 0, 0, 0, 0, b'a', b'b']);
+        let long = frame(TEXT, &[b'x'; 300]);
+        assert_eq!(long[..4], [0x81, 0x80 | 126, 1, 44]);
+        assert_eq!(long.len(), 4 + 4 + 300);
+    }
+}
