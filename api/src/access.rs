@@ -59,6 +59,11 @@ impl ChannelAccess {
         Ok(access)
     }
 
+    /// The caller's membership; `None` for direct messages.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.as_ref()
+    }
+
     pub(crate) fn may(&self, needed: Permissions) -> bool {
         self.permissions.contains(needed)
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use weir_discord::{
     error::{ApiError, Leaf},
     object::ChannelObject,
-    permission::Permissions,
+    permission::{MEMBER_OVERWRITE, Permissions, ROLE_OVERWRITE, may_begin_with, may_overwrite},
     validate::{ChannelForm, parse_body},
 };
 use weir_proto::{
@@ -64,11 +64,17 @@ async fn create(
 ) -> Result<Response, Refused> {
     let access = GuildAccess::find(app, caller, guild_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
-    check(&access.state, access.permissions, &[], &form, form.kind.unwrap_or(0))?;
+    check_parent(&access.state, &form, form.kind.unwrap_or(0))?;
     let position = form.position.unwrap_or_else(|| next_position(&access.state));
     // A channel starts with its category's overwrites, so that what is made in a hidden category is hidden; it keeps them as its own.
     let category = access.state.channels.iter().find(|channel| form.parent_id == Some(channel.id));
     let overwrites = category.map(|category| category.overwrites.clone()).unwrap_or_default();
+    if let Some(wanted) = &form.overwrites {
+        if !may_begin_with(&access.state, &access.member, category, wanted) {
+            return Err(ApiError::MissingPermissions.into());
+        }
+        check_subjects(&access.state, wanted)?;
+    }
     let seen = category.into_iter().fold(access.seen(), Seen::channel);
     let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
@@ -124,8 +130,19 @@ async fn edit(
     let access = ChannelAccess::find(app, caller, channel_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let kind = access.channel.r#type;
-    let form = ChannelForm::parse_change(body, kind)?;
-    check(&access.state, access.permissions, &access.channel.overwrites, &form, kind)?;
+    let mut form = ChannelForm::parse_change(body, kind)?;
+    check_parent(&access.state, &form, kind)?;
+    if let (Some(wanted), Some(member)) = (&mut form.overwrites, access.member()) {
+        let before = without_deleted_roles(&access.state, &access.channel);
+        // Clients send the list as they know it, with roles that were deleted since.
+        wanted.retain(|one| {
+            is_there(&access.state, one) || !access.channel.overwrites.iter().any(|old| same_key(old, one))
+        });
+        if !may_overwrite(&access.state, member, &before, wanted) {
+            return Err(ApiError::MissingPermissions.into());
+        }
+        check_subjects(&access.state, wanted)?;
+    }
     let category = form.parent_id.unwrap_or_default();
     let seen = access.seen().channel_of(&access.state, category);
     let mut channel = access.channel;
@@ -173,46 +190,40 @@ async fn put(app: &App, channel: Channel, seen: Seen, arrival: Arrival) -> Resul
     Ok(channel.ok_or(ApiError::Internal)?)
 }
 
-/// What the form's own reading cannot know: whether its category and roles exist, and whether the caller may hand out its overwrites.
-fn check(
-    state: &GuildState,
-    held: Permissions,
-    before: &[Overwrite],
-    form: &ChannelForm,
-    kind: u32,
-) -> Result<(), Refused> {
+/// # Errors
+/// A form error if the form names a category that is none of the guild's, or puts a category into one.
+fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(), Refused> {
     let category =
         |id: u64| state.channels.iter().any(|channel| channel.id == id && channel.r#type == CATEGORY);
     if form.parent_id.is_some_and(|id| id != 0 && (kind == CATEGORY || !category(id))) {
         return Err(Refused::field("parent_id", Leaf::Choices("the guild's categories")));
     }
-    let Some(overwrites) = &form.overwrites else { return Ok(()) };
-    let changed = changed_bits(before, overwrites);
-    // Whoever clears a list takes away what it denied, so an empty list is an act like any other.
-    let needed =
-        if before == overwrites.as_slice() { Permissions::NONE } else { Permissions::MANAGE_ROLES | changed };
-    if !held.contains(needed & Permissions::ALL) {
-        return Err(ApiError::MissingPermissions.into());
-    }
-    let role = |id: u64| state.roles.iter().any(|role| role.id == id);
-    if overwrites.iter().any(|overwrite| overwrite.r#type == 0 && !role(overwrite.id)) {
-        return Err(ApiError::InvalidRole.into());
-    }
     Ok(())
 }
 
-/// Every bit that some overwrite allows or denies before and not after, or the other way round.
-fn changed_bits(before: &[Overwrite], after: &[Overwrite]) -> Permissions {
-    let of = |list: &[Overwrite], id: u64| {
-        list.iter()
-            .find(|overwrite| overwrite.id == id)
-            .map_or((0, 0), |overwrite| (overwrite.allow, overwrite.deny))
-    };
-    before.iter().chain(after).fold(Permissions::NONE, |changed, overwrite| {
-        let ((old_allow, old_deny), (new_allow, new_deny)) =
-            (of(before, overwrite.id), of(after, overwrite.id));
-        changed | Permissions(old_allow ^ new_allow | old_deny ^ new_deny)
-    })
+/// # Errors
+/// 50028 for a role that the guild does not have, and for a role called a member. Whether a member is one is not asked: an overwrite may
+/// wait for it.
+fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Refused> {
+    let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
+    let wrong = |one: &Overwrite| is_role(one.id) == (one.r#type == MEMBER_OVERWRITE);
+    if overwrites.iter().any(wrong) { Err(ApiError::InvalidRole.into()) } else { Ok(()) }
+}
+
+/// The channel without the overwrites of roles that are gone, which count for nothing.
+fn without_deleted_roles(state: &GuildState, channel: &Channel) -> Channel {
+    let mut channel = channel.clone();
+    channel.overwrites.retain(|overwrite| is_there(state, overwrite));
+    channel
+}
+
+/// True unless it is the overwrite of a role that the guild does not have.
+fn is_there(state: &GuildState, overwrite: &Overwrite) -> bool {
+    overwrite.r#type != ROLE_OVERWRITE || state.roles.iter().any(|role| role.id == overwrite.id)
+}
+
+fn same_key(one: &Overwrite, other: &Overwrite) -> bool {
+    (one.id, one.r#type) == (other.id, other.r#type)
 }
 
 fn next_position(state: &GuildState) -> u32 {

@@ -190,8 +190,13 @@ fn rows() -> Vec<Row> {
             "clear overwrites",
             Method::PATCH,
             |served, place, _| {
-                let denied =
-                    weir_proto::data::Overwrite { id: place.guild, r#type: 0, allow: 0, deny: SEND_MESSAGES };
+                // What the manager holds nowhere. What it holds in the guild it may unlock.
+                let denied = weir_proto::data::Overwrite {
+                    id: place.guild,
+                    r#type: 0,
+                    allow: 0,
+                    deny: MANAGE_MESSAGES,
+                };
                 format!("/channels/{}", served.channel(place.guild, |row| row.overwrites.push(denied)))
             },
             json!({"permission_overwrites": []}),

@@ -54,6 +54,8 @@ pub enum Leaf {
     },
     /// An embed without anything to show.
     EmptyEmbed,
+    /// A value that the list has already.
+    Repeated,
     /// Two fields that exclude each other.
     Exclusive(&'static str),
     /// The replied-to message does not exist.
@@ -85,6 +87,7 @@ impl Leaf {
             Self::BadTimestamp => "DATE_TIME_TYPE_PARSE",
             Self::EmbedsTooLong { .. } => "MAX_EMBED_SIZE_EXCEEDED",
             Self::EmptyEmbed => "EMBED_EMPTY",
+            Self::Repeated => "SET_TYPE_ALREADY_CONTAINS_VALUE",
             Self::Exclusive(_) => "FIELDS_MUTUALLY_EXCLUSIVE",
             Self::UnknownReferencedMessage => "MESSAGE_REFERENCE_UNKNOWN_MESSAGE",
             Self::Unsupported => "FEATURE_UNSUPPORTED",
@@ -112,6 +115,7 @@ impl Leaf {
             Self::BadTimestamp => "Not a time in RFC 3339.".into(),
             Self::EmbedsTooLong { max } => format!("Embeds exceed the maximum size of {max}.").into(),
             Self::EmptyEmbed => "The embed has nothing to show.".into(),
+            Self::Repeated => "The set already contains this value.".into(),
             Self::Exclusive(fields) => format!("Only one of {fields} may be set.").into(),
             Self::UnknownReferencedMessage => "Unknown message".into(),
             Self::Unsupported => "This server does not support this field.".into(),

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-/// A set of permissions. Bits without a meaning are kept as they are stored, and grant nothing.
+/// A set of permissions. Bits without a meaning grant nothing; rows of earlier versions may hold some.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Permissions(pub u64);
 

@@ -1,13 +1,15 @@
 //! Permissions: the bits, and Discord's algorithm over a guild's roles and a channel's overwrites.
 
 mod bits;
+mod grant;
 mod resolve;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use bits::{ParsePermissionsError, Permissions};
-pub use resolve::{highest_role, outranks, permissions_in};
+pub use grant::{may_begin_with, may_overwrite};
+pub use resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE, highest_role, outranks, permissions_in};
 pub use view::{ChannelSet, ChannelSlot, GuildView};
 use weir_proto::{data::Channel, pair::UserPair};
 

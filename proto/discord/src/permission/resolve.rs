@@ -12,10 +12,10 @@ const STAGE: u32 = 13;
 const PRIVATE_THREAD: u32 = 12;
 /// Discord's channel types of threads: in announcement channels, public, private.
 const THREADS: std::ops::RangeInclusive<u32> = 10..=PRIVATE_THREAD;
-/// An overwrite's type for a role.
-const ROLE_OVERWRITE: u32 = 0;
+/// An overwrite's type for a role. The other values are nobody's.
+pub const ROLE_OVERWRITE: u32 = 0;
 /// An overwrite's type for a member.
-const MEMBER_OVERWRITE: u32 = 1;
+pub const MEMBER_OVERWRITE: u32 = 1;
 
 /// What a silenced member may not do either: each of these acts through a message.
 const NEED_SEND: Permissions = Permissions(
@@ -44,7 +44,8 @@ pub fn permissions_in(state: &GuildState, channel: Option<&Channel>, member: &Me
     let Some(rules) = rules_of(&state.channels, channel) else {
         return if base == Permissions::ALL { base } else { Permissions::NONE };
     };
-    in_channel(base, guild.id, channel.r#type, rules, member)
+    let is_role = |role_id: u64| state.roles.iter().any(|role| role.id == role_id);
+    in_channel(base, guild.id, channel.r#type, rules, member, is_role)
 }
 
 /// The overwrites that govern a channel; `None` for a thread without its parent.
@@ -71,29 +72,39 @@ pub(super) fn base(
     if base.contains(Permissions::ADMINISTRATOR) { Permissions::ALL } else { base }
 }
 
-/// What a member with this base holds in a channel of this type under these overwrites.
+/// What a member with this base holds in a channel of this type under these overwrites. Those of roles that are no longer there count for
+/// nothing: rows of members and channels may still name them.
 pub(super) fn in_channel(
     base: Permissions,
     guild_id: u64,
     channel_type: u32,
     overwrites: &[Overwrite],
     member: &Member,
+    is_role: impl Fn(u64) -> bool,
 ) -> Permissions {
     if base.contains(Permissions::ADMINISTRATOR) {
         return Permissions::ALL;
     }
-    let held = implied(overwritten(base, guild_id, overwrites, member), channel_type);
+    let held = implied(overwritten(base, guild_id, overwrites, member, is_role), channel_type);
     if THREADS.contains(&channel_type) { in_thread(held, channel_type) } else { held }
 }
 
 /// The three steps in their order: @everyone, all roles merged, the member. A later step wins over an earlier one, and within a step
 /// what is allowed wins over what is denied.
-fn overwritten(base: Permissions, guild_id: u64, overwrites: &[Overwrite], member: &Member) -> Permissions {
+fn overwritten(
+    base: Permissions,
+    guild_id: u64,
+    overwrites: &[Overwrite],
+    member: &Member,
+    is_role: impl Fn(u64) -> bool,
+) -> Permissions {
     let (mut everyone, mut roles, mut own) = (Step::default(), Step::default(), Step::default());
     for overwrite in overwrites {
         match overwrite.r#type {
             ROLE_OVERWRITE if overwrite.id == guild_id => everyone.merge(overwrite),
-            ROLE_OVERWRITE if member.role_ids.contains(&overwrite.id) => roles.merge(overwrite),
+            ROLE_OVERWRITE if member.role_ids.contains(&overwrite.id) && is_role(overwrite.id) => {
+                roles.merge(overwrite);
+            }
             MEMBER_OVERWRITE if overwrite.id == member.user_id => own.merge(overwrite),
             _ => {}
         }

@@ -14,7 +14,11 @@ fn overwrite(id: u64, kind: u32, allow: P, deny: P) -> Overwrite {
 fn guild(everyone: P, staff: P, channel: Channel) -> GuildState {
     GuildState {
         guild: Some(Guild { id: GUILD, owner_id: OWNER, ..Guild::default() }),
-        roles: vec![sample::role(GUILD, everyone), sample::role(STAFF, staff)],
+        roles: vec![
+            sample::role(GUILD, everyone),
+            sample::role(STAFF, staff),
+            sample::role(STAFF + 1, P::NONE),
+        ],
         channels: vec![channel],
         ..GuildState::default()
     }
@@ -45,6 +49,16 @@ fn administrator_from_an_overwrite_is_no_administrator() {
     let state = guild(TALK, P::NONE, with(0, vec![overwrite(ALICE, 1, P::ADMINISTRATOR, P::SEND_MESSAGES)]));
     let held = held(&state, &sample::member(ALICE, &[]));
     assert!(!held.contains(P::SEND_MESSAGES) && !held.contains(P::MANAGE_CHANNELS));
+}
+
+#[test]
+fn overwrites_of_a_role_that_is_gone_neither_allow_nor_deny() {
+    let gone = 999;
+    let (allow, deny) = (overwrite(gone, 0, P::PIN_MESSAGES, P::NONE), overwrite(gone, 0, P::NONE, TALK));
+    for overwrites in [vec![allow], vec![deny]] {
+        let state = guild(TALK, P::NONE, with(0, overwrites));
+        assert_eq!(held(&state, &sample::member(ALICE, &[gone])), TALK);
+    }
 }
 
 #[test]
@@ -199,7 +213,12 @@ fn reference(state: &GuildState, channel: &Channel, member: &Member) -> u64 {
         for one in &channel.overwrites {
             let concerns = match step {
                 0 => one.r#type == 0 && one.id == guild.id,
-                1 => one.r#type == 0 && one.id != guild.id && member.role_ids.contains(&one.id),
+                1 => {
+                    one.r#type == 0
+                        && one.id != guild.id
+                        && member.role_ids.contains(&one.id)
+                        && state.roles.iter().any(|role| role.id == one.id)
+                }
                 _ => one.r#type == 1 && one.id == member.user_id,
             };
             if concerns {

@@ -107,7 +107,10 @@ impl GuildView {
 
     fn in_channel(&self, base: Permissions, channel: &ChannelRules, member: &Member) -> Permissions {
         match &channel.overwrites {
-            Some(rules) => resolve::in_channel(base, self.guild_id, channel.kind, rules, member),
+            Some(rules) => {
+                let is_role = |role: u64| self.roles.contains_key(&role);
+                resolve::in_channel(base, self.guild_id, channel.kind, rules, member, is_role)
+            }
             None if base == Permissions::ALL => base,
             None => Permissions::NONE,
         }

@@ -166,7 +166,8 @@ impl<'a, 'e> Fields<'a, 'e> {
         id
     }
 
-    /// Permissions: a decimal string, or an integer as old clients send it.
+    /// Permissions: a decimal string, or an integer as old clients send it. Bits that mean nothing are left out: stored, they would become
+    /// permissions on the day on which they get a meaning.
     pub fn permissions(&mut self, key: &str) -> Option<crate::permission::Permissions> {
         let permissions = match self.value(key)? {
             Value::String(text) => text.parse().ok(),
@@ -175,7 +176,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         if permissions.is_none() {
             self.fail(key, Leaf::NotAnInteger);
         }
-        permissions
+        permissions.map(|permissions| permissions & crate::permission::Permissions::ALL)
     }
 
     /// A list of at most `max` elements.

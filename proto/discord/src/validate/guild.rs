@@ -1,5 +1,7 @@
 //! The bodies about guilds, channels and roles. Absent fields are `None`: on creation a default, on a change "stays as it is".
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use weir_proto::data::{Channel, Overwrite, Role};
 
@@ -137,9 +139,7 @@ impl ChannelForm {
             },
             nsfw: fields.boolean("nsfw"),
             rate_limit_per_user: fields.integer("rate_limit_per_user", 0..=SLOW_MODE_MAX),
-            overwrites: fields
-                .objects("permission_overwrites", OVERWRITES_MAX, read_overwrite)
-                .map(|read| read.into_iter().flatten().collect()),
+            overwrites: read_overwrites(fields),
         }
     }
 
@@ -188,6 +188,19 @@ pub fn channel_name(name: &str, kind: u32) -> Option<String> {
         name.trim().to_owned()
     };
     (1..=CHANNEL_NAME_MAX).contains(&name.chars().count()).then_some(name)
+}
+
+/// The list of overwrites, each id in it once: an id is a role's or a member's, so that even with two types one of them would be wrong.
+fn read_overwrites(fields: &mut Fields<'_, '_>) -> Option<Vec<Overwrite>> {
+    let mut ids = BTreeSet::new();
+    let read = fields.objects("permission_overwrites", OVERWRITES_MAX, |fields| {
+        let overwrite = read_overwrite(fields)?;
+        if !ids.insert(overwrite.id) {
+            fields.fail("id", Leaf::Repeated);
+        }
+        Some(overwrite)
+    })?;
+    Some(read.into_iter().flatten().collect())
 }
 
 fn read_overwrite(fields: &mut Fields<'_, '_>) -> Option<Overwrite> {

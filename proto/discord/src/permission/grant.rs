@@ -1,0 +1,96 @@
+//! Who may change a channel's overwrites: nobody gives, denies or un-denies what it does not hold itself.
+//!
+//! Discord's rules: bits that one holds in the guild or in the channel; MANAGE_ROLES only as an administrator; every other bit for whom an
+//! overwrite of the channel allows MANAGE_ROLES. To take a denial back is to grant, so what counts is each bit that an entry has before and
+//! not after, or the other way round.
+
+use std::collections::BTreeMap;
+
+use weir_proto::data::{Channel, GuildState, Member, Overwrite};
+
+use super::{
+    Permissions, permissions_in,
+    resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE},
+};
+
+/// True if the member may make a channel with these overwrites, in `category` if there is one. What the category allows it there it may
+/// hand on; and the category's own overwrites, all of them and unchanged, are what a new channel has anyway.
+#[must_use]
+pub fn may_begin_with(
+    state: &GuildState,
+    member: &Member,
+    category: Option<&Channel>,
+    overwrites: &[Overwrite],
+) -> bool {
+    let held = permissions_in(state, None, member);
+    if held.contains(Permissions::ADMINISTRATOR) {
+        return true;
+    }
+    let after = entries(overwrites);
+    if category.is_some_and(|category| entries(&category.overwrites) == after) {
+        return true;
+    }
+    let there = category.map_or(Permissions::NONE, |channel| permissions_in(state, Some(channel), member));
+    let changed = changed(&BTreeMap::new(), &after);
+    !changed.intersects(Permissions::MANAGE_ROLES) && (held | there).contains(changed)
+}
+
+/// True if the member may give the channel these overwrites in place of those that it has.
+#[must_use]
+pub fn may_overwrite(
+    state: &GuildState,
+    member: &Member,
+    channel: &Channel,
+    overwrites: &[Overwrite],
+) -> bool {
+    let held = permissions_in(state, None, member);
+    let (before, after) = (entries(&channel.overwrites), entries(overwrites));
+    if held.contains(Permissions::ADMINISTRATOR) || before == after {
+        return true;
+    }
+    let there = permissions_in(state, Some(channel), member);
+    let changed = changed(&before, &after);
+    there.contains(Permissions::MANAGE_ROLES)
+        && !changed.intersects(Permissions::MANAGE_ROLES)
+        && (is_given_roles(state, member, channel) || (held | there).contains(changed))
+}
+
+/// True if an overwrite of the channel allows the member to manage roles there. Only an administrator can have written it.
+fn is_given_roles(state: &GuildState, member: &Member, channel: &Channel) -> bool {
+    let everyone = state.guild.as_ref().map_or(0, |guild| guild.id);
+    let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
+    channel.overwrites.iter().any(|overwrite| {
+        let concerns = match overwrite.r#type {
+            ROLE_OVERWRITE => {
+                overwrite.id == everyone || member.role_ids.contains(&overwrite.id) && is_role(overwrite.id)
+            }
+            MEMBER_OVERWRITE => overwrite.id == member.user_id,
+            _ => false,
+        };
+        concerns && Permissions(overwrite.allow).contains(Permissions::MANAGE_ROLES)
+    })
+}
+
+/// What is allowed and denied, by id and type.
+type Entries = BTreeMap<(u64, u32), (Permissions, Permissions)>;
+
+/// A list as it counts: in no order, and entries for one key together, as rows from before repetitions were refused may have.
+fn entries(overwrites: &[Overwrite]) -> Entries {
+    let mut entries = Entries::new();
+    for overwrite in overwrites {
+        let (allow, deny) = entries.entry((overwrite.id, overwrite.r#type)).or_default();
+        *allow |= Permissions(overwrite.allow);
+        *deny |= Permissions(overwrite.deny);
+    }
+    entries
+}
+
+/// Every bit with a meaning that some entry allows or denies before and not after, or the other way round.
+fn changed(before: &Entries, after: &Entries) -> Permissions {
+    let of = |entries: &Entries, key| entries.get(key).copied().unwrap_or_default();
+    let changed = before.keys().chain(after.keys()).fold(0, |changed, key| {
+        let ((old_allow, old_deny), (allow, deny)) = (of(before, key), of(after, key));
+        changed | old_allow.0 ^ allow.0 | old_deny.0 ^ deny.0
+    });
+    Permissions(changed) & Permissions::ALL
+}
