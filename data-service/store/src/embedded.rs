@@ -1,7 +1,8 @@
 //! The embedded store: one machine, one directory, on fjall's LSM tree.
 //!
 //! - `config`: its bounds.
-//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is.
+//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is, with what `seal`, `levels`, `journal` and `acked`
+//!   know of its files.
 //! - `tables`, `keys`: what is stored where; the keys are the CQL model's.
 //! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
 //! - `fault`: what the tree's errors are called.
@@ -9,17 +10,21 @@
 //! - `readers`, `view`: reads.
 //! - `store`: the [`Store`](crate::Store) trait over them.
 
+mod acked;
 mod bus;
 mod committer;
 mod config;
 mod datadir;
 mod draft;
 mod fault;
+mod journal;
 mod keys;
 mod lease;
+mod levels;
 mod log;
 mod plan;
 mod readers;
+mod seal;
 mod store;
 mod tables;
 mod view;
@@ -81,9 +86,13 @@ impl EmbeddedStore {
     /// [`OpenError`], each saying what to do about it.
     pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
         let mut directory = DataDir::open(&config.directory)?;
-        let tables = Tables::open(&directory, &config)?;
+        let tables = Tables::open_safely(&directory, &config)?;
         let extent = log::recover(&tables)?;
+        let batch = log::newest_batch(&tables)?;
+        directory.reaches(batch)?;
         directory.opened()?;
+        let mut acked = directory.acked()?;
+        acked.note(batch);
         let log = Arc::new(RecordRing::new(extent.head, config.ring_records_max, config.ring_bytes_max));
         let health = Arc::new(Health::new());
         let batches = Arc::new(AtomicU64::new(0));
@@ -93,6 +102,8 @@ impl EmbeddedStore {
             config: config.clone(),
             writes: receiver,
             extent,
+            batch,
+            acked,
             newest: NewestRevs::default(),
             log: log.clone(),
             health: health.clone(),

@@ -20,8 +20,11 @@ use weir_proto::bucket::Bucket;
 
 use super::{
     EmbeddedConfig,
+    acked::Acked,
     draft::{Draft, Group, NewestRevs, PlanError},
-    fault, keys, lease,
+    fault,
+    journal::BATCH_KEY,
+    keys, lease,
     log::{Event, Extent},
     plan,
     tables::{Table, Tables},
@@ -130,6 +133,10 @@ pub(super) struct Committer {
     pub(super) writes: mpsc::Receiver<Write>,
     /// The log as of the last batch.
     pub(super) extent: Extent,
+    /// Number of the last batch, which is one of its rows.
+    pub(super) batch: u64,
+    /// Where it is noted once it is durable.
+    pub(super) acked: Acked,
     /// What the log holds of scopes that wrote lately, the batch being planned included: a batch that fails is the last.
     pub(super) newest: NewestRevs,
     /// Told of records once they are durable.
@@ -242,6 +249,8 @@ impl Committer {
             return Ok(());
         }
         self.trim(&mut group)?;
+        let number = self.batch + 1;
+        group.rows.set(Table::Meta, BATCH_KEY, Some(keys::one(number).into()));
         let mut batch = self.tables.db.batch().durability(Some(PersistMode::SyncData));
         for (table, key, row) in group.rows.into_sorted() {
             match row {
@@ -250,6 +259,8 @@ impl Committer {
             }
         }
         batch.commit()?;
+        self.batch = number;
+        self.acked.note(number);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.extent = group.log;
         self.log.append(group.appended);

@@ -5,6 +5,8 @@
 //! DIR/VERSION      the layout's number; a newer one than ours is refused. It appears when the tree is complete: where it is, a store is
 //! DIR/VERSION.new  the tree is being made; nothing was ever stored in it
 //! DIR/JOURNAL      how far the tree's journals reach at least
+//! DIR/SEAL         after a clean stop: every file of the tree, with its checksum
+//! DIR/ACKED        the batch that was acknowledged last, at least
 //! DIR/lsm/         the tree; `whole` looks whether it is
 //! ```
 
@@ -15,7 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::whole;
+use super::{
+    acked::{self, Acked},
+    seal, whole,
+};
 
 /// Name of the file that holds the layout's number: a directory without it has no embedded store.
 pub const VERSION_FILE: &str = "VERSION";
@@ -74,7 +79,20 @@ pub enum OpenError {
         /// What is missing.
         piece: String,
     },
-    /// The note of how far the journals reach is not two numbers.
+    /// A part of the store is not as it was written. Nothing was opened, changed or removed.
+    #[error(
+        "{} holds a store of which a part is damaged, {piece}: {reason}; restore the directory from a backup, or move it away to begin anew",
+        directory.display()
+    )]
+    Broken {
+        /// The data directory.
+        directory: PathBuf,
+        /// Which part.
+        piece: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A note of what the tree holds is not as it was written.
     #[error("{} is damaged, and the store beside it may be: restore the directory from a backup, or remove this one file if you know the rest is whole", file.display())]
     BadNote {
         /// The file.
@@ -134,11 +152,31 @@ impl DataDir {
         let tree = directory.join(whole::TREE);
         let complete = inspect(directory)?.is_some();
         if complete {
+            whole::verify(directory)?;
             whole::loosen(directory)?;
+            seal::remove(directory)?;
         } else {
             begin(directory, &tree)?;
         }
         Ok(Self { tree, complete, directory: directory.to_owned(), _lock: lock })
+    }
+
+    /// Refuses a tree whose newest batch is older than one that was acknowledged.
+    pub(super) fn reaches(&self, batch: u64) -> Result<(), OpenError> {
+        let acked = acked::read(&self.directory).map_err(failed("read", &self.directory))?;
+        if !self.complete || batch >= acked {
+            return Ok(());
+        }
+        Err(OpenError::Broken {
+            directory: self.directory.clone(),
+            piece: format!("the end of the journal in {}", whole::TREE),
+            reason: format!("the newest batch is {batch}, and batch {acked} was acknowledged"),
+        })
+    }
+
+    /// The note of the last batch.
+    pub(super) fn acked(&self) -> Result<Acked, OpenError> {
+        Acked::open(&self.directory).map_err(failed("write in", &self.directory))
     }
 
     /// The tree is open and has all that it needs: from now on the directory holds a store.
@@ -157,9 +195,9 @@ impl Drop for DataDir {
     /// What a start would notice the loss of, up to here.
     fn drop(&mut self) {
         if self.complete
-            && let Err(error) = whole::note(&self.directory)
+            && let Err(error) = whole::note(&self.directory).and_then(|()| seal::write(&self.directory))
         {
-            tracing::warn!(error = %in_one_line(&error), "the end of the journal could not be noted");
+            tracing::warn!(error = %in_one_line(&error), "the state of the store could not be noted");
         }
     }
 }
@@ -213,7 +251,7 @@ fn begin(directory: &Path, tree: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes the names in a directory durable.
-fn sync(directory: &Path) -> Result<(), OpenError> {
+pub(super) fn sync(directory: &Path) -> Result<(), OpenError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 

@@ -10,6 +10,7 @@ use weir_bus::Position;
 
 use super::{
     EmbeddedConfig, OpenError, fault,
+    journal::BATCH_KEY,
     keys::{self, number_at},
     tables::{Table, Tables},
 };
@@ -80,6 +81,16 @@ impl Event {
                 record: Bytes::copy_from_slice(value.get(HEADER_BYTES..)?),
             },
         })
+    }
+}
+
+/// Reads the newest batch's number; 0 in a tree that an earlier build wrote.
+pub(super) fn newest_batch(tables: &Tables) -> Result<u64, OpenError> {
+    let damaged = |reason: String| OpenError::Damaged { table: Table::Meta.name(), reason };
+    let row = tables.get(Table::Meta).get(Table::Meta.stored_key(BATCH_KEY));
+    match row.map_err(|error| damaged(fault::describe(&error)))? {
+        Some(row) => number_at(&row, 0).ok_or_else(|| damaged("the batch's number is short".to_owned())),
+        None => Ok(0),
     }
 }
 

@@ -3,9 +3,11 @@
 //! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
 //! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
-use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault};
+use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault, whole};
 
 /// A table. Its number is stored: never change one, and never give one to another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,10 +178,7 @@ impl Tables {
     /// # Errors
     /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it would make an empty one.
     pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let failed = |error: fjall::Error| OpenError::Tree {
-            path: directory.tree.clone(),
-            reason: fault::describe(&error),
-        };
+        let failed = |error: fjall::Error| unopened(directory, config, fault::describe(&error));
         let db = Database::builder(&directory.tree)
             .cache_size(config.cache_bytes)
             .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
@@ -214,10 +213,23 @@ impl Tables {
         Ok(Self { db, keyspaces })
     }
 
+    /// As [`Self::open`]; a panic of the tree's is an error as others are.
+    pub(super) fn open_safely(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::open(directory, config)));
+        opened.unwrap_or_else(|_panic| Err(unopened(directory, config, "its reader panicked".to_owned())))
+    }
+
     /// A table's keyspace.
     pub(super) fn get(&self, table: Table) -> &Keyspace {
         &self.keyspaces[table.home() as usize]
     }
+}
+
+/// What cannot be opened is looked at whole, to name the part: fjall does not say which.
+fn unopened(directory: &DataDir, config: &EmbeddedConfig, reason: String) -> OpenError {
+    let path = directory.tree.clone();
+    let broken = directory.complete.then(|| whole::broken_table(&config.directory)).flatten();
+    broken.unwrap_or(OpenError::Tree { path, reason })
 }
 
 /// fjall refuses less.

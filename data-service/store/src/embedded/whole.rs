@@ -3,33 +3,39 @@
 //! fjall makes anew what it does not find, and removes what it cannot place: a lost file would silently become an empty table, and a lost
 //! list of keyspaces would take the others with it. So the pieces are looked for before fjall may touch them:
 //!
-//! - its own marker, its list of keyspaces, each keyspace's list of tables (which tables there must be, that list says: fjall checks it);
+//! - its own marker, its list of keyspaces, each keyspace's list of tables, and the tables that it names (`levels` verifies them);
 //! - a journal, and not an older or a shorter one than `JOURNAL` says was there. That file is written when the store is opened and when it
-//!   is closed: a commit pays nothing for it. So the loss of a journal that began after the start of a process that was then killed is
-//!   seen only if no older one is left.
+//!   is closed: a commit pays nothing for it;
+//! - after a clean stop, everything as the `seal` has it; after a kill, what the journals say of themselves (`journal`) and no less than
+//!   was acknowledged (`acked`).
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use super::{datadir::failed, tables::HOMES};
+use super::{
+    acked,
+    datadir::failed,
+    journal::{self, Ids},
+    levels::{self, CURRENT},
+    seal,
+    tables::HOMES,
+};
 use crate::embedded::OpenError;
 
 /// The tree in a data directory.
 pub(super) const TREE: &str = "lsm";
 /// Says how far the journals reach at least: number of the newest, and its bytes.
-const NOTE: &str = "JOURNAL";
+pub(super) const NOTE: &str = "JOURNAL";
 /// fjall's marker of a database that was made completely.
 const MARKER: &str = "version";
 /// fjall's folder of keyspaces; number 0 is the list of the others.
 const KEYSPACES: &str = "keyspaces";
-/// In a keyspace: which list of tables is in force.
-const CURRENT: &str = "current";
 /// Ending of a journal's name; the rest is its number.
-const JOURNAL_END: &str = ".jnl";
+pub(super) const JOURNAL_END: &str = ".jnl";
 /// Bytes read of the note: two numbers.
 const NOTE_BYTES_MAX: u64 = 64;
 
@@ -49,22 +55,14 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
             return Err(lost(format!("{TREE}/{piece}")));
         }
     }
-    let mut keyspaces = 0;
-    let folder = tree.join(KEYSPACES);
-    for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
-        let entry = entry.map_err(failed("read", &folder))?;
-        // Files there are strays, which fjall leaves alone.
-        if !entry.file_type().map_err(failed("read", &folder))?.is_dir() {
-            continue;
-        }
-        keyspaces += 1;
-        if !exists(&entry.path().join(CURRENT))? {
-            let name = entry.file_name();
-            return Err(lost(format!("{TREE}/{KEYSPACES}/{}/{CURRENT}", name.display())));
+    let keyspaces = keyspaces(directory)?;
+    for (folder, path) in &keyspaces {
+        if !exists(&path.join(CURRENT))? {
+            return Err(lost(format!("{folder}/{CURRENT}")));
         }
     }
     // The list counts too.
-    if keyspaces < HOMES + 1 {
+    if keyspaces.len() < HOMES + 1 {
         return Err(lost(format!("one of the {} folders of {TREE}/{KEYSPACES}", HOMES + 1)));
     }
     let Some(newest) = newest_journal(&tree)? else {
@@ -77,6 +75,74 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
         ))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses a directory that is not as it was written, as far as that can be seen without reading the tables. Changes nothing. Only for who
+/// holds the directory: files of a store in use change while one looks.
+pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
+    let broken =
+        |piece: String, reason: String| OpenError::Broken { directory: directory.to_owned(), piece, reason };
+    for (folder, path) in keyspaces(directory)? {
+        if let Err((piece, reason)) = levels::check(&path).map_err(failed("read", &path))? {
+            return Err(broken(format!("{folder}/{piece}"), reason));
+        }
+    }
+    seal::check(directory)?;
+    let tree = directory.join(TREE);
+    let mut journals = journals(&tree)?;
+    journals.sort_unstable();
+    let mut last: Option<Ids> = None;
+    for (place, journal) in journals.iter().enumerate() {
+        let name = format!("{TREE}/{}{JOURNAL_END}", journal.number);
+        let path = directory.join(&name);
+        let walked = journal::walk(&path).map_err(failed("read", &path))?;
+        let newest = place + 1 == journals.len();
+        let gap = last.zip(walked.first).and_then(|(last, first)| journal::gap(last, first));
+        // A journal is left for the next one only when all its batches are whole.
+        let torn = (walked.torn && !newest).then(|| "its end cannot be read".to_owned());
+        if let Some(reason) = walked.fault.or(gap).or(torn) {
+            return Err(broken(format!("the journal {name}"), reason));
+        }
+        last = walked.last.or(last);
+        let number = walked.last.and_then(|ids| ids.number);
+        let acked = acked::read(directory).map_err(failed("read", directory))?;
+        if let Some(number) = number.filter(|number| newest && *number < acked) {
+            let reason = format!("it ends with batch {number}, and batch {acked} was acknowledged");
+            return Err(broken(format!("the end of the journal {name}"), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Which table is not as it was written, if one is not. Reads them all: for a tree that cannot be opened.
+pub(super) fn broken_table(directory: &Path) -> Option<OpenError> {
+    for (folder, path) in keyspaces(directory).ok()? {
+        for table in levels::check(&path).ok()?.ok()? {
+            if !levels::is_whole(&path, &table).ok()? {
+                return Some(OpenError::Broken {
+                    directory: directory.to_owned(),
+                    piece: format!("{folder}/{}", table.path),
+                    reason: "it does not have the checksum that is noted".to_owned(),
+                });
+            }
+        }
+    }
+    None
+}
+
+/// The keyspaces' folders, within the directory and as paths.
+fn keyspaces(directory: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
+    let folder = directory.join(TREE).join(KEYSPACES);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
+        let entry = entry.map_err(failed("read", &folder))?;
+        // Files there are strays, which fjall leaves alone.
+        if entry.file_type().map_err(failed("read", &folder))?.is_dir() {
+            found.push((format!("{TREE}/{KEYSPACES}/{}", entry.file_name().display()), entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Notes how far the journals reach.
@@ -100,20 +166,24 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
 }
 
 fn newest_journal(tree: &Path) -> Result<Option<Journal>, OpenError> {
-    let mut newest = None;
+    Ok(journals(tree)?.into_iter().max())
+}
+
+fn journals(tree: &Path) -> Result<Vec<Journal>, OpenError> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(tree).map_err(failed("read", tree))? {
         let entry = entry.map_err(failed("read", tree))?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(JOURNAL_END)?.parse().ok());
         let Some(number) = number else { continue };
         match entry.metadata() {
-            Ok(metadata) => newest = newest.max(Some(Journal { number, bytes: metadata.len() })),
+            Ok(metadata) => found.push(Journal { number, bytes: metadata.len() }),
             // fjall removes journals that it needs no longer, also while we look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("look at", &entry.path())(error)),
         }
     }
-    Ok(newest)
+    Ok(found)
 }
 
 fn noted(directory: &Path) -> Result<Option<Journal>, OpenError> {

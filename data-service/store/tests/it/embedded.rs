@@ -1,6 +1,7 @@
 //! What is special to the embedded store.
 
 mod child;
+mod damage;
 mod log;
 mod whole;
 
