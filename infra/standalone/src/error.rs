@@ -144,6 +144,8 @@ fn import_exit(error: &ImportError) -> Exit {
         ImportError::Read { .. }
         | ImportError::Nothing { .. }
         | ImportError::Strict { .. }
+        | ImportError::Times { .. }
+        | ImportError::Scattered { .. }
         | ImportError::TooMany { .. }
         | ImportError::Changed { .. }
         | ImportError::Answer { .. }

@@ -6,7 +6,8 @@
 //!    [`send`] sends them, a few at a time, while the next is filled.
 //!
 //! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
-//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
+//! Where a reply comes before its message, or `--strict` must know whether every time is kept, [`plan`] passes over the ids in between;
+//! [`order`] is what ids need to know of the times. [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
 //! ids that come twice, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
@@ -14,6 +15,8 @@ pub(crate) mod held;
 pub(crate) mod ids;
 pub(crate) mod line;
 pub(crate) mod names;
+pub(crate) mod order;
+pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod scan;
 pub(crate) mod send;
@@ -49,6 +52,23 @@ pub(crate) enum ImportError {
     Strict {
         /// Lines that are wrong.
         bad: u64,
+    },
+    /// Not every message can keep its time and `--strict` was given.
+    #[error(
+        "not every message can keep its time and --strict was given: {before_epoch} are older than 2015, where ids begin, \
+         {moved} share a millisecond with more than it has ids; nothing was written"
+    )]
+    Times {
+        /// Messages older than ids.
+        before_epoch: u64,
+        /// Messages that do not fit into their millisecond.
+        moved: u64,
+    },
+    /// Its times are in too great a disorder for ids that are the line's own.
+    #[error("the times in {} are in too great a disorder for a file of that length: sort it by timestamp, or divide it", path.display())]
+    Scattered {
+        /// The file.
+        path: PathBuf,
     },
     /// More channels or authors than a guild of this service takes.
     #[error("the file has more than {max} {what}: divide it")]

@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
     /// Name of the guild that is made for it (default: the file's name)
     #[arg(long, value_name = "NAME")]
     guild_name: Option<String>,
-    /// Stop before anything is written if a line cannot be imported, instead of leaving it out
+    /// Stop before anything is written if a line cannot be imported, instead of leaving it out, or cannot keep its time
     #[arg(long)]
     strict: bool,
 }
@@ -150,8 +150,14 @@ fn shown(scan: &Scan, imported: &Imported, kept: Option<String>, seconds: f64) -
     }
     if scan.before_epoch > 0 {
         lines.push(format!(
-            "{} messages are older than 2015, where ids begin: they keep their order and show the first instant of 2015",
+            "{} messages are older than 2015, where ids begin: they keep the file's order and show the first instant of 2015",
             scan.before_epoch
+        ));
+    }
+    if imported.converted.moved > 0 {
+        lines.push(format!(
+            "{} messages show a later millisecond than their own, which has more messages than ids",
+            imported.converted.moved
         ));
     }
     if imported.converted.replies_dropped > 0 {
@@ -177,6 +183,7 @@ fn shown(scan: &Scan, imported: &Imported, kept: Option<String>, seconds: f64) -
             "skipped": scan.bad,
             "seconds": (seconds * 1_000.0).round() / 1_000.0,
             "before_epoch": scan.before_epoch,
+            "moved": imported.converted.moved,
             "replies": imported.converted.replies,
             "replies_dropped": imported.converted.replies_dropped,
             "continued_after": imported.continued_after,

@@ -12,6 +12,7 @@ use super::{
     ImportError,
     held::Numbered,
     ids::{ImportIds, nth},
+    plan::Replied,
     scan::Scan,
 };
 
@@ -53,14 +54,16 @@ pub(crate) struct Converted {
     pub(crate) written: u64,
     /// Replies that were kept.
     pub(crate) replies: u64,
-    /// Replies whose line is not in the same channel, not before them, or beyond what is remembered: ordinary messages now.
+    /// Replies whose line is not in the same channel, not before them in time, or beyond what is remembered: ordinary messages now.
     pub(crate) replies_dropped: u64,
+    /// Messages whose time is not the line's, because more lines have that millisecond than it has ids.
+    pub(crate) moved: u64,
 }
 
 /// Turns the file's lines into batches and hands them to `give`, which says whether to go on. Blocks.
 ///
 /// # Errors
-/// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned.
+/// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned, [`ImportError::Scattered`].
 pub(crate) fn convert(
     scan: &Scan,
     placed: &Placed,
@@ -68,8 +71,12 @@ pub(crate) fn convert(
 ) -> Result<Converted, ImportError> {
     let mut converter = Converter::new(scan, placed);
     let mut wanted = true;
+    let mut scattered = false;
     scan.each_line(|line| {
-        let (channel, message) = converter.message(&line);
+        let Some((channel, message)) = converter.message(&line) else {
+            scattered = true;
+            return false;
+        };
         if line.position > placed.lines_done {
             if let Some(full) = converter.make_room(channel, &message, line.position - 1) {
                 wanted = give(full);
@@ -78,6 +85,9 @@ pub(crate) fn convert(
         }
         wanted
     })?;
+    if scattered {
+        return Err(ImportError::Scattered { path: scan.path.clone() });
+    }
     if wanted && scan.lines > placed.lines_done {
         give(converter.finish(scan.lines));
     }
@@ -88,8 +98,8 @@ struct Converter<'a> {
     scan: &'a Scan,
     placed: &'a Placed,
     ids: ImportIds,
-    /// Of the lines that others reply to: channel number and message id, by line number.
-    replied: HashMap<u64, (usize, u64)>,
+    /// Lines that others reply to, as they come: used where the scan did not need to look ahead.
+    replied: HashMap<u64, Replied>,
     /// Messages of the batch, by channel number.
     pending: Vec<Vec<Message>>,
     pending_bytes: usize,
@@ -103,7 +113,7 @@ impl<'a> Converter<'a> {
         Self {
             scan,
             placed,
-            ids: ImportIds::default(),
+            ids: scan.ids(),
             replied: HashMap::with_capacity(scan.replied.len()),
             pending: vec![Vec::new(); placed.channel_ids.len()],
             pending_bytes: 0,
@@ -112,13 +122,15 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The row of a line, and its channel's number.
-    fn message(&mut self, line: &Numbered<'_>) -> (usize, Message) {
+    /// The row of a line, and its channel's number; `None` if its id cannot be told.
+    fn message(&mut self, line: &Numbered<'_>) -> Option<(usize, Message)> {
         let channel = line.channel;
-        let id = self.ids.next(channel, line.at_ms).get();
-        let reply_to = line.reply_to.map_or(0, |target| self.reply(channel, target));
-        if self.scan.replied.contains(&line.number) {
-            self.replied.insert(line.number, (channel, id));
+        let derived = self.ids.next(line.at_ms, self.scan.order.is_newest_first(channel)).ok()?;
+        self.counted.moved += u64::from(derived.moved);
+        let id = derived.id.get();
+        let reply_to = line.reply_to.map_or(0, |target| self.reply(channel, id, target));
+        if self.scan.plan.is_none() && self.scan.replied.contains(&line.number) {
+            self.replied.insert(line.number, Replied { channel, id });
         }
         let message = Message {
             id,
@@ -129,15 +141,16 @@ impl<'a> Converter<'a> {
             reply_to,
             ..Message::default()
         };
-        (channel, message)
+        Some((channel, message))
     }
 
     /// The message that a reply refers to; 0 if it cannot.
-    fn reply(&mut self, channel: usize, target: u64) -> u64 {
-        match self.replied.get(&target) {
-            Some((there, id)) if *there == channel => {
+    fn reply(&mut self, channel: usize, id: u64, target: u64) -> u64 {
+        let known = self.scan.plan.as_ref().map_or(&self.replied, |plan| &plan.replied);
+        match known.get(&target) {
+            Some(replied) if replied.channel == channel && replied.id < id => {
                 self.counted.replies += 1;
-                *id
+                replied.id
             }
             Some(_) | None => {
                 self.counted.replies_dropped += 1;
@@ -172,7 +185,10 @@ impl<'a> Converter<'a> {
             .filter(|(messages, _)| !messages.is_empty());
         let requests = filled
             .map(|(messages, channel_id)| {
-                let request = ImportMessagesRequest { channel_id: *channel_id, messages: take(messages) };
+                let mut messages = take(messages);
+                // A call's ids rise; the file's lines need not.
+                messages.sort_unstable_by_key(|message| message.id);
+                let request = ImportMessagesRequest { channel_id: *channel_id, messages };
                 request.encode_to_vec()
             })
             .collect();

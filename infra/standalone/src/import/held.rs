@@ -12,8 +12,8 @@ pub(crate) struct Numbered<'a> {
     pub(crate) channel: usize,
     /// Number of its author.
     pub(crate) author: usize,
-    /// Milliseconds since 1970-01-01T00:00Z.
-    pub(crate) at_ms: u64,
+    /// Milliseconds since 1970-01-01T00:00Z, as the file tells.
+    pub(crate) at_ms: i64,
     /// The number that others reply to.
     pub(crate) number: u64,
     /// The line that it replies to.

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use weir_proto::id::EPOCH_MS;
 
-/// Longest content, in Unicode code points: Discord's limit for bots.
-pub(crate) const CONTENT_MAX: usize = 2_000;
+/// Longest content, in Unicode code points: what the store holds, and Discord's limit for subscribers; bots may send half of it.
+pub(crate) const CONTENT_MAX: usize = 4_000;
 /// Longest channel name, in code points: Discord's.
 pub(crate) const CHANNEL_MAX: usize = 100;
 /// Longest author name, in code points: Discord's longest, that of webhooks.
@@ -20,10 +19,8 @@ pub(crate) struct Line<'a> {
     pub(crate) channel: Cow<'a, str>,
     /// Name of its author.
     pub(crate) author: Cow<'a, str>,
-    /// Milliseconds since 1970-01-01T00:00Z; not below [`EPOCH_MS`], where ids begin.
-    pub(crate) at_ms: u64,
-    /// True if the file's time is below [`EPOCH_MS`]: the message keeps its place, its time cannot be told.
-    pub(crate) before_epoch: bool,
+    /// Milliseconds since 1970-01-01T00:00Z; below [`weir_proto::id::EPOCH_MS`] the message keeps its place, its time cannot be told.
+    pub(crate) at_ms: i64,
     /// What is stored.
     pub(crate) content: Cow<'a, str>,
     /// The line that it replies to.
@@ -55,7 +52,7 @@ pub(crate) enum BadLine {
     /// Not RFC 3339.
     #[error("timestamp must be RFC 3339, such as 2019-09-04T16:20:00Z")]
     Timestamp,
-    /// Later than now. A channel's next id is above its last, so one line from the future would drag every later message of its channel
+    /// Later than now. A channel's next id is above its last, so one line from the future would drag every message that is sent later
     /// there; the data service refuses such ids.
     #[error("timestamp lies in the future")]
     Future,
@@ -89,10 +86,40 @@ struct Raw<'a> {
     content: Cow<'a, str>,
     #[serde(default)]
     action: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "reply_to")]
     reply_to: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "id")]
     id: Option<u64>,
+}
+
+/// A whole number, or the same as text: beyond 2^53 many languages have no other way to write one exactly.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number<'a> {
+    Plain(u64),
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(serde::de::IgnoredAny),
+}
+
+fn id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    number("id", from)
+}
+
+fn reply_to<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    number("reply_to", from)
+}
+
+fn number<'de, D: Deserializer<'de>>(field: &str, from: D) -> Result<Option<u64>, D::Error> {
+    let wrong = || D::Error::custom(format!("{field} must be a whole number, or one as text"));
+    match Option::<Number<'de>>::deserialize(from)? {
+        None => Ok(None),
+        Some(Number::Plain(number)) => Ok(Some(number)),
+        // `parse` alone would take a sign.
+        Some(Number::Text(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            text.parse().map(Some).map_err(|_| wrong())
+        }
+        Some(Number::Text(_) | Number::Other(_)) => Err(wrong()),
+    }
 }
 
 /// Understands a line. `position` is its number in the file, from 1; it stands in for a missing `id`. `now_ms` is the present.
@@ -107,12 +134,11 @@ pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>
     }
     let at = OffsetDateTime::parse(&raw.timestamp, &Rfc3339).map_err(|_| BadLine::Timestamp)?;
     let at_ms = at.unix_timestamp_nanos().div_euclid(1_000_000);
-    let before_epoch = at_ms < i128::from(EPOCH_MS);
     if at_ms > i128::from(now_ms) {
         return Err(BadLine::Future);
     }
-    // Years up to 9999 in milliseconds fit easily; below the epoch the epoch stands in.
-    let at_ms = u64::try_from(at_ms).unwrap_or(0).max(EPOCH_MS);
+    // Years up to 9999 in milliseconds fit easily.
+    let at_ms = i64::try_from(at_ms).map_err(|_| BadLine::Timestamp)?;
     if raw.content.is_empty() {
         return Err(BadLine::Empty);
     }
@@ -125,7 +151,6 @@ pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>
         channel: raw.channel,
         author: raw.author,
         at_ms,
-        before_epoch,
         content,
         reply_to: raw.reply_to,
         number: raw.id.unwrap_or(position),
@@ -172,7 +197,7 @@ mod tests {
         );
         assert_eq!((line.number, line.reply_to), (12, Some(9)));
         assert_eq!((&*line.channel, &*line.author, &*line.content), ("rust", "ferris", "_waves_"));
-        assert_eq!((line.at_ms, line.before_epoch), (1_527_580_800_250, false));
+        assert_eq!(line.at_ms, 1_527_580_800_250);
     }
 
     #[test]
@@ -182,14 +207,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_ids_keeps_its_place_at_their_beginning() {
-        for timestamp in ["2004-11-15T01:00:05.000Z", "1960-01-01T00:00:00Z", "2014-12-31T23:59:59.999Z"] {
-            let text = json("a", "b", timestamp, "c");
-            let line = ok(&text);
-            assert_eq!((line.at_ms, line.before_epoch), (EPOCH_MS, true), "{timestamp}");
+    fn times_are_read_also_where_ids_have_not_begun() {
+        for (timestamp, at_ms) in
+            [("1960-01-01T00:00:00Z", -315_619_200_000), ("2014-12-31T23:59:59.999Z", 1_420_070_399_999)]
+        {
+            assert_eq!(ok(&json("a", "b", timestamp, "c")).at_ms, at_ms, "{timestamp}");
         }
-        let text = json("a", "b", "2015-01-01T00:00:00Z", "c");
-        assert!(!ok(&text).before_epoch);
+    }
+
+    #[test]
+    fn numbers_may_be_text_as_in_every_export_of_discord() {
+        let of = |id: &str, reply_to: &str| {
+            let text = format!(
+                r#"{{"channel":"a","author":"b","timestamp":"2020-01-01T00:00:00Z","content":"c","id":{id},"reply_to":{reply_to}}}"#
+            );
+            let line = parse(text.as_bytes(), 7, NOW);
+            line.map(|line| (line.has_id, line.number, line.reply_to)).map_err(|fault| fault.to_string())
+        };
+        let big = 1_113_502_713_471_422_484;
+        assert_eq!(of("\"1113502713471422484\"", "\"9\""), Ok((true, big, Some(9))));
+        assert_eq!(of("1113502713471422484", "9"), Ok((true, big, Some(9))));
+        assert_eq!(of("null", "null"), Ok((false, 7, None)));
+        for text in ["\"\"", "\"x\"", "\"+1\"", "\"-1\"", "-1", "1.5", "[]", "{}", "\"18446744073709551616\""]
+        {
+            let told = of(text, "1").expect_err(text);
+            assert!(told.contains("id must be a whole number"), "{told}");
+            let told = of("1", text).expect_err(text);
+            assert!(told.contains("reply_to must be a whole number"), "{told}");
+        }
+    }
+
+    #[test]
+    fn content_is_as_long_as_the_store_holds() {
+        let text = |count: usize| json("a", "b", "2020-01-01T00:00:00Z", &"漢".repeat(count));
+        assert_eq!(ok(&text(4_000)).content.chars().count(), 4_000);
+        assert_eq!(parse(text(4_001).as_bytes(), 1, NOW), Err(BadLine::Content { count: 4_001 }));
     }
 
     #[test]

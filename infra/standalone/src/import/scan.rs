@@ -5,11 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use weir_proto::id::EPOCH_MS;
+
 use super::{
     ImportError,
     held::{Held, Numbered},
+    ids::ImportIds,
     line::{self, BadLine, Line},
     names::{Names, TooMany},
+    order::Order,
+    plan::{Plan, plan},
     progress::Progress,
     source::{FileLine, Lines},
     taken::Taken,
@@ -50,6 +55,10 @@ pub(crate) struct Scan {
     pub(crate) before_epoch: u64,
     /// Numbers of lines that others reply to.
     pub(crate) replied: HashSet<u64>,
+    /// The order of their times.
+    pub(crate) order: Order,
+    /// What had to be looked up ahead, if anything.
+    pub(crate) plan: Option<Plan>,
     /// The lines, if they are few enough to be kept.
     pub(crate) held: Held,
 }
@@ -129,10 +138,13 @@ pub(super) fn scan_into(
         bad: 0,
         before_epoch: 0,
         replied: HashSet::new(),
+        order: Order::default(),
+        plan: None,
         held,
     };
     let mut complaints = Complaints::default();
     let mut reading = Reading::new(now_ms);
+    let mut replies_ahead = false;
     while let Some(found) = lines.read().map_err(failed)? {
         scan.lines += 1;
         if scan.lines.is_multiple_of(PROGRESS_EVERY) {
@@ -140,7 +152,10 @@ pub(super) fn scan_into(
         }
         match reading.understand(&found, scan.lines) {
             None => {}
-            Some(Ok(line)) => scan.take(&line, scan.lines)?,
+            Some(Ok(line)) => {
+                replies_ahead |= line.reply_to.is_some_and(|number| !reading.was_before(number, scan.lines));
+                scan.take(&line, scan.lines)?;
+            }
             Some(Err(fault)) => {
                 scan.bad += 1;
                 complaints.note(scan.lines, &fault, progress);
@@ -152,6 +167,15 @@ pub(super) fn scan_into(
     match (scan.messages, scan.bad) {
         (0, bad) => Err(ImportError::Nothing { path: path.to_owned(), bad }),
         (_, bad) if strict && bad > 0 => Err(ImportError::Strict { bad }),
+        _ if strict || replies_ahead => {
+            let planned = plan(&scan)?;
+            let (before_epoch, moved) = (scan.before_epoch, planned.moved);
+            if strict && before_epoch + moved > 0 {
+                return Err(ImportError::Times { before_epoch, moved });
+            }
+            scan.plan = Some(planned);
+            Ok(scan)
+        }
         _ => Ok(scan),
     }
 }
@@ -186,6 +210,11 @@ impl Reading {
             if fresh { Ok(line) } else { Err(BadLine::Repeated { id: line.number }) }
         }))
     }
+
+    /// False if a line with this number may still come.
+    fn was_before(&self, number: u64, position: u64) -> bool {
+        self.taken.contains(number) || (self.taken.is_empty() && number < position)
+    }
 }
 
 impl Scan {
@@ -194,7 +223,8 @@ impl Scan {
         let channel = self.channels.number(&line.channel).map_err(too_many("channels", CHANNELS_MAX))?;
         let author = self.authors.number(&line.author).map_err(too_many("authors", AUTHORS_MAX))?;
         self.messages += 1;
-        self.before_epoch += u64::from(line.before_epoch);
+        self.before_epoch += u64::from(line.at_ms < EPOCH_MS as i64);
+        self.order.note(channel, line.at_ms);
         if let Some(target) = line.reply_to
             && self.replied.len() < REPLIED_MAX
         {
@@ -202,6 +232,11 @@ impl Scan {
         }
         self.held.push(&numbered(line, position, channel, author));
         Ok(())
+    }
+
+    /// Its ids, from the first on.
+    pub(crate) fn ids(&self) -> ImportIds {
+        ImportIds::new(&self.order, self.before_epoch)
     }
 
     /// Hands every line to `take`, in order, until that says no: those kept, or else the file's, read again. Blocks.
@@ -255,7 +290,7 @@ mod tests {
 
     #[test]
     fn names_counts_and_replies_are_collected_and_blank_lines_are_nothing() {
-        let found = of(&format!("\n{GOOD}  \n"), true).expect("good");
+        let found = of(&format!("\n{GOOD}  \n"), false).expect("good");
         assert_eq!((found.lines, found.messages, found.bad, found.before_epoch), (4, 2, 0, 1));
         assert_eq!(
             (found.channels.all(), found.authors.all()),
@@ -287,6 +322,16 @@ mod tests {
         assert!(reading.understand(&FileLine::Line(one.as_bytes()), 1).is_some_and(|line| line.is_ok()));
         let again = reading.understand(&FileLine::Line(two.as_bytes()), 2);
         assert_eq!(again, Some(Err(BadLine::Repeated { id: 7 })));
+    }
+
+    #[test]
+    fn strict_refuses_a_file_whose_times_cannot_all_be_kept() {
+        assert!(matches!(of(GOOD, true), Err(ImportError::Times { before_epoch: 1, moved: 0 })));
+        let line = format!("{}\n", GOOD.lines().nth(1).expect("two").replace("reply_to", "ignored"));
+        assert!(of(&line.repeat(4_096), true).is_ok());
+        let crowded = line.repeat(4_097);
+        assert!(matches!(of(&crowded, true), Err(ImportError::Times { before_epoch: 0, moved: 1 })));
+        assert!(of(&crowded, false).is_ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-/// Longest line, in bytes. A message of 2,000 code points, every one escaped as a surrogate pair, is 24 KB; names add little. A longer line
+/// Longest line, in bytes. A message of 4,000 code points, every one escaped as a surrogate pair, is 48 KB; names add little. A longer line
 /// is read past and reported, never held.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a part, unpacked.

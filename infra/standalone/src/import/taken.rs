@@ -12,6 +12,8 @@ pub(crate) struct Taken {
     /// Last id of each run, by its first.
     runs: BTreeMap<u64, u64>,
     max: usize,
+    /// There were more runs than are remembered.
+    forgot: bool,
 }
 
 impl Default for Taken {
@@ -22,7 +24,7 @@ impl Default for Taken {
 
 impl Taken {
     fn new(max: usize) -> Self {
-        Self { runs: BTreeMap::new(), max }
+        Self { runs: BTreeMap::new(), max, forgot: false }
     }
 
     /// Takes an id; false if it was taken before.
@@ -40,8 +42,60 @@ impl Taken {
         self.runs.insert(first, last);
         if self.runs.len() > self.max {
             self.runs.pop_first();
+            self.forgot = true;
         }
         true
+    }
+
+    /// True once ids had to be forgotten: from then on a repetition may go unnoticed.
+    pub(crate) fn forgot(&self) -> bool {
+        self.forgot
+    }
+
+    /// Runs that are remembered.
+    #[cfg(test)]
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// True if none was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// True if the id was taken.
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.runs.range(..=id).next_back().is_some_and(|(_, last)| *last >= id)
+    }
+
+    /// The first id from this one on that is not taken.
+    pub(crate) fn free_from(&self, id: u64) -> u64 {
+        match self.runs.range(..=id).next_back() {
+            Some((_, last)) if *last >= id => last.saturating_add(1),
+            Some(_) | None => id,
+        }
+    }
+
+    /// The last id up to this one that is not taken.
+    pub(crate) fn free_to(&self, id: u64) -> Option<u64> {
+        match self.runs.range(..=id).next_back() {
+            Some((first, last)) if *last >= id => first.checked_sub(1),
+            Some(_) | None => Some(id),
+        }
+    }
+
+    /// Takes all below an id.
+    pub(crate) fn take_below(&mut self, id: u64) {
+        if let Some(last) = id.checked_sub(1) {
+            self.runs.insert(0, last);
+        }
+    }
+
+    /// Forgets the runs that lie outside of these ids, for one who will not ask for them again; true if any lay above.
+    pub(crate) fn keep(&mut self, from: u64, to: u64) -> bool {
+        let above = self.runs.last_key_value().is_some_and(|(first, _)| *first > to);
+        self.runs.retain(|first, last| *last >= from && *first <= to);
+        above
     }
 }
 
@@ -60,6 +114,11 @@ mod tests {
             for id in ids {
                 prop_assert_eq!(taken.take(id), model.insert(id));
             }
+            for id in 0..61 {
+                prop_assert_eq!(taken.contains(id), model.contains(&id));
+                prop_assert_eq!(Some(taken.free_from(id)), (id..).find(|id| !model.contains(id)));
+                prop_assert_eq!(taken.free_to(id), (0..=id).rev().find(|id| !model.contains(id)));
+            }
         }
     }
 
@@ -71,6 +130,7 @@ mod tests {
         assert!(taken.take(u64::MAX) && !taken.take(u64::MAX));
         assert!([2_000, 3_000, 4_000].into_iter().all(|id| taken.take(id)));
         assert_eq!(taken.runs.len(), 3);
+        assert!(taken.forgot());
         assert!(!taken.take(4_000) && taken.take(5), "the least ones were forgotten");
     }
 }

@@ -103,6 +103,26 @@ fn a_file_is_loaded_in_order_without_a_server_and_a_bot_can_read_it() {
 }
 
 #[test]
+fn a_file_that_is_newest_first_keeps_each_lines_time() {
+    let home = Home::new();
+    let path = home.data().join("chat.ndjson");
+    let line = |year: u32, content: &str| {
+        json!({ "channel": "c", "author": "a", "timestamp": format!("{year}-06-01T00:00:00Z"), "content": content })
+            .to_string()
+    };
+    std::fs::write(&path, [line(2023, "newest"), line(2018, "oldest")].join("\n")).expect("written");
+    let imported = home.ok(&["import", &path.display().to_string(), "--strict"]);
+    let server = home.serve(&[]);
+    let rows = history(&server, imported["channels"]["c"].as_str().expect("an id"));
+    let shown = |row: &Value| {
+        let id = row["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        (row["content"].as_str().expect("text").to_owned(), weir_proto::id::unix_ms(id))
+    };
+    let shown: Vec<_> = rows.iter().map(shown).collect();
+    assert_eq!(shown, [("oldest".to_owned(), 1_527_811_200_000), ("newest".to_owned(), 1_685_577_600_000)]);
+}
+
+#[test]
 fn a_server_that_runs_takes_the_file_and_the_same_file_again_changes_nothing() {
     let home = Home::new();
     let server = home.serve(&[]);

@@ -1,4 +1,5 @@
-//! What a chat file promises, read from its documented form alone: for each channel its messages in order, with author and reply.
+//! What a chat file promises, read from its documented form alone: for each channel its messages in order of their times, with author and
+//! reply. Messages of one instant are in the file's order, or against it where more of the channel's times fall than rise.
 //!
 //! Deliberately not the importer's own code: what checks it must not share its faults.
 
@@ -18,9 +19,11 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 /// Longest line, in bytes; a longer one is not a message.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Longest content, channel name and author name, in characters.
-const CONTENT_MAX: usize = 2_000;
+const CONTENT_MAX: usize = 4_000;
 const CHANNEL_MAX: usize = 100;
 const AUTHOR_MAX: usize = 80;
+/// 2015-01-01T00:00Z: ids hold no time before it.
+const IDS_BEGIN_MS: i64 = 1_420_070_400_000;
 /// How far in the future a message may be.
 const AHEAD_MAX: time::Duration = time::Duration::days(1);
 
@@ -41,6 +44,8 @@ pub(crate) struct Promised {
     pub(crate) line: u64,
     pub(crate) content: u64,
     pub(crate) author: u64,
+    /// When it was said, milliseconds since 1970-01-01T00:00Z; all that is before 2015 is at its first instant.
+    pub(crate) at_ms: i64,
     /// Place in its channel of the message that it replies to.
     pub(crate) reply_to: Option<usize>,
 }
@@ -66,8 +71,9 @@ impl Chat {
 
     fn of(mut lines: impl BufRead, now: OffsetDateTime) -> Result<Self> {
         let mut chat = Self::default();
-        // The place of the last message with this number.
-        let mut numbered: HashMap<u64, (String, usize)> = HashMap::new();
+        // Channel and line of the last message with this number, and by line the number that is replied to.
+        let mut numbered: HashMap<u64, (String, u64)> = HashMap::new();
+        let mut replies: HashMap<u64, u64> = HashMap::new();
         let mut bytes = Vec::new();
         for line in 1.. {
             bytes.clear();
@@ -84,28 +90,50 @@ impl Chat {
                 chat.skipped += 1;
                 continue;
             };
-            let place = chat.channels.get(&message.channel).map_or(0, Vec::len);
-            let replied = message.reply_to.and_then(|number| numbered.get(&number));
-            let reply_to =
-                replied.filter(|(channel, _)| *channel == message.channel).map(|(_, place)| *place);
-            numbered.insert(message.number.unwrap_or(line), (message.channel.clone(), place));
+            replies.extend(message.reply_to.map(|number| (line, number)));
+            numbered.insert(message.number.unwrap_or(line), (message.channel.clone(), line));
             let promised = Promised {
                 line,
                 content: digest(&message.content),
                 author: digest(&message.author),
-                reply_to,
+                at_ms: message.at_ms,
+                reply_to: None,
             };
             chat.channels.entry(message.channel).or_default().push(promised);
             chat.messages += 1;
         }
+        for (name, promised) in &mut chat.channels {
+            put_in_order(promised);
+            let places: HashMap<u64, usize> =
+                promised.iter().enumerate().map(|(place, promised)| (promised.line, place)).collect();
+            for (place, promised) in promised.iter_mut().enumerate() {
+                let replied = replies.get(&promised.line).and_then(|number| numbered.get(number));
+                let there = replied.filter(|(channel, _)| channel == name);
+                // Only what is before it in its own channel can be replied to.
+                promised.reply_to =
+                    there.and_then(|(_, line)| places.get(line).copied()).filter(|there| *there < place);
+            }
+        }
         Ok(chat)
     }
+}
+
+fn put_in_order(promised: &mut [Promised]) {
+    let count = |way: fn(i64, i64) -> bool| {
+        promised.windows(2).filter(|pair| way(pair[0].at_ms, pair[1].at_ms)).count()
+    };
+    if count(|one, next| one > next) > count(|one, next| one < next) {
+        promised.reverse();
+    }
+    // Stable: of one instant they stay as they are.
+    promised.sort_by_key(|promised| promised.at_ms.max(IDS_BEGIN_MS));
 }
 
 struct Message {
     channel: String,
     author: String,
     content: String,
+    at_ms: i64,
     reply_to: Option<u64>,
     number: Option<u64>,
 }
@@ -116,6 +144,7 @@ impl Message {
         let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
         let number = |key: &str| match value.get(key) {
             None | Some(Value::Null) => Some(None),
+            Some(Value::String(text)) => text.parse().ok().map(Some),
             Some(value) => value.as_u64().map(Some),
         };
         let is_action = match value.get("action") {
@@ -128,7 +157,8 @@ impl Message {
         let content = if is_action && !content.is_empty() { format!("_{content}_") } else { content };
         let holds = fits(&channel, CHANNEL_MAX) && fits(&author, AUTHOR_MAX) && fits(&content, CONTENT_MAX);
         (holds && at <= now + AHEAD_MAX).then_some(())?;
-        Some(Self { channel, author, content, reply_to: number("reply_to")?, number: number("id")? })
+        let at_ms = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+        Some(Self { channel, author, content, at_ms, reply_to: number("reply_to")?, number: number("id")? })
     }
 }
 
@@ -169,6 +199,23 @@ mod tests {
         assert_eq!(replies("b"), [None, Some(0)]);
         assert_eq!(chat.channels["a"][3].content, digest("_waves_"));
         assert_eq!(chat.channels["a"][3].line, 6);
+    }
+
+    #[test]
+    fn messages_are_in_the_order_of_their_times_whatever_that_of_the_file() {
+        let at = |second: u32, content: &str, rest: &str| {
+            line("a", content, rest).replace("00:00:00Z", &format!("00:00:{second:02}Z"))
+        };
+        let lines = |chat: Chat| {
+            let of = |promised: &Promised| (promised.line, promised.reply_to);
+            chat.channels["a"].iter().map(of).collect::<Vec<_>>()
+        };
+        let newest_first =
+            [at(9, "d", ",\"reply_to\":3"), at(5, "c", ""), at(5, "b", ""), at(1, "a", ",\"reply_to\":1")];
+        let expected = [(4, None), (3, None), (2, None), (1, Some(1))];
+        assert_eq!(lines(read(&newest_first.concat())), expected);
+        let one_back = [at(1, "a", ""), at(9, "c", ""), at(5, "b", ",\"reply_to\":2"), at(9, "d", "")];
+        assert_eq!(lines(read(&one_back.concat())), [(1, None), (3, None), (2, None), (4, None)]);
     }
 
     #[test]

@@ -137,6 +137,7 @@ mod tests {
             line: place + 10,
             content: digest(&format!("m{place}")),
             author: digest("x"),
+            at_ms: place as i64,
             reply_to: (place == 2).then_some(0),
         };
         let shown = |place: u64| Shown {

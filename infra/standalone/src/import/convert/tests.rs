@@ -78,11 +78,29 @@ fn a_reply_finds_its_line_in_the_same_channel_only() {
         line("x", 5, "last", r#","id":16"#),
     ]);
     let (batches, converted) = batches(&file.scan, 0);
-    assert_eq!(converted, Converted { written: 6, replies: 1, replies_dropped: 2 });
+    assert_eq!(converted, Converted { written: 6, replies: 1, replies_dropped: 2, moved: 0 });
     let rows = rows(&batches);
     let of = |content: &str| rows.iter().find(|row| row.content == content).expect("there");
     assert_eq!((of("reply").reply_to, of("reply").r#type), (of("first").id, TYPE_REPLY));
     assert_eq!((of("across").reply_to, of("across").r#type, of("ahead").reply_to), (0, 0, 0));
+}
+
+#[test]
+fn a_newest_first_file_keeps_times_and_replies() {
+    let file = file(&[
+        line("x", 9, "answer", r#","id":"13","reply_to":"11""#),
+        line("x", 5, "later in its second", r#","id":"12""#),
+        line("x", 5, "first", r#","id":"11""#),
+        line("x", 1, "oldest", r#","id":"10""#),
+    ]);
+    let (batches, converted) = batches(&file.scan, 0);
+    assert_eq!(converted, Converted { written: 4, replies: 1, replies_dropped: 0, moved: 0 });
+    let rows = rows(&batches);
+    let contents: Vec<_> = rows.iter().map(|row| row.content.as_str()).collect();
+    assert_eq!(contents, ["oldest", "first", "later in its second", "answer"]);
+    let second = |row: &Message| weir_proto::id::unix_ms(row.id) / 1_000 % 60;
+    assert_eq!(rows.iter().map(second).collect::<Vec<_>>(), [1, 5, 5, 9]);
+    assert_eq!(rows[3].reply_to, rows[1].id);
 }
 
 #[test]
