@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, RequestLimits};
+use crate::listen::listen;
 use crate::log_gate::LogGate;
 use connection::Protocols;
 
@@ -100,7 +101,7 @@ impl Server {
     /// # Errors
     /// Those of binding.
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> io::Result<Server> {
-        Ok(Server::new(TcpListener::bind(addr).await?, config))
+        Ok(Server::new(listen(addr)?, config))
     }
 
     /// A server on a listener that is already bound.
