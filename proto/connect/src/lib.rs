@@ -40,4 +40,4 @@ pub use error::{Code, ConnectError, Detail};
 pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
-pub use server::{Drained, Server, ServerConfig};
+pub use server::{BodyAccount, Drained, KeepUntilSent, Memory, PeerAddr, Server, ServerConfig};
