@@ -4,10 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_api::{Api, ApiConfig, Metrics};
-use weir_connect::{ClientConfig, HttpClient};
+use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
@@ -90,7 +89,7 @@ async fn run(
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
         .await
         .with_context(|| format!("cannot listen on {admin}"))?;

@@ -17,23 +17,27 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod budget;
 pub mod client;
 pub mod codec;
 pub mod dispatch;
 pub mod endpoint;
 pub mod error;
 pub mod headers;
+pub mod listen;
 pub mod log_gate;
 pub mod router;
 pub mod server;
 
 mod body;
 
+pub use budget::Budget;
 pub use client::{ClientConfig, ClientError, HttpClient, Lost, NotSent};
 pub use codec::Codec;
 pub use dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 pub use endpoint::{Endpoint, RequestLimits};
 pub use error::{Code, ConnectError, Detail};
+pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
-pub use server::{Drained, Server, ServerConfig};
+pub use server::{BodyAccount, Drained, KeepUntilSent, Memory, PeerAddr, Server, ServerConfig};

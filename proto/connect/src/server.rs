@@ -6,6 +6,10 @@
 //! peers must answer pings.
 
 mod connection;
+mod memory;
+mod peer;
+mod places;
+mod sent;
 mod socket;
 
 use std::future::Future;
@@ -23,8 +27,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, RequestLimits};
+use crate::listen::listen;
 use crate::log_gate::LogGate;
 use connection::Protocols;
+use peer::{Coarse, Peer};
+use places::Places;
+
+pub use memory::Memory;
+pub use peer::{BodyAccount, PeerAddr};
+pub use sent::KeepUntilSent;
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
 /// and retrying at once would only spin.
@@ -45,8 +56,9 @@ const TIMER_TICK: Duration = Duration::from_millis(50);
 /// Bounds of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Most open connections; one more is closed as soon as it is accepted. Default 1024: a descriptor each, the customary
-    /// soft limit of a process.
+    /// Most open connections. For one more the peer that has most makes room: its longest idle connection is closed, or one whose requests
+    /// have not moved for ten seconds; if it has none, the newcomer is closed. Default 1024: a descriptor each, the customary soft limit of a
+    /// process.
     pub connections_max: usize,
     /// Most concurrent requests on one HTTP/2 connection. Default 200: hyper's, also the client's share for each connection.
     pub streams_per_connection: u32,
@@ -55,12 +67,18 @@ pub struct ServerConfig {
     pub header_read_timeout: Duration,
     /// Most bytes of a request's head. Default 16 KiB: Discord-like tokens and trace headers need under 2 KiB.
     pub header_bytes_max: u32,
-    /// Longest time that a write may make no progress before the connection is dropped. Default 20 s.
+    /// Longest time that a write may make no progress before the connection is dropped, and that a reply's stream may before it is
+    /// reset. Default 20 s.
     pub write_stall_timeout: Duration,
     /// How often an HTTP/2 connection is pinged. Default 20 s.
     pub keep_alive_interval: Duration,
     /// How long the answer to a ping may take. Default 10 s.
     pub keep_alive_timeout: Duration,
+    /// How long an HTTP/2 connection may be without a request, though it answers pings, before it is told to go (GOAWAY). Default 100 s:
+    /// longer than the 90 s after which Go's and Rust's usual clients close theirs.
+    pub idle_timeout: Duration,
+    /// What clients may make the server hold.
+    pub memory: Memory,
     /// What requests may cost.
     pub requests: RequestLimits,
 }
@@ -75,6 +93,8 @@ impl Default for ServerConfig {
             write_stall_timeout: Duration::from_secs(20),
             keep_alive_interval: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(100),
+            memory: Memory::default(),
             requests: RequestLimits::default(),
         }
     }
@@ -100,7 +120,7 @@ impl Server {
     /// # Errors
     /// Those of binding.
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> io::Result<Server> {
-        Ok(Server::new(TcpListener::bind(addr).await?, config))
+        Ok(Server::new(listen(addr)?, config))
     }
 
     /// A server on a listener that is already bound.
@@ -127,15 +147,19 @@ impl Server {
         drain: Duration,
     ) -> Drained {
         let endpoint = Endpoint::new(dispatch, self.config.requests.clone());
-        let answer = move |request| {
+        let answer = move |mut request: Request<Incoming>, peer: &Peer| {
+            request.extensions_mut().insert(peer.bodies.clone());
             // Boxed because hyper moves a call's future several times before it runs.
             Box::pin(endpoint.answer(request))
         };
-        self.serve_http(answer, stop, drain).await
+        self.run(answer, stop, drain).await
     }
 
     /// Answers any HTTP requests with the same bounds on connections ([`ServerConfig::requests`] excepted, which is Connect's), for
     /// listeners that carry more than Connect calls.
+    ///
+    /// Requests carry [`PeerAddr`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`]. A reply for which there is no
+    /// room becomes 503.
     ///
     /// When `stop` is cancelled it refuses new connections, lets requests in flight finish for at most `drain`, and cuts the connections that
     /// are left.
@@ -150,29 +174,52 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let with_peer = move |mut request: Request<Incoming>, peer: &Peer| {
+            request.extensions_mut().insert(peer.addr);
+            request.extensions_mut().insert(peer.bodies.clone());
+            answer(request)
+        };
+        self.run(with_peer, stop, drain).await
+    }
+
+    async fn run<A, F, B>(self, answer: A, stop: CancellationToken, drain: Duration) -> Drained
+    where
+        A: Fn(Request<Incoming>, &Peer) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let Server { listener, config } = self;
-        let connections_max = config.connections_max;
+        let (connections_max, memory) = (config.connections_max, config.memory.clone());
+        let (started, clock) = (Instant::now(), Coarse::default());
+        let mut places = Places::default();
         let log = LogGate::new(LOG_EVERY);
         let protocols = Arc::new(Protocols::new(config));
         let mut connections = JoinSet::new();
         loop {
+            clock.tell(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(_ended) = connections.join_next() => {}
+                Some(ended) = connections.join_next_with_id() => {
+                    places.leave(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                }
                 () = tokio::time::sleep(TIMER_TICK), if !connections.is_empty() => {}
-                stream = accept(&listener, &log) => {
-                    if connections.len() >= connections_max {
+                (stream, addr) = accept(&listener, &log) => {
+                    let peer = Arc::new(Peer::new(addr, &memory, clock.clone()));
+                    if places.taken() >= connections_max && !places.make_room(&peer) {
                         // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
                         if let Some(held_back) = log.pass("full", Instant::now()) {
-                            tracing::warn!(connections_max, held_back, "connection refused: too many are open");
+                            tracing::warn!(connections_max, held_back, "connection refused: too many are at work");
                         }
                         continue;
                     }
                     let protocols = Arc::clone(&protocols);
                     // A child, because every wake of a connection takes its token's lock.
                     let stop = stop.child_token();
-                    connections.spawn(connection::serve(stream, protocols, answer.clone(), stop));
+                    let serving = connection::serve(stream, Arc::clone(&peer), protocols, answer.clone(), stop);
+                    places.take(peer, connections.spawn(serving));
                 }
             }
         }
@@ -189,15 +236,15 @@ impl Server {
 }
 
 /// The next connection, ready for small replies. Waits through failures of accepting, which are the process's and pass.
-async fn accept(listener: &TcpListener, log: &LogGate) -> TcpStream {
+async fn accept(listener: &TcpListener, log: &LogGate) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 // Replies are written whole; Nagle's delay would only add to their latency.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY was not set");
                 }
-                return stream;
+                return (stream, peer);
             }
             Err(error) => {
                 if let Some(held_back) = log.pass("accept", Instant::now()) {

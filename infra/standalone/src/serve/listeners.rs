@@ -32,8 +32,8 @@ impl Listeners {
         stopping: CancellationToken,
     ) -> Result<Self, ServeError> {
         let failed = |tier, address: SocketAddr| move |source| ServeError::Bind { tier, address, source };
-        let api = TcpListener::bind(listen.api).await.map_err(failed("api", listen.api))?;
-        let gateway = TcpListener::bind(listen.gateway).await.map_err(failed("gateway", listen.gateway))?;
+        let api = weir_connect::listen(listen.api).map_err(failed("api", listen.api))?;
+        let gateway = weir_connect::listen(listen.gateway).map_err(failed("gateway", listen.gateway))?;
         let data_service = Server::bind(listen.data_service, ServerConfig::default())
             .await
             .map_err(failed("data service", listen.data_service))?;

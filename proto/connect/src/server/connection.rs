@@ -3,15 +3,20 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ServerConfig;
+use super::peer::Peer;
+use super::sent::{Sending, Streams};
 use super::socket::{Protocol, Socket};
 
 /// Most headers of one HTTP/1.1 request; more is refused with 431. hyper's default is 100; Connect clients send about ten.
@@ -26,10 +31,12 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// Window of a whole HTTP/2 connection: the bytes it can hold that no handler has taken yet. 1 MiB, hyper's default.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// hyper's settings for both protocols, made once.
+/// How often in the stall timeout an HTTP/2 connection looks for replies that do not move: one is cut after one to one and a quarter of it.
+const LOOKS: u32 = 4;
+
+/// hyper's settings for HTTP/1.1, made once, and those that HTTP/2's are made of.
 pub(super) struct Protocols {
     http1: hyper::server::conn::http1::Builder,
-    http2: hyper::server::conn::http2::Builder<TokioExecutor>,
     config: ServerConfig,
 }
 
@@ -41,27 +48,32 @@ impl Protocols {
             .header_read_timeout(config.header_read_timeout)
             .max_headers(HTTP1_HEADERS_MAX)
             .max_buf_size(HTTP1_BUFFER_MIN.max(config.header_bytes_max as usize));
-        let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        Protocols { http1, config }
+    }
+
+    fn http2(&self, streams: Streams) -> hyper::server::conn::http2::Builder<Streams> {
+        let mut http2 = hyper::server::conn::http2::Builder::new(streams);
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(config.streams_per_connection)
-            .max_header_list_size(config.header_bytes_max)
+            .max_concurrent_streams(self.config.streams_per_connection)
+            .max_header_list_size(self.config.header_bytes_max)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(config.keep_alive_interval)
-            .keep_alive_timeout(config.keep_alive_timeout);
-        Protocols { http1, http2, config }
+            .keep_alive_interval(self.config.keep_alive_interval)
+            .keep_alive_timeout(self.config.keep_alive_timeout);
+        http2
     }
 }
 
 /// Serves one connection until it ends or, after `stop`, until its requests in flight are answered.
 pub(super) async fn serve<A, F, B>(
     stream: TcpStream,
+    peer: Arc<Peer>,
     protocols: Arc<Protocols>,
     answer: A,
     stop: CancellationToken,
 ) where
-    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    A: Fn(Request<Incoming>, &Peer) -> F + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
@@ -82,12 +94,13 @@ pub(super) async fn serve<A, F, B>(
         Err(_elapsed) => return tracing::debug!("connection sent nothing and was dropped"),
     };
     let io = TokioIo::new(socket);
-    let service = service_fn(move |request| {
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
     let ended = match protocol {
         Protocol::Http1 => {
+            let service = service_fn(move |request| {
+                let sending = Sending::new(Arc::clone(&peer));
+                let answered = answer(request, &peer);
+                async move { Ok::<_, Infallible>(sending.reply(answered.await, false)) }
+            });
             let mut connection = std::pin::pin!(protocols.http1.serve_connection(io, service));
             tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -98,12 +111,33 @@ pub(super) async fn serve<A, F, B>(
             }
         }
         Protocol::Http2 => {
-            let mut connection = std::pin::pin!(protocols.http2.serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let streams = Streams::new();
+            let http2 = protocols.http2(streams.clone());
+            let of_requests = Arc::clone(&peer);
+            let service = service_fn(move |request| {
+                let sending = Sending::new(Arc::clone(&of_requests));
+                streams.hand_over(&sending);
+                let answered = answer(request, &of_requests);
+                async move { Ok::<_, Infallible>(sending.reply(answered.await, true)) }
+            });
+            let mut connection = std::pin::pin!(http2.serve_connection(io, service));
+            let mut watch = Watch::new(&peer, config);
+            loop {
+                tokio::select! {
+                    ended = connection.as_mut() => break ended,
+                    () = stop.cancelled(), if !watch.leaving() => {
+                        connection.as_mut().graceful_shutdown();
+                        watch.leave(None);
+                    }
+                    () = tokio::time::sleep_until(watch.next) => match watch.look(Instant::now()) {
+                        Seen::Fine => {}
+                        Seen::Idle(until) => {
+                            tracing::debug!(peer = %peer.addr.0, "an idle connection is told to go");
+                            connection.as_mut().graceful_shutdown();
+                            watch.leave(Some(until));
+                        }
+                        Seen::Stuck => return tracing::debug!(peer = %peer.addr.0, "a stuck connection was cut"),
+                    },
                 }
             }
         }
@@ -111,5 +145,69 @@ pub(super) async fn serve<A, F, B>(
     if let Err(error) = ended {
         // Clients that vanish are everyday; what a request met was already answered or logged where it was met.
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended with an error");
+    }
+}
+
+/// What an HTTP/2 connection is looked at for: replies that do not move, and idleness. HTTP/1.1 has one request at a time, and the
+/// socket's timeouts see both.
+struct Watch<'a> {
+    peer: &'a Peer,
+    config: &'a ServerConfig,
+    /// When it is looked at next.
+    next: Instant,
+    every: Duration,
+    /// The peer's moves when last looked at, and since when there have been no more.
+    moves: u64,
+    since: Instant,
+    /// It was told to go; with a time for idle ones.
+    leaving: bool,
+    until: Option<Instant>,
+}
+
+/// What a look at a connection found.
+enum Seen {
+    Fine,
+    /// It had no request for the idle time; it has until then to go.
+    Idle(Instant),
+    /// It was told to go and did not, or it takes nothing of what it asked for.
+    Stuck,
+}
+
+impl Watch<'_> {
+    fn new<'a>(peer: &'a Peer, config: &'a ServerConfig) -> Watch<'a> {
+        let now = Instant::now();
+        let every = config.write_stall_timeout.min(config.idle_timeout) / LOOKS;
+        Watch { peer, config, next: now + every, every, moves: 0, since: now, leaving: false, until: None }
+    }
+
+    fn leaving(&self) -> bool {
+        self.leaving
+    }
+
+    fn leave(&mut self, until: Option<Instant>) {
+        (self.leaving, self.until) = (true, until);
+    }
+
+    fn look(&mut self, now: Instant) -> Seen {
+        self.next = now + self.every;
+        let stall = self.config.write_stall_timeout;
+        let cut = self.peer.slow.cut(now, stall);
+        if cut > 0 {
+            tracing::debug!(peer = %self.peer.addr.0, cut, "replies that nobody reads were reset");
+        }
+        let moves = self.peer.moves.load(Ordering::Relaxed);
+        if moves != self.moves || self.peer.unsent.load(Ordering::Relaxed) == 0 {
+            (self.moves, self.since) = (moves, now);
+        }
+        // Replies whose end is queued cannot be reset: they go with their connection, one look after the others have been.
+        let given_up = now.duration_since(self.since) >= stall + self.every && cut == 0;
+        if given_up || self.until.is_some_and(|until| until <= now) {
+            return Seen::Stuck;
+        }
+        let idle = self.peer.idle() && u128::from(self.peer.quiet()) >= self.config.idle_timeout.as_millis();
+        if idle && !self.leaving {
+            return Seen::Idle(now + self.config.keep_alive_timeout);
+        }
+        Seen::Fine
     }
 }

@@ -1,0 +1,61 @@
+//! Who has an account of a part, and what each peer holds.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// Bits of an IPv6 address that name one customer's network; the rest is the customer's to choose (RFC 6177, RFC 7084).
+const NETWORK_BITS: u32 = 64;
+
+/// Whom bytes, connections and failures are counted for: an IPv4 address, or the /64 of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer(IpAddr);
+
+impl Peer {
+    /// The peer at `address`. An IPv4 address in IPv6 form is the IPv4 address.
+    pub fn of(address: IpAddr) -> Peer {
+        Peer(match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let network = u128::MAX << (u128::BITS - NETWORK_BITS);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & network))
+            }
+        })
+    }
+}
+
+/// The peers with an account, and what each of them holds.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    known: HashMap<Peer, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    accounts: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl Peers {
+    /// One account more; gives the peer's count of bytes.
+    pub(super) fn enter(&mut self, peer: Peer) -> Arc<AtomicUsize> {
+        let known = self.known.entry(peer).or_default();
+        known.accounts += 1;
+        Arc::clone(&known.held)
+    }
+
+    /// One account less. With its last account a peer leaves: it holds nothing then, because every hold has an account.
+    pub(super) fn leave(&mut self, peer: Peer) {
+        let Entry::Occupied(mut known) = self.known.entry(peer) else { return };
+        known.get_mut().accounts -= 1;
+        if known.get().accounts == 0 {
+            known.remove();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+}

@@ -1,0 +1,86 @@
+//! What the server knows of a connection while it is open: whose it is, what it holds, and when it last did something.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::memory::Memory;
+use super::sent::Slow;
+use crate::budget::Account;
+
+/// The address at the other end of the connection that a request came on. The server puts it into every request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The account on which a request's body is held: that of its connection's peer. The server puts it into every request's extensions.
+#[derive(Clone, Debug)]
+pub struct BodyAccount(pub Account);
+
+/// Milliseconds since the server's start, told by the accept loop and read by all connections: as exact as its tick, and free to read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Coarse(Arc<AtomicU64>);
+
+impl Coarse {
+    pub(super) fn tell(&self, milliseconds: u64) {
+        self.0.store(milliseconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection's record.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) addr: PeerAddr,
+    pub(super) bodies: BodyAccount,
+    pub(super) replies: Account,
+    clock: Coarse,
+    /// Requests whose reply is not sent yet.
+    under_way: AtomicUsize,
+    /// When it last began or ended a request; before the first, when it was accepted.
+    quiet_since: AtomicU64,
+    /// Bytes of replies that the protocol holds and the socket has not taken.
+    pub(super) unsent: AtomicUsize,
+    /// Grows with every piece of a reply that the socket takes.
+    pub(super) moves: AtomicU64,
+    /// Its replies that were not taken at once.
+    pub(super) slow: Slow,
+}
+
+impl Peer {
+    pub(super) fn new(addr: SocketAddr, memory: &Memory, clock: Coarse) -> Peer {
+        Peer {
+            addr: PeerAddr(addr),
+            bodies: BodyAccount(memory.bodies.account(addr.ip())),
+            replies: memory.replies.account(addr.ip()),
+            under_way: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(clock.now()),
+            clock,
+            unsent: AtomicUsize::new(0),
+            moves: AtomicU64::new(0),
+            slow: Slow::default(),
+        }
+    }
+
+    pub(super) fn begin(&self) {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.quiet_since.store(self.clock.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.quiet_since.store(self.clock.now(), Ordering::Relaxed);
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn idle(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// Milliseconds since a request began or ended.
+    pub(super) fn quiet(&self) -> u64 {
+        self.clock.now().saturating_sub(self.quiet_since.load(Ordering::Relaxed))
+    }
+}

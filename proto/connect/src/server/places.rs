@@ -1,0 +1,151 @@
+//! Who has a place among a server's connections, and who makes room when all are taken.
+//!
+//! Problem: with a bound alone, whoever comes first keeps all places, and idle connections lock out everybody, the operator too.
+//! Guarantee: while some connection is idle, a newcomer gets a place; the room is made by the peer with the most connections, the newcomer
+//! counted, so that nobody loses a place to somebody who has more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::{AbortHandle, Id};
+
+use super::peer::Peer;
+use crate::budget;
+
+/// How long a connection with a request under way must have neither begun nor ended one before it may be cut to make room, in
+/// milliseconds. 10 s: five times the store's own timeout, so that a call that is only slow is not cut.
+const BUSY_QUIET: u64 = 10_000;
+
+/// The open connections. As many as [`super::ServerConfig::connections_max`].
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    open: HashMap<Id, Place>,
+    of_peer: HashMap<budget::Peer, usize>,
+}
+
+#[derive(Debug)]
+struct Place {
+    peer: Arc<Peer>,
+    task: AbortHandle,
+}
+
+impl Places {
+    pub(super) fn taken(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn take(&mut self, peer: Arc<Peer>, task: AbortHandle) {
+        *self.of_peer.entry(of(&peer)).or_default() += 1;
+        self.open.insert(task.id(), Place { peer, task });
+    }
+
+    /// The connection has ended; it may have made room before.
+    pub(super) fn leave(&mut self, task: Id) {
+        let Some(place) = self.open.remove(&task) else { return };
+        let peer = of(&place.peer);
+        let left = self.of_peer.get_mut(&peer).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            self.of_peer.remove(&peer);
+        }
+    }
+
+    /// Cuts one connection for a newcomer: of the peer with most, the longest quiet one without a request under way, or else the longest
+    /// quiet of all if that has moved nothing for long. Gives false if there is none.
+    pub(super) fn make_room(&mut self, newcomer: &Peer) -> bool {
+        let newcomer = of(newcomer);
+        let with_newcomer = |peer: budget::Peer, count: usize| count + usize::from(peer == newcomer);
+        let Some(greediest) = self.of_peer.iter().max_by_key(|(peer, count)| with_newcomer(**peer, **count))
+        else {
+            return false;
+        };
+        let greediest = *greediest.0;
+        let leaving = self
+            .open
+            .iter()
+            .filter(|(_, place)| of(&place.peer) == greediest)
+            .filter(|(_, place)| place.peer.idle() || place.peer.quiet() >= BUSY_QUIET)
+            .max_by_key(|(_, place)| (place.peer.idle(), place.peer.quiet()))
+            .map(|(id, place)| (*id, place.task.clone()));
+        let Some((id, task)) = leaving else { return false };
+        task.abort();
+        self.leave(id);
+        true
+    }
+}
+
+fn of(peer: &Peer) -> budget::Peer {
+    budget::Peer::of(peer.addr.0.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::super::peer::Coarse;
+    use super::*;
+
+    struct Fixture {
+        places: Places,
+        memory: Memory,
+        clock: Coarse,
+    }
+
+    impl Fixture {
+        fn peer(&self, last: u8) -> Arc<Peer> {
+            Arc::new(Peer::new(([192, 0, 2, last], 1).into(), &self.memory, self.clock.clone()))
+        }
+
+        /// A connection; whether it was cut shows in its task.
+        fn open(&mut self, last: u8) -> (Arc<Peer>, tokio::task::JoinHandle<()>) {
+            let peer = self.peer(last);
+            let task = tokio::spawn(std::future::pending());
+            self.places.take(Arc::clone(&peer), task.abort_handle());
+            (peer, task)
+        }
+    }
+
+    fn fixture() -> Fixture {
+        Fixture { places: Places::default(), memory: Memory::default(), clock: Coarse::default() }
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_connection_of_the_greediest_peer_makes_room() {
+        let mut f = fixture();
+        let (_, _innocent) = f.open(1);
+        f.clock.tell(10);
+        let (older, oldest_task) = f.open(2);
+        f.clock.tell(20);
+        let (_, newer_task) = f.open(2);
+        assert!(f.places.make_room(&f.peer(3)));
+        assert!(oldest_task.await.unwrap_err().is_cancelled());
+        assert!(!newer_task.is_finished());
+        assert_eq!(f.places.taken(), 2);
+        assert!(older.idle());
+    }
+
+    #[tokio::test]
+    async fn who_has_as_many_as_the_others_makes_its_own_room() {
+        let mut f = fixture();
+        let (_, other) = f.open(1);
+        let (_, own) = f.open(2);
+        assert!(f.places.make_room(&f.peer(2)), "with the newcomer the second peer is the greediest");
+        assert!(own.await.unwrap_err().is_cancelled());
+        assert!(!other.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_busy_connection_is_cut_only_after_long_without_a_move() {
+        let mut f = fixture();
+        let (busy, task) = f.open(1);
+        busy.begin();
+        assert!(!f.places.make_room(&f.peer(1)));
+        f.clock.tell(BUSY_QUIET - 1);
+        assert!(!f.places.make_room(&f.peer(2)));
+        f.clock.tell(BUSY_QUIET);
+        assert!(f.places.make_room(&f.peer(2)));
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!((f.places.taken(), f.places.of_peer.len()), (0, 0));
+    }
+}

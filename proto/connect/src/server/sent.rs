@@ -1,0 +1,431 @@
+//! Replies until they are sent: who holds their bytes, and which of them make no progress.
+//!
+//! Problem: HTTP/2 lets a client open a window of nothing, ask for pages, and answer pings for ever; each reply waits in the protocol, where
+//! neither its handler's bounds nor the socket's timeout see it. Guarantee: from the moment when a handler gives its reply, until the last byte is in
+//! the socket or the stream is gone, the bytes are held on the peer's account, and so is what the handler wants kept ([`KeepUntilSent`]).
+//! A reply of which the socket takes nothing for the stall timeout is reset.
+//!
+//! How: a reply is a [`Reply`] whose data are [`Piece`]s, and each knows its [`Sending`]. HTTP/2 runs each stream as a task of its own
+//! ([`Streams`] makes them); one that waits with its reply unsent is put on the connection's list, [`Slow`], which the connection looks through a
+//! few times in the stall timeout: streams that are sent at once, nearly all, cost no timer. Dropping the task resets the stream, as long as
+//! its end is not queued: so a reply above [`AT_ONCE`] ends in a frame of its own, after its data are gone.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::peer::Peer;
+use crate::budget::Hold;
+
+/// Most bytes of a reply whose end is sent with its data: one frame of HTTP/2's smallest allowed size. Larger ones cost nine bytes more.
+const AT_ONCE: usize = 16 << 10;
+
+/// When a client may ask again after its reply found no room.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Something that a handler wants kept until its reply is sent or given up, such as a permit: put it into the reply's extensions.
+#[derive(Clone)]
+pub struct KeepUntilSent(
+    #[expect(dead_code, reason = "it is kept to be dropped")] Arc<dyn Any + Send + Sync>,
+);
+
+impl KeepUntilSent {
+    /// Keeps `what`.
+    pub fn new(what: impl Any + Send + Sync) -> KeepUntilSent {
+        KeepUntilSent(Arc::new(what))
+    }
+}
+
+impl fmt::Debug for KeepUntilSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeepUntilSent")
+    }
+}
+
+/// One request, from its arrival until its reply is sent or given up.
+pub(super) struct Sending {
+    peer: Arc<Peer>,
+    held: Mutex<Held>,
+    /// Bytes that the protocol has taken and the socket has not.
+    unsent: AtomicUsize,
+    /// Grows with each piece that the socket takes.
+    moves: AtomicU64,
+    /// The handler has replied: from here on waiting is the client's doing.
+    replied: AtomicBool,
+    /// On the connection's list of slow ones.
+    listed: AtomicBool,
+    cut: AtomicBool,
+    /// Wakes the stream's task: cut, or all pieces gone.
+    stream: AtomicWaker,
+}
+
+/// What is kept for the reply.
+#[derive(Default)]
+struct Held {
+    bytes: Option<Hold>,
+    #[expect(dead_code, reason = "it is kept to be dropped")]
+    kept: Option<KeepUntilSent>,
+}
+
+impl Sending {
+    pub(super) fn new(peer: Arc<Peer>) -> Arc<Sending> {
+        peer.begin();
+        Arc::new(Sending {
+            peer,
+            held: Mutex::default(),
+            unsent: AtomicUsize::new(0),
+            moves: AtomicU64::new(0),
+            replied: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            stream: AtomicWaker::new(),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handler's reply, held; or 503 if there is no room for it. `ends_apart`: whether the end of a large reply waits for its data.
+    pub(super) fn reply<B: Body>(
+        self: &Arc<Self>,
+        mut response: Response<B>,
+        ends_apart: bool,
+    ) -> Response<Reply<B>> {
+        let kept = response.extensions_mut().remove::<KeepUntilSent>();
+        let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+        self.replied.store(true, Ordering::Relaxed);
+        let hold = match bytes {
+            0 => Ok(self.peer.replies.nothing()),
+            bytes => self.peer.replies.hold(bytes),
+        };
+        let reply =
+            |body| Reply { body, paid: bytes, sending: Arc::clone(self), ends_apart, last: 0, ended: false };
+        match hold {
+            Ok(hold) => {
+                *self.held() = Held { bytes: Some(hold), kept };
+                response.map(|body| reply(Some(body)))
+            }
+            Err(full) => {
+                tracing::debug!(%full, peer = %self.peer.addr.0, "a reply found no room");
+                let mut refused = Response::new(reply(None));
+                *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                refused.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+                refused
+            }
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Called by the stream's task when it must wait.
+    fn waits(self: &Arc<Self>, cx: &mut Context<'_>) {
+        if !self.replied.load(Ordering::Relaxed) {
+            return;
+        }
+        self.stream.register(cx.waker());
+        if !self.listed.swap(true, Ordering::Relaxed) {
+            self.peer.slow.list(self);
+        }
+        // It may have been cut since the task looked, and before it could be woken.
+        if self.is_cut() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The socket has taken something.
+    fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        self.peer.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn gone(&self, bytes: usize) {
+        if let Some(hold) = &mut self.held().bytes {
+            hold.shrink(bytes);
+        }
+        self.moved();
+        self.peer.unsent.fetch_sub(bytes, Ordering::Relaxed);
+        // Release, so that the stream's task, which looks after it registers, finds either the count or the wake.
+        if self.unsent.fetch_sub(bytes, Ordering::AcqRel) == bytes {
+            self.stream.wake();
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if *self.listed.get_mut() {
+            self.peer.slow.forget(self);
+        }
+        self.peer.end();
+    }
+}
+
+pin_project! {
+    /// A reply's body.
+    pub(super) struct Reply<B> {
+        #[pin]
+        body: Option<B>,
+        // Bytes held in advance, by the body's declared length.
+        paid: usize,
+        sending: Arc<Sending>,
+        ends_apart: bool,
+        // Bytes of the last piece.
+        last: usize,
+        // The body has given its last frame.
+        ended: bool,
+    }
+}
+
+impl<B> Body for Reply<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Piece;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        if !*this.ended {
+            match ready!(body.poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    return Poll::Ready(Some(match frame.into_data() {
+                        Ok(mut data) => {
+                            let bytes = data.copy_to_bytes(data.remaining());
+                            *this.last = bytes.len();
+                            Piece::new(bytes, this.paid, this.sending).map(Frame::data).map_err(Into::into)
+                        }
+                        Err(other) => match other.into_trailers() {
+                            Ok(trailers) => Ok(Frame::trailers(trailers)),
+                            // There is no third kind.
+                            Err(_) => return Poll::Ready(None),
+                        },
+                    }));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => *this.ended = true,
+            }
+        }
+        if !*this.ends_apart {
+            return Poll::Ready(None);
+        }
+        this.sending.stream.register(cx.waker());
+        if this.sending.unsent.load(Ordering::Acquire) > 0 { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            None => true,
+            Some(body) => {
+                let ended = self.ended || body.is_end_stream();
+                let apart = self.ends_apart && self.last > AT_ONCE;
+                ended && !(apart && self.sending.unsent.load(Ordering::Acquire) > 0)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// Bytes of a reply, held until the socket has taken them or the stream is gone.
+pub(super) struct Piece {
+    bytes: Bytes,
+    held: usize,
+    sending: Arc<Sending>,
+}
+
+impl Piece {
+    fn new(bytes: Bytes, paid: &mut usize, sending: &Arc<Sending>) -> Result<Piece, crate::budget::Full> {
+        let held = bytes.len();
+        let in_advance = held.min(*paid);
+        if held > in_advance
+            && let Some(hold) = &mut sending.held().bytes
+        {
+            hold.grow(held - in_advance)?;
+        }
+        *paid -= in_advance;
+        sending.unsent.fetch_add(held, Ordering::AcqRel);
+        sending.peer.unsent.fetch_add(held, Ordering::Relaxed);
+        Ok(Piece { bytes, held, sending: Arc::clone(sending) })
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.sending.moved();
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        // The bytes first: what is held must not be less than what there is.
+        self.bytes = Bytes::new();
+        self.sending.gone(self.held);
+    }
+}
+
+/// A connection's replies that were not taken at once, and how long each has not moved. As many as its streams.
+#[derive(Debug, Default)]
+pub(super) struct Slow {
+    replies: Mutex<HashMap<usize, Waiting>>,
+}
+
+struct Waiting {
+    sending: Weak<Sending>,
+    /// Its moves when last looked at, and since when there have been no more.
+    moves: u64,
+    since: Option<Instant>,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("moves", &self.moves)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slow {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Waiting>> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(&self, sending: &Arc<Sending>) {
+        let moves = sending.moves.load(Ordering::Relaxed);
+        let waiting = Waiting { sending: Arc::downgrade(sending), moves, since: None };
+        self.lock().insert(Arc::as_ptr(sending) as usize, waiting);
+    }
+
+    fn forget(&self, sending: &Sending) {
+        self.lock().remove(&(std::ptr::from_ref(sending) as usize));
+    }
+
+    /// Cuts the replies that have not moved for `stall`. Gives how many.
+    pub(super) fn cut(&self, now: Instant, stall: Duration) -> usize {
+        let mut cut = Vec::new();
+        for waiting in self.lock().values_mut() {
+            let Some(sending) = waiting.sending.upgrade() else { continue };
+            let moves = sending.moves.load(Ordering::Relaxed);
+            let since = match waiting.since {
+                Some(since) if moves == waiting.moves => since,
+                Some(_) | None => {
+                    (waiting.moves, waiting.since) = (moves, Some(now));
+                    now
+                }
+            };
+            // Kept until the lock is free, whether cut or not: the last one to let go of it takes the lock.
+            cut.push((sending, now.duration_since(since) >= stall));
+        }
+        let mut count = 0;
+        for (sending, stalled) in &cut {
+            if *stalled && !sending.cut.swap(true, Ordering::Relaxed) {
+                sending.stream.wake();
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
+/// Runs the streams of one HTTP/2 connection, each as a task that ends when its reply is cut.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    /// The request that was handed to its handler last: hyper runs its stream next, before another request is handed over.
+    next: Arc<Mutex<Option<Arc<Sending>>>>,
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("unsent", &self.unsent).finish_non_exhaustive()
+    }
+}
+
+impl Streams {
+    pub(super) fn new() -> Streams {
+        Streams { next: Arc::default() }
+    }
+
+    pub(super) fn hand_over(&self, sending: &Arc<Sending>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(sending));
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let sending = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        tokio::spawn(Stream { stream, sending });
+    }
+}
+
+pin_project! {
+    struct Stream<F> {
+        #[pin]
+        stream: F,
+        sending: Option<Arc<Sending>>,
+    }
+}
+
+impl<F: Future> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(sending) = this.sending else { return this.stream.poll(cx).map(drop) };
+        if sending.is_cut() {
+            // Dropped with the task, which resets the stream.
+            return Poll::Ready(());
+        }
+        let polled = this.stream.poll(cx).map(drop);
+        if polled.is_pending() {
+            sending.waits(cx);
+        }
+        polled
+    }
+}

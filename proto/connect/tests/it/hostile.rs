@@ -1,0 +1,222 @@
+//! HTTP/2 clients that hold places and replies: they answer pings, so that the connection lives, and take nothing.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use http::{HeaderMap, Request};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use weir_connect::budget::{Bounds, Budget};
+use weir_connect::{Body, KeepUntilSent, Memory, Reply, Router, Server, ServerConfig};
+
+use crate::fixture::*;
+
+/// A reply that needs several frames of HTTP/2, and one that fits into one.
+const LARGE: usize = 100_000;
+const SMALL: usize = 1_000;
+
+fn memory(budget: &Budget, replies: Bounds) -> Memory {
+    let memory = Memory::of(budget, "unused", "bodies");
+    Memory { replies: budget.part("replies", replies), ..memory }
+}
+
+const ROOMY: Bounds = Bounds { total: 64 << 20, peer: 32 << 20 };
+
+fn pages(bytes: usize) -> Router {
+    Router::new().unary(ECHO, move |_, _: Note| async move {
+        let page = Bytes::from(vec![0; bytes]);
+        Ok(Reply { body: Body::<Note>::EncodedProto(page), headers: HeaderMap::new() })
+    })
+}
+
+/// A client whose streams may each take `window` bytes. h2 answers pings while its connection is polled.
+async fn client(addr: std::net::SocketAddr, window: u32) -> (SendRequest<Bytes>, Connection<TcpStream>) {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(window);
+    builder.handshake(stream).await.unwrap()
+}
+
+fn ask() -> Request<()> {
+    Request::post(format!("http://x{ECHO}")).header("content-type", "application/proto").body(()).unwrap()
+}
+
+fn held(budget: &Budget) -> usize {
+    budget.usage().iter().find(|usage| usage.part == "replies").unwrap().used
+}
+
+/// Asks once, reads no byte of the reply, and waits for the stream's reset.
+async fn reset(mut sender: SendRequest<Bytes>) -> h2::Error {
+    let (response, _) = sender.send_request(ask(), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    // Flow control is not released: what came of the window stays taken.
+    loop {
+        match body.data().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return error,
+            None => panic!("the reply ended"),
+        }
+    }
+}
+
+async fn a_reply_is_reset(bytes: usize, window: u32) {
+    let budget = Budget::default();
+    let config = ServerConfig { memory: memory(&budget, ROOMY), ..ServerConfig::default() };
+    let running = start_with(pages(bytes), config).await;
+    let (sender, connection) = client(running.addr, window).await;
+    let connection = tokio::spawn(connection);
+    let error = reset(sender.clone()).await;
+    assert!(error.is_reset(), "{error}");
+    assert!(!connection.is_finished(), "the connection goes on");
+    assert_eq!(held(&budget), 0);
+    // And serves the next one alike.
+    assert!(reset(sender).await.is_reset());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_whose_window_is_closed_is_reset_and_let_go_of() {
+    a_reply_is_reset(SMALL, 0).await;
+    a_reply_is_reset(LARGE, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_whose_window_closes_half_way_is_reset_and_let_go_of() {
+    a_reply_is_reset(LARGE, 1).await;
+    a_reply_is_reset(LARGE, LARGE as u32 - 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_replies_have_ended_and_do_not_move_is_cut() {
+    let budget = Budget::default();
+    let config = ServerConfig { memory: memory(&budget, ROOMY), ..ServerConfig::default() };
+    let running = start_with(pages(SMALL), config).await;
+    // One byte of a small reply: its end is queued behind the rest, so that it can no more be reset.
+    let (mut sender, connection) = client(running.addr, 1).await;
+    let (response, _) = sender.send_request(ask(), true).unwrap();
+    let connection = tokio::spawn(connection);
+    let body = response.await.unwrap().into_body();
+    drop(connection.await.unwrap());
+    assert_eq!(held(&budget), 0);
+    drop(body);
+}
+
+#[tokio::test]
+async fn unread_replies_are_bounded_for_a_peer_and_the_next_is_refused() {
+    let budget = Budget::default();
+    let bounds = Bounds { total: 10 * LARGE, peer: 3 * LARGE };
+    let config = ServerConfig { memory: memory(&budget, bounds), ..ServerConfig::default() };
+    let running = start_with(pages(LARGE), config).await;
+    let mut open = Vec::new();
+    // Over connections of its own each: the bound is the peer's.
+    for expected in [200, 200, 200, 503] {
+        let (mut sender, connection) = client(running.addr, 0).await;
+        tokio::spawn(connection);
+        let (response, _) = sender.send_request(ask(), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status().as_u16(), expected);
+        open.push((sender, response));
+    }
+    assert_eq!(held(&budget), 3 * LARGE);
+    drop(open);
+}
+
+#[tokio::test]
+async fn whole_replies_of_every_size_arrive_and_leave_nothing_held() {
+    for bytes in [0, 1, SMALL, 16 << 10, (16 << 10) + 1, LARGE, 5 << 20] {
+        let budget = Budget::default();
+        let config = ServerConfig { memory: memory(&budget, ROOMY), ..ServerConfig::default() };
+        let running = start_with(pages(bytes), config).await;
+        for version in VERSIONS {
+            let headers = [("content-type", "application/proto")];
+            let reply = send(running.addr, version, post(ECHO, &headers, Bytes::new())).await;
+            assert_eq!((reply.status().as_u16(), reply.body().len()), (200, bytes), "{version:?}");
+        }
+        running.stop.cancel();
+        running.serving.await.unwrap();
+        assert_eq!(held(&budget), 0, "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_keeps_is_kept_until_its_reply_is_given_up() {
+    let permits = Arc::new(Semaphore::new(1));
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerConfig::default()).await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let taken = Arc::clone(&permits);
+    let answer = move |_| {
+        let permit = Arc::clone(&taken).try_acquire_owned().unwrap();
+        async move {
+            let mut reply = http::Response::new(http_body_util::Full::new(Bytes::from(vec![0; LARGE])));
+            reply.extensions_mut().insert(KeepUntilSent::new(permit));
+            reply
+        }
+    };
+    tokio::spawn(server.serve_http(answer, tokio_util::sync::CancellationToken::new(), DRAIN));
+    let (mut sender, connection) = client(addr, 0).await;
+    tokio::spawn(connection);
+    let (response, _) = sender.send_request(ask(), true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(permits.available_permits(), 0, "the reply is not sent");
+    drop(permits.acquire().await.unwrap());
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_http2_connection_that_answers_pings_is_told_to_go() {
+    let running = start(echo()).await;
+    let (sender, connection) = client(running.addr, 65_535).await;
+    // Ends only because the server says so.
+    let ended = within(connection).await;
+    assert!(ended.is_none_or(|error| error.is_go_away()));
+    drop(sender);
+}
+
+async fn within(connection: Connection<TcpStream>) -> Option<h2::Error> {
+    bounded(connection).await.err()
+}
+
+async fn bounded<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(3600), future).await.expect("within an hour")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_a_request_under_way_is_not_idle() {
+    let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
+    let (entered, mut entries) = mpsc::channel(1);
+    let router = Router::new().unary(ECHO, move |_, note: Note| {
+        let entered = entered.clone();
+        async move {
+            entered.send(()).await.unwrap();
+            gate.acquire().await.unwrap().forget();
+            Ok(Reply::message(note))
+        }
+    });
+    let config = ServerConfig { idle_timeout: Duration::from_secs(5), ..ServerConfig::default() };
+    let running = start_with(router, config).await;
+    let (mut sender, connection) = client(running.addr, 65_535).await;
+    tokio::spawn(connection);
+    let (response, _) = sender.send_request(ask(), true).unwrap();
+    entries.recv().await.unwrap();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    gate.add_permits(1);
+    assert_eq!(response.await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn idle_http2_connections_do_not_lock_out_the_next_one() {
+    let config = ServerConfig { connections_max: 4, ..ServerConfig::default() };
+    let running = start_with(echo(), config).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let (sender, connection) = client(running.addr, 65_535).await;
+        idle.push((sender, tokio::spawn(connection)));
+    }
+    for version in VERSIONS {
+        let reply =
+            send(running.addr, version, post(ECHO, &[("content-type", "application/proto")], "")).await;
+        assert_eq!(reply.status().as_u16(), 200);
+    }
+}
