@@ -36,4 +36,4 @@ pub use endpoint::{Endpoint, RequestLimits};
 pub use error::{Code, ConnectError, Detail};
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
-pub use server::{Drained, Server, ServerConfig};
+pub use server::{Drained, Peer, Server, ServerConfig};

@@ -80,6 +80,10 @@ impl Default for ServerConfig {
     }
 }
 
+/// Who is at the other end of a request's connection: an extension of every request that a server hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(pub SocketAddr);
+
 /// How a stop went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -161,7 +165,7 @@ impl Server {
                 () = stop.cancelled() => break,
                 Some(_ended) = connections.join_next() => {}
                 () = tokio::time::sleep(TIMER_TICK), if !connections.is_empty() => {}
-                stream = accept(&listener, &log) => {
+                (stream, peer) = accept(&listener, &log) => {
                     if connections.len() >= connections_max {
                         // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
                         if let Some(held_back) = log.pass("full", Instant::now()) {
@@ -172,7 +176,12 @@ impl Server {
                     let protocols = Arc::clone(&protocols);
                     // A child, because every wake of a connection takes its token's lock.
                     let stop = stop.child_token();
-                    connections.spawn(connection::serve(stream, protocols, answer.clone(), stop));
+                    let answer = answer.clone();
+                    let answer = move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(peer);
+                        answer(request)
+                    };
+                    connections.spawn(connection::serve(stream, protocols, answer, stop));
                 }
             }
         }
@@ -189,15 +198,15 @@ impl Server {
 }
 
 /// The next connection, ready for small replies. Waits through failures of accepting, which are the process's and pass.
-async fn accept(listener: &TcpListener, log: &LogGate) -> TcpStream {
+async fn accept(listener: &TcpListener, log: &LogGate) -> (TcpStream, Peer) {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 // Replies are written whole; Nagle's delay would only add to their latency.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY was not set");
                 }
-                return stream;
+                return (stream, Peer(peer));
             }
             Err(error) => {
                 if let Some(held_back) = log.pass("accept", Instant::now()) {

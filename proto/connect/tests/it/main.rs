@@ -7,5 +7,6 @@ mod calls;
 mod client;
 mod deadlines;
 mod fixture;
+mod peer;
 mod refusals;
 mod stop;
