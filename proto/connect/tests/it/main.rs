@@ -8,5 +8,6 @@ mod client;
 mod deadlines;
 mod fixture;
 mod hostile;
+mod peer;
 mod refusals;
 mod stop;
