@@ -58,6 +58,8 @@ pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
             referenced: quoted,
             mentions: row.mention_user_ids.iter().filter_map(|id| users.get(id).cloned()).collect(),
             recipients: Vec::new(),
+            // A row does not say it: of a record that was read back, the nonce is text.
+            nonce_is_integer: false,
         });
     }
 }

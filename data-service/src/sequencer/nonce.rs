@@ -22,7 +22,7 @@ impl Nonces {
     #[must_use]
     pub fn get(&mut self, author: u64, nonce: &str, now_us: u64) -> Option<u64> {
         self.expire(now_us);
-        // A borrowed key of a tuple with an owned part cannot be looked up without building it; nonces are at most 25 bytes.
+        // A borrowed key of a tuple with an owned part cannot be looked up without building it; nonces are at most 25 code points.
         self.ids.get(&(author, nonce.into())).copied()
     }
 

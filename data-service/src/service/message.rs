@@ -28,10 +28,10 @@ use crate::{
 
 /// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
 const CONTENT_MAX: usize = 4_000;
-/// Bytes of a nonce.
+/// Code points of a nonce: Discord's bound.
 const NONCE_MAX: usize = 25;
-/// Bytes of embeds as JSON.
-const EMBEDS_MAX: usize = 16 << 10;
+/// Bytes of embeds as JSON: the api's bound, which is above what Discord's bounds in characters need.
+const EMBEDS_MAX: usize = 64 << 10;
 /// Users and roles that a message may mention.
 const MENTIONS_MAX: usize = 500;
 /// Rows and bytes of one import call.
@@ -40,6 +40,8 @@ const IMPORT_BYTES_MAX: usize = 1 << 20;
 /// Records in one reply of `ListChanges`, at most and by default.
 const CHANGES_MAX: u32 = 1_000;
 const CHANGES_DEFAULT: u32 = 200;
+/// Bytes of one reply's records, at most beside the first one: a quarter of what the client takes, and more than a gap usually holds.
+const CHANGES_BYTES_MAX: usize = 4 << 20;
 
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
@@ -115,8 +117,8 @@ fn check(message: &Message) -> Result<(), ConnectError> {
         "author_id is missing".to_owned()
     } else if message.content.chars().count() > CONTENT_MAX {
         format!("content has more than {CONTENT_MAX} code points")
-    } else if message.nonce.len() > NONCE_MAX {
-        format!("nonce has more than {NONCE_MAX} bytes")
+    } else if message.nonce.chars().count() > NONCE_MAX {
+        format!("nonce has more than {NONCE_MAX} code points")
     } else if message.embeds_json.len() > EMBEDS_MAX {
         format!("embeds_json has more than {EMBEDS_MAX} bytes")
     } else if message.mention_user_ids.len() + message.mention_role_ids.len() > MENTIONS_MAX {
@@ -247,8 +249,23 @@ async fn list_changes(
     let found =
         changes::read(store, scope_id, channel.is_some(), request.after_rev, limit as usize, now_us).await;
     let found = found.map_err(|error| error::of_read(weir_protect::ReadError::Store(error)))?;
-    let records = found.records.iter().map(prost::Message::encode_to_vec).collect();
-    Ok(ListChangesResponse { records, more: found.more, truncated: found.truncated }.into())
+    let records = fitting(&found.records, CHANGES_BYTES_MAX);
+    let more = found.more || records.len() < found.records.len();
+    Ok(ListChangesResponse { records, more, truncated: found.truncated }.into())
+}
+
+/// The first of the records, encoded: as many as fit into `bytes_max`, and one if none does.
+fn fitting(records: &[Record], bytes_max: usize) -> Vec<Vec<u8>> {
+    let mut bytes = 0;
+    let mut encoded = Vec::new();
+    for record in records {
+        bytes += record.encoded_len();
+        if bytes > bytes_max && !encoded.is_empty() {
+            break;
+        }
+        encoded.push(record.encode_to_vec());
+    }
+    encoded
 }
 
 async fn import(
@@ -311,4 +328,20 @@ async fn typing(
     };
     paths.outbox.publish_ephemeral(topics, record.encode_to_vec().into()).await;
     Ok(TypingResponse {}.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_changes_is_bounded_in_bytes_and_never_empty() {
+        let record = |bytes: usize| {
+            let message = Message { embeds_json: "x".repeat(bytes), ..Message::default() };
+            Record { change: Some(Change::MessageCreated(message)), ..Record::default() }
+        };
+        let records = [record(600), record(600), record(10)];
+        assert_eq!([1, 1_000, 1_300, 10_000].map(|max| fitting(&records, max).len()), [1, 1, 2, 3]);
+        assert!(fitting(&[], 1).is_empty());
+    }
 }

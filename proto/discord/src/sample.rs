@@ -121,5 +121,6 @@ pub(crate) fn context() -> EventContext {
         referenced_author: Some(bot()),
         mentions: vec![user(BOB, "bob")],
         recipients: vec![],
+        nonce_is_integer: false,
     }
 }

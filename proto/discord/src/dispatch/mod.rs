@@ -200,7 +200,11 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
     let referenced = context.referenced.as_ref().filter(|referenced| referenced.id == row.reply_to);
     // Every receiver of MESSAGE_CREATE gets the nonce, not only its author: Discord puts it there too, the event stays one encoding for
     // all, and it discloses nothing of use, because deduplication is by (channel, author, nonce).
-    let nonce = if event == Event::MessageCreate { NonceEcho::Show } else { NonceEcho::Omit };
+    let nonce = if event == Event::MessageCreate {
+        NonceEcho::show(context.nonce_is_integer)
+    } else {
+        NonceEcho::Omit
+    };
     let object = MessageObject::new(&MessageParts {
         row,
         users: context,

@@ -56,6 +56,8 @@ pub enum Leaf {
     EmptyEmbed,
     /// A value that the list has already.
     Repeated,
+    /// Text with U+0000, or a name of which nothing can be seen.
+    BadText,
     /// Two fields that exclude each other.
     Exclusive(&'static str),
     /// The replied-to message does not exist.
@@ -88,6 +90,7 @@ impl Leaf {
             Self::EmbedsTooLong { .. } => "MAX_EMBED_SIZE_EXCEEDED",
             Self::EmptyEmbed => "EMBED_EMPTY",
             Self::Repeated => "SET_TYPE_ALREADY_CONTAINS_VALUE",
+            Self::BadText => "STRING_TYPE_REGEX",
             Self::Exclusive(_) => "FIELDS_MUTUALLY_EXCLUSIVE",
             Self::UnknownReferencedMessage => "MESSAGE_REFERENCE_UNKNOWN_MESSAGE",
             Self::Unsupported => "FEATURE_UNSUPPORTED",
@@ -116,6 +119,7 @@ impl Leaf {
             Self::EmbedsTooLong { max } => format!("Embeds exceed the maximum size of {max}.").into(),
             Self::EmptyEmbed => "The embed has nothing to show.".into(),
             Self::Repeated => "The set already contains this value.".into(),
+            Self::BadText => "String value did not match validation regex.".into(),
             Self::Exclusive(fields) => format!("Only one of {fields} may be set.").into(),
             Self::UnknownReferencedMessage => "Unknown message".into(),
             Self::Unsupported => "This server does not support this field.".into(),
@@ -201,6 +205,12 @@ impl FormErrors {
         if self.errors.len() < FORM_ERRORS_MAX {
             self.errors.push((path.names(), leaf));
         }
+    }
+
+    /// Errors noted so far; at most [`FORM_ERRORS_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.errors.len()
     }
 
     /// True if nothing is wrong.

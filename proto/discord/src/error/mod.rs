@@ -227,7 +227,11 @@ impl ApiError {
                     RateLimitScope::Global => "rate_limited_global",
                     RateLimitScope::Shared => "rate_limited_shared",
                 };
-                row(429, code, "You are being rate limited.", label)
+                let message = match limited.scope {
+                    RateLimitScope::User | RateLimitScope::Global => "You are being rate limited.",
+                    RateLimitScope::Shared => "The resource is being rate limited.",
+                };
+                row(429, code, message, label)
             }
             Self::Overloaded { .. } => row(
                 503,

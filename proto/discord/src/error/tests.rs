@@ -90,7 +90,7 @@ fn rate_limits_say_when_and_whose() {
     let error = limited(RateLimitScope::Shared, 64_570, None);
     assert_eq!(
         body(&error),
-        json!({"message": "You are being rate limited.", "retry_after": 64.57, "global": false})
+        json!({"message": "The resource is being rate limited.", "retry_after": 64.57, "global": false})
     );
     assert_eq!((error.status(), error.retry_after_seconds()), (429, Some(65)));
     let error = limited(RateLimitScope::Global, 1_000, Some(20016));

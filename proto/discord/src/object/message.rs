@@ -24,6 +24,14 @@ pub trait UserSource {
     fn user(&self, id: u64) -> Option<&User>;
 }
 
+impl NonceEcho {
+    /// The nonce of a message that is announced as new.
+    #[must_use]
+    pub fn show(is_integer: bool) -> Self {
+        if is_integer { Self::ShowInteger } else { Self::Show }
+    }
+}
+
 impl<S: BuildHasher> UserSource for HashMap<u64, User, S> {
     fn user(&self, id: u64) -> Option<&User> {
         self.get(&id)
@@ -69,8 +77,10 @@ pub enum NonceEcho {
     /// The key is absent.
     #[default]
     Omit,
-    /// The key is present if the creator gave a nonce.
+    /// The key is present if the creator gave a nonce, which was text.
     Show,
+    /// The same, but the nonce was a number.
+    ShowInteger,
 }
 
 /// Whether the viewer may read the fields that MESSAGE_CONTENT gates.
@@ -136,9 +146,13 @@ impl<'a> MessageObject<'a> {
         let mut message = Self::single(parts, parts.row, Unknown::ShowDeleted);
         message.referenced_message = referenced_message;
         message.open.nonce = match parts.nonce {
-            NonceEcho::Show if !parts.row.nonce.is_empty() => Some(&parts.row.nonce),
-            NonceEcho::Show | NonceEcho::Omit => None,
+            NonceEcho::Show => Some(Nonce::Text(&parts.row.nonce)),
+            NonceEcho::ShowInteger => Some(Nonce::of_digits(&parts.row.nonce)),
+            NonceEcho::Omit => None,
         };
+        if parts.row.nonce.is_empty() {
+            message.open.nonce = None;
+        }
         message
     }
 
@@ -228,7 +242,7 @@ pub(crate) struct OpenFields<'a> {
     kind: u32,
     flags: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nonce: Option<&'a str>,
+    nonce: Option<Nonce<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_reference: Option<MessageReference>,
 }
@@ -259,6 +273,23 @@ impl<'a> OpenFields<'a> {
                 guild_id: Id::nonzero(parts.guild_id),
             }),
         }
+    }
+}
+
+/// A nonce as its creator wrote it.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Nonce<'a> {
+    Text(&'a str),
+    Negative(i64),
+    Number(u64),
+}
+
+impl<'a> Nonce<'a> {
+    /// The number of these digits; the text, if another writer called something else a number.
+    fn of_digits(digits: &'a str) -> Self {
+        let number = digits.parse().map(Self::Number);
+        number.or_else(|_| digits.parse().map(Self::Negative)).unwrap_or(Self::Text(digits))
     }
 }
 

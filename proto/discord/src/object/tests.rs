@@ -254,6 +254,15 @@ fn the_nonce_is_echoed_where_asked_and_given() {
     let echo =
         |row| value(&MessageObject::new(&MessageParts { nonce: NonceEcho::Show, ..parts(row, &users) }));
     assert_eq!(echo(&row)["nonce"], row.nonce);
+    for (given, shown) in
+        [("6870", json!(6_870)), ("-5", json!(-5)), ("18446744073709551615", json!(u64::MAX))]
+    {
+        let row = Message { nonce: given.to_owned(), ..row.clone() };
+        let text = MessageParts { nonce: NonceEcho::Show, ..parts(&row, &users) };
+        assert_eq!(value(&MessageObject::new(&text))["nonce"], given);
+        let number = MessageParts { nonce: NonceEcho::ShowInteger, ..parts(&row, &users) };
+        assert_eq!(value(&MessageObject::new(&number))["nonce"], shown);
+    }
     assert!(echo(&Message { nonce: String::new(), ..row.clone() }).get("nonce").is_none());
 }
 

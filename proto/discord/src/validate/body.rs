@@ -59,6 +59,16 @@ fn whole(value: &Value) -> Option<i128> {
     }
 }
 
+/// True for code points of which nobody sees anything: whitespace, controls, and what Unicode calls default ignorable.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
 /// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
 #[derive(Debug)]
 pub struct Fields<'a, 'e> {
@@ -83,6 +93,12 @@ impl<'a, 'e> Fields<'a, 'e> {
         self.errors.add(self.path, leaf);
     }
 
+    /// Errors noted so far, in this object and all others of the body.
+    #[must_use]
+    pub fn errors_noted(&self) -> usize {
+        self.errors.len()
+    }
+
     /// The field if it is there and not null.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&'a Value> {
@@ -102,7 +118,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         }
     }
 
-    /// Text of a length in `range`, in code points.
+    /// Text of a length in `range`, in code points, without U+0000, which ends a text for many a client.
     pub fn text(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
         let Value::String(text) = self.value(key)? else {
             self.fail(key, Leaf::NotAString);
@@ -113,7 +129,21 @@ impl<'a, 'e> Fields<'a, 'e> {
             self.fail(key, if min == 0 { Leaf::MaxLength { max } } else { Leaf::BadLength { min, max } });
             return None;
         }
+        if text.contains('\0') {
+            self.fail(key, Leaf::BadText);
+            return None;
+        }
         Some(text)
+    }
+
+    /// A name: text of which something can be seen, unless it is empty.
+    pub fn name(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
+        let name = self.text(key, range)?;
+        if !name.is_empty() && name.chars().all(is_invisible) {
+            self.fail(key, Leaf::BadText);
+            return None;
+        }
+        Some(name)
     }
 
     /// True or false.

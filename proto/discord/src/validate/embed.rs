@@ -11,8 +11,10 @@ use crate::{error::Leaf, wire::Moment};
 pub const EMBEDS_MAX: usize = 10;
 /// Most code points of the texts of all embeds together. Discord's.
 pub const EMBEDS_TEXT_MAX: usize = 6_000;
-/// Most bytes of the embeds in the row's form: the column's bound.
-pub const EMBEDS_JSON_BYTES_MAX: usize = 16 * 1_024;
+/// Most bytes of the embeds in the row's form: the column's bound. It holds whatever the other bounds allow to be seen: 6,000 code points of
+/// text at 6 bytes each (a control character, escaped), and keys of ten embeds with 25 fields each, come to 49 KiB. The rest is for links,
+/// which are bounded one by one only; 60 of the longest would be 120 KiB, and are refused.
+pub const EMBEDS_JSON_BYTES_MAX: usize = 64 * 1_024;
 
 const TITLE_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4_096;
@@ -101,6 +103,7 @@ struct Field<'a> {
 impl<'a> Embed<'a> {
     /// Reads one embed and adds the code points of its texts to `sum`.
     fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Self {
+        let errors_before = fields.errors_noted();
         let embed = Self {
             kind: "rich",
             title: filled(fields, "title", TITLE_MAX, sum),
@@ -117,7 +120,8 @@ impl<'a> Embed<'a> {
                 .map(|read| read.into_iter().flatten().collect())
                 .unwrap_or_default(),
         };
-        if embed.shows_nothing() {
+        // What was there and wrong is told already; that nothing is left of it is no second error.
+        if embed.shows_nothing() && fields.errors_noted() == errors_before {
             fields.fail_here(Leaf::EmptyEmbed);
         }
         embed

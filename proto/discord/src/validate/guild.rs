@@ -73,7 +73,7 @@ impl GuildForm {
 /// Text whose length counts without the whitespace around it.
 fn trimmed(fields: &mut Fields<'_, '_>, key: &str, min: usize, max: usize) -> Option<String> {
     // Untrimmed text may be longer; the body's own bound holds anyway.
-    let text = fields.text(key, 0..=usize::MAX)?.trim();
+    let text = fields.name(key, 0..=usize::MAX)?.trim();
     if (min..=max).contains(&text.chars().count()) {
         return Some(text.to_owned());
     }
@@ -171,7 +171,7 @@ fn channel_type(fields: &mut Fields<'_, '_>) -> Option<u32> {
 }
 
 fn read_channel_name(fields: &mut Fields<'_, '_>, kind: u32) -> Option<String> {
-    let name = channel_name(fields.text("name", 0..=usize::MAX)?, kind);
+    let name = channel_name(fields.name("name", 0..=usize::MAX)?, kind);
     if name.is_none() {
         fields.fail("name", Leaf::BadLength { min: 1, max: CHANNEL_NAME_MAX });
     }
@@ -242,7 +242,7 @@ impl RoleForm {
     /// All form errors at once.
     pub fn parse(body: &Map<String, Value>) -> Result<Self, FormErrors> {
         parse_fields(body, |fields| Self {
-            name: fields.text("name", 0..=ROLE_NAME_MAX).map(str::to_owned),
+            name: fields.name("name", 0..=ROLE_NAME_MAX).map(str::to_owned),
             permissions: fields.permissions("permissions"),
             // The newer `colors` goes before `color`, which it replaces.
             color: {

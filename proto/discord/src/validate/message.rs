@@ -11,7 +11,7 @@ use crate::error::{ApiError, FormErrors, Leaf};
 
 /// Longest content, in code points. Discord's.
 pub const CONTENT_MAX: usize = 2_000;
-/// Longest nonce, in bytes. Discord says characters; the row's column counts bytes, and real nonces are digits.
+/// Longest nonce, in code points. Discord's.
 pub const NONCE_MAX: usize = 25;
 /// Fewest messages of a bulk deletion. Discord's.
 pub const BULK_DELETE_MIN: usize = 2;
@@ -28,8 +28,10 @@ const EDIT_FLAGS: u64 = 1 << 2;
 pub struct CreateMessageForm {
     /// Text; empty only if there are embeds.
     pub content: String,
-    /// The client's idempotency key, at most [`NONCE_MAX`] bytes. A number arrives as its digits.
+    /// The client's idempotency key, at most [`NONCE_MAX`] code points. A number arrives as its digits.
     pub nonce: Option<String>,
+    /// True if the nonce came as a number: it is echoed as it came, because clients compare it with what they sent.
+    pub nonce_is_integer: bool,
     /// True if the nonce deduplicates.
     pub enforce_nonce: bool,
     /// Read aloud.
@@ -75,6 +77,7 @@ impl CreateMessageForm {
         Self {
             content: fields.text("content", 0..=CONTENT_MAX).unwrap_or_default().to_owned(),
             nonce: nonce(fields),
+            nonce_is_integer: fields.value("nonce").is_some_and(Value::is_number),
             enforce_nonce: fields.boolean("enforce_nonce").unwrap_or(false),
             tts: fields.boolean("tts").unwrap_or(false),
             embeds_json: parse_embeds(fields).unwrap_or_default(),
@@ -85,18 +88,15 @@ impl CreateMessageForm {
     }
 }
 
-/// Whitespace alone is no content.
+/// Whitespace and controls alone are no content. Zero-width characters are: clients send them to say nothing on purpose.
 fn is_blank(content: &str) -> bool {
-    content.trim().is_empty()
+    content.chars().all(|c| c.is_whitespace() || c.is_control())
 }
 
 fn nonce(fields: &mut Fields<'_, '_>) -> Option<String> {
     match fields.value("nonce")? {
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) if text.len() <= NONCE_MAX => Some(text.clone()),
         Value::String(_) => {
-            fields.fail("nonce", Leaf::MaxLength { max: NONCE_MAX });
-            None
+            fields.text("nonce", 0..=NONCE_MAX).filter(|text| !text.is_empty()).map(str::to_owned)
         }
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => {
@@ -184,18 +184,26 @@ impl EditMessageForm {
 /// `POST /channels/{c}/messages/bulk-delete`: the ids, ascending and each once.
 ///
 /// # Errors
-/// Form errors; [`ApiError::BulkDeleteCount`] if there are not 2 to 100 different ones.
+/// Form errors, also of an id that is there twice; [`ApiError::BulkDeleteCount`] if there are not 2 to 100.
 pub fn parse_bulk_delete(body: &Map<String, Value>) -> Result<Vec<u64>, ApiError> {
     let mut ids = parse_fields(body, |fields| {
         fields.require("messages");
         match fields.value("messages") {
             // Too many is an error of its own, so only elements within the bound are looked at.
             Some(Value::Array(list)) if list.len() > BULK_DELETE_MAX => None,
-            _ => fields.ids("messages", BULK_DELETE_MAX),
+            _ => distinct_ids(fields, "messages"),
         }
     })?
     .ok_or(ApiError::BulkDeleteCount)?;
     ids.sort_unstable();
-    ids.dedup();
     if ids.len() < BULK_DELETE_MIN { Err(ApiError::BulkDeleteCount) } else { Ok(ids) }
+}
+
+fn distinct_ids(fields: &mut Fields<'_, '_>, key: &str) -> Option<Vec<u64>> {
+    let ids = fields.ids(key, BULK_DELETE_MAX)?;
+    let mut seen = std::collections::BTreeSet::new();
+    if ids.iter().any(|id| !seen.insert(*id)) {
+        fields.fail(key, Leaf::Repeated);
+    }
+    Some(ids)
 }

@@ -89,7 +89,42 @@ fn every_embed_error_is_reported_at_its_place() {
 #[test]
 fn embeds_fit_their_column() {
     let url = format!("https://example.org/{}", "x".repeat(2_000));
-    let embed = json!({"title": "t", "url": url, "image": {"url": url}});
-    let found = create_codes(json!({"embeds": vec![embed; 5]}));
+    let embed = json!({"title": "t", "url": url, "image": {"url": url}, "thumbnail": {"url": url}});
+    assert!(create(json!({"embeds": vec![embed.clone(); 5]})).is_ok());
+    let mut linked = embed;
+    linked["author"] = json!({"name": "a", "url": url, "icon_url": url});
+    let found = create_codes(json!({"embeds": vec![linked; 10]}));
     assert_eq!(found, ["embeds=MAX_EMBED_SIZE_EXCEEDED"]);
+}
+
+/// The bounds that clients know are in characters, whatever bytes those take.
+#[test]
+fn embeds_are_counted_in_code_points_not_in_bytes() {
+    for embed in [
+        json!({"description": "\u{6F22}".repeat(4_000), "footer": {"text": "\u{5B57}".repeat(1_500)}}),
+        json!({"description": "\u{1F600}".repeat(4_096)}),
+        json!({"title": "\u{1F600}".repeat(256), "fields": vec![json!({"name": "\u{1}", "value": "\"".repeat(228)}); 25]}),
+    ] {
+        assert!(create(json!({"embeds": [embed]})).is_ok());
+    }
+    // The most bytes that 6,000 code points and all keys can take, beside some links.
+    let field = json!({"name": "\u{1}".repeat(10), "value": "\u{1}".repeat(14), "inline": false});
+    let url = format!("https://example.org/{}", "x".repeat(500));
+    let embed = json!({"url": url, "image": {"url": url}, "color": 0xFF_FFFF, "fields": vec![field; 25]});
+    assert!(create(json!({"embeds": vec![embed; 10]})).is_ok());
+}
+
+#[test]
+fn a_wrong_embed_is_not_called_empty_besides() {
+    let field = json!({"name": "n", "value": "v"});
+    for (embed, wanted) in [
+        (json!({"fields": vec![field; 26]}), "embeds.0.fields=BASE_TYPE_BAD_LENGTH"),
+        (json!({"title": "x".repeat(257)}), "embeds.0.title=BASE_TYPE_MAX_LENGTH"),
+        (json!({"image": {"url": "ftp://x"}}), "embeds.0.image.url=URL_TYPE_INVALID_URL"),
+        (json!({"footer": {"text": "x".repeat(2_049)}}), "embeds.0.footer.text=BASE_TYPE_MAX_LENGTH"),
+    ] {
+        assert_eq!(create_codes(json!({"embeds": [embed]})), [wanted]);
+    }
+    let both = json!({"embeds": [{"title": 5}, {}]});
+    assert_eq!(create_codes(both), ["embeds.0.title=STRING_TYPE_CONVERT", "embeds.1=EMBED_EMPTY"]);
 }

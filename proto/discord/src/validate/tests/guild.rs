@@ -88,3 +88,21 @@ fn roles_are_created_and_changed() {
         ["permissions=BASE_TYPE_BAD_INT"]
     );
 }
+
+#[test]
+fn a_name_can_be_seen() {
+    for unseen in ["\u{200B}\u{200B}", "\u{3164}\u{2800}", "\u{202E}\u{FEFF}", "a\0b"] {
+        let body = map(json!({"name": unseen}));
+        let found = [
+            GuildForm::parse_create(&body).err(),
+            ChannelForm::parse_create(&body).err(),
+            ChannelForm::parse_change(&body, 2).err(),
+            RoleForm::parse(&body).err(),
+        ];
+        for errors in found {
+            assert_eq!(codes(&errors.expect(unseen)), ["name=STRING_TYPE_REGEX"]);
+        }
+    }
+    let family = map(json!({"name": "\u{1F468}\u{200D}\u{1F469} x"}));
+    assert!(GuildForm::parse_create(&family).is_ok(), "joiners inside of what is seen stay");
+}

@@ -34,9 +34,28 @@ fn nonces_are_numbers_or_short_text() {
     assert_eq!(nonce(json!(-5)), Ok(Some("-5".to_owned())));
     assert_eq!(nonce(json!("")), Ok(None));
     assert_eq!(nonce(json!("x".repeat(25))).map(|nonce| nonce.map(|text| text.len())), Ok(Some(25)));
-    for bad in [json!("x".repeat(26)), json!(1.5), json!({}), json!(true)] {
+    let accents = "\u{E9}".repeat(25);
+    assert_eq!(nonce(json!(accents)), Ok(Some(accents)), "counted in code points");
+    for bad in
+        [json!("\u{E9}".repeat(26)), json!("a\0"), json!("x".repeat(26)), json!(1.5), json!({}), json!(true)]
+    {
         assert!(nonce(bad.clone()).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn it_is_kept_whether_a_nonce_was_a_number() {
+    let is_integer =
+        |value: Value| create(json!({"content": "x", "nonce": value})).map(|form| form.nonce_is_integer);
+    assert_eq!((is_integer(json!(6_870)), is_integer(json!("6870"))), (Ok(true), Ok(false)));
+}
+
+#[test]
+fn a_text_has_no_nul_and_zero_width_space_is_content() {
+    assert_eq!(create_codes(json!({"content": "a\0b"})), ["content=STRING_TYPE_REGEX"]);
+    assert_eq!(create_codes(json!({"embeds": [{"title": "\0"}]})), ["embeds.0.title=STRING_TYPE_REGEX"]);
+    assert_eq!(create(json!({"content": "\u{1} \u{7F}"})), Err(ApiError::EmptyMessage));
+    assert!(create(json!({"content": "\u{200B}"})).is_ok(), "clients send it to say nothing");
 }
 
 #[test]
@@ -95,7 +114,11 @@ fn bulk_deletions_name_2_to_100_messages() {
     let ids = |ids: Vec<u64>| json!({"messages": ids.iter().map(u64::to_string).collect::<Vec<_>>()});
     let parse = |value| parse_bulk_delete(&map(value));
     assert_eq!(parse(ids(vec![3, 1, 2])), Ok(vec![1, 2, 3]));
-    for bad in [vec![], vec![1], vec![1, 1], (1..=101).collect()] {
+    for twice in [vec![1, 1], vec![2, 1, 2]] {
+        let Err(ApiError::InvalidForm(errors)) = parse(ids(twice)) else { panic!("an id twice is an error") };
+        assert_eq!(codes(&errors), ["messages=SET_TYPE_ALREADY_CONTAINS_VALUE"]);
+    }
+    for bad in [vec![], vec![1], (1..=101).collect()] {
         assert_eq!(parse(ids(bad)), Err(ApiError::BulkDeleteCount));
     }
     assert_eq!(parse(ids((1..=100).collect())).map(|ids| ids.len()), Ok(100));
