@@ -143,6 +143,7 @@ fn import_exit(error: &ImportError) -> Exit {
         ImportError::Send { source, .. } | ImportError::Stuck { source, .. } => data_exit(source),
         ImportError::Read { .. }
         | ImportError::Nothing { .. }
+        | ImportError::Format { .. }
         | ImportError::Strict { .. }
         | ImportError::Times { .. }
         | ImportError::Scattered { .. }

@@ -7,10 +7,13 @@
 //!
 //! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
 //! Where a reply comes before its message, or `--strict` must know whether every time is kept, [`plan`] passes over the ids in between;
-//! [`order`] is what ids need to know of the times. [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
+//! [`order`] is what ids need to know of the times. [`mod@export`] reads what DiscordChatExporter writes, [`mod@format`] names other forms.
+//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
 //! ids that come twice, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
+pub(crate) mod export;
+pub(crate) mod format;
 pub(crate) mod held;
 pub(crate) mod ids;
 pub(crate) mod line;
@@ -46,6 +49,16 @@ pub(crate) enum ImportError {
         path: PathBuf,
         /// Lines that are wrong.
         bad: u64,
+    },
+    /// It is of another form.
+    #[error("{} is {name}, not one JSON object a line: {advice}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its form.
+        name: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// It has wrong lines and `--strict` was given.
     #[error("{bad} lines cannot be imported and --strict was given: nothing was written")]

@@ -30,9 +30,9 @@ const GUILD_NAME_MAX: usize = 100;
 /// `weir import …`
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Lines of {"channel", "author", "timestamp", "content", "action"?, "reply_to"?, "id"?}; plain or gzip
+    /// An export of DiscordChatExporter (JSON), or lines of {"channel", "author", "timestamp", "content", "action"?, "reply_to"?, "id"?}; plain or gzip
     file: PathBuf,
-    /// Name of the guild that is made for it (default: the file's name)
+    /// Name of the guild that is made for it (default: the export's, or the file's name)
     #[arg(long, value_name = "NAME")]
     guild_name: Option<String>,
     /// Stop before anything is written if a line cannot be imported, instead of leaving it out, or cannot keep its time
@@ -44,8 +44,9 @@ pub(crate) struct ImportArgs {
 pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, CommandError> {
     let began = Instant::now();
     let given = args.guild_name.is_some();
-    let guild_name = args.guild_name.unwrap_or_else(|| name_of(&args.file));
-    if guild_name.is_empty() || guild_name.chars().count() > GUILD_NAME_MAX {
+    let of_file = name_of(&args.file);
+    let asked = args.guild_name.as_ref().unwrap_or(&of_file);
+    if asked.is_empty() || asked.chars().count() > GUILD_NAME_MAX {
         let problem =
             format!("a guild's name has 1 to {GUILD_NAME_MAX} characters: give one with --guild-name");
         return Err(CommandError::Usage { problem });
@@ -61,6 +62,7 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         scanned
     });
     let scan = Arc::new(scanning.await.map_err(|_panicked| ImportError::Reader)??);
+    let guild_name = args.guild_name.or_else(|| named(scan.guild.as_deref()?)).unwrap_or(of_file);
     let service = Service::server_or_store(&context.target(), IfAbsent::Make).await?;
     let shutdown = Shutdown::on_signals().map_err(CommandError::Runtime)?;
     let mut progress = Progress::stderr();
@@ -83,13 +85,13 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         }
         Ok(imported) => imported,
     };
-    let named = match given {
+    let kept = match given {
         true => name_kept(&service, &imported, &guild_name).await,
         false => Ok(None),
     };
     let note = service.note();
     service.close().await;
-    Ok(shown(&scan, &imported, named?, began.elapsed().as_secs_f64()).noting(note))
+    Ok(shown(&scan, &imported, kept?, began.elapsed().as_secs_f64()).noting(note))
 }
 
 /// The guild's name, if it is not the one that was asked for: a job that is continued has its guild already.
@@ -103,6 +105,11 @@ async fn name_kept(
     let guild =
         reply.state.and_then(|state| state.guild).ok_or(CommandError::Incomplete { what: "guild" })?;
     Ok((guild.name != asked).then_some(guild.name))
+}
+
+/// The guild's name that the file tells, as long as one may be.
+fn named(guild: &str) -> Option<String> {
+    Some(guild.chars().take(GUILD_NAME_MAX).collect()).filter(|name: &String| !name.is_empty())
 }
 
 /// The file's name without its endings.

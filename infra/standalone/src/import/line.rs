@@ -73,23 +73,24 @@ pub(crate) enum BadLine {
     },
 }
 
+/// A message as it is written.
 #[derive(Deserialize)]
 #[serde(expecting = "an object with channel, author, timestamp and content")]
-struct Raw<'a> {
+pub(super) struct Raw<'a> {
     #[serde(borrow)]
-    channel: Cow<'a, str>,
+    pub(super) channel: Cow<'a, str>,
     #[serde(borrow)]
-    author: Cow<'a, str>,
+    pub(super) author: Cow<'a, str>,
     #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    pub(super) timestamp: Cow<'a, str>,
     #[serde(borrow)]
-    content: Cow<'a, str>,
+    pub(super) content: Cow<'a, str>,
     #[serde(default)]
-    action: Option<bool>,
+    pub(super) action: Option<bool>,
     #[serde(default, deserialize_with = "reply_to")]
-    reply_to: Option<u64>,
+    pub(super) reply_to: Option<u64>,
     #[serde(default, deserialize_with = "id")]
-    id: Option<u64>,
+    pub(super) id: Option<u64>,
 }
 
 /// A whole number, or the same as text: beyond 2^53 many languages have no other way to write one exactly.
@@ -101,11 +102,13 @@ enum Number<'a> {
     Other(serde::de::IgnoredAny),
 }
 
-fn id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+/// A message's own number; its errors name it.
+pub(super) fn id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     number("id", from)
 }
 
-fn reply_to<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+/// The number of the message that one replies to; its errors name it.
+pub(super) fn reply_to<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     number("reply_to", from)
 }
 
@@ -124,8 +127,12 @@ fn number<'de, D: Deserializer<'de>>(field: &str, from: D) -> Result<Option<u64>
 
 /// Understands a line. `position` is its number in the file, from 1; it stands in for a missing `id`. `now_ms` is the present.
 pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>, BadLine> {
-    let raw: Raw<'_> =
-        serde_json::from_slice(bytes).map_err(|error| BadLine::Json { reason: reason(&error) })?;
+    let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(|error| BadLine::json(&error))?;
+    checked(raw, position, now_ms)
+}
+
+/// Checks what is written.
+pub(super) fn checked(raw: Raw<'_>, position: u64, now_ms: u64) -> Result<Line<'_>, BadLine> {
     if !within(&raw.channel, CHANNEL_MAX) {
         return Err(BadLine::Channel);
     }
@@ -156,6 +163,13 @@ pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>
         number: raw.id.unwrap_or(position),
         has_id: raw.id.is_some(),
     })
+}
+
+impl BadLine {
+    /// The parser's error.
+    pub(super) fn json(error: &serde_json::Error) -> Self {
+        Self::Json { reason: reason(error) }
+    }
 }
 
 /// What the parser said, without its line: it only ever sees one.

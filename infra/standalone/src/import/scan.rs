@@ -8,7 +8,8 @@ use std::{
 use weir_proto::id::EPOCH_MS;
 
 use super::{
-    ImportError,
+    ImportError, export,
+    format::Format,
     held::{Held, Numbered},
     ids::ImportIds,
     line::{self, BadLine, Line},
@@ -29,6 +30,8 @@ pub(crate) const AUTHORS_MAX: usize = 1_000_000;
 pub(crate) const REPLIED_MAX: usize = 4_000_000;
 /// Wrong lines reported one by one; the rest is only counted, by reason.
 const REPORTED_MAX: u64 = 100;
+/// Wrong lines, none of them a message, after which the file is taken to be of another form.
+const FOREIGN_LINES: usize = 20;
 /// Lines between two looks at the progress display.
 const PROGRESS_EVERY: u64 = 4_096;
 
@@ -41,6 +44,8 @@ pub(crate) struct Scan {
     pub(crate) job: [u8; 32],
     /// The present that lines were judged by, milliseconds since 1970-01-01T00:00Z; the second pass uses the same.
     pub(crate) now_ms: u64,
+    /// Name of the guild, if the file tells it.
+    pub(crate) guild: Option<String>,
     /// Channel names.
     pub(crate) channels: Names,
     /// Author names.
@@ -66,12 +71,38 @@ pub(crate) struct Scan {
 /// Tells the operator about wrong lines: the first ones singly.
 #[derive(Debug, Default)]
 struct Complaints {
+    /// Those before the first message, kept back: one word says it if the file is of another form.
+    first: Vec<(u64, BadLine)>,
+    /// Nothing is kept back any more.
+    open: bool,
     reported: u64,
     unreported: HashMap<&'static str, u64>,
 }
 
 impl Complaints {
-    fn note(&mut self, position: u64, fault: &BadLine, progress: &mut Progress) {
+    /// Notes a wrong line; false if there were only such as another form has.
+    fn note(&mut self, position: u64, fault: BadLine, progress: &mut Progress) -> bool {
+        if self.open {
+            self.tell(position, &fault, progress);
+            return true;
+        }
+        let foreign = matches!(fault, BadLine::Json { .. } | BadLine::TooLong);
+        self.first.push((position, fault));
+        if !foreign {
+            self.open(progress);
+        }
+        self.first.len() < FOREIGN_LINES
+    }
+
+    /// Tells what was kept back, and from now on all.
+    fn open(&mut self, progress: &mut Progress) {
+        self.open = true;
+        for (position, fault) in std::mem::take(&mut self.first) {
+            self.tell(position, &fault, progress);
+        }
+    }
+
+    fn tell(&mut self, position: u64, fault: &BadLine, progress: &mut Progress) {
         if self.reported < REPORTED_MAX {
             self.reported += 1;
             progress.say(&format!("line {position}: {fault}"));
@@ -80,7 +111,8 @@ impl Complaints {
         }
     }
 
-    fn finish(&self, progress: &mut Progress) {
+    fn finish(&mut self, progress: &mut Progress) {
+        self.open(progress);
         let mut rest: Vec<_> = self.unreported.iter().collect();
         rest.sort();
         for (label, count) in rest {
@@ -131,6 +163,7 @@ pub(super) fn scan_into(
         path: path.to_owned(),
         job: [0; 32],
         now_ms,
+        guild: lines.guild().map(str::to_owned),
         channels: Names::new(CHANNELS_MAX),
         authors: Names::new(AUTHORS_MAX),
         lines: 0,
@@ -153,14 +186,20 @@ pub(super) fn scan_into(
         match reading.understand(&found, scan.lines) {
             None => {}
             Some(Ok(line)) => {
+                complaints.open(progress);
                 replies_ahead |= line.reply_to.is_some_and(|number| !reading.was_before(number, scan.lines));
                 scan.take(&line, scan.lines)?;
             }
             Some(Err(fault)) => {
                 scan.bad += 1;
-                complaints.note(scan.lines, &fault, progress);
+                if !complaints.note(scan.lines, fault, progress) && scan.guild.is_none() {
+                    return Err(foreign(path, lines.format()));
+                }
             }
         }
+    }
+    if scan.messages == 0 && !complaints.first.is_empty() && scan.guild.is_none() && lines.format().certain {
+        return Err(foreign(path, lines.format()));
     }
     complaints.finish(progress);
     scan.job = lines.hash().map_err(failed)?;
@@ -178,6 +217,10 @@ pub(super) fn scan_into(
         }
         _ => Ok(scan),
     }
+}
+
+fn foreign(path: &Path, Format { name, advice, certain: _ }: Format) -> ImportError {
+    ImportError::Format { path: path.to_owned(), name, advice }
 }
 
 /// A reading of the file, line after line; both passes are one, so both skip the same lines.
@@ -203,6 +246,7 @@ impl Reading {
             FileLine::TooLong => Err(BadLine::TooLong),
             FileLine::Line(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return None,
             FileLine::Line(bytes) => line::parse(bytes, position, self.now_ms),
+            FileLine::Exported(bytes, channel) => export::parse(bytes, channel, position, self.now_ms),
         };
         // The id of a line that is wrong for another reason stays free: it may be there again, mended.
         Some(line.and_then(|line| {
@@ -332,6 +376,54 @@ mod tests {
         let crowded = line.repeat(4_097);
         assert!(matches!(of(&crowded, true), Err(ImportError::Times { before_epoch: 0, moved: 1 })));
         assert!(of(&crowded, false).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_another_form_is_one_error_that_names_it() {
+        let told = |text: &str| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), text).expect("written");
+            let mut progress = Progress::silent();
+            let error = scan(file.path(), 1_767_225_600_000, false, &mut progress).expect_err("foreign");
+            assert!(progress.said.is_empty(), "{:?}", progress.said);
+            error.to_string()
+        };
+        let slack = "[\n  {\n    \"type\": \"message\",\n    \"ts\": \"1.2\"\n  }\n]\n";
+        assert!(
+            told(slack).contains("Slack") && told(slack).contains("\"channel\", \"author\""),
+            "{}",
+            told(slack)
+        );
+        assert!(told(&"[10:00] <ann> hi\n".repeat(500)).contains("JSON array"));
+        assert!(told(&"10:00 <ann> hi\n".repeat(500)).contains("text that is not JSON"));
+        assert!(told(&"{\"user\":\"U\",\"text\":\"x\"}\n".repeat(500)).contains("other fields"));
+        assert!(told("{\n  \"a\": 1\n}\n").contains("over many lines"));
+        // One line of the right form, and the wrong ones are told singly as ever.
+        let found = of(&format!("{}{GOOD}", "x\n".repeat(FOREIGN_LINES - 1)), false).expect("two are good");
+        assert_eq!((found.messages, found.bad), (2, FOREIGN_LINES as u64 - 1));
+    }
+
+    #[test]
+    fn an_export_of_discord_chat_exporter_is_read_as_it_is() {
+        let message = |id: u64, day: u32, more: &str| {
+            format!(
+                "    {{\n      \"id\": \"{id}\", \"type\": \"Reply\", \"timestamp\": \"2023-06-0{day}T00:00:00+00:00\",\n      \"content\": \"m{id}\", \"author\": {{\"id\": \"5\", \"name\": \"ann\", \"discriminator\": \"0000\"}}{more}\n    }}"
+            )
+        };
+        let reply =
+            ",\n      \"reference\": {\"messageId\": \"7\", \"channelId\": \"2\", \"guildId\": \"1\"}";
+        let messages = [message(8, 2, reply), message(7, 1, ""), "{\"id\": \"9\"}".to_owned()].join(",\n");
+        let text = format!(
+            "{{\n  \"guild\": {{\"id\": \"1\", \"name\": \"The guild\"}},\n  \"channel\": {{\"id\": \"2\", \"name\": \"general\"}},\n  \"messages\": [\n{messages}\n  ],\n  \"messageCount\": 3\n}}\n"
+        );
+        let found = of(&text, false).expect("an export");
+        assert_eq!((found.messages, found.bad, found.guild.as_deref()), (2, 1, Some("The guild")));
+        assert_eq!(
+            (found.channels.all(), found.authors.all()),
+            (&["general".into()][..], &["ann".into()][..])
+        );
+        let plan = found.plan.expect("the reply comes first");
+        assert!(plan.replied.contains_key(&7));
     }
 
     #[test]

@@ -11,9 +11,16 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::{
+    export::{self, Header},
+    format::{self, Format},
+};
+
 /// Longest line, in bytes. A message of 4,000 code points, every one escaped as a surrogate pair, is 48 KB; names add little. A longer line
 /// is read past and reported, never held.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes by which a file's form is told: what DiscordChatExporter writes before the messages is a few kilobytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a part, unpacked.
 const READ_BYTES: usize = 256 * 1024;
 /// How some editors begin a UTF-8 text; no part of it.
@@ -30,6 +37,12 @@ pub(crate) struct Lines {
     line: Vec<u8>,
     /// Nothing was read yet.
     at_start: bool,
+    /// What the file is, if it is not of lines.
+    format: Format,
+    /// Of an export of DiscordChatExporter.
+    header: Option<Header>,
+    /// The export's last message was read.
+    ended: bool,
 }
 
 /// A line of the file, without its end.
@@ -37,7 +50,9 @@ pub(crate) struct Lines {
 pub(crate) enum FileLine<'a> {
     /// Its bytes.
     Line(&'a [u8]),
-    /// It is longer than [`LINE_BYTES_MAX`].
+    /// A message of an export, and its channel.
+    Exported(&'a [u8], &'a str),
+    /// It is longer than [`LINE_BYTES_MAX`], or [`export::MESSAGE_BYTES_MAX`].
     TooLong,
 }
 
@@ -146,12 +161,38 @@ impl Lines {
         let whole = io::Cursor::new(start).chain(raw);
         let decoded =
             if gzip { Decoded::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { Decoded::Plain(whole) };
-        Ok(Self { reader: Ahead::start(decoded)?, line: Vec::new(), at_start: true })
+        let mut reader = Ahead::start(decoded)?;
+        let part = reader.fill_buf()?;
+        let head = &part[..part.len().min(HEAD_BYTES_MAX)];
+        let mark = if head.starts_with(&BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let (format, header) = (format::of(&head[mark..]), Header::of(&head[mark..]));
+        if let Some(header) = &header {
+            reader.consume(mark + header.bytes);
+        }
+        Ok(Self { reader, line: Vec::new(), at_start: true, format, header, ended: false })
     }
 
-    /// The next line; `None` at the end. The last line need not end with a line feed.
+    /// What the file is, if none of its lines is a message.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Name of an export's guild.
+    pub(crate) fn guild(&self) -> Option<&str> {
+        self.header.as_ref().map(|header| header.guild.as_str())
+    }
+
+    /// The next line, or message of an export; `None` at the end. The last line need not end with a line feed.
     pub(crate) fn read(&mut self) -> io::Result<Option<FileLine<'_>>> {
         self.line.clear();
+        if let Some(header) = &self.header {
+            let found = if self.ended { None } else { export::next(&mut self.reader, &mut self.line)? };
+            self.ended = found.is_none();
+            return Ok(found.map(|fits| match fits {
+                true => FileLine::Exported(&self.line, &header.channel),
+                false => FileLine::TooLong,
+            }));
+        }
         let bytes_max = LINE_BYTES_MAX as u64 + 1;
         if self.reader.by_ref().take(bytes_max).read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);
@@ -198,6 +239,9 @@ mod tests {
         while let Some(line) = lines.read().expect("read") {
             all.push(match line {
                 FileLine::Line(line) => Some(String::from_utf8_lossy(line).into_owned()),
+                FileLine::Exported(message, channel) => {
+                    Some(format!("{channel}: {}", String::from_utf8_lossy(message)))
+                }
                 FileLine::TooLong => None,
             });
         }
@@ -218,6 +262,15 @@ mod tests {
         let (lines, hash) = read(&packed);
         assert_eq!(lines, some(&["one", "two", "", "last"]));
         assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(&packed)));
+    }
+
+    #[test]
+    fn an_export_gives_its_messages_whether_packed_or_not() {
+        let text = b"\xef\xbb\xbf{\n \"guild\": {\"name\": \"g\"}, \"channel\": {\"name\": \"c\"},\n \"messages\": [\n {\"id\": 1}, {}\n]\n}\n";
+        let (lines, hash) = read(text);
+        assert_eq!(lines, some(&["c: {\"id\": 1}", "c: {}"]));
+        assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(text)));
+        assert_eq!(read(&gzip(text)).0, lines);
     }
 
     #[test]
@@ -246,13 +299,14 @@ mod tests {
         let packed = gzip("line\n".repeat(10_000).as_bytes());
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), &packed[..packed.len() / 2]).expect("written");
-        let mut lines = Lines::open(file.path()).expect("opened");
-        let outcome = loop {
-            match lines.read() {
-                Ok(Some(_)) => {}
-                end => break end.map(|_| ()),
+        let outcome = Lines::open(file.path()).and_then(|mut lines| {
+            loop {
+                match lines.read() {
+                    Ok(Some(_)) => {}
+                    end => break end.map(|_| ()),
+                }
             }
-        };
+        });
         assert_eq!(outcome.expect_err("cut off").kind(), io::ErrorKind::UnexpectedEof);
     }
 }
