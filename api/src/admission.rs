@@ -10,6 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use weir_connect::PeerAddr;
 
 use crate::{
     app::App,
@@ -25,7 +26,8 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match auth::identify(&app, request.headers()).await {
+    let peer = request.extensions().get::<PeerAddr>().copied();
+    let caller = match auth::identify(&app, request.headers(), peer).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };

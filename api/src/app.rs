@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use weir_data_client::{CallOptions, DataClient};
-use weir_runtime::LogGate;
+use weir_runtime::{LogGate, Strangers};
 
 use crate::{
     auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits,
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// `None`: switched off.
     pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) credentials: Credentials,
+    /// What may be asked about tokens that were not good before.
+    pub(crate) strangers: Strangers,
     pub(crate) users: Users,
     /// A permit for each request under way; bounded by `bounds.requests_max`.
     pub(crate) under_way: Semaphore,
@@ -36,6 +38,7 @@ impl App {
         Self(Arc::new(Shared {
             rate_limits: config.rate_limits.clone().map(RateLimits::new),
             credentials: Credentials::new(&config),
+            strangers: Strangers::default(),
             users: Users::new(&config),
             fault_log: LogGate::new(FAULT_LOG_EVERY),
             under_way: Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS)),

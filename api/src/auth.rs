@@ -1,22 +1,30 @@
 //! Who is asking: a token in `Authorization` to a user, through a small short-lived cache of hashes.
 //!
-//! Only the token's SHA-256 leaves this module. Only successes are cached: a stranger's guesses fill nothing, and a credential made a
-//! moment ago works at once. A cached success may outlive its credential by the cache's age; that is safe as long as credentials are
+//! Only the token's SHA-256 leaves this module. What strangers may ask of the data service is bounded by client address
+//! ([`weir_runtime::strangers`]): guesses are remembered for a moment only, apart from the successes, and a credential made a moment ago
+//! works at once. A cached success may outlive its credential by the cache's age; that is safe as long as credentials are
 //! never revoked, and the age is the price when they can be ([`crate::ApiConfig::credentials_cached_for`]).
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use moka::sync::Cache;
+use tokio::time::Instant;
+use weir_connect::PeerAddr;
+use weir_data_client::DataError;
 use weir_discord::{
-    error::ApiError,
+    error::{ApiError, RateLimitScope, RateLimited},
     token::{TokenHash, parse_authorization},
 };
 use weir_proto::{
     data::{ResolveTokenRequest, User},
     id::UserId,
 };
+use weir_runtime::strangers;
 
 use crate::{app::App, config::ApiConfig, error::Refused};
 
@@ -45,22 +53,50 @@ pub(crate) struct Caller {
 /// The caller that the headers name.
 ///
 /// # Errors
-/// 401 for no token, one of another shape, and one that nobody has; what the data service answers otherwise.
-pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Refused> {
+/// 401 for no token, one of another shape, and one that nobody has; 429 for an address with too many of the last; what the data service
+/// answers otherwise.
+pub(crate) async fn identify(app: &App, headers: &HeaderMap, peer: Option<PeerAddr>) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
     let hash = token.hash();
     if let Some(caller) = app.credentials.resolved.get(&hash) {
         return Ok(caller);
     }
+    let leave = app.strangers.ask(client(app, headers, peer), hash.0, Instant::now());
+    let leave = leave.map_err(|refused| match refused {
+        strangers::Refused::Unknown => ApiError::Unauthorized.into(),
+        strangers::Refused::Throttled { retry_after } => {
+            Refused::limited(RateLimited { retry_after, scope: RateLimitScope::User, code: None }, None)
+        }
+    })?;
     let request = ResolveTokenRequest { token_hash: hash.0.to_vec() };
-    let reply = app.data.resolve_token(&request, &app.call()).await;
-    let user = reply.map_err(|error| Refused::from_data(error, ApiError::Unauthorized))?.message.user;
+    let user = match app.data.resolve_token(&request, &app.call()).await {
+        Ok(reply) => {
+            leave.known(Instant::now());
+            reply.message.user
+        }
+        Err(error) => {
+            if let DataError::NotFound { .. } = error {
+                leave.unknown(Instant::now());
+            } else {
+                leave.undecided();
+            }
+            return Err(Refused::from_data(error, ApiError::Unauthorized));
+        }
+    };
     let user = user.ok_or(ApiError::Internal)?;
     let id = UserId::try_from(user.id).map_err(|_| ApiError::Internal)?;
     let caller = Caller { id, user: Arc::new(user) };
     app.credentials.resolved.insert(hash, caller.clone());
     Ok(caller)
+}
+
+/// The client's address: its connection's, unless a trusted proxy names another.
+fn client(app: &App, headers: &HeaderMap, peer: Option<PeerAddr>) -> IpAddr {
+    // A router that is called without a server has no peers; all of its callers are counted as one.
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let forwarded = headers.get_all("x-forwarded-for").iter();
+    app.config.trusted_proxies.client(peer, forwarded.filter_map(|value| value.to_str().ok()))
 }
 
 impl FromRequestParts<App> for Caller {

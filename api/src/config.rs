@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use weir_runtime::TrustedProxies;
+
 use crate::ratelimit::Bucket;
 
 /// Configuration of the api tier. [`ApiConfig::new`] gives the defaults.
@@ -11,13 +13,14 @@ pub struct ApiConfig {
     /// either `?v=10` or `/?v=10` to it.
     pub gateway_url: String,
     /// Shards of a bot that should identify at once, as `GET /gateway/bot` tells. Default 1, Discord's for small bots: client libraries then
-    /// start one shard in five seconds. It is advice that nobody enforces: the gateway bounds the identifies that it works on at once, of all
-    /// bots together (`GatewayConfig::admissions_max`), and lets the others wait.
+    /// start one shard in five seconds, which is what the gateway enforces (`GatewayConfig::identify_limits`).
     pub max_concurrency: u32,
     /// Discord's rate limits; `None` switches all of them off, as local load tests need. Default: Discord's numbers.
     pub rate_limits: Option<RateLimitConfig>,
     /// Bounds of sockets, requests and bodies.
     pub bounds: Bounds,
+    /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
+    pub trusted_proxies: TrustedProxies,
     /// Whole time that one call to the data service may take. Default 5 s: above the database's own timeout of 2 s.
     pub data_timeout: Duration,
     /// Most users kept for rendering authors. Default 50,000: about 10 MiB.
@@ -42,6 +45,7 @@ impl ApiConfig {
             max_concurrency: 1,
             rate_limits: Some(RateLimitConfig::default()),
             bounds: Bounds::default(),
+            trusted_proxies: TrustedProxies::default(),
             data_timeout: Duration::from_secs(5),
             users_cached_max: 50_000,
             users_cached_for: Duration::from_secs(10),

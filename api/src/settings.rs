@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_runtime::config::Reader;
+use weir_runtime::{TrustedProxies, config::Reader};
 
 use crate::{ApiConfig, RateLimitConfig};
 
@@ -25,6 +25,7 @@ impl ApiConfig {
         };
         config.data_timeout =
             reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
+        config.trusted_proxies = TrustedProxies::read(reader, "api.trusted_proxies");
         let bounds = &mut config.bounds;
         bounds.connections_max = count(reader, "api.connections_max", bounds.connections_max, 1_000_000);
         bounds.requests_max = count(reader, "api.requests_max", bounds.requests_max, 1_000_000);

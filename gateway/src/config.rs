@@ -3,6 +3,17 @@
 use std::time::Duration;
 
 use weir_discord::intent::Intents;
+use weir_runtime::TrustedProxies;
+
+/// Whether Discord's limits on identifies are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdentifyLimits {
+    /// One in five seconds and a thousand in a day for each token.
+    #[default]
+    Discord,
+    /// None, as load tests with one token need.
+    Off,
+}
 
 /// Configuration of a gateway process.
 #[derive(Debug, Clone)]
@@ -31,6 +42,9 @@ pub struct GatewayConfig {
     pub connections_max: usize,
     /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
     pub sessions_max: usize,
+    /// Sessions of one user; above it the user's own that is longest without a connection ends, and if none is, identify is refused. So who
+    /// floods loses its own. As many as a token may begin in a day.
+    pub sessions_per_user_max: usize,
     /// How long a session without a connection can be resumed.
     pub resume_window: Duration,
     /// Guilds of one session; above it close code 4011, which ends a bot for good. Discord's number for a shard, so a bot that is sharded for
@@ -38,7 +52,14 @@ pub struct GatewayConfig {
     pub guilds_max: usize,
     /// Identifies and resumes being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
     pub admissions_max: usize,
-    /// Payloads a client may send in a minute, heartbeats included. Discord's number.
+    /// How often a token may identify.
+    pub identify_limits: IdentifyLimits,
+    /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
+    pub trusted_proxies: TrustedProxies,
+    /// Bytes rendered for sessions that are being introduced and have not read them, of all sessions together; more wait. The largest guild
+    /// is shown whatever its size, then alone.
+    pub introduction_bytes_max: usize,
+    /// Payloads a client may send in a minute, heartbeats and control frames included. Discord's number.
     pub events_max: u32,
 
     /// Records that the ring keeps for sessions that are behind.
@@ -64,9 +85,13 @@ impl Default for GatewayConfig {
             drain_timeout: Duration::from_secs(10),
             connections_max: 15_000,
             sessions_max: 30_000,
+            sessions_per_user_max: crate::identifies::IDENTIFIES_MAX as usize,
             resume_window: Duration::from_secs(300),
             guilds_max: 2_500,
             admissions_max: 64,
+            identify_limits: IdentifyLimits::Discord,
+            trusted_proxies: TrustedProxies::default(),
+            introduction_bytes_max: 64 << 20,
             events_max: crate::budget::EVENTS_MAX,
             ring_records_max: 65_536,
             ring_bytes_max: 128 << 20,

@@ -1,6 +1,6 @@
 //! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
 
-use std::{pin::pin, sync::Arc};
+use std::{net::IpAddr, pin::pin, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -66,21 +66,28 @@ impl From<Stop> for Served {
     }
 }
 
-/// Serves a connection from its first byte to its last.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(shared: Arc<Shared>, stream: S) {
-    let (stream, parameters) = match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
-        Ok(Ok(Upgrade::Open { socket, parameters })) => (socket, parameters),
-        Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a handshake broke");
-            return shared.metrics.refused(Refusal::Handshake);
-        }
-        Err(_) => return shared.metrics.refused(Refusal::Slow),
-    };
+/// Serves a connection with `peer` from its first byte to its last.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: IpAddr,
+) {
+    let (stream, parameters, forwarded) =
+        match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
+            Ok(Ok(Upgrade::Open { socket, parameters, forwarded })) => (socket, parameters, forwarded),
+            Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a handshake broke");
+                return shared.metrics.refused(Refusal::Handshake);
+            }
+            Err(_) => return shared.metrics.refused(Refusal::Slow),
+        };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
     let socket = Socket::new(*stream, compression, shared.config.write_timeout);
     let budget = EventBudget::new(shared.config.events_max, Instant::now());
-    let mut connection = Connection { shared, socket, budget };
+    let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
+    drop(forwarded);
+    let mut connection = Connection { shared, socket, budget, client };
     let end = match parameters {
         Ok(parameters) => connection.run(parameters).await,
         Err(close) => End::Close(close),
@@ -96,6 +103,7 @@ struct Connection<S> {
     shared: Arc<Shared>,
     socket: Socket<S>,
     budget: EventBudget,
+    client: IpAddr,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -141,18 +149,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let late = || Close::new(CloseCode::SessionTimedOut, "identify or resume came too late");
             let asked =
                 timeout(self.shared.config.identify_timeout, self.first()).await.map_err(|_| late())??;
-            match asked {
-                ClientEvent::Identify(identify) => return self.identify(&identify, parameters).await,
-                ClientEvent::Resume(resume) => {
-                    if let Some(attached) = self.resume(&resume).await? {
-                        return Ok(attached);
-                    }
-                    self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await?;
-                }
+            let attached = match asked {
+                ClientEvent::Identify(identify) => self.identify(&identify, parameters).await?,
+                ClientEvent::Resume(resume) => self.resume(&resume).await?,
                 ClientEvent::Heartbeat | ClientEvent::RequestMembers(_) | ClientEvent::Ignored => {
                     return Err(Close::new(CloseCode::NotAuthenticated, "identify or resume first").into());
                 }
+            };
+            if let Some(attached) = attached {
+                return Ok(attached);
             }
+            self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await?;
         }
     }
 
@@ -166,16 +173,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    async fn identify(&mut self, identify: &Identify, parameters: Parameters) -> Result<Attached, End> {
-        let (mut attached, snapshots) =
-            identify::identify(&self.shared, identify, parameters.version).await?;
+    /// `None` if the client identifies too often.
+    async fn identify(
+        &mut self,
+        identify: &Identify,
+        parameters: Parameters,
+    ) -> Result<Option<Attached>, End> {
+        let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
+        let Some((mut attached, snapshots)) = begun else { return Ok(None) };
+        self.socket.begin_session();
         if identify.compress {
             self.socket.compress_payloads();
         }
         self.shared.metrics.identifies.inc();
         let shared = self.shared.clone();
         match Delivery::new(&shared, &mut attached, &mut self.socket).introduce(&snapshots).await {
-            Ok(()) => Ok(attached),
+            Ok(()) => Ok(Some(attached)),
             Err(Stop::Socket(error)) => Err(error.into()),
             Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
         }
@@ -190,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             outcome(Resumption::Invalid);
             return Ok(None);
         };
+        self.socket.begin_session();
         let takeover = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         let replay = async {
@@ -285,18 +299,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.socket.send(&payload::control(op::HEARTBEAT_ACK, "null")).await
     }
 
-    /// The next payload, counted and parsed.
+    /// The next payload, counted and parsed. Control frames are counted with the payloads.
     ///
     /// # Cancel safety
     /// Safe: no payload is lost.
     async fn next(&mut self) -> Result<ClientEvent, End> {
-        match self.socket.receive().await? {
-            Inbound::Closed { done } => Err(End::Gone { done }),
-            Inbound::Payload(text) => {
-                if !self.budget.spend(Instant::now()) {
-                    return Err(Close::new(CloseCode::RateLimited, "too many payloads in a minute").into());
-                }
-                Ok(payload::parse(&text)?)
+        loop {
+            let received = self.socket.receive().await?;
+            if let Inbound::Closed { done } = received {
+                return Err(End::Gone { done });
+            }
+            if !self.budget.spend(Instant::now()) {
+                return Err(Close::new(CloseCode::RateLimited, "too many payloads in a minute").into());
+            }
+            if let Inbound::Payload(text) = received {
+                return Ok(payload::parse(&text)?);
             }
         }
     }
@@ -309,7 +326,7 @@ mod tests {
     /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
     #[test]
     fn a_connection_is_small() {
-        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream) -> F) -> usize {
+        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(serve);

@@ -27,7 +27,7 @@ const SCAN_MAX: usize = 4_096;
 /// Entries taken out of the ring at once.
 const ENTRIES_MAX: usize = 64;
 /// Bytes gathered before a write. With the largest single payload on top this bounds a connection's write buffer.
-const BATCH_BYTES: usize = 16 << 10;
+pub(crate) const BATCH_BYTES: usize = 16 << 10;
 /// Batches that a session may write before it looks at what its client sent.
 const BATCHES_AT_ONCE: usize = 16;
 

@@ -20,11 +20,15 @@ use crate::{
     entry::{Body, Entry, Publication, membership},
     guild::Snapshot,
     listener::Listener,
+    listeners::{Key, Listeners, key},
     ring::Ring,
 };
 
 /// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
 const PENDING_MAX: usize = 1_024;
+
+/// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
+const LEFT_AT_ONCE: usize = 64;
 
 /// A guild's state, as far as it is here.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ enum Held {
 #[derive(Debug)]
 struct Guild {
     held: Held,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Listeners,
     /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
     /// interest is registered and the data service has answered since.
     interest_since_us: Option<u64>,
@@ -54,7 +58,7 @@ impl Guild {
     fn new() -> Self {
         Self {
             held: Held::Absent,
-            listeners: Vec::new(),
+            listeners: Listeners::default(),
             interest_since_us: None,
             idle_since: Instant::now(),
         }
@@ -64,7 +68,7 @@ impl Guild {
 /// A user with sessions here.
 #[derive(Debug, Default)]
 struct User {
-    listeners: Vec<Arc<Listener>>,
+    listeners: Listeners,
     /// The same for its direct messages.
     interest_since_us: Option<u64>,
 }
@@ -82,6 +86,8 @@ pub(crate) enum Lost {
 struct Index {
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, User>,
+    /// The guilds that each listener is in, so that it can leave them without a look at the others.
+    joined: HashMap<Key, HashSet<u64>>,
     /// Users whose last listener went, since it was last asked. As many as sessions ended.
     gone_users: HashSet<u64>,
 }
@@ -290,7 +296,7 @@ impl Fanout {
 
     /// Lets a listener hear of changes of its user's memberships from now on.
     pub(crate) fn register(&self, listener: &Arc<Listener>) {
-        self.index().users.entry(listener.user_id).or_default().listeners.push(listener.clone());
+        self.index().users.entry(listener.user_id).or_default().listeners.insert(listener);
     }
 
     /// Says that interest in a user with sessions here was registered before everything above `since_us` was committed.
@@ -310,11 +316,11 @@ impl Fanout {
         let mut index = self.index();
         let mut snapshots = Vec::with_capacity(guild_ids.len());
         for &guild_id in guild_ids {
-            let Some(guild) = index.guilds.get_mut(&guild_id) else { continue };
-            guild.listen(listener);
+            let Some(guild) = index.guilds.get(&guild_id) else { continue };
             if let Held::Here(snapshot) = &guild.held {
                 snapshots.push((guild_id, snapshot.clone()));
             }
+            index.listen(guild_id, listener);
         }
         (self.ring.head(), snapshots)
     }
@@ -332,18 +338,27 @@ impl Fanout {
         (self.ring.head(), here.collect())
     }
 
-    /// Forgets a listener.
+    /// Forgets a listener. Its guilds are left in steps, so that publications wait for a few of them and not for all.
     pub(crate) fn forget(&self, listener: &Arc<Listener>) {
-        let mut index = self.index();
-        if let Some(user) = index.users.get_mut(&listener.user_id) {
-            user.listeners.retain(|other| !Arc::ptr_eq(other, listener));
-            if user.listeners.is_empty() {
-                index.users.remove(&listener.user_id);
-                index.gone_users.insert(listener.user_id);
+        let joined = {
+            let mut index = self.index();
+            if let Some(user) = index.users.get_mut(&listener.user_id) {
+                // Out of here first: whoever joins a guild because of its user is found here.
+                user.listeners.remove(listener);
+                if user.listeners.is_empty() {
+                    index.users.remove(&listener.user_id);
+                    index.gone_users.insert(listener.user_id);
+                }
+            }
+            index.joined.remove(&key(listener)).unwrap_or_default()
+        };
+        let joined: Vec<u64> = joined.into_iter().collect();
+        for step in joined.chunks(LEFT_AT_ONCE) {
+            let mut index = self.index();
+            for guild_id in step {
+                index.guilds.get_mut(guild_id).into_iter().for_each(|guild| guild.unlisten(listener));
             }
         }
-        // A listener does not say which guilds it is in; sessions end rarely enough to look everywhere.
-        index.guilds.values_mut().for_each(|guild| guild.unlisten(|other| Arc::ptr_eq(other, listener)));
     }
 
     /// True if some session of the user is here.
@@ -375,14 +390,24 @@ impl Index {
         users.flat_map(|user| &user.listeners).filter(|listener| listener.has_direct()).collect()
     }
 
+    /// Lets a listener hear of a guild, if its place is there.
+    fn listen(&mut self, guild_id: u64, listener: &Arc<Listener>) {
+        if let Some(guild) = self.guilds.get_mut(&guild_id)
+            && guild.listeners.insert(listener)
+        {
+            self.joined.entry(key(listener)).or_default().insert(guild_id);
+        }
+    }
+
     /// Lets sessions whose user joined a guild hear of it, before the record goes out. True if sessions may be concerned by their user.
     fn apply_membership(&mut self, record: &Record) -> bool {
         let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
         if member {
             for user_id in many.iter().copied().chain(one) {
-                for listener in self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners) {
+                for listener in self.of_user(user_id) {
                     if listener.has_guild(record.guild_id) {
-                        self.guilds.entry(record.guild_id).or_insert_with(Guild::new).listen(listener);
+                        self.guilds.entry(record.guild_id).or_insert_with(Guild::new);
+                        self.listen(record.guild_id, &listener);
                     }
                 }
             }
@@ -392,25 +417,26 @@ impl Index {
 
     /// Lets sessions whose user left a guild hear no more of it, after the record went out.
     fn drop_members(&mut self, guild_id: u64, change: &Change) {
-        if let Some((_, Some(user_id), false)) = membership(change)
-            && let Some(guild) = self.guilds.get_mut(&guild_id)
-        {
-            guild.unlisten(|listener| listener.user_id == user_id);
+        let Some((_, Some(user_id), false)) = membership(change) else { return };
+        for listener in self.of_user(user_id) {
+            if let Some(guild) = self.guilds.get_mut(&guild_id) {
+                guild.unlisten(&listener);
+            }
+            if let Some(joined) = self.joined.get_mut(&key(&listener)) {
+                joined.remove(&guild_id);
+            }
         }
+    }
+
+    /// A user's sessions.
+    fn of_user(&self, user_id: u64) -> Vec<Arc<Listener>> {
+        self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners).cloned().collect()
     }
 }
 
 impl Guild {
-    fn listen(&mut self, listener: &Arc<Listener>) {
-        if !self.listeners.iter().any(|other| Arc::ptr_eq(other, listener)) {
-            self.listeners.push(listener.clone());
-        }
-    }
-
-    fn unlisten(&mut self, leaves: impl Fn(&Arc<Listener>) -> bool) {
-        let before = self.listeners.len();
-        self.listeners.retain(|listener| !leaves(listener));
-        if self.listeners.is_empty() && before > 0 {
+    fn unlisten(&mut self, listener: &Arc<Listener>) {
+        if self.listeners.remove(listener) && self.listeners.is_empty() {
             self.idle_since = Instant::now();
         }
     }

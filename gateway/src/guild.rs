@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use weir_discord::permission::{GuildView, Permissions, permissions_in};
 use weir_proto::{
     data::{Channel, GuildState, Member, Role},
@@ -39,6 +40,11 @@ impl Snapshot {
     /// The state with its present revision and count.
     pub(crate) fn state(&self) -> GuildState {
         GuildState { rev: self.rev, member_count: self.member_count, ..GuildState::clone(&self.state) }
+    }
+
+    /// Channels and roles, and the bytes of all rows as they are stored.
+    pub(crate) fn weight(&self) -> (usize, usize) {
+        (self.state.channels.len() + self.state.roles.len(), self.state.encoded_len())
     }
 
     /// Whether a member sees a channel of the guild.

@@ -1,13 +1,19 @@
 //! Identify: from a token to a session with its guilds, or to a close code.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
-use weir_discord::{intent::Intents, token::parse_authorization};
+use tokio::time::Instant;
+use weir_discord::{
+    intent::Intents,
+    token::{TokenHash, parse_authorization},
+};
 use weir_proto::data::User;
+use weir_runtime::strangers;
 
 use crate::{
     Close, CloseCode,
     guild::Snapshot,
+    identifies::TooOften,
     join::{Attached, attach, fault, guilds, register},
     load::LoadError,
     payload::Identify,
@@ -19,25 +25,29 @@ use crate::{
 
 /// Shards that a bot may split into. Discord's largest bots stay below it by far.
 const SHARDS_MAX: u32 = 16_384;
-/// Begins a session. Its guilds' states are those at exactly the session's head.
+/// Begins a session for a client at an address. Its guilds' states are those at exactly the session's head. `None` if the token identified
+/// a moment ago: the client has to wait.
 ///
 /// # Errors
-/// The close to be sent: 4004 only if the data service said that the token is nobody's.
+/// The close to be sent: 4004 only if the data service said, now or a moment ago, that the token is nobody's.
 pub(crate) async fn identify(
     shared: &Arc<Shared>,
     identify: &Identify,
     version: u8,
-) -> Result<(Attached, Vec<(u64, Arc<Snapshot>)>), Close> {
+    client: IpAddr,
+) -> Result<Option<(Attached, Vec<(u64, Arc<Snapshot>)>)>, Close> {
     let shard = shard(identify.shard)?;
+    let token_hash = parse_authorization(&identify.token).map_err(|_| nobodys())?.hash();
+    // Before the admission, so that who floods does not stand in the others' way.
+    if !may(shared.identifies.may(&token_hash, Instant::now()))? {
+        return Ok(None);
+    }
     let _admission =
         shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
-    let unknown = || Close::new(CloseCode::AuthenticationFailed, "the token is not valid");
-    let token_hash = parse_authorization(&identify.token).map_err(|_| unknown())?.hash();
-    let user = match shared.loader.resolve(&token_hash.0).await {
-        Ok(user) => user,
-        Err(LoadError::NotFound) => return Err(unknown()),
-        Err(error @ LoadError::Unavailable { .. }) => return Err(fault(&error)),
-    };
+    let user = user(shared, &token_hash, client).await?;
+    if !may(shared.identifies.count(&token_hash, Instant::now()))? {
+        return Ok(None);
+    }
     let intents = intents(identify.intents, &user, shared.config.granted_intents)?;
     let mut registration = register(shared, user.id, shard).await?;
     let guilds = guilds(shared, &registration.listener).await?;
@@ -73,7 +83,48 @@ pub(crate) async fn identify(
             return Err(Close::fault("the session could not be kept"));
         }
     }
-    attach(shared, session, progress, &mut registration).await.map(|attached| (attached, guilds.snapshots))
+    let attached = attach(shared, session, progress, &mut registration).await?;
+    Ok(Some((attached, guilds.snapshots)))
+}
+
+fn nobodys() -> Close {
+    Close::new(CloseCode::AuthenticationFailed, "the token is not valid")
+}
+
+/// Whether a token may identify now.
+fn may(often: Result<(), TooOften>) -> Result<bool, Close> {
+    match often {
+        Ok(()) => Ok(true),
+        Err(TooOften::Soon) => Ok(false),
+        Err(TooOften::Day) => {
+            Err(Close::new(CloseCode::RateLimited, "this token has identified too often today: resume"))
+        }
+    }
+}
+
+/// The user of a token, as far as a client at an address may ask.
+async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result<User, Close> {
+    let leave =
+        shared.strangers.ask(client, token_hash.0, Instant::now()).map_err(|refused| match refused {
+            strangers::Refused::Unknown => nobodys(),
+            strangers::Refused::Throttled { .. } => {
+                Close::new(CloseCode::RateLimited, "this address has shown too many tokens that nobody has")
+            }
+        })?;
+    match shared.loader.resolve(&token_hash.0).await {
+        Ok(user) => {
+            leave.known(Instant::now());
+            Ok(user)
+        }
+        Err(LoadError::NotFound) => {
+            leave.unknown(Instant::now());
+            Err(nobodys())
+        }
+        Err(error @ LoadError::Unavailable { .. }) => {
+            leave.undecided();
+            Err(fault(&error))
+        }
+    }
 }
 
 fn shard(asked: Option<[i64; 2]>) -> Result<(u32, NonZeroU32), Close> {

@@ -1,20 +1,98 @@
 //! What a session begins with: READY, then each of its guilds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use weir_discord::object::{
     Availability, GuildCreateEvent, GuildCreateParts, ReadyEvent, ReadyParts, to_json,
 };
 use weir_proto::data::{Channel, Member, User};
 
 use crate::{
-    deliver::{Delivery, Stop},
+    Close, GatewayConfig, Metrics,
+    deliver::{BATCH_BYTES, Delivery, Stop},
     guild::Snapshot,
     payload,
     roster::{GUILDS_AT_ONCE, Roster},
     sequence::Numbering,
 };
+
+/// Bytes of JSON for each byte of a row, at most: small numbers become keys and values in quotes, a control character six.
+const JSON_FACTOR: usize = 6;
+/// Bytes of JSON for each channel, role or member beyond its row: keys whose values are empty.
+const JSON_EACH: usize = 512;
+
+/// The bytes that are rendered for sessions being introduced and that their clients have not read. A guild is as large as its owner made it,
+/// and a client that does not read holds it until the write timeout.
+pub(crate) struct Introductions {
+    bytes: Semaphore,
+    bytes_max: u32,
+    /// Whoever holds bytes gives them back within one write timeout; two are waited for.
+    patience: Duration,
+    metrics: Metrics,
+}
+
+/// Bytes in use by one introduction.
+struct Rendered<'a> {
+    permit: SemaphorePermit<'a>,
+    metrics: &'a Metrics,
+}
+
+impl Introductions {
+    pub(crate) fn new(config: &GatewayConfig, metrics: &Metrics) -> Self {
+        let bytes_max = u32::try_from(config.introduction_bytes_max).unwrap_or(u32::MAX).max(1);
+        Self {
+            bytes: Semaphore::new(bytes_max as usize),
+            bytes_max,
+            patience: config.write_timeout * 2,
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Waits until so many bytes may be rendered.
+    ///
+    /// # Errors
+    /// 4000 if that takes too long.
+    async fn room(&self, bytes: usize) -> Result<Rendered<'_>, Close> {
+        // What is larger than all there is waits for all of it.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        let busy = || Close::fault("too many sessions are being introduced");
+        let permit = timeout(self.patience, self.bytes.acquire_many(bytes)).await;
+        let permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;
+        self.metrics.introduction_bytes.inc_by(i64::from(bytes));
+        Ok(Rendered { permit, metrics: &self.metrics })
+    }
+}
+
+impl Rendered<'_> {
+    /// Gives back what turned out not to be needed.
+    fn shrink_to(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(bytes);
+        if let Some(back) = self.permit.split(surplus) {
+            self.metrics.introduction_bytes.dec_by(i64::try_from(back.num_permits()).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Drop for Rendered<'_> {
+    fn drop(&mut self) {
+        let bytes = i64::try_from(self.permit.num_permits()).unwrap_or(i64::MAX);
+        self.metrics.introduction_bytes.dec_by(bytes);
+    }
+}
+
+/// The most bytes that GUILD_CREATE may take, without rendering it.
+fn rendered_max(snapshot: &Snapshot, roster: &Roster) -> usize {
+    let (rows, bytes) = snapshot.weight();
+    let members: usize =
+        roster.others.iter().map(|(member, user)| member.encoded_len() + user.encoded_len()).sum();
+    (bytes + members) * JSON_FACTOR + (rows + roster.others.len() + 1) * JSON_EACH
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
     /// READY and the guilds of the introduction.
@@ -59,9 +137,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
             let guilds: Vec<_> = here.iter().map(|(.., guild)| guild.clone()).collect();
             let read = self.rosters.of(self.shared, &session, &guilds).await;
             for ((index, member, (_, snapshot)), roster) in here.into_iter().zip(read) {
+                let shared = self.shared;
+                let bytes = rendered_max(&snapshot, &roster);
+                let mut room = None;
+                // A small one is bounded by the number of connections, as every batch is.
+                if bytes > BATCH_BYTES {
+                    // First out with what is there: who waits for room holds none.
+                    self.flush().await?;
+                    room = Some(shared.introductions.room(bytes).await?);
+                }
                 let shown = guild_create(&snapshot, (member, &session.user), roster, Availability::Backfill);
                 if let Some(d) = shown {
                     self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
+                }
+                if let Some(mut room) = room {
+                    room.shrink_to(self.socket.queued());
+                    self.flush().await?;
                 }
                 self.flush_if_full().await?;
             }

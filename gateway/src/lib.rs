@@ -3,7 +3,7 @@
 //! Thin: it holds no data of its own but sessions, and knows the data service only through its client.
 //!
 //! A connection passes the modules in this order: [`server`] (accept, bounds) → `upgrade` and `query` (HTTP) → `connection` (one task for each
-//! socket) → `payload` and `budget` (what clients send) → `identify`, `resume` and `join` (sessions) → `introduce`, with `roster`, and `deliver` (what they
+//! socket) → `payload` and `budget` (what clients send) → `identify` (within `identifies`), `resume` and `join` (sessions) → `introduce`, with `roster`, and `deliver` (what they
 //! receive) → `socket`
 //! and `compress` (bytes out).
 //!
@@ -31,10 +31,12 @@ mod follow;
 mod guild;
 mod holdback;
 mod hydrate;
+mod identifies;
 mod identify;
 mod introduce;
 mod join;
 mod listener;
+mod listeners;
 mod load;
 mod loose;
 mod members;
@@ -58,6 +60,6 @@ mod socket;
 mod upgrade;
 
 pub use close::{Close, CloseCode};
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, IdentifyLimits};
 pub use metrics::Metrics;
 pub use server::{Deps, Drained, Gateway, StartError};

@@ -75,6 +75,7 @@ pub struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) sessions: Gauge,
     pub(crate) queue_bytes: Gauge,
+    pub(crate) introduction_bytes: Gauge,
     pub(crate) delivery: Histogram,
     pub(crate) dispatches: Counter,
     pub(crate) identifies: Counter,
@@ -93,6 +94,10 @@ impl Metrics {
             sessions: registry.gauge("weir_gateway_sessions", "Sessions, with and without a connection"),
             queue_bytes: registry
                 .gauge("weir_gateway_queue_bytes", "Bytes of the ring from which sessions are served"),
+            introduction_bytes: registry.gauge(
+                "weir_gateway_introduction_bytes",
+                "Bytes rendered for sessions being introduced that their clients have not read",
+            ),
             delivery: registry.histogram(
                 "weir_gateway_delivery_seconds",
                 "From the acceptance of a change to its last byte handed to a session's socket",

@@ -1,7 +1,7 @@
 //! The sessions of this process by id, with and without a connection, and how they end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,11 +21,72 @@ struct Known {
     detached_at: Option<Instant>,
 }
 
+/// A user's sessions.
+#[derive(Debug, Default)]
+struct Owned {
+    sessions: usize,
+    /// Those without a connection, the longest first.
+    detached: BTreeSet<(Instant, String)>,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     sessions: HashMap<String, Known>,
+    /// Whose they are, by user.
+    owned: HashMap<u64, Owned>,
     /// Ids of rows that another process left, and until when they may be resumed.
     left: HashMap<String, Instant>,
+}
+
+impl Table {
+    /// Adds a session that has a connection.
+    fn insert(&mut self, session: Arc<Session>) {
+        // An id that is there already does not happen: they are random, and a row is claimed once.
+        self.remove(&session.id);
+        self.owned.entry(session.user.id).or_default().sessions += 1;
+        self.sessions.insert(session.id.clone(), Known { session, detached_at: None });
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
+        self.set_detached(id, None);
+        let session = self.sessions.remove(id)?.session;
+        if let Some(owned) = self.owned.get_mut(&session.user.id) {
+            owned.sessions -= 1;
+            if owned.sessions == 0 {
+                self.owned.remove(&session.user.id);
+            }
+        }
+        Some(session)
+    }
+
+    /// Notes since when a session has had no connection. False if there is no such session.
+    fn set_detached(&mut self, id: &str, at: Option<Instant>) -> bool {
+        let Some(known) = self.sessions.get_mut(id) else { return false };
+        let before = std::mem::replace(&mut known.detached_at, at);
+        let owned = self.owned.entry(known.session.user.id).or_default();
+        before.map(|before| owned.detached.remove(&(before, id.to_owned())));
+        at.map(|at| owned.detached.insert((at, id.to_owned())));
+        true
+    }
+
+    /// Makes room for another session of a user. Who has many, or comes when there are as many as there may be, gives one of its own first;
+    /// only who has none to give takes the one that is longest without a connection.
+    fn make_room(
+        &mut self,
+        user_id: u64,
+        (sessions_max, per_user_max): (usize, usize),
+    ) -> Result<Option<Arc<Session>>, Full> {
+        let owned = self.owned.get(&user_id);
+        let full = self.sessions.len() >= sessions_max;
+        let many = owned.is_some_and(|owned| owned.sessions >= per_user_max);
+        if !full && !many {
+            return Ok(None);
+        }
+        let own = owned.and_then(|owned| owned.detached.first());
+        let anybodys = || self.owned.values().filter_map(|owned| owned.detached.first()).min();
+        let (_, id) = own.or_else(|| if many { None } else { anybodys() }).cloned().ok_or(Full)?;
+        Ok(self.remove(&id))
+    }
 }
 
 /// The sessions of this process.
@@ -36,7 +97,8 @@ pub(crate) struct Registry {
     durable: bool,
     fanout: Arc<Fanout>,
     metrics: Metrics,
-    sessions_max: usize,
+    /// Of all users, and of one.
+    sessions_max: (usize, usize),
     resume_window: Duration,
 }
 
@@ -51,7 +113,7 @@ impl Registry {
         durable: bool,
         fanout: Arc<Fanout>,
         metrics: Metrics,
-        sessions_max: usize,
+        sessions_max: (usize, usize),
         resume_window: Duration,
     ) -> Self {
         Self { table: Mutex::default(), store, durable, fanout, metrics, sessions_max, resume_window }
@@ -96,22 +158,17 @@ impl Registry {
         self.table().sessions.get(id).map(|known| known.session.clone())
     }
 
-    /// Adds a session that has a connection. If there are too many, the one longest without a connection ends for it.
+    /// Adds a session that has a connection. If there are too many, one without a connection ends for it: its user's own first.
     pub(crate) async fn add(&self, session: Arc<Session>) -> Result<(), Full> {
         let evicted = {
             let mut table = self.table();
-            let mut evicted = None;
-            if table.sessions.len() >= self.sessions_max {
-                let oldest = table.sessions.iter().filter_map(|(id, known)| Some((known.detached_at?, id)));
-                let id = oldest.min().map(|(_, id)| id.clone()).ok_or(Full)?;
-                evicted = table.sessions.remove(&id);
-            }
-            table.sessions.insert(session.id.clone(), Known { session, detached_at: None });
+            let evicted = table.make_room(session.user.id, self.sessions_max)?;
+            table.insert(session);
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
             evicted
         };
-        if let Some(known) = evicted {
-            self.finish(&known.session).await;
+        if let Some(session) = evicted {
+            self.finish(&session).await;
         }
         Ok(())
     }
@@ -119,16 +176,14 @@ impl Registry {
     /// Notes that a session has a connection, or no longer. False if the session has ended.
     pub(crate) fn set_attached(&self, session: &Session, attached: bool) -> bool {
         session.listener.set_attached(attached);
-        let mut table = self.table();
-        let known = table.sessions.get_mut(&session.id);
-        known.map(|known| known.detached_at = (!attached).then(Instant::now)).is_some()
+        self.table().set_detached(&session.id, (!attached).then(Instant::now))
     }
 
     /// Ends a session: it cannot be resumed any more.
     pub(crate) async fn end(&self, session: &Session) {
         let known = {
             let mut table = self.table();
-            let known = table.sessions.remove(&session.id);
+            let known = table.remove(&session.id);
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
             known
         };
@@ -156,13 +211,10 @@ impl Registry {
         let (sessions, rows) = {
             let mut table = self.table();
             // Taken out under the lock under which a resume would mark them: one of the two comes first.
-            let expired =
-                |known: &mut Known| known.detached_at.is_some_and(|at| now >= at + self.resume_window);
-            let sessions: Vec<_> = table
-                .sessions
-                .extract_if(|_, known| expired(known))
-                .map(|(_, known)| known.session)
-                .collect();
+            let over = |known: &Known| known.detached_at.is_some_and(|at| now >= at + self.resume_window);
+            let over: Vec<_> =
+                table.sessions.iter().filter(|(_, known)| over(known)).map(|(id, _)| id.clone()).collect();
+            let sessions: Vec<_> = over.iter().filter_map(|id| table.remove(id)).collect();
             let rows: Vec<_> = table.left.extract_if(|_, until| *until <= now).map(|(id, _)| id).collect();
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
             (sessions, rows)

@@ -1,6 +1,10 @@
 //! The listener, the tasks behind it, and their graceful end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -11,15 +15,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weir_bus::{Inbox, SessionStore};
 use weir_data_client::DataClient;
-use weir_runtime::{SystemClock, WallClock};
+use weir_runtime::{Strangers, SystemClock, WallClock};
 
 use crate::{
-    GatewayConfig, Metrics,
+    GatewayConfig, IdentifyLimits, Metrics,
     chain::Chains,
     connection,
     entry::Bytes,
     fanout::Fanout,
     follow::{Follower, follow_ephemeral},
+    identifies::Identifies,
+    introduce::Introductions,
     load::Loader,
     metrics::Refusal,
     registry::Registry,
@@ -124,7 +130,7 @@ impl Gateway {
             durable,
             fanout.clone(),
             metrics.clone(),
-            config.sessions_max,
+            (config.sessions_max, config.sessions_per_user_max),
             config.resume_window,
         );
         registry.adopt_rows().await?;
@@ -136,6 +142,9 @@ impl Gateway {
         let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
         let admissions = Semaphore::new(config.admissions_max.clamp(1, Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
+            identifies: Identifies::new(config.identify_limits == IdentifyLimits::Discord),
+            strangers: Strangers::default(),
+            introductions: Introductions::new(&config, &metrics),
             config,
             loader,
             fanout,
@@ -151,7 +160,17 @@ impl Gateway {
     }
 
     /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, it is refused with HTTP 503.
+    ///
+    /// Whoever is served so counts as one client address, as far as those are bounded; see [`Gateway::serve_peer`].
     pub fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.serve_peer(stream, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+
+    /// The same for a stream whose peer is known.
+    pub fn serve_peer<S>(&self, stream: S, peer: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -171,7 +190,7 @@ impl Gateway {
         self.connections.spawn(async move {
             shared.metrics.connections.inc();
             let counted = Counted(shared.clone());
-            connection::serve(shared, stream).await;
+            connection::serve(shared, stream, peer).await;
             drop((counted, slot));
         });
     }
@@ -183,10 +202,10 @@ impl Gateway {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Dispatches are small and wanted at once; a socket that refuses the option still works.
                     let _ = stream.set_nodelay(true);
-                    self.serve(stream);
+                    self.serve_peer(stream, peer.ip());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

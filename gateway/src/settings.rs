@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use weir_runtime::{config::Reader, running::reachable};
+use weir_runtime::{TrustedProxies, config::Reader, running::reachable};
 
-use crate::GatewayConfig;
+use crate::{GatewayConfig, IdentifyLimits};
 
 /// Reads `gateway.public_url`: what clients are told to connect to. `None` stands for the bound address.
 pub fn public_url(reader: &mut Reader) -> Option<String> {
@@ -39,7 +39,23 @@ impl GatewayConfig {
         let second = Duration::from_secs(1);
         let heartbeat_interval =
             reader.duration("gateway.heartbeat_interval", default.heartbeat_interval, second..=second * 600);
+        let sessions_max = count(reader, "gateway.sessions_max", default.sessions_max, 2_000_000);
+        let kept = [("discord", IdentifyLimits::Discord), ("off", IdentifyLimits::Off)];
+        let identify_limits = reader.choice("gateway.identify_limits", &kept, default.identify_limits);
         Self {
+            identify_limits,
+            sessions_max,
+            sessions_per_user_max: match identify_limits {
+                IdentifyLimits::Discord => default.sessions_per_user_max,
+                IdentifyLimits::Off => sessions_max,
+            },
+            trusted_proxies: TrustedProxies::read(reader, "gateway.trusted_proxies"),
+            introduction_bytes_max: usize::try_from(reader.size(
+                "gateway.introductions",
+                default.introduction_bytes_max as u64,
+                1 << 20..=1 << 31,
+            ))
+            .unwrap_or(usize::MAX),
             heartbeat_interval,
             heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
             write_timeout: reader.duration(
@@ -53,7 +69,6 @@ impl GatewayConfig {
                 second / 10..=second * 60,
             ),
             connections_max: count(reader, "gateway.connections_max", default.connections_max, 1_000_000),
-            sessions_max: count(reader, "gateway.sessions_max", default.sessions_max, 2_000_000),
             resume_window: reader.duration(
                 "gateway.resume_window",
                 default.resume_window,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use weir_runtime::Strangers;
 
 use crate::{
-    GatewayConfig, entry::Bytes, fanout::Fanout, load::Loader, metrics::Metrics, registry::Registry,
+    GatewayConfig, entry::Bytes, fanout::Fanout, identifies::Identifies, introduce::Introductions,
+    load::Loader, metrics::Metrics, registry::Registry,
 };
 
 /// One gateway's parts.
@@ -18,6 +20,12 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Identifies and resumes that are being worked on.
     pub(crate) admissions: Semaphore,
+    /// How often tokens identify.
+    pub(crate) identifies: Identifies,
+    /// What may be asked about tokens that were not good before.
+    pub(crate) strangers: Strangers,
+    /// Bytes rendered for sessions that are being introduced.
+    pub(crate) introductions: Introductions,
     /// Lists of members being read for GUILD_CREATE.
     pub(crate) rosters: Semaphore,
     /// Cancelled when the gateway is to stop.

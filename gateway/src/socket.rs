@@ -8,7 +8,7 @@ use std::{io, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -40,6 +40,8 @@ const CLIENT_IS_DONE: [u16; 2] = [1000, 1001];
 pub(crate) enum Inbound {
     /// A payload.
     Payload(String),
+    /// A ping, which is answered, or a pong. It carries nothing, but it costs, so it is counted like a payload.
+    Control,
     /// The connection is over. `done`: the client said that it will not resume.
     Closed { done: bool },
 }
@@ -64,7 +66,7 @@ impl From<io::Error> for SocketError {
 /// How outgoing payloads are packed.
 enum Packing {
     Text,
-    ZlibStream(Box<ZlibStream>),
+    ZlibStream(ZlibStream),
     /// Identify's `compress`: each payload on its own.
     ZlibDocument,
 }
@@ -78,15 +80,18 @@ pub(crate) struct Socket<S> {
     batch: Vec<u8>,
     /// True while a write is under way: if it is dropped half-way, no frame may follow.
     torn: bool,
+    /// Until when the answer to the last ping must have left. Nothing is read before, so that a client that pings and does not read makes us
+    /// hold one pong and no more.
+    pong_due: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) fn new(stream: WebSocketStream<S>, compression: Compression, write_timeout: Duration) -> Self {
         let packing = match compression {
             Compression::None => Packing::Text,
-            Compression::ZlibStream => Packing::ZlibStream(Box::new(ZlibStream::new())),
+            Compression::ZlibStream => Packing::ZlibStream(ZlibStream::new()),
         };
-        Self { stream, packing, write_timeout, batch: Vec::new(), torn: false }
+        Self { stream, packing, write_timeout, batch: Vec::new(), torn: false, pong_due: None }
     }
 
     /// From here on each payload is a zlib document of its own, unless the transport compresses already.
@@ -96,40 +101,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// Says that the client has a session: from here on it is worth a compressor's memory.
+    pub(crate) fn begin_session(&mut self) {
+        if let Packing::ZlibStream(stream) = &mut self.packing {
+            stream.begin_compressing();
+        }
+    }
+
     /// The next payload.
     ///
     /// # Errors
-    /// 4002 for one that is too long or no text, or the connection's failure.
+    /// 4002 for one that is too long or no text, 4000 if the answer to a ping finds no room within the write timeout, or the connection's
+    /// failure.
     ///
     /// # Cancel safety
     /// Safe: no payload is lost. A client's close frame may then be left unanswered.
     pub(crate) async fn receive(&mut self) -> Result<Inbound, SocketError> {
-        loop {
-            let message = match self.stream.next().await {
-                None => return Ok(Inbound::Closed { done: false }),
-                Some(Err(tungstenite::Error::Capacity(_))) => {
-                    return Err(Close::new(CloseCode::Decode, "a payload has at most 4096 bytes").into());
-                }
-                Some(Err(tungstenite::Error::Utf8(_))) => {
-                    return Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into());
-                }
-                Some(Err(error)) => return Err(error.into()),
-                Some(Ok(message)) => message,
-            };
-            match message {
-                Message::Text(text) => return Ok(Inbound::Payload(text.as_str().to_owned())),
-                Message::Binary(bytes) => match String::from_utf8(bytes.to_vec()) {
-                    // Some libraries send JSON in binary frames.
-                    Ok(text) => return Ok(Inbound::Payload(text)),
-                    Err(_) => return Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into()),
-                },
-                Message::Close(frame) => {
-                    let done = frame.is_some_and(|frame| CLIENT_IS_DONE.contains(&frame.code.into()));
-                    self.answer_close().await;
-                    return Ok(Inbound::Closed { done });
-                }
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        if let Some(due) = self.pong_due {
+            match timeout_at(due, self.stream.flush()).await {
+                Ok(flushed) => flushed?,
+                Err(_) => return Err(Close::fault("the client reads too slowly").into()),
             }
+            self.pong_due = None;
+        }
+        let message = match self.stream.next().await {
+            None => return Ok(Inbound::Closed { done: false }),
+            Some(Err(tungstenite::Error::Capacity(_))) => {
+                return Err(Close::new(CloseCode::Decode, "a payload has at most 4096 bytes").into());
+            }
+            Some(Err(tungstenite::Error::Utf8(_))) => {
+                return Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into());
+            }
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(message)) => message,
+        };
+        match message {
+            Message::Text(text) => Ok(Inbound::Payload(text.as_str().to_owned())),
+            Message::Binary(bytes) => match String::from_utf8(bytes.to_vec()) {
+                // Some libraries send JSON in binary frames.
+                Ok(text) => Ok(Inbound::Payload(text)),
+                Err(_) => Err(Close::new(CloseCode::Decode, "a payload is UTF-8").into()),
+            },
+            Message::Close(frame) => {
+                let done = frame.is_some_and(|frame| CLIENT_IS_DONE.contains(&frame.code.into()));
+                self.answer_close().await;
+                Ok(Inbound::Closed { done })
+            }
+            Message::Ping(_) => {
+                self.pong_due = Some(Instant::now() + self.write_timeout);
+                Ok(Inbound::Control)
+            }
+            Message::Pong(_) | Message::Frame(_) => Ok(Inbound::Control),
         }
     }
 

@@ -35,11 +35,20 @@ pub(crate) const PAYLOAD_MAX: usize = 4_096;
 /// largest part of an idle connection.
 const READ_BUFFER: usize = 512;
 
+/// Most bytes of pongs and closes that wait in tungstenite's buffer; its default is no bound. A control frame has at most 127 bytes, and
+/// [`crate::socket`] reads nothing while a pong is unsent, so a pong and a close always fit.
+const WRITE_BUFFER_MAX: usize = 512;
+
 /// What came of a handshake.
 #[derive(Debug)]
 pub(crate) enum Upgrade<S> {
     /// A WebSocket, and what its URL asks for, or the close to say at once.
-    Open { socket: Box<WebSocketStream<S>>, parameters: Result<Parameters, Close> },
+    Open {
+        socket: Box<WebSocketStream<S>>,
+        parameters: Result<Parameters, Close>,
+        /// What proxies say about the client's address, in the order of the request: believed only of trusted ones.
+        forwarded: Vec<String>,
+    },
     /// The request was answered with a refusal.
     Refused,
 }
@@ -89,6 +98,8 @@ where
         };
         return refuse(stream, status, &text).await;
     }
+    let forwarded = request.headers().get_all("x-forwarded-for").iter();
+    let forwarded = forwarded.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
     stream.write_all(&answer).await?;
     stream.flush().await?;
     let early = head.split_off(length);
@@ -96,10 +107,11 @@ where
     config.read_buffer_size = READ_BUFFER;
     // Payloads are framed and written by `crate::socket`; only pongs and closes pass through this buffer.
     config.write_buffer_size = 0;
+    config.max_write_buffer_size = WRITE_BUFFER_MAX;
     config.max_message_size = Some(PAYLOAD_MAX);
     config.max_frame_size = Some(PAYLOAD_MAX);
     let socket = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-    Ok(Upgrade::Open { socket: Box::new(socket), parameters })
+    Ok(Upgrade::Open { socket: Box::new(socket), parameters, forwarded })
 }
 
 /// Refuses with a text, before any handshake.

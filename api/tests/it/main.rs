@@ -19,3 +19,4 @@ mod rate_limits;
 mod refusals;
 mod replies;
 mod short_flows;
+mod strangers;

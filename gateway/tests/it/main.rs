@@ -6,6 +6,7 @@
 
 mod bus;
 mod client;
+mod control;
 mod direct;
 mod dispatch;
 mod handshake;
@@ -17,4 +18,5 @@ mod restart;
 mod resume;
 mod roster;
 mod slow;
+mod strangers;
 mod world;

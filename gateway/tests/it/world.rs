@@ -24,7 +24,7 @@ use weir_connect::{
 };
 use weir_data_client::{DataClient, Transport, TransportError};
 use weir_discord::token::BotToken;
-use weir_gateway::{Deps, Gateway, GatewayConfig, Metrics};
+use weir_gateway::{Deps, Gateway, GatewayConfig, IdentifyLimits, Metrics};
 use weir_proto::{
     data::*,
     event::{GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, Typing, record::Change},
@@ -86,6 +86,8 @@ pub(crate) struct World {
     /// The scope whose list of changes is not answered; 0 for none.
     pub(crate) stuck: watch::Sender<u64>,
     pub(crate) lists: Lists,
+    /// Tokens that were looked up.
+    pub(crate) resolved: AtomicU64,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             down: AtomicBool::new(false),
             stuck: watch::Sender::new(0),
             lists: Lists::default(),
+            resolved: AtomicU64::new(0),
         });
         for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
             world.add_user(id, name, bot);
@@ -146,6 +149,14 @@ impl World {
                 Member { guild_id: id, user_id, joined_at_ms: 1, rev: 1, ..Member::default() },
             );
         }
+    }
+
+    /// Gives a guild's open channel so many overwrites.
+    pub(crate) fn overwrite(&self, guild_id: u64, count: u64) {
+        let mut all = self.state.lock().unwrap();
+        let overwrites =
+            (0..count).map(|i| Overwrite { id: (900 << 32) + i, r#type: 1, allow: VIEW, deny: 2_048 });
+        all.guilds.get_mut(&guild_id).unwrap().channels[0].overwrites = overwrites.collect();
     }
 
     /// Takes a guild away as if it had never been.
@@ -324,7 +335,12 @@ impl World {
 
     // ---- the gateway in front of it -------------------------------------------------------------------------------
 
+    /// A gateway without limits on identifies: most tests identify with one token many times.
     pub(crate) async fn gateway(self: &Arc<Self>, config: GatewayConfig) -> Running {
+        self.gateway_as_set(GatewayConfig { identify_limits: IdentifyLimits::Off, ..config }).await
+    }
+
+    pub(crate) async fn gateway_as_set(self: &Arc<Self>, config: GatewayConfig) -> Running {
         let stop = CancellationToken::new();
         let deps = self.deps();
         let gateway = Gateway::without_listener(config, deps, stop.clone()).await.unwrap();
@@ -358,6 +374,13 @@ impl Running {
         near
     }
 
+    /// The same from an address, over the network or a proxy.
+    pub(crate) fn pipe_from(&self, room: usize, peer: &str) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(room);
+        self.gateway.serve_peer(far, peer.parse().unwrap());
+        near
+    }
+
     /// Stops it as a crash would, as far as sessions can tell: nothing is written.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
@@ -376,6 +399,9 @@ impl Transport for World {
             return Err(TransportError::Unknown { reason: "down".into() });
         }
         let body = request.body;
+        if request.path.ends_with("/ResolveToken") {
+            self.resolved.fetch_add(1, Ordering::Relaxed);
+        }
         if request.path.ends_with("/ListChanges") {
             let scope = ListChangesRequest::decode(body.clone()).unwrap().scope_id;
             let answers = async { self.stuck.subscribe().wait_for(|stuck| *stuck != scope).await.map(drop) };

@@ -3,7 +3,7 @@
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
 //! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build); [`launch`] is the frame
 //! around them. [`running`] tells an operator's commands where a process listens. [`clock`] holds the two clocks that leases and ids
-//! depend on.
+//! depend on. [`strangers`] and [`proxies`] bound what those without a token may cost a tier that clients reach.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -13,8 +13,10 @@ pub mod config;
 pub mod launch;
 pub mod metrics;
 pub mod process;
+pub mod proxies;
 pub mod running;
 pub mod shutdown;
+pub mod strangers;
 pub mod telemetry;
 
 pub use admin::{Admin, AdminToken, Check, Readiness};
@@ -22,5 +24,7 @@ pub use clock::{BootInstant, LeaseClock, ManualClock, SystemClock, WallClock, bo
 pub use config::{Effective, Environment, Problems, ProcessEnvironment, RawConfig, Reader};
 pub use metrics::Registry;
 pub use process::Exit;
+pub use proxies::TrustedProxies;
 pub use shutdown::Shutdown;
+pub use strangers::Strangers;
 pub use weir_connect::LogGate;

@@ -54,7 +54,7 @@ impl Weir {
         let (stdout, stderr) = (log::create(&out)?, log::create(&log)?);
         let mut serve = Command::new(binary);
         // The bots send as fast as they can; Discord's limits would stretch seconds to minutes. The limits have tests of their own.
-        serve.env("WEIR_API__RATE_LIMITS", "off");
+        serve.env("WEIR_API__RATE_LIMITS", "off").env("WEIR_GATEWAY__IDENTIFY_LIMITS", "off");
         serve.args(["serve", "--json", "--data"]).arg(&data);
         for listener in ["--api", "--gateway", "--data-service", "--admin"] {
             serve.args([listener, "127.0.0.1:0"]);

@@ -165,14 +165,16 @@ impl Target {
 pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
     // Without Discord's rate limits, which would make the writers wait instead of write.
     let unlimited = ("WEIR_API__RATE_LIMITS", "off".to_owned());
+    // And without its limits on identifies: a bot that lost its session would stand still for five seconds.
+    let identifies = ("WEIR_GATEWAY__IDENTIFY_LIMITS", "off".to_owned());
     let heartbeat = ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", HEARTBEAT.to_owned());
     // One node: the keyspace of a test needs one copy.
     let one_copy = ("WEIR_CQL__REPLICATION", "1".to_owned());
     match name {
         "api" => vec![unlimited],
-        "gateway" => vec![heartbeat],
+        "gateway" => vec![heartbeat, identifies],
         "data-service" => vec![one_copy],
-        _ => vec![unlimited, heartbeat, one_copy],
+        _ => vec![unlimited, heartbeat, identifies, one_copy],
     }
 }
 

@@ -1,0 +1,70 @@
+//! Tokens that nobody has: what they may cost the data service.
+
+use http::Method;
+use http_body_util::Full;
+use weir_discord::token::{BotToken, SECRET_BYTES};
+use weir_proto::id::UserId;
+use weir_runtime::{TrustedProxies, strangers::FAILURES_BURST};
+
+use crate::harness::{Answer, Served, request};
+
+/// Requests of a flood.
+const FLOOD: u64 = 300;
+
+/// A token of the right shape that nobody has.
+fn nobodys(number: u64) -> String {
+    let user = UserId::try_from((1_000 + number) << 22).unwrap();
+    BotToken::generate(user, 1_790_000_000, &[7; SECRET_BYTES]).reveal().to_owned()
+}
+
+async fn ask(served: &Served, token: &str, forwarded: &str) -> Answer {
+    let request = request(Method::GET, "/api/v10/users/@me")
+        .header("authorization", format!("Bot {token}"))
+        .header("x-forwarded-for", forwarded);
+    served.send(request.body(Full::default()).unwrap()).await
+}
+
+fn resolved(served: &Served) -> usize {
+    served.data.take_calls().iter().filter(|call| call.ends_with("ResolveToken")).count()
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_has_is_looked_up_once_however_often_it_comes() {
+    let served = Served::start().await;
+    for _ in 0..FLOOD {
+        assert_eq!(ask(&served, &nobodys(1), "").await.outcome(), (401, 0));
+    }
+    assert_eq!(resolved(&served), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_throttled_before_the_data_service_and_others_are_not() {
+    let served = Served::with(|config| {
+        config.rate_limits = None;
+        config.trusted_proxies = TrustedProxies::parse(&["127.0.0.1"]).unwrap();
+    })
+    .await;
+    let ann = served.bot("ann");
+    assert_eq!(ask(&served, &ann.token, "192.0.2.1").await.status, 200);
+    served.data.take_calls();
+    let mut throttled = 0;
+    for number in 0..FLOOD {
+        // What the client wrote itself does not hide it.
+        let forwarded = format!("198.51.100.{}, 192.0.2.1", number % 250);
+        let answer = ask(&served, &nobodys(number), &forwarded).await;
+        if answer.status == 429 {
+            throttled += 1;
+            assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+            assert!(answer.json()["retry_after"].as_f64().unwrap() > 0.0);
+        } else {
+            assert_eq!(answer.status, 401);
+        }
+    }
+    let reads = resolved(&served);
+    // What an address gets back while a slow machine runs this is part of the sum.
+    assert_eq!(reads + throttled, FLOOD as usize);
+    assert!(reads >= FAILURES_BURST as usize && throttled > 0, "{reads} reads, {throttled} throttled");
+    assert_eq!(ask(&served, &nobodys(FLOOD), "192.0.2.2").await.status, 401, "another address");
+    // A bot of the same address that was let in before.
+    assert_eq!(ask(&served, &ann.token, "192.0.2.1").await.status, 200);
+}

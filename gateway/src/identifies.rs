@@ -1,0 +1,122 @@
+//! How often a token may identify. Discord's numbers: one shard in five seconds, and a thousand in a day.
+//!
+//! Only tokens that somebody has are remembered; the others are bounded by client address ([`weir_runtime::strangers`]).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+use weir_discord::token::TokenHash;
+
+/// Time between two identifies of a token. Discord's, for `max_concurrency` 1, which is what `GET /gateway/bot` tells.
+pub(crate) const IDENTIFY_EVERY: Duration = Duration::from_secs(5);
+/// Identifies of a token in a [`DAY`]. Discord's.
+pub(crate) const IDENTIFIES_MAX: u32 = 1_000;
+/// What a day is: it begins with its first identify.
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+/// Tokens remembered, at about 200 bytes: 13 MiB. Beyond it the least used are forgotten.
+const TOKENS_MAX: u64 = 65_536;
+
+/// Why a token may not identify now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TooOften {
+    /// It has, less than [`IDENTIFY_EVERY`] ago.
+    Soon,
+    /// It has [`IDENTIFIES_MAX`] times in a day.
+    Day,
+}
+
+/// What a token has done.
+#[derive(Debug)]
+struct Spent {
+    last: Option<Instant>,
+    day: Instant,
+    used: u32,
+}
+
+/// The tokens that have identified.
+pub(crate) struct Identifies {
+    /// `None`: nobody counts.
+    tokens: Option<Cache<TokenHash, Arc<Mutex<Spent>>>>,
+}
+
+impl Identifies {
+    /// `limited`: whether there are limits at all.
+    pub(crate) fn new(limited: bool) -> Self {
+        Self { tokens: limited.then(|| Cache::new(TOKENS_MAX)) }
+    }
+
+    /// Whether a token may identify, without counting it: asked before the token is looked up, so that a flood costs no look-ups.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub(crate) fn may(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
+        let Some(spent) = self.tokens.as_ref().and_then(|tokens| tokens.get(token)) else { return Ok(()) };
+        spent.lock().unwrap_or_else(PoisonError::into_inner).may(now)
+    }
+
+    /// Counts an identify of a token that somebody has.
+    ///
+    /// # Errors
+    /// If it may not, because another connection was first.
+    pub(crate) fn count(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let new = || Arc::new(Mutex::new(Spent { last: None, day: now, used: 0 }));
+        let spent = tokens.get_with(*token, new);
+        let mut spent = spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.may(now)?;
+        spent.last = Some(now);
+        spent.used += 1;
+        Ok(())
+    }
+}
+
+impl Spent {
+    fn may(&mut self, now: Instant) -> Result<(), TooOften> {
+        if now.duration_since(self.day) >= DAY {
+            (self.day, self.used) = (now, 0);
+        }
+        if self.used >= IDENTIFIES_MAX {
+            return Err(TooOften::Day);
+        }
+        match self.last {
+            Some(last) if now.duration_since(last) < IDENTIFY_EVERY => Err(TooOften::Soon),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: TokenHash = TokenHash([1; 32]);
+    const THEIRS: TokenHash = TokenHash([2; 32]);
+
+    #[test]
+    fn a_token_identifies_every_five_seconds_and_a_thousand_times_a_day() {
+        let (identifies, start) = (Identifies::new(true), Instant::now());
+        let mut now = start;
+        for _ in 0..IDENTIFIES_MAX {
+            assert_eq!(identifies.may(&OURS, now), Ok(()));
+            assert_eq!(identifies.count(&OURS, now), Ok(()));
+            let soon = now + IDENTIFY_EVERY - Duration::from_millis(1);
+            assert_eq!(identifies.count(&OURS, soon), Err(TooOften::Soon));
+            now += IDENTIFY_EVERY;
+        }
+        assert_eq!(identifies.may(&OURS, now), Err(TooOften::Day));
+        assert_eq!(identifies.count(&THEIRS, now), Ok(()), "others are not concerned");
+        assert_eq!(identifies.count(&OURS, start + DAY), Ok(()));
+    }
+
+    #[test]
+    fn switched_off_nobody_counts() {
+        let (identifies, now) = (Identifies::new(false), Instant::now());
+        for _ in 0..2 * IDENTIFIES_MAX {
+            assert_eq!(identifies.count(&OURS, now), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What strangers may ask of the database: who has shown no valid token is bounded by client address.
+//!
+//! A token that nobody has is remembered for a moment, so that repeating it costs nothing; and each address has so many tokens that may turn
+//! out to be nobody's. Who has authenticated before is never held up by others of the same address.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+/// SHA-256 of a token.
+pub type TokenHash = [u8; 32];
+
+/// Unknown tokens of one address that may be asked for at once. Many bots behind one address start together, all with good tokens.
+pub const FAILURES_BURST: u32 = 100;
+/// Time in which an address gets one of them back: 10 in a second. Discord bans an address at 10,000 invalid requests in ten minutes, 17 in a
+/// second.
+pub const FAILURE_EVERY: Duration = Duration::from_millis(100);
+/// How long it is remembered that nobody has a token. Short, because a bot may be made meanwhile whose token somebody chose before.
+pub const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// How long a token that was good is asked for whatever its address did.
+pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+/// Hashes remembered of each kind, at about 100 bytes: a few MiB.
+const HASHES_MAX: u64 = 32_768;
+/// Addresses remembered, at about 150 bytes: 10 MiB. Beyond it the least used are forgotten, which forgives them.
+const ADDRESSES_MAX: u64 = 65_536;
+/// Bits of an IPv6 address that count: one customer has at least a /64.
+const IPV6_PREFIX: u32 = 64;
+
+/// Why a token is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody had it a moment ago.
+    Unknown,
+    /// The address had too many that nobody has.
+    Throttled {
+        /// When it may try again.
+        retry_after: Duration,
+    },
+}
+
+/// What is remembered of strangers.
+pub struct Strangers {
+    /// Tokens that nobody has, and since when.
+    unknown: Cache<TokenHash, Instant>,
+    /// Tokens that somebody has, and since when.
+    known: Cache<TokenHash, Instant>,
+    /// When each address has paid for all it was charged.
+    charged: Cache<IpAddr, Arc<Mutex<Instant>>>,
+}
+
+/// Leave to ask the database for a token once. Dropped without a verdict, it stays charged: a client that goes away has cost a read.
+#[must_use]
+pub struct Leave<'a> {
+    strangers: &'a Strangers,
+    hash: TokenHash,
+    charged: Option<Arc<Mutex<Instant>>>,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self {
+            unknown: Cache::new(HASHES_MAX),
+            known: Cache::new(HASHES_MAX),
+            charged: Cache::new(ADDRESSES_MAX),
+        }
+    }
+}
+
+impl Strangers {
+    /// Leave to ask for a token that a client at `address` has shown.
+    ///
+    /// # Errors
+    /// If it is known that nobody has it, or the address has had too many of those.
+    pub fn ask(&self, address: IpAddr, hash: TokenHash, now: Instant) -> Result<Leave<'_>, Refused> {
+        let within = |at: Option<Instant>, age| at.is_some_and(|at| now.duration_since(at) < age);
+        if within(self.known.get(&hash), KNOWN_FOR) {
+            return Ok(Leave { strangers: self, hash, charged: None });
+        }
+        if within(self.unknown.get(&hash), UNKNOWN_FOR) {
+            return Err(Refused::Unknown);
+        }
+        let charged = self.charged.get_with(counted(address), || Arc::new(Mutex::new(now)));
+        {
+            let mut until = charged.lock().unwrap_or_else(PoisonError::into_inner);
+            let after = (*until).max(now) + FAILURE_EVERY;
+            let most = now + FAILURE_EVERY * FAILURES_BURST;
+            if after > most {
+                return Err(Refused::Throttled { retry_after: after - most });
+            }
+            *until = after;
+        }
+        Ok(Leave { strangers: self, hash, charged: Some(charged) })
+    }
+}
+
+impl Leave<'_> {
+    /// Somebody has the token.
+    pub fn known(self, now: Instant) {
+        self.strangers.known.insert(self.hash, now);
+        self.strangers.unknown.invalidate(&self.hash);
+        self.refund();
+    }
+
+    /// Nobody has it.
+    pub fn unknown(self, now: Instant) {
+        self.strangers.known.invalidate(&self.hash);
+        self.strangers.unknown.insert(self.hash, now);
+    }
+
+    /// The database did not say: not the client's fault.
+    pub fn undecided(self) {
+        self.refund();
+    }
+
+    fn refund(self) {
+        if let Some(charged) = self.charged {
+            let mut until = charged.lock().unwrap_or_else(PoisonError::into_inner);
+            *until = until.checked_sub(FAILURE_EVERY).unwrap_or(*until);
+        }
+    }
+}
+
+/// The address that is counted for a client's.
+fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (u128::BITS - IPV6_PREFIX);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn hash(number: u32) -> TokenHash {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&number.to_le_bytes());
+        hash
+    }
+
+    /// Asks for tokens that nobody has; how many reached the database.
+    fn fail(strangers: &Strangers, address: IpAddr, tokens: std::ops::Range<u32>, now: Instant) -> u32 {
+        let mut reads = 0;
+        for token in tokens {
+            if let Ok(leave) = strangers.ask(address, hash(token), now) {
+                reads += 1;
+                leave.unknown(now);
+            }
+        }
+        reads
+    }
+
+    #[test]
+    fn a_token_that_nobody_has_is_asked_for_once_in_a_while() {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        assert_eq!(fail(&strangers, HERE, 0..1, now), 1);
+        assert_eq!(strangers.ask(THERE, hash(0), now).err(), Some(Refused::Unknown));
+        assert_eq!(fail(&strangers, HERE, 0..1, now + UNKNOWN_FOR), 1, "somebody may have it by now");
+        // A token made meanwhile works at once: it is another one.
+        assert!(strangers.ask(HERE, hash(1), now).is_ok());
+    }
+
+    #[test]
+    fn an_address_has_so_many_unknown_tokens_and_gets_them_back() {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        assert_eq!(fail(&strangers, HERE, 0..10_000, now), FAILURES_BURST);
+        let Err(Refused::Throttled { retry_after }) = strangers.ask(HERE, hash(20_000), now) else {
+            panic!("not throttled")
+        };
+        assert_eq!(retry_after, FAILURE_EVERY);
+        assert_eq!(fail(&strangers, THERE, 10_000..10_001, now), 1, "others are not held up");
+        let later = now + Duration::from_secs(1);
+        assert_eq!(fail(&strangers, HERE, 30_000..40_000, later), 10, "a second later");
+    }
+
+    #[test]
+    fn who_has_a_good_token_is_not_charged_and_not_held_up() {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        for token in 0..10 * FAILURES_BURST {
+            strangers.ask(HERE, hash(token), now).ok().expect("good tokens are not counted").known(now);
+        }
+        for token in 0..10 * FAILURES_BURST {
+            strangers.ask(HERE, hash(50_000 + token), now).ok().expect("nor outages").undecided();
+        }
+        fail(&strangers, HERE, 10_000..11_000, now);
+        assert!(strangers.ask(HERE, hash(60_000), now).is_err());
+        assert!(strangers.ask(HERE, hash(7), now).is_ok(), "it was good before");
+        drop(strangers.ask(THERE, hash(70_000), now));
+        assert_eq!(fail(&strangers, THERE, 0..0, now), 0);
+        assert_eq!(fail(&strangers, THERE, 80_000..81_000, now), FAILURES_BURST - 1, "going away costs too");
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let same = |a: &str, b: &str| counted(a.parse().unwrap()) == counted(b.parse().unwrap());
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
+    }
+}
