@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     datadir::{failed, sync},
     journal,
-    whole::{JOURNAL_END, NOTE, TREE},
+    whole::{JOURNAL_END, LOCK, NOTE, TREE},
 };
 use crate::embedded::OpenError;
 
@@ -26,8 +26,6 @@ use crate::embedded::OpenError;
 const SEAL: &str = "SEAL";
 /// Bytes read of it: a store of 100,000 tables needs about 8 MiB.
 const SEAL_BYTES_MAX: u64 = 64 << 20;
-/// fjall's lock within the tree: free when fjall has ended.
-const LOCK: &str = "lock";
 /// Bytes of a file's end that are summed; a smaller file is summed whole.
 const SUMMED_BYTES: u64 = 16 * 1024;
 /// Folders within folders: keyspaces, one of them, its tables.
@@ -61,13 +59,13 @@ pub(super) fn write(directory: &Path) -> Result<(), OpenError> {
     sync(directory)
 }
 
-/// Compares the tree with the seal, if there is one. Changes nothing.
-pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
+/// Compares the tree with the seal; false if there is none that speaks of it. Changes nothing.
+pub(super) fn check(directory: &Path) -> Result<bool, OpenError> {
     let path = directory.join(SEAL);
     let mut bytes = Vec::new();
     match File::open(&path) {
         Ok(file) => file.take(SEAL_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("read", &path))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed("open", &path)(error)),
     };
     let damaged = || OpenError::BadNote { file: path.clone() };
@@ -86,7 +84,7 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
     let note = |(name, _): &&(&str, &str)| *name == NOTE;
     let found_note = found.iter().find(|(name, _)| name == NOTE).map(|(_, state)| state.as_str());
     if lines.iter().find(note).map(|(_, state)| *state) != found_note {
-        return Ok(());
+        return Ok(false);
     }
     for (name, state) in lines {
         let reason = match found.iter().find(|(there, _)| there == name) {
@@ -96,7 +94,7 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
         };
         return Err(OpenError::Broken { directory: directory.to_owned(), piece: name.to_owned(), reason });
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Takes the seal away: the tree is about to change.

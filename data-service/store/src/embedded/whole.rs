@@ -32,6 +32,12 @@ pub(super) const TREE: &str = "lsm";
 pub(super) const NOTE: &str = "JOURNAL";
 /// fjall's marker of a database that was made completely.
 const MARKER: &str = "version";
+/// fjall's lock within the tree: free when fjall has ended.
+pub(super) const LOCK: &str = "lock";
+/// What is in it: fjall's name and the version of its format.
+const MARKED: &[u8] = b"FJL\x03";
+/// Bytes of tables read whole at a start after a kill: a second or two. Of larger stores the rest is verified block by block, on reads.
+const VERIFIED_BYTES_MAX: u64 = 1 << 30;
 /// fjall's folder of keyspaces; number 0 is the list of the others.
 const KEYSPACES: &str = "keyspaces";
 /// Ending of a journal's name; the rest is its number.
@@ -50,7 +56,7 @@ struct Journal {
 pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
     let lost = |piece: String| OpenError::Incomplete { directory: directory.to_owned(), piece };
     let tree = directory.join(TREE);
-    for piece in [MARKER.to_owned(), format!("{KEYSPACES}/0/{CURRENT}")] {
+    for piece in [MARKER.to_owned(), LOCK.to_owned(), format!("{KEYSPACES}/0/{CURRENT}")] {
         if !exists(&tree.join(&piece))? {
             return Err(lost(format!("{TREE}/{piece}")));
         }
@@ -70,7 +76,7 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
     };
     match noted(directory)? {
         Some(note) if newest < note => Err(lost(format!(
-            "the end of the journal ({TREE}/{}{JOURNAL_END} had {} bytes)",
+            "the end of the journal ({TREE}/{}{JOURNAL_END} had {} bytes, says {NOTE})",
             note.number, note.bytes
         ))),
         Some(_) | None => Ok(()),
@@ -82,13 +88,37 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
 pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
     let broken =
         |piece: String, reason: String| OpenError::Broken { directory: directory.to_owned(), piece, reason };
+    let tree = directory.join(TREE);
+    let marker = tree.join(MARKER);
+    if fs::read(&marker).map_err(failed("read", &marker))? != MARKED {
+        return Err(broken(
+            format!("{TREE}/{MARKER}"),
+            "it is not the marker of a tree that we know".to_owned(),
+        ));
+    }
+    let mut tables = Vec::new();
     for (folder, path) in keyspaces(directory)? {
-        if let Err((piece, reason)) = levels::check(&path).map_err(failed("read", &path))? {
-            return Err(broken(format!("{folder}/{piece}"), reason));
+        match levels::check(&path).map_err(failed("read", &path))? {
+            Ok(listed) => {
+                tables.extend(listed.into_iter().map(|table| (folder.clone(), path.clone(), table)))
+            }
+            Err((piece, reason)) => return Err(broken(format!("{folder}/{piece}"), reason)),
         }
     }
-    seal::check(directory)?;
-    let tree = directory.join(TREE);
+    if !seal::check(directory)? {
+        let mut left = VERIFIED_BYTES_MAX;
+        for (folder, path, table) in tables {
+            let file = path.join(&table.path);
+            left = left.saturating_sub(fs::metadata(&file).map_err(failed("look at", &file))?.len());
+            if left == 0 {
+                break;
+            }
+            if !levels::is_whole(&path, &table).map_err(failed("read", &file))? {
+                let reason = "it does not have the checksum that is noted".to_owned();
+                return Err(broken(format!("{folder}/{}", table.path), reason));
+            }
+        }
+    }
     let mut journals = journals(&tree)?;
     journals.sort_unstable();
     let mut last: Option<Ids> = None;
