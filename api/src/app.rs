@@ -28,8 +28,8 @@ pub(crate) struct Shared {
     /// What may be asked about tokens that were not good before.
     pub(crate) strangers: Strangers,
     pub(crate) users: Users,
-    /// A permit for each request under way; bounded by `bounds.requests_max`.
-    pub(crate) under_way: Semaphore,
+    /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
+    pub(crate) under_way: Arc<Semaphore>,
     pub(crate) fault_log: LogGate,
 }
 
@@ -41,7 +41,7 @@ impl App {
             strangers: Strangers::default(),
             users: Users::new(&config),
             fault_log: LogGate::new(FAULT_LOG_EVERY),
-            under_way: Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS)),
+            under_way: Arc::new(Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS))),
             config,
             data,
             metrics,

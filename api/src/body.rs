@@ -1,12 +1,16 @@
 //! Request bodies: bounded in bytes and time, JSON or a form, handed on as JSON bytes.
 
+use std::net::Ipv4Addr;
+
 use axum::{
-    body::{self, Body},
+    body::Body,
     extract::{FromRequest, Request},
 };
 use bytes::Bytes;
 use http::header;
-use http_body_util::LengthLimitError;
+use weir_connect::body::{BodyError, collect};
+use weir_connect::budget::Hold;
+use weir_connect::{BodyAccount, Memory};
 use weir_discord::error::{ApiError, Leaf};
 
 use crate::{app::App, error::Refused, form};
@@ -32,7 +36,11 @@ impl FromRequest<App> for Payload {
             Some(_) => return Err(Refused::field("Content-Type", Leaf::BadContentType)),
         };
         let (parts, body) = request.into_parts();
-        let bytes = read(body, app).await?;
+        // Who comes without the server has an account of their own.
+        let account = parts.extensions.get::<BodyAccount>().cloned();
+        let account = account
+            .unwrap_or_else(|| BodyAccount(Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into())));
+        let bytes = read(body, &account, app).await?;
         // A whole form is in memory already and bounded: what follows never waits for the network.
         let whole = |bytes| Request::from_parts(parts, Body::from(bytes));
         let json = match kind {
@@ -50,17 +58,27 @@ fn media_type(request: &Request) -> Option<&str> {
     value.split(';').next().map(str::trim).filter(|value| !value.is_empty())
 }
 
-async fn read(body: Body, app: &App) -> Result<Bytes, Refused> {
-    let bounds = &app.config.bounds;
-    let read = body::to_bytes(body, bounds.body_bytes_max);
-    match tokio::time::timeout(bounds.body_read_timeout, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(ApiError::TooLarge.into()),
-        // Broken off, or too slow: what arrived is not the JSON that was meant, and mostly nobody is left to read this.
-        Ok(Err(_)) | Err(_) => Err(ApiError::InvalidJson.into()),
+/// Bytes that are held on their sender's account as long as they are used.
+struct Held {
+    bytes: Bytes,
+    _hold: Hold,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
+async fn read(mut body: Body, account: &BodyAccount, app: &App) -> Result<Bytes, Refused> {
+    let bounds = &app.config.bounds;
+    let read = collect(&mut body, bounds.body_bytes_max, &account.0);
+    match tokio::time::timeout(bounds.body_read_timeout, read).await {
+        Ok(Ok((bytes, _hold))) if bytes.is_empty() => Ok(bytes),
+        Ok(Ok((bytes, _hold))) => Ok(Bytes::from_owner(Held { bytes, _hold })),
+        Ok(Err(BodyError::TooLarge(_))) => Err(ApiError::TooLarge.into()),
+        Ok(Err(BodyError::Full(_))) => Err(Refused::busy()),
+        // Broken off, or too slow: what arrived is not the JSON that was meant, and mostly nobody is left to read this.
+        Ok(Err(BodyError::BrokenOff(_) | BodyError::TooSlow)) | Err(_) => Err(ApiError::InvalidJson.into()),
+    }
 }

@@ -2,7 +2,10 @@
 //!
 //! Without `Via` one client library does not retry a 429 and another takes it for a ban. `Date` is hyper's.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -10,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use weir_connect::KeepUntilSent;
 
 use crate::{
     app::App,
@@ -56,10 +60,13 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
-        match app.under_way.try_acquire() {
-            Ok(_permit) => {
+        match Arc::clone(&app.under_way).try_acquire_owned() {
+            Ok(permit) => {
                 request.extensions_mut().insert(Arrival(SystemTime::now()));
-                next.run(request).await
+                let mut response = next.run(request).await;
+                // A reply that its client does not read is under way still.
+                response.extensions_mut().insert(KeepUntilSent::new(permit));
+                response
             }
             // Not queued: a queue would only add to the latency of what is admitted.
             Err(_full) => Refused::busy().into_response(),

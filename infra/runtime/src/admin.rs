@@ -36,9 +36,6 @@ const CONNECTIONS_MAX: usize = 64;
 /// Most bytes of an admin request, which carries a limit or a channel id.
 const REQUEST_BYTES_MAX: usize = 256 << 10;
 
-/// Most bytes of all admin requests in flight.
-const REQUEST_BYTES_TOTAL: usize = 4 << 20;
-
 /// A bound admin listener that does not serve yet.
 #[derive(Debug)]
 pub struct Admin {
@@ -81,11 +78,7 @@ impl Admin {
     /// Mounts the admin methods of `dispatch`, which are answered only to requests that carry `token`.
     #[must_use]
     pub fn mount(mut self, dispatch: Arc<dyn Dispatch>, token: AdminToken) -> Admin {
-        let limits = RequestLimits {
-            request_bytes_max: REQUEST_BYTES_MAX,
-            request_bytes_total: REQUEST_BYTES_TOTAL,
-            ..RequestLimits::default()
-        };
+        let limits = RequestLimits { request_bytes_max: REQUEST_BYTES_MAX, ..RequestLimits::default() };
         let methods = Methods { endpoint: Endpoint::new(dispatch, limits), token: Arc::new(token) };
         // Other HTTP methods than POST reach the endpoint too, because it says in Connect's words what is wrong with them.
         let call = post(call_method).fallback(call_method).with_state(methods);

@@ -1,64 +1,60 @@
-//! Request bodies: collected whole, never beyond what one request, and all requests together, may hold.
+//! Request bodies: collected whole, never beyond what one request, one peer, and all together may hold, and never slower than a pace.
 //!
 //! Problem: a body must be complete before its message can be decoded, so whoever sends bodies chooses what the server
-//! holds. Guarantee: one body is at most `request_bytes_max` before and after decompression, all bodies in flight are at most
-//! `request_bytes_total`. How long a body may take is the endpoint's.
+//! holds. Guarantee: one body is at most `request_bytes_max` before and after decompression; what a peer's bodies hold, and all bodies, is
+//! bounded by the part of the budget that their account belongs to; a quarter of that part is kept for small bodies, so that calls of everyday
+//! size are answered while large ones are refused; and a body of which little comes is given up. How long a whole body may take is the caller's.
 
 use std::future::poll_fn;
 use std::io::Read;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use hyper::body::Body;
+use hyper::body::{Body, Frame};
+use tokio::time::Instant;
 
+use crate::budget::{Account, Full, Hold};
 use crate::endpoint::RequestLimits;
 use crate::error::ConnectError;
 
-/// The bytes that all requests in flight may hold together.
-#[derive(Debug)]
-pub(crate) struct BodyBudget {
-    used: AtomicUsize,
-    max: usize,
+/// Largest small body, in bytes: 64 KiB, room for a message with its embeds, which is what nearly all calls carry.
+const SMALL: usize = 64 << 10;
+
+/// The time in which a body that is not complete must bring [`PACE_BYTES`]. 3 s: a segment that is lost twice has arrived by then.
+const PACE_TIME: Duration = Duration::from_secs(3);
+
+/// The least that must come in [`PACE_TIME`], in bytes: 5 KiB/s, a tenth of what the time for a whole body asks of the largest.
+const PACE_BYTES: usize = 16 << 10;
+
+/// Why a body was not received.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than allowed: so many bytes.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The client broke off.
+    #[error("the request body broke off: {0}")]
+    BrokenOff(String),
+    /// Too little of it came.
+    #[error("too little of the request body came within {PACE_TIME:?}")]
+    TooSlow,
+    /// There is no room for it.
+    #[error(transparent)]
+    Full(#[from] Full),
 }
 
-impl BodyBudget {
-    pub(crate) fn new(max: usize) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget { used: AtomicUsize::new(0), max })
-    }
-
-    /// A share of the budget that gives its bytes back when dropped.
-    fn share(self: &Arc<BodyBudget>) -> Share {
-        Share { budget: Arc::clone(self), bytes: 0 }
-    }
-}
-
-/// One request's share of the budget.
-#[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<BodyBudget>,
-    bytes: usize,
-}
-
-impl Share {
-    fn grow(&mut self, bytes: usize) -> Result<(), ConnectError> {
-        // Relaxed: the counter guards no other memory. It may overshoot for the instant between add and subtract, which
-        // can only refuse another request that arrives in that instant.
-        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.budget.max {
-            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(ConnectError::unavailable("the server holds as many request bytes as it may"));
+impl From<BodyError> for ConnectError {
+    fn from(error: BodyError) -> ConnectError {
+        let text = error.to_string();
+        match error {
+            BodyError::TooLarge(_) => ConnectError::resource_exhausted(text),
+            BodyError::BrokenOff(_) => ConnectError::canceled(text),
+            BodyError::TooSlow => ConnectError::deadline_exceeded(text),
+            BodyError::Full(_) => ConnectError::unavailable(text),
         }
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -84,57 +80,68 @@ impl Encoding {
     }
 }
 
-/// Receives a whole body and undoes its compression. The share must live as long as the bytes do. The caller bounds the time.
+/// Receives a whole body and undoes its compression. The hold must live as long as the bytes do. The caller bounds the time.
 ///
 /// # Errors
-/// `resource_exhausted` if it is too large, `canceled` if the client breaks off, `unavailable` if the server holds too many bodies, `invalid_argument` if it is not what its encoding says.
+/// `resource_exhausted` if it is too large, `canceled` if the client breaks off, `deadline_exceeded` if too little comes, `unavailable` if
+/// the peer or the server holds too many bytes of bodies, `invalid_argument` if it is not what its encoding says.
 pub(crate) async fn receive<B>(
     body: &mut B,
     encoding: Encoding,
     limits: &RequestLimits,
-    budget: &Arc<BodyBudget>,
-) -> Result<(Bytes, Share), ConnectError>
+    account: &Account,
+) -> Result<(Bytes, Hold), ConnectError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (bytes, mut share) = collect(body, limits.request_bytes_max, budget.share()).await?;
+    let (bytes, mut hold) = collect(body, limits.request_bytes_max, account).await?;
     // The protocol: a body of zero length is never decompressed.
     match encoding {
         Encoding::Gzip if !bytes.is_empty() => {
             let inflated = inflate(&bytes, limits.request_bytes_max)?;
-            share.grow(inflated.len())?;
-            Ok((inflated, share))
+            grow(&mut hold, inflated.len()).map_err(BodyError::from)?;
+            Ok((inflated, hold))
         }
-        Encoding::Gzip | Encoding::Identity => Ok((bytes, share)),
+        Encoding::Gzip | Encoding::Identity => Ok((bytes, hold)),
     }
 }
 
-fn too_large(max: usize) -> ConnectError {
-    ConnectError::resource_exhausted(format!("the request body is larger than {max} bytes"))
+/// Large bodies leave a quarter of the part to small ones.
+fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
+    let total = hold.bounds().total;
+    if hold.bytes() + more > SMALL { hold.grow_below(more, total - total / 4) } else { hold.grow(more) }
 }
 
-async fn collect<B>(body: &mut B, max: usize, mut share: Share) -> Result<(Bytes, Share), ConnectError>
+/// Collects a body of at most `max` bytes. The hold must live as long as the bytes do. The caller bounds the time of the whole.
+///
+/// # Errors
+/// [`BodyError`]
+///
+/// # Cancel safety
+/// Dropping the future gives back what was held; the part of the body that had come is lost.
+pub async fn collect<B>(body: &mut B, max: usize, account: &Account) -> Result<(Bytes, Hold), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     // A declared length is refused before a byte of it is read.
     if body.size_hint().lower() > max as u64 {
-        return Err(too_large(max));
+        return Err(BodyError::TooLarge(max));
     }
+    let mut hold = account.nothing();
+    let mut pace = Pace::default();
     // Nearly every request is one frame, which is kept as it arrived; only a second frame makes a copy.
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
-        let frame =
-            frame.map_err(|error| ConnectError::canceled(format!("the request body broke off: {error}")))?;
+    while let Some(frame) = pace.frame(body).await? {
         let Ok(data) = frame.into_data() else { continue };
+        pace.came += data.len();
         let held = first.len().max(joined.len());
         if data.len() > max - held {
-            return Err(too_large(max));
+            return Err(BodyError::TooLarge(max));
         }
-        share.grow(data.len())?;
+        grow(&mut hold, data.len())?;
         if held == 0 {
             first = data;
         } else {
@@ -144,7 +151,42 @@ where
             joined.extend_from_slice(&data);
         }
     }
-    Ok((if joined.is_empty() { first } else { joined.freeze() }, share))
+    Ok((if joined.is_empty() { first } else { joined.freeze() }, hold))
+}
+
+/// How fast a body comes.
+#[derive(Default)]
+struct Pace {
+    /// When enough must have come; set when it is first waited for.
+    due: Option<Instant>,
+    /// Bytes since.
+    came: usize,
+}
+
+impl Pace {
+    async fn frame<B>(&mut self, body: &mut B) -> Result<Option<Frame<Bytes>>, BodyError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let mut next = pin!(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
+        // Most bodies have come with their head, and a timer costs more than they do.
+        let mut frame = match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+            Poll::Ready(frame) => Some(frame),
+            Poll::Pending => None,
+        };
+        while frame.is_none() {
+            let due = *self.due.get_or_insert_with(|| Instant::now() + PACE_TIME);
+            frame = Box::pin(tokio::time::timeout_at(due, next.as_mut())).await.ok();
+            if frame.is_none() {
+                if self.came < PACE_BYTES {
+                    return Err(BodyError::TooSlow);
+                }
+                *self = Pace::default();
+            }
+        }
+        frame.flatten().transpose().map_err(|error| BodyError::BrokenOff(error.to_string()))
+    }
 }
 
 fn inflate(compressed: &[u8], max: usize) -> Result<Bytes, ConnectError> {
@@ -154,7 +196,7 @@ fn inflate(compressed: &[u8], max: usize) -> Result<Bytes, ConnectError> {
         .take(max as u64 + 1)
         .read_to_end(&mut inflated)
         .map_err(|error| ConnectError::invalid_argument(format!("the body is not gzip: {error}")))?;
-    if inflated.len() > max { Err(too_large(max)) } else { Ok(inflated.into()) }
+    if inflated.len() > max { Err(BodyError::TooLarge(max).into()) } else { Ok(inflated.into()) }
 }
 
 #[cfg(test)]
@@ -171,6 +213,15 @@ mod tests {
 
     use super::*;
     use crate::Code;
+    use crate::budget::{Bounds, Budget, Part};
+
+    fn part(total: usize) -> Part {
+        Budget::default().part("request_bodies", Bounds { total, peer: total })
+    }
+
+    fn account(part: &Part) -> Account {
+        part.account(std::net::Ipv4Addr::LOCALHOST.into())
+    }
 
     fn limits(request_bytes_max: usize) -> RequestLimits {
         RequestLimits { request_bytes_max, ..RequestLimits::default() }
@@ -189,9 +240,10 @@ mod tests {
     #[tokio::test]
     async fn one_frame_is_not_copied() {
         let sent = Bytes::from(vec![7; 4096]);
-        let budget = BodyBudget::new(1 << 20);
+        let budget = part(1 << 20);
         let mut body = Full::new(sent.clone());
-        let (got, _share) = receive(&mut body, Encoding::Identity, &limits(4096), &budget).await.unwrap();
+        let (got, _share) =
+            receive(&mut body, Encoding::Identity, &limits(4096), &account(&budget)).await.unwrap();
         assert_eq!(got.as_ptr(), sent.as_ptr());
     }
 
@@ -199,36 +251,73 @@ mod tests {
     async fn a_zip_bomb_is_refused_at_the_limit() {
         let bomb = gzip(&vec![0; 1 << 20]);
         assert!(bomb.len() < 4096);
-        let budget = BodyBudget::new(1 << 20);
-        let error =
-            receive(&mut Full::new(bomb), Encoding::Gzip, &limits(4096), &budget).await.expect_err("bomb");
+        let budget = part(1 << 20);
+        let error = receive(&mut Full::new(bomb), Encoding::Gzip, &limits(4096), &account(&budget))
+            .await
+            .expect_err("bomb");
         assert_eq!(error.code, Code::ResourceExhausted);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.usage().used, 0);
     }
 
     #[tokio::test]
     async fn empty_gzip_is_an_empty_body_and_garbage_is_refused() {
-        let budget = BodyBudget::new(1 << 20);
-        let empty = receive(&mut Full::new(Bytes::new()), Encoding::Gzip, &limits(64), &budget).await;
+        let budget = part(1 << 20);
+        let empty =
+            receive(&mut Full::new(Bytes::new()), Encoding::Gzip, &limits(64), &account(&budget)).await;
         assert!(empty.unwrap().0.is_empty());
         let mut garbage = Full::new(Bytes::from_static(b"not gzip"));
-        let error = receive(&mut garbage, Encoding::Gzip, &limits(64), &budget).await.expect_err("garbage");
+        let error =
+            receive(&mut garbage, Encoding::Gzip, &limits(64), &account(&budget)).await.expect_err("garbage");
         assert_eq!(error.code, Code::InvalidArgument);
     }
 
     #[tokio::test]
     async fn the_total_is_shared_and_given_back() {
-        let (budget, limits) = (BodyBudget::new(100), limits(80));
+        let (budget, limits) = (part(100), limits(80));
         let sixty = async || {
             let mut body = Full::new(Bytes::from(vec![0; 60]));
-            receive(&mut body, Encoding::Identity, &limits, &budget).await
+            receive(&mut body, Encoding::Identity, &limits, &account(&budget)).await
         };
         let (body, first) = sixty().await.unwrap();
         assert_eq!(body.len(), 60);
         assert_eq!(sixty().await.expect_err("over the total").code, Code::Unavailable);
         drop(first);
         assert!(sixty().await.is_ok());
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.usage().used, 0);
+    }
+
+    #[tokio::test]
+    async fn large_bodies_leave_a_quarter_to_small_ones() {
+        let budget = part(8 * SMALL);
+        let (account, limits) = (account(&budget), limits(8 * SMALL));
+        let of = async |bytes: usize| {
+            receive(&mut Full::new(Bytes::from(vec![0; bytes])), Encoding::Identity, &limits, &account).await
+        };
+        let large = of(6 * SMALL).await.unwrap();
+        assert_eq!(of(SMALL + 1).await.expect_err("the rest is for small ones").code, Code::Unavailable);
+        assert!(of(SMALL).await.is_ok());
+        drop(large);
+        assert!(of(SMALL + 1).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_hardly_moves_is_given_up_and_one_that_does_is_not() {
+        let budget = part(1 << 20);
+        let every_second = |bytes: usize| {
+            let frames = stream::unfold(10, move |left| async move {
+                if left == 0 {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Some((Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![0; bytes]))), left - 1))
+            });
+            StreamBody::new(Box::pin(frames))
+        };
+        let slow = collect(&mut every_second(PACE_BYTES / 4), 1 << 20, &account(&budget)).await;
+        assert_eq!(slow.map(drop), Err(BodyError::TooSlow));
+        assert_eq!(budget.usage().used, 0);
+        let steady = collect(&mut every_second(PACE_BYTES), 1 << 20, &account(&budget)).await;
+        assert_eq!(steady.unwrap().0.len(), 10 * PACE_BYTES);
     }
 
     #[test]
@@ -252,17 +341,17 @@ mod tests {
             max in 0..200_usize,
         ) {
             let whole = parts.concat();
-            let budget = BodyBudget::new(1 << 20);
+            let budget = part(1 << 20);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let got = runtime.block_on(receive(&mut chunks(parts), Encoding::Identity, &limits(max), &budget));
+            let got = runtime.block_on(receive(&mut chunks(parts), Encoding::Identity, &limits(max), &account(&budget)));
             if whole.len() > max {
                 prop_assert_eq!(got.map(|_| ()).unwrap_err().code, Code::ResourceExhausted);
             } else {
                 let (bytes, share) = got.unwrap();
                 prop_assert_eq!(&bytes[..], &whole[..]);
-                prop_assert_eq!(share.bytes, whole.len());
+                prop_assert_eq!(share.bytes(), whole.len());
             }
-            prop_assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+            prop_assert_eq!(budget.usage().used, 0);
         }
 
         #[test]

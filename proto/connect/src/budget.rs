@@ -192,13 +192,17 @@ impl Hold {
         self.bytes
     }
 
+    /// Bounds of its part.
+    pub fn bounds(&self) -> Bounds {
+        self.account.inner.part.bounds
+    }
+
     /// Holds `more` bytes.
     ///
     /// # Errors
     /// [`Full`]; what was held before stays held.
     pub fn grow(&mut self, more: usize) -> Result<(), Full> {
-        let bounds = self.account.inner.part.bounds;
-        self.grow_below(more, bounds.total)
+        self.grow_below(more, self.bounds().total)
     }
 
     /// As [`Hold::grow`], but the part as a whole must stay within `total`: for uses that leave a rest to others.

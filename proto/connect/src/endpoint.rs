@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
+use std::net::Ipv4Addr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,11 +20,13 @@ use http_body_util::Full;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use crate::body::{BodyBudget, Encoding, Share, receive};
+use crate::body::{Encoding, receive};
+use crate::budget::{Account, Hold};
 use crate::codec::Codec;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
 use crate::headers;
+use crate::server::{BodyAccount, Memory};
 
 /// What requests may cost.
 #[derive(Clone, Debug)]
@@ -31,8 +34,6 @@ pub struct RequestLimits {
     /// Most bytes of one request body, compressed or not; beyond it `resource_exhausted`. Default 4 MiB: gRPC's and Connect's
     /// customary limit, and eight times the largest batch that Weir commits.
     pub request_bytes_max: usize,
-    /// Most bytes of all request bodies in flight; beyond it `unavailable`. Default 64 MiB: sixteen of the largest.
-    pub request_bytes_total: usize,
     /// Longest time to receive a body; beyond it `deadline_exceeded`. Default 10 s: 4 MiB over a 3 Mbit/s line.
     pub body_read_timeout: Duration,
     /// Longest time for one call, body included, at most some centuries: clamps the caller's timeout and stands in for a missing one. Default 60 s: a
@@ -45,14 +46,15 @@ impl Default for RequestLimits {
     fn default() -> RequestLimits {
         RequestLimits {
             request_bytes_max: 4 << 20,
-            request_bytes_total: 64 << 20,
             body_read_timeout: Duration::from_secs(10),
             request_timeout_max: Duration::from_secs(60),
         }
     }
 }
 
-/// A [`Dispatch`] behind HTTP. Clones share the dispatch and the byte budget.
+/// A [`Dispatch`] behind HTTP. Clones share the dispatch.
+///
+/// Bodies are held on the [`BodyAccount`] that the server put into the request; without one, on an account of the endpoint's own.
 #[derive(Clone)]
 pub struct Endpoint {
     // One count to touch for each request, where three would be three.
@@ -62,14 +64,14 @@ pub struct Endpoint {
 struct Shared {
     dispatch: Arc<dyn Dispatch>,
     limits: RequestLimits,
-    budget: Arc<BodyBudget>,
+    bodies: Account,
 }
 
 impl Endpoint {
     /// An endpoint that answers from `dispatch` within `limits`.
     pub fn new(dispatch: Arc<dyn Dispatch>, limits: RequestLimits) -> Endpoint {
-        let budget = BodyBudget::new(limits.request_bytes_total);
-        Endpoint { shared: Arc::new(Shared { dispatch, limits, budget }) }
+        let bodies = Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into());
+        Endpoint { shared: Arc::new(Shared { dispatch, limits, bodies }) }
     }
 
     /// Answers one HTTP request. Never fails: every failure is a reply.
@@ -86,6 +88,7 @@ impl Endpoint {
         let arrived = Instant::now();
         let (parts, mut body) = request.into_parts();
         let checked = self.check(&parts);
+        let account = parts.extensions.get::<BodyAccount>().map(|account| account.0.clone());
         let mut request = UnaryRequest {
             path: Cow::Owned(parts.uri.path().to_owned()),
             codec: Codec::Proto,
@@ -100,11 +103,11 @@ impl Endpoint {
                 Err(refusal) => return *refusal,
             };
             let deadline = arrived + call.patience;
-            // The share outlives the call, because the dispatch holds the bytes until it is done.
-            let _share = match shared.receive(&mut body, call.encoding, arrived, deadline).await {
-                Ok((bytes, share)) => {
+            // The hold outlives the call, because the dispatch holds the bytes until it is done.
+            let _hold = match shared.receive(&mut body, account, call.encoding, arrived, deadline).await {
+                Ok((bytes, hold)) => {
                     request.body = bytes;
-                    share
+                    hold
                 }
                 Err(error) => return failure(error),
             };
@@ -151,16 +154,17 @@ impl Shared {
     async fn receive<B>(
         &self,
         body: &mut B,
+        account: Option<Account>,
         encoding: Encoding,
         arrived: Instant,
         deadline: Instant,
-    ) -> Result<(Bytes, Share), ConnectError>
+    ) -> Result<(Bytes, Hold), ConnectError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let too_slow = arrived + self.limits.body_read_timeout;
-        let received = pin!(receive(body, encoding, &self.limits, &self.budget));
+        let received = pin!(receive(body, encoding, &self.limits, account.as_ref().unwrap_or(&self.bodies)));
         // One timer for both limits.
         within(deadline.min(too_slow), received).await.unwrap_or_else(|| {
             Err(if deadline <= too_slow {

@@ -17,6 +17,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod body;
 pub mod budget;
 pub mod client;
 pub mod codec;
@@ -29,8 +30,6 @@ pub mod log_gate;
 pub mod router;
 pub mod server;
 
-mod body;
-
 pub use budget::Budget;
 pub use client::{ClientConfig, ClientError, HttpClient, Lost, NotSent};
 pub use codec::Codec;
@@ -40,4 +39,4 @@ pub use error::{Code, ConnectError, Detail};
 pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
-pub use server::{BodyAccount, Drained, KeepUntilSent, Memory, PeerAddr, Server, ServerConfig};
+pub use server::{BodyAccount, Drained, KeepUntilSent, Memory, Peer, Server, ServerConfig};

@@ -5,9 +5,9 @@
 //! is timed, bodies have their own bounds ([`RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2
 //! peers must answer pings.
 
+mod connected;
 mod connection;
 mod memory;
-mod peer;
 mod places;
 mod sent;
 mod socket;
@@ -29,12 +29,12 @@ use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, RequestLimits};
 use crate::listen::listen;
 use crate::log_gate::LogGate;
+use connected::{Coarse, Connected};
 use connection::Protocols;
-use peer::{Coarse, Peer};
 use places::Places;
 
+pub use connected::{BodyAccount, Peer};
 pub use memory::Memory;
-pub use peer::{BodyAccount, PeerAddr};
 pub use sent::KeepUntilSent;
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
@@ -147,7 +147,7 @@ impl Server {
         drain: Duration,
     ) -> Drained {
         let endpoint = Endpoint::new(dispatch, self.config.requests.clone());
-        let answer = move |mut request: Request<Incoming>, peer: &Peer| {
+        let answer = move |mut request: Request<Incoming>, peer: &Connected| {
             request.extensions_mut().insert(peer.bodies.clone());
             // Boxed because hyper moves a call's future several times before it runs.
             Box::pin(endpoint.answer(request))
@@ -158,7 +158,7 @@ impl Server {
     /// Answers any HTTP requests with the same bounds on connections ([`ServerConfig::requests`] excepted, which is Connect's), for
     /// listeners that carry more than Connect calls.
     ///
-    /// Requests carry [`PeerAddr`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`]. A reply for which there is no
+    /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`]. A reply for which there is no
     /// room becomes 503.
     ///
     /// When `stop` is cancelled it refuses new connections, lets requests in flight finish for at most `drain`, and cuts the connections that
@@ -174,7 +174,7 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let with_peer = move |mut request: Request<Incoming>, peer: &Peer| {
+        let with_peer = move |mut request: Request<Incoming>, peer: &Connected| {
             request.extensions_mut().insert(peer.addr);
             request.extensions_mut().insert(peer.bodies.clone());
             answer(request)
@@ -184,7 +184,7 @@ impl Server {
 
     async fn run<A, F, B>(self, answer: A, stop: CancellationToken, drain: Duration) -> Drained
     where
-        A: Fn(Request<Incoming>, &Peer) -> F + Clone + Send + 'static,
+        A: Fn(Request<Incoming>, &Connected) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body + Send + 'static,
         B::Data: Send,
@@ -207,7 +207,7 @@ impl Server {
                 }
                 () = tokio::time::sleep(TIMER_TICK), if !connections.is_empty() => {}
                 (stream, addr) = accept(&listener, &log) => {
-                    let peer = Arc::new(Peer::new(addr, &memory, clock.clone()));
+                    let peer = Arc::new(Connected::new(addr, &memory, clock.clone()));
                     if places.taken() >= connections_max && !places.make_room(&peer) {
                         // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
                         if let Some(held_back) = log.pass("full", Instant::now()) {

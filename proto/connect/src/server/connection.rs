@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ServerConfig;
-use super::peer::Peer;
+use super::connected::Connected;
 use super::sent::{Sending, Streams};
 use super::socket::{Protocol, Socket};
 
@@ -68,12 +68,12 @@ impl Protocols {
 /// Serves one connection until it ends or, after `stop`, until its requests in flight are answered.
 pub(super) async fn serve<A, F, B>(
     stream: TcpStream,
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     protocols: Arc<Protocols>,
     answer: A,
     stop: CancellationToken,
 ) where
-    A: Fn(Request<Incoming>, &Peer) -> F + Send + 'static,
+    A: Fn(Request<Incoming>, &Connected) -> F + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
@@ -151,7 +151,7 @@ pub(super) async fn serve<A, F, B>(
 /// What an HTTP/2 connection is looked at for: replies that do not move, and idleness. HTTP/1.1 has one request at a time, and the
 /// socket's timeouts see both.
 struct Watch<'a> {
-    peer: &'a Peer,
+    peer: &'a Connected,
     config: &'a ServerConfig,
     /// When it is looked at next.
     next: Instant,
@@ -174,7 +174,7 @@ enum Seen {
 }
 
 impl Watch<'_> {
-    fn new<'a>(peer: &'a Peer, config: &'a ServerConfig) -> Watch<'a> {
+    fn new<'a>(peer: &'a Connected, config: &'a ServerConfig) -> Watch<'a> {
         let now = Instant::now();
         let every = config.write_stall_timeout.min(config.idle_timeout) / LOOKS;
         Watch { peer, config, next: now + every, every, moves: 0, since: now, leaving: false, until: None }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::task::{AbortHandle, Id};
 
-use super::peer::Peer;
+use super::connected::Connected;
 use crate::budget;
 
 /// How long a connection with a request under way must have neither begun nor ended one before it may be cut to make room, in
@@ -25,7 +25,7 @@ pub(super) struct Places {
 
 #[derive(Debug)]
 struct Place {
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     task: AbortHandle,
 }
 
@@ -34,7 +34,7 @@ impl Places {
         self.open.len()
     }
 
-    pub(super) fn take(&mut self, peer: Arc<Peer>, task: AbortHandle) {
+    pub(super) fn take(&mut self, peer: Arc<Connected>, task: AbortHandle) {
         *self.of_peer.entry(of(&peer)).or_default() += 1;
         self.open.insert(task.id(), Place { peer, task });
     }
@@ -54,7 +54,7 @@ impl Places {
 
     /// Cuts one connection for a newcomer: of the peer with most, the longest quiet one without a request under way, or else the longest
     /// quiet of all if that has moved nothing for long. Gives false if there is none.
-    pub(super) fn make_room(&mut self, newcomer: &Peer) -> bool {
+    pub(super) fn make_room(&mut self, newcomer: &Connected) -> bool {
         let newcomer = of(newcomer);
         let with_newcomer = |peer: budget::Peer, count: usize| count + usize::from(peer == newcomer);
         let Some(greediest) = self.of_peer.iter().max_by_key(|(peer, count)| with_newcomer(**peer, **count))
@@ -76,14 +76,14 @@ impl Places {
     }
 }
 
-fn of(peer: &Peer) -> budget::Peer {
+fn of(peer: &Connected) -> budget::Peer {
     budget::Peer::of(peer.addr.0.ip())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::connected::Coarse;
     use super::super::memory::Memory;
-    use super::super::peer::Coarse;
     use super::*;
 
     struct Fixture {
@@ -93,12 +93,12 @@ mod tests {
     }
 
     impl Fixture {
-        fn peer(&self, last: u8) -> Arc<Peer> {
-            Arc::new(Peer::new(([192, 0, 2, last], 1).into(), &self.memory, self.clock.clone()))
+        fn peer(&self, last: u8) -> Arc<Connected> {
+            Arc::new(Connected::new(([192, 0, 2, last], 1).into(), &self.memory, self.clock.clone()))
         }
 
         /// A connection; whether it was cut shows in its task.
-        fn open(&mut self, last: u8) -> (Arc<Peer>, tokio::task::JoinHandle<()>) {
+        fn open(&mut self, last: u8) -> (Arc<Connected>, tokio::task::JoinHandle<()>) {
             let peer = self.peer(last);
             let task = tokio::spawn(std::future::pending());
             self.places.take(Arc::clone(&peer), task.abort_handle());

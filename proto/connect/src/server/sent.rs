@@ -28,7 +28,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::peer::Peer;
+use super::connected::Connected;
 use crate::budget::Hold;
 
 /// Most bytes of a reply whose end is sent with its data: one frame of HTTP/2's smallest allowed size. Larger ones cost nine bytes more.
@@ -60,7 +60,7 @@ impl fmt::Debug for KeepUntilSent {
 
 /// One request, from its arrival until its reply is sent or given up.
 pub(super) struct Sending {
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     held: Mutex<Held>,
     /// Bytes that the protocol has taken and the socket has not.
     unsent: AtomicUsize,
@@ -84,7 +84,7 @@ struct Held {
 }
 
 impl Sending {
-    pub(super) fn new(peer: Arc<Peer>) -> Arc<Sending> {
+    pub(super) fn new(peer: Arc<Connected>) -> Arc<Sending> {
         peer.begin();
         Arc::new(Sending {
             peer,

@@ -7,8 +7,9 @@ use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
+use weir_connect::budget::{Bounds, Budget};
 use weir_connect::{
-    Body, ClientError, Code, ConnectError, NotSent, Reply, RequestLimits, Router, ServerConfig,
+    Body, ClientError, Code, ConnectError, Memory, NotSent, Reply, RequestLimits, Router, ServerConfig,
 };
 
 use crate::fixture::*;
@@ -161,8 +162,11 @@ async fn a_client_that_does_not_read_its_reply_loses_it() {
 }
 
 #[tokio::test]
-async fn bodies_in_flight_share_one_budget() {
-    let limits = RequestLimits { request_bytes_total: 1500, ..RequestLimits::default() };
+async fn bodies_in_flight_share_what_their_peer_may_hold() {
+    let memory = Memory {
+        bodies: Budget::default().part("bodies", Bounds { total: 3000, peer: 1500 }),
+        ..Memory::default()
+    };
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
     let (entered, mut entries) = mpsc::channel(8);
     let router = Router::new().unary(ECHO, move |_, note: Note| {
@@ -173,7 +177,7 @@ async fn bodies_in_flight_share_one_budget() {
             Ok(Reply::message(note))
         }
     });
-    let running = start_with(router, limited(limits)).await;
+    let running = start_with(router, ServerConfig { memory, ..ServerConfig::default() }).await;
     let client = running.client();
     let call = |client: weir_connect::HttpClient| async move {
         client.unary(ECHO, HeaderMap::new(), None, encoded(&note(&"x".repeat(1000)))).await

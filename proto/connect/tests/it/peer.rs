@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
-use weir_connect::{PeerAddr, Server, ServerConfig};
+use weir_connect::{Peer, Server, ServerConfig};
 
 use crate::fixture::*;
 
@@ -18,7 +18,7 @@ async fn a_request_tells_its_peers_address() {
     let addr = server.local_addr().unwrap();
     let stop = CancellationToken::new();
     let answer = |request: Request<Incoming>| async move {
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_string());
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string());
         Response::new(Full::new(Bytes::from(peer.unwrap_or_default())))
     };
     let serving = tokio::spawn(server.serve_http(answer, stop.clone(), Duration::from_secs(20)));

@@ -10,7 +10,7 @@ use crate::budget::Account;
 
 /// The address at the other end of the connection that a request came on. The server puts it into every request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerAddr(pub SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// The account on which a request's body is held: that of its connection's peer. The server puts it into every request's extensions.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ impl Coarse {
 
 /// One connection's record.
 #[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) addr: PeerAddr,
+pub(super) struct Connected {
+    pub(super) addr: Peer,
     pub(super) bodies: BodyAccount,
     pub(super) replies: Account,
     clock: Coarse,
@@ -49,10 +49,10 @@ pub(super) struct Peer {
     pub(super) slow: Slow,
 }
 
-impl Peer {
-    pub(super) fn new(addr: SocketAddr, memory: &Memory, clock: Coarse) -> Peer {
-        Peer {
-            addr: PeerAddr(addr),
+impl Connected {
+    pub(super) fn new(addr: SocketAddr, memory: &Memory, clock: Coarse) -> Connected {
+        Connected {
+            addr: Peer(addr),
             bodies: BodyAccount(memory.bodies.account(addr.ip())),
             replies: memory.replies.account(addr.ip()),
             under_way: AtomicUsize::new(0),
