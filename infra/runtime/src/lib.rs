@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod launch;
 pub mod metrics;
 pub mod process;

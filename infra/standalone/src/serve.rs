@@ -10,12 +10,14 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
+use weir_connect::ServerConfig;
 use weir_data_service::{
     backend::{Backend, BackendError, StoreChoice},
     clock::SystemClock,
     node::OpenError,
 };
 use weir_gateway::StartError;
+use weir_runtime::descriptors::{self, Fit};
 use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
 
 use crate::{
@@ -93,8 +95,12 @@ pub(crate) enum ServeError {
 pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeError> {
     let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
     raise_open_files();
+    let mut data_connections_max = ServerConfig::default().connections_max;
+    fit_descriptors(&mut config, &mut data_connections_max);
     let (registry, readiness) = (Registry::new(), Readiness::new());
-    let listeners = Listeners::bind(&config.listen, &registry, &readiness, shutdown.token()).await?;
+    let listeners =
+        Listeners::bind(&config.listen, &registry, &readiness, shutdown.token(), data_connections_max)
+            .await?;
     let bound = listeners.bound;
     let public_url = config.public_url.take().unwrap_or_else(|| format!("ws://{}", reachable(bound.gateway)));
     config.gateway.public_url.clone_from(&public_url);
@@ -210,6 +216,25 @@ fn raise_open_files() {
             setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
+    }
+}
+
+/// Makes the bounds of connections follow the limit of open files, so that the store always has descriptors.
+fn fit_descriptors(config: &mut Config, data_connections_max: &mut usize) {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let bounds =
+        [&mut config.gateway.connections_max, &mut config.api.bounds.connections_max, data_connections_max];
+    match descriptors::fit(limit, bounds) {
+        Fit::Whole => {}
+        Fit::Cut { wanted, left } => tracing::warn!(
+            limit,
+            wanted,
+            left,
+            gateway = config.gateway.connections_max,
+            api = config.api.bounds.connections_max,
+            data_service = *data_connections_max,
+            "fewer connections are taken than configured, because each takes an open file: raise the limit (LimitNOFILE=)"
+        ),
     }
 }
 

@@ -30,11 +30,13 @@ impl Listeners {
         registry: &Registry,
         readiness: &Readiness,
         stopping: CancellationToken,
+        data_connections_max: usize,
     ) -> Result<Self, ServeError> {
         let failed = |tier, address: SocketAddr| move |source| ServeError::Bind { tier, address, source };
+        let data_config = ServerConfig { connections_max: data_connections_max, ..ServerConfig::default() };
         let api = weir_connect::listen(listen.api).map_err(failed("api", listen.api))?;
         let gateway = weir_connect::listen(listen.gateway).map_err(failed("gateway", listen.gateway))?;
-        let data_service = Server::bind(listen.data_service, ServerConfig::default())
+        let data_service = Server::bind(listen.data_service, data_config)
             .await
             .map_err(failed("data service", listen.data_service))?;
         let admin = Admin::bind(listen.admin, registry.clone(), readiness.clone(), stopping)

@@ -4,8 +4,9 @@ use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, time:
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
+use weir_connect::ServerConfig;
 use weir_data_service::backend::{PingError, StoreChoice, ping_bus};
-use weir_runtime::{launch::chain, process::Build};
+use weir_runtime::{descriptors, launch::chain, process::Build};
 use weir_store::{
     Store as _,
     cql::CqlStore,
@@ -23,8 +24,6 @@ use crate::{
 const ROOM_MIN: u64 = 1 << 30;
 /// Room that is comfortable.
 const ROOM_COMFORTABLE: u64 = 8 << 30;
-/// Open files below which a busy gateway refuses connections: its default bound of 15,000, the api's of 4,096, and the store.
-const FILES_WANTED: u64 = 20_000;
 /// Open files below which it is not worth starting.
 const FILES_MIN: u64 = 256;
 /// 2026-01-01T00:00:00Z: no machine that runs this is older.
@@ -46,7 +45,7 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     findings.extend(token(directory));
     findings.push(room(directory));
     findings.push(clock());
-    findings.push(files());
+    findings.push(files(context));
     let (server, runs) = server(context).await;
     findings.push(server);
     match &config.backend.store {
@@ -183,21 +182,30 @@ fn clock() -> Finding {
     Finding::ok("clock", "plausible")
 }
 
-fn files() -> Finding {
+fn files(context: &Context) -> Finding {
     let limit = getrlimit(Resource::Nofile);
+    let config = &context.config;
+    let data = ServerConfig::default().connections_max;
+    let connections = [config.gateway.connections_max, config.api.bounds.connections_max, data];
+    let wanted = connections.iter().fold(0_u64, |sum, bound| sum.saturating_add(*bound as u64));
     // `serve` raises its own limit as far as it may.
-    judge_files(limit.maximum.unwrap_or(u64::MAX))
+    judge_files(limit.maximum.unwrap_or(u64::MAX), wanted)
 }
 
-fn judge_files(most: u64) -> Finding {
+/// `connections`: the bounds of all listeners together.
+fn judge_files(most: u64, connections: u64) -> Finding {
     const CHECK: &str = "open files";
     let found = if most == u64::MAX { "no limit".to_owned() } else { format!("at most {most}") };
-    let fix =
-        format!("raise the hard limit to {FILES_WANTED} or more (ulimit -Hn, or LimitNOFILE= of systemd)");
-    match most {
-        0..FILES_MIN => Finding::fail(CHECK, found, fix),
-        FILES_MIN..FILES_WANTED => Finding::warn(CHECK, format!("{found}, each connection takes one"), fix),
-        _ => Finding::ok(CHECK, found),
+    let wanted = connections.saturating_add(descriptors::RESERVE);
+    let fix = format!("raise the hard limit to {wanted} or more (ulimit -Hn, or LimitNOFILE= of systemd)");
+    if most < FILES_MIN {
+        Finding::fail(CHECK, found, fix)
+    } else if most - descriptors::reserve(most) < connections {
+        let left = most - descriptors::reserve(most);
+        let told = format!("{found}: {left} connections are taken where {connections} are configured");
+        Finding::warn(CHECK, told, fix)
+    } else {
+        Finding::ok(CHECK, found)
     }
 }
 
@@ -331,9 +339,11 @@ mod tests {
             (judge_room(ROOM_MIN - 1).verdict, Verdict::Fail),
             (judge_room(ROOM_MIN).verdict, Verdict::Warn),
             (judge_room(ROOM_COMFORTABLE).verdict, Verdict::Ok),
-            (judge_files(FILES_MIN - 1).verdict, Verdict::Fail),
-            (judge_files(FILES_WANTED - 1).verdict, Verdict::Warn),
-            (judge_files(u64::MAX).verdict, Verdict::Ok),
+            (judge_files(FILES_MIN - 1, 20_120).verdict, Verdict::Fail),
+            // The defaults of all listeners, under the customary limit.
+            (judge_files(20_000, 20_120).verdict, Verdict::Warn),
+            (judge_files(22_168, 20_120).verdict, Verdict::Ok),
+            (judge_files(u64::MAX, 20_120).verdict, Verdict::Ok),
             (judge_clock(Duration::from_millis(501)).verdict, Verdict::Fail),
             (judge_clock(Duration::from_millis(300)).verdict, Verdict::Warn),
             (judge_clock(Duration::ZERO).verdict, Verdict::Ok),

@@ -1,0 +1,75 @@
+//! File descriptors: bounds of connections that follow what the process may open.
+//!
+//! Problem: each connection takes a descriptor, and strangers open connections; when they have taken all, the store cannot open its next
+//! journal, which is an error on its way to the disk. Guarantee: all bounds of connections together stay below the limit by a reserve, which
+//! is the store's, the bus's and the admin listener's.
+
+/// Descriptors kept for everything but the listeners' connections: journals, tables and compactions of the store, the database's and the
+/// bus's connections, the admin listener's 64. 2,048: the tables that fjall keeps open (at most 900) with as many again while it compacts, and
+/// what is left for connections.
+pub const RESERVE: u64 = 2_048;
+
+/// Bounds of connections cut down to a limit of descriptors, or the reason why they cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// They fit as they are.
+    Whole,
+    /// They were cut down in proportion, from `wanted` to `left` in all.
+    Cut {
+        /// Connections of all bounds together.
+        wanted: u64,
+        /// What is left for them.
+        left: u64,
+    },
+}
+
+/// What the reserve is under a limit: [`RESERVE`], but never more than half.
+pub const fn reserve(limit: u64) -> u64 {
+    if limit / 2 < RESERVE { limit / 2 } else { RESERVE }
+}
+
+/// Cuts `bounds` down so that with the reserve they stay within `limit`, each in proportion and to no less than one.
+pub fn fit<const N: usize>(limit: u64, bounds: [&mut usize; N]) -> Fit {
+    let wanted = bounds.iter().fold(0_u64, |sum, bound| sum.saturating_add(**bound as u64));
+    let left = limit - reserve(limit);
+    if wanted <= left {
+        return Fit::Whole;
+    }
+    for bound in bounds {
+        let share = u128::from(left) * (*bound as u128) / u128::from(wanted);
+        *bound = usize::try_from(share).unwrap_or(usize::MAX).max(1);
+    }
+    Fit::Cut { wanted, left }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_default_bounds_follow_the_customary_limits() {
+        let (mut gateway, mut api, mut data) = (15_000, 4_096, 1_024);
+        assert_eq!(fit(65_536, [&mut gateway, &mut api, &mut data]), Fit::Whole);
+        let cut = fit(20_000, [&mut gateway, &mut api, &mut data]);
+        assert_eq!(cut, Fit::Cut { wanted: 20_120, left: 17_952 });
+        assert_eq!((gateway, api, data), (13_383, 3_654, 913));
+        fit(300, [&mut gateway, &mut api, &mut data]);
+        assert_eq!((gateway, api, data), (111, 30, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn what_connections_may_take_leaves_the_reserve(
+            limit in 8..1_000_000_u64,
+            bounds in proptest::array::uniform3(1..1_000_000_usize),
+        ) {
+            let [mut a, mut b, mut c] = bounds;
+            fit(limit, [&mut a, &mut b, &mut c]);
+            prop_assert!(a.min(b).min(c) >= 1);
+            // A bound of one may be more than its share.
+            prop_assert!((a + b + c) as u64 <= (limit - reserve(limit)).max(3) + 2);
+            prop_assert!(a <= bounds[0] && b <= bounds[1] && c <= bounds[2]);
+        }
+    }
+}
