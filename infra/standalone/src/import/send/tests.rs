@@ -121,7 +121,7 @@ fn scanned(lines: usize) -> (tempfile::NamedTempFile, Arc<Scan>) {
         )
     };
     std::fs::write(file.path(), (0..lines).map(line).collect::<Vec<_>>().join("\n")).expect("written");
-    let found = scan(file.path(), 1_767_225_600_000, true, &mut Progress::silent()).expect("good");
+    let found = scan(file.path(), 1_767_225_600_000, false, &mut Progress::silent()).expect("good");
     (file, Arc::new(found))
 }
 
