@@ -14,6 +14,8 @@
 pub(crate) mod convert;
 pub(crate) mod export;
 pub(crate) mod format;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod held;
 pub(crate) mod ids;
 pub(crate) mod line;
