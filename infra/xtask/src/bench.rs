@@ -25,6 +25,8 @@ pub(crate) enum Bench {
     Creates,
     /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
     Kills,
+    /// The event bus emptied under traffic and in silence: the same, and nothing may be late.
+    BusLosses,
     /// Imports killed and continued: what is there must be the file.
     ImportKills,
     /// A chat file compared with a running server, page by page.
@@ -41,7 +43,12 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if let Bench::Kills | Bench::ImportKills | Bench::HotChannel | Bench::LimitChange | Bench::Import = bench
+    if let Bench::Kills
+    | Bench::BusLosses
+    | Bench::ImportKills
+    | Bench::HotChannel
+    | Bench::LimitChange
+    | Bench::Import = bench
     {
         // They start the binaries that lie beside theirs.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
@@ -59,6 +66,7 @@ pub(crate) fn run(
             cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
         }
         Bench::Kills => scenario(workspace, "kills"),
+        Bench::BusLosses => scenario(workspace, "bus-losses"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),
     };
