@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_connect::PeerAddr;
+use weir_connect::Peer;
 
 use crate::{
     app::App,
@@ -26,7 +26,7 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<PeerAddr>().copied();
+    let peer = request.extensions().get::<Peer>().copied();
     let caller = match auth::identify(&app, request.headers(), peer).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),

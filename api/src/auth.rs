@@ -14,7 +14,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use moka::sync::Cache;
 use tokio::time::Instant;
-use weir_connect::PeerAddr;
+use weir_connect::Peer;
 use weir_data_client::DataError;
 use weir_discord::{
     error::{ApiError, RateLimitScope, RateLimited},
@@ -58,7 +58,7 @@ pub(crate) struct Caller {
 pub(crate) async fn identify(
     app: &App,
     headers: &HeaderMap,
-    peer: Option<PeerAddr>,
+    peer: Option<Peer>,
 ) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
@@ -96,7 +96,7 @@ pub(crate) async fn identify(
 }
 
 /// The client's address: its connection's, unless a trusted proxy names another.
-fn client(app: &App, headers: &HeaderMap, peer: Option<PeerAddr>) -> IpAddr {
+fn client(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> IpAddr {
     // A router that is called without a server has no peers; all of its callers are counted as one.
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let forwarded = headers.get_all("x-forwarded-for").iter();

@@ -138,6 +138,8 @@ pub struct GatewayEnd {
     pub inbox: Arc<dyn Inbox>,
     /// Where sessions are kept.
     pub sessions: Arc<dyn SessionStore>,
+    /// Records come from outside of this process through it: whether it is reached is part of the readiness.
+    pub redis: Option<Arc<RedisInbox>>,
 }
 
 /// The log that serves gateways of this process.
@@ -261,13 +263,15 @@ impl Backend {
         Ok(match (&self.redis, &self.local) {
             // Sessions of an inbox that ends with the process end with it too.
             (Some(redis), _) => {
-                GatewayEnd { inbox: RedisInbox::start(redis.clone())?, sessions: Arc::new(MemoryBus::new(1)) }
+                let redis = RedisInbox::start(redis.clone())?;
+                let inbox = Arc::clone(&redis) as _;
+                GatewayEnd { inbox, sessions: Arc::new(MemoryBus::new(1)), redis: Some(redis) }
             }
             (None, Local::Embedded(store)) => {
-                GatewayEnd { inbox: Arc::clone(store) as _, sessions: Arc::clone(store) as _ }
+                GatewayEnd { inbox: Arc::clone(store) as _, sessions: Arc::clone(store) as _, redis: None }
             }
             (None, Local::Memory(bus)) => {
-                GatewayEnd { inbox: Arc::clone(bus) as _, sessions: Arc::clone(bus) as _ }
+                GatewayEnd { inbox: Arc::clone(bus) as _, sessions: Arc::clone(bus) as _, redis: None }
             }
         })
     }

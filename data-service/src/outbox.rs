@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -46,8 +46,14 @@ const PUBLISH_MAX: usize = 512;
 const BEHIND_MAX: usize = 100_000;
 /// How often the watermark is stored.
 const WATERMARK_EVERY: Duration = Duration::from_secs(1);
-/// Window published again when the bus lost its memory: gateways read within milliseconds, so a minute covers what they had not read.
-const LOST_WINDOW_US: u64 = 60 * 1_000_000;
+/// How far before the last word that the bus has everything records are published again when it has lost some. Half a minute more than a
+/// gateway may be away before it cuts its sessions off instead (`RedisConfig::recovered_window`), for the time that its return takes: so
+/// one of the two covers whatever it missed.
+const LOST_WINDOW_US: u64 = 90 * 1_000_000;
+/// The watermark stays this far behind the clock: what was published since may have met a bus that had just lost its memory, to which no
+/// gateway had come back yet, and this process may end before it is told so. Gateways come back within four seconds (renewal, pause and
+/// timeout of `RedisConfig`).
+const UNHEARD_US: u64 = 10 * 1_000_000;
 /// Kind of the stored watermarks: one for each start of a data service, under its name.
 const SETTING: &str = "outbox_watermark";
 
@@ -124,6 +130,9 @@ pub struct Outbox {
     waiting: Gauge,
     /// Records that were read back from the database and published.
     republished: Counter,
+    /// When the last call began that the bus answered with having everything; before the first one when this process began. Microseconds
+    /// since 1970-01-01T00:00Z.
+    kept_us: AtomicU64,
     /// That the bus does not take records was said, and not yet that it does again.
     told: AtomicBool,
     /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
@@ -145,6 +154,7 @@ impl Outbox {
         holder: String,
         registry: &Registry,
     ) -> Arc<Self> {
+        let began_us = clock.wall_us();
         let (lanes, receivers) = (0..LANES).map(|_| mpsc::channel(LANE_RECORDS_MAX)).unzip();
         Arc::new(Self {
             bus,
@@ -164,6 +174,7 @@ impl Outbox {
                 "weir_data_outbox_republished_records_total",
                 "Records of changes that were read back from the database and published.",
             ),
+            kept_us: AtomicU64::new(began_us),
             told: AtomicBool::new(false),
             recover: AtomicBool::new(true),
         })
@@ -327,15 +338,24 @@ impl Outbox {
         }
     }
 
-    /// Hands records to the bus, and notes everything of the last minute as behind if some of it may not have reached a gateway: the bus lost
-    /// its memory, or a gateway was away for so long that the bus had forgotten it.
+    /// Hands records to the bus, and notes the last [`LOST_WINDOW_US`] as behind if some of it may not have reached a gateway: the bus lost
+    /// its memory, or a gateway was away for so long that the bus had forgotten it. The window counts from the last answer before that, not
+    /// from now: the bus or the database may have been away in between.
     async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
-        if self.bus.publish(outgoing).await? == Published::Lost && !armed(Seeded::LossIgnored) {
-            tracing::warn!(
-                "the event bus lost its memory, or had forgotten a gateway that was away; the last minute is published again"
-            );
-            let since_rev = self.clock.wall_us().saturating_sub(LOST_WINDOW_US);
-            self.fall_behind(0, false, since_rev, since_rev);
+        let began_us = self.clock.wall_us();
+        match self.bus.publish(outgoing).await? {
+            Published::Kept => {
+                self.kept_us.fetch_max(began_us, Ordering::AcqRel);
+            }
+            Published::Lost if armed(Seeded::LossIgnored) => {}
+            Published::Lost => {
+                tracing::warn!(
+                    "the event bus lost its memory, or had forgotten a gateway that was away; what is recent is published again"
+                );
+                let kept_us = self.kept_us.load(Ordering::Acquire).min(began_us);
+                let since_rev = kept_us.saturating_sub(LOST_WINDOW_US);
+                self.fall_behind(0, false, since_rev, since_rev);
+            }
         }
         Ok(())
     }
@@ -352,7 +372,9 @@ impl Outbox {
                 (self.clock.wall_us(), oldest.filter(|_| !armed(Seeded::WatermarkPassesPending)))
             };
             let oldest_behind = lock(&self.behind).values().map(|behind| behind.since_rev).min();
-            let mark = now_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));
+            let heard_us = now_us.saturating_sub(UNHEARD_US);
+            let mark =
+                heard_us.min(oldest_pending.unwrap_or(u64::MAX)).min(oldest_behind.unwrap_or(u64::MAX));
             let value = Bytes::copy_from_slice(&mark.saturating_sub(1).to_be_bytes());
             if let Err(error) = self.store.write_setting(SETTING, self.holder.as_bytes(), Some(value)).await {
                 tracing::warn!(error = %error, "the outbox's watermark was not stored");

@@ -59,13 +59,32 @@ pub async fn watch(
 ) {
     let (mut bus, mut data_service) = (Peer::new(bus), Peer::new(data_service));
     loop {
-        bus.found(if bus_reached() { Ok(()) } else { Err("the event bus is not reached".to_owned()) });
+        bus.found(reached(&bus_reached));
         data_service.found(answers(&data).await);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
+}
+
+/// Keeps `bus` alone up to date until `stop`: for a gateway beside its data service in one process.
+///
+/// # Cancel safety
+/// Safe.
+pub async fn watch_bus(bus_reached: impl Fn() -> bool + Send, bus: Check, stop: CancellationToken) {
+    let mut bus = Peer::new(bus);
+    loop {
+        bus.found(reached(&bus_reached));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+fn reached(bus_reached: &impl Fn() -> bool) -> Result<(), String> {
+    if bus_reached() { Ok(()) } else { Err("the event bus is not reached".to_owned()) }
 }
 
 /// Asks the data service for nobody, which costs it no read.

@@ -43,6 +43,8 @@ enum Scenario {
     Attack(scenario::attack::Options),
     /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
     Kills(scenario::kills::Options),
+    /// Empties the event bus under traffic and in silence, and checks that everything still arrives, once, in order and soon.
+    BusLosses(scenario::kills::losses::Options),
     /// Kills imports, continues them, and checks that all of the file is there in order.
     ImportKills(scenario::import_kills::Options),
     /// Clients of every kind come and go for half an hour: memory must be flat.
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
             Scenario::LimitChange(options) => scenario::limit_change::run(options).await,
             Scenario::Attack(options) => scenario::attack::run(options).await,
             Scenario::Kills(options) => scenario::kills::run(options).await,
+            Scenario::BusLosses(options) => scenario::kills::losses::run(options).await,
             Scenario::ImportKills(options) => scenario::import_kills::run(options).await,
             Scenario::Soak(options) => scenario::soak::run(options).await,
             Scenario::VerifyImport(options) => scenario::import_kills::verify(options).await,

@@ -103,10 +103,10 @@ impl Outbox {
             let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
                 tracing::warn!(error = %error, "active channels could not be read");
             })?;
-            if outlived || active.len() >= ACTIVE_MAX {
+            if outlived || !active.whole {
                 self.say_lost().await?;
             }
-            for (scope_id, is_channel) in active {
+            for (scope_id, is_channel) in active.scopes {
                 self.heal_scope(scope_id, is_channel, behind.after_rev).await?;
             }
         } else {

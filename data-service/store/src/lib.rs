@@ -177,6 +177,15 @@ pub struct OutboxRecord {
     pub record: Bytes,
 }
 
+/// Scopes that wrote lately.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Active {
+    /// Id, and whether it is a channel.
+    pub scopes: Vec<(u64, bool)>,
+    /// False if there are more, or if the store no longer knows so far back.
+    pub whole: bool,
+}
+
 /// One atomic step of one scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
@@ -279,13 +288,14 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError>;
 
-    /// Notes that a scope writes now, before its first commit of a while, so that a successor knows where to look. A store whose commit
-    /// includes the log has nothing to note.
+    /// Notes that a scope writes now, before its first commit of a while, so that whoever must publish its records (again) knows where to
+    /// look. A store whose commit includes a log has nothing to note: the log says it.
     async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError>;
 
-    /// Scopes last noted active at or after `since_us` (microseconds since 1970-01-01T00:00Z), at most `limit`: (scope id, is channel). A
-    /// note lives for an hour more than a day, so that whatever `changes` still has can be found.
-    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError>;
+    /// At most `limit` (at least 1) scopes that were noted active, or wrote records, at or after `since_us` (microseconds since
+    /// 1970-01-01T00:00Z); others may be among them. What is noted lives for an hour more than a day, so that whatever `changes` still has
+    /// can be found; a log may be bounded more narrowly, and then the answer is not whole.
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Active, ReadError>;
 
     // ---- directory ------------------------------------------------------------------------------------------------
 

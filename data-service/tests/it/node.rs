@@ -225,19 +225,30 @@ pub(crate) fn small() -> DataServiceConfig {
     }
 }
 
-/// A node over an embedded store in `directory`.
+/// A node over an embedded store in `directory`, whose log is the bus.
 pub(crate) async fn embedded(directory: &std::path::Path) -> (Node, Arc<EmbeddedStore>) {
+    let store = open(directory).await;
+    let bus = Arc::clone(&store) as Arc<dyn EventBus>;
+    (over(&store, bus).await, store)
+}
+
+/// An embedded store in `directory`.
+pub(crate) async fn open(directory: &std::path::Path) -> Arc<EmbeddedStore> {
     let config = EmbeddedConfig::new(directory);
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await.unwrap();
-    let store = opened.expect("an embedded store");
+    opened.expect("an embedded store")
+}
+
+/// A node over an embedded store and any bus.
+pub(crate) async fn over(store: &Arc<EmbeddedStore>, bus: Arc<dyn EventBus>) -> Node {
     let parts = Parts {
-        store: Arc::clone(&store) as Arc<dyn Store>,
-        bus: Arc::clone(&store) as Arc<dyn EventBus>,
+        store: Arc::clone(store) as Arc<dyn Store>,
+        bus,
         ownership: WholeStore::new(0),
         clock: Arc::new(SystemClock),
         mint_above_us: 0,
         registry: Registry::new(),
         readiness: Readiness::default(),
     };
-    (Node::open(small(), parts).await, store)
+    Node::open(small(), parts).await
 }

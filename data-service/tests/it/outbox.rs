@@ -486,3 +486,34 @@ async fn a_guild_says_up_to_where_it_includes_everything() {
     let state = node.client.get_guild(&get, &options()).await.unwrap().message.state.unwrap();
     assert_eq!(state.rev, again);
 }
+
+/// Found out late, because the bus or the database was away: the window counts from the last time that all was well.
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_is_found_out_late_is_made_good_from_before_it() {
+    let world = World::new(16);
+    let node = world.node().await;
+    let place = node.place().await;
+    let made = Talk(&node.client, place).create("then nobody was asked for ten minutes").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    world.bus.down(true);
+    world.bus.lose();
+    sleep(Duration::from_secs(600)).await;
+    world.bus.down(false);
+    sleep(Duration::from_secs(5)).await;
+    assert!(published(&world, place.channel).contains(&made.rev));
+}
+
+/// The bus took the record when no gateway was with it, and the process died before it could be told so.
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_nobody_lived_to_hear_of_is_made_good_by_the_next_start() {
+    let mut world = World::new(17);
+    let node = world.node().await;
+    let place = node.place().await;
+    let made = Talk(&node.client, place).create("taken by a bus without gateways").await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    world.bus.lose();
+    world.crash();
+    let _next = world.node().await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(published(&world, place.channel).contains(&made.rev));
+}

@@ -1,6 +1,13 @@
-//! The methods over the embedded store, through the in-process transport.
+//! The methods over the embedded store, through the in-process transport, and its outbox towards a bus that is not its own log.
 
-use crate::node::{Talk, embedded};
+use std::{sync::Arc, time::Duration};
+
+use weir_proto::data::OpenDirectRequest;
+
+use crate::{
+    fake_bus::FakeBus,
+    node::{Place, Talk, embedded, open, options, over},
+};
 
 #[tokio::test]
 async fn every_method_works_over_the_embedded_store() {
@@ -31,5 +38,56 @@ async fn history_survives_a_reopened_store() {
     let next = talk.create("next").await.unwrap();
     assert!(next.id > last.id && next.rev > last.rev);
     node.close().await;
+    store.close().await;
+}
+
+/// Waits until the bus has all of a scope's revisions: by itself, since nothing else happens.
+async fn published(bus: &FakeBus, scope: u64, revs: &[u64]) {
+    let has = |rev: &u64| bus.of(scope).iter().any(|record| record.rev == *rev);
+    let all = async {
+        while !revs.iter().all(has) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("published without another change");
+}
+
+#[tokio::test]
+async fn what_another_bus_lost_is_published_again_from_the_embedded_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, bus) = (open(directory.path()).await, FakeBus::new());
+    let node = over(&store, Arc::clone(&bus) as _).await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let made = talk.create("taken by a bus that had nobody to hand it to").await.unwrap();
+    let edit = talk.edit(made.id, "edited").await.unwrap();
+    published(&bus, place.channel, &[made.rev, edit.last_rev]).await;
+    let friend = node.place().await.user;
+    let request = OpenDirectRequest { user_id: place.user, recipient_id: friend };
+    let direct = node.client.open_direct(&request, &options()).await.unwrap().message.channel.unwrap().id;
+    let told = Talk(&node.client, Place { channel: direct, ..place }).create("to a user").await.unwrap();
+    published(&bus, direct, &[told.rev]).await;
+    bus.lose();
+    published(&bus, place.channel, &[made.rev, edit.last_rev]).await;
+    published(&bus, direct, &[told.rev]).await;
+    let topics = bus.topics_of(direct);
+    assert!(topics.iter().all(|topics| topics.contains(&place.user)), "{topics:?}");
+    node.close().await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_published_from_the_embedded_store_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, bus) = (open(directory.path()).await, FakeBus::new());
+    let node = over(&store, Arc::clone(&bus) as _).await;
+    let place = node.place().await;
+    bus.down(true);
+    let left = Talk(&node.client, place).create("acknowledged, then the power went").await.unwrap();
+    bus.kill();
+    let next = bus.fork();
+    let second = over(&store, Arc::clone(&next) as _).await;
+    published(&next, place.channel, &[left.rev]).await;
+    second.close().await;
     store.close().await;
 }

@@ -27,6 +27,8 @@ pub(crate) enum Bench {
     Attack,
     /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
     Kills,
+    /// The event bus emptied under traffic and in silence: the same, and nothing may be late.
+    BusLosses,
     /// Imports killed and continued: what is there must be the file.
     ImportKills,
     /// Half an hour with clients of every kind coming and going: memory must be flat.
@@ -48,6 +50,7 @@ pub(crate) fn run(
     if let Bench::Attack
     | Bench::Soak
     | Bench::Kills
+    | Bench::BusLosses
     | Bench::ImportKills
     | Bench::HotChannel
     | Bench::LimitChange
@@ -71,6 +74,7 @@ pub(crate) fn run(
         Bench::Attack => scenario(workspace, "attack"),
         Bench::Soak => scenario(workspace, "soak"),
         Bench::Kills => scenario(workspace, "kills"),
+        Bench::BusLosses => scenario(workspace, "bus-losses"),
         Bench::ImportKills => scenario(workspace, "import-kills"),
         Bench::VerifyImport => scenario(workspace, "verify-import"),
     };

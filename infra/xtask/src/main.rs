@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask test|ci|bench|tidy|proto-golden|cassandra|redis`.
+//! Developer tasks: `cargo xtask test|long|ci|bench|tidy|proto-golden|cassandra|redis`.
 //!
 //! CI calls the same names (`.ci/run`), so what passes here passes there.
 
@@ -10,9 +10,11 @@ mod cassandra;
 mod ci;
 mod clients;
 mod log;
+mod long;
 mod process;
 mod proto_golden;
 mod redis;
+mod run_servers;
 mod servers;
 mod sim;
 mod steps;
@@ -39,6 +41,8 @@ struct Cli {
 enum Task {
     /// Set up what the tests need (Redis, Cassandra, client libraries) and run everything.
     Test(test::Selection),
+    /// Runs that are too long for every change, by name; without a name all of them.
+    Long(long::Chosen),
     /// Everything a change must pass: formatting, lints, docs, rules, tests.
     Ci,
     /// The rules that neither rustc nor clippy check: layers, dependencies, sources.
@@ -105,6 +109,10 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Test(selection) => {
             test::run(&workspace, &children, &selection, &mut steps)?;
+            return Ok(steps.finish());
+        }
+        Task::Long(chosen) => {
+            long::run(&workspace, &children, &chosen, &mut steps)?;
             return Ok(steps.finish());
         }
         Task::Ci => {

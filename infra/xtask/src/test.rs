@@ -1,31 +1,19 @@
 //! `cargo xtask test`: sets up what the tests need by itself and runs everything.
 
-use std::{
-    env,
-    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _},
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use crate::{
     cargo::{self, TEST_MAX},
-    cassandra::{self, Jars, Node},
     clients,
-    process::{Children, Running},
+    process::Children,
     redis,
+    run_servers::{CQL_VARIABLE, REDIS_VARIABLE, Server, Servers},
     steps::{Setup, Steps},
     weir::Weir,
     workspace::Workspace,
 };
-
-/// Names a CQL server (`host:port`) for the tests to use.
-const CQL_VARIABLE: &str = "WEIR_TEST_CQL";
-
-/// Names a Redis server (`redis://host:port`) for the tests to use.
-const REDIS_VARIABLE: &str = "WEIR_TEST_REDIS";
 
 /// Longest run of one acceptance bot. Seconds without rate limits; with Discord's usual five messages in five seconds about four minutes.
 const BOT_MAX: Duration = Duration::from_secs(600);
@@ -46,6 +34,8 @@ pub(crate) enum Part {
     Loom,
     /// Processes killed while people write and bots listen.
     Kills,
+    /// The event bus emptied while people write and bots listen, and while nothing happens.
+    BusLosses,
     /// Imports killed and continued.
     ImportKills,
     /// Hostile clients, a few seconds each.
@@ -91,15 +81,6 @@ impl Selection {
     }
 }
 
-/// A server for the tests: ours, or one that the environment names.
-#[derive(Debug)]
-struct Server {
-    /// What the tests are told.
-    name: String,
-    /// Keeps ours running.
-    _running: Option<Running>,
-}
-
 /// Runs the selected parts.
 pub(crate) fn run(
     workspace: &Workspace,
@@ -109,24 +90,25 @@ pub(crate) fn run(
 ) -> Result<()> {
     let folder = workspace.run_folder()?;
     children.remove_on_interrupt(folder.clone());
-    let runner = Runner { workspace, children, selection, folder: &folder };
+    let servers = Servers::new(workspace, children, &folder);
+    let runner = Runner { workspace, children, selection, servers };
     runner.cargo_tests(steps);
     runner.acceptance(steps);
-    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+    workspace.remove_run_folder(&folder)
 }
 
 struct Runner<'a> {
     workspace: &'a Workspace,
     children: &'a Children,
     selection: &'a Selection,
-    folder: &'a Path,
+    servers: Servers<'a>,
 }
 
 impl Runner<'_> {
     /// The parts that cargo runs, with the servers they need; the servers stop at the end, to leave the memory to the bots.
     fn cargo_tests(&self, steps: &mut Steps) {
-        let redis = self.part(steps, Part::Redis, "redis", || self.redis());
-        let cassandra = self.part(steps, Part::Cassandra, "cassandra", || self.cassandra());
+        let redis = self.part(steps, Part::Redis, "redis", || self.servers.redis());
+        let cassandra = self.part(steps, Part::Cassandra, "cassandra", || self.servers.cassandra());
         self.part(steps, Part::Workspace, "workspace tests", || {
             let mut test = cargo::cargo(self.workspace, ["test", "--workspace", "--no-fail-fast"]);
             tell(&mut test, REDIS_VARIABLE, redis.as_ref());
@@ -141,7 +123,9 @@ impl Runner<'_> {
 
     /// The scenarios that kill or attack processes, small; `cargo xtask bench kills` and `cargo xtask attack` run them at any size.
     fn kills(&self, steps: &mut Steps, cassandra: Option<&Server>, redis: Option<&Server>) {
-        if ![Part::Kills, Part::ImportKills, Part::Attack].into_iter().any(|part| self.selection.wants(part))
+        if ![Part::Kills, Part::BusLosses, Part::ImportKills, Part::Attack]
+            .into_iter()
+            .any(|part| self.selection.wants(part))
         {
             steps.not_wanted("kills");
             return;
@@ -154,20 +138,29 @@ impl Runner<'_> {
             return;
         }
         let scenario = |arguments: &[&str]| {
-            let mut scenario = Command::new(self.built("weir-loadtest"));
+            let mut scenario = Command::new(self.workspace.built("debug", "weir-loadtest"));
             scenario.args(arguments);
             self.children.run(&scenario, KILLS_MAX).map(Setup::Ready)
         };
-        let small = ["kills", "--kills", "3", "--writers", "20"];
-        self.part(steps, Part::Kills, "kills, one process", || scenario(&small));
+        self.part(steps, Part::Kills, "kills, one process", || {
+            scenario(&["kills", "--kills", "20", "--writers", "20"])
+        });
         self.part(steps, Part::Kills, "kills, three tiers", || {
             let (Some(cassandra), Some(redis)) = (cassandra, redis) else {
                 return Ok(Setup::Skipped("it needs Cassandra and Redis".to_owned()));
             };
             // A keyspace for each run: the server may be a developer's own.
-            let store = format!("cql://{}/weir_kills_{}", cassandra.name, std::process::id());
-            let tiers = ["--target", "tiers", "--store", &store, "--redis", &redis.name];
-            scenario(&[&small[..], &tiers].concat())
+            let store = format!("cql://{}/weir_kills_{}", cassandra.name(), std::process::id());
+            let tiers = ["--target", "tiers", "--store", &store, "--redis", redis.name()];
+            // Of each of three processes.
+            scenario(&[&["kills", "--kills", "7", "--writers", "20"][..], &tiers].concat())
+        });
+        self.part(steps, Part::BusLosses, "bus losses", || {
+            // A server of its own, because it is killed.
+            if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
+                return Ok(Setup::Skipped(reason));
+            }
+            scenario(&["bus-losses", "--busy", "10", "--silent", "10"])
         });
         self.part(steps, Part::ImportKills, "import kills", || {
             scenario(&["import-kills", "--kills", "3", "--messages", "5000"])
@@ -192,43 +185,6 @@ impl Runner<'_> {
         }
     }
 
-    fn redis(&self) -> Result<Setup<Server>> {
-        if let Ok(name) = env::var(REDIS_VARIABLE) {
-            eprintln!("xtask: using {name}");
-            return Ok(Setup::Ready(Server { name, _running: None }));
-        }
-        if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
-            return Ok(Setup::Skipped(reason));
-        }
-        let server = redis::Server::new(self.workspace.own(&self.below("redis"))?, free_port()?);
-        let running = server.start(self.children)?;
-        Ok(Setup::Ready(Server { name: server.url(), _running: Some(running) }))
-    }
-
-    fn cassandra(&self) -> Result<Setup<Server>> {
-        if let Ok(name) = env::var(CQL_VARIABLE) {
-            let address: Option<SocketAddr> =
-                name.to_socket_addrs().with_context(|| format!("look up {CQL_VARIABLE}={name}"))?.next();
-            if !address.is_some_and(cassandra::answers) {
-                bail!("no CQL server answers at {CQL_VARIABLE}={name}");
-            }
-            return Ok(Setup::Ready(Server { name, _running: None }));
-        }
-        let jars = match Jars::ensure(self.workspace, self.children)? {
-            Setup::Ready(jars) => jars,
-            Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
-        };
-        let node = Node::new(self.workspace.own(&self.below("cassandra"))?, free_port()?, free_port()?);
-        let running = node.start(&jars, self.children)?;
-        Ok(Setup::Ready(Server { name: node.cql().to_string(), _running: Some(running) }))
-    }
-
-    /// The part of `folder` that [`Workspace::own`] expects.
-    fn below(&self, name: &str) -> String {
-        let run = self.folder.file_name().unwrap_or_default().to_string_lossy();
-        format!("{run}/{name}")
-    }
-
     fn loom(&self) -> Result<()> {
         // A folder of its own: other flags would make cargo rebuild everything in `target/` twice.
         let arguments =
@@ -247,7 +203,7 @@ impl Runner<'_> {
             return;
         };
         let (workspace, children) = (self.workspace, self.children);
-        let twilight = Command::new(self.built("acceptance-twilight"));
+        let twilight = Command::new(self.workspace.built("debug", "acceptance-twilight"));
         self.bot(steps, Part::Discordpy, "discord.py", &weir, || clients::discord_py(workspace, children));
         self.bot(steps, Part::Discordjs, "discord.js", &weir, || clients::discord_js(workspace, children));
         self.bot(steps, Part::Twilight, "twilight", &weir, || Ok(Setup::Ready(twilight)));
@@ -260,15 +216,8 @@ impl Runner<'_> {
             ["build", "--workspace", "--bin", "weir", "--bin", "acceptance-twilight"],
         );
         self.children.run(&build, TEST_MAX)?;
-        let folder = self.workspace.own(&self.below("weir"))?;
-        Weir::start(&self.built("weir"), &folder, self.children)
-    }
-
-    /// A binary of the debug build.
-    fn built(&self, name: &str) -> std::path::PathBuf {
-        let target =
-            env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
-        self.workspace.root().join(target).join("debug").join(name)
+        let folder = self.workspace.own(&self.servers.below("weir"))?;
+        Weir::start(&self.workspace.built("debug", "weir"), &folder, self.children)
     }
 
     fn bot(
@@ -297,15 +246,9 @@ impl Runner<'_> {
 /// Tells the tests about a server, or that there is none.
 fn tell(test: &mut Command, variable: &str, server: Option<&Server>) {
     match server {
-        Some(server) => test.env(variable, &server.name),
+        Some(server) => test.env(variable, server.name()),
         None => test.env_remove(variable),
     };
-}
-
-/// A port that was free a moment ago. Another process may take it before the server binds it; then the server says so and the step fails.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("the port found")?.port())
 }
 
 #[cfg(test)]

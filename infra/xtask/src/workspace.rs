@@ -51,6 +51,17 @@ impl Workspace {
         remove_abandoned(&parent).context("remove folders of runs that were killed")?;
         self.own(&format!("{RUN_PREFIX}{}", std::process::id()))
     }
+
+    /// Removes the folder of a run that has ended.
+    pub(crate) fn remove_run_folder(&self, folder: &Path) -> Result<()> {
+        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
+    }
+
+    /// A binary of a build, by its profile's folder (`debug`, `release`).
+    pub(crate) fn built(&self, profile: &str, name: &str) -> PathBuf {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        self.root().join(target).join(profile).join(name)
+    }
 }
 
 /// Start of the name of every run's folder; the process id follows.

@@ -5,12 +5,14 @@
 //! histories show and what each bot saw.
 //!
 //! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`observed`]: what was seen;
-//! [`check`]: the judge; [`summary`]: the report.
+//! [`check`]: the judge; [`summary`]: the report. [`losses`] is a scenario of its own, in which not a process but the bus's memory is lost.
 
 mod bot;
 mod check;
 mod conversation;
+pub(crate) mod losses;
 mod observed;
+mod redis;
 mod summary;
 pub(crate) mod target;
 mod writer;

@@ -19,8 +19,8 @@ use super::{
     statements::Query,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
-    StoreCounters, WriteError, clock,
+    Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
+    Setting, Store, StoreCounters, WriteError, clock,
 };
 
 /// Partitions over which active scopes are spread.
@@ -214,7 +214,7 @@ impl Store for CqlStore {
         self.sender.write(Query::NoteActive, values).await
     }
 
-    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Active, ReadError> {
         let shards = stream::iter(0..ACTIVE_SHARDS)
             .map(|shard| {
                 self.sender.rows::<(i64, Option<bool>, Option<i64>)>(
@@ -225,12 +225,16 @@ impl Store for CqlStore {
             .buffer_unordered(self.call_concurrency)
             .try_collect::<Vec<_>>()
             .await?;
-        let scopes = shards.into_iter().flatten();
-        Ok(scopes
+        // A shard that is full may hold more.
+        let all_read = shards.iter().all(|shard| shard.len() < limit);
+        let noted = shards.into_iter().flatten();
+        let mut scopes: Vec<_> = noted
             .filter(|(_, _, noted_us)| noted_us.is_some_and(|noted_us| noted_us.cast_unsigned() >= since_us))
             .map(|(scope, is_channel, _)| (scope.cast_unsigned(), is_channel.unwrap_or(false)))
-            .take(limit)
-            .collect())
+            .collect();
+        let whole = all_read && scopes.len() <= limit;
+        scopes.truncate(limit);
+        Ok(Active { scopes, whole })
     }
 
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {

@@ -70,6 +70,11 @@ impl Event {
         bytes.into()
     }
 
+    /// Scope and revision of a row's value. `None` if the value is too short.
+    pub(super) fn scope_and_rev(value: &[u8]) -> Option<(u64, u64)> {
+        number_at(value, 8).zip(number_at(value, 24))
+    }
+
     /// The record of a row's value. `None` if the value is too short.
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
         Some(Self {

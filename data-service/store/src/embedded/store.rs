@@ -19,8 +19,8 @@ use super::{
     tables::Table,
 };
 use crate::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
-    StoreCounters, WriteError, clock,
+    Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
+    Setting, Store, StoreCounters, WriteError, clock,
 };
 
 /// Bytes of a row beside its value, for the committer's bounds: key, header, and the log's index.
@@ -120,8 +120,8 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
-    async fn read_active(&self, _since_us: u64, _limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
-        Ok(Vec::new())
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Active, ReadError> {
+        self.readers.read(move |view| view.active(since_us, limit)).await
     }
 
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {

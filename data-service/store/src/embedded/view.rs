@@ -1,6 +1,6 @@
 //! The reads themselves, on a view of one moment.
 
-use std::ops::RangeInclusive;
+use std::{collections::HashSet, ops::RangeInclusive};
 
 use bytes::Bytes;
 use fjall::{Readable as _, Slice};
@@ -17,7 +17,11 @@ use super::{
     readers::View,
     tables::Table,
 };
-use crate::{OutboxRecord, PartitionRange, ReadError, RowOrder};
+use crate::{Active, OutboxRecord, PartitionRange, ReadError, RowOrder};
+
+/// Records with older revisions after which nothing younger is looked for in the log: as many commits as may wait for the disk at once
+/// by default, which is all that can lie between the minting of a revision and its place in the log. About 2 MiB to read.
+const OVERTAKEN_MAX: usize = 4_096;
 
 /// What a guild's state is read as.
 pub(super) type GuildRows = (Guild, Vec<Role>, Vec<Channel>);
@@ -233,6 +237,36 @@ impl View {
     /// Greatest position that the log no longer keeps.
     pub(super) fn log_floor(&self) -> Result<Position, ReadError> {
         self.value(Table::Meta, FLOOR_KEY)?.map_or(Ok(0), |row| number(Table::Meta, &row, 0))
+    }
+
+    /// Scopes with records in the log at or above a revision, newest first.
+    ///
+    /// The log is in the order of commits, and a revision is minted before its commit: one that is old enough says nothing yet about what
+    /// lies before it. Many such in a row do, because only so many commits can have waited while another overtook them.
+    pub(super) fn active(&self, since_rev: u64, limit: usize) -> Result<Active, ReadError> {
+        let mut found = HashSet::new();
+        let mut older = 0;
+        // Also if the log is empty.
+        let mut below = self.log_floor()? + 1;
+        for row in self.range(Table::Events, keys::one(0)..=keys::one(u64::MAX), true) {
+            let (key, value) = row?;
+            below = number(Table::Events, &key, 0)?;
+            let (scope_id, rev) =
+                Event::scope_and_rev(&value).ok_or_else(|| corrupt(Table::Events, "a short record"))?;
+            if rev < since_rev {
+                older += 1;
+            } else {
+                older = 0;
+                found.insert(scope_id);
+            }
+            if older >= OVERTAKEN_MAX || found.len() > limit {
+                break;
+            }
+        }
+        let whole = found.len() <= limit && (older >= OVERTAKEN_MAX || below <= 1);
+        let scopes = found.into_iter().take(limit);
+        let scopes = scopes.map(|scope_id| Ok((scope_id, self.channel(scope_id)?.is_some())));
+        Ok(Active { scopes: scopes.collect::<Result<_, ReadError>>()?, whole })
     }
 
     /// Records of the log above a position.

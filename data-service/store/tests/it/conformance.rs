@@ -55,7 +55,7 @@ const CHECKS: &[Check] = checks![
     coordination::of_many_takers_exactly_one_wins,
     coordination::of_many_takers_of_an_ended_lease_exactly_one_wins,
     coordination::the_clock_runs_with_ours,
-    coordination::active_scopes_are_found_where_they_are_noted,
+    coordination::scopes_that_write_are_found,
     coordination::the_store_is_ready_and_counts,
 ];
 

@@ -11,8 +11,8 @@ use weir_proto::{
     pair::UserPair,
 };
 use weir_store::{
-    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder, Setting, Store,
-    StoreCounters, WriteError,
+    Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
+    Setting, Store, StoreCounters, WriteError,
 };
 
 use super::{FakeStore, Fate, Rows};
@@ -97,12 +97,13 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Vec<(u64, bool)>, ReadError> {
+    async fn read_active(&self, since_us: u64, limit: usize) -> Result<Active, ReadError> {
         // A note's life.
         let since_us = since_us.max(self.clock.wall_us().saturating_sub(25 * 3_600 * 1_000_000));
         self.read(|rows| {
             let noted = rows.active.iter().filter(|(_, (_, noted_us))| *noted_us >= since_us);
-            noted.take(limit).map(|(id, (kind, _))| (*id, *kind)).collect()
+            let whole = noted.clone().count() <= limit;
+            Active { scopes: noted.take(limit).map(|(id, (kind, _))| (*id, *kind)).collect(), whole }
         })
         .await
     }

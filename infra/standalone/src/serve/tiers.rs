@@ -13,7 +13,7 @@ use weir_data_service::{
     node::{DataService, Parts},
     standby::Standby,
 };
-use weir_gateway::{Deps, Gateway};
+use weir_gateway::{Deps, Gateway, peers};
 use weir_runtime::{AdminToken, Readiness, Registry};
 
 use super::{ServeError, listeners::Listeners};
@@ -123,7 +123,13 @@ impl Tiers {
         let client = DataClient::new(Arc::new(InProcess::new(data.dispatch())));
         let share = config.drain / REQUEST_SHARE;
 
-        let GatewayEnd { inbox, sessions } = backend.gateway_end()?;
+        let GatewayEnd { inbox, sessions, redis } = backend.gateway_end()?;
+        if let Some(redis) = redis {
+            let watching =
+                peers::watch_bus(move || redis.reached(), readiness.register("bus"), gateway_stop.clone());
+            // It ends with the gateway.
+            tokio::spawn(watching);
+        }
         let metrics = weir_gateway::Metrics::new(&registry);
         let deps = Deps { data: client.clone(), inbox, sessions, metrics };
         let mut gateway_config = config.gateway.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_bus::{EventBus, Inbox, InboxError, Outgoing, Published, SessionRow, SessionStore};
 use weir_store::{
-    Store,
+    Active, Store,
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
 
@@ -151,4 +151,25 @@ async fn sessions_outlive_the_store() {
     assert_eq!(store.get("b").await.expect("readable"), None);
     assert_eq!(store.list(10).await.expect("readable"), [row("a", "new"), row("c", "3")]);
     assert_eq!(store.list(1).await.expect("readable").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_who_wrote_and_how_far_back_it_knows() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = EmbeddedStore::open(small(directory.path())).expect("opens");
+    let empty = store.read_active(0, 10).await.expect("readable");
+    assert_eq!(empty, Active { scopes: Vec::new(), whole: true });
+    // Minted before the others and committed after some of them: what lies behind it in the log is found all the same.
+    let (early, one, two) = (next_rev(), next_id(), next_id());
+    let since = next_rev();
+    commit(&store, one, 1).await;
+    store.commit(change(two, early, vec![])).await.expect("committed");
+    commit(&store, two, 1).await;
+    let mut active = store.read_active(since, 10).await.expect("readable");
+    active.scopes.sort_unstable();
+    assert_eq!(active, Active { scopes: vec![(one, false), (two, false)], whole: true });
+    // What was trimmed may have been somebody's.
+    commit(&store, two, 150).await;
+    let active = store.read_active(since, 10).await.expect("readable");
+    assert_eq!(active, Active { scopes: vec![(two, false)], whole: false });
 }

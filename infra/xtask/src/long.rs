@@ -1,0 +1,154 @@
+//! `cargo xtask long`: the runs that are too long for every change, by name. Each has a short form in `cargo xtask test`.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    cargo::{self, TEST_MAX},
+    process::Children,
+    run_servers::{Server, Servers},
+    steps::{Setup, Steps},
+    workspace::Workspace,
+};
+
+/// Longest run of one of them. 200 kills take a quarter of an hour.
+const LONG_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Run {
+    /// `weir` killed 200 times while 32 people write.
+    Kills,
+    /// The three tiers on Cassandra and Redis, killed 201 times while 32 people write.
+    KillsTiers,
+    /// The event bus emptied 100 times under traffic and 100 times in silence.
+    BusLosses,
+    /// The same with three tiers on Cassandra.
+    BusLossesTiers,
+    /// An import killed 50 times.
+    ImportKills,
+}
+
+impl Run {
+    const ALL: [Self; 5] =
+        [Self::Kills, Self::KillsTiers, Self::BusLosses, Self::BusLossesTiers, Self::ImportKills];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kills => "kills, one process",
+            Self::KillsTiers => "kills, three tiers",
+            Self::BusLosses => "bus losses, one process",
+            Self::BusLossesTiers => "bus losses, three tiers",
+            Self::ImportKills => "import kills",
+        }
+    }
+
+    /// What `weir-loadtest` is told.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
+            // Of each of three processes.
+            Self::KillsTiers => &["kills", "--target", "tiers", "--kills", "67", "--writers", "32"],
+            Self::BusLosses => &["bus-losses", "--busy", "100", "--silent", "100", "--writers", "32"],
+            Self::BusLossesTiers => {
+                &["bus-losses", "--target", "tiers", "--busy", "100", "--silent", "100", "--writers", "32"]
+            }
+            Self::ImportKills => &["import-kills", "--kills", "50", "--messages", "200000"],
+        }
+    }
+
+    fn needs_cassandra(self) -> bool {
+        matches!(self, Self::KillsTiers | Self::BusLossesTiers)
+    }
+
+    fn needs_redis(self) -> bool {
+        self == Self::KillsTiers
+    }
+}
+
+/// Which runs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Chosen {
+    /// Runs; without any, all of them one after the other.
+    runs: Vec<Run>,
+}
+
+impl Chosen {
+    fn runs(&self) -> Vec<Run> {
+        if self.runs.is_empty() { Run::ALL.to_vec() } else { self.runs.clone() }
+    }
+}
+
+/// Builds the binaries as they are released, and runs what was chosen.
+///
+/// # Errors
+/// When the run's folder cannot be made or removed; what fails in a run is told by its step.
+pub(crate) fn run(
+    workspace: &Workspace,
+    children: &Children,
+    chosen: &Chosen,
+    steps: &mut Steps,
+) -> Result<()> {
+    let folder = workspace.run_folder()?;
+    children.remove_on_interrupt(folder.clone());
+    let servers = Servers::new(workspace, children, &folder);
+    let runs = chosen.runs();
+    let built = steps.set_up("release binaries", || {
+        let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
+        children.run(&build, TEST_MAX).map(Setup::Ready)
+    });
+    if built.is_some() {
+        let wanted = |needs: fn(Run) -> bool| runs.iter().any(|run| needs(*run));
+        let redis = wanted(Run::needs_redis).then(|| steps.set_up("redis", || servers.redis())).flatten();
+        let cassandra =
+            wanted(Run::needs_cassandra).then(|| steps.set_up("cassandra", || servers.cassandra())).flatten();
+        for run in runs {
+            steps.set_up(run.name(), || {
+                let Some(scenario) = scenario(workspace, run, cassandra.as_ref(), redis.as_ref()) else {
+                    return Ok(Setup::Skipped("its servers are not to be had".to_owned()));
+                };
+                children.run(&scenario, LONG_MAX).map(Setup::Ready)
+            });
+        }
+    }
+    workspace.remove_run_folder(&folder)
+}
+
+/// The command of a run; `None` if a server that it needs is not there.
+fn scenario(
+    workspace: &Workspace,
+    run: Run,
+    cassandra: Option<&Server>,
+    redis: Option<&Server>,
+) -> Option<Command> {
+    let mut command = Command::new(workspace.built("release", "weir-loadtest"));
+    command.args(run.arguments());
+    if run.needs_cassandra() {
+        // A keyspace for each run: the server may be a developer's own.
+        let keyspace = format!("weir_long_{}_{}", run.arguments()[0].replace('-', "_"), std::process::id());
+        command.args(["--store", &format!("cql://{}/{keyspace}", cassandra?.name())]);
+    }
+    if run.needs_redis() {
+        command.args(["--redis", redis?.name()]);
+    }
+    Some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_names_every_run_is_chosen() {
+        assert_eq!(Chosen::default().runs(), Run::ALL);
+        assert_eq!(Chosen { runs: vec![Run::Kills] }.runs(), [Run::Kills]);
+    }
+
+    #[test]
+    fn tiers_name_their_target_and_need_cassandra() {
+        for run in Run::ALL {
+            assert_eq!(run.arguments().contains(&"tiers"), run.needs_cassandra(), "{run:?}");
+        }
+    }
+}

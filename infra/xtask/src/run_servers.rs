@@ -1,0 +1,99 @@
+//! The servers of a run of tests: our own, in the run's folder, or those that the environment names.
+
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    cassandra::{self, Jars, Node},
+    process::{Children, Running},
+    redis,
+    steps::Setup,
+    workspace::Workspace,
+};
+
+/// Names a CQL server (`host:port`) for the tests to use.
+pub(crate) const CQL_VARIABLE: &str = "WEIR_TEST_CQL";
+
+/// Names a Redis server (`redis://host:port`) for the tests to use.
+pub(crate) const REDIS_VARIABLE: &str = "WEIR_TEST_REDIS";
+
+/// A server for the tests: ours, or one that the environment names.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// What the tests are told.
+    name: String,
+    /// Keeps ours running.
+    _running: Option<Running>,
+}
+
+impl Server {
+    /// What the tests are told: `host:port` of a CQL node, the url of Redis.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Starts servers in the folder of a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Servers<'a> {
+    workspace: &'a Workspace,
+    children: &'a Children,
+    folder: &'a Path,
+}
+
+impl<'a> Servers<'a> {
+    /// `folder` is [`Workspace::run_folder`]'s.
+    pub(crate) fn new(workspace: &'a Workspace, children: &'a Children, folder: &'a Path) -> Self {
+        Self { workspace, children, folder }
+    }
+
+    /// A Redis server, or why there is none.
+    pub(crate) fn redis(&self) -> Result<Setup<Server>> {
+        if let Ok(name) = env::var(REDIS_VARIABLE) {
+            eprintln!("xtask: using {name}");
+            return Ok(Setup::Ready(Server { name, _running: None }));
+        }
+        if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
+            return Ok(Setup::Skipped(reason));
+        }
+        let server = redis::Server::new(self.workspace.own(&self.below("redis"))?, free_port()?);
+        let running = server.start(self.children)?;
+        Ok(Setup::Ready(Server { name: server.url(), _running: Some(running) }))
+    }
+
+    /// A Cassandra node, or why there is none.
+    pub(crate) fn cassandra(&self) -> Result<Setup<Server>> {
+        if let Ok(name) = env::var(CQL_VARIABLE) {
+            let address: Option<SocketAddr> =
+                name.to_socket_addrs().with_context(|| format!("look up {CQL_VARIABLE}={name}"))?.next();
+            if !address.is_some_and(cassandra::answers) {
+                bail!("no CQL server answers at {CQL_VARIABLE}={name}");
+            }
+            return Ok(Setup::Ready(Server { name, _running: None }));
+        }
+        let jars = match Jars::ensure(self.workspace, self.children)? {
+            Setup::Ready(jars) => jars,
+            Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
+        };
+        let node = Node::new(self.workspace.own(&self.below("cassandra"))?, free_port()?, free_port()?);
+        let running = node.start(&jars, self.children)?;
+        Ok(Setup::Ready(Server { name: node.cql().to_string(), _running: Some(running) }))
+    }
+
+    /// The part of `folder` that [`Workspace::own`] expects.
+    pub(crate) fn below(&self, name: &str) -> String {
+        let run = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("{run}/{name}")
+    }
+}
+
+/// A port that was free a moment ago. Another process may take it before the server binds it; then the server says so and the step fails.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr().context("the port found")?.port())
+}

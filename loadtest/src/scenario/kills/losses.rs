@@ -1,0 +1,261 @@
+//! Empties the event bus again and again, under traffic and in silence, and checks that everything still reaches every session, once, in
+//! order, and soon: without any other message after it.
+//!
+//! Redis is killed and started empty at random moments; the tiers live on. After each loss one message is posted, most often before the
+//! gateway has come back to the bus, and all bots must have seen it within [`Options::late_ms`]. No session may be lost by any of it.
+//! The rest is as in [`super`]: its writers, bots, and its judge.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde_json::json;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{
+    bot::{Client, Habits},
+    check, found,
+    observed::{Clock, Observed},
+    read,
+    redis::Redis,
+    settle,
+    target::{Kind, Plan, Target},
+    writer::{Writer, Written},
+};
+use crate::{random::Random, rest::Rest};
+
+/// For how long the bus is away, at least and at most: from a restart that nobody notices to one in which all are in their longest pause.
+const AWAY: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(2_500));
+/// Pause between the bus's return and the message: most of it lies before the gateway has come back, some after.
+const UNTIL_POSTED: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(1_500));
+/// Pause before the next loss, so that everybody is back and quiet, or in the middle of it.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(2_500));
+/// Pause between two looks at the bots.
+const POLL: Duration = Duration::from_millis(10);
+/// Violations shown one by one.
+const SHOWN_MAX: usize = 40;
+
+/// How the scenario is run. Everything is on this machine's loopback and ends by itself.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Options {
+    /// Whose bus is emptied.
+    #[arg(long, value_enum, default_value_t = Kind::Weir)]
+    target: Kind,
+    /// Losses under traffic.
+    #[arg(long, default_value_t = 10)]
+    busy: u32,
+    /// Losses in silence.
+    #[arg(long, default_value_t = 10)]
+    silent: u32,
+    /// Writers.
+    #[arg(long, default_value_t = 8)]
+    writers: usize,
+    /// Bots on the gateway.
+    #[arg(long, default_value_t = 4)]
+    bots: usize,
+    /// Longest pause of a writer between two messages, in milliseconds.
+    #[arg(long, default_value_t = 50)]
+    think_ms: u64,
+    /// Longest time from a message's acknowledgement until every bot has it, in milliseconds. A gateway is back within two seconds of
+    /// pause and one of timeout, and a publisher asks each second.
+    #[arg(long, default_value_t = 8_000)]
+    late_ms: u64,
+    /// Store: `cql://127.0.0.1:PORT/keyspace`; without it the embedded one. `tiers` need it.
+    #[arg(long)]
+    store: Option<String>,
+    /// Binaries of this profile (`release`, `debug`) instead of those beside this one.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Decides the moments of the losses and what is written; shown, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// One loss.
+struct Loss {
+    silent: bool,
+    away: Duration,
+    /// From the bus's return until the message left.
+    until_posted: Duration,
+    /// From the message's acknowledgement until the last bot had it; `None` if that took too long.
+    delivered: Option<Duration>,
+}
+
+/// Runs the scenario, prints what came of it, and fails if something was wrong.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    ensure!(options.writers > 0 && options.bots > 0, "writers and bots must be above 0");
+    ensure!(
+        options.target == Kind::Weir || options.store.is_some(),
+        "tiers need --store cql://…: they do not share a directory"
+    );
+    let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let directory = tempfile::tempdir()?;
+    eprintln!("seed {seed}; logs in {}", directory.path().display());
+    let outcome = observe(&options, directory.path(), Random::new(seed)).await;
+    let (observed, losses) = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(error.context(format!("logs are kept in {}", directory.keep().display()))),
+    };
+    let violations = check::check(&observed);
+    for violation in violations.iter().take(SHOWN_MAX) {
+        println!("VIOLATION {violation}");
+    }
+    print(&observed, &losses, violations.len(), seed);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    bail!("{} violations; logs are kept in {}", violations.len(), directory.keep().display())
+}
+
+async fn observe(options: &Options, directory: &Path, mut random: Random) -> Result<(Observed, Vec<Loss>)> {
+    let mut redis = Redis::start(directory, &mut random).await?;
+    let url = redis.url();
+    let plan = Plan {
+        kind: options.target,
+        profile: options.profile.as_deref(),
+        store: options.store.as_deref(),
+        bus: Some(&url),
+        directory,
+    };
+    let mut target = Target::start(&plan, &mut random).await?;
+    let clock = Clock::start();
+    let mut observed = Observed::default();
+    // Names of an earlier run may be in the same keyspace.
+    let unique = format!("{:08x}", random.next() >> 32);
+    let token = target.create_bot(&format!("writer-{unique}"), None).await?;
+    let mut rest = Rest::new(target.api, &token)?;
+    let (guild, channels) = found(&mut rest).await?;
+    // No network fails here: whatever a session lacks, it would lack for good.
+    let (gateway, api) = (target.gateway, target.api);
+    let habits = Habits { gateway, api, channels: Arc::clone(&channels), clock, keep: None };
+    let mut bots = Vec::with_capacity(options.bots);
+    for number in 0..options.bots {
+        let name = format!("bot-{unique}-{number}");
+        let token = target.create_bot(&name, Some(guild)).await?;
+        bots.push(Client::start(name, token, habits.clone(), random.fork())?);
+    }
+    settle(&mut bots, "READY", |bot| bot.look(|seen| !seen.epochs.is_empty())).await?;
+
+    let (stop, stopped) = watch::channel(false);
+    let writer = |number, random: &mut Random| Writer {
+        number,
+        rest: rest.another(),
+        channels: Arc::clone(&channels),
+        clock,
+        random: random.fork(),
+        think: Duration::from_millis(options.think_ms),
+        stop: stopped.clone(),
+    };
+    let mut writers = JoinSet::new();
+    for number in 0..options.writers {
+        writers.spawn(writer(number, &mut random).run());
+    }
+    let mut emptying = Emptying {
+        writer: writer(options.writers, &mut random),
+        late: Duration::from_millis(options.late_ms),
+        written: Written::default(),
+        losses: Vec::new(),
+    };
+    for _ in 0..options.busy {
+        emptying.once(false, &mut redis, &mut bots, &mut random).await?;
+    }
+    let _all_ended = stop.send(true);
+    while let Some(of_one) = writers.join_next().await {
+        emptying.written.add(of_one??);
+    }
+    for _ in 0..options.silent {
+        emptying.once(true, &mut redis, &mut bots, &mut random).await?;
+    }
+    let Emptying { written, losses, .. } = emptying;
+
+    let late = losses.iter().filter(|loss| loss.delivered.is_none());
+    observed.failures.extend(late.map(|loss| {
+        let when = if loss.silent { "in silence" } else { "under traffic" };
+        format!("the message {:?} after a loss {when} was not with all bots in time", loss.until_posted)
+    }));
+    for index in 0..target.processes.len() {
+        // Whatever became of the bus, it is back and they with it.
+        target.ready(index).await?;
+    }
+    for channel in channels.iter().copied() {
+        observed.histories.push(read(&mut rest, channel).await?);
+    }
+    for bot in bots {
+        observed.bots.push(bot.stop().await);
+    }
+    (observed.creates, observed.changes) = (written.creates, written.changes);
+    observed.rejections = written.rejections;
+    Ok((observed, losses))
+}
+
+/// Who empties, and what came of it.
+struct Emptying {
+    writer: Writer,
+    late: Duration,
+    written: Written,
+    losses: Vec<Loss>,
+}
+
+impl Emptying {
+    /// Empties the bus, posts one message, and waits until every bot has it.
+    async fn once(
+        &mut self,
+        silent: bool,
+        redis: &mut Redis,
+        bots: &mut [Client],
+        random: &mut Random,
+    ) -> Result<()> {
+        sleep(random.between(BETWEEN.0, BETWEEN.1)).await;
+        redis.kill().await?;
+        let away = random.between(AWAY.0, AWAY.1);
+        sleep(away).await;
+        redis.restart().await?;
+        let until_posted = random.between(UNTIL_POSTED.0, UNTIL_POSTED.1);
+        sleep(until_posted).await;
+        let channel = *random.pick(&self.writer.channels).context("no channels")?;
+        let content = format!("w{}-{}", self.writer.number, self.losses.len());
+        let id = self.writer.create(channel, &content, &mut self.written).await?;
+        let message = [(channel, id.context("the message after a loss was not taken")?)];
+        let began = Instant::now();
+        let mut delivered = None;
+        while delivered.is_none() && began.elapsed() < self.late {
+            for bot in &mut *bots {
+                if let Some(failure) = bot.failure() {
+                    bail!("a bot failed: {failure}");
+                }
+            }
+            delivered = bots.iter().all(|bot| bot.has_seen(&message)).then(|| began.elapsed());
+            sleep(POLL).await;
+        }
+        self.losses.push(Loss { silent, away, until_posted, delivered });
+        Ok(())
+    }
+}
+
+fn print(observed: &Observed, losses: &[Loss], violations: usize, seed: u64) {
+    println!("{:<8} {:>9} {:>16} {:>14}", "loss", "away ms", "until posted ms", "delivered ms");
+    for loss in losses {
+        let delivered =
+            loss.delivered.map_or_else(|| "late".to_owned(), |delivered| delivered.as_millis().to_string());
+        println!(
+            "{:<8} {:>9} {:>16} {delivered:>14}",
+            if loss.silent { "silent" } else { "busy" },
+            loss.away.as_millis(),
+            loss.until_posted.as_millis()
+        );
+    }
+    let slowest = losses.iter().filter_map(|loss| loss.delivered).max().unwrap_or_default();
+    let acknowledged = observed.creates.iter().filter(|create| create.acknowledged.is_some()).count();
+    let epochs = observed.bots.iter().flat_map(|bot| &bot.epochs);
+    let invalidated = epochs.filter(|epoch| epoch.lost.is_some()).count();
+    let result = json!({
+        "ok": violations == 0, "losses": losses.len(), "acked": acknowledged, "slowest_ms": slowest.as_millis() as u64,
+        "late": losses.iter().filter(|loss| loss.delivered.is_none()).count(), "invalidated": invalidated,
+        "violations": violations, "seed": seed,
+    });
+    println!("{result}");
+}
