@@ -17,3 +17,4 @@ mod rate_limits;
 mod refusals;
 mod replies;
 mod short_flows;
+mod strangers;
