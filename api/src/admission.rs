@@ -6,11 +6,12 @@
 use std::time::SystemTime;
 
 use axum::{
-    extract::{RawPathParams, Request, State},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use weir_connect::Peer;
+use weir_discord::error::ApiError;
 
 use crate::{
     app::App,
@@ -22,10 +23,12 @@ use crate::{
 /// Admits a request to a route of `bucket`.
 pub(crate) async fn admit(
     State((app, bucket)): State<(App, Bucket)>,
-    path: RawPathParams,
+    path: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    // Text that is no UTF-8 once percent-decoded: no route has such a path.
+    let Ok(path) = path else { return Refused::from(ApiError::UnknownRoute).into_response() };
     let peer = request.extensions().get::<Peer>().copied();
     let caller = match auth::identify(&app, request.headers(), peer).await {
         Ok(caller) => caller,

@@ -29,7 +29,12 @@ impl PathIds {
 
     fn id<T: std::str::FromStr<Err = SnowflakeError>>(&self, name: &'static str) -> Result<T, Refused> {
         let text = self.text(name);
-        text.parse().map_err(|_| Refused::field(name, Leaf::NotASnowflake))
+        text.parse().map_err(|_| match text.chars().next() {
+            // No id begins so, but the last word of some route of Discord's that is not served here (`messages/pins`, `members/search`): it is
+            // unknown like any other, not a wrong id.
+            Some('a'..='z' | '@') => ApiError::UnknownRoute.into(),
+            _ => Refused::field(name, Leaf::NotASnowflake),
+        })
     }
 
     pub(crate) fn channel(&self) -> Result<ChannelId, Refused> {
@@ -51,6 +56,11 @@ impl PathIds {
     /// A user, who may be named `@me`; also percent-encoded, as a router does not match it with the static segment.
     pub(crate) fn user_or_me(&self, caller: &Caller) -> Result<UserId, Refused> {
         if self.text("user_id") == "@me" { Ok(caller.id) } else { self.user() }
+    }
+
+    /// An application: its bot's id is its own.
+    pub(crate) fn application(&self) -> Result<UserId, Refused> {
+        self.id("application_id")
     }
 
     pub(crate) fn role(&self) -> Result<RoleId, Refused> {

@@ -53,6 +53,7 @@ pub(crate) async fn post(
         None => None,
         Some(reply) => referenced(app, access, reply).await?,
     };
+    let echo = NonceEcho::show(form.nonce_is_integer);
     let parsed = ParsedMentions::of(&form.content);
     let replied_author = referenced.as_ref().map(|row| row.author_id);
     let (mentions, users) =
@@ -73,7 +74,10 @@ pub(crate) async fn post(
         tts: form.tts,
         ..Message::default()
     };
-    let context = context(access, &message, referenced, &users);
+    let context = EventContext {
+        nonce_is_integer: form.nonce_is_integer,
+        ..context(access, &message, referenced, &users)
+    };
     let request = CreateMessageRequest {
         message: Some(message),
         allow_duplicate_nonce: nonce == Nonce::Echoed,
@@ -87,9 +91,9 @@ pub(crate) async fn post(
         // The first message may say something else than this request: what it names is looked up anew.
         let referenced = history::replied_to(app, &row).await?;
         let users = history::users_of(app, std::iter::once(&row).chain(&referenced), &app.call()).await?;
-        return Ok(answer(&row, access.channel.guild_id, referenced.as_ref(), &users, NonceEcho::Show));
+        return Ok(answer(&row, access.channel.guild_id, referenced.as_ref(), &users, echo));
     }
-    Ok(answer(&row, context.guild_id, context.referenced.as_ref(), &context, NonceEcho::Show))
+    Ok(answer(&row, context.guild_id, context.referenced.as_ref(), &context, echo))
 }
 
 /// Drops what Discord drops in silence without the permission: embeds and the reading aloud.

@@ -22,8 +22,8 @@ use crate::{
     ratelimit::Bucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
-        edit_message, gateway, get_message, guilds, list_messages, member_roles, members, roles, short,
-        typing, users,
+        edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, roles,
+        short, typing, users,
     },
 };
 
@@ -47,7 +47,7 @@ fn discord(app: &App) -> Router<App> {
         route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
     };
     use Bucket as B;
-    Router::new()
+    empty_lists(app)
         .route("/gateway", get(gateway::gateway))
         .route("/gateway/bot", on(B::Gateway, get(gateway::gateway_bot)))
         .route("/users/@me", on(B::Users, get(users::get_current_user)))
@@ -101,6 +101,30 @@ fn discord(app: &App) -> Router<App> {
             "/channels/{channel_id}/messages/{message_id}",
             on(B::DeleteMessage, delete(delete_message::delete_message)),
         )
+}
+
+/// What libraries ask for when they start, and of which there is nothing.
+fn empty_lists(app: &App) -> Router<App> {
+    let on = |bucket: Bucket, route: MethodRouter<App>| {
+        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
+    };
+    let commands = || get(empty::application_list).put(empty::application_list);
+    let of_guild = || on(Bucket::GetGuild, get(empty::guild_list));
+    Router::new()
+        .route("/soundboard-default-sounds", on(Bucket::Users, get(empty::list)))
+        .route("/voice/regions", on(Bucket::Users, get(empty::list)))
+        .route("/sticker-packs", on(Bucket::Users, get(empty::sticker_packs)))
+        .route("/applications/{application_id}/commands", on(Bucket::Users, commands()))
+        .route("/applications/{application_id}/guilds/{guild_id}/commands", on(Bucket::Users, commands()))
+        .route("/applications/{application_id}/emojis", on(Bucket::Users, get(empty::application_items)))
+        .route("/applications/{application_id}/entitlements", on(Bucket::Users, get(empty::application_list)))
+        .route("/applications/{application_id}/skus", on(Bucket::Users, get(empty::application_list)))
+        .route("/guilds/{guild_id}/emojis", of_guild())
+        .route("/guilds/{guild_id}/stickers", of_guild())
+        .route("/guilds/{guild_id}/scheduled-events", of_guild())
+        .route("/guilds/{guild_id}/regions", of_guild())
+        .route("/guilds/{guild_id}/soundboard-sounds", on(Bucket::GetGuild, get(empty::guild_items)))
+        .route("/guilds/{guild_id}/threads/active", on(Bucket::GetGuild, get(empty::active_threads)))
 }
 
 fn short_flows(app: &App) -> Router<App> {

@@ -8,6 +8,7 @@ pub(crate) mod current_guilds;
 pub(crate) mod delete_message;
 pub(crate) mod direct_channels;
 pub(crate) mod edit_message;
+pub(crate) mod empty;
 pub(crate) mod gateway;
 pub(crate) mod get_message;
 pub(crate) mod guilds;

@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weir_discord::error::RateLimitScope;
 
 use super::Bucket;
 use crate::config::Rate;
@@ -13,8 +12,6 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const RESET_AFTER: HeaderName = HeaderName::from_static("x-ratelimit-reset-after");
 const BUCKET: HeaderName = HeaderName::from_static("x-ratelimit-bucket");
-/// Officially only on a 429. Sent on every limited answer: one library reads the other headers only beside it.
-const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 
 /// How full a caller's bucket is after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +31,13 @@ impl Standing {
         Self { bucket, limit, remaining, reset_after, reset_at: now + reset_after }
     }
 
-    /// Writes the whole set: a client that finds only some of them assumes a limit of 1. A scope that is there already (a shared
-    /// limit's 429) stays.
+    /// Writes the whole set: a client that finds only some of them assumes a limit of 1. The scope is a 429's alone, and is not written here.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, self.limit.into());
         headers.insert(REMAINING, self.remaining.into());
         headers.insert(RESET, seconds(self.reset_at.duration_since(UNIX_EPOCH).unwrap_or_default()));
         headers.insert(RESET_AFTER, seconds(self.reset_after));
         headers.insert(BUCKET, HeaderValue::from_static(self.bucket.id()));
-        headers.entry(SCOPE).or_insert(HeaderValue::from_static(RateLimitScope::User.as_str()));
     }
 }
 

@@ -89,20 +89,21 @@ pub(crate) async fn get_channel(
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
-    let last_message_id = match access.last_message_id {
-        0 => newest(&app, access.channel.id).await,
-        known => known,
-    };
+    let last_message_id = newest(&app, &access).await;
     if access.is_direct() {
         return direct_channels::object(&app, &caller, &access.channel, last_message_id).await;
     }
     Ok(reply::ok(&ChannelObject::new(&access.channel, last_message_id)))
 }
 
-/// The id of a channel's newest message, read from its history: the owner knows it only of channels that were written since it started. 0 if
+/// The id of a channel's newest message, read from its history if need be: the owner knows it only of channels that were written since it started. 0 if
 /// there is none, or if it cannot be told now: then the channel is still worth showing.
-async fn newest(app: &App, channel_id: u64) -> u64 {
-    let request = ListMessagesRequest { channel_id, limit: 1, ..ListMessagesRequest::default() };
+async fn newest(app: &App, access: &ChannelAccess) -> u64 {
+    if access.last_message_id != 0 {
+        return access.last_message_id;
+    }
+    let request =
+        ListMessagesRequest { channel_id: access.channel.id, limit: 1, ..ListMessagesRequest::default() };
     let page = app.data.list_messages(&request, &app.call()).await;
     page.ok().and_then(|page| page.message.messages.first().map(|row| row.id)).unwrap_or(0)
 }
@@ -145,10 +146,10 @@ async fn edit(
     }
     let category = form.parent_id.unwrap_or_default();
     let seen = access.seen().channel_of(&access.state, category);
-    let mut channel = access.channel;
+    let mut channel = access.channel.clone();
     form.apply(&mut channel);
     let channel = put(app, channel, seen, arrival).await?;
-    Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
+    Ok(reply::ok(&ChannelObject::new(&channel, newest(app, &access).await)))
 }
 
 /// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any. Direct messages are
@@ -176,11 +177,12 @@ async fn delete(
     for child in access.state.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
         put(app, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child), arrival).await?;
     }
+    let last_message_id = newest(app, &access).await;
     let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
     let reply = app.data.delete_channel(&request, &app.change(arrival)).await;
     let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
     let channel = channel.unwrap_or(access.channel);
-    Ok(reply::ok(&ChannelObject::new(&channel, access.last_message_id)))
+    Ok(reply::ok(&ChannelObject::new(&channel, last_message_id)))
 }
 
 async fn put(app: &App, channel: Channel, seen: Seen, arrival: Arrival) -> Result<Channel, Refused> {

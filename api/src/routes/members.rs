@@ -75,7 +75,7 @@ pub(crate) async fn put_member(
 ) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user()?);
     let (nick, role_ids) = parse_fields(&parse_body(&body)?, |fields| {
-        let nick = fields.text("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
+        let nick = fields.name("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
         (nick, fields.ids("roles", ROLES_MAX).unwrap_or_default())
     })?;
     settled(|| add(&app, &caller, (guild_id, user_id), (&nick, &role_ids), arrival)).await

@@ -10,6 +10,7 @@ mod grants;
 mod guilds;
 mod harness;
 mod http_surface;
+mod libraries;
 mod many_guilds;
 mod messages;
 mod overwrites;

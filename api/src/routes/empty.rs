@@ -1,0 +1,85 @@
+//! Lists of what Weir does not have: sounds, stickers, voice regions, commands. Client libraries ask for them when they start, and some wait for
+//! the answer before they are ready. The true answer is that there are none.
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use weir_discord::error::ApiError;
+
+use crate::{access::GuildAccess, app::App, auth::Caller, error::Refused, path::PathIds, reply};
+
+/// The empty list.
+const NONE: [(); 0] = [];
+
+/// An empty list below a key.
+#[derive(Serialize)]
+struct Items {
+    items: [(); 0],
+}
+
+#[derive(Serialize)]
+struct StickerPacks {
+    sticker_packs: [(); 0],
+}
+
+#[derive(Serialize)]
+struct ActiveThreads {
+    threads: [(); 0],
+    members: [(); 0],
+}
+
+/// A list that is the same for everybody.
+pub(crate) async fn list() -> Response {
+    reply::ok(&NONE)
+}
+
+/// `GET /sticker-packs`
+pub(crate) async fn sticker_packs() -> Response {
+    reply::ok(&StickerPacks { sticker_packs: NONE })
+}
+
+/// A list of the caller's application. Replacing the commands by others ends in none, too: nobody could call them here.
+pub(crate) async fn application_list(caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+    own(&caller, &ids)?;
+    Ok(reply::ok(&NONE))
+}
+
+/// `GET /applications/{application_id}/emojis`
+pub(crate) async fn application_items(caller: Caller, ids: PathIds) -> Result<Response, Refused> {
+    own(&caller, &ids)?;
+    Ok(reply::ok(&Items { items: NONE }))
+}
+
+/// A list of a guild that the caller is in.
+pub(crate) async fn guild_list(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    Ok(reply::ok(&NONE))
+}
+
+/// `GET /guilds/{guild_id}/soundboard-sounds`
+pub(crate) async fn guild_items(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    Ok(reply::ok(&Items { items: NONE }))
+}
+
+/// `GET /guilds/{guild_id}/threads/active`
+pub(crate) async fn active_threads(
+    State(app): State<App>,
+    caller: Caller,
+    ids: PathIds,
+) -> Result<Response, Refused> {
+    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    Ok(reply::ok(&ActiveThreads { threads: NONE, members: NONE }))
+}
+
+/// A bot and its application share their id here; nobody reads another's.
+fn own(caller: &Caller, ids: &PathIds) -> Result<(), Refused> {
+    if ids.application()? == caller.id { Ok(()) } else { Err(ApiError::MissingAccess.into()) }
+}
