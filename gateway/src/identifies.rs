@@ -79,13 +79,10 @@ impl Spent {
         if now.duration_since(self.day) >= DAY {
             (self.day, self.used) = (now, 0);
         }
-        if self.used >= IDENTIFIES_MAX {
-            return Err(TooOften::Day);
+        if self.last.is_some_and(|last| now.duration_since(last) < IDENTIFY_EVERY) {
+            return Err(TooOften::Soon);
         }
-        match self.last {
-            Some(last) if now.duration_since(last) < IDENTIFY_EVERY => Err(TooOften::Soon),
-            Some(_) | None => Ok(()),
-        }
+        if self.used < IDENTIFIES_MAX { Ok(()) } else { Err(TooOften::Day) }
     }
 }
 
