@@ -10,12 +10,13 @@
 //! - `warm`: the tail is read before the first change.
 //! - `serve`: reads from the tails that the turns keep.
 //! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
-//! - `create`, `change`, `guild`: the plans; `import`: rows with ids of the caller's; `direct`: the opening of direct messages.
+//! - `create`, `change`, `guild`: the plans; `bulk`: removals of several messages in one step; `import`: rows with ids of the caller's; `direct`: the opening of direct messages.
 //! - `basis`: whether what a guild's change rests on is still so.
 //! - `record`: the event records of a plan.
 //! - `counters`: what the turns did, for operators.
 
 pub(crate) mod basis;
+mod bulk;
 pub(crate) mod change;
 mod commit;
 mod counters;

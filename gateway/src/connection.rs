@@ -92,10 +92,14 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         Ok(parameters) => connection.run(parameters).await,
         Err(close) => End::Close(close),
     };
-    if let End::Close(close) = end {
-        tracing::debug!(code = close.code.number(), reason = %close.reason, "closing a connection");
-        connection.shared.metrics.closed(close.code);
-        connection.socket.close(&close).await;
+    match end {
+        End::Close(close) => {
+            tracing::debug!(code = close.code.number(), reason = %close.reason, "closing a connection");
+            connection.shared.metrics.closed(close.code);
+            connection.socket.close(&close).await;
+        }
+        // Only now, so that nothing that goes on meanwhile comes between, or forgets what the client said.
+        End::Gone { .. } => connection.socket.finish().await,
     }
 }
 

@@ -196,6 +196,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let viewer = Viewer {
             listener: &session.listener,
             intents: session.intents,
+            bot: session.user.bot,
             guilds: &self.attached.progress.guilds,
         };
         if self.unsettled.concerns(viewer, entry) {
@@ -292,6 +293,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let viewer = Viewer {
             listener: &session.listener,
             intents: session.intents,
+            bot: session.user.bot,
             guilds: &self.attached.progress.guilds,
         };
         let s = session.last_s(&self.attached.progress);

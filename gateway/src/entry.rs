@@ -54,9 +54,8 @@ pub(crate) struct Entry {
     /// 0 if it is of a direct message, or concerns no single guild.
     pub(crate) guild_id: u64,
     pub(crate) body: Body,
-    /// The guild before and after the change; both the same for changes that are none of the guild itself. `None` while nobody here needs it,
-    /// and for records that are read again from the log of a guild that is not held.
-    pub(crate) before: Option<Arc<Snapshot>>,
+    /// The guild after the change. `None` while nobody here needs it, and for records that are read again from the log of a guild that is
+    /// not held.
     pub(crate) after: Option<Arc<Snapshot>>,
     rendered: OnceLock<Option<Box<Dispatch>>>,
     weight: Weight,
@@ -103,7 +102,7 @@ impl Entry {
         position: Position,
         guild_id: u64,
         body: Body,
-        (before, after): (Option<Arc<Snapshot>>, Option<Arc<Snapshot>>),
+        after: Option<Arc<Snapshot>>,
         bytes: &Bytes,
     ) -> Self {
         let encoded_len = match &body {
@@ -111,7 +110,7 @@ impl Entry {
             Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => 0,
         };
         let weight = Weight::new(bytes, weight(encoded_len));
-        Self { position, guild_id, body, before, after, rendered: OnceLock::new(), weight }
+        Self { position, guild_id, body, after, rendered: OnceLock::new(), weight }
     }
 
     /// Bytes counted for it so far; rendering adds to them.
@@ -145,7 +144,12 @@ impl Entry {
         self.record().is_some_and(|record| {
             let message = matches!(
                 record.change,
-                Some(Change::MessageCreated(_) | Change::MessageEdited(_) | Change::MessageDeleted(_))
+                Some(
+                    Change::MessageCreated(_)
+                        | Change::MessageEdited(_)
+                        | Change::MessageDeleted(_)
+                        | Change::MessagesDeleted(_)
+                )
             );
             message && record.rev <= rev
         })
@@ -176,6 +180,7 @@ pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)>
         Change::MessageCreated(_)
         | Change::MessageEdited(_)
         | Change::MessageDeleted(_)
+        | Change::MessagesDeleted(_)
         | Change::Typing(_)
         | Change::RecordsLost(_)
         | Change::GuildDeleted(_)

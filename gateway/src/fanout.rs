@@ -137,10 +137,10 @@ impl Fanout {
             self.ring.push(position, false, None);
             return;
         };
-        let snapshots = guild.apply(record);
+        let after = guild.apply(record);
         let gone = matches!(record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
-        let entry = Arc::new(Entry::new(position, guild_id, body, snapshots, self.ring.bytes()));
+        let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
         self.ring.push(position, by_user, Some(entry.clone()));
         guild.listeners.iter().for_each(|listener| listener.offer(position));
@@ -161,7 +161,7 @@ impl Fanout {
             return;
         }
         let body = Body::Change(publication);
-        let entry = Entry::new(position, 0, body, (None, None), self.ring.bytes());
+        let entry = Entry::new(position, 0, body, None, self.ring.bytes());
         self.ring.push(position, false, Some(Arc::new(entry)));
         listeners.iter().for_each(|listener| listener.offer(position));
     }
@@ -187,7 +187,7 @@ impl Fanout {
             Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
             Lost::Anywhere => (0, Body::LostAnywhere, true),
         };
-        let entry = Entry::new(position, guild_id, body, (None, None), self.ring.bytes());
+        let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
         let tell = |listener: &Arc<Listener>| listener.offer(position);
         match lost {
@@ -206,15 +206,15 @@ impl Fanout {
         if guild_id == 0 {
             let listeners = index.direct(&publication.record.recipient_ids);
             let body = Body::Change(publication);
-            let entry = Arc::new(Entry::new(0, 0, body, (None, None), self.ring.bytes()));
+            let entry = Arc::new(Entry::new(0, 0, body, None, self.ring.bytes()));
             listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
             return;
         }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
-        let snapshots = (Some(snapshot.clone()), Some(snapshot.clone()));
+        let after = Some(snapshot.clone());
         let body = Body::Change(publication);
-        let entry = Arc::new(Entry::new(0, guild_id, body, snapshots, self.ring.bytes()));
+        let entry = Arc::new(Entry::new(0, guild_id, body, after, self.ring.bytes()));
         guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
     }
 
@@ -442,15 +442,14 @@ impl Guild {
     }
 
     /// Applies a record; the guild's state before and after it.
-    fn apply(&mut self, record: &Record) -> (Option<Arc<Snapshot>>, Option<Arc<Snapshot>>) {
+    fn apply(&mut self, record: &Record) -> Option<Arc<Snapshot>> {
         let own = record.scope_id == record.guild_id;
         match &mut self.held {
             Held::Here(snapshot) => {
-                let before = snapshot.clone();
                 if own && let Some(after) = snapshot.after(record) {
                     *snapshot = Arc::new(after);
                 }
-                (Some(before), Some(snapshot.clone()))
+                Some(snapshot.clone())
             }
             Held::Loading { records, overflowed } => {
                 if own && records.len() == PENDING_MAX {
@@ -458,9 +457,9 @@ impl Guild {
                 } else if own {
                     records.push(record.clone());
                 }
-                (None, None)
+                None
             }
-            Held::Absent => (None, None),
+            Held::Absent => None,
         }
     }
 }

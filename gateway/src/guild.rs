@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use weir_discord::permission::{GuildView, Permissions, permissions_in};
+use weir_discord::permission::{GuildView, Permissions};
 use weir_proto::{
     data::{Channel, GuildState, Member, Role},
     event::{Record, record::Change},
@@ -53,11 +53,6 @@ impl Snapshot {
         slot.is_some_and(|slot| self.view.permissions(member, Some(slot)).contains(Permissions::VIEW_CHANNEL))
     }
 
-    /// Whether a member would see a channel that the guild no longer has, by the channel's own last row and the roles of now.
-    pub(crate) fn would_see(&self, member: &Member, channel: &Channel) -> bool {
-        permissions_in(&self.state, Some(channel), member).contains(Permissions::VIEW_CHANNEL)
-    }
-
     /// The snapshot after a record of the guild's scope. `None` if the record is included already.
     pub(crate) fn after(&self, record: &Record) -> Option<Self> {
         if record.rev <= self.rev {
@@ -85,6 +80,7 @@ impl Snapshot {
             | Change::MessageCreated(_)
             | Change::MessageEdited(_)
             | Change::MessageDeleted(_)
+            | Change::MessagesDeleted(_)
             | Change::Typing(_)
             | Change::RecordsLost(_) => next,
         })

@@ -141,9 +141,8 @@ mod tests {
     fn ephemeral_entries_are_bounded_and_only_for_the_attached() {
         let listener = listener();
         let bytes = crate::entry::Bytes::default();
-        let entry = |position| {
-            Arc::new(Entry::new(position, 1, crate::entry::Body::LostInGuild, (None, None), &bytes))
-        };
+        let entry =
+            |position| Arc::new(Entry::new(position, 1, crate::entry::Body::LostInGuild, None, &bytes));
         listener.offer_ephemeral(&entry(1));
         assert!(listener.take_ephemeral().is_empty());
         listener.set_attached(true);

@@ -41,9 +41,9 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
     let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
-    let whole_guild = request.query.as_deref() == Some("") && request.user_ids.is_empty();
-    let answered = if !request.user_ids.is_empty() {
-        answer.by_id(&request.user_ids).await
+    let whole_guild = request.query.as_deref() == Some("");
+    let answered = if let Some(user_ids) = &request.user_ids {
+        answer.by_id(user_ids).await
     } else if !whole_guild {
         answer.by_name(request.query.as_deref().unwrap_or_default(), request.limit).await
     } else if !attached.session.intents.contains(Intents::GUILD_MEMBERS) {
@@ -84,6 +84,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
             (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
         let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
             .map(async |user_id| {
+                if user_id == 0 {
+                    // Nobody's, and no request that the data service takes.
+                    return Ok(None);
+                }
                 match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
                     Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
                     Err(DataError::NotFound { .. }) => Ok(None),

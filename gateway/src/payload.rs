@@ -1,6 +1,8 @@
 //! Payloads: what a client sends, parsed to one type, and what the gateway sends, written to text.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     Close, CloseCode,
@@ -65,7 +67,8 @@ pub(crate) struct RequestMembers {
     pub(crate) guild_id: u64,
     pub(crate) query: Option<String>,
     pub(crate) limit: u32,
-    pub(crate) user_ids: Vec<u64>,
+    /// `None` unless somebody is asked for by id. Ids that cannot be read are left out, and do not make it a request for everybody.
+    pub(crate) user_ids: Option<Vec<u64>>,
     /// Only if it is text: one that is not valid is ignored.
     pub(crate) nonce: Option<String>,
 }
@@ -112,10 +115,22 @@ impl RequestMembers {
             limit: field(d, "limit")
                 .and_then(loose::number)
                 .map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-            user_ids: field(d, "user_ids").map(loose::ids).unwrap_or_default(),
+            user_ids: field(d, "user_ids")
+                .filter(|ids| ids.as_array().is_none_or(|ids| !ids.is_empty()))
+                .map(loose::ids),
             nonce: field(d, "nonce").and_then(Value::as_str).map(str::to_owned),
         })
     }
+}
+
+/// An object's fields, not looked into.
+type Raw<'a> = BTreeMap<String, &'a RawValue>;
+
+/// The fields of an object; none of anything else. What is JSON but cannot be held (half of a surrogate pair, which cut texts end with,
+/// or a number without bounds) is left out by itself.
+fn fields(object: &RawValue) -> Map<String, Value> {
+    let raw = serde_json::from_str::<Raw<'_>>(object.get()).unwrap_or_default();
+    raw.into_iter().filter_map(|(name, raw)| Some((name, serde_json::from_str(raw.get()).ok()?))).collect()
 }
 
 /// Parses a payload. Fields are read as liberally as [`loose`] does; those that are not known are ignored.
@@ -125,14 +140,12 @@ impl RequestMembers {
 pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
     let malformed = |what: &str| Close::new(CloseCode::Decode, what.to_owned());
     // The parser's message could quote a token, so it is not passed on.
-    let Ok(Value::Object(envelope)) = serde_json::from_str(text) else {
-        return Err(malformed("a payload is an object with op and d"));
-    };
-    let op = field(&envelope, "op").ok_or_else(|| malformed("a payload is an object with op and d"))?;
-    let op = loose::number(op).ok_or_else(|| malformed("op is a number"))?;
+    let envelope = serde_json::from_str::<Raw<'_>>(text)
+        .map_err(|_| malformed("a payload is an object with op and d"))?;
+    let op = envelope.get("op").and_then(|op| serde_json::from_str(op.get()).ok());
+    let op = op.as_ref().and_then(loose::number).ok_or_else(|| malformed("op is a number"))?;
     let unknown = || Close::new(CloseCode::UnknownOpcode, "clients do not send this opcode");
-    let nothing = Map::new();
-    let d = field(&envelope, "d").and_then(Value::as_object).unwrap_or(&nothing);
+    let d = &envelope.get("d").map(|d| fields(d)).unwrap_or_default();
     match u8::try_from(op).map_err(|_| unknown())? {
         op::HEARTBEAT => Ok(ClientEvent::Heartbeat),
         op::IDENTIFY => Identify::read(d)
@@ -204,9 +217,14 @@ mod tests {
 
     #[test]
     fn member_requests_take_ids_in_every_form() {
-        for (user_ids, expected) in
-            [("\"5\"", vec![5]), ("5", vec![5]), ("[\"5\",6]", vec![5, 6]), ("null", vec![]), ("[]", vec![])]
-        {
+        for (user_ids, expected) in [
+            ("\"5\"", Some(vec![5])),
+            ("5", Some(vec![5])),
+            ("[\"5\",6]", Some(vec![5, 6])),
+            ("[\"x\"]", Some(vec![])),
+            ("null", None),
+            ("[]", None),
+        ] {
             let text = format!(r#"{{"op":8,"d":{{"guild_id":"9","user_ids":{user_ids}}}}}"#);
             let Ok(ClientEvent::RequestMembers(request)) = parse(&text) else { panic!("{text}") };
             assert_eq!((request.guild_id, request.user_ids), (9, expected));
@@ -221,16 +239,11 @@ mod tests {
             other => panic!("{d}: {other:?}"),
         };
         let read = request(r#"{"guild_id":["9"],"query":"","limit":"1","presences":256,"nonce":5}"#);
-        let expected = RequestMembers {
-            guild_id: 9,
-            query: Some(String::new()),
-            limit: 1,
-            user_ids: Vec::new(),
-            nonce: None,
-        };
+        let expected =
+            RequestMembers { guild_id: 9, query: Some(String::new()), limit: 1, user_ids: None, nonce: None };
         assert_eq!(read, expected);
         assert_eq!(request(r#"{"guild_id":9,"limit":-1,"nonce":"n","query":7}"#).query.as_deref(), Some("7"));
-        assert_eq!(request(r#"{"guild_id":"9","user_ids":["5",null,"x"]}"#).user_ids, [5]);
+        assert_eq!(request(r#"{"guild_id":"9","user_ids":["5",null,"x"]}"#).user_ids, Some(vec![5]));
         for nothing in ["{}", "null", "[]", r#"{"guild_id":[]}"#, r#"{"guild_id":"x"}"#] {
             let text = format!(r#"{{"op":8,"d":{nothing}}}"#);
             assert_eq!(parse(&text), Ok(ClientEvent::Ignored), "{text}");
@@ -251,6 +264,30 @@ mod tests {
         let resume = r#"{"op":6,"d":{"token":"t","session_id":12,"seq":"7"}}"#;
         let Ok(ClientEvent::Resume(read)) = parse(resume) else { panic!("{resume}") };
         assert_eq!((read.session_id.as_str(), read.seq), ("12", Some(7)));
+    }
+
+    /// A status cut in the middle of an emoji, a number that no type holds.
+    #[test]
+    fn what_cannot_be_held_is_left_out_by_itself() {
+        for bad in [r#""\ud83d""#, "1e999", r#"{"name":"\udc00"}"#, "[[1e999]]"] {
+            for op in [op::HEARTBEAT, op::PRESENCE_UPDATE, op::VOICE_STATE_UPDATE] {
+                for d in [bad.to_owned(), format!(r#"{{"activities":[{bad}]}}"#)] {
+                    let text = format!(r#"{{"op":{op},"d":{d}}}"#);
+                    assert!(
+                        matches!(parse(&text), Ok(ClientEvent::Heartbeat | ClientEvent::Ignored)),
+                        "{text}"
+                    );
+                }
+            }
+            let plain = r#"{"op":2,"d":{"token":"t","intents":1}}"#;
+            let text = format!(
+                r#"{{"op":2,"s":{bad},"d":{{"token":"t","intents":1,"presence":{bad},"shard":null}}}}"#
+            );
+            assert_eq!(parse(&text), parse(plain), "{text}");
+            let text =
+                format!(r#"{{"op":8,"d":{{"guild_id":"9","nonce":{bad},"limit":{bad},"user_ids":["5"]}}}}"#);
+            assert!(matches!(parse(&text), Ok(ClientEvent::RequestMembers(_))), "{text}");
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Unsettled {
         }
         let Some(dispatch) = entry.dispatch() else { return false };
         let by_channel = match &dispatch.needs {
-            Visibility::Channel(_) | Visibility::ChannelBefore(_) => true,
+            Visibility::Channel(_) => true,
             Visibility::Guild(_) | Visibility::Users(_) => false,
         };
         dispatch.passes(viewer.listener.user_id, viewer.intents)
@@ -98,6 +98,7 @@ fn changes_view(change: &Change, user_id: u64) -> Option<bool> {
         Change::MessageCreated(_)
         | Change::MessageEdited(_)
         | Change::MessageDeleted(_)
+        | Change::MessagesDeleted(_)
         | Change::Typing(_)
         | Change::RecordsLost(_) => None,
     }
@@ -206,12 +207,8 @@ impl Log {
         let entries = positions.into_iter().zip(publications).map(|(position, publication)| {
             let guild_id = publication.record.guild_id;
             let state = self.states.get(&guild_id).cloned();
-            // A channel that was removed is judged by its last row, which the record has, and the roles at the end.
-            let before = state
-                .clone()
-                .filter(|_| !matches!(publication.record.change, Some(Change::ChannelDeleted(_))));
             let body = Body::Change(publication);
-            Arc::new(Entry::new(position, guild_id, body, (before, state), &shared.replayed))
+            Arc::new(Entry::new(position, guild_id, body, state, &shared.replayed))
         });
         Ok((entries.collect(), up_to))
     }

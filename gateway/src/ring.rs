@@ -159,7 +159,7 @@ mod tests {
     fn put(ring: &Ring, position: Position, guild_id: u64, size: usize) {
         let publication = Publication { record: Record::default(), context: None, encoded_len: size };
         let body = Body::Change(Box::new(publication));
-        let entry = Entry::new(position, guild_id, body, (None, None), ring.bytes());
+        let entry = Entry::new(position, guild_id, body, None, ring.bytes());
         ring.push(position, false, Some(Arc::new(entry)));
     }
 

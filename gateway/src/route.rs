@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Viewer<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) intents: Intents,
+    /// True for a bot, which is not told of its direct messages' channels: Discord's bots have not been since v8.
+    pub(crate) bot: bool,
     /// The session's guilds and its user's membership of each.
     pub(crate) guilds: &'a HashMap<u64, Member>,
 }
@@ -68,6 +70,9 @@ pub(crate) fn route<'a>(
         }
     }
     if is_own_direct(viewer, entry) {
+        if viewer.bot && matches!(change, Change::ChannelCreated(_)) {
+            return Route::Pass;
+        }
         return match entry.dispatch().filter(|dispatch| dispatch.passes(user_id, viewer.intents)) {
             Some(dispatch) => {
                 Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
@@ -77,7 +82,7 @@ pub(crate) fn route<'a>(
     }
     let Some(member) = member else { return Route::Pass };
     let Some(dispatch) = entry.dispatch() else { return Route::Pass };
-    if dispatch.passes(user_id, viewer.intents) && visible(dispatch, change, entry, member, present) {
+    if dispatch.passes(user_id, viewer.intents) && visible(dispatch, entry, member, present) {
         Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
     } else {
         Route::Pass
@@ -92,7 +97,6 @@ fn is_own_direct(viewer: Viewer<'_>, entry: &Entry) -> bool {
 
 fn visible(
     dispatch: &Dispatch,
-    change: &Change,
     entry: &Entry,
     member: &Member,
     present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
@@ -105,14 +109,6 @@ fn visible(
             .clone()
             .or_else(|| present(entry.guild_id))
             .is_some_and(|state| state.sees(member, *channel_id)),
-        Visibility::ChannelBefore(channel_id) => match (&entry.before, change) {
-            (Some(before), _) => before.sees(member, *channel_id),
-            // Read again from the log: the channel is gone from the state, its last row is in the record.
-            (None, Change::ChannelDeleted(row)) => {
-                present(entry.guild_id).is_some_and(|state| state.would_see(member, row))
-            }
-            (None, _) => false,
-        },
     }
 }
 

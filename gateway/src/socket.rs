@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// failure.
     ///
     /// # Cancel safety
-    /// Safe: no payload is lost. A client's close frame may then be left unanswered.
+    /// Safe: no payload is lost.
     pub(crate) async fn receive(&mut self) -> Result<Inbound, SocketError> {
         if let Some(due) = self.pong_due {
             match timeout_at(due, self.stream.flush()).await {
@@ -144,7 +144,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             },
             Message::Close(frame) => {
                 let done = frame.is_some_and(|frame| CLIENT_IS_DONE.contains(&frame.code.into()));
-                self.answer_close().await;
                 Ok(Inbound::Closed { done })
             }
             Message::Ping(_) => {
@@ -153,17 +152,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             Message::Pong(_) | Message::Frame(_) => Ok(Inbound::Control),
         }
-    }
-
-    /// Sends the close frame that answers the client's, with the same code, which tungstenite has ready by now (RFC 6455, 5.5.1). Without it
-    /// every orderly leave would look like a broken connection (1006) to the client.
-    async fn answer_close(&mut self) {
-        if self.torn {
-            return;
-        }
-        // Best effort: the connection ends either way. Reading on flushes the answer and ends with the connection.
-        let answered = async { while self.stream.next().await.is_some_and(|read| read.is_ok()) {} };
-        let _ = timeout(CLOSE_TIMEOUT, answered).await;
     }
 
     /// Adds a payload to the batch.
@@ -237,18 +225,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.flush().await
     }
 
-    /// Says why and closes, within a second. What the client sent meanwhile is read and dropped, so that the close frame is not overtaken
-    /// by a reset.
-    pub(crate) async fn close(mut self, close: &Close) {
+    /// Says why and closes, within a second.
+    pub(crate) async fn close(self, close: &Close) {
+        let code = WireCode::from(close.code.number());
+        self.end(CloseFrame { code, reason: close.reason.as_ref().into() }).await;
+    }
+
+    /// Ends a connection that its client ended, within a second. Its close frame is answered with its own code, as RFC 6455 (5.5.1) demands:
+    /// else every orderly leave looks like a broken connection (1006) to it. Who broke the protocol instead is told 1002.
+    pub(crate) async fn finish(self) {
+        self.end(CloseFrame { code: WireCode::Protocol, reason: "".into() }).await;
+    }
+
+    /// Writes this close frame, or the answer to the client's own if that came first, which tungstenite has ready by then. What the client
+    /// sent meanwhile is read and dropped, so that the frame is not overtaken by a reset.
+    async fn end(mut self, frame: CloseFrame) {
         if self.torn {
             return;
         }
-        let frame =
-            CloseFrame { code: WireCode::from(close.code.number()), reason: close.reason.as_ref().into() };
         let said = async {
-            self.stream.close(Some(frame)).await?;
+            // Refused if the client's came first: then reading on sends the answer.
+            drop(self.stream.close(Some(frame)).await);
             while self.stream.next().await.is_some_and(|read| read.is_ok()) {}
-            Ok::<(), tungstenite::Error>(())
         };
         // Best effort: the connection ends either way.
         let _ = timeout(CLOSE_TIMEOUT, said).await;

@@ -42,6 +42,8 @@ pub(crate) struct World {
     /// What the last change said of when the client's request was accepted.
     pub(crate) accepted_at_us: u64,
     pub(crate) typing: Vec<(u64, u64)>,
+    /// Of each removal of several messages, those that were there.
+    pub(crate) removed_together: Vec<Vec<u64>>,
     /// It was just started: what only the owner's memory knows is not known.
     pub(crate) restarted: bool,
     failures: HashMap<&'static str, VecDeque<ConnectError>>,

@@ -256,6 +256,7 @@ async fn messages_are_deleted_in_bulk() {
     let mut left = ids(&served.get(&ann, &place.messages()).await.ok());
     left.reverse();
     assert_eq!(left, all[15..]);
+    assert_eq!(served.data.world().removed_together, [&all[..15]], "in one step");
     let one = json!({"messages": [all[16].to_string()]});
     assert_eq!(served.post(&ann, &path, one).await.outcome(), (400, 50_016));
     let old = json!({"messages": [all[16].to_string(), "175928847299117063"]});

@@ -172,6 +172,7 @@ methods! { data, "weir.data.v1.MessageService":
     Write create_message "CreateMessage" CreateMessageRequest -> CreateMessageResponse;
     Write edit_message "EditMessage" EditMessageRequest -> EditMessageResponse;
     Write delete_message "DeleteMessage" DeleteMessageRequest -> DeleteMessageResponse;
+    Write delete_messages "DeleteMessages" DeleteMessagesRequest -> DeleteMessagesResponse;
     Read list_changes "ListChanges" ListChangesRequest -> ListChangesResponse;
     Write import_messages "ImportMessages" ImportMessagesRequest -> ImportMessagesResponse;
     Write typing "Typing" TypingRequest -> TypingResponse;

@@ -136,6 +136,26 @@ pub(crate) struct ChangeOp {
     pub(crate) deadline: Instant,
 }
 
+/// The removal of several messages in one step.
+pub(crate) struct BulkOp {
+    /// Ascending, each once; at most as many as a request may name.
+    pub(crate) message_ids: Vec<u64>,
+    pub(crate) context: Option<EventContext>,
+    pub(crate) audience: Audience,
+    pub(crate) accepted_at_us: u64,
+    pub(crate) deadline: Instant,
+    pub(crate) answer: Answer<Removed>,
+}
+
+/// What a removal of several messages did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// The removal's revision, or the channel's last one if nothing was there.
+    pub(crate) rev: u64,
+    /// The messages that were there, ascending.
+    pub(crate) message_ids: Vec<u64>,
+}
+
 /// Rows with ids of the past.
 pub(crate) struct ImportOp {
     pub(crate) messages: Vec<Message>,
@@ -231,6 +251,7 @@ pub(crate) struct MakeOp {
 pub(crate) enum Op {
     Create(Box<CreateOp>),
     Change(Box<ChangeOp>),
+    Bulk(Box<BulkOp>),
     Import(ImportOp),
     Guild(Box<GuildOp>),
     Open(OpenOp),
@@ -258,6 +279,7 @@ impl Op {
                 }
                 MessageChange::Delete(_) => ROW_BYTES,
             },
+            Self::Bulk(op) => ROW_BYTES + op.message_ids.len() * size_of::<u64>(),
             Self::Import(op) => op.bytes(),
             Self::Guild(op) => {
                 let data::Basis { roles, channels, members } = &op.basis;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use weir_proto::{
     data::{Channel, EventContext, Message},
-    event::{MessageDeleted, Record, record::Change},
+    event::{MessageDeleted, MessagesDeleted, Record, record::Change},
     pair::UserPair,
 };
 use weir_store::OutboxRecord;
@@ -86,6 +86,11 @@ pub(crate) fn created(message: Message) -> Change {
 /// The change that a removal tells of.
 pub(crate) fn deleted(channel_id: u64, id: u64) -> Change {
     Change::MessageDeleted(MessageDeleted { id, channel_id })
+}
+
+/// The change that a removal of several tells of.
+pub(crate) fn deleted_together(channel_id: u64, ids: Vec<u64>) -> Change {
+    Change::MessagesDeleted(MessagesDeleted { ids, channel_id })
 }
 
 #[cfg(test)]

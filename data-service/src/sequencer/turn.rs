@@ -61,6 +61,7 @@ impl Sequencer {
         match work {
             Work::Creates(creates) => self.create_turn(scope, creates).await,
             Work::One(Op::Change(op)) => self.change_turn(scope, *op).await,
+            Work::One(Op::Bulk(op)) => self.bulk_turn(scope, *op).await,
             Work::Imports(imports) => self.import_turn(scope, imports).await,
             Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
             Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
@@ -186,7 +187,7 @@ impl Sequencer {
     }
 
     /// A row as the owner sees it: from the tail, else from the store.
-    async fn row(&self, scope: &Scope, message_id: u64) -> Result<Option<Message>, ChangeError> {
+    pub(super) async fn row(&self, scope: &Scope, message_id: u64) -> Result<Option<Message>, ChangeError> {
         {
             let state = scope.lock();
             if let Some(row) = state.tail.as_ref().and_then(|tail| tail.get(message_id)) {

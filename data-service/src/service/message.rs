@@ -6,9 +6,10 @@ use weir_protect::tail::TailAnchor;
 use weir_proto::{
     data::{
         CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
-        EditMessageRequest, EditMessageResponse, GetMessageRequest, GetMessageResponse,
-        ImportMessagesRequest, ImportMessagesResponse, ListChangesRequest, ListChangesResponse,
-        ListMessagesRequest, ListMessagesResponse, Message, TypingRequest, TypingResponse,
+        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
+        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ImportMessagesResponse,
+        ListChangesRequest, ListChangesResponse, ListMessagesRequest, ListMessagesResponse, Message,
+        TypingRequest, TypingResponse,
     },
     event::{Record, Typing, record::Change},
     id::unix_ms,
@@ -20,7 +21,7 @@ use crate::{
     observe::Write,
     read_path::page::{PAGE_DEFAULT, PAGE_MAX},
     sequencer::{
-        op::{ChangeOp, CreateOp, ImportOp, MessageChange, Op},
+        op::{BulkOp, ChangeOp, CreateOp, ImportOp, MessageChange, Op},
         record::Audience,
         scope::ScopeKind,
     },
@@ -31,9 +32,11 @@ const CONTENT_MAX: usize = 4_000;
 /// Code points of a nonce: Discord's bound.
 const NONCE_MAX: usize = 25;
 /// Bytes of embeds as JSON: the api's bound, which is above what Discord's bounds in characters need.
-const EMBEDS_MAX: usize = 64 << 10;
+const EMBEDS_MAX: usize = 36 << 10;
 /// Users and roles that a message may mention.
 const MENTIONS_MAX: usize = 500;
+/// Messages that one call removes: Discord's bound, and small for one commit.
+const DELETIONS_MAX: usize = 100;
 /// Rows and bytes of one import call.
 const IMPORT_ROWS_MAX: usize = 1_000;
 const IMPORT_BYTES_MAX: usize = 1 << 20;
@@ -59,6 +62,7 @@ pub fn router(paths: &Paths) -> Router {
     let router = method!(router, "CreateMessage", create);
     let router = method!(router, "EditMessage", edit);
     let router = method!(router, "DeleteMessage", delete);
+    let router = method!(router, "DeleteMessages", delete_many);
     let router = method!(router, "ListChanges", list_changes);
     let router = method!(router, "ImportMessages", import);
     method!(router, "Typing", typing)
@@ -230,6 +234,38 @@ async fn delete(
     let rev = rev.await.map_err(|error| error::of_change(&error))?;
     let mut reply = Reply::message(DeleteMessageResponse { rev });
     reply.headers = change_headers(channel_id, rev);
+    Ok(reply)
+}
+
+async fn delete_many(
+    paths: Paths,
+    context: Context,
+    request: DeleteMessagesRequest,
+) -> Result<Reply<DeleteMessagesResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let mut message_ids = request.message_ids;
+    message_ids.sort_unstable();
+    message_ids.dedup();
+    if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX || message_ids.first() == Some(&0) {
+        return Err(ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids")));
+    }
+    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk.
+    for _ in &message_ids {
+        paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+        paths.observer.on_write(Write::DeleteMessage, channel_id);
+    }
+    let event_context = request.context;
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let removed = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let context = event_context;
+        Op::Bulk(Box::new(BulkOp { message_ids, context, audience, accepted_at_us, deadline, answer }))
+    });
+    let removed = removed.await.map_err(|error| error::of_change(&error))?;
+    let mut reply =
+        Reply::message(DeleteMessagesResponse { rev: removed.rev, message_ids: removed.message_ids });
+    reply.headers = change_headers(channel_id, removed.rev);
     Ok(reply)
 }
 

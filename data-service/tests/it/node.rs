@@ -12,7 +12,8 @@ use weir_data_service::{
 };
 use weir_proto::data::{
     Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, DeleteMessageRequest,
-    EditMessageRequest, EventContext, GetMessageRequest, Guild, ListMessagesRequest, Member, Message, User,
+    DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EventContext, GetMessageRequest,
+    Guild, ListMessagesRequest, Member, Message, User,
 };
 use weir_runtime::{Readiness, Registry};
 use weir_store::{
@@ -139,6 +140,13 @@ impl Talk<'_> {
         let context = Some(EventContext { guild_id: self.1.guild, ..EventContext::default() });
         let request = DeleteMessageRequest { channel_id: self.1.channel, message_id: id, context };
         Ok(self.0.delete_message(&request, &options()).await?.message.rev)
+    }
+
+    pub(crate) async fn delete_together(&self, ids: &[u64]) -> Result<DeleteMessagesResponse, DataError> {
+        let context = Some(EventContext { guild_id: self.1.guild, ..EventContext::default() });
+        let request =
+            DeleteMessagesRequest { channel_id: self.1.channel, message_ids: ids.to_vec(), context };
+        Ok(self.0.delete_messages(&request, &options()).await?.message)
     }
 
     pub(crate) async fn list(&self, at: At, limit: u32) -> Result<Vec<Message>, DataError> {

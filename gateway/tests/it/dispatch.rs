@@ -1,5 +1,7 @@
 //! Who receives what: intents, permissions as they change, content, membership.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use weir_gateway::GatewayConfig;
 use weir_proto::{
@@ -57,23 +59,106 @@ async fn permissions_are_those_at_each_record_however_late_it_is_read() {
     bot.dispatch("GUILD_MEMBER_UPDATE").await;
     bot.dispatch("CHANNEL_UPDATE").await;
     assert_eq!(bot.message().await, "4 open to all");
+    bot.dispatch("CHANNEL_UPDATE").await;
+    bot.dispatch("CHANNEL_DELETE").await;
     assert_eq!(bot.message().await, "6");
     bot.quiet().await;
 }
 
+/// One rule for lists, GUILD_CREATE and events, so that whoever comes to see a channel knows it already, as it is now.
 #[tokio::test(start_paused = true)]
-async fn a_deleted_channel_is_announced_to_those_who_saw_it() {
+async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let mut known: BTreeMap<String, Value> = BTreeMap::new();
+    let renamed = Channel { name: "renamed".into(), ..world.channel(HIDDEN) };
+    let made = Channel { id: HIDDEN + 1, name: "made".into(), ..renamed.clone() };
+    for change in [
+        Change::ChannelUpdated(renamed),
+        Change::ChannelCreated(made.clone()),
+        Change::ChannelUpdated(Channel { name: "made and changed".into(), ..made }),
+    ] {
+        world.commit(GUILD, GUILD, change, Fate::Once).await;
+    }
+    for name in ["CHANNEL_UPDATE", "CHANNEL_CREATE", "CHANNEL_UPDATE"] {
+        let channel = bot.dispatch(name).await;
+        known.insert(channel["id"].as_str().unwrap().to_owned(), channel);
+    }
+    world.say(HIDDEN, "not yet").await;
+    world.set_roles(GUILD, BOT, &[SEER]).await;
+    world.say(HIDDEN, "now").await;
+    bot.dispatch("GUILD_MEMBER_UPDATE").await;
+    assert_eq!(bot.message().await, "now", "in a channel that the client knows");
+    let mut fresh = Client::connect(&gateway).await;
+    fresh.hello().await;
+    fresh.identify(BOT, INTENTS).await;
+    fresh.dispatch("READY").await;
+    for mut channel in fresh.dispatch("GUILD_CREATE").await["channels"].as_array().unwrap().clone() {
+        let Some(heard) = known.remove(channel["id"].as_str().unwrap()) else { continue };
+        channel["guild_id"] = heard["guild_id"].clone();
+        assert_eq!(channel, heard, "events and list agree");
+    }
+    assert!(known.is_empty(), "{known:?}");
+    world.set_roles(GUILD, BOT, &[]).await;
+    world.commit(GUILD, GUILD, Change::ChannelDeleted(world.channel(HIDDEN)), Fate::Once).await;
+    bot.dispatch("GUILD_MEMBER_UPDATE").await;
+    assert_eq!(bot.dispatch("CHANNEL_DELETE").await["id"], HIDDEN.to_string());
+    bot.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let mut owner = Client::identified(&gateway, OWNER).await;
-    for channel in [HIDDEN, OPEN] {
-        world.commit(GUILD, GUILD, Change::ChannelDeleted(world.channel(channel)), Fate::Once).await;
+    let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
+    world.unsay_together(HIDDEN, &[1 << 22], Fate::Once).await;
+    world.unsay_together(OPEN, &[5 << 22, 6 << 22], Fate::Once).await;
+    let expected = json!({
+        "ids": [(5_u64 << 22).to_string(), (6_u64 << 22).to_string()],
+        "channel_id": OPEN.to_string(),
+        "guild_id": GUILD.to_string(),
+    });
+    assert_eq!(bot.dispatch("MESSAGE_DELETE_BULK").await, expected);
+    assert_eq!(owner.dispatch("MESSAGE_DELETE_BULK").await["channel_id"], HIDDEN.to_string());
+    assert_eq!(owner.dispatch("MESSAGE_DELETE_BULK").await, expected);
+    for client in [&mut bot, &mut owner, &mut deaf] {
+        client.quiet().await;
     }
-    assert_eq!(bot.dispatch("CHANNEL_DELETE").await["id"], OPEN.to_string());
-    assert_eq!(owner.dispatch("CHANNEL_DELETE").await["id"], HIDDEN.to_string());
-    assert_eq!(owner.dispatch("CHANNEL_DELETE").await["id"], OPEN.to_string());
-    bot.quiet().await;
+}
+
+/// Lost on the bus and fetched, and replayed to a session that resumes, from the ring or, in the next process, from the log.
+#[tokio::test(start_paused = true)]
+async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
+    for durable in [false, true] {
+        let world = World::new(durable, 10_000);
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        let mut bot = Client::identified(&gateway, BOT).await;
+        let (id, seq) = (bot.session_id.clone(), bot.last_seq());
+        world.say(OPEN, "first").await;
+        let fate = if durable { Fate::Once } else { Fate::Lost };
+        world.unsay_together(OPEN, &[5 << 22, 6 << 22], fate).await;
+        world.say(OPEN, "last").await;
+        let told = async |client: &mut Client| {
+            assert_eq!(client.message().await, "first");
+            let ids = client.dispatch("MESSAGE_DELETE_BULK").await["ids"].clone();
+            assert_eq!(ids, json!([(5_u64 << 22).to_string(), (6_u64 << 22).to_string()]));
+            assert_eq!(client.message().await, "last");
+        };
+        told(&mut bot).await;
+        drop(bot);
+        let gateway = if durable {
+            gateway.stop().await;
+            world.gateway(GatewayConfig::default()).await
+        } else {
+            gateway
+        };
+        let mut again = Client::resuming(&gateway, BOT, &id, seq).await;
+        told(&mut again).await;
+        again.dispatch("RESUMED").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

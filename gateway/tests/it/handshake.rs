@@ -10,7 +10,7 @@ use weir_gateway::GatewayConfig;
 
 use crate::{
     client::{Client, INTENTS, Received},
-    world::{BOT, Running, World, token},
+    world::{BOT, OPEN, Running, World, token},
 };
 
 async fn gateway() -> Running {
@@ -117,6 +117,34 @@ async fn a_client_that_leaves_is_answered_with_its_own_close_code() {
     let mut client = Client::identified(&gateway, BOT).await;
     client.ws.close(None).await.unwrap();
     assert!(matches!(client.ws.next().await, Some(Ok(Message::Close(None)))), "one without a code");
+}
+
+/// Events that come while a client leaves are not written behind its close frame, and do not make its word forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_for_good_ends_its_session_whatever_happens_meanwhile() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut client = Client::identified(&gateway, BOT).await;
+    let frame = CloseFrame { code: 1000.into(), reason: "bye".into() };
+    client.ws.send(Message::Close(Some(frame))).await.unwrap();
+    // It keeps its end of the connection open for a while.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.say(OPEN, "late").await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(client.closed().await, 1000);
+    let mut again = Client::resuming(&gateway, BOT, &client.session_id, client.last_seq()).await;
+    let invalid = again.payload().await;
+    assert_eq!((&invalid["op"], &invalid["d"]), (&json!(9), &json!(false)));
+}
+
+/// An opcode that is none: the connection cannot go on, and the client is told why.
+#[tokio::test(start_paused = true)]
+async fn who_breaks_the_protocol_is_told_1002() {
+    let gateway = gateway().await;
+    let mut client = Client::connect(&gateway).await;
+    client.hello().await;
+    client.ws.get_mut().write_all(&[0x83, 0x80, 0, 0, 0, 0]).await.unwrap();
+    assert_eq!(client.closed().await, 1002);
 }
 
 /// Members are asked for in the forms of every library, and whatever cannot be understood is ignored.

@@ -27,7 +27,10 @@ use weir_discord::token::BotToken;
 use weir_gateway::{Deps, Gateway, GatewayConfig, IdentifyLimits, Metrics};
 use weir_proto::{
     data::*,
-    event::{GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, Typing, record::Change},
+    event::{
+        GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, MessagesDeleted, Record, Typing,
+        record::Change,
+    },
     id::UserId,
 };
 
@@ -274,6 +277,11 @@ impl World {
 
     pub(crate) async fn unsay_with(&self, channel_id: u64, id: u64, fate: Fate) {
         let change = Change::MessageDeleted(MessageDeleted { id, channel_id });
+        self.commit(channel_id, self.guild_of(channel_id), change, fate).await;
+    }
+
+    pub(crate) async fn unsay_together(&self, channel_id: u64, ids: &[u64], fate: Fate) {
+        let change = Change::MessagesDeleted(MessagesDeleted { ids: ids.to_vec(), channel_id });
         self.commit(channel_id, self.guild_of(channel_id), change, fate).await;
     }
 

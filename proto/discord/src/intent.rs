@@ -165,6 +165,8 @@ pub enum Event {
     MessageUpdate,
     /// A message was deleted.
     MessageDelete,
+    /// Messages were deleted in one step.
+    MessageDeleteBulk,
     /// A user started typing.
     TypingStart,
     /// A user's presence changed.
@@ -210,6 +212,7 @@ impl Event {
             Self::MessageCreate => "MESSAGE_CREATE",
             Self::MessageUpdate => "MESSAGE_UPDATE",
             Self::MessageDelete => "MESSAGE_DELETE",
+            Self::MessageDeleteBulk => "MESSAGE_DELETE_BULK",
             Self::TypingStart => "TYPING_START",
             Self::PresenceUpdate => "PRESENCE_UPDATE",
         }
@@ -236,12 +239,14 @@ impl Event {
             (Self::GuildMemberAdd | Self::GuildMemberUpdate | Self::GuildMemberRemove, _) => {
                 Intents::GUILD_MEMBERS
             }
-            (Self::MessageCreate | Self::MessageUpdate | Self::MessageDelete, Place::Guild) => {
-                Intents::GUILD_MESSAGES
-            }
-            (Self::MessageCreate | Self::MessageUpdate | Self::MessageDelete, Place::Direct) => {
-                Intents::DIRECT_MESSAGES
-            }
+            (
+                Self::MessageCreate | Self::MessageUpdate | Self::MessageDelete | Self::MessageDeleteBulk,
+                Place::Guild,
+            ) => Intents::GUILD_MESSAGES,
+            (
+                Self::MessageCreate | Self::MessageUpdate | Self::MessageDelete | Self::MessageDeleteBulk,
+                Place::Direct,
+            ) => Intents::DIRECT_MESSAGES,
             (Self::TypingStart, Place::Guild) => Intents::GUILD_MESSAGE_TYPING,
             (Self::TypingStart, Place::Direct) => Intents::DIRECT_MESSAGE_TYPING,
             (Self::PresenceUpdate, _) => Intents::GUILD_PRESENCES,

@@ -4,8 +4,9 @@ use weir_connect::ConnectError;
 use weir_proto::{
     data::{
         CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
-        EditMessageRequest, EditMessageResponse, GetMessageRequest, GetMessageResponse, ListMessagesRequest,
-        ListMessagesResponse, Message, TypingRequest, TypingResponse,
+        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
+        GetMessageRequest, GetMessageResponse, ListMessagesRequest, ListMessagesResponse, Message,
+        TypingRequest, TypingResponse,
     },
     id::unix_ms,
 };
@@ -101,6 +102,17 @@ impl World {
         self.context = request.context;
         self.messages.remove(&(request.channel_id, request.message_id)).ok_or_else(unknown)?;
         Ok(DeleteMessageResponse { rev: 1 })
+    }
+
+    pub(super) fn delete_messages(
+        &mut self,
+        request: DeleteMessagesRequest,
+    ) -> Answer<DeleteMessagesResponse> {
+        self.context = request.context;
+        let mut message_ids = request.message_ids;
+        message_ids.retain(|id| self.messages.remove(&(request.channel_id, *id)).is_some());
+        self.removed_together.push(message_ids.clone());
+        Ok(DeleteMessagesResponse { rev: 1, message_ids })
     }
 
     pub(super) fn typing(&mut self, request: TypingRequest) -> Answer<TypingResponse> {

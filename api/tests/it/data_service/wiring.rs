@@ -31,6 +31,7 @@ pub(super) fn router(service: &DataService) -> Router {
             CreateMessage create_message;
             EditMessage edit_message;
             DeleteMessage delete_message;
+            DeleteMessages delete_messages;
             Typing typing;
         "UserService":
             GetUsers get_users;

@@ -17,6 +17,7 @@ pub(super) fn rebuilt(all: &[Record], after_rev: u64) -> Vec<Record> {
         match later.change.as_ref().unwrap() {
             Change::MessageEdited(row) => drop(edited.insert(row.id, row.content.clone())),
             Change::MessageDeleted(row) => drop(gone.insert(row.id)),
+            Change::MessagesDeleted(rows) => gone.extend(&rows.ids),
             _ => {}
         }
     }

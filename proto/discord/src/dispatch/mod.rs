@@ -6,7 +6,8 @@
 //!
 //! - A session whose own user [`Membership::Joined`] receives GUILD_CREATE (built from [`GuildCreateParts`]) in place of the dispatch, and
 //!   one whose user [`Membership::Left`] receives [`Dispatch::own_leave`].
-//! - Visibility is judged by the view after the change, except for CHANNEL_DELETE, where it is the view before ([`Visibility::ChannelBefore`]).
+//! - Every member is told of every channel of its guild, as GUILD_CREATE and the REST list show all of them: so nobody sees a channel
+//!   whose row it lacks, however it came to see it. Only what is said in a channel needs sight of it, by the view after the change.
 
 mod content;
 #[cfg(test)]
@@ -22,8 +23,9 @@ use crate::{
     intent::{Event, Intents, Place},
     object::{
         Availability, ChannelObject, ContentAccess, DirectChannelObject, GuildCreateEvent, GuildCreateParts,
-        GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteEvent,
-        MessageObject, MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MessageDeleteBulkEvent,
+        MessageDeleteEvent, MessageObject, MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent,
+        TypingEvent, to_json,
     },
 };
 
@@ -43,8 +45,6 @@ pub enum Visibility {
     Guild(u64),
     /// The channel, after the change.
     Channel(u64),
-    /// The channel, as it was before the change that removed it.
-    ChannelBefore(u64),
     /// Being one of these users, ascending.
     Users(Vec<u64>),
 }
@@ -169,6 +169,12 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
             in_channel(record, deleted.channel_id),
             to_json(&MessageDeleteEvent::new(deleted, record.guild_id)),
         )),
+        Change::MessagesDeleted(deleted) => Some(Dispatch::new(
+            Event::MessageDeleteBulk,
+            Place::of(record.guild_id),
+            in_channel(record, deleted.channel_id),
+            to_json(&MessageDeleteBulkEvent::new(deleted, record.guild_id)),
+        )),
         Change::Typing(row) => Some(typing(record, row, context)),
         Change::RecordsLost(_) => None,
         Change::GuildCreated(created) => guild_created(created, hydration.members),
@@ -178,11 +184,9 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
             to_json(&GuildDeleteEvent::left(deleted.guild_id)),
         )),
         Change::ChannelCreated(row) if row.guild_id == 0 => Some(direct_channel(record, row, context)),
-        Change::ChannelCreated(row) => Some(channel(Event::ChannelCreate, row, Visibility::Channel(row.id))),
-        Change::ChannelUpdated(row) => Some(channel(Event::ChannelUpdate, row, Visibility::Channel(row.id))),
-        Change::ChannelDeleted(row) => {
-            Some(channel(Event::ChannelDelete, row, Visibility::ChannelBefore(row.id)))
-        }
+        Change::ChannelCreated(row) => Some(channel(Event::ChannelCreate, row)),
+        Change::ChannelUpdated(row) => Some(channel(Event::ChannelUpdate, row)),
+        Change::ChannelDeleted(row) => Some(channel(Event::ChannelDelete, row)),
         Change::RoleCreated(row) => Some(role(Event::GuildRoleCreate, row)),
         Change::RoleUpdated(row) => Some(role(Event::GuildRoleUpdate, row)),
         Change::RoleDeleted(deleted) => Some(Dispatch::in_guild(
@@ -267,9 +271,9 @@ fn guild_created(created: &GuildCreated, members: &[(Member, User)]) -> Option<D
     Some(Dispatch::new(Event::GuildCreate, Place::Guild, Visibility::Users(users), to_json(&event)))
 }
 
-fn channel(event: Event, row: &Channel, needs: Visibility) -> Dispatch {
+fn channel(event: Event, row: &Channel) -> Dispatch {
     // The newest message's id is left to the client: Discord does not announce its changes either.
-    Dispatch::new(event, Place::of(row.guild_id), needs, to_json(&ChannelObject::new(row, 0)))
+    Dispatch::in_guild(event, row.guild_id, to_json(&ChannelObject::new(row, 0)))
 }
 
 fn role(event: Event, row: &Role) -> Dispatch {

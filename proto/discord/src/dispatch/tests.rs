@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use weir_proto::{
     data::{GuildState, Message},
     event::{
-        GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, Record, RoleDeleted,
-        Typing, record::Change,
+        GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, MessagesDeleted, Record,
+        RoleDeleted, Typing, record::Change,
     },
 };
 
@@ -221,6 +221,18 @@ fn deletions_and_typing_carry_ids_only() {
         json_of(deleted.data()),
         json!({"id": MESSAGE.to_string(), "channel_id": GENERAL.to_string(), "guild_id": GUILD.to_string()})
     );
+    let together = MessagesDeleted { ids: vec![MESSAGE, QUOTED], channel_id: GENERAL };
+    let deleted = event(&record(Change::MessagesDeleted(together)));
+    assert_eq!((deleted.name(), &deleted.needs), ("MESSAGE_DELETE_BULK", &Visibility::Channel(GENERAL)));
+    assert_eq!(deleted.intents_any, Intents::GUILD_MESSAGES);
+    assert_eq!(
+        json_of(deleted.data()),
+        json!({
+            "ids": [MESSAGE.to_string(), QUOTED.to_string()],
+            "channel_id": GENERAL.to_string(),
+            "guild_id": GUILD.to_string(),
+        })
+    );
     let row = Typing { channel_id: GENERAL, user_id: ALICE, timestamp_ms: 1_700_000_000_999 };
     let typing = event(&with_context(Change::Typing(row)));
     assert_eq!((typing.name(), typing.intents_any), ("TYPING_START", Intents::GUILD_MESSAGE_TYPING));
@@ -229,15 +241,15 @@ fn deletions_and_typing_carry_ids_only() {
 }
 
 #[test]
-fn channels_and_roles_go_to_those_who_may_see_them() {
+fn channels_and_roles_go_to_every_member() {
     let row = sample::channel(SECRET, 0);
-    for (change, name, needs) in [
-        (Change::ChannelCreated(row.clone()), "CHANNEL_CREATE", Visibility::Channel(SECRET)),
-        (Change::ChannelUpdated(row.clone()), "CHANNEL_UPDATE", Visibility::Channel(SECRET)),
-        (Change::ChannelDeleted(row), "CHANNEL_DELETE", Visibility::ChannelBefore(SECRET)),
+    for (change, name) in [
+        (Change::ChannelCreated(row.clone()), "CHANNEL_CREATE"),
+        (Change::ChannelUpdated(row.clone()), "CHANNEL_UPDATE"),
+        (Change::ChannelDeleted(row), "CHANNEL_DELETE"),
     ] {
         let dispatch = event(&record(change));
-        assert_eq!((dispatch.name(), &dispatch.needs), (name, &needs));
+        assert_eq!((dispatch.name(), &dispatch.needs), (name, &Visibility::Guild(GUILD)));
         assert_eq!(dispatch.intents_any, Intents::GUILDS);
         assert_eq!(json_of(dispatch.data())["guild_id"], GUILD.to_string());
     }

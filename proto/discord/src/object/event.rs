@@ -23,6 +23,23 @@ impl MessageDeleteEvent {
     }
 }
 
+/// MESSAGE_DELETE_BULK.
+#[derive(Debug, Clone, Serialize)]
+pub struct MessageDeleteBulkEvent<'a> {
+    ids: Ids<'a>,
+    channel_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+}
+
+impl<'a> MessageDeleteBulkEvent<'a> {
+    /// The event of a record of several deletions; `guild_id` 0 in direct messages.
+    #[must_use]
+    pub fn new(deleted: &'a weir_proto::event::MessagesDeleted, guild_id: u64) -> Self {
+        Self { ids: Ids(&deleted.ids), channel_id: Id(deleted.channel_id), guild_id: Id::nonzero(guild_id) }
+    }
+}
+
 /// GUILD_DELETE because the user left or the guild is gone: without `unavailable`, which would mean an outage.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct GuildDeleteEvent {

@@ -11,10 +11,10 @@ use crate::{error::Leaf, wire::Moment};
 pub const EMBEDS_MAX: usize = 10;
 /// Most code points of the texts of all embeds together. Discord's.
 pub const EMBEDS_TEXT_MAX: usize = 6_000;
-/// Most bytes of the embeds in the row's form: the column's bound. It holds whatever the other bounds allow to be seen: 6,000 code points of
-/// text at 6 bytes each (a control character, escaped), and keys of ten embeds with 25 fields each, come to 49 KiB. The rest is for links,
-/// which are bounded one by one only; 60 of the longest would be 120 KiB, and are refused.
-pub const EMBEDS_JSON_BYTES_MAX: usize = 64 * 1_024;
+/// Most bytes of the embeds in the row's form: above what the characters allow. 6,000 code points are at most 24,000 bytes, and keys, quotes
+/// and brackets of ten embeds with 25 fields each below 12,000. With the longest content that stays below the 50 KiB that Cassandra takes for
+/// a batch by default. Links are bounded one by one; sixty of the longest would be 120 KiB, and are refused.
+pub const EMBEDS_JSON_BYTES_MAX: usize = 36 * 1_024;
 
 const TITLE_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4_096;

@@ -1,0 +1,83 @@
+//! Several messages removed in one step: one commit, one record, and the same after a crash.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use weir_data_client::DataError;
+use weir_proto::{
+    data::DeleteMessagesRequest,
+    event::{Record, record::Change},
+};
+
+use crate::{
+    fake_bus::Consumer,
+    node::{At, Talk, World, options},
+};
+
+/// The ids that each record of several removals in the channel tells of.
+fn told(records: Vec<Record>) -> Vec<(u64, Vec<u64>)> {
+    let mut consumer = Consumer::default();
+    consumer.take(records);
+    let removals = consumer.taken.iter().filter_map(|record| match &record.change {
+        Some(Change::MessagesDeleted(gone)) => Some((record.rev, gone.ids.clone())),
+        Some(Change::MessageDeleted(gone)) => panic!("{} was told of by itself", gone.id),
+        _ => None,
+    });
+    removals.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_of_several_is_one_commit_and_one_record() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut ids = Vec::new();
+    for index in 0..6 {
+        ids.push(talk.create(&format!("m{index}")).await.unwrap().id);
+    }
+    // In any order, one twice, and one that is nobody's.
+    let removed = talk.delete_together(&[ids[3], ids[1], ids[3], 77 << 22]).await.unwrap();
+    assert_eq!(removed.message_ids, [ids[1], ids[3]]);
+    assert_eq!(talk.contents(At::Latest, 10).await, ["m5", "m4", "m2", "m0"]);
+    assert_eq!(talk.get(ids[1]).await.unwrap(), None);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(world.bus.of(place.channel)), [(removed.rev, vec![ids[1], ids[3]])]);
+    // Nothing is there any more: nothing is told.
+    let again = talk.delete_together(&[ids[1], ids[3]]).await.unwrap();
+    assert_eq!((again.rev, again.message_ids), (removed.rev, vec![]));
+    let after = talk.create("after").await.unwrap();
+    assert!(after.rev > removed.rev);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(world.bus.of(place.channel)).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_of_several_that_was_not_published_is_told_whole_by_the_next_start() {
+    let mut world = World::new(3);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let (a, b) = (talk.create("a").await.unwrap().id, talk.create("b").await.unwrap().id);
+    sleep(Duration::from_secs(5)).await;
+    world.bus.down(true);
+    let removed = talk.delete_together(&[a, b]).await.unwrap();
+    world.crash();
+    assert!(told(world.bus.of(place.channel)).is_empty());
+    let next = world.node().await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(world.bus.of(place.channel)), [(removed.rev, vec![a, b])]);
+    assert!(Talk(&next.client, place).contents(At::Latest, 10).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_names_1_to_100_messages() {
+    let world = World::new(5);
+    let node = world.node().await;
+    let place = node.place().await;
+    for message_ids in [vec![], vec![0], (1..=101).collect()] {
+        let request = DeleteMessagesRequest { channel_id: place.channel, message_ids, context: None };
+        let refused = node.client.delete_messages(&request, &options()).await;
+        assert!(matches!(refused, Err(DataError::Invalid { .. })), "{refused:?}");
+    }
+}
