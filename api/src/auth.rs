@@ -55,11 +55,7 @@ pub(crate) struct Caller {
 /// # Errors
 /// 401 for no token, one of another shape, and one that nobody has; 429 for an address with too many of the last; what the data service
 /// answers otherwise.
-pub(crate) async fn identify(
-    app: &App,
-    headers: &HeaderMap,
-    peer: Option<Peer>,
-) -> Result<Caller, Refused> {
+pub(crate) async fn identify(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
     let hash = token.hash();

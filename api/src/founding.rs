@@ -2,14 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use weir_discord::{
     error::{ApiError, Leaf},
     object::UserSource as _,
     permission::Permissions,
 };
-use weir_proto::data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role};
+use weir_proto::{
+    data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role},
+    id::UserId,
+};
 
-use crate::{app::App, auth::Caller, envelope::Arrival, error::Refused};
+use crate::{
+    app::App,
+    auth::Caller,
+    envelope::Arrival,
+    error::Refused,
+    routes::current_guilds::{By, require_room},
+};
 
 /// Name of the first text channel, as Discord names it.
 const FIRST_CHANNEL: &str = "general";
@@ -17,6 +27,10 @@ const FIRST_CHANNEL: &str = "general";
 const EVERYONE: &str = "@everyone";
 /// Most members that a guild is founded with, its owner included; the data service's bound for one commit.
 pub(crate) const MEMBERS_MAX: usize = 500;
+
+/// Members whose number of guilds is looked up at once. A choice: a full guild takes 63 round trips, and one caller does not fill the data
+/// service.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// What members may do in a new guild: take part, and nothing that touches other people's things.
 const EVERYONE_MAY: &[Permissions] = &[
@@ -54,10 +68,10 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<u64>,
 }
 
-/// Creates a guild owned by the caller: one data call, and one more if it has other members.
+/// Creates a guild owned by the caller. Nobody is brought into more guilds than it has room for: a look for each member comes before.
 ///
 /// # Errors
-/// A form error for members that do not exist, and those of the calls.
+/// A form error for members that do not exist, 30001 if one of them is in as many guilds as it may be, and those of the calls.
 pub(crate) async fn found(
     app: &App,
     caller: &Caller,
@@ -71,6 +85,10 @@ pub(crate) async fn found(
     if ids.iter().any(|id| known.user(*id).is_none()) {
         return Err(Refused::field("members", Leaf::Choices("users that exist")));
     }
+    require_room(app, caller.id, By::Itself).await?;
+    let others: Vec<UserId> = ids.iter().filter_map(|id| UserId::try_from(*id).ok()).collect();
+    let looks = others.into_iter().map(|id| require_room(app, id, By::Others));
+    stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect::<()>().await?;
     let permissions = EVERYONE_MAY.iter().fold(Permissions::NONE, |all, one| all | *one).0;
     let request = CreateGuildRequest {
         guild: Some(Guild { name: plan.name, owner_id: caller.id.get(), ..Guild::default() }),

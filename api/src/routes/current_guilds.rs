@@ -8,7 +8,7 @@ use weir_discord::{
 };
 use weir_proto::{
     data::{DeleteMemberRequest, ListUserGuildsRequest},
-    id::GuildId,
+    id::{GuildId, UserId},
 };
 
 use crate::{
@@ -34,7 +34,7 @@ pub(crate) async fn list_current_guilds(
     let (before, after) = (query.id("before")?, query.id("after")?.unwrap_or(0));
     let with_counts = query.flag("with_counts")?;
     let mut ids = match before {
-        None => page_above(&app, &caller, after, PAGE_MAX).await?,
+        None => page_above(&app, caller.id, after, PAGE_MAX).await?,
         Some(before) => {
             let mut ids = between(&app, &caller, after, before).await?;
             // Paging downwards: the ones next to the anchor.
@@ -72,8 +72,32 @@ async fn member_guild(app: &App, caller: &Caller, id: u64) -> Result<Option<Guil
 /// # Errors
 /// Those of the data service.
 pub(crate) async fn guild_count(app: &App, caller: &Caller) -> Result<u32, Refused> {
-    let guilds = walk(app, caller, 0, u64::MAX).await?.ids.len();
+    let guilds = walk(app, caller.id, 0, u64::MAX).await?.ids.len();
     Ok(u32::try_from(guilds).unwrap_or(u32::MAX))
+}
+
+/// Who brings a user into one more guild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The user itself.
+    Itself,
+    /// Somebody else.
+    Others,
+}
+
+/// Guilds up to which others may bring a user: the last hundred places are its own, so that nobody else takes them, and so that several who
+/// add it at once stay below the number at which its session would no longer be taken. Number: a choice.
+const GUILDS_BY_OTHERS_MAX: usize = GUILDS_MAX - 100;
+
+/// # Errors
+/// 30001 if the user is in as many guilds as it may be, and those of the data service. One call for each 200 guilds, at most 13.
+pub(crate) async fn require_room(app: &App, user_id: UserId, by: By) -> Result<(), Refused> {
+    let most = match by {
+        By::Itself => GUILDS_MAX,
+        By::Others => GUILDS_BY_OTHERS_MAX,
+    };
+    let many = walk(app, user_id, 0, u64::MAX).await?.ids.len();
+    if many < most { Ok(()) } else { Err(ApiError::GuildLimit.into()) }
 }
 
 /// Ids of all the caller's guilds above `after` and below `before`, ascending.
@@ -81,7 +105,7 @@ pub(crate) async fn guild_count(app: &App, caller: &Caller) -> Result<u32, Refus
 /// # Errors
 /// A form error that names the greatest `before` if they cannot all be walked: what is next to the anchor is then not known.
 async fn between(app: &App, caller: &Caller, after: u64, before: u64) -> Result<Vec<u64>, Refused> {
-    let Walk { ids, broken_off_at } = walk(app, caller, after, before).await?;
+    let Walk { ids, broken_off_at } = walk(app, caller.id, after, before).await?;
     match broken_off_at {
         None => Ok(ids),
         Some(last) => Err(Refused::field("before", Leaf::Max(i64::try_from(last).unwrap_or(i64::MAX)))),
@@ -96,14 +120,14 @@ struct Walk {
     broken_off_at: Option<u64>,
 }
 
-/// Walks the caller's guilds above `after` and below `before`. The data service lists them upwards only.
-async fn walk(app: &App, caller: &Caller, mut after: u64, before: u64) -> Result<Walk, Refused> {
+/// Walks a user's guilds above `after` and below `before`. The data service lists them upwards only.
+async fn walk(app: &App, user_id: UserId, mut after: u64, before: u64) -> Result<Walk, Refused> {
     let mut ids = Vec::new();
     loop {
         // One more than the bound tells that there are more.
         let left = (GUILDS_MAX + 1).saturating_sub(ids.len());
         let limit = PAGE_MAX.min(u32::try_from(left).unwrap_or(PAGE_MAX));
-        let page = page_above(app, caller, after, limit).await?;
+        let page = page_above(app, user_id, after, limit).await?;
         let full = page.len() >= limit as usize;
         let last = page.last().copied();
         ids.extend(page.into_iter().take_while(|id| *id < before));
@@ -120,9 +144,9 @@ async fn walk(app: &App, caller: &Caller, mut after: u64, before: u64) -> Result
     }
 }
 
-/// Ids of the caller's guilds above `after`, ascending, at most `limit`, which is at most [`PAGE_MAX`].
-async fn page_above(app: &App, caller: &Caller, after: u64, limit: u32) -> Result<Vec<u64>, Refused> {
-    let request = ListUserGuildsRequest { user_id: caller.id.get(), after, limit };
+/// Ids of a user's guilds above `after`, ascending, at most `limit`, which is at most [`PAGE_MAX`].
+async fn page_above(app: &App, user_id: UserId, after: u64, limit: u32) -> Result<Vec<u64>, Refused> {
+    let request = ListUserGuildsRequest { user_id: user_id.get(), after, limit };
     let reply = app.data.list_user_guilds(&request, &app.call()).await;
     Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.guild_ids)
 }

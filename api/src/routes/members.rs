@@ -1,5 +1,7 @@
 //! `GET /guilds/{guild_id}/members`; `GET`, `PUT` and `DELETE /guilds/{guild_id}/members/{user_id}`
 
+use std::collections::BTreeSet;
+
 use axum::{Extension, extract::State, response::Response};
 use weir_discord::{
     error::ApiError,
@@ -23,7 +25,10 @@ use crate::{
     path::PathIds,
     query::QueryPairs,
     reply,
-    routes::roles::role_below,
+    routes::{
+        current_guilds::{By, require_room},
+        roles::role_below,
+    },
 };
 
 /// Most members of a page; Discord's.
@@ -76,7 +81,8 @@ pub(crate) async fn put_member(
     let (guild_id, user_id) = (ids.guild()?, ids.user()?);
     let (nick, role_ids) = parse_fields(&parse_body(&body)?, |fields| {
         let nick = fields.name("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
-        (nick, fields.ids("roles", ROLES_MAX).unwrap_or_default())
+        let roles: BTreeSet<u64> = fields.ids("roles", ROLES_MAX).unwrap_or_default().into_iter().collect();
+        (nick, roles.into_iter().collect::<Vec<_>>())
     })?;
     settled(|| add(&app, &caller, (guild_id, user_id), (&nick, &role_ids), arrival)).await
 }
@@ -97,11 +103,17 @@ async fn add(
     let mut seen = access.seen().member(user_id.get(), None);
     for role_id in role_ids {
         let role_id = RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?;
-        seen = seen.role(role_below(&access, role_id)?);
+        let role = role_below(&access, role_id)?;
+        if role.id == guild_id.get() {
+            return Err(ApiError::InvalidRole.into());
+        }
+        seen = seen.role(role);
     }
     if member_of(app, guild_id, user_id.get(), &app.call()).await?.is_some() {
         return Ok(reply::no_content());
     }
+    let by = if user_id == caller.id { By::Itself } else { By::Others };
+    require_room(app, user_id, by).await?;
     let member = Member {
         guild_id: guild_id.get(),
         user_id: user_id.get(),

@@ -86,3 +86,20 @@ async fn guilds_are_counted_and_a_shard_is_recommended_for_each_thousand() {
     assert_eq!(application["approximate_guild_count"], 2_500, "the count is bounded");
     assert_eq!(served.data.take_calls(), ["ListUserGuilds"; 13]);
 }
+
+#[tokio::test]
+async fn nobody_is_brought_by_others_into_so_many_guilds_that_it_is_locked_out() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    let place = served.guild(&ann).await;
+    join_guilds(&served, &bob, 2_400);
+    let path = format!("/guilds/{}/members/{}", place.guild, bob.id);
+    let full = (400, 30_001);
+    assert_eq!(served.put(&ann, &path, serde_json::json!({})).await.outcome(), full);
+    let body = serde_json::json!({"name": "theirs", "members": [bob.id.to_string()]});
+    assert_eq!(served.ask(&ann, http::Method::POST, "/servers", body).await.outcome(), full);
+    let body = serde_json::json!({"name": "its own"});
+    assert_eq!(served.post(&bob, "/guilds", body.clone()).await.status, 201, "there is room for its own");
+    join_guilds(&served, &bob, 99);
+    assert_eq!(served.post(&bob, "/guilds", body).await.outcome(), full);
+}
