@@ -13,7 +13,7 @@ async fn a_message_is_created_read_edited_and_deleted() {
     let created =
         served.post(&ann, &place.messages(), json!({"content": "hello, Wörld 👋", "nonce": 42})).await.ok();
     assert_eq!(created["content"], "hello, Wörld 👋");
-    assert_eq!(created["nonce"], "42");
+    assert_eq!(created["nonce"], 42);
     assert_eq!((id(&created["author"]["id"]), &created["author"]["username"]), (ann.id, &json!("ann")));
     assert_eq!(id(&created["channel_id"]), place.channel);
     assert!(created["timestamp"].as_str().unwrap().ends_with("+00:00"));

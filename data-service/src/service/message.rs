@@ -376,7 +376,7 @@ mod tests {
             let message = Message { embeds_json: "x".repeat(bytes), ..Message::default() };
             Record { change: Some(Change::MessageCreated(message)), ..Record::default() }
         };
-        let records = [record(600), record(600), record(10)];
+        let records = [record(600), record(600), record(200)];
         assert_eq!([1, 1_000, 1_300, 10_000].map(|max| fitting(&records, max).len()), [1, 1, 2, 3]);
         assert!(fitting(&[], 1).is_empty());
     }

@@ -1,3 +1,5 @@
+//! The budget: what is held comes back, and nobody holds more than its share.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
