@@ -98,6 +98,8 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     let mut data_connections_max = ServerConfig::default().connections_max;
     fit_descriptors(&mut config, &mut data_connections_max);
     let (registry, readiness) = (Registry::new(), Readiness::new());
+    // Before anything can be asked: the store is open before the tiers are there.
+    let checks = tiers::TIERS.map(|tier| readiness.register(tier));
     let listeners =
         Listeners::bind(&config.listen, &registry, &readiness, shutdown.token(), data_connections_max)
             .await?;
@@ -126,7 +128,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         }
         Err(error) => return Err(error.into()),
     };
-    let tiers = Tiers::start(&config, &backend, listeners, doors, registry, &readiness).await?;
+    let tiers = Tiers::start(&config, &backend, listeners, doors, registry, (&readiness, checks)).await?;
     // Whoever reads the greeting may ask at once whether it is ready.
     backend.look().await;
     let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };

@@ -14,7 +14,7 @@ use weir_data_service::{
     standby::Standby,
 };
 use weir_gateway::{Deps, Gateway, peers};
-use weir_runtime::{AdminToken, Readiness, Registry};
+use weir_runtime::{AdminToken, Check, Readiness, Registry};
 
 use super::{ServeError, listeners::Listeners};
 use crate::{config::Config, running::token_file};
@@ -23,6 +23,9 @@ use crate::{config::Config, running::token_file};
 const REQUEST_SHARE: u32 = 4;
 /// Time for the admin listener at the very end: nobody but a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// The tiers' names in `/readyz`.
+pub(super) const TIERS: [&str; 3] = ["data_service", "gateway", "api"];
 
 /// Running tiers.
 pub(super) struct Tiers {
@@ -105,7 +108,7 @@ impl Tiers {
         listeners: [TcpListener; 2],
         doors: Doors,
         registry: Registry,
-        readiness: &Readiness,
+        (readiness, checks): (&Readiness, [Check; TIERS.len()]),
     ) -> Result<Self, ServeError> {
         let [api, gateway] = listeners;
         let (gateway_stop, data_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -142,9 +145,7 @@ impl Tiers {
         let Doors { data_listener, callers, admin, operators } = doors;
         callers.begin(data.dispatch());
         operators.begin(data.admin_dispatch());
-        for tier in ["data_service", "gateway", "api"] {
-            readiness.register(tier).ready();
-        }
+        checks.iter().for_each(Check::ready);
         Ok(Self { gateway, gateway_stop, api, data_listener, data, data_stop, admin })
     }
 

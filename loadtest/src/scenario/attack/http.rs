@@ -1,7 +1,7 @@
 //! Hostile HTTP: connections that are held, heads and bodies that do not end, replies that nobody reads.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,9 +46,23 @@ where
     while tasks.join_next().await.is_some() {}
 }
 
-/// A connection with a receive buffer as small as the kernel allows.
+/// Where attackers come from: another address of loopback than the innocents', as it would be.
+const ATTACKERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+fn socket() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((ATTACKERS, 0)))?;
+    Ok(socket)
+}
+
+/// An attacker's connection.
+async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    socket()?.connect(address).await
+}
+
+/// One with a receive buffer as small as the kernel allows.
 pub(in crate::scenario) async fn deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = socket()?;
     socket.set_recv_buffer_size(DEAF_BUFFER)?;
     socket.connect(address).await
 }
@@ -74,7 +88,7 @@ pub(in crate::scenario) async fn hold(
         async move {
             let Some(address) = address else { return };
             loop {
-                if let Ok(Ok(mut stream)) = timeout(STEP_MAX, TcpStream::connect(address)).await {
+                if let Ok(Ok(mut stream)) = timeout(STEP_MAX, connect(address)).await {
                     opened.fetch_add(1, Ordering::Relaxed);
                     if stream.write_all(start).await.is_ok() {
                         until_closed(&mut stream).await;
@@ -104,7 +118,7 @@ pub(in crate::scenario) async fn slow_heads(
         let opened = Arc::clone(&opened);
         async move {
             loop {
-                if let Ok(mut stream) = TcpStream::connect(address).await {
+                if let Ok(mut stream) = connect(address).await {
                     opened.fetch_add(1, Ordering::Relaxed);
                     let head = b"GET /api/v10/gateway HTTP/1.1\r\nHost: a\r\nX-Slow: ";
                     let mut alive = stream.write_all(head).await.is_ok();
@@ -133,7 +147,7 @@ pub(in crate::scenario) async fn unknown_tokens(
         async move {
             let mut round = 0_u64;
             loop {
-                let Ok(mut stream) = TcpStream::connect(address).await else {
+                let Ok(mut stream) = connect(address).await else {
                     sleep(AGAIN).await;
                     continue;
                 };
@@ -178,7 +192,7 @@ pub(in crate::scenario) async fn connect_storm(
             let (connected, slowest_ms) = (Arc::clone(&connected), Arc::clone(&slowest_ms));
             async move {
                 let begun = Instant::now();
-                if TcpStream::connect(address).await.is_ok() {
+                if connect(address).await.is_ok() {
                     connected.fetch_add(1, Ordering::Relaxed);
                     slowest_ms.fetch_max(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
                 }
@@ -372,7 +386,7 @@ pub(in crate::scenario) async fn unfinished_bodies(
         let (head, most) = (head.clone(), most.clone());
         async move {
             loop {
-                if let Ok(mut stream) = TcpStream::connect(address).await
+                if let Ok(mut stream) = connect(address).await
                     && stream.write_all(head.as_bytes()).await.is_ok()
                 {
                     begun.fetch_add(1, Ordering::Relaxed);

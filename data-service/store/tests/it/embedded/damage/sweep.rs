@@ -166,7 +166,7 @@ async fn sweep(stop: &Stop, count: usize) -> Vec<String> {
             failures.push(format!("{}: {name}: {damage}: {verdict:?}", stop.name));
         }
     }
-    println!("damages after {}: {counts:?} of {} known", stop.name, all.len());
+    eprintln!("damages after {}: {counts:?} of {} known", stop.name, all.len());
     failures
 }
 
