@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_connect::Peer;
+use weir_connect::{BodyAccount, HeldFor, Peer};
 use weir_discord::error::ApiError;
 
 use crate::{
@@ -41,8 +41,13 @@ pub(crate) async fn admit(
             Err(exhausted) => return Refused::limited(exhausted.limited, exhausted.standing).into_response(),
         },
     };
+    let user = caller.id.get();
+    if let Some(BodyAccount(account)) = request.extensions_mut().remove() {
+        request.extensions_mut().insert(BodyAccount(account.for_token(user)));
+    }
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
+    response.extensions_mut().insert(HeldFor(user));
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
     }

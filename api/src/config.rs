@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use weir_connect::{CONNECTION_BYTES, MemoryMax};
 use weir_runtime::TrustedProxies;
+use weir_runtime::memory::{Bound, Share};
 
 use crate::ratelimit::Bucket;
 
@@ -19,6 +21,8 @@ pub struct ApiConfig {
     pub rate_limits: Option<RateLimitConfig>,
     /// Bounds of sockets, requests and bodies.
     pub bounds: Bounds,
+    /// Most bytes that all clients together may make it hold. Default: 64 MiB of replies and 64 MiB of request bodies.
+    pub memory: MemoryMax,
     /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
     pub trusted_proxies: TrustedProxies,
     /// Whole time that one call to the data service may take. Default 5 s: above the database's own timeout of 2 s.
@@ -45,6 +49,7 @@ impl ApiConfig {
             max_concurrency: 1,
             rate_limits: Some(RateLimitConfig::default()),
             bounds: Bounds::default(),
+            memory: MemoryMax::default(),
             trusted_proxies: TrustedProxies::default(),
             data_timeout: Duration::from_secs(5),
             users_cached_max: 50_000,
@@ -52,6 +57,16 @@ impl ApiConfig {
             credentials_cached_max: 20_000,
             credentials_cached_for: Duration::from_secs(5),
         }
+    }
+
+    /// The bounds of what clients may make it hold, to be fitted into the process's memory.
+    pub fn shares(&mut self) -> Vec<Share<'_>> {
+        let connections = Bound::Size(&mut self.bounds.connections_max);
+        vec![
+            Share { bound: connections, unit: CONNECTION_BYTES as u64, least: 64 },
+            Share::bytes(&mut self.memory.replies),
+            Share::bytes(&mut self.memory.bodies),
+        ]
     }
 }
 

@@ -44,12 +44,17 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use weir_connect::{Budget, Memory, MemoryNames};
 use weir_data_client::DataClient;
 
 pub use config::{ApiConfig, Bounds, Rate, RateLimitConfig};
 pub use metrics::Metrics;
 pub use ratelimit::Bucket;
 pub use weir_connect::Drained;
+
+/// The names of the tier's parts in the process's memory.
+const MEMORY: MemoryNames =
+    MemoryNames { connections: "api_connections", replies: "api_replies", bodies: "api_bodies" };
 
 /// The REST tier, ready to serve. Cheap to clone: clones share caches, limits and bounds.
 #[derive(Clone)]
@@ -65,11 +70,19 @@ impl Api {
     }
 
     /// Serves HTTP/1.1 and HTTP/2 with prior knowledge until `stop` is cancelled; then refuses new connections, lets requests under way
-    /// finish for at most `drain`, and cuts the rest.
+    /// finish for at most `drain`, and cuts the rest. What its clients hold counts in `budget`.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every connection at once. Changes under way may or may not be carried out by the data service.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken, drain: Duration) -> Drained {
-        server::serve(listener, router::router(&self.app), &self.app.config.bounds, stop, drain).await
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        budget: &Budget,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> Drained {
+        let config = &self.app.config;
+        let memory = Memory::of(budget, MEMORY, config.bounds.connections_max, config.memory);
+        server::serve(listener, router::router(&self.app), &config.bounds, memory, stop, drain).await
     }
 }

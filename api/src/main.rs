@@ -9,6 +9,7 @@ use weir_api::{Api, ApiConfig, Metrics};
 use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
+use weir_runtime::memory::{self, Share};
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         "write for example \"wss://gateway.example.org\"",
     );
     let config = ApiConfig::read(&mut reader, gateway_url);
+    let memory_max = memory::read(&mut reader);
     let log = TelemetryConfig::read(&mut reader);
     let asked = Asked { check_config: flags.check_config, json: flags.json };
     launch::launch(
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
         reader.finish(),
         asked,
         &log,
-        run(listen, admin, data_service, config, flags.json),
+        run(listen, admin, data_service, (config, memory_max), flags.json),
         |_| Exit::Failed,
     )
 }
@@ -84,10 +86,14 @@ async fn run(
     listen: SocketAddr,
     admin: SocketAddr,
     data_service: String,
-    config: ApiConfig,
+    (mut config, memory_max): (ApiConfig, Option<u64>),
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
+    let mut shares = config.shares();
+    shares.push(Share::fixed(&mut of_admin));
+    memory::settle(memory_max, shares);
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
@@ -100,8 +106,8 @@ async fn run(
     // It answers 503 by itself while the data service is away, and tells clients when to come back.
     readiness.register("api").ready();
     launch::tell_listeners("api", json, &bound)?;
-    let drained =
-        Api::new(config, data, Metrics::register(&registry)).serve(listener, shutdown.token(), DRAIN).await;
+    let api = Api::new(config, data, Metrics::register(&registry));
+    let drained = api.serve(listener, registry.budget(), shutdown.token(), DRAIN).await;
     if drained.connections_cut > 0 {
         tracing::warn!(connections = drained.connections_cut, "connections were cut");
     }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
-use weir_connect::{Drained, Server, ServerConfig};
+use weir_connect::{Drained, Memory, Server, ServerConfig};
 
 use crate::config::Bounds;
 
@@ -24,6 +24,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: axum::Router,
     bounds: &Bounds,
+    memory: Memory,
     stop: CancellationToken,
     drain: Duration,
 ) -> Drained {
@@ -33,6 +34,7 @@ pub(crate) async fn serve(
         header_read_timeout: bounds.header_read_timeout,
         header_bytes_max: bounds.header_bytes_max,
         write_stall_timeout: bounds.write_stall_timeout,
+        memory,
         ..ServerConfig::default()
     };
     let routes = router.into_service::<Body>();

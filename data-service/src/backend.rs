@@ -161,7 +161,7 @@ pub struct Backend {
     pub mint_above_us: u64,
     local: Local,
     redis: Option<RedisConfig>,
-    embedded: Option<Arc<EmbeddedStore>>,
+    pub(crate) embedded: Option<Arc<EmbeddedStore>>,
     /// Renews the leases until told to give them up.
     leases: Option<(CancellationToken, JoinHandle<()>)>,
     /// Whether the store can serve.

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod freshness;
 pub mod key;
 pub mod limits;
+pub mod memory;
 pub mod mint;
 pub mod node;
 pub mod observe;

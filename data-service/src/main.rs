@@ -8,18 +8,20 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use weir_connect::{Server, ServerConfig};
+use weir_connect::Server;
 use weir_data_service::{
     backend::{Backend, BackendConfig, BackendError},
     clock::SystemClock,
+    memory::ListenerBounds,
     node::{DataService, DataServiceConfig, Parts},
     standby::Standby,
 };
 use weir_runtime::launch::Asked;
+use weir_runtime::memory::{self, Share};
 use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
-    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit,
+    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, admin, launch, process::Exit,
 };
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
     let listen = reader.addr("listen.data_service", ([127, 0, 0, 1], 8_082).into());
     let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
     let (backend, data) = (BackendConfig::read(&mut reader), DataServiceConfig::read(&mut reader));
+    let memory_max = memory::read(&mut reader);
     let log = TelemetryConfig::read(&mut reader);
     let asked = Asked { check_config: flags.check_config, json: flags.json };
     launch::launch(
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
         reader.finish(),
         asked,
         &log,
-        run(listen, admin, backend, data, flags.json),
+        run(listen, admin, backend, data, memory_max, flags.json),
         exit_of,
     )
 }
@@ -93,13 +96,21 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 async fn run(
     listen: SocketAddr,
     admin: SocketAddr,
-    config: BackendConfig,
-    data: DataServiceConfig,
+    mut config: BackendConfig,
+    mut data: DataServiceConfig,
+    memory_max: Option<u64>,
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    let (mut listener, mut fixed) = (ListenerBounds::default(), [0, admin::MEMORY_BYTES]);
+    let [of_store, of_admin] = &mut fixed;
+    let mut shares = listener.shares();
+    shares.extend(data.shares());
+    shares.extend(config.shares(of_store));
+    shares.push(Share::fixed(of_admin));
+    memory::settle(memory_max, shares);
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
-    let server = Server::bind(listen, ServerConfig::default())
+    let server = Server::bind(listen, listener.server(registry.budget()))
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
@@ -130,6 +141,7 @@ async fn run(
         }
         Err(error) => return Err(error.into()),
     };
+    backend.watch_memory(registry.budget());
     let parts = Parts {
         store: Arc::clone(&backend.store),
         bus: Arc::clone(&backend.bus),

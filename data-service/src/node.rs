@@ -179,11 +179,14 @@ impl DataService {
             ..ProtectConfig::default()
         };
         let database = Database { store: Arc::clone(&store), sequencer: Arc::clone(&sequencer) };
+        let cache = Arc::new(MokaCache::new(config.cache_bytes));
+        let seen = Arc::clone(&cache);
+        registry.budget().watch("data_pages", size(config.cache_bytes), move || seen.bytes());
         let layer_observer: Arc<dyn weir_protect::Observer<crate::key::Key>> = Arc::clone(&observer) as _;
         let protect = Protect::builder(database)
             .config(protect_config)
             .clock(layer_clock)
-            .cache(Arc::new(MokaCache::new(config.cache_bytes)))
+            .cache(cache)
             .observer(layer_observer)
             .limits(Arc::clone(&limits))
             .generations(generations)

@@ -129,6 +129,7 @@ impl Sequencer {
     pub fn new(config: SequencerConfig, parts: SequencerParts, registry: &Registry) -> Arc<Self> {
         let SequencerParts { store, clock, ownership, generations, outbox, minter } = parts;
         let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
+        registry.budget().watch("data_tails", config.tails_bytes_max, scopes.weight());
         let (clock_lag, counters) = (ClockLag::new(registry), TurnCounters::new(registry));
         Arc::new(Self {
             config,

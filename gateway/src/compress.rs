@@ -3,6 +3,9 @@
 use std::io::Write;
 
 use flate2::{Compress, Compression, FlushCompress, Status, write::ZlibEncoder};
+use weir_connect::budget::{Account, Hold};
+
+use crate::memory::CODEC_BYTES;
 
 /// Output space added when the compressor has filled what it had.
 const STEP: usize = 1_024;
@@ -21,21 +24,30 @@ const FLUSHED: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 ///
 /// A compressor holds the deflate window and hash tables, measured at 200 to 310 KiB: the dearest part of a connection that asks for it. So
 /// there is none until the client has a session. What is said before, Hello and answers of a few bytes, goes as stored blocks, which need no
-/// state; the compressor then goes on in the same stream and refers to nothing before itself.
+/// state; the compressor then goes on in the same stream and refers to nothing before itself. When there is no room for a compressor, a session
+/// too is served by stored blocks.
 pub(crate) struct ZlibStream {
     context: Option<Box<Compress>>,
+    /// What the compressor is counted with.
+    held: Option<Hold>,
     /// True once the stream's header was written.
     begun: bool,
 }
 
 impl ZlibStream {
     pub(crate) fn new() -> Self {
-        Self { context: None, begun: false }
+        Self { context: None, held: None, begun: false }
     }
 
-    /// Makes the compressor, unless there is one.
-    pub(crate) fn begin_compressing(&mut self) {
-        self.context.get_or_insert_with(|| Box::new(Compress::new(Compression::default(), false)));
+    /// Makes the compressor, unless there is one. If `account` has no room for it, the stream goes on with stored blocks: bytes instead of
+    /// memory.
+    pub(crate) fn begin_compressing(&mut self, account: &Account) {
+        if self.context.is_none()
+            && let Ok(held) = account.hold(CODEC_BYTES)
+        {
+            self.context = Some(Box::new(Compress::new(Compression::default(), false)));
+            self.held = Some(held);
+        }
     }
 
     /// The next message of the stream.
@@ -95,6 +107,14 @@ mod tests {
     use super::*;
     use flate2::{Decompress, FlushDecompress};
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+    use weir_connect::{Budget, budget::Bounds};
+
+    fn account(bytes: usize) -> Account {
+        Budget::default()
+            .part("codecs", Bounds { total: bytes, peer: bytes, token: bytes })
+            .account(Ipv4Addr::LOCALHOST.into())
+    }
 
     fn inflate(context: &mut Decompress, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(4_096);
@@ -116,12 +136,13 @@ mod tests {
         fn one_context_decodes_every_message_and_each_ends_in_the_flush_marker(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6_000), 1..12),
             session_from in 0..12_usize,
+            room in prop_oneof![Just(0), Just(CODEC_BYTES)],
         ) {
             let mut stream = ZlibStream::new();
             let mut context = Decompress::new(true);
             for (i, payload) in payloads.iter().enumerate() {
                 if i >= session_from {
-                    stream.begin_compressing();
+                    stream.begin_compressing(&account(room));
                 }
                 let message = stream.message(payload).expect("compresses");
                 prop_assert!(payload.is_empty() || message.ends_with(&[0, 0, 0xff, 0xff]));
@@ -138,7 +159,9 @@ mod tests {
         let stored = stream.message(&long).expect("stored");
         assert!(stream.context.is_none() && stored.len() > long.len());
         assert_eq!(inflate(&mut context, &stored), long);
-        stream.begin_compressing();
+        stream.begin_compressing(&account(CODEC_BYTES - 1));
+        assert!(stream.context.is_none());
+        stream.begin_compressing(&account(CODEC_BYTES));
         let packed = stream.message(&long).expect("compresses");
         assert!(packed.len() < long.len() / 10, "{}", packed.len());
         assert_eq!(inflate(&mut context, &packed), long);

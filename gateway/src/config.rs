@@ -59,6 +59,12 @@ pub struct GatewayConfig {
     /// Bytes rendered for sessions that are being introduced and have not read them, of all sessions together; more wait. The largest guild
     /// is shown whatever its size, then alone.
     pub introduction_bytes_max: usize,
+    /// Bytes of compressors of all sessions that asked for `compress=zlib-stream`, 310 KiB each; an eighth for one token, half for one address.
+    /// A session for which there is no room is served by the same stream without compression.
+    pub codec_bytes_max: usize,
+    /// Bytes written that clients have not taken, of all sessions together; half for one address, and for one token. A session that would hold
+    /// more is closed and may resume.
+    pub unread_bytes_max: usize,
     /// Payloads a client may send in a minute, heartbeats and control frames included. Discord's number.
     pub events_max: u32,
 
@@ -92,6 +98,8 @@ impl Default for GatewayConfig {
             identify_limits: IdentifyLimits::Discord,
             trusted_proxies: TrustedProxies::default(),
             introduction_bytes_max: 64 << 20,
+            codec_bytes_max: 256 << 20,
+            unread_bytes_max: 64 << 20,
             events_max: crate::budget::EVENTS_MAX,
             ring_records_max: 65_536,
             ring_bytes_max: 128 << 20,

@@ -83,9 +83,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
             Err(_) => return shared.metrics.refused(Refusal::Slow),
         };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
-    let socket = Socket::new(*stream, compression, shared.config.write_timeout);
-    let budget = EventBudget::new(shared.config.events_max, Instant::now());
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
+    let accounts = shared.memory.accounts(client);
+    let socket = Socket::new(*stream, compression, shared.config.write_timeout, accounts);
+    let budget = EventBudget::new(shared.config.events_max, Instant::now());
     drop(forwarded);
     let mut connection = Connection { shared, socket, budget, client };
     let end = match parameters {
@@ -185,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     ) -> Result<Option<Attached>, End> {
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else { return Ok(None) };
-        self.socket.begin_session();
+        self.socket.begin_session(attached.session.user.id);
         if identify.compress {
             self.socket.compress_payloads();
         }
@@ -207,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             outcome(Resumption::Invalid);
             return Ok(None);
         };
-        self.socket.begin_session();
+        self.socket.begin_session(attached.session.user.id);
         let takeover = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         let replay = async {

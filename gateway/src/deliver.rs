@@ -165,6 +165,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     async fn read_log(&mut self, after: Position, log: &mut replay::Log) -> Result<(), Stop> {
         let (entries, up_to) = log.read(self.shared, after).await?;
+        // Kept until they are written, however slowly the client reads.
+        let _waiting = self.socket.wait_with(entries.iter().map(|entry| entry.weight()).sum())?;
         if up_to < self.shared.fanout.ring.head() {
             self.attached.session.listener.rewind(up_to + 1);
         }

@@ -61,13 +61,21 @@ pub(crate) struct Entry {
     weight: Weight,
 }
 
-/// Bytes of all entries that are alive.
+/// A count of bytes that clones share, such as those of all entries that are alive.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bytes(Arc<AtomicUsize>);
 
 impl Bytes {
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -80,19 +88,19 @@ struct Weight {
 
 impl Weight {
     fn new(total: &Bytes, bytes: usize) -> Self {
-        total.0.fetch_add(bytes, Ordering::Relaxed);
+        total.add(bytes);
         Self { total: total.clone(), own: AtomicUsize::new(bytes) }
     }
 
     fn grow(&self, bytes: usize) {
         self.own.fetch_add(bytes, Ordering::Relaxed);
-        self.total.0.fetch_add(bytes, Ordering::Relaxed);
+        self.total.add(bytes);
     }
 }
 
 impl Drop for Weight {
     fn drop(&mut self) {
-        self.total.0.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+        self.total.sub(*self.own.get_mut());
     }
 }
 

@@ -70,6 +70,11 @@ impl Follower {
         Self { inbox, fanout, loader, metrics, chains, held, completions }
     }
 
+    /// What waits in the hold-back queues, to look at.
+    pub(crate) fn held_back(&self) -> &crate::entry::Bytes {
+        self.held.bytes()
+    }
+
     /// Follows from `after` until told to stop.
     pub(crate) async fn run(mut self, after: Position, stop: CancellationToken) {
         let durable = self.inbox.durable();

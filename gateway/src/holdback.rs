@@ -8,14 +8,14 @@ use std::collections::{HashMap, VecDeque};
 
 use weir_proto::event::Record;
 
-use crate::entry;
+use crate::entry::{self, Bytes};
 
 /// Records that wait in one queue; as many as are fetched for one gap.
 const QUEUE_RECORDS_MAX: usize = 10_000;
 /// Bytes of them: an eighth of what all queues hold.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Bytes in all queues: half of what the ring keeps by default.
-const HELD_BYTES_MAX: usize = 64 << 20;
+pub(crate) const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// Which queue a record belongs to: its guild's, or its direct message's channel's. Ids are unique among both.
 pub(crate) fn queue_of(record: &Record) -> u64 {
@@ -60,7 +60,7 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct HoldBack {
     queues: HashMap<u64, Queue>,
-    bytes: usize,
+    bytes: Bytes,
 }
 
 impl HoldBack {
@@ -69,16 +69,21 @@ impl HoldBack {
         self.queues.contains_key(&queue)
     }
 
+    /// What all of it weighs, to look at.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// True if more may be read.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes < HELD_BYTES_MAX
+        self.bytes.get() < HELD_BYTES_MAX
     }
 
     /// Lets the records of a queue wait behind one of this size that is being completed.
     pub(crate) fn open(&mut self, queue: u64, encoded_len: usize) {
         let weight = entry::weight(encoded_len);
         self.queues.entry(queue).or_default().bytes += weight;
-        self.bytes += weight;
+        self.bytes.add(weight);
     }
 
     /// The one that a queue waited for is complete.
@@ -86,7 +91,7 @@ impl HoldBack {
         let weight = entry::weight(encoded_len);
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.bytes -= weight;
-            self.bytes -= weight;
+            self.bytes.sub(weight);
         }
     }
 
@@ -103,7 +108,7 @@ impl HoldBack {
             for (record, encoded_len) in std::mem::take(&mut queue.records) {
                 given_up.note(&record);
                 queue.bytes -= entry::weight(encoded_len);
-                self.bytes -= entry::weight(encoded_len);
+                self.bytes.sub(entry::weight(encoded_len));
             }
             given_up.note(&record);
             queue.given_up = Some(given_up);
@@ -111,7 +116,7 @@ impl HoldBack {
         }
         queue.records.push_back((Box::new(record), encoded_len));
         queue.bytes += weight;
-        self.bytes += weight;
+        self.bytes.add(weight);
     }
 
     /// Takes the next out of a queue. One that is empty is closed.
@@ -120,7 +125,7 @@ impl HoldBack {
         if let Some((record, encoded_len)) = queue.records.pop_front() {
             let weight = entry::weight(encoded_len);
             queue.bytes -= weight;
-            self.bytes -= weight;
+            self.bytes.sub(weight);
             return Some(Next::Record(record, encoded_len));
         }
         let given_up = queue.given_up.take().map(Next::GivenUp);
@@ -157,7 +162,7 @@ mod tests {
         assert_eq!(revs(&mut held, 1), [1, 2, 3]);
         assert!(!held.is_open(1) && held.is_open(2));
         held.completed(2, 10);
-        assert_eq!((held.next(2), held.bytes), (None, 0));
+        assert_eq!((held.next(2), held.bytes.get()), (None, 0));
     }
 
     #[test]
@@ -170,7 +175,7 @@ mod tests {
             (0..=count).for_each(|rev| held.hold(1, record(rev), encoded_len));
             held.hold(1, record(count + 1), encoded_len);
             held.completed(1, 0);
-            assert_eq!(held.bytes, 0);
+            assert_eq!(held.bytes.get(), 0);
             let Some(Next::GivenUp(given_up)) = held.next(1) else { panic!("too many") };
             assert_eq!(given_up.last_revs, HashMap::from([(5, count + 1)]));
             assert_eq!((held.next(1), held.is_open(1)), (None, false));
@@ -187,7 +192,7 @@ mod tests {
             }
         }
         assert!(!held.has_room());
-        assert_eq!(held.queues.values().map(|queue| queue.bytes).sum::<usize>(), held.bytes);
+        assert_eq!(held.queues.values().map(|queue| queue.bytes).sum::<usize>(), held.bytes.get());
         held.completed(0, 0);
         assert!(!revs(&mut held, 0).is_empty());
         assert!(held.has_room());

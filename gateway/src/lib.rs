@@ -40,6 +40,7 @@ mod listeners;
 mod load;
 mod loose;
 mod members;
+mod memory;
 pub mod metrics;
 mod payload;
 pub mod peers;

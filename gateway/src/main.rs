@@ -13,6 +13,7 @@ use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
 use weir_runtime::launch::Asked;
+use weir_runtime::memory::{self, Share};
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
 
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     let redis = reader.string("bus.url", "redis://127.0.0.1:6379");
     let config = GatewayConfig::read(&mut reader);
     let public_url = settings::public_url(&mut reader);
+    let memory_max = memory::read(&mut reader);
     let log = TelemetryConfig::read(&mut reader);
     let peers = Peers { data_service, redis };
     let asked = Asked { check_config: flags.check_config, json: flags.json };
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
         reader.finish(),
         asked,
         &log,
-        run(listen, admin, peers, (config, public_url), flags.json),
+        run(listen, admin, peers, (config, public_url, memory_max), flags.json),
         |_| Exit::Failed,
     )
 }
@@ -92,10 +94,14 @@ async fn run(
     listen: SocketAddr,
     admin: SocketAddr,
     peers: Peers,
-    (mut config, public_url): (GatewayConfig, Option<String>),
+    (mut config, public_url, memory_max): (GatewayConfig, Option<String>, Option<u64>),
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
+    let mut shares = config.shares();
+    shares.push(Share::fixed(&mut of_admin));
+    memory::settle(memory_max, shares);
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
@@ -111,6 +117,7 @@ async fn run(
         // Positions of this inbox end with the process, so sessions do too.
         sessions: Arc::new(MemoryBus::new(1)),
         metrics: Metrics::new(&registry),
+        budget: registry.budget().clone(),
     };
     let bound = [("gateway", listener.local_addr()?), ("admin", admin.local_addr()?)];
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));

@@ -25,8 +25,8 @@ use crate::{
     shared::Shared,
 };
 
-/// Records read from the log at once.
-const PAGE: usize = 256;
+/// Records read from the log at once: with the largest records about 5 MiB, which each session that resumes may hold.
+const PAGE: usize = 64;
 /// Scopes whose last revision is remembered while the log is read again.
 const LOG_SCOPES: usize = 4_096;
 

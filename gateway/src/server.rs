@@ -14,6 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weir_bus::{Inbox, SessionStore};
+use weir_connect::Budget;
 use weir_data_client::DataClient;
 use weir_runtime::{Strangers, SystemClock, WallClock};
 
@@ -27,6 +28,7 @@ use crate::{
     identifies::Identifies,
     introduce::Introductions,
     load::Loader,
+    memory::{self, Memory},
     metrics::Refusal,
     registry::Registry,
     ring::Ring,
@@ -57,6 +59,8 @@ pub struct Deps {
     pub sessions: Arc<dyn SessionStore>,
     /// Where it counts.
     pub metrics: Metrics,
+    /// The process's memory.
+    pub budget: Budget,
 }
 
 /// Why a gateway could not start.
@@ -117,7 +121,7 @@ impl Gateway {
         deps: Deps,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let Deps { data, inbox, sessions, metrics } = deps;
+        let Deps { data, inbox, sessions, metrics, budget } = deps;
         let durable = inbox.durable();
         // A durable log's positions go on; others begin with this process.
         let log_head = inbox.head();
@@ -137,6 +141,7 @@ impl Gateway {
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
         let follower = Follower::new(loader.clone(), metrics.clone(), chains);
+        memory::watch(&budget, &config, fanout.ring.bytes().clone(), follower.held_back().clone());
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
@@ -144,7 +149,8 @@ impl Gateway {
         let shared = Arc::new(Shared {
             identifies: Identifies::new(config.identify_limits == IdentifyLimits::Discord),
             strangers: Strangers::default(),
-            introductions: Introductions::new(&config, &metrics),
+            introductions: Introductions::new(&config, &metrics, &budget),
+            memory: Memory::new(&budget, &config),
             config,
             loader,
             fanout,
@@ -188,10 +194,11 @@ impl Gateway {
         };
         let shared = self.shared.clone();
         self.connections.spawn(async move {
+            let open = shared.memory.connection(peer);
             shared.metrics.connections.inc();
             let counted = Counted(shared.clone());
             connection::serve(shared, stream, peer).await;
-            drop((counted, slot));
+            drop((open, counted, slot));
         });
     }
 

@@ -56,6 +56,12 @@ impl GatewayConfig {
                 1 << 20..=1 << 31,
             ))
             .unwrap_or(usize::MAX),
+            codec_bytes_max: usize::try_from(reader.size(
+                "gateway.codecs",
+                default.codec_bytes_max as u64,
+                1 << 20..=1 << 40,
+            ))
+            .unwrap_or(usize::MAX),
             heartbeat_interval,
             heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
             write_timeout: reader.duration(

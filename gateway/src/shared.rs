@@ -8,7 +8,7 @@ use weir_runtime::Strangers;
 
 use crate::{
     GatewayConfig, entry::Bytes, fanout::Fanout, identifies::Identifies, introduce::Introductions,
-    load::Loader, metrics::Metrics, registry::Registry,
+    load::Loader, memory::Memory, metrics::Metrics, registry::Registry,
 };
 
 /// One gateway's parts.
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) strangers: Strangers,
     /// Bytes rendered for sessions that are being introduced.
     pub(crate) introductions: Introductions,
+    /// What clients hold.
+    pub(crate) memory: Memory,
     /// Lists of members being read for GUILD_CREATE.
     pub(crate) rosters: Semaphore,
     /// Cancelled when the gateway is to stop.

@@ -3,9 +3,9 @@
 //! tungstenite reads; writing goes past its buffer, which would keep the capacity of the largest guild ever sent for as long as the
 //! connection lasts. Here a batch is framed into a buffer of its own, written in one call and freed.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, task::Poll, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
@@ -24,9 +24,12 @@ use tokio_tungstenite::{
     },
 };
 
+use weir_connect::budget::{Account, Full, Hold};
+
 use crate::{
     Close, CloseCode,
     compress::{self, ZlibStream},
+    memory::Accounts,
     query::Compression,
 };
 
@@ -63,6 +66,10 @@ impl From<io::Error> for SocketError {
     }
 }
 
+fn too_slow(full: Full) -> Close {
+    Close::fault(format!("the client reads too slowly: {full}"))
+}
+
 /// How outgoing payloads are packed.
 enum Packing {
     Text,
@@ -75,6 +82,7 @@ enum Packing {
 pub(crate) struct Socket<S> {
     stream: WebSocketStream<S>,
     packing: Packing,
+    accounts: Accounts,
     write_timeout: Duration,
     /// Framed payloads that were not written yet.
     batch: Vec<u8>,
@@ -86,12 +94,17 @@ pub(crate) struct Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    pub(crate) fn new(stream: WebSocketStream<S>, compression: Compression, write_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        stream: WebSocketStream<S>,
+        compression: Compression,
+        write_timeout: Duration,
+        accounts: Accounts,
+    ) -> Self {
         let packing = match compression {
             Compression::None => Packing::Text,
             Compression::ZlibStream => Packing::ZlibStream(ZlibStream::new()),
         };
-        Self { stream, packing, write_timeout, batch: Vec::new(), torn: false, pong_due: None }
+        Self { stream, packing, accounts, write_timeout, batch: Vec::new(), torn: false, pong_due: None }
     }
 
     /// From here on each payload is a zlib document of its own, unless the transport compresses already.
@@ -101,11 +114,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Says that the client has a session: from here on it is worth a compressor's memory.
-    pub(crate) fn begin_session(&mut self) {
+    /// Says that the client has a session of `user`: from here on it is worth a compressor's memory, if there is room for one, and what it
+    /// holds counts for the user.
+    pub(crate) fn begin_session(&mut self, user: u64) {
+        self.accounts = self.accounts.for_token(user);
         if let Packing::ZlibStream(stream) = &mut self.packing {
-            stream.begin_compressing();
+            stream.begin_compressing(&self.accounts.codecs);
         }
+    }
+
+    /// The account for what is rendered while the session is introduced.
+    pub(crate) fn introductions(&self) -> &Account {
+        &self.accounts.introductions
+    }
+
+    /// Holds bytes that wait for the client.
+    ///
+    /// # Errors
+    /// 4000 if the client, its token or all together hold as many as they may: it may resume when it reads.
+    pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Close> {
+        self.accounts.unread.hold(bytes).map_err(too_slow)
     }
 
     /// The next payload.
@@ -197,6 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
+        let length = batch.len();
         self.torn = true;
         let write = async {
             // A pong or close that tungstenite holds must not come between our bytes.
@@ -206,7 +235,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             stream.flush().await?;
             Ok::<(), SocketError>(())
         };
-        match timeout(self.write_timeout, write).await {
+        let mut write = pin!(write);
+        // Nearly always the socket takes all at once. Only what must wait is held.
+        let written = match poll!(write.as_mut()) {
+            Poll::Ready(written) => Ok(written),
+            Poll::Pending => {
+                let _held = self.accounts.unread.hold(length).map_err(too_slow)?;
+                timeout(self.write_timeout, write).await
+            }
+        };
+        match written {
             Ok(written) => {
                 written?;
                 self.torn = false;

@@ -105,7 +105,10 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(api.serve(listener, stop.clone(), DRAIN));
+        let serving = tokio::spawn({
+            let stop = stop.clone();
+            async move { api.serve(listener, &weir_connect::Budget::default(), stop, DRAIN).await }
+        });
         let connection = Mutex::new(connect(address).await);
         Self { data, registry, address, stop, serving, connection }
     }

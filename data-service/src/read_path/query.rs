@@ -209,6 +209,12 @@ impl MokaCache {
         };
         Self { entries: moka::sync::Cache::builder().max_capacity(bytes_max).weigher(weigh).build() }
     }
+
+    /// Bytes of what it holds, as it weighs them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.entries.weighted_size()).unwrap_or(usize::MAX)
+    }
 }
 
 impl weir_protect::PageCache<Key, Asked, ReadValue> for MokaCache {

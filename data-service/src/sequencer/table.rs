@@ -54,6 +54,12 @@ impl ScopeTable {
         Self { shards, shard_max, versions: Versions::default(), tails }
     }
 
+    /// What bytes all tails weigh, to look at.
+    pub(crate) fn weight(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let tails = self.tails.clone();
+        move || usize::try_from(tails.weighted_size()).unwrap_or(usize::MAX)
+    }
+
     /// The scope, if it is in memory.
     pub(crate) fn get(&self, id: u64) -> Option<Arc<Scope>> {
         shard_of(&self.shards, id).get(&id).cloned()

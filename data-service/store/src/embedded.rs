@@ -22,6 +22,7 @@ mod keys;
 mod lease;
 mod levels;
 mod log;
+mod memory;
 mod plan;
 mod readers;
 mod seal;
@@ -40,6 +41,7 @@ use std::{
 
 pub use config::EmbeddedConfig;
 pub use datadir::{LAYOUT_VERSION, OpenError, VERSION_FILE, inspect};
+pub use memory::StoreMemory;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weir_bus::RecordRing;
 

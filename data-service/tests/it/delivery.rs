@@ -373,6 +373,7 @@ async fn run(seed: u64) {
         inbox: run.log.clone(),
         sessions: run.log.clone(),
         metrics: Metrics::new(&Registry::new()),
+        budget: weir_connect::Budget::default(),
     };
     let gateway = Gateway::without_listener(config, deps, CancellationToken::new()).await.unwrap();
     run.session(&gateway, 77 << 22).await;

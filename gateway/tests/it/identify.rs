@@ -68,6 +68,21 @@ async fn without_the_guilds_intent_no_guild_is_promised_and_messages_come_all_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_without_room_for_a_compressor_is_served_by_the_same_stream() {
+    let world = World::new(false, 1_000);
+    // An eighth of a MiB for a token is no compressor.
+    let config = GatewayConfig { codec_bytes_max: 1 << 20, ..GatewayConfig::default() };
+    let gateway = world.gateway(config).await;
+    let mut client = Client::connect_to(&gateway, "/?v=10&encoding=json&compress=zlib-stream").await;
+    client.hello().await;
+    client.identify(BOT, INTENTS).await;
+    client.dispatch("READY").await;
+    client.dispatch("GUILD_CREATE").await;
+    world.say(OPEN, "uncompressed").await;
+    assert_eq!(client.message().await, "uncompressed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn zlib_stream_is_one_context_for_the_whole_connection() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;

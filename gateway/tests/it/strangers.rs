@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use weir_gateway::GatewayConfig;
+use weir_gateway::{GatewayConfig, IdentifyLimits};
 use weir_runtime::strangers::{FAILURES_BURST, UNKNOWN_FOR};
 
 use crate::{
@@ -142,4 +142,65 @@ async fn the_bytes_of_introductions_that_nobody_reads_are_bounded_over_all_sessi
     tokio::time::sleep(write_timeout).await;
     waiting.dispatch("GUILD_CREATE").await;
     assert_eq!(idle.receive().await, Received::Cut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_one_token_that_do_not_read_keep_only_each_other_waiting() {
+    let world = World::new(false, 1_000);
+    // Half a MiB of JSON each time, and ten times that until it is rendered.
+    world.overwrite(GUILD, 8_000);
+    let config = GatewayConfig {
+        introduction_bytes_max: 16 << 20,
+        identify_limits: IdentifyLimits::Off,
+        ..GatewayConfig::default()
+    };
+    let gateway = world.gateway(config).await;
+    let mut idle = Vec::new();
+    for _ in 0..24 {
+        let mut client = Client::over(gateway.pipe(2 << 10), "/?v=10").await;
+        client.hello().await;
+        client.identify(OWNER, INTENTS).await;
+        client.dispatch("READY").await;
+        idle.push(client);
+    }
+    let mut same_token = Client::connect(&gateway).await;
+    same_token.hello().await;
+    same_token.identify(OWNER, INTENTS).await;
+    same_token.dispatch("READY").await;
+    same_token.quiet().await;
+    let mut other = Client::connect(&gateway).await;
+    other.hello().await;
+    other.identify(ALICE, INTENTS).await;
+    other.dispatch("READY").await;
+    other.dispatch("GUILD_CREATE").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_and_not_read_is_bounded_for_a_token_and_its_sessions_resume() {
+    let world = World::new(false, 1_000);
+    world.overwrite(GUILD, 8_000);
+    let config = GatewayConfig {
+        // Half of it for a token: its second session with half a MiB unread is closed.
+        unread_bytes_max: 3 << 19,
+        identify_limits: IdentifyLimits::Off,
+        ..GatewayConfig::default()
+    };
+    let gateway = world.gateway(config).await;
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::over(gateway.pipe(2 << 10), "/?v=10").await;
+        client.hello().await;
+        client.identify(OWNER, INTENTS).await;
+        client.dispatch("READY").await;
+        idle.push(client);
+    }
+    // Cut at once, not after the write timeout.
+    assert_eq!(idle[1].receive().await, Received::Cut);
+    // The first is served when it reads, and so are others meanwhile.
+    let mut other = Client::connect(&gateway).await;
+    other.hello().await;
+    other.identify(ALICE, INTENTS).await;
+    other.dispatch("READY").await;
+    other.dispatch("GUILD_CREATE").await;
+    idle[0].dispatch("GUILD_CREATE").await;
 }

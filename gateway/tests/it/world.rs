@@ -361,6 +361,7 @@ impl World {
             inbox: self.bus.clone(),
             sessions: Arc::new(Sessions(self.bus.clone())),
             metrics: Metrics::new(&weir_runtime::Registry::new()),
+            budget: weir_connect::Budget::default(),
         }
     }
 

@@ -22,7 +22,10 @@ use axum::routing::{get, post};
 use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
-use weir_connect::{ConnectError, Dispatch, Drained, Endpoint, RequestLimits, Server, ServerConfig};
+use weir_connect::{
+    CONNECTION_BYTES, ConnectError, Dispatch, Drained, Endpoint, Memory, MemoryMax, MemoryNames,
+    RequestLimits, Server, ServerConfig,
+};
 
 pub use readiness::{Check, NotReady, Readiness};
 pub use token::{AdminToken, TokenError};
@@ -32,6 +35,17 @@ use crate::metrics::{self, Registry};
 /// Most connections to the admin listener: scrapers, probes and a few operators. Far below the service's own, so that it cannot take
 /// their descriptors.
 const CONNECTIONS_MAX: usize = 64;
+
+/// Its parts of the memory: its own, so that operators are answered whatever the other listeners hold.
+const MEMORY: MemoryNames =
+    MemoryNames { connections: "admin_connections", replies: "admin_replies", bodies: "admin_bodies" };
+
+/// 8 MiB of each: a scrape is some 100 KiB, and a request at most [`REQUEST_BYTES_MAX`].
+const MEMORY_MAX: MemoryMax = MemoryMax { replies: 8 << 20, bodies: 8 << 20 };
+
+/// The most that it may hold in all.
+pub const MEMORY_BYTES: u64 =
+    (CONNECTIONS_MAX * CONNECTION_BYTES + MEMORY_MAX.replies + MEMORY_MAX.bodies) as u64;
 
 /// Most bytes of an admin request, which carries a limit or a channel id.
 const REQUEST_BYTES_MAX: usize = 256 << 10;
@@ -66,7 +80,8 @@ impl Admin {
         readiness: Readiness,
         stopping: CancellationToken,
     ) -> io::Result<Admin> {
-        let config = ServerConfig { connections_max: CONNECTIONS_MAX, ..ServerConfig::default() };
+        let memory = Memory::of(registry.budget(), MEMORY, CONNECTIONS_MAX, MEMORY_MAX);
+        let config = ServerConfig { connections_max: CONNECTIONS_MAX, memory, ..ServerConfig::default() };
         let routes = Router::new()
             .route("/metrics", get(show_metrics))
             .with_state(registry)

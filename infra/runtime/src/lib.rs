@@ -3,7 +3,7 @@
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
 //! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build); [`launch`] is the frame
 //! around them. [`running`] tells an operator's commands where a process listens. [`clock`] holds the two clocks that leases and ids
-//! depend on. [`strangers`] and [`proxies`] bound what those without a token may cost a tier that clients reach.
+//! depend on. [`descriptors`] and [`memory`] tell what the process may use, and let bounds follow it. [`strangers`] and [`proxies`] bound what those without a token may cost a tier that clients reach.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod launch;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod proxies;

@@ -8,6 +8,8 @@
 //!
 //! On a hot path keep the metric that [`Family::get_or_create_owned`] returns: looking it up takes a lock and a hash.
 
+mod held;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -19,6 +21,9 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::family::MetricConstructor;
 use prometheus_client::registry::Unit;
+use weir_connect::Budget;
+
+use held::Held;
 
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
@@ -51,10 +56,19 @@ pub trait Labels: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'st
 
 impl<L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static> Labels for L {}
 
-/// The metrics of a process. Clones share them.
-#[derive(Clone, Default)]
+/// The metrics of a process, and its budget of memory, which they show. Clones share them.
+#[derive(Clone)]
 pub struct Registry {
     inner: Arc<Mutex<Inner>>,
+    budget: Budget,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        let (budget, mut inner) = (Budget::default(), Inner::default());
+        inner.exposed.register_collector(Box::new(Held(budget.clone())));
+        Registry { inner: Arc::new(Mutex::new(inner)), budget }
+    }
 }
 
 #[derive(Default)]
@@ -68,6 +82,11 @@ impl Registry {
     /// An empty registry.
     pub fn new() -> Registry {
         Registry::default()
+    }
+
+    /// The process's budget: whoever holds memory for others has a part of it.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The counter `name`, which ends in `_total`.

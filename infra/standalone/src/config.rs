@@ -6,7 +6,7 @@ use weir_api::ApiConfig;
 use weir_data_service::{backend::BackendConfig, node::DataServiceConfig};
 use weir_gateway::{GatewayConfig, settings};
 use weir_runtime::{
-    Effective, Environment, Problems, Reader, config::Source, launch, telemetry::TelemetryConfig,
+    Effective, Environment, Problems, Reader, config::Source, launch, memory, telemetry::TelemetryConfig,
 };
 
 use crate::cli::{CommonArgs, ServeArgs};
@@ -18,7 +18,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 const FILTER_OF_COMMANDS: &str = "warn";
 
 /// Everything that can be set.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// Where it listens.
     pub(crate) listen: Listen,
@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) log_of_commands: TelemetryConfig,
     /// From the wish to stop until what is left is cut.
     pub(crate) drain: Duration,
+    /// The most memory to use, if less than the process may, in bytes.
+    pub(crate) memory_max: Option<u64>,
 }
 
 /// Addresses to listen on.
@@ -104,6 +106,7 @@ impl Config {
             log_of_commands: log.clone(),
             log,
             drain,
+            memory_max: memory::read(&mut reader),
         };
         reader.require(
             "stop.drain",

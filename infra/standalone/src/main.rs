@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod import;
 mod limit;
+mod memory;
 mod output;
 mod reach;
 mod serve;

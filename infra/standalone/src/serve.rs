@@ -10,18 +10,20 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use weir_connect::ServerConfig;
 use weir_data_service::{
     backend::{Backend, BackendError, StoreChoice},
     clock::SystemClock,
+    memory::ListenerBounds,
     node::OpenError,
 };
 use weir_gateway::StartError;
 use weir_runtime::descriptors::{self, Fit};
+use weir_runtime::memory;
 use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
 
 use crate::{
     config::Config,
+    memory::shares,
     output,
     running::{FileError, Running, reachable},
 };
@@ -95,14 +97,15 @@ pub(crate) enum ServeError {
 pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeError> {
     let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
     raise_open_files();
-    let mut data_connections_max = ServerConfig::default().connections_max;
-    fit_descriptors(&mut config, &mut data_connections_max);
+    let mut listener = ListenerBounds::default();
+    fit_descriptors(&mut config, &mut listener.connections_max);
+    let memory_max = config.memory_max;
+    memory::settle(memory_max, shares(&mut config, &mut listener, &mut [0, 0]));
     let (registry, readiness) = (Registry::new(), Readiness::new());
     // Before anything can be asked: the store is open before the tiers are there.
     let checks = tiers::TIERS.map(|tier| readiness.register(tier));
     let listeners =
-        Listeners::bind(&config.listen, &registry, &readiness, shutdown.token(), data_connections_max)
-            .await?;
+        Listeners::bind(&config.listen, &registry, &readiness, shutdown.token(), listener).await?;
     let bound = listeners.bound;
     let public_url = config.public_url.take().unwrap_or_else(|| format!("ws://{}", reachable(bound.gateway)));
     config.gateway.public_url.clone_from(&public_url);
@@ -128,6 +131,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         }
         Err(error) => return Err(error.into()),
     };
+    backend.watch_memory(registry.budget());
     let tiers = Tiers::start(&config, &backend, listeners, doors, registry, (&readiness, checks)).await?;
     // Whoever reads the greeting may ask at once whether it is ready.
     backend.look().await;

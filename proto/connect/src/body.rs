@@ -216,7 +216,7 @@ mod tests {
     use crate::budget::{Bounds, Budget, Part};
 
     fn part(total: usize) -> Part {
-        Budget::default().part("request_bodies", Bounds { total, peer: total })
+        Budget::default().part("request_bodies", Bounds { total, peer: total, token: total })
     }
 
     fn account(part: &Part) -> Account {

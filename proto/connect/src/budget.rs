@@ -1,28 +1,55 @@
-//! The memory that others can make a process hold: one budget with named parts, each bounded for one peer and in all.
+//! The memory that others can make a process hold: one budget with named parts, each bounded for one peer, for one token and in all.
 //!
 //! Problem: whoever may connect decides how many bytes wait in a process (replies that nobody reads, bodies that never end), and a bound
-//! on each thing alone multiplies with the number of things. Guarantee: what a part holds is at most its total, what one peer holds of it
-//! at most that peer's share; every byte is held by a [`Hold`], which gives it back when it is dropped, however its owner ends.
+//! on each thing alone multiplies with the number of things. Guarantee: what a part holds is at most its total, what one peer or one token
+//! holds of it at most its share; every byte is held by a [`Hold`], which gives it back when it is dropped, however its owner ends.
 //!
-//! A peer is an address, or the /64 of an IPv6 address, because that is what one customer is given. The table of peers has an entry for
-//! each peer with a live [`Account`] and no others, so that it is as bounded as what the accounts belong to (connections).
+//! A peer is an address, or the /64 of an IPv6 address, because that is what one customer is given. Who has a token is counted as the token's
+//! user too, wherever it connects from. The table of holders has an entry for each with a live [`Account`] and no others, so that it is as
+//! bounded as what the accounts belong to (connections and requests).
 //!
 //! Holding bytes takes no lock: a connection opens its account once, and from then on only counts.
+//!
+//! Caches weigh themselves; the budget only shows what they say ([`Budget::watch`]).
 
 mod table;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use table::Peer;
-use table::Peers;
+use table::{Holder, Holders};
 
 /// The parts of a process's budget. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
     // As many as the program names.
-    parts: Arc<Mutex<Vec<Part>>>,
+    parts: Arc<Mutex<Vec<Kind>>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Held(Part),
+    Watched(Watched),
+}
+
+/// A part that its owner counts and bounds.
+struct Watched {
+    name: &'static str,
+    total: usize,
+    peak: AtomicUsize,
+    used: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched")
+            .field("name", &self.name)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Bounds of a part, in bytes.
@@ -32,6 +59,15 @@ pub struct Bounds {
     pub total: usize,
     /// Most of one peer.
     pub peer: usize,
+    /// Most of one token's user, from all addresses together.
+    pub token: usize,
+}
+
+impl Bounds {
+    /// `total` in all, and half of it for one peer and for one token, so that the others always have the other half.
+    pub const fn halves(total: usize) -> Bounds {
+        Bounds { total, peer: total / 2, token: total / 2 }
+    }
 }
 
 /// What a part holds now, for metrics and operators.
@@ -41,12 +77,12 @@ pub struct Usage {
     pub part: &'static str,
     /// Bytes held now.
     pub used: usize,
-    /// Most bytes ever held.
+    /// Most bytes ever held; of a part that is only watched, the most that was seen.
     pub peak: usize,
-    /// The part's bounds.
-    pub bounds: Bounds,
-    /// Peers that have an account now.
-    pub peers: usize,
+    /// Most bytes that it may hold.
+    pub total: usize,
+    /// Peers and tokens that have an account now.
+    pub holders: usize,
     /// Holds that were refused since the start.
     pub refused: u64,
 }
@@ -57,6 +93,9 @@ pub enum Full {
     /// The peer holds as much as one peer may.
     #[error("this client holds as many bytes of {0} as one may")]
     Peer(&'static str),
+    /// The token's user holds as much as one may.
+    #[error("this token's user holds as many bytes of {0} as one may")]
+    Token(&'static str),
     /// All together hold as much as the process may.
     #[error("the server holds as many bytes of {0} as it may")]
     Total(&'static str),
@@ -66,22 +105,59 @@ impl Budget {
     /// The part `name`, made with `bounds` if there is none of that name yet; the first bounds stay.
     pub fn part(&self, name: &'static str, bounds: Bounds) -> Part {
         let mut parts = self.lock();
-        if let Some(known) = parts.iter().find(|part| part.shared.name == name) {
-            return known.clone();
+        let known = parts.iter().find_map(|kind| match kind {
+            Kind::Held(part) if part.shared.name == name => Some(part.clone()),
+            Kind::Held(_) | Kind::Watched(_) => None,
+        });
+        known.unwrap_or_else(|| {
+            let part = Part::new(name, bounds);
+            parts.push(Kind::Held(part.clone()));
+            part
+        })
+    }
+
+    /// Shows a part that its owner counts, and keeps below `total` bytes, such as a cache. `used` gives its bytes; it is called whenever
+    /// somebody looks, so it must be quick. The first part of a name stays.
+    pub fn watch(&self, name: &'static str, total: usize, used: impl Fn() -> usize + Send + Sync + 'static) {
+        let mut parts = self.lock();
+        if parts.iter().all(|kind| kind.name() != name) {
+            parts.push(Kind::Watched(Watched {
+                name,
+                total,
+                peak: AtomicUsize::new(0),
+                used: Box::new(used),
+            }));
         }
-        let part = Part::new(name, bounds);
-        parts.push(part.clone());
-        part
     }
 
     /// What every part holds now, in the order in which they were made.
     pub fn usage(&self) -> Vec<Usage> {
-        self.lock().iter().map(Part::usage).collect()
+        self.lock().iter().map(Kind::usage).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Part>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Kind>> {
         // Nothing panics under the lock but a failed allocation, before anything has changed.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Kind::Held(part) => part.shared.name,
+            Kind::Watched(watched) => watched.name,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        match self {
+            Kind::Held(part) => part.usage(),
+            Kind::Watched(Watched { name, total, peak, used }) => {
+                let used = used();
+                let peak = peak.fetch_max(used, Ordering::Relaxed).max(used);
+                Usage { part: name, used, peak, total: *total, holders: 0, refused: 0 }
+            }
+        }
     }
 }
 
@@ -98,7 +174,7 @@ struct Shared {
     used: AtomicUsize,
     peak: AtomicUsize,
     refused: AtomicU64,
-    peers: Mutex<Peers>,
+    holders: Mutex<Holders>,
 }
 
 impl Part {
@@ -110,16 +186,14 @@ impl Part {
                 used: AtomicUsize::new(0),
                 peak: AtomicUsize::new(0),
                 refused: AtomicU64::new(0),
-                peers: Mutex::default(),
+                holders: Mutex::default(),
             }),
         }
     }
 
     /// The account of the peer at `address`; all accounts of a peer share what it may hold.
     pub fn account(&self, address: IpAddr) -> Account {
-        let peer = Peer::of(address);
-        let held = self.shared.peers().enter(peer);
-        Account { inner: Arc::new(Inner { part: Arc::clone(&self.shared), peer, held }) }
+        Account { peer: Share::open(&self.shared, Holder::Peer(Peer::of(address))), token: None }
     }
 
     /// What the part holds now.
@@ -129,34 +203,52 @@ impl Part {
             part: name,
             used: used.load(Ordering::Relaxed),
             peak: peak.load(Ordering::Relaxed),
-            bounds: *bounds,
-            peers: self.shared.peers().len(),
+            total: bounds.total,
+            holders: self.shared.holders().len(),
             refused: refused.load(Ordering::Relaxed),
         }
     }
 }
 
 impl Shared {
-    fn peers(&self) -> MutexGuard<'_, Peers> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One peer's way to hold bytes of a part. Clones are one account.
+/// One peer's way to hold bytes of a part, and once its token is known the token's too. Clones are one account.
 #[derive(Clone, Debug)]
 pub struct Account {
-    inner: Arc<Inner>,
+    peer: Arc<Share>,
+    token: Option<Arc<Share>>,
 }
 
+/// What one holder has of a part.
 #[derive(Debug)]
-struct Inner {
+struct Share {
     part: Arc<Shared>,
-    peer: Peer,
-    // What the peer holds, shared with its other accounts.
+    holder: Holder,
+    // Shared with the holder's other accounts.
     held: Arc<AtomicUsize>,
 }
 
+impl Share {
+    fn open(part: &Arc<Shared>, holder: Holder) -> Arc<Share> {
+        let held = part.holders().enter(holder);
+        Arc::new(Share { part: Arc::clone(part), holder, held })
+    }
+}
+
 impl Account {
+    /// This peer's account for a call of the token of `user`: what it holds counts for both.
+    #[must_use]
+    pub fn for_token(&self, user: u64) -> Account {
+        Account {
+            peer: Arc::clone(&self.peer),
+            token: Some(Share::open(&self.peer.part, Holder::Token(user))),
+        }
+    }
+
     /// Holds `bytes`.
     ///
     /// # Errors
@@ -171,11 +263,18 @@ impl Account {
     pub fn nothing(&self) -> Hold {
         Hold { account: self.clone(), bytes: 0 }
     }
+
+    fn give_back(&self, bytes: usize) {
+        self.peer.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(token) = &self.token {
+            token.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
-impl Drop for Inner {
+impl Drop for Share {
     fn drop(&mut self) {
-        self.part.peers().leave(self.peer);
+        self.part.holders().leave(self.holder);
     }
 }
 
@@ -194,7 +293,7 @@ impl Hold {
 
     /// Bounds of its part.
     pub fn bounds(&self) -> Bounds {
-        self.account.inner.part.bounds
+        self.account.peer.part.bounds
     }
 
     /// Holds `more` bytes.
@@ -210,16 +309,23 @@ impl Hold {
     /// # Errors
     /// As [`Hold::grow`].
     pub fn grow_below(&mut self, more: usize, total: usize) -> Result<(), Full> {
-        let Inner { part, held, .. } = &*self.account.inner;
+        let Account { peer, token } = &self.account;
+        let part = &*peer.part;
         let full = |full| {
             part.refused.fetch_add(1, Ordering::Relaxed);
             Err(full)
         };
-        if !take(held, more, part.bounds.peer) {
+        if !take(&peer.held, more, part.bounds.peer) {
             return full(Full::Peer(part.name));
         }
+        if let Some(token) = token
+            && !take(&token.held, more, part.bounds.token)
+        {
+            peer.held.fetch_sub(more, Ordering::Relaxed);
+            return full(Full::Token(part.name));
+        }
         if !take(&part.used, more, total.min(part.bounds.total)) {
-            held.fetch_sub(more, Ordering::Relaxed);
+            self.account.give_back(more);
             return full(Full::Total(part.name));
         }
         part.peak.fetch_max(part.used.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -231,8 +337,8 @@ impl Hold {
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.bytes);
         self.bytes -= less;
-        self.account.inner.held.fetch_sub(less, Ordering::Relaxed);
-        self.account.inner.part.used.fetch_sub(less, Ordering::Relaxed);
+        self.account.give_back(less);
+        self.account.peer.part.used.fetch_sub(less, Ordering::Relaxed);
     }
 }
 

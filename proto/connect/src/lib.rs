@@ -39,4 +39,7 @@ pub use error::{Code, ConnectError, Detail};
 pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
-pub use server::{BodyAccount, Drained, KeepUntilSent, Memory, Peer, Server, ServerConfig};
+pub use server::{
+    BodyAccount, CONNECTION_BYTES, Drained, HeldFor, KeepUntilSent, Memory, MemoryMax, MemoryNames, Peer,
+    Server, ServerConfig,
+};

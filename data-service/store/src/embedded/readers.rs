@@ -91,6 +91,11 @@ impl Readers {
             .unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
     }
 
+    /// The database, to look at its counters.
+    pub(super) fn database(&self) -> &fjall::Database {
+        &self.tables.db
+    }
+
     /// Refuses reads from now on.
     pub(super) fn close(&self) {
         self.permits.close();

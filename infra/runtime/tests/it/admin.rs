@@ -71,6 +71,29 @@ async fn metrics_are_exposed_as_openmetrics() {
 }
 
 #[tokio::test]
+async fn metrics_show_what_each_part_of_the_memory_holds() {
+    let running = start().await;
+    let part = running.registry.budget().part("replies", weir_connect::budget::Bounds::halves(100));
+    let account = part.account(running.addr.ip());
+    let held = account.hold(40).unwrap();
+    assert!(account.hold(11).is_err());
+    let reply = get(running.addr, "/metrics").await;
+    for line in [
+        "weir_memory_held_bytes{part=\"replies\"} 40",
+        "weir_memory_held_max_bytes{part=\"replies\"} 100",
+        "weir_memory_refused_total{part=\"replies\"} 1",
+        // The connection that asks.
+        "weir_memory_held_bytes{part=\"admin_connections\"} 16384",
+    ] {
+        assert!(reply.body.lines().any(|found| found == line), "{line}: {}", reply.body);
+    }
+    drop(held);
+    let reply = get(running.addr, "/metrics").await;
+    assert!(reply.body.contains("\nweir_memory_held_bytes{part=\"replies\"} 0\n"), "{}", reply.body);
+    assert!(reply.body.contains("\nweir_memory_held_peak_bytes{part=\"replies\"} 40\n"), "{}", reply.body);
+}
+
+#[tokio::test]
 async fn readiness_lists_every_reason_and_ends_when_the_stop_begins() {
     let running = start().await;
     assert_eq!(get(running.addr, "/readyz").await.status, 200);

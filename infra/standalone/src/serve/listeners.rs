@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use weir_connect::{Server, ServerConfig};
+use weir_connect::Server;
+use weir_data_service::memory::ListenerBounds;
 use weir_runtime::{Admin, Readiness, Registry};
 
 use super::ServeError;
@@ -30,10 +31,10 @@ impl Listeners {
         registry: &Registry,
         readiness: &Readiness,
         stopping: CancellationToken,
-        data_connections_max: usize,
+        listener: ListenerBounds,
     ) -> Result<Self, ServeError> {
         let failed = |tier, address: SocketAddr| move |source| ServeError::Bind { tier, address, source };
-        let data_config = ServerConfig { connections_max: data_connections_max, ..ServerConfig::default() };
+        let data_config = listener.server(registry.budget());
         let api = weir_connect::listen(listen.api).map_err(failed("api", listen.api))?;
         let gateway = weir_connect::listen(listen.gateway).map_err(failed("gateway", listen.gateway))?;
         let data_service = Server::bind(listen.data_service, data_config)

@@ -134,14 +134,16 @@ impl Tiers {
             tokio::spawn(watching);
         }
         let metrics = weir_gateway::Metrics::new(&registry);
-        let deps = Deps { data: client.clone(), inbox, sessions, metrics };
+        let budget = registry.budget().clone();
+        let deps = Deps { data: client.clone(), inbox, sessions, metrics, budget };
         let mut gateway_config = config.gateway.clone();
         gateway_config.drain_timeout = config.drain.saturating_sub(share * 2);
         let gateway = Gateway::start(gateway_config, deps, gateway, gateway_stop.clone()).await?;
 
         let served = Api::new(config.api.clone(), client, weir_api::Metrics::register(&registry));
         let stop = CancellationToken::new();
-        let api = Serving::spawn(stop.clone(), served.serve(api, stop, share));
+        let budget = registry.budget().clone();
+        let api = Serving::spawn(stop.clone(), async move { served.serve(api, &budget, stop, share).await });
         let Doors { data_listener, callers, admin, operators } = doors;
         callers.begin(data.dispatch());
         operators.begin(data.admin_dispatch());

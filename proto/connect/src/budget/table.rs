@@ -1,4 +1,4 @@
-//! Who has an account of a part, and what each peer holds.
+//! Who has an account of a part, and what each of them holds.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,10 +26,18 @@ impl Peer {
     }
 }
 
-/// The peers with an account, and what each of them holds.
+/// Who holds bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    Peer(Peer),
+    /// The user of a token.
+    Token(u64),
+}
+
+/// Those with an account, and what each of them holds.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
-    known: HashMap<Peer, Known>,
+pub(super) struct Holders {
+    known: HashMap<Holder, Known>,
 }
 
 #[derive(Debug, Default)]
@@ -38,17 +46,17 @@ struct Known {
     held: Arc<AtomicUsize>,
 }
 
-impl Peers {
-    /// One account more; gives the peer's count of bytes.
-    pub(super) fn enter(&mut self, peer: Peer) -> Arc<AtomicUsize> {
-        let known = self.known.entry(peer).or_default();
+impl Holders {
+    /// One account more; gives the holder's count of bytes.
+    pub(super) fn enter(&mut self, holder: Holder) -> Arc<AtomicUsize> {
+        let known = self.known.entry(holder).or_default();
         known.accounts += 1;
         Arc::clone(&known.held)
     }
 
-    /// One account less. With its last account a peer leaves: it holds nothing then, because every hold has an account.
-    pub(super) fn leave(&mut self, peer: Peer) {
-        let Entry::Occupied(mut known) = self.known.entry(peer) else { return };
+    /// One account less. With its last account a holder leaves: it holds nothing then, because every hold has an account.
+    pub(super) fn leave(&mut self, holder: Holder) {
+        let Entry::Occupied(mut known) = self.known.entry(holder) else { return };
         known.get_mut().accounts -= 1;
         if known.get().accounts == 0 {
             known.remove();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { total: 100, peer: 60 };
+const BOUNDS: Bounds = Bounds { total: 100, peer: 60, token: 70 };
 
 fn address(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
@@ -32,19 +32,53 @@ fn one_peer_cannot_take_all_and_all_cannot_take_more_than_there_is() {
 fn a_peer_leaves_with_its_last_account_and_a_hold_keeps_it() {
     let part = Budget::default().part("replies", BOUNDS);
     let hold = part.account(address(1)).hold(5).unwrap();
-    assert_eq!(part.usage().peers, 1);
+    assert_eq!(part.usage().holders, 1);
     // Another account meets what the first one holds.
     assert!(part.account(address(1)).hold(56).is_err());
     drop(hold);
-    assert_eq!(part.usage().peers, 0);
+    assert_eq!(part.usage().holders, 0);
+}
+
+#[test]
+fn a_token_has_one_share_from_all_addresses() {
+    let part = Budget::default().part("replies", BOUNDS);
+    let (here, there) = (part.account(address(1)).for_token(7), part.account(address(2)).for_token(7));
+    let held = here.hold(60).unwrap();
+    assert_eq!(here.hold(1).unwrap_err(), Full::Peer("replies"));
+    assert_eq!(there.hold(11).unwrap_err(), Full::Token("replies"));
+    // Refused by the token's share, the peer holds nothing of it.
+    let more = there.hold(10).unwrap();
+    // Others at the same address, and the same address without the token, are not concerned.
+    let others = part.account(address(2)).for_token(8).hold(30).unwrap();
+    assert_eq!(part.account(address(3)).hold(1).unwrap_err(), Full::Total("replies"));
+    drop((held, more, others));
+    // A refusal by the total took nothing of the shares either.
+    assert!(here.hold(60).is_ok() && there.hold(60).is_ok());
+    drop((here, there));
+    assert_eq!((part.usage().used, part.usage().holders), (0, 0));
+}
+
+#[test]
+fn a_cache_is_shown_as_it_weighs_itself() {
+    let budget = Budget::default();
+    let weight = Arc::new(AtomicUsize::new(5));
+    let seen = Arc::clone(&weight);
+    budget.watch("tails", 50, move || seen.load(Ordering::Relaxed));
+    budget.watch("tails", 1, || 0);
+    assert_eq!(budget.usage().len(), 1);
+    weight.store(9, Ordering::Relaxed);
+    budget.usage();
+    weight.store(3, Ordering::Relaxed);
+    let shown = budget.usage()[0];
+    assert_eq!((shown.part, shown.used, shown.peak, shown.total), ("tails", 3, 9, 50));
 }
 
 #[test]
 fn a_part_is_made_once() {
     let budget = Budget::default();
     let first = budget.part("replies", BOUNDS).account(address(1)).hold(7).unwrap();
-    let again = budget.part("replies", Bounds { total: 1, peer: 1 });
-    assert_eq!((again.usage().used, again.usage().bounds), (7, BOUNDS));
+    let again = budget.part("replies", Bounds { total: 1, peer: 1, token: 1 });
+    assert_eq!((again.usage().used, again.usage().total), (7, BOUNDS.total));
     assert_eq!(budget.usage().len(), 1);
     drop(first);
 }
@@ -122,10 +156,10 @@ proptest! {
             let used: usize = holds.iter().map(|(_, hold)| hold.bytes()).sum();
             let peers: std::collections::BTreeSet<u8> = holds.iter().map(|(peer, _)| *peer).collect();
             let usage = part.usage();
-            prop_assert_eq!((usage.used, usage.peers), (used, peers.len()));
+            prop_assert_eq!((usage.used, usage.holders), (used, peers.len()));
             prop_assert!(usage.used <= usage.peak && usage.peak <= BOUNDS.total);
         }
         holds.clear();
-        prop_assert_eq!((part.usage().used, part.usage().peers), (0, 0));
+        prop_assert_eq!((part.usage().used, part.usage().holders), (0, 0));
     }
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::memory::Memory;
+use super::memory::{CONNECTION_BYTES, Memory};
 use super::sent::Slow;
-use crate::budget::Account;
+use crate::budget::{Account, Hold};
 
 /// The address at the other end of the connection that a request came on. The server puts it into every request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,8 @@ pub(super) struct Connected {
     pub(super) addr: Peer,
     pub(super) bodies: BodyAccount,
     pub(super) replies: Account,
+    /// What it is counted with while it is open. `None` only for the one above the bound, for which another is being closed.
+    _open: Option<Hold>,
     clock: Coarse,
     /// Requests whose reply is not sent yet.
     under_way: AtomicUsize,
@@ -55,6 +57,7 @@ impl Connected {
             addr: Peer(addr),
             bodies: BodyAccount(memory.bodies.account(addr.ip())),
             replies: memory.replies.account(addr.ip()),
+            _open: memory.connections.account(addr.ip()).hold(CONNECTION_BYTES).ok(),
             under_way: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(clock.now()),
             clock,

@@ -1,18 +1,50 @@
-//! The parts of the process's budget that a server fills: replies that are not sent yet, and request bodies that are collected.
+//! The parts of the process's budget that a server fills: connections, replies that are not sent yet, and request bodies that are collected.
 
 use crate::budget::{Bounds, Budget, Part};
 
-/// Most bytes of replies that are handed over and not sent. 64 MiB in all, as much as bodies; half of it for one peer, so that the others
-/// always have the other half. A client that reads holds a reply for microseconds.
-const REPLIES: Bounds = Bounds { total: 64 << 20, peer: 32 << 20 };
+/// Most bytes of replies that are handed over and not sent. 64 MiB in all, as much as bodies; half of it for one peer and one token, so that
+/// the others always have the other half. A client that reads holds a reply for microseconds.
+const REPLIES: usize = 64 << 20;
 
 /// Most bytes of request bodies, from their first byte until their call is done. 64 MiB in all: sixteen of the largest (4 MiB); half of it
-/// for one peer.
-const BODIES: Bounds = Bounds { total: 64 << 20, peer: 32 << 20 };
+/// for one peer and one token.
+const BODIES: usize = 64 << 20;
+
+/// What an open connection is counted with, whatever it does: its task, its buffers (hyper's grow to 8 KiB before anything is read), its
+/// part of the tables, 10 KiB measured for an idle one, and the allocator's share.
+pub const CONNECTION_BYTES: usize = 16 << 10;
+
+/// Most bytes that a server's clients may make it hold, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryMax {
+    /// Replies handed over and not sent yet. Default 64 MiB.
+    pub replies: usize,
+    /// Request bodies that are collected or worked on. Default 64 MiB.
+    pub bodies: usize,
+}
+
+impl Default for MemoryMax {
+    fn default() -> MemoryMax {
+        MemoryMax { replies: REPLIES, bodies: BODIES }
+    }
+}
+
+/// The names under which a server's parts are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryNames {
+    /// Open connections.
+    pub connections: &'static str,
+    /// Replies that are not sent yet.
+    pub replies: &'static str,
+    /// Request bodies.
+    pub bodies: &'static str,
+}
 
 /// What a server's clients may make it hold.
 #[derive(Clone, Debug)]
 pub struct Memory {
+    /// Open connections, [`CONNECTION_BYTES`] each. Their number has bounds of its own, so this part only shows them.
+    pub connections: Part,
     /// Replies handed over and not sent yet.
     pub replies: Part,
     /// Request bodies that are collected or worked on.
@@ -20,14 +52,23 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The parts `replies` and `bodies` of `budget`, with the default bounds: 64 MiB in all and 32 MiB for one peer, of each.
-    pub fn of(budget: &Budget, replies: &'static str, bodies: &'static str) -> Memory {
-        Memory { replies: budget.part(replies, REPLIES), bodies: budget.part(bodies, BODIES) }
+    /// The parts `names` of `budget` for a server of at most `connections_max` connections. One peer, and one token, has half of what there is
+    /// for replies and bodies.
+    pub fn of(budget: &Budget, names: MemoryNames, connections_max: usize, max: MemoryMax) -> Memory {
+        let connections = connections_max.saturating_mul(CONNECTION_BYTES);
+        let unshared = Bounds { total: connections, peer: connections, token: connections };
+        Memory {
+            connections: budget.part(names.connections, unshared),
+            replies: budget.part(names.replies, Bounds::halves(max.replies)),
+            bodies: budget.part(names.bodies, Bounds::halves(max.bodies)),
+        }
     }
 }
 
 impl Default for Memory {
+    /// Parts of a budget of their own, for a server that stands alone, with any number of connections.
     fn default() -> Memory {
-        Memory::of(&Budget::default(), "replies", "request_bodies")
+        let names = MemoryNames { connections: "connections", replies: "replies", bodies: "request_bodies" };
+        Memory::of(&Budget::default(), names, usize::MAX, MemoryMax::default())
     }
 }

@@ -52,6 +52,10 @@ impl KeepUntilSent {
     }
 }
 
+/// The user whose token a call carried: put it into the reply's extensions, and the reply counts for that user too, not only for its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldFor(pub u64);
+
 impl fmt::Debug for KeepUntilSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeepUntilSent")
@@ -111,9 +115,13 @@ impl Sending {
         let kept = response.extensions_mut().remove::<KeepUntilSent>();
         let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         self.replied.store(true, Ordering::Relaxed);
+        let account = match response.extensions_mut().remove::<HeldFor>() {
+            Some(HeldFor(user)) => self.peer.replies.for_token(user),
+            None => self.peer.replies.clone(),
+        };
         let hold = match bytes {
-            0 => Ok(self.peer.replies.nothing()),
-            bytes => self.peer.replies.hold(bytes),
+            0 => Ok(account.nothing()),
+            bytes => account.hold(bytes),
         };
         let reply =
             |body| Reply { body, paid: bytes, sending: Arc::clone(self), ends_apart, last: 0, ended: false };

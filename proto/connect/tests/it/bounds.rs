@@ -163,10 +163,8 @@ async fn a_client_that_does_not_read_its_reply_loses_it() {
 
 #[tokio::test]
 async fn bodies_in_flight_share_what_their_peer_may_hold() {
-    let memory = Memory {
-        bodies: Budget::default().part("bodies", Bounds { total: 3000, peer: 1500 }),
-        ..Memory::default()
-    };
+    let memory =
+        Memory { bodies: Budget::default().part("bodies", Bounds::halves(3000)), ..Memory::default() };
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
     let (entered, mut entries) = mpsc::channel(8);
     let router = Router::new().unary(ECHO, move |_, note: Note| {

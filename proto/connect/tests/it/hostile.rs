@@ -19,11 +19,10 @@ const LARGE: usize = 100_000;
 const SMALL: usize = 1_000;
 
 fn memory(budget: &Budget, replies: Bounds) -> Memory {
-    let memory = Memory::of(budget, "unused", "bodies");
-    Memory { replies: budget.part("replies", replies), ..memory }
+    Memory { replies: budget.part("replies", replies), ..Memory::default() }
 }
 
-const ROOMY: Bounds = Bounds { total: 64 << 20, peer: 32 << 20 };
+const ROOMY: Bounds = Bounds::halves(64 << 20);
 
 fn pages(bytes: usize) -> Router {
     Router::new().unary(ECHO, move |_, _: Note| async move {
@@ -106,7 +105,7 @@ async fn a_connection_whose_replies_have_ended_and_do_not_move_is_cut() {
 #[tokio::test]
 async fn unread_replies_are_bounded_for_a_peer_and_the_next_is_refused() {
     let budget = Budget::default();
-    let bounds = Bounds { total: 10 * LARGE, peer: 3 * LARGE };
+    let bounds = Bounds { total: 10 * LARGE, peer: 3 * LARGE, token: 3 * LARGE };
     let config = ServerConfig { memory: memory(&budget, bounds), ..ServerConfig::default() };
     let running = start_with(pages(LARGE), config).await;
     let mut open = Vec::new();

@@ -5,8 +5,16 @@ use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, time:
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use weir_connect::ServerConfig;
-use weir_data_service::backend::{PingError, StoreChoice, ping_bus};
-use weir_runtime::{descriptors, launch::chain, process::Build};
+use weir_data_service::{
+    backend::{PingError, StoreChoice, ping_bus},
+    memory::ListenerBounds,
+};
+use weir_runtime::{
+    descriptors,
+    launch::chain,
+    memory::{Fit, Limit, PARTS_SHARE, fit},
+    process::Build,
+};
 use weir_store::{
     Store as _,
     cql::CqlStore,
@@ -16,6 +24,7 @@ use weir_store::{
 use super::{Context, Finding};
 use crate::{
     command::now_ms,
+    memory::shares,
     reach::{ReachError, Service, holder},
     running::token_file,
 };
@@ -46,6 +55,7 @@ pub(super) async fn all(context: &Context) -> Vec<Finding> {
     findings.push(room(directory));
     findings.push(clock());
     findings.push(files(context));
+    findings.push(memory(context));
     let (server, runs) = server(context).await;
     findings.push(server);
     match &config.backend.store {
@@ -209,6 +219,40 @@ fn judge_files(most: u64, connections: u64) -> Finding {
     }
 }
 
+fn memory(context: &Context) -> Finding {
+    let limit = Limit::of_process(context.config.memory_max);
+    let (mut config, mut listener) = (context.config.clone(), ListenerBounds::default());
+    judge_memory(limit, fit(limit, shares(&mut config, &mut listener, &mut [0, 0])))
+}
+
+fn judge_memory(limit: Limit, fit: Fit) -> Finding {
+    const CHECK: &str = "memory";
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let may = format!("{} may be used, by {}", mib(limit.bytes), limit.origin.as_str());
+    match fit {
+        Fit::Whole { wanted } => {
+            Finding::ok(CHECK, format!("{may}; all parts together hold at most {}", mib(wanted)))
+        }
+        Fit::Cut { wanted, left } => {
+            let found = format!(
+                "{may}: all parts together hold at most {} where {} are configured",
+                mib(left),
+                mib(wanted)
+            );
+            let fix = format!(
+                "give the process {} or more, or set smaller parts",
+                mib(wanted / PARTS_SHARE.0 * PARTS_SHARE.1)
+            );
+            // Half of everything still serves: caches hit less often, and fewer connections are taken.
+            if left < wanted / 2 || left > limit.parts() {
+                Finding::warn(CHECK, found, fix)
+            } else {
+                Finding::ok(CHECK, found)
+            }
+        }
+    }
+}
+
 /// Whether a server runs, as a finding and as a fact.
 async fn server(context: &Context) -> (Finding, bool) {
     const CHECK: &str = "server";
@@ -331,10 +375,12 @@ mod tests {
     use super::*;
     use crate::command::doctor::Verdict;
     use std::os::unix::fs::PermissionsExt as _;
+    use weir_runtime::memory::Origin;
     use weir_store::embedded::LAYOUT_VERSION;
 
     #[test]
     fn judgements_follow_their_borders() {
+        let limit = Limit { bytes: 400, origin: Origin::Machine };
         let verdicts = [
             (judge_room(ROOM_MIN - 1).verdict, Verdict::Fail),
             (judge_room(ROOM_MIN).verdict, Verdict::Warn),
@@ -344,6 +390,11 @@ mod tests {
             (judge_files(20_000, 20_120).verdict, Verdict::Warn),
             (judge_files(22_168, 20_120).verdict, Verdict::Ok),
             (judge_files(u64::MAX, 20_120).verdict, Verdict::Ok),
+            (judge_memory(limit, Fit::Whole { wanted: 1 }).verdict, Verdict::Ok),
+            (judge_memory(limit, Fit::Cut { wanted: 500, left: 300 }).verdict, Verdict::Ok),
+            (judge_memory(limit, Fit::Cut { wanted: 700, left: 300 }).verdict, Verdict::Warn),
+            // The least of everything is more than may be used.
+            (judge_memory(limit, Fit::Cut { wanted: 500, left: 301 }).verdict, Verdict::Warn),
             (judge_clock(Duration::from_millis(501)).verdict, Verdict::Fail),
             (judge_clock(Duration::from_millis(300)).verdict, Verdict::Warn),
             (judge_clock(Duration::ZERO).verdict, Verdict::Ok),

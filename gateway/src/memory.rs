@@ -1,0 +1,126 @@
+//! What clients may make a gateway hold: its parts of the process's budget, and one connection's accounts of them.
+
+use std::net::IpAddr;
+
+use weir_connect::budget::{Account, Bounds, Budget, Hold, Part};
+use weir_runtime::memory::{Bound, Share};
+
+use crate::{GatewayConfig, entry::Bytes, holdback};
+
+/// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
+/// sessions without compression.
+pub(crate) const CONNECTION_BYTES: usize = 5 << 10;
+/// What a compressor is counted with: deflate's window and tables and their allocation, 200 to 310 KiB measured.
+pub(crate) const CODEC_BYTES: usize = 310 << 10;
+/// Bytes of each scope that the follower remembers.
+const SCOPE_BYTES: usize = 32;
+/// A token's share of a part, one of so many: eight tokens that take what they may leave room for none, but a token with so many sessions is a
+/// large bot.
+const TOKENS: usize = 8;
+
+/// The parts.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    connections: Part,
+    codecs: Part,
+    unread: Part,
+    /// What one client and one token may have of the room for introductions; how much there is in all, [`crate::introduce`] knows.
+    introductions: Part,
+}
+
+impl Memory {
+    /// The gateway's parts of `budget`.
+    pub(crate) fn new(budget: &Budget, config: &GatewayConfig) -> Self {
+        let shared = |total: usize| Bounds { total, peer: total / 2, token: total / TOKENS };
+        let connections = config.connections_max.saturating_mul(CONNECTION_BYTES);
+        let of_connections = Bounds { total: connections, peer: connections, token: connections };
+        let of_introductions = Bounds {
+            // Whoever waits for room holds its share already.
+            total: usize::MAX,
+            peer: config.introduction_bytes_max,
+            token: (config.introduction_bytes_max / 2).max(1),
+        };
+        Self {
+            connections: budget.part("gateway_connections", of_connections),
+            codecs: budget.part("gateway_codecs", shared(config.codec_bytes_max)),
+            unread: budget.part("gateway_unread", Bounds::halves(config.unread_bytes_max)),
+            introductions: Budget::default().part("introductions", of_introductions),
+        }
+    }
+
+    /// A connection, counted as long as this is kept. `None` only if there are more than there may be.
+    pub(crate) fn connection(&self, peer: IpAddr) -> Option<Hold> {
+        self.connections.account(peer).hold(CONNECTION_BYTES).ok()
+    }
+
+    /// The accounts of the client at `address`.
+    pub(crate) fn accounts(&self, address: IpAddr) -> Accounts {
+        Accounts {
+            codecs: self.codecs.account(address),
+            unread: self.unread.account(address),
+            introductions: self.introductions.account(address),
+        }
+    }
+}
+
+/// One connection's accounts: of its client's address, and once it has a session of its token's user too.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    pub(crate) codecs: Account,
+    /// For what is written and the client does not take at once.
+    pub(crate) unread: Account,
+    pub(crate) introductions: Account,
+}
+
+impl Accounts {
+    /// The same for a session of `user`.
+    pub(crate) fn for_token(&self, user: u64) -> Self {
+        Self {
+            codecs: self.codecs.for_token(user),
+            unread: self.unread.for_token(user),
+            introductions: self.introductions.for_token(user),
+        }
+    }
+}
+
+/// Shows what the gateway bounds by itself.
+pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, ring: Bytes, held_back: Bytes) {
+    budget.watch("gateway_ring", config.ring_bytes_max, move || ring.get());
+    budget.watch("gateway_held_back", holdback::HELD_BYTES_MAX, move || held_back.get());
+}
+
+impl GatewayConfig {
+    /// The bounds of everything that the gateway may hold, to be fitted into the process's memory.
+    pub fn shares(&mut self) -> Vec<Share<'_>> {
+        vec![
+            Share { bound: Bound::Size(&mut self.connections_max), unit: CONNECTION_BYTES as u64, least: 64 },
+            Share { bound: Bound::Size(&mut self.scopes_max), unit: SCOPE_BYTES as u64, least: 1 << 14 },
+            Share::bytes(&mut self.codec_bytes_max),
+            Share::bytes(&mut self.unread_bytes_max),
+            Share::bytes(&mut self.introduction_bytes_max),
+            Share::bytes(&mut self.ring_bytes_max),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn one_token_cannot_have_all_compressors_from_many_addresses() {
+        let config = GatewayConfig { codec_bytes_max: 16 * CODEC_BYTES, ..GatewayConfig::default() };
+        let memory = Memory::new(&Budget::default(), &config);
+        let at = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let session = |last, user| memory.accounts(at(last)).for_token(user).codecs.hold(CODEC_BYTES);
+        let mut held = vec![session(1, 7).unwrap(), session(2, 7).unwrap()];
+        assert!(session(3, 7).is_err(), "a token has an eighth");
+        for user in 8..11 {
+            held.extend([session(1, user).unwrap(), session(1, user).unwrap()]);
+        }
+        held.push(session(1, 11).unwrap());
+        assert!(session(1, 12).is_err(), "an address has half");
+        assert!(session(4, 12).is_ok());
+    }
+}
