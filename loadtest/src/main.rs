@@ -41,6 +41,8 @@ enum Scenario {
     LimitChange(scenario::limit_change::Options),
     /// Attacks a server of its own with hostile clients: what it may cost, and what innocents notice.
     Attack(scenario::attack::Options),
+    /// Connects sessions of one guild, sends messages to all of them, and tells what each costs the server.
+    Fanout(scenario::fanout::Options),
     /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
     Kills(scenario::kills::Options),
     /// Empties the event bus under traffic and in silence, and checks that everything still arrives, once, in order and soon.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
             Scenario::HotChannel(options) => scenario::hot_channel::run(options).await,
             Scenario::LimitChange(options) => scenario::limit_change::run(options).await,
             Scenario::Attack(options) => scenario::attack::run(options).await,
+            Scenario::Fanout(options) => scenario::fanout::run(options).await,
             Scenario::Kills(options) => scenario::kills::run(options).await,
             Scenario::BusLosses(options) => scenario::kills::losses::run(options).await,
             Scenario::ImportKills(options) => scenario::import_kills::run(options).await,

@@ -1,6 +1,7 @@
 //! Scenarios, one in each file.
 
 pub(crate) mod attack;
+pub(crate) mod fanout;
 pub(crate) mod hot_channel;
 pub(crate) mod import_kills;
 pub(crate) mod kills;

@@ -21,6 +21,8 @@ pub(crate) enum Bench {
     LimitChange,
     /// `weir import` beside the raw store; name a chat file.
     Import,
+    /// Sessions of one guild connect, and messages go to all of them.
+    Fanout,
     /// Creates at full speed.
     Creates,
     /// Hostile clients against a server with few descriptors and little memory.
@@ -49,6 +51,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     if let Bench::Attack
     | Bench::Soak
+    | Bench::Fanout
     | Bench::Kills
     | Bench::BusLosses
     | Bench::ImportKills
@@ -73,6 +76,7 @@ pub(crate) fn run(
         }
         Bench::Attack => scenario(workspace, "attack"),
         Bench::Soak => scenario(workspace, "soak"),
+        Bench::Fanout => scenario(workspace, "fanout"),
         Bench::Kills => scenario(workspace, "kills"),
         Bench::BusLosses => scenario(workspace, "bus-losses"),
         Bench::ImportKills => scenario(workspace, "import-kills"),

@@ -11,7 +11,7 @@
 mod attacks;
 pub(super) mod calls;
 pub(super) mod http;
-mod innocent;
+pub(super) mod innocent;
 mod verdict;
 mod victim;
 pub(super) mod websocket;

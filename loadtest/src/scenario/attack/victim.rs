@@ -89,6 +89,7 @@ impl Victim {
             arguments,
             environment: vec![
                 ("WEIR_DATA__CACHE", CACHE.to_owned()),
+                ("WEIR_DATA__TAILS", CACHE.to_owned()),
                 ("WEIR_STORE__CACHE", CACHE.to_owned()),
                 ("WEIR_LOG__FILTER", "warn".to_owned()),
             ],

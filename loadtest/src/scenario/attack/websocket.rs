@@ -53,14 +53,18 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The head that asks for a WebSocket.
+pub(in crate::scenario) fn upgrade(query: &str) -> String {
+    format!(
+        "GET /?v=10&encoding=json{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
 /// A connection after its handshake.
 async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
     let mut stream = timeout(STEP_MAX, deaf(address)).await.ok()?.ok()?;
-    let head = format!(
-        "GET /?v=10&encoding=json{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(upgrade(query).as_bytes()).await.ok()?;
     let mut start = [0; 12];
     timeout(STEP_MAX, stream.read_exact(&mut start)).await.ok()?.ok()?;
     (start == *b"HTTP/1.1 101").then_some(stream)
@@ -116,7 +120,8 @@ pub(in crate::scenario) async fn never_identify(
     format!("{} opened", opened.load(Ordering::Relaxed))
 }
 
-fn identify(token: &str, intents: u64) -> Vec<u8> {
+/// The frame that identifies.
+pub(in crate::scenario) fn identify(token: &str, intents: u64) -> Vec<u8> {
     let properties = r#"{"os":"linux","browser":"attack","device":"attack"}"#;
     let payload =
         format!(r#"{{"op":2,"d":{{"token":"{token}","intents":{intents},"properties":{properties}}}}}"#);
