@@ -10,7 +10,9 @@ use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
+use weir_runtime::{
+    Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
+};
 
 /// Time for requests under way when told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -84,10 +86,11 @@ async fn run(
     listen: SocketAddr,
     admin: SocketAddr,
     data_service: String,
-    config: ApiConfig,
+    mut config: ApiConfig,
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    descriptors::settle([("api", &mut config.bounds.connections_max)]);
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())

@@ -42,8 +42,8 @@ use crate::{
 /// Newest records of the embedded log that are looked at for the highest revision. Revisions of different channels are not in the order of
 /// the log, but none runs further ahead of the clock than its channel's commits in flight, so the newest hundreds hold the highest.
 const TAIL_RECORDS: usize = 512;
-/// How often the store is asked whether it can serve.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is asked whether it can serve: what is wrong is told within a second.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How often the reason for waiting is told anew.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Time for its answer.
@@ -294,7 +294,7 @@ impl Backend {
         }
     }
 
-    /// Tells the readiness once a second whether the store can serve and whether this node may change channels; ends when the store is lost
+    /// Tells the readiness twice a second whether the store can serve and whether this node may change channels; ends when the store is lost
     /// for good, with the reason. The process must end then: what is on disk is no longer known to it.
     ///
     /// # Cancel safety
@@ -302,11 +302,17 @@ impl Backend {
     pub async fn watch(&self) -> String {
         loop {
             self.look().await;
-            if let Some(reason) = self.embedded.as_ref().and_then(|store| store.poisoned()) {
+            if let Some(reason) = self.lost() {
                 return reason;
             }
             tokio::time::sleep(WATCH_EVERY).await;
         }
+    }
+
+    /// Why the store is lost for good, if it is. A process that was told to stop asks once more before it says that all went well.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.embedded.as_ref().and_then(|store| store.poisoned())
     }
 
     /// Gives the leases up and closes the store. Call it last.

@@ -19,7 +19,7 @@ use weir_runtime::launch::Asked;
 use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
-    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit,
+    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
 };
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
@@ -99,9 +99,9 @@ async fn run(
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
-    let server = Server::bind(listen, ServerConfig::default())
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+    let mut bounds = ServerConfig::default();
+    descriptors::settle([("data service", &mut bounds.connections_max)]);
+    let server = Server::bind(listen, bounds).await.with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
         .await
         .with_context(|| format!("cannot listen on {admin}"))?;
@@ -159,7 +159,8 @@ async fn run(
     service.closed().await;
     stop_admin.cancel();
     admin.await?;
-    if let Some(reason) = lost {
+    // Also if it failed while it was told to stop.
+    if let Some(reason) = lost.or_else(|| backend.lost()) {
         bail!("the store is lost to this process: {reason}");
     }
     backend.close().await;

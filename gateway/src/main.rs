@@ -14,7 +14,9 @@ use weir_data_client::{DataClient, transport::Http};
 use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
 use weir_runtime::launch::Asked;
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
+use weir_runtime::{
+    Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
+};
 
 /// Time for the admin listener at the very end, when only a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -96,6 +98,7 @@ async fn run(
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    descriptors::settle([("gateway", &mut config.connections_max)]);
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())

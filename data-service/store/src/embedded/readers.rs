@@ -91,6 +91,11 @@ impl Readers {
             .unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
     }
 
+    /// Flushes that wait and merges under way.
+    pub(super) fn working(&self) -> usize {
+        self.tables.db.outstanding_flushes() + self.tables.db.active_compactions()
+    }
+
     /// Refuses reads from now on.
     pub(super) fn close(&self) {
         self.permits.close();
