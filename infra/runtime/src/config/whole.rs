@@ -46,6 +46,7 @@ pub const KEYS: &[&str] = &[
     "log.filter",
     "log.format",
     "stop.drain",
+    "store.accept_clock",
     "store.cache",
     "store.directory",
     "store.url",
