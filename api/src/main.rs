@@ -11,7 +11,9 @@ use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
 use weir_runtime::memory::{self, Share};
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
+use weir_runtime::{
+    Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
+};
 
 /// Time for requests under way when told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -90,6 +92,7 @@ async fn run(
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    descriptors::settle([("api", &mut config.bounds.connections_max)]);
     let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
     let mut shares = config.shares();
     shares.push(Share::fixed(&mut of_admin));

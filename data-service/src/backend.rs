@@ -12,6 +12,7 @@ mod config;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use prost::Message as _;
+use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
@@ -37,13 +38,14 @@ use crate::{
         NotOwner, Ownership, WholeStore,
         leased::{Leased, TakeError},
     },
+    steady,
 };
 
 /// Newest records of the embedded log that are looked at for the highest revision. Revisions of different channels are not in the order of
 /// the log, but none runs further ahead of the clock than its channel's commits in flight, so the newest hundreds hold the highest.
 const TAIL_RECORDS: usize = 512;
-/// How often the store is asked whether it can serve.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is asked whether it can serve: what is wrong is told within a second.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How often the reason for waiting is told anew.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Time for its answer.
@@ -94,6 +96,20 @@ pub enum BackendError {
     /// The bus cannot be set up. (One that does not answer yet is no error.)
     #[error("cannot use the event bus")]
     Bus(#[from] RedisError),
+    /// The clock is so long after everything that is stored that it is not believed.
+    #[error(
+        "this machine's clock shows {}, {} days after the newest change in the store ({}): set the clock, or if it is right, say so once with \
+         store.accept_clock = \"{}\" in weir.toml, or WEIR_STORE__ACCEPT_CLOCK={}",
+        day(*now_us), ahead.as_secs() / 86_400, day(*newest_us), day(*now_us), day(*now_us)
+    )]
+    ClockAhead {
+        /// Microseconds since 1970-01-01T00:00Z.
+        now_us: u64,
+        /// The same of the newest change.
+        newest_us: u64,
+        /// The difference.
+        ahead: Duration,
+    },
     /// The leases were not to be had.
     #[error("this node cannot take the channels over")]
     Leases(#[from] TakeError),
@@ -116,6 +132,7 @@ impl BackendError {
             | Self::Opening(_)
             | Self::Log(_)
             | Self::Record(_)
+            | Self::ClockAhead { .. }
             | Self::Bus(_)
             | Self::Cql(ConnectError::Schema(_) | ConnectError::Prepare(_))
             | Self::Leases(TakeError::Write(_) | TakeError::NoWorker | TakeError::Stopped) => false,
@@ -189,9 +206,14 @@ impl Backend {
         let mut backend = match config.store {
             StoreChoice::Embedded => Self::embedded(config.embedded).await?,
             StoreChoice::Cql(_) => {
-                Self::cql(config.cql, clock, stop, readiness.register("ownership")).await?
+                Self::cql(config.cql, Arc::clone(&clock), stop, readiness.register("ownership")).await?
             }
         };
+        let (now_us, newest_us) = (clock.wall_us(), backend.newest_us());
+        if let Some(ahead) = steady::too_far(now_us, newest_us, config.accept_clock_us) {
+            backend.close().await;
+            return Err(BackendError::ClockAhead { now_us, newest_us, ahead });
+        }
         backend.store_check = Some(store_check);
         if let BusChoice::Redis { url } = config.bus {
             let redis = RedisConfig::new(url);
@@ -199,6 +221,11 @@ impl Backend {
             backend.redis = Some(redis);
         }
         Ok(backend)
+    }
+
+    /// About when the newest change in the store was made, or the last lease on it ended; 0 if there is none.
+    fn newest_us(&self) -> u64 {
+        self.ownership.tenure(0).map_or(0, |tenure| tenure.mint_above_us).max(self.mint_above_us)
     }
 
     async fn embedded(config: embedded::EmbeddedConfig) -> Result<Self, BackendError> {
@@ -294,7 +321,7 @@ impl Backend {
         }
     }
 
-    /// Tells the readiness once a second whether the store can serve and whether this node may change channels; ends when the store is lost
+    /// Tells the readiness twice a second whether the store can serve and whether this node may change channels; ends when the store is lost
     /// for good, with the reason. The process must end then: what is on disk is no longer known to it.
     ///
     /// # Cancel safety
@@ -302,11 +329,17 @@ impl Backend {
     pub async fn watch(&self) -> String {
         loop {
             self.look().await;
-            if let Some(reason) = self.embedded.as_ref().and_then(|store| store.poisoned()) {
+            if let Some(reason) = self.lost() {
                 return reason;
             }
             tokio::time::sleep(WATCH_EVERY).await;
         }
+    }
+
+    /// Why the store is lost for good, if it is. A process that was told to stop asks once more before it says that all went well.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.embedded.as_ref().and_then(|store| store.poisoned())
     }
 
     /// Gives the leases up and closes the store. Call it last.
@@ -324,6 +357,13 @@ impl Backend {
             store.close().await;
         }
     }
+}
+
+/// The day of a time, UTC.
+fn day(unix_us: u64) -> String {
+    let at =
+        i64::try_from(unix_us / 1_000_000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    at.map_or_else(|| format!("{unix_us} us"), |at| at.date().to_string())
 }
 
 /// Says whether this node owns its channels, and if not, who does.
@@ -405,6 +445,44 @@ mod tests {
         assert!(reason(Err(NotOwner::Elsewhere)).is_some_and(|reason| reason.contains("(the other) holds")));
         assert!(reason(Err(NotOwner::Clock { off_ms: 700 })).is_some_and(|reason| reason.contains("700 ms")));
         assert_eq!(reason(Ok(())), None);
+    }
+
+    /// The clock of a machine at so many days after 1970.
+    fn at_day(day: u64) -> Arc<dyn Clock> {
+        Arc::new(crate::clock::ManualClock::new(day * 86_400 * 1_000_000))
+    }
+
+    #[tokio::test]
+    async fn a_clock_long_after_everything_stored_is_refused_at_a_start_until_somebody_vouches_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = async |day, accept_clock_us| {
+            let config = BackendConfig {
+                store: StoreChoice::Embedded,
+                bus: BusChoice::Memory,
+                directory: directory.path().to_owned(),
+                accept_clock_us,
+                embedded: embedded::EmbeddedConfig::new(directory.path()),
+                cql: weir_store::cql::CqlConfig::new(Vec::new(), ""),
+            };
+            Backend::open(config, at_day(day), &CancellationToken::new(), &Readiness::new()).await
+        };
+        // 20,000 days: 2024-10-04. An empty store knows no time.
+        let backend = open(30_000, 0).await.expect("nothing is stored");
+        let rev = 20_000 * 86_400 * 1_000_000;
+        let record = Bytes::from(Record { rev, ..Record::default() }.encode_to_vec());
+        let records = vec![weir_store::OutboxRecord { guild_id: 1, rev, record }];
+        let commit =
+            weir_store::Commit { scope_id: 1, rev, rows: Vec::new(), records, rows_are_outbox: false };
+        backend.store.commit(commit).await.expect("written");
+        backend.close().await;
+        open(20_089, 0).await.expect("a season later").close().await;
+        let Err(refused) = open(20_400, 0).await else { panic!("400 days later it opened") };
+        let told = refused.to_string();
+        for part in ["2025-11-08", "400 days", "2024-10-04", "store.accept_clock = \"2025-11-08\""] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!refused.is_unreachable());
+        open(20_400, 20_401 * 86_400 * 1_000_000).await.expect("vouched for").close().await;
     }
 
     #[tokio::test]

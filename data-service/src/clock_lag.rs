@@ -1,5 +1,6 @@
 //! A clock that is behind the ids in the database: it, or another node's, had run ahead. No id is minted until it has caught up, which may
-//! take hours, so it is told once at each end, shown as a metric, and makes the node unready if it concerns all that it mints.
+//! take hours, so it is told once at each end, shown as a metric, and makes the node unready if it concerns all that it mints. A clock that has just
+//! jumped ahead makes it unready too; see [`crate::steady`].
 
 use std::sync::{
     Arc,
@@ -76,6 +77,10 @@ fn gauge(ahead_ms: u64) -> i64 {
 /// Puts `check` and the metric up to date.
 pub(crate) fn tell(sequencer: &Sequencer, check: &Check) {
     let now_us = sequencer.clock.wall_us();
+    if let Err(jumped) = sequencer.clock.check() {
+        check.not_ready(jumped.to_string());
+        return;
+    }
     // The readiness follows what concerns every channel. One channel whose ids are ahead is refused by itself; the others are well.
     match sequencer.minter.ahead(now_us) {
         Some(ahead_ms) => {

@@ -2,7 +2,8 @@
 //!
 //! A request meets the modules in this order: [`service`] (the Connect methods) → [`limits`] → [`read_path`] (reads) or [`sequencer`]
 //! (changes) → the store. [`outbox`] carries committed changes to the bus, [`changes`] reads them back; [`ownership`] says whether this
-//! node may act at all, [`mint`] makes its ids. [`node`] puts everything together, on the store and bus that [`backend`] opens.
+//! node may act at all, [`mint`] makes its ids, by the
+//! time of [`steady`]. [`node`] puts everything together, on the store and bus that [`backend`] opens.
 
 pub mod backend;
 pub mod changes;
@@ -25,3 +26,4 @@ pub mod seeded;
 pub mod sequencer;
 pub mod service;
 pub mod standby;
+pub mod steady;

@@ -17,7 +17,7 @@ use prost::Message as _;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use weir_protect::{Gates, Limits};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
-use weir_store::{ReadError, SETTINGS_MAX, Setting, Store, WriteError};
+use weir_store::{Halt, ReadError, SETTINGS_MAX, Setting, Store, WriteError};
 
 use self::force::{Force, can_refuse, name_of};
 use crate::{
@@ -365,7 +365,10 @@ impl LimitBook {
                         drop(tell.send(reason));
                     }
                 }
-                (WriteError::NotApplied { .. }, _) if doubted => {}
+                (WriteError::Halted(Halt::Lost { reason }), _) if doubted => {
+                    return Err(WriteError::Unknown { reason }.into());
+                }
+                (WriteError::NotApplied { .. } | WriteError::Halted(_), _) if doubted => {}
                 (error, _) => return Err(error.into()),
             }
             doubted = true;

@@ -21,7 +21,8 @@ use weir_runtime::memory::{self, Share};
 use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
-    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, admin, launch, process::Exit,
+    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, admin, descriptors, launch,
+    process::Exit,
 };
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
@@ -102,7 +103,9 @@ async fn run(
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
-    let (mut listener, mut fixed) = (ListenerBounds::default(), [0, admin::MEMORY_BYTES]);
+    let mut listener = ListenerBounds::default();
+    descriptors::settle([("data service", &mut listener.connections_max)]);
+    let mut fixed = [0, admin::MEMORY_BYTES];
     let [of_store, of_admin] = &mut fixed;
     let mut shares = listener.shares();
     shares.extend(data.shares());
@@ -171,7 +174,8 @@ async fn run(
     service.closed().await;
     stop_admin.cancel();
     admin.await?;
-    if let Some(reason) = lost {
+    // Also if it failed while it was told to stop.
+    if let Some(reason) = lost.or_else(|| backend.lost()) {
         bail!("the store is lost to this process: {reason}");
     }
     backend.close().await;

@@ -25,6 +25,7 @@ use crate::{
     },
     sequencer::{Sequencer, SequencerConfig, SequencerParts},
     service::{Paths, admin, guild, import, message, user},
+    steady::Steady,
 };
 
 /// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
@@ -154,6 +155,9 @@ impl DataService {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
         let Parts { store, bus, ownership, clock, mint_above_us, registry, readiness } = parts;
+        // From here on nobody asks the machine's own wall clock.
+        let steady = Steady::new(clock);
+        let clock: Arc<dyn Clock> = Arc::clone(&steady) as _;
         let layer_clock: Arc<dyn weir_protect::Clock> =
             Arc::new(LayerClock { monotonic: TokioClock::new(), wall: Arc::clone(&clock) });
         let limits = Arc::new(Limits::new(config.limit_slots, Arc::clone(&layer_clock)));
@@ -166,7 +170,7 @@ impl DataService {
         let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, &registry);
         let sequencer_parts = SequencerParts {
             store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
+            clock: steady,
             ownership,
             generations: Arc::clone(&generations),
             outbox: Arc::clone(&outbox),

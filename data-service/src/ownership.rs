@@ -40,6 +40,15 @@ pub enum NotOwner {
         /// How far.
         off_ms: u64,
     },
+    /// The node's clock has jumped, see [`crate::steady`].
+    #[error(
+        "this node's clock jumped ahead by {} s and is not believed: nothing is changed until it is right again, or the service was restarted",
+        ahead_ms / 1_000
+    )]
+    ClockJumped {
+        /// How far.
+        ahead_ms: u64,
+    },
 }
 
 /// Answers whether this node owns a scope.

@@ -50,12 +50,12 @@ use self::{
     table::ScopeTable,
 };
 use crate::{
-    clock::Clock,
     clock_lag::ClockLag,
     mint::{MintError, Minter},
     outbox::Outbox,
-    ownership::Ownership,
+    ownership::{NotOwner, Ownership, Tenure},
     seeded::{Seeded, armed},
+    steady::Steady,
 };
 
 /// Bounds of the sequencer.
@@ -98,7 +98,7 @@ pub struct SequencerParts {
     /// The database.
     pub store: Arc<dyn Store>,
     /// Time.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<Steady>,
     /// The right to change scopes.
     pub ownership: Arc<dyn Ownership>,
     /// What tells reads of a state before a change from those after it.
@@ -113,7 +113,7 @@ pub struct SequencerParts {
 pub struct Sequencer {
     pub(crate) config: SequencerConfig,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<Steady>,
     pub(crate) minter: Minter,
     pub(crate) clock_lag: ClockLag,
     pub(crate) ownership: Arc<dyn Ownership>,
@@ -143,6 +143,12 @@ impl Sequencer {
             scopes,
             counters,
         })
+    }
+
+    /// The tenure for a change of a scope: this node owns it, and its clock may date the change.
+    pub(crate) fn tenure_to_change(&self, scope_id: u64) -> Result<Tenure, NotOwner> {
+        self.clock.check()?;
+        self.ownership.tenure(scope_id)
     }
 
     /// Tells of a refusal that is the clock's, once for all of them.

@@ -15,7 +15,9 @@ use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settin
 use weir_runtime::launch::Asked;
 use weir_runtime::memory::{self, Share};
 use weir_runtime::telemetry::TelemetryConfig;
-use weir_runtime::{Admin, ProcessEnvironment, Readiness, Registry, Shutdown, launch, process::Exit};
+use weir_runtime::{
+    Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
+};
 
 /// Time for the admin listener at the very end, when only a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -98,6 +100,7 @@ async fn run(
     json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    descriptors::settle([("gateway", &mut config.connections_max)]);
     let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
     let mut shares = config.shares();
     shares.push(Share::fixed(&mut of_admin));

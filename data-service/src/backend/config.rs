@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
+use time::{Date, format_description::BorrowedFormatItem, macros::format_description};
 use weir_runtime::config::Reader;
 use weir_store::{
     cql::{CqlConfig, Credentials, Linearizable, Replication},
@@ -12,6 +13,8 @@ use weir_store::{
 const DIRECTORY: &str = "./weir-data";
 /// Port of CQL if none is given.
 const CQL_PORT: u16 = 9_042;
+/// A day, as it is written.
+const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 /// Nodes that can be named; the others are found by asking them.
 const NODES_MAX: usize = 16;
 
@@ -166,6 +169,9 @@ pub struct BackendConfig {
     pub bus: BusChoice,
     /// Holds the embedded store, the operators' token and the address of the admin listener.
     pub directory: PathBuf,
+    /// Up to when an operator vouches for the clock, although it is long after everything stored: microseconds since 1970-01-01T00:00Z; 0 if
+    /// nobody does.
+    pub accept_clock_us: u64,
     /// Used if the store is embedded.
     pub embedded: EmbeddedConfig,
     /// Used if the store is a cluster.
@@ -173,7 +179,7 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
-    /// Reads the keys `store.url`, `store.directory`, `store.cache`, `bus.url` and `cql.*`.
+    /// Reads the keys `store.url`, `store.directory`, `store.cache`, `store.accept_clock`, `bus.url` and `cql.*`.
     pub fn read(reader: &mut Reader) -> Self {
         let store = reader.parsed(
             "store.url",
@@ -190,6 +196,13 @@ impl BackendConfig {
             "write for example \"memory\" or \"redis://127.0.0.1:6379\"",
         );
         let directory = PathBuf::from(reader.string("store.directory", DIRECTORY));
+        let accept_clock = reader.optional_string("store.accept_clock").map(|day| end_of_day(&day));
+        reader.require(
+            "store.accept_clock",
+            accept_clock != Some(None),
+            "it must be a day, year-month-day",
+            "write the day that it is, for example \"2027-01-31\"",
+        );
         let mut embedded = EmbeddedConfig::new(&directory);
         embedded.cache_bytes = reader.size("store.cache", embedded.cache_bytes, 1 << 20..=1 << 40);
         let address = match &store {
@@ -197,8 +210,14 @@ impl BackendConfig {
             StoreChoice::Cql(address) => address.clone(),
         };
         let cql = read_cql(reader, address);
-        Self { store, bus, directory, embedded, cql }
+        Self { store, bus, directory, accept_clock_us: accept_clock.flatten().unwrap_or(0), embedded, cql }
     }
+}
+
+/// The end of a day, UTC: microseconds since 1970-01-01T00:00Z.
+fn end_of_day(text: &str) -> Option<u64> {
+    let day = Date::parse(text, DAY).ok()?;
+    u64::try_from(day.next_day()?.midnight().assume_utc().unix_timestamp()).ok()?.checked_mul(1_000_000)
 }
 
 fn read_cql(reader: &mut Reader, address: CqlAddress) -> CqlConfig {
@@ -269,6 +288,14 @@ fn show_replication(replication: &Replication) -> String {
 mod tests {
     use super::*;
     use weir_runtime::RawConfig;
+
+    #[test]
+    fn a_day_counts_to_its_end() {
+        assert_eq!(end_of_day("1970-01-01"), Some(86_400 * 1_000_000));
+        for text in ["", "2027", "2027-13-01", "2027-02-30", "tomorrow", "1969-01-01"] {
+            assert_eq!(end_of_day(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn stores_are_named_by_one_text_and_written_back() {

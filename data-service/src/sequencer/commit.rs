@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use weir_protect::Change as Barrier;
-use weir_store::{Commit, RowChange, WriteError};
+use weir_store::{Commit, Halt, RowChange, WriteError};
 
 use super::{
     Sequencer,
@@ -179,7 +179,11 @@ impl Sequencer {
                 Err(WriteError::NotApplied { reason }) if doubt.is_some() => {
                     return Committed::No(Refused::Database(reason).into());
                 }
-                Err(WriteError::Poisoned { reason }) => {
+                Err(WriteError::Halted(halt)) if doubt.is_some() => {
+                    return Committed::No(Refused::Database(halt.to_string()).into());
+                }
+                // In doubt, and the store that knows what came of it is lost.
+                Err(WriteError::Poisoned { reason } | WriteError::Halted(Halt::Lost { reason })) => {
                     tracing::error!(reason, "the store is poisoned");
                     if let Some(tell) = doubt.take() {
                         tell();
@@ -187,11 +191,15 @@ impl Sequencer {
                     return Committed::Never;
                 }
                 // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
-                Err(WriteError::Unknown { reason } | WriteError::NotApplied { reason }) => {
+                Err(
+                    error @ (WriteError::Unknown { .. }
+                    | WriteError::NotApplied { .. }
+                    | WriteError::Halted(_)),
+                ) => {
                     if let Some(tell) = doubt.take() {
                         tracing::warn!(
                             scope = scope_id,
-                            reason,
+                            %error,
                             "a commit's outcome is not known; sending it again"
                         );
                         tell();

@@ -64,7 +64,7 @@ impl Sequencer {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
-        let tenure = self.ownership.tenure(scope.id)?;
+        let tenure = self.tenure_to_change(scope.id)?;
         if let Some(id) = self.store.read_direct(pair).await?
             && let Some(channel) = self.store.read_channel(id).await?
         {

@@ -45,7 +45,7 @@ impl From<NotOwner> for ChangeError {
     fn from(error: NotOwner) -> Self {
         match error {
             NotOwner::Elsewhere | NotOwner::Worker => Refused::NotOwner.into(),
-            NotOwner::Clock { .. } => Refused::ClockOff(error).into(),
+            NotOwner::Clock { .. } | NotOwner::ClockJumped { .. } => Refused::ClockOff(error).into(),
         }
     }
 }
@@ -73,7 +73,7 @@ impl Sequencer {
 
     /// The tenure and the standing under it.
     pub(super) async fn begin(&self, scope: &Scope) -> Result<(Tenure, Standing), ChangeError> {
-        let tenure = self.ownership.tenure(scope.id)?;
+        let tenure = self.tenure_to_change(scope.id)?;
         let standing = self.warm(scope, tenure).await?;
         Ok((tenure, standing))
     }

@@ -137,7 +137,7 @@ async fn create(
         check_channel(channel)?;
     }
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.ownership.tenure(given).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(given).map_err(|error| error::of_change(&error.into()))?;
     let guild_id = if given == 0 {
         let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
         let minted = minted.inspect_err(|error| sequencer.note_refusal(error));

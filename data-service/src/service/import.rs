@@ -68,7 +68,7 @@ async fn put(
     touched: Vec<Key>,
 ) -> Result<(), ConnectError> {
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
     let written = writer.write(sequencer, tenure, rows, sequencer.clock.wall_us(), touched).await;
     written.map_err(|error| error::of_change(&error))
 }
@@ -125,7 +125,7 @@ async fn first_start(
     request: &BeginImportRequest,
 ) -> Result<BeginImportResponse, ConnectError> {
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
     // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
     let reserve = async |count: u64| {
         loop {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weir_protect::{Change, Generations};
-use weir_store::{RowChange, WriteError};
+use weir_store::{Halt, RowChange, WriteError};
 
 use crate::{
     doubt::Pauses,
@@ -80,6 +80,7 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
         // A process that was paused tells nobody of a row that another owner may remember as absent (rule 3).
         Ok(()) if sequencer.ownership.still(0, write.tenure) => Ok(()),
         Err(WriteError::NotApplied { reason }) => Err(Refused::Database(reason.clone()).into()),
+        Err(WriteError::Halted(halt)) => Err(Refused::Database(halt.to_string()).into()),
         Ok(()) | Err(WriteError::Unknown { .. } | WriteError::Poisoned { .. }) => {
             Err(ChangeError::OutcomeUnknown)
         }
@@ -96,7 +97,7 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
         }
         // Nobody will ever know here: its keys stay out of memory until the process is replaced.
         Err(WriteError::Poisoned { reason }) => tracing::error!(reason, "the store is poisoned"),
-        Ok(()) | Err(WriteError::NotApplied { .. }) => {}
+        Ok(()) | Err(WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
     }
 }
 
@@ -116,12 +117,12 @@ async fn resolve(sequencer: Arc<Sequencer>, mut write: Write) {
         }
         match sequencer.store.put_rows(write.rows.clone(), write.rev).await {
             Ok(()) => break,
-            Err(WriteError::Poisoned { reason }) => {
+            Err(WriteError::Poisoned { reason } | WriteError::Halted(Halt::Lost { reason })) => {
                 tracing::error!(reason, "the store is poisoned");
                 return;
             }
             // "Not applied" speaks of this attempt only: the first may still have happened.
-            Err(WriteError::Unknown { .. } | WriteError::NotApplied { .. }) => {}
+            Err(WriteError::Unknown { .. } | WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
         }
     }
     write.barrier.resolve();

@@ -67,7 +67,7 @@ async fn create(
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Write::User, 0);
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.ownership.tenure(0).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
     let now_us = sequencer.clock.wall_us();
     if user.id == 0 {
         let minted = sequencer.minter.mint(now_us, 0, tenure).map_err(ChangeError::from);

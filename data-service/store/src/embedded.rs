@@ -6,6 +6,7 @@
 //! - `tables`, `keys`: what is stored where; the keys are the CQL model's.
 //! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
 //! - `fault`: what the tree's errors are called.
+//! - `guard`: what the store needs of the machine, looked at before it is missed: `spare` descriptors, room on the disk, and its `place`.
 //! - `log`: the event log; `bus` gives it to the bus's traits.
 //! - `readers`, `view`: reads.
 //! - `store`: the [`Store`](crate::Store) trait over them.
@@ -17,15 +18,18 @@ mod config;
 mod datadir;
 mod draft;
 mod fault;
+mod guard;
 mod journal;
 mod keys;
 mod lease;
 mod levels;
 mod log;
 mod memory;
+mod place;
 mod plan;
 mod readers;
 mod seal;
+mod spare;
 mod store;
 mod tables;
 mod view;
@@ -49,10 +53,11 @@ use self::{
     committer::{Act, Answer, Committer, Health, Write},
     datadir::DataDir,
     draft::NewestRevs,
+    guard::{FreeBytes, Guard, free_bytes},
     readers::Readers,
     tables::Tables,
 };
-use crate::WriteError;
+use crate::{Halt, WriteError};
 
 /// The embedded store. It is the [`Store`](crate::Store), and on one machine also the [`EventBus`](weir_bus::EventBus), the
 /// [`Inbox`](weir_bus::Inbox) and the [`SessionStore`](weir_bus::SessionStore): all four over one directory.
@@ -70,6 +75,8 @@ pub struct EmbeddedStore {
     writes_count: AtomicU64,
     batches: Arc<AtomicU64>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    guard: Arc<Guard>,
+    watch: Mutex<Option<JoinHandle<()>>>,
     /// Last, so that the lock outlives everything that uses the files.
     _directory: DataDir,
 }
@@ -87,6 +94,11 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], each saying what to do about it.
     pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
+        Self::open_on(config, Box::new(free_bytes))
+    }
+
+    /// As [`Self::open`], on a disk that says by `free_bytes` how much room it has.
+    fn open_on(config: EmbeddedConfig, free_bytes: FreeBytes) -> Result<Arc<Self>, OpenError> {
         let mut directory = DataDir::open(&config.directory)?;
         let tables = Tables::open_safely(&directory, &config)?;
         let extent = log::recover(&tables)?;
@@ -97,6 +109,12 @@ impl EmbeddedStore {
         acked.note(batch);
         let log = Arc::new(RecordRing::new(extent.head, config.ring_records_max, config.ring_bytes_max));
         let health = Arc::new(Health::new());
+        let io = |act| {
+            let path = config.directory.clone();
+            move |source| OpenError::Io { act, path, source }
+        };
+        let guard = Arc::new(Guard::hold(&config.directory, free_bytes).map_err(io("watch"))?);
+        guard.look(&tables, &health);
         let batches = Arc::new(AtomicU64::new(0));
         let (writes, receiver) = mpsc::channel(config.writes_waiting_max.max(1));
         let committer = Committer {
@@ -109,14 +127,12 @@ impl EmbeddedStore {
             newest: NewestRevs::default(),
             log: log.clone(),
             health: health.clone(),
+            guard: guard.clone(),
             batches: batches.clone(),
         };
         let thread = thread::Builder::new().name("weir-committer".to_owned()).spawn(|| committer.run());
-        let thread = thread.map_err(|source| OpenError::Io {
-            act: "start the committer of",
-            path: config.directory.clone(),
-            source,
-        })?;
+        let thread = thread.map_err(io("start the committer of"))?;
+        let watch = guard.watch(tables.clone(), health.clone()).map_err(io("start the watch of"))?;
         Ok(Arc::new(Self {
             readers: Readers::new(tables, &config),
             log,
@@ -126,6 +142,8 @@ impl EmbeddedStore {
             writes_count: AtomicU64::new(0),
             batches,
             committer: Mutex::new(Some(thread)),
+            guard,
+            watch: Mutex::new(Some(watch)),
             config,
             _directory: directory,
         }))
@@ -139,6 +157,7 @@ impl EmbeddedStore {
     pub async fn close(&self) {
         // An answer or a closed channel: either way the committer is ending.
         let _ = self.write(Act::Close, 0).await;
+        self.end_watch();
         let Some(thread) = self.take_committer() else { return };
         let joined = tokio::task::spawn_blocking(move || thread.join());
         if tokio::time::timeout(self.config.write_timeout, joined).await.is_err() {
@@ -159,6 +178,31 @@ impl EmbeddedStore {
         self.health.poisoned().map(str::to_owned)
     }
 
+    /// Why the store takes no writes for now, or any more; `None` while it does.
+    #[must_use]
+    pub fn halted(&self) -> Option<Halt> {
+        let lost = self.poisoned().map(|reason| Halt::Lost { reason });
+        lost.or_else(|| self.guard.halt())
+    }
+
+    /// Flushes that wait and merges under way: 0 for a store at rest.
+    #[must_use]
+    pub fn working(&self) -> usize {
+        self.readers.working()
+    }
+
+    /// A watch that hangs on a dead disk is left behind.
+    fn end_watch(&self) {
+        self.guard.stop();
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watch) = watch {
+            watch.thread().unpark();
+            if self.health.poisoned().is_none() && watch.join().is_err() {
+                tracing::error!("the watch over the store panicked");
+            }
+        }
+    }
+
     fn take_committer(&self) -> Option<JoinHandle<()>> {
         self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -166,7 +210,8 @@ impl EmbeddedStore {
     /// Hands a write of about `bytes` to the committer and waits until it is durable.
     async fn write(&self, act: Act, bytes: usize) -> Result<Answer, WriteError> {
         let ended = || match self.health.poisoned() {
-            Some(reason) => WriteError::Poisoned { reason: reason.to_owned() },
+            // It was not begun: that much is known also of a store that is lost.
+            Some(reason) => WriteError::Halted(Halt::Lost { reason: reason.to_owned() }),
             None => WriteError::NotApplied { reason: "the store is closed".to_owned() },
         };
         // A committer that hangs in a poisoned tree takes nothing from its queue any more.
@@ -194,8 +239,9 @@ impl EmbeddedStore {
             Ok(Ok(answer)) => answer,
             // The committer ended with the write unanswered: only a panic does that.
             Ok(Err(_dropped)) => {
-                self.health.poison("the committer ended without an answer".to_owned());
-                Err(ended())
+                let reason = "the committer ended without an answer".to_owned();
+                self.health.poison(reason.clone());
+                Err(WriteError::Poisoned { reason })
             }
             Err(_elapsed) => {
                 Err(WriteError::Unknown { reason: "the disk did not answer in time".to_owned() })
@@ -207,6 +253,7 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         drop(self.writes.take());
+        self.end_watch();
         // A poisoned tree may never let its thread go; the process is about to end then.
         if self.health.poisoned().is_none()
             && let Some(thread) = self.take_committer()

@@ -8,6 +8,7 @@ mod clock;
 mod commit;
 pub mod cql;
 pub mod embedded;
+mod halt;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use weir_proto::{
     data::{Channel, Guild, Member, Message, Role, User},
     pair::UserPair,
 };
+
+pub use halt::Halt;
 
 /// Why a read failed. Reads change nothing, so all may be repeated.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,13 +51,17 @@ pub enum WriteError {
         /// Why.
         reason: String,
     },
+    /// It did not happen and will not: the store takes no writes now.
+    #[error(transparent)]
+    Halted(#[from] Halt),
     /// It may have happened or may still happen: repeat it with the same revisions until it is known.
     #[error("the write's outcome is not known: {reason}")]
     Unknown {
         /// Why.
         reason: String,
     },
-    /// The store failed in a way it cannot vouch for (an I/O error on its files): every later write is refused, the process must end.
+    /// The store failed in a way it cannot vouch for (an I/O error on its files): every later write is refused with
+    /// [`Halt::Lost`], the process must end.
     #[error("the store is poisoned and takes no more writes: {reason}")]
     Poisoned {
         /// The first error.

@@ -6,9 +6,11 @@ use tokio::time::sleep;
 use weir_data_client::DataError;
 use weir_proto::data::RefusalReason;
 
-use crate::node::{Node, Talk, World};
+use crate::node::{At, Node, Talk, World};
 
-const HOUR_US: i64 = 3_600 * 1_000_000;
+/// As far as a clock may go ahead at once: four minutes.
+const AHEAD_US: i64 = 240 * 1_000_000;
+const DAY_US: i64 = 86_400 * 1_000_000;
 
 fn gauge(node: &Node) -> u64 {
     let shown = node.registry.encode();
@@ -29,22 +31,22 @@ async fn a_clock_that_ran_ahead_is_told_until_it_has_caught_up() {
     let talk = Talk(&node.client, place);
     sleep(Duration::from_secs(2)).await;
     assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
-    world.clock.set_skew(HOUR_US);
-    talk.create("dated an hour ahead").await.unwrap();
+    world.clock.set_skew(AHEAD_US);
+    talk.create("dated four minutes ahead").await.unwrap();
     world.clock.set_skew(0);
     match talk.create("refused").await {
         Err(DataError::Refused { reason: RefusalReason::Clock, retry_after, message, .. }) => {
             assert_eq!(retry_after, Duration::from_secs(60));
-            assert!(message.contains("behind its stored ids by 3600.0 s"), "{message}");
+            assert!(message.contains("behind its stored ids by 240.0 s"), "{message}");
         }
         other => panic!("{other:?}"),
     }
     sleep(Duration::from_secs(2)).await;
-    assert!((3_590..=3_600).contains(&gauge(&node)), "{}", gauge(&node));
+    assert!((230..=240).contains(&gauge(&node)), "{}", gauge(&node));
     let told = reasons(&node);
     assert!(told.len() == 1 && told[0].starts_with("clock: this service's clock is behind"), "{told:?}");
     // Set right, or waited for.
-    world.clock.set_skew(HOUR_US);
+    world.clock.set_skew(AHEAD_US);
     sleep(Duration::from_secs(2)).await;
     assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
     talk.create("taken again").await.unwrap();
@@ -55,8 +57,8 @@ async fn one_channel_whose_ids_are_ahead_leaves_the_rest_ready() {
     let world = World::new(2);
     let first = world.node().await;
     let (ahead, well) = (first.place().await, first.place().await);
-    world.clock.set_skew(HOUR_US);
-    Talk(&first.client, ahead).create("dated an hour ahead").await.unwrap();
+    world.clock.set_skew(AHEAD_US);
+    Talk(&first.client, ahead).create("dated four minutes ahead").await.unwrap();
     world.clock.set_skew(0);
     first.close().await;
     // A new process has minted nothing yet; the channel's tail says how far it is.
@@ -65,6 +67,43 @@ async fn one_channel_whose_ids_are_ahead_leaves_the_rest_ready() {
     assert!(Talk(&node.client, ahead).create("refused").await.is_err());
     Talk(&node.client, well).create("taken").await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    assert!(gauge(&node) > 3_000, "it is seen");
+    assert!(gauge(&node) > 200, "it is seen");
     assert_eq!(reasons(&node), Vec::<String>::new(), "and the others are served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_is_not_believed_until_it_is_right_again() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let before = talk.create("before").await.unwrap();
+    world.clock.set_skew(400 * DAY_US);
+    match talk.create("dated 400 days ahead").await {
+        Err(DataError::Refused { reason: RefusalReason::Clock, retry_after, message, .. }) => {
+            assert!(retry_after > Duration::ZERO);
+            assert!(message.contains("jumped ahead by 34560000 s"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(talk.edit(before.id, "nor is a change dated so").await.is_err());
+    assert_eq!(talk.contents(At::Latest, 10).await, ["before"], "reads go on");
+    sleep(Duration::from_secs(2)).await;
+    let told = reasons(&node);
+    assert!(told.len() == 1 && told[0].starts_with("clock: this node's clock jumped ahead"), "{told:?}");
+    world.clock.set_skew(0);
+    let after = talk.create("after").await.unwrap();
+    assert!(after.id > before.id);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_for_long_goes_on() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let talk = Talk(&node.client, node.place().await);
+    talk.create("before").await.unwrap();
+    world.clock.sleep_through(Duration::from_secs(100 * 86_400));
+    talk.create("after").await.unwrap();
 }

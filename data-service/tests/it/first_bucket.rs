@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::node::{At, Place, Talk, World};
 
 /// A bucket lasts ten days.
-const BUCKET_LATER_US: i64 = 11 * 24 * 3_600 * 1_000_000;
+const BUCKET_LATER: Duration = Duration::from_micros(11 * 24 * 3_600 * 1_000_000);
 
 /// What is shown is the whole history, newest first.
 async fn assert_whole(world: &World, talk: &Talk<'_>, when: &str) {
@@ -32,7 +32,7 @@ async fn killed_after(at: Duration, later_bucket: bool, seed: u64) -> bool {
     let place = node.place().await;
     if later_bucket {
         Talk(&node.client, place).create("of an older bucket").await.unwrap();
-        world.clock.set_skew(BUCKET_LATER_US);
+        world.clock.sleep_through(BUCKET_LATER);
     }
     // Who looks before the message finds its bucket neither in the index nor in the database.
     assert_whole(&world, &Talk(&node.client, place), &when).await;

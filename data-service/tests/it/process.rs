@@ -56,6 +56,30 @@ fn its_addresses_are_one_object_once_it_is_ready_and_its_directory_says_where_it
     assert_eq!(Running::read(&directory).unwrap(), None);
 }
 
+/// Under a limit of 300 descriptors, 400 strangers get what is left beside the reserve; the store and the operators keep theirs.
+#[test]
+fn strangers_take_no_descriptors_that_the_store_and_the_operators_need() {
+    let home = tempfile::tempdir().unwrap();
+    let any = "127.0.0.1:0";
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 300; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_data-service")]);
+    command.args(["--json", "--data", "data", "--data-service", any, "--admin", any]);
+    command.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = |name: &str| told[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    let strangers: Vec<_> = (0..400).map(|_| TcpStream::connect(address("data_service")).unwrap()).collect();
+    let reply = get(address("admin"), "/readyz");
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", process.0.id())).unwrap().count();
+    assert!(open < 300, "{open} of 300 descriptors are in use");
+    drop(strangers);
+    let signalled = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap();
+    assert!(signalled.success() && process.0.wait().unwrap().success());
+}
+
 /// One file serves every binary, and the configuration in force is one object.
 #[test]
 fn the_sample_with_every_key_of_every_binary_is_accepted() {

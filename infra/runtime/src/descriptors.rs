@@ -2,7 +2,9 @@
 //!
 //! Problem: each connection takes a descriptor, and strangers open connections; when they have taken all, the store cannot open its next
 //! journal, which is an error on its way to the disk. Guarantee: all bounds of connections together stay below the limit by a reserve, which
-//! is the store's, the bus's and the admin listener's.
+//! is the store's, the bus's and the admin listener's. Every binary calls [`settle`] before it listens.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors kept for everything but the listeners' connections: journals, tables and compactions of the store, the database's and the
 /// bus's connections, the admin listener's 64. 2,048: the tables that fjall keeps open (at most 900) with as many again while it compacts, and
@@ -40,6 +42,31 @@ pub fn fit<const N: usize>(limit: u64, bounds: [&mut usize; N]) -> Fit {
         *bound = usize::try_from(share).unwrap_or(usize::MAX).max(1);
     }
     Fit::Cut { wanted, left }
+}
+
+/// Raises the limit of open files as far as this process may (the customary soft limit of 1,024 is for programs that use `select`), and cuts
+/// the bounds of all listeners' connections down to it. Each bound has the name under which a cut is told.
+pub fn settle<const N: usize>(bounds: [(&'static str, &mut usize); N]) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
+    }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let names = bounds.each_ref().map(|(name, _)| *name);
+    let mut bounds = bounds.map(|(_, bound)| bound);
+    if let Fit::Cut { wanted, left } = fit(limit, bounds.each_mut().map(|bound| &mut **bound)) {
+        let taken: Vec<_> = names.iter().zip(bounds).map(|(name, bound)| format!("{name} {bound}")).collect();
+        tracing::warn!(
+            limit,
+            wanted,
+            left,
+            taken = taken.join(", "),
+            "fewer connections are taken than configured, because each takes an open file: raise the limit (LimitNOFILE=)"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod tiers;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use weir_data_service::{
     backend::{Backend, BackendError, StoreChoice},
@@ -17,9 +16,7 @@ use weir_data_service::{
     node::OpenError,
 };
 use weir_gateway::StartError;
-use weir_runtime::descriptors::{self, Fit};
-use weir_runtime::memory;
-use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, process::Build};
+use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, descriptors, memory, process::Build};
 
 use crate::{
     config::Config,
@@ -82,7 +79,7 @@ pub(crate) enum ServeError {
     },
     /// The store can no longer vouch for what is on disk.
     #[error(
-        "the store is lost to this process and takes no more writes: {reason}; what was acknowledged is on disk: look at the disk, then start again"
+        "the store is lost to this process and takes no more writes: {reason}; nothing was acknowledged since: look at the disk, then start again"
     )]
     StoreLost {
         /// Its first error.
@@ -96,9 +93,12 @@ pub(crate) enum ServeError {
 /// [`ServeError`]
 pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeError> {
     let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
-    raise_open_files();
     let mut listener = ListenerBounds::default();
-    fit_descriptors(&mut config, &mut listener.connections_max);
+    descriptors::settle([
+        ("gateway", &mut config.gateway.connections_max),
+        ("api", &mut config.api.bounds.connections_max),
+        ("data service", &mut listener.connections_max),
+    ]);
     let memory_max = config.memory_max;
     memory::settle(memory_max, shares(&mut config, &mut listener, &mut [0, 0]));
     let (registry, readiness) = (Registry::new(), Readiness::new());
@@ -152,6 +152,11 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     output::line(&told).map_err(ServeError::Print)?;
     let ended = run(&backend, tiers, &shutdown, config.drain).await;
     running.remove(&directory);
+    // Also if it failed while the process was told to stop.
+    let ended = match backend.lost() {
+        Some(reason) => Err(ServeError::StoreLost { reason }),
+        None => ended,
+    };
     if let Err(ServeError::StoreLost { .. }) = ended {
         // Its threads may never end; the process must.
         return ended;
@@ -211,37 +216,6 @@ fn open_to_others(directory: &std::path::Path) -> Option<String> {
     (mode & 0o077 != 0).then(|| {
         format!("{shown} has permissions {mode:03o}, so others on this machine may read what is stored: chmod 700 {shown}")
     })
-}
-
-/// Lets this process open as many files as it ever may: a connection takes one, and the customary soft limit of 1,024 is for programs that
-/// use `select`.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) =
-            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        tracing::warn!(%error, current = limit.current, "the limit of open files stays as it is");
-    }
-}
-
-/// Makes the bounds of connections follow the limit of open files, so that the store always has descriptors.
-fn fit_descriptors(config: &mut Config, data_connections_max: &mut usize) {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let bounds =
-        [&mut config.gateway.connections_max, &mut config.api.bounds.connections_max, data_connections_max];
-    match descriptors::fit(limit, bounds) {
-        Fit::Whole => {}
-        Fit::Cut { wanted, left } => tracing::warn!(
-            limit,
-            wanted,
-            left,
-            gateway = config.gateway.connections_max,
-            api = config.api.bounds.connections_max,
-            data_service = *data_connections_max,
-            "fewer connections are taken than configured, because each takes an open file: raise the limit (LimitNOFILE=)"
-        ),
-    }
 }
 
 fn greeting(bound: &crate::config::Listen, store: &StoreChoice, directory: &str) -> String {

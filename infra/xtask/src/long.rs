@@ -1,6 +1,6 @@
 //! `cargo xtask long`: the runs that are too long for every change, by name. Each has a short form in `cargo xtask test`.
 
-use std::{process::Command, time::Duration};
+use std::{env, process::Command, time::Duration};
 
 use anyhow::Result;
 
@@ -15,6 +15,11 @@ use crate::{
 /// Longest run of one of them. 200 kills take a quarter of an hour.
 const LONG_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// Variable by which the sweep is told how many damages to try for each kind of stop.
+const DAMAGES: &str = "WEIR_DAMAGE";
+/// That many if nothing else was said: nearly all that the sweep knows. It takes some minutes.
+const DAMAGES_MAX: &str = "3000";
+
 /// The runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Run {
@@ -28,11 +33,19 @@ pub(crate) enum Run {
     BusLossesTiers,
     /// An import killed 50 times.
     ImportKills,
+    /// The embedded store's files damaged in about 6,000 ways; as many for each of two kinds of stop as `WEIR_DAMAGE` says.
+    Damage,
 }
 
 impl Run {
-    const ALL: [Self; 5] =
-        [Self::Kills, Self::KillsTiers, Self::BusLosses, Self::BusLossesTiers, Self::ImportKills];
+    const ALL: [Self; 6] = [
+        Self::Kills,
+        Self::KillsTiers,
+        Self::BusLosses,
+        Self::BusLossesTiers,
+        Self::ImportKills,
+        Self::Damage,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,10 +54,11 @@ impl Run {
             Self::BusLosses => "bus losses, one process",
             Self::BusLossesTiers => "bus losses, three tiers",
             Self::ImportKills => "import kills",
+            Self::Damage => "damages",
         }
     }
 
-    /// What `weir-loadtest` is told.
+    /// What `weir-loadtest` is told; for damages, cargo.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
@@ -55,7 +69,15 @@ impl Run {
                 &["bus-losses", "--target", "tiers", "--busy", "100", "--silent", "100", "--writers", "32"]
             }
             Self::ImportKills => &["import-kills", "--kills", "50", "--messages", "200000"],
+            Self::Damage => {
+                &["test", "--release", "--package", "weir-store", "--test", "it", "--", "--nocapture", "damage::sweep"]
+            }
         }
+    }
+
+    /// Whether it runs the binaries as they are released.
+    fn needs_binaries(self) -> bool {
+        self != Self::Damage
     }
 
     fn needs_cassandra(self) -> bool {
@@ -94,11 +116,12 @@ pub(crate) fn run(
     children.remove_on_interrupt(folder.clone());
     let servers = Servers::new(workspace, children, &folder);
     let runs = chosen.runs();
-    let built = steps.set_up("release binaries", || {
+    let build = || {
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX).map(Setup::Ready)
-    });
-    if built.is_some() {
+    };
+    let needed = runs.iter().any(|run| run.needs_binaries());
+    if !needed || steps.set_up("release binaries", build).is_some() {
         let wanted = |needs: fn(Run) -> bool| runs.iter().any(|run| needs(*run));
         let redis = wanted(Run::needs_redis).then(|| steps.set_up("redis", || servers.redis())).flatten();
         let cassandra =
@@ -122,6 +145,13 @@ fn scenario(
     cassandra: Option<&Server>,
     redis: Option<&Server>,
 ) -> Option<Command> {
+    if run == Run::Damage {
+        let mut command = cargo::cargo(workspace, run.arguments().iter().copied());
+        if env::var_os(DAMAGES).is_none() {
+            command.env(DAMAGES, DAMAGES_MAX);
+        }
+        return Some(command);
+    }
     let mut command = Command::new(workspace.built("release", "weir-loadtest"));
     command.args(run.arguments());
     if run.needs_cassandra() {

@@ -2,7 +2,8 @@
 //!
 //! It takes what waits, plans each write over the ones before it, and commits them as one batch with a synced journal; only then does it
 //! answer. fjall applies a batch to its memory after the sync and publishes it last, so nothing that is not durable can be read. The first
-//! error of the tree poisons the store: what is on disk is no longer known, so nothing more may be written by this process.
+//! error of the tree poisons the store: what is on disk is no longer known, so nothing more may be written by this process. [`Guard`] sees to it
+//! that no batch is begun for whose consequences the machine has no room.
 
 use std::{
     sync::{
@@ -23,13 +24,14 @@ use super::{
     acked::Acked,
     draft::{Draft, Group, NewestRevs, PlanError},
     fault,
+    guard::Guard,
     journal::BATCH_KEY,
     keys, lease,
     log::{Event, Extent},
-    plan,
+    plan, spare,
     tables::{Table, Tables},
 };
-use crate::{Commit, Lease, LeaseAnswer, RowChange, WriteError};
+use crate::{Commit, Halt, Lease, LeaseAnswer, RowChange, WriteError};
 
 /// What is to be written.
 #[derive(Debug)]
@@ -142,6 +144,8 @@ pub(super) struct Committer {
     /// Told of records once they are durable.
     pub(super) log: Arc<RecordRing>,
     pub(super) health: Arc<Health>,
+    /// Whether the machine has what a batch needs.
+    pub(super) guard: Arc<Guard>,
     /// Batches committed; counted for the operator.
     pub(super) batches: Arc<AtomicU64>,
 }
@@ -176,6 +180,8 @@ impl Committer {
 
     /// Plans, commits and answers.
     fn commit(&mut self, waiting: Vec<Write>) {
+        let bytes = waiting.iter().fold(0_usize, |sum, write| sum.saturating_add(write.bytes));
+        let halt = self.guard.before(bytes, &self.tables, &self.health);
         let mut group = Group::new(self.extent);
         let mut answers: Vec<Planned> = Vec::with_capacity(waiting.len());
         // Kept until the answers are out: they are what bounds the bytes in flight.
@@ -185,9 +191,11 @@ impl Committer {
             if matches!(write.act, Act::Close) {
                 self.writes.close();
             }
-            let answer = match self.health.refusal() {
-                Some(refusal) => Err(refusal),
-                None => self.plan(write.act, &mut group),
+            let answer = match (&halt, &write.act) {
+                // To end it needs nothing.
+                (_, Act::Close) => Ok(Answer::Done),
+                (Some(halt), _) => Err(halt.clone().into()),
+                (None, _) => self.plan(write.act, &mut group),
             };
             answers.push((write.done, answer));
         }
@@ -195,9 +203,10 @@ impl Committer {
             self.health.poison(fault::reason(&error, &self.config));
         }
         for (done, answer) in answers {
-            let answer = match self.health.refusal() {
-                Some(refusal) => Err(refusal),
-                None => answer,
+            let answer = match (self.health.refusal(), answer) {
+                // What was refused before has not happened whatever came of the others.
+                (Some(refusal), Ok(_)) => Err(refusal),
+                (_, answer) => answer,
             };
             // The caller may have left.
             let _ = done.send(answer);
@@ -235,6 +244,10 @@ impl Committer {
                 Ok(answer)
             }
             Err(PlanError::Refused(reason)) => Err(WriteError::NotApplied { reason }),
+            // A table that could not be opened now; nothing was written, and it is whole.
+            Err(PlanError::Tree(error)) if fault::no_descriptors(&error) => {
+                Err(Halt::Descriptors { limit: spare::limit() }.into())
+            }
             Err(PlanError::Tree(error)) => {
                 let reason = fault::reason(&error, &self.config);
                 self.health.poison(reason.clone());
@@ -248,7 +261,11 @@ impl Committer {
         if group.rows.is_empty() || self.health.poisoned().is_some() {
             return Ok(());
         }
-        self.trim(&mut group)?;
+        match self.trim(&mut group) {
+            // The next batch does it.
+            Err(error) if fault::no_descriptors(&error) => {}
+            trimmed => trimmed?,
+        }
         let number = self.batch + 1;
         group.rows.set(Table::Meta, BATCH_KEY, Some(keys::one(number).into()));
         let mut batch = self.tables.db.batch().durability(Some(PersistMode::SyncData));
@@ -259,6 +276,10 @@ impl Committer {
             }
         }
         batch.commit()?;
+        self.guard.after(&self.health);
+        if self.health.poisoned().is_some() {
+            return Ok(());
+        }
         self.batch = number;
         self.acked.note(number);
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -274,6 +295,14 @@ impl Committer {
         if appended == 0 || !group.log.over(&self.config) {
             return Ok(());
         }
+        let trimmed = self.trim_rows(group, appended);
+        let (key, value) = group.log.floor_row();
+        group.rows.set(Table::Meta, key, Some(value));
+        trimmed
+    }
+
+    /// What is removed and how far the log then reaches agree also after an error in the middle.
+    fn trim_rows(&self, group: &mut Group, appended: usize) -> Result<(), fjall::Error> {
         // Only what is in the tree already: the group's own records stay.
         let range = keys::one(group.log.floor + 1)..=keys::one(self.extent.head);
         for row in self.tables.get(Table::Events).range(range).take(2 * appended + TRIM_EXTRA) {
@@ -292,8 +321,6 @@ impl Committer {
             group.log.floor = position;
             group.log.floor_bytes = event.bytes_until;
         }
-        let (key, value) = group.log.floor_row();
-        group.rows.set(Table::Meta, key, Some(value));
         Ok(())
     }
 }

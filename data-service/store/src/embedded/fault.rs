@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use rustix::io::Errno;
+
 use super::EmbeddedConfig;
 
 /// Name of the file with which the disk is asked.
@@ -29,6 +31,14 @@ pub(super) fn describe(error: &fjall::Error) -> String {
     let text = innermost.to_string();
     let bare = ["FjallError: ", "LsmTreeError: "].iter().find_map(|prefix| text.strip_prefix(prefix));
     bare.unwrap_or(&text).to_owned()
+}
+
+/// Whether a file could not be opened only because this process, or the machine, has too many open.
+pub(super) fn no_descriptors(error: &fjall::Error) -> bool {
+    let (fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))) = error else {
+        return false;
+    };
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Why the store is poisoned: the error, or, if it only says that an earlier one happened, what the disk says to a write like that one.
@@ -81,6 +91,15 @@ mod tests {
         let silent = describe(&fjall::Error::Poisoned);
         assert!(!silent.contains("Fjall") && !silent.contains("Poisoned"), "{silent}");
         assert_eq!(describe(&fjall::Error::Locked), "Locked");
+    }
+
+    #[test]
+    fn want_of_descriptors_is_told_apart() {
+        let wanting = |number| fjall::Error::Io(io::Error::from_raw_os_error(number));
+        assert!(
+            no_descriptors(&wanting(24)) && no_descriptors(&wanting(23)) && !no_descriptors(&wanting(28))
+        );
+        assert!(!no_descriptors(&fjall::Error::Poisoned));
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl Readers {
         &self.tables.db
     }
 
+    /// Flushes that wait and merges under way.
+    pub(super) fn working(&self) -> usize {
+        self.tables.db.outstanding_flushes() + self.tables.db.active_compactions()
+    }
+
     /// Refuses reads from now on.
     pub(super) fn close(&self) {
         self.permits.close();

@@ -195,8 +195,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn ready(&self, within: Duration) -> Result<(), ReadError> {
-        if let Some(reason) = self.health.poisoned() {
-            return Err(ReadError::Unavailable { reason: format!("poisoned: {reason}") });
+        if let Some(halt) = self.halted() {
+            return Err(ReadError::Unavailable { reason: halt.to_string() });
         }
         let age = Duration::from_millis(self.health.batch_age_ms());
         if age > self.config.write_timeout {

@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
-use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault, whole};
+use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault, spare, whole};
 
 /// A table. Its number is stored: never change one, and never give one to another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +183,7 @@ impl Tables {
             .cache_size(config.cache_bytes)
             .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
             .worker_threads(config.background_threads.max(1))
+            .max_cached_files(Some(spare::cached_files(spare::limit())))
             // The committer names its durability with each batch.
             .manual_journal_persist(true)
             .open()
@@ -217,6 +218,11 @@ impl Tables {
     pub(super) fn open_safely(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
         let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::open(directory, config)));
         opened.unwrap_or_else(|_panic| Err(unopened(directory, config, "its reader panicked".to_owned())))
+    }
+
+    /// Bytes of all tables on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.keyspaces.iter().map(Keyspace::disk_space).sum()
     }
 
     /// A table's keyspace.

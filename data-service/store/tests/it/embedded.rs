@@ -2,7 +2,9 @@
 
 mod child;
 mod damage;
+mod full;
 mod log;
+mod scarce;
 mod whole;
 
 use std::sync::Arc;

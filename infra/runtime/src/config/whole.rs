@@ -48,6 +48,7 @@ pub const KEYS: &[&str] = &[
     "log.format",
     "memory.max",
     "stop.drain",
+    "store.accept_clock",
     "store.cache",
     "store.directory",
     "store.url",

@@ -84,6 +84,20 @@ fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[test]
+fn nothing_is_acknowledged_into_a_directory_that_was_removed_and_the_exit_code_says_so() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let demo = home.ok(&["demo"]);
+    let (token, channel) =
+        (demo["token"].as_str().expect("text"), demo["channel_id"].as_str().expect("text"));
+    std::fs::remove_dir_all(home.data().join("data")).expect("ours");
+    let message = json!({ "channel": channel, "content": "into nothing" });
+    let (status, said) = send(&server, token, "POST", "/messages", &message);
+    assert!(status >= 500, "{status}: {said}");
+    assert_eq!(server.wait(), Some(1));
+}
+
+#[test]
 fn a_second_server_on_the_same_directory_says_who_holds_it() {
     let home = Home::new();
     let server = home.serve(&[]);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use weir_bus::Inbox as _;
 use weir_proto::data::Message;
 use weir_store::{
-    Commit, OutboxRecord, RowChange, Store, WriteError,
+    Commit, Halt, OutboxRecord, RowChange, Store, WriteError,
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
 
@@ -116,9 +116,9 @@ async fn write(store: Arc<EmbeddedStore>, channel_id: u64) -> WriteError {
     loop {
         number += 1;
         if let Err(error) = store.commit(step(channel_id, number)).await {
-            // Poisoned is final: it must stay so.
+            // Poisoned is final: whatever comes later is refused, and was not begun.
             let again = store.commit(step(channel_id, number + 1)).await;
-            assert!(matches!(again, Err(WriteError::Poisoned { .. })), "{again:?} after {error}");
+            assert!(matches!(again, Err(WriteError::Halted(Halt::Lost { .. }))), "{again:?} after {error}");
             return error;
         }
         say(&format!("ack {channel_id} {number}"));
@@ -228,7 +228,8 @@ async fn a_full_disk_poisons_the_store_and_loses_nothing_that_was_acknowledged()
     running.wait().expect("it ends");
     let errors: Vec<_> = said.iter().filter(|line| line.starts_with("error ")).collect();
     assert_eq!(errors.len() as u64, WRITERS, "every writer is told: {said:?}");
-    assert!(errors.iter().all(|error| error.contains("poisoned")), "{errors:?}");
+    let lost = |error: &&String| error.contains("is poisoned") || error.contains("is lost to this process");
+    assert!(errors.iter().all(lost), "{errors:?}");
     assert!(
         errors.iter().any(|error| error.contains("File too large")),
         "the first error is named: {errors:?}"

@@ -166,7 +166,10 @@ async fn sweep(stop: &Stop, count: usize) -> Vec<String> {
             failures.push(format!("{}: {name}: {damage}: {verdict:?}", stop.name));
         }
     }
-    eprintln!("damages after {}: {counts:?} of {} known", stop.name, all.len());
+    let counts: Vec<_> = ["tried", "refused", "told by a read", "harmless", "nameless", "silent"]
+        .map(|what| format!("{what} {}", counts.get(what).copied().unwrap_or(0)))
+        .into();
+    eprintln!("damages after {}, {} known: {}", stop.name, all.len(), counts.join(", "));
     failures
 }
 

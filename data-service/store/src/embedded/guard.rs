@@ -1,0 +1,283 @@
+//! What the store needs of the machine, looked at before it is missed: file descriptors, room on the disk, and its directory.
+//!
+//! fjall is lost for good by the first file that it cannot open or write, whoever took the last descriptor or filled the disk. So as long as
+//! it has less than what it has begun may need, nothing new is begun: writes are refused with the reason ([`Halt`]), reads go on, and when
+//! there is enough again all goes on. A directory that was removed does not come back: the store is poisoned.
+//!
+//! A thread looks twenty times a second, the committer before each batch, and once more before it acknowledges one.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{
+    committer::Health,
+    place::Place,
+    spare::{self, Spare},
+    tables::Tables,
+};
+use crate::Halt;
+
+/// How often is looked while nothing is written. A look costs some fifty microseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Bytes that a merge of tables takes at most beside its inputs: eight tables of 64 MiB, more than fjall's levels choose at once. It never
+/// takes more than all tables have.
+const MERGE_BYTES_MAX: u64 = 512 << 20;
+/// Bytes for notes, lists of tables, and what a file system takes for itself.
+const SLACK_BYTES: u64 = 8 << 20;
+/// The part by which more must be free than is needed before writes are taken again, so that it is not told by turns.
+const AGAIN_SHARE: u64 = 8;
+
+/// Asks how many bytes of the disk below a path are free for this process.
+pub(super) type FreeBytes = Box<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
+
+/// What the file system says.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Bytes that must be free for what is in memory (`buffered`, and a batch to come) and on disk (`tables`): each buffer becomes a table, the
+/// batch goes to the journal before, and tables are merged into others before they are removed.
+fn needed_bytes(buffered: u64, batch: u64, tables: u64) -> u64 {
+    let written = buffered.saturating_add(batch).saturating_mul(2).saturating_add(batch);
+    written.saturating_add(tables.min(MERGE_BYTES_MAX)).saturating_add(SLACK_BYTES)
+}
+
+/// What must be free if writes are refused already.
+fn to_begin_again(needed: u64) -> u64 {
+    needed.saturating_add(needed / AGAIN_SHARE)
+}
+
+/// The watch over one store.
+pub(super) struct Guard {
+    directory: PathBuf,
+    free_bytes: FreeBytes,
+    held: Mutex<Held>,
+    /// Bytes of all tables at the last look.
+    table_bytes: AtomicU64,
+    halt: Mutex<Option<Halt>>,
+    stopped: AtomicBool,
+}
+
+struct Held {
+    spare: Spare,
+    place: Place,
+}
+
+/// How thoroughly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// Before a batch.
+    Glance,
+    /// Now and then.
+    Look,
+}
+
+impl Guard {
+    /// Begins the watch over an open store.
+    pub(super) fn hold(directory: &Path, free_bytes: FreeBytes) -> io::Result<Self> {
+        let held = Held { spare: Spare::take(spare::limit())?, place: Place::hold(directory)? };
+        Ok(Self {
+            directory: directory.to_owned(),
+            free_bytes,
+            held: Mutex::new(held),
+            table_bytes: AtomicU64::new(0),
+            halt: Mutex::new(None),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Why writes are refused for now.
+    pub(super) fn halt(&self) -> Option<Halt> {
+        lock(&self.halt).clone()
+    }
+
+    /// Before a batch of about `bytes`: why it may not be begun.
+    pub(super) fn before(&self, bytes: usize, tables: &Tables, health: &Health) -> Option<Halt> {
+        self.examine(Care::Glance, bytes as u64, tables, health)
+    }
+
+    /// After a batch, before it is acknowledged: whether it went into files that are still there.
+    pub(super) fn after(&self, health: &Health) {
+        let gone = lock(&self.held).place.glance();
+        if let Some(reason) = gone {
+            health.poison(reason);
+        }
+    }
+
+    /// A thorough look.
+    pub(super) fn look(&self, tables: &Tables, health: &Health) {
+        self.table_bytes.store(tables.bytes(), Ordering::Relaxed);
+        self.examine(Care::Look, 0, tables, health);
+    }
+
+    fn examine(&self, care: Care, batch: u64, tables: &Tables, health: &Health) -> Option<Halt> {
+        let (descriptors, gone) = {
+            let mut held = lock(&self.held);
+            match care {
+                Care::Glance => (held.spare.glance(), None),
+                Care::Look => (held.spare.look(), held.place.look()),
+            }
+        };
+        if let Some(reason) = gone {
+            health.poison(reason);
+        }
+        let found = match (health.poisoned(), descriptors) {
+            (Some(reason), _) => Some(Halt::Lost { reason: reason.to_owned() }),
+            (None, false) => Some(Halt::Descriptors { limit: spare::limit() }),
+            (None, true) => self.full(batch, tables.db.write_buffer_size()),
+        };
+        self.tell(found.clone());
+        found
+    }
+
+    fn full(&self, batch: u64, buffered: u64) -> Option<Halt> {
+        // A disk that cannot be asked tells with the next write.
+        let free_bytes = (self.free_bytes)(&self.directory).ok()?;
+        let needed = needed_bytes(buffered, batch, self.table_bytes.load(Ordering::Relaxed));
+        let refused = matches!(*lock(&self.halt), Some(Halt::DiskFull { .. }));
+        let needed_bytes = if refused { to_begin_again(needed) } else { needed };
+        (free_bytes < needed_bytes).then(|| Halt::DiskFull {
+            directory: self.directory.clone(),
+            free_bytes,
+            needed_bytes,
+        })
+    }
+
+    /// Keeps what was found; its beginning and its end are told once.
+    fn tell(&self, found: Option<Halt>) {
+        let mut halt = lock(&self.halt);
+        match (&*halt, &found) {
+            (None, Some(reason)) => tracing::error!(%reason, "the embedded store takes no writes"),
+            (Some(_), None) => tracing::info!("the embedded store takes writes again"),
+            _ => {}
+        }
+        *halt = found;
+    }
+
+    /// Looks until it is stopped.
+    pub(super) fn watch(self: &Arc<Self>, tables: Tables, health: Arc<Health>) -> io::Result<JoinHandle<()>> {
+        let guard = Arc::clone(self);
+        thread::Builder::new().name("weir-store-watch".to_owned()).spawn(move || {
+            while !guard.stopped.load(Ordering::Acquire) {
+                guard.look(&tables, &health);
+                thread::park_timeout(LOOK_EVERY);
+            }
+        })
+    }
+
+    /// Ends the watch; the thread is to be unparked and joined.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+}
+
+/// What is behind the locks is changed in one step each.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Commit, PartitionRange, RowChange, RowOrder, Store as _, WriteError,
+        embedded::{EmbeddedConfig, EmbeddedStore},
+    };
+    use weir_proto::{bucket::Bucket, data::Message};
+
+    const MIB: u64 = 1 << 20;
+    const CHANNEL: u64 = 7;
+    /// Longest wait for what the store tells.
+    const WITHIN: Duration = Duration::from_secs(5);
+
+    /// A store on a disk with as much room as the number says.
+    fn on_disk(directory: &Path, free: &Arc<AtomicU64>) -> Arc<EmbeddedStore> {
+        let free = free.clone();
+        let config = EmbeddedConfig::new(directory);
+        EmbeddedStore::open_on(config, Box::new(move |_| Ok(free.load(Ordering::Relaxed)))).expect("opens")
+    }
+
+    async fn write(store: &EmbeddedStore, id: u64) -> Result<(), WriteError> {
+        let message =
+            Message { id, channel_id: CHANNEL, author_id: 1, rev: id, last_rev: id, ..Message::default() };
+        let rows = vec![RowChange::PutMessage(message)];
+        let commit = Commit { scope_id: CHANNEL, rev: id, rows, records: Vec::new(), rows_are_outbox: true };
+        store.commit(commit).await
+    }
+
+    async fn count(store: &EmbeddedStore) -> usize {
+        let range = PartitionRange { after: 0, before: u64::MAX, order: RowOrder::NewestFirst, limit: 100 };
+        store.read_partition(CHANNEL, Bucket::of_raw(1), range).await.expect("reads go on").len()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_refuses_writes_says_so_and_goes_on_when_there_is_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let free = Arc::new(AtomicU64::new(1 << 40));
+        let store = on_disk(directory.path(), &free);
+        write(&store, 1).await.expect("there is room");
+        free.store(3 * MIB, Ordering::Relaxed);
+        let refused = write(&store, 2).await.expect_err("no room").to_string();
+        let place = directory.path().display().to_string();
+        assert!(refused.contains(&format!("the disk of {place} is full: 3 MiB are free")), "{refused}");
+        assert_eq!((count(&store).await, store.poisoned()), (1, None));
+        let told = store.ready(WITHIN).await.expect_err("not ready").to_string();
+        assert!(told.contains("is full"), "{told}");
+        free.store(1 << 40, Ordering::Relaxed);
+        write(&store, 3).await.expect("there is room again");
+        store.ready(WITHIN).await.expect("ready again");
+        assert_eq!((count(&store).await, store.halted()), (2, None));
+        store.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_acknowledged_into_a_directory_that_was_removed() {
+        for gone in ["", "lsm", "VERSION"] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let root = directory.path().join("data");
+            let store = on_disk(&root, &Arc::new(AtomicU64::new(1 << 40)));
+            write(&store, 1).await.expect("it is there");
+            let path = if gone.is_empty() { root.clone() } else { root.join(gone) };
+            if path.is_dir() {
+                std::fs::remove_dir_all(&path).expect("ours");
+                let written = write(&store, 2).await;
+                let lost = matches!(
+                    written,
+                    Err(WriteError::Poisoned { .. } | WriteError::Halted(Halt::Lost { .. }))
+                );
+                assert!(lost, "{gone}: {written:?}");
+            } else {
+                std::fs::remove_file(&path).expect("ours");
+            }
+            // Nobody writes; the watch finds it.
+            let found = async {
+                while store.poisoned().is_none() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(1), found).await.expect("within a second");
+            let told = store.ready(WITHIN).await.expect_err("not ready").to_string();
+            assert!(told.contains("removed") && told.contains(&path.display().to_string()), "{gone}: {told}");
+            let refused = write(&store, 3).await;
+            assert!(matches!(refused, Err(WriteError::Halted(Halt::Lost { .. }))), "{gone}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_free_grows_with_what_is_in_memory_and_on_disk() {
+        assert_eq!(needed_bytes(0, 0, 0), SLACK_BYTES);
+        assert_eq!(needed_bytes(16 * MIB, MIB, 5 * MIB), (2 * 17 + 1 + 5) * MIB + SLACK_BYTES);
+        assert_eq!(needed_bytes(0, 0, u64::MAX), MERGE_BYTES_MAX + SLACK_BYTES);
+        assert_eq!(needed_bytes(u64::MAX, 1, 1), u64::MAX);
+        assert!(to_begin_again(100) > 100);
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether the directory is still the one that was opened. Files that were removed take what is written to their last descriptor and
+//! lose it with that; so a store whose files are gone may acknowledge nothing.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{datadir::VERSION_FILE, whole};
+
+/// Ending of a journal's name.
+const JOURNAL: &str = "jnl";
+
+/// What is held of the directory to recognize it.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: PathBuf,
+    tree: PathBuf,
+    /// Both directories, open.
+    held: [File; 2],
+    /// The journal that was the newest when it was looked for.
+    journal: Option<(u64, File)>,
+}
+
+impl Place {
+    /// Remembers a directory in which a store is open.
+    pub(super) fn hold(directory: &Path) -> io::Result<Self> {
+        let tree = directory.join(whole::TREE);
+        let held = [File::open(directory)?, File::open(&tree)?];
+        let mut place = Self { directory: directory.to_owned(), tree, held, journal: None };
+        place.journal = place.newest_journal()?;
+        Ok(place)
+    }
+
+    /// What is gone, if something is.
+    pub(super) fn look(&mut self) -> Option<String> {
+        for (held, path) in self.held.iter().zip([&self.directory, &self.tree]) {
+            let same = |held: &fs::Metadata, there: &fs::Metadata| {
+                (held.dev(), held.ino()) == (there.dev(), there.ino())
+            };
+            match (held.metadata(), fs::metadata(path)) {
+                (Ok(held), Ok(there)) if same(&held, &there) => {}
+                (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    // It cannot be looked at now: the next write tells.
+                    tracing::debug!(%error, path = %path.display(), "the store's directory cannot be looked at");
+                }
+                _ => {
+                    return Some(format!(
+                        "{} was removed or replaced while it was in use: restore it from a backup, or begin anew without it",
+                        path.display()
+                    ));
+                }
+            }
+        }
+        let version = self.directory.join(VERSION_FILE);
+        if matches!(version.try_exists(), Ok(false)) {
+            return Some(format!("{} was removed while it was in use", version.display()));
+        }
+        match self.newest_journal() {
+            Ok(None) => {
+                Some(format!("the journals in {} were removed while they were in use", self.tree.display()))
+            }
+            Ok(newest) => {
+                self.journal = newest;
+                None
+            }
+            // Most likely there are no descriptors; the one that is held still tells most.
+            Err(_) => None,
+        }
+    }
+
+    /// The same at a fraction of the cost, before a batch is acknowledged: whether what is open still has a name.
+    pub(super) fn glance(&mut self) -> Option<String> {
+        let named = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
+        // A journal may have been replaced by the next one in good order.
+        let sound = self.held.iter().all(named) && self.journal.as_ref().is_none_or(|(_, file)| named(file));
+        if sound { None } else { self.look() }
+    }
+
+    /// The journal with the greatest number; `None` if there is none at all.
+    fn newest_journal(&self) -> io::Result<Option<(u64, File)>> {
+        let mut newest = None;
+        for entry in fs::read_dir(&self.tree)? {
+            let path = entry?.path();
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            if path.extension().is_some_and(|ending| ending == JOURNAL) {
+                newest = newest.max(number);
+            }
+        }
+        match (newest, &self.journal) {
+            (None, _) => Ok(None),
+            (Some(number), Some((held, file))) if number == *held && file.metadata()?.nlink() > 0 => {
+                Ok(Some((number, file.try_clone()?)))
+            }
+            (Some(number), _) => {
+                Ok(Some((number, File::open(self.tree.join(format!("{number}.{JOURNAL}")))?)))
+            }
+        }
+    }
+}

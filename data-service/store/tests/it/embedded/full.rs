@@ -1,0 +1,108 @@
+//! The store on a disk that fills up, a real one of 48 MiB: where this process may mount one. Elsewhere it says that it is skipped; the same
+//! on a disk that only says so is tested beside the watch over it.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use weir_proto::bucket::Bucket;
+use weir_store::{
+    Halt, PartitionRange, RowOrder, Store, WriteError,
+    embedded::{EmbeddedConfig, EmbeddedStore},
+};
+
+use crate::fixture::{creates, message};
+
+const CHANNEL: u64 = 7;
+/// Id of the first message.
+const BASE: u64 = 1 << 60;
+const CONTENT_BYTES: usize = 16 * 1024;
+/// Longest wait for what takes a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A small file system, unmounted at the end.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=48m", "none"]).arg(directory.path());
+        mount.output().is_ok_and(|done| done.status.success()).then(|| Self(directory))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+fn config(directory: &Path) -> EmbeddedConfig {
+    let mut config = EmbeddedConfig::new(directory);
+    config.messages_buffer_bytes = 1 << 20;
+    config.log_buffer_bytes = 1 << 20;
+    config.small_buffer_bytes = 1 << 18;
+    config
+}
+
+async fn write(store: &EmbeddedStore, number: u64) -> Result<(), WriteError> {
+    let row = message(CHANNEL, BASE + number, &"x".repeat(CONTENT_BYTES));
+    store.commit(creates(CHANNEL, &[row])).await
+}
+
+async fn count(store: &EmbeddedStore) -> u64 {
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let range = PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: 50 };
+        let rows = store.read_partition(CHANNEL, Bucket::of_raw(BASE), range).await.expect("reads go on");
+        let Some(last) = rows.last() else { return count };
+        after = last.id;
+        count += rows.len() as u64;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_refuses_writes_before_the_store_is_lost() {
+    let Some(disk) = Disk::mount() else {
+        eprintln!("skipped: this process may not mount a file system");
+        return;
+    };
+    let directory = disk.path().join("data");
+    let store = EmbeddedStore::open(config(&directory)).expect("opens");
+    let mut written = 0;
+    let refused = loop {
+        match write(&store, written + 1).await {
+            Ok(()) => written += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, WriteError::Halted(Halt::DiskFull { .. })), "after {written}: {refused}");
+    assert!(written > 100, "{written} messages of 16 KiB on 48 MiB: {refused}");
+    // What it has begun is ended: nothing is lost by the fullness.
+    let began = Instant::now();
+    while store.working() > 0 {
+        assert!(began.elapsed() < PATIENCE, "it does not come to rest");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((count(&store).await, store.poisoned()), (written, None));
+    let told = store.ready(PATIENCE).await.expect_err("not ready").to_string();
+    assert!(told.contains("is full"), "{told}");
+    let grown = Command::new("mount").args(["-o", "remount,size=256m"]).arg(disk.path()).status();
+    assert!(grown.expect("runs").success());
+    for number in written + 1..=written + 200 {
+        write(&store, number).await.expect("there is room again");
+    }
+    store.ready(PATIENCE).await.expect("ready again");
+    store.close().await;
+    drop(store);
+    let store = EmbeddedStore::open(config(&directory)).expect("opens again");
+    assert_eq!(count(&store).await, written + 200);
+    store.close().await;
+}
