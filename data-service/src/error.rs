@@ -129,6 +129,8 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
         RefusalReason::Conflict => "conflict",
         RefusalReason::GuildChannels => "guild_channels",
         RefusalReason::GuildRoles => "guild_roles",
+        RefusalReason::GuildOverwrites => "guild_overwrites",
+        RefusalReason::OwnedGuilds => "owned_guilds",
     }
 }
 
@@ -144,6 +146,8 @@ pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
             | RefusalReason::Conflict
             | RefusalReason::GuildChannels
             | RefusalReason::GuildRoles
+            | RefusalReason::GuildOverwrites
+            | RefusalReason::OwnedGuilds
             | RefusalReason::RequestLimit
             | RefusalReason::DatabaseReadLimit
             | RefusalReason::WriteLimit

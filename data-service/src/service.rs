@@ -4,6 +4,7 @@ pub mod admin;
 pub mod guild;
 pub mod import;
 pub mod message;
+mod overwrites;
 mod rows;
 pub mod user;
 

@@ -180,7 +180,10 @@ impl Loader {
         for _ in 0..ATTEMPTS_MAX {
             self.fanout.begin_loading(guild_id);
             let asked_us = self.now_us();
-            let reply = self.data.get_guild(&GetGuildRequest { guild_id }, &self.options()).await;
+            let reply = self
+                .data
+                .get_guild(&GetGuildRequest { guild_id, ..GetGuildRequest::default() }, &self.options())
+                .await;
             let reply = reply.map_err(|error| LoadError::of("get guild", &error))?.message;
             let as_of_us = Self::as_of(reply.as_of_us, asked_us);
             match self.fanout.install(guild_id, reply.state.ok_or(LoadError::NotFound)?, as_of_us) {

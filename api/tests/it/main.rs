@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod concurrent;
 mod data_service;
 mod direct;

@@ -9,7 +9,7 @@ use weir_proto::{
 };
 
 use super::{
-    guild::{CHANNELS_MAX, ROLES_MAX},
+    guild::{CHANNELS_MAX, OVERWRITES_MAX, ROLES_MAX},
     record::Audience,
 };
 
@@ -83,6 +83,9 @@ pub enum GuildFull {
     /// Roles.
     #[error("a guild has at most {ROLES_MAX} roles")]
     Roles,
+    /// Overwrites of all channels.
+    #[error("a guild's channels have at most {OVERWRITES_MAX} overwrites together")]
+    Overwrites,
 }
 
 impl GuildFull {
@@ -92,6 +95,7 @@ impl GuildFull {
         match self {
             Self::Channels => RefusalReason::GuildChannels,
             Self::Roles => RefusalReason::GuildRoles,
+            Self::Overwrites => RefusalReason::GuildOverwrites,
         }
     }
 }

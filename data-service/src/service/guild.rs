@@ -1,13 +1,17 @@
 //! `weir.data.v1.GuildService`.
 
 use weir_connect::{ConnectError, Context, Reply, Router};
-use weir_proto::data::{
-    self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
-    DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse, ListMembersResponse,
-    ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse, UpdateMemberResponse,
+use weir_proto::{
+    data::{
+        self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
+        DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse,
+        ListMembersResponse, ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse,
+        UpdateMemberResponse,
+    },
+    extent,
 };
 
-use super::{Paths, change_headers, deadline, options, reply_headers, required};
+use super::{Paths, change_headers, deadline, options, overwrites, reply_headers, required};
 use crate::{
     error,
     observe::Write,
@@ -28,8 +32,6 @@ const GUILDS_MAX: u32 = 200;
 const NAME_MAX: usize = 400;
 /// Bytes of a topic: 1,024 code points of four bytes.
 const TOPIC_MAX: usize = 4_096;
-/// Overwrites of a channel; Discord's bound is 1,000 for a guild's channels.
-const OVERWRITES_MAX: usize = 1_000;
 
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
@@ -114,14 +116,12 @@ fn named(name: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-fn check_channel(channel: &data::Channel) -> Result<(), ConnectError> {
+fn check_channel(channel: &mut data::Channel) -> Result<(), ConnectError> {
     named(&channel.name)?;
-    if channel.topic.len() > TOPIC_MAX || channel.overwrites.len() > OVERWRITES_MAX {
-        return Err(ConnectError::invalid_argument(format!(
-            "a topic has at most {TOPIC_MAX} bytes, a channel at most {OVERWRITES_MAX} overwrites"
-        )));
+    if channel.topic.len() > TOPIC_MAX {
+        return Err(ConnectError::invalid_argument(format!("a topic has at most {TOPIC_MAX} bytes")));
     }
-    Ok(())
+    overwrites::check(&mut channel.overwrites)
 }
 
 async fn create(
@@ -133,7 +133,7 @@ async fn create(
     named(&guild.name)?;
     required("guild.owner_id", guild.owner_id)?;
     let given = guild.id;
-    for channel in &request.channels {
+    for channel in &mut request.channels {
         check_channel(channel)?;
     }
     let sequencer = &paths.sequencer;
@@ -164,7 +164,7 @@ async fn get(
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
-    let response = GetGuildResponse { state: Some((*state).clone()), as_of_us };
+    let response = GetGuildResponse { state: Some(extent::of_guild(&state, &request)), as_of_us };
     Ok(shown(&paths, &context, guild_id, state.rev, &reading, response))
 }
 
@@ -199,9 +199,9 @@ async fn put_channel(
     context: Context,
     request: data::PutChannelRequest,
 ) -> Result<Reply<PutChannelResponse>, ConnectError> {
-    let channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
+    let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
-    check_channel(&channel)?;
+    check_channel(&mut channel)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutChannel(channel)).await? {
         GuildAnswer::Channel(channel) => {
             Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
@@ -347,12 +347,23 @@ async fn channel_context(
 ) -> Result<Reply<GetChannelContextResponse>, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let user_id = required("user_id", request.user_id)?;
+    if request.role_ids.len() > ROLES_MAX {
+        return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
+    }
     let found =
         paths.reads.channel_context(channel_id, user_id, options(&context)).await.map_err(error::of_read)?;
     let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let (state, channel) = match found.state {
+        Some(state) if request.concerned_only => {
+            let member = found.member.as_deref();
+            let (state, channel) = extent::concerning(&state, &found.channel, member, &request);
+            (Some(state), channel)
+        }
+        state => (state.map(|state| (*state).clone()), (*found.channel).clone()),
+    };
     let reply = GetChannelContextResponse {
-        channel: Some((*found.channel).clone()),
-        state: found.state.map(|state| (*state).clone()),
+        channel: Some(channel),
+        state,
         member: found.member.map(|member| (*member).clone()),
         user: found.user.map(|user| (*user).clone()),
         last_message_id: paths.sequencer.last_message_id(channel_id),

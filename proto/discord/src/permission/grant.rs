@@ -85,6 +85,22 @@ fn entries(overwrites: &[Overwrite]) -> Entries {
     entries
 }
 
+/// Overwrites with one for each key, in the order of their first: what rows of earlier versions, which may have several, count as. Those of no
+/// type count for nothing.
+#[must_use]
+pub fn merged(overwrites: &[Overwrite]) -> Vec<Overwrite> {
+    let mut entries = entries(overwrites);
+    let mut merged = Vec::with_capacity(entries.len());
+    for one in overwrites {
+        if matches!(one.r#type, ROLE_OVERWRITE | MEMBER_OVERWRITE)
+            && let Some((allow, deny)) = entries.remove(&(one.id, one.r#type))
+        {
+            merged.push(Overwrite { allow: allow.0, deny: deny.0, ..*one });
+        }
+    }
+    merged
+}
+
 /// Every bit with a meaning that some entry allows or denies before and not after, or the other way round.
 fn changed(before: &Entries, after: &Entries) -> Permissions {
     let of = |entries: &Entries, key| entries.get(key).copied().unwrap_or_default();

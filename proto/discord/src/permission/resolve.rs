@@ -1,6 +1,7 @@
 //! Discord's algorithm: base from the roles, then the channel's overwrites in their order, then what the result implies.
 
 use weir_proto::data::{Channel, GuildState, Member, Overwrite, Role};
+pub use weir_proto::overwrite::{MEMBER as MEMBER_OVERWRITE, ROLE as ROLE_OVERWRITE};
 
 use super::Permissions;
 
@@ -12,10 +13,6 @@ const STAGE: u32 = 13;
 const PRIVATE_THREAD: u32 = 12;
 /// Discord's channel types of threads: in announcement channels, public, private.
 const THREADS: std::ops::RangeInclusive<u32> = 10..=PRIVATE_THREAD;
-/// An overwrite's type for a role. The other values are nobody's.
-pub const ROLE_OVERWRITE: u32 = 0;
-/// An overwrite's type for a member.
-pub const MEMBER_OVERWRITE: u32 = 1;
 
 /// What a silenced member may not do either: each of these acts through a message.
 const NEED_SEND: Permissions = Permissions(
