@@ -17,6 +17,8 @@ pub struct ApiConfig {
     pub max_concurrency: u32,
     /// Discord's rate limits; `None` switches all of them off, as local load tests need. Default: Discord's numbers.
     pub rate_limits: Option<RateLimitConfig>,
+    /// Who may put a user into a guild. Default: [`AddMembers::Open`], which is for a machine of one's own.
+    pub add_members: AddMembers,
     /// Bounds of sockets, requests and bodies.
     pub bounds: Bounds,
     /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
@@ -44,6 +46,7 @@ impl ApiConfig {
             gateway_url,
             max_concurrency: 1,
             rate_limits: Some(RateLimitConfig::default()),
+            add_members: AddMembers::Open,
             bounds: Bounds::default(),
             trusted_proxies: TrustedProxies::default(),
             data_timeout: Duration::from_secs(5),
@@ -53,6 +56,15 @@ impl ApiConfig {
             credentials_cached_for: Duration::from_secs(5),
         }
     }
+}
+
+/// Who may put a user into a guild, besides the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddMembers {
+    /// Whoever may invite to the guild.
+    Open,
+    /// The same, if the user consents: its own token is the request's `access_token`.
+    Consent,
 }
 
 /// What sockets and requests may cost before anybody is known to have sent them.

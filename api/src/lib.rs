@@ -46,7 +46,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_data_client::DataClient;
 
-pub use config::{ApiConfig, Bounds, Rate, RateLimitConfig};
+pub use config::{AddMembers, ApiConfig, Bounds, Rate, RateLimitConfig};
 pub use metrics::Metrics;
 pub use ratelimit::Bucket;
 pub use weir_connect::Drained;

@@ -192,6 +192,9 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // Not `resource_exhausted`: waiting does not help.
         ChangeError::GuildFull(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
+        ChangeError::OwnedGuilds => {
+            refusal(Code::FailedPrecondition, RefusalReason::OwnedGuilds, "", 0, message)
+        }
         // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
@@ -254,6 +257,7 @@ mod tests {
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
             ChangeError::GuildFull(GuildFull::Roles),
+            ChangeError::OwnedGuilds,
             ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),

@@ -207,7 +207,8 @@ impl DataService {
         let clock_check = readiness.register("clock");
         clock_lag::tell(&sequencer, &clock_check);
         tasks.push(tokio::spawn(clock_lag::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
-        let paths = Paths { reads, sequencer, outbox, limits: book, observer };
+        let founders = Arc::default();
+        let paths = Paths { reads, sequencer, outbox, limits: book, observer, founders };
         Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))
     }
 

@@ -5,6 +5,7 @@ pub mod guild;
 pub mod import;
 pub mod message;
 mod overwrites;
+pub(crate) mod owned;
 mod rows;
 pub mod user;
 
@@ -44,6 +45,8 @@ pub struct Paths {
     pub limits: Arc<LimitBook>,
     /// Counts.
     pub observer: Arc<Observer>,
+    /// Who founds guilds now.
+    pub(crate) founders: Arc<owned::Founders>,
 }
 
 impl Paths {

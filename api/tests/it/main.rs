@@ -4,6 +4,7 @@
 
 mod checks;
 mod concurrent;
+mod consent;
 mod data_service;
 mod direct;
 mod forms;

@@ -13,7 +13,7 @@ use super::{
     record::Audience,
 };
 
-use crate::{mint::MintError, ownership::NotOwner};
+use crate::{mint::MintError, ownership::NotOwner, service::owned::OWNED_MAX};
 
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,9 @@ pub enum ChangeError {
     /// The guild has as many as it may have; nothing was done.
     #[error(transparent)]
     GuildFull(#[from] GuildFull),
+    /// The user owns as many guilds as it may; nothing was done.
+    #[error("a user owns at most {OWNED_MAX} guilds")]
+    OwnedGuilds,
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),

@@ -11,7 +11,7 @@ use weir_proto::{
     extent,
 };
 
-use super::{Paths, change_headers, deadline, options, overwrites, reply_headers, required};
+use super::{Paths, change_headers, deadline, options, overwrites, owned, reply_headers, required};
 use crate::{
     error,
     observe::Write,
@@ -131,7 +131,7 @@ async fn create(
 ) -> Result<Reply<CreateGuildResponse>, ConnectError> {
     let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
     named(&guild.name)?;
-    required("guild.owner_id", guild.owner_id)?;
+    let owner_id = required("guild.owner_id", guild.owner_id)?;
     let given = guild.id;
     for channel in &mut request.channels {
         check_channel(channel)?;
@@ -145,6 +145,9 @@ async fn create(
     } else {
         given
     };
+    // Held until the guild is made: another one of the same owner is counted after it.
+    let founding = owned::note(&paths, owner_id, guild_id, deadline(&context)).await;
+    let _founding = founding.map_err(|error| error::of_change(&error))?;
     match change(&paths, &context, guild_id, None, GuildChange::Create(Box::new(request))).await? {
         GuildAnswer::Created { state, members } => {
             Ok(changed(&paths, guild_id, CreateGuildResponse { state: Some(state), members }))
@@ -174,7 +177,9 @@ async fn delete(
     request: data::DeleteGuildRequest,
 ) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
+    let owner_id = owned::owner_of(&paths, guild_id).await.map_err(error::of_read)?;
     change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
+    owned::forget(&paths, owner_id, guild_id).await;
     Ok(changed(&paths, guild_id, DeleteGuildResponse {}))
 }
 

@@ -26,6 +26,7 @@ mod node;
 mod nonces;
 mod order;
 mod outbox;
+mod owned;
 mod ownership;
 mod pages;
 mod process;
