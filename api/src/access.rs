@@ -4,6 +4,7 @@ use weir_data_client::{CallOptions, DataError};
 use weir_discord::{
     error::ApiError,
     permission::{Permissions, permissions_in, permissions_in_direct},
+    seeded::{Seeded, armed},
 };
 use weir_proto::{
     data::{
@@ -219,6 +220,9 @@ impl GuildAccess {
     /// # Errors
     /// 50013 if some bit of `granted` is not held.
     pub(crate) fn require_held(&self, granted: Permissions) -> Result<(), Refused> {
+        if armed(Seeded::RolesExceedTheirMaker) {
+            return Ok(());
+        }
         // Bits without a meaning grant nothing; whoever has every bit with one may pass them on.
         self.require(granted & Permissions::ALL)
     }
@@ -239,7 +243,9 @@ pub(crate) async fn state_of(
         Channels::Bare { whole } => (GuildExtent::BareChannels, whole),
         Channels::Whole => (GuildExtent::Unspecified, 0),
     };
-    let request = GetGuildRequest { guild_id: guild_id.get(), extent: extent.into(), whole_channel_id };
+    let extent = extent.into();
+    let request =
+        GetGuildRequest { guild_id: guild_id.get(), extent, whole_channel_id, ..GetGuildRequest::default() };
     let reply = app.data.get_guild(&request, options).await;
     let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message.state;
     Ok(state.filter(|state| state.guild.is_some()).ok_or(ApiError::Internal)?)

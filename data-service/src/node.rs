@@ -20,7 +20,7 @@ use crate::{
     outbox::Outbox,
     ownership::Ownership,
     read_path::{
-        ReadPath,
+        NEWEST_AT_ONCE, ReadPath,
         query::{Database, MokaCache},
     },
     sequencer::{Sequencer, SequencerConfig, SequencerParts},
@@ -195,6 +195,7 @@ impl DataService {
             limits: Arc::clone(&book),
             observer: Arc::clone(&observer),
             alone: std::sync::atomic::AtomicU64::new(0),
+            newest: tokio::sync::Semaphore::new(NEWEST_AT_ONCE),
         });
         let mut tasks = outbox.start(&stop);
         tasks.push(tokio::spawn(tend_limits(Arc::clone(&book), stop.clone())));

@@ -131,7 +131,10 @@ mod tests {
     fn a_guild_is_left_whole_bare_or_without_channels() {
         let state = state();
         let asked = |extent: GuildExtent, whole_channel_id| {
-            of_guild(&state, &GetGuildRequest { guild_id: 1, extent: extent.into(), whole_channel_id })
+            of_guild(
+                &state,
+                &GetGuildRequest { extent: extent.into(), whole_channel_id, ..GetGuildRequest::default() },
+            )
         };
         assert_eq!(asked(GuildExtent::Unspecified, 0), state);
         let none = asked(GuildExtent::WithoutChannels, 0);

@@ -6,15 +6,19 @@ use weir_discord::{
     error::{ApiError, Leaf},
     object::ChannelObject,
     permission::{MEMBER_OVERWRITE, Permissions, ROLE_OVERWRITE, may_begin_with, may_overwrite, merged},
+    seeded::{Seeded, armed},
     validate::{ChannelForm, parse_body},
 };
 use weir_proto::{
-    data::{Channel, DeleteChannelRequest, GuildState, ListMessagesRequest, Overwrite, PutChannelRequest},
+    data::{
+        Channel, DeleteChannelRequest, GetGuildRequest, GuildState, ListMessagesRequest, Overwrite,
+        PutChannelRequest,
+    },
     id::{ChannelId, GuildId},
 };
 
 use crate::{
-    access::{Also, ChannelAccess, Channels, GuildAccess, state_of},
+    access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
     app::App,
     auth::Caller,
     basis::{Seen, settled},
@@ -35,10 +39,20 @@ pub(crate) async fn list_channels(
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find_with(&app, &caller, ids.guild()?, Channels::Whole).await?;
-    // The newest message of each would be a read for each; null means "none known" to clients.
+    let guild_id = ids.guild()?;
+    let options = app.call();
+    let request =
+        GetGuildRequest { guild_id: guild_id.get(), with_last_messages: true, ..GetGuildRequest::default() };
+    let (found, member) = tokio::join!(
+        app.data.get_guild(&request, &options),
+        member_of(&app, guild_id, caller.id.get(), &options)
+    );
+    let found = found.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
+    member?.ok_or(ApiError::MissingAccess)?;
+    let newest = found.last_message_ids.into_iter().chain(std::iter::repeat(0));
+    let state = found.state.unwrap_or_default();
     let channels: Vec<_> =
-        access.state.channels.iter().map(|channel| ChannelObject::new(channel, 0)).collect();
+        state.channels.iter().zip(newest).map(|(channel, last)| ChannelObject::new(channel, last)).collect();
     Ok(reply::ok(&channels))
 }
 
@@ -231,7 +245,8 @@ fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(),
 /// wait for it.
 fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Refused> {
     let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
-    let wrong = |one: &Overwrite| is_role(one.id) == (one.r#type == MEMBER_OVERWRITE);
+    let wrong =
+        |one: &Overwrite| is_role(one.id) == (one.r#type == MEMBER_OVERWRITE) && !armed(Seeded::TypeNotInKey);
     if overwrites.iter().any(wrong) { Err(ApiError::InvalidRole.into()) } else { Ok(()) }
 }
 

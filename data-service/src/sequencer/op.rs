@@ -230,6 +230,8 @@ pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
     /// What the caller's decision rests on.
     pub(crate) basis: data::Basis,
+    /// Of a channel's change or deletion: its newest message, as it was read before; 0 if there is none or it is not known.
+    pub(crate) last_message_id: u64,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }

@@ -73,13 +73,40 @@ async fn change(
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
+    submit(paths, context, guild_id, basis, change, 0).await
+}
+
+/// Passes a change of a channel through its guild's turn, with the channel's newest message for those who are told.
+async fn change_channel(
+    paths: &Paths,
+    context: &Context,
+    (guild_id, channel_id): (u64, u64),
+    basis: Option<Basis>,
+    change: GuildChange,
+) -> Result<GuildAnswer, ConnectError> {
+    let last_message_id = match channel_id {
+        0 => 0,
+        // Not worth failing for.
+        id => paths.reads.newest_id(id, options(context)).await.unwrap_or(0),
+    };
+    submit(paths, context, guild_id, basis, change, last_message_id).await
+}
+
+async fn submit(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    basis: Option<Basis>,
+    change: GuildChange,
+    last_message_id: u64,
+) -> Result<GuildAnswer, ConnectError> {
     let basis = basis.unwrap_or_default();
     basis::check(&basis).map_err(|error| error::of_change(&error))?;
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Write::Guild, 0);
     let deadline = deadline(context);
     let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
-        Op::Guild(Box::new(GuildOp { change, basis, deadline, answer }))
+        Op::Guild(Box::new(GuildOp { change, basis, last_message_id, deadline, answer }))
     });
     answer.await.map_err(|error| error::of_change(&error))
 }
@@ -167,7 +194,13 @@ async fn get(
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
-    let response = GetGuildResponse { state: Some(extent::of_guild(&state, &request)), as_of_us };
+    let shown_state = extent::of_guild(&state, &request);
+    let last_message_ids = if request.with_last_messages {
+        paths.reads.newest_ids(&shown_state.channels, options(&context)).await
+    } else {
+        Vec::new()
+    };
+    let response = GetGuildResponse { state: Some(shown_state), as_of_us, last_message_ids };
     Ok(shown(&paths, &context, guild_id, state.rev, &reading, response))
 }
 
@@ -207,7 +240,8 @@ async fn put_channel(
     let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
     check_channel(&mut channel)?;
-    match change(&paths, &context, guild_id, request.basis, GuildChange::PutChannel(channel)).await? {
+    let ids = (guild_id, channel.id);
+    match change_channel(&paths, &context, ids, request.basis, GuildChange::PutChannel(channel)).await? {
         GuildAnswer::Channel(channel) => {
             Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
         }
@@ -226,9 +260,8 @@ async fn delete_channel(
     if channel.guild_id == 0 {
         return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
     }
-    match change(&paths, &context, channel.guild_id, request.basis, GuildChange::DeleteChannel(channel_id))
-        .await?
-    {
+    let (ids, deletion) = ((channel.guild_id, channel_id), GuildChange::DeleteChannel(channel_id));
+    match change_channel(&paths, &context, ids, request.basis, deletion).await? {
         GuildAnswer::Channel(channel) => {
             let guild_id = channel.guild_id;
             Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))

@@ -38,7 +38,7 @@ async fn checks(client: &DataClient, place: Place) -> [usize; 2] {
     };
     let context = client.get_channel_context(&request, &options()).await.unwrap().message;
     let extent = GuildExtent::WithoutChannels.into();
-    let request = GetGuildRequest { guild_id: place.guild, extent, whole_channel_id: 0 };
+    let request = GetGuildRequest { guild_id: place.guild, extent, ..GetGuildRequest::default() };
     let guild = client.get_guild(&request, &options()).await.unwrap().message;
     [context.encoded_len(), guild.encoded_len()]
 }

@@ -22,6 +22,7 @@ mod leases;
 mod limits;
 mod methods;
 mod mutation;
+mod newest;
 mod node;
 mod nonces;
 mod order;

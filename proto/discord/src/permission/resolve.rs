@@ -4,6 +4,7 @@ use weir_proto::data::{Channel, GuildState, Member, Overwrite, Role};
 pub use weir_proto::overwrite::{MEMBER as MEMBER_OVERWRITE, ROLE as ROLE_OVERWRITE};
 
 use super::Permissions;
+use crate::seeded::{Seeded, armed};
 
 /// Discord's channel type of voice channels.
 const VOICE: u32 = 2;
@@ -79,7 +80,7 @@ pub(super) fn in_channel(
     member: &Member,
     is_role: impl Fn(u64) -> bool,
 ) -> Permissions {
-    if base.contains(Permissions::ADMINISTRATOR) {
+    if base.contains(Permissions::ADMINISTRATOR) && !armed(Seeded::AdministratorHeldBack) {
         return Permissions::ALL;
     }
     let held = implied(overwritten(base, guild_id, overwrites, member, is_role), channel_type);
@@ -122,6 +123,9 @@ impl Step {
     }
 
     fn apply(&self, held: Permissions) -> Permissions {
+        if armed(Seeded::DenialTakenForGrant) {
+            return held | self.deny | self.allow;
+        }
         held.without(self.deny) | self.allow
     }
 }
@@ -171,7 +175,8 @@ pub fn highest_role<'a>(state: &'a GuildState, member: &Member) -> Option<&'a Ro
 #[must_use]
 pub fn outranks(state: &GuildState, actor: &Member, role: Option<&Role>) -> bool {
     let rank = |role: &Role| (role.position, std::cmp::Reverse(role.id));
-    if state.guild.as_ref().is_some_and(|guild| guild.owner_id == actor.user_id) {
+    let owner = state.guild.as_ref().is_some_and(|guild| guild.owner_id == actor.user_id);
+    if owner || armed(Seeded::PositionsNotCompared) {
         return true;
     }
     match (highest_role(state, actor), role) {
