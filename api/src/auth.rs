@@ -6,6 +6,7 @@
 //! never revoked, and the age is the price when they can be ([`crate::ApiConfig::credentials_cached_for`]).
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -18,7 +19,7 @@ use weir_connect::Peer;
 use weir_data_client::DataError;
 use weir_discord::{
     error::{ApiError, RateLimitScope, RateLimited},
-    token::{TokenHash, parse_authorization},
+    token::{BotToken, TokenHash, parse_authorization},
 };
 use weir_proto::{
     data::{ResolveTokenRequest, User},
@@ -50,6 +51,28 @@ pub(crate) struct Caller {
     pub(crate) user: Arc<User>,
 }
 
+/// The client's address: its connection's, unless a trusted proxy names another. What strangers ask is counted by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(IpAddr);
+
+impl Client {
+    fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
+        // A router that is called without a server has no peers; all of its callers are counted as one.
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let forwarded = headers.get_all("x-forwarded-for").iter();
+        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+        Self(app.config.trusted_proxies.client(peer, forwarded))
+    }
+}
+
+impl FromRequestParts<App> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self::of(app, &parts.headers, parts.extensions.get::<Peer>().copied()))
+    }
+}
+
 /// The caller that the headers name.
 ///
 /// # Errors
@@ -58,11 +81,37 @@ pub(crate) struct Caller {
 pub(crate) async fn identify(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
+    resolve(app, &token, Client::of(app, headers, peer)).await
+}
+
+/// Makes sure that a user consents to what somebody else asks for: `token` is the user's own.
+///
+/// # Errors
+/// 50025 if it is not; 429 and those of the data service as for [`identify`], so that nobody tries out tokens here either.
+pub(crate) async fn require_consent(
+    app: &App,
+    client: Client,
+    user_id: UserId,
+    token: Option<&str>,
+) -> Result<(), Refused> {
+    let token = token.and_then(|text| parse_authorization(text).ok());
+    // What says that it is somebody else's need not be asked for.
+    let token = token.filter(|token| token.claimed_user() == Some(user_id)).ok_or(ApiError::ConsentNeeded)?;
+    match resolve(app, &token, client).await {
+        Ok(owner) if owner.id == user_id => Ok(()),
+        Ok(_) => Err(ApiError::ConsentNeeded.into()),
+        Err(refused) if refused.is(&ApiError::Unauthorized) => Err(ApiError::ConsentNeeded.into()),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Whose a token is.
+async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, Refused> {
     let hash = token.hash();
     if let Some(caller) = app.credentials.resolved.get(&hash) {
         return Ok(caller);
     }
-    let leave = app.strangers.ask(client(app, headers, peer), hash.0, Instant::now());
+    let leave = app.strangers.ask(client.0, hash.0, Instant::now());
     let leave = leave.map_err(|refused| match refused {
         strangers::Refused::Unknown => ApiError::Unauthorized.into(),
         strangers::Refused::Throttled { retry_after } => {
@@ -89,14 +138,6 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap, peer: Option<Peer>)
     let caller = Caller { id, user: Arc::new(user) };
     app.credentials.resolved.insert(hash, caller.clone());
     Ok(caller)
-}
-
-/// The client's address: its connection's, unless a trusted proxy names another.
-fn client(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> IpAddr {
-    // A router that is called without a server has no peers; all of its callers are counted as one.
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let forwarded = headers.get_all("x-forwarded-for").iter();
-    app.config.trusted_proxies.client(peer, forwarded.filter_map(|value| value.to_str().ok()))
 }
 
 impl FromRequestParts<App> for Caller {

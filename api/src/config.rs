@@ -19,6 +19,8 @@ pub struct ApiConfig {
     pub max_concurrency: u32,
     /// Discord's rate limits; `None` switches all of them off, as local load tests need. Default: Discord's numbers.
     pub rate_limits: Option<RateLimitConfig>,
+    /// Who may put a user into a guild. Default: [`AddMembers::Open`], which is for a machine of one's own.
+    pub add_members: AddMembers,
     /// Bounds of sockets, requests and bodies.
     pub bounds: Bounds,
     /// Most bytes that all clients together may make it hold. Default: 64 MiB of replies and 64 MiB of request bodies.
@@ -48,6 +50,7 @@ impl ApiConfig {
             gateway_url,
             max_concurrency: 1,
             rate_limits: Some(RateLimitConfig::default()),
+            add_members: AddMembers::Open,
             bounds: Bounds::default(),
             memory: MemoryMax::default(),
             trusted_proxies: TrustedProxies::default(),
@@ -68,6 +71,15 @@ impl ApiConfig {
             Share::bytes(&mut self.memory.bodies),
         ]
     }
+}
+
+/// Who may put a user into a guild, besides the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddMembers {
+    /// Whoever may invite to the guild.
+    Open,
+    /// The same, if the user consents: its own token is the request's `access_token`.
+    Consent,
 }
 
 /// What sockets and requests may cost before anybody is known to have sent them.

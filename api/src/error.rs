@@ -47,6 +47,8 @@ impl Fault {
                 RefusalReason::Conflict
                 | RefusalReason::GuildChannels
                 | RefusalReason::GuildRoles
+                | RefusalReason::GuildOverwrites
+                | RefusalReason::OwnedGuilds
                 | RefusalReason::RequestLimit
                 | RefusalReason::DatabaseReadLimit
                 | RefusalReason::WriteLimit

@@ -14,6 +14,7 @@ use weir_proto::{
 };
 
 use crate::{
+    AddMembers,
     app::App,
     auth::Caller,
     envelope::Arrival,
@@ -71,7 +72,7 @@ pub(crate) struct Plan {
 /// Creates a guild owned by the caller. Nobody is brought into more guilds than it has room for: a look for each member comes before.
 ///
 /// # Errors
-/// A form error for members that do not exist, 30001 if one of them is in as many guilds as it may be, and those of the calls.
+/// A form error for members that do not exist, 50025 for any where members must consent, 30001 if one of them is in as many guilds as it may be, and those of the calls.
 pub(crate) async fn found(
     app: &App,
     caller: &Caller,
@@ -84,6 +85,10 @@ pub(crate) async fn found(
     let known = known.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
     if ids.iter().any(|id| known.user(*id).is_none()) {
         return Err(Refused::field("members", Leaf::Choices("users that exist")));
+    }
+    if !ids.is_empty() && app.config.add_members == AddMembers::Consent {
+        // Each would have to show a token; they are added one by one.
+        return Err(ApiError::ConsentNeeded.into());
     }
     require_room(app, caller.id, By::Itself).await?;
     let others: Vec<UserId> = ids.iter().filter_map(|id| UserId::try_from(*id).ok()).collect();

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use weir_connect::{Budget, Memory, MemoryNames};
 use weir_data_client::DataClient;
 
-pub use config::{ApiConfig, Bounds, Rate, RateLimitConfig};
+pub use config::{AddMembers, ApiConfig, Bounds, Rate, RateLimitConfig};
 pub use metrics::Metrics;
 pub use ratelimit::Bucket;
 pub use weir_connect::Drained;

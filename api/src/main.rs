@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         "it must be ws:// or wss://, a host and perhaps a port",
         "write for example \"wss://gateway.example.org\"",
     );
-    let config = ApiConfig::read(&mut reader, gateway_url);
+    let config = ApiConfig::read(&mut reader, gateway_url, listen.ip().is_loopback());
     let memory_max = memory::read(&mut reader);
     let log = TelemetryConfig::read(&mut reader);
     let asked = Asked { check_config: flags.check_config, json: flags.json };

@@ -18,7 +18,7 @@ use weir_discord::{
 use weir_proto::data::{CreateMessageRequest, EventContext, Message};
 
 use crate::{
-    access::ChannelAccess,
+    access::{Also, ChannelAccess},
     app::App,
     envelope::Arrival,
     error::Refused,
@@ -35,7 +35,12 @@ pub(crate) enum Nonce {
     Enforced,
 }
 
-/// Creates a message by the caller of `access` and answers with it.
+/// What a message needs of its channel beside the check: the roles that its text names.
+pub(crate) fn needs(content: &str) -> Also {
+    Also { role_ids: ParsedMentions::of(content).roles, ..Also::default() }
+}
+
+/// Creates a message by the caller of `access`, which was found with what it [`needs`], and answers with it.
 ///
 /// # Errors
 /// 50008, 50013, 50006, 160002, the unknown-message form error, and those of the data calls.

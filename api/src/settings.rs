@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_runtime::{TrustedProxies, config::Reader};
 
-use crate::{ApiConfig, RateLimitConfig};
+use crate::{AddMembers, ApiConfig, RateLimitConfig};
 
 /// Whether Discord's rate limits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,9 @@ enum RateLimits {
 }
 
 impl ApiConfig {
-    /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`].
-    pub fn read(reader: &mut Reader, gateway_url: impl Into<String>) -> Self {
+    /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`]. `loopback`: only this machine reaches the
+    /// listeners, so that users are the operator's own, unless a proxy stands before them, as `wss://` or trusted proxies tell.
+    pub fn read(reader: &mut Reader, gateway_url: impl Into<String>, loopback: bool) -> Self {
         let mut config = Self::new(gateway_url);
         let second = Duration::from_secs(1);
         let kept = [("discord", RateLimits::Discord), ("off", RateLimits::Off)];
@@ -26,6 +27,10 @@ impl ApiConfig {
         config.data_timeout =
             reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
         config.trusted_proxies = TrustedProxies::read(reader, "api.trusted_proxies");
+        let own = loopback && config.trusted_proxies.is_empty() && !config.gateway_url.starts_with("wss://");
+        let default = if own { AddMembers::Open } else { AddMembers::Consent };
+        let words = [("open", AddMembers::Open), ("consent", AddMembers::Consent)];
+        config.add_members = reader.choice("api.add_members", &words, default);
         let bounds = &mut config.bounds;
         bounds.connections_max = count(reader, "api.connections_max", bounds.connections_max, 1_000_000);
         bounds.requests_max = count(reader, "api.requests_max", bounds.requests_max, 1_000_000);
@@ -49,8 +54,24 @@ mod tests {
         let mut raw = RawConfig::default();
         raw.file("weir.toml", file);
         let mut reader = raw.into_reader();
-        let config = ApiConfig::read(&mut reader, "ws://127.0.0.1:8081/");
+        let config = ApiConfig::read(&mut reader, "ws://127.0.0.1:8081/", true);
         (config, reader.finish().map(drop).map_err(|problems| problems.to_string()))
+    }
+
+    #[test]
+    fn members_are_added_with_their_consent_unless_all_users_are_the_operators_own() {
+        let added = |file: &str, gateway_url: &str, loopback| {
+            let mut raw = RawConfig::default();
+            raw.file("weir.toml", file);
+            ApiConfig::read(&mut raw.into_reader(), gateway_url, loopback).add_members
+        };
+        let proxy = "[api]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+        assert_eq!(added("", "ws://h", true), AddMembers::Open);
+        assert_eq!(added("", "ws://h", false), AddMembers::Consent);
+        assert_eq!(added("", "wss://h", true), AddMembers::Consent);
+        assert_eq!(added(proxy, "ws://h", true), AddMembers::Consent);
+        assert_eq!(added("[api]\nadd_members = \"open\"\n", "wss://h", false), AddMembers::Open);
+        assert_eq!(added("[api]\nadd_members = \"consent\"\n", "ws://h", true), AddMembers::Consent);
     }
 
     #[test]

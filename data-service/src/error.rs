@@ -129,6 +129,8 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
         RefusalReason::Conflict => "conflict",
         RefusalReason::GuildChannels => "guild_channels",
         RefusalReason::GuildRoles => "guild_roles",
+        RefusalReason::GuildOverwrites => "guild_overwrites",
+        RefusalReason::OwnedGuilds => "owned_guilds",
     }
 }
 
@@ -144,6 +146,8 @@ pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
             | RefusalReason::Conflict
             | RefusalReason::GuildChannels
             | RefusalReason::GuildRoles
+            | RefusalReason::GuildOverwrites
+            | RefusalReason::OwnedGuilds
             | RefusalReason::RequestLimit
             | RefusalReason::DatabaseReadLimit
             | RefusalReason::WriteLimit
@@ -188,6 +192,9 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // Not `resource_exhausted`: waiting does not help.
         ChangeError::GuildFull(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
+        ChangeError::OwnedGuilds => {
+            refusal(Code::FailedPrecondition, RefusalReason::OwnedGuilds, "", 0, message)
+        }
         // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
         // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
@@ -250,6 +257,7 @@ mod tests {
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
             ChangeError::GuildFull(GuildFull::Roles),
+            ChangeError::OwnedGuilds,
             ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),
             ChangeError::Refused(Refused::Database("down".into())),

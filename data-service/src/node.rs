@@ -20,7 +20,7 @@ use crate::{
     outbox::Outbox,
     ownership::Ownership,
     read_path::{
-        ReadPath,
+        NEWEST_AT_ONCE, ReadPath,
         query::{Database, MokaCache},
     },
     sequencer::{Sequencer, SequencerConfig, SequencerParts},
@@ -202,6 +202,7 @@ impl DataService {
             limits: Arc::clone(&book),
             observer: Arc::clone(&observer),
             alone: std::sync::atomic::AtomicU64::new(0),
+            newest: tokio::sync::Semaphore::new(NEWEST_AT_ONCE),
         });
         let mut tasks = outbox.start(&stop);
         tasks.push(tokio::spawn(tend_limits(Arc::clone(&book), stop.clone())));
@@ -214,7 +215,8 @@ impl DataService {
         let clock_check = readiness.register("clock");
         clock_lag::tell(&sequencer, &clock_check);
         tasks.push(tokio::spawn(clock_lag::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
-        let paths = Paths { reads, sequencer, outbox, limits: book, observer };
+        let founders = Arc::default();
+        let paths = Paths { reads, sequencer, outbox, limits: book, observer, founders };
         Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))
     }
 

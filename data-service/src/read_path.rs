@@ -5,9 +5,11 @@
 //!
 //! - [`query`]: what lies behind the gates.
 //! - [`page`]: how a page is put together.
+//! - `newest`: the newest message of each channel of a guild.
 //! - [`directory`]: users, guilds, channels and members.
 
 pub mod directory;
+mod newest;
 pub mod page;
 pub mod query;
 
@@ -24,6 +26,7 @@ use weir_protect::{
 };
 use weir_proto::bucket::Bucket;
 
+pub(crate) use self::newest::NEWEST_AT_ONCE;
 use self::query::{Asked, Database, Memory, ReadQuery, ReadValue};
 use crate::{
     freshness::Freshness,
@@ -70,6 +73,8 @@ pub struct ReadPath {
     pub(crate) observer: Arc<Observer>,
     /// Numbers for reads that share nothing.
     pub(crate) alone: AtomicU64,
+    /// A permit for each channel whose newest message is being read for a guild's sake.
+    pub(crate) newest: tokio::sync::Semaphore,
 }
 
 /// A read under way: its deadline, what it may charge, and what happened so far.

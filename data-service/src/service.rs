@@ -4,6 +4,8 @@ pub mod admin;
 pub mod guild;
 pub mod import;
 pub mod message;
+mod overwrites;
+pub(crate) mod owned;
 mod rows;
 pub mod user;
 
@@ -43,6 +45,8 @@ pub struct Paths {
     pub limits: Arc<LimitBook>,
     /// Counts.
     pub observer: Arc<Observer>,
+    /// Who founds guilds now.
+    pub(crate) founders: Arc<owned::Founders>,
 }
 
 impl Paths {

@@ -39,6 +39,8 @@ enum Held {
     Loading {
         records: Vec<Record>,
         overflowed: bool,
+        /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
+        newest: HashMap<u64, u64>,
     },
     Here(Arc<Snapshot>),
 }
@@ -251,17 +253,26 @@ impl Fanout {
         let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
         guild.idle_since = Instant::now();
         if !matches!(guild.held, Held::Here(_)) {
-            guild.held = Held::Loading { records: Vec::new(), overflowed: false };
+            guild.held = Held::Loading { records: Vec::new(), overflowed: false, newest: HashMap::new() };
         }
     }
 
     /// Puts a loaded state to use, which includes everything up to `as_of_us`: its own revision need not show members and what was deleted.
-    pub(crate) fn install(&self, guild_id: u64, state: GuildState, as_of_us: u64) -> Installed {
+    /// `last_message_ids`: the newest message of each of the state's channels, in their order.
+    pub(crate) fn install(
+        &self,
+        guild_id: u64,
+        state: GuildState,
+        last_message_ids: &[u64],
+        as_of_us: u64,
+    ) -> Installed {
+        let loaded: Vec<(u64, u64)> =
+            state.channels.iter().map(|row| row.id).zip(last_message_ids.iter().copied()).collect();
         let state = GuildState { rev: state.rev.max(as_of_us), ..state };
         let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
         let mut index = self.index();
         let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
-        if let Held::Loading { records, overflowed } = &mut guild.held {
+        if let Held::Loading { records, overflowed, newest } = &mut guild.held {
             if std::mem::take(overflowed) {
                 records.clear();
                 return Installed::Again;
@@ -274,6 +285,8 @@ impl Fanout {
                 }
                 snapshot = snapshot.after(record).unwrap_or(snapshot);
             }
+            let told = newest.iter().map(|(channel_id, id)| (*channel_id, *id));
+            loaded.into_iter().chain(told).for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
             guild.held = Held::Here(Arc::new(snapshot));
             guild.interest_since_us.get_or_insert(as_of_us);
         } else if let Held::Absent = guild.held {
@@ -444,14 +457,27 @@ impl Guild {
     /// Applies a record; the guild's state before and after it.
     fn apply(&mut self, record: &Record) -> Option<Arc<Snapshot>> {
         let own = record.scope_id == record.guild_id;
+        let posted = match &record.change {
+            Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
+            _ => None,
+        };
         match &mut self.held {
             Held::Here(snapshot) => {
+                if let Some((channel_id, id)) = posted {
+                    snapshot.note_message(channel_id, id);
+                }
                 if own && let Some(after) = snapshot.after(record) {
                     *snapshot = Arc::new(after);
                 }
                 Some(snapshot.clone())
             }
-            Held::Loading { records, overflowed } => {
+            Held::Loading { records, overflowed, newest } => {
+                if let Some((channel_id, id)) = posted
+                    && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
+                {
+                    let told = newest.entry(channel_id).or_default();
+                    *told = id.max(*told);
+                }
                 if own && records.len() == PENDING_MAX {
                     *overflowed = true;
                 } else if own {

@@ -1,6 +1,9 @@
 //! A guild as the gateway holds it: the state that permissions and GUILD_CREATE need, changed by the guild's own records in their order.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use prost::Message as _;
 use weir_discord::permission::{GuildView, Permissions};
@@ -20,13 +23,44 @@ pub(crate) struct Snapshot {
     /// Its `rev` and `member_count` are those of its last structural change.
     state: Arc<GuildState>,
     view: Arc<GuildView>,
+    /// Not of the revision but of now, and shared with the snapshots before and after: the newest message is told by its own event, and is no
+    /// change of the guild.
+    newest: Arc<Newest>,
+}
+
+/// The newest message of each channel, ascending by channel; 0 if it has none or it is not known.
+#[derive(Debug, Default)]
+struct Newest(Box<[(u64, AtomicU64)]>);
+
+impl Newest {
+    /// Those of a state's channels, as far as `known` knows them.
+    fn of(state: &GuildState, known: &Self) -> Self {
+        let mut ids: Vec<u64> = state.channels.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        Self(ids.into_iter().map(|id| (id, AtomicU64::new(known.get(id)))).collect())
+    }
+
+    fn of_channel(&self, channel_id: u64) -> Option<&AtomicU64> {
+        let slot = self.0.binary_search_by_key(&channel_id, |(id, _)| *id).ok()?;
+        Some(&self.0[slot].1)
+    }
+
+    fn get(&self, channel_id: u64) -> u64 {
+        self.of_channel(channel_id).map_or(0, |newest| newest.load(Ordering::Relaxed))
+    }
+
+    fn is_of(&self, state: &GuildState) -> bool {
+        self.0.len() == state.channels.len()
+            && state.channels.iter().all(|row| self.of_channel(row.id).is_some())
+    }
 }
 
 impl Snapshot {
     /// The snapshot of a state from the data service; `None` if it lacks its guild row.
     pub(crate) fn new(state: GuildState) -> Option<Self> {
         let view = Arc::new(GuildView::new(&state)?);
-        Some(Self { rev: state.rev, member_count: state.member_count, state: Arc::new(state), view })
+        let newest = Arc::new(Newest::of(&state, &Newest::default()));
+        Some(Self { rev: state.rev, member_count: state.member_count, state: Arc::new(state), view, newest })
     }
 
     pub(crate) fn rev(&self) -> u64 {
@@ -40,6 +74,18 @@ impl Snapshot {
     /// The state with its present revision and count.
     pub(crate) fn state(&self) -> GuildState {
         GuildState { rev: self.rev, member_count: self.member_count, ..GuildState::clone(&self.state) }
+    }
+
+    /// Notes a message that was told. Older ones than the newest change nothing.
+    pub(crate) fn note_message(&self, channel_id: u64, message_id: u64) {
+        if let Some(newest) = self.newest.of_channel(channel_id) {
+            newest.fetch_max(message_id, Ordering::Relaxed);
+        }
+    }
+
+    /// The newest message of a channel; 0 if it has none or it is not known.
+    pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
+        self.newest.get(channel_id)
     }
 
     /// Channels and roles, and the bytes of all rows as they are stored.
@@ -91,7 +137,12 @@ impl Snapshot {
         change(&mut state);
         // A state that has its guild row keeps it.
         let view = GuildView::new(&state).map_or(self.view, Arc::new);
-        Self { state: Arc::new(state), view, ..self }
+        // Shared as long as the channels are the same: what is noted later is then seen in the snapshots before, too.
+        let newest = match self.newest.is_of(&state) {
+            true => self.newest,
+            false => Arc::new(Newest::of(&state, &self.newest)),
+        };
+        Self { state: Arc::new(state), view, newest, ..self }
     }
 }
 
@@ -157,6 +208,23 @@ mod tests {
             .after(&record(8, Change::RoleDeleted(RoleDeleted { guild_id: 1, role_id: 3 })))
             .expect("new");
         assert!(!demoted.sees(&member(), 2));
+    }
+
+    #[test]
+    fn the_newest_message_outlives_changes_of_the_guild_and_never_goes_back() {
+        let first = snapshot();
+        first.note_message(2, 50);
+        first.note_message(2, 40);
+        first.note_message(99, 60);
+        let made = Channel { id: 3, guild_id: 1, ..Channel::default() };
+        let second = first.after(&record(6, Change::ChannelCreated(made.clone()))).expect("new");
+        assert_eq!(
+            (second.newest_message(2), second.newest_message(3), second.newest_message(99)),
+            (50, 0, 0)
+        );
+        let third = second.after(&record(7, Change::ChannelUpdated(made))).expect("new");
+        third.note_message(3, 70);
+        assert_eq!((second.newest_message(3), third.newest_message(2)), (70, 50), "shared");
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
             recipients: Vec::new(),
             // A row does not say it: of a record that was read back, the nonce is text.
             nonce_is_integer: false,
+            last_message_id: 0,
         });
     }
 }

@@ -220,7 +220,9 @@ pub(crate) fn guild_create(
     let joined_at_ms = member.joined_at_ms;
     let mut members = vec![(member, user.clone())];
     members.extend(roster.others);
-    let channels: Vec<(&Channel, u64)> = state.channels.iter().map(|channel| (channel, 0)).collect();
+    let newest = |channel: &Channel| snapshot.newest_message(channel.id);
+    let channels: Vec<(&Channel, u64)> =
+        state.channels.iter().map(|channel| (channel, newest(channel))).collect();
     let event = GuildCreateEvent::new(&GuildCreateParts {
         state: &state,
         availability,

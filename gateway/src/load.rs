@@ -177,13 +177,15 @@ impl Loader {
     }
 
     async fn load(&self, guild_id: u64) -> Result<(), LoadError> {
+        let request = GetGuildRequest { guild_id, with_last_messages: true, ..GetGuildRequest::default() };
         for _ in 0..ATTEMPTS_MAX {
             self.fanout.begin_loading(guild_id);
             let asked_us = self.now_us();
-            let reply = self.data.get_guild(&GetGuildRequest { guild_id }, &self.options()).await;
+            let reply = self.data.get_guild(&request, &self.options()).await;
             let reply = reply.map_err(|error| LoadError::of("get guild", &error))?.message;
             let as_of_us = Self::as_of(reply.as_of_us, asked_us);
-            match self.fanout.install(guild_id, reply.state.ok_or(LoadError::NotFound)?, as_of_us) {
+            let state = reply.state.ok_or(LoadError::NotFound)?;
+            match self.fanout.install(guild_id, state, &reply.last_message_ids, as_of_us) {
                 Installed::Done => return Ok(()),
                 Installed::Again => {}
                 Installed::Broken => break,

@@ -2,11 +2,14 @@
 //!
 //! - [`id`]: snowflakes and the newtypes over them.
 //! - [`pair`]: two users, the key of their direct messages.
+//! - [`overwrite`], [`extent`]: what of a channel's overwrites, and of a guild, concerns whom.
 //! - [`bucket`]: ten-day buckets of a channel's history.
 //! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, with protobuf's JSON mapping.
 
 pub mod bucket;
+pub mod extent;
 pub mod id;
+pub mod overwrite;
 pub mod pair;
 
 /// Generated types, nested as the packages are, because they name each other by those paths; the comments are in the .proto files.

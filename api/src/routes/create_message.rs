@@ -24,7 +24,7 @@ pub(crate) async fn create_message(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let form = CreateMessageForm::parse(&parse_body(&body)?)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let access = ChannelAccess::find_with(&app, &caller, channel_id, posting::needs(&form.content)).await?;
     let nonce = if form.enforce_nonce { Nonce::Enforced } else { Nonce::Echoed };
     posting::post(&app, &access, form, nonce, arrival).await
 }

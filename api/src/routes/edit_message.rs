@@ -24,7 +24,8 @@ pub(crate) async fn edit_message(
 ) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let mut form = EditMessageForm::parse(&parse_body(&body)?)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let named_in = posting::needs(form.content.as_deref().unwrap_or_default());
+    let access = ChannelAccess::find_with(&app, &caller, channel_id, named_in).await?;
     let row = history::message(&app, channel_id.get(), message_id.get()).await?;
     authorize(&access, &row, &form)?;
     if !access.may(Permissions::EMBED_LINKS) {

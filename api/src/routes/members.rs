@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use axum::{Extension, extract::State, response::Response};
+use serde_json::Value;
 use weir_discord::{
     error::ApiError,
     object::MemberObject,
     permission::{Permissions, highest_role, outranks},
+    seeded::{Seeded, armed},
     validate::{NICK_MAX, parse_body, parse_fields},
 };
 use weir_proto::{
@@ -15,9 +17,10 @@ use weir_proto::{
 };
 
 use crate::{
+    AddMembers,
     access::{GuildAccess, member_of},
     app::App,
-    auth::Caller,
+    auth::{Caller, Client, require_consent},
     basis::settled,
     body::Payload,
     envelope::Arrival,
@@ -69,29 +72,37 @@ pub(crate) async fn get_member(
     Ok(reply::ok(&MemberObject::full(&member, user.as_ref())))
 }
 
-/// Adds a user. Discord asks for the user's OAuth2 token here; a self-hosted server has none to ask for, so CREATE_INSTANT_INVITE is enough.
-/// Answers 201 with the member, or 204 if it was one already.
+/// Adds a user, with CREATE_INSTANT_INVITE. Discord asks for the user's OAuth2 token as `access_token`; a self-hosted server has none to ask
+/// for, so where consent is asked for (`api.add_members`) it is the user's own token. Answers 201 with the member, or 204 if it was one already.
 pub(crate) async fn put_member(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
+    client: Client,
     ids: PathIds,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user()?);
-    let (nick, role_ids) = parse_fields(&parse_body(&body)?, |fields| {
+    let body = parse_body(&body)?;
+    let (nick, role_ids) = parse_fields(&body, |fields| {
         let nick = fields.name("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
         let roles: BTreeSet<u64> = fields.ids("roles", ROLES_MAX).unwrap_or_default().into_iter().collect();
         (nick, roles.into_iter().collect::<Vec<_>>())
     })?;
-    settled(|| add(&app, &caller, (guild_id, user_id), (&nick, &role_ids), arrival)).await
+    let by = if user_id == caller.id { By::Itself } else { By::Others };
+    let consent = match app.config.add_members {
+        AddMembers::Open => None,
+        AddMembers::Consent => Some((client, body.get("access_token").and_then(Value::as_str))),
+    };
+    settled(|| add(&app, &caller, (guild_id, user_id, by), (&nick, &role_ids), consent, arrival)).await
 }
 
 async fn add(
     app: &App,
     caller: &Caller,
-    (guild_id, user_id): (GuildId, UserId),
+    (guild_id, user_id, by): (GuildId, UserId, By),
     (nick, role_ids): (&str, &[u64]),
+    consent: Option<(Client, Option<&str>)>,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
     let access = GuildAccess::find(app, caller, guild_id).await?;
@@ -112,7 +123,13 @@ async fn add(
     if member_of(app, guild_id, user_id.get(), &app.call()).await?.is_some() {
         return Ok(reply::no_content());
     }
-    let by = if user_id == caller.id { By::Itself } else { By::Others };
+    let by = match consent {
+        None => by,
+        Some((client, token)) => {
+            require_consent(app, client, user_id, token).await?;
+            By::Itself
+        }
+    };
     require_room(app, user_id, by).await?;
     let member = Member {
         guild_id: guild_id.get(),
@@ -161,7 +178,7 @@ async fn kick(
 /// # Errors
 /// 50013 if the caller does not stand above the member.
 fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
-    let owner = access.guild().owner_id == target.user_id;
+    let owner = access.guild().owner_id == target.user_id && !armed(Seeded::OwnerNotSpared);
     let above = outranks(&access.state, &access.member, highest_role(&access.state, target));
     if above && !owner { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
 }

@@ -25,7 +25,7 @@ use weir_proto::{
 };
 
 use crate::{
-    access::{ChannelAccess, GuildAccess},
+    access::{ChannelAccess, Channels, GuildAccess},
     app::App,
     auth::Caller,
     body::Payload,
@@ -101,13 +101,13 @@ pub(crate) async fn create_message(
         (None, None, None) => return Err(ApiError::Internal.into()),
     };
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let access = ChannelAccess::find_with(&app, &caller, channel_id, posting::needs(&form.content)).await?;
     posting::post(&app, &access, form, Nonce::Enforced, arrival).await
 }
 
 async fn text_channel_of(app: &App, caller: &Caller, server_id: u64) -> Result<u64, Refused> {
     let server_id = GuildId::try_from(server_id).map_err(|_| ApiError::UnknownGuild)?;
-    let access = GuildAccess::find(app, caller, server_id).await?;
+    let access = GuildAccess::find_with(app, caller, server_id, Channels::Bare { whole: 0 }).await?;
     Ok(first_text_channel(&access.state).ok_or(ApiError::UnknownChannel)?.id)
 }
 

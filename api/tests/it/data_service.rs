@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) messages: BTreeMap<(u64, u64), Message>,
     /// Every RPC, by the last segment of its path.
     pub(crate) calls: Vec<&'static str>,
+    /// Bytes of all answers.
+    pub(crate) answered: usize,
     /// The last write's event context.
     pub(crate) context: Option<weir_proto::data::EventContext>,
     /// What the last change said of when the client's request was accepted.

@@ -115,6 +115,9 @@ async fn channels_are_created_changed_and_deleted_with_their_category() {
         served.data.world().restarted = restarted;
         let shown = served.get(&ann, &one).await.ok();
         assert_eq!(id(&shown["last_message_id"]), newest, "restarted: {restarted}");
+        let all = served.get(&ann, &path).await.ok();
+        let listed = all.as_array().unwrap().iter().find(|row| row["id"] == shown["id"]).unwrap();
+        assert_eq!(id(&listed["last_message_id"]), newest, "in the list, restarted: {restarted}");
         let changed = served.patch(&ann, &one, json!({"position": 1})).await.ok();
         assert_eq!(id(&changed["last_message_id"]), newest, "changed, restarted: {restarted}");
     }

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod concurrent;
+mod consent;
 mod data_service;
 mod direct;
 mod forms;
+mod grant_faults;
 mod grants;
 mod guilds;
 mod harness;

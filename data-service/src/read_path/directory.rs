@@ -74,6 +74,14 @@ impl ReadPath {
         }
     }
 
+    /// A guild, for the service itself.
+    pub(crate) async fn guild_row(&self, id: u64) -> Result<Option<Arc<GuildState>>, Failure> {
+        match self.uncharged(Key::Guild(id), ReadQuery::Whole).await? {
+            ReadValue::Guild(state) => Ok(state),
+            other => Err(mismatch(&other)),
+        }
+    }
+
     /// Members above an id.
     pub(crate) async fn members_part(
         &self,

@@ -101,6 +101,16 @@ impl ReadPath {
         Some(Page { encoded, rev, served: reading.served.clone() })
     }
 
+    /// The id of a channel's newest row, through the cache; 0 if it has none.
+    pub(super) async fn newest_row(&self, channel_id: u64, reading: &mut Reading) -> Result<u64, Failure> {
+        let found = self.downwards(channel_id, u64::MAX, 1, reading).await?;
+        let rows = match &found {
+            Gathered::Shared(shared) => &shared.rows,
+            Gathered::Own(rows) => rows,
+        };
+        Ok(rows.first().map_or(0, |row| row.id))
+    }
+
     /// Rows below `before`, newest first.
     async fn downwards(
         &self,

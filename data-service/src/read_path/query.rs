@@ -128,7 +128,10 @@ impl ReadValue {
                 row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
             }
             Self::Guild(state) => {
-                state.as_ref().map_or(0, |state| 200 + state.roles.len() * 120 + state.channels.len() * 250)
+                let of = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len();
+                state.as_ref().map_or(0, |state| {
+                    200 + state.roles.len() * 120 + state.channels.iter().map(of).sum::<usize>()
+                })
             }
             Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
             Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),

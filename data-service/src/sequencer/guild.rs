@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_proto::{
-    data::{CreateGuildRequest, Guild, GuildState, Member, Role},
+    data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role},
     event::{GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, RoleDeleted, record::Change},
 };
 use weir_store::RowChange;
@@ -15,6 +15,9 @@ use crate::key::Key;
 pub(crate) const CHANNELS_MAX: usize = 500;
 /// Roles of a guild; Discord's bound (error 30005).
 pub(crate) const ROLES_MAX: usize = 250;
+/// Overwrites of all channels of a guild together. A choice: 20 for each of as many channels as there may be, and 300 KB of a guild's state,
+/// which every gateway keeps, every change copies and GUILD_CREATE shows. Discord bounds those of a channel only (error 30060).
+pub(crate) const OVERWRITES_MAX: usize = 10_000;
 
 /// What a change comes to.
 #[derive(Debug)]
@@ -109,6 +112,11 @@ pub(crate) fn plan(
                 Some(known) => known.clone_from(&channel),
                 None if fresh => after.channels.push(channel.clone()),
                 None => return Err(not_found("channel")),
+            }
+            let many = overwrites(&after.channels);
+            // A guild from before the bound may still lose some.
+            if many > OVERWRITES_MAX && many > overwrites(&before.channels) {
+                return Err(GuildFull::Overwrites.into());
             }
             rows.push(RowChange::PutChannel(channel.clone()));
             let event = if fresh { Change::ChannelCreated } else { Change::ChannelUpdated };
@@ -208,6 +216,11 @@ pub(crate) fn plan(
     Ok(Planned::Change(GuildPlan { rows, events: vec![(event, also)], state, touched, answer }))
 }
 
+/// Overwrites of these channels together.
+fn overwrites(channels: &[Channel]) -> usize {
+    channels.iter().map(|channel| channel.overwrites.len()).sum()
+}
+
 /// The member with roles added and taken away; those that stay keep their order.
 fn updated(mut member: Member, update: &MemberUpdate) -> Member {
     for role_id in &update.add_role_ids {
@@ -231,6 +244,9 @@ fn create(
         return Err(ChangeError::Invalid(format!(
             "a guild is created with at most {CHANNELS_MAX} channels, {ROLES_MAX} roles and {CHANNELS_MAX} members"
         )));
+    }
+    if overwrites(&channels) > OVERWRITES_MAX {
+        return Err(GuildFull::Overwrites.into());
     }
     let guild = Guild { id: guild_id, rev, ..guild };
     let mut rows = vec![RowChange::PutGuild(guild.clone())];
@@ -290,7 +306,7 @@ fn create(
 
 #[cfg(test)]
 mod tests {
-    use weir_proto::data::Channel;
+    use weir_proto::data::Overwrite;
 
     use super::*;
 
@@ -387,6 +403,32 @@ mod tests {
         }
         let known = GuildChange::PutChannel(Channel { id: 1, ..Channel::default() });
         assert!(plan(7, Some(&state), known, facts(), 11, &mut ids()).is_ok());
+    }
+
+    #[test]
+    fn the_overwrites_of_a_guild_are_bounded_as_a_whole() {
+        let with = |id, many: usize| {
+            let overwrites = (1..=many as u64).map(|id| Overwrite { id, ..Overwrite::default() }).collect();
+            Channel { id, overwrites, ..Channel::default() }
+        };
+        let full = |outcome: Result<Planned, ChangeError>| {
+            matches!(outcome, Err(ChangeError::GuildFull(GuildFull::Overwrites)))
+        };
+        let mut state = guild();
+        state.channels =
+            (1..=11).map(|id| with(id, if id == 11 { 0 } else { OVERWRITES_MAX / 10 })).collect();
+        let put = |state: &GuildState, channel| {
+            plan(7, Some(state), GuildChange::PutChannel(channel), facts(), 11, &mut ids())
+        };
+        assert!(full(put(&state, with(11, 1))) && full(put(&state, with(0, 1))));
+        assert!(put(&state, with(10, OVERWRITES_MAX / 10)).is_ok() && put(&state, with(0, 0)).is_ok());
+        state.channels.push(with(12, 5));
+        assert!(put(&state, with(12, 4)).is_ok() && put(&state, with(12, 5)).is_ok(), "one from before");
+        assert!(full(put(&state, with(12, 6))));
+        let channels = vec![with(0, OVERWRITES_MAX), with(0, 1)];
+        let request = CreateGuildRequest { guild: Some(Guild::default()), channels, ..Default::default() };
+        let create = GuildChange::Create(Box::new(request));
+        assert!(full(plan(7, None, create, facts(), 11, &mut ids())));
     }
 
     #[test]

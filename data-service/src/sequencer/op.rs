@@ -9,11 +9,11 @@ use weir_proto::{
 };
 
 use super::{
-    guild::{CHANNELS_MAX, ROLES_MAX},
+    guild::{CHANNELS_MAX, OVERWRITES_MAX, ROLES_MAX},
     record::Audience,
 };
 
-use crate::{mint::MintError, ownership::NotOwner};
+use crate::{mint::MintError, ownership::NotOwner, service::owned::OWNED_MAX};
 
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,9 @@ pub enum ChangeError {
     /// The guild has as many as it may have; nothing was done.
     #[error(transparent)]
     GuildFull(#[from] GuildFull),
+    /// The user owns as many guilds as it may; nothing was done.
+    #[error("a user owns at most {OWNED_MAX} guilds")]
+    OwnedGuilds,
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -83,6 +86,9 @@ pub enum GuildFull {
     /// Roles.
     #[error("a guild has at most {ROLES_MAX} roles")]
     Roles,
+    /// Overwrites of all channels.
+    #[error("a guild's channels have at most {OVERWRITES_MAX} overwrites together")]
+    Overwrites,
 }
 
 impl GuildFull {
@@ -92,6 +98,7 @@ impl GuildFull {
         match self {
             Self::Channels => RefusalReason::GuildChannels,
             Self::Roles => RefusalReason::GuildRoles,
+            Self::Overwrites => RefusalReason::GuildOverwrites,
         }
     }
 }
@@ -223,6 +230,8 @@ pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
     /// What the caller's decision rests on.
     pub(crate) basis: data::Basis,
+    /// Of a channel's change or deletion: its newest message, as it was read before; 0 if there is none or it is not known.
+    pub(crate) last_message_id: u64,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }

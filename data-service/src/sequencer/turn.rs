@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use weir_protect::Change as Barrier;
 use weir_proto::{
     bucket::Bucket,
-    data::{Basis, Message},
+    data::{Basis, EventContext, Message},
+    event::record::Change,
 };
 use weir_store::ReadError;
 
@@ -276,7 +277,7 @@ impl Sequencer {
     // ---- guilds ---------------------------------------------------------------------------------------------------
 
     async fn guild_turn(&self, scope: &Scope, op: GuildOp) {
-        let GuildOp { change, basis, deadline, answer } = op;
+        let GuildOp { change, basis, last_message_id, deadline, answer } = op;
         let planned = self.plan_guild(scope, change, &basis, deadline).await;
         let (tenure, standing, plan, pending, rev) = match planned {
             Ok((tenure, standing, Planned::Change(plan), pending, rev)) => {
@@ -293,7 +294,15 @@ impl Sequencer {
         let mut records = Vec::new();
         for (event, also) in plan.events {
             let audience = Audience::guild(scope.id);
-            let origin = Origin { scope_id: scope.id, audience, ..Origin::default() };
+            let context = match &event {
+                Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
+                    // What was posted since it was read is known here.
+                    let last_message_id = last_message_id.max(self.last_message_id(row.id));
+                    Some(EventContext { last_message_id, ..EventContext::default() })
+                }
+                _ => None,
+            };
+            let origin = Origin { scope_id: scope.id, audience, context, ..Origin::default() };
             let mut record = origin.record(rev, prev_rev, event);
             record.topics.extend(also);
             records.push(record);

@@ -1,13 +1,17 @@
 //! `weir.data.v1.GuildService`.
 
 use weir_connect::{ConnectError, Context, Reply, Router};
-use weir_proto::data::{
-    self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
-    DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse, ListMembersResponse,
-    ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse, UpdateMemberResponse,
+use weir_proto::{
+    data::{
+        self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
+        DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse,
+        ListMembersResponse, ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse,
+        UpdateMemberResponse,
+    },
+    extent,
 };
 
-use super::{Paths, change_headers, deadline, options, reply_headers, required};
+use super::{Paths, change_headers, deadline, options, overwrites, owned, reply_headers, required};
 use crate::{
     error,
     observe::Write,
@@ -28,8 +32,6 @@ const GUILDS_MAX: u32 = 200;
 const NAME_MAX: usize = 400;
 /// Bytes of a topic: 1,024 code points of four bytes.
 const TOPIC_MAX: usize = 4_096;
-/// Overwrites of a channel; Discord's bound is 1,000 for a guild's channels.
-const OVERWRITES_MAX: usize = 1_000;
 
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
@@ -71,13 +73,40 @@ async fn change(
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
+    submit(paths, context, guild_id, basis, change, 0).await
+}
+
+/// Passes a change of a channel through its guild's turn, with the channel's newest message for those who are told.
+async fn change_channel(
+    paths: &Paths,
+    context: &Context,
+    (guild_id, channel_id): (u64, u64),
+    basis: Option<Basis>,
+    change: GuildChange,
+) -> Result<GuildAnswer, ConnectError> {
+    let last_message_id = match channel_id {
+        0 => 0,
+        // Not worth failing for.
+        id => paths.reads.newest_id(id, options(context)).await.unwrap_or(0),
+    };
+    submit(paths, context, guild_id, basis, change, last_message_id).await
+}
+
+async fn submit(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    basis: Option<Basis>,
+    change: GuildChange,
+    last_message_id: u64,
+) -> Result<GuildAnswer, ConnectError> {
     let basis = basis.unwrap_or_default();
     basis::check(&basis).map_err(|error| error::of_change(&error))?;
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Write::Guild, 0);
     let deadline = deadline(context);
     let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
-        Op::Guild(Box::new(GuildOp { change, basis, deadline, answer }))
+        Op::Guild(Box::new(GuildOp { change, basis, last_message_id, deadline, answer }))
     });
     answer.await.map_err(|error| error::of_change(&error))
 }
@@ -114,14 +143,12 @@ fn named(name: &str) -> Result<(), ConnectError> {
     Ok(())
 }
 
-fn check_channel(channel: &data::Channel) -> Result<(), ConnectError> {
+fn check_channel(channel: &mut data::Channel) -> Result<(), ConnectError> {
     named(&channel.name)?;
-    if channel.topic.len() > TOPIC_MAX || channel.overwrites.len() > OVERWRITES_MAX {
-        return Err(ConnectError::invalid_argument(format!(
-            "a topic has at most {TOPIC_MAX} bytes, a channel at most {OVERWRITES_MAX} overwrites"
-        )));
+    if channel.topic.len() > TOPIC_MAX {
+        return Err(ConnectError::invalid_argument(format!("a topic has at most {TOPIC_MAX} bytes")));
     }
-    Ok(())
+    overwrites::check(&mut channel.overwrites)
 }
 
 async fn create(
@@ -131,9 +158,9 @@ async fn create(
 ) -> Result<Reply<CreateGuildResponse>, ConnectError> {
     let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
     named(&guild.name)?;
-    required("guild.owner_id", guild.owner_id)?;
+    let owner_id = required("guild.owner_id", guild.owner_id)?;
     let given = guild.id;
-    for channel in &request.channels {
+    for channel in &mut request.channels {
         check_channel(channel)?;
     }
     let sequencer = &paths.sequencer;
@@ -145,6 +172,9 @@ async fn create(
     } else {
         given
     };
+    // Held until the guild is made: another one of the same owner is counted after it.
+    let founding = owned::note(&paths, owner_id, guild_id, deadline(&context)).await;
+    let _founding = founding.map_err(|error| error::of_change(&error))?;
     match change(&paths, &context, guild_id, None, GuildChange::Create(Box::new(request))).await? {
         GuildAnswer::Created { state, members } => {
             Ok(changed(&paths, guild_id, CreateGuildResponse { state: Some(state), members }))
@@ -164,7 +194,13 @@ async fn get(
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
-    let response = GetGuildResponse { state: Some((*state).clone()), as_of_us };
+    let shown_state = extent::of_guild(&state, &request);
+    let last_message_ids = if request.with_last_messages {
+        paths.reads.newest_ids(&shown_state.channels, options(&context)).await
+    } else {
+        Vec::new()
+    };
+    let response = GetGuildResponse { state: Some(shown_state), as_of_us, last_message_ids };
     Ok(shown(&paths, &context, guild_id, state.rev, &reading, response))
 }
 
@@ -174,7 +210,9 @@ async fn delete(
     request: data::DeleteGuildRequest,
 ) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
+    let owner_id = owned::owner_of(&paths, guild_id).await.map_err(error::of_read)?;
     change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
+    owned::forget(&paths, owner_id, guild_id).await;
     Ok(changed(&paths, guild_id, DeleteGuildResponse {}))
 }
 
@@ -199,10 +237,11 @@ async fn put_channel(
     context: Context,
     request: data::PutChannelRequest,
 ) -> Result<Reply<PutChannelResponse>, ConnectError> {
-    let channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
+    let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
-    check_channel(&channel)?;
-    match change(&paths, &context, guild_id, request.basis, GuildChange::PutChannel(channel)).await? {
+    check_channel(&mut channel)?;
+    let ids = (guild_id, channel.id);
+    match change_channel(&paths, &context, ids, request.basis, GuildChange::PutChannel(channel)).await? {
         GuildAnswer::Channel(channel) => {
             Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
         }
@@ -221,9 +260,8 @@ async fn delete_channel(
     if channel.guild_id == 0 {
         return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
     }
-    match change(&paths, &context, channel.guild_id, request.basis, GuildChange::DeleteChannel(channel_id))
-        .await?
-    {
+    let (ids, deletion) = ((channel.guild_id, channel_id), GuildChange::DeleteChannel(channel_id));
+    match change_channel(&paths, &context, ids, request.basis, deletion).await? {
         GuildAnswer::Channel(channel) => {
             let guild_id = channel.guild_id;
             Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))
@@ -347,12 +385,23 @@ async fn channel_context(
 ) -> Result<Reply<GetChannelContextResponse>, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let user_id = required("user_id", request.user_id)?;
+    if request.role_ids.len() > ROLES_MAX {
+        return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
+    }
     let found =
         paths.reads.channel_context(channel_id, user_id, options(&context)).await.map_err(error::of_read)?;
     let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let (state, channel) = match found.state {
+        Some(state) if request.concerned_only => {
+            let member = found.member.as_deref();
+            let (state, channel) = extent::concerning(&state, &found.channel, member, &request);
+            (Some(state), channel)
+        }
+        state => (state.map(|state| (*state).clone()), (*found.channel).clone()),
+    };
     let reply = GetChannelContextResponse {
-        channel: Some((*found.channel).clone()),
-        state: found.state.map(|state| (*state).clone()),
+        channel: Some(channel),
+        state,
         member: found.member.map(|member| (*member).clone()),
         user: found.user.map(|user| (*user).clone()),
         last_message_id: paths.sequencer.last_message_id(channel_id),

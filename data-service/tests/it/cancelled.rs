@@ -238,7 +238,9 @@ impl Stage {
             let shown = found(shown).and_then(|reply| reply.message.member);
             assert_eq!(shown, store.rows().members.get(&(guild_id, user_id)).cloned(), "{when}: member");
         }
-        let shown = client.get_guild(&GetGuildRequest { guild_id: self.job.guild_id }, &far).await;
+        let shown = client
+            .get_guild(&GetGuildRequest { guild_id: self.job.guild_id, ..GetGuildRequest::default() }, &far)
+            .await;
         let kept = store.rows().read_guild(self.job.guild_id);
         assert_eq!(found(shown).is_some(), kept.is_some(), "{when}: guild");
 

@@ -55,7 +55,7 @@ async fn context(
     channel_id: u64,
     user_id: u64,
 ) -> Result<GetChannelContextResponse, DataError> {
-    let request = GetChannelContextRequest { channel_id, user_id };
+    let request = GetChannelContextRequest { channel_id, user_id, ..GetChannelContextRequest::default() };
     Ok(client.get_channel_context(&request, &options()).await?.message)
 }
 

@@ -271,7 +271,7 @@ async fn lost_after(work: Work, questions: u64) -> u64 {
         rows.push(talk.create(&format!("m{index}")).await.unwrap());
     }
     let (old, last) = (rows[2].clone(), rows[7].clone());
-    let guild = GetGuildRequest { guild_id: place.guild };
+    let guild = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
     // Everything is remembered: the tail by its turns, the page and the guild by reads of a node that did not write them.
     let reads_only = matches!(work, Work::Page | Work::Message).then_some(world.node().await);
     let node = reads_only.as_ref().unwrap_or(&node);

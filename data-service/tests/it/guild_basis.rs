@@ -49,7 +49,7 @@ impl Guild {
     }
 
     async fn state(&self) -> GuildState {
-        let request = GetGuildRequest { guild_id: self.place.guild };
+        let request = GetGuildRequest { guild_id: self.place.guild, ..GetGuildRequest::default() };
         self.client.get_guild(&request, &options()).await.unwrap().message.state.unwrap()
     }
 

@@ -128,7 +128,7 @@ async fn a_successor_writes_above_what_was_told_before_an_orderly_stop() {
     let node = world.node_as(small(), held as _, Arc::clone(&first.clock) as _).await;
     let place = node.place().await;
     sleep(Duration::from_secs(5)).await;
-    let request = GetGuildRequest { guild_id: place.guild };
+    let request = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
     let told_us = node.client.get_guild(&request, &options()).await.unwrap().message.as_of_us;
     node.close().await;
     first.stop.cancel();

@@ -129,11 +129,20 @@ async fn directory(client: &DataClient, place: Place) {
     let second =
         client.put_channel(&PutChannelRequest { channel: Some(second), basis: None }, &far).await.unwrap();
     let second = second.message.channel.unwrap();
-    let state =
-        client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
+    let state = client
+        .get_guild(&GetGuildRequest { guild_id: guild, ..GetGuildRequest::default() }, &far)
+        .await
+        .unwrap()
+        .message
+        .state
+        .unwrap();
     assert_eq!((state.roles.len(), state.channels.len(), state.member_count), (2, 2, 2));
 
-    let request = GetChannelContextRequest { channel_id: channel, user_id: bob.id };
+    let request = GetChannelContextRequest {
+        channel_id: channel,
+        user_id: bob.id,
+        ..GetChannelContextRequest::default()
+    };
     let context = client.get_channel_context(&request, &far).await.unwrap().message;
     assert_eq!(context.member.unwrap().nick, "bobby");
     assert_eq!(context.state.unwrap(), state);
@@ -151,8 +160,13 @@ async fn directory(client: &DataClient, place: Place) {
         .unwrap();
     let request = GetMemberRequest { guild_id: guild, user_id: bob.id };
     assert!(matches!(client.get_member(&request, &far).await, Err(DataError::NotFound { .. })));
-    let state =
-        client.get_guild(&GetGuildRequest { guild_id: guild }, &far).await.unwrap().message.state.unwrap();
+    let state = client
+        .get_guild(&GetGuildRequest { guild_id: guild, ..GetGuildRequest::default() }, &far)
+        .await
+        .unwrap()
+        .message
+        .state
+        .unwrap();
     assert_eq!((state.roles.len(), state.channels.len(), state.member_count), (1, 1, 1));
 }
 
@@ -194,7 +208,7 @@ async fn explanations(client: &DataClient, place: Place) {
     assert_eq!((put_token.scope_id, put_token.rev >= empty.rev), (place.guild, true));
     let reply = client.list_messages(&page_of(empty.id, At::Latest, 5), &asking).await.unwrap();
     assert!(reply.message.messages.is_empty() && reply.freshness.is_some());
-    let request = GetGuildRequest { guild_id: place.guild };
+    let request = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
     let reply = client.get_guild(&request, &asking).await.unwrap();
     let token = weir_data_service::freshness::Freshness::decode(&reply.freshness.unwrap()).unwrap();
     assert!(token.rev >= put_token.rev && reply.explain.is_some());

@@ -472,7 +472,7 @@ async fn a_guild_says_up_to_where_it_includes_everything() {
     sleep(Duration::from_secs(5)).await;
     world.crash();
     let node = world.node().await;
-    let get = GetGuildRequest { guild_id: place.guild };
+    let get = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
     let as_of = async || node.client.get_guild(&get, &options()).await.unwrap().message.as_of_us;
     assert!(as_of().await >= rev, "although no row of the guild shows it");
     // A change under way is not included, however long it takes.

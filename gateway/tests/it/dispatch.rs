@@ -87,7 +87,7 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
     }
     world.say(HIDDEN, "not yet").await;
     world.set_roles(GUILD, BOT, &[SEER]).await;
-    world.say(HIDDEN, "now").await;
+    let newest = world.say(HIDDEN, "now").await;
     bot.dispatch("GUILD_MEMBER_UPDATE").await;
     assert_eq!(bot.message().await, "now", "in a channel that the client knows");
     let mut fresh = Client::connect(&gateway).await;
@@ -96,7 +96,12 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
     fresh.dispatch("READY").await;
     for mut channel in fresh.dispatch("GUILD_CREATE").await["channels"].as_array().unwrap().clone() {
         let Some(heard) = known.remove(channel["id"].as_str().unwrap()) else { continue };
-        channel["guild_id"] = heard["guild_id"].clone();
+        if channel["id"] == HIDDEN.to_string() {
+            assert_eq!(channel["last_message_id"], newest.to_string(), "told since the guild was loaded");
+        }
+        for of_now in ["guild_id", "last_message_id"] {
+            channel[of_now] = heard[of_now].clone();
+        }
         assert_eq!(channel, heard, "events and list agree");
     }
     assert!(known.is_empty(), "{known:?}");
@@ -269,4 +274,24 @@ async fn a_message_without_context_is_completed_from_the_data_service() {
     let event: Value = bot.dispatch("MESSAGE_CREATE").await;
     assert_eq!(event["author"]["username"], "alice");
     assert!(event["member"]["joined_at"].is_string(), "{event}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_message_is_in_guild_create_and_in_the_events_of_its_channel() {
+    let world = World::new(false, 1_000);
+    let newest = world.say(OPEN, "before anybody came").await;
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::connect(&gateway).await;
+    bot.hello().await;
+    bot.identify(BOT, INTENTS).await;
+    bot.dispatch("READY").await;
+    let guild = bot.dispatch("GUILD_CREATE").await;
+    let shown = |id: u64| {
+        let channels = guild["channels"].as_array().unwrap();
+        channels.iter().find(|row| row["id"] == id.to_string()).unwrap()["last_message_id"].clone()
+    };
+    assert_eq!((shown(OPEN), shown(HIDDEN)), (json!(newest.to_string()), Value::Null));
+    let renamed = Channel { name: "renamed".into(), ..world.channel(OPEN) };
+    world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Once).await;
+    assert_eq!(bot.dispatch("CHANNEL_UPDATE").await["last_message_id"], newest.to_string());
 }

@@ -199,6 +199,10 @@ impl World {
                     recipients: row.recipient_ids.iter().copied().map(user).collect(),
                     ..EventContext::default()
                 }),
+                Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
+                    let last_message_id = newest(&state.outbox, row.id);
+                    Some(EventContext { last_message_id, ..EventContext::default() })
+                }
                 _ => None,
             };
             let record = Record {
@@ -397,6 +401,15 @@ impl Running {
     }
 }
 
+/// The newest message of a channel; 0 if it has none.
+fn newest(outbox: &HashMap<u64, Vec<Record>>, channel_id: u64) -> u64 {
+    let ids = outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
+        Some(Change::MessageCreated(row)) => Some(row.id),
+        _ => None,
+    });
+    ids.max().unwrap_or(0)
+}
+
 pub(crate) fn token(user_id: u64) -> BotToken {
     BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
 }
@@ -456,7 +469,10 @@ impl World {
             "GetGuild" => {
                 let id = GetGuildRequest::decode(body).unwrap().guild_id;
                 let guild = state.guilds.get(&id).cloned().ok_or_else(|| ConnectError::not_found("guild"))?;
-                GetGuildResponse { state: Some(guild), as_of_us: self.as_of_us() }.encode_to_vec()
+                let last_message_ids =
+                    guild.channels.iter().map(|row| newest(&state.outbox, row.id)).collect();
+                let as_of_us = self.as_of_us();
+                GetGuildResponse { state: Some(guild), as_of_us, last_message_ids }.encode_to_vec()
             }
             "GetMember" => {
                 let asked = GetMemberRequest::decode(body).unwrap();

@@ -25,6 +25,12 @@ pub struct NoBlock(String);
 const FIX: &str = "write addresses or blocks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]";
 
 impl TrustedProxies {
+    /// True if none is trusted: as far as is known, clients connect directly.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Parses addresses (`127.0.0.1`) and blocks (`10.0.0.0/8`).
     ///
     /// # Errors

@@ -96,13 +96,15 @@ impl Config {
         let second = Duration::from_secs(1);
         let drain = reader.duration("stop.drain", DRAIN, second..=second * 600);
         let log = TelemetryConfig::read(&mut reader);
+        let public_url = settings::public_url(&mut reader);
+        let api = ApiConfig::read(&mut reader, public_url.clone().unwrap_or_default(), listen.are_loopback());
         let mut config = Self {
             listen,
             backend: BackendConfig::read(&mut reader),
             data: DataServiceConfig::read(&mut reader),
             gateway: GatewayConfig::read(&mut reader),
-            public_url: settings::public_url(&mut reader),
-            api: ApiConfig::read(&mut reader, ""),
+            public_url,
+            api,
             log_of_commands: log.clone(),
             log,
             drain,
@@ -124,6 +126,11 @@ impl Config {
 }
 
 impl Listen {
+    /// True if only programs on this machine reach any of them.
+    fn are_loopback(&self) -> bool {
+        [self.api, self.gateway, self.data_service, self.admin].iter().all(|addr| addr.ip().is_loopback())
+    }
+
     fn are_distinct(&self) -> bool {
         let mut fixed: Vec<_> = [self.api, self.gateway, self.data_service, self.admin]
             .into_iter()

@@ -7,6 +7,7 @@
 //! - [`permission`], [`intent`], [`shard`]: who may do and see what.
 //! - [`validate`]: request bodies and queries to values, or to all their form errors at once.
 //! - [`error`]: every refusal of the REST tier, with its status, code, message and metric label in one table.
+//! - [`seeded`]: known faults, which the tests of permissions put back.
 //! - [`token`]: bot tokens, made, parsed, hashed and never printed.
 
 pub mod dispatch;
@@ -16,6 +17,7 @@ pub mod object;
 pub mod permission;
 #[cfg(test)]
 mod sample;
+pub mod seeded;
 pub mod shard;
 pub mod token;
 pub mod validate;

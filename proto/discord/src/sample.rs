@@ -122,5 +122,6 @@ pub(crate) fn context() -> EventContext {
         mentions: vec![user(BOB, "bob")],
         recipients: vec![],
         nonce_is_integer: false,
+        last_message_id: 0,
     }
 }

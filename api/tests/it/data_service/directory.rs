@@ -13,6 +13,7 @@ use weir_proto::{
         PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, Refusal, RefusalReason,
         ResolveTokenRequest, ResolveTokenResponse, UpdateMemberRequest, UpdateMemberResponse,
     },
+    extent,
     id::UserId,
     pair::UserPair,
 };
@@ -99,7 +100,13 @@ impl World {
     }
 
     pub(super) fn get_guild(&mut self, request: GetGuildRequest) -> Answer<GetGuildResponse> {
-        Ok(GetGuildResponse { state: Some(self.state(request.guild_id)?), as_of_us: 0 })
+        let state = extent::of_guild(&self.state(request.guild_id)?, &request);
+        // Its owner reads what only its memory would know.
+        let restarted = std::mem::take(&mut self.restarted);
+        let newest = state.channels.iter().map(|channel| self.newest(channel.id));
+        let last_message_ids = if request.with_last_messages { newest.collect() } else { Vec::new() };
+        self.restarted = restarted;
+        Ok(GetGuildResponse { state: Some(state), as_of_us: 0, last_message_ids })
     }
 
     pub(super) fn delete_guild(&mut self, request: DeleteGuildRequest) -> Answer<DeleteGuildResponse> {
@@ -217,12 +224,18 @@ impl World {
         request: GetChannelContextRequest,
     ) -> Answer<GetChannelContextResponse> {
         let channel = self.channels.get(&request.channel_id).cloned().ok_or_else(|| missing("channel"))?;
-        Ok(GetChannelContextResponse {
-            state: if channel.guild_id == 0 { None } else { Some(self.state(channel.guild_id)?) },
-            member: self.members.get(&(channel.guild_id, request.user_id)).cloned(),
-            user: self.user(request.user_id),
-            last_message_id: self.newest(channel.id),
-            channel: Some(channel),
-        })
+        let member = self.members.get(&(channel.guild_id, request.user_id)).cloned();
+        let last_message_id = self.newest(channel.id);
+        let (state, channel) = match channel.guild_id {
+            0 => (None, channel),
+            guild if !request.concerned_only => (Some(self.state(guild)?), channel),
+            guild => {
+                let all = self.state(guild)?;
+                let (state, channel) = extent::concerning(&all, &channel, member.as_ref(), &request);
+                (Some(state), channel)
+            }
+        };
+        let user = self.user(request.user_id);
+        Ok(GetChannelContextResponse { channel: Some(channel), state, member, user, last_message_id })
     }
 }

@@ -15,7 +15,9 @@ macro_rules! routes {
                     service.pass(stringify!($rpc)).await;
                     let mut world = service.world();
                     world.note(&context.headers);
-                    world.begin(stringify!($rpc)).and_then(|()| world.$method(request)).map(Reply::message)
+                    let answer = world.begin(stringify!($rpc)).and_then(|()| world.$method(request))?;
+                    world.answered += prost::Message::encoded_len(&answer);
+                    Ok(Reply::message(answer))
                 }
             });
         })*)*

@@ -3,6 +3,7 @@
 
 /// Every key of every binary.
 pub const KEYS: &[&str] = &[
+    "api.add_members",
     "api.body_max",
     "api.connections_max",
     "api.data_timeout",

@@ -104,7 +104,7 @@ pub(crate) async fn create(client: &DataClient, name: &str) -> Result<Bot, Comma
 
 /// The guild's role for bots, made if it is missing.
 async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError> {
-    let request = GetGuildRequest { guild_id };
+    let request = GetGuildRequest { guild_id, ..GetGuildRequest::default() };
     let reply = match client.get_guild(&request, &options()).await {
         Err(DataError::NotFound { .. }) => {
             return Err(CommandError::NotFound { what: format!("guild {guild_id}") });

@@ -100,7 +100,7 @@ async fn name_kept(
     imported: &Imported,
     asked: &str,
 ) -> Result<Option<String>, CommandError> {
-    let request = GetGuildRequest { guild_id: imported.guild_id };
+    let request = GetGuildRequest { guild_id: imported.guild_id, ..GetGuildRequest::default() };
     let reply = answered("cannot read the guild", service.client.get_guild(&request, &options()).await)?;
     let guild =
         reply.state.and_then(|state| state.guild).ok_or(CommandError::Incomplete { what: "guild" })?;

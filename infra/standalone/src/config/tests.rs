@@ -1,5 +1,6 @@
 //! Good and bad configurations, each as an operator would write it.
 
+use weir_api::AddMembers;
 use weir_data_service::backend::{BusChoice, StoreChoice};
 use weir_runtime::config::MapEnvironment;
 
@@ -104,6 +105,22 @@ fn flags_win_over_environment_over_file() {
         (config.listen.api.port(), config.listen.gateway.port(), config.listen.admin.port()),
         (21, 12, 3)
     );
+}
+
+#[test]
+fn members_are_added_with_their_consent_once_a_listener_is_not_only_this_machines() {
+    let origin = |file: &str| {
+        let (config, _) =
+            load(file, &MapEnvironment::default(), CommonArgs::default(), &ServeArgs::default()).expect(file);
+        config.api.add_members
+    };
+    assert_eq!(origin(""), AddMembers::Open);
+    for listener in ["api", "gateway", "data_service", "admin"] {
+        let file = format!("[listen]\n{listener} = \"0.0.0.0:0\"\n");
+        assert_eq!(origin(&file), AddMembers::Consent, "{listener}");
+        assert_eq!(origin(&format!("{file}[api]\nadd_members = \"open\"\n")), AddMembers::Open);
+    }
+    assert_eq!(origin("[gateway]\npublic_url = \"wss://chat.example\"\n"), AddMembers::Consent);
 }
 
 #[test]

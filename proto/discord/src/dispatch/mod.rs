@@ -184,9 +184,9 @@ pub fn dispatch(record: &Record, hydration: &Hydration<'_>) -> Option<Dispatch> 
             to_json(&GuildDeleteEvent::left(deleted.guild_id)),
         )),
         Change::ChannelCreated(row) if row.guild_id == 0 => Some(direct_channel(record, row, context)),
-        Change::ChannelCreated(row) => Some(channel(Event::ChannelCreate, row)),
-        Change::ChannelUpdated(row) => Some(channel(Event::ChannelUpdate, row)),
-        Change::ChannelDeleted(row) => Some(channel(Event::ChannelDelete, row)),
+        Change::ChannelCreated(row) => Some(channel(Event::ChannelCreate, row, context)),
+        Change::ChannelUpdated(row) => Some(channel(Event::ChannelUpdate, row, context)),
+        Change::ChannelDeleted(row) => Some(channel(Event::ChannelDelete, row, context)),
         Change::RoleCreated(row) => Some(role(Event::GuildRoleCreate, row)),
         Change::RoleUpdated(row) => Some(role(Event::GuildRoleUpdate, row)),
         Change::RoleDeleted(deleted) => Some(Dispatch::in_guild(
@@ -271,9 +271,8 @@ fn guild_created(created: &GuildCreated, members: &[(Member, User)]) -> Option<D
     Some(Dispatch::new(Event::GuildCreate, Place::Guild, Visibility::Users(users), to_json(&event)))
 }
 
-fn channel(event: Event, row: &Channel) -> Dispatch {
-    // The newest message's id is left to the client: Discord does not announce its changes either.
-    Dispatch::in_guild(event, row.guild_id, to_json(&ChannelObject::new(row, 0)))
+fn channel(event: Event, row: &Channel, context: &EventContext) -> Dispatch {
+    Dispatch::in_guild(event, row.guild_id, to_json(&ChannelObject::new(row, context.last_message_id)))
 }
 
 fn role(event: Event, row: &Role) -> Dispatch {

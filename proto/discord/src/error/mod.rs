@@ -75,8 +75,14 @@ pub enum ApiError {
     RoleLimit,
     /// The guild has as many channels as it may.
     ChannelLimit,
+    /// The guild's channels have as many overwrites together as they may.
+    OverwriteLimit,
     /// The user is in as many guilds as it may.
     GuildLimit,
+    /// The user owns as many guilds as it may.
+    OwnedGuildLimit,
+    /// Somebody is to be added to a guild who did not consent, and this server asks for that.
+    ConsentNeeded,
     /// The body is not JSON.
     InvalidJson,
     /// Fields of the body or query are wrong.
@@ -216,7 +222,23 @@ impl ApiError {
             Self::ChannelLimit => {
                 row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit")
             }
+            // Discord's bound is for each channel, and so are the words.
+            Self::OverwriteLimit => row(
+                400,
+                30_060,
+                "Maximum number of channel permission overwrites reached (10000 in a guild)",
+                "overwrite_limit",
+            ),
             Self::GuildLimit => row(400, 30_001, "Maximum number of guilds reached (100)", "guild_limit"),
+            Self::OwnedGuildLimit => {
+                row(400, 30_001, "Maximum number of guilds reached (200 owned)", "owned_guild_limit")
+            }
+            Self::ConsentNeeded => row(
+                403,
+                50_025,
+                "Invalid OAuth2 access token (api.add_members is \"consent\": access_token must be the added user's own token)",
+                "consent_needed",
+            ),
             Self::InvalidJson => row(400, 50_109, "The request body contains invalid JSON.", "invalid_json"),
             Self::InvalidForm(_) => row(400, 50_035, "Invalid Form Body", "invalid_form"),
             Self::TooLarge => row(413, 40_005, "Request entity too large", "too_large"),

@@ -25,6 +25,8 @@ impl From<&Refusal> for ApiError {
             RefusalReason::Conflict => Self::Contended,
             RefusalReason::GuildChannels => Self::ChannelLimit,
             RefusalReason::GuildRoles => Self::RoleLimit,
+            RefusalReason::GuildOverwrites => Self::OverwriteLimit,
+            RefusalReason::OwnedGuilds => Self::OwnedGuildLimit,
             RefusalReason::Unspecified
             | RefusalReason::Overloaded
             | RefusalReason::DatabaseUnavailable

@@ -48,6 +48,9 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::RoleLimit, 400, 30005),
         (ApiError::ChannelLimit, 400, 30013),
         (ApiError::GuildLimit, 400, 30001),
+        (ApiError::OwnedGuildLimit, 400, 30001),
+        (ApiError::OverwriteLimit, 400, 30060),
+        (ApiError::ConsentNeeded, 403, 50025),
         (ApiError::InvalidJson, 400, 50109),
         (ApiError::InvalidForm(FormErrors::new()), 400, 50035),
         (ApiError::TooLarge, 413, 40005),
@@ -163,6 +166,8 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
     }
     assert_eq!(refusal(RefusalReason::GuildChannels, 0), ApiError::ChannelLimit);
     assert_eq!(refusal(RefusalReason::GuildRoles, 0), ApiError::RoleLimit);
+    assert_eq!(refusal(RefusalReason::GuildOverwrites, 0), ApiError::OverwriteLimit);
+    assert_eq!(refusal(RefusalReason::OwnedGuilds, 0), ApiError::OwnedGuildLimit);
     let contended = refusal(RefusalReason::Conflict, 0);
     assert_eq!((contended.status(), contended.retry_after_seconds()), (503, Some(1)));
     for reason in [

@@ -8,7 +8,7 @@ mod tests;
 mod view;
 
 pub use bits::{ParsePermissionsError, Permissions};
-pub use grant::{may_begin_with, may_overwrite};
+pub use grant::{may_begin_with, may_overwrite, merged};
 pub use resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE, highest_role, outranks, permissions_in};
 pub use view::{ChannelSet, ChannelSlot, GuildView};
 use weir_proto::{data::Channel, pair::UserPair};

@@ -1,8 +1,10 @@
 //! Discord's algorithm: base from the roles, then the channel's overwrites in their order, then what the result implies.
 
 use weir_proto::data::{Channel, GuildState, Member, Overwrite, Role};
+pub use weir_proto::overwrite::{MEMBER as MEMBER_OVERWRITE, ROLE as ROLE_OVERWRITE};
 
 use super::Permissions;
+use crate::seeded::{Seeded, armed};
 
 /// Discord's channel type of voice channels.
 const VOICE: u32 = 2;
@@ -12,10 +14,6 @@ const STAGE: u32 = 13;
 const PRIVATE_THREAD: u32 = 12;
 /// Discord's channel types of threads: in announcement channels, public, private.
 const THREADS: std::ops::RangeInclusive<u32> = 10..=PRIVATE_THREAD;
-/// An overwrite's type for a role. The other values are nobody's.
-pub const ROLE_OVERWRITE: u32 = 0;
-/// An overwrite's type for a member.
-pub const MEMBER_OVERWRITE: u32 = 1;
 
 /// What a silenced member may not do either: each of these acts through a message.
 const NEED_SEND: Permissions = Permissions(
@@ -82,7 +80,7 @@ pub(super) fn in_channel(
     member: &Member,
     is_role: impl Fn(u64) -> bool,
 ) -> Permissions {
-    if base.contains(Permissions::ADMINISTRATOR) {
+    if base.contains(Permissions::ADMINISTRATOR) && !armed(Seeded::AdministratorHeldBack) {
         return Permissions::ALL;
     }
     let held = implied(overwritten(base, guild_id, overwrites, member, is_role), channel_type);
@@ -125,6 +123,9 @@ impl Step {
     }
 
     fn apply(&self, held: Permissions) -> Permissions {
+        if armed(Seeded::DenialTakenForGrant) {
+            return held | self.deny | self.allow;
+        }
         held.without(self.deny) | self.allow
     }
 }
@@ -174,7 +175,8 @@ pub fn highest_role<'a>(state: &'a GuildState, member: &Member) -> Option<&'a Ro
 #[must_use]
 pub fn outranks(state: &GuildState, actor: &Member, role: Option<&Role>) -> bool {
     let rank = |role: &Role| (role.position, std::cmp::Reverse(role.id));
-    if state.guild.as_ref().is_some_and(|guild| guild.owner_id == actor.user_id) {
+    let owner = state.guild.as_ref().is_some_and(|guild| guild.owner_id == actor.user_id);
+    if owner || armed(Seeded::PositionsNotCompared) {
         return true;
     }
     match (highest_role(state, actor), role) {
