@@ -36,7 +36,7 @@ use weir_proto::{
 
 use self::{
     log::{Sessions, TestLog},
-    outbox::{apply, rebuilt},
+    outbox::{apply, newest, rebuilt},
 };
 
 pub(crate) const VIEW: u64 = 1 << 10;
@@ -398,15 +398,6 @@ impl Running {
         self.stop.cancel();
         self.gateway.stopped().await;
     }
-}
-
-/// The newest message of a channel; 0 if it has none.
-fn newest(outbox: &HashMap<u64, Vec<Record>>, channel_id: u64) -> u64 {
-    let ids = outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
-        Some(Change::MessageCreated(row)) => Some(row.id),
-        _ => None,
-    });
-    ids.max().unwrap_or(0)
 }
 
 pub(crate) fn token(user_id: u64) -> BotToken {
