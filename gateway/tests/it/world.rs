@@ -200,7 +200,7 @@ impl World {
                     ..EventContext::default()
                 }),
                 Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
-                    let last_message_id = newest(&state.outbox, row.id);
+                    let last_message_id = newest(&state, row.id);
                     Some(EventContext { last_message_id, ..EventContext::default() })
                 }
                 _ => None,
@@ -459,8 +459,7 @@ impl World {
             "GetGuild" => {
                 let id = GetGuildRequest::decode(body).unwrap().guild_id;
                 let guild = state.guilds.get(&id).cloned().ok_or_else(|| ConnectError::not_found("guild"))?;
-                let last_message_ids =
-                    guild.channels.iter().map(|row| newest(&state.outbox, row.id)).collect();
+                let last_message_ids = guild.channels.iter().map(|row| newest(&state, row.id)).collect();
                 let as_of_us = self.as_of_us();
                 GetGuildResponse { state: Some(guild), as_of_us, last_message_ids }.encode_to_vec()
             }

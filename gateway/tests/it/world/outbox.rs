@@ -79,8 +79,8 @@ pub(super) fn apply(state: &mut State, record: &Record) {
 }
 
 /// The newest message of a channel; 0 if it has none.
-pub(super) fn newest(outbox: &HashMap<u64, Vec<Record>>, channel_id: u64) -> u64 {
-    let ids = outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
+pub(super) fn newest(state: &State, channel_id: u64) -> u64 {
+    let ids = state.outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
         Some(Change::MessageCreated(row)) => Some(row.id),
         _ => None,
     });
