@@ -36,7 +36,7 @@ use weir_proto::{
 
 use self::{
     log::{Sessions, TestLog},
-    outbox::{apply, rebuilt},
+    outbox::{apply, newest, rebuilt},
 };
 
 pub(crate) const VIEW: u64 = 1 << 10;
@@ -200,7 +200,7 @@ impl World {
                     ..EventContext::default()
                 }),
                 Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
-                    let last_message_id = newest(&state.outbox, row.id);
+                    let last_message_id = newest(&state, row.id);
                     Some(EventContext { last_message_id, ..EventContext::default() })
                 }
                 _ => None,
@@ -401,15 +401,6 @@ impl Running {
     }
 }
 
-/// The newest message of a channel; 0 if it has none.
-fn newest(outbox: &HashMap<u64, Vec<Record>>, channel_id: u64) -> u64 {
-    let ids = outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
-        Some(Change::MessageCreated(row)) => Some(row.id),
-        _ => None,
-    });
-    ids.max().unwrap_or(0)
-}
-
 pub(crate) fn token(user_id: u64) -> BotToken {
     BotToken::generate(UserId::try_from(user_id).unwrap(), 1, &[9; 27])
 }
@@ -469,8 +460,7 @@ impl World {
             "GetGuild" => {
                 let id = GetGuildRequest::decode(body).unwrap().guild_id;
                 let guild = state.guilds.get(&id).cloned().ok_or_else(|| ConnectError::not_found("guild"))?;
-                let last_message_ids =
-                    guild.channels.iter().map(|row| newest(&state.outbox, row.id)).collect();
+                let last_message_ids = guild.channels.iter().map(|row| newest(&state, row.id)).collect();
                 let as_of_us = self.as_of_us();
                 GetGuildResponse { state: Some(guild), as_of_us, last_message_ids }.encode_to_vec()
             }

@@ -77,3 +77,12 @@ pub(super) fn apply(state: &mut State, record: &Record) {
         _ => {}
     }
 }
+
+/// The newest message of a channel; 0 if it has none.
+pub(super) fn newest(state: &State, channel_id: u64) -> u64 {
+    let ids = state.outbox.get(&channel_id).into_iter().flatten().filter_map(|record| match &record.change {
+        Some(Change::MessageCreated(row)) => Some(row.id),
+        _ => None,
+    });
+    ids.max().unwrap_or(0)
+}
