@@ -56,7 +56,7 @@ pub fn router(paths: &Paths) -> Router {
             })
         }};
     }
-    let router = Router::new();
+    let router = Router::new(weir_proto::contract());
     let router = method!(router, "ListMessages", list);
     let router = method!(router, "GetMessage", get);
     let router = method!(router, "CreateMessage", create);

@@ -8,6 +8,7 @@ mod client;
 mod deadlines;
 mod fixture;
 mod hostile;
+mod json;
 mod peer;
 mod refusals;
 mod stop;
