@@ -115,27 +115,43 @@ impl Value<Asked> for ReadValue {
     }
 }
 
+/// Bytes of a page cache's entry beside its value: key, query, stamp, and what moka keeps for each entry. Measured as growth of the
+/// resident memory by 200,000 entries that hold an empty list: 468 bytes each.
+const ENTRY_BYTES: usize = 480;
+
+/// Bytes of a message that is held behind an `Arc`.
+pub(crate) fn held_bytes(message: &Message) -> usize {
+    let text = message.content.len() + message.embeds_json.len() + message.nonce.len();
+    let mentions = message.mention_user_ids.len() + message.mention_role_ids.len();
+    size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>()
+}
+
+/// Bytes of a guild that is held behind an `Arc`, about.
+pub(crate) fn guild_bytes(state: &GuildState) -> usize {
+    200 + state.roles.len() * 120 + state.channels.len() * 250
+}
+
 impl ReadValue {
-    /// Bytes that an entry costs in the cache; the fixed part covers key, query and stamp.
+    /// Bytes that an entry costs in the cache.
     fn weight(&self) -> usize {
-        let message = |message: &Message| 160 + message.content.len() + message.embeds_json.len();
-        200 + match self {
-            Self::Buckets(buckets) => buckets.len() * 4,
-            // Twice: the rows and their encoded form.
-            Self::Rows(rows) => rows.rows.iter().map(|row| 2 * message(row)).sum(),
-            Self::Message(row) => row.as_deref().map_or(0, message),
-            Self::Channel(row) => {
-                row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
+        ENTRY_BYTES
+            + match self {
+                Self::Buckets(buckets) => buckets.len() * 4,
+                // Twice: the rows and their encoded form.
+                Self::Rows(rows) => rows.rows.iter().map(|row| 2 * held_bytes(row)).sum(),
+                Self::Message(row) => row.as_deref().map_or(0, held_bytes),
+                Self::Channel(row) => {
+                    row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
+                }
+                Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
+                Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
+                Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
+                Self::User(row) => {
+                    row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len())
+                }
+                Self::Guilds(ids) => ids.len() * 8,
+                Self::Direct(_) | Self::Token(_) => 8,
             }
-            Self::Guild(state) => {
-                state.as_ref().map_or(0, |state| 200 + state.roles.len() * 120 + state.channels.len() * 250)
-            }
-            Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
-            Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
-            Self::User(row) => row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len()),
-            Self::Guilds(ids) => ids.len() * 8,
-            Self::Direct(_) | Self::Token(_) => 8,
-        }
     }
 }
 
@@ -208,6 +224,12 @@ impl MokaCache {
             u32::try_from(entry.value.weight()).unwrap_or(u32::MAX)
         };
         Self { entries: moka::sync::Cache::builder().max_capacity(bytes_max).weigher(weigh).build() }
+    }
+
+    /// Entries held, and their weight in bytes, now that all that is due has left.
+    pub(crate) fn weighed(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 }
 

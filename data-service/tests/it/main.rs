@@ -19,6 +19,7 @@ mod guild_basis;
 mod history;
 mod leases;
 mod limits;
+mod memory;
 mod methods;
 mod mutation;
 mod node;
