@@ -115,7 +115,11 @@ impl DataError {
         match self {
             // What the call rests on has changed, or there is no room for it: the same call fails again.
             Self::Refused {
-                reason: RefusalReason::Conflict | RefusalReason::GuildChannels | RefusalReason::GuildRoles,
+                reason:
+                    RefusalReason::Conflict
+                    | RefusalReason::GuildChannels
+                    | RefusalReason::GuildRoles
+                    | RefusalReason::WriteBurst,
                 ..
             } => false,
             Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
