@@ -6,6 +6,8 @@
 //! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, described by [`contract`].
 
 pub mod bucket;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod pair;
 

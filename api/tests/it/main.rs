@@ -6,6 +6,7 @@ mod concurrent;
 mod data_service;
 mod direct;
 mod forms;
+mod fuzz;
 mod grants;
 mod guilds;
 mod harness;

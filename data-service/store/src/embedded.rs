@@ -17,6 +17,8 @@ mod config;
 mod datadir;
 mod draft;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod journal;
 mod keys;
 mod lease;

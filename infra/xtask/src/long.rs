@@ -28,11 +28,16 @@ pub(crate) enum Run {
     BusLossesTiers,
     /// An import killed 50 times.
     ImportKills,
+    /// Every decoder with 100,000 inputs for each target, or as many as `WEIR_FUZZ_CASES` says.
+    Fuzz,
 }
 
+/// Inputs for each target of a long run.
+const FUZZ_CASES: &str = "100000";
+
 impl Run {
-    const ALL: [Self; 5] =
-        [Self::Kills, Self::KillsTiers, Self::BusLosses, Self::BusLossesTiers, Self::ImportKills];
+    const ALL: [Self; 6] =
+        [Self::Kills, Self::KillsTiers, Self::BusLosses, Self::BusLossesTiers, Self::ImportKills, Self::Fuzz];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,10 +46,11 @@ impl Run {
             Self::BusLosses => "bus losses, one process",
             Self::BusLossesTiers => "bus losses, three tiers",
             Self::ImportKills => "import kills",
+            Self::Fuzz => "fuzz",
         }
     }
 
-    /// What `weir-loadtest` is told.
+    /// What `weir-loadtest` is told; nothing for what are tests.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
@@ -55,6 +61,7 @@ impl Run {
                 &["bus-losses", "--target", "tiers", "--busy", "100", "--silent", "100", "--writers", "32"]
             }
             Self::ImportKills => &["import-kills", "--kills", "50", "--messages", "200000"],
+            Self::Fuzz => &[],
         }
     }
 
@@ -93,7 +100,13 @@ pub(crate) fn run(
     let folder = workspace.run_folder()?;
     children.remove_on_interrupt(folder.clone());
     let servers = Servers::new(workspace, children, &folder);
-    let runs = chosen.runs();
+    let (fuzz, runs): (Vec<Run>, Vec<Run>) = chosen.runs().into_iter().partition(|run| *run == Run::Fuzz);
+    if !fuzz.is_empty() {
+        steps.set_up(Run::Fuzz.name(), || children.run(&fuzzing(workspace), LONG_MAX).map(Setup::Ready));
+    }
+    if runs.is_empty() {
+        return workspace.remove_run_folder(&folder);
+    }
     let built = steps.set_up("release binaries", || {
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX).map(Setup::Ready)
@@ -113,6 +126,18 @@ pub(crate) fn run(
         }
     }
     workspace.remove_run_folder(&folder)
+}
+
+/// All targets, which are the tests in modules `fuzz`. Each tells how many inputs it had.
+fn fuzzing(workspace: &Workspace) -> Command {
+    let mut command = cargo::cargo(
+        workspace,
+        ["test", "--workspace", "--lib", "--bins", "--test", "it", "fuzz::", "--", "--nocapture"],
+    );
+    if std::env::var_os("WEIR_FUZZ_CASES").is_none() {
+        command.env("WEIR_FUZZ_CASES", FUZZ_CASES);
+    }
+    command
 }
 
 /// The command of a run; `None` if a server that it needs is not there.
@@ -148,6 +173,7 @@ mod tests {
     #[test]
     fn tiers_name_their_target_and_need_cassandra() {
         for run in Run::ALL {
+            assert_eq!(run == Run::Fuzz, run.arguments().is_empty(), "{run:?}");
             assert_eq!(run.arguments().contains(&"tiers"), run.needs_cassandra(), "{run:?}");
         }
     }

@@ -7,10 +7,10 @@ use weir_connect::{ConnectError, Dispatch, Reply, Router, UnaryRequest};
 
 use crate::fixture::*;
 
-const KINDS: &str = "/test.v1.KindService/Echo";
+pub(crate) const KINDS: &str = "/test.v1.KindService/Echo";
 
 #[derive(Clone, PartialEq, Message)]
-struct Kinds {
+pub(crate) struct Kinds {
     #[prost(int32, tag = "1")]
     i32: i32,
     #[prost(int64, tag = "2")]
@@ -48,7 +48,7 @@ impl prost::Name for Kinds {
     const PACKAGE: &'static str = "test.v1";
 }
 
-fn kinds() -> Router {
+pub(crate) fn kinds() -> Router {
     Router::new(contract()).unary(KINDS, |_, kinds: Kinds| async move { Ok(Reply::message(kinds)) })
 }
 
@@ -105,6 +105,8 @@ async fn every_form_of_a_value_is_read() {
         // Numbers with a fraction.
         (r#"{"real":1}"#, r#"{"real":1.0}"#),
         (r#"{"real":"1e1"}"#, r#"{"real":10.0}"#),
+        // The nearest number, to its last digit.
+        (r#"{"real":-1.629628781067589e+91}"#, r#"{"real":-1.629628781067589e+91}"#),
         (r#"{"real":"-Infinity"}"#, r#"{"real":"-Infinity"}"#),
         // Nested messages follow the same rules.
         (

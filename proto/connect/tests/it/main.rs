@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod deadlines;
 mod fixture;
+mod fuzz;
 mod hostile;
 mod json;
 mod peer;
