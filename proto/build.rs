@@ -1,4 +1,4 @@
-//! Compiles the .proto files with protox (no system `protoc`) into prost types and their JSON mapping.
+//! Compiles the .proto files with protox (no system `protoc`) into prost types and the descriptors of the contract.
 
 use std::{env, io, path::PathBuf};
 
@@ -13,11 +13,7 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"]).map_err(io::Error::other)?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
-    let set = out.join("descriptors.bin");
-    std::fs::write(&set, prost::Message::encode_to_vec(&descriptors))?;
-    prost_build::Config::new().compile_fds(descriptors).map_err(io::Error::other)?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&std::fs::read(&set)?)?
-        .ignore_unknown_fields()
-        .build(&[".weir"])
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    // The names lead from a type to its descriptor.
+    prost_build::Config::new().enable_type_names().compile_fds(descriptors).map_err(io::Error::other)
 }

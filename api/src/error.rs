@@ -52,6 +52,7 @@ impl Fault {
                 | RefusalReason::RequestLimit
                 | RefusalReason::DatabaseReadLimit
                 | RefusalReason::WriteLimit
+                | RefusalReason::WriteBurst
                 | RefusalReason::Concurrency => return None,
                 RefusalReason::Unspecified => "unspecified",
                 RefusalReason::Overloaded => "overloaded",

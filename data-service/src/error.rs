@@ -43,6 +43,8 @@ pub fn reason_of(gate: Gate) -> RefusalReason {
         Gate::RequestLimit => RefusalReason::RequestLimit,
         Gate::DatabaseReadLimit => RefusalReason::DatabaseReadLimit,
         Gate::WriteLimit => RefusalReason::WriteLimit,
+        // Only writes are charged several at once.
+        Gate::BeyondBurst => RefusalReason::WriteBurst,
         Gate::ConcurrencyQueueFull | Gate::ConcurrencyWait => RefusalReason::Concurrency,
         // `FlightsFull`, and what a later version of the layer adds: the node is full.
         _ => RefusalReason::Overloaded,
@@ -131,6 +133,7 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
         RefusalReason::GuildRoles => "guild_roles",
         RefusalReason::GuildOverwrites => "guild_overwrites",
         RefusalReason::OwnedGuilds => "owned_guilds",
+        RefusalReason::WriteBurst => "write_burst",
     }
 }
 
@@ -151,6 +154,7 @@ pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
             | RefusalReason::RequestLimit
             | RefusalReason::DatabaseReadLimit
             | RefusalReason::WriteLimit
+            | RefusalReason::WriteBurst
             | RefusalReason::Concurrency
             | RefusalReason::Overloaded
             | RefusalReason::NotOwner
@@ -213,6 +217,11 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
             }
             Refused::ClockBehind(MintError::LeaseEnded) | Refused::ClockOff(_) => {
                 refusal(Code::Unavailable, RefusalReason::Clock, "", RETRY_LATER_MS, message)
+            }
+            // Not `resource_exhausted`: waiting does not help.
+            Refused::Limit { limit, reason: reason @ RefusalReason::WriteBurst, .. } => {
+                let message = format!("more changes at once than the limit {limit} ever lets through");
+                refusal(Code::FailedPrecondition, *reason, limit, 0, message)
             }
             Refused::Limit { limit, reason, retry_after } => {
                 let message = over(limit, word_of(*reason), *retry_after);

@@ -137,6 +137,19 @@ pub enum OpenError {
     Limits(#[from] LimitError),
 }
 
+/// What is held in memory for channels, guilds and users, and for pages that were read. Each has its bound in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Channels, guilds and users.
+    pub scopes: usize,
+    /// Their weight, with all that is remembered of them, in bytes.
+    pub scope_bytes: u64,
+    /// Pages and rows that were read.
+    pub pages: u64,
+    /// Their weight in bytes.
+    pub page_bytes: u64,
+}
+
 /// A running data service.
 pub struct DataService {
     paths: Paths,
@@ -183,14 +196,14 @@ impl DataService {
             ..ProtectConfig::default()
         };
         let database = Database { store: Arc::clone(&store), sequencer: Arc::clone(&sequencer) };
-        let cache = Arc::new(MokaCache::new(config.cache_bytes));
-        let seen = Arc::clone(&cache);
+        let pages = Arc::new(MokaCache::new(config.cache_bytes));
+        let seen = Arc::clone(&pages);
         registry.budget().watch("data_pages", size(config.cache_bytes), move || seen.bytes());
         let layer_observer: Arc<dyn weir_protect::Observer<crate::key::Key>> = Arc::clone(&observer) as _;
         let protect = Protect::builder(database)
             .config(protect_config)
             .clock(layer_clock)
-            .cache(cache)
+            .cache(Arc::clone(&pages) as _)
             .observer(layer_observer)
             .limits(Arc::clone(&limits))
             .generations(generations)
@@ -198,6 +211,7 @@ impl DataService {
         let book = LimitBook::open(store, limits, Arc::clone(protect.gates()), clock).await?;
         let reads = Arc::new(ReadPath {
             protect,
+            pages,
             sequencer: Arc::clone(&sequencer),
             limits: Arc::clone(&book),
             observer: Arc::clone(&observer),
@@ -250,6 +264,15 @@ impl DataService {
     #[must_use]
     pub fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// What is held in memory now.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let (pages, page_bytes) = self.paths.reads.pages.weighed();
+        let scopes = &self.paths.sequencer.scopes;
+        let (_, scope_bytes) = scopes.weighed();
+        Held { scopes: scopes.all().len(), scope_bytes, pages, page_bytes }
     }
 
     /// After `stop`: waits until changes under way and the outbox are done, ten seconds at most. What is left then is in the database and

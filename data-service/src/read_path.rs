@@ -68,6 +68,8 @@ pub struct Served {
 /// The read path of one node.
 pub struct ReadPath {
     pub(crate) protect: Protect<Database>,
+    /// The pages that `protect` may answer from.
+    pub(crate) pages: Arc<query::MokaCache>,
     pub(crate) sequencer: Arc<Sequencer>,
     pub(crate) limits: Arc<LimitBook>,
     pub(crate) observer: Arc<Observer>,

@@ -74,7 +74,8 @@ pub struct SequencerConfig {
     pub tail_rows_max: usize,
     /// Bytes of a channel's tail in memory.
     pub tail_bytes_max: usize,
-    /// Bytes of all tails together; above it tails of idle scopes are dropped.
+    /// Bytes of all scopes together, with what is remembered of each; above it idle ones are forgotten and read again, and the tails of
+    /// busy ones dropped.
     pub tails_bytes_max: usize,
 }
 

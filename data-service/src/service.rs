@@ -60,9 +60,15 @@ impl Paths {
 
     /// Charges a write to the limits of its channel (0 for none), its class and all.
     pub(crate) async fn charge_write(&self, channel_id: u64) -> Result<(), ChangeError> {
+        self.charge_writes(channel_id, 1).await
+    }
+
+    /// Charges so many writes at once: all of them, or none if a limit has not room for all.
+    pub(crate) async fn charge_writes(&self, channel_id: u64, writes: u32) -> Result<(), ChangeError> {
         let scopes = self.reads.scopes(channel_id, CLASS_WRITES).await;
         let limits = self.reads.protect.limits();
-        let charged = limits.charge(scopes.as_slice(), LimitKind::Writes, self.reads.clock_now());
+        let charged =
+            limits.charge_many(scopes.as_slice(), LimitKind::Writes, writes, self.reads.clock_now());
         charged.map(drop).map_err(|refusal| {
             self.observer.refused(channel_id, refusal.reason);
             let reason = crate::error::reason_of(refusal.reason);

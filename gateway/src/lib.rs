@@ -28,6 +28,8 @@ mod deliver;
 mod entry;
 mod fanout;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod guild;
 mod holdback;
 mod hydrate;

@@ -4,13 +4,17 @@
 //! - [`pair`]: two users, the key of their direct messages.
 //! - [`overwrite`], [`extent`]: what of a channel's overwrites, and of a guild, concerns whom.
 //! - [`bucket`]: ten-day buckets of a channel's history.
-//! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, with protobuf's JSON mapping.
+//! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, described by [`contract`].
 
 pub mod bucket;
 pub mod extent;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod overwrite;
 pub mod pair;
+
+use prost_reflect::DescriptorPool;
 
 /// Generated types, nested as the packages are, because they name each other by those paths; the comments are in the .proto files.
 #[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all, reason = "generated code")]
@@ -18,21 +22,27 @@ mod weir {
     pub mod data {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/weir.data.v1.rs"));
-            include!(concat!(env!("OUT_DIR"), "/weir.data.v1.serde.rs"));
         }
     }
     pub mod event {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/weir.event.v1.rs"));
-            include!(concat!(env!("OUT_DIR"), "/weir.event.v1.serde.rs"));
         }
     }
     pub mod admin {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/weir.admin.v1.rs"));
-            include!(concat!(env!("OUT_DIR"), "/weir.admin.v1.serde.rs"));
         }
     }
+}
+
+/// The contract's descriptors, from which protobuf's JSON mapping of its messages follows. Each call decodes them anew; clones are cheap.
+///
+/// # Panics
+/// Never: the build has compiled them.
+pub fn contract() -> DescriptorPool {
+    DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"))[..])
+        .expect("the build has compiled them")
 }
 
 pub use weir::{admin::v1 as admin, data::v1 as data, event::v1 as event};

@@ -8,6 +8,7 @@ mod consent;
 mod data_service;
 mod direct;
 mod forms;
+mod fuzz;
 mod grant_faults;
 mod grants;
 mod guilds;

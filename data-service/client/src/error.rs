@@ -120,7 +120,8 @@ impl DataError {
                     | RefusalReason::GuildChannels
                     | RefusalReason::GuildRoles
                     | RefusalReason::GuildOverwrites
-                    | RefusalReason::OwnedGuilds,
+                    | RefusalReason::OwnedGuilds
+                    | RefusalReason::WriteBurst,
                 ..
             } => false,
             Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,

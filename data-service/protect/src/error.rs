@@ -14,6 +14,8 @@ pub enum RefusalReason {
     DatabaseReadLimit,
     /// The write rate of a scope is used up.
     WriteLimit,
+    /// More at once than a limit's burst: it never fits.
+    BeyondBurst,
     /// As many reads as allowed are in the store, and as many as allowed wait.
     ConcurrencyQueueFull,
     /// A place in the store did not become free within the longest wait.
@@ -30,6 +32,7 @@ impl RefusalReason {
             Self::RequestLimit => "request_limit",
             Self::DatabaseReadLimit => "database_read_limit",
             Self::WriteLimit => "write_limit",
+            Self::BeyondBurst => "beyond_burst",
             Self::ConcurrencyQueueFull => "concurrency_queue_full",
             Self::ConcurrencyWait => "concurrency_wait",
             Self::FlightsFull => "flights_full",
@@ -47,7 +50,7 @@ pub struct Refusal {
     pub scope: Option<Scope>,
     /// The limit's name, as the operator gave it.
     pub limit: Arc<str>,
-    /// When the same request can succeed at the earliest, from now.
+    /// When the same request can succeed at the earliest, from now; zero for [`RefusalReason::BeyondBurst`], which never does.
     pub retry_after: Duration,
 }
 
@@ -107,7 +110,7 @@ pub enum ReadError<E> {
 /// Whether the same read may be sent again, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Not by this caller: its time is up.
+    /// Not by this caller: its time is up, or it asks for more at once than there ever is.
     No,
     /// After this long.
     After(Duration),
@@ -134,6 +137,7 @@ impl<E> ReadError<E> {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::DeadlineExceeded { .. } => Retry::No,
+            Self::Refused(Refusal { reason: RefusalReason::BeyondBurst, .. }) => Retry::No,
             Self::Refused(refusal) => Retry::After(refusal.retry_after),
             Self::Store(_) | Self::StoreTimeout { .. } | Self::Panicked | Self::Stopped => Retry::Elsewhere,
         }
@@ -163,7 +167,7 @@ impl<E> ReadError<E> {
                 | RefusalReason::ConcurrencyQueueFull
                 | RefusalReason::ConcurrencyWait
                 | RefusalReason::FlightsFull => true,
-                RefusalReason::RequestLimit | RefusalReason::WriteLimit => false,
+                RefusalReason::RequestLimit | RefusalReason::WriteLimit | RefusalReason::BeyondBurst => false,
             },
         }
     }

@@ -59,7 +59,10 @@ impl ReadPath {
             return Ok(page);
         }
         // Taken before the first read: what is read is at least this new.
-        let (rev, seedable) = self.sequencer.seed_ticket(channel_id);
+        let (rev, seedable) = match anchor {
+            TailAnchor::Latest if self.cache_on() => self.sequencer.seed_ticket(channel_id),
+            _ => (self.sequencer.resolved_rev(channel_id), None),
+        };
         let gathered = match anchor {
             TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await?,
             TailAnchor::Before(position) => self.downwards(channel_id, position, limit, &mut reading).await?,
@@ -77,10 +80,7 @@ impl ReadPath {
             Gathered::Shared(shared) => encode_page(shared.rows.iter().take(limit)),
             Gathered::Own(rows) => encode_page(rows.iter().take(limit + usize::from(is_around(anchor)))),
         };
-        if anchor == TailAnchor::Latest
-            && self.cache_on()
-            && let Some(ticket) = seedable
-        {
+        if let Some(ticket) = seedable {
             let rows = match &gathered {
                 Gathered::Shared(shared) => shared.rows.clone(),
                 Gathered::Own(rows) => rows.clone(),

@@ -115,30 +115,44 @@ impl Value<Asked> for ReadValue {
     }
 }
 
+/// Bytes of a page cache's entry beside its value: key, query, stamp, and what moka keeps for each entry. Measured as growth of the
+/// resident memory by 200,000 entries that hold an empty list: 468 bytes each.
+const ENTRY_BYTES: usize = 480;
+
+/// Bytes of a message that is held behind an `Arc`.
+pub(crate) fn held_bytes(message: &Message) -> usize {
+    let text = message.content.len() + message.embeds_json.len() + message.nonce.len();
+    let mentions = message.mention_user_ids.len() + message.mention_role_ids.len();
+    size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>()
+}
+
+/// Bytes of a guild that is held behind an `Arc`, about.
+pub(crate) fn guild_bytes(state: &GuildState) -> usize {
+    let channel = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len();
+    200 + state.roles.len() * 120 + state.channels.iter().map(channel).sum::<usize>()
+}
+
 impl ReadValue {
-    /// Bytes that an entry costs in the cache; the fixed part covers key, query and stamp.
+    /// Bytes that an entry costs in the cache.
     fn weight(&self) -> usize {
-        let message = |message: &Message| 160 + message.content.len() + message.embeds_json.len();
-        200 + match self {
-            Self::Buckets(buckets) => buckets.len() * 4,
-            // Twice: the rows and their encoded form.
-            Self::Rows(rows) => rows.rows.iter().map(|row| 2 * message(row)).sum(),
-            Self::Message(row) => row.as_deref().map_or(0, message),
-            Self::Channel(row) => {
-                row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
+        ENTRY_BYTES
+            + match self {
+                Self::Buckets(buckets) => buckets.len() * 4,
+                // Twice: the rows and their encoded form.
+                Self::Rows(rows) => rows.rows.iter().map(|row| 2 * held_bytes(row)).sum(),
+                Self::Message(row) => row.as_deref().map_or(0, held_bytes),
+                Self::Channel(row) => {
+                    row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
+                }
+                Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
+                Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
+                Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
+                Self::User(row) => {
+                    row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len())
+                }
+                Self::Guilds(ids) => ids.len() * 8,
+                Self::Direct(_) | Self::Token(_) => 8,
             }
-            Self::Guild(state) => {
-                let of = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len();
-                state.as_ref().map_or(0, |state| {
-                    200 + state.roles.len() * 120 + state.channels.iter().map(of).sum::<usize>()
-                })
-            }
-            Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
-            Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
-            Self::User(row) => row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len()),
-            Self::Guilds(ids) => ids.len() * 8,
-            Self::Direct(_) | Self::Token(_) => 8,
-        }
     }
 }
 
@@ -217,6 +231,12 @@ impl MokaCache {
     #[must_use]
     pub fn bytes(&self) -> usize {
         usize::try_from(self.entries.weighted_size()).unwrap_or(usize::MAX)
+    }
+
+    /// Entries held, and their weight in bytes, now that all that is due has left.
+    pub(crate) fn weighed(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 }
 

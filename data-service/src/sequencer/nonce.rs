@@ -7,6 +7,8 @@ pub const REMEMBER_US: u64 = 5 * 60 * 1_000_000;
 /// Nonces remembered for a channel. Above it the oldest go early: at 200 creates a second with nonces in one channel memory would last
 /// five minutes; a faster channel remembers for less, about 8 MiB at most.
 pub const NONCES_MAX: usize = 65_536;
+/// Bytes of one remembered nonce: an entry of each table with its text, about.
+const NONCE_BYTES: usize = 128;
 
 /// The nonces of one channel.
 #[derive(Debug, Default)]
@@ -47,6 +49,11 @@ impl Nonces {
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// Bytes that they cost.
+    pub(crate) fn bytes(&self) -> usize {
+        self.order.len() * NONCE_BYTES
     }
 
     /// True if none is.

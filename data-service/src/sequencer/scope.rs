@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     key::Key,
+    read_path::query::{guild_bytes, held_bytes},
     seeded::{Seeded, armed},
 };
 
@@ -65,7 +66,7 @@ impl TailRow for TailMessage {
     }
 
     fn weight(&self) -> usize {
-        message_bytes(&self.0)
+        held_bytes(&self.0)
     }
 }
 
@@ -315,10 +316,16 @@ impl ScopeState {
         self.encoded.push((query, bytes));
     }
 
-    /// Bytes of the tail and its encoded replies.
-    pub(crate) fn tail_bytes(&self) -> usize {
+    /// Bytes of all that is remembered: the tail and its encoded replies, nonces, and the guild.
+    pub(crate) fn bytes(&self) -> usize {
         let tail = self.tail.as_ref().map_or(0, Tail::bytes);
-        tail + self.encoded.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        let encoded = self.encoded.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        tail + encoded + self.nonces.bytes() + self.guild.as_deref().map_or(0, guild_bytes)
+    }
+
+    /// True if nothing is remembered, so that the scope may be forgotten as if it had never been asked for.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.idle() && self.standing.is_none() && self.tail.is_none() && self.rev_floor == 0
     }
 
     /// Rows of the tail.

@@ -137,8 +137,15 @@ impl Sequencer {
 
     /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket. `asked`: how many rows were asked
     /// for; fewer means that there are no more.
+    ///
+    /// An id under which there is nothing, and of which nothing else is known, gets no tail: anybody can make up such ids, and would push
+    /// out channels that are there. A channel that is there and empty is answered by the page cache, like any other page.
     pub(crate) fn seed(&self, channel_id: u64, ticket: SeedTicket, rows: Vec<Message>, asked: usize) {
         let Some(scope) = self.scopes.get(channel_id) else { return };
+        if rows.is_empty() && scope.lock().is_blank() {
+            self.scopes.drop_unused(&scope);
+            return;
+        }
         let complete = rows.len() < asked;
         let floor = if complete { 0 } else { rows.last().map_or(0, |row| row.id - 1) };
         let tail = self.tail_of(rows, floor, complete);

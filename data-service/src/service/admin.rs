@@ -26,7 +26,7 @@ const CHANGES_DEFAULT: u32 = 50;
 pub fn router(paths: &Paths) -> Router {
     macro_rules! methods {
         ($($name:literal => $handler:ident),+ $(,)?) => {{
-            let router = Router::new();
+            let router = Router::new(weir_proto::contract());
             $(
                 let its = paths.clone();
                 let router = router.unary(concat!("/weir.admin.v1.", $name), move |context, request| {

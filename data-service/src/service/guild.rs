@@ -37,7 +37,7 @@ const TOPIC_MAX: usize = 4_096;
 pub fn router(paths: &Paths) -> Router {
     macro_rules! methods {
         ($($name:literal => $handler:ident),+ $(,)?) => {{
-            let router = Router::new();
+            let router = Router::new(weir_proto::contract());
             $(
                 let its = paths.clone();
                 let router = router.unary(concat!("/weir.data.v1.GuildService/", $name), move |context, request| {

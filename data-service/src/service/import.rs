@@ -36,7 +36,7 @@ const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 |
 pub fn router(paths: &Paths) -> Router {
     let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
     let writer = RowWriter::new(PUTS_MAX);
-    Router::new()
+    Router::new(weir_proto::contract())
         .unary("/weir.admin.v1.ImportService/BeginImport", move |_, request| {
             begin(begin_paths.clone(), writer.clone(), request)
         })

@@ -56,7 +56,7 @@ pub fn router(paths: &Paths) -> Router {
             })
         }};
     }
-    let router = Router::new();
+    let router = Router::new(weir_proto::contract());
     let router = method!(router, "ListMessages", list);
     let router = method!(router, "GetMessage", get);
     let router = method!(router, "CreateMessage", create);
@@ -249,9 +249,10 @@ async fn delete_many(
     if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX || message_ids.first() == Some(&0) {
         return Err(ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids")));
     }
-    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk.
+    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk. The ids are few.
+    let writes = message_ids.len() as u32;
+    paths.charge_writes(channel_id, writes).await.map_err(|error| error::of_change(&error))?;
     for _ in &message_ids {
-        paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
         paths.observer.on_write(Write::DeleteMessage, channel_id);
     }
     let event_context = request.context;

@@ -35,7 +35,7 @@ pub fn router(paths: &Paths) -> Router {
     let (create_paths, get_paths, resolve_paths) = (paths.clone(), paths.clone(), paths.clone());
     let open_paths = paths.clone();
     let writer = RowWriter::new(CREATES_MAX);
-    Router::new()
+    Router::new(weir_proto::contract())
         .unary("/weir.data.v1.UserService/CreateUser", move |_, request| {
             create(create_paths.clone(), writer.clone(), request)
         })

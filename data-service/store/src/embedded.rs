@@ -18,6 +18,8 @@ mod config;
 mod datadir;
 mod draft;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod journal;
 mod keys;

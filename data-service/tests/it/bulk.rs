@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use weir_data_client::DataError;
 use weir_proto::{
-    data::DeleteMessagesRequest,
+    data::{DeleteMessagesRequest, RefusalReason},
     event::{Record, record::Change},
 };
 
@@ -80,4 +80,57 @@ async fn a_removal_names_1_to_100_messages() {
         let refused = node.client.delete_messages(&request, &options()).await;
         assert!(matches!(refused, Err(DataError::Invalid { .. })), "{refused:?}");
     }
+}
+
+/// Sets a limit for writes of the place's channel, after a pause in which every burst is full again.
+async fn limit_writes(client: &weir_data_client::DataClient, channel_id: u64, burst: u64) {
+    let limit = weir_proto::admin::Limit {
+        scope: format!("channel/{channel_id}"),
+        kind: weir_proto::admin::LimitKind::Writes.into(),
+        rate: 1.0,
+        burst,
+        set_by: "ada".into(),
+        reason: "an incident".into(),
+        ..weir_proto::admin::Limit::default()
+    };
+    let request = weir_proto::admin::SetLimitRequest { limit: Some(limit) };
+    client.set_limit(&request, &options()).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_is_charged_whole_or_not_at_all() {
+    let world = World::new(6);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut ids = Vec::new();
+    for index in 0..12 {
+        ids.push(talk.create(&format!("m{index}")).await.unwrap().id);
+    }
+    limit_writes(&node.client, place.channel, 6).await;
+    talk.create("one").await.unwrap();
+    talk.create("two").await.unwrap();
+    // Four are left, and five are asked for: none is taken, and the wait is the one after which they are there.
+    let refused = talk.delete_together(&ids[..5]).await;
+    let Err(DataError::Refused { reason: RefusalReason::WriteLimit, retry_after, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1), "{retry_after:?}");
+    assert_eq!(talk.delete_together(&ids[..4]).await.unwrap().message_ids.len(), 4);
+    // More than the burst never fits, and takes nothing either.
+    let refused = talk.delete_together(&ids[4..11]).await;
+    let Err(
+        error @ DataError::Refused { reason: RefusalReason::WriteBurst, retry_after: Duration::ZERO, .. },
+    ) = refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert!(!error.is_retryable() && error.to_string().contains("ever lets through"), "{error}");
+    // The time that is told is enough.
+    let refused = talk.delete_together(&ids[4..10]).await;
+    let Err(DataError::Refused { retry_after, .. }) = refused else { panic!("{refused:?}") };
+    assert!(retry_after > Duration::from_secs(5), "{retry_after:?}");
+    sleep(retry_after).await;
+    assert_eq!(talk.delete_together(&ids[4..10]).await.unwrap().message_ids.len(), 6);
 }

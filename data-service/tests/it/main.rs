@@ -20,6 +20,7 @@ mod guild_size;
 mod history;
 mod leases;
 mod limits;
+mod memory;
 mod methods;
 mod mutation;
 mod newest;

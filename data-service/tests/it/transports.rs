@@ -152,6 +152,70 @@ async fn a_plain_json_call_is_answered_in_json() {
     served.close().await;
 }
 
+/// The forms of protobuf's JSON mapping, on real methods: numbers as clients of other languages write them, and null for "not set".
+#[tokio::test]
+async fn json_is_read_as_protobuf_maps_it() {
+    let world = World::new(4);
+    let node = world.node().await;
+    let place = node.place().await;
+    for index in 0..12 {
+        Talk(&node.client, place).create(&format!("m{index}")).await.unwrap();
+    }
+    let served = Served::new(&node).await;
+    let list = "/weir.data.v1.MessageService/ListMessages";
+    for (limit, rows) in [
+        ("null", 12),
+        ("2", 2),
+        ("1.0", 1),
+        ("1e1", 10),
+        ("100E-1", 10),
+        (r#""3""#, 3),
+        (r#""1e1""#, 10),
+        (r#""4.0""#, 4),
+    ] {
+        for channel in ["channelId", "channel_id"] {
+            let body = format!(
+                r#"{{"{channel}":"{}","limit":{limit},"before":null,"later":[null]}}"#,
+                place.channel
+            );
+            let (status, reply) = post(served.address, list, &body, "").await;
+            assert_eq!((status, reply.matches(r#""authorId""#).count()), (200, rows), "{body}: {reply}");
+        }
+    }
+    let set = "/weir.admin.v1.LimitService/SetLimit";
+    for kind in ["3", "3.0", r#""LIMIT_KIND_WRITES""#] {
+        let body = format!(
+            r#"{{"limit":{{"scope":"all","kind":{kind},"rate":"5e2","burst":7e1,"dryRun":true,"setBy":"me","reason":"it"}}}}"#
+        );
+        let (status, reply) = post(served.address, set, &body, "").await;
+        assert_eq!(status, 200, "{body}: {reply}");
+        for field in
+            [r#""kind":"LIMIT_KIND_WRITES""#, r#""rate":500.0"#, r#""burst":"70""#, r#""dryRun":true"#]
+        {
+            assert!(reply.contains(field), "{body}: {reply}");
+        }
+    }
+    // What is wrong is named, in words that do not depend on the library.
+    for (path, body, words) in [
+        (list, r#"{"limit":1.5}"#, "limit must be a whole number from 0 to 4294967295"),
+        (list, r#"{"limit":-1}"#, "limit must be a whole number from 0 to 4294967295"),
+        (list, r#"{"channelId":true}"#, "channelId must be a whole number from 0 to 18446744073709551615"),
+        (set, r#"{"limit":{"dryRun":"yes"}}"#, "limit.dryRun must be true or false"),
+        (
+            "/weir.data.v1.MessageService/ImportMessages",
+            r#"{"messages":[{},{"embedsJson":{}}]}"#,
+            "messages[1].embedsJson must be a string",
+        ),
+    ] {
+        let (status, reply) = post(served.address, path, body, "").await;
+        assert!(
+            status == 400 && reply.contains("invalid_argument") && reply.contains(words),
+            "{body}: {reply}"
+        );
+    }
+    served.close().await;
+}
+
 #[tokio::test]
 async fn the_operators_methods_are_not_on_the_data_listener() {
     let world = World::new(3);

@@ -196,4 +196,6 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -35,16 +35,24 @@ pub(crate) enum Run {
     ImportKills,
     /// The embedded store's files damaged in every way that the sweep knows, some 5,000 for each of two kinds of stop, or in `WEIR_DAMAGE`.
     Damage,
+    /// Every decoder with 100,000 inputs for each target, or as many as `WEIR_FUZZ_CASES` says.
+    Fuzz,
 }
 
+/// Tells every target of the decoders how many inputs to try.
+const INPUTS: &str = "WEIR_FUZZ_CASES";
+/// Inputs for each target of a long run.
+const INPUTS_MAX: &str = "100000";
+
 impl Run {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Kills,
         Self::KillsTiers,
         Self::BusLosses,
         Self::BusLossesTiers,
         Self::ImportKills,
         Self::Damage,
+        Self::Fuzz,
     ];
 
     fn name(self) -> &'static str {
@@ -55,10 +63,11 @@ impl Run {
             Self::BusLossesTiers => "bus losses, three tiers",
             Self::ImportKills => "import kills",
             Self::Damage => "damages",
+            Self::Fuzz => "fuzz",
         }
     }
 
-    /// What `weir-loadtest` is told; for damages, cargo.
+    /// What `weir-loadtest` is told; for what are tests, cargo.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
@@ -80,12 +89,22 @@ impl Run {
                 "--nocapture",
                 "damage::sweep",
             ],
+            // All targets, which are the tests in modules `fuzz`. Each tells how many inputs it had.
+            Self::Fuzz => {
+                &["test", "--workspace", "--lib", "--bins", "--test", "it", "fuzz::", "--", "--nocapture"]
+            }
         }
     }
 
-    /// Whether it runs the binaries as they are released.
-    fn needs_binaries(self) -> bool {
-        self != Self::Damage
+    /// For what are tests: the variable that tells them how much to try, and how much it is unless that is set.
+    fn amount(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Damage => Some((DAMAGES, DAMAGES_MAX)),
+            Self::Fuzz => Some((INPUTS, INPUTS_MAX)),
+            Self::Kills | Self::KillsTiers | Self::BusLosses | Self::BusLossesTiers | Self::ImportKills => {
+                None
+            }
+        }
     }
 
     fn needs_cassandra(self) -> bool {
@@ -128,7 +147,7 @@ pub(crate) fn run(
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX).map(Setup::Ready)
     };
-    let needed = runs.iter().any(|run| run.needs_binaries());
+    let needed = runs.iter().any(|run| run.amount().is_none());
     if !needed || steps.set_up("release binaries", build).is_some() {
         let wanted = |needs: fn(Run) -> bool| runs.iter().any(|run| needs(*run));
         let redis = wanted(Run::needs_redis).then(|| steps.set_up("redis", || servers.redis())).flatten();
@@ -153,10 +172,10 @@ fn scenario(
     cassandra: Option<&Server>,
     redis: Option<&Server>,
 ) -> Option<Command> {
-    if run == Run::Damage {
+    if let Some((variable, amount)) = run.amount() {
         let mut command = cargo::cargo(workspace, run.arguments().iter().copied());
-        if env::var_os(DAMAGES).is_none() {
-            command.env(DAMAGES, DAMAGES_MAX);
+        if env::var_os(variable).is_none() {
+            command.env(variable, amount);
         }
         return Some(command);
     }

@@ -28,8 +28,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prost_reflect::DescriptorPool;
+use prost_reflect::prost_types::FileDescriptorSet;
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -47,12 +48,26 @@ const QUARTETS: usize = 8;
 
 const PATH: &str = "/bench.v1.PageService/List";
 
-#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 struct Page {
     #[prost(uint64, tag = "1")]
     channel_id: u64,
     #[prost(string, tag = "2")]
     messages: String,
+}
+
+impl prost::Name for Page {
+    const NAME: &'static str = "Page";
+    const PACKAGE: &'static str = "bench.v1";
+}
+
+const CONTRACT: &str =
+    "syntax = \"proto3\"; package bench.v1; message Page { uint64 channel_id = 1; string messages = 2; }";
+
+fn contract() -> DescriptorPool {
+    let file = protox::file::File::from_source("bench.proto", CONTRACT).unwrap();
+    let set = FileDescriptorSet { file: vec![file.file_descriptor_proto().clone()] };
+    DescriptorPool::from_file_descriptor_set(set).unwrap()
 }
 
 fn page() -> Bytes {
@@ -116,7 +131,7 @@ fn localhost() -> SocketAddr {
 fn weir_server() -> (Metered, SocketAddr) {
     Metered::start("weir-server", || async {
         let page = page();
-        let router = Router::new().unary(PATH, move |_, _: Page| {
+        let router = Router::new(contract()).unary(PATH, move |_, _: Page| {
             let page = page.clone();
             async move { Ok(Reply::<Page>::encoded(page)) }
         });

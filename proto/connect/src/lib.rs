@@ -25,6 +25,7 @@ pub mod dispatch;
 pub mod endpoint;
 pub mod error;
 pub mod headers;
+mod json;
 pub mod listen;
 pub mod log_gate;
 pub mod router;

@@ -14,11 +14,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use prost_reflect::{DescriptorPool, MessageDescriptor};
 use tokio::time::Instant;
 
-use crate::codec::Codec;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
 
@@ -50,7 +48,7 @@ impl Context {
 pub enum Body<Res> {
     /// Encoded when the reply is sent.
     Message(Res),
-    /// Protobuf's binary form of a `Res`, shared. For a JSON caller it is decoded and written again.
+    /// Protobuf's binary form of a `Res`, shared. For a JSON caller it is written anew.
     EncodedProto(Bytes),
 }
 
@@ -92,15 +90,15 @@ type Method =
     Box<dyn Fn(UnaryRequest) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>> + Send + Sync>;
 
 /// A table of methods by path.
-#[derive(Default)]
 pub struct Router {
+    contract: DescriptorPool,
     methods: HashMap<&'static str, Method>,
 }
 
 impl Router {
-    /// A router without methods.
-    pub fn new() -> Router {
-        Router::default()
+    /// A router without methods, for messages that `contract` describes: that is how their JSON form is known.
+    pub fn new(contract: DescriptorPool) -> Router {
+        Router { contract, methods: HashMap::new() }
     }
 
     /// Adds the method `path`, such as `/weir.data.v1.MessageService/ListMessages`.
@@ -108,18 +106,21 @@ impl Router {
     /// A panic of the handler becomes `internal` without its text, which goes to the log only.
     ///
     /// # Panics
-    /// If `path` is not of that form or is taken: the table is written by hand, so either is a mistake in the program.
+    /// If `path` is not of that form or is taken, or the contract lacks a message: the table is written by hand, so each is a mistake in
+    /// the program.
     #[must_use]
     pub fn unary<Req, Res, F, Fut>(mut self, path: &'static str, handler: F) -> Router
     where
-        Req: prost::Message + Default + DeserializeOwned + 'static,
-        Res: prost::Message + Default + Serialize + DeserializeOwned + 'static,
+        Req: prost::Name + Default + 'static,
+        Res: prost::Name + 'static,
         F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<Res>, ConnectError>> + Send + 'static,
     {
         assert!(is_method_path(path), "{path:?} is not /package.Service/Method");
-        let handler = Arc::new(handler);
-        let method: Method = Box::new(move |request| run(path, &handler, request));
+        let typed =
+            Typed { path, takes: shape::<Req>(&self.contract), gives: shape::<Res>(&self.contract), handler };
+        let typed = Arc::new(typed);
+        let method: Method = Box::new(move |request| run(&typed, request));
         assert!(self.methods.insert(path, method).is_none(), "{path} is registered twice");
         self
     }
@@ -178,47 +179,49 @@ fn is_method_path(path: &str) -> bool {
         && parts.next().is_none()
 }
 
+/// A method with the shapes of what it takes and gives.
+struct Typed<F> {
+    path: &'static str,
+    takes: MessageDescriptor,
+    gives: MessageDescriptor,
+    handler: F,
+}
+
+fn shape<M: prost::Name>(contract: &DescriptorPool) -> MessageDescriptor {
+    let name = M::full_name();
+    contract.get_message_by_name(&name).unwrap_or_else(|| panic!("the contract has no message {name}"))
+}
+
 // Decodes before the future is made, so that the future holds the message alone and not what it was read from.
 fn run<Req, Res, F, Fut>(
-    path: &'static str,
-    handler: &Arc<F>,
+    typed: &Arc<Typed<F>>,
     request: UnaryRequest,
 ) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>>
 where
-    Req: prost::Message + Default + DeserializeOwned + 'static,
-    Res: prost::Message + Default + Serialize + DeserializeOwned + 'static,
+    Req: prost::Name + Default + 'static,
+    Res: prost::Name + 'static,
     F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Reply<Res>, ConnectError>> + Send + 'static,
 {
     let UnaryRequest { codec, headers, timeout, body, .. } = request;
-    let message = match codec.decode::<Req>(body) {
+    let message = match codec.decode::<Req>(body, &typed.takes) {
         Ok(message) => message,
         Err(error) => return std::future::ready(Err(error)).boxed(),
     };
     let context = Context::new(headers, timeout);
-    let handler = Arc::clone(handler);
+    let typed = Arc::clone(typed);
     async move {
         // Nothing of the handler's is looked at again after a panic, so no broken invariant can be observed.
-        let outcome = AssertUnwindSafe(async move { handler(context, message).await }).catch_unwind().await;
-        let reply = outcome.unwrap_or_else(|panic| Err(panicked(path, panic.as_ref())))?;
-        Ok(UnaryResponse { headers: reply.headers, body: encode(codec, reply.body)? })
+        let outcome =
+            AssertUnwindSafe(async { (typed.handler)(context, message).await }).catch_unwind().await;
+        let reply = outcome.unwrap_or_else(|panic| Err(panicked(typed.path, panic.as_ref())))?;
+        let proto = match reply.body {
+            Body::Message(message) => message.encode_to_vec().into(),
+            Body::EncodedProto(bytes) => bytes,
+        };
+        Ok(UnaryResponse { headers: reply.headers, body: codec.encode(proto, &typed.gives)? })
     }
     .boxed()
-}
-
-fn encode<Res>(codec: Codec, body: Body<Res>) -> Result<Bytes, ConnectError>
-where
-    Res: prost::Message + Default + Serialize + DeserializeOwned,
-{
-    match (body, codec) {
-        (Body::Message(message), codec) => codec.encode(&message),
-        (Body::EncodedProto(bytes), Codec::Proto) => Ok(bytes),
-        (Body::EncodedProto(bytes), Codec::Json) => {
-            let message = Res::decode(bytes)
-                .map_err(|error| ConnectError::internal(format!("encoded reply is unreadable: {error}")))?;
-            codec.encode(&message)
-        }
-    }
 }
 
 fn panicked(path: &'static str, panic: &(dyn Any + Send)) -> ConnectError {

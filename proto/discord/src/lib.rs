@@ -12,6 +12,8 @@
 
 pub mod dispatch;
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod intent;
 pub mod object;
 pub mod permission;

@@ -6,7 +6,7 @@ use super::DataService;
 
 macro_rules! routes {
     ($service:expr; $($package:literal: $($rpc:ident $method:ident;)*)*) => {{
-        let mut router = Router::new();
+        let mut router = Router::new(weir_proto::contract());
         $($({
             let service = $service.clone();
             router = router.unary(concat!("/weir.data.v1.", $package, "/", stringify!($rpc)), move |context, request| {

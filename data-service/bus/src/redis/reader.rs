@@ -187,7 +187,7 @@ impl Reader {
     fn take_in(&mut self, entries: impl Iterator<Item = Entry>) {
         let mut records = Vec::new();
         for (id, fields) in entries {
-            let Some(number) = entry_number(&id) else {
+            let Some((number, taken)) = entry(&id, fields) else {
                 tracing::error!(id, "an entry of the inbox is not one of ours");
                 continue;
             };
@@ -197,11 +197,10 @@ impl Reader {
                 self.shared.ring.skip();
             }
             self.last = number;
-            let [kind, record] = <[Vec<u8>; 2]>::try_from(fields).unwrap_or_default();
-            match kind.as_slice() {
-                b"r" => records.push(Bytes::from(record)),
-                b"e" => self.shared.ring.send_ephemeral(Bytes::from(record)),
-                _ => tracing::error!(id, "an entry of the inbox has an unknown kind"),
+            match taken {
+                Taken::Record(record) => records.push(record),
+                Taken::Ephemeral(record) => self.shared.ring.send_ephemeral(record),
+                Taken::Unknown => tracing::error!(id, "an entry of the inbox has an unknown kind"),
             }
         }
         self.shared.ring.append(records);
@@ -219,10 +218,34 @@ fn run_of(info: &str) -> &str {
     info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default()
 }
 
+/// What an entry of the inbox holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Record(Bytes),
+    /// A record that is not kept.
+    Ephemeral(Bytes),
+    /// Neither, or not one pair of kind and record.
+    Unknown,
+}
+
+/// The number of an entry and what it holds; `None` if its id is none that publishers give.
+fn entry(id: &str, fields: Vec<Vec<u8>>) -> Option<(u64, Taken)> {
+    let [kind, record] = <[Vec<u8>; 2]>::try_from(fields).unwrap_or_default();
+    let taken = match kind.as_slice() {
+        b"r" => Taken::Record(record.into()),
+        b"e" => Taken::Ephemeral(record.into()),
+        _ => Taken::Unknown,
+    };
+    Some((entry_number(id)?, taken))
+}
+
 /// The number in an entry's id, `{number}-0`.
 fn entry_number(id: &str) -> Option<u64> {
     id.strip_suffix("-0")?.parse().ok()
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -102,17 +102,29 @@ impl Quota {
 pub enum Verdict {
     /// Admitted; the new TAT is to be stored.
     Admit(Nanos),
-    /// Refused; nothing is to be stored. The duration is when a cell can be admitted at the earliest.
+    /// Refused; nothing is to be stored. The duration is when as many cells can be admitted at the earliest.
     Refuse(Duration),
+    /// More cells at once than the burst, so never; nothing is to be stored.
+    NeverFits,
 }
 
 /// Decides one cell at `now`.
 #[must_use]
 pub fn check(quota: Quota, tat: Nanos, now: Nanos) -> Verdict {
+    check_many(quota, 1, tat, now)
+}
+
+/// Decides `amount` cells at `now`, all of them together or none.
+#[must_use]
+pub fn check_many(quota: Quota, amount: u32, tat: Nanos, now: Nanos) -> Verdict {
     if quota.burst == 0 {
         return Verdict::Refuse(BLOCKED_RETRY);
     }
-    let next = tat.max(now).as_nanos().saturating_add(quota.interval_ns);
+    if amount > quota.burst {
+        return Verdict::NeverFits;
+    }
+    // At most `fill_ns`, which has room.
+    let next = tat.max(now).as_nanos().saturating_add(quota.interval_ns * u64::from(amount));
     let limit = now.as_nanos().saturating_add(quota.fill_ns());
     if next <= limit {
         Verdict::Admit(Nanos::from_nanos(next))

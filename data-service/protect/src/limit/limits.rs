@@ -6,11 +6,12 @@ use std::{
     hash::BuildHasher,
     ops::{Deref, DerefMut},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use crate::{
     clock::{Clock, Nanos},
-    error::Refusal,
+    error::{Refusal, RefusalReason},
     fault::Faults,
     limit::{
         gcra,
@@ -105,6 +106,21 @@ impl Limits {
     /// # Errors
     /// The refusal with the longest wait, so that a retry after it meets none of the limits that refused.
     pub fn charge(&self, scopes: &[Scope], kind: LimitKind, now: Nanos) -> Result<Admitted, Refusal> {
+        self.charge_many(scopes, kind, 1, now)
+    }
+
+    /// The same for `amount` cells at once: all of them to every scope, or none to any.
+    ///
+    /// # Errors
+    /// As [`Limits::charge`]; [`RefusalReason::BeyondBurst`] without a wait if a limit's burst is below `amount`, so
+    /// that the same charge can never be made.
+    pub fn charge_many(
+        &self,
+        scopes: &[Scope],
+        kind: LimitKind,
+        amount: u32,
+        now: Nanos,
+    ) -> Result<Admitted, Refusal> {
         let set = self.read();
         let at = Moment { now, wall_ms: self.wall_ms(&set) };
         let mut cells = [None; CELLS_MAX];
@@ -121,7 +137,12 @@ impl Limits {
         if len == 0 {
             return Ok(Admitted::default());
         }
-        let decision = self.table.charge(&cells[..len], now, &set.quotas);
+        let decision = self.table.charge(&cells[..len], amount, now, &set.quotas);
+        if let Some((scope, active)) = decision.never_fits.and_then(|i| rules[i]) {
+            active.counts.refused.fetch_add(1, Ordering::Relaxed);
+            let (reason, limit) = (RefusalReason::BeyondBurst, Arc::clone(&active.rule.name));
+            return Err(Refusal { reason, scope: Some(scope), limit, retry_after: Duration::ZERO });
+        }
         if let Some((scope, active)) = decision.refused.and_then(|(i, _)| rules[i]) {
             active.counts.refused.fetch_add(1, Ordering::Relaxed);
             let retry_after = decision.refused.map_or(gcra::BLOCKED_RETRY, |(_, wait)| wait);

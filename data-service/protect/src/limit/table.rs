@@ -78,6 +78,8 @@ pub(super) struct Cell {
 pub(super) struct Decision {
     /// The enforced cell with the longest wait among those that refused. If set, nothing was charged.
     pub(super) refused: Option<(usize, Duration)>,
+    /// An enforced cell whose burst is below the amount. If set, nothing was charged, and no wait helps.
+    pub(super) never_fits: Option<usize>,
     /// A dry-run cell that would have refused.
     pub(super) would_refuse: Option<usize>,
 }
@@ -120,14 +122,20 @@ impl LimitTable {
         self.sets * size_of::<Set>() + size_of_val(&*self.shards)
     }
 
-    /// Checks every cell and, if no enforced one refuses, charges every cell that has room: in one step. `cells` are
-    /// at most [`CELLS_MAX`], all of them there.
-    pub(super) fn charge(&self, cells: &[Option<Cell>], now: Nanos, quotas: &Quotas) -> Decision {
+    /// Checks every cell and, if no enforced one refuses, charges every cell that has room with `amount`: in one step.
+    /// `cells` are at most [`CELLS_MAX`], all of them there.
+    pub(super) fn charge(
+        &self,
+        cells: &[Option<Cell>],
+        amount: u32,
+        now: Nanos,
+        quotas: &Quotas,
+    ) -> Decision {
         // One cell is the usual case: what it costs is mostly what it has to put on the stack.
         match cells.len() {
-            0 | 1 => self.charge_up_to::<1>(cells, now, quotas),
-            2..=4 => self.charge_up_to::<4>(cells, now, quotas),
-            _ => self.charge_up_to::<CELLS_MAX>(cells, now, quotas),
+            0 | 1 => self.charge_up_to::<1>(cells, amount, now, quotas),
+            2..=4 => self.charge_up_to::<4>(cells, amount, now, quotas),
+            _ => self.charge_up_to::<CELLS_MAX>(cells, amount, now, quotas),
         }
     }
 
@@ -147,10 +155,18 @@ impl LimitTable {
         match gcra::check(cell.quota, Nanos::from_nanos(tat), now) {
             Verdict::Admit(_) => None,
             Verdict::Refuse(wait) => Some(wait),
+            // One cell fits into every burst that is not 0, which refuses.
+            Verdict::NeverFits => Some(gcra::BLOCKED_RETRY),
         }
     }
 
-    fn charge_up_to<const N: usize>(&self, cells: &[Option<Cell>], now: Nanos, quotas: &Quotas) -> Decision {
+    fn charge_up_to<const N: usize>(
+        &self,
+        cells: &[Option<Cell>],
+        amount: u32,
+        now: Nanos,
+        quotas: &Quotas,
+    ) -> Decision {
         debug_assert!(cells.len() <= N, "at most {N} cells");
         let mut held = self.lock_all::<N>(cells);
         let mut next = [None; N];
@@ -158,11 +174,13 @@ impl LimitTable {
         for (i, cell) in cells.iter().flatten().enumerate().take(N) {
             let place = self.place(&mut held, cell, now, quotas, &next[..i]);
             let slot = held.slot(place);
-            let verdict = gcra::check(self.quota_of(cell, *slot, quotas), Nanos::from_nanos(slot.tat), now);
+            let quota = self.quota_of(cell, *slot, quotas);
+            let verdict = gcra::check_many(quota, amount, Nanos::from_nanos(slot.tat), now);
             next[i] = Some((place, verdict));
             match verdict {
                 Verdict::Admit(_) => {}
-                Verdict::Refuse(_) if !cell.enforced => decision.would_refuse = Some(i),
+                Verdict::Refuse(_) | Verdict::NeverFits if !cell.enforced => decision.would_refuse = Some(i),
+                Verdict::NeverFits => decision.never_fits = Some(i),
                 Verdict::Refuse(wait) => {
                     let longest = decision.refused.map_or(Duration::ZERO, |(_, wait)| wait);
                     decision.refused = Some((i, wait)).filter(|_| wait >= longest).or(decision.refused);
@@ -174,7 +192,8 @@ impl LimitTable {
             std::thread::yield_now();
             held = self.lock_all::<N>(cells);
         }
-        if decision.refused.is_none() || self.faults.armed(Fault::ChargeSurvivesRefusal) {
+        let refused = decision.refused.is_some() || decision.never_fits.is_some();
+        if !refused || self.faults.armed(Fault::ChargeSurvivesRefusal) {
             for (place, verdict) in next.into_iter().flatten() {
                 if let Verdict::Admit(tat) = verdict {
                     held.slot(place).tat = tat.as_nanos();

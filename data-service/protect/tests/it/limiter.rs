@@ -49,6 +49,30 @@ proptest! {
         }
     }
 
+    /// So it is for amounts, those among them that never fit.
+    #[test]
+    fn governor_agrees_on_amounts(
+        rate in proptest::sample::select(vec![1_u32, 2, 5, 10, 50, 100, 1_000]),
+        burst in 1_u32..60,
+        asked in proptest::collection::vec((0_u64..400_000, 1_u32..70), 1..200),
+    ) {
+        let clock = FakeRelativeClock::default();
+        let theirs = governor::Quota::per_second(NonZeroU32::new(rate).unwrap());
+        let theirs = theirs.allow_burst(NonZeroU32::new(burst).unwrap());
+        let oracle = governor::RateLimiter::direct_with_clock(theirs, clock.clone());
+        let rig = Rig::new(64, NONE);
+        rig.set(Selector::EachKey, quota(f64::from(rate), burst));
+        for (gap, amount) in asked {
+            clock.advance(Duration::from_micros(gap));
+            rig.clock.advance(Duration::from_micros(gap));
+            let ours = rig.limits.charge_many(KEY, LimitKind::Requests, amount, rig.clock.now());
+            match oracle.check_n(NonZeroU32::new(amount).unwrap()) {
+                Ok(theirs) => prop_assert_eq!(ours.is_ok(), theirs.is_ok()),
+                Err(_) => prop_assert_eq!(ours.unwrap_err().reason, RefusalReason::BeyondBurst),
+            }
+        }
+    }
+
     /// Hazard 24: in any window of length w at most burst + w / t are admitted, and no less than a bucket would.
     #[test]
     fn hazard_24_any_window_admits_at_most_burst_and_rate(
@@ -349,4 +373,24 @@ fn a_peek_tells_what_a_charge_would_and_changes_nothing() {
     assert!(peek().is_none());
     assert!(rig.admit(KEY) && !rig.admit(KEY));
     assert_eq!(rig.limits.list()[0].refused, 1, "a look is not counted");
+}
+
+/// Several cells together are as many single ones at one moment, or none of them.
+#[test]
+fn an_amount_is_charged_whole_or_not_at_all() {
+    let rig = Rig::new(64, NONE);
+    rig.set(Selector::EachKey, quota(10.0, 5));
+    let charge = |amount| rig.limits.charge_many(KEY, LimitKind::Requests, amount, rig.clock.now());
+    assert!(charge(3).is_ok());
+    let refusal = charge(3).unwrap_err();
+    assert_eq!(
+        (refusal.reason, refusal.retry_after),
+        (RefusalReason::RequestLimit, Duration::from_millis(100))
+    );
+    assert!(charge(2).is_ok(), "the refused ones were not taken");
+    assert!(charge(1).is_err());
+    let never = charge(6).unwrap_err();
+    assert_eq!((never.reason, never.retry_after), (RefusalReason::BeyondBurst, Duration::ZERO));
+    rig.clock.advance(Duration::from_millis(500));
+    assert!(charge(5).is_ok(), "a whole burst after the time in which it fills");
 }

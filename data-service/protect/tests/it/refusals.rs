@@ -43,6 +43,7 @@ fn every_error_has_a_label_a_retry_answer_and_a_message() {
         (refusal(R::RequestLimit), "request_limit", Retry::After(MS), false),
         (refusal(R::DatabaseReadLimit), "database_read_limit", Retry::After(MS), true),
         (refusal(R::WriteLimit), "write_limit", Retry::After(MS), false),
+        (refusal(R::BeyondBurst), "beyond_burst", Retry::No, false),
         (refusal(R::ConcurrencyQueueFull), "concurrency_queue_full", Retry::After(MS), true),
         (refusal(R::ConcurrencyWait), "concurrency_wait", Retry::After(MS), true),
         (refusal(R::FlightsFull), "flights_full", Retry::After(MS), true),

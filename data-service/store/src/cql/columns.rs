@@ -178,6 +178,9 @@ pub(super) fn decode<T: prost::Message + Default>(table: &str, row: Option<Vec<u
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,14 +10,14 @@ use super::{
 use crate::{Lease, LeaseAnswer};
 
 /// Value of a lease's row: its end, then its holder.
-fn encode(lease: &Lease) -> Vec<u8> {
+pub(super) fn encode(lease: &Lease) -> Vec<u8> {
     let mut bytes = keys::one(lease.mint_until_us).to_vec();
     bytes.extend_from_slice(lease.holder.as_bytes());
     bytes
 }
 
 /// The lease of a row's value.
-fn decode(name: &str, value: &Slice) -> Option<Lease> {
+pub(super) fn decode(name: &str, value: &Slice) -> Option<Lease> {
     let mint_until_us = keys::number_at(value, 0)?;
     let holder = std::str::from_utf8(value.get(8..)?).ok()?;
     Some(Lease { name: name.to_owned(), holder: holder.to_owned(), mint_until_us })

@@ -1,11 +1,6 @@
 //! Lines and exports from a stranger's file: whatever the bytes, no panic, and nothing beyond the bounds is taken.
-//!
-//! `WEIR_FUZZ_CASES` is the number of inputs for each target; by default a few seconds' worth.
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use weir_fuzz::{run, text};
 
 use super::{
     export::{self, Header},
@@ -20,53 +15,6 @@ const EXPORTED: &str = r#"{"id":"86","type":"Reply","timestamp":"2021-07-19T13:3
 const FILE: &str =
     r#"{"guild":{"name":"g"},"channel":{"name":"c"},"messages":[{"id":"1"},{"a":"}\"]"}],"messageCount":2}"#;
 
-fn run<S: Strategy>(target: &str, inputs: &S, mut check: impl FnMut(S::Value)) {
-    let cases = std::env::var("WEIR_FUZZ_CASES").ok().and_then(|text| text.parse().ok());
-    let cases = cases.unwrap_or(CASES_DEFAULT);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    // proptest wants `Fn`.
-    let check = std::cell::RefCell::new(&mut check);
-    let outcome = runner.run(inputs, |input| {
-        (check.borrow_mut())(input);
-        Ok(())
-    });
-    outcome.unwrap_or_else(|error| panic!("{target}: {error}"));
-    println!("{target}: {cases} inputs");
-}
-
-/// Random bytes, and a valid text with some bytes changed, put in or cut off.
-fn bytes(valid: &'static str) -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
-        any::<u8>().prop_map(|byte| vec![byte]),
-        prop::sample::select(vec![
-            "\"",
-            "\\",
-            "{",
-            "}",
-            "[",
-            "]",
-            "null",
-            "1e9",
-            "-1",
-            "\\ud83e",
-            "\u{0}",
-            "9".repeat(30).leak()
-        ])
-        .prop_map(|text| text.as_bytes().to_vec()),
-    ];
-    let edit = (0..valid.len(), 0_usize..4, piece);
-    let mutated = proptest::collection::vec(edit, 0..5).prop_map(move |edits| {
-        let mut text = valid.as_bytes().to_vec();
-        for (at, cut, piece) in edits {
-            let at = at.min(text.len());
-            let end = (at + cut).min(text.len());
-            text.splice(at..end, piece);
-        }
-        text
-    });
-    prop_oneof![1 => proptest::collection::vec(any::<u8>(), 0..300), 4 => mutated]
-}
-
 fn bounded(line: &line::Line<'_>) {
     assert!((1..=line::CONTENT_MAX).contains(&line.content.chars().count()));
     assert!((1..=line::CHANNEL_MAX).contains(&line.channel.chars().count()));
@@ -76,7 +24,7 @@ fn bounded(line: &line::Line<'_>) {
 
 #[test]
 fn import_line() {
-    run("import line", &bytes(LINE), |input| {
+    run("import line", CASES_DEFAULT, &text([LINE]), |input| {
         if let Ok(line) = line::parse(&input, 1, NOW) {
             bounded(&line);
             let again = serde_json::json!({
@@ -95,7 +43,7 @@ fn import_line() {
 
 #[test]
 fn exported_message() {
-    run("exported message", &bytes(EXPORTED), |input| {
+    run("exported message", CASES_DEFAULT, &text([EXPORTED]), |input| {
         if let Ok(line) = export::parse(&input, "c", 1, NOW) {
             bounded(&line);
         }
@@ -104,7 +52,7 @@ fn exported_message() {
 
 #[test]
 fn exported_file() {
-    run("exported file", &bytes(FILE), |input| {
+    run("exported file", CASES_DEFAULT, &text([FILE]), |input| {
         let _ = format::of(&input);
         let from = Header::of(&input).map_or(0, |header| header.bytes);
         let mut rest = &input[from..];

@@ -38,6 +38,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("weir-loadtest", EVERY_TIER),
     // Linked by the load tests; dev-dependency of whoever has a benchmark.
     ("weir-report", &[]),
+    // Dev-dependency of whoever decodes something.
+    ("weir-fuzz", &[]),
     ("xtask", &[]),
     ("acceptance-twilight", &[]),
 ];

@@ -146,7 +146,7 @@ impl Drop for Tracked {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_its_reply_loses_it() {
     let (released, mut releases) = mpsc::channel(2);
-    let router = Router::new().unary(ECHO, move |_, _: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, _: Note| {
         // Far more than the sockets' buffers take.
         let page = Bytes::from_owner(Tracked(vec![0; 24 << 20], released.clone()));
         async move { Ok(Reply { body: Body::<Note>::EncodedProto(page), headers: HeaderMap::new() }) }
@@ -167,7 +167,7 @@ async fn bodies_in_flight_share_what_their_peer_may_hold() {
         Memory { bodies: Budget::default().part("bodies", Bounds::halves(3000)), ..Memory::default() };
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
     let (entered, mut entries) = mpsc::channel(8);
-    let router = Router::new().unary(ECHO, move |_, note: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
         let entered = entered.clone();
         async move {
             entered.send(()).await.unwrap();
@@ -195,7 +195,7 @@ async fn bodies_in_flight_share_what_their_peer_may_hold() {
 async fn callers_wait_for_a_place_within_their_deadline_and_the_server_sees_only_those_in_place() {
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
     let (entered, mut entries) = mpsc::channel(8);
-    let router = Router::new().unary(ECHO, move |_, note: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
         let entered = entered.clone();
         async move {
             entered.send(()).await.unwrap();

@@ -16,7 +16,7 @@ const PROTO: (&str, &str) = ("content-type", "application/proto");
 
 /// A method that answers with the milliseconds it was given.
 fn tells_its_time() -> Router {
-    Router::new().unary(ECHO, |context: Context, _: Note| async move {
+    Router::new(contract()).unary(ECHO, |context: Context, _: Note| async move {
         let remaining = context.remaining().expect("every request over HTTP has a deadline");
         Ok(Reply::message(note(&remaining.as_millis().to_string())))
     })
@@ -34,7 +34,7 @@ impl Drop for Tell {
 /// A method that never answers, and a channel that hears when its call was dropped.
 fn never_answers() -> (Router, mpsc::Receiver<Instant>) {
     let (ended, ends) = mpsc::channel(8);
-    let router = Router::new().unary(ECHO, move |_, _: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, _: Note| {
         let tell = Tell(ended.clone());
         async move {
             let _tell = tell;
@@ -123,8 +123,9 @@ async fn a_caller_whose_deadline_passes_learns_that_the_outcome_is_unknown() {
 async fn a_caller_who_leaves_ends_the_handler_and_not_the_connection() {
     let (router, mut ends) = never_answers();
     let (entered, mut entries) = mpsc::channel(1);
-    let other = Router::new().unary("/test.v1.Other/Do", |_, note: Note| async move { Ok(note.into()) });
-    let entering = Router::new().unary("/test.v1.Enter/Do", move |_, note: Note| {
+    let other =
+        Router::new(contract()).unary("/test.v1.Other/Do", |_, note: Note| async move { Ok(note.into()) });
+    let entering = Router::new(contract()).unary("/test.v1.Enter/Do", move |_, note: Note| {
         entered.try_send(()).unwrap();
         async move { Ok(note.into()) }
     });

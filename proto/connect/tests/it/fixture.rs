@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde::{Deserialize, Serialize};
+use prost_reflect::DescriptorPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -18,13 +18,23 @@ use weir_connect::{ClientConfig, Dispatch, Drained, HttpClient, Reply, Router, S
 pub(crate) const ECHO: &str = "/test.v1.EchoService/Echo";
 
 /// What the echo method takes and gives.
-#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Note {
     #[prost(string, tag = "1")]
     pub(crate) text: String,
     #[prost(uint32, tag = "2")]
     pub(crate) reply_count: u32,
+}
+
+impl prost::Name for Note {
+    const NAME: &'static str = "Note";
+    const PACKAGE: &'static str = "test.v1";
+}
+
+/// The descriptors of what the tests call.
+pub(crate) fn contract() -> DescriptorPool {
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto");
+    DescriptorPool::from_file_descriptor_set(protox::compile(["test.proto"], [proto]).unwrap()).unwrap()
 }
 
 pub(crate) fn note(text: &str) -> Note {
@@ -37,7 +47,7 @@ pub(crate) fn encoded(note: &Note) -> Bytes {
 
 /// A router with the echo method.
 pub(crate) fn echo() -> Router {
-    Router::new().unary(ECHO, |_context, note: Note| async move { Ok(Reply::message(note)) })
+    Router::new(contract()).unary(ECHO, |_context, note: Note| async move { Ok(Reply::message(note)) })
 }
 
 pub(crate) struct Running {

@@ -25,7 +25,7 @@ fn memory(budget: &Budget, replies: Bounds) -> Memory {
 const ROOMY: Bounds = Bounds::halves(64 << 20);
 
 fn pages(bytes: usize) -> Router {
-    Router::new().unary(ECHO, move |_, _: Note| async move {
+    Router::new(contract()).unary(ECHO, move |_, _: Note| async move {
         let page = Bytes::from(vec![0; bytes]);
         Ok(Reply { body: Body::<Note>::EncodedProto(page), headers: HeaderMap::new() })
     })
@@ -185,7 +185,7 @@ async fn bounded<F: Future>(future: F) -> F::Output {
 async fn a_connection_with_a_request_under_way_is_not_idle() {
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
     let (entered, mut entries) = mpsc::channel(1);
-    let router = Router::new().unary(ECHO, move |_, note: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
         let entered = entered.clone();
         async move {
             entered.send(()).await.unwrap();

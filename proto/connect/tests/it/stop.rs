@@ -16,7 +16,7 @@ fn gated() -> (Router, mpsc::Receiver<()>, Arc<Semaphore>) {
     let (entered, entries) = mpsc::channel(8);
     let gate = Arc::new(Semaphore::new(0));
     let opened = Arc::clone(&gate);
-    let router = Router::new().unary(ECHO, move |_, note: Note| {
+    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
         let (entered, opened) = (entered.clone(), Arc::clone(&opened));
         async move {
             entered.send(()).await.unwrap();

@@ -23,6 +23,8 @@ impl From<&Refusal> for ApiError {
                 code: None,
             }),
             RefusalReason::Conflict => Self::Contended,
+            // Only deletions in bulk change several rows. Not a 429: clients would wait and send the same again.
+            RefusalReason::WriteBurst => Self::BulkDeleteCount,
             RefusalReason::GuildChannels => Self::ChannelLimit,
             RefusalReason::GuildRoles => Self::RoleLimit,
             RefusalReason::GuildOverwrites => Self::OverwriteLimit,

@@ -168,6 +168,7 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
     assert_eq!(refusal(RefusalReason::GuildRoles, 0), ApiError::RoleLimit);
     assert_eq!(refusal(RefusalReason::GuildOverwrites, 0), ApiError::OverwriteLimit);
     assert_eq!(refusal(RefusalReason::OwnedGuilds, 0), ApiError::OwnedGuildLimit);
+    assert_eq!(refusal(RefusalReason::WriteBurst, 0), ApiError::BulkDeleteCount);
     let contended = refusal(RefusalReason::Conflict, 0);
     assert_eq!((contended.status(), contended.retry_after_seconds()), (503, Some(1)));
     for reason in [
