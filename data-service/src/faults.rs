@@ -9,7 +9,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 use tokio::time::Instant;
-use weir_connect::{ConnectError, Dispatch, LogGate, UnaryRequest, UnaryResponse};
+use weir_connect::{Codec, ConnectError, Dispatch, LogGate, UnaryRequest, UnaryResponse};
 use weir_runtime::Registry;
 
 use crate::error::{Fault, fault_of};
@@ -66,6 +66,10 @@ pub(crate) struct Noted<D> {
 impl<D: Dispatch> Dispatch for Noted<D> {
     fn serves(&self, path: &str) -> bool {
         self.methods.serves(path)
+    }
+
+    fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
+        self.methods.decoded_bytes(path, codec, body)
     }
 
     async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use weir_connect::{ConnectError, Dispatch, UnaryRequest, UnaryResponse};
+use weir_connect::{Codec, ConnectError, Dispatch, UnaryRequest, UnaryResponse};
 
 use crate::error;
 
@@ -34,6 +34,11 @@ impl Dispatch for Standby {
         self.methods.get().is_none_or(|methods| methods.serves(path))
     }
 
+    fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
+        // Nothing is decoded before the methods are there.
+        self.methods.get().map_or(0, |methods| methods.decoded_bytes(path, codec, body))
+    }
+
     async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError> {
         match self.methods.get() {
             Some(methods) => methods.call(request).await,
@@ -46,7 +51,7 @@ impl Dispatch for Standby {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use weir_connect::{Code, Codec};
+    use weir_connect::Code;
     use weir_data_client::error::REFUSAL_TYPE;
     use weir_proto::data::{Refusal, RefusalReason};
 

@@ -108,9 +108,13 @@ where
 }
 
 /// Large bodies leave a quarter of the part to small ones.
-fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
+pub(crate) fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
     let total = hold.bounds().total;
-    if hold.bytes() + more > SMALL { hold.grow_below(more, total - total / 4) } else { hold.grow(more) }
+    if hold.bytes().saturating_add(more) > SMALL {
+        hold.grow_below(more, total - total / 4)
+    } else {
+        hold.grow(more)
+    }
 }
 
 /// Collects a body of at most `max` bytes. The hold must live as long as the bytes do. The caller bounds the time of the whole.

@@ -52,6 +52,14 @@ pub trait Dispatch: Send + Sync + 'static {
     /// answered 404 as the protocol's router would. Layers must pass the question on.
     fn serves(&self, path: &str) -> bool;
 
+    /// Bytes that the message in `body` takes once it is decoded, beside the body; 0 if the method is not known. The server asks before it
+    /// hands over a large body, and holds them on the caller's account. Layers must pass the question on; the default is for what decodes
+    /// nothing.
+    fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
+        let (_, _, _) = (path, codec, body);
+        0
+    }
+
     /// Answers one call. The HTTP server also enforces `request.timeout` by dropping the future.
     ///
     /// # Errors

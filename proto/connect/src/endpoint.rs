@@ -20,9 +20,10 @@ use http_body_util::Full;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use crate::body::{Encoding, receive};
+use crate::body::{self, Encoding, receive};
 use crate::budget::{Account, Hold};
 use crate::codec::Codec;
+use crate::decoded;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
 use crate::headers;
@@ -104,7 +105,7 @@ impl Endpoint {
             };
             let deadline = arrived + call.patience;
             // The hold outlives the call, because the dispatch holds the bytes until it is done.
-            let _hold = match shared.receive(&mut body, account, call.encoding, arrived, deadline).await {
+            let mut hold = match shared.receive(&mut body, account, call.encoding, arrived, deadline).await {
                 Ok((bytes, hold)) => {
                     request.body = bytes;
                     hold
@@ -112,6 +113,9 @@ impl Endpoint {
                 Err(error) => return failure(error),
             };
             request.codec = call.codec;
+            if let Err(error) = shared.hold_decoded(&request, &mut hold) {
+                return failure(error);
+            }
             request.timeout = Some(deadline.saturating_duration_since(Instant::now()));
             let mut answered = shared.dispatch.call(request);
             match within(deadline, answered.as_mut()).await {
@@ -151,6 +155,24 @@ impl Endpoint {
 }
 
 impl Shared {
+    /// Holds what a large body becomes when it is decoded.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if that is more than one caller may hold at all, `unavailable` if there is no room for it now.
+    fn hold_decoded(&self, request: &UnaryRequest, hold: &mut Hold) -> Result<(), ConnectError> {
+        if request.body.len() <= decoded::LOOKED_AT {
+            return Ok(());
+        }
+        let bytes = self.dispatch.decoded_bytes(&request.path, request.codec, &request.body);
+        let most = hold.bounds().peer;
+        if bytes > most.saturating_sub(hold.bytes()) {
+            return Err(ConnectError::resource_exhausted(format!(
+                "the request's message takes {bytes} bytes of memory, more than the {most} that one caller may hold: send less at once"
+            )));
+        }
+        body::grow(hold, bytes).map_err(|full| body::BodyError::from(full).into())
+    }
+
     async fn receive<B>(
         &self,
         body: &mut B,

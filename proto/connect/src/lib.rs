@@ -21,6 +21,7 @@ pub mod body;
 pub mod budget;
 pub mod client;
 pub mod codec;
+mod decoded;
 pub mod dispatch;
 pub mod endpoint;
 pub mod error;

@@ -17,6 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use tokio::time::Instant;
 
+use crate::codec::Codec;
+use crate::decoded;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
 
@@ -86,8 +88,10 @@ impl<Res> From<Res> for Reply<Res> {
     }
 }
 
-type Method =
-    Box<dyn Fn(UnaryRequest) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>> + Send + Sync>;
+struct Method {
+    takes: MessageDescriptor,
+    run: Box<dyn Fn(UnaryRequest) -> BoxFuture<'static, Result<UnaryResponse, ConnectError>> + Send + Sync>,
+}
 
 /// A table of methods by path.
 pub struct Router {
@@ -120,7 +124,8 @@ impl Router {
         let typed =
             Typed { path, takes: shape::<Req>(&self.contract), gives: shape::<Res>(&self.contract), handler };
         let typed = Arc::new(typed);
-        let method: Method = Box::new(move |request| run(&typed, request));
+        let method =
+            Method { takes: typed.takes.clone(), run: Box::new(move |request| run(&typed, request)) };
         assert!(self.methods.insert(path, method).is_none(), "{path} is registered twice");
         self
     }
@@ -154,6 +159,10 @@ impl Dispatch for Router {
         self.methods.contains_key(path)
     }
 
+    fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
+        self.methods.get(path).map_or(0, |method| decoded::bytes(codec, body, &method.takes))
+    }
+
     // Written as `async_trait` would expand it, because the method's future is boxed already.
     fn call<'a, 'b>(&'a self, request: UnaryRequest) -> BoxFuture<'b, Result<UnaryResponse, ConnectError>>
     where
@@ -161,7 +170,7 @@ impl Dispatch for Router {
         Self: 'b,
     {
         match self.methods.get(&*request.path) {
-            Some(method) => method(request),
+            Some(method) => (method.run)(request),
             None => {
                 let error = ConnectError::unimplemented(format!("no method {}", request.path));
                 std::future::ready(Err(error)).boxed()

@@ -44,6 +44,34 @@ async fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_becomes_much_larger_when_it_is_decoded_is_refused_before_it_is() {
+    let budget = Budget::default();
+    let memory = Memory { bodies: budget.part("bodies", Bounds::halves(64 << 20)), ..Memory::default() };
+    let config = ServerConfig { memory, ..ServerConfig::default() };
+    let running = start_with(crate::json::kinds(), config).await;
+    let json = ("content-type", "application/json");
+    // Two bytes for each empty message: 2 MiB that would take half a gigabyte.
+    let many = Bytes::from([0x62_u8, 0].repeat(1 << 20));
+    let written = Bytes::from(format!("{{\"inners\":[{}{{}}]}}", "{},".repeat(1 << 19)));
+    for (kind, hostile) in [(PROTO, many), (json, written)] {
+        for version in VERSIONS {
+            let reply = send(running.addr, version, post(crate::json::KINDS, &[kind], hostile.clone())).await;
+            let error = ConnectError::from_json(200, reply.body());
+            assert_eq!((reply.status().as_u16(), error.code), (429, Code::ResourceExhausted));
+            assert!(error.message.contains("send less at once"), "{error}");
+        }
+    }
+    // As much text is no problem.
+    let mut text = vec![0x3a];
+    prost::encoding::encode_varint(2 << 20, &mut text);
+    text.resize(text.len() + (2 << 20), b'x');
+    let reply =
+        send(running.addr, Version::Http2, post(crate::json::KINDS, &[PROTO], Bytes::from(text))).await;
+    assert_eq!(reply.status().as_u16(), 200);
+    assert_eq!(budget.usage()[0].used, 0);
+}
+
+#[tokio::test]
 async fn a_declared_length_beyond_the_limit_is_refused_before_the_body_comes() {
     let running = start(echo()).await;
     let head = format!(
