@@ -206,13 +206,16 @@ impl Backend {
         let mut backend = match config.store {
             StoreChoice::Embedded => Self::embedded(config.embedded).await?,
             StoreChoice::Cql(_) => {
-                Self::cql(config.cql, Arc::clone(&clock), stop, readiness.register("ownership")).await?
+                let store: Arc<dyn Store> = CqlStore::connect(config.cql).await?;
+                // Before the lease is taken: its row would tell a wrong time to all who come later.
+                let last_us = Leased::last_end_us(&*store).await.map_err(TakeError::from)?;
+                judge_clock(&*clock, last_us, config.accept_clock_us)?;
+                Self::cql(store, Arc::clone(&clock), stop, readiness.register("ownership")).await?
             }
         };
-        let (now_us, newest_us) = (clock.wall_us(), backend.newest_us());
-        if let Some(ahead) = steady::too_far(now_us, newest_us, config.accept_clock_us) {
+        if let Err(refused) = judge_clock(&*clock, backend.mint_above_us, config.accept_clock_us) {
             backend.close().await;
-            return Err(BackendError::ClockAhead { now_us, newest_us, ahead });
+            return Err(refused);
         }
         backend.store_check = Some(store_check);
         if let BusChoice::Redis { url } = config.bus {
@@ -221,11 +224,6 @@ impl Backend {
             backend.redis = Some(redis);
         }
         Ok(backend)
-    }
-
-    /// About when the newest change in the store was made, or the last lease on it ended; 0 if there is none.
-    fn newest_us(&self) -> u64 {
-        self.ownership.tenure(0).map_or(0, |tenure| tenure.mint_above_us).max(self.mint_above_us)
     }
 
     async fn embedded(config: embedded::EmbeddedConfig) -> Result<Self, BackendError> {
@@ -246,12 +244,11 @@ impl Backend {
     }
 
     async fn cql(
-        config: weir_store::cql::CqlConfig,
+        store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         stop: &CancellationToken,
         check: Check,
     ) -> Result<Self, BackendError> {
-        let store: Arc<dyn Store> = CqlStore::connect(config).await?;
         let holder = format!("{}-{}", std::process::id(), clock.wall_us());
         // A token of its own: the leases are given up after everything else has stopped.
         let release = CancellationToken::new();
@@ -342,20 +339,29 @@ impl Backend {
         self.embedded.as_ref().and_then(|store| store.poisoned())
     }
 
-    /// Gives the leases up and closes the store. Call it last.
+    /// Gives the leases up and closes the store. Call it last. Gives why the store is lost, if it failed at its very end.
     ///
     /// # Cancel safety
     /// Dropping the future leaves leases that end by themselves, and a store that closes when it is dropped.
-    pub async fn close(self) {
+    pub async fn close(self) -> Option<String> {
         if let Some((release, renewing)) = self.leases {
             release.cancel();
             if let Err(error) = renewing.await {
                 tracing::error!(%error, "the leases were not given up; a successor waits for their end");
             }
         }
-        if let Some(store) = self.embedded {
-            store.close().await;
-        }
+        let store = self.embedded?;
+        store.close().await;
+        store.poisoned()
+    }
+}
+
+/// Whether the clock is to be believed, by the time of the newest change in the store, or the end of the last lease on it.
+fn judge_clock(clock: &dyn Clock, newest_us: u64, accepted_us: u64) -> Result<(), BackendError> {
+    let now_us = clock.wall_us();
+    match steady::too_far(now_us, newest_us, accepted_us) {
+        Some(ahead) => Err(BackendError::ClockAhead { now_us, newest_us, ahead }),
+        None => Ok(()),
     }
 }
 

@@ -175,9 +175,12 @@ async fn run(
     stop_admin.cancel();
     admin.await?;
     // Also if it failed while it was told to stop.
-    if let Some(reason) = lost.or_else(|| backend.lost()) {
-        bail!("the store is lost to this process: {reason}");
+    let lost = match lost.or_else(|| backend.lost()) {
+        Some(reason) => Some(reason),
+        None => backend.close().await,
+    };
+    match lost {
+        Some(reason) => bail!("the store is lost to this process: {reason}"),
+        None => Ok(()),
     }
-    backend.close().await;
-    Ok(())
 }

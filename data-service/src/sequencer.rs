@@ -180,6 +180,9 @@ impl Sequencer {
             } else {
                 tokio::spawn(self.turns(scope));
             }
+        } else {
+            // Who only waits does not keep it in memory.
+            drop(scope);
         }
         // The sender is dropped only by a turn that panicked: what it had done by then is not known.
         let answer = answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown));

@@ -72,6 +72,8 @@ pub struct GatewayConfig {
     pub ring_records_max: usize,
     /// Bytes that the ring keeps, rendered events included.
     pub ring_bytes_max: usize,
+    /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
+    pub held_back_bytes_max: usize,
     /// Channels and guilds whose last revision is remembered, about 32 bytes each.
     pub scopes_max: usize,
 }
@@ -103,6 +105,7 @@ impl Default for GatewayConfig {
             events_max: crate::budget::EVENTS_MAX,
             ring_records_max: 65_536,
             ring_bytes_max: 128 << 20,
+            held_back_bytes_max: crate::holdback::HELD_BYTES_MAX,
             scopes_max: 1_000_000,
         }
     }

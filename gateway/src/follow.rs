@@ -64,9 +64,9 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// A follower of the loader's inbox.
-    pub(crate) fn new(loader: Arc<Loader>, metrics: Metrics, chains: Chains) -> Self {
+    pub(crate) fn new(loader: Arc<Loader>, metrics: Metrics, chains: Chains, held_bytes_max: usize) -> Self {
         let (inbox, fanout) = (loader.inbox.clone(), loader.fanout.clone());
-        let (held, completions) = (HoldBack::default(), Completions::default());
+        let (held, completions) = (HoldBack::new(held_bytes_max), Completions::default());
         Self { inbox, fanout, loader, metrics, chains, held, completions }
     }
 

@@ -57,13 +57,19 @@ struct Queue {
 }
 
 /// The queues that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HoldBack {
     queues: HashMap<u64, Queue>,
     bytes: Bytes,
+    bytes_max: usize,
 }
 
 impl HoldBack {
+    /// Queues of at most `bytes_max` bytes together.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { queues: HashMap::new(), bytes: Bytes::default(), bytes_max }
+    }
+
     /// True if the queue's records have to wait.
     pub(crate) fn is_open(&self, queue: u64) -> bool {
         self.queues.contains_key(&queue)
@@ -76,7 +82,7 @@ impl HoldBack {
 
     /// True if more may be read.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.get() < HELD_BYTES_MAX
+        self.bytes.get() < self.bytes_max
     }
 
     /// Lets the records of a queue wait behind one of this size that is being completed.
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_queue_keeps_its_order_and_closes_when_it_is_empty() {
-        let mut held = HoldBack::default();
+        let mut held = HoldBack::new(HELD_BYTES_MAX);
         held.open(1, 10);
         held.open(2, 10);
         (1..4).for_each(|rev| held.hold(1, record(rev), 10));
@@ -170,7 +176,7 @@ mod tests {
         let small = (QUEUE_RECORDS_MAX as u64, 1);
         let large = (QUEUE_BYTES_MAX as u64 / (1 << 20), 1 << 20);
         for (count, encoded_len) in [small, large] {
-            let mut held = HoldBack::default();
+            let mut held = HoldBack::new(HELD_BYTES_MAX);
             held.open(1, 0);
             (0..=count).for_each(|rev| held.hold(1, record(rev), encoded_len));
             held.hold(1, record(count + 1), encoded_len);
@@ -184,7 +190,7 @@ mod tests {
 
     #[test]
     fn all_queues_together_are_bounded() {
-        let mut held = HoldBack::default();
+        let mut held = HoldBack::new(HELD_BYTES_MAX);
         for queue in 0..(HELD_BYTES_MAX / QUEUE_BYTES_MAX) as u64 * 2 {
             held.open(queue, 0);
             while held.queues[&queue].bytes + entry::weight(1 << 20) <= QUEUE_BYTES_MAX && held.has_room() {

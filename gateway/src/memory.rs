@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use weir_connect::budget::{Account, Bounds, Budget, Hold, Part};
+use weir_connect::budget::{Account, Bounds, Budget, Full, Hold, Part};
 use weir_runtime::memory::{Bound, Share};
 
-use crate::{GatewayConfig, entry::Bytes, holdback};
+use crate::{GatewayConfig, entry::Bytes};
 
 /// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
 /// sessions without compression.
@@ -37,7 +37,7 @@ impl Memory {
         let of_introductions = Bounds {
             // Whoever waits for room holds its share already.
             total: usize::MAX,
-            peer: config.introduction_bytes_max,
+            peer: (config.introduction_bytes_max / 2).max(1),
             token: (config.introduction_bytes_max / 2).max(1),
         };
         Self {
@@ -83,10 +83,22 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    /// Holds bytes that wait for the client. What alone is more than a share is held as the share: it was made for this client and goes out
+    /// whatever its size, and then nothing beside it.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Full> {
+        let Bounds { peer, token, .. } = self.unread.nothing().bounds();
+        self.unread.hold(bytes.min(peer).min(token))
+    }
+}
+
 /// Shows what the gateway bounds by itself.
 pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, ring: Bytes, held_back: Bytes) {
     budget.watch("gateway_ring", config.ring_bytes_max, move || ring.get());
-    budget.watch("gateway_held_back", holdback::HELD_BYTES_MAX, move || held_back.get());
+    budget.watch("gateway_held_back", config.held_back_bytes_max, move || held_back.get());
 }
 
 impl GatewayConfig {
@@ -99,6 +111,7 @@ impl GatewayConfig {
             Share::bytes(&mut self.unread_bytes_max),
             Share::bytes(&mut self.introduction_bytes_max),
             Share::bytes(&mut self.ring_bytes_max),
+            Share::bytes(&mut self.held_back_bytes_max),
         ]
     }
 }

@@ -140,7 +140,7 @@ impl Gateway {
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
-        let follower = Follower::new(loader.clone(), metrics.clone(), chains);
+        let follower = Follower::new(loader.clone(), metrics.clone(), chains, config.held_back_bytes_max);
         memory::watch(&budget, &config, fanout.ring.bytes().clone(), follower.held_back().clone());
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));

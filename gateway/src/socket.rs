@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Errors
     /// 4000 if the client, its token or all together hold as many as they may: it may resume when it reads.
     pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Close> {
-        self.accounts.unread.hold(bytes).map_err(too_slow)
+        self.accounts.wait_with(bytes).map_err(too_slow)
     }
 
     /// The next payload.
@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let written = match poll!(write.as_mut()) {
             Poll::Ready(written) => Ok(written),
             Poll::Pending => {
-                let _held = self.accounts.unread.hold(length).map_err(too_slow)?;
+                let _held = self.accounts.wait_with(length).map_err(too_slow)?;
                 timeout(self.write_timeout, write).await
             }
         };

@@ -209,6 +209,20 @@ impl Leased {
         }
     }
 
+    /// The end of the last lease of the slots, by the database's clock when it was taken: about when the newest change was made.
+    /// Microseconds since 1970-01-01T00:00Z; 0 if there never was one. It leaves everything as it is, but for a row of nobody's in a new
+    /// store.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the database does not answer.
+    pub async fn last_end_us(store: &dyn Store) -> Result<u64, WriteError> {
+        let nobodys = Lease { name: SLOTS.to_owned(), holder: NOBODY.to_owned(), mint_until_us: 0 };
+        Ok(match store.take_lease(nobodys, None).await? {
+            LeaseAnswer::HeldBy(last) => last.mint_until_us,
+            _ => 0,
+        })
+    }
+
     /// Waits until the slots were held for the first time.
     ///
     /// # Cancel safety
@@ -274,7 +288,9 @@ impl Leased {
             let holder = holder.to_owned();
             Lease { name: SLOTS.to_owned(), holder, mint_until_us }
         };
-        let free = row(NOBODY, self.clock.wall_us());
+        // Never above the lease itself, below which all is minted: a clock that has gone ahead would stay in the row, and nobody could write
+        // until its time came.
+        let free = row(NOBODY, self.clock.wall_us().min(held.mint_until_us));
         let mut own = row(&self.holder, held.mint_until_us);
         loop {
             match store.take_lease(free.clone(), Some(own.clone())).await? {

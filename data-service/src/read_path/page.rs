@@ -64,17 +64,21 @@ impl ReadPath {
             _ => (self.sequencer.resolved_rev(channel_id), None),
         };
         let gathered = match anchor {
-            TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await?,
-            TailAnchor::Before(position) => self.downwards(channel_id, position, limit, &mut reading).await?,
+            TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await,
+            TailAnchor::Before(position) => self.downwards(channel_id, position, limit, &mut reading).await,
             TailAnchor::After(position) => {
-                let mut rows = self.upwards(channel_id, position, limit, &mut reading).await?;
-                rows.reverse();
-                Gathered::Own(rows)
+                let rows = self.upwards(channel_id, position, limit, &mut reading).await;
+                rows.map(|rows| Gathered::Own(rows.into_iter().rev().collect()))
             }
             TailAnchor::Around(position) => {
-                Gathered::Own(self.around(channel_id, position, limit, &mut reading).await?)
+                self.around(channel_id, position, limit, &mut reading).await.map(Gathered::Own)
             }
         };
+        let gathered = gathered.inspect_err(|_| {
+            if seedable.is_some() {
+                self.sequencer.unseeded(channel_id);
+            }
+        })?;
         let encoded = match &gathered {
             Gathered::Shared(shared) if shared.rows.len() <= limit => shared.encoded(),
             Gathered::Shared(shared) => encode_page(shared.rows.iter().take(limit)),

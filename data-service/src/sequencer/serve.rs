@@ -155,6 +155,13 @@ impl Sequencer {
         }
     }
 
+    /// The read for which a ticket was taken failed: a channel of which nothing is known leaves nothing behind.
+    pub(crate) fn unseeded(&self, channel_id: u64) {
+        if let Some(scope) = self.scopes.get(channel_id) {
+            self.scopes.drop_unused(&scope);
+        }
+    }
+
     /// What is known of a channel.
     pub(crate) fn sight(&self, channel_id: u64) -> ScopeSight {
         let Some(scope) = self.scopes.get(channel_id) else { return ScopeSight::default() };

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use moka::notification::RemovalCause;
+use moka::{notification::RemovalCause, policy::EvictionPolicy};
 
 use super::scope::{Scope, ScopeKind, Versions};
 
@@ -64,6 +64,9 @@ impl ScopeTable {
         let for_listener = Arc::clone(&shards);
         let weights = moka::sync::Cache::builder()
             .max_capacity(bytes_max as u64)
+            // Who was used last stays. By moka's default, frequency, a newcomer would leave at once while old ones stay for ever: using a
+            // scope is told by its weight, which counts as no use.
+            .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &u32| *bytes)
             .eviction_listener(move |id: Arc<u64>, _, cause| {
                 if cause == RemovalCause::Size {

@@ -159,7 +159,13 @@ impl EmbeddedStore {
     pub async fn close(&self) {
         // An answer or a closed channel: either way the committer is ending.
         let _ = self.write(Act::Close, 0).await;
-        self.end_watch();
+        if let Some(watch) = self.end_watch() {
+            // One that hangs on a dead disk is left behind.
+            let joined = tokio::task::spawn_blocking(move || watch.join());
+            if tokio::time::timeout(self.config.write_timeout, joined).await.is_err() {
+                tracing::error!("the watch over the store did not end in time");
+            }
+        }
         let Some(thread) = self.take_committer() else { return };
         let joined = tokio::task::spawn_blocking(move || thread.join());
         if tokio::time::timeout(self.config.write_timeout, joined).await.is_err() {
@@ -193,16 +199,11 @@ impl EmbeddedStore {
         self.readers.working()
     }
 
-    /// A watch that hangs on a dead disk is left behind.
-    fn end_watch(&self) {
+    /// Tells the watch to end, and gives its thread.
+    fn end_watch(&self) -> Option<JoinHandle<()>> {
         self.guard.stop();
         let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(watch) = watch {
-            watch.thread().unpark();
-            if self.health.poisoned().is_none() && watch.join().is_err() {
-                tracing::error!("the watch over the store panicked");
-            }
-        }
+        watch.inspect(|watch| watch.thread().unpark())
     }
 
     fn take_committer(&self) -> Option<JoinHandle<()>> {

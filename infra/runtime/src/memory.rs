@@ -182,6 +182,14 @@ pub fn read(reader: &mut Reader) -> Option<u64> {
 pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
     let limit = Limit::of_process(configured);
     if let Fit::Cut { wanted, left } = fit(limit, shares) {
+        if left > limit.parts() {
+            tracing::warn!(
+                limit = limit.bytes,
+                by = limit.origin.as_str(),
+                left,
+                "the process may use too little memory even for the least of everything: it may be killed under load"
+            );
+        }
         tracing::info!(
             limit = limit.bytes,
             by = limit.origin.as_str(),
@@ -192,20 +200,48 @@ pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
     }
 }
 
-/// Cuts the shares down so that all together hold at most `limit`'s [`Limit::parts`], each in proportion and to no less than its least.
+/// Cuts the shares down so that all together hold at most `limit`'s [`Limit::parts`], each in proportion and to no less than its least; what
+/// cannot be cut so far is taken from the others.
 pub fn fit(limit: Limit, mut shares: Vec<Share<'_>>) -> Fit {
     let bytes = |share: &Share<'_>| share.amount().saturating_mul(share.unit);
-    let wanted = shares.iter().map(bytes).fold(0, u64::saturating_add);
+    let sum = |shares: &[Share<'_>]| shares.iter().map(bytes).fold(0, u64::saturating_add);
+    let wanted = sum(&shares);
     let may = limit.parts();
     if wanted <= may {
         return Fit::Whole { wanted };
     }
-    for share in &mut shares {
-        let amount = u128::from(share.amount()) * u128::from(may) / u128::from(wanted);
-        let amount = u64::try_from(amount).unwrap_or(u64::MAX).max(share.least).min(share.amount());
-        share.cut(amount);
+    let floor = |share: &Share<'_>| share.least.min(share.amount());
+    // Those at their floor, found by turns: each turn finds one more, or ends.
+    let mut floored = vec![false; shares.len()];
+    loop {
+        let (mut fixed, mut rest) = (0_u64, 0_u64);
+        for (share, is) in shares.iter().zip(&floored) {
+            if *is {
+                fixed = fixed.saturating_add(floor(share).saturating_mul(share.unit));
+            } else {
+                rest = rest.saturating_add(bytes(share));
+            }
+        }
+        let left = may.saturating_sub(fixed);
+        let cut = |share: &Share<'_>| {
+            let amount = u128::from(share.amount()) * u128::from(left) / u128::from(rest.max(1));
+            u64::try_from(amount).unwrap_or(u64::MAX)
+        };
+        let next = shares.iter().zip(&floored).position(|(share, is)| !is && cut(share) <= floor(share));
+        if let Some(next) = next {
+            floored[next] = true;
+            continue;
+        }
+        let amounts: Vec<u64> = shares
+            .iter()
+            .zip(&floored)
+            .map(|(share, is)| if *is { floor(share) } else { cut(share).min(share.amount()) })
+            .collect();
+        for (share, amount) in shares.iter_mut().zip(amounts) {
+            share.cut(amount);
+        }
+        return Fit::Cut { wanted, left: sum(&shares) };
     }
-    Fit::Cut { wanted, left: shares.iter().map(bytes).fold(0, u64::saturating_add) }
 }
 
 #[cfg(test)]
@@ -252,16 +288,20 @@ mod tests {
         fn parts_stay_within_their_share_unless_the_least_is_more(
             limit in 1_u64..1 << 34,
             bounds in proptest::collection::vec((0..1_u64 << 31, 1..1_u64 << 12), 1..8),
+            fixed in 0..1_u64 << 31,
         ) {
             let mut amounts: Vec<u64> = bounds.iter().map(|(amount, _)| *amount).collect();
+            let mut fixed = fixed;
             let shares = amounts.iter_mut().zip(&bounds).map(|(amount, (_, unit))| {
                 Share { bound: Bound::Wide(amount), unit: *unit, least: 10 }
             });
             let limit = Limit { bytes: limit, origin: Origin::Machine };
-            let fit = fit(limit, shares.collect());
-            let left: u64 = amounts.iter().zip(&bounds).map(|(amount, (_, unit))| amount * unit).sum();
-            let least: u64 = bounds.iter().map(|(_, unit)| 10 * unit).sum();
-            prop_assert!(left <= limit.parts() + least);
+            let shares = shares.chain([Share::fixed(&mut fixed)]).collect();
+            let fit = fit(limit, shares);
+            let left: u64 = fixed + amounts.iter().zip(&bounds).map(|(amount, (_, unit))| amount * unit).sum::<u64>();
+            let least: u64 = fixed + bounds.iter().map(|(amount, unit)| 10.min(*amount) * unit).sum::<u64>();
+            // Exactly: what cannot be cut is taken from the others.
+            prop_assert!(left <= limit.parts().max(least));
             prop_assert!(amounts.iter().zip(&bounds).all(|(now, (before, _))| now <= before && *now >= 10.min(*before)));
             match fit {
                 Fit::Whole { wanted } => prop_assert!(wanted == left && wanted <= limit.parts()),

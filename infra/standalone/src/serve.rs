@@ -161,7 +161,9 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         // Its threads may never end; the process must.
         return ended;
     }
-    backend.close().await;
+    if let Some(reason) = backend.close().await {
+        return Err(ServeError::StoreLost { reason });
+    }
     tracing::info!("stopped");
     ended
 }

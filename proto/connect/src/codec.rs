@@ -7,6 +7,9 @@ use prost_reflect::MessageDescriptor;
 use crate::error::ConnectError;
 use crate::json;
 
+/// Most characters of a library's words in an error.
+const WORDS_MAX: usize = 240;
+
 /// How a message is written in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -65,13 +68,24 @@ impl Codec {
     ) -> Result<M, ConnectError> {
         match self {
             Codec::Proto => M::decode(body).map_err(|error| {
+                let error = short(error.to_string());
                 ConnectError::invalid_argument(format!("body is not this method's protobuf message: {error}"))
             }),
             Codec::Json => json::decode(&body, shape).map_err(|error| {
+                let error = short(error);
                 ConnectError::invalid_argument(format!("body is not this method's JSON message: {error}"))
             }),
         }
     }
+}
+
+/// The libraries repeat the path to the fault, which is as long as the caller likes.
+fn short(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(WORDS_MAX) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
 }
 
 #[cfg(test)]

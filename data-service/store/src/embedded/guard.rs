@@ -27,6 +27,8 @@ use crate::Halt;
 
 /// How often is looked while nothing is written. A look costs some fifty microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often while there are no descriptors: a look takes all that there are for a moment.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
 /// Bytes that a merge of tables takes at most beside its inputs: eight tables of 64 MiB, more than fjall's levels choose at once. It never
 /// takes more than all tables have.
 const MERGE_BYTES_MAX: u64 = 512 << 20;
@@ -169,7 +171,8 @@ impl Guard {
         thread::Builder::new().name("weir-store-watch".to_owned()).spawn(move || {
             while !guard.stopped.load(Ordering::Acquire) {
                 guard.look(&tables, &health);
-                thread::park_timeout(LOOK_EVERY);
+                let scarce = matches!(guard.halt(), Some(Halt::Descriptors { .. }));
+                thread::park_timeout(if scarce { LOOK_AGAIN_EVERY } else { LOOK_EVERY });
             }
         })
     }

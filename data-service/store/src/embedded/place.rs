@@ -59,8 +59,13 @@ impl Place {
             return Some(format!("{} was removed while it was in use", version.display()));
         }
         match self.newest_journal() {
-            Ok(None) => {
-                Some(format!("the journals in {} were removed while they were in use", self.tree.display()))
+            // Their numbers only rise.
+            Ok(newest)
+                if newest.as_ref().map(|(number, _)| *number)
+                    < self.journal.as_ref().map(|(number, _)| *number)
+                    || newest.is_none() =>
+            {
+                Some(format!("journals in {} were removed while they were in use", self.tree.display()))
             }
             Ok(newest) => {
                 self.journal = newest;

@@ -68,10 +68,11 @@ impl Spare {
         }
     }
 
-    /// The same at a fraction of the cost, before each batch: whether there is one at all.
+    /// The same at a fraction of the cost, before each batch: whether there is one at all. While there were none nothing is tried: each try
+    /// takes what there is for a moment, and fjall may need just that.
     pub(super) fn glance(&mut self) -> bool {
-        let one = self.held.len() == self.wanted && self.null.try_clone().is_ok();
-        one || self.look()
+        let well = self.held.len() == self.wanted;
+        well && (self.null.try_clone().is_ok() || self.look())
     }
 }
 
