@@ -1,7 +1,8 @@
 //! The keys of the configuration that the api tier reads, `api.*`.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
+use http::Uri;
 use weir_runtime::{TrustedProxies, config::Reader};
 
 use crate::{AddMembers, ApiConfig, RateLimitConfig};
@@ -15,7 +16,8 @@ enum RateLimits {
 
 impl ApiConfig {
     /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`]. `loopback`: only this machine reaches the
-    /// listeners, so that users are the operator's own, unless a proxy stands before them, as `wss://` or trusted proxies tell.
+    /// listeners, so that users are the operator's own, unless a proxy stands before them, as trusted proxies tell, or clients are sent to a
+    /// `gateway_url` that is not this machine's. An empty one is the listener's own.
     pub fn read(reader: &mut Reader, gateway_url: impl Into<String>, loopback: bool) -> Self {
         let mut config = Self::new(gateway_url);
         let second = Duration::from_secs(1);
@@ -27,7 +29,7 @@ impl ApiConfig {
         config.data_timeout =
             reader.duration("api.data_timeout", config.data_timeout, second / 10..=second * 60);
         config.trusted_proxies = TrustedProxies::read(reader, "api.trusted_proxies");
-        let own = loopback && config.trusted_proxies.is_empty() && !config.gateway_url.starts_with("wss://");
+        let own = loopback && config.trusted_proxies.is_empty() && is_this_machines(&config.gateway_url);
         let default = if own { AddMembers::Open } else { AddMembers::Consent };
         let words = [("open", AddMembers::Open), ("consent", AddMembers::Consent)];
         config.add_members = reader.choice("api.add_members", &words, default);
@@ -38,6 +40,18 @@ impl ApiConfig {
         bounds.body_bytes_max = usize::try_from(body).unwrap_or(usize::MAX);
         config
     }
+}
+
+/// True if only this machine follows a `ws://` or `wss://` URL, or if there is none. What cannot be read is taken for others'.
+fn is_this_machines(gateway_url: &str) -> bool {
+    if gateway_url.is_empty() {
+        return true;
+    }
+    let Ok(url) = gateway_url.parse::<Uri>() else { return false };
+    let (Some("ws" | "wss"), Some(host)) = (url.scheme_str(), url.host()) else { return false };
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A number of things that there may be.
@@ -65,13 +79,30 @@ mod tests {
             raw.file("weir.toml", file);
             ApiConfig::read(&mut raw.into_reader(), gateway_url, loopback).add_members
         };
-        let proxy = "[api]\ntrusted_proxies = [\"127.0.0.1\"]\n";
-        assert_eq!(added("", "ws://h", true), AddMembers::Open);
-        assert_eq!(added("", "ws://h", false), AddMembers::Consent);
-        assert_eq!(added("", "wss://h", true), AddMembers::Consent);
-        assert_eq!(added(proxy, "ws://h", true), AddMembers::Consent);
+        for (gateway_url, own) in [
+            ("", true),
+            ("ws://127.0.0.1:8081", true),
+            ("ws://127.9.9.9/", true),
+            ("ws://[::1]:8081", true),
+            ("ws://LocalHost:8081/?v=10", true),
+            ("wss://localhost", true),
+            ("ws://h", false),
+            ("ws://192.168.0.7:8081", false),
+            ("wss://chat.example.org", false),
+            ("ws://localhost.example.org", false),
+            ("ws://localhost@example.org", false),
+            ("ws://[::]", false),
+            ("http://localhost", false),
+            ("ws://local host", false),
+        ] {
+            let default = if own { AddMembers::Open } else { AddMembers::Consent };
+            assert_eq!(added("", gateway_url, true), default, "{gateway_url}");
+            assert_eq!(added("", gateway_url, false), AddMembers::Consent, "{gateway_url}");
+        }
+        let (proxy, here) = ("[api]\ntrusted_proxies = [\"127.0.0.1\"]\n", "ws://localhost");
+        assert_eq!(added(proxy, here, true), AddMembers::Consent);
         assert_eq!(added("[api]\nadd_members = \"open\"\n", "wss://h", false), AddMembers::Open);
-        assert_eq!(added("[api]\nadd_members = \"consent\"\n", "ws://h", true), AddMembers::Consent);
+        assert_eq!(added("[api]\nadd_members = \"consent\"\n", here, true), AddMembers::Consent);
     }
 
     #[test]

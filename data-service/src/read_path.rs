@@ -110,9 +110,16 @@ impl ReadPath {
                 ReadError::Refused(refusal)
             })?;
         }
-        let served = Served { outcome: Outcome::Hit, age: Duration::ZERO, steps: Vec::new() };
         let freshness = options.freshness.map(|token| self.sequencer.attainable(token));
-        Ok(Reading { arrived: now, deadline, scopes, freshness, served })
+        Ok(Reading { arrived: now, deadline, scopes, freshness, served: Served::nothing() })
+    }
+
+    /// A read that is a part of a request which was charged and counted already, by whichever method it came: it is no request of its own,
+    /// and charges its reads of the database to the class and to all.
+    pub(crate) async fn attendant(&self, within: Duration) -> Reading {
+        let now = self.clock_now();
+        let (deadline, scopes) = (query::deadline(now, within), self.scopes(0, CLASS_READS).await);
+        Reading { arrived: now, deadline, scopes, freshness: None, served: Served::nothing() }
     }
 
     /// Scopes that a request for a channel charges, narrowest first.
@@ -193,6 +200,11 @@ impl ReadPath {
 }
 
 impl Served {
+    /// Nothing was served yet.
+    pub(crate) const fn nothing() -> Self {
+        Self { outcome: Outcome::Hit, age: Duration::ZERO, steps: Vec::new() }
+    }
+
     fn note(&mut self, key: &Key, reply: &Reply<ReadValue>) {
         let explain = &reply.explain;
         let rank = |outcome: Outcome| match outcome {

@@ -34,6 +34,24 @@ pub(crate) struct Publication {
     pub(crate) encoded_len: usize,
 }
 
+impl Publication {
+    /// Raises the newest message that a channel's change is told with to the one that is `known` here of the channel: the data service may
+    /// not have found it out in time, and clients put what they are told in place of what they knew.
+    pub(crate) fn raise_newest(&mut self, known: impl FnOnce(u64) -> u64) {
+        let (Some(Change::ChannelUpdated(row)) | Some(Change::ChannelDeleted(row))) = &self.record.change
+        else {
+            return;
+        };
+        let known = known(row.id);
+        // The one that is rendered.
+        let context = match &mut self.context {
+            Some(rebuilt) => rebuilt,
+            None => self.record.context.get_or_insert_default(),
+        };
+        context.last_message_id = context.last_message_id.max(known);
+    }
+}
+
 /// What stands at a position of the log.
 #[derive(Debug)]
 pub(crate) enum Body {

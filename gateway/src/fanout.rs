@@ -125,22 +125,22 @@ impl Fanout {
     // ---- the follower's side --------------------------------------------------------------------------------------
 
     /// Publishes a record at `position`.
-    pub(crate) fn publish(&self, position: Position, publication: Box<Publication>) {
-        let record = &publication.record;
+    pub(crate) fn publish(&self, position: Position, mut publication: Box<Publication>) {
         let mut index = self.index();
-        let guild_id = record.guild_id;
+        let guild_id = publication.record.guild_id;
         if guild_id == 0 {
             return self.publish_direct(&index, position, publication);
         }
-        let by_user = index.apply_membership(record);
+        let by_user = index.apply_membership(&publication.record);
         let Some(guild) = index.guilds.get_mut(&guild_id) else {
             // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
             drop(index);
-            self.ring.push(position, false, None);
-            return;
+            return self.ring.push(position, false, None);
         };
-        let after = guild.apply(record);
-        let gone = matches!(record.change, Some(Change::GuildDeleted(_)));
+        // Before the change, which may take the channel away.
+        publication.raise_newest(|channel_id| guild.newest_message(channel_id));
+        let after = guild.apply(&publication.record);
+        let gone = matches!(publication.record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
@@ -451,6 +451,15 @@ impl Guild {
     fn unlisten(&mut self, listener: &Arc<Listener>) {
         if self.listeners.remove(listener) && self.listeners.is_empty() {
             self.idle_since = Instant::now();
+        }
+    }
+
+    /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
+    fn newest_message(&self, channel_id: u64) -> u64 {
+        match &self.held {
+            Held::Here(snapshot) => snapshot.newest_message(channel_id),
+            Held::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
+            Held::Absent => 0,
         }
     }
 

@@ -204,9 +204,11 @@ impl Log {
             }
         }
         hydrate(&shared.loader, &mut publications).await;
-        let entries = positions.into_iter().zip(publications).map(|(position, publication)| {
+        let entries = positions.into_iter().zip(publications).map(|(position, mut publication)| {
             let guild_id = publication.record.guild_id;
             let state = self.states.get(&guild_id).cloned();
+            // Of a channel that is gone since, what its record says: nobody needs more of it.
+            publication.raise_newest(|id| state.as_ref().map_or(0, |state| state.newest_message(id)));
             let body = Body::Change(publication);
             Arc::new(Entry::new(position, guild_id, body, state, &shared.replayed))
         });

@@ -2,61 +2,77 @@
 //!
 //! It is in no row: a hot channel would write that row with each message. The owner knows it of each channel that was written to since it
 //! took over; of others it is read as a page of one row is, through the cache, so that it is read once, and again only after somebody posted
-//! and the channel was forgotten since. It is never above what was acknowledged, because a turn tells of an id only once it is committed.
+//! and the channel was forgotten since. It is never above what is durable, which may be a moment ahead of what was acknowledged: a turn
+//! tells of an id once it is committed, and a read finds the row as soon as it is there.
+//!
+//! It adorns an answer, and the answer does not wait for it long. A read that was given up goes on, so that the next one who asks finds what
+//! it found; it is no longer counted in [`NEWEST_AT_ONCE`] then, but among the flights (`flights_max`), which the store's timeout
+//! (`data.store_timeout`) ends, and among what the store sends at once.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use weir_proto::data::Channel;
 
-use super::{Failure, ReadOptions, ReadPath};
+use super::{Failure, ReadPath};
 
-/// Channels whose newest message is being read for guilds, at once and in the whole node. A choice: a full guild that nobody has asked for
-/// takes 16 round trips, and all guilds together, after a start, leave nine tenths of what the CQL store sends at once (512) to others.
+/// Channels that guilds wait for, at once and in the whole node. A choice: a full guild that nobody has asked for takes 16 round trips, and
+/// all guilds together, after a start, leave nine tenths of what the CQL store sends at once (512) to others.
 pub(crate) const NEWEST_AT_ONCE: usize = 32;
-/// Longest time that a guild waits for them: its sessions can begin without, and only on a database that is far behind.
-const WITHIN_MAX: Duration = Duration::from_secs(2);
+/// Longest time that an answer waits for them. A choice: a full guild is read in it if a channel takes 15 ms, which is several times what a
+/// healthy database needs, and a session's begin, a join or a change is held up by less than people notice.
+const WITHIN_MAX: Duration = Duration::from_millis(250);
 /// Discord's type of categories, which hold no messages.
 const CATEGORY: u32 = 4;
 
+/// How long an answer waits whose caller waits for `within`: most of the time is for what was asked for.
+fn wait(within: Duration) -> Duration {
+    WITHIN_MAX.min(within / 4)
+}
+
 impl ReadPath {
-    /// A channel's newest message; 0 if it has none.
-    ///
-    /// # Errors
-    /// [`Failure`]
-    pub(crate) async fn newest_id(&self, channel_id: u64, options: ReadOptions) -> Result<u64, Failure> {
+    /// A channel's newest message, for an answer to a caller that waits for `within`; 0 if it has none, holds none (a category), or if that
+    /// was not found out within 250 ms or a quarter of that time. It is a part of the caller's request and charges none.
+    pub(crate) async fn newest_of(&self, channel: &Channel, within: Duration) -> u64 {
+        if channel.r#type == CATEGORY {
+            return 0;
+        }
+        self.newest_by(channel.id, tokio::time::Instant::now() + wait(within)).await
+    }
+
+    /// The same of each channel, in their order, all within that time.
+    pub(crate) async fn newest_ids(&self, channels: &[Channel], within: Duration) -> Vec<u64> {
+        let until = tokio::time::Instant::now() + wait(within);
+        let reads: Vec<_> = channels
+            .iter()
+            .map(|channel| async move {
+                // Without a permit what is in memory.
+                match self.sequencer.last_message_id(channel.id) {
+                    0 if channel.r#type == CATEGORY => 0,
+                    0 => {
+                        let permit = tokio::time::timeout_at(until, self.newest.acquire()).await;
+                        if permit.is_ok() { self.newest_by(channel.id, until).await } else { 0 }
+                    }
+                    known => known,
+                }
+            })
+            .collect();
+        stream::iter(reads).buffered(NEWEST_AT_ONCE).collect().await
+    }
+
+    async fn newest_by(&self, channel_id: u64, until: tokio::time::Instant) -> u64 {
+        let within = until.saturating_duration_since(tokio::time::Instant::now());
+        // Without it the answer is worth as much.
+        let read = tokio::time::timeout_at(until, self.newest_id(channel_id, within)).await;
+        read.ok().and_then(Result::ok).unwrap_or(0)
+    }
+
+    async fn newest_id(&self, channel_id: u64, within: Duration) -> Result<u64, Failure> {
         let known = self.sequencer.last_message_id(channel_id);
         if known != 0 {
             return Ok(known);
         }
-        // Not charged to the channel's request limit: nobody asked for its history.
-        let mut reading = self.begin(0, options).await?;
-        let read = self.newest_row(channel_id, &mut reading).await?;
+        let read = self.newest_row(channel_id, &mut self.attendant(within).await).await?;
         Ok(read.max(self.sequencer.last_message_id(channel_id)))
-    }
-
-    /// The newest message of each channel, in their order; 0 if it has none, or if that was not found out within two seconds, or half of the
-    /// caller's time.
-    pub(crate) async fn newest_ids(&self, channels: &[Channel], options: ReadOptions) -> Vec<u64> {
-        let within = WITHIN_MAX.min(options.within / 2);
-        let until = tokio::time::Instant::now() + within;
-        let one = |channel: &Channel| {
-            let (id, holds_messages) = (channel.id, channel.r#type != CATEGORY);
-            async move {
-                // Without a permit what is in memory.
-                match self.sequencer.last_message_id(id) {
-                    0 if holds_messages => {
-                        let read = async {
-                            let _permit = self.newest.acquire().await;
-                            self.newest_id(id, ReadOptions { within, freshness: None }).await
-                        };
-                        tokio::time::timeout_at(until, read).await.ok().and_then(Result::ok).unwrap_or(0)
-                    }
-                    known => known,
-                }
-            }
-        };
-        let reads: Vec<_> = channels.iter().map(one).collect();
-        stream::iter(reads).buffered(NEWEST_AT_ONCE).collect().await
     }
 }

@@ -264,9 +264,9 @@ impl ReadPath {
         };
         refused(Gate::RequestLimit, LimitKind::Requests)?;
         let deadline = now.after(std::time::Duration::from_secs(2));
-        let served = Served { outcome: Outcome::Hit, age: std::time::Duration::ZERO, steps: Vec::new() };
+        let (scopes_of_reads, served) = (weir_protect::Scopes::NONE, Served::nothing());
         let mut reading =
-            Reading { arrived: now, deadline, scopes: weir_protect::Scopes::NONE, freshness: None, served };
+            Reading { arrived: now, deadline, scopes: scopes_of_reads, freshness: None, served };
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
         if self.tail_page(channel_id, query, &mut reading).is_none() {
             self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;

@@ -77,6 +77,23 @@ pub enum ChangeError {
     OutcomeUnknown,
 }
 
+impl ChangeError {
+    /// True if the change was certainly not made, and never will be.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Refused(_)
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::GuildFull(_)
+            | Self::OwnedGuilds
+            | Self::Invalid(_)
+            | Self::Deadline => true,
+            Self::OutcomeUnknown => false,
+        }
+    }
+}
+
 /// What a guild has as many of as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GuildFull {

@@ -11,7 +11,7 @@ use weir_proto::{
     extent,
 };
 
-use super::{Paths, change_headers, deadline, options, overwrites, owned, reply_headers, required};
+use super::{Paths, change_headers, deadline, options, overwrites, owned, reply_headers, required, within};
 use crate::{
     error,
     observe::Write,
@@ -73,42 +73,54 @@ async fn change(
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
-    submit(paths, context, guild_id, basis, change, 0).await
+    let answer = async {
+        let basis = admit(paths, basis).await?;
+        submit(paths, context, guild_id, basis, change, 0).await
+    };
+    answer.await.map_err(|error| error::of_change(&error))
 }
 
 /// Passes a change of a channel through its guild's turn, with the channel's newest message for those who are told.
 async fn change_channel(
     paths: &Paths,
     context: &Context,
-    (guild_id, channel_id): (u64, u64),
+    channel: &data::Channel,
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
-    let last_message_id = match channel_id {
-        0 => 0,
-        // Not worth failing for.
-        id => paths.reads.newest_id(id, options(context)).await.unwrap_or(0),
+    let answer = async {
+        let basis = admit(paths, basis).await?;
+        let last_message_id = match channel.id {
+            0 => 0,
+            _ => paths.reads.newest_of(channel, within(context)).await,
+        };
+        submit(paths, context, channel.guild_id, basis, change, last_message_id).await
     };
-    submit(paths, context, guild_id, basis, change, last_message_id).await
+    answer.await.map_err(|error| error::of_change(&error))
+}
+
+/// Lets a change in: before this nothing is read or written for its sake that its caller could not ask for anyway.
+async fn admit(paths: &Paths, basis: Option<Basis>) -> Result<Basis, ChangeError> {
+    let basis = basis.unwrap_or_default();
+    basis::check(&basis)?;
+    paths.charge_write(0).await?;
+    paths.observer.on_write(Write::Guild, 0);
+    Ok(basis)
 }
 
 async fn submit(
     paths: &Paths,
     context: &Context,
     guild_id: u64,
-    basis: Option<Basis>,
+    basis: Basis,
     change: GuildChange,
     last_message_id: u64,
-) -> Result<GuildAnswer, ConnectError> {
-    let basis = basis.unwrap_or_default();
-    basis::check(&basis).map_err(|error| error::of_change(&error))?;
-    paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Write::Guild, 0);
+) -> Result<GuildAnswer, ChangeError> {
     let deadline = deadline(context);
     let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
         Op::Guild(Box::new(GuildOp { change, basis, last_message_id, deadline, answer }))
     });
-    answer.await.map_err(|error| error::of_change(&error))
+    answer.await
 }
 
 /// The reply to a change of a guild, with the token that a later read shows it by.
@@ -172,10 +184,18 @@ async fn create(
     } else {
         given
     };
-    // Held until the guild is made: another one of the same owner is counted after it.
-    let founding = owned::note(&paths, owner_id, guild_id, deadline(&context)).await;
-    let _founding = founding.map_err(|error| error::of_change(&error))?;
-    match change(&paths, &context, guild_id, None, GuildChange::Create(Box::new(request))).await? {
+    let founded = async {
+        let basis = admit(&paths, None).await?;
+        // Held until the guild is made: another one of the same owner is counted after it.
+        let noted = owned::note(&paths, owner_id, guild_id, deadline(&context)).await?;
+        let creation = GuildChange::Create(Box::new(request));
+        let founded = submit(&paths, &context, guild_id, basis, creation, 0).await;
+        if founded.as_ref().is_err_and(ChangeError::is_certain) {
+            noted.take_back(&paths).await;
+        }
+        founded
+    };
+    match founded.await.map_err(|error| error::of_change(&error))? {
         GuildAnswer::Created { state, members } => {
             Ok(changed(&paths, guild_id, CreateGuildResponse { state: Some(state), members }))
         }
@@ -196,7 +216,7 @@ async fn get(
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
     let shown_state = extent::of_guild(&state, &request);
     let last_message_ids = if request.with_last_messages {
-        paths.reads.newest_ids(&shown_state.channels, options(&context)).await
+        paths.reads.newest_ids(&shown_state.channels, within(&context)).await
     } else {
         Vec::new()
     };
@@ -240,8 +260,8 @@ async fn put_channel(
     let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
     check_channel(&mut channel)?;
-    let ids = (guild_id, channel.id);
-    match change_channel(&paths, &context, ids, request.basis, GuildChange::PutChannel(channel)).await? {
+    let put = GuildChange::PutChannel(channel.clone());
+    match change_channel(&paths, &context, &channel, request.basis, put).await? {
         GuildAnswer::Channel(channel) => {
             Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
         }
@@ -260,8 +280,8 @@ async fn delete_channel(
     if channel.guild_id == 0 {
         return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
     }
-    let (ids, deletion) = ((channel.guild_id, channel_id), GuildChange::DeleteChannel(channel_id));
-    match change_channel(&paths, &context, ids, request.basis, deletion).await? {
+    let deletion = GuildChange::DeleteChannel(channel_id);
+    match change_channel(&paths, &context, &channel, request.basis, deletion).await? {
         GuildAnswer::Channel(channel) => {
             let guild_id = channel.guild_id;
             Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))

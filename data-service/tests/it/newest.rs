@@ -1,14 +1,18 @@
 //! The newest message of each channel of a guild: right at once, after a restart, and read once.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use prost::Message as _;
-use weir_data_client::DataClient;
+use tokio::time::Instant;
+use weir_data_client::{DataClient, DataError};
 use weir_proto::{
-    data::{Channel, GetGuildRequest, ListChangesRequest, PutChannelRequest},
+    admin::{Limit, LimitKind, SetLimitRequest},
+    data::{Channel, GetGuildRequest, ListChangesRequest, PutChannelRequest, RefusalReason},
     event::{Record, record::Change},
 };
 use weir_store::Store as _;
 
-use crate::node::{Place, Talk, embedded, options};
+use crate::node::{Node, Place, Talk, World, embedded, options};
 
 /// By channel, as a guild's answer tells them.
 async fn told(client: &DataClient, place: Place) -> Vec<(u64, u64)> {
@@ -73,4 +77,70 @@ async fn every_channel_of_a_guild_has_its_newest_message_also_after_a_restart_an
     let later = Talk(&node.client, place).create("third").await.unwrap().id;
     assert_eq!(told(&node.client, place).await[0], (place.channel, later));
     node.close().await;
+}
+
+/// A guild of ten channels, each with one message, whose newest a node that starts now does not know.
+async fn ten(world: &World) -> (Node, Place, Vec<(u64, u64)>) {
+    let before = world.node().await;
+    let place = before.place().await;
+    for name in 1..10 {
+        put(
+            &before.client,
+            Channel { guild_id: place.guild, name: format!("c{name}"), ..Channel::default() },
+        )
+        .await;
+    }
+    let mut newest = Vec::new();
+    for (channel, _) in told(&before.client, place).await {
+        let message = Talk(&before.client, Place { channel, ..place }).create("m").await.unwrap();
+        newest.push((channel, message.id));
+    }
+    before.close().await;
+    (world.node().await, place, newest)
+}
+
+async fn limit(client: &DataClient, kind: LimitKind, burst: u64) {
+    let rate = if burst == 0 { 0.0 } else { 0.001 };
+    let limit = Limit { scope: "all".into(), kind: kind.into(), rate, burst, ..Limit::default() };
+    let limit = Limit { set_by: "ada".into(), reason: "an incident".into(), ..limit };
+    client.set_limit(&SetLimitRequest { limit: Some(limit) }, &options()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_channels_is_one_request_however_many_they_are() {
+    let world = World::new(3);
+    let (node, place, newest) = ten(&world).await;
+    limit(&node.client, LimitKind::Requests, 1).await;
+    assert_eq!(told(&node.client, place).await, newest, "none of them was refused");
+    let again = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
+    let refused = node.client.get_guild(&again, &options()).await.unwrap_err();
+    assert!(matches!(refused, DataError::Refused { reason: RefusalReason::RequestLimit, .. }), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_database_does_not_tell_soon_is_not_waited_for() {
+    let world = World::new(4);
+    let (node, place, newest) = ten(&world).await;
+    // The guild is in memory now; its channels' messages are not.
+    let first = Channel { id: newest[0].0, guild_id: place.guild, name: "c".into(), ..Channel::default() };
+    let category = Channel { r#type: 4, name: "k".into(), guild_id: place.guild, ..Channel::default() };
+    let category = put(&node.client, category).await;
+    world.store.reads_hang.store(true, SeqCst);
+    let begun = Instant::now();
+    assert!(told(&node.client, place).await.iter().all(|(_, newest)| *newest == 0));
+    assert_eq!(begun.elapsed().as_millis(), 250, "however long the caller would wait");
+    let begun = Instant::now();
+    put(&node.client, first.clone()).await;
+    assert_eq!(begun.elapsed().as_millis(), 250);
+    let begun = Instant::now();
+    put(&node.client, category).await;
+    assert_eq!(begun.elapsed().as_millis(), 0, "it has no messages");
+    world.store.reads_hang.store(false, SeqCst);
+    limit(&node.client, LimitKind::Writes, 0).await;
+    world.store.reads_hang.store(true, SeqCst);
+    let begun = Instant::now();
+    let request = PutChannelRequest { channel: Some(first), basis: None };
+    let refused = node.client.put_channel(&request, &options()).await.unwrap_err();
+    assert!(matches!(refused, DataError::Refused { reason: RefusalReason::WriteLimit, .. }), "{refused:?}");
+    assert_eq!(begun.elapsed().as_millis(), 0, "nothing is read for a change that is refused");
 }

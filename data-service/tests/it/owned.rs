@@ -1,12 +1,16 @@
 //! How many guilds one user may own.
 
 use weir_data_client::{DataClient, DataError};
-use weir_proto::data::{
-    CreateGuildRequest, CreateUserRequest, DeleteGuildRequest, Guild, Member, RefusalReason, User,
+use weir_proto::{
+    admin::{Limit, LimitKind, SetLimitRequest},
+    data::{CreateGuildRequest, CreateUserRequest, DeleteGuildRequest, Guild, Member, RefusalReason, User},
 };
 use weir_store::Store as _;
 
-use crate::node::{Node, World, options};
+use crate::{
+    fake_store::Fate,
+    node::{Node, World, options},
+};
 
 /// The bound.
 const OWNED_MAX: usize = 200;
@@ -69,7 +73,62 @@ async fn what_was_noted_and_never_came_counts_for_a_while_only() {
     };
     note(1 << 22).await;
     let guild = found(&node.client, ann).await.unwrap();
-    assert_eq!(world.store.read_settings(&kind, 1_000).await.unwrap().len(), 1, "they were taken away");
+    let left = world.store.read_settings(&kind, 1_000).await.unwrap().len();
+    assert_eq!(left, OWNED_MAX - 8 + 1, "so many were taken away as one founding looks at");
     note(guild + (1 << 22)).await;
     assert!(refused(&found(&node.client, ann).await));
+}
+
+async fn noted(world: &World, owner_id: u64) -> usize {
+    world.store.read_settings(&format!("owned/{owner_id}"), 1_000).await.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guild_that_was_certainly_not_made_is_not_counted() {
+    let world = World::new(3);
+    let node = world.node().await;
+    let ann = user(&node, "ann").await;
+    world.store.script([Fate::NotApplied]);
+    assert!(found(&node.client, ann).await.is_err());
+    assert_eq!(noted(&world, ann).await, 0, "the database said no");
+    let guild = found(&node.client, ann).await.unwrap();
+    let again = CreateGuildRequest {
+        guild: Some(Guild { id: guild, name: "g".into(), owner_id: ann, ..Guild::default() }),
+        ..CreateGuildRequest::default()
+    };
+    assert!(node.client.create_guild(&again, &options()).await.is_err());
+    assert_eq!(noted(&world, ann).await, 1, "the first of that id is there");
+    let limit = Limit {
+        scope: "all".into(),
+        kind: LimitKind::Writes.into(),
+        set_by: "ada".into(),
+        reason: "an incident".into(),
+        ..Limit::default()
+    };
+    node.client.set_limit(&SetLimitRequest { limit: Some(limit) }, &options()).await.unwrap();
+    world.store.script_settings([Fate::Panic]);
+    let refused = found(&node.client, ann).await.unwrap_err();
+    assert!(matches!(refused, DataError::Refused { reason: RefusalReason::WriteLimit, .. }), "{refused:?}");
+    assert_eq!(noted(&world, ann).await, 1, "nothing is written before the limit is charged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_to_the_bound_again_and_again_has_few_guilds_read_each_time() {
+    let world = World::new(4);
+    let node = world.node().await;
+    let ann = user(&node, "ann").await;
+    for _ in 0..OWNED_MAX {
+        found(&node.client, ann).await.unwrap();
+    }
+    tokio::time::advance(std::time::Duration::from_secs(601)).await;
+    let mut reads = Vec::new();
+    for _ in 0..30 {
+        let before = world.store.reads();
+        assert!(refused(&found(&node.client, ann).await));
+        reads.push(world.store.reads() - before);
+    }
+    // The notes, and for each guild its rows and how many members it has.
+    assert!(reads.iter().all(|reads| *reads <= 1 + 2 * 8), "{reads:?}");
+    assert!(reads[25..].iter().all(|reads| *reads == 1), "all were looked at: {reads:?}");
+    assert_eq!(noted(&world, ann).await, OWNED_MAX);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use weir_gateway::GatewayConfig;
 use weir_proto::{
-    data::{Channel, Overwrite},
+    data::{Channel, EventContext, Overwrite},
     event::record::Change,
 };
 
@@ -294,4 +294,24 @@ async fn the_newest_message_is_in_guild_create_and_in_the_events_of_its_channel(
     let renamed = Channel { name: "renamed".into(), ..world.channel(OPEN) };
     world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Once).await;
     assert_eq!(bot.dispatch("CHANNEL_UPDATE").await["last_message_id"], newest.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_newest_message_was_not_found_out_does_not_take_back_what_was_told() {
+    let world = World::new(false, 1_000);
+    world.say(OPEN, "before anybody came").await;
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut bot = Client::identified(&gateway, BOT).await;
+    let newest = world.say(OPEN, "told").await;
+    bot.message().await;
+    let row = world.channel(OPEN);
+    let renamed = Channel { name: "renamed".into(), ..row.clone() };
+    for (change, name) in
+        [(Change::ChannelUpdated(renamed), "CHANNEL_UPDATE"), (Change::ChannelDeleted(row), "CHANNEL_DELETE")]
+    {
+        let record = world.commit(GUILD, GUILD, change, Fate::Lost).await;
+        let unknown = Some(EventContext::default());
+        world.put_on_bus(&weir_proto::event::Record { context: unknown, ..record }, Fate::Once).await;
+        assert_eq!(bot.dispatch(name).await["last_message_id"], newest.to_string(), "{name}");
+    }
 }
