@@ -12,7 +12,6 @@ mod config;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use prost::Message as _;
-use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{
@@ -100,7 +99,7 @@ pub enum BackendError {
     #[error(
         "this machine's clock shows {}, {} days after the newest change in the store ({}): set the clock, or if it is right, say so once with \
          store.accept_clock = \"{}\" in weir.toml, or WEIR_STORE__ACCEPT_CLOCK={}",
-        day(*now_us), ahead.as_secs() / 86_400, day(*newest_us), day(*now_us), day(*now_us)
+        steady::day(*now_us), ahead.as_secs() / 86_400, steady::day(*newest_us), steady::day(*now_us), steady::day(*now_us)
     )]
     ClockAhead {
         /// Microseconds since 1970-01-01T00:00Z.
@@ -363,13 +362,6 @@ fn judge_clock(clock: &dyn Clock, newest_us: u64, accepted_us: u64) -> Result<()
         Some(ahead) => Err(BackendError::ClockAhead { now_us, newest_us, ahead }),
         None => Ok(()),
     }
-}
-
-/// The day of a time, UTC.
-fn day(unix_us: u64) -> String {
-    let at =
-        i64::try_from(unix_us / 1_000_000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-    at.map_or_else(|| format!("{unix_us} us"), |at| at.date().to_string())
 }
 
 /// Says whether this node owns its channels, and if not, who does.

@@ -80,7 +80,8 @@ impl Backend {
     pub fn watch_memory(&self, budget: &Budget) {
         let Some((store, config)) = self.embedded_store() else { return };
         let store = Arc::downgrade(store);
-        let parts: [(&'static str, u64, fn(StoreMemory) -> usize); 3] = [
+        type Figure = fn(StoreMemory) -> usize;
+        let parts: [(&'static str, u64, Figure); 3] = [
             ("store_cache", config.cache_bytes, |held| held.cache),
             ("store_buffers", config.buffers_bytes_max(), |held| held.buffers),
             ("store_writes", u64::from(config.writes_waiting_bytes_max), |held| held.waiting),

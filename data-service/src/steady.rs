@@ -8,6 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use crate::{
     clock::{Clock, LeaseClock, WallClock},
     ownership::NotOwner,
@@ -67,6 +69,13 @@ fn judge(good: Reading, now: Reading) -> Judged {
 pub fn too_far(now_us: u64, newest_us: u64, accepted_us: u64) -> Option<Duration> {
     let ahead = Duration::from_micros(now_us.saturating_sub(newest_us));
     (newest_us > 0 && ahead > START_AHEAD_MAX && now_us >= accepted_us).then_some(ahead)
+}
+
+/// The day of a time, UTC.
+pub(crate) fn day(unix_us: u64) -> String {
+    let at =
+        i64::try_from(unix_us / 1_000_000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    at.map_or_else(|| format!("{unix_us} us"), |at| at.date().to_string())
 }
 
 /// The clocks of a process, with a wall clock that does not jump ahead.

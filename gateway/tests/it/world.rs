@@ -354,8 +354,7 @@ impl World {
 
     pub(crate) async fn gateway_as_set(self: &Arc<Self>, config: GatewayConfig) -> Running {
         let stop = CancellationToken::new();
-        let deps = self.deps();
-        let gateway = Gateway::without_listener(config, deps, stop.clone()).await.unwrap();
+        let gateway = Gateway::without_listener(config, self.deps(), stop.clone()).await.unwrap();
         Running { gateway, stop }
     }
 
