@@ -15,12 +15,20 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::codec::Codec;
 use crate::decoded;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
+
+/// Large replies that a router writes as JSON at once. One: a page of 200 KB takes some milliseconds of a processor, so callers who ask for
+/// many take one processor at most, and the others are for protobuf.
+const JSON_AT_ONCE: usize = 1;
+
+/// Most bytes of a reply, as protobuf, that is written as JSON without waiting for a turn: some tens of microseconds.
+const JSON_SMALL: usize = 8 << 10;
 
 /// What a handler knows of a call besides its message.
 #[derive(Clone, Debug)]
@@ -97,12 +105,14 @@ struct Method {
 pub struct Router {
     contract: DescriptorPool,
     methods: HashMap<&'static str, Method>,
+    // Whose turn it is to write a large reply as JSON.
+    json_turn: Arc<Semaphore>,
 }
 
 impl Router {
     /// A router without methods, for messages that `contract` describes: that is how their JSON form is known.
     pub fn new(contract: DescriptorPool) -> Router {
-        Router { contract, methods: HashMap::new() }
+        Router { contract, methods: HashMap::new(), json_turn: Arc::new(Semaphore::new(JSON_AT_ONCE)) }
     }
 
     /// Adds the method `path`, such as `/weir.data.v1.MessageService/ListMessages`.
@@ -121,8 +131,13 @@ impl Router {
         Fut: Future<Output = Result<Reply<Res>, ConnectError>> + Send + 'static,
     {
         assert!(is_method_path(path), "{path:?} is not /package.Service/Method");
-        let typed =
-            Typed { path, takes: shape::<Req>(&self.contract), gives: shape::<Res>(&self.contract), handler };
+        let typed = Typed {
+            path,
+            takes: shape::<Req>(&self.contract),
+            gives: shape::<Res>(&self.contract),
+            json_turn: Arc::clone(&self.json_turn),
+            handler,
+        };
         let typed = Arc::new(typed);
         let method =
             Method { takes: typed.takes.clone(), run: Box::new(move |request| run(&typed, request)) };
@@ -193,6 +208,7 @@ struct Typed<F> {
     path: &'static str,
     takes: MessageDescriptor,
     gives: MessageDescriptor,
+    json_turn: Arc<Semaphore>,
     handler: F,
 }
 
@@ -227,6 +243,12 @@ where
         let proto = match reply.body {
             Body::Message(message) => message.encode_to_vec().into(),
             Body::EncodedProto(bytes) => bytes,
+        };
+        let _turn = if codec == Codec::Json && proto.len() > JSON_SMALL {
+            // The semaphore is never closed.
+            typed.json_turn.acquire().await.ok()
+        } else {
+            None
         };
         Ok(UnaryResponse { headers: reply.headers, body: codec.encode(proto, &typed.gives)? })
     }
