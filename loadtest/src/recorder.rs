@@ -98,7 +98,10 @@ impl Recorder {
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answered = latencies.len();
         let failed = self.failed.load(Ordering::Relaxed);
-        latencies.saturating_record_n(MICROS_MAX, failed);
+        // Recorded no time at all it would still be the greatest.
+        if failed > 0 {
+            latencies.saturating_record_n(MICROS_MAX, failed);
+        }
         let at = |quantile: f64| latencies.value_at_quantile(quantile);
         Numbers {
             answered,
@@ -129,6 +132,15 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_failure_the_greatest_is_what_was_seen() {
+        let recorder = Recorder::default();
+        recorder.answer(Duration::from_millis(7));
+        assert!((7_000..7_100).contains(&recorder.numbers().max_us), "{}", recorder.numbers().max_us);
+        recorder.fail(Failure::Error);
+        assert!(recorder.numbers().max_us >= MICROS_MAX);
+    }
 
     #[test]
     fn a_failure_is_the_worst_latency_and_a_refusal_is_none() {
