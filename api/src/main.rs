@@ -9,7 +9,7 @@ use weir_api::{Api, ApiConfig, Metrics};
 use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::launch::Asked;
-use weir_runtime::memory::{self, Share};
+use weir_runtime::memory;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
     Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
@@ -93,10 +93,7 @@ async fn run(
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     descriptors::settle([("api", &mut config.bounds.connections_max)]);
-    let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
-    let mut shares = config.shares();
-    shares.push(Share::fixed(&mut of_admin));
-    memory::settle(memory_max, shares);
+    memory::settle(memory_max, config.shares());
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())

@@ -17,12 +17,11 @@ use weir_data_service::{
     standby::Standby,
 };
 use weir_runtime::launch::Asked;
-use weir_runtime::memory::{self, Share};
+use weir_runtime::memory;
 use weir_runtime::running::Running;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
-    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, admin, descriptors, launch,
-    process::Exit,
+    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
 };
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
@@ -105,12 +104,10 @@ async fn run(
     let shutdown = Shutdown::on_signals()?;
     let mut listener = ListenerBounds::default();
     descriptors::settle([("data service", &mut listener.connections_max)]);
-    let mut fixed = [0, admin::MEMORY_BYTES];
-    let [of_store, of_admin] = &mut fixed;
+    let mut of_store = 0;
     let mut shares = listener.shares();
     shares.extend(data.shares());
-    shares.extend(config.shares(of_store));
-    shares.push(Share::fixed(of_admin));
+    shares.extend(config.shares(&mut of_store));
     memory::settle(memory_max, shares);
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
     let server = Server::bind(listen, listener.server(registry.budget()))

@@ -13,7 +13,7 @@ use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
 use weir_runtime::launch::Asked;
-use weir_runtime::memory::{self, Share};
+use weir_runtime::memory;
 use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
     Admin, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
@@ -101,10 +101,7 @@ async fn run(
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     descriptors::settle([("gateway", &mut config.connections_max)]);
-    let mut of_admin = weir_runtime::admin::MEMORY_BYTES;
-    let mut shares = config.shares();
-    shares.push(Share::fixed(&mut of_admin));
-    memory::settle(memory_max, shares);
+    memory::settle(memory_max, config.shares());
     let (registry, readiness, stop_admin) = (Registry::new(), Readiness::new(), CancellationToken::new());
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())

@@ -81,9 +81,7 @@ impl Accounts {
             introductions: self.introductions.for_token(user),
         }
     }
-}
 
-impl Accounts {
     /// Holds bytes that wait for the client. What alone is more than a share is held as the share: it was made for this client and goes out
     /// whatever its size, and then nothing beside it.
     ///

@@ -44,7 +44,7 @@ const MEMORY: MemoryNames =
 const MEMORY_MAX: MemoryMax = MemoryMax { replies: 8 << 20, bodies: 8 << 20 };
 
 /// The most that it may hold in all.
-pub const MEMORY_BYTES: u64 =
+pub(crate) const MEMORY_BYTES: u64 =
     (CONNECTIONS_MAX * CONNECTION_BYTES + MEMORY_MAX.replies + MEMORY_MAX.bodies) as u64;
 
 /// Most bytes of an admin request, which carries a limit or a channel id.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::admin::MEMORY_BYTES;
 use crate::config::Reader;
 
 /// The share of the memory that the parts may hold together, in quarters: three of four. One quarter covers code and tasks (about 30 MiB)
@@ -178,10 +179,20 @@ pub fn read(reader: &mut Reader) -> Option<u64> {
     reader.optional_size("memory.max", MEMORY_MIN..=1 << 50)
 }
 
-/// Fits the shares into what the process may use, and says so if they had to be cut.
-pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
+/// Fits a process's shares into what it may use: those that are given, and the admin listener's, which every process has.
+pub fn fit_process(configured: Option<u64>, shares: Vec<Share<'_>>) -> (Limit, Fit) {
+    let mut of_admin = MEMORY_BYTES;
+    // Bound anew, to live as shortly as what is added.
+    let mut shares = shares;
+    shares.push(Share::fixed(&mut of_admin));
     let limit = Limit::of_process(configured);
-    if let Fit::Cut { wanted, left } = fit(limit, shares) {
+    (limit, fit(limit, shares))
+}
+
+/// [`fit_process`], and says so if the shares had to be cut.
+pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
+    let (limit, fit) = fit_process(configured, shares);
+    if let Fit::Cut { wanted, left } = fit {
         if left > limit.parts() {
             tracing::warn!(
                 limit = limit.bytes,

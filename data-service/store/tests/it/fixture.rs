@@ -81,3 +81,15 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let within = Duration::from_secs(120);
     tokio::time::timeout(within, future).await.unwrap_or_else(|_| panic!("{what}: not within {within:?}"))
 }
+
+/// How many messages a partition has, read page by page.
+pub(crate) async fn count_rows(store: &dyn Store, channel_id: u64, bucket: Bucket) -> u64 {
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let range = PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: 50 };
+        let rows = store.read_partition(channel_id, bucket, range).await.expect("reads go on");
+        let Some(last) = rows.last() else { return count };
+        after = last.id;
+        count += rows.len() as u64;
+    }
+}

@@ -9,11 +9,11 @@ use std::{
 
 use weir_proto::bucket::Bucket;
 use weir_store::{
-    Halt, PartitionRange, RowOrder, Store, WriteError,
+    Halt, Store, WriteError,
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
 
-use crate::fixture::{creates, message};
+use crate::fixture::{count_rows, creates, message};
 
 const CHANNEL: u64 = 7;
 /// Id of the first message.
@@ -58,14 +58,7 @@ async fn write(store: &EmbeddedStore, number: u64) -> Result<(), WriteError> {
 }
 
 async fn count(store: &EmbeddedStore) -> u64 {
-    let (mut after, mut count) = (0, 0);
-    loop {
-        let range = PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: 50 };
-        let rows = store.read_partition(CHANNEL, Bucket::of_raw(BASE), range).await.expect("reads go on");
-        let Some(last) = rows.last() else { return count };
-        after = last.id;
-        count += rows.len() as u64;
-    }
+    count_rows(store, CHANNEL, Bucket::of_raw(BASE)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,11 +13,11 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use weir_proto::bucket::Bucket;
 use weir_store::{
-    PartitionRange, RowOrder, Store, WriteError,
+    Store, WriteError,
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
 
-use crate::fixture::{creates, message};
+use crate::fixture::{count_rows, creates, message};
 
 /// How the child runs out of descriptors; absent in the parent.
 const CHILD: &str = "WEIR_STORE_TEST_SCARCE";
@@ -94,14 +94,7 @@ async fn write(store: &EmbeddedStore, number: u64) -> bool {
 }
 
 async fn count(store: &EmbeddedStore) -> u64 {
-    let (mut after, mut count) = (0, 0);
-    loop {
-        let range = PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: 50 };
-        let rows = store.read_partition(CHANNEL, Bucket::of_raw(BASE), range).await.expect("reads go on");
-        let Some(last) = rows.last() else { return count };
-        after = last.id;
-        count += rows.len() as u64;
-    }
+    count_rows(store, CHANNEL, Bucket::of_raw(BASE)).await
 }
 
 async fn ready(store: &EmbeddedStore) -> Result<(), String> {

@@ -12,7 +12,7 @@ use weir_data_service::{
 use weir_runtime::{
     descriptors,
     launch::chain,
-    memory::{Fit, Limit, PARTS_SHARE, fit},
+    memory::{Fit, Limit, PARTS_SHARE, fit_process},
     process::Build,
 };
 use weir_store::{
@@ -220,9 +220,9 @@ fn judge_files(most: u64, connections: u64) -> Finding {
 }
 
 fn memory(context: &Context) -> Finding {
-    let limit = Limit::of_process(context.config.memory_max);
     let (mut config, mut listener) = (context.config.clone(), ListenerBounds::default());
-    judge_memory(limit, fit(limit, shares(&mut config, &mut listener, &mut [0, 0])))
+    let (limit, fit) = fit_process(config.memory_max, shares(&mut config, &mut listener, &mut 0));
+    judge_memory(limit, fit)
 }
 
 fn judge_memory(limit: Limit, fit: Fit) -> Finding {
