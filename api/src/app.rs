@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
+use weir_connect::Budget;
 use weir_data_client::{CallOptions, DataClient};
 use weir_runtime::{LogGate, Strangers};
 
@@ -46,6 +47,16 @@ impl App {
             data,
             metrics,
         }))
+    }
+
+    /// Shows what the tier remembers as parts of the process's memory.
+    pub(crate) fn watch(&self, budget: &Budget) {
+        self.users.watch(budget, &self.config);
+        self.credentials.watch(budget, &self.config);
+        self.strangers.watch(budget, "api_strangers");
+        if let Some(limits) = &self.rate_limits {
+            limits.watch(budget);
+        }
     }
 
     /// How the data service is called for a request that carries no more than a deadline.

@@ -15,7 +15,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 use moka::sync::Cache;
 use tokio::time::Instant;
-use weir_connect::Peer;
+use weir_connect::{Budget, Peer};
 use weir_data_client::DataError;
 use weir_discord::{
     error::{ApiError, RateLimitScope, RateLimited},
@@ -29,6 +29,9 @@ use weir_runtime::strangers;
 
 use crate::{app::App, config::ApiConfig, error::Refused};
 
+/// Bytes of a credential in the cache: a hash, and a user as in [`crate::users`].
+pub(crate) const CREDENTIAL_BYTES: usize = 600;
+
 /// Resolved credentials by the hash of their token.
 pub(crate) struct Credentials {
     resolved: Cache<TokenHash, Caller>,
@@ -41,6 +44,12 @@ impl Credentials {
             .time_to_live(config.credentials_cached_for)
             .build();
         Self { resolved }
+    }
+
+    /// Shows what the cache holds.
+    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
+        let (cache, entries_max) = (self.resolved.clone(), config.credentials_cached_max);
+        budget.watch_entries("api_credentials", entries_max, CREDENTIAL_BYTES, move || cache.entry_count());
     }
 }
 
@@ -56,12 +65,18 @@ pub(crate) struct Caller {
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
+    pub(crate) fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
         // A router that is called without a server has no peers; all of its callers are counted as one.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
         Self(app.config.trusted_proxies.client(peer, forwarded))
+    }
+}
+
+impl Client {
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
     }
 }
 

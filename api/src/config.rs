@@ -3,10 +3,14 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use weir_connect::{CONNECTION_BYTES, MemoryMax};
-use weir_runtime::TrustedProxies;
 use weir_runtime::memory::{Bound, Share};
+use weir_runtime::{Strangers, TrustedProxies};
 
-use crate::ratelimit::Bucket;
+use crate::{
+    auth::CREDENTIAL_BYTES,
+    ratelimit::{Bucket, STATE_BYTES},
+    users::USER_BYTES,
+};
 
 /// Configuration of the api tier. [`ApiConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
@@ -29,11 +33,11 @@ pub struct ApiConfig {
     pub trusted_proxies: TrustedProxies,
     /// Whole time that one call to the data service may take. Default 5 s: above the database's own timeout of 2 s.
     pub data_timeout: Duration,
-    /// Most users kept for rendering authors. Default 50,000: about 10 MiB.
+    /// Most users kept for rendering authors. Default 50,000: about 10 MiB, 25 with the longest names.
     pub users_cached_max: u64,
     /// Oldest age of such a user. Default 10 s: a changed name shows that late in history; nothing else depends on it.
     pub users_cached_for: Duration,
-    /// Most resolved credentials kept. Default 20,000: about 4 MiB.
+    /// Most resolved credentials kept. Default 20,000: about 4 MiB, 12 with the longest names.
     pub credentials_cached_max: u64,
     /// Oldest age of a resolved credential. Default 5 s. Safe because a credential is never revoked yet; when it can be, this is the
     /// longest time for which a revoked one still works.
@@ -65,11 +69,18 @@ impl ApiConfig {
     /// The bounds of what clients may make it hold, to be fitted into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         let connections = Bound::Size(&mut self.bounds.connections_max);
-        vec![
+        let mut shares = vec![
             Share { bound: connections, unit: CONNECTION_BYTES as u64, least: 64 },
             Share::bytes(&mut self.memory.replies),
             Share::bytes(&mut self.memory.bodies),
-        ]
+            Share::entries(&mut self.users_cached_max, USER_BYTES),
+            Share::entries(&mut self.credentials_cached_max, CREDENTIAL_BYTES),
+            Share::fixed(Strangers::MEMORY_BYTES),
+        ];
+        // Not cut: who is forgotten early has a full bucket again.
+        shares
+            .extend(self.rate_limits.iter().map(|limits| Share::fixed(limits.keys_max * STATE_BYTES as u64)));
+        shares
     }
 }
 

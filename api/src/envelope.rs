@@ -13,10 +13,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use weir_connect::KeepUntilSent;
+use weir_connect::{HeldFor, KeepUntilSent, Peer, SlowDown};
 
 use crate::{
     app::App,
+    auth::Client,
     error::{Fault, Refused},
     metrics::UNMATCHED,
     router::strip_version,
@@ -57,6 +58,8 @@ impl Arrival {
 pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = route_label(&request);
+    let peer = request.extensions().get::<Peer>().copied();
+    let client = Client::of(&app, request.headers(), peer).address();
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
@@ -87,8 +90,21 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
             );
         }
     }
+    // Only on a connection of the client's own: a proxy's carries others.
+    if peer.is_some_and(|peer| peer.0.ip() == client) && is_free(&response) {
+        let pause = app.strangers.answered(client, tokio::time::Instant::now());
+        if !pause.is_zero() {
+            response.extensions_mut().insert(SlowDown(pause));
+        }
+    }
     app.metrics.answered(&route, response.status(), started.elapsed());
     response
+}
+
+/// Whether an answer was charged to nobody, so that its client may ask as fast as it can: no token, none that somebody has, or a caller
+/// above its rate limits. What a channel's limit refuses is not: a hot channel must not slow down those who also read others.
+fn is_free(response: &Response) -> bool {
+    response.extensions().get::<HeldFor>().is_none()
 }
 
 fn seal(headers: &mut HeaderMap) {

@@ -82,6 +82,7 @@ impl Api {
         drain: Duration,
     ) -> Drained {
         let config = &self.app.config;
+        self.app.watch(budget);
         let memory = Memory::of(budget, MEMORY, config.bounds.connections_max, config.memory);
         server::serve(listener, router::router(&self.app), &config.bounds, memory, stop, drain).await
     }

@@ -21,10 +21,12 @@ use governor::{
     clock::{Clock, MonotonicClock},
     middleware::StateInformationMiddleware,
 };
+use weir_connect::Budget;
 use weir_discord::error::{RateLimitScope, RateLimited};
 use weir_proto::id::UserId;
 
 use crate::config::{Rate, RateLimitConfig};
+pub(crate) use store::STATE_BYTES;
 use store::{BoundedState, Key};
 
 type Limiter<C> = RateLimiter<Key, BoundedState, C, StateInformationMiddleware>;
@@ -34,6 +36,7 @@ pub(crate) struct RateLimits<C: Clock = MonotonicClock> {
     global: Limiter<C>,
     buckets: [Limiter<C>; Bucket::ALL.len()],
     rates: RateLimitConfig,
+    states: BoundedState,
     clock: C,
 }
 
@@ -53,8 +56,14 @@ impl<C: Clock + Clone> RateLimits<C> {
             global: limiter(config.global),
             buckets: Bucket::ALL.map(|bucket| limiter(config.rate(bucket))),
             rates: config,
+            states: state,
             clock,
         }
+    }
+
+    /// Shows what is remembered of callers.
+    pub(crate) fn watch(&self, budget: &Budget) {
+        budget.watch_entries("api_rate_limits", self.rates.keys_max, STATE_BYTES, self.states.count());
     }
 
     /// Charges one request of `caller` to its global limit and to the route's bucket.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use moka::sync::Cache;
+use weir_connect::Budget;
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_discord::object::UserSource;
 use weir_proto::data::{GetUsersRequest, Message, User};
@@ -14,6 +15,9 @@ use crate::config::ApiConfig;
 
 /// Most ids of one `GetUsers`; the contract's.
 const IDS_MAX: usize = 1_000;
+
+/// Bytes of a user in the cache: its names may have 128 each; most have ten.
+pub(crate) const USER_BYTES: usize = 512;
 
 /// The cache.
 pub(crate) struct Users {
@@ -27,6 +31,12 @@ impl Users {
             .time_to_live(config.users_cached_for)
             .build();
         Self { cache }
+    }
+
+    /// Shows what the cache holds.
+    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
+        let cache = self.cache.clone();
+        budget.watch_entries("api_users", config.users_cached_max, USER_BYTES, move || cache.entry_count());
     }
 
     /// Keeps users that came along with another answer.

@@ -104,10 +104,9 @@ async fn run(
     let shutdown = Shutdown::on_signals()?;
     let mut listener = ListenerBounds::default();
     descriptors::settle([("data service", &mut listener.connections_max)]);
-    let mut of_store = 0;
     let mut shares = listener.shares();
     shares.extend(data.shares());
-    shares.extend(config.shares(&mut of_store));
+    shares.extend(config.shares());
     memory::settle(memory_max, shares);
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
     let server = Server::bind(listen, listener.server(registry.budget()))

@@ -57,13 +57,13 @@ impl DataServiceConfig {
 }
 
 impl BackendConfig {
-    /// The bounds of what the store holds, to be fitted into the process's memory. `fixed` is filled with what cannot be cut: the sizes of
-    /// write buffers are kept with a store that is there already.
-    pub fn shares<'a>(&'a mut self, fixed: &'a mut u64) -> Vec<Share<'a>> {
+    /// The bounds of what the store holds, to be fitted into the process's memory. Its write buffers cannot be cut: their sizes are kept with
+    /// a store that is there already.
+    pub fn shares(&mut self) -> Vec<Share<'_>> {
         match self.store {
             StoreChoice::Cql(_) => Vec::new(),
             StoreChoice::Embedded => {
-                *fixed =
+                let fixed =
                     self.embedded.buffers_bytes_max() + u64::from(self.embedded.writes_waiting_bytes_max);
                 vec![
                     Share::wide(&mut self.embedded.cache_bytes),

@@ -9,6 +9,7 @@ use std::{
 
 use moka::sync::Cache;
 use tokio::time::Instant;
+use weir_connect::Budget;
 use weir_discord::token::TokenHash;
 
 /// Time between two identifies of a token. Discord's, for `max_concurrency` 1, which is what `GET /gateway/bot` tells.
@@ -17,8 +18,10 @@ pub(crate) const IDENTIFY_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const IDENTIFIES_MAX: u32 = 1_000;
 /// What a day is: it begins with its first identify.
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
-/// Tokens remembered, at about 200 bytes: 13 MiB. Beyond it the least used are forgotten.
+/// Tokens remembered: 13 MiB. Beyond it the least used are forgotten.
 const TOKENS_MAX: u64 = 65_536;
+/// Bytes of a remembered token.
+const TOKEN_BYTES: usize = 200;
 
 /// Why a token may not identify now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +47,19 @@ pub(crate) struct Identifies {
 }
 
 impl Identifies {
+    /// Most bytes of what is remembered.
+    pub(crate) const MEMORY_BYTES: u64 = TOKENS_MAX * TOKEN_BYTES as u64;
+
     /// `limited`: whether there are limits at all.
     pub(crate) fn new(limited: bool) -> Self {
         Self { tokens: limited.then(|| Cache::new(TOKENS_MAX)) }
+    }
+
+    /// Shows what is remembered.
+    pub(crate) fn watch(&self, budget: &Budget) {
+        if let Some(tokens) = self.tokens.clone() {
+            budget.watch_entries("gateway_identifies", TOKENS_MAX, TOKEN_BYTES, move || tokens.entry_count());
+        }
     }
 
     /// Whether a token may identify, without counting it: asked before the token is looked up, so that a flood costs no look-ups.

@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use weir_connect::budget::{Account, Bounds, Budget, Full, Hold, Part};
-use weir_runtime::memory::{Bound, Share};
+use weir_runtime::{
+    Strangers,
+    memory::{Bound, Share},
+};
 
-use crate::{GatewayConfig, entry::Bytes};
+use crate::{GatewayConfig, entry::Bytes, identifies::Identifies};
 
 /// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
 /// sessions without compression.
@@ -110,6 +113,7 @@ impl GatewayConfig {
             Share::bytes(&mut self.introduction_bytes_max),
             Share::bytes(&mut self.ring_bytes_max),
             Share::bytes(&mut self.held_back_bytes_max),
+            Share::fixed(Identifies::MEMORY_BYTES + Strangers::MEMORY_BYTES),
         ]
     }
 }

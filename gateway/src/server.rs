@@ -161,6 +161,8 @@ impl Gateway {
             stop: shutdown,
             replayed: Bytes::default(),
         });
+        shared.identifies.watch(&budget);
+        shared.strangers.watch(&budget, "gateway_strangers");
         background.spawn(sweep(shared.clone()));
         Ok(Self { shared, connections, background, slots })
     }

@@ -15,6 +15,9 @@ use super::{Bucket, Major};
 /// nothing is lost. A configured period beyond this is cut short for callers who pause as long.
 const IDLE_MAX: Duration = Duration::from_secs(120);
 
+/// Bytes of a state: its key, a number, the cache's own.
+pub(crate) const STATE_BYTES: usize = 160;
+
 /// Whose state it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -44,6 +47,12 @@ pub(super) struct BoundedState {
 impl BoundedState {
     pub(super) fn new(keys_max: u64) -> Self {
         Self { states: Cache::builder().max_capacity(keys_max).time_to_idle(IDLE_MAX).build() }
+    }
+
+    /// How many there are, in a moment's lag.
+    pub(super) fn count(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let states = self.states.clone();
+        move || states.entry_count()
     }
 
     #[cfg(test)]

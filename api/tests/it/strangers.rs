@@ -1,12 +1,18 @@
 //! Tokens that nobody has: what they may cost the data service.
 
+use std::time::Duration;
+
 use http::Method;
 use http_body_util::Full;
+use tokio::{task::JoinSet, time::Instant};
 use weir_discord::token::{BotToken, SECRET_BYTES};
 use weir_proto::id::UserId;
-use weir_runtime::{TrustedProxies, strangers::FAILURES_BURST};
+use weir_runtime::{
+    TrustedProxies,
+    strangers::{ANSWERS_BURST, FAILURES_BURST, PAUSE_MAX},
+};
 
-use crate::harness::{Answer, Served, request};
+use crate::harness::{Answer, Served, answer, connect, request};
 
 /// Requests of a flood.
 const FLOOD: u64 = 300;
@@ -67,4 +73,49 @@ async fn an_address_that_guesses_is_throttled_before_the_data_service_and_others
     assert_eq!(ask(&served, &nobodys(FLOOD), "192.0.2.2").await.status, 401, "another address");
     // A bot of the same address that was let in before.
     assert_eq!(ask(&served, &ann.token, "192.0.2.1").await.status, 200);
+}
+
+/// Connections of a crowd.
+const CROWD: u32 = 40;
+
+/// Asks without a token on many connections, more often than an address may without a pause; the longest time that one answer took.
+async fn longest_of_crowd(served: &Served, forwarded: &'static str) -> Duration {
+    let address = served.address;
+    let one = move || async move {
+        let mut connection = connect(address).await;
+        let mut longest = Duration::ZERO;
+        for _ in 0..2 * ANSWERS_BURST / CROWD {
+            let request = request(Method::GET, "/api/v10/gateway").header("x-forwarded-for", forwarded);
+            let start = Instant::now();
+            let answer = answer(&mut connection, request.body(Full::default()).unwrap()).await;
+            assert_eq!(answer.status, 200);
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    };
+    let crowd: JoinSet<Duration> = (0..CROWD).map(|_| one()).collect();
+    crowd.join_all().await.into_iter().max().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_very_often_without_a_token_is_answered_slowly_and_who_has_one_is_not() {
+    let served = Served::start().await;
+    let ann = served.bot("ann");
+    let longest = longest_of_crowd(&served, "").await;
+    assert!(longest >= PAUSE_MAX / 2, "{longest:?}");
+    // From the same address.
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(served.get(&ann, "/users/@me").await.status, 200);
+    }
+    let each = start.elapsed() / 100;
+    assert!(each < PAUSE_MAX / 4, "{each:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxys_connection_is_never_slowed_down_for_one_of_its_clients() {
+    let proxies = TrustedProxies::parse(&["127.0.0.1"]).unwrap();
+    let served = Served::with(|config| config.trusted_proxies = proxies).await;
+    let longest = longest_of_crowd(&served, "192.0.2.1").await;
+    assert!(longest < PAUSE_MAX / 2, "{longest:?}");
 }

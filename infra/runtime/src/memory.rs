@@ -110,6 +110,8 @@ pub enum Bound<'a> {
     Size(&'a mut usize),
     /// A number of 64 bits.
     Wide(&'a mut u64),
+    /// What it is cannot be changed.
+    Fixed(u64),
 }
 
 /// A part of the memory: so many units, of so many bytes each.
@@ -137,15 +139,21 @@ impl<'a> Share<'a> {
         Share { bound: Bound::Wide(bound), unit: 1, least: Share::LEAST }
     }
 
-    /// A part that is as it is.
-    pub fn fixed(bound: &'a mut u64) -> Share<'a> {
-        Share { bound: Bound::Wide(bound), unit: 1, least: u64::MAX }
+    /// So many bytes that cannot be cut.
+    pub const fn fixed(bytes: u64) -> Share<'a> {
+        Share { bound: Bound::Fixed(bytes), unit: 1, least: bytes }
+    }
+
+    /// A cache of so many entries, of `unit` bytes each. It may have none: then everything is asked for.
+    pub fn entries(bound: &'a mut u64, unit: usize) -> Share<'a> {
+        Share { bound: Bound::Wide(bound), unit: unit as u64, least: 0 }
     }
 
     fn amount(&self) -> u64 {
         match &self.bound {
             Bound::Size(bound) => **bound as u64,
             Bound::Wide(bound) => **bound,
+            Bound::Fixed(amount) => *amount,
         }
     }
 
@@ -153,6 +161,7 @@ impl<'a> Share<'a> {
         match &mut self.bound {
             Bound::Size(bound) => **bound = usize::try_from(to).unwrap_or(usize::MAX),
             Bound::Wide(bound) => **bound = to,
+            Bound::Fixed(_) => {}
         }
     }
 }
@@ -181,10 +190,8 @@ pub fn read(reader: &mut Reader) -> Option<u64> {
 
 /// Fits a process's shares into what it may use: those that are given, and the admin listener's, which every process has.
 pub fn fit_process(configured: Option<u64>, shares: Vec<Share<'_>>) -> (Limit, Fit) {
-    let mut of_admin = MEMORY_BYTES;
-    // Bound anew, to live as shortly as what is added.
     let mut shares = shares;
-    shares.push(Share::fixed(&mut of_admin));
+    shares.push(Share::fixed(MEMORY_BYTES));
     let limit = Limit::of_process(configured);
     (limit, fit(limit, shares))
 }
@@ -302,12 +309,11 @@ mod tests {
             fixed in 0..1_u64 << 31,
         ) {
             let mut amounts: Vec<u64> = bounds.iter().map(|(amount, _)| *amount).collect();
-            let mut fixed = fixed;
             let shares = amounts.iter_mut().zip(&bounds).map(|(amount, (_, unit))| {
                 Share { bound: Bound::Wide(amount), unit: *unit, least: 10 }
             });
             let limit = Limit { bytes: limit, origin: Origin::Machine };
-            let shares = shares.chain([Share::fixed(&mut fixed)]).collect();
+            let shares = shares.chain([Share::fixed(fixed)]).collect();
             let fit = fit(limit, shares);
             let left: u64 = fixed + amounts.iter().zip(&bounds).map(|(amount, (_, unit))| amount * unit).sum::<u64>();
             let least: u64 = fixed + bounds.iter().map(|(amount, unit)| 10.min(*amount) * unit).sum::<u64>();

@@ -1,7 +1,8 @@
 //! What strangers may ask of the database: who has shown no valid token is bounded by client address.
 //!
-//! A token that nobody has is remembered for a moment, so that repeating it costs nothing; and each address has so many tokens that may turn
-//! out to be nobody's. Who has authenticated before is never held up by others of the same address.
+//! A token that nobody has is remembered for a moment, so that repeating it costs no read; each address has so many tokens that may turn out to
+//! be nobody's; and an address that gets very many answers without a token gets them one by one, for their processor's time
+//! ([`Strangers::answered`]). Who has authenticated before is never held up by others of the same address.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,6 +12,7 @@ use std::{
 
 use moka::sync::Cache;
 use tokio::time::Instant;
+use weir_connect::Budget;
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -20,14 +22,25 @@ pub const FAILURES_BURST: u32 = 100;
 /// Time in which an address gets one of them back: 10 in a second. Discord bans an address at 10,000 invalid requests in ten minutes, 17 in a
 /// second.
 pub const FAILURE_EVERY: Duration = Duration::from_millis(100);
+/// Answers to one address that need no pause, of those that are charged to no caller. A NAT's worth of clients that start, each asking for the
+/// gateway's address.
+pub const ANSWERS_BURST: u32 = 1_000;
+/// Time in which an address gets one of them back: 50 in a second, as many as Discord answers one bot, and three times what it bans for.
+pub const ANSWER_EVERY: Duration = Duration::from_millis(20);
+/// Longest pause. With it a connection that does nothing else gets one answer in a second, and every client library still waits.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long it is remembered that nobody has a token. Short, because a bot may be made meanwhile whose token somebody chose before.
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// How long a token that was good is asked for whatever its address did.
 pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
-/// Hashes remembered of each kind, at about 100 bytes: a few MiB.
+/// Hashes remembered of each kind: 3 MiB of each.
 const HASHES_MAX: u64 = 32_768;
-/// Addresses remembered, at about 150 bytes: 10 MiB. Beyond it the least used are forgotten, which forgives them.
+/// Bytes of a remembered hash.
+const HASH_BYTES: u64 = 100;
+/// Addresses remembered: 10 MiB. Beyond it the least used are forgotten, which forgives them.
 const ADDRESSES_MAX: u64 = 65_536;
+/// Bytes of a remembered address.
+const ADDRESS_BYTES: u64 = 160;
 /// Bits of an IPv6 address that count: one customer has at least a /64.
 const IPV6_PREFIX: u32 = 64;
 
@@ -49,8 +62,14 @@ pub struct Strangers {
     unknown: Cache<TokenHash, Instant>,
     /// Tokens that somebody has, and since when.
     known: Cache<TokenHash, Instant>,
-    /// When each address has paid for all it was charged.
-    charged: Cache<IpAddr, Arc<Mutex<Instant>>>,
+    charged: Cache<IpAddr, Arc<Mutex<Charged>>>,
+}
+
+/// When an address has paid for all it was charged.
+#[derive(Debug)]
+struct Charged {
+    tokens: Instant,
+    answers: Instant,
 }
 
 /// Leave to ask the database for a token once. Dropped without a verdict, it stays charged: a client that goes away has cost a read.
@@ -58,7 +77,7 @@ pub struct Strangers {
 pub struct Leave<'a> {
     strangers: &'a Strangers,
     hash: TokenHash,
-    charged: Option<Arc<Mutex<Instant>>>,
+    charged: Option<Arc<Mutex<Charged>>>,
 }
 
 impl Default for Strangers {
@@ -72,6 +91,18 @@ impl Default for Strangers {
 }
 
 impl Strangers {
+    /// Most bytes of what is remembered.
+    pub const MEMORY_BYTES: u64 = 2 * HASHES_MAX * HASH_BYTES + ADDRESSES_MAX * ADDRESS_BYTES;
+
+    /// Shows what is remembered as the part `name` of the process's memory.
+    pub fn watch(&self, budget: &Budget, name: &'static str) {
+        let (unknown, known, charged) = (self.unknown.clone(), self.known.clone(), self.charged.clone());
+        budget.watch(name, Self::MEMORY_BYTES as usize, move || {
+            let hashes = unknown.entry_count() + known.entry_count();
+            (hashes * HASH_BYTES + charged.entry_count() * ADDRESS_BYTES) as usize
+        });
+    }
+
     /// Leave to ask for a token that a client at `address` has shown.
     ///
     /// # Errors
@@ -84,9 +115,9 @@ impl Strangers {
         if within(self.unknown.get(&hash), UNKNOWN_FOR) {
             return Err(Refused::Unknown);
         }
-        let charged = self.charged.get_with(counted(address), || Arc::new(Mutex::new(now)));
+        let charged = self.charged_of(address, now);
         {
-            let mut until = charged.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).tokens;
             let after = (*until).max(now) + FAILURE_EVERY;
             let most = now + FAILURE_EVERY * FAILURES_BURST;
             if after > most {
@@ -95,6 +126,22 @@ impl Strangers {
             *until = after;
         }
         Ok(Leave { strangers: self, hash, charged: Some(charged) })
+    }
+
+    /// Counts an answer that is charged to no caller. How long its connection should be left unread for
+    /// it: not at all, while the address has had few of them.
+    pub fn answered(&self, address: IpAddr, now: Instant) -> Duration {
+        let charged = self.charged_of(address, now);
+        let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).answers;
+        let free = now + ANSWER_EVERY * ANSWERS_BURST;
+        let after = ((*until).max(now) + ANSWER_EVERY).min(free + PAUSE_MAX);
+        *until = after;
+        after.saturating_duration_since(free)
+    }
+
+    fn charged_of(&self, address: IpAddr, now: Instant) -> Arc<Mutex<Charged>> {
+        let charged = || Arc::new(Mutex::new(Charged { tokens: now, answers: now }));
+        self.charged.get_with(counted(address), charged)
     }
 }
 
@@ -119,7 +166,7 @@ impl Leave<'_> {
 
     fn refund(self) {
         if let Some(charged) = self.charged {
-            let mut until = charged.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).tokens;
             *until = until.checked_sub(FAILURE_EVERY).unwrap_or(*until);
         }
     }
@@ -203,6 +250,23 @@ mod tests {
         drop(strangers.ask(THERE, hash(70_000), now));
         assert_eq!(fail(&strangers, THERE, 0..0, now), 0);
         assert_eq!(fail(&strangers, THERE, 80_000..81_000, now), FAILURES_BURST - 1, "going away costs too");
+    }
+
+    #[test]
+    fn answers_that_are_charged_to_nobody_come_slowly_after_so_many() {
+        let (strangers, now) = (Strangers::default(), Instant::now());
+        let pauses = |address, now| strangers.answered(address, now);
+        for _ in 0..ANSWERS_BURST {
+            assert_eq!(pauses(HERE, now), Duration::ZERO);
+        }
+        assert_eq!(pauses(HERE, now), ANSWER_EVERY);
+        for _ in 0..10_000 {
+            pauses(HERE, now);
+        }
+        assert_eq!(pauses(HERE, now), PAUSE_MAX, "a flood is not held against an address for longer");
+        assert_eq!(pauses(THERE, now), Duration::ZERO, "others are not held up");
+        assert!(strangers.ask(HERE, hash(1), now).is_ok(), "nor are tokens");
+        assert_eq!(pauses(HERE, now + PAUSE_MAX + ANSWER_EVERY), Duration::ZERO, "who waits is forgiven");
     }
 
     #[test]

@@ -5,16 +5,12 @@ use weir_runtime::memory::Share;
 
 use crate::config::Config;
 
-/// The shares. `of_store` is filled with what of the store's cannot be cut.
-pub(crate) fn shares<'a>(
-    config: &'a mut Config,
-    listener: &'a mut ListenerBounds,
-    of_store: &'a mut u64,
-) -> Vec<Share<'a>> {
+/// The shares.
+pub(crate) fn shares<'a>(config: &'a mut Config, listener: &'a mut ListenerBounds) -> Vec<Share<'a>> {
     let mut shares = config.gateway.shares();
     shares.extend(config.api.shares());
     shares.extend(config.data.shares());
     shares.extend(listener.shares());
-    shares.extend(config.backend.shares(of_store));
+    shares.extend(config.backend.shares());
     shares
 }

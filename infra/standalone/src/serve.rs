@@ -100,7 +100,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         ("data service", &mut listener.connections_max),
     ]);
     let memory_max = config.memory_max;
-    memory::settle(memory_max, shares(&mut config, &mut listener, &mut 0));
+    memory::settle(memory_max, shares(&mut config, &mut listener));
     let (registry, readiness) = (Registry::new(), Readiness::new());
     // Before anything can be asked: the store is open before the tiers are there.
     let checks = tiers::TIERS.map(|tier| readiness.register(tier));

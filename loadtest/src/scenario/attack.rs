@@ -2,13 +2,15 @@
 //! client notices.
 //!
 //! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`crate::yield_to_others`]),
-//! because in truth they would have processors of their own. Every attack is bounded in time and in connections, and goes to the process
+//! because in truth they would have processors of their own; and innocents are compared with a phase in which nobody attacks and the same
+//! processor time is spent on nothing ([`burner`]). Every attack is bounded in time and in connections, and goes to the process
 //! that the scenario started on loopback.
 //!
-//! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`attacks`]: the list; [`websocket`], [`http`]
+//! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the machine alone costs them; [`attacks`]: the list; [`websocket`], [`http`]
 //! and [`calls`]: how each is done; [`verdict`]: the table and the goals.
 
 mod attacks;
+mod burner;
 pub(super) mod calls;
 pub(super) mod http;
 pub(super) mod innocent;
@@ -35,6 +37,11 @@ pub(super) use self::{
 
 /// Time that an attack gets to end by itself after its time is over; then it is cut.
 const END_MAX: Duration = Duration::from_secs(10);
+
+/// Threads of the attackers.
+const ATTACKERS: usize = 2;
+/// Their name.
+const ATTACKER: &str = "attacker";
 
 /// How the suite is run.
 #[derive(Args, Debug, Clone)]
@@ -70,7 +77,8 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     // Of their own, and behind all others.
     let attackers = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .worker_threads(2)
+        .worker_threads(ATTACKERS)
+        .thread_name(ATTACKER)
         .on_thread_start(crate::yield_to_others)
         .build()?;
     let mut rows = Vec::new();
@@ -120,7 +128,8 @@ async fn observe(
     let alone = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;
 
-    let until = Instant::now() + seconds;
+    let (start, spent) = (Instant::now(), burner::spent(ATTACKER));
+    let until = start + seconds;
     let hostile = attackers.spawn({
         let ground = Arc::clone(&ground);
         async move { attack.run(ground, until).await }
@@ -137,6 +146,7 @@ async fn observe(
             "cut at its end".to_owned()
         }
     };
+    let share = (burner::spent(ATTACKER).saturating_sub(spent)).div_duration_f64(start.elapsed());
     let reads = victim.look().await?.database_reads - steady.database_reads;
     let mut after = victim.look().await?;
     let settled_by = Instant::now() + Duration::from_secs(options.settle_seconds);
@@ -144,6 +154,9 @@ async fn observe(
         sleep(Duration::from_secs(1)).await;
         after = victim.look().await?;
     }
+    let burning = burner::Burners::start(ATTACKERS, share);
+    let busy = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
+    drop(burning);
     victim.stop().await?;
-    Ok(Row { attack, did, steady, watched, database_reads: reads, after, alone, attacked })
+    Ok(Row { attack, did, steady, watched, database_reads: reads, after, share, alone, busy, attacked })
 }

@@ -130,6 +130,18 @@ impl Budget {
         }
     }
 
+    /// [`Budget::watch`] for a cache of at most `entries_max` entries of some `unit` bytes each.
+    pub fn watch_entries(
+        &self,
+        name: &'static str,
+        entries_max: u64,
+        unit: usize,
+        entries: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        let bytes = move |entries: u64| usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(unit);
+        self.watch(name, bytes(entries_max), move || bytes(entries()));
+    }
+
     /// What every part holds now, in the order in which they were made.
     pub fn usage(&self) -> Vec<Usage> {
         self.lock().iter().map(Kind::usage).collect()

@@ -43,5 +43,5 @@ pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
 pub use server::{
     BodyAccount, CONNECTION_BYTES, Drained, HeldFor, KeepUntilSent, Memory, MemoryMax, MemoryNames, Peer,
-    Server, ServerConfig,
+    Server, ServerConfig, SlowDown,
 };

@@ -35,7 +35,7 @@ use places::Places;
 
 pub use connected::{BodyAccount, Peer};
 pub use memory::{CONNECTION_BYTES, Memory, MemoryMax, MemoryNames};
-pub use sent::{HeldFor, KeepUntilSent};
+pub use sent::{HeldFor, KeepUntilSent, SlowDown};
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
 /// and retrying at once would only spin.
@@ -158,7 +158,7 @@ impl Server {
     /// Answers any HTTP requests with the same bounds on connections ([`ServerConfig::requests`] excepted, which is Connect's), for
     /// listeners that carry more than Connect calls.
     ///
-    /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`] and [`HeldFor`]. A reply for which there is no
+    /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`], [`HeldFor`] and [`SlowDown`]. A reply for which there is no
     /// room becomes 503.
     ///
     /// When `stop` is cancelled it refuses new connections, lets requests in flight finish for at most `drain`, and cuts the connections that

@@ -135,3 +135,47 @@ fn after_a_stop_nobody_listens_any_more() {
         "nobody listens any more"
     );
 }
+
+#[test]
+fn all_parts_of_the_memory_are_shown_and_fit_together_into_what_it_may_use() {
+    let home = Home::new();
+    std::fs::write(home.data().join("small.toml"), "[memory]\nmax = \"512MiB\"\n").expect("written");
+    let server = home.serve(&["--config", "small.toml"]);
+    let (_, page) = server.http("admin", "GET", "/metrics", &[], "");
+    let parts: Vec<(&str, f64)> = page
+        .lines()
+        .filter_map(|line| {
+            let (part, bytes) =
+                line.strip_prefix("weir_memory_held_max_bytes{part=\"")?.split_once("\"} ")?;
+            Some((part, bytes.parse().expect("a number")))
+        })
+        .collect();
+    for part in [
+        "api_connections",
+        "api_replies",
+        "api_bodies",
+        "api_users",
+        "api_credentials",
+        "api_rate_limits",
+        "api_strangers",
+        "gateway_connections",
+        "gateway_codecs",
+        "gateway_unread",
+        "gateway_introductions",
+        "gateway_ring",
+        "gateway_held_back",
+        "gateway_identifies",
+        "gateway_strangers",
+        "data_pages",
+        "data_tails",
+        "store_cache",
+        "store_buffers",
+        "store_writes",
+        "admin_connections",
+    ] {
+        assert!(parts.iter().any(|(name, _)| *name == part), "{part} is not in {parts:?}");
+    }
+    let together = parts.iter().map(|(_, bytes)| bytes).sum::<f64>();
+    assert!(together <= 0.75 * f64::from(512_u32 << 20), "{together} bytes of {parts:?}");
+    assert_eq!(server.stop(), Some(0));
+}

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::memory::{CONNECTION_BYTES, Memory};
 use super::sent::Slow;
@@ -49,6 +50,8 @@ pub(super) struct Connected {
     pub(super) moves: AtomicU64,
     /// Its replies that were not taken at once.
     pub(super) slow: Slow,
+    /// Microseconds for which the socket is to be left unread; taken by its next read.
+    pause: AtomicU64,
 }
 
 impl Connected {
@@ -64,12 +67,28 @@ impl Connected {
             unsent: AtomicUsize::new(0),
             moves: AtomicU64::new(0),
             slow: Slow::default(),
+            pause: AtomicU64::new(0),
         }
     }
 
     pub(super) fn begin(&self) {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         self.quiet_since.store(self.clock.now(), Ordering::Relaxed);
+    }
+
+    /// Leaves the socket unread for so long, from its next read on.
+    pub(super) fn pause(&self, length: Duration) {
+        let micros = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+        self.pause.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// The pause that is due, once.
+    pub(super) fn take_pause(&self) -> Option<Duration> {
+        // Looked at before every read, and nearly always 0.
+        if self.pause.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Some(Duration::from_micros(self.pause.swap(0, Ordering::Relaxed)))
     }
 
     pub(super) fn end(&self) {

@@ -85,7 +85,7 @@ pub(super) async fn serve<A, F, B>(
         () = stop.cancelled() => return,
         detected = tokio::time::timeout(
             config.header_read_timeout,
-            Socket::detect(stream, config.write_stall_timeout),
+            Socket::detect(stream, Arc::clone(&peer), config.write_stall_timeout),
         ) => detected,
     };
     let (protocol, socket) = match detected {

@@ -56,6 +56,12 @@ impl KeepUntilSent {
 #[derive(Clone, Copy, Debug)]
 pub struct HeldFor(pub u64);
 
+/// Asks the client to slow down: for so long nothing more is read from the connection that the reply goes to. Put it into the reply's
+/// extensions. What has arrived already is still answered: on HTTP/2 up to [`super::ServerConfig::streams_per_connection`] requests. Keep it
+/// below [`super::ServerConfig::keep_alive_timeout`], because answers to pings wait too.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowDown(pub Duration);
+
 impl fmt::Debug for KeepUntilSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeepUntilSent")
@@ -115,6 +121,9 @@ impl Sending {
         let kept = response.extensions_mut().remove::<KeepUntilSent>();
         let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         self.replied.store(true, Ordering::Relaxed);
+        if let Some(SlowDown(pause)) = response.extensions_mut().remove() {
+            self.peer.pause(pause);
+        }
         let account = match response.extensions_mut().remove::<HeldFor>() {
             Some(HeldFor(user)) => self.peer.replies.for_token(user),
             None => self.peer.replies.clone(),

@@ -2,16 +2,20 @@
 //!
 //! hyper-util's automatic detection has no time limit for the first bytes, so a client that connects and stays silent would
 //! hold its connection for ever; here detection is a step of its own that the caller can time. And neither HTTP/1.1 nor HTTP/2
-//! times a write: a client that stops reading would hold its reply for ever.
+//! times a write: a client that stops reading would hold its reply for ever. A client that is asked to slow down ([`super::SlowDown`]) is not
+//! read for a while, whatever its protocol: what it sends waits in its own buffers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use super::connected::Connected;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,6 +48,9 @@ pub(super) struct Socket {
     write_stall_timeout: Duration,
     // Runs while a write is blocked; dropped by any progress. Boxed because most writes never block.
     stalled: Option<Pin<Box<Sleep>>>,
+    peer: Arc<Connected>,
+    // Runs while nothing is read.
+    paused: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
@@ -56,6 +63,7 @@ impl Socket {
     /// Dropping the future closes the connection.
     pub(super) async fn detect(
         mut stream: TcpStream,
+        peer: Arc<Connected>,
         write_stall_timeout: Duration,
     ) -> io::Result<(Protocol, Socket)> {
         let mut prefix = [0; HTTP2_PREFACE.len()];
@@ -70,7 +78,17 @@ impl Socket {
                 break protocol;
             }
         };
-        Ok((protocol, Socket { stream, prefix, given: 0, taken, write_stall_timeout, stalled: None }))
+        let socket = Socket {
+            stream,
+            prefix,
+            given: 0,
+            taken,
+            write_stall_timeout,
+            stalled: None,
+            peer,
+            paused: None,
+        };
+        Ok((protocol, socket))
     }
 
     /// Starts the stall clock when a write blocks, stops it when one moves, and fails the write when it has run out.
@@ -99,6 +117,13 @@ impl AsyncRead for Socket {
             buffer.put_slice(&self.prefix[self.given..end]);
             self.given = end;
             return Poll::Ready(Ok(()));
+        }
+        if let Some(pause) = self.peer.take_pause() {
+            self.paused = Some(Box::pin(tokio::time::sleep(pause)));
+        }
+        if let Some(paused) = &mut self.paused {
+            ready!(paused.as_mut().poll(cx));
+            self.paused = None;
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }

@@ -9,8 +9,9 @@ use h2::client::{Connection, SendRequest};
 use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use weir_connect::budget::{Bounds, Budget};
-use weir_connect::{Body, KeepUntilSent, Memory, Reply, Router, Server, ServerConfig};
+use weir_connect::{Body, KeepUntilSent, Memory, Reply, Router, Server, ServerConfig, SlowDown};
 
 use crate::fixture::*;
 
@@ -218,4 +219,46 @@ async fn idle_http2_connections_do_not_lock_out_the_next_one() {
             send(running.addr, version, post(ECHO, &[("content-type", "application/proto")], "")).await;
         assert_eq!(reply.status().as_u16(), 200);
     }
+}
+
+/// Longer than what the virtual clock moves on while bytes are on their way.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A server whose every reply asks its client to slow down.
+async fn slowing() -> std::net::SocketAddr {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerConfig::default()).await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let answer = |_| async {
+        let mut response = http::Response::new(http_body_util::Full::new(Bytes::from_static(b"slowly")));
+        response.extensions_mut().insert(SlowDown(PAUSE));
+        response
+    };
+    tokio::spawn(server.serve_http(answer, tokio_util::sync::CancellationToken::new(), DRAIN));
+    addr
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_to_slow_down_is_answered_at_once_and_its_next_request_is_read_later() {
+    let addr = slowing().await;
+    let (sender, connection) = client(addr, 65_535).await;
+    tokio::spawn(connection);
+    let start = Instant::now();
+    let ask = || async { sender.clone().send_request(ask(), true).unwrap().0.await.unwrap() };
+    ask().await;
+    let first = start.elapsed();
+    ask().await;
+    assert!(start.elapsed() >= PAUSE && first < PAUSE, "{first:?}, {:?}", start.elapsed());
+
+    let (stream, start) = (TcpStream::connect(addr).await.unwrap(), Instant::now());
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get("/").header("host", "x").body(http_body_util::Full::<Bytes>::default());
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        times.push(start.elapsed());
+    }
+    assert!(times[0] < PAUSE && times[1] >= PAUSE, "HTTP/1.1, another connection: {times:?}");
 }

@@ -221,7 +221,7 @@ fn judge_files(most: u64, connections: u64) -> Finding {
 
 fn memory(context: &Context) -> Finding {
     let (mut config, mut listener) = (context.config.clone(), ListenerBounds::default());
-    let (limit, fit) = fit_process(config.memory_max, shares(&mut config, &mut listener, &mut 0));
+    let (limit, fit) = fit_process(config.memory_max, shares(&mut config, &mut listener));
     judge_memory(limit, fit)
 }
 
