@@ -15,6 +15,9 @@ use crate::{
 /// How often a fault of one kind is logged.
 const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// Most answers that are kept for a while. Each is some KiB with its stream: a few MiB.
+const LATE_MAX: usize = 1_024;
+
 /// Shared state of the tier. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Shared>);
@@ -29,6 +32,8 @@ pub(crate) struct Shared {
     /// What may be asked about tokens that were not good before.
     pub(crate) strangers: Strangers,
     pub(crate) users: Users,
+    /// Places for answers that are kept for a while ([`strangers`](Self::strangers)).
+    pub(crate) late: Semaphore,
     /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
     pub(crate) under_way: Arc<Semaphore>,
     pub(crate) fault_log: LogGate,
@@ -41,6 +46,7 @@ impl App {
             credentials: Credentials::new(&config),
             strangers: Strangers::default(),
             users: Users::new(&config),
+            late: Semaphore::new(LATE_MAX),
             fault_log: LogGate::new(FAULT_LOG_EVERY),
             under_way: Arc::new(Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS))),
             config,

@@ -3,6 +3,7 @@
 //! Without `Via` one client library does not retry a 429 and another takes it for a ban. `Date` is hyper's.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -90,15 +91,26 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
             );
         }
     }
-    // Only on a connection of the client's own: a proxy's carries others.
-    if peer.is_some_and(|peer| peer.0.ip() == client) && is_free(&response) {
-        let pause = app.strangers.answered(client, tokio::time::Instant::now());
-        if !pause.is_zero() {
-            response.extensions_mut().insert(SlowDown(pause));
-        }
-    }
     app.metrics.answered(&route, response.status(), started.elapsed());
+    // Only on a connection of the client's own: a proxy's carries others.
+    if peer.is_some_and(|peer| peer.0.ip().to_canonical() == client) && is_free(&response) {
+        slow_down(&app, client, &mut response).await;
+    }
     response
+}
+
+/// Keeps an answer for the pause that is its client's due; where too many are kept, its connection is not read for as long.
+async fn slow_down(app: &App, client: IpAddr, response: &mut Response) {
+    let pause = app.strangers.answered(client, tokio::time::Instant::now());
+    if pause.is_zero() {
+        return;
+    }
+    // Its place among the requests under way is for others.
+    drop(response.extensions_mut().remove::<KeepUntilSent>());
+    match app.late.try_acquire() {
+        Ok(_place) => tokio::time::sleep(pause).await,
+        Err(_full) => drop(response.extensions_mut().insert(SlowDown(pause))),
+    }
 }
 
 /// Whether an answer was charged to nobody, so that its client may ask as fast as it can: no token, none that somebody has, or a caller

@@ -35,6 +35,8 @@ use crate::{
 
 /// Time for a close frame to leave, and for what the client still sends to be read.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most frames of it: four times what a client may send in a minute. Reading on would cost as much as the client likes to send.
+const PARTING_MAX: usize = 512;
 /// Close codes with which a client says that it will not come back: its session ends.
 const CLIENT_IS_DONE: [u16; 2] = [1000, 1001];
 
@@ -284,7 +286,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let said = async {
             // Refused if the client's came first: then reading on sends the answer.
             drop(self.stream.close(Some(frame)).await);
-            while self.stream.next().await.is_some_and(|read| read.is_ok()) {}
+            for _ in 0..PARTING_MAX {
+                if !self.stream.next().await.is_some_and(|read| read.is_ok()) {
+                    return;
+                }
+            }
+            // Whoever sends more is not listening. It is not read, and has the frame until the time is over.
+            std::future::pending::<()>().await;
         };
         // Best effort: the connection ends either way.
         let _ = timeout(CLOSE_TIMEOUT, said).await;

@@ -85,3 +85,28 @@ async fn control_frames_are_counted_with_the_payloads() {
         assert_eq!(client.closed().await, 4008);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sends_after_it_was_closed_is_not_read_without_end() {
+    /// Frames that are counted, those read after the close, and what fits the pipe and the read buffer; the test offers ten times as much.
+    const TAKEN_MAX: usize = (120 + 512) * (6 + 125) + (64 << 10);
+    let world = World::new(true, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let stream = Client::over(gateway.pipe(PIPE), "/?v=10").await.ws.into_inner();
+    let (mut reads, mut writes) = tokio::io::split(stream);
+    // The pongs and the close are taken, so that nothing else stops the gateway.
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await });
+    let mut written = 0;
+    let flood = async {
+        let ping = ping();
+        while written < 10 * TAKEN_MAX {
+            match writes.write(&ping[written % ping.len()..]).await {
+                Ok(taken) => written += taken,
+                Err(_closed) => break,
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), flood).await.expect("the connection ends");
+    assert!(written <= TAKEN_MAX, "{written} bytes were taken");
+    drop(reading);
+}

@@ -128,8 +128,8 @@ impl Strangers {
         Ok(Leave { strangers: self, hash, charged: Some(charged) })
     }
 
-    /// Counts an answer that is charged to no caller. How long its connection should be left unread for
-    /// it: not at all, while the address has had few of them.
+    /// Counts an answer that is charged to no caller. How long it should be kept, or its connection be left
+    /// unread, for it: not at all, while the address has had few of them.
     pub fn answered(&self, address: IpAddr, now: Instant) -> Duration {
         let charged = self.charged_of(address, now);
         let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).answers;

@@ -112,6 +112,22 @@ async fn one(options: &Options, attack: Attack, attackers: &Runtime) -> Result<R
     outcome.map_err(|error| error.context(format!("logs are kept in {}", directory.keep().display())))
 }
 
+/// Longest time for which caches are filled. A release build needs five seconds for those of [`victim`].
+const FILL_MAX: Duration = Duration::from_secs(10);
+/// Between two looks at how full they are.
+const FILL_STEP: Duration = Duration::from_millis(500);
+/// Of their bounds, when they count as full: a cache evicts before it is quite full.
+const FULL: f64 = 0.9;
+
+/// Reads what nobody has until the data service's caches are full.
+async fn fill(victim: &Victim, ground: &Ground) -> Result<()> {
+    let until = Instant::now() + FILL_MAX;
+    while Instant::now() < until && victim.fullness(&["data_pages", "data_tails"]).await? < FULL {
+        calls::random_channels(ground, Instant::now() + FILL_STEP).await;
+    }
+    Ok(())
+}
+
 async fn observe(
     options: &Options,
     attack: Attack,
@@ -124,7 +140,8 @@ async fn observe(
     let ground = Arc::new(Ground::prepare(&victim).await.context("the attacker's own guild")?);
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
 
-    // The caches are filled and the pages are warm: what the process holds now is steady.
+    // What is steady holds full caches: what fills them later is no attacker's.
+    fill(&victim, &ground).await?;
     let alone = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;
 

@@ -117,6 +117,20 @@ impl Victim {
         Ok(Look { rss_mib, database_reads: target::sum_of(&page, "weir_data_db_reads_total") })
     }
 
+    /// How full the emptiest of these parts of its memory is, as a share of its bound.
+    ///
+    /// # Errors
+    /// When `/metrics` is not answered.
+    pub(in crate::scenario) async fn fullness(&self, parts: &[&str]) -> Result<f64> {
+        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
+        let page = page.context("/metrics was not answered in time")??;
+        let of = |series: &str, part: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
+        let share = |part| {
+            of("weir_memory_held_bytes", part) / of("weir_memory_held_max_bytes", part).max(f64::MIN_POSITIVE)
+        };
+        Ok(parts.iter().map(|part| share(part)).fold(1.0, f64::min))
+    }
+
     fn resources(&mut self) -> Result<(f64, usize)> {
         let Some(id) = self.process.id() else {
             bail!("the process ended: {}", self.process.ended()?.unwrap_or_default())
