@@ -21,6 +21,21 @@ const BOT_MAX: Duration = Duration::from_secs(600);
 /// Longest run of one kill scenario. About a minute; on a busy machine every start of a process takes its whole patience.
 const KILLS_MAX: Duration = Duration::from_secs(1_200);
 
+/// The attacks of a test run: about a quarter of a minute each.
+const ATTACKS: [&str; 11] = [
+    "ping-flood",
+    "never-identify",
+    "half-handshake",
+    "unknown-tokens",
+    "descriptors",
+    "idle-http2",
+    "deaf-streams",
+    "unfinished-bodies",
+    "deaf-streams-token",
+    "sessions-come-and-go",
+    "deaf-sessions",
+];
+
 /// What a run consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
@@ -166,9 +181,10 @@ impl Runner<'_> {
             scenario(&["import-kills", "--kills", "3", "--messages", "5000"])
         });
         self.part(steps, Part::Attack, "attacks", || {
-            // Those that are mended; `cargo xtask attack` runs all.
-            let mut arguments = vec!["attack", "--seconds", "2", "--settle-seconds", "30"];
-            for attack in ["ping-flood", "never-identify", "half-handshake", "unknown-tokens", "idle-http2"] {
+            // One for each part of the memory and each listener; `cargo xtask attack` runs all.
+            let mut arguments =
+                vec!["attack", "--seconds", "2", "--settle-seconds", "30", "--fill-seconds", "2"];
+            for attack in ATTACKS {
                 arguments.extend(["--only", attack]);
             }
             scenario(&arguments)

@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// Longest wait for memory to return after each attack, in seconds.
     #[arg(long, default_value_t = 60)]
     settle_seconds: u64,
+    /// Longest time for which caches are filled before each attack, in seconds. A release build needs five.
+    #[arg(long, default_value_t = 10)]
+    fill_seconds: u64,
     /// Descriptors that the process may open.
     #[arg(long, default_value_t = 1_024)]
     descriptors: u64,
@@ -112,16 +115,14 @@ async fn one(options: &Options, attack: Attack, attackers: &Runtime) -> Result<R
     outcome.map_err(|error| error.context(format!("logs are kept in {}", directory.keep().display())))
 }
 
-/// Longest time for which caches are filled. A release build needs five seconds for those of [`victim`].
-const FILL_MAX: Duration = Duration::from_secs(10);
 /// Between two looks at how full they are.
 const FILL_STEP: Duration = Duration::from_millis(500);
 /// Of their bounds, when they count as full: a cache evicts before it is quite full.
 const FULL: f64 = 0.9;
 
 /// Reads what nobody has until the data service's caches are full.
-async fn fill(victim: &Victim, ground: &Ground) -> Result<()> {
-    let until = Instant::now() + FILL_MAX;
+async fn fill(victim: &Victim, ground: &Ground, longest: Duration) -> Result<()> {
+    let until = Instant::now() + longest;
     while Instant::now() < until && victim.fullness(&["data_pages", "data_tails"]).await? < FULL {
         calls::random_channels(ground, Instant::now() + FILL_STEP).await;
     }
@@ -141,7 +142,7 @@ async fn observe(
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
 
     // What is steady holds full caches: what fills them later is no attacker's.
-    fill(&victim, &ground).await?;
+    fill(&victim, &ground, Duration::from_secs(options.fill_seconds)).await?;
     let alone = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;
 

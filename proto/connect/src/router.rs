@@ -269,12 +269,52 @@ fn panicked(path: &'static str, panic: &(dyn Any + Send)) -> ConnectError {
 mod tests {
     use super::*;
 
+    /// The well-known message of that name, which every pool knows.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct SourceContext {
+        #[prost(string, tag = "1")]
+        file_name: String,
+    }
+
+    impl prost::Name for SourceContext {
+        const NAME: &'static str = "SourceContext";
+        const PACKAGE: &'static str = "google.protobuf";
+    }
+
     #[test]
     fn method_paths_have_two_parts() {
         assert!(is_method_path("/weir.data.v1.MessageService/ListMessages"));
         for bad in ["", "/", "a/b", "/a", "/a/", "//b", "/a/b/", "/a/b/c"] {
             assert!(!is_method_path(bad), "{bad}");
         }
+    }
+
+    /// Whether a reply of so many bytes comes while another large one is written as JSON.
+    async fn comes_beside_a_large_one(bytes: usize, codec: Codec) -> bool {
+        let handler = move |_, _: SourceContext| async move {
+            Ok(Reply::message(SourceContext { file_name: "x".repeat(bytes) }))
+        };
+        let router = Router::new(DescriptorPool::global()).unary("/test.v1.Test/Give", handler);
+        let turn = router.json_turn.clone().acquire_owned().await.unwrap();
+        let request = || UnaryRequest {
+            path: "/test.v1.Test/Give".into(),
+            codec,
+            headers: HeaderMap::new(),
+            timeout: None,
+            body: Bytes::from_static(if codec == Codec::Json { b"{}" } else { b"" }),
+        };
+        let came = router.call(request()).now_or_never().map(Result::unwrap).is_some();
+        drop(turn);
+        let alone = router.call(request()).now_or_never().expect("alone it comes at once").unwrap();
+        assert!(alone.body.len() >= bytes);
+        came
+    }
+
+    #[tokio::test]
+    async fn a_large_reply_as_json_waits_for_its_turn_and_no_other_does() {
+        assert!(!comes_beside_a_large_one(2 * JSON_SMALL, Codec::Json).await);
+        assert!(comes_beside_a_large_one(JSON_SMALL / 2, Codec::Json).await);
+        assert!(comes_beside_a_large_one(2 * JSON_SMALL, Codec::Proto).await);
     }
 
     #[tokio::test(start_paused = true)]
