@@ -9,7 +9,7 @@ use weir_runtime::{LogGate, Strangers};
 
 use crate::{
     auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits,
-    users::Users,
+    turns::Turns, users::Users,
 };
 
 /// How often a fault of one kind is logged.
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// What may be asked about tokens that were not good before.
     pub(crate) strangers: Strangers,
     pub(crate) users: Users,
+    /// Of users that are brought into guilds.
+    pub(crate) turns: Turns,
     /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
     pub(crate) under_way: Arc<Semaphore>,
     pub(crate) fault_log: LogGate,
@@ -41,6 +43,7 @@ impl App {
             credentials: Credentials::new(&config),
             strangers: Strangers::default(),
             users: Users::new(&config),
+            turns: Turns::default(),
             fault_log: LogGate::new(FAULT_LOG_EVERY),
             under_way: Arc::new(Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS))),
             config,
