@@ -12,8 +12,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use weir_connect::{HeldFor, KeepUntilSent, Peer, SlowDown};
+use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
 
 use crate::{
     app::App,
@@ -76,6 +77,7 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     };
     seal(response.headers_mut());
+    response.extensions_mut().insert(Instead(Arc::clone(&app.no_room)));
     if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
         app.metrics.fault(kind);
         // A fault lasts, and is met by every request: one line of each kind in a while.
@@ -98,6 +100,13 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     }
     app.metrics.answered(&route, response.status(), started.elapsed());
+    response
+}
+
+/// What is sent instead of an answer for which there is no room: as if too many requests were under way.
+pub(crate) fn no_room() -> http::Response<Bytes> {
+    let mut response = Refused::busy().into_bytes();
+    seal(response.headers_mut());
     response
 }
 
