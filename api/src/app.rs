@@ -2,13 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use weir_connect::Budget;
 use weir_data_client::{CallOptions, DataClient};
 use weir_runtime::{LogGate, Strangers};
 
 use crate::{
-    auth::Credentials, config::ApiConfig, envelope::Arrival, metrics::Metrics, ratelimit::RateLimits,
+    auth::Credentials,
+    config::ApiConfig,
+    envelope::{Arrival, no_room},
+    metrics::Metrics,
+    ratelimit::RateLimits,
+    turns::Turns,
     users::Users,
 };
 
@@ -34,9 +40,13 @@ pub(crate) struct Shared {
     pub(crate) users: Users,
     /// Places for answers that are kept for a while ([`strangers`](Self::strangers)).
     pub(crate) late: Semaphore,
+    /// Of users that are brought into guilds.
+    pub(crate) turns: Turns,
     /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
     pub(crate) under_way: Arc<Semaphore>,
     pub(crate) fault_log: LogGate,
+    /// What is sent instead of an answer for which there is no room.
+    pub(crate) no_room: Arc<http::Response<Bytes>>,
 }
 
 impl App {
@@ -47,7 +57,9 @@ impl App {
             strangers: Strangers::default(),
             users: Users::new(&config),
             late: Semaphore::new(LATE_MAX),
+            turns: Turns::default(),
             fault_log: LogGate::new(FAULT_LOG_EVERY),
+            no_room: Arc::new(no_room()),
             under_way: Arc::new(Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS))),
             config,
             data,

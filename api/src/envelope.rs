@@ -13,8 +13,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use weir_connect::{HeldFor, KeepUntilSent, Peer, SlowDown};
+use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
 
 use crate::{
     app::App,
@@ -77,6 +78,7 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     };
     seal(response.headers_mut());
+    response.extensions_mut().insert(Instead(Arc::clone(&app.no_room)));
     if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
         app.metrics.fault(kind);
         // A fault lasts, and is met by every request: one line of each kind in a while.
@@ -111,6 +113,13 @@ async fn slow_down(app: &App, client: IpAddr, response: &mut Response) {
         Ok(_place) => tokio::time::sleep(pause).await,
         Err(_full) => drop(response.extensions_mut().insert(SlowDown(pause))),
     }
+}
+
+/// What is sent instead of an answer for which there is no room: as if too many requests were under way.
+pub(crate) fn no_room() -> http::Response<Bytes> {
+    let mut response = Refused::busy().into_bytes();
+    seal(response.headers_mut());
+    response
 }
 
 /// Whether an answer was charged to nobody, so that its client may ask as fast as it can: no token, none that somebody has, or a caller

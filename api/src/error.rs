@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use weir_data_client::DataError;
@@ -81,6 +82,12 @@ impl Refused {
     /// Too many requests are under way in this process.
     pub(crate) fn busy() -> Self {
         ApiError::Overloaded { retry_after: Some(RETRY_AFTER_UNKNOWN) }.into()
+    }
+
+    /// The answer with its body as bytes.
+    pub(crate) fn into_bytes(self) -> http::Response<Bytes> {
+        let body = Bytes::from(self.error.body());
+        self.into_response().map(|_| body)
     }
 
     /// One wrong field of the body, the query or the path.

@@ -69,7 +69,8 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<u64>,
 }
 
-/// Creates a guild owned by the caller. Nobody is brought into more guilds than it has room for: a look for each member comes before.
+/// Creates a guild owned by the caller. Nobody is brought into more guilds than it has room for: a look for each member comes before,
+/// in the turns of all of them.
 ///
 /// # Errors
 /// A form error for members that do not exist, 50025 for any where members must consent, 30001 if one of them is in as many guilds as it may be, and those of the calls.
@@ -90,6 +91,7 @@ pub(crate) async fn found(
         // Each would have to show a token; they are added one by one.
         return Err(ApiError::ConsentNeeded.into());
     }
+    let turn = app.turns.take(std::iter::once(caller.id.get()).chain(ids.iter().copied())).await?;
     require_room(app, caller.id, By::Itself).await?;
     let others: Vec<UserId> = ids.iter().filter_map(|id| UserId::try_from(*id).ok()).collect();
     let looks = others.into_iter().map(|id| require_room(app, id, By::Others));
@@ -104,7 +106,12 @@ pub(crate) async fn found(
             .map(|user_id| Member { user_id, joined_at_ms: arrival.unix_ms(), ..Member::default() })
             .collect(),
     };
-    let reply = app.data.create_guild(&request, &app.change(arrival)).await;
-    let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.state;
-    Ok(state.ok_or(ApiError::Internal)?)
+    let app_of_change = app.clone();
+    let call = app.change(arrival);
+    let create = async move {
+        let reply = app_of_change.data.create_guild(&request, &call).await;
+        let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.state;
+        Ok(state.ok_or(ApiError::Internal)?)
+    };
+    turn.make(create).await
 }

@@ -38,6 +38,7 @@ mod router;
 mod routes;
 mod server;
 mod settings;
+mod turns;
 mod users;
 
 use std::time::Duration;

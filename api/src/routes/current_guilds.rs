@@ -85,10 +85,13 @@ pub(crate) enum By {
     Others,
 }
 
-/// Guilds up to which others may bring a user: the last hundred places are its own, so that nobody else takes them, and so that several who
-/// add it at once stay below the number at which its session would no longer be taken. Number: a choice.
+/// Guilds up to which others may bring a user: the last hundred places are its own, so that nobody else takes them, and so that those who
+/// add it at once stay below the number at which its session would no longer be taken. In one process they do so in turn
+/// ([`crate::turns`]), so each process is one guild too far at most: the reserve covers 100 processes of the api. Number: a choice.
 const GUILDS_BY_OTHERS_MAX: usize = GUILDS_MAX - 100;
 
+/// Whether a user has room for one more guild. Decides only for who has the user's turn.
+///
 /// # Errors
 /// 30001 if the user is in as many guilds as it may be, and those of the data service. One call for each 200 guilds, at most 13.
 pub(crate) async fn require_room(app: &App, user_id: UserId, by: By) -> Result<(), Refused> {

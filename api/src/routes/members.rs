@@ -130,6 +130,7 @@ async fn add(
             By::Itself
         }
     };
+    let turn = app.turns.take([user_id.get()]).await?;
     require_room(app, user_id, by).await?;
     let member = Member {
         guild_id: guild_id.get(),
@@ -140,8 +141,13 @@ async fn add(
         rev: 0,
     };
     let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
-    let reply = app.data.put_member(&request, &app.change(arrival)).await;
-    let stored = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message;
+    let app_of_change = app.clone();
+    let call = app.change(arrival);
+    let put = async move {
+        let reply = app_of_change.data.put_member(&request, &call).await;
+        Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message)
+    };
+    let stored = turn.make(put).await?;
     let (member, user) = (stored.member.ok_or(ApiError::Internal)?, stored.user);
     Ok(reply::created(&MemberObject::full(&member, user.as_ref())))
 }

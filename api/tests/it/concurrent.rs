@@ -97,13 +97,33 @@ async fn a_kicked_member_does_not_come_back_by_a_grant() {
     }
 }
 
+/// In one process the second waits for the first; in another it may be faster.
 #[tokio::test]
 async fn of_two_who_add_one_user_the_first_adds_it() {
     let (served, owner, place) = stage().await;
-    let bea = served.bot("bea");
-    let add = put(&owner, &format!("/guilds/{}/members/{}", place.guild, bea.id));
-    assert_eq!(overtaken(&served, &add, &add).await, [(204, 0), (201, 0)]);
-    assert_eq!(roles_of(&served, place, &bea), Some(Vec::new()));
+    let other = served.beside().await;
+    for apart in [false, true] {
+        let bea = served.bot("bea");
+        let add = put(&owner, &format!("/guilds/{}/members/{}", place.guild, bea.id));
+        let held = served.data.hold_change();
+        let second = async {
+            held.arrived.await.expect("the slow one sends a change");
+            if apart {
+                let answer = add.send(&other).await;
+                let _ = held.release.send(());
+                return answer;
+            }
+            let release = async {
+                served.data.quiet().await;
+                let _ = held.release.send(());
+            };
+            tokio::join!(add.send(&served), release).0
+        };
+        let (first, second) = tokio::join!(add.send(&served), second);
+        let statuses = [first.status.as_u16(), second.status.as_u16()];
+        assert_eq!(statuses, if apart { [204, 201] } else { [201, 204] });
+        assert_eq!(roles_of(&served, place, &bea), Some(Vec::new()));
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::sync::{Barrier, oneshot};
+use tokio::sync::{Barrier, oneshot, watch};
 
 use weir_connect::{Code, ConnectError};
 use weir_data_client::{DataClient, error::REFUSAL_TYPE, transport::InProcess};
@@ -122,6 +122,8 @@ pub(crate) struct DataService {
     world: Arc<Mutex<World>>,
     hold: Arc<Mutex<Option<Hold>>>,
     gathering: Arc<Mutex<Option<Arc<Barrier>>>>,
+    /// Closed to those who bring users into guilds until the test says true, or lets go of its half.
+    door: Arc<Mutex<Option<watch::Receiver<bool>>>>,
 }
 
 /// The next change, to be kept waiting.
@@ -154,8 +156,29 @@ impl DataService {
         *self.gathering.lock().expect("nothing panics under it") = Some(Arc::new(Barrier::new(count)));
     }
 
+    /// Keeps all who bring users into guilds waiting until the sender says true.
+    pub(crate) fn close_door(&self) -> watch::Sender<bool> {
+        let (open, door) = watch::channel(false);
+        *self.door.lock().expect("nothing panics under it") = Some(door);
+        open
+    }
+
+    /// Until no call has arrived for long: all that can be decided is.
+    pub(crate) async fn quiet(&self) {
+        let mut calls = (0, 0);
+        while calls.1 < 2_000 {
+            let now = self.world().calls.len();
+            calls = if now == calls.0 { (now, calls.1 + 1) } else { (now, 0) };
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The arrival of a call.
     async fn pass(&self, rpc: &'static str) {
+        let door = self.door.lock().expect("nothing panics under it").clone();
+        if let Some(mut door) = door.filter(|_| ["PutMember", "CreateGuild"].contains(&rpc)) {
+            let _ = door.wait_for(|open| *open).await;
+        }
         let changes = ["Put", "Update", "Delete"].iter().any(|verb| rpc.starts_with(verb));
         let gathering = self.gathering.lock().expect("nothing panics under it").clone();
         if let Some(barrier) = gathering.filter(|_| changes)

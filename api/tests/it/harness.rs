@@ -97,9 +97,17 @@ impl Served {
 
     /// With a changed configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::in_front_of(DataService::default(), change).await
+    }
+
+    /// Another process of the tier, in front of the same data service.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::in_front_of(self.data.clone(), |config| config.rate_limits = None).await
+    }
+
+    async fn in_front_of(data: DataService, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let mut config = ApiConfig::new(GATEWAY);
         change(&mut config);
-        let data = DataService::default();
         let registry = Registry::new();
         let api = Api::new(config, data.client(), Metrics::register(&registry));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

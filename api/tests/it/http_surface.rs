@@ -310,3 +310,17 @@ async fn requests_are_counted_by_template_whatever_strangers_ask() {
     assert!(text.contains("weir_api_requests_total{route=\"unmatched\",status=\"404\"} 2"), "{text}");
     assert!(text.contains("weir_api_request_seconds_count{route=\"GET /users/{user_id}\"} 3"), "{text}");
 }
+
+#[tokio::test]
+async fn an_answer_without_room_is_refused_as_discords_clients_expect() {
+    let served = Served::with(|config| {
+        config.rate_limits = None;
+        config.memory.replies = 64;
+    })
+    .await;
+    let ann = served.bot("ann");
+    let answer = served.get(&ann, "/users/@me").await;
+    assert_eq!(answer.outcome(), (503, 130_000));
+    assert_eq!((answer.header("content-type"), answer.header("retry-after")), ("application/json", "1"));
+    assert_eq!((answer.header("via"), answer.header("access-control-allow-origin")), ("1.1 weir", "*"));
+}

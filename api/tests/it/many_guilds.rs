@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use http::Method;
+use serde_json::{Value, json};
 use weir_proto::data::{Guild, Role};
 
-use crate::harness::{Bot, Served, ids};
+use crate::harness::{Answer, Bot, Served, ids};
 
 /// Makes the bot a member of so many more guilds; their ids.
 fn join_guilds(served: &Served, bot: &Bot, count: usize) -> Vec<u64> {
@@ -102,4 +104,96 @@ async fn nobody_is_brought_by_others_into_so_many_guilds_that_it_is_locked_out()
     assert_eq!(served.post(&bob, "/guilds", body.clone()).await.status, 201, "there is room for its own");
     join_guilds(&served, &bob, 99);
     assert_eq!(served.post(&bob, "/guilds", body).await.outcome(), full);
+}
+
+/// So many requests of `ann`, each of which brings `bob` into one more guild: every second founds it.
+fn bring(served: &Served, ann: &Bot, bob: &Bot, count: usize) -> Vec<(Method, String, Value)> {
+    let guilds = join_guilds(served, ann, count);
+    for guild in &guilds {
+        served.data.world().roles.get_mut(guild).unwrap().permissions = 1;
+    }
+    let request = |(index, guild)| match index % 2 {
+        0 => (Method::PUT, format!("/api/guilds/{guild}/members/{}", bob.id), json!({})),
+        _ => {
+            (Method::POST, "/servers".to_owned(), json!({"name": "theirs", "members": [bob.id.to_string()]}))
+        }
+    };
+    guilds.iter().enumerate().map(request).collect()
+}
+
+/// Sends all; none that brings somebody into a guild is served before nothing else can be decided.
+async fn at_once(served: &Served, asks: Vec<(&Served, &Bot, (Method, String, Value))>) -> Vec<Answer> {
+    let door = served.data.close_door();
+    let all = asks.into_iter().map(|(through, bot, (method, path, body))| async move {
+        through.ask_aside(bot, method, &path, body).await
+    });
+    let open = async {
+        served.data.quiet().await;
+        door.send_replace(true);
+    };
+    tokio::join!(futures_util::future::join_all(all), open).0
+}
+
+fn guilds_of(served: &Served, bot: &Bot) -> usize {
+    served.data.world().members.keys().filter(|(_, user)| *user == bot.id).count()
+}
+
+/// More than the reserve of a hundred, and each finds 2,399 guilds.
+#[tokio::test]
+async fn nobody_is_locked_out_by_many_who_bring_it_into_guilds_at_once() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    join_guilds(&served, &bob, 2_399);
+    let asks = bring(&served, &ann, &bob, 120).into_iter().map(|ask| (&served, &ann, ask)).collect();
+    let answers = at_once(&served, asks).await;
+    assert_eq!(guilds_of(&served, &bob), 2_400);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    let refused = answers.iter().filter(|answer| [(400, 30_001), (503, 130_000)].contains(&answer.outcome()));
+    assert_eq!(refused.count(), 119, "{answers:?}");
+}
+
+#[tokio::test]
+async fn processes_that_bring_somebody_into_guilds_at_once_are_each_one_too_many_at_most() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    join_guilds(&served, &bob, 2_398);
+    let processes = [served.beside().await, served.beside().await, served.beside().await];
+    let asks = bring(&served, &ann, &bob, 30).into_iter().enumerate();
+    let asks = asks.map(|(index, ask)| (&processes[index % 3], &ann, ask)).collect();
+    at_once(&served, asks).await;
+    let guilds = guilds_of(&served, &bob);
+    assert!((2_400..2_400 + processes.len()).contains(&guilds), "{guilds}");
+}
+
+/// A change that was sent goes on when nobody waits for its answer.
+#[tokio::test]
+async fn who_hangs_up_does_not_let_the_next_one_in_too_early() {
+    let served = Served::start().await;
+    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
+    join_guilds(&served, &bob, 2_399);
+    let door = served.data.close_door();
+    for (method, path, body) in bring(&served, &ann, &bob, 20) {
+        tokio::select! {
+            biased;
+            answer = served.ask_aside(&ann, method, &path, body) => panic!("the door is closed: {answer:?}"),
+            () = served.data.quiet() => {}
+        }
+    }
+    served.data.quiet().await;
+    door.send_replace(true);
+    served.data.quiet().await;
+    assert_eq!(guilds_of(&served, &bob), 2_400);
+}
+
+#[tokio::test]
+async fn who_founds_with_many_does_not_wait_for_itself() {
+    let served = Served::start().await;
+    let ann = served.bot("ann");
+    let members: Vec<String> = (0..499).map(|_| served.bot("member").id.to_string()).collect();
+    let found = || (Method::POST, "/servers".to_owned(), json!({"name": "theirs", "members": members}));
+    let reversed: Vec<_> = members.iter().rev().collect();
+    let backwards = (Method::POST, "/servers".to_owned(), json!({"name": "theirs", "members": reversed}));
+    let asks = [found(), backwards, found()].map(|ask| (&served, &ann, ask)).into();
+    let answers = at_once(&served, asks).await;
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
 }

@@ -1,22 +1,28 @@
 //! Five minutes of (author, nonce) for one channel: the idempotency of creates.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// How long a nonce is remembered: "the past few minutes" of Discord's reference, taken as five.
 pub const REMEMBER_US: u64 = 5 * 60 * 1_000_000;
 /// Nonces remembered for a channel. Above it the oldest go early: at 200 creates a second with nonces in one channel memory would last
-/// five minutes; a faster channel remembers for less, about 8 MiB at most.
+/// five minutes; a faster channel remembers for less, about 16 MiB at most (with 25 ASCII characters each 12 MiB).
 pub const NONCES_MAX: usize = 65_536;
-/// Bytes of one remembered nonce: an entry of each table with its text, about.
-const NONCE_BYTES: usize = 128;
+/// Bytes of one remembered nonce beside its text: an entry of 32 bytes in each table, of which up to half is empty, and of the text its
+/// counters and what the allocator adds.
+const NONCE_BYTES: usize = 160;
 
 /// The nonces of one channel.
 #[derive(Debug, Default)]
 pub struct Nonces {
-    /// Message id by author and nonce.
-    ids: HashMap<(u64, Box<str>), u64>,
+    /// Message id by author and nonce. A text is shared by both tables.
+    ids: HashMap<(u64, Arc<str>), u64>,
     /// When each was remembered, oldest first; every entry of `ids` is here once.
-    order: VecDeque<(u64, u64, Box<str>)>,
+    order: VecDeque<(u64, u64, Arc<str>)>,
+    /// Bytes of all texts: 25 code points are up to 100.
+    text_bytes: usize,
 }
 
 impl Nonces {
@@ -30,10 +36,15 @@ impl Nonces {
 
     /// Remembers a nonce from `now_us` on. An empty nonce is none.
     pub fn insert(&mut self, author: u64, nonce: &str, message_id: u64, now_us: u64) {
-        if nonce.is_empty() || self.ids.insert((author, nonce.into()), message_id).is_some() {
+        if nonce.is_empty() {
             return;
         }
-        self.order.push_back((now_us, author, nonce.into()));
+        let text: Arc<str> = nonce.into();
+        if self.ids.insert((author, Arc::clone(&text)), message_id).is_some() {
+            return;
+        }
+        self.text_bytes += text.len();
+        self.order.push_back((now_us, author, text));
         if self.order.len() > NONCES_MAX {
             self.pop();
         }
@@ -43,6 +54,7 @@ impl Nonces {
     pub fn clear(&mut self) {
         self.ids.clear();
         self.order.clear();
+        self.text_bytes = 0;
     }
 
     /// How many are remembered.
@@ -53,7 +65,7 @@ impl Nonces {
 
     /// Bytes that they cost.
     pub(crate) fn bytes(&self) -> usize {
-        self.order.len() * NONCE_BYTES
+        self.order.len() * NONCE_BYTES + self.text_bytes
     }
 
     /// True if none is.
@@ -70,6 +82,7 @@ impl Nonces {
 
     fn pop(&mut self) {
         if let Some((_, author, nonce)) = self.order.pop_front() {
+            self.text_bytes -= nonce.len();
             self.ids.remove(&(author, nonce));
         }
     }
@@ -98,6 +111,19 @@ mod tests {
         assert_eq!((nonces.len(), nonces.ids.len()), (NONCES_MAX, NONCES_MAX));
         assert_eq!(nonces.get(1, "9", 0), None);
         assert_eq!(nonces.get(1, "10", 0), Some(10));
+    }
+
+    #[test]
+    fn a_nonce_weighs_its_entries_and_its_text() {
+        let mut nonces = Nonces::default();
+        let longest = |index: u32| format!("{index:02}{}", "\u{1D7D8}".repeat(23));
+        for index in 0..10 {
+            nonces.insert(1, &longest(index), 100, 0);
+        }
+        let entries = size_of::<((u64, Arc<str>), u64)>() + size_of::<(u64, u64, Arc<str>)>();
+        assert!(nonces.bytes() >= 10 * (entries + longest(0).len()), "{}", nonces.bytes());
+        assert_eq!(nonces.get(1, "", REMEMBER_US), None);
+        assert_eq!(nonces.bytes(), 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::UtcOffset;
 use weir_data_client::{CallOptions, DataError, Replied};
+use weir_discord::validate::is_blank;
 
 use crate::{
     cli::{Command, CommonArgs},
@@ -84,6 +85,8 @@ fn words(what: &str, text: &str, max: usize) -> Result<(), CommandError> {
         format!("{what} has more than {max} characters")
     } else if text.chars().any(char::is_control) {
         format!("{what} has control characters: write one line of plain text")
+    } else if !text.is_empty() && is_blank(text) {
+        format!("nothing of {what} can be seen")
     } else {
         return Ok(());
     };

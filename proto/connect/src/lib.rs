@@ -42,6 +42,6 @@ pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
 pub use server::{
-    BodyAccount, CONNECTION_BYTES, Drained, HeldFor, KeepUntilSent, Memory, MemoryMax, MemoryNames, Peer,
-    Server, ServerConfig, SlowDown,
+    BodyAccount, CONNECTION_BYTES, Drained, HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, Memory,
+    MemoryMax, MemoryNames, Peer, Server, ServerConfig, SlowDown,
 };

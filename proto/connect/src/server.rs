@@ -35,7 +35,7 @@ use places::Places;
 
 pub use connected::{BodyAccount, Peer};
 pub use memory::{CONNECTION_BYTES, Memory, MemoryMax, MemoryNames};
-pub use sent::{HeldFor, KeepUntilSent, SlowDown};
+pub use sent::{HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, SlowDown};
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
 /// and retrying at once would only spin.

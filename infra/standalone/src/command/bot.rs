@@ -49,7 +49,7 @@ pub(crate) struct Bot {
 pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, CommandError> {
     let BotAction::Create { name, guild } = action;
     words("a bot's name", &name, NAME_MAX)?;
-    if name.trim().is_empty() {
+    if name.is_empty() {
         return Err(CommandError::Usage { problem: "a bot's name has at least one letter".to_owned() });
     }
     // A guild is in a store that is there already.

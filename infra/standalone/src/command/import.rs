@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use weir_discord::validate::is_blank;
 use weir_proto::data::GetGuildRequest;
 use weir_runtime::Shutdown;
 
@@ -46,9 +47,10 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
     let given = args.guild_name.is_some();
     let of_file = name_of(&args.file);
     let asked = args.guild_name.as_ref().unwrap_or(&of_file);
-    if asked.is_empty() || asked.chars().count() > GUILD_NAME_MAX {
-        let problem =
-            format!("a guild's name has 1 to {GUILD_NAME_MAX} characters: give one with --guild-name");
+    if is_blank(asked) || asked.contains('\0') || asked.chars().count() > GUILD_NAME_MAX {
+        let problem = format!(
+            "a guild's name has 1 to {GUILD_NAME_MAX} characters, of which something can be seen: give one with --guild-name"
+        );
         return Err(CommandError::Usage { problem });
     }
     // The same for a job that is continued tomorrow: what lies in the future is judged by today, and such lines are rare enough.
@@ -107,9 +109,10 @@ async fn name_kept(
     Ok((guild.name != asked).then_some(guild.name))
 }
 
-/// The guild's name that the file tells, as long as one may be.
+/// The guild's name that the file tells, as long as one may be; none if it would be no name to the api.
 fn named(guild: &str) -> Option<String> {
-    Some(guild.chars().take(GUILD_NAME_MAX).collect()).filter(|name: &String| !name.is_empty())
+    Some(guild.chars().take(GUILD_NAME_MAX).collect())
+        .filter(|name: &String| !is_blank(name) && !name.contains('\0'))
 }
 
 /// The file's name without its endings.

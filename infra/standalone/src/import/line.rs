@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use weir_discord::validate::is_blank;
 
 /// Longest content, in Unicode code points: what the store holds, and Discord's limit for subscribers; bots may send half of it.
 pub(crate) const CONTENT_MAX: usize = 4_000;
@@ -43,12 +44,18 @@ pub(crate) enum BadLine {
         /// What the parser said.
         reason: String,
     },
-    /// Empty or too long a channel name.
-    #[error("channel must have 1 to {CHANNEL_MAX} characters")]
+    /// No channel name, too long a one, or one of which nothing can be seen.
+    #[error("channel must have 1 to {CHANNEL_MAX} characters, of which something can be seen")]
     Channel,
-    /// Empty or too long an author name.
-    #[error("author must have 1 to {AUTHOR_MAX} characters")]
+    /// No author name, too long a one, or one of which nothing can be seen.
+    #[error("author must have 1 to {AUTHOR_MAX} characters, of which something can be seen")]
     Author,
+    /// U+0000, which ends a text for many a client.
+    #[error("{field} contains U+0000")]
+    Nul {
+        /// Where.
+        field: &'static str,
+    },
     /// Not RFC 3339.
     #[error("timestamp must be RFC 3339, such as 2019-09-04T16:20:00Z")]
     Timestamp,
@@ -62,8 +69,8 @@ pub(crate) enum BadLine {
         /// The id.
         id: u64,
     },
-    /// No content.
-    #[error("content is empty")]
+    /// No content, or none of which something can be seen.
+    #[error("content is empty, or nothing of it can be seen")]
     Empty,
     /// Too much content.
     #[error("content has {count} characters, at most {CONTENT_MAX} are allowed")]
@@ -139,6 +146,11 @@ pub(super) fn checked(raw: Raw<'_>, position: u64, now_ms: u64) -> Result<Line<'
     if !within(&raw.author, AUTHOR_MAX) {
         return Err(BadLine::Author);
     }
+    for (field, text) in [("channel", &raw.channel), ("author", &raw.author), ("content", &raw.content)] {
+        if text.contains('\0') {
+            return Err(BadLine::Nul { field });
+        }
+    }
     let at = OffsetDateTime::parse(&raw.timestamp, &Rfc3339).map_err(|_| BadLine::Timestamp)?;
     let at_ms = at.unix_timestamp_nanos().div_euclid(1_000_000);
     if at_ms > i128::from(now_ms) {
@@ -146,7 +158,7 @@ pub(super) fn checked(raw: Raw<'_>, position: u64, now_ms: u64) -> Result<Line<'
     }
     // Years up to 9999 in milliseconds fit easily.
     let at_ms = i64::try_from(at_ms).map_err(|_| BadLine::Timestamp)?;
-    if raw.content.is_empty() {
+    if is_blank(&raw.content) {
         return Err(BadLine::Empty);
     }
     let content = if raw.action == Some(true) { action(&raw.content).into() } else { raw.content };
@@ -184,7 +196,7 @@ fn action(content: &str) -> String {
 }
 
 fn within(text: &str, max: usize) -> bool {
-    !text.is_empty() && text.chars().take(max + 1).count() <= max
+    !is_blank(text) && text.chars().take(max + 1).count() <= max
 }
 
 #[cfg(test)]
@@ -259,6 +271,33 @@ mod tests {
     }
 
     #[test]
+    fn text_of_which_nobody_sees_anything_is_a_fault_as_it_is_to_the_api() {
+        let of = |channel: &str, author: &str, content: &str| {
+            let text = json(channel, author, "2020-01-01T00:00:00Z", content);
+            parse(text.as_bytes(), 1, NOW).map(drop).map_err(|fault| fault.to_string())
+        };
+        for nothing in ["\u{200B}", " \u{3000}", "\u{2060}\u{FEFF}", "\u{1BCA0}", "\u{1D173}"] {
+            for (line, field) in [
+                (of(nothing, "b", "c"), "channel"),
+                (of("a", nothing, "c"), "author"),
+                (of("a", "b", nothing), "content"),
+            ] {
+                let told = line.expect_err(field);
+                assert!(told.starts_with(field), "{nothing:?}: {told}");
+            }
+        }
+        for (line, field) in [
+            (of("a\0", "b", "c"), "channel"),
+            (of("a", "\0b", "c"), "author"),
+            (of("a", "b", "c\0"), "content"),
+        ] {
+            let told = line.expect_err(field);
+            assert!(told.starts_with(field) && told.contains("U+0000"), "{told}");
+        }
+        assert_eq!(of("a\u{200B}", "\u{200B}b", "\u{200B}c"), Ok(()));
+    }
+
+    #[test]
     fn each_fault_has_its_reason() {
         let good = "2020-01-01T00:00:00Z";
         let long = |count: usize| "ä".repeat(count);
@@ -295,6 +334,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_survives_as_content(content in "\\PC{1,200}", channel in "\\PC{1,20}", author in "\\PC{1,20}") {
+            prop_assume!(![&content, &channel, &author].into_iter().any(|text| is_blank(text)));
             let text = json(&channel, &author, "2020-01-01T00:00:00.001Z", &content);
             let line = ok(&text);
             prop_assert_eq!(&*line.content, &content);

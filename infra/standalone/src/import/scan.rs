@@ -128,10 +128,11 @@ fn label(fault: &BadLine) -> &'static str {
         BadLine::Json { .. } => "something else than the JSON object wanted",
         BadLine::Channel => "a wrong channel",
         BadLine::Author => "a wrong author",
+        BadLine::Nul { .. } => "U+0000 in its text",
         BadLine::Timestamp => "a wrong timestamp",
         BadLine::Future => "a timestamp in the future",
         BadLine::Repeated { .. } => "the id of an earlier line",
-        BadLine::Empty => "empty content",
+        BadLine::Empty => "content that is empty or nothing to see",
         BadLine::Content { .. } => "too long content",
     }
 }

@@ -85,7 +85,7 @@ fn what_is_not_there_is_named_and_names_are_readable() {
     home.ok(&["bot", "create", "x"]);
     let (code, object) = home.json(&["bot", "create", "x", "--guild", "123"]);
     assert_eq!((code, &object["error"]), (1, &json!("there is no guild 123")));
-    for name in ["   ", "a\nb", "\u{1b}[31m", &"x".repeat(81)] {
+    for name in ["", "   ", "\u{200B}", "\u{2060}\u{1BCA0}", "a\nb", "\u{1b}[31m", &"x".repeat(81)] {
         assert_eq!(home.json(&["bot", "create", name]).0, 2, "{name:?}");
     }
 }

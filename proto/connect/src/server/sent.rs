@@ -62,6 +62,14 @@ pub struct HeldFor(pub u64);
 #[derive(Clone, Copy, Debug)]
 pub struct SlowDown(pub Duration);
 
+/// What is sent instead of a reply for which there is no room: put it into the reply's extensions. It is on nobody's account, so its body may
+/// have [`INSTEAD_BYTES_MAX`] bytes; one that has more, as none, leaves the plain 503 with `Retry-After`.
+#[derive(Clone, Debug)]
+pub struct Instead(pub Arc<Response<Bytes>>);
+
+/// Most bytes of what is sent for want of room. A choice: an error's words. Those who are sent the same share its bytes.
+pub const INSTEAD_BYTES_MAX: usize = 512;
+
 impl fmt::Debug for KeepUntilSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeepUntilSent")
@@ -112,13 +120,15 @@ impl Sending {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The handler's reply, held; or 503 if there is no room for it. `ends_apart`: whether the end of a large reply waits for its data.
+    /// The handler's reply, held; or what it gave instead ([`Instead`]), else 503, if there is no room for it. `ends_apart`: whether the end
+    /// of a large reply waits for its data.
     pub(super) fn reply<B: Body>(
         self: &Arc<Self>,
         mut response: Response<B>,
         ends_apart: bool,
     ) -> Response<Reply<B>> {
         let kept = response.extensions_mut().remove::<KeepUntilSent>();
+        let instead = response.extensions_mut().remove::<Instead>();
         let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         self.replied.store(true, Ordering::Relaxed);
         if let Some(SlowDown(pause)) = response.extensions_mut().remove() {
@@ -132,16 +142,30 @@ impl Sending {
             0 => Ok(account.nothing()),
             bytes => account.hold(bytes),
         };
-        let reply =
-            |body| Reply { body, paid: bytes, sending: Arc::clone(self), ends_apart, last: 0, ended: false };
+        let reply = |body, instead| Reply {
+            body,
+            instead,
+            paid: bytes,
+            sending: Arc::clone(self),
+            ends_apart,
+            last: 0,
+            ended: false,
+        };
         match hold {
             Ok(hold) => {
                 *self.held() = Held { bytes: Some(hold), kept };
-                response.map(|body| reply(Some(body)))
+                response.map(|body| reply(Some(body), None))
             }
             Err(full) => {
                 tracing::debug!(%full, peer = %self.peer.addr.0, "a reply found no room");
-                let mut refused = Response::new(reply(None));
+                *self.held() = Held { bytes: None, kept };
+                if let Some(Instead(instead)) = instead
+                    && instead.body().len() <= INSTEAD_BYTES_MAX
+                {
+                    let (head, body) = Response::clone(&instead).into_parts();
+                    return Response::from_parts(head, reply(None, Some(body)));
+                }
+                let mut refused = Response::new(reply(None, None));
                 *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 refused.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
                 refused
@@ -201,6 +225,8 @@ pin_project! {
     pub(super) struct Reply<B> {
         #[pin]
         body: Option<B>,
+        // What is sent for want of room, until it is.
+        instead: Option<Bytes>,
         // Bytes held in advance, by the body's declared length.
         paid: usize,
         sending: Arc<Sending>,
@@ -225,7 +251,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let mut this = self.project();
-        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let Some(body) = this.body.as_mut().as_pin_mut() else {
+            let piece = this.instead.take().map(|bytes| Piece::new(bytes, this.paid, this.sending));
+            return Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Into::into)));
+        };
         if !*this.ended {
             match ready!(body.poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -255,7 +284,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            None => true,
+            None => self.instead.is_none(),
             Some(body) => {
                 let ended = self.ended || body.is_end_stream();
                 let apart = self.ends_apart && self.last > AT_ONCE;
@@ -265,7 +294,8 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let instead = || SizeHint::with_exact(self.instead.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        self.body.as_ref().map_or_else(instead, Body::size_hint)
     }
 }
 

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use weir_connect::budget::{Bounds, Budget};
-use weir_connect::{Body, KeepUntilSent, Memory, Reply, Router, Server, ServerConfig, SlowDown};
+use weir_connect::{
+    Body, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, Memory, Reply, Router, Server, ServerConfig, SlowDown,
+};
 
 use crate::fixture::*;
 
@@ -261,4 +264,42 @@ async fn a_client_that_is_to_slow_down_is_answered_at_once_and_its_next_request_
         times.push(start.elapsed());
     }
     assert!(times[0] < PAUSE && times[1] >= PAUSE, "HTTP/1.1, another connection: {times:?}");
+}
+
+/// Asks over HTTP/2 a server whose replies find no room and are to be replaced by so many bytes.
+async fn replaced(bytes: usize, window: u32) -> (Response<h2::RecvStream>, SendRequest<Bytes>) {
+    let budget = Budget::default();
+    let config = ServerConfig { memory: memory(&budget, Bounds::halves(100)), ..ServerConfig::default() };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let answer = move |_: Request<hyper::body::Incoming>| async move {
+        let mut instead = Response::new(Bytes::from(vec![b'x'; bytes]));
+        *instead.status_mut() = StatusCode::IM_A_TEAPOT;
+        instead.headers_mut().insert("via", http::HeaderValue::from_static("1.1 test"));
+        let mut response = Response::new(Full::new(Bytes::from(vec![0; SMALL])));
+        response.extensions_mut().insert(Instead(Arc::new(instead)));
+        response
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(Server::new(listener, config).serve_http(answer, stop, Duration::ZERO));
+    let (mut sender, connection) = client(addr, window).await;
+    tokio::spawn(connection);
+    let (response, _) = sender.send_request(ask(), true).unwrap();
+    (response.await.unwrap(), sender)
+}
+
+#[tokio::test]
+async fn instead_of_a_reply_without_room_goes_what_its_handler_gave_for_that() {
+    let (response, _sender) = replaced(INSTEAD_BYTES_MAX, 65_535).await;
+    assert_eq!((response.status().as_u16(), &response.headers()["via"]), (418, &"1.1 test".parse().unwrap()));
+    let mut body = response.into_body();
+    let mut got = 0;
+    while let Some(data) = body.data().await {
+        got += data.unwrap().len();
+    }
+    assert_eq!(got, INSTEAD_BYTES_MAX);
+    // What is not small itself is not sent for want of room.
+    let (response, _sender) = replaced(INSTEAD_BYTES_MAX + 1, 65_535).await;
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    assert!(response.into_body().is_end_stream());
 }

@@ -52,6 +52,11 @@ pub enum Leaf {
         /// Greatest sum of their texts.
         max: usize,
     },
+    /// The embeds together take too many bytes in the row's form, though each of their texts and links is short enough.
+    EmbedsTooLarge {
+        /// Most bytes of their JSON.
+        max: usize,
+    },
     /// An embed without anything to show.
     EmptyEmbed,
     /// A value that the list has already.
@@ -87,7 +92,7 @@ impl Leaf {
             Self::NotAList => "LIST_TYPE_CONVERT",
             Self::BadUrl => "URL_TYPE_INVALID_URL",
             Self::BadTimestamp => "DATE_TIME_TYPE_PARSE",
-            Self::EmbedsTooLong { .. } => "MAX_EMBED_SIZE_EXCEEDED",
+            Self::EmbedsTooLong { .. } | Self::EmbedsTooLarge { .. } => "MAX_EMBED_SIZE_EXCEEDED",
             Self::EmptyEmbed => "EMBED_EMPTY",
             Self::Repeated => "SET_TYPE_ALREADY_CONTAINS_VALUE",
             Self::BadText => "STRING_TYPE_REGEX",
@@ -119,6 +124,9 @@ impl Leaf {
             Self::EmbedsTooLong { max } => format!("Embeds exceed the maximum size of {max}.").into(),
             Self::EmptyEmbed => "The embed has nothing to show.".into(),
             Self::Repeated => "The set already contains this value.".into(),
+            Self::EmbedsTooLarge { max } => {
+                format!("Embeds take more than {max} bytes as JSON: shorten their texts or links.").into()
+            }
             Self::BadText => "String value did not match validation regex.".into(),
             Self::Exclusive(fields) => format!("Only one of {fields} may be set.").into(),
             Self::UnknownReferencedMessage => "Unknown message".into(),

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::query::truth;
+use super::{blank::is_blank, query::truth};
 use crate::error::{ApiError, FormErrors, Leaf, Path};
 
 /// The fields of a request's body. An empty body counts as `{}`: several routes allow it, and the others name what is missing.
@@ -57,16 +57,6 @@ fn whole(value: &Value) -> Option<i128> {
         Value::String(text) => text.parse().ok(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-/// True for code points of which nobody sees anything: whitespace, controls, and what Unicode calls default ignorable.
-fn is_invisible(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(c,
-            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-            | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
-            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
@@ -139,7 +129,7 @@ impl<'a, 'e> Fields<'a, 'e> {
     /// A name: text of which something can be seen, unless it is empty.
     pub fn name(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
         let name = self.text(key, range)?;
-        if !name.is_empty() && name.chars().all(is_invisible) {
+        if !name.is_empty() && is_blank(name) {
             self.fail(key, Leaf::BadText);
             return None;
         }

@@ -11,10 +11,11 @@ use crate::{error::Leaf, wire::Moment};
 pub const EMBEDS_MAX: usize = 10;
 /// Most code points of the texts of all embeds together. Discord's.
 pub const EMBEDS_TEXT_MAX: usize = 6_000;
-/// Most bytes of the embeds in the row's form: above what the characters allow. 6,000 code points are at most 24,000 bytes, and keys, quotes
-/// and brackets of ten embeds with 25 fields each below 12,000. With the longest content that stays below the 50 KiB that Cassandra takes for
-/// a batch by default. Links are bounded one by one; sixty of the longest would be 120 KiB, and are refused.
-pub const EMBEDS_JSON_BYTES_MAX: usize = 36 * 1_024;
+/// Most bytes of the embeds in the row's form: what all texts within Discord's bounds take. 6,000 code points are at most 36,000 bytes (six
+/// for an escaped control character), and keys, quotes and brackets of ten embeds with 25 fields each below 13,000; texts in any script leave
+/// room for one longest link in each embed. More links do not fit: sixty of 2,048 code points alone would be 120 to 480 KiB. With the longest
+/// content (16,000 bytes) a row stays below the 64 KiB of one batch of the data service.
+pub const EMBEDS_JSON_BYTES_MAX: usize = 48 * 1_024;
 
 const TITLE_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4_096;
@@ -40,7 +41,7 @@ pub fn parse_embeds(message: &mut Fields<'_, '_>) -> Option<String> {
     if text > EMBEDS_TEXT_MAX {
         message.fail("embeds", Leaf::EmbedsTooLong { max: EMBEDS_TEXT_MAX });
     } else if json.len() > EMBEDS_JSON_BYTES_MAX {
-        message.fail("embeds", Leaf::EmbedsTooLong { max: EMBEDS_JSON_BYTES_MAX });
+        message.fail("embeds", Leaf::EmbedsTooLarge { max: EMBEDS_JSON_BYTES_MAX });
     }
     Some(json)
 }

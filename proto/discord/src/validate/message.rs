@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
+    blank::is_blank,
     body::{Fields, parse_fields},
     embed::parse_embeds,
     mention::AllowedMentions,
@@ -26,7 +27,7 @@ const EDIT_FLAGS: u64 = 1 << 2;
 /// `POST /channels/{c}/messages`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreateMessageForm {
-    /// Text; empty only if there are embeds.
+    /// Text; one of which nobody sees anything only if there are embeds.
     pub content: String,
     /// The client's idempotency key, at most [`NONCE_MAX`] code points. A number arrives as its digits.
     pub nonce: Option<String>,
@@ -86,11 +87,6 @@ impl CreateMessageForm {
             flags: fields.bits("flags").unwrap_or(0) & CREATE_FLAGS,
         }
     }
-}
-
-/// Whitespace and controls alone are no content. Zero-width characters are: clients send them to say nothing on purpose.
-fn is_blank(content: &str) -> bool {
-    content.chars().all(|c| c.is_whitespace() || c.is_control())
 }
 
 fn nonce(fields: &mut Fields<'_, '_>) -> Option<String> {

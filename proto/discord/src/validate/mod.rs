@@ -3,6 +3,7 @@
 //! Lengths are counted in Unicode code points, as Discord counts them. Unknown keys are ignored; keys of features that Weir does not have
 //! are refused if they ask for something, because a message that silently lost its poll would be worse than an error.
 
+mod blank;
 mod body;
 mod embed;
 mod guild;
@@ -13,6 +14,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
+pub use blank::is_blank;
 pub use body::{Fields, parse_body, parse_fields, snowflake};
 pub use embed::{EMBEDS_JSON_BYTES_MAX, EMBEDS_MAX, EMBEDS_TEXT_MAX, parse_embeds};
 pub use guild::{

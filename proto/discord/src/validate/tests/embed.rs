@@ -93,8 +93,10 @@ fn embeds_fit_their_column() {
     assert!(create(json!({"embeds": vec![embed.clone(); 5]})).is_ok());
     let mut linked = embed;
     linked["author"] = json!({"name": "a", "url": url, "icon_url": url});
-    let found = create_codes(json!({"embeds": vec![linked; 10]}));
+    let found = create_codes(json!({"embeds": vec![linked.clone(); 10]}));
     assert_eq!(found, ["embeds=MAX_EMBED_SIZE_EXCEEDED"]);
+    let refused = create(json!({"embeds": vec![linked; 10]})).expect_err("120 KiB of links");
+    assert!(refused.body().contains("more than 49152 bytes"), "the bound that was met: {}", refused.body());
 }
 
 /// The bounds that clients know are in characters, whatever bytes those take.
@@ -127,4 +129,17 @@ fn a_wrong_embed_is_not_called_empty_besides() {
     }
     let both = json!({"embeds": [{"title": 5}, {}]});
     assert_eq!(create_codes(both), ["embeds.0.title=STRING_TYPE_CONVERT", "embeds.1=EMBED_EMPTY"]);
+}
+
+#[test]
+fn the_longest_texts_fit_and_so_does_a_longest_link_for_each_embed() {
+    let picture = format!("https://example.org/{}", "x".repeat(2_028));
+    let embed = json!({"description": "\u{6F22}".repeat(600), "image": {"url": picture}});
+    assert!(create(json!({"embeds": vec![embed; 10]})).is_ok());
+    // What JSON writes longest: six bytes for a control character. Every field has its name, value and three keys beside them.
+    let one = "\u{1}";
+    let field = json!({"name": one, "value": one.repeat(23)});
+    let embed = json!({"fields": vec![field; 25]});
+    let form = create(json!({"embeds": vec![embed; 10]})).expect("6,000 code points");
+    assert!(form.embeds_json.len() > 36_000, "{}", form.embeds_json.len());
 }
