@@ -70,7 +70,7 @@ pub struct GatewayConfig {
 
     /// Records that the ring keeps for sessions that are behind.
     pub ring_records_max: usize,
-    /// Bytes that the ring keeps, rendered events included.
+    /// Bytes that the ring keeps, rendered events and the guilds' states of then included.
     pub ring_bytes_max: usize,
     /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
     pub held_back_bytes_max: usize,

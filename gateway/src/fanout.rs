@@ -19,53 +19,14 @@ use weir_proto::{
 use crate::{
     entry::{Body, Entry, Publication, membership},
     guild::Snapshot,
+    held::{Guild, Held},
     listener::Listener,
     listeners::{Key, Listeners, key},
     ring::Ring,
 };
 
-/// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
-const PENDING_MAX: usize = 1_024;
-
 /// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;
-
-/// A guild's state, as far as it is here.
-#[derive(Debug)]
-enum Held {
-    /// Nobody asked for it yet.
-    Absent,
-    /// Being loaded; its own records since then.
-    Loading {
-        records: Vec<Record>,
-        overflowed: bool,
-        /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
-        newest: HashMap<u64, u64>,
-    },
-    Here(Arc<Snapshot>),
-}
-
-#[derive(Debug)]
-struct Guild {
-    held: Held,
-    listeners: Listeners,
-    /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
-    /// interest is registered and the data service has answered since.
-    interest_since_us: Option<u64>,
-    /// Since when it has had no listeners.
-    idle_since: Instant,
-}
-
-impl Guild {
-    fn new() -> Self {
-        Self {
-            held: Held::Absent,
-            listeners: Listeners::default(),
-            interest_since_us: None,
-            idle_since: Instant::now(),
-        }
-    }
-}
 
 /// A user with sessions here.
 #[derive(Debug, Default)]
@@ -139,7 +100,7 @@ impl Fanout {
         };
         // Before the change, which may take the channel away.
         publication.raise_newest(|channel_id| guild.newest_message(channel_id));
-        let after = guild.apply(&publication.record);
+        let (after, mut outdated) = guild.apply(&publication.record);
         let gone = matches!(publication.record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
@@ -151,8 +112,10 @@ impl Fanout {
         }
         if gone && let Some(guild) = index.guilds.get_mut(&guild_id) {
             // The place stays until it is swept, so that interest is withdrawn then.
+            outdated += guild.bytes();
             *guild = Guild { interest_since_us: guild.interest_since_us, ..Guild::new() };
         }
+        self.ring.keep(outdated);
     }
 
     /// Publishes a record of a direct message. It carries no state: that a session's user is named by it is all that there is to see.
@@ -177,13 +140,11 @@ impl Fanout {
     /// that begin again load them anew.
     pub(crate) fn publish_loss(&self, position: Position, lost: Lost) {
         let mut index = self.index();
-        match &lost {
-            Lost::InGuild(id) => {
-                index.guilds.get_mut(id).into_iter().for_each(|guild| guild.held = Held::Absent)
-            }
-            Lost::InDirect(_) => {}
-            Lost::Anywhere => index.guilds.values_mut().for_each(|guild| guild.held = Held::Absent),
-        }
+        let outdated = match &lost {
+            Lost::InGuild(id) => index.guilds.get_mut(id).map_or(0, Guild::drop_state),
+            Lost::InDirect(_) => 0,
+            Lost::Anywhere => index.guilds.values_mut().map(Guild::drop_state).sum(),
+        };
         let (guild_id, body, by_user) = match &lost {
             Lost::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
             Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
@@ -191,6 +152,7 @@ impl Fanout {
         };
         let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
+        self.ring.keep(outdated);
         let tell = |listener: &Arc<Listener>| listener.offer(position);
         match lost {
             Lost::InGuild(id) => {
@@ -214,9 +176,8 @@ impl Fanout {
         }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
-        let after = Some(snapshot.clone());
         let body = Body::Change(publication);
-        let entry = Arc::new(Entry::new(0, guild_id, body, after, self.ring.bytes()));
+        let entry = Arc::new(Entry::ephemeral(guild_id, body, snapshot, self.ring.bytes()));
         guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
     }
 
@@ -389,9 +350,8 @@ impl Fanout {
         let mut index = self.index();
         let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since <= before;
         let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
-        ids.iter().for_each(|id| {
-            index.guilds.remove(id);
-        });
+        let gone = ids.iter().filter_map(|id| index.guilds.remove(id));
+        self.ring.keep(gone.map(|guild| guild.bytes()).sum());
         ids
     }
 }
@@ -444,57 +404,5 @@ impl Index {
     /// A user's sessions.
     fn of_user(&self, user_id: u64) -> Vec<Arc<Listener>> {
         self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners).cloned().collect()
-    }
-}
-
-impl Guild {
-    fn unlisten(&mut self, listener: &Arc<Listener>) {
-        if self.listeners.remove(listener) && self.listeners.is_empty() {
-            self.idle_since = Instant::now();
-        }
-    }
-
-    /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
-    fn newest_message(&self, channel_id: u64) -> u64 {
-        match &self.held {
-            Held::Here(snapshot) => snapshot.newest_message(channel_id),
-            Held::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
-            Held::Absent => 0,
-        }
-    }
-
-    /// Applies a record; the guild's state before and after it.
-    fn apply(&mut self, record: &Record) -> Option<Arc<Snapshot>> {
-        let own = record.scope_id == record.guild_id;
-        let posted = match &record.change {
-            Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
-            _ => None,
-        };
-        match &mut self.held {
-            Held::Here(snapshot) => {
-                if let Some((channel_id, id)) = posted {
-                    snapshot.note_message(channel_id, id);
-                }
-                if own && let Some(after) = snapshot.after(record) {
-                    *snapshot = Arc::new(after);
-                }
-                Some(snapshot.clone())
-            }
-            Held::Loading { records, overflowed, newest } => {
-                if let Some((channel_id, id)) = posted
-                    && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
-                {
-                    let told = newest.entry(channel_id).or_default();
-                    *told = id.max(*told);
-                }
-                if own && records.len() == PENDING_MAX {
-                    *overflowed = true;
-                } else if own {
-                    records.push(record.clone());
-                }
-                None
-            }
-            Held::Absent => None,
-        }
     }
 }

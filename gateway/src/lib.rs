@@ -31,6 +31,7 @@ mod follow;
 #[cfg(test)]
 mod fuzz;
 mod guild;
+mod held;
 mod holdback;
 mod hydrate;
 mod identifies;
