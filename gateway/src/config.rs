@@ -50,7 +50,7 @@ pub struct GatewayConfig {
     /// Guilds of one session; above it close code 4011, which ends a bot for good. Discord's number for a shard, so a bot that is sharded for
     /// Discord fits. A session's row holds 8 bytes for each.
     pub guilds_max: usize,
-    /// Identifies and resumes being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
+    /// Identifies, and resumes of sessions that an earlier process left, being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
     pub admissions_max: usize,
     /// How often a token may identify.
     pub identify_limits: IdentifyLimits,

@@ -1,6 +1,6 @@
 //! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
 
-use std::{net::IpAddr, pin::pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,6 +18,7 @@ use crate::{
     payload::{self, ClientEvent, Identify, Resume, op},
     query::Parameters,
     resume,
+    session::Session,
     shared::Shared,
     socket::{Inbound, Socket, SocketError},
     upgrade::{self, Upgrade},
@@ -63,6 +64,19 @@ impl From<Stop> for Served {
             Stop::Invalid => Self::Invalid,
             Stop::Socket(error) => Self::Ended(error.into()),
         }
+    }
+}
+
+/// Works on a session for as long as no other connection wants it.
+async fn unless_taken_over(
+    session: &Session,
+    work: impl Future<Output = Result<(), Stop>>,
+) -> Result<(), Stop> {
+    let mut takeover = pin!(session.takeover.notified());
+    takeover.as_mut().enable();
+    tokio::select! {
+        worked = work => worked,
+        () = takeover => Err(Close::fault("resumed on another connection").into()),
     }
 }
 
@@ -192,7 +206,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         self.shared.metrics.identifies.inc();
         let shared = self.shared.clone();
-        match Delivery::new(&shared, &mut attached, &mut self.socket).introduce(&snapshots).await {
+        let session = attached.session.clone();
+        let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
+        match unless_taken_over(&session, delivery.introduce(&snapshots)).await {
             Ok(()) => Ok(Some(attached)),
             Err(Stop::Socket(error)) => Err(error.into()),
             Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
@@ -209,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             return Ok(None);
         };
         self.socket.begin_session(attached.session.user.id);
-        let takeover = attached.session.clone();
+        let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         let replay = async {
             if let Some(index) = guilds_from {
@@ -217,11 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             delivery.replay().await
         };
-        let replayed = tokio::select! {
-            replayed = replay => replayed,
-            () = takeover.takeover.notified() => Err(Close::fault("resumed on another connection").into()),
-        };
-        match replayed {
+        match unless_taken_over(&session, replay).await {
             Ok(()) => {
                 outcome(Resumption::Resumed);
                 Ok(Some(attached))
