@@ -38,7 +38,7 @@ pub struct GatewayConfig {
     /// Time from the wish to stop until connections are cut.
     pub drain_timeout: Duration,
 
-    /// Open connections; above it new ones get HTTP 503. A file descriptor each.
+    /// Open connections; above it the address with most gives its oldest without a session, and if it has none, new ones get HTTP 503. A file descriptor each.
     pub connections_max: usize,
     /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
     pub sessions_max: usize,

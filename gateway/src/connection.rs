@@ -16,6 +16,7 @@ use crate::{
     members,
     metrics::{Refusal, Resumption},
     payload::{self, ClientEvent, Identify, Resume, op},
+    places::Place,
     query::Parameters,
     resume,
     session::Session,
@@ -85,6 +86,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     shared: Arc<Shared>,
     stream: S,
     peer: IpAddr,
+    mut place: Place,
 ) {
     let (stream, parameters, forwarded) =
         match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
@@ -98,11 +100,12 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
+    place.is_of(client);
     let accounts = shared.memory.accounts(client);
     let socket = Socket::new(*stream, compression, shared.config.write_timeout, accounts);
     let budget = EventBudget::new(shared.config.events_max, Instant::now());
     drop(forwarded);
-    let mut connection = Connection { shared, socket, budget, client };
+    let mut connection = Connection { shared, socket, budget, client, place };
     let end = match parameters {
         Ok(parameters) => connection.run(parameters).await,
         Err(close) => End::Close(close),
@@ -123,6 +126,7 @@ struct Connection<S> {
     socket: Socket<S>,
     budget: EventBudget,
     client: IpAddr,
+    place: Place,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -152,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Served::Invalid => {
                     self.shared.registry.end(&attached.session).await;
                     drop(attached);
+                    self.place.unsettle();
                     if let Err(error) =
                         self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await
                     {
@@ -200,6 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     ) -> Result<Option<Attached>, End> {
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else { return Ok(None) };
+        self.place.settle();
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
             self.socket.compress_payloads();
@@ -224,6 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             outcome(Resumption::Invalid);
             return Ok(None);
         };
+        self.place.settle();
         self.socket.begin_session(attached.session.user.id);
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
@@ -241,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(Stop::Invalid) => {
                 outcome(Resumption::Invalid);
                 shared.registry.end(&attached.session).await;
+                self.place.unsettle();
                 Ok(None)
             }
             Err(Stop::Socket(error)) => {
@@ -343,7 +351,7 @@ mod tests {
     /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
     #[test]
     fn a_connection_is_small() {
-        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr) -> F) -> usize {
+        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr, Place) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(serve);

@@ -47,6 +47,7 @@ mod memory;
 pub mod metrics;
 mod payload;
 pub mod peers;
+mod places;
 mod query;
 mod recover;
 mod registry;

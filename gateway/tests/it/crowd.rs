@@ -2,13 +2,91 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
 use weir_gateway::GatewayConfig;
 
 use crate::{
-    client::{Client, INTENTS},
-    world::{ALICE, BOT, GUILD, World},
+    client::{Client, INTENTS, Received},
+    world::{ALICE, BOT, GUILD, Running, World},
 };
+
+/// A connection from an address that has read Hello and says nothing.
+async fn silent(gateway: &Running, address: &str) -> Client {
+    let mut client = Client::over(gateway.pipe_from(1 << 20, address), "/?v=10").await;
+    client.hello().await;
+    client
+}
+
+/// One that has a session.
+async fn identified(gateway: &Running, address: &str) -> Client {
+    let mut client = silent(gateway, address).await;
+    client.identify(BOT, INTENTS).await;
+    client.dispatch("READY").await;
+    client.dispatch("GUILD_CREATE").await;
+    client
+}
+
+async fn is_refused(gateway: &Running, address: &str) -> bool {
+    let mut pipe = gateway.pipe_from(4_096, address);
+    pipe.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    pipe.read_to_string(&mut answer).await.unwrap();
+    answer.starts_with("HTTP/1.1 503 ")
+}
+
+async fn is_served(client: &mut Client) {
+    client.send(json!({"op": 1, "d": client.seq})).await;
+    assert_eq!(client.payload().await["op"], 11);
+}
+
+async fn places(connections_max: usize) -> Running {
+    World::new(false, 1_000).gateway(GatewayConfig { connections_max, ..GatewayConfig::default() }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_with_silent_connections_makes_room_for_another() {
+    let gateway = places(3).await;
+    let mut crowd = Vec::new();
+    for _ in 0..3 {
+        crowd.push(silent(&gateway, "192.0.2.1").await);
+    }
+    let mut newcomer = identified(&gateway, "192.0.2.2").await;
+    assert_eq!(crowd[0].receive().await, Received::Cut, "the one that has waited longest");
+    for client in &mut crowd[1..] {
+        is_served(client).await;
+    }
+    // It has as many as the other with this one, and makes room itself.
+    let mut another = silent(&gateway, "192.0.2.1").await;
+    assert_eq!(crowd[1].receive().await, Received::Cut);
+    for client in [&mut newcomer, &mut another, &mut crowd[2]] {
+        is_served(client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_keep_their_places_and_one_address_may_have_all() {
+    let gateway = places(3).await;
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        sessions.push(identified(&gateway, "2001:db8::1").await);
+    }
+    let mut waiting = silent(&gateway, "2001:db8::2").await;
+    // Of the same /64: its own connection without a session goes, although the sessions are older.
+    sessions.push(identified(&gateway, "2001:db8::3").await);
+    assert_eq!(waiting.receive().await, Received::Cut);
+    assert!(is_refused(&gateway, "2001:db8::4").await);
+    assert!(is_refused(&gateway, "192.0.2.2").await, "nobody without a session has a place");
+    for client in &mut sessions {
+        is_served(client).await;
+    }
+    sessions.pop();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    silent(&gateway, "192.0.2.2").await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn who_takes_over_a_session_that_does_not_read_waits_for_nothing_and_holds_up_nobody() {
