@@ -74,6 +74,12 @@ pub struct GatewayConfig {
     pub ring_bytes_max: usize,
     /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
     pub held_back_bytes_max: usize,
+    /// Bytes of the states of guilds that sessions here are in: channels, roles and what permissions are found by. A session that would need
+    /// another beyond it is refused.
+    pub guild_bytes_max: usize,
+    /// Bytes of all sessions, with and without a connection, and of their memberships. Above it those longest without a connection end; if none
+    /// is, identify is refused.
+    pub session_bytes_max: usize,
     /// Channels and guilds whose last revision is remembered, about 32 bytes each.
     pub scopes_max: usize,
 }
@@ -106,6 +112,9 @@ impl Default for GatewayConfig {
             ring_records_max: 65_536,
             ring_bytes_max: 128 << 20,
             held_back_bytes_max: crate::holdback::HELD_BYTES_MAX,
+            guild_bytes_max: 256 << 20,
+            // 30,000 sessions of about ten guilds.
+            session_bytes_max: 128 << 20,
             scopes_max: 1_000_000,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     Close,
     entry::{Entry, is_about},
     introduce::guild_create,
-    join::Attached,
+    join::{Attached, fault},
     load::LoadError,
     payload,
     replay::{self, Unsettled},
@@ -218,6 +218,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             Route::Leave => {
                 if entry.position > self.attached.progress.applied {
                     self.attached.progress.guilds.remove(&entry.guild_id);
+                    self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
                 }
                 if hears_of_guilds(session.intents) {
                     self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(entry.guild_id)))?;
@@ -233,6 +234,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 && record.rev > held.rev
             {
                 held.clone_from(row);
+                self.shared.registry.weigh(&session, session.bytes(progress));
             }
             progress.applied = entry.position;
         }
@@ -258,11 +260,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             match loaded.await {
                 Ok(member) => {
                     self.attached.progress.guilds.insert(guild_id, member);
+                    self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
                 }
                 Err(LoadError::NotFound) => return Ok(()),
-                Err(LoadError::Unavailable { reason }) => {
-                    tracing::warn!(guild_id, reason, "a joined guild could not be loaded");
-                    return Err(Close::fault("a part of the service does not answer").into());
+                Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => {
+                    return Err(fault(&error).into());
                 }
             }
         }

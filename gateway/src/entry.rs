@@ -120,6 +120,12 @@ impl Weight {
         self.own.fetch_add(bytes, Ordering::Relaxed);
         self.total.add(bytes);
     }
+
+    /// Puts `bytes` in place of what it was.
+    pub(crate) fn set(&self, bytes: usize) {
+        self.total.add(bytes);
+        self.total.sub(self.own.swap(bytes, Ordering::Relaxed));
+    }
 }
 
 impl Drop for Weight {

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use weir_proto::{
 };
 
 use crate::{
-    entry::{Body, Entry, Publication, membership},
+    entry::{Body, Bytes, Entry, Publication, membership},
     guild::Snapshot,
     held::{Guild, Held},
     listener::Listener,
@@ -27,6 +28,9 @@ use crate::{
 
 /// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;
+/// How long nobody must have listened to a guild before its state makes room for another's. Longer than it takes to load the guilds of a
+/// session that is about to listen.
+const STATE_IDLE: Duration = Duration::from_secs(10);
 
 /// A user with sessions here.
 #[derive(Debug, Default)]
@@ -47,6 +51,8 @@ pub(crate) enum Lost {
 
 #[derive(Debug, Default)]
 struct Index {
+    /// What the states of `guilds` take.
+    states: Bytes,
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, User>,
     /// The guilds that each listener is in, so that it can leave them without a look at the others.
@@ -64,6 +70,8 @@ pub(crate) enum Installed {
     Again,
     /// It lacks its guild row.
     Broken,
+    /// States take as much as they may.
+    Full,
 }
 
 /// The fan-out.
@@ -71,11 +79,19 @@ pub(crate) enum Installed {
 pub(crate) struct Fanout {
     pub(crate) ring: Ring,
     index: Mutex<Index>,
+    /// Bytes of guilds' states above which none is installed. Those that are here may grow beyond it: a change that is committed has to be
+    /// applied.
+    states_max: usize,
 }
 
 impl Fanout {
-    pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, index: Mutex::default() }
+    pub(crate) fn new(ring: Ring, states_max: usize) -> Self {
+        Self { ring, index: Mutex::default(), states_max }
+    }
+
+    /// What the states of guilds take, without those that only the ring keeps.
+    pub(crate) fn states_bytes(&self) -> Bytes {
+        self.index().states.clone()
     }
 
     // A lock whose holder panicked guards plain data that is whole between statements.
@@ -112,8 +128,7 @@ impl Fanout {
         }
         if gone && let Some(guild) = index.guilds.get_mut(&guild_id) {
             // The place stays until it is swept, so that interest is withdrawn then.
-            outdated += guild.bytes();
-            *guild = Guild { interest_since_us: guild.interest_since_us, ..Guild::new() };
+            outdated += guild.vacate();
         }
         self.ring.keep(outdated);
     }
@@ -211,7 +226,8 @@ impl Fanout {
     /// Says that interest in a guild is registered, and that its state is about to be loaded: from here on its records are kept.
     pub(crate) fn begin_loading(&self, guild_id: u64) {
         let mut index = self.index();
-        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        let Index { guilds, states, .. } = &mut *index;
+        let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
         guild.idle_since = Instant::now();
         if !matches!(guild.held, Held::Here(_)) {
             guild.held = Held::Loading { records: Vec::new(), overflowed: false, newest: HashMap::new() };
@@ -232,7 +248,11 @@ impl Fanout {
         let state = GuildState { rev: state.rev.max(as_of_us), ..state };
         let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
         let mut index = self.index();
-        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        if !self.has_room(&mut index, snapshot.bytes()) {
+            return Installed::Full;
+        }
+        let Index { guilds, states, .. } = &mut *index;
+        let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
         if let Held::Loading { records, overflowed, newest } = &mut guild.held {
             if std::mem::take(overflowed) {
                 records.clear();
@@ -248,13 +268,24 @@ impl Fanout {
             }
             let told = newest.iter().map(|(channel_id, id)| (*channel_id, *id));
             loaded.into_iter().chain(told).for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
-            guild.held = Held::Here(Arc::new(snapshot));
+            guild.hold(snapshot);
             guild.interest_since_us.get_or_insert(as_of_us);
         } else if let Held::Absent = guild.held {
             // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
             return Installed::Again;
         }
         Installed::Done
+    }
+
+    /// True if there is room for a state of so many bytes, made if need be of the states of guilds that nobody has listened to for long.
+    fn has_room(&self, index: &mut Index, bytes: usize) -> bool {
+        let full = |index: &Index| index.states.get().saturating_add(bytes) > self.states_max;
+        if full(index) {
+            let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since.elapsed() >= STATE_IDLE;
+            let idle = index.guilds.values_mut().filter(|guild| guild.bytes() > 0 && idle(guild));
+            self.ring.keep(idle.map(Guild::drop_state).sum());
+        }
+        !full(index)
     }
 
     /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
@@ -379,7 +410,7 @@ impl Index {
             for user_id in many.iter().copied().chain(one) {
                 for listener in self.of_user(user_id) {
                     if listener.has_guild(record.guild_id) {
-                        self.guilds.entry(record.guild_id).or_insert_with(Guild::new);
+                        self.guilds.entry(record.guild_id).or_insert_with(|| Guild::new(&self.states));
                         self.listen(record.guild_id, &listener);
                     }
                 }

@@ -5,7 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 use weir_proto::event::{Record, record::Change};
 
-use crate::{guild::Snapshot, listener::Listener, listeners::Listeners};
+use crate::{
+    entry::{Bytes, Weight},
+    guild::Snapshot,
+    listener::Listener,
+    listeners::Listeners,
+};
 
 /// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
 const PENDING_MAX: usize = 1_024;
@@ -28,6 +33,8 @@ pub(crate) enum Held {
 #[derive(Debug)]
 pub(crate) struct Guild {
     pub(crate) held: Held,
+    /// Of the state that is here.
+    weight: Weight,
     pub(crate) listeners: Listeners,
     /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
     /// interest is registered and the data service has answered since.
@@ -37,9 +44,11 @@ pub(crate) struct Guild {
 }
 
 impl Guild {
-    pub(crate) fn new() -> Self {
+    /// A guild whose state is weighed in `states`.
+    pub(crate) fn new(states: &Bytes) -> Self {
         Self {
             held: Held::Absent,
+            weight: Weight::new(states, 0),
             listeners: Listeners::default(),
             interest_since_us: None,
             idle_since: Instant::now(),
@@ -69,11 +78,25 @@ impl Guild {
         }
     }
 
+    /// Puts a state to use.
+    pub(crate) fn hold(&mut self, snapshot: Snapshot) {
+        self.weight.set(snapshot.bytes());
+        self.held = Held::Here(Arc::new(snapshot));
+    }
+
     /// Forgets the state. Gives the bytes that entries may still keep of it.
     pub(crate) fn drop_state(&mut self) -> usize {
         let bytes = self.bytes();
         self.held = Held::Absent;
+        self.weight.set(0);
         bytes
+    }
+
+    /// Forgets the state and who listens, of a guild that is deleted. Gives the bytes that entries may still keep.
+    pub(crate) fn vacate(&mut self) -> usize {
+        self.listeners = Listeners::default();
+        self.idle_since = Instant::now();
+        self.drop_state()
     }
 
     /// Applies a record. Gives the guild's state after it, and the bytes of the state before that entries may still keep.
@@ -91,6 +114,7 @@ impl Guild {
                 let mut outdated = 0;
                 if own && let Some(after) = snapshot.after(record) {
                     outdated = if after.shares_rows(snapshot) { 0 } else { snapshot.bytes() };
+                    self.weight.set(after.bytes());
                     *snapshot = Arc::new(after);
                 }
                 (Some(snapshot.clone()), outdated)
@@ -122,11 +146,14 @@ mod tests {
         fanout::{Fanout, Installed, Lost},
         ring::Ring,
     };
+    use std::time::Duration;
     use weir_proto::data::{Channel, Guild as GuildRow, GuildState};
 
     const GUILD: u64 = 1;
     const CHANNELS: u64 = 100;
     const RING_BYTES: usize = 4 << 20;
+    /// Room for two guilds of half a mebibyte.
+    const STATES_BYTES: usize = 1 << 20;
 
     fn channel(id: u64, rev: u64) -> Channel {
         Channel { id, guild_id: GUILD, topic: "x".repeat(4_096), rev, ..Channel::default() }
@@ -134,20 +161,21 @@ mod tests {
 
     /// A fan-out that holds a guild of about half a mebibyte.
     fn fanout() -> Fanout {
-        let fanout = Fanout::new(Ring::new(0, 65_536, RING_BYTES));
-        load(&fanout, 1);
+        let fanout = Fanout::new(Ring::new(0, 65_536, RING_BYTES), STATES_BYTES);
+        assert_eq!(load(&fanout, GUILD), Installed::Done);
         fanout
     }
 
-    fn load(fanout: &Fanout, rev: u64) {
-        fanout.begin_loading(GUILD);
+    fn load(fanout: &Fanout, guild_id: u64) -> Installed {
+        fanout.begin_loading(guild_id);
+        let rev = 1;
         let state = GuildState {
-            guild: Some(GuildRow { id: GUILD, rev, ..GuildRow::default() }),
+            guild: Some(GuildRow { id: guild_id, rev, ..GuildRow::default() }),
             channels: (1..=CHANNELS).map(|id| channel(id, rev)).collect(),
             rev,
             ..GuildState::default()
         };
-        assert_eq!(fanout.install(GUILD, state, &[], rev), Installed::Done);
+        fanout.install(guild_id, state, &[], rev)
     }
 
     fn publication(rev: u64, change: Change) -> Box<Publication> {
@@ -194,5 +222,24 @@ mod tests {
             let (kept, counted) = (kept(&fanout), fanout.ring.bytes().get());
             assert!(kept > 400_000 && kept <= counted, "{kept} {counted}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn states_are_counted_and_none_is_held_beyond_their_bound_but_of_guilds_that_nobody_hears() {
+        let fanout = fanout();
+        let listener = Arc::new(Listener::new(7, (0, std::num::NonZeroU32::MIN)));
+        fanout.join(&listener, &[GUILD]);
+        assert_eq!(load(&fanout, 2), Installed::Done);
+        assert_eq!(load(&fanout, 3), Installed::Full, "nobody has had time to listen to the second");
+        let of_two = fanout.states_bytes().get();
+        assert!((2 * 400_000..STATES_BYTES).contains(&of_two), "{of_two}");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(load(&fanout, 3), Installed::Done);
+        assert!(fanout.present(2).is_none() && fanout.present(GUILD).is_some());
+        assert_eq!(fanout.states_bytes().get(), of_two);
+        fanout.publish(1, publication(2, Change::GuildDeleted(Default::default())));
+        assert_eq!(fanout.states_bytes().get(), of_two / 2);
+        fanout.publish_loss(2, Lost::Anywhere);
+        assert_eq!(fanout.states_bytes().get(), 0);
     }
 }

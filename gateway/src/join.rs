@@ -74,7 +74,12 @@ pub(crate) struct Guilds {
 /// A fault of ours, logged: the client may try again.
 pub(crate) fn fault(error: &LoadError) -> Close {
     tracing::warn!(%error, "a session could not be begun");
-    Close::fault("a part of the service does not answer")
+    match error {
+        LoadError::Full => Close::fault("this gateway is full"),
+        LoadError::NotFound | LoadError::Unavailable { .. } => {
+            Close::fault("a part of the service does not answer")
+        }
+    }
 }
 
 /// Hands a new session to its connection.
@@ -84,7 +89,8 @@ pub(crate) async fn attach(
     progress: OwnedMutexGuard<Progress>,
     registration: &mut Registration<'_>,
 ) -> Result<Attached, Close> {
-    if shared.registry.add(session.clone()).await.is_err() {
+    let bytes = session.bytes(&progress);
+    if shared.registry.add(session.clone(), bytes).await.is_err() {
         return Err(Close::fault("this gateway is full"));
     }
     registration.kept = true;
@@ -153,7 +159,7 @@ async fn load_guild(
     match loaded.await {
         Ok(member) => Ok(Some((guild_id, member))),
         Err(LoadError::NotFound) => Ok(None),
-        Err(error @ LoadError::Unavailable { .. }) => Err(error),
+        Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => Err(error),
     }
 }
 

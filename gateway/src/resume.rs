@@ -133,7 +133,7 @@ async fn restore_claimed(
     let user = match shared.loader.user(kept.user_id).await {
         Ok(user) => user,
         Err(LoadError::NotFound) => return Ok(Restoration::Useless),
-        Err(error @ LoadError::Unavailable { .. }) => return Err(fault(&error)),
+        Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => return Err(fault(&error)),
     };
     let mut registration = register(shared, user.id, kept.shard).await?;
     let guilds = guilds(shared, &registration.listener).await?;

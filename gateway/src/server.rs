@@ -31,7 +31,7 @@ use crate::{
     memory::{self, Memory},
     metrics::Refusal,
     places::Places,
-    registry::Registry,
+    registry::{self, Registry},
     ring::Ring,
     roster,
     shared::Shared,
@@ -127,7 +127,8 @@ impl Gateway {
         // A durable log's positions go on; others begin with this process.
         let log_head = inbox.head();
         let head = if durable { log_head } else { 0 };
-        let fanout = Arc::new(Fanout::new(Ring::new(head, config.ring_records_max, config.ring_bytes_max)));
+        let ring = Ring::new(head, config.ring_records_max, config.ring_bytes_max);
+        let fanout = Arc::new(Fanout::new(ring, config.guild_bytes_max));
         let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
         let loader = Arc::new(Loader::new(data, inbox.clone(), fanout.clone(), config.call_timeout, clock));
         let registry = Registry::new(
@@ -135,14 +136,25 @@ impl Gateway {
             durable,
             fanout.clone(),
             metrics.clone(),
-            (config.sessions_max, config.sessions_per_user_max),
+            registry::Bounds {
+                sessions: config.sessions_max,
+                per_user: config.sessions_per_user_max,
+                bytes: config.session_bytes_max,
+            },
             config.resume_window,
         );
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
         let follower = Follower::new(loader.clone(), metrics.clone(), chains, config.held_back_bytes_max);
-        memory::watch(&budget, &config, fanout.ring.bytes().clone(), follower.held_back().clone());
+        let counted = memory::Counted {
+            ring: fanout.ring.bytes().clone(),
+            held_back: follower.held_back().clone(),
+            scopes: follower.scopes().clone(),
+            guilds: fanout.states_bytes(),
+            sessions: registry.bytes(),
+        };
+        memory::watch(&budget, &config, counted);
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let places = Arc::new(Places::new(config.connections_max));
