@@ -74,10 +74,10 @@ pub struct GatewayConfig {
     pub ring_bytes_max: usize,
     /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
     pub held_back_bytes_max: usize,
-    /// Bytes of the states of guilds that sessions here are in: channels, roles and what permissions are found by. A session that would need
-    /// another beyond it is refused.
+    /// Bytes of the states of guilds that sessions here are in: channels, roles and what permissions are found by; half for one session. A
+    /// session that would need another beyond it is refused.
     pub guild_bytes_max: usize,
-    /// Bytes of all sessions, with and without a connection, and of their memberships. Above it those longest without a connection end; if none
+    /// Bytes of all sessions, with and without a connection, and of their memberships; half for one user. Above it those longest without a connection end; if none
     /// is, identify is refused.
     pub session_bytes_max: usize,
     /// Channels and guilds whose last revision is remembered, about 32 bytes each.

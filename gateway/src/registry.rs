@@ -35,7 +35,7 @@ pub(crate) struct Bounds {
     pub(crate) sessions: usize,
     /// Sessions of one user.
     pub(crate) per_user: usize,
-    /// Bytes of all of them. One that is here may grow beyond it: a user is told of every guild that it joins.
+    /// Bytes of all of them; half for those of one user. One that is here may grow beyond it: a user is told of every guild that it joins.
     pub(crate) bytes: usize,
 }
 
@@ -43,6 +43,8 @@ pub(crate) struct Bounds {
 #[derive(Debug, Default)]
 struct Owned {
     sessions: usize,
+    /// What they take.
+    bytes: usize,
     /// Those without a connection, the longest first.
     detached: BTreeSet<(Instant, String)>,
 }
@@ -63,16 +65,19 @@ impl Table {
     fn insert(&mut self, session: Arc<Session>, bytes: usize) {
         // An id that is there already does not happen: they are random, and a row is claimed once.
         self.remove(&session.id);
-        self.owned.entry(session.user.id).or_default().sessions += 1;
+        let owned = self.owned.entry(session.user.id).or_default();
+        owned.sessions += 1;
+        owned.bytes += bytes;
         let weight = Weight::new(&self.bytes, bytes);
         self.sessions.insert(session.id.clone(), Known { session, detached_at: None, weight });
     }
 
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         self.set_detached(id, None);
-        let session = self.sessions.remove(id)?.session;
+        let Known { session, weight, .. } = self.sessions.remove(id)?;
         if let Some(owned) = self.owned.get_mut(&session.user.id) {
             owned.sessions -= 1;
+            owned.bytes -= weight.get();
             if owned.sessions == 0 {
                 self.owned.remove(&session.user.id);
             }
@@ -99,14 +104,16 @@ impl Table {
         bounds: Bounds,
         ended: &mut Vec<Arc<Session>>,
     ) -> Result<(), Full> {
-        // All together would not make enough.
-        if bytes > bounds.bytes {
+        // All that may go would not make enough.
+        if bytes > bounds.bytes / 2 {
             return Err(Full);
         }
         loop {
             let owned = self.owned.get(&user_id);
             let full = self.sessions.len() >= bounds.sessions || self.bytes.get() + bytes > bounds.bytes;
-            let many = owned.is_some_and(|owned| owned.sessions >= bounds.per_user);
+            let many = owned.is_some_and(|owned| {
+                owned.sessions >= bounds.per_user || owned.bytes + bytes > bounds.bytes / 2
+            });
             if !full && !many {
                 return Ok(());
             }
@@ -193,7 +200,10 @@ impl Registry {
 
     /// Notes what a session takes now.
     pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
-        if let Some(known) = self.table().sessions.get(&session.id) {
+        let mut table = self.table();
+        let Table { sessions, owned, .. } = &mut *table;
+        if let (Some(known), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
+            owned.bytes = owned.bytes - known.weight.get() + bytes;
             known.weight.set(bytes);
         }
     }
@@ -278,6 +288,12 @@ mod tests {
     use crate::{ring::Ring, session::tests::session};
     use weir_bus::memory::MemoryBus;
 
+    fn of_user(id: u64) -> Arc<Session> {
+        let mut session = session(1);
+        session.user.id = id;
+        Arc::new(session)
+    }
+
     fn registry(bytes: usize) -> Registry {
         Registry::new(
             Arc::new(MemoryBus::new(1)),
@@ -292,7 +308,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sessions_that_take_too_much_end_those_without_a_connection_or_are_refused() {
         let registry = registry(1_000);
-        let sessions: Vec<_> = (0..4).map(|_| Arc::new(session(1))).collect();
+        let sessions: Vec<_> = (1..=4).map(of_user).collect();
         for session in &sessions[..2] {
             assert_eq!(registry.add(session.clone(), 400).await, Ok(()));
         }
@@ -301,13 +317,30 @@ mod tests {
         assert_eq!(registry.add(sessions[2].clone(), 400).await, Ok(()));
         assert!(registry.get(&sessions[1].id).is_none() && registry.get(&sessions[0].id).is_some());
         registry.set_attached(&sessions[0], false);
-        assert_eq!(registry.add(sessions[3].clone(), 1_001).await, Err(Full), "larger than all may be");
+        assert_eq!(registry.add(sessions[3].clone(), 501).await, Err(Full), "larger than one may be");
         assert!(registry.get(&sessions[0].id).is_some(), "and nobody ended for it");
         registry.weigh(&sessions[0], 500);
         assert_eq!(registry.bytes().get(), 900);
         registry.end(&sessions[2]).await;
         registry.end(&sessions[0]).await;
         assert_eq!(registry.bytes().get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_of_one_user_take_half_and_end_for_each_other() {
+        let registry = registry(1_000);
+        let (own, other) = ([7, 7, 7].map(of_user), of_user(8));
+        assert_eq!(registry.add(other.clone(), 200).await, Ok(()));
+        registry.set_attached(&other, false);
+        for session in &own[..2] {
+            assert_eq!(registry.add(session.clone(), 200).await, Ok(()));
+        }
+        assert_eq!(registry.add(own[2].clone(), 200).await, Err(Full));
+        registry.set_attached(&own[0], false);
+        assert_eq!(registry.add(own[2].clone(), 200).await, Ok(()));
+        assert!(registry.get(&own[0].id).is_none() && registry.get(&other.id).is_some());
+        registry.weigh(&own[2], 100);
+        assert_eq!(registry.add(own[0].clone(), 200).await, Ok(()), "what it gave back is there");
     }
 
     #[test]

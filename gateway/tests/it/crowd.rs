@@ -106,3 +106,18 @@ async fn who_takes_over_a_session_that_does_not_read_waits_for_nothing_and_holds
     taken.dispatch("RESUMED").await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_guilds_take_too_much_is_told_that_the_gateway_is_full() {
+    let world = World::new(false, 1_000);
+    world.overwrite(GUILD, 2_000);
+    world.put_guild(GUILD + (100 << 22), &[ALICE]);
+    world.leave(GUILD, ALICE).await;
+    let config = GatewayConfig { guild_bytes_max: 64 << 10, ..GatewayConfig::default() };
+    let gateway = world.gateway(config).await;
+    let mut large = Client::connect(&gateway).await;
+    large.hello().await;
+    large.identify(BOT, INTENTS).await;
+    assert_eq!(large.closed().await, 4000);
+    Client::identified(&gateway, ALICE).await;
+}
