@@ -6,6 +6,11 @@
 
 use std::collections::HashMap;
 
+use crate::entry::Bytes;
+
+/// Bytes of each scope that is remembered. An estimate.
+pub(crate) const SCOPE_BYTES: usize = 32;
+
 /// What a record is to someone who follows its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -30,12 +35,18 @@ pub(crate) struct Chains {
     young: HashMap<u64, u64>,
     old: HashMap<u64, u64>,
     generation_max: usize,
+    bytes: Bytes,
 }
 
 impl Chains {
-    /// Keeps at most `scopes_max` scopes (at least 2), 32 bytes or so each.
+    /// Keeps at most `scopes_max` scopes (at least 2), [`SCOPE_BYTES`] each.
     pub(crate) fn new(scopes_max: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation_max: (scopes_max / 2).max(1) }
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            generation_max: (scopes_max / 2).max(1),
+            bytes: Bytes::default(),
+        }
     }
 
     /// The last revision seen in a scope.
@@ -46,13 +57,20 @@ impl Chains {
     /// Notes that everything up to `rev` was seen. A lower revision than the one known changes nothing.
     pub(crate) fn seen(&mut self, scope: u64, rev: u64) {
         let rev = self.last(scope).map_or(rev, |last| last.max(rev));
+        let before = self.len();
         if self.young.len() >= self.generation_max && !self.young.contains_key(&scope) {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(scope, rev);
+        self.bytes.add(self.len() * SCOPE_BYTES);
+        self.bytes.sub(before * SCOPE_BYTES);
     }
 
-    #[cfg(test)]
+    /// What it holds.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
@@ -78,6 +96,7 @@ mod tests {
             for (rev, scope) in (1_u64..).zip(&scopes) {
                 chains.seen(*scope, rev);
                 prop_assert!(chains.len() <= 32);
+                prop_assert_eq!(chains.bytes().get(), chains.len() * SCOPE_BYTES);
                 prop_assert_eq!(chains.last(*scope), Some(rev));
             }
             // The last 16 distinct scopes survive.

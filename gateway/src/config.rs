@@ -38,7 +38,7 @@ pub struct GatewayConfig {
     /// Time from the wish to stop until connections are cut.
     pub drain_timeout: Duration,
 
-    /// Open connections; above it new ones get HTTP 503. A file descriptor each.
+    /// Open connections; above it the address with most gives its oldest without a session, and if it has none, new ones get HTTP 503. A file descriptor each.
     pub connections_max: usize,
     /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
     pub sessions_max: usize,
@@ -50,7 +50,7 @@ pub struct GatewayConfig {
     /// Guilds of one session; above it close code 4011, which ends a bot for good. Discord's number for a shard, so a bot that is sharded for
     /// Discord fits. A session's row holds 8 bytes for each.
     pub guilds_max: usize,
-    /// Identifies and resumes being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
+    /// Identifies, and resumes of sessions that an earlier process left, being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
     pub admissions_max: usize,
     /// How often a token may identify.
     pub identify_limits: IdentifyLimits,
@@ -70,10 +70,16 @@ pub struct GatewayConfig {
 
     /// Records that the ring keeps for sessions that are behind.
     pub ring_records_max: usize,
-    /// Bytes that the ring keeps, rendered events included.
+    /// Bytes that the ring keeps, rendered events and the guilds' states of then included.
     pub ring_bytes_max: usize,
     /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
     pub held_back_bytes_max: usize,
+    /// Bytes of the states of guilds that sessions here are in: channels, roles and what permissions are found by; half for one session. A
+    /// session that would need another beyond it is refused.
+    pub guild_bytes_max: usize,
+    /// Bytes of all sessions, with and without a connection, and of their memberships; half for one user. Above it those longest without a connection end; if none
+    /// is, identify is refused.
+    pub session_bytes_max: usize,
     /// Channels and guilds whose last revision is remembered, about 32 bytes each.
     pub scopes_max: usize,
 }
@@ -106,6 +112,9 @@ impl Default for GatewayConfig {
             ring_records_max: 65_536,
             ring_bytes_max: 128 << 20,
             held_back_bytes_max: crate::holdback::HELD_BYTES_MAX,
+            guild_bytes_max: 256 << 20,
+            // 30,000 sessions of about ten guilds.
+            session_bytes_max: 128 << 20,
             scopes_max: 1_000_000,
         }
     }

@@ -1,6 +1,6 @@
 //! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
 
-use std::{net::IpAddr, pin::pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -16,8 +16,10 @@ use crate::{
     members,
     metrics::{Refusal, Resumption},
     payload::{self, ClientEvent, Identify, Resume, op},
+    places::Place,
     query::Parameters,
     resume,
+    session::Session,
     shared::Shared,
     socket::{Inbound, Socket, SocketError},
     upgrade::{self, Upgrade},
@@ -66,11 +68,25 @@ impl From<Stop> for Served {
     }
 }
 
+/// Works on a session for as long as no other connection wants it.
+async fn unless_taken_over(
+    session: &Session,
+    work: impl Future<Output = Result<(), Stop>>,
+) -> Result<(), Stop> {
+    let mut takeover = pin!(session.takeover.notified());
+    takeover.as_mut().enable();
+    tokio::select! {
+        worked = work => worked,
+        () = takeover => Err(Close::fault("resumed on another connection").into()),
+    }
+}
+
 /// Serves a connection with `peer` from its first byte to its last.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     shared: Arc<Shared>,
     stream: S,
     peer: IpAddr,
+    mut place: Place,
 ) {
     let (stream, parameters, forwarded) =
         match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
@@ -84,11 +100,12 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
+    place.is_of(client);
     let accounts = shared.memory.accounts(client);
     let socket = Socket::new(*stream, compression, shared.config.write_timeout, accounts);
     let budget = EventBudget::new(shared.config.events_max, Instant::now());
     drop(forwarded);
-    let mut connection = Connection { shared, socket, budget, client };
+    let mut connection = Connection { shared, socket, budget, client, place };
     let end = match parameters {
         Ok(parameters) => connection.run(parameters).await,
         Err(close) => End::Close(close),
@@ -109,6 +126,7 @@ struct Connection<S> {
     socket: Socket<S>,
     budget: EventBudget,
     client: IpAddr,
+    place: Place,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -138,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Served::Invalid => {
                     self.shared.registry.end(&attached.session).await;
                     drop(attached);
+                    self.place.unsettle();
                     if let Err(error) =
                         self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await
                     {
@@ -186,13 +205,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     ) -> Result<Option<Attached>, End> {
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else { return Ok(None) };
+        self.place.settle();
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
             self.socket.compress_payloads();
         }
         self.shared.metrics.identifies.inc();
         let shared = self.shared.clone();
-        match Delivery::new(&shared, &mut attached, &mut self.socket).introduce(&snapshots).await {
+        let session = attached.session.clone();
+        let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
+        match unless_taken_over(&session, delivery.introduce(&snapshots)).await {
             Ok(()) => Ok(Some(attached)),
             Err(Stop::Socket(error)) => Err(error.into()),
             Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
@@ -208,8 +230,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             outcome(Resumption::Invalid);
             return Ok(None);
         };
+        self.place.settle();
         self.socket.begin_session(attached.session.user.id);
-        let takeover = attached.session.clone();
+        let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         let replay = async {
             if let Some(index) = guilds_from {
@@ -217,11 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
             delivery.replay().await
         };
-        let replayed = tokio::select! {
-            replayed = replay => replayed,
-            () = takeover.takeover.notified() => Err(Close::fault("resumed on another connection").into()),
-        };
-        match replayed {
+        match unless_taken_over(&session, replay).await {
             Ok(()) => {
                 outcome(Resumption::Resumed);
                 Ok(Some(attached))
@@ -229,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(Stop::Invalid) => {
                 outcome(Resumption::Invalid);
                 shared.registry.end(&attached.session).await;
+                self.place.unsettle();
                 Ok(None)
             }
             Err(Stop::Socket(error)) => {
@@ -331,7 +351,7 @@ mod tests {
     /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
     #[test]
     fn a_connection_is_small() {
-        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr) -> F) -> usize {
+        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr, Place) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(serve);

@@ -11,7 +11,7 @@ use crate::{
     Close,
     entry::{Entry, is_about},
     introduce::guild_create,
-    join::Attached,
+    join::{Attached, fault},
     load::LoadError,
     payload,
     replay::{self, Unsettled},
@@ -160,7 +160,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if scan.up_to < self.shared.fanout.ring.head() {
             listener.rewind(scan.up_to + 1);
         }
-        self.work(scan.entries, scan.up_to).await
+        // Entries keep states of their guilds: what does not go out at once is read again and not held while the client takes its time.
+        self.work(scan.entries, scan.up_to, true).await
     }
 
     async fn read_log(&mut self, after: Position, log: &mut replay::Log) -> Result<(), Stop> {
@@ -170,17 +171,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if up_to < self.shared.fanout.ring.head() {
             self.attached.session.listener.rewind(up_to + 1);
         }
-        self.work(entries, up_to).await
+        self.work(entries, up_to, false).await
     }
 
-    /// Sends what of the entries is for the session. Afterwards everything up to `up_to` was looked at.
-    async fn work(&mut self, entries: Vec<Arc<Entry>>, up_to: Position) -> Result<(), Stop> {
+    /// Sends what of the entries is for the session. Afterwards everything up to `up_to` was looked at, or only what filled a batch if the rest
+    /// may be read `again`.
+    async fn work(&mut self, entries: Vec<Arc<Entry>>, mut up_to: Position, again: bool) -> Result<(), Stop> {
         for entry in entries {
             if entry.position <= self.attached.progress.cursor {
                 continue;
             }
             self.take(&entry).await?;
             self.attached.progress.cursor = entry.position;
+            if again && self.socket.queued() >= BATCH_BYTES && entry.position < up_to {
+                up_to = entry.position;
+                self.attached.session.listener.rewind(up_to + 1);
+                break;
+            }
             self.flush_if_full().await?;
         }
         self.flush().await?;
@@ -211,6 +218,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             Route::Leave => {
                 if entry.position > self.attached.progress.applied {
                     self.attached.progress.guilds.remove(&entry.guild_id);
+                    self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
                 }
                 if hears_of_guilds(session.intents) {
                     self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(entry.guild_id)))?;
@@ -226,6 +234,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 && record.rev > held.rev
             {
                 held.clone_from(row);
+                self.shared.registry.weigh(&session, session.bytes(progress));
             }
             progress.applied = entry.position;
         }
@@ -251,11 +260,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             match loaded.await {
                 Ok(member) => {
                     self.attached.progress.guilds.insert(guild_id, member);
+                    self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
                 }
                 Err(LoadError::NotFound) => return Ok(()),
-                Err(LoadError::Unavailable { reason }) => {
-                    tracing::warn!(guild_id, reason, "a joined guild could not be loaded");
-                    return Err(Close::fault("a part of the service does not answer").into());
+                Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => {
+                    return Err(fault(&error).into());
                 }
             }
         }
@@ -300,7 +309,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         };
         let s = session.last_s(&self.attached.progress);
         for entry in entries {
-            if let Route::Send { name, d } = route(viewer, &entry, |_| None) {
+            if let Route::Send { name, d } =
+                route(viewer, &entry, |guild_id| self.shared.fanout.present(guild_id))
+            {
                 self.socket.queue(&payload::dispatch(name, s, d))?;
                 self.shared.metrics.dispatches.inc();
             }

@@ -1,7 +1,7 @@
 //! A record on its way to sessions: decoded once, rendered once, shared by all that may see it.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, OnceLock, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -75,6 +75,8 @@ pub(crate) struct Entry {
     /// The guild after the change. `None` while nobody here needs it, and for records that are read again from the log of a guild that is
     /// not held.
     pub(crate) after: Option<Arc<Snapshot>>,
+    /// The same for an ephemeral entry, which waits at sessions and not in the ring, and so keeps no state that its guild has left behind.
+    newest: Weak<Snapshot>,
     rendered: OnceLock<Option<Box<Dispatch>>>,
     weight: Weight,
 }
@@ -99,20 +101,30 @@ impl Bytes {
 
 /// An entry's share of [`Bytes`], given back when it is dropped.
 #[derive(Debug)]
-struct Weight {
+pub(crate) struct Weight {
     total: Bytes,
     own: AtomicUsize,
 }
 
 impl Weight {
-    fn new(total: &Bytes, bytes: usize) -> Self {
+    pub(crate) fn new(total: &Bytes, bytes: usize) -> Self {
         total.add(bytes);
         Self { total: total.clone(), own: AtomicUsize::new(bytes) }
     }
 
-    fn grow(&self, bytes: usize) {
+    pub(crate) fn get(&self) -> usize {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn grow(&self, bytes: usize) {
         self.own.fetch_add(bytes, Ordering::Relaxed);
         self.total.add(bytes);
+    }
+
+    /// Puts `bytes` in place of what it was.
+    pub(crate) fn set(&self, bytes: usize) {
+        self.total.add(bytes);
+        self.total.sub(self.own.swap(bytes, Ordering::Relaxed));
     }
 }
 
@@ -136,12 +148,22 @@ impl Entry {
             Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => 0,
         };
         let weight = Weight::new(bytes, weight(encoded_len));
-        Self { position, guild_id, body, after, rendered: OnceLock::new(), weight }
+        Self { position, guild_id, body, after, newest: Weak::new(), rendered: OnceLock::new(), weight }
+    }
+
+    /// An entry that has no position and is shown to those who are there.
+    pub(crate) fn ephemeral(guild_id: u64, body: Body, newest: &Arc<Snapshot>, bytes: &Bytes) -> Self {
+        Self { newest: Arc::downgrade(newest), ..Self::new(0, guild_id, body, None, bytes) }
+    }
+
+    /// The state that it is judged by, as far as it has one.
+    pub(crate) fn state(&self) -> Option<Arc<Snapshot>> {
+        self.after.clone().or_else(|| self.newest.upgrade())
     }
 
     /// Bytes counted for it so far; rendering adds to them.
     pub(crate) fn weight(&self) -> usize {
-        self.weight.own.load(Ordering::Relaxed)
+        self.weight.get()
     }
 
     pub(crate) fn record(&self) -> Option<&Record> {

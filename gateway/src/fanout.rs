@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -17,55 +18,19 @@ use weir_proto::{
 };
 
 use crate::{
-    entry::{Body, Entry, Publication, membership},
+    entry::{Body, Bytes, Entry, Publication, membership},
     guild::Snapshot,
+    held::{Guild, Held},
     listener::Listener,
     listeners::{Key, Listeners, key},
     ring::Ring,
 };
 
-/// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
-const PENDING_MAX: usize = 1_024;
-
 /// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;
-
-/// A guild's state, as far as it is here.
-#[derive(Debug)]
-enum Held {
-    /// Nobody asked for it yet.
-    Absent,
-    /// Being loaded; its own records since then.
-    Loading {
-        records: Vec<Record>,
-        overflowed: bool,
-        /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
-        newest: HashMap<u64, u64>,
-    },
-    Here(Arc<Snapshot>),
-}
-
-#[derive(Debug)]
-struct Guild {
-    held: Held,
-    listeners: Listeners,
-    /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
-    /// interest is registered and the data service has answered since.
-    interest_since_us: Option<u64>,
-    /// Since when it has had no listeners.
-    idle_since: Instant,
-}
-
-impl Guild {
-    fn new() -> Self {
-        Self {
-            held: Held::Absent,
-            listeners: Listeners::default(),
-            interest_since_us: None,
-            idle_since: Instant::now(),
-        }
-    }
-}
+/// How long nobody must have listened to a guild before its state makes room for another's. Longer than it takes to load the guilds of a
+/// session that is about to listen.
+const STATE_IDLE: Duration = Duration::from_secs(10);
 
 /// A user with sessions here.
 #[derive(Debug, Default)]
@@ -86,6 +51,8 @@ pub(crate) enum Lost {
 
 #[derive(Debug, Default)]
 struct Index {
+    /// What the states of `guilds` take.
+    states: Bytes,
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, User>,
     /// The guilds that each listener is in, so that it can leave them without a look at the others.
@@ -103,6 +70,8 @@ pub(crate) enum Installed {
     Again,
     /// It lacks its guild row.
     Broken,
+    /// States take as much as they may.
+    Full,
 }
 
 /// The fan-out.
@@ -110,11 +79,19 @@ pub(crate) enum Installed {
 pub(crate) struct Fanout {
     pub(crate) ring: Ring,
     index: Mutex<Index>,
+    /// Bytes of guilds' states above which none is installed. Those that are here may grow beyond it: a change that is committed has to be
+    /// applied.
+    states_max: usize,
 }
 
 impl Fanout {
-    pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, index: Mutex::default() }
+    pub(crate) fn new(ring: Ring, states_max: usize) -> Self {
+        Self { ring, index: Mutex::default(), states_max }
+    }
+
+    /// What the states of guilds take, without those that only the ring keeps.
+    pub(crate) fn states_bytes(&self) -> Bytes {
+        self.index().states.clone()
     }
 
     // A lock whose holder panicked guards plain data that is whole between statements.
@@ -139,7 +116,7 @@ impl Fanout {
         };
         // Before the change, which may take the channel away.
         publication.raise_newest(|channel_id| guild.newest_message(channel_id));
-        let after = guild.apply(&publication.record);
+        let (after, mut outdated) = guild.apply(&publication.record);
         let gone = matches!(publication.record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
@@ -151,8 +128,9 @@ impl Fanout {
         }
         if gone && let Some(guild) = index.guilds.get_mut(&guild_id) {
             // The place stays until it is swept, so that interest is withdrawn then.
-            *guild = Guild { interest_since_us: guild.interest_since_us, ..Guild::new() };
+            outdated += guild.vacate();
         }
+        self.ring.keep(outdated);
     }
 
     /// Publishes a record of a direct message. It carries no state: that a session's user is named by it is all that there is to see.
@@ -177,13 +155,11 @@ impl Fanout {
     /// that begin again load them anew.
     pub(crate) fn publish_loss(&self, position: Position, lost: Lost) {
         let mut index = self.index();
-        match &lost {
-            Lost::InGuild(id) => {
-                index.guilds.get_mut(id).into_iter().for_each(|guild| guild.held = Held::Absent)
-            }
-            Lost::InDirect(_) => {}
-            Lost::Anywhere => index.guilds.values_mut().for_each(|guild| guild.held = Held::Absent),
-        }
+        let outdated = match &lost {
+            Lost::InGuild(id) => index.guilds.get_mut(id).map_or(0, Guild::drop_state),
+            Lost::InDirect(_) => 0,
+            Lost::Anywhere => index.guilds.values_mut().map(Guild::drop_state).sum(),
+        };
         let (guild_id, body, by_user) = match &lost {
             Lost::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
             Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
@@ -191,6 +167,7 @@ impl Fanout {
         };
         let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
+        self.ring.keep(outdated);
         let tell = |listener: &Arc<Listener>| listener.offer(position);
         match lost {
             Lost::InGuild(id) => {
@@ -214,9 +191,8 @@ impl Fanout {
         }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
-        let after = Some(snapshot.clone());
         let body = Body::Change(publication);
-        let entry = Arc::new(Entry::new(0, guild_id, body, after, self.ring.bytes()));
+        let entry = Arc::new(Entry::ephemeral(guild_id, body, snapshot, self.ring.bytes()));
         guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
     }
 
@@ -250,7 +226,8 @@ impl Fanout {
     /// Says that interest in a guild is registered, and that its state is about to be loaded: from here on its records are kept.
     pub(crate) fn begin_loading(&self, guild_id: u64) {
         let mut index = self.index();
-        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        let Index { guilds, states, .. } = &mut *index;
+        let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
         guild.idle_since = Instant::now();
         if !matches!(guild.held, Held::Here(_)) {
             guild.held = Held::Loading { records: Vec::new(), overflowed: false, newest: HashMap::new() };
@@ -271,7 +248,11 @@ impl Fanout {
         let state = GuildState { rev: state.rev.max(as_of_us), ..state };
         let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
         let mut index = self.index();
-        let guild = index.guilds.entry(guild_id).or_insert_with(Guild::new);
+        if !self.has_room(&mut index, snapshot.bytes()) {
+            return Installed::Full;
+        }
+        let Index { guilds, states, .. } = &mut *index;
+        let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
         if let Held::Loading { records, overflowed, newest } = &mut guild.held {
             if std::mem::take(overflowed) {
                 records.clear();
@@ -287,13 +268,24 @@ impl Fanout {
             }
             let told = newest.iter().map(|(channel_id, id)| (*channel_id, *id));
             loaded.into_iter().chain(told).for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
-            guild.held = Held::Here(Arc::new(snapshot));
+            guild.hold(snapshot);
             guild.interest_since_us.get_or_insert(as_of_us);
         } else if let Held::Absent = guild.held {
             // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
             return Installed::Again;
         }
         Installed::Done
+    }
+
+    /// True if there is room for a state of so many bytes, made if need be of the states of guilds that nobody has listened to for long.
+    fn has_room(&self, index: &mut Index, bytes: usize) -> bool {
+        let full = |index: &Index| index.states.get().saturating_add(bytes) > self.states_max;
+        if full(index) {
+            let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since.elapsed() >= STATE_IDLE;
+            let idle = index.guilds.values_mut().filter(|guild| guild.bytes() > 0 && idle(guild));
+            self.ring.keep(idle.map(Guild::drop_state).sum());
+        }
+        !full(index)
     }
 
     /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
@@ -389,9 +381,8 @@ impl Fanout {
         let mut index = self.index();
         let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since <= before;
         let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
-        ids.iter().for_each(|id| {
-            index.guilds.remove(id);
-        });
+        let gone = ids.iter().filter_map(|id| index.guilds.remove(id));
+        self.ring.keep(gone.map(|guild| guild.bytes()).sum());
         ids
     }
 }
@@ -419,7 +410,7 @@ impl Index {
             for user_id in many.iter().copied().chain(one) {
                 for listener in self.of_user(user_id) {
                     if listener.has_guild(record.guild_id) {
-                        self.guilds.entry(record.guild_id).or_insert_with(Guild::new);
+                        self.guilds.entry(record.guild_id).or_insert_with(|| Guild::new(&self.states));
                         self.listen(record.guild_id, &listener);
                     }
                 }
@@ -444,57 +435,5 @@ impl Index {
     /// A user's sessions.
     fn of_user(&self, user_id: u64) -> Vec<Arc<Listener>> {
         self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners).cloned().collect()
-    }
-}
-
-impl Guild {
-    fn unlisten(&mut self, listener: &Arc<Listener>) {
-        if self.listeners.remove(listener) && self.listeners.is_empty() {
-            self.idle_since = Instant::now();
-        }
-    }
-
-    /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
-    fn newest_message(&self, channel_id: u64) -> u64 {
-        match &self.held {
-            Held::Here(snapshot) => snapshot.newest_message(channel_id),
-            Held::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
-            Held::Absent => 0,
-        }
-    }
-
-    /// Applies a record; the guild's state before and after it.
-    fn apply(&mut self, record: &Record) -> Option<Arc<Snapshot>> {
-        let own = record.scope_id == record.guild_id;
-        let posted = match &record.change {
-            Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
-            _ => None,
-        };
-        match &mut self.held {
-            Held::Here(snapshot) => {
-                if let Some((channel_id, id)) = posted {
-                    snapshot.note_message(channel_id, id);
-                }
-                if own && let Some(after) = snapshot.after(record) {
-                    *snapshot = Arc::new(after);
-                }
-                Some(snapshot.clone())
-            }
-            Held::Loading { records, overflowed, newest } => {
-                if let Some((channel_id, id)) = posted
-                    && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
-                {
-                    let told = newest.entry(channel_id).or_default();
-                    *told = id.max(*told);
-                }
-                if own && records.len() == PENDING_MAX {
-                    *overflowed = true;
-                } else if own {
-                    records.push(record.clone());
-                }
-                None
-            }
-            Held::Absent => None,
-        }
     }
 }

@@ -70,6 +70,11 @@ impl Follower {
         Self { inbox, fanout, loader, metrics, chains, held, completions }
     }
 
+    /// Bytes of the scopes that it remembers, to look at.
+    pub(crate) fn scopes(&self) -> &crate::entry::Bytes {
+        self.chains.bytes()
+    }
+
     /// What waits in the hold-back queues, to look at.
     pub(crate) fn held_back(&self) -> &crate::entry::Bytes {
         self.held.bytes()

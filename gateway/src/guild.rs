@@ -26,6 +26,8 @@ pub(crate) struct Snapshot {
     /// Not of the revision but of now, and shared with the snapshots before and after: the newest message is told by its own event, and is no
     /// change of the guild.
     newest: Arc<Newest>,
+    /// Bytes of the state and the view, counted when they were made.
+    bytes: usize,
 }
 
 /// The newest message of each channel, ascending by channel; 0 if it has none or it is not known.
@@ -60,7 +62,15 @@ impl Snapshot {
     pub(crate) fn new(state: GuildState) -> Option<Self> {
         let view = Arc::new(GuildView::new(&state)?);
         let newest = Arc::new(Newest::of(&state, &Newest::default()));
-        Some(Self { rev: state.rev, member_count: state.member_count, state: Arc::new(state), view, newest })
+        let bytes = bytes(&state, &view);
+        Some(Self {
+            rev: state.rev,
+            member_count: state.member_count,
+            state: Arc::new(state),
+            view,
+            newest,
+            bytes,
+        })
     }
 
     pub(crate) fn rev(&self) -> u64 {
@@ -91,6 +101,16 @@ impl Snapshot {
     /// Channels and roles, and the bytes of all rows as they are stored.
     pub(crate) fn weight(&self) -> (usize, usize) {
         (self.state.channels.len() + self.state.roles.len(), self.state.encoded_len())
+    }
+
+    /// Bytes that it keeps in memory and shares with the snapshots of the same rows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True if both are of the same rows: what they keep is there once.
+    pub(crate) fn shares_rows(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
     /// Whether a member sees a channel of the guild.
@@ -142,8 +162,30 @@ impl Snapshot {
             true => self.newest,
             false => Arc::new(Newest::of(&state, &self.newest)),
         };
-        Self { state: Arc::new(state), view, newest, ..self }
+        let bytes = bytes(&state, &view);
+        Self { state: Arc::new(state), view, newest, bytes, ..self }
     }
+}
+
+/// Bytes that a state and its view take in memory, without what the allocator adds.
+fn bytes(state: &GuildState, view: &GuildView) -> usize {
+    let name = state.guild.as_ref().map_or(0, |guild| guild.name.len());
+    let channels = state.channels.iter().map(|row| {
+        let (overwrites, recipients) = (size_of_val(&*row.overwrites), size_of_val(&*row.recipient_ids));
+        size_of::<Channel>()
+            + size_of::<(u64, AtomicU64)>()
+            + row.name.len()
+            + row.topic.len()
+            + overwrites
+            + recipients
+    });
+    let roles = state.roles.iter().map(|row| size_of::<Role>() + row.name.len());
+    size_of::<Snapshot>()
+        + size_of::<GuildState>()
+        + name
+        + channels.sum::<usize>()
+        + roles.sum::<usize>()
+        + view.bytes()
 }
 
 fn put_channel(state: &mut GuildState, row: &Channel) {

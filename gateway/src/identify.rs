@@ -120,7 +120,7 @@ async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result
             leave.unknown(Instant::now());
             Err(nobodys())
         }
-        Err(error @ LoadError::Unavailable { .. }) => {
+        Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => {
             leave.undecided();
             Err(fault(&error))
         }

@@ -1,6 +1,13 @@
 //! Joining: a user's guilds, loaded and listened to, all at one position of the log.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
@@ -74,7 +81,12 @@ pub(crate) struct Guilds {
 /// A fault of ours, logged: the client may try again.
 pub(crate) fn fault(error: &LoadError) -> Close {
     tracing::warn!(%error, "a session could not be begun");
-    Close::fault("a part of the service does not answer")
+    match error {
+        LoadError::Full => Close::fault("this gateway is full"),
+        LoadError::NotFound | LoadError::Unavailable { .. } => {
+            Close::fault("a part of the service does not answer")
+        }
+    }
 }
 
 /// Hands a new session to its connection.
@@ -84,7 +96,8 @@ pub(crate) async fn attach(
     progress: OwnedMutexGuard<Progress>,
     registration: &mut Registration<'_>,
 ) -> Result<Attached, Close> {
-    if shared.registry.add(session.clone()).await.is_err() {
+    let bytes = session.bytes(&progress);
+    if shared.registry.add(session.clone(), bytes).await.is_err() {
         return Err(Close::fault("this gateway is full"));
     }
     registration.kept = true;
@@ -121,8 +134,9 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
                 format!("a session has at most {max} guilds: shard"),
             ));
         }
+        let states = AtomicUsize::new(0);
         let loaded: Vec<Option<(u64, Member)>> = stream::iter(ids)
-            .map(|id| load_guild(shared, id, listener.user_id))
+            .map(|id| load_guild(shared, id, listener.user_id, &states))
             .buffered(LOADS_AT_ONCE)
             .try_collect()
             .await
@@ -140,20 +154,26 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
     Err(Close::fault("the user's guilds change too fast"))
 }
 
-/// A guild's state and the user's membership; `None` if either is gone.
+/// A guild's state and the user's membership; `None` if either is gone. `states` counts the bytes of the states that the session needs: half
+/// of all that there may be, so that one token with many guilds leaves room for others. What was loaded in vain is nobody's and goes first.
 async fn load_guild(
     shared: &Shared,
     guild_id: u64,
     user_id: u64,
+    states: &AtomicUsize,
 ) -> Result<Option<(u64, Member)>, LoadError> {
     let loaded = async {
         shared.loader.guild(guild_id).await?;
+        let bytes = shared.fanout.present(guild_id).map_or(0, |snapshot| snapshot.bytes());
+        if states.fetch_add(bytes, Ordering::Relaxed) + bytes > shared.config.guild_bytes_max / 2 {
+            return Err(LoadError::Full);
+        }
         shared.loader.member(guild_id, user_id).await
     };
     match loaded.await {
         Ok(member) => Ok(Some((guild_id, member))),
         Err(LoadError::NotFound) => Ok(None),
-        Err(error @ LoadError::Unavailable { .. }) => Err(error),
+        Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => Err(error),
     }
 }
 

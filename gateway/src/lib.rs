@@ -31,6 +31,7 @@ mod follow;
 #[cfg(test)]
 mod fuzz;
 mod guild;
+mod held;
 mod holdback;
 mod hydrate;
 mod identifies;
@@ -46,6 +47,7 @@ mod memory;
 pub mod metrics;
 mod payload;
 pub mod peers;
+mod places;
 mod query;
 mod recover;
 mod registry;

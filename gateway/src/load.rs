@@ -29,6 +29,9 @@ pub(crate) enum LoadError {
     /// It is not there.
     #[error("not found")]
     NotFound,
+    /// There is no room for a guild's state.
+    #[error("the states of guilds take as much as they may")]
+    Full,
     /// The data service or the bus did not answer in time, or not sensibly.
     #[error("{reason}")]
     Unavailable {
@@ -189,6 +192,7 @@ impl Loader {
                 Installed::Done => return Ok(()),
                 Installed::Again => {}
                 Installed::Broken => break,
+                Installed::Full => return Err(LoadError::Full),
             }
         }
         Err(LoadError::Unavailable { reason: format!("the state of guild {guild_id} does not settle") })

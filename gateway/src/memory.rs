@@ -8,15 +8,13 @@ use weir_runtime::{
     memory::{Bound, Share},
 };
 
-use crate::{GatewayConfig, entry::Bytes, identifies::Identifies};
+use crate::{GatewayConfig, chain::SCOPE_BYTES, entry::Bytes, identifies::Identifies};
 
 /// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
 /// sessions without compression.
 pub(crate) const CONNECTION_BYTES: usize = 5 << 10;
 /// What a compressor is counted with: deflate's window and tables and their allocation, 200 to 310 KiB measured.
 pub(crate) const CODEC_BYTES: usize = 310 << 10;
-/// Bytes of each scope that the follower remembers.
-const SCOPE_BYTES: usize = 32;
 /// A token's share of a part, one of so many: eight tokens that take what they may leave room for none, but a token with so many sessions is a
 /// large bot.
 const TOKENS: usize = 8;
@@ -96,10 +94,23 @@ impl Accounts {
     }
 }
 
-/// Shows what the gateway bounds by itself.
-pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, ring: Bytes, held_back: Bytes) {
-    budget.watch("gateway_ring", config.ring_bytes_max, move || ring.get());
-    budget.watch("gateway_held_back", config.held_back_bytes_max, move || held_back.get());
+/// What the gateway bounds by itself.
+pub(crate) struct Counted {
+    pub(crate) ring: Bytes,
+    pub(crate) held_back: Bytes,
+    pub(crate) scopes: Bytes,
+    pub(crate) guilds: Bytes,
+    pub(crate) sessions: Bytes,
+}
+
+/// Shows it.
+pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, counted: Counted) {
+    let watch = |part, max, bytes: Bytes| budget.watch(part, max, move || bytes.get());
+    watch("gateway_ring", config.ring_bytes_max, counted.ring);
+    watch("gateway_held_back", config.held_back_bytes_max, counted.held_back);
+    watch("gateway_scopes", config.scopes_max.saturating_mul(SCOPE_BYTES), counted.scopes);
+    watch("gateway_guilds", config.guild_bytes_max, counted.guilds);
+    watch("gateway_sessions", config.session_bytes_max, counted.sessions);
 }
 
 impl GatewayConfig {
@@ -113,6 +124,8 @@ impl GatewayConfig {
             Share::bytes(&mut self.introduction_bytes_max),
             Share::bytes(&mut self.ring_bytes_max),
             Share::bytes(&mut self.held_back_bytes_max),
+            Share::bytes(&mut self.guild_bytes_max),
+            Share::bytes(&mut self.session_bytes_max),
             Share::fixed(Identifies::MEMORY_BYTES + Strangers::MEMORY_BYTES),
         ]
     }

@@ -18,13 +18,15 @@ pub(crate) struct CloseLabels {
 pub(crate) enum Refusal {
     /// Too many connections.
     Full,
+    /// It was let in and had begun no session when all places were taken: its address had most, and this one made room for another.
+    Displaced,
     /// The handshake was not a WebSocket's, or asked for what is not served.
     Handshake,
     /// The handshake took too long.
     Slow,
 }
 
-label_values!(Refusal { Full => "full", Handshake => "handshake", Slow => "slow" });
+label_values!(Refusal { Full => "full", Displaced => "displaced", Handshake => "handshake", Slow => "slow" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RefusalLabels {

@@ -9,7 +9,12 @@ use std::{
 use tokio::time::Instant;
 use weir_bus::SessionStore;
 
-use crate::{fanout::Fanout, metrics::Metrics, session::Session};
+use crate::{
+    entry::{Bytes, Weight},
+    fanout::Fanout,
+    metrics::Metrics,
+    session::Session,
+};
 
 /// Rows looked at when the process starts: more than a process may hold sessions.
 const ROWS_MAX: usize = 100_000;
@@ -19,18 +24,35 @@ struct Known {
     session: Arc<Session>,
     /// Since when it has had no connection; `None` while it has one.
     detached_at: Option<Instant>,
+    /// Its share of what all take.
+    weight: Weight,
+}
+
+/// How much the sessions may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Sessions of all users.
+    pub(crate) sessions: usize,
+    /// Sessions of one user.
+    pub(crate) per_user: usize,
+    /// Bytes of all of them; half for those of one user. One that is here may grow beyond it: a user is told of every guild that it joins.
+    pub(crate) bytes: usize,
 }
 
 /// A user's sessions.
 #[derive(Debug, Default)]
 struct Owned {
     sessions: usize,
+    /// What they take.
+    bytes: usize,
     /// Those without a connection, the longest first.
     detached: BTreeSet<(Instant, String)>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
+    /// What the sessions take.
+    bytes: Bytes,
     sessions: HashMap<String, Known>,
     /// Whose they are, by user.
     owned: HashMap<u64, Owned>,
@@ -39,19 +61,23 @@ struct Table {
 }
 
 impl Table {
-    /// Adds a session that has a connection.
-    fn insert(&mut self, session: Arc<Session>) {
+    /// Adds a session that has a connection and takes so many bytes.
+    fn insert(&mut self, session: Arc<Session>, bytes: usize) {
         // An id that is there already does not happen: they are random, and a row is claimed once.
         self.remove(&session.id);
-        self.owned.entry(session.user.id).or_default().sessions += 1;
-        self.sessions.insert(session.id.clone(), Known { session, detached_at: None });
+        let owned = self.owned.entry(session.user.id).or_default();
+        owned.sessions += 1;
+        owned.bytes += bytes;
+        let weight = Weight::new(&self.bytes, bytes);
+        self.sessions.insert(session.id.clone(), Known { session, detached_at: None, weight });
     }
 
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         self.set_detached(id, None);
-        let session = self.sessions.remove(id)?.session;
+        let Known { session, weight, .. } = self.sessions.remove(id)?;
         if let Some(owned) = self.owned.get_mut(&session.user.id) {
             owned.sessions -= 1;
+            owned.bytes -= weight.get();
             if owned.sessions == 0 {
                 self.owned.remove(&session.user.id);
             }
@@ -69,23 +95,33 @@ impl Table {
         true
     }
 
-    /// Makes room for another session of a user. Who has many, or comes when there are as many as there may be, gives one of its own first;
+    /// Makes room for another session of a user, which takes so many bytes, and gives those that ended for it. Who has many, or comes when there are as many as there may be, gives one of its own first;
     /// only who has none to give takes the one that is longest without a connection.
     fn make_room(
         &mut self,
         user_id: u64,
-        (sessions_max, per_user_max): (usize, usize),
-    ) -> Result<Option<Arc<Session>>, Full> {
-        let owned = self.owned.get(&user_id);
-        let full = self.sessions.len() >= sessions_max;
-        let many = owned.is_some_and(|owned| owned.sessions >= per_user_max);
-        if !full && !many {
-            return Ok(None);
+        bytes: usize,
+        bounds: Bounds,
+        ended: &mut Vec<Arc<Session>>,
+    ) -> Result<(), Full> {
+        // All that may go would not make enough.
+        if bytes > bounds.bytes / 2 {
+            return Err(Full);
         }
-        let own = owned.and_then(|owned| owned.detached.first());
-        let anybodys = || self.owned.values().filter_map(|owned| owned.detached.first()).min();
-        let (_, id) = own.or_else(|| if many { None } else { anybodys() }).cloned().ok_or(Full)?;
-        Ok(self.remove(&id))
+        loop {
+            let owned = self.owned.get(&user_id);
+            let full = self.sessions.len() >= bounds.sessions || self.bytes.get() + bytes > bounds.bytes;
+            let many = owned.is_some_and(|owned| {
+                owned.sessions >= bounds.per_user || owned.bytes + bytes > bounds.bytes / 2
+            });
+            if !full && !many {
+                return Ok(());
+            }
+            let own = owned.and_then(|owned| owned.detached.first());
+            let anybodys = || self.owned.values().filter_map(|owned| owned.detached.first()).min();
+            let (_, id) = own.or_else(|| if many { None } else { anybodys() }).cloned().ok_or(Full)?;
+            ended.extend(self.remove(&id));
+        }
     }
 }
 
@@ -97,8 +133,7 @@ pub(crate) struct Registry {
     durable: bool,
     fanout: Arc<Fanout>,
     metrics: Metrics,
-    /// Of all users, and of one.
-    sessions_max: (usize, usize),
+    bounds: Bounds,
     resume_window: Duration,
 }
 
@@ -113,10 +148,10 @@ impl Registry {
         durable: bool,
         fanout: Arc<Fanout>,
         metrics: Metrics,
-        sessions_max: (usize, usize),
+        bounds: Bounds,
         resume_window: Duration,
     ) -> Self {
-        Self { table: Mutex::default(), store, durable, fanout, metrics, sessions_max, resume_window }
+        Self { table: Mutex::default(), store, durable, fanout, metrics, bounds, resume_window }
     }
 
     // A lock whose holder panicked guards plain data that is whole between statements.
@@ -158,19 +193,38 @@ impl Registry {
         self.table().sessions.get(id).map(|known| known.session.clone())
     }
 
-    /// Adds a session that has a connection. If there are too many, one without a connection ends for it: its user's own first.
-    pub(crate) async fn add(&self, session: Arc<Session>) -> Result<(), Full> {
-        let evicted = {
+    /// What the sessions take.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.table().bytes.clone()
+    }
+
+    /// Notes what a session takes now.
+    pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
+        let mut table = self.table();
+        let Table { sessions, owned, .. } = &mut *table;
+        if let (Some(known), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
+            owned.bytes = owned.bytes - known.weight.get() + bytes;
+            known.weight.set(bytes);
+        }
+    }
+
+    /// Adds a session that has a connection and takes so many bytes. If there are too many, or they take too much, those without a connection
+    /// end for it: its user's own first.
+    pub(crate) async fn add(&self, session: Arc<Session>, bytes: usize) -> Result<(), Full> {
+        let mut ended = Vec::new();
+        let added = {
             let mut table = self.table();
-            let evicted = table.make_room(session.user.id, self.sessions_max)?;
-            table.insert(session);
+            let room = table.make_room(session.user.id, bytes, self.bounds, &mut ended);
+            if room.is_ok() {
+                table.insert(session, bytes);
+            }
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
-            evicted
+            room
         };
-        if let Some(session) = evicted {
+        for session in ended {
             self.finish(&session).await;
         }
-        Ok(())
+        added
     }
 
     /// Notes that a session has a connection, or no longer. False if the session has ended.
@@ -225,5 +279,77 @@ impl Registry {
         for id in rows {
             self.delete_row(&id).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ring::Ring, session::tests::session};
+    use weir_bus::memory::MemoryBus;
+
+    fn of_user(id: u64) -> Arc<Session> {
+        let mut session = session(1);
+        session.user.id = id;
+        Arc::new(session)
+    }
+
+    fn registry(bytes: usize) -> Registry {
+        Registry::new(
+            Arc::new(MemoryBus::new(1)),
+            false,
+            Arc::new(Fanout::new(Ring::new(0, 1, 1), 1)),
+            Metrics::new(&weir_runtime::Registry::new()),
+            Bounds { sessions: 100, per_user: 100, bytes },
+            Duration::from_secs(300),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_take_too_much_end_those_without_a_connection_or_are_refused() {
+        let registry = registry(1_000);
+        let sessions: Vec<_> = (1..=4).map(of_user).collect();
+        for session in &sessions[..2] {
+            assert_eq!(registry.add(session.clone(), 400).await, Ok(()));
+        }
+        assert_eq!(registry.add(sessions[2].clone(), 400).await, Err(Full), "all have connections");
+        registry.set_attached(&sessions[1], false);
+        assert_eq!(registry.add(sessions[2].clone(), 400).await, Ok(()));
+        assert!(registry.get(&sessions[1].id).is_none() && registry.get(&sessions[0].id).is_some());
+        registry.set_attached(&sessions[0], false);
+        assert_eq!(registry.add(sessions[3].clone(), 501).await, Err(Full), "larger than one may be");
+        assert!(registry.get(&sessions[0].id).is_some(), "and nobody ended for it");
+        registry.weigh(&sessions[0], 500);
+        assert_eq!(registry.bytes().get(), 900);
+        registry.end(&sessions[2]).await;
+        registry.end(&sessions[0]).await;
+        assert_eq!(registry.bytes().get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_of_one_user_take_half_and_end_for_each_other() {
+        let registry = registry(1_000);
+        let (own, other) = ([7, 7, 7].map(of_user), of_user(8));
+        assert_eq!(registry.add(other.clone(), 200).await, Ok(()));
+        registry.set_attached(&other, false);
+        for session in &own[..2] {
+            assert_eq!(registry.add(session.clone(), 200).await, Ok(()));
+        }
+        assert_eq!(registry.add(own[2].clone(), 200).await, Err(Full));
+        registry.set_attached(&own[0], false);
+        assert_eq!(registry.add(own[2].clone(), 200).await, Ok(()));
+        assert!(registry.get(&own[0].id).is_none() && registry.get(&other.id).is_some());
+        registry.weigh(&own[2], 100);
+        assert_eq!(registry.add(own[0].clone(), 200).await, Ok(()), "what it gave back is there");
+    }
+
+    #[test]
+    fn a_session_is_weighed_with_its_memberships() {
+        let session = session(0);
+        let mut progress = crate::session::Progress::default();
+        let none = session.bytes(&progress);
+        let row = weir_proto::data::Member { role_ids: vec![1; 100], ..Default::default() };
+        progress.guilds.insert(1, row);
+        assert!(session.bytes(&progress) - none >= 900, "{none}");
     }
 }

@@ -33,8 +33,6 @@ pub(crate) enum Resumption {
 /// # Errors
 /// 4007 for a number that was never sent, 4000 for a fault of ours: the client may then try again.
 pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resumption, Close> {
-    let _admission =
-        shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
     let Ok(token) = parse_authorization(&resume.token) else { return Ok(Resumption::Invalid) };
     let token_hash = token.hash();
     let (mut attached, restored) = match shared.registry.get(&resume.session_id) {
@@ -121,6 +119,9 @@ async fn restore_claimed(
     id: &str,
     token_hash: &TokenHash,
 ) -> Result<Restoration, Close> {
+    // Only here: taking over a session asks nobody for anything, and waits for another connection and so perhaps for its client.
+    let _admission =
+        shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
     let row = shared.registry.store().get(id).await.map_err(|error| {
         tracing::warn!(%error, "a session could not be read");
         Close::fault("the session could not be read")
@@ -132,7 +133,7 @@ async fn restore_claimed(
     let user = match shared.loader.user(kept.user_id).await {
         Ok(user) => user,
         Err(LoadError::NotFound) => return Ok(Restoration::Useless),
-        Err(error @ LoadError::Unavailable { .. }) => return Err(fault(&error)),
+        Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => return Err(fault(&error)),
     };
     let mut registration = register(shared, user.id, kept.shard).await?;
     let guilds = guilds(shared, &registration.listener).await?;

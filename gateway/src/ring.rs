@@ -7,7 +7,7 @@ use std::{
 
 use weir_bus::Position;
 
-use crate::entry::{Bytes, Entry};
+use crate::entry::{Bytes, Entry, Weight};
 
 /// A place in the ring. Positions that concern nobody here are empty, so that the index stays the position.
 #[derive(Debug)]
@@ -15,6 +15,14 @@ struct Slot {
     /// True if it may concern sessions by their user rather than by their guilds: someone joined, changed or left, or records were lost.
     by_user: bool,
     entry: Option<Arc<Entry>>,
+    /// States that no guild holds any more, and that this entry or those before it may keep. They are gone when it goes.
+    kept: Option<Weight>,
+}
+
+impl Slot {
+    fn weight(&self) -> usize {
+        self.entry.as_ref().map_or(0, |entry| entry.weight()) + self.kept.as_ref().map_or(0, Weight::get)
+    }
 }
 
 #[derive(Debug)]
@@ -94,16 +102,38 @@ impl Ring {
             evicted.extend(ring.slots.drain(..));
             ring.floor = position - 1;
         }
-        ring.slots.push_back(Slot { by_user, entry });
+        ring.slots.push_back(Slot { by_user, entry, kept: None });
+        self.evict(&mut ring, &mut evicted);
+        drop(ring);
+    }
+
+    /// Counts bytes of guilds' states that only entries keep from now on, those up to the newest: a guild's state is the guild's as long as
+    /// it is its newest one, and then the ring's until the last entry that is judged by it is gone.
+    pub(crate) fn keep(&self, states_bytes: usize) {
+        if states_bytes == 0 {
+            return;
+        }
+        let mut evicted = Vec::new();
+        let mut ring = self.write();
+        // Without entries nothing keeps them.
+        let Some(newest) = ring.slots.back_mut() else { return };
+        match &newest.kept {
+            Some(kept) => kept.grow(states_bytes),
+            None => newest.kept = Some(Weight::new(&self.bytes, states_bytes)),
+        }
+        self.evict(&mut ring, &mut evicted);
+        drop(ring);
+    }
+
+    fn evict(&self, ring: &mut Slots, evicted: &mut Vec<Slot>) {
         let mut over = self.bytes.get().saturating_sub(self.bytes_max);
         // One slot always stays: it is the head.
         while ring.slots.len() > 1 && (ring.slots.len() > self.records_max || over > 0) {
             let Some(slot) = ring.slots.pop_front() else { break };
             ring.floor += 1;
-            over = over.saturating_sub(slot.entry.as_ref().map_or(0, |entry| entry.weight()));
+            over = over.saturating_sub(slot.weight());
             evicted.push(slot);
         }
-        drop(ring);
     }
 
     /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries that the asker `wants`, or that

@@ -105,8 +105,7 @@ fn visible(
         Visibility::Guild(_) => true,
         Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
         Visibility::Channel(channel_id) => entry
-            .after
-            .clone()
+            .state()
             .or_else(|| present(entry.guild_id))
             .is_some_and(|state| state.sees(member, *channel_id)),
     }

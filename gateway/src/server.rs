@@ -30,7 +30,8 @@ use crate::{
     load::Loader,
     memory::{self, Memory},
     metrics::Refusal,
-    registry::Registry,
+    places::Places,
+    registry::{self, Registry},
     ring::Ring,
     roster,
     shared::Shared,
@@ -86,7 +87,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     connections: TaskTracker,
     background: TaskTracker,
-    slots: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Gateway {
@@ -126,7 +127,8 @@ impl Gateway {
         // A durable log's positions go on; others begin with this process.
         let log_head = inbox.head();
         let head = if durable { log_head } else { 0 };
-        let fanout = Arc::new(Fanout::new(Ring::new(head, config.ring_records_max, config.ring_bytes_max)));
+        let ring = Ring::new(head, config.ring_records_max, config.ring_bytes_max);
+        let fanout = Arc::new(Fanout::new(ring, config.guild_bytes_max));
         let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
         let loader = Arc::new(Loader::new(data, inbox.clone(), fanout.clone(), config.call_timeout, clock));
         let registry = Registry::new(
@@ -134,17 +136,28 @@ impl Gateway {
             durable,
             fanout.clone(),
             metrics.clone(),
-            (config.sessions_max, config.sessions_per_user_max),
+            registry::Bounds {
+                sessions: config.sessions_max,
+                per_user: config.sessions_per_user_max,
+                bytes: config.session_bytes_max,
+            },
             config.resume_window,
         );
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let chains = Chains::new(config.scopes_max);
         let follower = Follower::new(loader.clone(), metrics.clone(), chains, config.held_back_bytes_max);
-        memory::watch(&budget, &config, fanout.ring.bytes().clone(), follower.held_back().clone());
+        let counted = memory::Counted {
+            ring: fanout.ring.bytes().clone(),
+            held_back: follower.held_back().clone(),
+            scopes: follower.scopes().clone(),
+            guilds: fanout.states_bytes(),
+            sessions: registry.bytes(),
+        };
+        memory::watch(&budget, &config, counted);
         background.spawn(follower.run(log_head, shutdown.clone()));
         background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
-        let slots = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Places::new(config.connections_max));
         let admissions = Semaphore::new(config.admissions_max.clamp(1, Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
             identifies: Identifies::new(config.identify_limits == IdentifyLimits::Discord),
@@ -164,10 +177,11 @@ impl Gateway {
         shared.identifies.watch(&budget);
         shared.strangers.watch(&budget, "gateway_strangers");
         background.spawn(sweep(shared.clone()));
-        Ok(Self { shared, connections, background, slots })
+        Ok(Self { shared, connections, background, places })
     }
 
-    /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, it is refused with HTTP 503.
+    /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, the address that has most
+    /// makes room with its oldest connection that has no session; if it has none, the newcomer is refused with HTTP 503.
     ///
     /// Whoever is served so counts as one client address, as far as those are bounded; see [`Gateway::serve_peer`].
     pub fn serve<S>(&self, stream: S)
@@ -182,7 +196,7 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let Some(place) = self.places.take(peer) else {
             self.shared.metrics.refused(Refusal::Full);
             if self.connections.len() < self.shared.config.connections_max + REFUSALS_MAX {
                 self.connections.spawn(async move {
@@ -199,8 +213,12 @@ impl Gateway {
             let open = shared.memory.connection(peer);
             shared.metrics.connections.inc();
             let counted = Counted(shared.clone());
-            connection::serve(shared, stream, peer).await;
-            drop((open, counted, slot));
+            let (displaced, metrics) = (place.displaced(), shared.metrics.clone());
+            tokio::select! {
+                () = connection::serve(shared, stream, peer, place) => {}
+                () = displaced.notified() => metrics.refused(Refusal::Displaced),
+            }
+            drop((open, counted));
         });
     }
 

@@ -17,6 +17,12 @@ const ID_BYTES: usize = 16;
 /// Version of [`Kept`]. A row of another version is as good as none.
 const KEPT_VERSION: u32 = 1;
 
+/// Bytes of a session without guilds: itself, its place among the sessions, its user's name. An estimate.
+const SESSION_BYTES: usize = 1_024;
+/// Bytes of each of its guilds: its membership, its place in the introduction, and where the fan-out finds the one by the other, in tables that
+/// are half empty at worst.
+const GUILD_BYTES: usize = 2 * size_of::<(u64, Member)>() + 160;
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -61,6 +67,13 @@ pub(crate) struct Progress {
 }
 
 impl Session {
+    /// Bytes that it takes in memory as far as it has come, without what waits for its client.
+    pub(crate) fn bytes(&self, progress: &Progress) -> usize {
+        let rows =
+            progress.guilds.values().map(|row| GUILD_BYTES + size_of_val(&*row.role_ids) + row.nick.len());
+        SESSION_BYTES + size_of_val(&*self.intro) + rows.sum::<usize>()
+    }
+
     /// The `s` of ephemeral dispatches: that of the last record written.
     pub(crate) fn last_s(&self, progress: &Progress) -> u64 {
         self.numbering.of(progress.sent)
@@ -167,13 +180,13 @@ pub(crate) fn new_id() -> Result<String, NoRandomness> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// 2,500 guilds of 8 bytes each, and about 100 bytes. What a gateway reads at its start is this times its sessions.
     const ROW_BYTES_MAX: usize = 20 << 10;
 
-    fn session(guilds: usize) -> Session {
+    pub(crate) fn session(guilds: usize) -> Session {
         Session {
             id: new_id().expect("randomness"),
             token_hash: TokenHash([7; 32]),

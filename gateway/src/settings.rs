@@ -93,6 +93,18 @@ impl GatewayConfig {
                 1 << 20..=1 << 40,
             ))
             .unwrap_or(usize::MAX),
+            guild_bytes_max: usize::try_from(reader.size(
+                "gateway.guild_states",
+                default.guild_bytes_max as u64,
+                1 << 20..=1 << 40,
+            ))
+            .unwrap_or(usize::MAX),
+            session_bytes_max: usize::try_from(reader.size(
+                "gateway.session_rows",
+                default.session_bytes_max as u64,
+                1 << 20..=1 << 40,
+            ))
+            .unwrap_or(usize::MAX),
             ..default
         }
     }

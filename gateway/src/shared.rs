@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
-    /// Identifies and resumes that are being worked on.
+    /// Identifies, and resumes of sessions of an earlier process, that are being worked on. Whoever waits for a client has none.
     pub(crate) admissions: Semaphore,
     /// How often tokens identify.
     pub(crate) identifies: Identifies,

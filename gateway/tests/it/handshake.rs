@@ -283,8 +283,7 @@ async fn connections_beyond_the_bound_get_503_and_a_freed_place_is_used_again() 
     let gateway = World::new(false, 1_000)
         .gateway(GatewayConfig { connections_max: 1, ..GatewayConfig::default() })
         .await;
-    let mut first = Client::connect(&gateway).await;
-    first.hello().await;
+    let mut first = Client::identified(&gateway, BOT).await;
     assert!(http(&gateway, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 503 "));
     first.ws.close(None).await.unwrap();
     assert!(matches!(first.receive().await, Received::Cut | Received::Closed(_)));

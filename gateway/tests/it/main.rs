@@ -7,6 +7,7 @@
 mod bus;
 mod client;
 mod control;
+mod crowd;
 mod direct;
 mod dispatch;
 mod handshake;

@@ -1,0 +1,123 @@
+//! Clients that take what all share, places and turns, and what is left for the others.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
+use weir_gateway::GatewayConfig;
+
+use crate::{
+    client::{Client, INTENTS, Received},
+    world::{ALICE, BOT, GUILD, Running, World},
+};
+
+/// A connection from an address that has read Hello and says nothing.
+async fn silent(gateway: &Running, address: &str) -> Client {
+    let mut client = Client::over(gateway.pipe_from(1 << 20, address), "/?v=10").await;
+    client.hello().await;
+    client
+}
+
+/// One that has a session.
+async fn identified(gateway: &Running, address: &str) -> Client {
+    let mut client = silent(gateway, address).await;
+    client.identify(BOT, INTENTS).await;
+    client.dispatch("READY").await;
+    client.dispatch("GUILD_CREATE").await;
+    client
+}
+
+async fn is_refused(gateway: &Running, address: &str) -> bool {
+    let mut pipe = gateway.pipe_from(4_096, address);
+    pipe.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    pipe.read_to_string(&mut answer).await.unwrap();
+    answer.starts_with("HTTP/1.1 503 ")
+}
+
+async fn is_served(client: &mut Client) {
+    client.send(json!({"op": 1, "d": client.seq})).await;
+    assert_eq!(client.payload().await["op"], 11);
+}
+
+async fn places(connections_max: usize) -> Running {
+    World::new(false, 1_000).gateway(GatewayConfig { connections_max, ..GatewayConfig::default() }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_with_silent_connections_makes_room_for_another() {
+    let gateway = places(3).await;
+    let mut crowd = Vec::new();
+    for _ in 0..3 {
+        crowd.push(silent(&gateway, "192.0.2.1").await);
+    }
+    let mut newcomer = identified(&gateway, "192.0.2.2").await;
+    assert_eq!(crowd[0].receive().await, Received::Cut, "the one that has waited longest");
+    for client in &mut crowd[1..] {
+        is_served(client).await;
+    }
+    // It has as many as the other with this one, and makes room itself.
+    let mut another = silent(&gateway, "192.0.2.1").await;
+    assert_eq!(crowd[1].receive().await, Received::Cut);
+    for client in [&mut newcomer, &mut another, &mut crowd[2]] {
+        is_served(client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_keep_their_places_and_one_address_may_have_all() {
+    let gateway = places(3).await;
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        sessions.push(identified(&gateway, "2001:db8::1").await);
+    }
+    let mut waiting = silent(&gateway, "2001:db8::2").await;
+    // Of the same /64: its own connection without a session goes, although the sessions are older.
+    sessions.push(identified(&gateway, "2001:db8::3").await);
+    assert_eq!(waiting.receive().await, Received::Cut);
+    assert!(is_refused(&gateway, "2001:db8::4").await);
+    assert!(is_refused(&gateway, "192.0.2.2").await, "nobody without a session has a place");
+    for client in &mut sessions {
+        is_served(client).await;
+    }
+    sessions.pop();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    silent(&gateway, "192.0.2.2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_a_session_that_does_not_read_waits_for_nothing_and_holds_up_nobody() {
+    let world = World::new(false, 1_000);
+    world.overwrite(GUILD, 2_000);
+    let gateway = world.gateway(GatewayConfig { admissions_max: 1, ..GatewayConfig::default() }).await;
+    let mut slow = Client::over(gateway.pipe(4 << 10), "/?v=10").await;
+    slow.hello().await;
+    slow.identify(BOT, INTENTS).await;
+    slow.dispatch("READY").await;
+    // The guild does not fit into the pipe.
+    let began = Instant::now();
+    let mut taken = Client::resuming(&gateway, BOT, &slow.session_id, 1).await;
+    Client::identified(&gateway, ALICE).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    taken.dispatch("GUILD_CREATE").await;
+    taken.dispatch("RESUMED").await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_guilds_take_too_much_is_told_that_the_gateway_is_full() {
+    let world = World::new(false, 1_000);
+    world.overwrite(GUILD, 2_000);
+    world.put_guild(GUILD + (100 << 22), &[ALICE]);
+    world.leave(GUILD, ALICE).await;
+    let config = GatewayConfig { guild_bytes_max: 64 << 10, ..GatewayConfig::default() };
+    let gateway = world.gateway(config).await;
+    let mut large = Client::connect(&gateway).await;
+    large.hello().await;
+    large.identify(BOT, INTENTS).await;
+    assert_eq!(large.closed().await, 4000);
+    Client::identified(&gateway, ALICE).await;
+}
