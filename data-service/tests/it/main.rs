@@ -18,6 +18,7 @@ mod flights;
 mod guild_basis;
 mod guild_size;
 mod history;
+mod imported;
 mod leases;
 mod limits;
 mod memory;
