@@ -186,7 +186,7 @@ pub(crate) fn plan(
             if !update.add_role_ids.iter().all(there) {
                 return Err(not_found("role"));
             }
-            let mut member = updated(known.clone(), &update);
+            let mut member = updated(known.clone(), &update, &before.roles);
             if member == known {
                 return Ok(Planned::Same(GuildAnswer::Member(known, facts.user)));
             }
@@ -222,13 +222,17 @@ fn overwrites(channels: &[Channel]) -> usize {
 }
 
 /// The member with roles added and taken away; those that stay keep their order.
-fn updated(mut member: Member, update: &MemberUpdate) -> Member {
+fn updated(mut member: Member, update: &MemberUpdate, roles: &[Role]) -> Member {
     for role_id in &update.add_role_ids {
         if !member.role_ids.contains(role_id) {
             member.role_ids.push(*role_id);
         }
     }
     member.role_ids.retain(|role_id| !update.remove_role_ids.contains(role_id));
+    // Ids of roles that were deleted stay until there are too many with them.
+    if member.role_ids.len() > ROLES_MAX {
+        member.role_ids.retain(|role_id| roles.iter().any(|role| role.id == *role_id));
+    }
     member
 }
 
@@ -258,6 +262,9 @@ fn create(
             role.id = guild_id;
         } else if role.id != guild_id {
             role.id = mint()?;
+        }
+        if state.roles.iter().any(|known| known.id == role.id) {
+            return Err(ChangeError::Invalid("two roles have the guild's id".to_owned()));
         }
         (role.guild_id, role.rev) = (guild_id, rev);
         rows.push(RowChange::PutRole(role.clone()));

@@ -125,6 +125,9 @@ fn check(message: &Message) -> Result<(), ConnectError> {
         format!("nonce has more than {NONCE_MAX} code points")
     } else if message.embeds_json.len() > EMBEDS_MAX {
         format!("embeds_json has more than {EMBEDS_MAX} bytes")
+    } else if [&message.content, &message.nonce, &message.embeds_json].iter().any(|text| text.contains('\0'))
+    {
+        "content, nonce and embeds_json hold no U+0000".to_owned()
     } else if message.mention_user_ids.len() + message.mention_role_ids.len() > MENTIONS_MAX {
         format!("more than {MENTIONS_MAX} mentions")
     } else {

@@ -15,6 +15,7 @@ mod fake_store;
 mod fencing;
 mod first_bucket;
 mod flights;
+mod forms;
 mod guild_basis;
 mod guild_size;
 mod history;

@@ -109,7 +109,8 @@ async fn name_kept(
 
 /// The guild's name that the file tells, as long as one may be.
 fn named(guild: &str) -> Option<String> {
-    Some(guild.chars().take(GUILD_NAME_MAX).collect()).filter(|name: &String| !name.is_empty())
+    Some(guild.chars().take(GUILD_NAME_MAX).collect())
+        .filter(|name: &String| !name.is_empty() && !name.contains('\0'))
 }
 
 /// The file's name without its endings.

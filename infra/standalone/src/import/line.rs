@@ -62,6 +62,9 @@ pub(crate) enum BadLine {
         /// The id.
         id: u64,
     },
+    /// A text that nobody stores: U+0000 ends it for many a client.
+    #[error("channel, author and content hold no U+0000")]
+    Null,
     /// No content.
     #[error("content is empty")]
     Empty,
@@ -138,6 +141,9 @@ pub(super) fn checked(raw: Raw<'_>, position: u64, now_ms: u64) -> Result<Line<'
     }
     if !within(&raw.author, AUTHOR_MAX) {
         return Err(BadLine::Author);
+    }
+    if [&raw.channel, &raw.author, &raw.content].iter().any(|text| text.contains('\0')) {
+        return Err(BadLine::Null);
     }
     let at = OffsetDateTime::parse(&raw.timestamp, &Rfc3339).map_err(|_| BadLine::Timestamp)?;
     let at_ms = at.unix_timestamp_nanos().div_euclid(1_000_000);
@@ -270,6 +276,9 @@ mod tests {
             (json("a", "b", "yesterday", "c"), BadLine::Timestamp),
             (json("a", "b", "2020-01-01", "c"), BadLine::Timestamp),
             (json("a", "b", "2026-01-01T00:00:00.001Z", "c"), BadLine::Future),
+            (json("a\0", "b", good, "c"), BadLine::Null),
+            (json("a", "b\0", good, "c"), BadLine::Null),
+            (json("a", "b", good, "c\0d"), BadLine::Null),
             (json("a", "b", good, ""), BadLine::Empty),
             (json("a", "b", good, &long(CONTENT_MAX + 1)), BadLine::Content { count: CONTENT_MAX + 1 }),
         ];

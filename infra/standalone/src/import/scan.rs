@@ -131,6 +131,7 @@ fn label(fault: &BadLine) -> &'static str {
         BadLine::Timestamp => "a wrong timestamp",
         BadLine::Future => "a timestamp in the future",
         BadLine::Repeated { .. } => "the id of an earlier line",
+        BadLine::Null => "text with U+0000",
         BadLine::Empty => "empty content",
         BadLine::Content { .. } => "too long content",
     }
