@@ -7,7 +7,7 @@ use weir_proto::{
     bucket::Bucket,
     data::Message,
     event::{Record, record::Change},
-    id::{EPOCH_MS, unix_ms},
+    id::{EPOCH_MS, is_imported},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
@@ -15,11 +15,21 @@ use crate::sequencer::record::Audience;
 
 /// How long changes other than creates are kept: the schema's TTL.
 pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
+/// Buckets of a channel's index that are read: 27 years.
+const BUCKETS_MAX: usize = 1_000;
 /// Rows of the changes read at once.
 const CHANGES_PAGE: usize = 500;
-/// A created row's id and its revision are minted at the same moment; ids may run ahead of the clock by half a second, so rows are looked
-/// for from this much before the revision. Rows whose id and revision lie further apart were imported and are not events.
+/// Microseconds before a revision from which on rows are looked for first. A created row's id and its revision are minted at the same moment,
+/// so with a clock that was never set back nothing lies below; see [`start`].
 const SLACK_US: u64 = 2_000_000;
+/// Rows of the first look below that, and of each one after it.
+const BACK_FIRST: usize = 32;
+const BACK_PAGE: usize = 1_000;
+/// Microseconds that are looked back over however many imported rows lie in them. A clock is believed five minutes ahead at once, and by more
+/// only at a start; a day is also what changes are kept for.
+const BACK_US: u64 = KEPT_US;
+/// Imported rows that are looked at below that: they tell nothing, and a channel may hold millions.
+const BACK_ROWS_MAX: usize = 2_000;
 
 /// A page of changes.
 #[derive(Debug, Default)]
@@ -45,7 +55,7 @@ pub async fn read(
     limit: usize,
     now_us: u64,
 ) -> Result<Changes, ReadError> {
-    if after_rev + KEPT_US < now_us {
+    if after_rev.saturating_add(KEPT_US) < now_us {
         return Ok(Changes { truncated: true, ..Changes::default() });
     }
     read_from(store, scope_id, is_channel, after_rev, limit).await
@@ -152,13 +162,13 @@ async fn created_after(
     after_rev: u64,
     limit: usize,
 ) -> Result<Created, ReadError> {
-    let from_ms = (after_rev.saturating_sub(SLACK_US) / 1_000).saturating_sub(EPOCH_MS);
-    let mut after = from_ms << 22;
-    let buckets = store
-        .read_buckets(channel_id, Bucket::of_raw(after), Bucket(u32::MAX), RowOrder::OldestFirst, 1_000)
+    let mut buckets = store
+        .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, BUCKETS_MAX)
         .await?;
+    let mut after = start(store, channel_id, after_rev, &buckets).await?;
+    buckets.retain(|bucket| *bucket >= Bucket::of_raw(after));
     let mut found = Vec::new();
-    for bucket in buckets {
+    for bucket in buckets.into_iter().rev() {
         loop {
             let range = PartitionRange {
                 after,
@@ -169,7 +179,7 @@ async fn created_after(
             let rows = store.read_partition(channel_id, bucket, range).await?;
             let full = rows.len() == range.limit;
             after = rows.last().map_or(after, |row| row.id);
-            found.extend(rows.into_iter().filter(|row| row.rev > after_rev && !is_imported(row)));
+            found.extend(rows.into_iter().filter(|row| row.rev > after_rev && !is_imported(row.id)));
             if found.len() >= limit {
                 found.truncate(limit);
                 let to_rev = found.last().map_or(u64::MAX, |row: &Message| row.rev);
@@ -183,13 +193,50 @@ async fn created_after(
     Ok(Created { rows: found, to_rev: u64::MAX })
 }
 
-/// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
-pub(crate) fn told_rev(row: &Message) -> u64 {
-    if row.last_rev > row.rev || !is_imported(row) { row.last_rev } else { 0 }
+/// The id above which every row lies that was created above `after_rev`. `buckets` are the channel's, newest first.
+///
+/// It is not the time of the revision: edits take revisions from a clock that is ahead, and after that clock was set right the next creates
+/// are above those by revision and of now by id. But both rise from one create of a channel to the next. So the first created row that is
+/// found below, and has no greater revision, has none that is wanted below it.
+async fn start(
+    store: &dyn Store,
+    channel_id: u64,
+    after_rev: u64,
+    buckets: &[Bucket],
+) -> Result<u64, ReadError> {
+    let id_at = |us: u64| (us / 1_000).saturating_sub(EPOCH_MS) << 22;
+    let expected = id_at(after_rev.saturating_sub(SLACK_US));
+    let enough = id_at(after_rev.saturating_sub(BACK_US));
+    let (mut start, mut looked_at, mut limit) = (expected, 0, BACK_FIRST);
+    for bucket in buckets.iter().filter(|bucket| **bucket <= Bucket::of_raw(expected)) {
+        let mut before = expected.saturating_add(1);
+        loop {
+            let range = PartitionRange { after: 0, before, order: RowOrder::NewestFirst, limit };
+            let rows = store.read_partition(channel_id, *bucket, range).await?;
+            for row in rows.iter().filter(|row| !is_imported(row.id)) {
+                if row.rev <= after_rev {
+                    return Ok(start);
+                }
+                start = row.id - 1;
+            }
+            let Some(oldest) = rows.last() else { break };
+            before = oldest.id;
+            looked_at += rows.len();
+            if before < enough && looked_at >= BACK_ROWS_MAX {
+                return Ok(start);
+            }
+            if rows.len() < limit {
+                break;
+            }
+            limit = BACK_PAGE;
+        }
+    }
+    Ok(start)
 }
 
-fn is_imported(row: &Message) -> bool {
-    (unix_ms(row.id) * 1_000).abs_diff(row.rev) > SLACK_US
+/// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
+pub(crate) fn told_rev(row: &Message) -> u64 {
+    if row.last_rev > row.rev || !is_imported(row.id) { row.last_rev } else { 0 }
 }
 
 /// A record as the bus carries it.

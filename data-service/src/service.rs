@@ -1,6 +1,7 @@
 //! The Connect methods: decode, check the form, call a path, encode. No policy.
 
 pub mod admin;
+mod form;
 pub mod guild;
 pub mod import;
 pub mod message;

@@ -12,6 +12,9 @@ pub const SEQUENCE_BITS: u32 = 12;
 pub const WORKERS: u16 = 1 << WORKER_BITS;
 /// Sequence numbers are below this.
 pub const SEQUENCES: u16 = 1 << SEQUENCE_BITS;
+/// Worker number of every imported message, and of no other: no live worker has it, so an id says by itself where it comes from, whatever
+/// any clock shows.
+pub const IMPORT_WORKER: u16 = 1_022;
 
 /// A 64-bit id: 42 bits of milliseconds since [`EPOCH_MS`], 10 bits of worker, 12 bits of sequence. Never 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +73,12 @@ impl Snowflake {
 #[must_use]
 pub fn unix_ms(raw: u64) -> u64 {
     (raw >> (WORKER_BITS + SEQUENCE_BITS)) + EPOCH_MS
+}
+
+/// True of a raw snowflake that an import derived; it was not minted by a channel's owner.
+#[must_use]
+pub fn is_imported(raw: u64) -> bool {
+    (raw >> SEQUENCE_BITS) as u16 & (WORKERS - 1) == IMPORT_WORKER
 }
 
 impl TryFrom<u64> for Snowflake {

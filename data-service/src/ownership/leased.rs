@@ -50,8 +50,10 @@ const WORKER_TRIES: u16 = 64;
 /// more than any holder's ids run ahead of that clock (one second).
 const WORKER_FREE_AFTER_US: u64 = 10 * 5_000_000;
 
-/// Worker numbers that are leased are below this; those from here to 1,023 are for ids that are derived, not minted (imports use 1,022).
+/// Worker numbers that are leased are below this; those from here to 1,023 are for ids that are derived, not minted.
 const LEASED_WORKERS: u16 = 1_000;
+const _: () =
+    assert!(LEASED_WORKERS <= weir_proto::id::IMPORT_WORKER, "a minted id would pass for an imported one");
 
 const SLOTS: &str = "slots/all";
 /// Holder of a lease that was given up in order.

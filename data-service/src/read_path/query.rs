@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weir_protect::{Dependence, Nanos, Query, ReadContext, Stamped, Value};
 use weir_proto::{
     bucket::Bucket,
-    data::{Channel, GuildState, Member, Message, User},
+    data::{Channel, GuildState, Member, Message, Role, User},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
@@ -128,8 +128,15 @@ pub(crate) fn held_bytes(message: &Message) -> usize {
 
 /// Bytes of a guild that is held behind an `Arc`, about.
 pub(crate) fn guild_bytes(state: &GuildState) -> usize {
-    let channel = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len();
-    200 + state.roles.len() * 120 + state.channels.iter().map(channel).sum::<usize>()
+    let channel = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len() + row.name.len();
+    let role = |row: &Role| 120 + row.name.len();
+    let roles = state.roles.iter().map(role).sum::<usize>();
+    200 + roles + state.channels.iter().map(channel).sum::<usize>()
+}
+
+/// Bytes of a member, about.
+fn member_bytes(row: &Member) -> usize {
+    80 + row.role_ids.len() * 8 + row.nick.len()
 }
 
 impl ReadValue {
@@ -141,15 +148,15 @@ impl ReadValue {
                 // Twice: the rows and their encoded form.
                 Self::Rows(rows) => rows.rows.iter().map(|row| 2 * held_bytes(row)).sum(),
                 Self::Message(row) => row.as_deref().map_or(0, held_bytes),
-                Self::Channel(row) => {
-                    row.as_ref().map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len())
-                }
+                Self::Channel(row) => row
+                    .as_ref()
+                    .map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len() + row.name.len()),
                 Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
-                Self::Member(row) => row.as_ref().map_or(0, |row| 80 + row.role_ids.len() * 8),
-                Self::Members(rows) => rows.iter().map(|row| 80 + row.role_ids.len() * 8).sum(),
-                Self::User(row) => {
-                    row.as_ref().map_or(0, |row| 80 + row.username.len() + row.global_name.len())
-                }
+                Self::Member(row) => row.as_deref().map_or(0, member_bytes),
+                Self::Members(rows) => rows.iter().map(member_bytes).sum(),
+                Self::User(row) => row
+                    .as_ref()
+                    .map_or(0, |row| 80 + row.username.len() + row.global_name.len() + row.avatar.len()),
                 Self::Guilds(ids) => ids.len() * 8,
                 Self::Direct(_) | Self::Token(_) => 8,
             }

@@ -11,7 +11,7 @@ use weir_proto::{
     extent,
 };
 
-use super::{Paths, change_headers, deadline, options, overwrites, owned, reply_headers, required, within};
+use super::{Paths, change_headers, deadline, form, options, owned, reply_headers, required, within};
 use crate::{
     error,
     observe::Write,
@@ -28,10 +28,6 @@ use crate::{
 const MEMBERS_MAX: u32 = 1_000;
 /// Guild ids in one reply.
 const GUILDS_MAX: u32 = 200;
-/// Bytes of a guild's, channel's or role's name: 100 code points of four bytes.
-const NAME_MAX: usize = 400;
-/// Bytes of a topic: 1,024 code points of four bytes.
-const TOPIC_MAX: usize = 4_096;
 
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
@@ -148,33 +144,18 @@ fn unexpected() -> ConnectError {
     ConnectError::internal("the guild's turn answered another question")
 }
 
-fn named(name: &str) -> Result<(), ConnectError> {
-    if name.is_empty() || name.len() > NAME_MAX {
-        return Err(ConnectError::invalid_argument(format!("a name must have 1 to {NAME_MAX} bytes")));
-    }
-    Ok(())
-}
-
-fn check_channel(channel: &mut data::Channel) -> Result<(), ConnectError> {
-    named(&channel.name)?;
-    if channel.topic.len() > TOPIC_MAX {
-        return Err(ConnectError::invalid_argument(format!("a topic has at most {TOPIC_MAX} bytes")));
-    }
-    overwrites::check(&mut channel.overwrites)
-}
-
 async fn create(
     paths: Paths,
     context: Context,
     mut request: data::CreateGuildRequest,
 ) -> Result<Reply<CreateGuildResponse>, ConnectError> {
     let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
-    named(&guild.name)?;
+    form::check_guild(guild)?;
     let owner_id = required("guild.owner_id", guild.owner_id)?;
     let given = guild.id;
-    for channel in &mut request.channels {
-        check_channel(channel)?;
-    }
+    request.channels.iter_mut().try_for_each(form::check_channel)?;
+    form::check_roles(&mut request.roles)?;
+    form::check_members(&request.members)?;
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(given).map_err(|error| error::of_change(&error.into()))?;
     let guild_id = if given == 0 {
@@ -259,7 +240,7 @@ async fn put_channel(
 ) -> Result<Reply<PutChannelResponse>, ConnectError> {
     let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
     let guild_id = required("channel.guild_id", channel.guild_id)?;
-    check_channel(&mut channel)?;
+    form::check_channel(&mut channel)?;
     let put = GuildChange::PutChannel(channel.clone());
     match change_channel(&paths, &context, &channel, request.basis, put).await? {
         GuildAnswer::Channel(channel) => {
@@ -295,9 +276,9 @@ async fn put_role(
     context: Context,
     request: data::PutRoleRequest,
 ) -> Result<Reply<PutRoleResponse>, ConnectError> {
-    let role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
+    let mut role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
     let guild_id = required("role.guild_id", role.guild_id)?;
-    named(&role.name)?;
+    form::check_role(&mut role)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutRole(role)).await? {
         GuildAnswer::Role(role) => Ok(changed(&paths, guild_id, PutRoleResponse { role: Some(role) })),
         _ => Err(unexpected()),
@@ -323,6 +304,7 @@ async fn put_member(
     let member = request.member.ok_or_else(|| ConnectError::invalid_argument("member is missing"))?;
     let guild_id = required("member.guild_id", member.guild_id)?;
     required("member.user_id", member.user_id)?;
+    form::check_member(&member)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutMember(member)).await? {
         GuildAnswer::Member(member, user) => {
             Ok(changed(&paths, guild_id, PutMemberResponse { member: Some(member), user }))

@@ -14,7 +14,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, message::write_import, rows::RowWriter};
+use super::{Paths, form, message::write_import, rows::RowWriter};
 use crate::{error, key::Key, mint::Minter};
 
 /// Kind of the job rows in the store's settings.
@@ -86,6 +86,8 @@ async fn begin(
             "at most {CHANNELS_MAX} channels, and {NAMES_MAX} authors a call"
         )));
     }
+    form::check_imported(&request.guild_name, &request.channel_names)?;
+    request.author_names.iter().try_for_each(|name| form::check_username(name))?;
     let last_author = request.first_author + request.author_names.len() as u64;
     if request.authors_total == 0
         || request.authors_total > AUTHORS_MAX

@@ -12,7 +12,7 @@ use weir_proto::{
         TypingRequest, TypingResponse,
     },
     event::{Record, Typing, record::Change},
-    id::unix_ms,
+    id::{IMPORT_WORKER, is_imported, unix_ms},
 };
 
 use super::{Paths, accepted_at, change_headers, deadline, options, refused, reply_headers, required};
@@ -125,6 +125,9 @@ fn check(message: &Message) -> Result<(), ConnectError> {
         format!("nonce has more than {NONCE_MAX} code points")
     } else if message.embeds_json.len() > EMBEDS_MAX {
         format!("embeds_json has more than {EMBEDS_MAX} bytes")
+    } else if [&message.content, &message.nonce, &message.embeds_json].iter().any(|text| text.contains('\0'))
+    {
+        "content, nonce and embeds_json hold no U+0000".to_owned()
     } else if message.mention_user_ids.len() + message.mention_role_ids.len() > MENTIONS_MAX {
         format!("more than {MENTIONS_MAX} mentions")
     } else {
@@ -329,6 +332,11 @@ pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) 
         || request.messages.first().is_some_and(|row| row.id == 0)
     {
         return Err(ConnectError::invalid_argument("ids must be set and rise strictly"));
+    }
+    // Another may be, or become, that of a message which was said here; and by its number a row is known not to be an event.
+    if !request.messages.iter().all(|row| is_imported(row.id)) {
+        let problem = format!("ids must have the worker number of imports, {IMPORT_WORKER}");
+        return Err(ConnectError::invalid_argument(problem));
     }
     // An id of the future would stop the channel until then: its next message must come after it.
     let now_ms = paths.sequencer.clock.wall_ms();

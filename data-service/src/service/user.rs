@@ -11,7 +11,7 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, accepted_at, deadline, options, required, rows::RowWriter};
+use super::{Paths, accepted_at, deadline, form, options, required, rows::RowWriter};
 use crate::{
     error,
     key::Key,
@@ -24,8 +24,6 @@ use crate::{
 
 /// Ids in one `GetUsers`.
 const USERS_MAX: usize = 1_000;
-/// Bytes of a name.
-const NAME_MAX: usize = 128;
 /// New users being written, or in doubt, at once: each holds a row of some hundred bytes (a request, at most) and a task. At two milliseconds
 /// a write this is half a million a second; only a database that does not answer lets so many gather.
 const CREATES_MAX: usize = 1_024;
@@ -60,9 +58,7 @@ async fn create(
     request: CreateUserRequest,
 ) -> Result<Reply<CreateUserResponse>, ConnectError> {
     let mut user = request.user.ok_or_else(|| ConnectError::invalid_argument("user is missing"))?;
-    if user.username.is_empty() || user.username.len() > NAME_MAX || user.global_name.len() > NAME_MAX {
-        return Err(ConnectError::invalid_argument(format!("username must have 1 to {NAME_MAX} bytes")));
-    }
+    form::check_user(&user)?;
     let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
     paths.observer.on_write(Write::User, 0);

@@ -25,7 +25,7 @@ use self::leaves::leaves;
 use crate::{
     fake_bus::gist,
     fake_store::Fate,
-    node::{At, Node, Place, Talk, World, create_in, options},
+    node::{At, Node, Place, Talk, World, create_in, imported, options},
     order::assert_chained,
 };
 
@@ -162,7 +162,7 @@ impl Stage {
             }
             Act::ImportMessages => {
                 let row = Message {
-                    id: 1_000 << 22,
+                    id: imported(1_000, 0),
                     author_id: place.user,
                     content: LEFT.into(),
                     ..Message::default()

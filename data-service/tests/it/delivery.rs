@@ -41,7 +41,7 @@ use weir_store::Store;
 use crate::{
     fake_store::{Dice, FakeStore},
     history::paused,
-    node::{Place, Talk, options, small},
+    node::{Place, Talk, imported, options, small},
     ownership::{FakeOwnership, TestClock},
 };
 
@@ -261,7 +261,7 @@ impl Run {
         let messages = (0..rows).map(|_| {
             self.imported += 1;
             Message {
-                id: (1_000_000_000 + self.imported) << 22,
+                id: imported(1_000_000_000 + self.imported, 0),
                 channel_id: place.channel,
                 author_id: place.user,
                 content: "imported".into(),

@@ -15,6 +15,7 @@ use weir_proto::data::{
     DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EventContext, GetMessageRequest,
     Guild, ListMessagesRequest, Member, Message, User,
 };
+use weir_proto::id::IMPORT_WORKER;
 use weir_runtime::{Readiness, Registry};
 use weir_store::{
     Store,
@@ -77,6 +78,11 @@ pub(crate) async fn place(client: &DataClient) -> Place {
     };
     let made = client.create_guild(&request, &options()).await.expect("a guild").message.state.unwrap();
     Place { guild: made.guild.unwrap().id, channel: made.channels[0].id, user }
+}
+
+/// The `number`th id of an import's rows from a millisecond on, which counts from the snowflake's epoch.
+pub(crate) fn imported(ms: u64, number: u64) -> u64 {
+    (ms + (number >> 12)) << 22 | u64::from(IMPORT_WORKER) << 12 | number & 4_095
 }
 
 /// Options with a deadline far away.

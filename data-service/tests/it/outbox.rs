@@ -14,7 +14,7 @@ use weir_proto::{
 use crate::{
     fake_bus::{Consumer, gist},
     fake_store::{Dice, Fate},
-    node::{Node, Talk, World, options},
+    node::{Node, Talk, World, imported, options},
     order::assert_chained,
 };
 
@@ -392,7 +392,7 @@ async fn imported_rows_are_no_links_of_the_chain() {
     let place = node.place().await;
     let import = async |client: &DataClient, first: u64| {
         let row = |id: u64| Message {
-            id: id << 22,
+            id: imported(id, 0),
             author_id: place.user,
             content: "old".into(),
             ..Message::default()
@@ -412,7 +412,7 @@ async fn imported_rows_are_no_links_of_the_chain() {
     world.crash();
     let node = world.node().await;
     let third = Talk(&node.client, place).create("third").await.unwrap();
-    let edit = Talk(&node.client, place).edit(1_000 << 22, "an imported row, edited").await.unwrap();
+    let edit = Talk(&node.client, place).edit(imported(1_000, 0), "an imported row, edited").await.unwrap();
     sleep(Duration::from_secs(2)).await;
     world.crash();
     let node = world.node().await;

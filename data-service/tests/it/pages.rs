@@ -13,7 +13,7 @@ use weir_store::Store as _;
 
 use crate::{
     fake_store::Dice,
-    node::{At, Node, Place, Talk, World, embedded, options, page_of},
+    node::{At, Node, Place, Talk, World, embedded, imported, options, page_of},
     ownership::START_US,
 };
 
@@ -49,7 +49,7 @@ fn clumps(dice: &Dice, now_us: u64, years: u64, channel_id: u64) -> Vec<Message>
     for _ in 0..1 + dice.roll(25) {
         let at_ms = now_ms - 1 - dice.roll(span_ms);
         for _ in 0..1 + dice.roll(30) {
-            ids.insert((at_ms - dice.roll(at_ms.min(100_000_000))) << 22 | dice.roll(1 << 22));
+            ids.insert(imported(at_ms - dice.roll(at_ms.min(100_000_000)), dice.roll(1 << 12)));
         }
     }
     let row = |id| Message { id, channel_id, author_id: 5, content: format!("{id}"), ..Message::default() };
@@ -152,7 +152,7 @@ async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
         let place = writer.place().await;
         let at_ms = START_US / 1_000 - EPOCH_MS - years_ago * 365 * 24 * 3_600_000 - 1_000;
         let messages = (0..60).map(|index| Message {
-            id: (at_ms << 22) + index,
+            id: imported(at_ms, index),
             author_id: 5,
             content: "old".into(),
             ..Message::default()
@@ -167,7 +167,7 @@ async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
             2,
             "{years_ago} years ago: the index and the newest bucket"
         );
-        let middle = (at_ms << 22) + 30;
+        let middle = imported(at_ms, 30);
         let cold = world.node().await;
         let before = world.store.history_reads();
         assert_eq!(Talk(&cold.client, place).list(At::Before(middle), 20).await.unwrap().len(), 20);
@@ -185,7 +185,12 @@ async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
     let messages: Vec<Message> = (0..30)
         .rev()
         .map(|index| now_ms - 1_000 - index * weir_proto::bucket::BUCKET_MS)
-        .map(|ms| Message { id: ms << 22, author_id: 5, content: "sparse".into(), ..Message::default() })
+        .map(|ms| Message {
+            id: imported(ms, 0),
+            author_id: 5,
+            content: "sparse".into(),
+            ..Message::default()
+        })
         .collect();
     let request = ImportMessagesRequest { channel_id: place.channel, messages };
     writer.client.import_messages(&request, &options()).await.unwrap();
@@ -209,7 +214,7 @@ async fn imports_of_a_channel_that_wait_together_are_one_step() {
     let place = node.place().await;
     let at_ms = START_US / 1_000 - EPOCH_MS - 60_000;
     let part = |number: u64| {
-        let ids = (0..1_000).map(move |index| (at_ms << 22) + number * 1_000 + index);
+        let ids = (0..1_000).map(move |index| imported(at_ms, number * 1_000 + index));
         let message = |id| Message { id, author_id: 5, content: id.to_string(), ..Message::default() };
         ImportMessagesRequest { channel_id: place.channel, messages: ids.map(message).collect() }
     };
@@ -223,7 +228,8 @@ async fn imports_of_a_channel_that_wait_together_are_one_step() {
     // The bucket once, then 8,000 rows and the 2,000 that were too many for the step.
     assert_eq!(world.store.counters().writes - before, 3);
     assert_eq!(world.store.rows().history(place.channel).len(), 10_000);
-    let newest: Vec<String> = (9_995..10_000).rev().map(|id| ((at_ms << 22) + id).to_string()).collect();
+    let newest: Vec<String> =
+        (9_995..10_000).rev().map(|number| imported(at_ms, number).to_string()).collect();
     assert_eq!(Talk(&node.client, place).contents(At::Latest, 5).await, newest);
 }
 
@@ -234,7 +240,8 @@ async fn an_import_into_the_future_is_refused() {
     let place = node.place().await;
     let talk = Talk(&node.client, place);
     let future_ms = world.clock.wall_ms() - EPOCH_MS + 3_600_000;
-    let message = Message { id: future_ms << 22, author_id: 5, content: "x".into(), ..Message::default() };
+    let message =
+        Message { id: imported(future_ms, 0), author_id: 5, content: "x".into(), ..Message::default() };
     let request = ImportMessagesRequest { channel_id: place.channel, messages: vec![message] };
     assert!(node.client.import_messages(&request, &options()).await.is_err());
     talk.create("the channel still works").await.unwrap();

@@ -5,16 +5,13 @@
 //! millisecond the next free id is taken, and the line counts as moved. Times before ids begin cannot be in one: those lines take the first
 //! ids there are, in their channel's order.
 
-use weir_proto::id::{EPOCH_MS, MessageId, SEQUENCE_BITS, Snowflake, WORKER_BITS};
+use weir_proto::id::{EPOCH_MS, IMPORT_WORKER, MessageId, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
 use super::{
     order::{BLOCK_MESSAGES, Order, Span},
     taken::Taken,
 };
 
-/// Worker number of every imported message, one that no live worker has: between live ids and imported ones of the same millisecond
-/// nothing else tells them apart.
-pub(crate) const WORKER: u16 = 1_022;
 /// Milliseconds that are remembered above the latest time to come, for lines that do not fit into theirs: four million of one millisecond.
 const CARRY_MS: i64 = 1_000;
 
@@ -34,7 +31,7 @@ impl Tick {
     fn id(self) -> MessageId {
         let sequence = (self.0 & ((1 << SEQUENCE_BITS) - 1)) as u16;
         let unix_ms = (self.0 >> SEQUENCE_BITS) + EPOCH_MS;
-        let snowflake = Snowflake::from_parts(unix_ms, WORKER, sequence);
+        let snowflake = Snowflake::from_parts(unix_ms, IMPORT_WORKER, sequence);
         MessageId(snowflake.expect("times are not after now, and ids last until 2154"))
     }
 }

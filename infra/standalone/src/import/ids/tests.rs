@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use weir_proto::id::SEQUENCES;
+use weir_proto::id::{IMPORT_WORKER, SEQUENCES};
 
 use super::*;
 
@@ -45,7 +45,7 @@ proptest! {
         let ids = derive(&lines);
         prop_assert_eq!(ids.iter().map(|one| flake(*one)).collect::<HashSet<_>>().len(), ids.len());
         for (line, derived) in lines.iter().zip(&ids) {
-            prop_assert_eq!(flake(*derived).worker(), WORKER);
+            prop_assert_eq!(flake(*derived).worker(), IMPORT_WORKER);
             // 400 lines never fill a millisecond.
             prop_assert_eq!(flake(*derived).unix_ms() as i64 - EPOCH, line.1.max(0));
             prop_assert!(!derived.moved);

@@ -1,0 +1,47 @@
+//! Imported rows are known by their ids' worker number, and by nothing that a clock has a part in.
+
+use weir_data_client::DataError;
+use weir_proto::{
+    data::{ImportMessagesRequest, ListChangesRequest, Message},
+    id::EPOCH_MS,
+};
+use weir_runtime::WallClock as _;
+
+use crate::node::{Talk, World, imported, options};
+
+/// A file may end with a line of this very moment.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_imported_at_its_own_time_is_no_event() {
+    let world = World::new(1);
+    let node = world.node().await;
+    let place = node.place().await;
+    let said = Talk(&node.client, place).create("said").await.unwrap();
+    let now_ms = world.clock.wall_ms() - EPOCH_MS;
+    let row =
+        |id: u64| Message { id, author_id: place.user, content: "imported".into(), ..Message::default() };
+    let messages = vec![row(imported(now_ms - 1, 0)), row(imported(now_ms, 0))];
+    let request = ImportMessagesRequest { channel_id: place.channel, messages };
+    node.client.import_messages(&request, &options()).await.unwrap();
+    let asked = ListChangesRequest { scope_id: place.channel, after_rev: said.rev, limit: 0 };
+    let told = node.client.list_changes(&asked, &options()).await.unwrap().message;
+    assert_eq!(told.records.len(), 0);
+    let asked = ListChangesRequest { after_rev: said.rev - 1, ..asked };
+    let told = node.client.list_changes(&asked, &options()).await.unwrap().message;
+    assert_eq!(told.records.len(), 1, "what was said is");
+}
+
+/// Such an id may be that of a message which was said here, and a row under it would pass for one.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_an_owner_may_mint_is_no_imports() {
+    let world = World::new(2);
+    let node = world.node().await;
+    let place = node.place().await;
+    let said = Talk(&node.client, place).create("said").await.unwrap();
+    for id in [said.id, 1_000 << 22, imported(1_000, 0) + (1 << 12)] {
+        let row = Message { id, author_id: 5, content: "another's".into(), ..Message::default() };
+        let request = ImportMessagesRequest { channel_id: place.channel, messages: vec![row] };
+        let answer = node.client.import_messages(&request, &options()).await;
+        assert!(matches!(answer, Err(DataError::Invalid { .. })), "{id}: {answer:?}");
+    }
+    assert_eq!(Talk(&node.client, place).get(said.id).await.unwrap(), Some(said));
+}
