@@ -287,7 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             // Refused if the client's came first: then reading on sends the answer.
             drop(self.stream.close(Some(frame)).await);
             for _ in 0..PARTING_MAX {
-                if !self.stream.next().await.is_some_and(|read| read.is_ok()) {
+                if self.stream.next().await.is_none_or(|read| read.is_err()) {
                     return;
                 }
             }

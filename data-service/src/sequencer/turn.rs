@@ -240,7 +240,10 @@ impl Sequencer {
             |outcome| match (outcome, change.take()) {
                 (Ok(()), Some(MessageChange::Edit(_, answer))) => {
                     // An edit always has its row: it was planned from one.
-                    drop(answer.send(answer_row.clone().ok_or(ChangeError::NotFound("message"))));
+                    drop(
+                        answer
+                            .send(answer_row.clone().map(|row| *row).ok_or(ChangeError::NotFound("message"))),
+                    );
                 }
                 (Ok(()), Some(MessageChange::Delete(answer))) => drop(answer.send(Ok(rev))),
                 (Err(error), Some(change)) => refuse_change(change, error),
@@ -249,7 +252,7 @@ impl Sequencer {
             |state, resolved| {
                 if let (Some(tail), true) = (&mut state.tail, resolved) {
                     match row.clone() {
-                        Some(row) => tail.replace(std::sync::Arc::new(TailMessage(row))),
+                        Some(row) => tail.replace(std::sync::Arc::new(TailMessage(*row))),
                         None => tail.remove(message_id),
                     };
                 }
@@ -279,7 +282,7 @@ impl Sequencer {
         let rev = next_rev(pending.began_us(), above, tenure)?;
         let after = match change {
             MessageChange::Edit(request, _) => match change::edited(&row, request, rev, pending.began_us()) {
-                Some(after) => Some(after),
+                Some(after) => Some(Box::new(after)),
                 None => return Ok((tenure, standing, PlannedChange::Same(Box::new(row)))),
             },
             MessageChange::Delete(_) => None,
@@ -405,7 +408,7 @@ impl Sequencer {
 /// What a change of a message is found to be.
 enum PlannedChange {
     /// At this revision; with the row after an edit, none for a removal.
-    Commit(Pending, u64, Option<Message>),
+    Commit(Pending, u64, Option<Box<Message>>),
     /// An edit after which the row is as it is.
     Same(Box<Message>),
 }
