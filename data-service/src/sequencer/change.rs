@@ -6,9 +6,17 @@ use weir_proto::event::record::Change;
 use super::record::deleted;
 use weir_store::RowChange;
 
-/// The row after an edit at `rev`.
-pub(crate) fn edited(row: &Message, request: &EditMessageRequest, rev: u64) -> Message {
-    let mut row = row.clone();
+/// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if it is as it was.
+///
+/// The time of the edit is the clock's: a revision may be ahead of it. And it is set only if what the message says is another: a
+/// moderator who hides the embeds has edited nothing.
+pub(crate) fn edited(
+    before: &Message,
+    request: &EditMessageRequest,
+    rev: u64,
+    now_us: u64,
+) -> Option<Message> {
+    let mut row = before.clone();
     if let Some(content) = &request.content {
         row.content.clone_from(content);
     }
@@ -23,9 +31,14 @@ pub(crate) fn edited(row: &Message, request: &EditMessageRequest, rev: u64) -> M
         row.mention_role_ids.clone_from(&request.mention_role_ids);
         row.mention_everyone = request.mention_everyone;
     }
+    if row == *before {
+        return None;
+    }
+    if (&row.content, &row.embeds_json) != (&before.content, &before.embeds_json) {
+        row.edited_at_ms = now_us / 1_000;
+    }
     row.last_rev = rev;
-    row.edited_at_ms = rev / 1_000;
-    row
+    Some(row)
 }
 
 /// Row change and event of an edit.
@@ -47,9 +60,19 @@ mod tests {
         let row =
             Message { content: "old".into(), flags: 4, mention_user_ids: vec![1], ..Message::default() };
         let request = EditMessageRequest { content: Some(String::new()), ..EditMessageRequest::default() };
-        let after = edited(&row, &request, 5_000_000);
+        let after = edited(&row, &request, 6_000_000, 5_000_000).expect("another row");
         assert_eq!((after.content.as_str(), after.flags), ("", 4));
         assert_eq!(after.mention_user_ids, vec![1]);
-        assert_eq!((after.last_rev, after.edited_at_ms), (5_000_000, 5_000));
+        assert_eq!((after.last_rev, after.edited_at_ms), (6_000_000, 5_000));
+    }
+
+    #[test]
+    fn a_row_that_stays_as_it_is_has_no_edit_and_flags_alone_are_none_of_the_words() {
+        let row = Message { content: "said".into(), edited_at_ms: 7, ..Message::default() };
+        let request = EditMessageRequest { content: Some("said".into()), ..EditMessageRequest::default() };
+        assert_eq!(edited(&row, &request, 5_000_000, 5_000_000), None);
+        let request = EditMessageRequest { flags: Some(4), ..request };
+        let after = edited(&row, &request, 5_000_000, 5_000_000).expect("another row");
+        assert_eq!((after.flags, after.edited_at_ms, after.last_rev), (4, 7, 5_000_000));
     }
 }

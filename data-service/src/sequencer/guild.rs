@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) user: Option<weir_proto::data::User>,
     /// All member ids, for the removal of a guild.
     pub(crate) member_ids: Vec<u64>,
+    /// The clock, in milliseconds since 1970-01-01T00:00Z: a revision may be ahead of it.
+    pub(crate) now_ms: u64,
 }
 
 fn not_found(what: &'static str) -> ChangeError {
@@ -67,7 +69,7 @@ pub(crate) fn plan(
     if let GuildChange::Create(request) = change {
         return match state {
             Some(_) => Err(ChangeError::Invalid("the guild exists".to_owned())),
-            None => create(guild_id, *request, rev, mint).map(Planned::Change),
+            None => create(guild_id, *request, (rev, facts.now_ms), mint).map(Planned::Change),
         };
     }
     let before = state.ok_or(not_found("guild"))?;
@@ -109,6 +111,9 @@ pub(crate) fn plan(
             channel.rev = rev;
             touched.push(Key::Channel(channel.id));
             match after.channels.iter_mut().find(|known| known.id == channel.id) {
+                Some(known) if *known == (Channel { rev: known.rev, ..channel.clone() }) => {
+                    return Ok(Planned::Same(GuildAnswer::Channel(known.clone())));
+                }
                 Some(known) => known.clone_from(&channel),
                 None if fresh => after.channels.push(channel.clone()),
                 None => return Err(not_found("channel")),
@@ -140,6 +145,9 @@ pub(crate) fn plan(
             role.guild_id = guild_id;
             role.rev = rev;
             match after.roles.iter_mut().find(|known| known.id == role.id) {
+                Some(known) if *known == (Role { rev: known.rev, ..role.clone() }) => {
+                    return Ok(Planned::Same(GuildAnswer::Role(known.clone())));
+                }
                 Some(known) => known.clone_from(&role),
                 None if fresh => after.roles.push(role.clone()),
                 None => return Err(not_found("role")),
@@ -163,10 +171,13 @@ pub(crate) fn plan(
             let user = facts.user.ok_or(not_found("user"))?;
             if let Some(known) = &facts.member {
                 member.joined_at_ms = known.joined_at_ms;
+                if *known == (Member { rev: known.rev, ..member.clone() }) {
+                    return Ok(Planned::Same(GuildAnswer::Member(known.clone(), Some(user))));
+                }
             } else {
                 after.member_count += 1;
                 if member.joined_at_ms == 0 {
-                    member.joined_at_ms = rev / 1_000;
+                    member.joined_at_ms = facts.now_ms;
                 }
             }
             also.push(member.user_id);
@@ -239,7 +250,7 @@ fn updated(mut member: Member, update: &MemberUpdate, roles: &[Role]) -> Member 
 fn create(
     guild_id: u64,
     request: CreateGuildRequest,
-    rev: u64,
+    (rev, now_ms): (u64, u64),
     mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
 ) -> Result<GuildPlan, ChangeError> {
     let CreateGuildRequest { guild, roles, channels, members } = request;
@@ -289,10 +300,8 @@ fn create(
         rows.push(RowChange::PutChannel(channel.clone()));
         state.channels.push(channel);
     }
-    let members: Vec<Member> = members
-        .into_iter()
-        .map(|member| Member { guild_id, rev, joined_at_ms: rev / 1_000, ..member })
-        .collect();
+    let members: Vec<Member> =
+        members.into_iter().map(|member| Member { guild_id, rev, joined_at_ms: now_ms, ..member }).collect();
     for member in &members {
         touched.extend([Key::Member(guild_id, member.user_id), Key::UserGuilds(member.user_id)]);
         rows.push(RowChange::PutMember(member.clone()));
@@ -318,7 +327,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { member: None, user: None, member_ids: Vec::new() }
+        Facts { member: None, user: None, member_ids: Vec::new(), now_ms: 0 }
     }
 
     fn ids() -> impl FnMut() -> Result<u64, ChangeError> {

@@ -204,7 +204,17 @@ impl Sequencer {
         let ChangeOp { message_id, change, context, audience, accepted_at_us, deadline } = op;
         let planned = self.plan_change(scope, message_id, &change, deadline).await;
         let (tenure, standing, pending, rev, row) = match planned {
-            Ok(planned) => planned,
+            Ok((tenure, standing, PlannedChange::Commit(pending, rev, row))) => {
+                (tenure, standing, pending, rev, row)
+            }
+            // Nothing to commit; but what was found counts only under the tenure (rule 3).
+            Ok((tenure, _, PlannedChange::Same(row))) => {
+                let still = self.ownership.still(scope.id, tenure);
+                return match change {
+                    MessageChange::Edit(_, answer) if still => drop(answer.send(Ok(*row))),
+                    change => refuse_change(change, Refused::NotOwner.into()),
+                };
+            }
             Err(error) => return refuse_change(change, error),
         };
         let (row_change, event) = match &row {
@@ -250,14 +260,14 @@ impl Sequencer {
         .await;
     }
 
-    /// Tenure, standing, the change's revision, and the row after an edit (none for a removal).
+    /// Tenure, standing, and what the change comes to.
     async fn plan_change(
         &self,
         scope: &Scope,
         message_id: u64,
         change: &MessageChange,
         deadline: Instant,
-    ) -> Result<(Tenure, Standing, Pending, u64, Option<Message>), ChangeError> {
+    ) -> Result<(Tenure, Standing, PlannedChange), ChangeError> {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
@@ -267,11 +277,14 @@ impl Sequencer {
         // Above the row's own too: an import gives rows revisions that the channel's tail need not show.
         let above = Standing { last_rev: standing.last_rev.max(row.last_rev), ..standing };
         let rev = next_rev(pending.began_us(), above, tenure)?;
-        let row = match change {
-            MessageChange::Edit(request, _) => Some(change::edited(&row, request, rev)),
+        let after = match change {
+            MessageChange::Edit(request, _) => match change::edited(&row, request, rev, pending.began_us()) {
+                Some(after) => Some(after),
+                None => return Ok((tenure, standing, PlannedChange::Same(Box::new(row)))),
+            },
             MessageChange::Delete(_) => None,
         };
-        Ok((tenure, standing, pending, rev, row))
+        Ok((tenure, standing, PlannedChange::Commit(pending, rev, after)))
     }
 
     // ---- guilds ---------------------------------------------------------------------------------------------------
@@ -348,7 +361,7 @@ impl Sequencer {
             return Err(ChangeError::Deadline);
         }
         let (tenure, standing) = self.begin(scope).await?;
-        let mut facts = Facts { member: None, user: None, member_ids: Vec::new() };
+        let mut facts = Facts { member: None, user: None, member_ids: Vec::new(), now_ms: 0 };
         let ids: BTreeSet<u64> = basis.members.iter().map(|seen| seen.id).chain(change.member_id()).collect();
         let mut members = BTreeMap::new();
         for id in ids {
@@ -380,12 +393,21 @@ impl Sequencer {
         }
         let pending = self.outbox.begin(scope.id);
         let now_us = pending.began_us();
+        facts.now_ms = now_us / 1_000;
         let rev = next_rev(now_us, standing, tenure)?;
         let state = scope.lock().guild.clone();
         let mut mint = || Ok(self.minter.mint(now_us, 0, tenure)?.get());
         let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
         Ok((tenure, standing, plan, pending, rev))
     }
+}
+
+/// What a change of a message is found to be.
+enum PlannedChange {
+    /// At this revision; with the row after an edit, none for a removal.
+    Commit(Pending, u64, Option<Message>),
+    /// An edit after which the row is as it is.
+    Same(Box<Message>),
 }
 
 /// The revision of a scope's next change: the clock's, or the one after the last.

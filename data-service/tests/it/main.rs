@@ -36,3 +36,4 @@ mod pages;
 mod process;
 mod smoke;
 mod transports;
+mod unchanged;
