@@ -175,8 +175,8 @@ pub(crate) async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
     for index in 0..150 {
         talk.create(&format!("m{index}")).await.unwrap();
     }
-    for _ in 0..1_010 {
-        talk.edit(noisy.id, "again").await.unwrap();
+    for index in 0..1_010 {
+        talk.edit(noisy.id, &format!("again {index}")).await.unwrap();
     }
     let early = talk.edit(old.id, "by the fast clock").await.unwrap();
     first.close().await;

@@ -61,6 +61,7 @@ async fn every_channel_of_a_guild_has_its_newest_message_also_after_a_restart_an
         Talk(&node.client, Place { channel: other.id, ..place }).create("there").await.unwrap().id;
     let expected = vec![(place.channel, newest), (other.id, elsewhere), (empty.id, 0)];
     assert_eq!(told(&node.client, place).await, expected);
+    let other = Channel { topic: "changed".into(), ..other };
     let changed = put(&node.client, other.clone()).await;
     let (channel, last) = announced(&node.client, &changed).await;
     assert_eq!((channel.id, last), (other.id, elsewhere));

@@ -171,7 +171,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_change() {
                 loop {
                     let row = talk.create("m").await.unwrap();
                     told.lock().unwrap().push(row.rev);
-                    let row = talk.edit(first.id, "e").await.unwrap();
+                    let row = talk.edit(first.id, &format!("e{}", row.rev)).await.unwrap();
                     told.lock().unwrap().push(row.last_rev);
                 }
             });
@@ -301,7 +301,11 @@ fn changes_of_all_kinds_come_in_order_whatever_the_page() {
                     }
                     1 => {
                         let id = live[dice.roll(live.len() as u64) as usize];
-                        expected.push((talk.edit(id, "e").await.unwrap().last_rev, "edited", id));
+                        expected.push((
+                            talk.edit(id, &format!("e{}", expected.len())).await.unwrap().last_rev,
+                            "edited",
+                            id,
+                        ));
                     }
                     _ => {
                         let row = talk.create("m").await.unwrap();
