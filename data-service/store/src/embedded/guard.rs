@@ -4,7 +4,8 @@
 //! it has less than what it has begun may need, nothing new is begun: writes are refused with the reason ([`Halt`]), reads go on, and when
 //! there is enough again all goes on. A directory that was removed does not come back: the store is poisoned.
 //!
-//! A thread looks twenty times a second, the committer before each batch, and once more before it acknowledges one.
+//! A thread looks twenty times a second; the committer before a batch and once more before it acknowledges one, but of batches that follow each
+//! other within [`GLANCE_EVERY`] only at the first. What is missing for less than that is met as if it were missed between a look and its write.
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -27,6 +28,10 @@ use crate::Halt;
 
 /// How often is looked while nothing is written. A look costs some fifty microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the committer looks while it writes batch after batch. The calls of a look are a tenth of what the sync of a small batch takes.
+const GLANCE_EVERY: Duration = Duration::from_millis(2);
+/// Largest batch that relies on the last look: those of this time together are far below [`SLACK_BYTES`].
+const SMALL_BATCH: usize = 64 << 10;
 /// How often while there are no descriptors: a look takes all that there are for a moment.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
 /// Bytes that a merge of tables takes at most beside its inputs: eight tables of 64 MiB, more than fjall's levels choose at once. It never
@@ -72,6 +77,18 @@ pub(super) struct Guard {
 struct Held {
     spare: Spare,
     place: Place,
+    /// When the committer last looked before and after a batch.
+    before: Option<Instant>,
+    after: Option<Instant>,
+}
+
+/// Whether it is time to look again; then it is noted that somebody does.
+fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+    let due = last.is_none_or(|last| now.duration_since(last) >= GLANCE_EVERY);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 /// How thoroughly.
@@ -86,7 +103,8 @@ enum Care {
 impl Guard {
     /// Begins the watch over an open store.
     pub(super) fn hold(directory: &Path, free_bytes: FreeBytes) -> io::Result<Self> {
-        let held = Held { spare: Spare::take(spare::limit())?, place: Place::hold(directory)? };
+        let (spare, place) = (Spare::take(spare::limit())?, Place::hold(directory)?);
+        let held = Held { spare, place, before: None, after: None };
         Ok(Self {
             directory: directory.to_owned(),
             free_bytes,
@@ -104,12 +122,19 @@ impl Guard {
 
     /// Before a batch of about `bytes`: why it may not be begun.
     pub(super) fn before(&self, bytes: usize, tables: &Tables, health: &Health) -> Option<Halt> {
+        if bytes <= SMALL_BATCH && !is_due(&mut lock(&self.held).before, Instant::now()) {
+            let poisoned = health.poisoned().map(|reason| Halt::Lost { reason: reason.to_owned() });
+            return poisoned.or_else(|| self.halt());
+        }
         self.examine(Care::Glance, bytes as u64, tables, health)
     }
 
     /// After a batch, before it is acknowledged: whether it went into files that are still there.
     pub(super) fn after(&self, health: &Health) {
-        let gone = lock(&self.held).place.glance();
+        let gone = {
+            let mut held = lock(&self.held);
+            if is_due(&mut held.after, Instant::now()) { held.place.glance() } else { None }
+        };
         if let Some(reason) = gone {
             health.poison(reason);
         }
@@ -191,6 +216,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batch_after_batch_is_looked_at_in_a_while_and_a_batch_after_a_pause_always() {
+        let (mut last, start) = (None, Instant::now());
+        assert!(is_due(&mut last, start));
+        let at = |micros| start + Duration::from_micros(micros);
+        let due: Vec<u64> =
+            (0..40).map(|step| step * 250).filter(|step| is_due(&mut last, at(*step))).collect();
+        assert_eq!(due, [2_000, 4_000, 6_000, 8_000]);
+        assert!(is_due(&mut last, at(1_000_000)));
+    }
     use crate::{
         Commit, PartitionRange, RowChange, RowOrder, Store as _, WriteError,
         embedded::{EmbeddedConfig, EmbeddedStore},
