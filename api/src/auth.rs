@@ -30,7 +30,7 @@ use weir_runtime::strangers;
 use crate::{app::App, config::ApiConfig, error::Refused};
 
 /// Bytes of a credential in the cache: a hash, and a user as in [`crate::users`].
-pub(crate) const CREDENTIAL_BYTES: usize = 600;
+pub(crate) const CREDENTIAL_BYTES: usize = 1_100;
 
 /// Resolved credentials by the hash of their token.
 pub(crate) struct Credentials {

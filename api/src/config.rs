@@ -33,11 +33,11 @@ pub struct ApiConfig {
     pub trusted_proxies: TrustedProxies,
     /// Whole time that one call to the data service may take. Default 5 s: above the database's own timeout of 2 s.
     pub data_timeout: Duration,
-    /// Most users kept for rendering authors. Default 50,000: about 10 MiB, 25 with the longest names.
+    /// Most users kept for rendering authors. Default 50,000: about 10 MiB, 50 with the longest names.
     pub users_cached_max: u64,
     /// Oldest age of such a user. Default 10 s: a changed name shows that late in history; nothing else depends on it.
     pub users_cached_for: Duration,
-    /// Most resolved credentials kept. Default 20,000: about 4 MiB, 12 with the longest names.
+    /// Most resolved credentials kept. Default 20,000: about 4 MiB, 22 with the longest names.
     pub credentials_cached_max: u64,
     /// Oldest age of a resolved credential. Default 5 s. Safe because a credential is never revoked yet; when it can be, this is the
     /// longest time for which a revoked one still works.

@@ -95,7 +95,8 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     }
     app.metrics.answered(&route, response.status(), started.elapsed());
     // Only on a connection of the client's own: a proxy's carries others.
-    if peer.is_some_and(|peer| peer.0.ip().to_canonical() == client) && is_free(&response) {
+    let own = peer.is_some_and(|peer| !app.config.trusted_proxies.trusts(peer.0.ip()));
+    if own && is_free(&response) {
         slow_down(&app, client, &mut response).await;
     }
     response

@@ -16,8 +16,8 @@ use crate::config::ApiConfig;
 /// Most ids of one `GetUsers`; the contract's.
 const IDS_MAX: usize = 1_000;
 
-/// Bytes of a user in the cache: its names may have 128 each; most have ten.
-pub(crate) const USER_BYTES: usize = 512;
+/// Bytes of a user in the cache: its names may have 320 each, its avatar 128; most have ten.
+pub(crate) const USER_BYTES: usize = 1_000;
 
 /// The cache.
 pub(crate) struct Users {

@@ -197,15 +197,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
+    /// Keeps the connection's place from here on: what begins or resumes a session must not be dropped half way for a newcomer.
+    fn keep_place(&mut self) -> Result<(), End> {
+        if self.place.settle() { Ok(()) } else { Err(Close::fault("this gateway is full").into()) }
+    }
+
     /// `None` if the client identifies too often.
     async fn identify(
         &mut self,
         identify: &Identify,
         parameters: Parameters,
     ) -> Result<Option<Attached>, End> {
+        self.keep_place()?;
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
-        let Some((mut attached, snapshots)) = begun else { return Ok(None) };
-        self.place.settle();
+        let Some((mut attached, snapshots)) = begun else {
+            self.place.unsettle();
+            return Ok(None);
+        };
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
             self.socket.compress_payloads();
@@ -225,12 +233,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn resume(&mut self, resume: &Resume) -> Result<Option<Attached>, End> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
+        self.keep_place()?;
         let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
         let resume::Resumption::Continue { mut attached, guilds_from } = found else {
             outcome(Resumption::Invalid);
+            self.place.unsettle();
             return Ok(None);
         };
-        self.place.settle();
         self.socket.begin_session(attached.session.user.id);
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);

@@ -382,7 +382,7 @@ impl Fanout {
         let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since <= before;
         let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
         let gone = ids.iter().filter_map(|id| index.guilds.remove(id));
-        self.ring.keep(gone.map(|guild| guild.bytes()).sum());
+        self.ring.keep(gone.map(|mut guild| guild.drop_state()).sum());
         ids
     }
 }

@@ -108,6 +108,11 @@ impl Snapshot {
         self.bytes
     }
 
+    /// True if other snapshots keep its rows.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.state) > 1
+    }
+
     /// True if both are of the same rows: what they keep is there once.
     pub(crate) fn shares_rows(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.state, &other.state)

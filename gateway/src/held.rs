@@ -30,6 +30,11 @@ pub(crate) enum Held {
     Here(Arc<Snapshot>),
 }
 
+/// Bytes of a state that stay when its guild lets go of it; none if nobody else has it.
+fn kept_elsewhere(snapshot: &Arc<Snapshot>) -> usize {
+    if Arc::strong_count(snapshot) > 1 || snapshot.is_shared() { snapshot.bytes() } else { 0 }
+}
+
 #[derive(Debug)]
 pub(crate) struct Guild {
     pub(crate) held: Held,
@@ -86,10 +91,13 @@ impl Guild {
 
     /// Forgets the state. Gives the bytes that entries may still keep of it.
     pub(crate) fn drop_state(&mut self) -> usize {
-        let bytes = self.bytes();
+        let kept = match &self.held {
+            Held::Here(snapshot) => kept_elsewhere(snapshot),
+            Held::Absent | Held::Loading { .. } => 0,
+        };
         self.held = Held::Absent;
         self.weight.set(0);
-        bytes
+        kept
     }
 
     /// Forgets the state and who listens, of a guild that is deleted. Gives the bytes that entries may still keep.
@@ -113,7 +121,7 @@ impl Guild {
                 }
                 let mut outdated = 0;
                 if own && let Some(after) = snapshot.after(record) {
-                    outdated = if after.shares_rows(snapshot) { 0 } else { snapshot.bytes() };
+                    outdated = if after.shares_rows(snapshot) { 0 } else { kept_elsewhere(snapshot) };
                     self.weight.set(after.bytes());
                     *snapshot = Arc::new(after);
                 }
@@ -204,6 +212,15 @@ mod tests {
         }
         let kept_at_last = fanout.ring.head() - fanout.ring.floor();
         assert!((4..10).contains(&kept_at_last), "{kept_at_last}: about as many as fit");
+    }
+
+    #[test]
+    fn a_state_that_nobody_keeps_costs_the_ring_nothing() {
+        let fanout = fanout();
+        let before = fanout.ring.bytes().get();
+        // Entries that are no change of the guild keep nothing of it once they are gone themselves.
+        assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]);
+        assert_eq!(fanout.ring.bytes().get(), before);
     }
 
     #[test]

@@ -142,11 +142,12 @@ impl Place {
         }
     }
 
-    /// Notes that the connection has a session: it keeps its place now. Without effect if it has lost it already.
-    pub(crate) fn settle(&mut self) {
+    /// Notes that the connection begins a session, or has one: it keeps its place. False if it has lost it already.
+    pub(crate) fn settle(&mut self) -> bool {
         if !self.settled {
             self.settled = self.places.table().stop_waiting(self.peer, self.number);
         }
+        self.settled
     }
 
     /// Notes that the session has ended, and the connection may begin another.
@@ -236,7 +237,9 @@ mod tests {
                     }
                     _ if open.is_empty() => {}
                     2 => drop(open.swap_remove(which.index(open.len()))),
-                    3 => which.get_mut(&mut open).settle(),
+                    3 => {
+                        which.get_mut(&mut open).settle();
+                    }
                     _ => which.get_mut(&mut open).unsettle(),
                 }
                 let table = places.table();

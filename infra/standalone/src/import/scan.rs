@@ -132,7 +132,7 @@ fn label(fault: &BadLine) -> &'static str {
         BadLine::Timestamp => "a wrong timestamp",
         BadLine::Future => "a timestamp in the future",
         BadLine::Repeated { .. } => "the id of an earlier line",
-        BadLine::Empty => "content that is empty or nothing to see",
+        BadLine::Empty => "content that is empty or only whitespace",
         BadLine::Content { .. } => "too long content",
     }
 }

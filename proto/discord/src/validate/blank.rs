@@ -14,6 +14,12 @@ pub fn is_blank(text: &str) -> bool {
     text.chars().all(is_invisible)
 }
 
+/// True for a content that says nothing: whitespace and controls. Zero-width signs are content, as at Discord: bots send U+200B to say nothing.
+#[must_use]
+pub fn is_empty_content(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c.is_control())
+}
+
 fn is_invisible(c: char) -> bool {
     // What most texts begin with needs no table.
     !c.is_ascii_graphic()

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    blank::is_blank,
+    blank::is_empty_content,
     body::{Fields, parse_fields},
     embed::parse_embeds,
     mention::AllowedMentions,
@@ -65,7 +65,7 @@ impl CreateMessageForm {
     /// All form errors at once; [`ApiError::EmptyMessage`] if there is nothing to send.
     pub fn parse(body: &Map<String, Value>) -> Result<Self, ApiError> {
         let form = parse_fields(body, Self::read)?;
-        if is_blank(&form.content) && form.embeds_json.is_empty() {
+        if is_empty_content(&form.content) && form.embeds_json.is_empty() {
             return Err(ApiError::EmptyMessage);
         }
         Ok(form)
@@ -166,7 +166,7 @@ impl EditMessageForm {
     /// True if the edit would leave the row with nothing to show.
     #[must_use]
     pub fn leaves_empty(&self, row: &weir_proto::data::Message) -> bool {
-        is_blank(self.content.as_deref().unwrap_or(&row.content))
+        is_empty_content(self.content.as_deref().unwrap_or(&row.content))
             && self.embeds_json.as_deref().unwrap_or(&row.embeds_json).is_empty()
     }
 

@@ -14,7 +14,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-pub use blank::is_blank;
+pub use blank::{is_blank, is_empty_content};
 pub use body::{Fields, parse_body, parse_fields, snowflake};
 pub use embed::{EMBEDS_JSON_BYTES_MAX, EMBEDS_MAX, EMBEDS_TEXT_MAX, parse_embeds};
 pub use guild::{
