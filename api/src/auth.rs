@@ -65,18 +65,12 @@ pub(crate) struct Caller {
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    pub(crate) fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
+    fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
         // A router that is called without a server has no peers; all of its callers are counted as one.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
         Self(app.config.trusted_proxies.client(peer, forwarded))
-    }
-}
-
-impl Client {
-    pub(crate) fn address(self) -> IpAddr {
-        self.0
     }
 }
 

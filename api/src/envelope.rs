@@ -19,7 +19,6 @@ use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
 
 use crate::{
     app::App,
-    auth::Client,
     error::{Fault, Refused},
     metrics::UNMATCHED,
     router::strip_version,
@@ -61,7 +60,6 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     let started = Instant::now();
     let route = route_label(&request);
     let peer = request.extensions().get::<Peer>().copied();
-    let client = Client::of(&app, request.headers(), peer).address();
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
@@ -95,9 +93,11 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     }
     app.metrics.answered(&route, response.status(), started.elapsed());
     // Only on a connection of the client's own: a proxy's carries others.
-    let own = peer.is_some_and(|peer| !app.config.trusted_proxies.trusts(peer.0.ip()));
-    if own && is_free(&response) {
-        slow_down(&app, client, &mut response).await;
+    if let Some(Peer(peer)) = peer
+        && is_free(&response)
+        && !app.config.trusted_proxies.trusts(peer.ip())
+    {
+        slow_down(&app, peer.ip(), &mut response).await;
     }
     response
 }

@@ -50,18 +50,13 @@ impl GatewayConfig {
                 IdentifyLimits::Off => sessions_max,
             },
             trusted_proxies: TrustedProxies::read(reader, "gateway.trusted_proxies"),
-            introduction_bytes_max: usize::try_from(reader.size(
+            introduction_bytes_max: bytes(
+                reader,
                 "gateway.introductions",
-                default.introduction_bytes_max as u64,
-                1 << 20..=1 << 31,
-            ))
-            .unwrap_or(usize::MAX),
-            codec_bytes_max: usize::try_from(reader.size(
-                "gateway.codecs",
-                default.codec_bytes_max as u64,
-                1 << 20..=1 << 40,
-            ))
-            .unwrap_or(usize::MAX),
+                default.introduction_bytes_max,
+                1 << 31,
+            ),
+            codec_bytes_max: bytes(reader, "gateway.codecs", default.codec_bytes_max, 1 << 40),
             heartbeat_interval,
             heartbeat_timeout: heartbeat_interval.mul_f64(1.75),
             write_timeout: reader.duration(
@@ -87,27 +82,17 @@ impl GatewayConfig {
                 default.ring_records_max,
                 100_000_000,
             ),
-            ring_bytes_max: usize::try_from(reader.size(
-                "gateway.ring",
-                default.ring_bytes_max as u64,
-                1 << 20..=1 << 40,
-            ))
-            .unwrap_or(usize::MAX),
-            guild_bytes_max: usize::try_from(reader.size(
-                "gateway.guild_states",
-                default.guild_bytes_max as u64,
-                1 << 20..=1 << 40,
-            ))
-            .unwrap_or(usize::MAX),
-            session_bytes_max: usize::try_from(reader.size(
-                "gateway.session_rows",
-                default.session_bytes_max as u64,
-                1 << 20..=1 << 40,
-            ))
-            .unwrap_or(usize::MAX),
+            ring_bytes_max: bytes(reader, "gateway.ring", default.ring_bytes_max, 1 << 40),
+            guild_bytes_max: bytes(reader, "gateway.guild_states", default.guild_bytes_max, 1 << 40),
+            session_bytes_max: bytes(reader, "gateway.session_rows", default.session_bytes_max, 1 << 40),
             ..default
         }
     }
+}
+
+/// Bytes that something may take, at least a MiB.
+fn bytes(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
+    usize::try_from(reader.size(key, default as u64, 1 << 20..=most)).unwrap_or(usize::MAX)
 }
 
 /// A number of things that there may be.

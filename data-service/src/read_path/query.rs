@@ -128,10 +128,15 @@ pub(crate) fn held_bytes(message: &Message) -> usize {
 
 /// Bytes of a guild that is held behind an `Arc`, about.
 pub(crate) fn guild_bytes(state: &GuildState) -> usize {
-    let channel = |row: &Channel| 250 + row.overwrites.len() * 32 + row.topic.len() + row.name.len();
+    let channel = |row: &Channel| 50 + channel_bytes(row);
     let role = |row: &Role| 120 + row.name.len();
     let roles = state.roles.iter().map(role).sum::<usize>();
     200 + roles + state.channels.iter().map(channel).sum::<usize>()
+}
+
+/// Bytes of a channel, about.
+fn channel_bytes(row: &Channel) -> usize {
+    200 + row.overwrites.len() * 32 + row.topic.len() + row.name.len()
 }
 
 /// Bytes of a member, about.
@@ -148,9 +153,7 @@ impl ReadValue {
                 // Twice: the rows and their encoded form.
                 Self::Rows(rows) => rows.rows.iter().map(|row| 2 * held_bytes(row)).sum(),
                 Self::Message(row) => row.as_deref().map_or(0, held_bytes),
-                Self::Channel(row) => row
-                    .as_ref()
-                    .map_or(0, |row| 200 + row.overwrites.len() * 32 + row.topic.len() + row.name.len()),
+                Self::Channel(row) => row.as_deref().map_or(0, channel_bytes),
                 Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
                 Self::Member(row) => row.as_deref().map_or(0, member_bytes),
                 Self::Members(rows) => rows.iter().map(member_bytes).sum(),

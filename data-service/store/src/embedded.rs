@@ -115,7 +115,7 @@ impl EmbeddedStore {
             let path = config.directory.clone();
             move |source| OpenError::Io { act, path, source }
         };
-        let guard = Arc::new(Guard::hold(&config.directory, free_bytes).map_err(io("watch"))?);
+        let guard = Arc::new(Guard::hold(&config, free_bytes).map_err(io("watch"))?);
         guard.look(&tables, &health);
         let batches = Arc::new(AtomicU64::new(0));
         let (writes, receiver) = mpsc::channel(config.writes_waiting_max.max(1));

@@ -1,6 +1,6 @@
 //! Clients that take what all share, places and turns, and what is left for the others.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::json;
 use tokio::{
@@ -86,6 +86,24 @@ async fn sessions_keep_their_places_and_one_address_may_have_all() {
     sessions.pop();
     tokio::time::advance(Duration::from_millis(1)).await;
     silent(&gateway, "192.0.2.2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_a_session_keeps_its_place_meanwhile() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig { connections_max: 2, ..GatewayConfig::default() }).await;
+    let mut beginning = silent(&gateway, "192.0.2.1").await;
+    let mut younger = silent(&gateway, "192.0.2.1").await;
+    world.resolving.send_replace(true);
+    beginning.identify(BOT, INTENTS).await;
+    while world.resolved.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut newcomer = silent(&gateway, "192.0.2.2").await;
+    assert_eq!(younger.receive().await, Received::Cut, "the older one is about to have a session");
+    world.resolving.send_replace(false);
+    beginning.dispatch("READY").await;
+    is_served(&mut newcomer).await;
 }
 
 #[tokio::test(start_paused = true)]

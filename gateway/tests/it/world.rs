@@ -1,4 +1,6 @@
 //! A small guild world: a data service behind the real typed client, and a bus whose faults the test decides.
+//!
+//! Length: the calls are answered from one state under one lock; bus and outbox are in files of their own.
 
 mod log;
 mod outbox;
@@ -91,6 +93,8 @@ pub(crate) struct World {
     pub(crate) lists: Lists,
     /// Tokens that were looked up.
     pub(crate) resolved: AtomicU64,
+    /// Answers to that are kept back.
+    pub(crate) resolving: watch::Sender<bool>,
 }
 
 impl World {
@@ -106,6 +110,7 @@ impl World {
             stuck: watch::Sender::new(0),
             lists: Lists::default(),
             resolved: AtomicU64::new(0),
+            resolving: watch::Sender::new(false),
         });
         for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
             world.add_user(id, name, bot);
@@ -413,6 +418,7 @@ impl Transport for World {
         let body = request.body;
         if request.path.ends_with("/ResolveToken") {
             self.resolved.fetch_add(1, Ordering::Relaxed);
+            self.resolving.subscribe().wait_for(|held| !held).await.unwrap();
         }
         if request.path.ends_with("/ListChanges") {
             let scope = ListChangesRequest::decode(body.clone()).unwrap().scope_id;

@@ -55,7 +55,7 @@ pub(crate) struct Options {
     /// Longest wait for memory to return after each attack, in seconds.
     #[arg(long, default_value_t = 60)]
     settle_seconds: u64,
-    /// Longest time for which caches are filled before each attack, in seconds. A release build needs five.
+    /// Longest time for which the cache of pages is filled before each attack, in seconds.
     #[arg(long, default_value_t = 10)]
     fill_seconds: u64,
     /// Descriptors that the process may open.
@@ -115,15 +115,15 @@ async fn one(options: &Options, attack: Attack, attackers: &Runtime) -> Result<R
     outcome.map_err(|error| error.context(format!("logs are kept in {}", directory.keep().display())))
 }
 
-/// Between two looks at how full they are.
+/// Between two looks at how full it is.
 const FILL_STEP: Duration = Duration::from_millis(500);
-/// Of their bounds, when they count as full: a cache evicts before it is quite full.
+/// Of its bound, when it counts as full: a cache evicts before it is quite full.
 const FULL: f64 = 0.9;
 
-/// Reads what nobody has until the data service's caches are full.
+/// Reads what nobody has until the data service's cache of pages is full. Nothing else is kept of what nobody has.
 async fn fill(victim: &Victim, ground: &Ground, longest: Duration) -> Result<()> {
     let until = Instant::now() + longest;
-    while Instant::now() < until && victim.fullness(&["data_pages", "data_tails"]).await? < FULL {
+    while Instant::now() < until && victim.fullness("data_pages").await? < FULL {
         calls::random_channels(ground, Instant::now() + FILL_STEP).await;
     }
     Ok(())
@@ -141,7 +141,7 @@ async fn observe(
     let ground = Arc::new(Ground::prepare(&victim).await.context("the attacker's own guild")?);
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
 
-    // What is steady holds full caches: what fills them later is no attacker's.
+    // What is steady holds a full cache: what fills it later is no attacker's.
     fill(&victim, &ground, Duration::from_secs(options.fill_seconds)).await?;
     let alone = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;

@@ -47,6 +47,9 @@ pub struct EmbeddedConfig {
     pub batch_writes_max: usize,
     /// Bytes after which a batch is closed.
     pub batch_bytes_max: usize,
+    /// How often descriptors, disk and directory are looked at while batch follows batch. The calls of a look are a tenth of what the sync of a
+    /// small batch takes, so 2 ms, some eight batches of one writer, make it a hundredth. Zero looks at each.
+    pub look_every: Duration,
     /// Longest wait for a write's answer. A healthy disk answers in milliseconds; past this the outcome is reported as unknown.
     pub write_timeout: Duration,
 }
@@ -74,6 +77,7 @@ impl EmbeddedConfig {
             writes_waiting_bytes_max: 64 * 1024 * 1024,
             batch_writes_max: 1_024,
             batch_bytes_max: 8 * 1024 * 1024,
+            look_every: Duration::from_millis(2),
             write_timeout: Duration::from_secs(30),
         }
     }

@@ -5,7 +5,7 @@
 //! there is enough again all goes on. A directory that was removed does not come back: the store is poisoned.
 //!
 //! A thread looks twenty times a second; the committer before a batch and once more before it acknowledges one, but of batches that follow each
-//! other within [`GLANCE_EVERY`] only at the first. What is missing for less than that is met as if it were missed between a look and its write.
+//! other within [`EmbeddedConfig::look_every`] only at the first. What is missing for less than that is met as if it were missed between a look and its write.
 
 use std::{
     io,
@@ -19,6 +19,7 @@ use std::{
 };
 
 use super::{
+    EmbeddedConfig,
     committer::Health,
     place::Place,
     spare::{self, Spare},
@@ -28,8 +29,6 @@ use crate::Halt;
 
 /// How often is looked while nothing is written. A look costs some fifty microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often the committer looks while it writes batch after batch. The calls of a look are a tenth of what the sync of a small batch takes.
-const GLANCE_EVERY: Duration = Duration::from_millis(2);
 /// Largest batch that relies on the last look: those of this time together are far below [`SLACK_BYTES`].
 const SMALL_BATCH: usize = 64 << 10;
 /// How often while there are no descriptors: a look takes all that there are for a moment.
@@ -67,6 +66,8 @@ fn to_begin_again(needed: u64) -> u64 {
 pub(super) struct Guard {
     directory: PathBuf,
     free_bytes: FreeBytes,
+    /// While batch follows batch.
+    look_every: Duration,
     held: Mutex<Held>,
     /// Bytes of all tables at the last look.
     table_bytes: AtomicU64,
@@ -83,8 +84,8 @@ struct Held {
 }
 
 /// Whether it is time to look again; then it is noted that somebody does.
-fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
-    let due = last.is_none_or(|last| now.duration_since(last) >= GLANCE_EVERY);
+fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
+    let due = last.is_none_or(|last| now.duration_since(last) >= every);
     if due {
         *last = Some(now);
     }
@@ -102,12 +103,14 @@ enum Care {
 
 impl Guard {
     /// Begins the watch over an open store.
-    pub(super) fn hold(directory: &Path, free_bytes: FreeBytes) -> io::Result<Self> {
+    pub(super) fn hold(config: &EmbeddedConfig, free_bytes: FreeBytes) -> io::Result<Self> {
+        let directory = &config.directory;
         let (spare, place) = (Spare::take(spare::limit())?, Place::hold(directory)?);
         let held = Held { spare, place, before: None, after: None };
         Ok(Self {
             directory: directory.to_owned(),
             free_bytes,
+            look_every: config.look_every,
             held: Mutex::new(held),
             table_bytes: AtomicU64::new(0),
             halt: Mutex::new(None),
@@ -122,18 +125,19 @@ impl Guard {
 
     /// Before a batch of about `bytes`: why it may not be begun.
     pub(super) fn before(&self, bytes: usize, tables: &Tables, health: &Health) -> Option<Halt> {
-        if bytes <= SMALL_BATCH && !is_due(&mut lock(&self.held).before, Instant::now()) {
-            let poisoned = health.poisoned().map(|reason| Halt::Lost { reason: reason.to_owned() });
-            return poisoned.or_else(|| self.halt());
+        let due = is_due(&mut lock(&self.held).before, Instant::now(), self.look_every);
+        // What was refused goes on with the first write that finds enough.
+        if due || bytes > SMALL_BATCH || health.poisoned().is_some() || self.halt().is_some() {
+            return self.examine(Care::Glance, bytes as u64, tables, health);
         }
-        self.examine(Care::Glance, bytes as u64, tables, health)
+        None
     }
 
     /// After a batch, before it is acknowledged: whether it went into files that are still there.
     pub(super) fn after(&self, health: &Health) {
         let gone = {
             let mut held = lock(&self.held);
-            if is_due(&mut held.after, Instant::now()) { held.place.glance() } else { None }
+            if is_due(&mut held.after, Instant::now(), self.look_every) { held.place.glance() } else { None }
         };
         if let Some(reason) = gone {
             health.poison(reason);
@@ -217,19 +221,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn batch_after_batch_is_looked_at_in_a_while_and_a_batch_after_a_pause_always() {
-        let (mut last, start) = (None, Instant::now());
-        assert!(is_due(&mut last, start));
-        let at = |micros| start + Duration::from_micros(micros);
-        let due: Vec<u64> =
-            (0..40).map(|step| step * 250).filter(|step| is_due(&mut last, at(*step))).collect();
-        assert_eq!(due, [2_000, 4_000, 6_000, 8_000]);
-        assert!(is_due(&mut last, at(1_000_000)));
-    }
     use crate::{
-        Commit, PartitionRange, RowChange, RowOrder, Store as _, WriteError,
-        embedded::{EmbeddedConfig, EmbeddedStore},
+        Commit, PartitionRange, RowChange, RowOrder, Store as _, WriteError, embedded::EmbeddedStore,
     };
     use weir_proto::{bucket::Bucket, data::Message};
 
@@ -241,7 +234,7 @@ mod tests {
     /// A store on a disk with as much room as the number says.
     fn on_disk(directory: &Path, free: &Arc<AtomicU64>) -> Arc<EmbeddedStore> {
         let free = free.clone();
-        let config = EmbeddedConfig::new(directory);
+        let config = EmbeddedConfig { look_every: Duration::ZERO, ..EmbeddedConfig::new(directory) };
         EmbeddedStore::open_on(config, Box::new(move |_| Ok(free.load(Ordering::Relaxed)))).expect("opens")
     }
 
@@ -309,6 +302,17 @@ mod tests {
             let refused = write(&store, 3).await;
             assert!(matches!(refused, Err(WriteError::Halted(Halt::Lost { .. }))), "{gone}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn batch_after_batch_is_looked_at_in_a_while_and_a_batch_after_a_pause_always() {
+        let (mut last, start, every) = (None, Instant::now(), Duration::from_millis(2));
+        assert!(is_due(&mut last, start, every));
+        let at = |micros| start + Duration::from_micros(micros);
+        let due: Vec<u64> =
+            (0..40).map(|step| step * 250).filter(|step| is_due(&mut last, at(*step), every)).collect();
+        assert_eq!(due, [2_000, 4_000, 6_000, 8_000]);
+        assert!(is_due(&mut last, at(1_000_000), every));
     }
 
     #[test]

@@ -8,8 +8,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
-
 use super::{datadir::VERSION_FILE, whole};
 
 /// Ending of a journal's name.
@@ -80,9 +78,9 @@ impl Place {
 
     /// The same at a fraction of the cost, before a batch is acknowledged: whether what is open still has a name.
     pub(super) fn glance(&mut self) -> Option<String> {
+        let named = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
         // A journal may have been replaced by the next one in good order.
-        let sound =
-            self.held.iter().all(has_name) && self.journal.as_ref().is_none_or(|(_, file)| has_name(file));
+        let sound = self.held.iter().all(named) && self.journal.as_ref().is_none_or(|(_, file)| named(file));
         if sound { None } else { self.look() }
     }
 
@@ -105,15 +103,5 @@ impl Place {
                 Ok(Some((number, File::open(self.tree.join(format!("{number}.{JOURNAL}")))?)))
             }
         }
-    }
-}
-
-/// Whether an open file still has a name. Its names are asked for alone: a kernel of which a file's times were asked (Linux 6.13 and later) gives
-/// its next write a finer time and writes that down, which made commits of one writer a sixth slower.
-fn has_name(file: &File) -> bool {
-    match statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
-        Ok(found) => found.stx_nlink > 0,
-        // A kernel or a sandbox that does not know the call.
-        Err(_) => file.metadata().is_ok_and(|found| found.nlink() > 0),
     }
 }

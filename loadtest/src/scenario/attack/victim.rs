@@ -117,18 +117,15 @@ impl Victim {
         Ok(Look { rss_mib, database_reads: target::sum_of(&page, "weir_data_db_reads_total") })
     }
 
-    /// How full the emptiest of these parts of its memory is, as a share of its bound.
+    /// How full a part of its memory is, as a share of its bound.
     ///
     /// # Errors
     /// When `/metrics` is not answered.
-    pub(in crate::scenario) async fn fullness(&self, parts: &[&str]) -> Result<f64> {
+    pub(in crate::scenario) async fn fullness(&self, part: &str) -> Result<f64> {
         let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
         let page = page.context("/metrics was not answered in time")??;
-        let of = |series: &str, part: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
-        let share = |part| {
-            of("weir_memory_held_bytes", part) / of("weir_memory_held_max_bytes", part).max(f64::MIN_POSITIVE)
-        };
-        Ok(parts.iter().map(|part| share(part)).fold(1.0, f64::min))
+        let of = |series: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
+        Ok(of("weir_memory_held_bytes") / of("weir_memory_held_max_bytes").max(f64::MIN_POSITIVE))
     }
 
     fn resources(&mut self) -> Result<(f64, usize)> {
