@@ -15,7 +15,7 @@ use weir_discord::error::ApiError;
 
 use crate::{
     app::App,
-    auth,
+    auth::{self, Client},
     error::Refused,
     ratelimit::{Bucket, Major},
 };
@@ -29,8 +29,8 @@ pub(crate) async fn admit(
 ) -> Response {
     // Text that is no UTF-8 once percent-decoded: no route has such a path.
     let Ok(path) = path else { return Refused::from(ApiError::UnknownRoute).into_response() };
-    let peer = request.extensions().get::<Peer>().copied();
-    let caller = match auth::identify(&app, request.headers(), peer).await {
+    let client = Client::of(&app, request.headers(), request.extensions().get::<Peer>().copied());
+    let caller = match auth::identify(&app, request.headers(), client).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
@@ -43,11 +43,12 @@ pub(crate) async fn admit(
     };
     let user = caller.id.get();
     if let Some(BodyAccount(account)) = request.extensions_mut().remove() {
-        request.extensions_mut().insert(BodyAccount(account.for_token(user)));
+        // A proxy's account would be shared by all of its clients.
+        request.extensions_mut().insert(BodyAccount(account.for_client(client.address()).for_token(user)));
     }
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(HeldFor(user));
+    response.extensions_mut().insert(HeldFor { client: client.address(), user });
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
     }

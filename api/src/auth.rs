@@ -60,17 +60,22 @@ pub(crate) struct Caller {
     pub(crate) user: Arc<User>,
 }
 
-/// The client's address: its connection's, unless a trusted proxy names another. What strangers ask is counted by it.
+/// The client's address: its connection's, unless a trusted proxy names another. What strangers ask is counted by it, and what a caller makes
+/// the server hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
+    pub(crate) fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
         // A router that is called without a server has no peers; all of its callers are counted as one.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
         Self(app.config.trusted_proxies.client(peer, forwarded))
+    }
+
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
     }
 }
 
@@ -87,10 +92,10 @@ impl FromRequestParts<App> for Client {
 /// # Errors
 /// 401 for no token, one of another shape, and one that nobody has; 429 for an address with too many of the last; what the data service
 /// answers otherwise.
-pub(crate) async fn identify(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Refused> {
+pub(crate) async fn identify(app: &App, headers: &HeaderMap, client: Client) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
-    resolve(app, &token, Client::of(app, headers, peer)).await
+    resolve(app, &token, client).await
 }
 
 /// Makes sure that a user consents to what somebody else asks for: `token` is the user's own.

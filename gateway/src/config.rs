@@ -29,7 +29,7 @@ pub struct GatewayConfig {
     pub heartbeat_timeout: Duration,
     /// Time for the WebSocket handshake.
     pub handshake_timeout: Duration,
-    /// Time between Hello and Identify or Resume.
+    /// Time between Hello and an Identify or Resume that is taken; begins again when a good token identifies too often.
     pub identify_timeout: Duration,
     /// Time that a write to a socket may take. A client that drains nothing for so long is closed and may resume.
     pub write_timeout: Duration,

@@ -4,7 +4,7 @@ use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -51,6 +51,15 @@ impl From<Close> for End {
     }
 }
 
+/// What came of an identify or a resume that breaks no rule.
+enum Begun {
+    Attached(Attached),
+    /// Not this one, or not now. The client may try again on the same connection, and with the same session if it `may_resume`.
+    Refused {
+        may_resume: bool,
+    },
+}
+
 /// How serving a session ended.
 enum Served {
     /// The connection ends; the session may be resumed unless the client is done.
@@ -88,16 +97,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     peer: IpAddr,
     mut place: Place,
 ) {
-    let (stream, parameters, forwarded) =
-        match timeout(shared.config.handshake_timeout, upgrade::accept(stream)).await {
-            Ok(Ok(Upgrade::Open { socket, parameters, forwarded })) => (socket, parameters, forwarded),
-            Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a handshake broke");
-                return shared.metrics.refused(Refusal::Handshake);
-            }
-            Err(_) => return shared.metrics.refused(Refusal::Slow),
-        };
+    // Boxed, as beginning and closing are: a connection lives in its session, and its task is as large as the largest step that is not boxed.
+    let upgraded = Box::pin(timeout(shared.config.handshake_timeout, upgrade::accept(stream))).await;
+    let (stream, parameters, forwarded) = match upgraded {
+        Ok(Ok(Upgrade::Open { socket, parameters, forwarded })) => (socket, parameters, forwarded),
+        Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake broke");
+            return shared.metrics.refused(Refusal::Handshake);
+        }
+        Err(_) => return shared.metrics.refused(Refusal::Slow),
+    };
     let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
     place.is_of(client);
@@ -114,10 +124,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         End::Close(close) => {
             tracing::debug!(code = close.code.number(), reason = %close.reason, "closing a connection");
             connection.shared.metrics.closed(close.code);
-            connection.socket.close(&close).await;
+            Box::pin(connection.socket.close(&close)).await;
         }
         // Only now, so that nothing that goes on meanwhile comes between, or forgets what the client said.
-        End::Gone { .. } => connection.socket.finish().await,
+        End::Gone { .. } => Box::pin(connection.socket.finish()).await,
     }
 }
 
@@ -167,23 +177,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Waits for Identify or Resume and carries it out, until a session is attached and its client up to date.
+    /// Waits for Identify or Resume and carries it out, until a session is attached and its client up to date. Only a good token gets more
+    /// time for another try: whoever resumes what is not there, again and again, is silent all the same.
     async fn begin(&mut self, parameters: Parameters) -> Result<Attached, End> {
+        let patience = self.shared.config.identify_timeout;
+        let in_time = || Instant::now() + patience;
+        let mut due = in_time();
         loop {
             let late = || Close::new(CloseCode::SessionTimedOut, "identify or resume came too late");
-            let asked =
-                timeout(self.shared.config.identify_timeout, self.first()).await.map_err(|_| late())??;
-            let attached = match asked {
-                ClientEvent::Identify(identify) => self.identify(&identify, parameters).await?,
+            let asked = timeout_at(due, self.first()).await.map_err(|_| late())??;
+            let begun = match asked {
+                ClientEvent::Identify(identify) => {
+                    let begun = self.identify(&identify, parameters).await?;
+                    due = in_time();
+                    begun
+                }
                 ClientEvent::Resume(resume) => self.resume(&resume).await?,
                 ClientEvent::Heartbeat | ClientEvent::RequestMembers(_) | ClientEvent::Ignored => {
                     return Err(Close::new(CloseCode::NotAuthenticated, "identify or resume first").into());
                 }
             };
-            if let Some(attached) = attached {
-                return Ok(attached);
-            }
-            self.socket.send(&payload::control(op::INVALID_SESSION, "false")).await?;
+            let may_resume = match begun {
+                Begun::Attached(attached) => return Ok(attached),
+                Begun::Refused { may_resume } => {
+                    if may_resume {
+                        "true"
+                    } else {
+                        "false"
+                    }
+                }
+            };
+            self.socket.send(&payload::control(op::INVALID_SESSION, may_resume)).await?;
         }
     }
 
@@ -202,17 +226,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if self.place.settle() { Ok(()) } else { Err(Close::fault("this gateway is full").into()) }
     }
 
-    /// `None` if the client identifies too often.
-    async fn identify(
-        &mut self,
-        identify: &Identify,
-        parameters: Parameters,
-    ) -> Result<Option<Attached>, End> {
+    /// Refused if the client identifies too often.
+    async fn identify(&mut self, identify: &Identify, parameters: Parameters) -> Result<Begun, End> {
         self.keep_place()?;
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else {
-            self.place.unsettle();
-            return Ok(None);
+            return Ok(self.refuse(false));
         };
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
@@ -223,22 +242,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         match unless_taken_over(&session, delivery.introduce(&snapshots)).await {
-            Ok(()) => Ok(Some(attached)),
+            Ok(()) => Ok(Begun::Attached(attached)),
             Err(Stop::Socket(error)) => Err(error.into()),
             Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
         }
     }
 
-    /// `None` if the session cannot be resumed.
-    async fn resume(&mut self, resume: &Resume) -> Result<Option<Attached>, End> {
+    /// The connection has no session, and its place is one of those that wait again.
+    fn refuse(&mut self, may_resume: bool) -> Begun {
+        self.place.unsettle();
+        Begun::Refused { may_resume }
+    }
+
+    /// Refused if the session cannot be resumed, or not now.
+    async fn resume(&mut self, resume: &Resume) -> Result<Begun, End> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
         self.keep_place()?;
         let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
-        let resume::Resumption::Continue { mut attached, guilds_from } = found else {
-            outcome(Resumption::Invalid);
-            self.place.unsettle();
-            return Ok(None);
+        let (mut attached, guilds_from) = match found {
+            resume::Resumption::Continue { attached, guilds_from } => (attached, guilds_from),
+            resume::Resumption::Invalid => {
+                outcome(Resumption::Invalid);
+                return Ok(self.refuse(false));
+            }
+            resume::Resumption::Later => {
+                outcome(Resumption::Later);
+                return Ok(self.refuse(true));
+            }
         };
         self.socket.begin_session(attached.session.user.id);
         let session = attached.session.clone();
@@ -252,13 +283,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match unless_taken_over(&session, replay).await {
             Ok(()) => {
                 outcome(Resumption::Resumed);
-                Ok(Some(attached))
+                Ok(Begun::Attached(attached))
             }
             Err(Stop::Invalid) => {
                 outcome(Resumption::Invalid);
                 shared.registry.end(&attached.session).await;
-                self.place.unsettle();
-                Ok(None)
+                Ok(self.refuse(false))
             }
             Err(Stop::Socket(error)) => {
                 outcome(Resumption::Closed);
@@ -364,6 +394,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size(serve);
-        assert!(size <= 3 << 10, "{size}");
+        assert!(size <= 2 << 10, "{size}");
     }
 }

@@ -18,6 +18,7 @@
 //!   the process.
 //! - There is no queue for each session: a cursor into the shared ring, one wake flag. A client that does not read is closed and may resume.
 
+mod allowances;
 mod budget;
 mod chain;
 pub mod close;

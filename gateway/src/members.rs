@@ -1,11 +1,18 @@
 //! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
+//!
+//! What a request costs the database is charged to the session's user; who has no more is told so, as at Discord, by RATE_LIMITED.
+
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use weir_data_client::DataError;
 use weir_discord::{
     intent::Intents,
-    object::{MembersChunkEvent, to_json},
+    object::{MembersChunkEvent, RateLimitedEvent, to_json},
 };
 use weir_proto::data::{GetMemberRequest, ListMembersRequest, Member, User};
 
@@ -25,6 +32,8 @@ const PICKED_MAX: usize = 100;
 const NONCE_MAX: usize = 32;
 /// Chunks of members that are searched by name, so that a request costs a bounded number of calls.
 const SEARCH_CHUNKS: u32 = 20;
+/// Members in a list that cost as much as one that is looked up by its id.
+const LISTED_FOR_ONE: u32 = 100;
 /// Members looked up at once.
 const LOOKUPS_AT_ONCE: usize = 8;
 
@@ -42,6 +51,11 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
     let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
     let whole_guild = request.query.as_deref() == Some("");
+    if let Err(wait) =
+        shared.allowances.look_up(attached.session.user.id, answer.cost(request, whole_guild), Instant::now())
+    {
+        return answer.refuse(wait).await;
+    }
     let answered = if let Some(user_ids) = &request.user_ids {
         answer.by_id(user_ids).await
     } else if !whole_guild {
@@ -78,6 +92,29 @@ struct Answer<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
+    /// Members of the guild.
+    fn known(&self) -> u32 {
+        self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count)
+    }
+
+    /// Look-ups that a request is charged for.
+    fn cost(&self, request: &RequestMembers, whole_guild: bool) -> usize {
+        let listed = |members: u32| 1 + (members / LISTED_FOR_ONE) as usize;
+        match &request.user_ids {
+            Some(ids) => ids.len().clamp(1, PICKED_MAX),
+            None if !whole_guild => listed(self.known().min(SEARCH_CHUNKS * CHUNK_MAX)),
+            None if request.limit == 0 => listed(self.known()),
+            None => listed(self.known().min(request.limit)),
+        }
+    }
+
+    /// Tells when the client may ask again.
+    async fn refuse(&mut self, wait: Duration) -> Result<(), SocketError> {
+        let op = payload::op::REQUEST_GUILD_MEMBERS;
+        self.dispatch("RATE_LIMITED", &to_json(&RateLimitedEvent::new(op, wait, self.guild_id, self.nonce)))
+            .await
+    }
+
     async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
         let ids = &ids[..ids.len().min(PICKED_MAX)];
         let (data, guild_id, options) =
@@ -128,8 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     /// The number of chunks is said in the first one, so it follows from the guild's count; members who come or go meanwhile make chunks
     /// shorter or are left to their own events.
     async fn all(&mut self, limit: u32) -> Result<(), AnswerError> {
-        let known =
-            self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count);
+        let known = self.known();
         let mut left = if limit == 0 { known } else { limit.min(known) };
         let count = left.div_ceil(CHUNK_MAX).max(1);
         let mut after = 0;
@@ -151,9 +187,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         not_found: &[u64],
     ) -> Result<(), AnswerError> {
         let d = to_json(&MembersChunkEvent::new(self.guild_id, members, place, not_found, self.nonce));
+        Ok(self.dispatch("GUILD_MEMBERS_CHUNK", &d).await?)
+    }
+
+    async fn dispatch(&mut self, name: &'static str, d: &str) -> Result<(), SocketError> {
         let s = self.attached.session.last_s(&self.attached.progress);
-        self.socket.send(&payload::dispatch("GUILD_MEMBERS_CHUNK", s, &d)).await?;
-        Ok(())
+        self.socket.send(&payload::dispatch(name, s, d)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What clients may make a gateway hold: its parts of the process's budget, and one connection's accounts of them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use weir_connect::budget::{Account, Bounds, Budget, Full, Hold, Part};
 use weir_runtime::{
@@ -8,7 +8,9 @@ use weir_runtime::{
     memory::{Bound, Share},
 };
 
-use crate::{GatewayConfig, chain::SCOPE_BYTES, entry::Bytes, identifies::Identifies};
+use crate::{
+    GatewayConfig, allowances::Allowances, chain::SCOPE_BYTES, entry::Bytes, identifies::Identifies,
+};
 
 /// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
 /// sessions without compression.
@@ -39,7 +41,7 @@ impl Memory {
             // Whoever waits for room holds its share already.
             total: usize::MAX,
             peer: (config.introduction_bytes_max / 2).max(1),
-            token: (config.introduction_bytes_max / 2).max(1),
+            token: (config.introduction_bytes_max / 4).max(1),
         };
         Self {
             connections: budget.part("gateway_connections", of_connections),
@@ -55,31 +57,39 @@ impl Memory {
     }
 
     /// The accounts of the client at `address`.
-    pub(crate) fn accounts(&self, address: IpAddr) -> Accounts {
-        Accounts {
-            codecs: self.codecs.account(address),
-            unread: self.unread.account(address),
-            introductions: self.introductions.account(address),
-        }
+    pub(crate) fn accounts(self: &Arc<Self>, address: IpAddr) -> Accounts {
+        Accounts { memory: self.clone(), address, user: None }
     }
 }
 
-/// One connection's accounts: of its client's address, and once it has a session of its token's user too.
+/// One connection's accounts: of its client's address, and once it has a session of its token's user too. They are opened only while something
+/// is held: nearly every connection holds nothing at nearly every time, and open accounts of three parts cost each session half a kibibyte.
 #[derive(Debug)]
 pub(crate) struct Accounts {
-    pub(crate) codecs: Account,
-    /// For what is written and the client does not take at once.
-    pub(crate) unread: Account,
-    pub(crate) introductions: Account,
+    memory: Arc<Memory>,
+    address: IpAddr,
+    user: Option<u64>,
 }
 
 impl Accounts {
-    /// The same for a session of `user`.
-    pub(crate) fn for_token(&self, user: u64) -> Self {
-        Self {
-            codecs: self.codecs.for_token(user),
-            unread: self.unread.for_token(user),
-            introductions: self.introductions.for_token(user),
+    /// From here on what is held counts for a session of `user` too.
+    pub(crate) fn begin_session(&mut self, user: u64) {
+        self.user = Some(user);
+    }
+
+    pub(crate) fn codecs(&self) -> Account {
+        self.of(&self.memory.codecs)
+    }
+
+    pub(crate) fn introductions(&self) -> Account {
+        self.of(&self.memory.introductions)
+    }
+
+    fn of(&self, part: &Part) -> Account {
+        let account = part.account(self.address);
+        match self.user {
+            Some(user) => account.for_token(user),
+            None => account,
         }
     }
 
@@ -89,8 +99,10 @@ impl Accounts {
     /// # Errors
     /// [`Full`]
     pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Full> {
-        let Bounds { peer, token, .. } = self.unread.nothing().bounds();
-        self.unread.hold(bytes.min(peer).min(token))
+        let mut hold = self.of(&self.memory.unread).nothing();
+        let Bounds { peer, token, .. } = hold.bounds();
+        hold.grow(bytes.min(peer).min(token))?;
+        Ok(hold)
     }
 }
 
@@ -126,7 +138,7 @@ impl GatewayConfig {
             Share::bytes(&mut self.held_back_bytes_max),
             Share::bytes(&mut self.guild_bytes_max),
             Share::bytes(&mut self.session_bytes_max),
-            Share::fixed(Identifies::MEMORY_BYTES + Strangers::MEMORY_BYTES),
+            Share::fixed(Identifies::MEMORY_BYTES + Strangers::MEMORY_BYTES + Allowances::MEMORY_BYTES),
         ]
     }
 }
@@ -139,9 +151,13 @@ mod tests {
     #[test]
     fn one_token_cannot_have_all_compressors_from_many_addresses() {
         let config = GatewayConfig { codec_bytes_max: 16 * CODEC_BYTES, ..GatewayConfig::default() };
-        let memory = Memory::new(&Budget::default(), &config);
+        let memory = Arc::new(Memory::new(&Budget::default(), &config));
         let at = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        let session = |last, user| memory.accounts(at(last)).for_token(user).codecs.hold(CODEC_BYTES);
+        let session = |last, user| {
+            let mut accounts = memory.accounts(at(last));
+            accounts.begin_session(user);
+            accounts.codecs().hold(CODEC_BYTES)
+        };
         let mut held = vec![session(1, 7).unwrap(), session(2, 7).unwrap()];
         assert!(session(3, 7).is_err(), "a token has an eighth");
         for user in 8..11 {

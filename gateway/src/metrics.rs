@@ -40,11 +40,13 @@ pub(crate) enum Resumption {
     Resumed,
     /// Not known or not its owner's, expired, or no longer in the log.
     Invalid,
+    /// Refused for now: the user's sessions resume too often.
+    Later,
     /// Ended by a close code.
     Closed,
 }
 
-label_values!(Resumption { Resumed => "resumed", Invalid => "invalid", Closed => "closed" });
+label_values!(Resumption { Resumed => "resumed", Invalid => "invalid", Later => "later", Closed => "closed" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ResumptionLabels {

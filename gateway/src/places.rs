@@ -1,12 +1,13 @@
 //! Who has a place among the open connections, and who makes room when all are taken.
 //!
 //! Problem: with a bound alone, whoever comes first keeps all places, and one address with silent connections locks out everybody.
-//! Guarantee: when all places are taken, room is made by the address that has most, the newcomer counted, as long as it has a connection
-//! without a session: the longest-lived of them. A session is never cut for it, so that one address may have all places with sessions.
+//! Guarantee: while some connection has no session, a newcomer gets a place. Room is made by the address with the most connections without a
+//! session, the newcomer counted: the longest-lived of them. A session is never cut for it, so that sessions may take all places.
 //!
 //! Taking and leaving a place cost the logarithm of the number of addresses, and the lock is the places' own: publications do not wait for it.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,23 +24,19 @@ pub(crate) struct Places {
     max: usize,
 }
 
+/// Connections without a session, the oldest first, each with what tells it to go.
+type Waiting = BTreeMap<u64, Arc<Notify>>;
+
 #[derive(Debug, Default)]
 struct Table {
+    /// With a session or without.
     taken: usize,
     /// Number of the next connection: older ones have smaller numbers.
     next: u64,
-    /// Those that have a place, and no others.
-    owned: HashMap<Peer, Owned>,
-    /// The same by how many places each has.
-    by_count: BTreeSet<(usize, Peer)>,
-}
-
-/// What one address has.
-#[derive(Debug, Default)]
-struct Owned {
-    count: usize,
-    /// Its connections without a session, the oldest first, each with what tells it to go.
-    waiting: BTreeMap<u64, Arc<Notify>>,
+    /// Those that have connections without a session, and no others.
+    waiting: HashMap<Peer, Waiting>,
+    /// The same by how many each has, and of equals the one with the oldest last.
+    by_count: BTreeSet<(usize, Reverse<u64>, Peer)>,
 }
 
 /// A connection's place, given back when this is dropped.
@@ -73,52 +70,55 @@ impl Places {
         }
         let number = table.next;
         table.next += 1;
-        table.enter(peer).waiting.insert(number, displaced.clone());
+        table.taken += 1;
+        table.wait(peer, number, displaced.clone());
         drop(table);
         Some(Place { places: self.clone(), peer, number, displaced, settled: false })
     }
 }
 
 impl Table {
-    /// Takes a place from whoever has most, the newcomer counted. False if that address has only sessions.
+    /// Takes a place from the address with the most connections that wait, the newcomer counted. False if none waits.
     fn make_room(&mut self, newcomer: Peer) -> bool {
-        let own = self.owned.get(&newcomer).map_or(0, |owned| owned.count) + 1;
-        // Who has as many as another makes its own room.
-        let greediest =
-            self.by_count.last().filter(|(count, _)| *count > own).map_or(newcomer, |(_, peer)| *peer);
-        let oldest = self.owned.get_mut(&greediest).and_then(|owned| owned.waiting.pop_first());
-        let Some((_, displaced)) = oldest else { return false };
+        let own = self.waiting.get(&newcomer).map_or(0, BTreeMap::len);
+        // Who would have as many as another makes its own room, if it has any to make.
+        let others = |(count, ..): &&(usize, Reverse<u64>, Peer)| own == 0 || *count > own + 1;
+        let greediest = self.by_count.last().filter(others).map_or(newcomer, |(.., peer)| *peer);
+        let Some((_, displaced)) = self.of(greediest, Waiting::pop_first) else { return false };
         displaced.notify_one();
-        self.leave(greediest);
+        self.taken -= 1;
         true
     }
 
-    /// One place more of a peer.
-    fn enter(&mut self, peer: Peer) -> &mut Owned {
-        let owned = self.owned.entry(peer).or_default();
-        self.by_count.remove(&(owned.count, peer));
-        owned.count += 1;
-        self.by_count.insert((owned.count, peer));
-        self.taken += 1;
-        owned
+    /// Changes a peer's connections that wait.
+    fn of<T>(&mut self, peer: Peer, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let place = |waiting: &Waiting| {
+            waiting.first_key_value().map(|(oldest, _)| (waiting.len(), Reverse(*oldest), peer))
+        };
+        let waiting = self.waiting.entry(peer).or_default();
+        let before = place(waiting);
+        let changed = change(waiting);
+        let after = place(waiting);
+        before.map(|before| self.by_count.remove(&before));
+        match after {
+            Some(after) => {
+                self.by_count.insert(after);
+            }
+            None => {
+                self.waiting.remove(&peer);
+            }
+        }
+        changed
     }
 
-    /// One place less.
-    fn leave(&mut self, peer: Peer) {
-        let Some(owned) = self.owned.get_mut(&peer) else { return };
-        self.by_count.remove(&(owned.count, peer));
-        owned.count -= 1;
-        self.taken -= 1;
-        if owned.count == 0 {
-            self.owned.remove(&peer);
-        } else {
-            self.by_count.insert((owned.count, peer));
-        }
+    /// Puts a connection among those that wait.
+    fn wait(&mut self, peer: Peer, number: u64, displaced: Arc<Notify>) {
+        self.of(peer, |waiting| waiting.insert(number, displaced));
     }
 
     /// Takes a connection out of those that wait. False if it had to go.
     fn stop_waiting(&mut self, peer: Peer, number: u64) -> bool {
-        self.owned.get_mut(&peer).is_some_and(|owned| owned.waiting.remove(&number).is_some())
+        self.of(peer, |waiting| waiting.remove(&number)).is_some()
     }
 }
 
@@ -136,8 +136,7 @@ impl Place {
         }
         let mut table = self.places.table();
         if !self.settled && table.stop_waiting(self.peer, self.number) {
-            table.leave(self.peer);
-            table.enter(client).waiting.insert(self.number, self.displaced.clone());
+            table.wait(client, self.number, self.displaced.clone());
             self.peer = client;
         }
     }
@@ -152,10 +151,8 @@ impl Place {
 
     /// Notes that the session has ended, and the connection may begin another.
     pub(crate) fn unsettle(&mut self) {
-        if std::mem::take(&mut self.settled)
-            && let Some(owned) = self.places.table().owned.get_mut(&self.peer)
-        {
-            owned.waiting.insert(self.number, self.displaced.clone());
+        if std::mem::take(&mut self.settled) {
+            self.places.table().wait(self.peer, self.number, self.displaced.clone());
         }
     }
 }
@@ -163,8 +160,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.places.table();
+        // Whoever had to go has given its place back already.
         if self.settled || table.stop_waiting(self.peer, self.number) {
-            table.leave(self.peer);
+            table.taken -= 1;
         }
     }
 }
@@ -180,13 +178,9 @@ mod tests {
     }
 
     fn has_to_go(place: &Place) -> bool {
-        !place.settled
-            && !place
-                .places
-                .table()
-                .owned
-                .get(&place.peer)
-                .is_some_and(|owned| owned.waiting.contains_key(&place.number))
+        let table = place.places.table();
+        let waits = table.waiting.get(&place.peer).is_some_and(|waiting| waiting.contains_key(&place.number));
+        !place.settled && !waits
     }
 
     #[test]
@@ -213,6 +207,24 @@ mod tests {
         assert!(!first.settled);
     }
 
+    #[test]
+    fn silent_connections_make_room_beside_an_address_with_more_sessions() {
+        let places = Arc::new(Places::new(6));
+        let mut sessions: Vec<Place> = (0..4).map(|_| places.take(at(1)).expect("free")).collect();
+        assert!(sessions.iter_mut().all(Place::settle));
+        let mut silent: Vec<Place> = (0..2).map(|_| places.take(at(2)).expect("free")).collect();
+        let mut newcomer = places.take(at(3)).expect("made by who is silent");
+        assert_eq!(silent.iter().map(has_to_go).collect::<Vec<_>>(), [true, false]);
+        // One silent connection each: the older one goes.
+        let second = places.take(at(4)).expect("made too");
+        assert!(has_to_go(&silent.remove(1)) && !has_to_go(&newcomer));
+        assert!(newcomer.settle());
+        drop(second);
+        let mut last = places.take(at(4)).expect("free");
+        assert!(last.settle());
+        assert!(places.take(at(5)).is_none(), "sessions are not cut");
+    }
+
     proptest! {
         #[test]
         fn places_are_counted_and_nobody_loses_one_to_who_has_more(
@@ -221,15 +233,17 @@ mod tests {
             let places = Arc::new(Places::new(6));
             let mut open: Vec<Place> = Vec::new();
             for (step, last, which) in steps {
-                let count = |open: &[Place], peer| open.iter().filter(|place| place.peer == peer).count();
+                let waiting = |open: &[Place], peer| {
+                    open.iter().filter(|place| place.peer == peer && !place.settled).count()
+                };
                 match step {
                     0 | 1 => {
                         let newcomer = Peer::of(at(last));
-                        let own = count(&open, newcomer) + 1;
+                        let own = waiting(&open, newcomer);
                         let taken = places.take(at(last));
-                        prop_assert!(taken.is_some() || open.len() == 6);
+                        prop_assert!(taken.is_some() || open.len() == 6 && open.iter().all(|open| open.settled));
                         if let Some(gone) = open.iter().position(has_to_go) {
-                            let theirs = count(&open, open[gone].peer);
+                            let theirs = waiting(&open, open[gone].peer);
                             prop_assert!(theirs > own || open[gone].peer == newcomer);
                             open.remove(gone);
                         }
@@ -244,11 +258,13 @@ mod tests {
                 }
                 let table = places.table();
                 prop_assert!(table.taken == open.len() && open.len() <= 6);
-                prop_assert_eq!(table.by_count.iter().map(|(count, _)| *count).sum::<usize>(), open.len());
-                prop_assert_eq!(table.by_count.len(), table.owned.len());
+                let waiting = open.iter().filter(|place| !place.settled).count();
+                prop_assert_eq!(table.by_count.iter().map(|(count, ..)| *count).sum::<usize>(), waiting);
+                prop_assert_eq!(table.by_count.len(), table.waiting.len());
             }
             drop(open);
-            prop_assert!(places.table().owned.is_empty());
+            let table = places.table();
+            prop_assert!(table.waiting.is_empty() && table.by_count.is_empty() && table.taken == 0);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use weir_discord::token::{TokenHash, parse_authorization};
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) enum Resumption {
     Continue { attached: Attached, guilds_from: Option<usize> },
     /// The client must identify again.
     Invalid,
+    /// The user's sessions resume too often: this one may try again later.
+    Later,
 }
 
 /// Finds the session to resume and where it goes on.
@@ -36,10 +38,15 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resu
     let Ok(token) = parse_authorization(&resume.token) else { return Ok(Resumption::Invalid) };
     let token_hash = token.hash();
     let (mut attached, restored) = match shared.registry.get(&resume.session_id) {
-        Some(session) if session.is_owned_by(&token_hash) => match take_over(shared, session).await? {
-            Some(attached) => (attached, false),
-            None => return Ok(Resumption::Invalid),
-        },
+        Some(session) if session.is_owned_by(&token_hash) => {
+            if shared.allowances.resume(session.user.id, Instant::now()).is_err() {
+                return Ok(Resumption::Later);
+            }
+            match take_over(shared, session).await? {
+                Some(attached) => (attached, false),
+                None => return Ok(Resumption::Invalid),
+            }
+        }
         Some(_) => return Ok(Resumption::Invalid),
         None => match restore(shared, &resume.session_id, &token_hash).await? {
             Some(attached) => (attached, true),

@@ -20,6 +20,7 @@ use weir_runtime::{Strangers, SystemClock, WallClock};
 
 use crate::{
     GatewayConfig, IdentifyLimits, Metrics,
+    allowances::Allowances,
     chain::Chains,
     connection,
     entry::Bytes,
@@ -162,8 +163,9 @@ impl Gateway {
         let shared = Arc::new(Shared {
             identifies: Identifies::new(config.identify_limits == IdentifyLimits::Discord),
             strangers: Strangers::default(),
+            allowances: Allowances::new(),
             introductions: Introductions::new(&config, &metrics, &budget),
-            memory: Memory::new(&budget, &config),
+            memory: Arc::new(Memory::new(&budget, &config)),
             config,
             loader,
             fanout,
@@ -176,6 +178,7 @@ impl Gateway {
         });
         shared.identifies.watch(&budget);
         shared.strangers.watch(&budget, "gateway_strangers");
+        shared.allowances.watch(&budget);
         background.spawn(sweep(shared.clone()));
         Ok(Self { shared, connections, background, places })
     }

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use weir_runtime::Strangers;
 
 use crate::{
-    GatewayConfig, entry::Bytes, fanout::Fanout, identifies::Identifies, introduce::Introductions,
-    load::Loader, memory::Memory, metrics::Metrics, registry::Registry,
+    GatewayConfig, allowances::Allowances, entry::Bytes, fanout::Fanout, identifies::Identifies,
+    introduce::Introductions, load::Loader, memory::Memory, metrics::Metrics, registry::Registry,
 };
 
 /// One gateway's parts.
@@ -24,10 +24,12 @@ pub(crate) struct Shared {
     pub(crate) identifies: Identifies,
     /// What may be asked about tokens that were not good before.
     pub(crate) strangers: Strangers,
+    /// What users may make the gateway look up.
+    pub(crate) allowances: Allowances,
     /// Bytes rendered for sessions that are being introduced.
     pub(crate) introductions: Introductions,
     /// What clients hold.
-    pub(crate) memory: Memory,
+    pub(crate) memory: Arc<Memory>,
     /// Lists of members being read for GUILD_CREATE.
     pub(crate) rosters: Semaphore,
     /// Cancelled when the gateway is to stop.

@@ -119,15 +119,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Says that the client has a session of `user`: from here on it is worth a compressor's memory, if there is room for one, and what it
     /// holds counts for the user.
     pub(crate) fn begin_session(&mut self, user: u64) {
-        self.accounts = self.accounts.for_token(user);
+        self.accounts.begin_session(user);
         if let Packing::ZlibStream(stream) = &mut self.packing {
-            stream.begin_compressing(&self.accounts.codecs);
+            stream.begin_compressing(&self.accounts.codecs());
         }
     }
 
     /// The account for what is rendered while the session is introduced.
-    pub(crate) fn introductions(&self) -> &Account {
-        &self.accounts.introductions
+    pub(crate) fn introductions(&self) -> Account {
+        self.accounts.introductions()
     }
 
     /// Holds bytes that wait for the client.

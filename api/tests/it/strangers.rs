@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::Instant};
 use weir_discord::token::{BotToken, SECRET_BYTES};
 use weir_proto::id::UserId;
 use weir_runtime::{
@@ -73,6 +74,56 @@ async fn an_address_that_guesses_is_throttled_before_the_data_service_and_others
     assert_eq!(ask(&served, &nobodys(FLOOD), "192.0.2.2").await.status, 401, "another address");
     // A bot of the same address that was let in before.
     assert_eq!(ask(&served, &ann.token, "192.0.2.1").await.status, 200);
+}
+
+/// Bytes of a body that is announced.
+const BODY: usize = 10_000;
+
+/// Posts all of a body but its last byte, and keeps the connection.
+async fn begin_body(served: &Served, token: &str, forwarded: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = format!(
+        "POST /api/v10/channels/1/messages HTTP/1.1\r\nhost: weir\r\nauthorization: Bot {token}\r\n\
+         x-forwarded-for: {forwarded}\r\ncontent-type: application/json\r\ncontent-length: {BODY}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b' '; BODY - 1]).await.unwrap();
+    stream
+}
+
+/// Times that a body found no room, of so many tries.
+async fn without_room(served: &Served, token: &str, forwarded: &str, tries: usize) -> usize {
+    let mut refused = 0;
+    let body = Bytes::from(format!("{:BODY$}", "{}"));
+    for _ in 0..tries {
+        let request = request(Method::POST, "/api/v10/channels/1/messages")
+            .header("authorization", format!("Bot {token}"))
+            .header("x-forwarded-for", forwarded)
+            .header("content-type", "application/json");
+        let answer = served.send(request.body(Full::from(body.clone())).unwrap()).await;
+        refused += usize::from(answer.status == 503);
+    }
+    refused
+}
+
+#[tokio::test]
+async fn the_room_for_bodies_is_shared_by_clients_and_tokens_and_not_by_their_proxy() {
+    let served = Served::with(|config| {
+        config.rate_limits = None;
+        config.trusted_proxies = TrustedProxies::parse(&["127.0.0.1"]).unwrap();
+        // Half of it for one client, a quarter for one token.
+        config.memory.bodies = 8 * BODY;
+    })
+    .await;
+    let [ann, bob, cid, dan] = ["ann", "bob", "cid", "dan"].map(|name| served.bot(name));
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(begin_body(&served, &ann.token, "192.0.2.1").await);
+        open.push(begin_body(&served, &dan.token, "192.0.2.4").await);
+    }
+    assert_eq!(without_room(&served, &bob.token, "192.0.2.2", 50).await, 0, "another client");
+    assert_eq!(without_room(&served, &cid.token, "192.0.2.1", 50).await, 0, "another token of that client");
+    assert!(without_room(&served, &ann.token, "192.0.2.3", 50).await > 0, "that token, wherever it is");
 }
 
 /// Connections of a crowd.

@@ -30,6 +30,14 @@ const WATERMARKS_MAX: usize = 10_000;
 /// Active scopes looked at on recovery. If there are more, what the others left cannot be found: that is a loss, and said.
 const ACTIVE_MAX: usize = 1_000_000;
 
+/// Why something could not be published.
+enum Stuck {
+    /// The database does not tell of it. What else is behind may be told of.
+    Unread,
+    /// The bus takes nothing, of anybody.
+    Bus,
+}
+
 impl Outbox {
     pub(super) async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
         // Also for the tenure that is there when it starts.
@@ -46,9 +54,20 @@ impl Outbox {
                     self.fall_behind(0, false, after_rev, after_rev);
                     done_holders.extend(holders);
                 }
-                let next = lock(&self.behind).iter().next().map(|(scope, behind)| (*scope, *behind));
-                let Some((scope_id, behind)) = next else { break };
-                if self.heal(scope_id, behind).await.is_err() {
+                let round: Vec<_> =
+                    lock(&self.behind).iter().map(|(scope, behind)| (*scope, *behind)).collect();
+                if round.is_empty() {
+                    break;
+                }
+                // Each once before any again: a channel that cannot be read keeps no other one waiting.
+                let mut stuck = None;
+                for (scope_id, behind) in round {
+                    stuck = self.heal(scope_id, behind).await.err().or(stuck);
+                    if stop.is_cancelled() || matches!(stuck, Some(Stuck::Bus)) {
+                        break;
+                    }
+                }
+                if stuck.is_some() {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = sleep(HEAL_EVERY) => {}
@@ -95,19 +114,26 @@ impl Outbox {
     }
 
     /// Publishes what is behind for a scope (0: for all active ones), page by page.
-    async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), ()> {
+    async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), Stuck> {
         // Edits and removals that waited for longer are gone from the database.
         let outlived = behind.since_rev.saturating_add(changes::KEPT_US) < self.clock.wall_us();
         if scope_id == 0 {
             let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
             let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
                 tracing::warn!(error = %error, "active channels could not be read");
+                Stuck::Unread
             })?;
             if outlived || !active.whole {
                 self.say_lost().await?;
             }
             for (scope_id, is_channel) in active.scopes {
-                self.heal_scope(scope_id, is_channel, behind.after_rev).await?;
+                match self.heal_scope(scope_id, is_channel, behind.after_rev).await {
+                    // It is behind by itself from here on, so that the others are not published again for it.
+                    Err(Stuck::Unread) => {
+                        self.fall_behind(scope_id, is_channel, behind.after_rev, behind.since_rev);
+                    }
+                    published => published?,
+                }
             }
         } else {
             if outlived {
@@ -128,22 +154,23 @@ impl Outbox {
     }
 
     /// Tells every gateway that what was not published cannot all be found any more: its sessions begin again.
-    async fn say_lost(&self) -> Result<(), ()> {
+    async fn say_lost(&self) -> Result<(), Stuck> {
         tracing::error!(
             "records were lost: more time has passed, or more channels were written, than the outbox covers"
         );
         let change = Some(Change::RecordsLost(RecordsLost {}));
         let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
         let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
-        self.hand_over(vec![out]).await.map_err(drop)
+        self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)
     }
 
-    async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), ()> {
+    async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), Stuck> {
         let mut after_rev = after_rev;
         loop {
             let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
             let page = page.map_err(|error| {
                 tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
+                Stuck::Unread
             })?;
             let Some(last) = page.records.last() else { return Ok(()) };
             after_rev = last.rev;
@@ -151,7 +178,7 @@ impl Outbox {
                 .records
                 .iter()
                 .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
-            self.hand_over(outgoing.collect()).await.map_err(drop)?;
+            self.hand_over(outgoing.collect()).await.map_err(|_| Stuck::Bus)?;
             self.republished.inc_by(page.records.len() as u64);
             if !page.more {
                 return Ok(());

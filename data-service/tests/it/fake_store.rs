@@ -96,6 +96,8 @@ pub(crate) struct FakeStore {
     breaches: Mutex<Vec<String>>,
     in_flight: Mutex<std::collections::HashMap<u64, usize>>,
     pub(crate) reads_hang: AtomicBool,
+    /// Scopes whose changes cannot be read: too few of their replicas answer.
+    pub(crate) unreadable: Mutex<std::collections::HashSet<u64>>,
     pub(crate) reads_fail: AtomicUsize,
     pub(crate) settings_fail: AtomicUsize,
     reads: AtomicU64,
@@ -143,6 +145,7 @@ impl FakeStore {
             breaches: Mutex::default(),
             in_flight: Mutex::default(),
             reads_hang: AtomicBool::new(false),
+            unreadable: Mutex::default(),
             reads_fail: AtomicUsize::new(0),
             settings_fail: AtomicUsize::new(0),
             reads: AtomicU64::new(0),

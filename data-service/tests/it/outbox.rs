@@ -227,6 +227,42 @@ async fn a_loss_that_is_noticed_while_healing_is_made_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_channel_that_cannot_be_read_keeps_no_other_one_waiting() {
+    // The bus is down and many fall behind, or it loses what it had, and everybody's is published again.
+    for bus_loses in [false, true] {
+        let world = World::new(9);
+        let node = world.node().await;
+        let mut places = Vec::new();
+        for _ in 0..8 {
+            places.push(node.place().await);
+        }
+        sleep(Duration::from_secs(2)).await;
+        let mut posted = Vec::new();
+        world.bus.down(!bus_loses);
+        for place in &places {
+            posted.push(Talk(&node.client, *place).create("hello").await.unwrap().rev);
+        }
+        sleep(Duration::from_secs(1)).await;
+        // Wherever the table of those that are behind begins.
+        world.store.unreadable.lock().unwrap().extend(places[..4].iter().map(|place| place.channel));
+        if bus_loses {
+            world.bus.lose();
+        }
+        world.bus.down(false);
+        sleep(Duration::from_secs(5)).await;
+        let is_told = |at: usize| published(&world, places[at].channel).contains(&posted[at]);
+        assert!((4..8).all(is_told), "{bus_loses}: {:?}", (0..8).map(is_told).collect::<Vec<_>>());
+        let records = world.bus.of(places[7].channel).len();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.bus.of(places[7].channel).len(), records, "once, not once for each try");
+        assert!(!(0..4).any(is_told));
+        world.store.unreadable.lock().unwrap().clear();
+        sleep(Duration::from_secs(2)).await;
+        assert!((0..8).all(is_told));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn membership_goes_to_the_guild_and_to_the_user() {
     let world = World::new(7);
     let node = world.node().await;

@@ -89,6 +89,120 @@ async fn sessions_keep_their_places_and_one_address_may_have_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn silent_connections_make_room_beside_an_address_with_more_sessions() {
+    let gateway = places(4).await;
+    let mut sessions = [identified(&gateway, "192.0.2.1").await, identified(&gateway, "192.0.2.1").await];
+    let mut quiet = [silent(&gateway, "192.0.2.2").await, silent(&gateway, "192.0.2.2").await];
+    let mut newcomer = silent(&gateway, "192.0.2.3").await;
+    assert_eq!(quiet[0].receive().await, Received::Cut);
+    for client in sessions.iter_mut().chain([&mut newcomer, &mut quiet[1]]) {
+        is_served(client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_what_is_not_there_again_and_again_is_as_silent_as_who_says_nothing() {
+    let gateway = places(4).await;
+    let began = Instant::now();
+    let mut client = silent(&gateway, "192.0.2.1").await;
+    let closed = loop {
+        client.send(json!({"op": 6, "d": {"token": "junk", "session_id": "junk", "seq": 1}})).await;
+        assert_eq!(client.payload().await["op"], 9);
+        if let Ok(received) = tokio::time::timeout(Duration::from_secs(5), client.receive()).await {
+            break received;
+        }
+    };
+    assert_eq!(closed, Received::Closed(4009));
+    let allowed = GatewayConfig::default().identify_timeout;
+    assert!(began.elapsed() <= allowed + Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_room_leaves_no_row() {
+    let world = World::new(true, 1_000);
+    let gateway = world.gateway(GatewayConfig { sessions_max: 1, ..GatewayConfig::default() }).await;
+    let _kept = identified(&gateway, "192.0.2.1").await;
+    for _ in 0..3 {
+        let mut client = silent(&gateway, "192.0.2.1").await;
+        client.identify(ALICE, INTENTS).await;
+        assert_eq!(client.closed().await, 4000, "full");
+    }
+    assert_eq!(world.rows().await.len(), 1);
+}
+
+/// Asks for a hundred members whom nobody knows.
+fn made_up(round: u64) -> serde_json::Value {
+    let ids: Vec<String> = (0..100).map(|n| (1 + n + round * 100).to_string()).collect();
+    json!({"op": 8, "d": {"guild_id": GUILD.to_string(), "user_ids": ids}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_members_that_a_user_looks_up_are_bounded_however_often_it_resumes() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let client = Client::identified(&gateway, BOT).await;
+    let (id, seq) = (client.session_id.clone(), client.last_seq());
+    drop(client);
+    let before = world.members_asked.load(Ordering::Relaxed);
+    let (mut answered, mut limited) = (0, 0);
+    for round in 0..5 {
+        let mut client = Client::resuming(&gateway, BOT, &id, seq).await;
+        client.dispatch("RESUMED").await;
+        for request in 0..100 {
+            client.send(made_up(round * 100 + request)).await;
+            let payload = client.payload().await;
+            match payload["t"].as_str() {
+                Some("GUILD_MEMBERS_CHUNK") => answered += 1,
+                Some("RATE_LIMITED") => {
+                    let d = &payload["d"];
+                    assert_eq!(
+                        (&d["opcode"], &d["meta"]),
+                        (&json!(8), &json!({"guild_id": GUILD.to_string()}))
+                    );
+                    assert!(d["retry_after"].as_f64().unwrap() > 0.0);
+                    limited += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let looked_up = world.members_asked.load(Ordering::Relaxed) - before;
+    assert_eq!((answered, limited, looked_up), (100, 400, 10_000));
+    // Whoever waits is answered, and others never had to.
+    let mut client = Client::resuming(&gateway, BOT, &id, seq).await;
+    client.dispatch("RESUMED").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.send(made_up(1_000)).await;
+    client.dispatch("GUILD_MEMBERS_CHUNK").await;
+    let mut other = Client::identified(&gateway, ALICE).await;
+    other.send(made_up(1_001)).await;
+    other.dispatch("GUILD_MEMBERS_CHUNK").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_resumes_without_end_is_told_to_come_later_and_its_session_stays() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let client = Client::identified(&gateway, BOT).await;
+    let (id, seq) = (client.session_id.clone(), client.last_seq());
+    drop(client);
+    let mut resumed = 0;
+    loop {
+        let mut client = Client::resuming(&gateway, BOT, &id, seq).await;
+        let payload = client.payload().await;
+        if payload["op"] == 9 {
+            assert_eq!(payload["d"], true, "it may resume");
+            break;
+        }
+        assert_eq!(payload["t"], "RESUMED");
+        resumed += 1;
+        assert!(resumed <= 2_000, "without end");
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    Client::resuming(&gateway, BOT, &id, seq).await.dispatch("RESUMED").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_begins_a_session_keeps_its_place_meanwhile() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig { connections_max: 2, ..GatewayConfig::default() }).await;

@@ -93,7 +93,9 @@ pub(crate) struct World {
     pub(crate) lists: Lists,
     /// Tokens that were looked up.
     pub(crate) resolved: AtomicU64,
-    /// Answers to that are kept back.
+    /// Members that were looked up.
+    pub(crate) members_asked: AtomicU64,
+    /// Answers to look-ups of tokens are kept back.
     pub(crate) resolving: watch::Sender<bool>,
 }
 
@@ -110,6 +112,7 @@ impl World {
             stuck: watch::Sender::new(0),
             lists: Lists::default(),
             resolved: AtomicU64::new(0),
+            members_asked: AtomicU64::new(0),
             resolving: watch::Sender::new(false),
         });
         for (id, name, bot) in [(BOT, "bot", true), (ALICE, "alice", false), (OWNER, "owner", false)] {
@@ -117,6 +120,11 @@ impl World {
         }
         world.put_guild(GUILD, &[BOT, ALICE, OWNER]);
         world
+    }
+
+    /// The sessions that are kept.
+    pub(crate) async fn rows(&self) -> Vec<weir_bus::SessionRow> {
+        self.bus.log.list(100).await.unwrap()
     }
 
     pub(crate) fn add_user(&self, id: u64, name: &str, bot: bool) {
@@ -470,6 +478,7 @@ impl World {
                 GetGuildResponse { state: Some(guild), as_of_us, last_message_ids }.encode_to_vec()
             }
             "GetMember" => {
+                self.members_asked.fetch_add(1, Ordering::Relaxed);
                 let asked = GetMemberRequest::decode(body).unwrap();
                 let member = state.members.get(&(asked.guild_id, asked.user_id)).cloned();
                 let member = member.ok_or_else(|| ConnectError::not_found("member"))?;

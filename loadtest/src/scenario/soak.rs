@@ -1,18 +1,21 @@
 //! A long run with clients of every kind coming and going: memory must be flat.
 //!
-//! It uses the innocents and the hostile clients of [`super::attack`], few of each, all at once. Memory is looked at each second; the median
-//! of the last quarter is compared with that of the second, so that warming up does not count and a slow leak does.
+//! It uses the innocents and the hostile clients of [`super::attack`], few of each, all at once. Before it the store's write buffers are
+//! filled and written out, twice, so that their filling is not taken for a leak. Memory is looked at each second; the median of the last
+//! quarter is compared with that of the second, so that warming up does not count and a slow leak does. What grew meanwhile is named.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::attack::{Ground, Hello, Innocents, Limits, Victim, calls, http, websocket};
+use crate::place::Place;
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -22,6 +25,15 @@ const POLL: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_secs(30);
 /// Last quarter's memory over the second's, at most: below it is the allocator's breathing.
 const FLAT: f64 = 1.05;
+
+/// Messages of [`CHARACTERS`] that are written first: 36 MiB, twice what the largest write buffer holds.
+const MESSAGES: usize = 9_000;
+const CHARACTERS: usize = 4_000;
+/// Channels that they are written to, and writers at once.
+const CHANNELS: u64 = 200;
+const WRITERS: usize = 32;
+/// Growth of a part, in bytes, that is worth a line.
+const GREW: f64 = 256.0 * 1_024.0;
 
 /// How the soak is run.
 #[derive(Args, Debug, Clone)]
@@ -44,6 +56,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut victim = Victim::start(directory.path(), options.profile.as_deref(), limits).await?;
     let ground = Arc::new(Ground::prepare(&victim).await?);
     let innocents = Innocents::settle(&victim).await?;
+    fill(&ground).await.context("the write buffers could not be filled")?;
     let until = Instant::now() + Duration::from_secs(60 * options.minutes);
 
     let mut clients = JoinSet::new();
@@ -54,13 +67,14 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     });
     clients.spawn(strangers(Arc::clone(&ground), until));
 
-    let mut looks = Vec::new();
+    let (mut looks, mut parts) = (Vec::new(), Vec::new());
     let mut told = Instant::now();
     while Instant::now() < until {
         let look = victim.look().await?;
         looks.push(look.rss_mib);
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
+            parts.push(victim.parts().await?);
             eprintln!(
                 "{:>6} s: {:.1} MiB, {:.0} database reads",
                 looks.len(),
@@ -82,10 +96,34 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         looks.len(),
         last / second
     );
+    if let (Some(early), Some(late)) = (parts.get(parts.len() / 4), parts.last()) {
+        print!("{}", grown(early, late));
+    }
     if last > second * FLAT {
         bail!("memory is not flat: {last:.1} MiB after {second:.1} MiB");
     }
     Ok(())
+}
+
+/// Fills the write buffers.
+async fn fill(ground: &Ground) -> Result<()> {
+    let place = Place::new(&ground.data, CHANNELS).await?;
+    let text = "x".repeat(CHARACTERS);
+    stream::iter((0..MESSAGES).map(|number| place.channels[number % place.channels.len()]))
+        .map(|channel_id| place.say(&ground.data, channel_id, text.clone()))
+        .buffer_unordered(WRITERS)
+        .try_collect()
+        .await
+}
+
+/// The parts that held more later, a line for each.
+fn grown(early: &BTreeMap<String, f64>, late: &BTreeMap<String, f64>) -> String {
+    let before = |part| early.get(part).copied().unwrap_or_default();
+    let more = late.iter().filter(|(part, bytes)| **bytes > before(*part) + GREW);
+    more.map(|(part, bytes)| {
+        format!("  {part}: {:.0} KiB before, {:.0} KiB\n", before(part) / 1_024.0, bytes / 1_024.0)
+    })
+    .collect()
 }
 
 /// Connections of every kind, a few of each, for a turn; then all leave and come again.
@@ -118,6 +156,13 @@ fn median(figures: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_grew_is_named() {
+        let held = |a, b| BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+        let told = grown(&held(0.0, 1_024.0), &held(1_024.0, 1_024.0 * 1_025.0));
+        assert_eq!(told, "  b: 1 KiB before, 1025 KiB\n");
+    }
 
     #[test]
     fn the_median_is_the_middle() {

@@ -64,9 +64,10 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// `total` in all, and half of it for one peer and for one token, so that the others always have the other half.
+    /// `total` in all, half of it for one peer, and half of that for one token, so that the others always have the other half, those of the
+    /// same address too.
     pub const fn halves(total: usize) -> Bounds {
-        Bounds { total, peer: total / 2, token: total / 2 }
+        Bounds { total, peer: total / 2, token: total / 4 }
     }
 }
 
@@ -252,6 +253,17 @@ impl Share {
 }
 
 impl Account {
+    /// The account of the client at `address`, whose requests this peer forwards: what it holds counts for the client, as if it had come by
+    /// itself.
+    #[must_use]
+    pub fn for_client(&self, address: IpAddr) -> Account {
+        let client = Holder::Peer(Peer::of(address));
+        let peer = &self.peer;
+        let own = peer.holder == client;
+        let peer = if own { Arc::clone(peer) } else { Share::open(&peer.part, client) };
+        Account { peer, token: self.token.clone() }
+    }
+
     /// This peer's account for a call of the token of `user`: what it holds counts for both.
     #[must_use]
     pub fn for_token(&self, user: u64) -> Account {

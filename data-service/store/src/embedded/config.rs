@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 const MIB: u64 = 1024 * 1024;
 
 /// Where the embedded store lives and what it may use. Unbounded, fjall was seen to take 652 MiB; with these defaults its share is
-/// about `cache_bytes` + 5 × (`messages_buffer_bytes` + `log_buffer_bytes` + 2 × `small_buffer_bytes`) at worst: 224 MiB.
+/// about `cache_bytes` + 6.25 × (`messages_buffer_bytes` + `log_buffer_bytes` + 2 × `small_buffer_bytes`) at worst: 264 MiB.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
     /// The data directory; created with mode 0700 if missing.

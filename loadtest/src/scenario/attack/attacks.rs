@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use tokio::time::Instant;
 use weir_connect::{ClientConfig, HttpClient};
@@ -112,7 +112,9 @@ impl Attack {
                 "48 connections at a time identify with zlib-stream, read READY and leave"
             }
             Self::DeafSessions => "60 connections identify for a guild of 500 channels and read nothing",
-            Self::MemberRequests => "20 sessions ask for members at full speed and read nothing",
+            Self::MemberRequests => {
+                "20 connections ask for members whom nobody knows at full speed, read nothing, leave and resume"
+            }
             Self::HeavyGuild => "24 requests a second in a guild of 500 channels with 100 overwrites each",
         }
     }
@@ -174,7 +176,8 @@ pub(in crate::scenario) struct Ground {
     /// A valid bot's. Those without a token do not use it.
     pub(in crate::scenario) token: String,
     pub(in crate::scenario) user: u64,
-    /// A channel with a full page.
+    pub(in crate::scenario) guild: u64,
+    /// A channel of that guild, with a full page.
     pub(in crate::scenario) channel: u64,
     pub(in crate::scenario) data: DataClient,
 }
@@ -199,7 +202,10 @@ impl Ground {
             say(&mut rest, channel, &"x".repeat(CHARACTERS)).await?;
         }
         let me = rest.insist(::http::Method::GET, "/api/v10/users/@me", None, super::END_MAX).await?;
-        let user = crate::rest::id(&me["id"]).unwrap_or_default();
+        let user = crate::rest::id(&me["id"]).context("a user has an id")?;
+        let path = format!("/api/v10/channels/{channel}");
+        let row = rest.insist(::http::Method::GET, &path, None, super::END_MAX).await?;
+        let guild = crate::rest::id(&row["guild_id"]).context("the channel is a guild's")?;
         let mut config = ClientConfig::new(format!("http://{}", victim.data_service));
         config.connections = 4;
         let data = DataClient::new(Arc::new(Http::new(HttpClient::new(config)?)));
@@ -210,6 +216,7 @@ impl Ground {
             admin: victim.admin,
             token,
             user,
+            guild,
             channel,
             data,
         })

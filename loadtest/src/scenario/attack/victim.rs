@@ -1,6 +1,7 @@
 //! The process under attack: started with limits, looked at while it is attacked.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -126,6 +127,20 @@ impl Victim {
         let page = page.context("/metrics was not answered in time")??;
         let of = |series: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
         Ok(of("weir_memory_held_bytes") / of("weir_memory_held_max_bytes").max(f64::MIN_POSITIVE))
+    }
+
+    /// Bytes that each part of its memory holds.
+    ///
+    /// # Errors
+    /// When `/metrics` is not answered.
+    pub(in crate::scenario) async fn parts(&self) -> Result<BTreeMap<String, f64>> {
+        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
+        let page = page.context("/metrics was not answered in time")??;
+        let part = |line: &str| {
+            let (part, bytes) = line.strip_prefix("weir_memory_held_bytes{part=\"")?.split_once("\"} ")?;
+            Some((part.to_owned(), bytes.parse().ok()?))
+        };
+        Ok(page.lines().filter_map(part).collect())
     }
 
     fn resources(&mut self) -> Result<(f64, usize)> {

@@ -194,36 +194,90 @@ pub(in crate::scenario) async fn sessions(
     format!("{} identifies sent", identified.load(Ordering::Relaxed))
 }
 
-/// Sessions that ask for members as fast as they may write, and read nothing.
+/// Payloads that a connection sends before it leaves: with the one that resumes, as many as it may in a minute.
+const BEFORE_LEAVING: usize = 118;
+
+/// Sessions that ask for a hundred members each time, whom nobody knows, as fast as they may; then they leave and resume, for their
+/// connection's payloads are counted anew. Of what is answered they read nothing.
 pub(in crate::scenario) async fn member_requests(
     ground: &Ground,
     connections: usize,
     until: Instant,
 ) -> String {
-    let asked = Count::default();
-    let address = ground.gateway;
-    let identify = identify(&ground.token, 3);
-    // The guild has the id of its first channel or not: one that is not there costs a look as well.
-    let request = format!(r#"{{"op":8,"d":{{"guild_id":"{}","query":"","limit":0}}}}"#, ground.channel);
-    let request = frame(TEXT, request.as_bytes());
-    crowd(connections, until, |_| {
-        let (asked, identify, request) = (Arc::clone(&asked), identify.clone(), request.clone());
+    let (asked, resumed) = (Count::default(), Count::default());
+    let (address, guild) = (ground.gateway, ground.guild);
+    crowd(connections, until, |number| {
+        let (asked, resumed, token) = (Arc::clone(&asked), Arc::clone(&resumed), ground.token.clone());
         async move {
+            let mut session: Option<String> = None;
+            let mut next = (number + 1) << 40;
             loop {
-                if let Some(mut stream) = open(address, "").await
-                    && stream.write_all(&identify).await.is_ok()
-                {
-                    while stream.write_all(&request).await.is_ok() {
-                        asked.fetch_add(1, Ordering::Relaxed);
-                        sleep(Duration::from_millis(5)).await;
-                    }
+                let Some(mut stream) = open(address, "").await else {
+                    sleep(AGAIN).await;
+                    continue;
+                };
+                let first = match &session {
+                    Some(id) => resume(&token, id),
+                    None => identify(&token, 3),
+                };
+                let mut alive = stream.write_all(&first).await.is_ok();
+                if session.is_some() {
+                    resumed.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    session = session_of(&mut stream).await;
+                    alive &= session.is_some();
                 }
-                sleep(AGAIN).await;
+                if !alive {
+                    // A token identifies once in a while.
+                    sleep(AGAIN).await;
+                    continue;
+                }
+                for _ in 0..BEFORE_LEAVING {
+                    let ids: Vec<String> = (next..next + 100).map(|id| format!("\"{id}\"")).collect();
+                    next += 100;
+                    let request = format!(
+                        r#"{{"op":8,"d":{{"guild_id":"{}","user_ids":[{}]}}}}"#,
+                        guild,
+                        ids.join(",")
+                    );
+                    if stream.write_all(&frame(TEXT, request.as_bytes())).await.is_err() {
+                        break;
+                    }
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+                // Time to have been read.
+                sleep(Duration::from_millis(50)).await;
             }
         }
     })
     .await;
-    format!("{} requests", asked.load(Ordering::Relaxed))
+    format!("{} requests, {} resumes", asked.load(Ordering::Relaxed), resumed.load(Ordering::Relaxed))
+}
+
+/// The frame that resumes a session from its READY on.
+fn resume(token: &str, session: &str) -> Vec<u8> {
+    let payload = format!(r#"{{"op":6,"d":{{"token":"{token}","session_id":"{session}","seq":1}}}}"#);
+    frame(TEXT, payload.as_bytes())
+}
+
+/// Bytes read in the hope of READY, which comes among the first.
+const READY_MAX: usize = 64 << 10;
+
+/// The session that READY names. `None` if none comes.
+async fn session_of(stream: &mut TcpStream) -> Option<String> {
+    let mut read = Vec::new();
+    let found = async {
+        while read.len() < READY_MAX && stream.read_buf(&mut read).await.is_ok_and(|bytes| bytes > 0) {
+            let text = String::from_utf8_lossy(&read);
+            if let Some((_, rest)) = text.split_once(r#""session_id":""#)
+                && let Some((id, _)) = rest.split_once('"')
+            {
+                return Some(id.to_owned());
+            }
+        }
+        None
+    };
+    timeout(Duration::from_secs(1), found).await.ok().flatten()
 }
 
 #[cfg(test)]

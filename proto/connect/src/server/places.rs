@@ -1,8 +1,8 @@
 //! Who has a place among a server's connections, and who makes room when all are taken.
 //!
 //! Problem: with a bound alone, whoever comes first keeps all places, and idle connections lock out everybody, the operator too.
-//! Guarantee: while some connection is idle, a newcomer gets a place; the room is made by the peer with the most connections, the newcomer
-//! counted, so that nobody loses a place to somebody who has more.
+//! Guarantee: while some connection is idle, and its peer has more than the newcomer's or is the newcomer's, a newcomer gets a place. Of those
+//! peers the one with the most connections makes the room, so that nobody loses a place to somebody who has more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,23 +52,19 @@ impl Places {
         }
     }
 
-    /// Cuts one connection for a newcomer: of the peer with most, the longest quiet one without a request under way, or else the longest
-    /// quiet of all if that has moved nothing for long. Gives false if there is none.
+    /// Cuts one connection for a newcomer: of the peer with most that has one to cut, the longest quiet one without a request under way, or
+    /// else the longest quiet of all if that has moved nothing for long. Gives false if there is none.
     pub(super) fn make_room(&mut self, newcomer: &Connected) -> bool {
         let newcomer = of(newcomer);
-        let with_newcomer = |peer: budget::Peer, count: usize| count + usize::from(peer == newcomer);
-        let Some(greediest) = self.of_peer.iter().max_by_key(|(peer, count)| with_newcomer(**peer, **count))
-        else {
-            return false;
+        let count = |peer| self.of_peer.get(&peer).copied().unwrap_or(0) + usize::from(peer == newcomer);
+        let own = count(newcomer);
+        let cut = |place: &Place| {
+            let (peer, idle, quiet) = (of(&place.peer), place.peer.idle(), place.peer.quiet());
+            let may = (idle || quiet >= BUSY_QUIET) && (peer == newcomer || count(peer) >= own);
+            may.then_some((count(peer), peer == newcomer, idle, quiet))
         };
-        let greediest = *greediest.0;
-        let leaving = self
-            .open
-            .iter()
-            .filter(|(_, place)| of(&place.peer) == greediest)
-            .filter(|(_, place)| place.peer.idle() || place.peer.quiet() >= BUSY_QUIET)
-            .max_by_key(|(_, place)| (place.peer.idle(), place.peer.quiet()))
-            .map(|(id, place)| (*id, place.task.clone()));
+        let leaving = self.open.iter().filter_map(|(id, place)| Some((cut(place)?, *id, &place.task)));
+        let leaving = leaving.max_by_key(|(order, ..)| *order).map(|(_, id, task)| (id, task.clone()));
         let Some((id, task)) = leaving else { return false };
         task.abort();
         self.leave(id);
@@ -133,6 +129,20 @@ mod tests {
         assert!(f.places.make_room(&f.peer(2)), "with the newcomer the second peer is the greediest");
         assert!(own.await.unwrap_err().is_cancelled());
         assert!(!other.is_finished());
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_makes_room_beside_a_peer_with_more_busy_ones() {
+        let mut f = fixture();
+        for _ in 0..3 {
+            f.open(1).0.begin();
+        }
+        f.open(2);
+        f.open(2);
+        assert!(f.places.make_room(&f.peer(3)));
+        assert_eq!((f.places.taken(), f.places.of_peer[&of(&f.peer(2))]), (4, 1));
+        // Who has more takes none of theirs.
+        assert!(!f.places.make_room(&f.peer(1)));
     }
 
     #[tokio::test]

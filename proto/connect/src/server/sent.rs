@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -52,9 +53,14 @@ impl KeepUntilSent {
     }
 }
 
-/// The user whose token a call carried: put it into the reply's extensions, and the reply counts for that user too, not only for its peer.
+/// Whose call it was: put it into the reply's extensions, and the reply counts for them and not for the connection's peer.
 #[derive(Clone, Copy, Debug)]
-pub struct HeldFor(pub u64);
+pub struct HeldFor {
+    /// The client's address: the peer's own, or the one that a trusted proxy names.
+    pub client: IpAddr,
+    /// The user whose token the call carried.
+    pub user: u64,
+}
 
 /// Asks the client to slow down: for so long nothing more is read from the connection that the reply goes to. Put it into the reply's
 /// extensions. What has arrived already is still answered: on HTTP/2 up to [`super::ServerConfig::streams_per_connection`] requests. Keep it
@@ -135,7 +141,7 @@ impl Sending {
             self.peer.pause(pause);
         }
         let account = match response.extensions_mut().remove::<HeldFor>() {
-            Some(HeldFor(user)) => self.peer.replies.for_token(user),
+            Some(HeldFor { client, user }) => self.peer.replies.for_client(client).for_token(user),
             None => self.peer.replies.clone(),
         };
         let hold = match bytes {

@@ -1,5 +1,7 @@
 //! The `d` of dispatches that are more than their resource object.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use weir_proto::data::{Member, Role, User};
 
@@ -193,5 +195,30 @@ impl<'a> MembersChunkEvent<'a> {
             presences: [],
             nonce,
         }
+    }
+}
+
+/// RATE_LIMITED: a payload of the client's was not acted on, because there were too many of its kind.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RateLimitedEvent<'a> {
+    opcode: u8,
+    /// Seconds.
+    retry_after: f64,
+    meta: RequestMeta<'a>,
+}
+
+/// What a request for members was.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct RequestMeta<'a> {
+    guild_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+}
+
+impl<'a> RateLimitedEvent<'a> {
+    /// For a request for the members of a guild, which may be sent again after `wait`.
+    #[must_use]
+    pub fn new(opcode: u8, wait: Duration, guild_id: u64, nonce: Option<&'a str>) -> Self {
+        Self { opcode, retry_after: wait.as_secs_f64(), meta: RequestMeta { guild_id: Id(guild_id), nonce } }
     }
 }

@@ -20,7 +20,7 @@ pub use application::ApplicationObject;
 pub use channel::{ChannelObject, DirectChannelObject};
 pub use event::{
     GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MembersChunkEvent,
-    MessageDeleteBulkEvent, MessageDeleteEvent, RoleDeleteEvent, RoleEvent, TypingEvent,
+    MessageDeleteBulkEvent, MessageDeleteEvent, RateLimitedEvent, RoleDeleteEvent, RoleEvent, TypingEvent,
 };
 pub use guild::{
     Availability, GuildCreateEvent, GuildCreateParts, GuildObject, PartialGuildObject, UnavailableGuildObject,

@@ -2,7 +2,10 @@
 
 mod openapi;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -412,4 +415,8 @@ fn events() {
     let none = value(&MembersChunkEvent::new(GUILD, &[], (0, 1), &[], None));
     assert_eq!(none["not_found"], json!([]), "always present");
     assert!(none.get("nonce").is_none());
+    // As Discord's reference and its typed description have it; twilight's own type wants a tag around `meta` that Discord does not send.
+    let limited = value(&RateLimitedEvent::new(8, Duration::from_millis(1_500), GUILD, Some("n")));
+    let meta = json!({"guild_id": GUILD.to_string(), "nonce": "n"});
+    assert_eq!(limited, json!({"opcode": 8, "retry_after": 1.5, "meta": meta}));
 }

@@ -1,0 +1,111 @@
+//! What one user may make the gateway do beside what its sessions are sent: look up members, and look at the log again for a resume.
+//!
+//! Problem: a bound for each connection alone multiplies with connections and begins again with each, and so a loop of short connections had
+//! 25,000 reads of the database in a second. Guarantee: all sessions of a user together have so much at once and so much in a second, wherever
+//! they connect from. Who asks for more is told to wait, and nothing else ends for it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+use weir_connect::Budget;
+
+/// Look-ups at once: a bot that asks for the members of each of its guilds when it starts, 2,500 of them four times.
+const LOOKUPS_BURST: u32 = 10_000;
+/// Time in which one comes back, 200 in a second: a hundred shards that each send what Discord allows a connection, 120 in a minute.
+const LOOKUP_EVERY: Duration = Duration::from_millis(5);
+/// Resumes at once: all sessions that one user may have.
+const RESUMES_BURST: u32 = 1_000;
+/// Time in which one comes back, 10 in a second. A resume costs some milliseconds for each thousand records that it looks at again.
+const RESUME_EVERY: Duration = Duration::from_millis(100);
+/// Users remembered: 10 MiB. Beyond it the least used are forgotten, which forgives them.
+const USERS_MAX: u64 = 65_536;
+/// Bytes of a remembered user.
+const USER_BYTES: usize = 160;
+
+/// What users have left.
+pub(crate) struct Allowances {
+    users: Cache<u64, Arc<Mutex<Spent>>>,
+}
+
+/// When a user has paid for all it was charged.
+#[derive(Debug)]
+struct Spent {
+    lookups: Instant,
+    resumes: Instant,
+}
+
+impl Allowances {
+    /// Most bytes of what is remembered.
+    pub(crate) const MEMORY_BYTES: u64 = USERS_MAX * USER_BYTES as u64;
+
+    pub(crate) fn new() -> Self {
+        Self { users: Cache::new(USERS_MAX) }
+    }
+
+    /// Shows what is remembered.
+    pub(crate) fn watch(&self, budget: &Budget) {
+        let users = self.users.clone();
+        budget.watch_entries("gateway_allowances", USERS_MAX, USER_BYTES, move || users.entry_count());
+    }
+
+    /// Charges a user for so many look-ups.
+    ///
+    /// # Errors
+    /// When it may ask again; nothing is charged then.
+    pub(crate) fn look_up(&self, user: u64, count: usize, now: Instant) -> Result<(), Duration> {
+        // What costs more than all that there is costs all of it.
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(LOOKUPS_BURST);
+        self.spend(user, now, |spent| {
+            charge(&mut spent.lookups, LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
+        })
+    }
+
+    /// Charges a user for a resume.
+    ///
+    /// # Errors
+    /// As [`Self::look_up`].
+    pub(crate) fn resume(&self, user: u64, now: Instant) -> Result<(), Duration> {
+        self.spend(user, now, |spent| {
+            charge(&mut spent.resumes, RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now)
+        })
+    }
+
+    fn spend<T>(&self, user: u64, now: Instant, spend: impl FnOnce(&mut Spent) -> T) -> T {
+        let spent = self.users.get_with(user, || Arc::new(Mutex::new(Spent { lookups: now, resumes: now })));
+        spend(&mut spent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Moves the time at which all is paid for by `cost`, if it is then at most `most` away (GCRA).
+fn charge(paid: &mut Instant, cost: Duration, most: Duration, now: Instant) -> Result<(), Duration> {
+    let after = (*paid).max(now) + cost;
+    let latest = now + most;
+    if after > latest {
+        return Err(after - latest);
+    }
+    *paid = after;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_so_much_and_gets_it_back_and_others_have_their_own() {
+        let (allowances, now) = (Allowances::new(), Instant::now());
+        assert_eq!(allowances.look_up(1, 1 << 40, now), Ok(()), "who asks for more than all gets it once");
+        assert_eq!(allowances.look_up(1, 100, now), Err(LOOKUP_EVERY * 100));
+        assert_eq!(allowances.look_up(2, 100, now), Ok(()));
+        assert_eq!(allowances.look_up(1, 100, now + LOOKUP_EVERY * 100), Ok(()));
+        for _ in 0..RESUMES_BURST {
+            assert_eq!(allowances.resume(1, now), Ok(()), "resumes are apart");
+        }
+        assert_eq!(allowances.resume(1, now), Err(RESUME_EVERY));
+        assert_eq!(allowances.resume(1, now + RESUME_EVERY), Ok(()));
+    }
+}
