@@ -19,6 +19,7 @@ use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
 
 use crate::{
     app::App,
+    auth::Client,
     error::{Fault, Refused},
     metrics::UNMATCHED,
     router::strip_version,
@@ -60,6 +61,7 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     let started = Instant::now();
     let route = route_label(&request);
     let peer = request.extensions().get::<Peer>().copied();
+    let client = peer.map(|_| Client::of(&app, request.headers(), peer).address());
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
@@ -92,18 +94,18 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     }
     app.metrics.answered(&route, response.status(), started.elapsed());
-    // Only on a connection of the client's own: a proxy's carries others.
-    if let Some(Peer(peer)) = peer
+    if let (Some(Peer(peer)), Some(client)) = (peer, client)
         && is_free(&response)
-        && !app.config.trusted_proxies.trusts(peer.ip())
     {
-        slow_down(&app, peer.ip(), &mut response).await;
+        // A proxy's connection carries others.
+        let own = !app.config.trusted_proxies.trusts(peer.ip());
+        slow_down(&app, client, own, &mut response).await;
     }
     response
 }
 
-/// Keeps an answer for the pause that is its client's due; where too many are kept, its connection is not read for as long.
-async fn slow_down(app: &App, client: IpAddr, response: &mut Response) {
+/// Keeps an answer for the pause that is its client's due; where too many are kept, its connection is not read for as long, if it is its own.
+async fn slow_down(app: &App, client: IpAddr, own: bool, response: &mut Response) {
     let pause = app.strangers.answered(client, tokio::time::Instant::now());
     if pause.is_zero() {
         return;
@@ -112,7 +114,8 @@ async fn slow_down(app: &App, client: IpAddr, response: &mut Response) {
     drop(response.extensions_mut().remove::<KeepUntilSent>());
     match app.late.try_acquire() {
         Ok(_place) => tokio::time::sleep(pause).await,
-        Err(_full) => drop(response.extensions_mut().insert(SlowDown(pause))),
+        Err(_full) if own => drop(response.extensions_mut().insert(SlowDown(pause))),
+        Err(_full) => {}
     }
 }
 

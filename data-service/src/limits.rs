@@ -305,15 +305,22 @@ impl LimitBook {
     /// # Errors
     /// [`LimitError`]; the rest is tried again at the next call.
     pub async fn expire(&self) -> Result<(), LimitError> {
-        loop {
-            // Looked for under the lock, as one may have been renewed; and one at a time, so that no operator waits for many. A change may
-            // be in doubt for long: then at the next call.
-            let Ok(_one) = self.changing.try_lock() else { return Ok(()) };
-            let now_ms = self.clock.wall_us() / 1_000;
-            let over = self.lock().iter().find(|limit| is_over(limit, now_ms)).cloned();
-            let Some(over) = over else { return Ok(()) };
-            self.remove("expired", "weir", |limit| same(limit, &over), Doubt::Leave).await?;
+        let now_ms = self.clock.wall_us() / 1_000;
+        let over: Vec<Limit> = self.lock().iter().filter(|limit| is_over(limit, now_ms)).cloned().collect();
+        let mut expired = Ok(());
+        for over in over {
+            // One at a time, so that no operator waits for many, and looked for again under the lock, as it may have been renewed. A change
+            // may be in doubt for long: then at the next call.
+            let Ok(_one) = self.changing.try_lock() else { break };
+            let still = |limit: &Limit| same(limit, &over) && is_over(limit, now_ms);
+            if !self.lock().iter().any(still) {
+                continue;
+            }
+            // One that stays keeps no other one in force.
+            let removed = self.remove("expired", "weir", still, Doubt::Leave).await;
+            expired = expired.and(removed.map(drop));
         }
+        expired
     }
 
     /// The newest `limit` changes, newest first; of one scope if it is not empty.

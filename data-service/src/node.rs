@@ -323,6 +323,7 @@ async fn follow_tenures(
             changed = tenures.changed() => if changed.is_err() { return },
         }
         outbox.recover();
+        // What cannot be read is tried again, and keeps no later tenure's records waiting.
         while let Err(error) = book.reload().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -330,6 +331,12 @@ async fn follow_tenures(
             );
             tokio::select! {
                 () = stop.cancelled() => return,
+                changed = tenures.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    outbox.recover();
+                }
                 () = tokio::time::sleep(RELOAD_AGAIN) => {}
             }
         }

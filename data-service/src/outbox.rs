@@ -123,6 +123,8 @@ pub struct Outbox {
     /// Receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
     behind: Mutex<HashMap<u64, Behind>>,
+    /// When gateways were last told that records are lost, in microseconds since 1970-01-01T00:00Z.
+    said_lost_us: AtomicU64,
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
@@ -164,6 +166,7 @@ impl Outbox {
             lanes,
             receivers: Mutex::new(receivers),
             behind: Mutex::new(HashMap::new()),
+            said_lost_us: AtomicU64::new(0),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
             waiting: registry.gauge(

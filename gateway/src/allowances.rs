@@ -12,11 +12,15 @@ use std::{
 use moka::sync::Cache;
 use tokio::time::Instant;
 use weir_connect::Budget;
+use weir_runtime::Allowance;
 
-/// Look-ups at once: a bot that asks for the members of each of its guilds when it starts, 2,500 of them four times.
+/// Look-ups at once: a bot that asks for the members of each of its guilds when it starts, 2,500 guilds of up to 300 members each.
 const LOOKUPS_BURST: u32 = 10_000;
-/// Time in which one comes back, 200 in a second: a hundred shards that each send what Discord allows a connection, 120 in a minute.
+/// Time in which one comes back, 200 in a second: a hundred requests for a member, or for those of a small guild, from each of a hundred shards
+/// in a minute. A read of this kind takes some 50 us, so that one user has a hundredth of a processor.
 const LOOKUP_EVERY: Duration = Duration::from_millis(5);
+/// Members in a list that cost as much as one that is looked up by its id.
+const LISTED_FOR_ONE: u32 = 100;
 /// Resumes at once: all sessions that one user may have.
 const RESUMES_BURST: u32 = 1_000;
 /// Time in which one comes back, 10 in a second. A resume costs some milliseconds for each thousand records that it looks at again.
@@ -31,11 +35,11 @@ pub(crate) struct Allowances {
     users: Cache<u64, Arc<Mutex<Spent>>>,
 }
 
-/// When a user has paid for all it was charged.
+/// What a user has left.
 #[derive(Debug)]
 struct Spent {
-    lookups: Instant,
-    resumes: Instant,
+    lookups: Allowance,
+    resumes: Allowance,
 }
 
 impl Allowances {
@@ -52,7 +56,7 @@ impl Allowances {
         budget.watch_entries("gateway_allowances", USERS_MAX, USER_BYTES, move || users.entry_count());
     }
 
-    /// Charges a user for so many look-ups.
+    /// Charges a user for so many look-ups: one for a member by its id, or for a list, and one for each 100 members of it ([`of_list`]).
     ///
     /// # Errors
     /// When it may ask again; nothing is charged then.
@@ -60,7 +64,7 @@ impl Allowances {
         // What costs more than all that there is costs all of it.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(LOOKUPS_BURST);
         self.spend(user, now, |spent| {
-            charge(&mut spent.lookups, LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
+            spent.lookups.charge(LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
         })
     }
 
@@ -69,26 +73,20 @@ impl Allowances {
     /// # Errors
     /// As [`Self::look_up`].
     pub(crate) fn resume(&self, user: u64, now: Instant) -> Result<(), Duration> {
-        self.spend(user, now, |spent| {
-            charge(&mut spent.resumes, RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now)
-        })
+        self.spend(user, now, |spent| spent.resumes.charge(RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now))
     }
 
     fn spend<T>(&self, user: u64, now: Instant, spend: impl FnOnce(&mut Spent) -> T) -> T {
-        let spent = self.users.get_with(user, || Arc::new(Mutex::new(Spent { lookups: now, resumes: now })));
+        let nothing = Allowance::new(now);
+        let new = || Arc::new(Mutex::new(Spent { lookups: nothing, resumes: nothing }));
+        let spent = self.users.get_with(user, new);
         spend(&mut spent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Moves the time at which all is paid for by `cost`, if it is then at most `most` away (GCRA).
-fn charge(paid: &mut Instant, cost: Duration, most: Duration, now: Instant) -> Result<(), Duration> {
-    let after = (*paid).max(now) + cost;
-    let latest = now + most;
-    if after > latest {
-        return Err(after - latest);
-    }
-    *paid = after;
-    Ok(())
+/// Look-ups that a list of so many members costs.
+pub(crate) fn of_list(members: u32) -> usize {
+    1 + (members / LISTED_FOR_ONE) as usize
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct GatewayConfig {
     /// Time from the wish to stop until connections are cut.
     pub drain_timeout: Duration,
 
-    /// Open connections; above it the address with most gives its oldest without a session, and if it has none, new ones get HTTP 503. A file descriptor each.
+    /// Open connections; above it the address with most without a session gives the oldest of them, and if nobody has any, new ones get HTTP 503. A file descriptor each.
     pub connections_max: usize,
     /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
     pub sessions_max: usize,
@@ -62,7 +62,7 @@ pub struct GatewayConfig {
     /// Bytes of compressors of all sessions that asked for `compress=zlib-stream`, 310 KiB each; an eighth for one token, half for one address.
     /// A session for which there is no room is served by the same stream without compression.
     pub codec_bytes_max: usize,
-    /// Bytes written that clients have not taken, of all sessions together; half for one address, and for one token. A session that would hold
+    /// Bytes written that clients have not taken, of all sessions together; half for one address, a quarter for one token. A session that would hold
     /// more is closed and may resume.
     pub unread_bytes_max: usize,
     /// Payloads a client may send in a minute, heartbeats and control frames included. Discord's number.

@@ -1,10 +1,10 @@
 //! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
 
-use std::{future::Future, net::IpAddr, pin::pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
     socket::{Inbound, Socket, SocketError},
     upgrade::{self, Upgrade},
 };
+
+/// What a client waits for the answer that it may resume later. Discord's libraries are told to wait 1 to 5 s after it, and some do not.
+const RESUME_LATER: Duration = Duration::from_secs(2);
 
 /// Why a connection ended.
 enum End {
@@ -57,6 +60,8 @@ enum Begun {
     /// Not this one, or not now. The client may try again on the same connection, and with the same session if it `may_resume`.
     Refused {
         may_resume: bool,
+        /// What its client has to wait before.
+        wait: Duration,
     },
 }
 
@@ -99,8 +104,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) {
     // Boxed, as beginning and closing are: a connection lives in its session, and its task is as large as the largest step that is not boxed.
     let upgraded = Box::pin(timeout(shared.config.handshake_timeout, upgrade::accept(stream))).await;
-    let (stream, parameters, forwarded) = match upgraded {
-        Ok(Ok(Upgrade::Open { socket, parameters, forwarded })) => (socket, parameters, forwarded),
+    let (stream, answer, parameters, forwarded) = match upgraded {
+        Ok(Ok(Upgrade::Open { socket, answer, parameters, forwarded })) => {
+            (socket, answer, parameters, forwarded)
+        }
         Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake broke");
@@ -112,13 +119,16 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
     place.is_of(client);
     let accounts = shared.memory.accounts(client);
-    let socket = Socket::new(*stream, compression, shared.config.write_timeout, accounts);
+    let socket = Socket::new(*stream, answer, compression, shared.config.write_timeout, accounts);
     let budget = EventBudget::new(shared.config.events_max, Instant::now());
     drop(forwarded);
     let mut connection = Connection { shared, socket, budget, client, place };
     let end = match parameters {
         Ok(parameters) => connection.run(parameters).await,
-        Err(close) => End::Close(close),
+        Err(close) => match connection.socket.flush().await {
+            Ok(()) => End::Close(close),
+            Err(error) => error.into(),
+        },
     };
     match end {
         End::Close(close) => {
@@ -197,17 +207,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     return Err(Close::new(CloseCode::NotAuthenticated, "identify or resume first").into());
                 }
             };
-            let may_resume = match begun {
+            let (may_resume, wait) = match begun {
                 Begun::Attached(attached) => return Ok(attached),
-                Begun::Refused { may_resume } => {
-                    if may_resume {
-                        "true"
-                    } else {
-                        "false"
-                    }
-                }
+                Begun::Refused { may_resume, wait } => (may_resume, wait),
             };
-            self.socket.send(&payload::control(op::INVALID_SESSION, may_resume)).await?;
+            sleep(wait).await;
+            self.socket.send(&payload::control(op::INVALID_SESSION, &may_resume.to_string())).await?;
         }
     }
 
@@ -231,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.keep_place()?;
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else {
-            return Ok(self.refuse(false));
+            return Ok(self.refuse());
         };
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
@@ -249,9 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// The connection has no session, and its place is one of those that wait again.
-    fn refuse(&mut self, may_resume: bool) -> Begun {
+    fn refuse(&mut self) -> Begun {
         self.place.unsettle();
-        Begun::Refused { may_resume }
+        Begun::Refused { may_resume: false, wait: Duration::ZERO }
     }
 
     /// Refused if the session cannot be resumed, or not now.
@@ -259,16 +264,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
         self.keep_place()?;
-        let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
+        let found = resume::resume(&shared, resume, self.client)
+            .await
+            .inspect_err(|_| outcome(Resumption::Closed))?;
         let (mut attached, guilds_from) = match found {
             resume::Resumption::Continue { attached, guilds_from } => (attached, guilds_from),
             resume::Resumption::Invalid => {
                 outcome(Resumption::Invalid);
-                return Ok(self.refuse(false));
+                return Ok(self.refuse());
             }
             resume::Resumption::Later => {
                 outcome(Resumption::Later);
-                return Ok(self.refuse(true));
+                self.place.unsettle();
+                // Some libraries try again at once.
+                return Ok(Begun::Refused { may_resume: true, wait: RESUME_LATER });
             }
         };
         self.socket.begin_session(attached.session.user.id);
@@ -288,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(Stop::Invalid) => {
                 outcome(Resumption::Invalid);
                 shared.registry.end(&attached.session).await;
-                Ok(self.refuse(false))
+                Ok(self.refuse())
             }
             Err(Stop::Socket(error)) => {
                 outcome(Resumption::Closed);

@@ -75,17 +75,20 @@ pub(crate) async fn identify(
         progress: Arc::new(progress.into()),
     });
     let progress = session.progress.clone().lock_owned().await;
-    // First the room, then the row, so that a session without room leaves none.
-    let attached = attach(shared, session, progress, &mut registration).await?;
-    let session = &attached.session;
-    // Before READY: a client must never hold an id that a restarted gateway does not know.
-    if shared.registry.durable()
-        && let Err(error) = shared.registry.store().put(session.row(shared.loader.now_us() / 1_000)).await
-    {
-        tracing::warn!(%error, "a session could not be kept");
-        shared.registry.end(session).await;
-        return Err(Close::fault("the session could not be kept"));
+    let id = session.id.clone();
+    if shared.registry.durable() {
+        // Before READY: a client must never hold an id that a restarted gateway does not know. And before others' sessions end for it.
+        let row = session.row(shared.loader.now_us() / 1_000);
+        if let Err(error) = shared.registry.store().put(row).await {
+            tracing::warn!(%error, "a session could not be kept");
+            return Err(Close::fault("the session could not be kept"));
+        }
     }
+    let attached = attach(shared, session, progress, &mut registration).await;
+    if attached.is_err() {
+        shared.registry.delete_row(&id).await;
+    }
+    let attached = attached?;
     Ok(Some((attached, guilds.snapshots)))
 }
 

@@ -1,13 +1,14 @@
 //! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
 //!
-//! What a request costs the database is charged to the session's user; who has no more is told so, as at Discord, by RATE_LIMITED.
+//! What a request costs the database is charged to the session's user. Who has no more left waits for a second, and is then told when to ask
+//! again by RATE_LIMITED, which Discord has for requests for all members of a guild.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use weir_data_client::DataError;
 use weir_discord::{
@@ -17,7 +18,7 @@ use weir_discord::{
 use weir_proto::data::{GetMemberRequest, ListMembersRequest, Member, User};
 
 use crate::{
-    Close,
+    Close, allowances,
     join::Attached,
     payload::{self, RequestMembers},
     shared::Shared,
@@ -32,8 +33,8 @@ const PICKED_MAX: usize = 100;
 const NONCE_MAX: usize = 32;
 /// Chunks of members that are searched by name, so that a request costs a bounded number of calls.
 const SEARCH_CHUNKS: u32 = 20;
-/// Members in a list that cost as much as one that is looked up by its id.
-const LISTED_FOR_ONE: u32 = 100;
+/// How long a request waits for its user's allowance. Dispatches wait with it, so it is short.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Members looked up at once.
 const LOOKUPS_AT_ONCE: usize = 8;
 
@@ -51,11 +52,6 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
     let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
     let whole_guild = request.query.as_deref() == Some("");
-    if let Err(wait) =
-        shared.allowances.look_up(attached.session.user.id, answer.cost(request, whole_guild), Instant::now())
-    {
-        return answer.refuse(wait).await;
-    }
     let answered = if let Some(user_ids) = &request.user_ids {
         answer.by_id(user_ids).await
     } else if !whole_guild {
@@ -66,13 +62,15 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         answer.all(request.limit).await
     };
-    answered.map_err(|error| match error {
-        AnswerError::Socket(error) => error,
-        AnswerError::Data(error) => {
+    match answered {
+        Ok(()) => Ok(()),
+        Err(AnswerError::Spent(wait)) => answer.refuse(wait).await,
+        Err(AnswerError::Socket(error)) => Err(error),
+        Err(AnswerError::Data(error)) => {
             tracing::warn!(%error, "a request for members could not be answered");
-            Close::fault("a part of the service does not answer").into()
+            Err(Close::fault("a part of the service does not answer").into())
         }
-    })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +79,8 @@ enum AnswerError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error("the user may ask again in {0:?}")]
+    Spent(Duration),
 }
 
 struct Answer<'a, S> {
@@ -92,20 +92,13 @@ struct Answer<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
+    fn user_id(&self) -> u64 {
+        self.attached.session.user.id
+    }
+
     /// Members of the guild.
     fn known(&self) -> u32 {
         self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count)
-    }
-
-    /// Look-ups that a request is charged for.
-    fn cost(&self, request: &RequestMembers, whole_guild: bool) -> usize {
-        let listed = |members: u32| 1 + (members / LISTED_FOR_ONE) as usize;
-        match &request.user_ids {
-            Some(ids) => ids.len().clamp(1, PICKED_MAX),
-            None if !whole_guild => listed(self.known().min(SEARCH_CHUNKS * CHUNK_MAX)),
-            None if request.limit == 0 => listed(self.known()),
-            None => listed(self.known().min(request.limit)),
-        }
     }
 
     /// Tells when the client may ask again.
@@ -117,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
 
     async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
         let ids = &ids[..ids.len().min(PICKED_MAX)];
+        charge(self.shared, self.user_id(), ids.len()).await?;
         let (data, guild_id, options) =
             (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
         let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
@@ -145,7 +139,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         // Discord takes 0 for all only with an empty query.
         let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
         let (mut hits, mut after) = (Vec::new(), 0);
-        for _ in 0..SEARCH_CHUNKS {
+        for chunk in 0..SEARCH_CHUNKS {
+            let left = self.known().saturating_sub(chunk * CHUNK_MAX);
+            charge(self.shared, self.user_id(), allowances::of_list(left.min(CHUNK_MAX))).await?;
             let page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
             let Some((last, _)) = page.last() else { break };
             after = last.user_id;
@@ -168,6 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let known = self.known();
         let mut left = if limit == 0 { known } else { limit.min(known) };
         let count = left.div_ceil(CHUNK_MAX).max(1);
+        // All at once: a client that has some chunks waits for the rest.
+        charge(self.shared, self.user_id(), allowances::of_list(left)).await?;
         let mut after = 0;
         for index in 0..count {
             let mut page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
@@ -194,6 +192,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let s = self.attached.session.last_s(&self.attached.progress);
         self.socket.send(&payload::dispatch(name, s, d)).await
     }
+}
+
+/// Charges a user for so many look-ups, and waits a little for it if it must.
+async fn charge(shared: &Shared, user_id: u64, count: usize) -> Result<(), AnswerError> {
+    let charge = || shared.allowances.look_up(user_id, count, Instant::now());
+    let charged = match charge() {
+        Err(wait) if wait <= PATIENCE => {
+            sleep(wait).await;
+            charge()
+        }
+        charged => charged,
+    };
+    charged.map_err(AnswerError::Spent)
 }
 
 /// The members of a guild above a user id, ascending, at most `limit`.

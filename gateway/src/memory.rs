@@ -149,6 +149,23 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
+    fn one_token_cannot_have_all_the_room_of_its_address_for_introductions() {
+        let config = GatewayConfig { introduction_bytes_max: 400, ..GatewayConfig::default() };
+        let memory = Arc::new(Memory::new(&Budget::default(), &config));
+        let session = |user| {
+            let mut accounts = memory.accounts(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            accounts.begin_session(user);
+            accounts.introductions().hold(100)
+        };
+        let first = session(7).unwrap();
+        assert_eq!(session(7).err(), Some(Full::Token("introductions")));
+        let second = session(8).unwrap();
+        assert_eq!(session(9).err(), Some(Full::Peer("introductions")));
+        drop((first, second));
+        assert!(session(9).is_ok());
+    }
+
+    #[test]
     fn one_token_cannot_have_all_compressors_from_many_addresses() {
         let config = GatewayConfig { codec_bytes_max: 16 * CODEC_BYTES, ..GatewayConfig::default() };
         let memory = Arc::new(Memory::new(&Budget::default(), &config));

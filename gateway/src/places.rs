@@ -1,7 +1,7 @@
 //! Who has a place among the open connections, and who makes room when all are taken.
 //!
 //! Problem: with a bound alone, whoever comes first keeps all places, and one address with silent connections locks out everybody.
-//! Guarantee: while some connection has no session, a newcomer gets a place. Room is made by the address with the most connections without a
+//! Guarantee: while some connection neither has a session nor begins one, a newcomer gets a place. Room is made by the address with the most connections without a
 //! session, the newcomer counted: the longest-lived of them. A session is never cut for it, so that sessions may take all places.
 //!
 //! Taking and leaving a place cost the logarithm of the number of addresses, and the lock is the places' own: publications do not wait for it.

@@ -47,6 +47,8 @@ struct Owned {
     bytes: usize,
     /// Those without a connection, the longest first.
     detached: BTreeSet<(Instant, String)>,
+    /// What those take.
+    detached_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,9 @@ struct Table {
     sessions: HashMap<String, Known>,
     /// Whose they are, by user.
     owned: HashMap<u64, Owned>,
+    /// Those without a connection, and what they take: what may end for others.
+    detached: usize,
+    detached_bytes: usize,
     /// Ids of rows that another process left, and until when they may be resumed.
     left: HashMap<String, Instant>,
 }
@@ -90,9 +95,31 @@ impl Table {
         let Some(known) = self.sessions.get_mut(id) else { return false };
         let before = std::mem::replace(&mut known.detached_at, at);
         let owned = self.owned.entry(known.session.user.id).or_default();
-        before.map(|before| owned.detached.remove(&(before, id.to_owned())));
-        at.map(|at| owned.detached.insert((at, id.to_owned())));
+        let bytes = known.weight.get();
+        if let Some(before) = before {
+            owned.detached.remove(&(before, id.to_owned()));
+            owned.detached_bytes -= bytes;
+            self.detached -= 1;
+            self.detached_bytes -= bytes;
+        }
+        if let Some(at) = at {
+            owned.detached.insert((at, id.to_owned()));
+            owned.detached_bytes += bytes;
+            self.detached += 1;
+            self.detached_bytes += bytes;
+        }
         true
+    }
+
+    /// Whether there would be room for another session of a user that takes so many bytes, if all ended for it that may.
+    fn may_have_room(&self, user_id: u64, bytes: usize, bounds: Bounds) -> bool {
+        let all = self.sessions.len() - self.detached < bounds.sessions
+            && self.bytes.get() - self.detached_bytes + bytes <= bounds.bytes;
+        let own = self.owned.get(&user_id).is_none_or(|owned| {
+            owned.sessions - owned.detached.len() < bounds.per_user
+                && owned.bytes - owned.detached_bytes + bytes <= bounds.bytes / 2
+        });
+        all && own && bytes <= bounds.bytes / 2
     }
 
     /// Makes room for another session of a user, which takes so many bytes, and gives those that ended for it. Who has many, or comes when there are as many as there may be, gives one of its own first;
@@ -104,8 +131,8 @@ impl Table {
         bounds: Bounds,
         ended: &mut Vec<Arc<Session>>,
     ) -> Result<(), Full> {
-        // All that may go would not make enough.
-        if bytes > bounds.bytes / 2 {
+        // Nobody's session ends for one that would be refused all the same.
+        if !self.may_have_room(user_id, bytes, bounds) {
             return Err(Full);
         }
         loop {
@@ -178,14 +205,13 @@ impl Registry {
         Ok(())
     }
 
-    /// True if a row of this id may still be resumed. It is then this caller's to restore; a second one is told no.
-    pub(crate) fn claim_row(&self, id: &str) -> bool {
-        self.table().left.remove(id).is_some_and(|until| until > Instant::now())
+    /// Until when a row of this id may be resumed, if it still may. It is then this caller's to restore; a second one is told no.
+    pub(crate) fn claim_row(&self, id: &str) -> Option<Instant> {
+        self.table().left.remove(id).filter(|until| *until > Instant::now())
     }
 
     /// Gives a claimed row back: it could not be restored now, perhaps later.
-    pub(crate) fn return_row(&self, id: &str) {
-        let until = Instant::now() + self.resume_window;
+    pub(crate) fn return_row(&self, id: &str, until: Instant) {
         self.table().left.insert(id.to_owned(), until);
     }
 
@@ -201,9 +227,14 @@ impl Registry {
     /// Notes what a session takes now.
     pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
         let mut table = self.table();
-        let Table { sessions, owned, .. } = &mut *table;
+        let Table { sessions, owned, detached_bytes, .. } = &mut *table;
         if let (Some(known), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
-            owned.bytes = owned.bytes - known.weight.get() + bytes;
+            let before = known.weight.get();
+            owned.bytes = owned.bytes - before + bytes;
+            if known.detached_at.is_some() {
+                owned.detached_bytes = owned.detached_bytes - before + bytes;
+                *detached_bytes = *detached_bytes - before + bytes;
+            }
             known.weight.set(bytes);
         }
     }
@@ -251,7 +282,8 @@ impl Registry {
         self.delete_row(&session.id).await;
     }
 
-    async fn delete_row(&self, id: &str) {
+    /// Removes the row of a session that is not here.
+    pub(crate) async fn delete_row(&self, id: &str) {
         if self.durable
             && let Err(error) = self.store.delete(id).await
         {
@@ -341,6 +373,22 @@ mod tests {
         assert!(registry.get(&own[0].id).is_none() && registry.get(&other.id).is_some());
         registry.weigh(&own[2], 100);
         assert_eq!(registry.add(own[0].clone(), 200).await, Ok(()), "what it gave back is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobodys_session_ends_for_one_that_is_refused_all_the_same() {
+        let registry = registry(1_000);
+        let sessions: Vec<_> = (1..=4).map(of_user).collect();
+        for (session, bytes) in sessions.iter().zip([400, 400, 100]) {
+            assert_eq!(registry.add(session.clone(), bytes).await, Ok(()));
+        }
+        registry.set_attached(&sessions[2], false);
+        assert_eq!(registry.add(sessions[3].clone(), 300).await, Err(Full));
+        assert!(registry.get(&sessions[2].id).is_some(), "its 100 would not have been enough");
+        registry.weigh(&sessions[2], 200);
+        registry.weigh(&sessions[1], 300);
+        assert_eq!(registry.add(sessions[3].clone(), 300).await, Ok(()));
+        assert!(registry.get(&sessions[2].id).is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use weir_discord::intent::Intents;
 use weir_proto::data::{Member, User};
 
-use crate::{guild::Snapshot, members, session::Session, shared::Shared};
+use crate::{allowances, guild::Snapshot, members, session::Session, shared::Shared};
 
 /// Lists being read at once, by all sessions: what a storm of identifies may ask of the data service, as the bound of admissions for the rest
 /// of it. A bound of its own, so that sessions that are shown no lists do not wait behind those that are.
@@ -58,12 +58,19 @@ pub(crate) struct Roster {
 pub(crate) struct Rosters {
     /// Time that they may still take.
     left: Duration,
+    charged: bool,
 }
 
 impl Rosters {
     /// Lists that take no longer than this in all: meanwhile the client's heartbeats are not answered.
     pub(crate) fn within(time: Duration) -> Self {
-        Self { left: time }
+        Self { left: time, charged: false }
+    }
+
+    /// From here on lists are charged to the session's user: an identify comes once in a while, and a resume as often as its client likes. What
+    /// it has no allowance for is not read.
+    pub(crate) fn are_charged(&mut self) {
+        self.charged = true;
     }
 
     /// The rosters of guilds, in their order; at most [`GUILDS_AT_ONCE`]. Once one cannot be read, or time is over, no more are asked for:
@@ -78,7 +85,9 @@ impl Rosters {
         guilds: &[(u64, Arc<Snapshot>)],
     ) -> Vec<Roster> {
         let (began, left) = (Instant::now(), self.left);
-        let read = guilds.iter().map(|(guild_id, guild)| read(shared, session, (*guild_id, guild), left));
+        let read = guilds.iter().map(|(guild_id, guild)| {
+            read(shared, session, (*guild_id, guild), Terms { left, charged: self.charged })
+        });
         let read = join_all(read).await;
         let failed = read.iter().any(Option::is_none);
         self.left = if failed { Duration::ZERO } else { self.left.saturating_sub(began.elapsed()) };
@@ -86,19 +95,30 @@ impl Rosters {
     }
 }
 
+/// On what terms a list is read.
+#[derive(Clone, Copy)]
+struct Terms {
+    left: Duration,
+    charged: bool,
+}
+
 /// One guild's roster; `None` if it was not read although it should have been.
 async fn read(
     shared: &Shared,
     session: &Session,
     (guild_id, guild): (u64, &Snapshot),
-    left: Duration,
+    Terms { left, charged }: Terms,
 ) -> Option<Roster> {
     let threshold = session.large_threshold.get();
     let large = guild.member_count() > threshold;
     if large || !session.intents.contains(Intents::GUILD_PRESENCES) {
         return Some(Roster { others: Vec::new(), large });
     }
-    if left.is_zero() {
+    let spent = || {
+        let cost = allowances::of_list(guild.member_count());
+        charged && shared.allowances.look_up(session.user.id, cost, Instant::now()).is_err()
+    };
+    if left.is_zero() || spent() {
         return None;
     }
     let page = async {

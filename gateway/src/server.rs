@@ -184,7 +184,7 @@ impl Gateway {
     }
 
     /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, the address that has most
-    /// makes room with its oldest connection that has no session; if it has none, the newcomer is refused with HTTP 503.
+    /// connections without a session makes room with the oldest of them; if nobody has any, the newcomer is refused with HTTP 503.
     ///
     /// Whoever is served so counts as one client address, as far as those are bounded; see [`Gateway::serve_peer`].
     pub fn serve<S>(&self, stream: S)

@@ -86,7 +86,7 @@ pub(crate) struct Socket<S> {
     packing: Packing,
     accounts: Accounts,
     write_timeout: Duration,
-    /// Framed payloads that were not written yet.
+    /// Framed payloads that were not written yet, before the first of them the handshake's answer.
     batch: Vec<u8>,
     /// True while a write is under way: if it is dropped half-way, no frame may follow.
     torn: bool,
@@ -96,8 +96,10 @@ pub(crate) struct Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// `answer` is the handshake's, and goes out with the first payload.
     pub(crate) fn new(
         stream: WebSocketStream<S>,
+        answer: Vec<u8>,
         compression: Compression,
         write_timeout: Duration,
         accounts: Accounts,
@@ -106,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Compression::None => Packing::Text,
             Compression::ZlibStream => Packing::ZlibStream(ZlibStream::new()),
         };
-        Self { stream, packing, accounts, write_timeout, batch: Vec::new(), torn: false, pong_due: None }
+        Self { stream, packing, accounts, write_timeout, batch: answer, torn: false, pong_due: None }
     }
 
     /// From here on each payload is a zlib document of its own, unless the transport compresses already.

@@ -45,6 +45,8 @@ pub(crate) enum Upgrade<S> {
     /// A WebSocket, and what its URL asks for, or the close to say at once.
     Open {
         socket: Box<WebSocketStream<S>>,
+        /// The answer, to be written with what is said first: a packet less for each connection.
+        answer: Vec<u8>,
         parameters: Result<Parameters, Close>,
         /// What proxies say about the client's address, in the order of the request: believed only of trusted ones.
         forwarded: Vec<String>,
@@ -53,7 +55,8 @@ pub(crate) enum Upgrade<S> {
     Refused,
 }
 
-/// Reads a request head and answers it. Any path will do: client libraries append theirs each in its own way.
+/// Reads a request head and answers it, a WebSocket's by what its caller writes. Any path will do: client libraries append theirs each in its
+/// own way.
 ///
 /// # Errors
 /// The stream's. The caller bounds the time.
@@ -100,8 +103,6 @@ where
     }
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     let forwarded = forwarded.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
-    stream.write_all(&answer).await?;
-    stream.flush().await?;
     let early = head.split_off(length);
     let mut config = WebSocketConfig::default();
     config.read_buffer_size = READ_BUFFER;
@@ -111,7 +112,7 @@ where
     config.max_message_size = Some(PAYLOAD_MAX);
     config.max_frame_size = Some(PAYLOAD_MAX);
     let socket = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-    Ok(Upgrade::Open { socket: Box::new(socket), parameters, forwarded })
+    Ok(Upgrade::Open { socket: Box::new(socket), answer, parameters, forwarded })
 }
 
 /// Refuses with a text, before any handshake.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{EVERY_GATEWAY, Outgoing};
@@ -21,6 +22,10 @@ use crate::{
 const HEAL_PAGE: usize = 500;
 /// How often what is behind is tried again.
 const HEAL_EVERY: Duration = Duration::from_millis(200);
+/// The same when nothing that is behind could be read, again and again.
+const HEAL_EVERY_MAX: Duration = Duration::from_secs(5);
+/// Scopes that are healed at once. Few: a store that times out answers none of them, and one that answers takes milliseconds for each.
+const HEALS_AT_ONCE: usize = 8;
 /// Window published again when there is no watermark, which then is a first start: nothing can be older than the seconds before.
 const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
 /// A scope that writes may have been noted this long before its change: notes are renewed each minute, and are the database's time.
@@ -47,7 +52,7 @@ impl Outbox {
                 () = stop.cancelled() => return,
                 () = self.heal.notified() => {}
             }
-            let mut done_holders = Vec::new();
+            let (mut done_holders, mut pause) = (Vec::new(), HEAL_EVERY);
             loop {
                 if self.recover.swap(false, Ordering::AcqRel) && !armed(Seeded::NoRecovery) {
                     let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
@@ -59,19 +64,35 @@ impl Outbox {
                 if round.is_empty() {
                     break;
                 }
-                // Each once before any again: a channel that cannot be read keeps no other one waiting.
-                let mut stuck = None;
-                for (scope_id, behind) in round {
-                    stuck = self.heal(scope_id, behind).await.err().or(stuck);
+                // Each once before any again, and several at once: a channel that cannot be read keeps no other one waiting.
+                let (mut healed, mut stuck) = (false, None);
+                let heals = round.into_iter().map(|(scope_id, behind)| self.heal(scope_id, behind));
+                let mut heals = stream::iter(heals).buffer_unordered(HEALS_AT_ONCE);
+                while let Some(outcome) = heals.next().await {
+                    healed |= outcome.is_ok();
+                    stuck = outcome.err().or(stuck);
                     if stop.is_cancelled() || matches!(stuck, Some(Stuck::Bus)) {
                         break;
                     }
                 }
-                if stuck.is_some() {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = sleep(HEAL_EVERY) => {}
-                    }
+                drop(heals);
+                if stuck.is_none() {
+                    continue;
+                }
+                // Only if nothing can be read for long, it is tried more seldom; what falls behind meanwhile is tried at once.
+                pause = if healed || matches!(stuck, Some(Stuck::Bus)) {
+                    HEAL_EVERY
+                } else {
+                    (pause * 2).min(HEAL_EVERY_MAX)
+                };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(HEAL_EVERY) => {}
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.heal.notified() => {}
+                    () = sleep(pause - HEAL_EVERY) => {}
                 }
             }
             // All that earlier processes had left is published: their marks have served.
@@ -115,8 +136,9 @@ impl Outbox {
 
     /// Publishes what is behind for a scope (0: for all active ones), page by page.
     async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), Stuck> {
-        // Edits and removals that waited for longer are gone from the database.
-        let outlived = behind.since_rev.saturating_add(changes::KEPT_US) < self.clock.wall_us();
+        // Edits and removals that waited for longer are gone from the database. What was said once, and is gone since before, is not said again.
+        let gone_us = behind.since_rev.saturating_add(changes::KEPT_US);
+        let outlived = gone_us < self.clock.wall_us() && gone_us >= self.said_lost_us.load(Ordering::Acquire);
         if scope_id == 0 {
             let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
             let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
@@ -127,7 +149,7 @@ impl Outbox {
                 self.say_lost().await?;
             }
             for (scope_id, is_channel) in active.scopes {
-                match self.heal_scope(scope_id, is_channel, behind.after_rev).await {
+                match self.heal_scope(scope_id, is_channel, behind.after_rev, 0).await {
                     // It is behind by itself from here on, so that the others are not published again for it.
                     Err(Stuck::Unread) => {
                         self.fall_behind(scope_id, is_channel, behind.after_rev, behind.since_rev);
@@ -139,7 +161,7 @@ impl Outbox {
             if outlived {
                 self.say_lost().await?;
             }
-            self.heal_scope(scope_id, behind.is_channel, behind.after_rev).await?;
+            self.heal_scope(scope_id, behind.is_channel, behind.after_rev, behind.times).await?;
         }
         let mut all = lock(&self.behind);
         // It may have fallen behind again meanwhile; only what was healed is taken off.
@@ -159,12 +181,23 @@ impl Outbox {
             "records were lost: more time has passed, or more channels were written, than the outbox covers"
         );
         let change = Some(Change::RecordsLost(RecordsLost {}));
-        let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
+        let now_us = self.clock.wall_us();
+        let record = Record { rev: now_us, recovered: true, change, ..Record::default() };
         let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
-        self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)
+        self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)?;
+        self.said_lost_us.fetch_max(now_us, Ordering::AcqRel);
+        Ok(())
     }
 
-    async fn heal_scope(&self, scope_id: u64, is_channel: bool, after_rev: u64) -> Result<(), Stuck> {
+    /// `times`: how often it had fallen behind when this began. If it has not again, it is behind only from the last page on, so that a
+    /// channel of which a part can be read is not published again with each try.
+    async fn heal_scope(
+        &self,
+        scope_id: u64,
+        is_channel: bool,
+        after_rev: u64,
+        times: u64,
+    ) -> Result<(), Stuck> {
         let mut after_rev = after_rev;
         loop {
             let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
@@ -180,6 +213,9 @@ impl Outbox {
                 .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
             self.hand_over(outgoing.collect()).await.map_err(|_| Stuck::Bus)?;
             self.republished.inc_by(page.records.len() as u64);
+            if let Some(now) = lock(&self.behind).get_mut(&scope_id).filter(|now| now.times == times) {
+                now.after_rev = now.after_rev.max(after_rev);
+            }
             if !page.more {
                 return Ok(());
             }

@@ -96,8 +96,8 @@ pub(crate) struct FakeStore {
     breaches: Mutex<Vec<String>>,
     in_flight: Mutex<std::collections::HashMap<u64, usize>>,
     pub(crate) reads_hang: AtomicBool,
-    /// Scopes whose changes cannot be read: too few of their replicas answer.
-    pub(crate) unreadable: Mutex<std::collections::HashSet<u64>>,
+    /// Scopes whose changes cannot be read above a revision: too few of their replicas answer, or a row is damaged.
+    pub(crate) unreadable: Mutex<std::collections::HashMap<u64, u64>>,
     pub(crate) reads_fail: AtomicUsize,
     pub(crate) settings_fail: AtomicUsize,
     reads: AtomicU64,

@@ -244,7 +244,7 @@ async fn a_channel_that_cannot_be_read_keeps_no_other_one_waiting() {
         }
         sleep(Duration::from_secs(1)).await;
         // Wherever the table of those that are behind begins.
-        world.store.unreadable.lock().unwrap().extend(places[..4].iter().map(|place| place.channel));
+        world.store.unreadable.lock().unwrap().extend(places[..4].iter().map(|place| (place.channel, 0)));
         if bus_loses {
             world.bus.lose();
         }
@@ -260,6 +260,32 @@ async fn a_channel_that_cannot_be_read_keeps_no_other_one_waiting() {
         sleep(Duration::from_secs(2)).await;
         assert!((0..8).all(is_told));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_can_be_read_in_part_is_published_so_far_once_and_its_loss_is_said_once() {
+    let world = World::new(10);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    sleep(Duration::from_secs(2)).await;
+    world.bus.down(true);
+    let first = talk.create("first").await.unwrap();
+    // More than are read back at once.
+    for index in 0..600 {
+        talk.create(&format!("m{index}")).await.unwrap();
+    }
+    world.store.unreadable.lock().unwrap().insert(place.channel, first.rev);
+    world.bus.down(false);
+    sleep(Duration::from_secs(60)).await;
+    let told = world.bus.of(place.channel).len();
+    assert!((500..600).contains(&told), "{told}: one page, once");
+    sleep(Duration::from_secs(30 * 3_600)).await;
+    assert_eq!(world.bus.of(place.channel).len(), told);
+    assert_eq!(world.bus.topics_of(0), [[0]], "every gateway is told that changes are gone, once");
+    world.store.unreadable.lock().unwrap().clear();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(published(&world, place.channel).len(), 601);
 }
 
 #[tokio::test(start_paused = true)]

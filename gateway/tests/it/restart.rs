@@ -44,6 +44,24 @@ async fn a_session_goes_on_in_the_next_process_with_the_same_numbers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_expires_whatever_others_try_with_it() {
+    let world = World::new(true, 10_000);
+    let config = || GatewayConfig { resume_window: Duration::from_secs(60), ..GatewayConfig::default() };
+    let gateway = world.gateway(config()).await;
+    let client = Client::identified(&gateway, BOT).await;
+    let (id, seq) = (client.session_id.clone(), client.last_seq());
+    gateway.stop().await;
+    let gateway = world.gateway(config()).await;
+    for _ in 0..5 {
+        let mut foreign = Client::resuming(&gateway, ALICE, &id, seq).await;
+        assert_eq!(foreign.payload().await["op"], 9);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(world.session_rows().await, 0);
+    assert_eq!(Client::resuming(&gateway, BOT, &id, seq).await.payload().await["op"], 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_row_is_written_before_ready_and_goes_with_the_session() {
     let world = World::new(true, 10_000);
     let gateway = world.gateway(GatewayConfig::default()).await;

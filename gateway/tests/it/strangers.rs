@@ -180,7 +180,7 @@ async fn what_is_written_and_not_read_is_bounded_for_a_token_and_its_sessions_re
     let world = World::new(false, 1_000);
     world.overwrite(GUILD, 8_000);
     let config = GatewayConfig {
-        // Half of it for a token: its second session with half a MiB unread is closed.
+        // A quarter of it for a token: its second session with as much unread is closed.
         unread_bytes_max: 3 << 19,
         identify_limits: IdentifyLimits::Off,
         ..GatewayConfig::default()

@@ -122,11 +122,6 @@ impl World {
         world
     }
 
-    /// The sessions that are kept.
-    pub(crate) async fn rows(&self) -> Vec<weir_bus::SessionRow> {
-        self.bus.log.list(100).await.unwrap()
-    }
-
     pub(crate) fn add_user(&self, id: u64, name: &str, bot: bool) {
         let mut state = self.state.lock().unwrap();
         state.users.insert(id, User { id, username: name.into(), bot, ..User::default() });

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod admin;
+pub mod allowance;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
@@ -22,6 +23,7 @@ pub mod strangers;
 pub mod telemetry;
 
 pub use admin::{Admin, AdminToken, Check, Readiness};
+pub use allowance::Allowance;
 pub use clock::{BootInstant, LeaseClock, ManualClock, SystemClock, WallClock, boot_clock};
 pub use config::{Effective, Environment, Problems, ProcessEnvironment, RawConfig, Reader};
 pub use metrics::Registry;

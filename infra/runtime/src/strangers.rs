@@ -14,6 +14,8 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 use weir_connect::Budget;
 
+use crate::Allowance;
+
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
 
@@ -65,11 +67,11 @@ pub struct Strangers {
     charged: Cache<IpAddr, Arc<Mutex<Charged>>>,
 }
 
-/// When an address has paid for all it was charged.
+/// What an address has left.
 #[derive(Debug)]
 struct Charged {
-    tokens: Instant,
-    answers: Instant,
+    tokens: Allowance,
+    answers: Allowance,
 }
 
 /// Leave to ask the database for a token once. Dropped without a verdict, it stays charged: a client that goes away has cost a read.
@@ -116,15 +118,10 @@ impl Strangers {
             return Err(Refused::Unknown);
         }
         let charged = self.charged_of(address, now);
-        {
-            let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).tokens;
-            let after = (*until).max(now) + FAILURE_EVERY;
-            let most = now + FAILURE_EVERY * FAILURES_BURST;
-            if after > most {
-                return Err(Refused::Throttled { retry_after: after - most });
-            }
-            *until = after;
-        }
+        let most = FAILURE_EVERY * FAILURES_BURST;
+        let charge =
+            charged.lock().unwrap_or_else(PoisonError::into_inner).tokens.charge(FAILURE_EVERY, most, now);
+        charge.map_err(|retry_after| Refused::Throttled { retry_after })?;
         Ok(Leave { strangers: self, hash, charged: Some(charged) })
     }
 
@@ -132,24 +129,21 @@ impl Strangers {
     /// unread, for it: not at all, while the address has had few of them.
     pub fn answered(&self, address: IpAddr, now: Instant) -> Duration {
         let charged = self.charged_of(address, now);
-        let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).answers;
-        let free = now + ANSWER_EVERY * ANSWERS_BURST;
-        let after = ((*until).max(now) + ANSWER_EVERY).min(free + PAUSE_MAX);
-        *until = after;
-        after.saturating_duration_since(free)
+        let answers = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).answers;
+        answers.charge_anyway(ANSWER_EVERY, ANSWER_EVERY * ANSWERS_BURST, PAUSE_MAX, now)
     }
 
     fn charged_of(&self, address: IpAddr, now: Instant) -> Arc<Mutex<Charged>> {
-        let charged = || Arc::new(Mutex::new(Charged { tokens: now, answers: now }));
+        let nothing = Allowance::new(now);
+        let charged = || Arc::new(Mutex::new(Charged { tokens: nothing, answers: nothing }));
         self.charged.get_with(counted(address), charged)
     }
 }
 
 impl Leave<'_> {
-    /// Somebody has the token.
+    /// Somebody has the token. What was remembered to the contrary is looked at later than this.
     pub fn known(self, now: Instant) {
         self.strangers.known.insert(self.hash, now);
-        self.strangers.unknown.invalidate(&self.hash);
         self.refund();
     }
 
@@ -166,8 +160,7 @@ impl Leave<'_> {
 
     fn refund(self) {
         if let Some(charged) = self.charged {
-            let until = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).tokens;
-            *until = until.checked_sub(FAILURE_EVERY).unwrap_or(*until);
+            charged.lock().unwrap_or_else(PoisonError::into_inner).tokens.refund(FAILURE_EVERY);
         }
     }
 }

@@ -8,7 +8,7 @@
 //! user too, wherever it connects from. The table of holders has an entry for each with a live [`Account`] and no others, so that it is as
 //! bounded as what the accounts belong to (connections and requests).
 //!
-//! Holding bytes takes no lock: a connection opens its account once, and from then on only counts.
+//! Holding bytes takes no lock: who holds often opens an account once, and from then on only counts. Who holds seldom opens one for each hold.
 //!
 //! Caches weigh themselves; the budget only shows what they say ([`Budget::watch`]).
 

@@ -84,7 +84,7 @@ impl Store for FakeStore {
         after_rev: u64,
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError> {
-        if self.unreadable.lock().unwrap().contains(&scope_id) {
+        if self.unreadable.lock().unwrap().get(&scope_id).is_some_and(|above| after_rev >= *above) {
             return Err(ReadError::Unavailable { reason: "as scripted".into() });
         }
         self.read(|rows| rows.read_changes(scope_id, after_rev, limit)).await

@@ -2,12 +2,12 @@
 
 use crate::budget::{Bounds, Budget, Part};
 
-/// Most bytes of replies that are handed over and not sent. 64 MiB in all, as much as bodies; half of it for one peer and one token, so that
-/// the others always have the other half. A client that reads holds a reply for microseconds.
+/// Most bytes of replies that are handed over and not sent. 64 MiB in all, as much as bodies; half of it for one peer and a quarter for one
+/// token, so that there is always room for others. A client that reads holds a reply for microseconds.
 const REPLIES: usize = 64 << 20;
 
 /// Most bytes of request bodies, from their first byte until their call is done. 64 MiB in all: sixteen of the largest (4 MiB); half of it
-/// for one peer and one token.
+/// for one peer, and a quarter for one token.
 const BODIES: usize = 64 << 20;
 
 /// What an open connection is counted with, whatever it does: its task, its buffers (hyper's grow to 8 KiB before anything is read), its
@@ -52,8 +52,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The parts `names` of `budget` for a server of at most `connections_max` connections. One peer, and one token, has half of what there is
-    /// for replies and bodies.
+    /// The parts `names` of `budget` for a server of at most `connections_max` connections. One peer has half of what there is for replies and
+    /// bodies, and one token a quarter.
     pub fn of(budget: &Budget, names: MemoryNames, connections_max: usize, max: MemoryMax) -> Memory {
         let connections = connections_max.saturating_mul(CONNECTION_BYTES);
         let unshared = Bounds { total: connections, peer: connections, token: connections };
