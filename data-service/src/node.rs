@@ -317,29 +317,27 @@ async fn follow_tenures(
     book: Arc<LimitBook>,
     stop: CancellationToken,
 ) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = tenures.changed() => if changed.is_err() { return },
+    let mut seen = tenures.clone();
+    // Apart, so that limits that cannot be read keep no later tenure's records waiting.
+    let records = async {
+        while tenures.changed().await.is_ok() {
+            outbox.recover();
         }
-        outbox.recover();
-        // What cannot be read is tried again, and keeps no later tenure's records waiting.
-        while let Err(error) = book.reload().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the limits could not be read again; those before stay in force"
-            );
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = tenures.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    outbox.recover();
-                }
-                () = tokio::time::sleep(RELOAD_AGAIN) => {}
+    };
+    let limits = async {
+        while seen.changed().await.is_ok() {
+            while let Err(error) = book.reload().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the limits could not be read again; those before stay in force"
+                );
+                tokio::time::sleep(RELOAD_AGAIN).await;
             }
         }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ((), ()) = async { tokio::join!(records, limits) } => {}
     }
 }
 

@@ -105,6 +105,9 @@ struct Behind {
     after_rev: u64,
     /// Below the first that waits, and close to it.
     since_rev: u64,
+    /// The same of those that wait since gateways were last told that records are lost: every session has begun anew since, and finds what was
+    /// committed before in what it reads. `u64::MAX` if there are none.
+    unsaid_since_rev: u64,
     is_channel: bool,
     /// Records noted so, as far as they were counted.
     records: u64,
@@ -123,8 +126,8 @@ pub struct Outbox {
     /// Receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
     behind: Mutex<HashMap<u64, Behind>>,
-    /// When gateways were last told that records are lost, in microseconds since 1970-01-01T00:00Z.
-    said_lost_us: AtomicU64,
+    /// Held while gateways are told that records are lost, so that it is said once for all that is lost by then.
+    saying_lost: tokio::sync::Mutex<()>,
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
     heal: Notify,
@@ -166,7 +169,7 @@ impl Outbox {
             lanes,
             receivers: Mutex::new(receivers),
             behind: Mutex::new(HashMap::new()),
-            said_lost_us: AtomicU64::new(0),
+            saying_lost: tokio::sync::Mutex::default(),
             pending: Mutex::new(BTreeSet::new()),
             heal: Notify::new(),
             waiting: registry.gauge(
@@ -299,11 +302,13 @@ impl Outbox {
         let entry = behind.entry(scope_id).or_insert(Behind {
             after_rev,
             since_rev,
+            unsaid_since_rev: since_rev,
             is_channel,
             records: 0,
             times: 0,
         });
         entry.since_rev = entry.since_rev.min(since_rev);
+        entry.unsaid_since_rev = entry.unsaid_since_rev.min(since_rev);
         entry.after_rev = entry.after_rev.min(after_rev);
         entry.times += 1;
         entry.records += records;

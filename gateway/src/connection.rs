@@ -264,9 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
         self.keep_place()?;
-        let found = resume::resume(&shared, resume, self.client)
-            .await
-            .inspect_err(|_| outcome(Resumption::Closed))?;
+        let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
         let (mut attached, guilds_from) = match found {
             resume::Resumption::Continue { attached, guilds_from } => (attached, guilds_from),
             resume::Resumption::Invalid => {
@@ -283,6 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.socket.begin_session(attached.session.user.id);
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
+        delivery.rosters.are_charged();
         let replay = async {
             if let Some(index) = guilds_from {
                 delivery.introduce_rest(index).await?;

@@ -81,6 +81,8 @@ pub(crate) async fn identify(
         let row = session.row(shared.loader.now_us() / 1_000);
         if let Err(error) = shared.registry.store().put(row).await {
             tracing::warn!(%error, "a session could not be kept");
+            // Perhaps it was all the same.
+            shared.registry.delete_row(&id).await;
             return Err(Close::fault("the session could not be kept"));
         }
     }

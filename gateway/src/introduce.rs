@@ -162,7 +162,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
     /// The guilds of the introduction from an index on, as they are now.
     pub(crate) async fn introduce_rest(&mut self, from: usize) -> Result<(), Stop> {
         let shared = self.shared;
-        self.rosters.are_charged();
         self.introduce_guilds(from, |id| shared.fanout.present(id)).await
     }
 

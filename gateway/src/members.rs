@@ -1,7 +1,7 @@
 //! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
 //!
-//! What a request costs the database is charged to the session's user. Who has no more left waits for a second, and is then told when to ask
-//! again by RATE_LIMITED, which Discord has for requests for all members of a guild.
+//! What a request costs the database is charged to the session's user. Who has no more left waits, if it is a second at most and
+//! no other session takes it meanwhile, or is told when to ask again by RATE_LIMITED, which Discord has for requests for all members of a guild.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     }
 }
 
-/// Charges a user for so many look-ups, and waits a little for it if it must.
+/// Charges a user for so many look-ups, and waits for them once, a little, if it must.
 async fn charge(shared: &Shared, user_id: u64, count: usize) -> Result<(), AnswerError> {
     let charge = || shared.allowances.look_up(user_id, count, Instant::now());
     let charged = match charge() {

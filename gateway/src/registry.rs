@@ -8,12 +8,13 @@ use std::{
 
 use tokio::time::Instant;
 use weir_bus::SessionStore;
+use weir_discord::token::TokenHash;
 
 use crate::{
     entry::{Bytes, Weight},
     fanout::Fanout,
     metrics::Metrics,
-    session::Session,
+    session::{Restored, Session, is_same},
 };
 
 /// Rows looked at when the process starts: more than a process may hold sessions.
@@ -51,6 +52,15 @@ struct Owned {
     detached_bytes: usize,
 }
 
+/// A row that another process left.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Until when it may be resumed.
+    until: Instant,
+    /// With which token; with none if the row cannot be read. Kept here, so that others' tries cost nobody a read.
+    token_hash: Option<TokenHash>,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     /// What the sessions take.
@@ -61,8 +71,8 @@ struct Table {
     /// Those without a connection, and what they take: what may end for others.
     detached: usize,
     detached_bytes: usize,
-    /// Ids of rows that another process left, and until when they may be resumed.
-    left: HashMap<String, Instant>,
+    /// The rows that another process left, by id.
+    left: HashMap<String, Left>,
 }
 
 impl Table {
@@ -201,18 +211,29 @@ impl Registry {
         }
         let rows = self.store.list(ROWS_MAX).await?;
         let until = Instant::now() + self.resume_window;
-        self.table().left.extend(rows.into_iter().map(|row| (row.id, until)));
+        let left = rows.into_iter().map(|row| {
+            let token_hash = Restored::read(&row).map(|kept| kept.token_hash);
+            (row.id, Left { until, token_hash })
+        });
+        self.table().left.extend(left);
         Ok(())
     }
 
-    /// Until when a row of this id may be resumed, if it still may. It is then this caller's to restore; a second one is told no.
-    pub(crate) fn claim_row(&self, id: &str) -> Option<Instant> {
-        self.table().left.remove(id).filter(|until| *until > Instant::now())
+    /// The row of this id, if it may still be resumed, with this token. It is then this caller's to restore; a second one is told no.
+    pub(crate) fn claim_row(&self, id: &str, token_hash: &TokenHash) -> Option<Left> {
+        let mut table = self.table();
+        let theirs = |hash: &TokenHash| is_same(hash, token_hash);
+        let left = table.left.get(id)?;
+        if left.until > Instant::now() && left.token_hash.as_ref().is_some_and(theirs) {
+            table.left.remove(id)
+        } else {
+            None
+        }
     }
 
     /// Gives a claimed row back: it could not be restored now, perhaps later.
-    pub(crate) fn return_row(&self, id: &str, until: Instant) {
-        self.table().left.insert(id.to_owned(), until);
+    pub(crate) fn return_row(&self, id: &str, left: Left) {
+        self.table().left.insert(id.to_owned(), left);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
@@ -301,7 +322,7 @@ impl Registry {
             let over: Vec<_> =
                 table.sessions.iter().filter(|(_, known)| over(known)).map(|(id, _)| id.clone()).collect();
             let sessions: Vec<_> = over.iter().filter_map(|id| table.remove(id)).collect();
-            let rows: Vec<_> = table.left.extract_if(|_, until| *until <= now).map(|(id, _)| id).collect();
+            let rows: Vec<_> = table.left.extract_if(|_, left| left.until <= now).map(|(id, _)| id).collect();
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
             (sessions, rows)
         };

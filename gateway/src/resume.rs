@@ -1,10 +1,9 @@
 //! Resume: finding the session, in this process or in the row that an earlier one left, and where it goes on.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 use weir_discord::token::{TokenHash, parse_authorization};
-use weir_runtime::strangers;
 
 use crate::{
     Close, CloseCode,
@@ -35,11 +34,7 @@ pub(crate) enum Resumption {
 ///
 /// # Errors
 /// 4007 for a number that was never sent, 4000 for a fault of ours: the client may then try again.
-pub(crate) async fn resume(
-    shared: &Arc<Shared>,
-    resume: &Resume,
-    client: IpAddr,
-) -> Result<Resumption, Close> {
+pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resumption, Close> {
     let Ok(token) = parse_authorization(&resume.token) else { return Ok(Resumption::Invalid) };
     let token_hash = token.hash();
     let (mut attached, restored) = match shared.registry.get(&resume.session_id) {
@@ -53,10 +48,10 @@ pub(crate) async fn resume(
             }
         }
         Some(_) => return Ok(Resumption::Invalid),
-        None => match restore(shared, &resume.session_id, &token_hash, client).await? {
+        None => match restore(shared, &resume.session_id, &token_hash).await? {
             Restoration::Done(attached) => (attached, true),
             Restoration::Later => return Ok(Resumption::Later),
-            Restoration::NotTheirs | Restoration::Useless => return Ok(Resumption::Invalid),
+            Restoration::Useless => return Ok(Resumption::Invalid),
         },
     };
     let numbering = attached.session.numbering;
@@ -101,61 +96,33 @@ async fn take_over(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Option
 }
 
 /// Makes a session again of the row that an earlier process left.
-async fn restore(
-    shared: &Arc<Shared>,
-    id: &str,
-    token_hash: &TokenHash,
-    client: IpAddr,
-) -> Result<Restoration, Close> {
-    let Some(until) = shared.registry.claim_row(id) else { return Ok(Restoration::Useless) };
-    let restored = restore_claimed(shared, id, token_hash, client).await;
+async fn restore(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash) -> Result<Restoration, Close> {
+    let Some(left) = shared.registry.claim_row(id, token_hash) else { return Ok(Restoration::Useless) };
+    let restored = restore_claimed(shared, id).await;
     match &restored {
         Ok(Restoration::Done(_) | Restoration::Useless) => {}
-        Ok(Restoration::NotTheirs | Restoration::Later) | Err(_) => shared.registry.return_row(id, until),
+        Ok(Restoration::Later) | Err(_) => shared.registry.return_row(id, left),
     }
     restored
 }
 
 enum Restoration {
     Done(Attached),
-    /// Another token: the row stays for its owner.
-    NotTheirs,
-    /// No row, or one that cannot be read.
+    /// No row of that token, or one that cannot be read.
     Useless,
-    /// The user's sessions, or those who ask from that address, do so too often.
+    /// The user's sessions resume too often.
     Later,
 }
 
-async fn restore_claimed(
-    shared: &Arc<Shared>,
-    id: &str,
-    token_hash: &TokenHash,
-    client: IpAddr,
-) -> Result<Restoration, Close> {
-    // Whoever knows an id, but not its token, costs a read: as much as one who guesses tokens.
-    let leave = match shared.strangers.ask(client, token_hash.0, Instant::now()) {
-        Ok(leave) => leave,
-        Err(strangers::Refused::Unknown) => return Ok(Restoration::NotTheirs),
-        Err(strangers::Refused::Throttled { .. }) => return Ok(Restoration::Later),
-    };
+async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, Close> {
     // Only here: taking over a session asks nobody for anything, and waits for another connection and so perhaps for its client.
     let _admission =
         shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
-    let row = match shared.registry.store().get(id).await {
-        Ok(row) => row,
-        Err(error) => {
-            leave.undecided();
-            tracing::warn!(%error, "a session could not be read");
-            return Err(Close::fault("the session could not be read"));
-        }
-    };
+    let row = shared.registry.store().get(id).await.map_err(|error| {
+        tracing::warn!(%error, "a session could not be read");
+        Close::fault("the session could not be read")
+    })?;
     let Some(kept) = row.as_ref().and_then(Restored::read) else { return Ok(Restoration::Useless) };
-    if !kept.is_owned_by(token_hash) {
-        // It stays charged; whether it is somebody's, nobody has said.
-        drop(leave);
-        return Ok(Restoration::NotTheirs);
-    }
-    leave.undecided();
     if shared.allowances.resume(kept.user_id, Instant::now()).is_err() {
         return Ok(Restoration::Later);
     }

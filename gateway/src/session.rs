@@ -23,6 +23,11 @@ const SESSION_BYTES: usize = 1_024;
 /// are half empty at worst.
 const GUILD_BYTES: usize = 2 * size_of::<(u64, Member)>() + 160;
 
+/// Whether two tokens are the same. Takes the same time for all.
+pub(crate) fn is_same(token_hash: &TokenHash, other: &TokenHash) -> bool {
+    token_hash.0.ct_eq(&other.0).into()
+}
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -81,7 +86,7 @@ impl Session {
 
     /// Whether a token is the one that the session was begun with. Takes the same time for every token.
     pub(crate) fn is_owned_by(&self, token_hash: &TokenHash) -> bool {
-        self.token_hash.0.ct_eq(&token_hash.0).into()
+        is_same(&self.token_hash, token_hash)
     }
 
     /// The row that is kept.
@@ -160,11 +165,6 @@ impl Restored {
             intro: kept.guild_ids.into(),
         })
     }
-
-    /// Whether a token is the one that the session was begun with. Takes the same time for every token.
-    pub(crate) fn is_owned_by(&self, token_hash: &TokenHash) -> bool {
-        self.token_hash.0.ct_eq(&token_hash.0).into()
-    }
 }
 
 /// The operating system has no randomness to give.
@@ -213,7 +213,8 @@ pub(crate) mod tests {
         assert_eq!((restored.user_id, restored.intents, restored.version), (5, session.intents, 10));
         assert_eq!(restored.large_threshold.get(), 250);
         assert_eq!((restored.numbering, &restored.intro), (session.numbering, &session.intro));
-        assert!(restored.is_owned_by(&TokenHash([7; 32])) && !restored.is_owned_by(&TokenHash([8; 32])));
+        assert!(is_same(&restored.token_hash, &TokenHash([7; 32])));
+        assert!(!is_same(&restored.token_hash, &TokenHash([8; 32])));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is behind: read back from the database, and published.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -136,16 +137,15 @@ impl Outbox {
 
     /// Publishes what is behind for a scope (0: for all active ones), page by page.
     async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), Stuck> {
-        // Edits and removals that waited for longer are gone from the database. What was said once, and is gone since before, is not said again.
-        let gone_us = behind.since_rev.saturating_add(changes::KEPT_US);
-        let outlived = gone_us < self.clock.wall_us() && gone_us >= self.said_lost_us.load(Ordering::Acquire);
         if scope_id == 0 {
             let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
             let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
                 tracing::warn!(error = %error, "active channels could not be read");
                 Stuck::Unread
             })?;
-            if outlived || !active.whole {
+            if active.whole {
+                self.say_lost_if_outlived(scope_id).await?;
+            } else {
                 self.say_lost().await?;
             }
             for (scope_id, is_channel) in active.scopes {
@@ -158,9 +158,7 @@ impl Outbox {
                 }
             }
         } else {
-            if outlived {
-                self.say_lost().await?;
-            }
+            self.say_lost_if_outlived(scope_id).await?;
             self.heal_scope(scope_id, behind.is_channel, behind.after_rev, behind.times).await?;
         }
         let mut all = lock(&self.behind);
@@ -180,13 +178,28 @@ impl Outbox {
         tracing::error!(
             "records were lost: more time has passed, or more channels were written, than the outbox covers"
         );
+        let before: HashMap<u64, u64> =
+            lock(&self.behind).iter().map(|(scope_id, behind)| (*scope_id, behind.times)).collect();
         let change = Some(Change::RecordsLost(RecordsLost {}));
-        let now_us = self.clock.wall_us();
-        let record = Record { rev: now_us, recovered: true, change, ..Record::default() };
+        let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
         let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
         self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)?;
-        self.said_lost_us.fetch_max(now_us, Ordering::AcqRel);
+        // Whatever waited before it was told is told with it.
+        for (scope_id, behind) in lock(&self.behind).iter_mut() {
+            if before.get(scope_id) == Some(&behind.times) {
+                behind.unsaid_since_rev = u64::MAX;
+            }
+        }
         Ok(())
+    }
+
+    /// The same if a scope is behind for so long that edits and removals of it are gone from the database, and nobody was told yet.
+    async fn say_lost_if_outlived(&self, scope_id: u64) -> Result<(), Stuck> {
+        let _one = self.saying_lost.lock().await;
+        let before_us = self.clock.wall_us().saturating_sub(changes::KEPT_US);
+        let outlived =
+            lock(&self.behind).get(&scope_id).is_some_and(|behind| behind.unsaid_since_rev < before_us);
+        if outlived { self.say_lost().await } else { Ok(()) }
     }
 
     /// `times`: how often it had fallen behind when this began. If it has not again, it is behind only from the last page on, so that a
