@@ -123,8 +123,15 @@ const FULL: f64 = 0.9;
 /// Reads what nobody has until the data service's cache of pages is full. Nothing else is kept of what nobody has.
 async fn fill(victim: &Victim, ground: &Ground, longest: Duration) -> Result<()> {
     let until = Instant::now() + longest;
-    while Instant::now() < until && victim.fullness("data_pages").await? < FULL {
-        calls::random_channels(ground, Instant::now() + FILL_STEP).await;
+    for round in 0.. {
+        if victim.fullness("data_pages").await? >= FULL {
+            break;
+        }
+        if Instant::now() >= until {
+            eprintln!("  the cache of pages is not full after {longest:?}");
+            break;
+        }
+        calls::random_channels(ground, round, Instant::now() + FILL_STEP).await;
     }
     Ok(())
 }

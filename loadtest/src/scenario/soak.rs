@@ -128,7 +128,10 @@ fn grown(early: &BTreeMap<String, f64>, late: &BTreeMap<String, f64>) -> String 
 
 /// Connections of every kind, a few of each, for a turn; then all leave and come again.
 async fn strangers(ground: Arc<Ground>, until: Instant) {
-    while Instant::now() < until {
+    for turn in 0.. {
+        if Instant::now() >= until {
+            return;
+        }
         let end = (Instant::now() + TURN).min(until);
         let zlib = Hello { query: "&compress=zlib-stream", intents: 1, reads: true };
         let plain = Hello { query: "", intents: 1, reads: true };
@@ -142,7 +145,7 @@ async fn strangers(ground: Arc<Ground>, until: Instant) {
             websocket::member_requests(&ground, 2, end),
             http::slow_heads(ground.api, 10, end),
             http::unfinished_bodies(ground.api, "/messages", Some(&ground.token), 2, 64 << 10, end),
-            calls::random_channels(&ground, end),
+            calls::random_channels(&ground, turn, end),
         );
     }
 }

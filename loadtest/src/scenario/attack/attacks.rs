@@ -46,6 +46,9 @@ pub(crate) enum Attack {
     HeavyGuild,
 }
 
+/// Far from the rounds that fill the caches before it.
+const ATTACK_ROUND: u64 = 1 << 32;
+
 impl Attack {
     pub(in crate::scenario) fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
@@ -145,7 +148,7 @@ impl Attack {
                 let path = "/weir.data.v1.MessageService/ListMessages";
                 http::unfinished_bodies(ground.data_service, path, None, 64, 4 << 20, until).await
             }
-            Self::RandomChannels => calls::random_channels(&ground, until).await,
+            Self::RandomChannels => calls::random_channels(&ground, ATTACK_ROUND, until).await,
             Self::DeafReplies => http::deaf_replies(&ground, 100, until).await,
             Self::DeafStreamsToken => http::deaf_streams(&ground.page_of_api(), 10, 200, until).await,
             Self::UnfinishedBodiesToken => {

@@ -21,14 +21,14 @@ const READERS: usize = 64;
 /// Channels made by one call: a call's body has a bound.
 const CHANNELS_A_CALL: usize = 500;
 
-/// Reads channels that nobody has.
-pub(in crate::scenario) async fn random_channels(ground: &Ground, until: Instant) -> String {
+/// Reads channels that nobody has; in each round others.
+pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, until: Instant) -> String {
     let read = Count::default();
     let data = ground.data.clone();
     crowd(READERS, until, |number| {
         let (read, data) = (Arc::clone(&read), data.clone());
         async move {
-            let mut random = Random::new(number);
+            let mut random = Random::new(round << 16 | number);
             loop {
                 // A snowflake of the last years, so that it has a form that channels have.
                 let channel_id = (1_000_000_000_000_000_000 + random.below(1 << 58)).max(1);
