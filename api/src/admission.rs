@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_connect::{BodyAccount, HeldFor, Peer};
+use weir_connect::{BodyAccount, HeldFor};
 use weir_discord::error::ApiError;
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) async fn admit(
 ) -> Response {
     // Text that is no UTF-8 once percent-decoded: no route has such a path.
     let Ok(path) = path else { return Refused::from(ApiError::UnknownRoute).into_response() };
-    let client = Client::of(&app, request.headers(), request.extensions().get::<Peer>().copied());
+    let client = Client::noted(request.extensions());
     let caller = match auth::identify(&app, request.headers(), client).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, header, request::Parts};
+use http::{Extensions, HeaderMap, header, request::Parts};
 use moka::sync::Cache;
 use tokio::time::Instant;
 use weir_connect::{Budget, Peer};
@@ -66,12 +66,20 @@ pub(crate) struct Caller {
 pub(crate) struct Client(IpAddr);
 
 impl Client {
+    /// A router that is called without a server has no peers; all of its callers are counted as one.
+    const NOBODYS: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    /// Works the address out. The envelope does, once, and puts it into the request's extensions.
     pub(crate) fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
-        // A router that is called without a server has no peers; all of its callers are counted as one.
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let Some(Peer(peer)) = peer else { return Self::NOBODYS };
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
-        Self(app.config.trusted_proxies.client(peer, forwarded))
+        Self(app.config.trusted_proxies.client(peer.ip(), forwarded))
+    }
+
+    /// The one that the envelope noted.
+    pub(crate) fn noted(request: &Extensions) -> Self {
+        request.get::<Self>().copied().unwrap_or(Self::NOBODYS)
     }
 
     pub(crate) fn address(self) -> IpAddr {
@@ -82,8 +90,8 @@ impl Client {
 impl FromRequestParts<App> for Client {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(Self::of(app, &parts.headers, parts.extensions.get::<Peer>().copied()))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        Ok(Self::noted(&parts.extensions))
     }
 }
 

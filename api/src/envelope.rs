@@ -61,7 +61,8 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     let started = Instant::now();
     let route = route_label(&request);
     let peer = request.extensions().get::<Peer>().copied();
-    let client = peer.map(|_| Client::of(&app, request.headers(), peer).address());
+    let client = Client::of(&app, request.headers(), peer);
+    request.extensions_mut().insert(client);
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
@@ -94,12 +95,12 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     }
     app.metrics.answered(&route, response.status(), started.elapsed());
-    if let (Some(Peer(peer)), Some(client)) = (peer, client)
+    if let Some(Peer(peer)) = peer
         && is_free(&response)
     {
         // A proxy's connection carries others.
         let own = !app.config.trusted_proxies.trusts(peer.ip());
-        slow_down(&app, client, own, &mut response).await;
+        slow_down(&app, client.address(), own, &mut response).await;
     }
     response
 }

@@ -309,14 +309,10 @@ impl LimitBook {
         let over: Vec<Limit> = self.lock().iter().filter(|limit| is_over(limit, now_ms)).cloned().collect();
         let mut expired = Ok(());
         for over in over {
-            // One at a time, so that no operator waits for many, and looked for again under the lock, as it may have been renewed. A change
-            // may be in doubt for long: then at the next call.
+            // One at a time, so that no operator waits for many. A change may be in doubt for long: then at the next call.
             let Ok(_one) = self.changing.try_lock() else { break };
+            // Looked for again under the lock, as it may have been renewed. One that stays keeps no other one listed.
             let still = |limit: &Limit| same(limit, &over) && is_over(limit, now_ms);
-            if !self.lock().iter().any(still) {
-                continue;
-            }
-            // One that stays keeps no other one in force.
             let removed = self.remove("expired", "weir", still, Doubt::Leave).await;
             expired = expired.and(removed.map(drop));
         }

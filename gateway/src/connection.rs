@@ -60,8 +60,6 @@ enum Begun {
     /// Not this one, or not now. The client may try again on the same connection, and with the same session if it `may_resume`.
     Refused {
         may_resume: bool,
-        /// What its client has to wait before.
-        wait: Duration,
     },
 }
 
@@ -207,11 +205,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     return Err(Close::new(CloseCode::NotAuthenticated, "identify or resume first").into());
                 }
             };
-            let (may_resume, wait) = match begun {
+            let may_resume = match begun {
                 Begun::Attached(attached) => return Ok(attached),
-                Begun::Refused { may_resume, wait } => (may_resume, wait),
+                Begun::Refused { may_resume } => may_resume,
             };
-            sleep(wait).await;
+            if may_resume {
+                // Some libraries try again at once.
+                sleep(RESUME_LATER).await;
+            }
             self.socket.send(&payload::control(op::INVALID_SESSION, &may_resume.to_string())).await?;
         }
     }
@@ -236,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.keep_place()?;
         let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else {
-            return Ok(self.refuse());
+            return Ok(self.refuse(false));
         };
         self.socket.begin_session(attached.session.user.id);
         if identify.compress {
@@ -254,9 +255,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// The connection has no session, and its place is one of those that wait again.
-    fn refuse(&mut self) -> Begun {
+    fn refuse(&mut self, may_resume: bool) -> Begun {
         self.place.unsettle();
-        Begun::Refused { may_resume: false, wait: Duration::ZERO }
+        Begun::Refused { may_resume }
     }
 
     /// Refused if the session cannot be resumed, or not now.
@@ -269,13 +270,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             resume::Resumption::Continue { attached, guilds_from } => (attached, guilds_from),
             resume::Resumption::Invalid => {
                 outcome(Resumption::Invalid);
-                return Ok(self.refuse());
+                return Ok(self.refuse(false));
             }
             resume::Resumption::Later => {
                 outcome(Resumption::Later);
-                self.place.unsettle();
-                // Some libraries try again at once.
-                return Ok(Begun::Refused { may_resume: true, wait: RESUME_LATER });
+                return Ok(self.refuse(true));
             }
         };
         self.socket.begin_session(attached.session.user.id);
@@ -296,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Err(Stop::Invalid) => {
                 outcome(Resumption::Invalid);
                 shared.registry.end(&attached.session).await;
-                Ok(self.refuse())
+                Ok(self.refuse(false))
             }
             Err(Stop::Socket(error)) => {
                 outcome(Resumption::Closed);

@@ -63,7 +63,8 @@ impl Memory {
 }
 
 /// One connection's accounts: of its client's address, and once it has a session of its token's user too. They are opened only while something
-/// is held: nearly every connection holds nothing at nearly every time, and open accounts of three parts cost each session half a kibibyte.
+/// is held: nearly every connection holds nothing at nearly every time, and open accounts of three parts cost each session some 500 bytes,
+/// added up from their fields.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     memory: Arc<Memory>,

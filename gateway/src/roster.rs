@@ -55,9 +55,11 @@ pub(crate) struct Roster {
 }
 
 /// The lists that one delivery reads: of an introduction, or of guilds that were joined.
+#[derive(Clone, Copy)]
 pub(crate) struct Rosters {
     /// Time that they may still take.
     left: Duration,
+    /// Whether they are charged to the session's user.
     charged: bool,
 }
 
@@ -84,10 +86,8 @@ impl Rosters {
         session: &Session,
         guilds: &[(u64, Arc<Snapshot>)],
     ) -> Vec<Roster> {
-        let (began, left) = (Instant::now(), self.left);
-        let read = guilds.iter().map(|(guild_id, guild)| {
-            read(shared, session, (*guild_id, guild), Terms { left, charged: self.charged })
-        });
+        let began = Instant::now();
+        let read = guilds.iter().map(|(guild_id, guild)| read(shared, session, (*guild_id, guild), *self));
         let read = join_all(read).await;
         let failed = read.iter().any(Option::is_none);
         self.left = if failed { Duration::ZERO } else { self.left.saturating_sub(began.elapsed()) };
@@ -95,19 +95,12 @@ impl Rosters {
     }
 }
 
-/// On what terms a list is read.
-#[derive(Clone, Copy)]
-struct Terms {
-    left: Duration,
-    charged: bool,
-}
-
 /// One guild's roster; `None` if it was not read although it should have been.
 async fn read(
     shared: &Shared,
     session: &Session,
     (guild_id, guild): (u64, &Snapshot),
-    Terms { left, charged }: Terms,
+    Rosters { left, charged }: Rosters,
 ) -> Option<Roster> {
     let threshold = session.large_threshold.get();
     let large = guild.member_count() > threshold;

@@ -100,6 +100,8 @@ pub(crate) struct FakeStore {
     pub(crate) unreadable: Mutex<std::collections::HashMap<u64, u64>>,
     pub(crate) reads_fail: AtomicUsize,
     pub(crate) settings_fail: AtomicUsize,
+    /// The same of writes that remove a setting.
+    pub(crate) removals_fail: AtomicUsize,
     reads: AtomicU64,
     partition_reads: AtomicU64,
     index_reads: AtomicU64,
@@ -148,6 +150,7 @@ impl FakeStore {
             unreadable: Mutex::default(),
             reads_fail: AtomicUsize::new(0),
             settings_fail: AtomicUsize::new(0),
+            removals_fail: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
             partition_reads: AtomicU64::new(0),
             index_reads: AtomicU64::new(0),

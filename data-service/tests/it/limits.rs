@@ -209,6 +209,26 @@ async fn limits_survive_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expired_limit_that_cannot_be_removed_keeps_no_other_one_listed() {
+    let world = World::new(6);
+    let node = world.node().await;
+    let expires_at_ms = world.clock.wall_ms() + 100;
+    for id in 1..=3_u64 {
+        let scope = format!("channel/{}", id << 22);
+        set(&node.client, Limit { expires_at_ms, ..limit(&scope, LimitKind::Requests, 0.0) }).await.unwrap();
+    }
+    world.store.removals_fail.store(1, SeqCst);
+    let mut listed = 3;
+    while listed == 3 {
+        sleep(Duration::from_millis(100)).await;
+        listed = list(&node.client).await.len();
+    }
+    assert_eq!(listed, 1, "in one go but for the one that failed");
+    sleep(Duration::from_secs(5)).await;
+    assert!(list(&node.client).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guilds_limit_covers_its_channels_and_classes_cover_all() {
     let world = World::new(7);
     let node = world.node().await;

@@ -60,6 +60,12 @@ impl Client {
         client
     }
 
+    /// Begins a session and leaves it: its id, and the last number that was sent.
+    pub(crate) async fn left(gateway: &Running, user_id: u64) -> (String, u64) {
+        let client = Self::identified(gateway, user_id).await;
+        (client.session_id.clone(), client.last_seq())
+    }
+
     /// Connects anew and asks to resume this session from `seq`.
     pub(crate) async fn resuming(gateway: &Running, user_id: u64, session_id: &str, seq: u64) -> Self {
         Self::resuming_over(gateway.pipe(PIPE), user_id, session_id, seq).await

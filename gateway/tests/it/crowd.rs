@@ -11,6 +11,7 @@ use weir_gateway::{GatewayConfig, IdentifyLimits};
 
 use crate::{
     client::{Client, INTENTS, Received},
+    roster::PRESENCES,
     world::{ALICE, BOT, GUILD, Running, World},
 };
 
@@ -141,9 +142,7 @@ async fn the_members_that_a_user_looks_up_are_bounded_however_often_it_resumes()
     let world = World::new(false, 1_000);
     let config = GatewayConfig { identify_limits: IdentifyLimits::Off, ..GatewayConfig::default() };
     let gateway = world.gateway(config).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     let (before, began) = (world.members_asked.load(Ordering::Relaxed), Instant::now());
     for round in 0..3 {
         let mut client = Client::resuming(&gateway, BOT, &id, seq).await;
@@ -184,12 +183,34 @@ async fn the_members_that_a_user_looks_up_are_bounded_however_often_it_resumes()
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_of_members_are_charged_to_who_resumes_and_not_read_without_allowance() {
+    let world = World::new(false, 1_000);
+    let gateway = world.gateway(GatewayConfig::default()).await;
+    let mut client = Client::identified_with(&gateway, BOT, INTENTS | PRESENCES).await;
+    let id = client.session_id.clone();
+    // The guilds are shown anew to who has seen READY alone.
+    let shown = async || {
+        let mut client = Client::resuming(&gateway, BOT, &id, 1).await;
+        let guild = client.dispatch("GUILD_CREATE").await;
+        (guild["members"].as_array().unwrap().len(), guild["large"].clone())
+    };
+    assert_eq!(shown().await, (3, json!(false)));
+    client = Client::resuming(&gateway, BOT, &id, 2).await;
+    client.dispatch("RESUMED").await;
+    for request in 0..100 {
+        client.send(made_up(request)).await;
+        client.dispatch("GUILD_MEMBERS_CHUNK").await;
+    }
+    assert_eq!(shown().await, (1, json!(true)), "its own member, and that there are more");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(shown().await, (3, json!(false)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_that_resumes_without_end_is_told_to_come_later_and_its_session_stays() {
     let world = World::new(false, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     let mut resumed = 0;
     loop {
         let mut client = Client::resuming(&gateway, BOT, &id, seq).await;

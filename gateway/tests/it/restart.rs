@@ -194,9 +194,7 @@ async fn after_a_restart_nothing_is_judged_by_rights_that_came_later() {
 async fn a_session_that_fell_off_the_ring_is_replayed_from_the_log() {
     let world = World::new(true, 10_000);
     let gateway = world.gateway(GatewayConfig { ring_records_max: 16, ..GatewayConfig::default() }).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     for i in 0..1_000 {
         world.say(OPEN, &i.to_string()).await;
     }

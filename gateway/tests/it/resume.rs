@@ -102,9 +102,7 @@ async fn a_session_expires_when_its_window_has_passed() {
     let world = World::new(false, 1_000);
     let config = GatewayConfig { resume_window: Duration::from_secs(60), ..GatewayConfig::default() };
     let gateway = world.gateway(config).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     tokio::time::sleep(Duration::from_secs(50)).await;
     Client::resuming(&gateway, BOT, &id, seq).await.dispatch("RESUMED").await;
     tokio::time::sleep(Duration::from_secs(70)).await;
@@ -136,9 +134,7 @@ async fn an_idle_session_resumes_however_far_the_log_has_moved_on() {
 async fn what_is_no_longer_kept_makes_the_session_invalid_never_a_partial_replay() {
     let world = World::new(false, 100_000);
     let gateway = world.gateway(GatewayConfig { ring_records_max: 16, ..GatewayConfig::default() }).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     for i in 0..100 {
         world.say(OPEN, &i.to_string()).await;
     }
@@ -152,9 +148,7 @@ async fn joins_and_leaves_while_away_are_replayed_and_the_filter_is_that_of_the_
     let other = GUILD + (100 << 22);
     world.put_guild(other, &[ALICE]);
     let gateway = world.gateway(GatewayConfig::default()).await;
-    let client = Client::identified(&gateway, BOT).await;
-    let (id, seq) = (client.session_id.clone(), client.last_seq());
-    drop(client);
+    let (id, seq) = Client::left(&gateway, BOT).await;
     world.set_roles(GUILD, BOT, &[SEER]).await;
     world.say(HIDDEN, "seen").await;
     world.join(other, BOT).await;

@@ -12,7 +12,7 @@ use crate::{
 
 /// GUILD_MEMBERS, which tells who comes and goes.
 const MEMBERS: u64 = 1 << 1;
-const PRESENCES: u64 = 1 << 8;
+pub(crate) const PRESENCES: u64 = 1 << 8;
 const SECOND: u64 = GUILD + (100 << 22);
 /// Users of large guilds; the bot's and the others' ids lie above.
 const CROWD: u64 = 1_000;

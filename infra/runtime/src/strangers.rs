@@ -5,14 +5,14 @@
 //! ([`Strangers::answered`]). Who has authenticated before is never held up by others of the same address.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use moka::sync::Cache;
 use tokio::time::Instant;
-use weir_connect::Budget;
+use weir_connect::{Budget, budget::Peer};
 
 use crate::Allowance;
 
@@ -43,8 +43,6 @@ const HASH_BYTES: u64 = 100;
 const ADDRESSES_MAX: u64 = 65_536;
 /// Bytes of a remembered address.
 const ADDRESS_BYTES: u64 = 160;
-/// Bits of an IPv6 address that count: one customer has at least a /64.
-const IPV6_PREFIX: u32 = 64;
 
 /// Why a token is not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +62,7 @@ pub struct Strangers {
     unknown: Cache<TokenHash, Instant>,
     /// Tokens that somebody has, and since when.
     known: Cache<TokenHash, Instant>,
-    charged: Cache<IpAddr, Arc<Mutex<Charged>>>,
+    charged: Cache<Peer, Arc<Mutex<Charged>>>,
 }
 
 /// What an address has left.
@@ -136,7 +134,7 @@ impl Strangers {
     fn charged_of(&self, address: IpAddr, now: Instant) -> Arc<Mutex<Charged>> {
         let nothing = Allowance::new(now);
         let charged = || Arc::new(Mutex::new(Charged { tokens: nothing, answers: nothing }));
-        self.charged.get_with(counted(address), charged)
+        self.charged.get_with(Peer::of(address), charged)
     }
 }
 
@@ -161,17 +159,6 @@ impl Leave<'_> {
     fn refund(self) {
         if let Some(charged) = self.charged {
             charged.lock().unwrap_or_else(PoisonError::into_inner).tokens.refund(FAILURE_EVERY);
-        }
-    }
-}
-
-/// The address that is counted for a client's.
-fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (u128::BITS - IPV6_PREFIX);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
     }
 }
@@ -260,13 +247,5 @@ mod tests {
         assert_eq!(pauses(THERE, now), Duration::ZERO, "others are not held up");
         assert!(strangers.ask(HERE, hash(1), now).is_ok(), "nor are tokens");
         assert_eq!(pauses(HERE, now + PAUSE_MAX + ANSWER_EVERY), Duration::ZERO, "who waits is forgiven");
-    }
-
-    #[test]
-    fn an_ipv6_client_is_its_network() {
-        let same = |a: &str, b: &str| counted(a.parse().unwrap()) == counted(b.parse().unwrap());
-        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
-        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
     }
 }

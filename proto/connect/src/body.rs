@@ -107,10 +107,6 @@ where
     }
 }
 
-/// Bytes of a body after which it is others' turn. A sender on a fast network always has the next piece ready, and many such senders would keep
-/// every thread for milliseconds; 64 KiB are copied in some 10 us.
-const TURN_BYTES: usize = 64 << 10;
-
 /// Large bodies leave a quarter of the part to small ones.
 pub(crate) fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
     let total = hold.bounds().total;
@@ -145,15 +141,9 @@ where
     // Nearly every request is one frame, which is kept as it arrived; only a second frame makes a copy.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
-    let mut since_turn = 0;
     while let Some(frame) = pace.frame(body).await? {
         let Ok(data) = frame.into_data() else { continue };
         pace.came += data.len();
-        since_turn += data.len();
-        if since_turn >= TURN_BYTES {
-            since_turn = 0;
-            tokio::task::yield_now().await;
-        }
         let held = first.len().max(joined.len());
         if data.len() > max - held {
             return Err(BodyError::TooLarge(max));

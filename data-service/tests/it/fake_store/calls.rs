@@ -1,6 +1,9 @@
 //! The store's trait over the script: what each call waits for, counts and does.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -172,7 +175,9 @@ impl Store for FakeStore {
 
     async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
-        let fails = self.settings_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let due = |left: &AtomicUsize| left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let removes = settings.iter().any(|setting| setting.value.is_none());
+        let fails = removes && due(&self.removals_fail) || due(&self.settings_fail);
         let scripted = self.setting_fates.lock().unwrap().pop_front();
         let fate = scripted.unwrap_or(if fails { Fate::NotApplied } else { Fate::Applied });
         let apply = move |rows: &mut Rows| {

@@ -113,8 +113,7 @@ impl Victim {
     /// When the process is gone.
     pub(in crate::scenario) async fn look(&mut self) -> Result<Look> {
         let (rss_mib, _descriptors) = self.resources()?;
-        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
-        let page = page.context("/metrics was not answered in time")??;
+        let page = self.metrics().await?;
         Ok(Look { rss_mib, database_reads: target::sum_of(&page, "weir_data_db_reads_total") })
     }
 
@@ -123,8 +122,7 @@ impl Victim {
     /// # Errors
     /// When `/metrics` is not answered.
     pub(in crate::scenario) async fn fullness(&self, part: &str) -> Result<f64> {
-        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
-        let page = page.context("/metrics was not answered in time")??;
+        let page = self.metrics().await?;
         let of = |series: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
         Ok(of("weir_memory_held_bytes") / of("weir_memory_held_max_bytes").max(f64::MIN_POSITIVE))
     }
@@ -134,13 +132,17 @@ impl Victim {
     /// # Errors
     /// When `/metrics` is not answered.
     pub(in crate::scenario) async fn parts(&self) -> Result<BTreeMap<String, f64>> {
-        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
-        let page = page.context("/metrics was not answered in time")??;
+        let page = self.metrics().await?;
         let part = |line: &str| {
             let (part, bytes) = line.strip_prefix("weir_memory_held_bytes{part=\"")?.split_once("\"} ")?;
             Some((part.to_owned(), bytes.parse().ok()?))
         };
         Ok(page.lines().filter_map(part).collect())
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let page = timeout(PAGE_MAX, target::get(&self.admin.to_string(), "/metrics")).await;
+        page.context("/metrics was not answered in time")?
     }
 
     fn resources(&mut self) -> Result<(f64, usize)> {
