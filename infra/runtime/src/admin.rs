@@ -30,6 +30,7 @@ use weir_connect::{
 pub use readiness::{Check, NotReady, Readiness};
 pub use token::{AdminToken, TokenError};
 
+use crate::Threads;
 use crate::metrics::{self, Registry};
 
 /// Most connections to the admin listener: scrapers, probes and a few operators. Far below the service's own, so that it cannot take
@@ -53,6 +54,8 @@ const REQUEST_BYTES_MAX: usize = 256 << 10;
 /// A bound admin listener that does not serve yet.
 #[derive(Debug)]
 pub struct Admin {
+    /// Its own: probes and operators are answered whatever else the process does.
+    threads: Threads,
     server: Server,
     routes: Router,
 }
@@ -73,7 +76,7 @@ impl Admin {
     /// Binds `addr`; port 0 chooses a free one. `stopping` is the process's wish to stop: from then on `/readyz` answers 503.
     ///
     /// # Errors
-    /// Those of binding.
+    /// Those of binding, and of starting its thread.
     pub async fn bind(
         addr: SocketAddr,
         registry: Registry,
@@ -87,7 +90,9 @@ impl Admin {
             .with_state(registry)
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(show_readiness).with_state(Ready { readiness, stopping }));
-        Ok(Admin { server: Server::bind(addr, config).await?, routes })
+        let threads = Threads::one("weir-admin")?;
+        let server = threads.run(Server::bind(addr, config)).await?;
+        Ok(Admin { threads, server, routes })
     }
 
     /// Mounts the admin methods of `dispatch`, which are answered only to requests that carry `token`.
@@ -135,7 +140,7 @@ impl Admin {
                 }
             }
         };
-        self.server.serve_http(answer, stop, drain).await
+        self.threads.run(self.server.serve_http(answer, stop, drain)).await
     }
 }
 

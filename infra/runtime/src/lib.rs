@@ -3,7 +3,7 @@
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) → [`telemetry`] →
 //! [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`] (exit codes, build); [`launch`] is the frame
 //! around them. [`running`] tells an operator's commands where a process listens. [`clock`] holds the two clocks that leases and ids
-//! depend on. [`descriptors`] and [`memory`] tell what the process may use, and let bounds follow it. [`strangers`] and [`proxies`] bound what those without a token may cost a tier that clients reach.
+//! depend on. [`descriptors`] and [`memory`] tell what the process may use, and let bounds follow it; [`threads`] are a part's own. [`strangers`] and [`proxies`] bound what those without a token may cost a tier that clients reach.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -21,6 +21,7 @@ pub mod running;
 pub mod shutdown;
 pub mod strangers;
 pub mod telemetry;
+pub mod threads;
 
 pub use admin::{Admin, AdminToken, Check, Readiness};
 pub use allowance::Allowance;
@@ -31,4 +32,5 @@ pub use process::Exit;
 pub use proxies::TrustedProxies;
 pub use shutdown::Shutdown;
 pub use strangers::Strangers;
+pub use threads::Threads;
 pub use weir_connect::LogGate;

@@ -176,6 +176,7 @@ fn serve_exit(error: &ServeError) -> Exit {
         ServeError::Token(TokenError::Exposed { .. }) => Exit::Refused,
         ServeError::Bind { .. }
         | ServeError::Signals(_)
+        | ServeError::Threads(_)
         | ServeError::Token(_)
         | ServeError::DataService(_)
         | ServeError::Gateway(_)

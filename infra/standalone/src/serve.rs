@@ -24,7 +24,7 @@ use crate::{
     output,
     running::{FileError, Running, reachable},
 };
-use listeners::Listeners;
+use listeners::{ListenerThreads, Listeners};
 use tiers::{Doors, Tiers};
 
 /// Why the server did not start, or ended by itself.
@@ -44,6 +44,9 @@ pub(crate) enum ServeError {
     /// The signal handlers could not be set.
     #[error("signals cannot be handled")]
     Signals(#[source] io::Error),
+    /// The listeners' threads could not be started.
+    #[error("the threads of the listeners cannot be started")]
+    Threads(#[source] io::Error),
     /// The data directory could not be made.
     #[error("cannot make the data directory {}", path.display())]
     Directory {
@@ -104,8 +107,9 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     let (registry, readiness) = (Registry::new(), Readiness::new());
     // Before anything can be asked: the store is open before the tiers are there.
     let checks = tiers::TIERS.map(|tier| readiness.register(tier));
+    let threads = ListenerThreads::start().map_err(ServeError::Threads)?;
     let listeners =
-        Listeners::bind(&config.listen, &registry, &readiness, shutdown.token(), listener).await?;
+        Listeners::bind(&threads, &config.listen, &registry, &readiness, shutdown.token(), listener).await?;
     let bound = listeners.bound;
     let public_url = config.public_url.take().unwrap_or_else(|| format!("ws://{}", reachable(bound.gateway)));
     config.gateway.public_url.clone_from(&public_url);
@@ -120,7 +124,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         tracing::warn!("{warning}");
     }
     // Probes and callers get an answer while the store is opened, or another one's lease waited for.
-    let (doors, listeners) = Doors::open(&config, listeners)?;
+    let (doors, listeners) = Doors::open(&config, &threads, listeners)?;
     let opened =
         Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token(), &readiness).await;
     let backend = match opened {
@@ -132,7 +136,8 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         Err(error) => return Err(error.into()),
     };
     backend.watch_memory(registry.budget());
-    let tiers = Tiers::start(&config, &backend, listeners, doors, registry, (&readiness, checks)).await?;
+    let tiers =
+        Tiers::start(&config, &backend, &threads, listeners, doors, registry, (&readiness, checks)).await?;
     // Whoever reads the greeting may ask at once whether it is ready.
     backend.look().await;
     let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };

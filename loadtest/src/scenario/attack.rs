@@ -3,7 +3,8 @@
 //!
 //! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`crate::yield_to_others`]),
 //! because in truth they would have processors of their own; and innocents are compared with a phase in which nobody attacks and the same
-//! processor time is spent on nothing ([`burner`]). Every attack is bounded in time and in connections, and goes to the process
+//! processor time is spent on nothing ([`burner`]). What an attack makes the kernel do (connects, copies) cannot step back, so a second process,
+//! the neighbour, has innocents of its own and is not attacked: what those see is the machine's. Every attack is bounded in time and in connections, and goes to the process
 //! that the scenario started on loopback.
 //!
 //! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the machine alone costs them; [`attacks`]: the list; [`websocket`], [`http`]
@@ -144,13 +145,21 @@ async fn observe(
     limits: Limits,
 ) -> Result<Row> {
     let seconds = Duration::from_secs(options.seconds);
-    let mut victim = Victim::start(directory, options.profile.as_deref(), limits).await?;
+    let (own, beside) = (directory.join("victim"), directory.join("neighbour"));
+    for directory in [&own, &beside] {
+        std::fs::create_dir(directory)?;
+    }
+    let mut victim = Victim::start(&own, options.profile.as_deref(), limits).await?;
+    let neighbour = Victim::start(&beside, options.profile.as_deref(), limits).await?;
     let ground = Arc::new(Ground::prepare(&victim).await.context("the attacker's own guild")?);
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
+    let beside = Innocents::settle(&neighbour).await.context("the neighbour's guilds")?;
+    // The neighbour's ask all the time, so that the machine is as busy in each phase.
+    let read_for = async |length| tokio::join!(innocents.read_for(length), beside.read_for(length));
 
     // What is steady holds a full cache: what fills it later is no attacker's.
     fill(&victim, &ground, Duration::from_secs(options.fill_seconds)).await?;
-    let alone = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
+    let (alone, _) = read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;
 
     let (start, spent) = (Instant::now(), burner::spent(ATTACKER));
@@ -160,7 +169,7 @@ async fn observe(
         async move { attack.run(ground, until).await }
     });
     let watching = victim.watch(until);
-    let (attacked, watched) = tokio::join!(innocents.read_for(seconds), watching);
+    let ((attacked, neighbours), watched) = tokio::join!(read_for(seconds), watching);
     let watched = watched?;
     let mut hostile = hostile;
     let did = match timeout(END_MAX, &mut hostile).await {
@@ -180,8 +189,21 @@ async fn observe(
         after = victim.look().await?;
     }
     let burning = burner::Burners::start(ATTACKERS, share);
-    let busy = innocents.read_for(seconds.min(Duration::from_secs(10))).await;
+    let (busy, _) = read_for(seconds.min(Duration::from_secs(10))).await;
     drop(burning);
     victim.stop().await?;
-    Ok(Row { attack, did, steady, watched, database_reads: reads, after, share, alone, busy, attacked })
+    neighbour.stop().await?;
+    Ok(Row {
+        attack,
+        did,
+        steady,
+        watched,
+        database_reads: reads,
+        after,
+        share,
+        alone,
+        busy,
+        attacked,
+        neighbour: neighbours,
+    })
 }

@@ -1,15 +1,34 @@
-//! The four listeners, bound and not served yet.
+//! The four listeners, bound and not served yet, and whose threads serve them.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_connect::Server;
 use weir_data_service::memory::ListenerBounds;
-use weir_runtime::{Admin, Readiness, Registry};
+use weir_runtime::{Admin, Readiness, Registry, Threads};
 
 use super::ServeError;
 use crate::config::Listen;
+
+/// The threads of the listeners that strangers may flood, so that such a flood is not the others'. The api and what is behind all of them share
+/// the process's own; the admin listener has one by itself. They must outlive the tiers: whoever hangs up leaves tasks that go on.
+pub(super) struct ListenerThreads {
+    pub(super) gateway: Threads,
+    /// They step back: the tiers of this process do not come by this door, and a stranger on it could keep every processor busy.
+    pub(super) data_service: Threads,
+}
+
+impl ListenerThreads {
+    /// # Errors
+    /// The operating system gives no more threads or descriptors.
+    pub(super) fn start() -> io::Result<Self> {
+        Ok(Self {
+            gateway: Threads::as_processors("weir-gateway")?,
+            data_service: Threads::behind_others("weir-data")?,
+        })
+    }
+}
 
 /// Bound listeners. Whoever connects before they are served waits.
 pub(super) struct Listeners {
@@ -27,6 +46,7 @@ impl Listeners {
     /// # Errors
     /// [`ServeError::Bind`] for the first that cannot be bound.
     pub(super) async fn bind(
+        threads: &ListenerThreads,
         listen: &Listen,
         registry: &Registry,
         readiness: &Readiness,
@@ -36,10 +56,12 @@ impl Listeners {
         let failed = |tier, address: SocketAddr| move |source| ServeError::Bind { tier, address, source };
         let data_config = listener.server(registry.budget());
         let api = weir_connect::listen(listen.api).map_err(failed("api", listen.api))?;
-        let gateway = weir_connect::listen(listen.gateway).map_err(failed("gateway", listen.gateway))?;
-        let data_service = Server::bind(listen.data_service, data_config)
-            .await
-            .map_err(failed("data service", listen.data_service))?;
+        // Each on the threads that serve it: those hear of its connections.
+        let address = listen.gateway;
+        let gateway = threads.gateway.run(async move { weir_connect::listen(address) }).await;
+        let gateway = gateway.map_err(failed("gateway", listen.gateway))?;
+        let data_service = threads.data_service.run(Server::bind(listen.data_service, data_config)).await;
+        let data_service = data_service.map_err(failed("data service", listen.data_service))?;
         let admin = Admin::bind(listen.admin, registry.clone(), readiness.clone(), stopping)
             .await
             .map_err(failed("admin listener", listen.admin))?;

@@ -16,7 +16,10 @@ use weir_data_service::{
 use weir_gateway::{Deps, Gateway, peers};
 use weir_runtime::{AdminToken, Check, Readiness, Registry};
 
-use super::{ServeError, listeners::Listeners};
+use super::{
+    ServeError,
+    listeners::{ListenerThreads, Listeners},
+};
 use crate::{config::Config, running::token_file};
 
 /// Part of the drain time that the listeners behind the gateway get, each: requests are short, sessions are not.
@@ -53,6 +56,7 @@ impl Doors {
     /// [`ServeError::Token`]
     pub(super) fn open(
         config: &Config,
+        threads: &ListenerThreads,
         listeners: Listeners,
     ) -> Result<(Self, [TcpListener; 2]), ServeError> {
         let Listeners { api, gateway, data_service, admin, .. } = listeners;
@@ -60,11 +64,11 @@ impl Doors {
         let (callers, operators) = (Standby::new(), Standby::new());
         let share = config.drain / REQUEST_SHARE;
         let stop = CancellationToken::new();
-        let data_listener =
-            Serving::spawn(stop.clone(), data_service.serve(Arc::clone(&callers) as _, stop, share));
+        let serving = data_service.serve(Arc::clone(&callers) as _, stop.clone(), share);
+        let data_listener = Serving { task: threads.data_service.spawn(serving), stop };
         let stop = CancellationToken::new();
         let admin = admin.mount(Arc::clone(&operators) as _, token);
-        let admin = Serving::spawn(stop.clone(), admin.serve(stop, ADMIN_DRAIN));
+        let admin = Serving { task: tokio::spawn(admin.serve(stop.clone(), ADMIN_DRAIN)), stop };
         Ok((Self { data_listener, callers, admin, operators }, [api, gateway]))
     }
 
@@ -82,13 +86,6 @@ struct Serving<D> {
 }
 
 impl<D: Send + 'static> Serving<D> {
-    fn spawn<F>(stop: CancellationToken, serving: F) -> Self
-    where
-        F: Future<Output = D> + Send + 'static,
-    {
-        Self { task: tokio::spawn(serving), stop }
-    }
-
     /// Stops it and waits for its end; it bounds its own drain.
     async fn stop(self, tier: &'static str) -> Option<D> {
         self.stop.cancel();
@@ -105,6 +102,7 @@ impl Tiers {
     pub(super) async fn start(
         config: &Config,
         backend: &Backend,
+        threads: &ListenerThreads,
         listeners: [TcpListener; 2],
         doors: Doors,
         registry: Registry,
@@ -138,12 +136,15 @@ impl Tiers {
         let deps = Deps { data: client.clone(), inbox, sessions, metrics, budget };
         let mut gateway_config = config.gateway.clone();
         gateway_config.drain_timeout = config.drain.saturating_sub(share * 2);
-        let gateway = Gateway::start(gateway_config, deps, gateway, gateway_stop.clone()).await?;
+        let gateway = Gateway::start(gateway_config, deps, gateway, gateway_stop.clone());
+        let gateway = threads.gateway.run(gateway).await?;
 
         let served = Api::new(config.api.clone(), client, weir_api::Metrics::register(&registry));
         let stop = CancellationToken::new();
         let budget = registry.budget().clone();
-        let api = Serving::spawn(stop.clone(), async move { served.serve(api, &budget, stop, share).await });
+        let stopping = stop.clone();
+        let task = tokio::spawn(async move { served.serve(api, &budget, stopping, share).await });
+        let api = Serving { task, stop };
         let Doors { data_listener, callers, admin, operators } = doors;
         callers.begin(data.dispatch());
         operators.begin(data.admin_dispatch());

@@ -42,6 +42,34 @@ fn it_prints_its_addresses_answers_on_all_of_them_and_stops_when_told() {
     assert!(!home.data().join("data/admin.json").exists());
 }
 
+/// Names and niceness of a process's threads.
+fn threads(pid: u32) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let of = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        // `tid (name) state ppid …`: niceness is the nineteenth field.
+        let (head, tail) = stat.rsplit_once(')')?;
+        let name = head.split_once('(')?.1.to_owned();
+        Some((name, tail.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    tasks.flatten().filter_map(of).collect()
+}
+
+#[test]
+fn listeners_have_threads_of_their_own_and_the_data_services_step_back() {
+    let home = Home::new();
+    let server = home.serve(&[]);
+    let threads = threads(server.pid());
+    let usual = rustix::process::nice(0).expect("a niceness");
+    let of = |name| threads.iter().filter(move |(thread, _)| thread == name).map(|(_, niceness)| *niceness);
+    for name in ["weir-gateway", "weir-admin"] {
+        assert!(of(name).count() > 0 && of(name).all(|niceness| niceness == usual), "{name}: {threads:?}");
+    }
+    assert!(of("weir-data").count() > 0, "{threads:?}");
+    assert!(of("weir-data").all(|niceness| niceness == (usual + 10).min(19)), "{threads:?}");
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn a_message_is_written_by_the_short_flows_and_is_there_after_a_restart() {
     let home = Home::new();

@@ -32,6 +32,8 @@ pub(in crate::scenario) struct Row {
     /// Without an attack, while as much processor time is spent on nothing.
     pub(in crate::scenario) busy: Numbers,
     pub(in crate::scenario) attacked: Numbers,
+    /// What the innocents of the neighbour saw meanwhile, whom nobody attacks: it shares the machine and no process.
+    pub(in crate::scenario) neighbour: Numbers,
 }
 
 impl Row {
@@ -46,6 +48,16 @@ impl Row {
     /// How many times their usual latency the innocents saw, on a machine as busy.
     fn ratio(&self) -> f64 {
         self.attacked.p99_us as f64 / self.busy.p99_us.max(1) as f64
+    }
+
+    /// Whether they saw what the goal allows.
+    fn is_fast(&self) -> bool {
+        self.ratio() <= self.p99_goal()
+    }
+
+    /// Whether they saw no more than the goal allows above what the neighbour's saw: then it is the machine that is short of processors.
+    fn is_as_fast_as_neighbour(&self) -> bool {
+        self.attacked.p99_us as f64 <= self.p99_goal() * self.neighbour.p99_us as f64
     }
 
     fn above_steady(&self) -> f64 {
@@ -69,7 +81,7 @@ impl fmt::Display for Row {
         let ms = |us: u64| us as f64 / 1_000.0;
         write!(
             formatter,
-            "{:<18} {:<8} {:>7.0} {:>+7.0} {:>5} {:>5.0} {:>8} {:>8.0} {:>6}/{:<5} {:>5.2} {:>7.2} {:>7.2} {:>7.2} {:>6.2} {:>6}  {}{}",
+            "{:<18} {:<8} {:>7.0} {:>+7.0} {:>5} {:>5.0} {:>8} {:>8.0} {:>6}/{:<5} {:>5.2} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>6.2} {:>6}  {}{}",
             self.attack.name(),
             if self.attack.has_token() { "token" } else { "stranger" },
             self.steady.rss_mib,
@@ -83,6 +95,7 @@ impl fmt::Display for Row {
             self.share,
             ms(self.alone.p99_us),
             ms(self.busy.p99_us),
+            ms(self.neighbour.p99_us),
             ms(self.attacked.p99_us),
             self.ratio(),
             self.attacked.failed + self.attacked.refused,
@@ -97,7 +110,7 @@ pub(in crate::scenario) fn table(rows: &[Row]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<18} {:<8} {:>7} {:>7} {:>5} {:>5} {:>8} {:>8} {:>12} {:>5} {:>7} {:>7} {:>7} {:>6} {:>6}  did",
+        "{:<18} {:<8} {:>7} {:>7} {:>5} {:>5} {:>8} {:>8} {:>12} {:>5} {:>7} {:>7} {:>7} {:>7} {:>6} {:>6}  did",
         "attack",
         "caller",
         "steady",
@@ -110,6 +123,7 @@ pub(in crate::scenario) fn table(rows: &[Row]) -> String {
         "cpus",
         "p99",
         "p99 bsy",
+        "p99 nbr",
         "p99 att",
         "ratio",
         "failed"
@@ -117,11 +131,14 @@ pub(in crate::scenario) fn table(rows: &[Row]) -> String {
     for row in rows {
         let _ = writeln!(out, "{row}");
     }
-    let within = rows.iter().filter(|row| row.ratio() <= row.p99_goal()).count();
+    let (fast, slow): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_fast());
+    let as_neighbour = slow.iter().filter(|row| row.is_as_fast_as_neighbour()).count();
     let _ = writeln!(
         out,
         "memory in MiB, latency in ms; cpus: processors that the attackers used; p99 bsy: without an attack, while as much is spent on nothing; \
-         ratio: p99 att over it; within 1.25 beside strangers and 1.5 beside a token in {within} of {}",
+         p99 nbr: of a process beside, which nobody attacks; ratio: p99 att over p99 bsy; within 1.25 beside strangers and 1.5 beside a token in \
+         {} of {}, and in {as_neighbour} more within as much of the neighbour's",
+        fast.len(),
         rows.len()
     );
     out

@@ -1,0 +1,141 @@
+//! Threads of their own for a part of a process, so that the operating system shares the processors between it and the others.
+//!
+//! Problem: tasks of one runtime wait in one line, first come, first served. Whoever asks one listener for a thousand things at once lets the
+//! callers of all other listeners wait for as long as those take. Threads are shared out by the operating system instead: a thread that has
+//! slept is given a processor at once, however busy another listener's threads are.
+
+use std::{future::Future, io};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
+
+/// How far threads that step back do, in steps of niceness: beside a thread of the others that wants the same processor, one of them gets a tenth
+/// of it.
+const STEP_BACK: i32 = 10;
+
+/// A runtime of its own. When it is dropped its tasks end, and nobody waits for what its threads still do.
+#[derive(Debug)]
+pub struct Threads {
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    /// As many threads as there are processors. Of the name 15 bytes are shown.
+    ///
+    /// # Errors
+    /// The operating system gives no more threads or descriptors.
+    pub fn as_processors(name: &str) -> io::Result<Self> {
+        Self::start(Self::builder(name))
+    }
+
+    /// As many threads as there are processors, which step back behind all others of the machine while those have something to do.
+    ///
+    /// # Errors
+    /// As [`Threads::as_processors`].
+    pub fn behind_others(name: &str) -> io::Result<Self> {
+        let mut builder = Self::builder(name);
+        builder.on_thread_start(|| {
+            // Where it is not allowed they are as the others.
+            let _ = rustix::process::nice(STEP_BACK);
+        });
+        Self::start(builder)
+    }
+
+    /// One thread, for what has little to do and must be done soon.
+    ///
+    /// # Errors
+    /// As [`Threads::as_processors`].
+    pub fn one(name: &str) -> io::Result<Self> {
+        let mut builder = Self::builder(name);
+        builder.worker_threads(1);
+        Self::start(builder)
+    }
+
+    fn builder(name: &str) -> Builder {
+        let mut builder = Builder::new_multi_thread();
+        builder.enable_all().thread_name(name);
+        builder
+    }
+
+    fn start(mut builder: Builder) -> io::Result<Self> {
+        Ok(Self { runtime: Some(builder.build()?) })
+    }
+
+    /// Runs a task on these threads. Sockets that it opens and tasks that it spawns are theirs too.
+    ///
+    /// # Panics
+    /// Never: the runtime is there until this is dropped.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.runtime.as_ref().expect("there until it is dropped").spawn(task)
+    }
+
+    /// The outcome of a task on these threads.
+    ///
+    /// # Panics
+    /// If the task does.
+    ///
+    /// # Cancel safety
+    /// The task goes on when the caller is dropped.
+    pub async fn run<F>(&self, task: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match self.spawn(task).await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(cancelled) => unreachable!("nobody cancels it: {cancelled}"),
+            },
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // To wait is not allowed where tasks run.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_runs_there_while_the_own_thread_is_busy() {
+        let threads = Threads::one("weir-test").unwrap();
+        let (said, heard) = std::sync::mpsc::sync_channel(1);
+        let task = threads.spawn(async move { said.send(std::thread::current().name().map(str::to_owned)) });
+        // Blocks the only thread of this test.
+        assert_eq!(heard.recv().unwrap().as_deref(), Some("weir-test"));
+        task.await.unwrap().unwrap();
+        assert_eq!(threads.run(async { 7 }).await, 7);
+    }
+
+    #[tokio::test]
+    async fn what_steps_back_does_and_the_others_do_not() {
+        let niceness = || rustix::process::nice(0).unwrap();
+        let own = niceness();
+        let behind = Threads::behind_others("weir-test").unwrap();
+        assert_eq!(behind.run(async move { niceness() }).await, (own + STEP_BACK).min(19));
+        assert_eq!(Threads::as_processors("weir-test").unwrap().run(async move { niceness() }).await, own);
+    }
+
+    #[tokio::test]
+    async fn tasks_end_with_their_threads() {
+        let threads = Threads::one("weir-test").unwrap();
+        let task = threads.spawn(std::future::pending::<()>());
+        drop(threads);
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+}
