@@ -93,12 +93,10 @@ enum Written {
     String(String),
     /// An integer of the file.
     Integer(i64),
-    /// A boolean of the file.
-    Boolean(bool),
     /// An array of strings of the file.
     Strings(Vec<String>),
-    /// Any other type of the file, which no key takes: its TOML text and type name.
-    Other { text: String, kind: &'static str },
+    /// Any other type of the file, which no key takes: its TOML text.
+    Other(String),
 }
 
 impl fmt::Display for Written {
@@ -106,9 +104,8 @@ impl fmt::Display for Written {
         match self {
             Written::Text(text) | Written::String(text) => write!(f, "{text:?}"),
             Written::Integer(number) => write!(f, "{number}"),
-            Written::Boolean(truth) => write!(f, "{truth}"),
             Written::Strings(list) => write!(f, "{list:?}"),
-            Written::Other { text, .. } => f.write_str(text),
+            Written::Other(text) => f.write_str(text),
         }
     }
 }

@@ -114,14 +114,6 @@ impl Registry {
         self.register(name, name, help, Gauge::default)
     }
 
-    /// Gauges `name` by label set.
-    ///
-    /// # Panics
-    /// See [`Registry::counter`].
-    pub fn gauges<L: Labels>(&self, name: &str, help: &str) -> Family<L, Gauge> {
-        self.register(name, name, help, Family::default)
-    }
-
     /// The histogram `name` with the upper bounds `buckets`; for latencies [`LATENCY_SECONDS`].
     ///
     /// # Panics

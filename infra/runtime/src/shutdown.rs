@@ -1,12 +1,10 @@
-//! Graceful stop: one signal asks, a second one insists, and a deadline ends the asking.
+//! Graceful stop: one signal asks, and a second one insists.
 //!
 //! The first SIGINT, SIGTERM or SIGHUP cancels a token that every component holds; the process then drains. A second signal means that somebody
 //! does not want to wait: the process exits at once with code 130, and whatever was not durable is lost as in a crash, which every
 //! store must survive anyway. A process that was started with SIGHUP ignored (`nohup`) goes on ignoring it.
 
-use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,20 +17,7 @@ pub struct Shutdown {
     token: CancellationToken,
 }
 
-/// Work that was still going on when the drain deadline passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the drain was not complete within {deadline:?}")]
-pub struct DrainTimedOut {
-    /// The deadline.
-    pub deadline: Duration,
-}
-
 impl Shutdown {
-    /// A shutdown that only [`Shutdown::begin`] starts: for tests and embedded use.
-    pub fn manual() -> Shutdown {
-        Shutdown::default()
-    }
-
     /// A shutdown that SIGINT, SIGTERM and SIGHUP start. From here on they no longer kill the process by themselves.
     ///
     /// Must be called inside a tokio runtime.
@@ -76,25 +61,6 @@ impl Shutdown {
     pub async fn begun(&self) {
         self.token.cancelled().await;
     }
-
-    /// Waits for `work`, but once the stop has begun for at most `deadline` longer.
-    ///
-    /// # Errors
-    /// [`DrainTimedOut`] if `work` was dropped unfinished.
-    ///
-    /// # Cancel safety
-    /// Dropping the future drops `work`.
-    pub async fn drain<W: Future>(&self, work: W, deadline: Duration) -> Result<W::Output, DrainTimedOut> {
-        let overdue = async {
-            self.token.cancelled().await;
-            tokio::time::sleep(deadline).await;
-        };
-        tokio::select! {
-            biased;
-            output = work => Ok(output),
-            () = overdue => Err(DrainTimedOut { deadline }),
-        }
-    }
 }
 
 struct Signals {
@@ -136,10 +102,6 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
-    use tokio::time::Instant;
-
     use super::*;
 
     #[test]
@@ -148,39 +110,5 @@ mod tests {
         assert_eq!(ignores_hangup(&status("0000000000001000")), Some(false));
         assert_eq!(ignores_hangup(&status("0000000000001001")), Some(true));
         assert_eq!(ignores_hangup("Name:\tweir\n"), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn work_may_take_any_time_until_the_stop_begins() {
-        let shutdown = Shutdown::manual();
-        let work = tokio::time::sleep(Duration::from_secs(3600));
-        assert_eq!(shutdown.drain(work, Duration::from_secs(1)).await, Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_drain_deadline_counts_from_the_beginning_of_the_stop() {
-        let shutdown = Shutdown::manual();
-        let start = Instant::now();
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            stop.begin();
-        });
-        let deadline = Duration::from_secs(2);
-        let drained = shutdown.drain(pending::<()>(), deadline).await;
-        assert_eq!(drained, Err(DrainTimedOut { deadline }));
-        assert_eq!(start.elapsed(), Duration::from_secs(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn work_that_ends_in_time_is_a_clean_drain() {
-        let shutdown = Shutdown::manual();
-        shutdown.begin();
-        let work = async {
-            shutdown.begun().await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            7
-        };
-        assert_eq!(shutdown.drain(work, Duration::from_secs(2)).await, Ok(7));
     }
 }

@@ -42,7 +42,7 @@ impl Effective {
     pub fn to_json(&self) -> serde_json::Value {
         let entries = self.entries.iter().map(|(key, (shown, source))| {
             let value = match shown {
-                // What is shown of a value is both TOML and JSON: a quoted string, a number, a truth or a list of strings.
+                // What is shown of a value is both TOML and JSON: a quoted string, a number or a list of strings.
                 Shown::Value(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
                 Shown::Secret | Shown::Unset => serde_json::Value::Null,
             };

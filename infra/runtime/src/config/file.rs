@@ -46,17 +46,16 @@ impl Flat<'_> {
     }
 
     fn written(&self, spanned: &Spanned<DeValue<'_>>, value: &DeValue<'_>) -> Written {
-        let other = || Written::Other { text: self.text[spanned.span()].to_owned(), kind: value.type_str() };
+        let other = || Written::Other(self.text[spanned.span()].to_owned());
         match value {
             DeValue::String(text) => Written::String(text.to_string()),
-            DeValue::Boolean(truth) => Written::Boolean(*truth),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or_else(|_| other(), Written::Integer),
             DeValue::Array(items) => {
                 let strings = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
                 strings.collect::<Option<Vec<String>>>().map_or_else(other, Written::Strings)
             }
-            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => other(),
+            DeValue::Boolean(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => other(),
         }
     }
 }

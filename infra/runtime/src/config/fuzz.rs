@@ -13,7 +13,7 @@ channels_in_memory = 100_000
 [listen]
 api = "127.0.0.1:8080"
 [log]
-json = true
+format = true
 [gateway]
 trusted_proxies = ["10.0.0.0/8", "::1"]
 "#;
@@ -35,7 +35,6 @@ fn files() {
         assert!((ms(1)..=ms(60_000)).contains(&timeout) && cache <= 1 << 40);
         assert!((1..=1_000_000).contains(&channels) && flagged.is_none_or(|size| (1..=10).contains(&size)));
         reader.addr("listen.api", ([127, 0, 0, 1], 8080).into());
-        reader.bool("log.json", false);
         reader.list("gateway.trusted_proxies");
         match reader.finish() {
             Ok(effective) => assert!(effective.to_json().is_object()),

@@ -89,11 +89,6 @@ impl Reader {
         secret.map(Secret)
     }
 
-    /// `true` or `false`.
-    pub fn bool(&mut self, key: &str, default: bool) -> bool {
-        self.or_default(key, default, truth, bool::to_string)
-    }
-
     /// A whole number in `range`.
     pub fn u64(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
         self.or_default(
@@ -104,11 +99,6 @@ impl Reader {
         )
     }
 
-    /// A whole number in `range` that may be absent.
-    pub fn optional_u64(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        self.optional(key, |written| within(number(written)?, &range, u64::to_string), u64::to_string)
-    }
-
     /// A duration in `range`, written with a unit: `"250ms"`, `"5s"`.
     pub fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         self.or_default(
@@ -117,11 +107,6 @@ impl Reader {
             |written| within(duration(written)?, &range, show_duration),
             show_duration,
         )
-    }
-
-    /// A duration in `range` that may be absent.
-    pub fn optional_duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        self.optional(key, |written| within(duration(written)?, &range, show_duration), show_duration)
     }
 
     /// A size in bytes in `range`, written with a unit: `"64MiB"`.
@@ -137,11 +122,6 @@ impl Reader {
     /// An address to listen on or connect to, `127.0.0.1:8080` or `[::1]:8080`; port 0 chooses a free one.
     pub fn addr(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
         self.or_default(key, default, address, |value| quoted(&value.to_string()))
-    }
-
-    /// An address that may be absent.
-    pub fn optional_addr(&mut self, key: &str) -> Option<SocketAddr> {
-        self.optional(key, address, |value| quoted(&value.to_string()))
     }
 
     /// One of the named `choices`.
@@ -207,15 +187,6 @@ impl Reader {
             },
         };
         self.problems.push(problem);
-    }
-
-    /// Declares that `old` is now called `new`: whoever still sets `old` is told so.
-    pub fn renamed(&mut self, old: &str, new: &str) {
-        if let Some(setting) = self.unread.remove(old) {
-            let fault = Fault::new("this key was renamed", format!("write {new}"));
-            let problem = self.problem(old, &setting, fault);
-            self.problems.push(problem);
-        }
     }
 
     /// Ends the reading: a key that nobody read is another binary's, or unknown.
@@ -307,23 +278,8 @@ impl Reader {
 fn text(written: &Written) -> Result<String, Fault> {
     match written {
         Written::Text(text) | Written::String(text) => Ok(text.clone()),
-        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => {
+        Written::Integer(_) | Written::Strings(_) | Written::Other(_) => {
             Err(Fault::new("it must be text", "put it in quotes"))
-        }
-    }
-}
-
-fn truth(written: &Written) -> Result<bool, Fault> {
-    match written {
-        Written::Boolean(truth) => Ok(*truth),
-        Written::Text(text) if text == "true" => Ok(true),
-        Written::Text(text) if text == "false" => Ok(false),
-        Written::Text(_)
-        | Written::String(_)
-        | Written::Integer(_)
-        | Written::Strings(_)
-        | Written::Other { .. } => {
-            Err(Fault::new("it must be true or false", "write true or false, without quotes"))
         }
     }
 }
@@ -332,7 +288,7 @@ fn number(written: &Written) -> Result<u64, Fault> {
     let number = match written {
         Written::Integer(number) => u64::try_from(*number).ok(),
         Written::Text(text) => text.parse().ok(),
-        Written::String(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+        Written::String(_) | Written::Strings(_) | Written::Other(_) => None,
     };
     number.ok_or_else(|| {
         Fault::new("it must be a whole number, zero or more", "write digits only, without quotes")
@@ -342,7 +298,7 @@ fn number(written: &Written) -> Result<u64, Fault> {
 fn duration(written: &Written) -> Result<Duration, Fault> {
     let duration = match written {
         Written::Text(text) | Written::String(text) => parse_duration(text),
-        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+        Written::Integer(_) | Written::Strings(_) | Written::Other(_) => None,
     };
     duration.ok_or_else(|| Fault::new("it must be a duration with a unit", DURATION_FIX))
 }
@@ -350,7 +306,7 @@ fn duration(written: &Written) -> Result<Duration, Fault> {
 fn size(written: &Written) -> Result<u64, Fault> {
     let size = match written {
         Written::Text(text) | Written::String(text) => parse_size(text),
-        Written::Integer(_) | Written::Boolean(_) | Written::Strings(_) | Written::Other { .. } => None,
+        Written::Integer(_) | Written::Strings(_) | Written::Other(_) => None,
     };
     size.ok_or_else(|| Fault::new("it must be a size with a unit", SIZE_FIX))
 }
@@ -370,7 +326,7 @@ fn list(written: &Written) -> Result<Vec<String>, Fault> {
         Written::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
         }
-        Written::String(_) | Written::Integer(_) | Written::Boolean(_) | Written::Other { .. } => {
+        Written::String(_) | Written::Integer(_) | Written::Other(_) => {
             Err(Fault::new("it must be a list of texts", "write for example [\"a\", \"b\"]"))
         }
     }

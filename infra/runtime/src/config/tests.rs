@@ -15,7 +15,6 @@ struct Example {
     cache: u64,
     api: std::net::SocketAddr,
     retries: u64,
-    strict: bool,
     store: &'static str,
     peers: Vec<String>,
     public_url: Option<String>,
@@ -29,7 +28,6 @@ fn read(reader: &mut Reader) -> Example {
         cache: reader.size("data.cache", 32 << 20, 0..=1 << 40),
         api: reader.addr("listen.api", ([127, 0, 0, 1], 8080).into()),
         retries: reader.u64("data.retries", 3, 0..=10),
-        strict: reader.bool("log.strict", true),
         store: reader.choice("data.store", &[("embedded", "embedded"), ("cql", "cql")], "embedded"),
         peers: reader.list("data.peers"),
         public_url: reader.optional_string("gateway.public_url"),
@@ -70,7 +68,7 @@ fn flags_beat_environment_beats_file_beats_default() {
 
 #[test]
 fn every_problem_of_every_layer_is_listed_at_once() {
-    let mut raw = from_file("log.strict = \"yes\"\n[data]\nstore_timeout = 5\nstor = \"cql\"\n");
+    let mut raw = from_file("gateway.public_url = 5\n[data]\nstore_timeout = 5\nstor = \"cql\"\n");
     raw.environment(&MapEnvironment::from([
         ("WEIR_DATA__CAHCE", "1MiB"),
         ("WEIR_DATA__RETRIES", "11"),
@@ -84,7 +82,7 @@ fn every_problem_of_every_layer_is_listed_at_once() {
             "data.store_timeout = 5 (weir.toml line 3): it must be a duration with a unit; write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"",
             "listen.api = \"localhost\" (flag --api): it must be an IP address and a port; write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
             "data.retries = \"11\" (environment WEIR_DATA__RETRIES): it is out of range; write 0 to 10",
-            "log.strict = \"yes\" (weir.toml line 1): it must be true or false; write true or false, without quotes",
+            "gateway.public_url = 5 (weir.toml line 1): it must be text; put it in quotes",
             "data.cahce = \"1MiB\" (environment WEIR_DATA__CAHCE): there is no such key; did you mean WEIR_DATA__CACHE?",
             "data.stor = \"cql\" (weir.toml line 4): there is no such key; did you mean data.store?",
         ]
@@ -102,7 +100,7 @@ fn types_of_the_file_are_insisted_on_and_texts_are_read() {
         ("data.store = true", "data.store"),
         ("data.peers = \"a,b\"", "data.peers"),
         ("data.peers = [1]", "data.peers"),
-        ("log.strict = 1", "log.strict"),
+        ("gateway.public_url = 1", "gateway.public_url"),
         ("data.store_timeout = 1979-05-27", "data.store_timeout"),
         ("data.store_timeout = \"2m\"", "data.store_timeout"),
     ] {
@@ -197,16 +195,6 @@ fn rules_between_keys_are_problems_of_the_key_that_was_set() {
 }
 
 #[test]
-fn renamed_keys_name_their_successor() {
-    let mut reader = from_file("data.timeout = \"2s\"").into_reader();
-    reader.renamed("data.timeout", "data.store_timeout");
-    let found = reader.finish().expect_err("renamed").to_string();
-    assert!(found.contains(
-        "data.timeout = \"2s\" (weir.toml line 1): this key was renamed; write data.store_timeout"
-    ));
-}
-
-#[test]
 fn parsed_values_carry_their_own_rule() {
     let parse = |text: &str| text.parse::<char>().map_err(|error| error.to_string());
     let mut reader = from_file("a.b = \"xy\"\na.c = \"z\"").into_reader();
@@ -220,8 +208,7 @@ fn parsed_values_carry_their_own_rule() {
 
 #[test]
 fn the_effective_configuration_is_a_file_with_the_same_meaning() {
-    let mut raw =
-        from_file("log.strict = false\n[data]\npeers = [\"a\", \"b\\\"\\\\\\u0007\"]\nbudget = \"1GiB\"\n");
+    let mut raw = from_file("[data]\npeers = [\"a\", \"b\\\"\\\\\\u0007\"]\nbudget = \"1GiB\"\n");
     raw.flag("listen.api", "--api", "[::1]:0");
     raw.flag("gateway.public_url", "--public-url", "wss://chat.example/#\"");
     let (example, effective) = finish(raw).unwrap();

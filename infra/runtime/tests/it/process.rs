@@ -64,8 +64,8 @@ fn child_waits_for_ever_after_the_first_signal() {
         shutdown.begun().await;
         println!("child: draining");
         // Longer than any test may take: only the second signal ends it.
-        let drained = shutdown.drain(std::future::pending::<()>(), Duration::from_secs(600)).await;
-        panic!("the second signal was ignored: {drained:?}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        panic!("the second signal was ignored");
     });
 }
 
