@@ -120,8 +120,7 @@ impl Snapshot {
 
     /// Whether a member sees a channel of the guild.
     pub(crate) fn sees(&self, member: &Member, channel_id: u64) -> bool {
-        let slot = self.view.slot(channel_id);
-        slot.is_some_and(|slot| self.view.permissions(member, Some(slot)).contains(Permissions::VIEW_CHANNEL))
+        self.view.permissions(member, channel_id).contains(Permissions::VIEW_CHANNEL)
     }
 
     /// The snapshot after a record of the guild's scope. `None` if the record is included already.

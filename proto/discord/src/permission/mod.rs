@@ -10,7 +10,7 @@ mod view;
 pub use bits::{ParsePermissionsError, Permissions};
 pub use grant::{may_begin_with, may_overwrite, merged};
 pub use resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE, highest_role, outranks, permissions_in};
-pub use view::{ChannelSet, ChannelSlot, GuildView};
+pub use view::GuildView;
 use weir_proto::{data::Channel, pair::UserPair};
 
 /// What both users of a direct message may do in it, always: there are no roles and no overwrites, and nobody stands above the other.

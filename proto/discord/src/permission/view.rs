@@ -1,7 +1,4 @@
-//! A guild prepared for fan-out: which channels a member sees, as one bit for each channel.
-//!
-//! A gateway holds one [`GuildView`] for each guild and one [`ChannelSet`] for each member that has sessions: 64 channels take 8 bytes,
-//! 500 take 64. For an event it finds the channel's [`ChannelSlot`] once and then tests one bit for each session.
+//! A guild prepared for fan-out: a gateway holds one [`GuildView`] for each guild and asks it for each session who sees an event's channel.
 
 use std::collections::HashMap;
 
@@ -9,14 +6,13 @@ use weir_proto::data::{Channel, GuildState, Member, Overwrite};
 
 use super::{Permissions, resolve};
 
-/// Roles and overwrites of a guild at one revision. Immutable: after a change of roles, channels or owner build another, and the sets anew.
+/// Roles and overwrites of a guild at one revision. Immutable: after a change of roles, channels or owner build another.
 #[derive(Debug, Clone)]
 pub struct GuildView {
     guild_id: u64,
     owner_id: u64,
-    rev: u64,
     roles: HashMap<u64, Permissions>,
-    /// Ascending by channel id; the index is the channel's slot.
+    /// Ascending by channel id.
     channels: Box<[ChannelRules]>,
 }
 
@@ -28,16 +24,6 @@ struct ChannelRules {
     overwrites: Option<Box<[Overwrite]>>,
 }
 
-/// A channel's place in the sets of one [`GuildView`]; meaningless with another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChannelSlot(usize);
-
-/// The channels that one member sees, by the slots of the view that made it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ChannelSet {
-    words: Box<[u64]>,
-}
-
 impl GuildView {
     /// The view of a state; `None` if the state lacks its guild row.
     #[must_use]
@@ -47,19 +33,7 @@ impl GuildView {
             state.channels.iter().map(|channel| ChannelRules::new(&state.channels, channel)).collect();
         channels.sort_unstable_by_key(|channel| channel.id);
         let roles = state.roles.iter().map(|role| (role.id, Permissions(role.permissions))).collect();
-        Some(Self { guild_id: guild.id, owner_id: guild.owner_id, rev: state.rev, roles, channels })
-    }
-
-    /// The guild.
-    #[must_use]
-    pub fn guild_id(&self) -> u64 {
-        self.guild_id
-    }
-
-    /// The revision of the state it was made from.
-    #[must_use]
-    pub fn rev(&self) -> u64 {
-        self.rev
+        Some(Self { guild_id: guild.id, owner_id: guild.owner_id, roles, channels })
     }
 
     /// Bytes that it takes in memory, without what the allocator adds. Takes as long as there are channels.
@@ -74,50 +48,15 @@ impl GuildView {
         size_of::<Self>() + rules.sum::<usize>() + self.roles.len() * role
     }
 
-    /// The slot of a channel; `None` if the guild has no such channel, and then nobody sees it.
+    /// What a member may do in a channel: nothing if the guild has no such channel. The same as [`super::permissions_in`] of the state.
     #[must_use]
-    pub fn slot(&self, channel_id: u64) -> Option<ChannelSlot> {
-        self.channels.binary_search_by_key(&channel_id, |channel| channel.id).ok().map(ChannelSlot)
-    }
-
-    /// The channels that a member sees.
-    #[must_use]
-    pub fn visible(&self, member: &Member) -> ChannelSet {
-        let base = self.base(member);
-        let mut words = vec![0_u64; self.channels.len().div_ceil(64)];
-        for (slot, channel) in self.channels.iter().enumerate() {
-            if self.in_channel(base, channel, member).contains(Permissions::VIEW_CHANNEL) {
-                words[slot / 64] |= 1 << (slot % 64);
-            }
-        }
-        ChannelSet { words: words.into_boxed_slice() }
-    }
-
-    /// What a member may do in a channel, or in the guild at large without one. The same as [`super::permissions_in`] of the state.
-    #[must_use]
-    pub fn permissions(&self, member: &Member, channel: Option<ChannelSlot>) -> Permissions {
-        let base = self.base(member);
-        match channel {
-            None => base,
-            Some(ChannelSlot(slot)) => self
-                .channels
-                .get(slot)
-                .map_or(Permissions::NONE, |channel| self.in_channel(base, channel, member)),
-        }
-    }
-
-    /// The ids of a set's channels, ascending.
-    pub fn channel_ids<'a>(&'a self, set: &'a ChannelSet) -> impl Iterator<Item = u64> + 'a {
-        let visible = |&(slot, _): &(usize, &ChannelRules)| set.contains(ChannelSlot(slot));
-        self.channels.iter().enumerate().filter(visible).map(|(_, channel)| channel.id)
-    }
-
-    fn base(&self, member: &Member) -> Permissions {
+    pub fn permissions(&self, member: &Member, channel_id: u64) -> Permissions {
+        let Ok(found) = self.channels.binary_search_by_key(&channel_id, |channel| channel.id) else {
+            return Permissions::NONE;
+        };
+        let channel = &self.channels[found];
         let granted = |role: u64| self.roles.get(&role).copied().unwrap_or_default();
-        resolve::base(self.guild_id, self.owner_id == member.user_id, member, granted)
-    }
-
-    fn in_channel(&self, base: Permissions, channel: &ChannelRules, member: &Member) -> Permissions {
+        let base = resolve::base(self.guild_id, self.owner_id == member.user_id, member, granted);
         match &channel.overwrites {
             Some(rules) => {
                 let is_role = |role: u64| self.roles.contains_key(&role);
@@ -133,13 +72,5 @@ impl ChannelRules {
     fn new(channels: &[Channel], channel: &Channel) -> Self {
         let overwrites = resolve::rules_of(channels, channel).map(Box::from);
         Self { id: channel.id, kind: channel.r#type, overwrites }
-    }
-}
-
-impl ChannelSet {
-    /// True if the member sees the channel.
-    #[must_use]
-    pub fn contains(&self, slot: ChannelSlot) -> bool {
-        self.words.get(slot.0 / 64).is_some_and(|word| word >> (slot.0 % 64) & 1 == 1)
     }
 }
