@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use weir_bus::Position;
-use weir_discord::dispatch::{Dispatch, Hydration, dispatch};
+use weir_discord::dispatch::{Dispatch, dispatch};
 use weir_proto::{
     data::EventContext,
     event::{Record, record::Change},
@@ -209,7 +209,7 @@ impl Entry {
             .get_or_init(|| {
                 let Body::Change(publication) = &self.body else { return None };
                 let Publication { record, context, .. } = &**publication;
-                let rendered = dispatch(record, &Hydration { context: context.as_ref(), members: &[] })?;
+                let rendered = dispatch(record, context.as_ref())?;
                 self.weight.grow(rendered.data().len());
                 Some(Box::new(rendered))
             })

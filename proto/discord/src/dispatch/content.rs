@@ -13,7 +13,7 @@ use crate::object::{GatedFields, MessageObject};
 
 /// The gated part of an encoded message event.
 #[derive(Debug)]
-pub struct ContentGate {
+pub(super) struct ContentGate {
     outer: GatedSpan,
     /// The quoted message's part, which lies behind the outer one.
     quoted: Option<GatedSpan>,
@@ -38,12 +38,6 @@ enum Stripped {
 }
 
 impl ContentGate {
-    /// True if a user without the intent reads the message itself in full.
-    #[must_use]
-    pub fn is_exempt(&self, user_id: u64) -> bool {
-        self.outer.is_exempt(user_id)
-    }
-
     /// The `d` for a user without the intent, given the full one that this gate belongs to.
     pub(super) fn data_for<'a>(&'a self, full: &'a str, user_id: u64) -> &'a str {
         let outer = !self.outer.is_exempt(user_id);
