@@ -1,4 +1,4 @@
-//! Close codes: what a client is told when the gateway ends its connection, and whether it may resume.
+//! Close codes: what a client is told when the gateway ends its connection.
 
 use std::borrow::Cow;
 
@@ -38,24 +38,6 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    /// Every code.
-    pub const ALL: [Self; 14] = [
-        Self::Unknown,
-        Self::UnknownOpcode,
-        Self::Decode,
-        Self::NotAuthenticated,
-        Self::AuthenticationFailed,
-        Self::AlreadyAuthenticated,
-        Self::InvalidSequence,
-        Self::RateLimited,
-        Self::SessionTimedOut,
-        Self::InvalidShard,
-        Self::ShardingRequired,
-        Self::InvalidVersion,
-        Self::InvalidIntents,
-        Self::DisallowedIntents,
-    ];
-
     /// The number on the wire.
     #[must_use]
     pub fn number(self) -> u16 {
@@ -74,27 +56,6 @@ impl CloseCode {
             Self::InvalidVersion => 4012,
             Self::InvalidIntents => 4013,
             Self::DisallowedIntents => 4014,
-        }
-    }
-
-    /// Whether a client may connect again after it.
-    #[must_use]
-    pub fn may_reconnect(self) -> bool {
-        match self {
-            Self::Unknown
-            | Self::UnknownOpcode
-            | Self::Decode
-            | Self::NotAuthenticated
-            | Self::AlreadyAuthenticated
-            | Self::InvalidSequence
-            | Self::RateLimited
-            | Self::SessionTimedOut => true,
-            Self::AuthenticationFailed
-            | Self::InvalidShard
-            | Self::ShardingRequired
-            | Self::InvalidVersion
-            | Self::InvalidIntents
-            | Self::DisallowedIntents => false,
         }
     }
 }
@@ -135,21 +96,6 @@ impl Close {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_are_discords_and_only_the_clients_own_mistakes_are_final() {
-        let table: Vec<(u16, bool)> =
-            CloseCode::ALL.iter().map(|code| (code.number(), code.may_reconnect())).collect();
-        let reconnect = [4000, 4001, 4002, 4003, 4005, 4007, 4008, 4009];
-        let stop = [4004, 4010, 4011, 4012, 4013, 4014];
-        for number in reconnect {
-            assert!(table.contains(&(number, true)), "{number}");
-        }
-        for number in stop {
-            assert!(table.contains(&(number, false)), "{number}");
-        }
-        assert_eq!(table.len(), reconnect.len() + stop.len());
-    }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {

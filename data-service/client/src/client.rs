@@ -14,8 +14,6 @@ use crate::{DataError, Transport, TransportError};
 pub const FRESHNESS: HeaderName = HeaderName::from_static("weir-freshness");
 /// `1` asks for the reply header of the same name that tells how a read was served.
 pub const EXPLAIN: HeaderName = HeaderName::from_static("weir-explain");
-/// `interactive`, `background`, `batch` or `probe`.
-pub const PRIORITY: HeaderName = HeaderName::from_static("weir-priority");
 /// Microseconds since 1970-01-01T00:00Z at which the tier that met the client accepted its request; for delivery latency.
 pub const ACCEPTED_AT: HeaderName = HeaderName::from_static("weir-accepted-at-us");
 

@@ -108,29 +108,6 @@ impl DataError {
             | Code::Unauthenticated => Self::Failed { reason },
         }
     }
-
-    /// True if the same call may succeed later and repeating it cannot double a change.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            // What the call rests on has changed, or there is no room for it: the same call fails again.
-            Self::Refused {
-                reason:
-                    RefusalReason::Conflict
-                    | RefusalReason::GuildChannels
-                    | RefusalReason::GuildRoles
-                    | RefusalReason::GuildOverwrites
-                    | RefusalReason::OwnedGuilds
-                    | RefusalReason::WriteBurst,
-                ..
-            } => false,
-            Self::Refused { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded => true,
-            Self::NotFound { .. }
-            | Self::Invalid { .. }
-            | Self::OutcomeUnknown { .. }
-            | Self::Failed { .. } => false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -151,7 +128,6 @@ mod tests {
             DataError::Refused { reason: RefusalReason::WriteLimit, limit, retry_after, message }
                 if message == "slow down" && limit == "channel/7/writes" && *retry_after == Duration::from_millis(250)
         ));
-        assert!(error.is_retryable());
     }
 
     #[test]

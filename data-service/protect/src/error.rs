@@ -1,4 +1,4 @@
-//! Why a read has no answer: one enum, one table of labels and retry answers.
+//! Why a read has no answer: one enum, one table of labels.
 
 use std::{sync::Arc, time::Duration};
 
@@ -107,17 +107,6 @@ pub enum ReadError<E> {
     Stopped,
 }
 
-/// Whether the same read may be sent again, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Not by this caller: its time is up, or it asks for more at once than there ever is.
-    No,
-    /// After this long.
-    After(Duration),
-    /// Wherever the caller likes; a read is idempotent.
-    Elsewhere,
-}
-
 impl<E> ReadError<E> {
     /// The stable metric label.
     #[must_use]
@@ -129,17 +118,6 @@ impl<E> ReadError<E> {
             Self::StoreTimeout { .. } => "store_timeout",
             Self::Panicked => "panicked",
             Self::Stopped => "stopped",
-        }
-    }
-
-    /// The retry answer.
-    #[must_use]
-    pub const fn retry(&self) -> Retry {
-        match self {
-            Self::DeadlineExceeded { .. } => Retry::No,
-            Self::Refused(Refusal { reason: RefusalReason::BeyondBurst, .. }) => Retry::No,
-            Self::Refused(refusal) => Retry::After(refusal.retry_after),
-            Self::Store(_) | Self::StoreTimeout { .. } | Self::Panicked | Self::Stopped => Retry::Elsewhere,
         }
     }
 

@@ -55,7 +55,7 @@ mod sync;
 pub use cache::{NoCache, NoTail, PageCache, Stamped, TailAnswer, TailSource};
 pub use clock::{Clock, ManualClock, Nanos, TokioClock};
 pub use config::ProtectConfig;
-pub use error::{ReadError, Refusal, RefusalReason, Retry, Stage};
+pub use error::{ReadError, Refusal, RefusalReason, Stage};
 pub use gates::{Gate, Gates};
 pub use generation::{Change, Dependence, Generation, Generations};
 pub use limit::{Bound, LimitKind, Limits, Quota, Rule, Scope, Selector};

@@ -34,7 +34,7 @@ fn seen(id: u64, rev: u64) -> RowSeen {
 }
 
 fn conflicted<T>(outcome: &Result<T, DataError>) -> bool {
-    matches!(outcome, Err(error @ DataError::Refused { reason: RefusalReason::Conflict, .. }) if !error.is_retryable())
+    matches!(outcome, Err(DataError::Refused { reason: RefusalReason::Conflict, .. }))
 }
 
 impl Guild {

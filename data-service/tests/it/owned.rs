@@ -46,7 +46,6 @@ async fn a_user_owns_so_many_guilds_however_fast_it_founds_them() {
     let at_once = futures_util::future::join_all((0..5).map(|_| found(&node.client, ann))).await;
     assert_eq!(at_once.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{at_once:?}");
     assert_eq!(at_once.iter().filter(|outcome| refused(outcome)).count(), 4, "{at_once:?}");
-    assert!(!at_once.iter().any(|outcome| outcome.as_ref().is_err_and(DataError::is_retryable)));
     found(&node.client, bob).await.unwrap();
 
     let request = DeleteGuildRequest { guild_id: guilds[0] };

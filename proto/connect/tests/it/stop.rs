@@ -50,7 +50,7 @@ async fn requests_in_flight_finish_over_both_versions_and_new_ones_are_not_sent(
         tokio::task::yield_now().await;
     }
     match client.unary(ECHO, HeaderMap::new(), None, encoded(&note("late"))).await {
-        Err(error @ ClientError::NotSent(_)) => assert!(error.is_retry_safe()),
+        Err(ClientError::NotSent(_)) => {}
         other => panic!("{other:?}"),
     }
     gate.add_permits(2);
