@@ -287,12 +287,6 @@ impl Outbox {
         self.heal.notify_one();
     }
 
-    /// Scopes whose records wait in the database.
-    #[must_use]
-    pub fn scopes_behind(&self) -> usize {
-        lock(&self.behind).len()
-    }
-
     fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64, since_rev: u64) {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);

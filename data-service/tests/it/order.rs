@@ -97,8 +97,8 @@ async fn a_batch_never_crosses_a_bucket_border() {
     let talk = Talk(&node.client, place);
     // One millisecond before the border, and time stands still: 4,096 ids use the millisecond up, the next ones are in the next bucket.
     let now_ms = world.clock.wall_ms();
-    let bucket = Bucket(((now_ms - EPOCH_MS) / weir_proto::bucket::BUCKET_MS) as u32);
-    let border_ms = unix_ms(bucket.last_raw()) + 1;
+    let next = Bucket(((now_ms - EPOCH_MS) / weir_proto::bucket::BUCKET_MS) as u32 + 1);
+    let border_ms = unix_ms(next.first_raw());
     world.clock.sleep_through(Duration::from_micros((border_ms - 1) * 1_000 - world.clock.wall_us()));
     for _ in 0..10 {
         let wave = join_all((0..450).map(|_| talk.create("m"))).await;

@@ -68,11 +68,11 @@ impl Rows {
     ) -> Vec<Message> {
         let Some(ids) = range.ids() else { return Vec::new() };
         let from = bucket.first_raw().max(*ids.start());
-        let to = bucket.last_raw().min(*ids.end());
-        if from > to {
+        if from > *ids.end() {
             return Vec::new();
         }
-        let live = self.messages.range((channel_id, from)..=(channel_id, to));
+        let cells = self.messages.range((channel_id, from)..=(channel_id, *ids.end()));
+        let live = cells.take_while(|((_, id), _)| Bucket::of_raw(*id) == bucket);
         let mut rows: Vec<Message> = live.filter_map(|(_, cell)| cell.row.clone()).collect();
         if range.order == RowOrder::NewestFirst {
             rows.reverse();

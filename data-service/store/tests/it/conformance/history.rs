@@ -72,7 +72,7 @@ pub(super) async fn pages_run_both_ways_between_exclusive_borders(store: &dyn St
 pub(super) async fn partitions_do_not_run_into_each_other(store: &dyn Store) {
     let (channel, base) = (next_id(), next_id());
     let bucket = Bucket::of_raw(base);
-    let (first, last) = (bucket.first_raw(), bucket.last_raw());
+    let (first, last) = (bucket.first_raw(), Bucket(bucket.0 + 1).first_raw() - 1);
     for (channel, id) in
         [(channel, first), (channel, last), (channel, last + 1), (channel, first - 1), (channel + 1, base)]
     {
