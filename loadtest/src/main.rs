@@ -6,7 +6,7 @@
 //! - [`target`]: the data service under test; [`process`]: processes that are killed and started again.
 //! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.
-//! - [`random`]: numbers that a seed repeats.
+//! - [`random`]: lengths of time between two.
 //! - [`scenario`]: what is asked.
 //! - [`table`]: streams of requests side by side; JSON and SVG are `weir-report`'s.
 

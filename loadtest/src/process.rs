@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,7 +18,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::random::Random;
 
 /// Longest time from the start of a process until it is ready: leases of the one that was killed (5 s) may have to be waited out, and a
 /// machine under test is busy.
@@ -163,14 +163,14 @@ async fn is_ready(admin: SocketAddr) -> bool {
 }
 
 /// Addresses on loopback that are free now, and that nobody is given by accident later.
-pub(crate) fn free_addresses<const N: usize>(random: &mut Random) -> Result<[SocketAddr; N]> {
+pub(crate) fn free_addresses<const N: usize>(random: &mut Rng) -> Result<[SocketAddr; N]> {
     let mut found: Vec<(SocketAddr, TcpListener)> = Vec::with_capacity(N);
     for _ in 0..PORT_TRIES {
         // All are held until the last is found, so that they are different.
         if found.len() == N {
             break;
         }
-        let port = PORTS.start + random.below(u64::from(PORTS.end - PORTS.start)) as u16;
+        let port = random.u16(PORTS);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if let Ok(listener) = TcpListener::bind(address) {
             found.push((address, listener));
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn addresses_differ_and_are_no_clients() {
-        let [one, other] = free_addresses(&mut Random::new(1)).expect("free ports");
+        let [one, other] = free_addresses(&mut Rng::with_seed(1)).expect("free ports");
         assert_ne!(one, other);
         assert!(PORTS.contains(&one.port()) && PORTS.contains(&other.port()));
     }
@@ -221,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_killed_process_runs_again_and_one_that_ended_is_told_of() {
         let logs = tempfile::tempdir().expect("a directory");
-        let [admin] = free_addresses(&mut Random::new(2)).expect("a free port");
+        let [admin] = free_addresses(&mut Rng::with_seed(2)).expect("a free port");
         let program = |script: &str| Program {
             name: "sh",
             binary: "/bin/sh".into(),

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use fastrand::Rng;
 use http::Method;
 use serde_json::json;
 use tokio::{
@@ -34,7 +35,6 @@ use super::{
 };
 use crate::{
     process::{self, Process, Program},
-    random::Random,
     recorder::Recorder,
     rest::Rest,
 };
@@ -76,7 +76,7 @@ pub(crate) struct Options {
 /// When a session does not begin, a message does not reach all, or the accept queue overflowed.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut random = Random::new(u64::from(std::process::id()));
+    let mut random = Rng::with_seed(u64::from(std::process::id()));
     let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
     let weir = match &options.weir {
         Some(weir) => weir.clone(),

@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use fastrand::Rng;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -26,7 +27,7 @@ use self::{
     chat::Chat,
     life::{Bench, IMPORT_MAX, Import, Victim, channels},
 };
-use crate::{process, random::Random, rest::Rest};
+use crate::{process, random::between, rest::Rest};
 
 /// Differences that are printed.
 const SHOWN_MAX: usize = 20;
@@ -94,12 +95,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     let directory = tempfile::tempdir()?;
     eprintln!("seed {seed}; data and logs in {}", directory.path().display());
-    let outcome = import_kills(&options, directory.path(), Random::new(seed), seed).await;
+    let outcome = import_kills(&options, directory.path(), Rng::with_seed(seed), seed).await;
     // On a failure what the imports left is evidence.
     outcome.inspect_err(|_| eprintln!("kept: {}", directory.keep().display()))
 }
 
-async fn import_kills(options: &Options, directory: &Path, mut random: Random, seed: u64) -> Result<()> {
+async fn import_kills(options: &Options, directory: &Path, mut random: Rng, seed: u64) -> Result<()> {
     let file = match &options.file {
         Some(file) => file.clone(),
         None => {
@@ -136,7 +137,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Random, s
     let (mut kills, mut resumed, mut lives) = (0, 0, 0);
     life = bench.life().await?;
     while kills < options.kills {
-        let moment = random.between(Duration::ZERO, whole);
+        let moment = between(&mut random, Duration::ZERO, whole);
         let victim = if bench.serves && kills % 2 == 1 { Victim::Server } else { Victim::Import };
         let outcome = bench.import(&mut life, moment, victim).await?;
         if let Import::Killed | Import::Survived(_) = outcome {

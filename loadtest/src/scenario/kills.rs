@@ -21,6 +21,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use fastrand::Rng;
 use http::Method;
 use serde_json::json;
 use tokio::{
@@ -37,7 +38,7 @@ use self::{
     writer::{Writer, Written},
 };
 use crate::{
-    random::Random,
+    random::between,
     rest::{self, Rest},
 };
 
@@ -101,7 +102,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     let directory = tempfile::tempdir()?;
     eprintln!("seed {seed}; logs in {}", directory.path().display());
-    let outcome = observe(&options, directory.path(), Random::new(seed)).await;
+    let outcome = observe(&options, directory.path(), Rng::with_seed(seed)).await;
     let (observed, kills, retried) = match outcome {
         Ok(outcome) => outcome,
         Err(error) => return Err(error.context(format!("logs are kept in {}", directory.keep().display()))),
@@ -117,7 +118,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 async fn observe(
     options: &Options,
     directory: &Path,
-    mut random: Random,
+    mut random: Rng,
 ) -> Result<(Observed, Vec<Kill>, u64)> {
     let plan = Plan {
         kind: options.target,
@@ -130,7 +131,7 @@ async fn observe(
     let clock = Clock::start();
     let mut observed = Observed::default();
     // Names of an earlier run may be in the same keyspace.
-    let unique = format!("{:08x}", random.next() >> 32);
+    let unique = format!("{:08x}", random.u32(..));
     let token = target.create_bot(&format!("writer-{unique}"), None).await?;
     let mut rest = Rest::new(target.api, &token)?;
     let (guild, channels) = found(&mut rest).await?;
@@ -151,7 +152,7 @@ async fn observe(
 
     let (stop, stopped) = watch::channel(false);
     let mut writers = JoinSet::new();
-    let writer = |number, rest: &Rest, random: &mut Random| Writer {
+    let writer = |number, rest: &Rest, random: &mut Rng| Writer {
         number,
         rest: rest.another(),
         channels: Arc::clone(&channels),
@@ -228,18 +229,18 @@ async fn kill(
     target: &mut Target,
     rounds: u32,
     clock: Clock,
-    random: &mut Random,
+    random: &mut Rng,
     observed: &mut Observed,
 ) -> Result<Vec<Kill>> {
     let mut kills = Vec::new();
     for _ in 0..rounds {
         for index in 0..target.processes.len() {
-            let is_early = !kills.is_empty() && random.one_in(EARLY_ONE_IN);
+            let is_early = !kills.is_empty() && random.u64(..EARLY_ONE_IN) == 0;
             if is_early {
-                sleep(random.between(Duration::ZERO, EARLY_MAX)).await;
+                sleep(between(random, Duration::ZERO, EARLY_MAX)).await;
             } else {
                 wait_ready(target, &mut kills).await?;
-                sleep(random.between(BETWEEN_KILLS.0, BETWEEN_KILLS.1)).await;
+                sleep(between(random, BETWEEN_KILLS.0, BETWEEN_KILLS.1)).await;
             }
             let process = &mut target.processes[index];
             let name = process.program.name;

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use fastrand::Rng;
 use http::Method;
 use tokio::time::{Instant, interval, sleep};
 use weir_data_client::CallOptions;
@@ -14,7 +15,7 @@ use super::{
     attacks::Ground,
     http::{Count, crowd},
 };
-use crate::{place, random::Random, rest::Rest};
+use crate::{place, rest::Rest};
 
 /// Readers at once.
 const READERS: usize = 64;
@@ -28,10 +29,10 @@ pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, un
     crowd(READERS, until, |number| {
         let (read, data) = (Arc::clone(&read), data.clone());
         async move {
-            let mut random = Random::new(round << 16 | number);
+            let mut random = Rng::with_seed(round << 16 | number);
             loop {
                 // A snowflake of the last years, so that it has a form that channels have.
-                let channel_id = (1_000_000_000_000_000_000 + random.below(1 << 58)).max(1);
+                let channel_id = (1_000_000_000_000_000_000 + random.u64(..1 << 58)).max(1);
                 let request = ListMessagesRequest { channel_id, limit: 50, ..ListMessagesRequest::default() };
                 // Refused or empty: what it costs is what counts.
                 let _answer =

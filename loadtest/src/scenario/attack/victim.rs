@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use fastrand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     process::{self, Process, Program},
-    random::Random,
     scenario::kills::target::create_bot,
     target,
 };
@@ -68,7 +68,7 @@ impl Victim {
         profile: Option<&str>,
         limits: Limits,
     ) -> Result<Self> {
-        let mut random = Random::new(u64::from(std::process::id()));
+        let mut random = Rng::with_seed(u64::from(std::process::id()));
         let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
         let weir = process::binary("weir", profile)?;
         let data = directory.join("data");

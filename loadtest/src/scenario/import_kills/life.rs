@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -13,7 +14,6 @@ use tokio::{
 use super::{chat::Chat, paging};
 use crate::{
     process::{Process, Program, free_addresses},
-    random::Random,
     rest::{self, Rest},
     scenario::kills::target::{apply_schema, create_bot, environment},
 };
@@ -34,7 +34,7 @@ pub(super) struct Bench {
     pub(super) directory: PathBuf,
     pub(super) file: PathBuf,
     pub(super) chat: Arc<Chat>,
-    pub(super) random: Random,
+    pub(super) random: Rng,
     pub(super) lives: u32,
 }
 
@@ -178,7 +178,7 @@ impl Bench {
             None => self.serve(&life).await?,
         };
         let guild = rest::id(&result["guild_id"]).with_context(|| format!("no guild_id: {result}"))?;
-        let name = format!("reader-{:08x}", self.random.next() >> 32);
+        let name = format!("reader-{:08x}", self.random.u32(..));
         let token = create_bot(&self.weir, &life.data, server.admin, &name, Some(guild)).await?;
         let ids = channels(&result["channels"])?;
         let compared = paging::compare(&self.chat, &Rest::new(server.api, &token)?, &ids).await?;

@@ -9,11 +9,12 @@ use std::{
 };
 
 use anyhow::Result;
+use fastrand::Rng;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::random::Random;
+use crate::random::between;
 
 /// Channels; half of the messages are in the first, half of the rest in the second, and so on.
 const CHANNELS: u64 = 6;
@@ -40,29 +41,29 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Writes `messages` messages, and some lines that are none, to a gzip file.
-pub(crate) fn write(path: &Path, messages: u64, random: &mut Random) -> Result<()> {
+pub(crate) fn write(path: &Path, messages: u64, random: &mut Rng) -> Result<()> {
     let mut out = BufWriter::new(GzEncoder::new(File::create(path)?, Compression::fast()));
     let (mut at_ms, mut written, mut line) = (FIRST_MS, 0, 0_u64);
     while written < messages {
         line += 1;
-        if random.one_in(200) {
+        if random.u64(..200) == 0 {
             let wrong = ["", "{", "{\"channel\":\"c0\"}", "null"];
-            writeln!(out, "{}", random.pick(&wrong).copied().unwrap_or_default())?;
+            writeln!(out, "{}", random.choice(wrong).unwrap_or_default())?;
             continue;
         }
         written += 1;
         at_ms = next_time(at_ms, random);
         let mut message = json!({
             "channel": format!("c{}", channel(random)),
-            "author": format!("author {}", random.below(AUTHORS)),
+            "author": format!("author {}", random.u64(..AUTHORS)),
             "timestamp": timestamp(at_ms)?,
             "content": content(written, random),
         });
-        if random.one_in(5) {
+        if random.u64(..5) == 0 {
             // Often in another channel, sometimes later in the file: those replies cannot be kept.
-            message["reply_to"] = (line.saturating_sub(20) + random.below(22)).into();
+            message["reply_to"] = (line.saturating_sub(20) + random.u64(..22)).into();
         }
-        if random.one_in(30) {
+        if random.u64(..30) == 0 {
             message["action"] = true.into();
         }
         writeln!(out, "{message}")?;
@@ -71,14 +72,14 @@ pub(crate) fn write(path: &Path, messages: u64, random: &mut Random) -> Result<(
     Ok(())
 }
 
-fn channel(random: &mut Random) -> u64 {
-    u64::from(random.next().trailing_zeros()).min(CHANNELS - 1)
+fn channel(random: &mut Rng) -> u64 {
+    u64::from(random.u64(..).trailing_zeros()).min(CHANNELS - 1)
 }
 
-fn next_time(at_ms: i64, random: &mut Random) -> i64 {
+fn next_time(at_ms: i64, random: &mut Rng) -> i64 {
     // Steps of minutes.
-    let step = random.between(Duration::ZERO, STEP).as_millis() as i64;
-    match random.below(20) {
+    let step = between(random, Duration::ZERO, STEP).as_millis() as i64;
+    match random.u64(..20) {
         0..5 => at_ms,
         5 => at_ms - step,
         _ => at_ms + step,
@@ -90,11 +91,11 @@ fn timestamp(at_ms: i64) -> Result<String> {
     Ok(at.format(&Rfc3339)?)
 }
 
-fn content(number: u64, random: &mut Random) -> String {
+fn content(number: u64, random: &mut Rng) -> String {
     let mut text = format!("message {number}");
-    for _ in 0..random.below(WORDS_MAX) {
+    for _ in 0..random.u64(..WORDS_MAX) {
         text.push(' ');
-        text.push_str(random.pick(&WORDS).copied().unwrap_or_default());
+        text.push_str(random.choice(WORDS).unwrap_or_default());
     }
     text
 }
@@ -109,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let make = |name: &str, seed| {
             let path = directory.path().join(name);
-            write(&path, 2_000, &mut Random::new(seed)).expect("written");
+            write(&path, 2_000, &mut Rng::with_seed(seed)).expect("written");
             Chat::read(&path, OffsetDateTime::now_utc()).expect("read")
         };
         let chat = make("a", 1);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     net::TcpStream,
@@ -24,7 +25,7 @@ use super::{
     observed::{Bot, Clock},
 };
 use crate::{
-    random::Random,
+    random::between,
     rest::{self, Rest},
 };
 
@@ -59,7 +60,7 @@ struct Life {
     channels: Arc<[u64]>,
     rest: Rest,
     clock: Clock,
-    random: Random,
+    random: Rng,
     readings: Arc<AtomicUsize>,
     keep: Option<Duration>,
 }
@@ -76,7 +77,7 @@ pub(super) struct Habits {
 }
 
 impl Client {
-    pub(super) fn start(name: String, token: String, habits: Habits, random: Random) -> Result<Self> {
+    pub(super) fn start(name: String, token: String, habits: Habits, random: Rng) -> Result<Self> {
         let Habits { gateway, api, channels, clock, keep } = habits;
         let rest = Rest::new(api, &token)?;
         let conversation = Arc::new(Mutex::new(Conversation::new(name, token)));
@@ -160,7 +161,7 @@ impl Life {
             while let Some(reading) = readings.try_join_next() {
                 reading??;
             }
-            sleep(self.random.between(pause.0, pause.1)).await;
+            sleep(between(&mut self.random, pause.0, pause.1)).await;
         }
     }
 
@@ -177,10 +178,10 @@ impl Life {
             Frame::Step(_) => anyhow::bail!("the gateway's first payload was not Hello"),
             Frame::End(end) => return Ok(end),
         };
-        let first_beat = self.random.between(Duration::ZERO, hello);
+        let first_beat = between(&mut self.random, Duration::ZERO, hello);
         let mut beats = interval_at(Instant::now() + first_beat, hello);
         let mut heard = true;
-        let cut = self.keep.map(|most| self.random.between(Duration::ZERO, most));
+        let cut = self.keep.map(|most| between(&mut self.random, Duration::ZERO, most));
         let mut cut = pin!(sleep(cut.unwrap_or(FOREVER)));
         let opening = lock(&self.conversation).opening(self.clock.now());
         if !send(&mut socket, opening).await {

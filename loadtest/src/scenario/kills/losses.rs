@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use fastrand::Rng;
 use serde_json::json;
 use tokio::{
     sync::watch,
@@ -26,7 +27,7 @@ use super::{
     target::{Kind, Plan, Target},
     writer::{Writer, Written},
 };
-use crate::{random::Random, rest::Rest};
+use crate::{random::between, rest::Rest};
 
 /// For how long the bus is away, at least and at most: from a restart that nobody notices to one in which all are in their longest pause.
 const AWAY: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(2_500));
@@ -95,7 +96,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
     let directory = tempfile::tempdir()?;
     eprintln!("seed {seed}; logs in {}", directory.path().display());
-    let outcome = observe(&options, directory.path(), Random::new(seed)).await;
+    let outcome = observe(&options, directory.path(), Rng::with_seed(seed)).await;
     let (observed, losses) = match outcome {
         Ok(outcome) => outcome,
         Err(error) => return Err(error.context(format!("logs are kept in {}", directory.keep().display()))),
@@ -111,7 +112,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     bail!("{} violations; logs are kept in {}", violations.len(), directory.keep().display())
 }
 
-async fn observe(options: &Options, directory: &Path, mut random: Random) -> Result<(Observed, Vec<Loss>)> {
+async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result<(Observed, Vec<Loss>)> {
     let mut redis = Redis::start(directory, &mut random).await?;
     let url = redis.url();
     let plan = Plan {
@@ -125,7 +126,7 @@ async fn observe(options: &Options, directory: &Path, mut random: Random) -> Res
     let clock = Clock::start();
     let mut observed = Observed::default();
     // Names of an earlier run may be in the same keyspace.
-    let unique = format!("{:08x}", random.next() >> 32);
+    let unique = format!("{:08x}", random.u32(..));
     let token = target.create_bot(&format!("writer-{unique}"), None).await?;
     let mut rest = Rest::new(target.api, &token)?;
     let (guild, channels) = found(&mut rest).await?;
@@ -141,7 +142,7 @@ async fn observe(options: &Options, directory: &Path, mut random: Random) -> Res
     settle(&mut bots, "READY", |bot| bot.look(|seen| !seen.epochs.is_empty())).await?;
 
     let (stop, stopped) = watch::channel(false);
-    let writer = |number, random: &mut Random| Writer {
+    let writer = |number, random: &mut Rng| Writer {
         number,
         rest: rest.another(),
         channels: Arc::clone(&channels),
@@ -207,16 +208,16 @@ impl Emptying {
         silent: bool,
         redis: &mut Redis,
         bots: &mut [Client],
-        random: &mut Random,
+        random: &mut Rng,
     ) -> Result<()> {
-        sleep(random.between(BETWEEN.0, BETWEEN.1)).await;
+        sleep(between(random, BETWEEN.0, BETWEEN.1)).await;
         redis.kill().await?;
-        let away = random.between(AWAY.0, AWAY.1);
+        let away = between(random, AWAY.0, AWAY.1);
         sleep(away).await;
         redis.restart().await?;
-        let until_posted = random.between(UNTIL_POSTED.0, UNTIL_POSTED.1);
+        let until_posted = between(random, UNTIL_POSTED.0, UNTIL_POSTED.1);
         sleep(until_posted).await;
-        let channel = *random.pick(&self.writer.channels).context("no channels")?;
+        let channel = *random.choice(self.writer.channels.iter()).context("no channels")?;
         let content = format!("w{}-{}", self.writer.number, self.losses.len());
         let id = self.writer.create(channel, &content, &mut self.written).await?;
         let message = [(channel, id.context("the message after a loss was not taken")?)];

@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
     time::{Instant, sleep},
 };
 
-use crate::{process, random::Random};
+use crate::process;
 
 /// Longest time from the start until it takes connections.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ pub(super) struct Redis {
 
 impl Redis {
     /// Starts `redis-server` on a free port of the loopback, with its log in `directory`.
-    pub(super) async fn start(directory: &Path, random: &mut Random) -> Result<Self> {
+    pub(super) async fn start(directory: &Path, random: &mut Rng) -> Result<Self> {
         let [address] = process::free_addresses(random)?;
         let child = spawn(address, directory)?;
         let mut redis = Self { address, directory: directory.to_owned(), child };

@@ -8,13 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{
-    process::{self, Process, Program},
-    random::Random,
-};
+use crate::process::{self, Process, Program};
 
 /// Longest run of an operator's command.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -56,7 +54,7 @@ pub(super) struct Plan<'a> {
 
 impl Target {
     /// Starts everything and waits until it is ready.
-    pub(super) async fn start(plan: &Plan<'_>, random: &mut Random) -> Result<Self> {
+    pub(super) async fn start(plan: &Plan<'_>, random: &mut Rng) -> Result<Self> {
         let [api, gateway, data_service, admin, api_admin, gateway_admin] = process::free_addresses(random)?;
         let weir = process::binary("weir", plan.profile)?;
         let data = plan.directory.join("data");

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use fastrand::Rng;
 use http::Method;
 use serde_json::json;
 use tokio::{
@@ -12,7 +13,7 @@ use tokio::{
 
 use super::observed::{Acknowledged, Change, ChangeKind, Clock, Create, edited};
 use crate::{
-    random::Random,
+    random::between,
     rest::{self, Rest, Verdict},
 };
 
@@ -39,7 +40,7 @@ pub(super) struct Writer {
     pub(super) rest: Rest,
     pub(super) channels: Arc<[u64]>,
     pub(super) clock: Clock,
-    pub(super) random: Random,
+    pub(super) random: Rng,
     /// Longest pause between two messages; the shortest is none.
     pub(super) think: Duration,
     /// True once it is to stop.
@@ -64,7 +65,7 @@ impl Writer {
         let mut changeable: Vec<Changeable> = Vec::with_capacity(CHANGEABLE_MAX);
         let mut count = 0;
         while !*self.stop.borrow() {
-            let channel = *self.random.pick(&self.channels).context("no channels")?;
+            let channel = *self.random.choice(self.channels.iter()).context("no channels")?;
             let content = format!("w{}-{count}", self.number);
             count += 1;
             let Some(id) = self.create(channel, &content, &mut written).await? else { continue };
@@ -72,10 +73,10 @@ impl Writer {
                 changeable.remove(0);
             }
             changeable.push(Changeable { channel, id, content, edited: false });
-            if self.random.one_in(CHANGE_ONE_IN) {
+            if self.random.u64(..CHANGE_ONE_IN) == 0 {
                 self.change(&mut changeable, &mut written).await;
             }
-            let pause = self.random.between(Duration::ZERO, self.think);
+            let pause = between(&mut self.random, Duration::ZERO, self.think);
             sleep(pause).await;
         }
         Ok(written)
@@ -116,7 +117,7 @@ impl Writer {
                         }
                     }
                     written.retried += 1;
-                    let jitter = self.random.between(Duration::ZERO, pause);
+                    let jitter = between(&mut self.random, Duration::ZERO, pause);
                     sleep(pause + jitter).await;
                 }
             }
@@ -131,12 +132,10 @@ impl Writer {
         if changeable.is_empty() {
             return;
         }
-        // Below the length, a usize.
-        let index = self.random.below(changeable.len() as u64) as usize;
+        let index = self.random.usize(..changeable.len());
         let message = &mut changeable[index];
         let (channel, id) = (message.channel, message.id);
-        let kind =
-            if message.edited || self.random.one_in(2) { ChangeKind::Delete } else { ChangeKind::Edit };
+        let kind = if message.edited || self.random.bool() { ChangeKind::Delete } else { ChangeKind::Edit };
         let path = format!("/api/v10/channels/{channel}/messages/{id}");
         let sent = self.clock.now();
         let outcome = match kind {
