@@ -172,7 +172,6 @@ methods! { data, "weir.data.v1.MessageService":
     Write delete_message "DeleteMessage" DeleteMessageRequest -> DeleteMessageResponse;
     Write delete_messages "DeleteMessages" DeleteMessagesRequest -> DeleteMessagesResponse;
     Read list_changes "ListChanges" ListChangesRequest -> ListChangesResponse;
-    Write import_messages "ImportMessages" ImportMessagesRequest -> ImportMessagesResponse;
     Write typing "Typing" TypingRequest -> TypingResponse;
 }
 methods! { data, "weir.data.v1.UserService":

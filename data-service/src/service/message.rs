@@ -7,9 +7,8 @@ use weir_proto::{
     data::{
         CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
         DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
-        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ImportMessagesResponse,
-        ListChangesRequest, ListChangesResponse, ListMessagesRequest, ListMessagesResponse, Message,
-        TypingRequest, TypingResponse,
+        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ListChangesRequest, ListChangesResponse,
+        ListMessagesRequest, ListMessagesResponse, Message, TypingRequest, TypingResponse,
     },
     event::{Record, Typing, record::Change},
     id::{IMPORT_WORKER, is_imported, unix_ms},
@@ -37,7 +36,7 @@ const EMBEDS_MAX: usize = 48 << 10;
 const MENTIONS_MAX: usize = 500;
 /// Messages that one call removes: Discord's bound, and small for one commit.
 const DELETIONS_MAX: usize = 100;
-/// Rows and bytes of one import call.
+/// Rows and bytes of one batch of an import.
 const IMPORT_ROWS_MAX: usize = 1_000;
 const IMPORT_BYTES_MAX: usize = 1 << 20;
 /// Records in one reply of `ListChanges`, at most and by default.
@@ -64,7 +63,6 @@ pub fn router(paths: &Paths) -> Router {
     let router = method!(router, "DeleteMessage", delete);
     let router = method!(router, "DeleteMessages", delete_many);
     let router = method!(router, "ListChanges", list_changes);
-    let router = method!(router, "ImportMessages", import);
     method!(router, "Typing", typing)
 }
 
@@ -308,21 +306,13 @@ fn fitting(records: &[Record], bytes_max: usize) -> Vec<Vec<u8>> {
     encoded
 }
 
-async fn import(
-    paths: Paths,
-    _: Context,
-    request: ImportMessagesRequest,
-) -> Result<Reply<ImportMessagesResponse>, ConnectError> {
-    Ok(ImportMessagesResponse { written: write_import(&paths, request).await? }.into())
-}
-
 /// Writes rows with ids of the caller's into one channel.
 pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) -> Result<u32, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let bytes: usize = request.messages.iter().map(prost::Message::encoded_len).sum();
     if request.messages.len() > IMPORT_ROWS_MAX || bytes > IMPORT_BYTES_MAX {
         return Err(ConnectError::invalid_argument(format!(
-            "a call has at most {IMPORT_ROWS_MAX} messages and {IMPORT_BYTES_MAX} bytes"
+            "a batch has at most {IMPORT_ROWS_MAX} messages and {IMPORT_BYTES_MAX} bytes"
         )));
     }
     for message in &request.messages {

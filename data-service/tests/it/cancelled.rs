@@ -14,8 +14,7 @@ use weir_proto::{
     },
     data::{
         CreateUserRequest, DeleteMessageRequest, EditMessageRequest, GetGuildRequest, GetMemberRequest,
-        GetUsersRequest, ImportMessagesRequest, Member, Message, OpenDirectRequest, PutMemberRequest,
-        ResolveTokenRequest, User,
+        GetUsersRequest, Member, Message, OpenDirectRequest, PutMemberRequest, ResolveTokenRequest, User,
     },
     id::UserId,
     pair::UserPair,
@@ -25,7 +24,7 @@ use self::leaves::leaves;
 use crate::{
     fake_bus::gist,
     fake_store::Fate,
-    node::{At, Node, Place, Talk, World, create_in, imported, options},
+    node::{At, Node, Place, Talk, World, begin_import, create_in, import, imported, options},
     order::assert_chained,
 };
 
@@ -36,7 +35,7 @@ pub(crate) enum Act {
     Edit,
     Delete,
     PutMember,
-    ImportMessages,
+    WriteImport,
     OpenDirect,
     CreateUser,
     BeginImport,
@@ -49,7 +48,7 @@ const ACTS: [Act; 10] = [
     Act::Edit,
     Act::Delete,
     Act::PutMember,
-    Act::ImportMessages,
+    Act::WriteImport,
     Act::OpenDirect,
     Act::CreateUser,
     Act::BeginImport,
@@ -112,6 +111,7 @@ impl Stage {
         node.client.begin_import(&job(), &options()).await.unwrap_err();
         let kept = world.store.rows().settings[&("import".to_owned(), JOB.to_vec())].clone();
         let job = BeginImportResponse::decode(kept).unwrap();
+        begin_import(&*world.store, vec![place.channel]).await;
         let stage = Self { world, node, place, first, other, job };
         if act == Act::UnsetLimit {
             stage.node.client.set_limit(&stage.limit(), &options()).await.unwrap();
@@ -160,15 +160,14 @@ impl Stage {
                 let request = PutMemberRequest { member: Some(member), basis: None };
                 client.put_member(&request, &far).await.is_ok()
             }
-            Act::ImportMessages => {
+            Act::WriteImport => {
                 let row = Message {
                     id: imported(1_000, 0),
                     author_id: place.user,
                     content: LEFT.into(),
                     ..Message::default()
                 };
-                let request = ImportMessagesRequest { channel_id: place.channel, messages: vec![row] };
-                client.import_messages(&request, &far).await.is_ok()
+                import(client, place.channel, [vec![row]]).await.is_ok()
             }
             Act::OpenDirect => {
                 let request = OpenDirectRequest { user_id: place.user, recipient_id: self.other };
@@ -195,7 +194,7 @@ impl Stage {
         let history = rows.history(self.place.channel);
         let limited = rows.settings.keys().any(|(kind, _)| kind == "limit");
         match act {
-            Act::Create | Act::Edit | Act::ImportMessages => history.iter().any(|row| row.content == LEFT),
+            Act::Create | Act::Edit | Act::WriteImport => history.iter().any(|row| row.content == LEFT),
             Act::Delete => history.is_empty(),
             Act::PutMember => rows.members.contains_key(&(self.place.guild, self.other)),
             Act::OpenDirect => rows.direct.contains_key(&self.pair()),
@@ -317,7 +316,7 @@ pub(crate) fn leave_at_any_await_point(act: Act) {
 #[test]
 pub(crate) fn rows_in_doubt_are_written_in_the_end_and_not_remembered_before() {
     let later = Fate::UnknownLater(Duration::from_millis(700));
-    for act in [Act::CreateUser, Act::BeginImport, Act::ImportMessages] {
+    for act in [Act::CreateUser, Act::BeginImport, Act::WriteImport] {
         for fates in [
             vec![Fate::UnknownApplied],
             vec![Fate::UnknownNotApplied],
@@ -336,9 +335,7 @@ pub(crate) fn rows_in_doubt_are_written_in_the_end_and_not_remembered_before() {
                     sleep(Duration::from_millis(10)).await;
                 }
                 match act {
-                    Act::CreateUser | Act::ImportMessages => {
-                        assert!(stage.happened(act), "{act:?} {fates:?}")
-                    }
+                    Act::CreateUser | Act::WriteImport => assert!(stage.happened(act), "{act:?} {fates:?}"),
                     // The doubt was the guild's; the names are the next call's.
                     _ => assert!(stage.world.store.rows().read_guild(stage.job.guild_id).is_some()),
                 }

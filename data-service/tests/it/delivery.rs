@@ -29,10 +29,7 @@ use weir_data_service::{
 use weir_discord::token::BotToken;
 use weir_gateway::{Deps, Gateway, GatewayConfig, Metrics};
 use weir_proto::{
-    data::{
-        Channel, CreateGuildRequest, CreateUserRequest, Guild, ImportMessagesRequest, Member, Message, Role,
-        User,
-    },
+    data::{Channel, CreateGuildRequest, CreateUserRequest, Guild, Member, Message, Role, User},
     id::UserId,
 };
 use weir_runtime::{Readiness, Registry, WallClock as _};
@@ -41,7 +38,7 @@ use weir_store::Store;
 use crate::{
     fake_store::{Dice, FakeStore},
     history::paused,
-    node::{Place, Talk, imported, options, small},
+    node::{Place, Talk, begin_import, import, imported, options, small},
     ownership::{FakeOwnership, TestClock},
 };
 
@@ -219,6 +216,7 @@ impl Run {
         let guild = state.guild.unwrap().id;
         let place = |channel: &Channel| Place { guild, channel: channel.id, user: users[0] };
         self.places = state.channels.iter().map(place).collect();
+        begin_import(&*self.store, state.channels.iter().map(|channel| channel.id).collect()).await;
         // Otherwise its creation is so young that the sessions' first moments are not what this is about.
         sleep(Duration::from_secs(1)).await;
     }
@@ -268,8 +266,8 @@ impl Run {
                 ..Message::default()
             }
         });
-        let request = ImportMessagesRequest { channel_id: place.channel, messages: messages.collect() };
-        self.client.import_messages(&request, &options()).await.unwrap();
+        let messages: Vec<Message> = messages.collect();
+        import(&self.client, place.channel, [messages]).await.unwrap();
     }
 
     /// The data service dies at a moment of a create, and another one starts a while later.

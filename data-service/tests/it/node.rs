@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
 use weir_data_client::{CallOptions, DataClient, DataError, transport::InProcess};
@@ -10,12 +11,15 @@ use weir_data_service::{
     node::{DataService, DataServiceConfig, Parts},
     ownership::{Ownership, WholeStore},
 };
-use weir_proto::data::{
-    Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, DeleteMessageRequest,
-    DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EventContext, GetMessageRequest,
-    Guild, ListMessagesRequest, Member, Message, User,
+use weir_proto::{
+    admin::{BeginImportResponse, WriteImportRequest},
+    data::{
+        Channel, CreateGuildRequest, CreateMessageRequest, CreateUserRequest, DeleteMessageRequest,
+        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EventContext, GetMessageRequest,
+        Guild, ImportMessagesRequest, ListMessagesRequest, Member, Message, User,
+    },
+    id::IMPORT_WORKER,
 };
-use weir_proto::id::IMPORT_WORKER;
 use weir_runtime::{Readiness, Registry};
 use weir_store::{
     Store,
@@ -83,6 +87,27 @@ pub(crate) async fn place(client: &DataClient) -> Place {
 /// The `number`th id of an import's rows from a millisecond on, which counts from the snowflake's epoch.
 pub(crate) fn imported(ms: u64, number: u64) -> u64 {
     (ms + (number >> 12)) << 22 | u64::from(IMPORT_WORKER) << 12 | number & 4_095
+}
+
+/// The hash of the file whose rows tests import.
+const FILE: [u8; 32] = [1; 32];
+
+/// Begins the file's job with channels that are there already; with others if it was begun before.
+pub(crate) async fn begin_import(store: &dyn Store, channel_ids: Vec<u64>) {
+    let begun = BeginImportResponse { channel_ids, ..BeginImportResponse::default() };
+    store.write_setting("import", &FILE, Some(begun.encode_to_vec().into())).await.expect("a job");
+}
+
+/// Imports batches of rows into one of the job's channels, all at once; how many rows were written.
+pub(crate) async fn import(
+    client: &DataClient,
+    channel_id: u64,
+    batches: impl IntoIterator<Item = Vec<Message>>,
+) -> Result<u64, DataError> {
+    let batch = |messages| ImportMessagesRequest { channel_id, messages }.encode_to_vec();
+    let batches = batches.into_iter().map(batch).collect();
+    let request = WriteImportRequest { job: FILE.into(), batches, lines_done: 0 };
+    Ok(client.write_import(&request, &options()).await?.message.written)
 }
 
 /// Options with a deadline far away.

@@ -7,14 +7,14 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::sleep;
 use weir_data_client::DataClient;
 use weir_proto::{
-    data::{GetGuildRequest, ImportMessagesRequest, ListChangesRequest, Member, Message, PutMemberRequest},
+    data::{GetGuildRequest, ListChangesRequest, Member, Message, PutMemberRequest},
     event::{Record, record::Change},
 };
 
 use crate::{
     fake_bus::{Consumer, gist},
     fake_store::{Dice, Fate},
-    node::{Node, Talk, World, imported, options},
+    node::{Node, Talk, World, begin_import, import, imported, options},
     order::assert_chained,
 };
 
@@ -464,25 +464,25 @@ async fn imported_rows_are_no_links_of_the_chain() {
     let mut world = World::new(11);
     let node = world.node().await;
     let place = node.place().await;
-    let import = async |client: &DataClient, first: u64| {
+    begin_import(&*world.store, vec![place.channel]).await;
+    let load = async |client: &DataClient, first: u64| {
         let row = |id: u64| Message {
             id: imported(id, 0),
             author_id: place.user,
             content: "old".into(),
             ..Message::default()
         };
-        let messages = (first..first + 3).map(row).collect();
-        let request = ImportMessagesRequest { channel_id: place.channel, messages };
-        client.import_messages(&request, &options()).await.unwrap();
+        let messages: Vec<Message> = (first..first + 3).map(row).collect();
+        import(client, place.channel, [messages]).await.unwrap();
     };
-    import(&node.client, 1_000).await;
+    load(&node.client, 1_000).await;
     let first = Talk(&node.client, place).create("first").await.unwrap();
-    import(&node.client, 2_000).await;
+    load(&node.client, 2_000).await;
     let second = Talk(&node.client, place).create("second").await.unwrap();
     sleep(Duration::from_secs(2)).await;
     world.crash();
     let node = world.node().await;
-    import(&node.client, 3_000).await;
+    load(&node.client, 3_000).await;
     world.crash();
     let node = world.node().await;
     let third = Talk(&node.client, place).create("third").await.unwrap();

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use weir_data_client::CallOptions;
 use weir_data_service::{clock::WallClock, freshness::Freshness};
-use weir_proto::{
-    data::{ImportMessagesRequest, Message},
-    id::EPOCH_MS,
-};
-use weir_store::Store as _;
+use weir_proto::{data::Message, id::EPOCH_MS};
+use weir_store::Store;
 
 use crate::{
     fake_store::Dice,
-    node::{At, Node, Place, Talk, World, embedded, imported, options, page_of},
+    node::{At, Node, Place, Talk, World, begin_import, embedded, import, imported, options, page_of},
     ownership::START_US,
 };
 
@@ -81,12 +77,12 @@ async fn compare(node: &Node, place: Place, dice: &Dice, all: &[Message], label:
 }
 
 /// Imports clumps, deletes and edits some, and compares pages with the naive ones.
-async fn walk(node: &Node, dice: &Dice, now_us: u64, label: &str) {
+async fn walk(node: &Node, store: &dyn Store, dice: &Dice, now_us: u64, label: &str) {
     let place = node.place().await;
+    begin_import(store, vec![place.channel]).await;
     let mut all = clumps(dice, now_us, 6, place.channel);
     for part in all.chunks(1_000) {
-        let request = ImportMessagesRequest { channel_id: place.channel, messages: part.to_vec() };
-        node.client.import_messages(&request, &options()).await.unwrap();
+        import(&node.client, place.channel, [part.to_vec()]).await.unwrap();
     }
     compare(node, place, dice, &all, label).await;
     let talk = Talk(&node.client, place);
@@ -125,7 +121,7 @@ fn pages_equal_the_whole_list_cut_over_the_scripted_store() {
             let mut config = crate::node::small();
             config.sequencer.tail_rows_max = 1 + (seed as usize * 7) % 200;
             let node = world.node_with(config).await;
-            walk(&node, &Dice::new(seed), START_US, &format!("seed {seed}")).await;
+            walk(&node, &*world.store, &Dice::new(seed), START_US, &format!("seed {seed}")).await;
             world.store.assert_sound();
         });
     }
@@ -137,7 +133,7 @@ async fn pages_equal_the_whole_list_cut_over_the_embedded_store() {
     let (node, store) = embedded(directory.path()).await;
     for seed in 0..6 {
         let now_us = weir_data_service::clock::SystemClock.wall_us();
-        walk(&node, &Dice::new(seed), now_us, &format!("seed {seed}")).await;
+        walk(&node, &*store, &Dice::new(seed), now_us, &format!("seed {seed}")).await;
     }
     node.close().await;
     store.close().await;
@@ -157,8 +153,8 @@ async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
             content: "old".into(),
             ..Message::default()
         });
-        let request = ImportMessagesRequest { channel_id: place.channel, messages: messages.collect() };
-        writer.client.import_messages(&request, &options()).await.unwrap();
+        begin_import(&*world.store, vec![place.channel]).await;
+        import(&writer.client, place.channel, [messages.collect::<Vec<_>>()]).await.unwrap();
         let cold = world.node().await;
         let before = world.store.history_reads();
         assert_eq!(Talk(&cold.client, place).list(At::Latest, 50).await.unwrap().len(), 50);
@@ -192,8 +188,8 @@ async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
             ..Message::default()
         })
         .collect();
-    let request = ImportMessagesRequest { channel_id: place.channel, messages };
-    writer.client.import_messages(&request, &options()).await.unwrap();
+    begin_import(&*world.store, vec![place.channel]).await;
+    import(&writer.client, place.channel, [messages]).await.unwrap();
     let cold = world.node().await;
     let before = world.store.history_reads();
     assert_eq!(Talk(&cold.client, place).list(At::Latest, 10).await.unwrap().len(), 10);
@@ -216,15 +212,12 @@ async fn imports_of_a_channel_that_wait_together_are_one_step() {
     let part = |number: u64| {
         let ids = (0..1_000).map(move |index| imported(at_ms, number * 1_000 + index));
         let message = |id| Message { id, author_id: 5, content: id.to_string(), ..Message::default() };
-        ImportMessagesRequest { channel_id: place.channel, messages: ids.map(message).collect() }
+        ids.map(message).collect::<Vec<_>>()
     };
+    begin_import(&*world.store, vec![place.channel]).await;
     let before = world.store.counters().writes;
-    let calls = (0..10).map(|number| {
-        let (client, request) = (node.client.clone(), part(number));
-        async move { client.import_messages(&request, &options()).await.map(|reply| reply.message.written) }
-    });
-    let written: Vec<u32> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-    assert_eq!(written, [1_000; 10], "each caller is told of its own rows");
+    let written = import(&node.client, place.channel, (0..10).map(part)).await.unwrap();
+    assert_eq!(written, 10_000, "the rows of all batches are told");
     // The bucket once, then 8,000 rows and the 2,000 that were too many for the step.
     assert_eq!(world.store.counters().writes - before, 3);
     assert_eq!(world.store.rows().history(place.channel).len(), 10_000);
@@ -242,8 +235,8 @@ async fn an_import_into_the_future_is_refused() {
     let future_ms = world.clock.wall_ms() - EPOCH_MS + 3_600_000;
     let message =
         Message { id: imported(future_ms, 0), author_id: 5, content: "x".into(), ..Message::default() };
-    let request = ImportMessagesRequest { channel_id: place.channel, messages: vec![message] };
-    assert!(node.client.import_messages(&request, &options()).await.is_err());
+    begin_import(&*world.store, vec![place.channel]).await;
+    assert!(import(&node.client, place.channel, [vec![message]]).await.is_err());
     talk.create("the channel still works").await.unwrap();
 }
 

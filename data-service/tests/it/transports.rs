@@ -202,9 +202,9 @@ async fn json_is_read_as_protobuf_maps_it() {
         (list, r#"{"channelId":true}"#, "channelId must be a whole number from 0 to 18446744073709551615"),
         (set, r#"{"limit":{"dryRun":"yes"}}"#, "limit.dryRun must be true or false"),
         (
-            "/weir.data.v1.MessageService/ImportMessages",
-            r#"{"messages":[{},{"embedsJson":{}}]}"#,
-            "messages[1].embedsJson must be a string",
+            "/weir.data.v1.GuildService/CreateGuild",
+            r#"{"channels":[{},{"topic":{}}]}"#,
+            "channels[1].topic must be a string",
         ),
     ] {
         let (status, reply) = post(served.address, path, body, "").await;
