@@ -156,11 +156,6 @@ impl Router {
         }
         self
     }
-
-    /// The registered paths, in no order.
-    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
-        self.methods.keys().copied()
-    }
 }
 
 impl std::fmt::Debug for Router {
