@@ -9,20 +9,18 @@ use tokio::{
 
 use crate::{
     Close, CloseCode,
-    budget::EventBudget,
-    deliver::{Delivery, Stop},
-    identify,
-    join::Attached,
-    members,
+    dispatch::{deliver::Delivery, request_members, stop::Stop},
+    limits::places::Place,
     metrics::{Refusal, Resumption},
-    payload::{self, ClientEvent, Identify, Resume, op},
-    places::Place,
-    query::Parameters,
-    resume,
-    session::Session,
+    session::{Session, identify, resume, start::Attached},
     shared::Shared,
-    socket::{Inbound, Socket, SocketError},
-    upgrade::{self, Upgrade},
+    socket::{
+        handshake_params::Parameters,
+        inbound_limit::EventBudget,
+        payload::{self, ClientEvent, Identify, Resume, op},
+        stream::{Inbound, Socket, SocketError},
+        upgrade::{self, Upgrade},
+    },
 };
 
 /// What a client waits for the answer that it may resume later. Discord's libraries are told to wait 1 to 5 s after it, and some do not.
@@ -338,7 +336,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         }
                     }
                     Ok(ClientEvent::RequestMembers(request)) => {
-                        let answered = Box::pin(members::answer(&shared, attached, &mut self.socket, &request)).await;
+                        let answered = Box::pin(request_members::answer(
+                            &shared,
+                            attached,
+                            &mut self.socket,
+                            &request,
+                        ))
+                        .await;
                         if let Err(error) = answered {
                             return Served::Ended(error.into());
                         }

@@ -1,8 +1,16 @@
 //! Fan-out: which sessions a record concerns, and the guilds' state at each record.
+//! The room does not know what a session is sent, or how: it knows a session by its listener alone.
 //!
 //! One task, the follower, publishes; sessions read. Publishing a record applies it to its guild, puts it into the ring with the snapshot
 //! it is to be judged by, and wakes the sessions of the guild; each session then filters and writes on its own, so sessions work in parallel and
 //! none holds up another.
+
+pub(crate) mod entry;
+mod held;
+pub(crate) mod listener;
+mod listeners;
+pub(crate) mod ring;
+pub(crate) mod snapshot;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,14 +25,15 @@ use weir_proto::{
     event::{Record, record::Change},
 };
 
-use crate::{
-    entry::{Body, Bytes, Entry, Publication, membership},
-    guild::Snapshot,
+use self::{
+    entry::{Body, Entry, Publication, membership},
     held::{Guild, Held},
     listener::Listener,
     listeners::{Key, Listeners, key},
     ring::Ring,
+    snapshot::Snapshot,
 };
+use crate::limits::weight::Bytes;
 
 /// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;

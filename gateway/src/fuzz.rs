@@ -4,8 +4,8 @@ use weir_bus::SessionRow;
 use weir_fuzz::{CASES_DEFAULT, binary, run, text};
 
 use crate::{
-    payload::{ClientEvent, parse},
     session::{Kept, Restored},
+    socket::payload::{ClientEvent, parse},
 };
 
 const PAYLOADS: [&str; 5] = [

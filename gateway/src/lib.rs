@@ -2,14 +2,23 @@
 //!
 //! Thin: it holds no data of its own but sessions, and knows the data service only through its client.
 //!
-//! A connection passes the modules in this order: [`server`] (accept, bounds) → `upgrade` and `query` (HTTP) → `connection` (one task for each
-//! socket) → `payload` and `budget` (what clients send) → `identify` (within `identifies`), `resume` and `join` (sessions) → `introduce`, with `roster`, and `deliver` (what they
-//! receive) → `socket`
-//! and `compress` (bytes out).
+//! The code lies in rooms, one folder each, in the order in which they may use each other: each knows only rooms that stand before it here.
+//! - `limits`: what a connection, an address, a token or a user may make the gateway do or hold.
+//! - `socket`: one client's bytes, in and out.
+//! - `fanout`: guilds' states, and whom a record concerns.
+//! - `data`: what is asked of the data service and registered at the bus.
+//! - `consume`: records, from the inbox to the fan-out.
+//! - `session`: what a client began, and how it goes on.
+//! - `dispatch`: what a session is sent.
 //!
-//! A record passes them in this order: `follow` (read once; `chain` drops repetitions and finds gaps; `recover` and
-//! `hydrate` complete, while `holdback` keeps the guild's later ones) → `fanout` (guilds'
-//! states, who is woken) → `ring` of shared `entry`s → each session's `listener` → `deliver`, where `route` decides and `sequence` numbers.
+//! A connection passes the modules in this order: [`server`] (accept; `limits::places`) → `socket::upgrade` and `socket::handshake_params`
+//! (HTTP) → `connection` (one task for each socket) → `socket::payload` and `socket::inbound_limit` (what clients send) →
+//! `session::identify` (within `limits::identifies`), `session::resume` and `session::start` (sessions) → `dispatch::ready`, with
+//! `dispatch::roster`, and `dispatch::deliver` (what they receive) → `socket::stream` and `socket::compress` (bytes out).
+//!
+//! A record passes them in this order: `consume::follow` (read once; `gap` drops repetitions and finds what is missing; `recover` and
+//! `hydrate` complete, while `holdback` keeps the guild's later ones) → `fanout` (guilds' states, who is woken) → `fanout::ring` of shared
+//! `entry`s → each session's `fanout::listener` → `dispatch::deliver`, where `route` decides and `session::numbering` numbers.
 //!
 //! # What holds
 //! - Every acknowledged change that a session may see reaches it once, in the order of its channel; if that cannot be, the session is told
@@ -18,52 +27,23 @@
 //!   the process.
 //! - There is no queue for each session: a cursor into the shared ring, one wake flag. A client that does not read is closed and may resume.
 
-mod allowances;
-mod budget;
-mod chain;
 pub mod close;
-mod compress;
 pub mod config;
 mod connection;
-mod deliver;
-mod entry;
+mod consume;
+mod data;
+mod dispatch;
 mod fanout;
-mod follow;
 #[cfg(test)]
 mod fuzz;
-mod guild;
-mod held;
-mod holdback;
-mod hydrate;
-mod identifies;
-mod identify;
-mod introduce;
-mod join;
-mod listener;
-mod listeners;
-mod load;
-mod loose;
-mod members;
-mod memory;
+mod limits;
 pub mod metrics;
-mod payload;
 pub mod peers;
-mod places;
-mod query;
-mod recover;
-mod registry;
-mod replay;
-mod resume;
-mod ring;
-mod roster;
-mod route;
-mod sequence;
 pub mod server;
 mod session;
 pub mod settings;
 mod shared;
 mod socket;
-mod upgrade;
 
 pub use close::{Close, CloseCode};
 pub use config::{GatewayConfig, IdentifyLimits};

@@ -19,24 +19,26 @@ use weir_data_client::DataClient;
 use weir_runtime::{Strangers, SystemClock, WallClock};
 
 use crate::{
-    GatewayConfig, IdentifyLimits, Metrics,
-    allowances::Allowances,
-    chain::Chains,
-    connection,
-    entry::Bytes,
-    fanout::Fanout,
-    follow::{Follower, follow_ephemeral},
-    identifies::Identifies,
-    introduce::Introductions,
-    load::Loader,
-    memory::{self, Memory},
+    GatewayConfig, IdentifyLimits, Metrics, connection,
+    consume::{
+        follow::{Follower, follow_ephemeral},
+        gap::Chains,
+    },
+    data::loader::Loader,
+    dispatch::roster,
+    fanout::{Fanout, ring::Ring},
+    limits::{
+        allowances::Allowances,
+        identifies::Identifies,
+        introductions::Introductions,
+        memory::{self, Memory},
+        places::Places,
+        weight::Bytes,
+    },
     metrics::Refusal,
-    places::Places,
-    registry::{self, Registry},
-    ring::Ring,
-    roster,
+    session::registry::{self, Registry},
     shared::Shared,
-    upgrade,
+    socket::upgrade,
 };
 
 /// Time between two looks for what has expired. Bounds by how much a resume window can be overdrawn.

@@ -1,4 +1,11 @@
-//! A session: what was agreed at identify, how far it has come, and the row that lets it outlive the process.
+//! Sessions: what was agreed at identify, how far each has come, and the row that lets it outlive the process; how they begin, go on and end.
+//! The room says which guilds and records a session has a right to, and does not know how they are rendered or sent.
+
+pub(crate) mod identify;
+pub(crate) mod numbering;
+pub(crate) mod registry;
+pub(crate) mod resume;
+pub(crate) mod start;
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
@@ -7,10 +14,14 @@ use prost::Message as _;
 use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, Notify};
 use weir_bus::{Position, SessionRow};
-use weir_discord::{intent::Intents, token::TokenHash};
+use weir_discord::{
+    intent::{Event, Intents, Place},
+    token::TokenHash,
+};
 use weir_proto::data::{Member, User};
 
-use crate::{listener::Listener, roster::LargeThreshold, sequence::Numbering};
+use self::numbering::Numbering;
+use crate::{fanout::listener::Listener, socket::large_threshold::LargeThreshold};
 
 /// Random bytes of a session id, written as hexadecimal: 128 bits, not to be guessed.
 const ID_BYTES: usize = 16;
@@ -26,6 +37,11 @@ const GUILD_BYTES: usize = 2 * size_of::<(u64, Member)>() + 160;
 /// Whether two tokens are the same. Takes the same time for all.
 pub(crate) fn is_same(token_hash: &TokenHash, other: &TokenHash) -> bool {
     token_hash.0.ct_eq(&other.0).into()
+}
+
+/// True if a session with these intents hears of guilds coming and going at all.
+pub(crate) fn hears_of_guilds(intents: Intents) -> bool {
+    intents.intersects(Event::GuildCreate.intents(Place::Guild))
 }
 
 /// A session.

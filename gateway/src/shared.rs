@@ -7,8 +7,15 @@ use tokio_util::sync::CancellationToken;
 use weir_runtime::Strangers;
 
 use crate::{
-    GatewayConfig, allowances::Allowances, entry::Bytes, fanout::Fanout, identifies::Identifies,
-    introduce::Introductions, load::Loader, memory::Memory, metrics::Metrics, registry::Registry,
+    GatewayConfig,
+    data::loader::Loader,
+    fanout::Fanout,
+    limits::{
+        allowances::Allowances, identifies::Identifies, introductions::Introductions, memory::Memory,
+        weight::Bytes,
+    },
+    metrics::Metrics,
+    session::registry::Registry,
 };
 
 /// One gateway's parts.

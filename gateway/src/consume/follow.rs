@@ -1,0 +1,396 @@
+//! The follower: one task that reads the inbox and publishes each record once, in order.
+//!
+//! # Positions
+//! - **Durable inbox** (the log of the embedded store): a record is in the log because its commit put it there, so the log is complete and its
+//!   positions are the truth: every process that reads it finds the same record at the same position. A record that is there twice leaves its
+//!   second position empty; a gap in a scope's chain is not possible and not looked for.
+//! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The follower drops the first kind and
+//!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
+//!   the ring remembers them: a session that needs older ones is invalid. Because a record has no position before it is published, one that
+//!   waits for the outbox holds up only its own guild (`holdback`), and is completed beside this task (`recover`).
+//!
+//! # What is missing, what is complete, what is lost
+//! Of each scope the follower knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
+//! younger, the one that the data service named when the guild was loaded after our interest in it was registered; older records are in
+//! what sessions started from. A record at or below it is a repetition. A record promises that nothing lies between its `prev_rev` and itself;
+//! so if `prev_rev` is not above what is complete, nothing is missing. Otherwise something **may** be, and the outbox is asked for what
+//! lies above. Its list is **complete** when it reaches the record or its own end, even if it is empty: `prev_rev` need not be a record's
+//! (a rebuilt one names where the reading began), and a create that was deleted since is not told any more. Records are **lost** only if
+//! the outbox says that it no longer keeps so much, if they are too many, or if it does not answer for longer than a data service
+//! takes to be replaced.
+//!
+//! # What the chain cannot tell
+//! The newest record of a scope, lost, is noticed only when the next one comes; the data service republishes the window when it sees that the bus
+//! lost data.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use weir_bus::{Inbox, InboxError, Position};
+use weir_proto::event::{Record, record::Change};
+
+use super::{
+    gap::{Chains, Verdict},
+    holdback::{GivenUp, HoldBack, Next, queue_of},
+    hydrate::{hydrate, lacks_context},
+    recover::{Completed, Completions, Incomplete},
+};
+use crate::{
+    data::loader::Loader,
+    fanout::{Fanout, Lost, entry::Publication},
+    metrics::{Anomaly, Metrics},
+};
+
+/// Records read at once.
+const BATCH_MAX: usize = 512;
+/// Pause before an inbox that does not answer is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads the inbox and publishes.
+pub(crate) struct Follower {
+    inbox: Arc<dyn Inbox>,
+    fanout: Arc<Fanout>,
+    loader: Arc<Loader>,
+    metrics: Metrics,
+    chains: Chains,
+    held: HoldBack,
+    completions: Completions,
+}
+
+impl Follower {
+    /// A follower of the loader's inbox.
+    pub(crate) fn new(loader: Arc<Loader>, metrics: Metrics, chains: Chains, held_bytes_max: usize) -> Self {
+        let (inbox, fanout) = (loader.inbox.clone(), loader.fanout.clone());
+        let (held, completions) = (HoldBack::new(held_bytes_max), Completions::default());
+        Self { inbox, fanout, loader, metrics, chains, held, completions }
+    }
+
+    /// Bytes of the scopes that it remembers, to look at.
+    pub(crate) fn scopes(&self) -> &crate::limits::weight::Bytes {
+        self.chains.bytes()
+    }
+
+    /// What waits in the hold-back queues, to look at.
+    pub(crate) fn held_back(&self) -> &crate::limits::weight::Bytes {
+        self.held.bytes()
+    }
+
+    /// Follows from `after` until told to stop.
+    pub(crate) async fn run(mut self, after: Position, stop: CancellationToken) {
+        let durable = self.inbox.durable();
+        let mut after = after;
+        loop {
+            let read = async {
+                self.inbox.wait(after).await;
+                let read = self.inbox.read(after, BATCH_MAX).await;
+                if let Err(InboxError::Unavailable { reason }) = &read {
+                    tracing::warn!(reason, "the inbox does not answer");
+                    sleep(RETRY_PAUSE).await;
+                }
+                read
+            };
+            // A read that is dropped is repeated: it changes nothing.
+            let read = tokio::select! {
+                () = stop.cancelled() => return,
+                Some(completed) = self.completions.next(&self.loader) => {
+                    self.publish_completed(completed);
+                    continue;
+                }
+                read = read, if self.held.has_room() => read,
+            };
+            match read {
+                Ok(batch) => {
+                    if let Some((last, _)) = batch.records.last() {
+                        after = *last;
+                    }
+                    if durable {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = self.publish_log(batch.records) => {}
+                        }
+                    } else {
+                        self.publish_own(batch.records);
+                    }
+                }
+                Err(InboxError::Truncated { floor }) => {
+                    tracing::error!(after, floor, "the inbox lost records that were not read yet");
+                    self.metrics.anomaly(Anomaly::Lost);
+                    after = floor;
+                    self.fanout.publish_loss(if durable { floor } else { self.next() }, Lost::Anywhere);
+                }
+                Err(InboxError::Unavailable { .. }) => {}
+            }
+            self.metrics.queue_bytes.set(i64::try_from(self.fanout.ring.bytes().get()).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn next(&self) -> Position {
+        self.fanout.ring.head() + 1
+    }
+
+    /// Publishes at the log's own positions.
+    async fn publish_log(&mut self, records: Vec<(Position, Bytes)>) {
+        let mut positions = Vec::with_capacity(records.len());
+        let mut batch = Vec::with_capacity(records.len());
+        for (position, bytes) in records {
+            let item = match read_logged(&mut self.chains, &bytes) {
+                Logged::Record(item) => {
+                    batch.push(item);
+                    Ok(())
+                }
+                Logged::Nothing => Err(Gap::Nothing),
+                Logged::Undecodable => {
+                    self.metrics.anomaly(Anomaly::Undecodable);
+                    Err(Gap::Lost)
+                }
+            };
+            positions.push((position, item));
+        }
+        hydrate(&self.loader, &mut batch).await;
+        let mut batch = batch.into_iter();
+        for (position, item) in positions {
+            match item {
+                Ok(()) => {
+                    let item = batch.next().expect("one publication was made for each such position");
+                    self.fanout.publish(position, item);
+                }
+                Err(Gap::Nothing) => self.fanout.skip(position),
+                Err(Gap::Lost) => self.fanout.publish_loss(position, Lost::Anywhere),
+            }
+        }
+    }
+
+    /// Publishes at positions of this process, after dropping repetitions. What has to be completed first is set aside, and what follows it in
+    /// its guild waits behind it.
+    fn publish_own(&mut self, records: Vec<(Position, Bytes)>) {
+        for (_, bytes) in records {
+            let Ok(record) = Record::decode(bytes.clone()) else {
+                self.metrics.anomaly(Anomaly::Undecodable);
+                self.fanout.publish_loss(self.next(), Lost::Anywhere);
+                continue;
+            };
+            if record.rev == 0 || record.change.is_none() {
+                // Ephemeral, or of a later version: outside the chain, and nothing that this version shows.
+                continue;
+            }
+            if let Some(Change::RecordsLost(_)) = record.change {
+                tracing::error!("the data service says that records were lost: all sessions begin again");
+                self.metrics.anomaly(Anomaly::Lost);
+                self.fanout.publish_loss(self.next(), Lost::Anywhere);
+                continue;
+            }
+            let queue = queue_of(&record);
+            if self.held.is_open(queue) {
+                self.held.hold(queue, record, bytes.len());
+            } else {
+                self.publish_or_complete(queue, record, bytes.len());
+            }
+        }
+    }
+
+    /// Publishes a record that nothing waits before, or drops a repetition, or sets it aside to be completed.
+    fn publish_or_complete(&mut self, queue: u64, record: Record, encoded_len: usize) -> Placed {
+        let missing_after = match self.judge(&record) {
+            Verdict::Repeated => {
+                self.metrics.anomaly(Anomaly::Repeated);
+                return Placed::Done;
+            }
+            Verdict::Missing { after_rev } => Some(after_rev),
+            Verdict::Next if lacks_context(&record) => None,
+            Verdict::Next => {
+                self.publish_next(Box::new(Publication { record, context: None, encoded_len }));
+                return Placed::Done;
+            }
+        };
+        self.held.open(queue, encoded_len);
+        let incomplete = Incomplete::new(queue, record, encoded_len, missing_after);
+        self.completions.begin(&self.loader, incomplete);
+        Placed::SetAside
+    }
+
+    /// Publishes a completed record after what was missing before it, and then what waited behind it.
+    fn publish_completed(&mut self, completed: Completed) {
+        let Completed { queue, missing, publication } = completed;
+        self.held.completed(queue, publication.encoded_len);
+        match missing {
+            Some(missing) => {
+                for missing in missing {
+                    self.metrics.anomaly(Anomaly::Recovered);
+                    self.publish_next(missing);
+                }
+            }
+            None => self.publish_loss_of(&publication.record),
+        }
+        self.publish_next(publication);
+        while let Some(next) = self.held.next(queue) {
+            match next {
+                Next::Record(record, encoded_len) => {
+                    if self.publish_or_complete(queue, *record, encoded_len) == Placed::SetAside {
+                        return;
+                    }
+                }
+                Next::GivenUp(GivenUp { record, last_revs }) => {
+                    tracing::error!(
+                        queue,
+                        "too many records waited for missing ones: the sessions that they were for begin again"
+                    );
+                    // Not fetched again by the next record of each: the loss is told.
+                    last_revs.into_iter().for_each(|(scope, rev)| self.chains.seen(scope, rev));
+                    self.publish_loss_of(&record);
+                }
+            }
+        }
+    }
+
+    fn publish_next(&mut self, publication: Box<Publication>) {
+        self.chains.seen(publication.record.scope_id, publication.record.rev);
+        self.fanout.publish(self.next(), publication);
+    }
+
+    /// Says that records like this one were lost.
+    fn publish_loss_of(&self, record: &Record) {
+        self.metrics.anomaly(Anomaly::Lost);
+        let lost = match record.guild_id {
+            0 => Lost::InDirect(record.recipient_ids.clone()),
+            guild_id => Lost::InGuild(guild_id),
+        };
+        self.fanout.publish_loss(self.next(), lost);
+    }
+
+    fn judge(&self, record: &Record) -> Verdict {
+        let known = Known {
+            included: self.fanout.guild_rev(record.guild_id).filter(|_| record.scope_id == record.guild_id),
+            interest_since_us: match record.guild_id {
+                0 => self.fanout.direct_since_us(&record.recipient_ids),
+                guild_id => self.fanout.interest_since_us(guild_id),
+            },
+        };
+        judge(&self.chains, record, known)
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// Published, or a repetition.
+    Done,
+    /// It is being completed, and what follows it in its queue waits.
+    SetAside,
+}
+
+/// What is known of a record's guild besides the chain.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
+    included: Option<u64>,
+    /// Every record of the guild, or of the direct message, above this revision comes here, and sessions started from what is below.
+    interest_since_us: Option<u64>,
+}
+
+/// What a record is, by its chain and by what is known of its guild.
+fn judge(chains: &Chains, record: &Record, known: Known) -> Verdict {
+    let seen = chains.last(record.scope_id).max(known.included);
+    let complete_to = seen.max(known.interest_since_us);
+    if complete_to.is_some_and(|rev| record.rev <= rev) {
+        return Verdict::Repeated;
+    }
+    match (complete_to, known.interest_since_us) {
+        (Some(after_rev), Some(_)) if record.prev_rev > after_rev => Verdict::Missing { after_rev },
+        // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature.
+        (Some(_) | None, Some(_) | None) => Verdict::Next,
+    }
+}
+
+/// What a position of a durable log holds.
+pub(crate) enum Logged {
+    /// A record to be shown.
+    Record(Box<Publication>),
+    /// A repetition, or a change that this version does not know.
+    Nothing,
+    /// Bytes that are no record.
+    Undecodable,
+}
+
+enum Gap {
+    Nothing,
+    Lost,
+}
+
+/// Reads a position of a durable log: the same bytes and the same `chains` give the same result to whoever reads it again.
+pub(crate) fn read_logged(chains: &mut Chains, bytes: &Bytes) -> Logged {
+    let Ok(record) = Record::decode(bytes.clone()) else { return Logged::Undecodable };
+    if record.rev == 0 || record.change.is_none() {
+        return Logged::Nothing;
+    }
+    if chains.last(record.scope_id).is_some_and(|seen| record.rev <= seen) {
+        return Logged::Nothing;
+    }
+    chains.seen(record.scope_id, record.rev);
+    Logged::Record(Box::new(Publication { record, context: None, encoded_len: bytes.len() }))
+}
+
+/// Hands ephemeral records to sessions until told to stop. What is missed is missed.
+pub(crate) async fn follow_ephemeral(
+    fanout: Arc<Fanout>,
+    mut records: broadcast::Receiver<Bytes>,
+    stop: CancellationToken,
+) {
+    loop {
+        let received = tokio::select! {
+            () = stop.cancelled() => return,
+            received = records.recv() => received,
+        };
+        match received {
+            Ok(bytes) => {
+                if let Ok(record) = Record::decode(bytes.clone()) {
+                    let publication = Publication { record, context: None, encoded_len: bytes.len() };
+                    fanout.publish_ephemeral(Box::new(publication));
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(scope_id: u64, prev_rev: u64, rev: u64) -> Record {
+        Record { scope_id, guild_id: 1, rev, prev_rev, ..Record::default() }
+    }
+
+    #[test]
+    fn the_chain_the_guilds_state_and_our_interest_tell_up_to_where_everything_is_here() {
+        let mut chains = Chains::new(8);
+        let known = |included, interest_since_us| Known { included, interest_since_us };
+        let missing = |after_rev| Verdict::Missing { after_rev };
+        // A channel never seen: what is older than our interest is none of ours, and only what is younger can be missing.
+        assert_eq!(judge(&chains, &record(5, 80, 90), known(None, Some(100))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 90, 110), known(None, Some(100))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, None)), Verdict::Next);
+        // One that was seen, with and without a time in between when nobody was interested.
+        chains.seen(5, 50);
+        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, Some(10))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, None)), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(5, 50, 60), known(None, Some(10))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(10))), missing(50));
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(100))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
+        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, None)), Verdict::Next);
+        // The guild itself: its state says what is included, and includes what is older than our interest.
+        assert_eq!(judge(&chains, &record(1, 40, 50), known(Some(50), Some(10))), Verdict::Repeated);
+        assert_eq!(judge(&chains, &record(1, 50, 60), known(Some(50), Some(10))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(10))), missing(50));
+        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(58))), Verdict::Next);
+        assert_eq!(judge(&chains, &record(1, 55, 57), known(Some(50), Some(58))), Verdict::Repeated);
+    }
+}

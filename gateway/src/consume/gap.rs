@@ -1,0 +1,111 @@
+//! Which records are new, repeated or missing: pure bookkeeping of the revisions seen in each scope.
+//!
+//! In a scope (a channel or a guild) revisions rise, and each record promises that nothing lies between its `prev_rev` and itself. So a record
+//! whose `rev` is not above the last one seen was seen already, and one whose `prev_rev` is above it leaves open whether something
+//! between the two is missing.
+
+use std::collections::HashMap;
+
+use crate::limits::{memory::SCOPE_BYTES, weight::Bytes};
+
+/// What a record is to someone who follows its scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The next one.
+    Next,
+    /// Seen before.
+    Repeated,
+    /// Records above this revision and below this record's may be missing.
+    Missing {
+        /// Up to here everything was seen.
+        after_rev: u64,
+    },
+}
+
+/// The last revision seen in each scope, bounded.
+///
+/// Two generations: a scope that is touched moves to the young one; when that is full the old one is forgotten and the young one becomes
+/// old. So a scope is kept for at least `scopes_max / 2` touches of other scopes. A scope that was forgotten is treated as never seen: a
+/// repetition of its last record would pass, and a loss just before its next record would not be noticed.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    young: HashMap<u64, u64>,
+    old: HashMap<u64, u64>,
+    generation_max: usize,
+    bytes: Bytes,
+}
+
+impl Chains {
+    /// Keeps at most `scopes_max` scopes (at least 2), [`SCOPE_BYTES`] each.
+    pub(crate) fn new(scopes_max: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            generation_max: (scopes_max / 2).max(1),
+            bytes: Bytes::default(),
+        }
+    }
+
+    /// The last revision seen in a scope.
+    pub(crate) fn last(&self, scope: u64) -> Option<u64> {
+        self.young.get(&scope).or_else(|| self.old.get(&scope)).copied()
+    }
+
+    /// Notes that everything up to `rev` was seen. A lower revision than the one known changes nothing.
+    pub(crate) fn seen(&mut self, scope: u64, rev: u64) {
+        let rev = self.last(scope).map_or(rev, |last| last.max(rev));
+        let before = self.len();
+        if self.young.len() >= self.generation_max && !self.young.contains_key(&scope) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(scope, rev);
+        self.bytes.add(self.len() * SCOPE_BYTES);
+        self.bytes.sub(before * SCOPE_BYTES);
+    }
+
+    /// What it holds.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_lower_revision_does_not_take_anything_back() {
+        let mut chains = Chains::new(8);
+        chains.seen(1, 10);
+        chains.seen(1, 9);
+        assert_eq!((chains.last(1), chains.last(2)), (Some(10), None));
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_bounded_and_recent_scopes_are_kept(scopes in prop::collection::vec(0..200_u64, 1..400)) {
+            let mut chains = Chains::new(32);
+            for (rev, scope) in (1_u64..).zip(&scopes) {
+                chains.seen(*scope, rev);
+                prop_assert!(chains.len() <= 32);
+                prop_assert_eq!(chains.bytes().get(), chains.len() * SCOPE_BYTES);
+                prop_assert_eq!(chains.last(*scope), Some(rev));
+            }
+            // The last 16 distinct scopes survive.
+            let mut recent: Vec<u64> = Vec::new();
+            for scope in scopes.iter().rev() {
+                if !recent.contains(scope) && recent.len() < 16 {
+                    recent.push(*scope);
+                }
+            }
+            for scope in recent {
+                prop_assert!(chains.last(scope).is_some());
+            }
+        }
+    }
+}

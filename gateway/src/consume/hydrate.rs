@@ -1,0 +1,112 @@
+//! Context for records that carry none: one that was recovered from the outbox, or made by a caller that is not the api.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures_util::{StreamExt, stream};
+use weir_proto::{
+    data::{EventContext, GetMessageRequest, GetUsersRequest, Member, Message, User},
+    event::{Record, record::Change},
+};
+
+use crate::{data::loader::Loader, fanout::entry::Publication};
+
+/// Memberships asked for at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+/// Users asked for at once: the data service's bound.
+const USERS_MAX: usize = 1_000;
+
+/// The message of a record whose author is not in its context.
+fn bare(record: &Record) -> Option<&Message> {
+    let (Change::MessageCreated(row) | Change::MessageEdited(row)) = record.change.as_ref()? else {
+        return None;
+    };
+    let known = record.context.as_ref().is_some_and(|context| context.author.is_some());
+    (!known).then_some(row)
+}
+
+/// True if [`hydrate`] would ask for the record's context.
+pub(crate) fn lacks_context(record: &Record) -> bool {
+    bare(record).is_some()
+}
+
+/// Rebuilds missing context, for the whole batch in few calls.
+///
+/// What cannot be found, or not in time, stays missing: then the author is shown as a deleted user with the right id. Order and completeness matter
+/// more than a name, so nothing waits longer than one call's timeout for it.
+pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
+    let rows: Vec<(u64, Message)> = batch
+        .iter()
+        .filter_map(|item| bare(&item.record).map(|row| (item.record.guild_id, row.clone())))
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    let referenced = referenced(loader, &rows).await;
+    let ids = rows.iter().map(|(_, row)| row).chain(referenced.values());
+    let ids: BTreeSet<u64> =
+        ids.flat_map(|row| row.mention_user_ids.iter().copied().chain([row.author_id])).collect();
+    let users = users(loader, ids).await;
+    let members = members(loader, &rows).await;
+    for item in batch {
+        let Some(row) = bare(&item.record) else { continue };
+        let quoted = referenced.get(&(row.channel_id, row.reply_to)).cloned();
+        item.context = Some(EventContext {
+            guild_id: item.record.guild_id,
+            author: users.get(&row.author_id).cloned(),
+            member: members.get(&(item.record.guild_id, row.author_id)).cloned(),
+            referenced_author: quoted.as_ref().and_then(|quoted| users.get(&quoted.author_id).cloned()),
+            referenced: quoted,
+            mentions: row.mention_user_ids.iter().filter_map(|id| users.get(id).cloned()).collect(),
+            recipients: Vec::new(),
+            // A row does not say it: of a record that was read back, the nonce is text.
+            nonce_is_integer: false,
+            last_message_id: 0,
+        });
+    }
+}
+
+async fn referenced(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Message> {
+    let keys: BTreeSet<(u64, u64)> = rows
+        .iter()
+        .filter(|(_, row)| row.reply_to != 0)
+        .map(|(_, row)| (row.channel_id, row.reply_to))
+        .collect();
+    stream::iter(keys)
+        .map(async |(channel_id, message_id)| {
+            let request = GetMessageRequest { channel_id, message_id };
+            let reply = loader.data.get_message(&request, &loader.options()).await.ok()?;
+            Some(((channel_id, message_id), reply.message.message?))
+        })
+        .buffer_unordered(LOOKUPS_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+async fn users(loader: &Loader, ids: BTreeSet<u64>) -> HashMap<u64, User> {
+    let ids: Vec<u64> = ids.into_iter().filter(|&id| id != 0).collect();
+    let mut users = HashMap::new();
+    for ids in ids.chunks(USERS_MAX) {
+        match loader.data.get_users(&GetUsersRequest { ids: ids.to_vec() }, &loader.options()).await {
+            Ok(reply) => users.extend(reply.message.users.into_iter().map(|user| (user.id, user))),
+            Err(error) => tracing::warn!(%error, "authors of recovered records are not known"),
+        }
+    }
+    users
+}
+
+async fn members(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Member> {
+    let keys: BTreeSet<(u64, u64)> = rows
+        .iter()
+        .map(|(guild_id, row)| (*guild_id, row.author_id))
+        .filter(|(guild_id, _)| *guild_id != 0)
+        .collect();
+    stream::iter(keys)
+        .map(async |(guild_id, user_id)| {
+            Some(((guild_id, user_id), loader.member(guild_id, user_id).await.ok()?))
+        })
+        .buffer_unordered(LOOKUPS_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}

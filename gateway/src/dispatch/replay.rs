@@ -1,0 +1,250 @@
+//! Looking at records again, for a session that resumes: which of them can still be judged as they were then, and the durable log, if the ring
+//! no longer has them.
+//!
+//! What a session may see follows from its user's membership and from the guild's roles and channels **at the record**. The ring keeps the
+//! guild's state with each record; the log keeps none, and neither keeps the user's membership of then. The state of now is that of then
+//! exactly if nothing that it is made of has changed since. So before anything is sent, what lies between is searched for such changes
+//! ([`Unsettled`]): records of that guild below the last one cannot be judged, and if one of them might be for the session, it is invalid.
+
+use std::{collections::HashMap, sync::Arc};
+
+use weir_bus::{InboxError, Position};
+use weir_discord::dispatch::Visibility;
+use weir_proto::event::record::Change;
+
+use super::{route::Viewer, stop::Stop};
+use crate::{
+    Close,
+    consume::{
+        follow::{Logged, read_logged},
+        gap::Chains,
+        hydrate::hydrate,
+    },
+    fanout::{
+        entry::{Body, Entry, is_about},
+        snapshot::Snapshot,
+    },
+    session::start::Attached,
+    shared::Shared,
+};
+
+/// Records read from the log at once: with the largest records about 5 MiB, which each session that resumes may hold.
+const PAGE: usize = 64;
+/// Scopes whose last revision is remembered while the log is read again.
+const LOG_SCOPES: usize = 4_096;
+
+/// The last changes, in each guild, of what a session's view of it is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled {
+    guilds: HashMap<u64, LastChanges>,
+}
+
+/// Positions of the last changes of a guild; 0 for none.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastChanges {
+    /// The session's user came or went.
+    membership: Position,
+    /// So did a right: roles of the user, a role, a channel.
+    rights: Position,
+}
+
+impl Unsettled {
+    fn note(&mut self, guild_id: u64, position: Position, of_membership: bool) {
+        let last = self.guilds.entry(guild_id).or_default();
+        last.rights = last.rights.max(position);
+        if of_membership {
+            last.membership = last.membership.max(position);
+        }
+    }
+
+    /// Also what another search found.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (guild_id, theirs) in &other.guilds {
+            let last = self.guilds.entry(*guild_id).or_default();
+            last.membership = last.membership.max(theirs.membership);
+            last.rights = last.rights.max(theirs.rights);
+        }
+    }
+
+    /// True if the entry might be for the session and cannot be judged.
+    pub(crate) fn concerns(&self, viewer: Viewer<'_>, entry: &Entry) -> bool {
+        let Some(last) = self.guilds.get(&entry.guild_id) else { return false };
+        let (Some(change), true) = (entry.change(), entry.position < last.rights) else { return false };
+        if is_about(change, viewer.listener.user_id) || !viewer.guilds.contains_key(&entry.guild_id) {
+            // The session is told of its own comings and goings whatever holds, and of a guild that it has left nothing else.
+            return false;
+        }
+        let Some(dispatch) = entry.dispatch() else { return false };
+        let by_channel = match &dispatch.needs {
+            Visibility::Channel(_) => true,
+            Visibility::Guild(_) | Visibility::Users(_) => false,
+        };
+        dispatch.passes(viewer.listener.user_id, viewer.intents)
+            && (by_channel || entry.position < last.membership)
+    }
+}
+
+/// Whether a change is of what a user's view of its guild is made of, and if so, whether of the membership itself.
+fn changes_view(change: &Change, user_id: u64) -> Option<bool> {
+    match change {
+        Change::GuildCreated(_) | Change::MemberAdded(_) | Change::MemberRemoved(_) => {
+            is_about(change, user_id).then_some(true)
+        }
+        Change::GuildDeleted(_) => Some(true),
+        Change::MemberUpdated(_) => is_about(change, user_id).then_some(false),
+        Change::ChannelCreated(_)
+        | Change::ChannelUpdated(_)
+        | Change::ChannelDeleted(_)
+        | Change::RoleCreated(_)
+        | Change::RoleUpdated(_)
+        | Change::RoleDeleted(_) => Some(false),
+        Change::MessageCreated(_)
+        | Change::MessageEdited(_)
+        | Change::MessageDeleted(_)
+        | Change::MessagesDeleted(_)
+        | Change::Typing(_)
+        | Change::RecordsLost(_) => None,
+    }
+}
+
+/// What is unsettled for a session that goes back in the ring: there the states are those of then, but its memberships include everything up
+/// to where it had come.
+pub(crate) fn rewound(shared: &Shared, attached: &Attached) -> Unsettled {
+    let (user_id, progress) = (attached.session.user.id, &attached.progress);
+    let mut unsettled = Unsettled::default();
+    // Below its floor the ring has nothing: that part comes from the log, and is searched with it.
+    let mut after = progress.cursor.max(shared.fanout.ring.floor());
+    while after < progress.applied {
+        let Ok(scan) = shared.fanout.ring.scan(after, (usize::MAX, usize::MAX), |_| false, |_| false) else {
+            after = shared.fanout.ring.floor();
+            continue;
+        };
+        for entry in scan.entries.iter().filter(|entry| entry.position <= progress.applied) {
+            if let Some(change) = entry.change().filter(|change| is_about(change, user_id)) {
+                let of_membership = changes_view(change, user_id) == Some(true);
+                unsettled.note(entry.guild_id, entry.position, of_membership);
+            }
+        }
+        if scan.up_to == after {
+            break;
+        }
+        after = scan.up_to;
+    }
+    unsettled
+}
+
+/// A stretch of the durable log, with the guilds' states at its end.
+pub(crate) struct Log {
+    from: Position,
+    to: Position,
+    states: HashMap<u64, Arc<Snapshot>>,
+    unsettled: Unsettled,
+    chains: Chains,
+}
+
+impl Log {
+    /// The log above `from` and up to the newest position, searched for what makes its records unjudgeable.
+    ///
+    /// # Errors
+    /// [`Stop::Invalid`] if the log has nothing directly above `from` or is damaged there, 4000 if it does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: reading changes nothing.
+    pub(crate) async fn open(shared: &Shared, attached: &Attached, from: Position) -> Result<Self, Stop> {
+        let (to, states) = shared.fanout.states(attached.progress.guilds.keys().copied());
+        let user_id = attached.session.user.id;
+        let mut unsettled = Unsettled::default();
+        let mut chains = Chains::new(LOG_SCOPES);
+        let mut after = from;
+        while after < to {
+            let (records, up_to) = page(shared, after, to).await?;
+            for (position, bytes) in records {
+                if let Logged::Record(publication) = logged(&mut chains, &bytes)?
+                    && let Some(change) = &publication.record.change
+                    && let Some(of_membership) = changes_view(change, user_id)
+                {
+                    unsettled.note(publication.record.guild_id, position, of_membership);
+                }
+            }
+            after = up_to;
+        }
+        Ok(Self { from, to, states, unsettled, chains: Chains::new(LOG_SCOPES) })
+    }
+
+    /// Above this position it reads.
+    pub(crate) fn from(&self) -> Position {
+        self.from
+    }
+
+    /// Up to here.
+    pub(crate) fn to(&self) -> Position {
+        self.to
+    }
+
+    /// What changed in it.
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.unsettled
+    }
+
+    /// The next page above `after`, and the position up to which it was read. The entries carry the states of the log's end.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    ///
+    /// # Cancel safety
+    /// Safe: what was read is not read again by a later call with the same position, but a resume begins with another log.
+    pub(crate) async fn read(
+        &mut self,
+        shared: &Shared,
+        after: Position,
+    ) -> Result<(Vec<Arc<Entry>>, Position), Stop> {
+        let (records, up_to) = page(shared, after, self.to).await?;
+        let (mut positions, mut publications) = (Vec::new(), Vec::new());
+        for (position, bytes) in records {
+            if let Logged::Record(publication) = logged(&mut self.chains, &bytes)? {
+                positions.push(position);
+                publications.push(publication);
+            }
+        }
+        hydrate(&shared.loader, &mut publications).await;
+        let entries = positions.into_iter().zip(publications).map(|(position, mut publication)| {
+            let guild_id = publication.record.guild_id;
+            let state = self.states.get(&guild_id).cloned();
+            // Of a channel that is gone since, what its record says: nobody needs more of it.
+            publication.raise_newest(|id| state.as_ref().map_or(0, |state| state.newest_message(id)));
+            let body = Body::Change(publication);
+            Arc::new(Entry::new(position, guild_id, body, state, &shared.replayed))
+        });
+        Ok((entries.collect(), up_to))
+    }
+}
+
+fn logged(chains: &mut Chains, bytes: &bytes::Bytes) -> Result<Logged, Stop> {
+    match read_logged(chains, bytes) {
+        Logged::Undecodable => Err(Stop::Invalid),
+        read => Ok(read),
+    }
+}
+
+/// Records of the log above `after` and up to `to`, and up to where that is all of them.
+async fn page(
+    shared: &Shared,
+    after: Position,
+    to: Position,
+) -> Result<(Vec<(Position, bytes::Bytes)>, Position), Stop> {
+    let inbox = &shared.loader.inbox;
+    if !inbox.durable() {
+        return Err(Stop::Invalid);
+    }
+    let batch = match inbox.read(after, PAGE).await {
+        Ok(batch) => batch,
+        Err(InboxError::Truncated { .. }) => return Err(Stop::Invalid),
+        Err(InboxError::Unavailable { reason }) => {
+            tracing::warn!(reason, "the log could not be read for a resume");
+            return Err(Close::fault("the log does not answer").into());
+        }
+    };
+    let records: Vec<_> = batch.records.into_iter().take_while(|(position, _)| *position <= to).collect();
+    let up_to = records.last().map_or(to, |(position, _)| *position);
+    Ok((records, up_to))
+}

@@ -1,0 +1,212 @@
+//! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
+//!
+//! What a request costs the database is charged to the session's user. Who has no more left waits, if it is a second at most and
+//! no other session takes it meanwhile, or is told when to ask again by RATE_LIMITED, which Discord has for requests for all members of a guild.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep},
+};
+use weir_data_client::DataError;
+use weir_discord::{
+    intent::Intents,
+    object::{MembersChunkEvent, RateLimitedEvent, to_json},
+};
+use weir_proto::data::{GetMemberRequest, Member, User};
+
+use super::member_page::page;
+use crate::{
+    Close,
+    limits::allowances,
+    session::start::Attached,
+    shared::Shared,
+    socket::{
+        payload::{self, RequestMembers},
+        stream::{Socket, SocketError},
+    },
+};
+
+/// Members of a chunk. Discord's number.
+const CHUNK_MAX: u32 = 1_000;
+/// Ids or hits by name of one request. Discord's number.
+const PICKED_MAX: usize = 100;
+/// Bytes of a nonce; a longer one is not echoed. Discord's number.
+const NONCE_MAX: usize = 32;
+/// Chunks of members that are searched by name, so that a request costs a bounded number of calls.
+const SEARCH_CHUNKS: u32 = 20;
+/// How long a request waits for its user's allowance. Dispatches wait with it, so it is short.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Members looked up at once.
+const LOOKUPS_AT_ONCE: usize = 8;
+
+/// Answers a request. The answers are outside the log and repeat the last `s`.
+pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    attached: &Attached,
+    socket: &mut Socket<S>,
+    request: &RequestMembers,
+) -> Result<(), SocketError> {
+    if !attached.progress.guilds.contains_key(&request.guild_id) {
+        // As at Discord, nothing is said about guilds that the session is not in.
+        return Ok(());
+    }
+    let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
+    let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
+    let whole_guild = request.query.as_deref() == Some("");
+    let answered = if let Some(user_ids) = &request.user_ids {
+        answer.by_id(user_ids).await
+    } else if !whole_guild {
+        answer.by_name(request.query.as_deref().unwrap_or_default(), request.limit).await
+    } else if !attached.session.intents.contains(Intents::GUILD_MEMBERS) {
+        // Refused, but answered: a client that waits for a chunk would wait for ever.
+        answer.chunk(&[], (0, 1), &[]).await
+    } else {
+        answer.all(request.limit).await
+    };
+    match answered {
+        Ok(()) => Ok(()),
+        Err(AnswerError::Spent(wait)) => answer.refuse(wait).await,
+        Err(AnswerError::Socket(error)) => Err(error),
+        Err(AnswerError::Data(error)) => {
+            tracing::warn!(%error, "a request for members could not be answered");
+            Err(Close::fault("a part of the service does not answer").into())
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error("the user may ask again in {0:?}")]
+    Spent(Duration),
+}
+
+struct Answer<'a, S> {
+    shared: &'a Shared,
+    attached: &'a Attached,
+    socket: &'a mut Socket<S>,
+    guild_id: u64,
+    nonce: Option<&'a str>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
+    fn user_id(&self) -> u64 {
+        self.attached.session.user.id
+    }
+
+    /// Members of the guild.
+    fn known(&self) -> u32 {
+        self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count)
+    }
+
+    /// Tells when the client may ask again.
+    async fn refuse(&mut self, wait: Duration) -> Result<(), SocketError> {
+        let op = payload::op::REQUEST_GUILD_MEMBERS;
+        self.dispatch("RATE_LIMITED", &to_json(&RateLimitedEvent::new(op, wait, self.guild_id, self.nonce)))
+            .await
+    }
+
+    async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
+        let ids = &ids[..ids.len().min(PICKED_MAX)];
+        charge(self.shared, self.user_id(), ids.len()).await?;
+        let (data, guild_id, options) =
+            (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
+        let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
+            .map(async |user_id| {
+                if user_id == 0 {
+                    // Nobody's, and no request that the data service takes.
+                    return Ok(None);
+                }
+                match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
+                    Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
+                    Err(DataError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffered(LOOKUPS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let missing: Vec<u64> =
+            ids.iter().zip(&looked_up).filter(|(_, found)| found.is_none()).map(|(id, _)| *id).collect();
+        let found: Vec<(Member, User)> = looked_up.into_iter().flatten().collect();
+        self.chunk(&found, (0, 1), &missing).await
+    }
+
+    async fn by_name(&mut self, prefix: &str, limit: u32) -> Result<(), AnswerError> {
+        let prefix = prefix.to_lowercase();
+        // Discord takes 0 for all only with an empty query.
+        let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
+        let (mut hits, mut after) = (Vec::new(), 0);
+        for chunk in 0..SEARCH_CHUNKS {
+            let left = self.known().saturating_sub(chunk * CHUNK_MAX);
+            charge(self.shared, self.user_id(), allowances::of_list(left.min(CHUNK_MAX))).await?;
+            let page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = last.user_id;
+            hits.extend(page.into_iter().filter(|(member, user)| {
+                [&member.nick, &user.username, &user.global_name]
+                    .iter()
+                    .any(|name| name.to_lowercase().starts_with(&prefix))
+            }));
+            if hits.len() >= limit {
+                break;
+            }
+        }
+        hits.truncate(limit);
+        self.chunk(&hits, (0, 1), &[]).await
+    }
+
+    /// The number of chunks is said in the first one, so it follows from the guild's count; members who come or go meanwhile make chunks
+    /// shorter or are left to their own events.
+    async fn all(&mut self, limit: u32) -> Result<(), AnswerError> {
+        let known = self.known();
+        let mut left = if limit == 0 { known } else { limit.min(known) };
+        let count = left.div_ceil(CHUNK_MAX).max(1);
+        // All at once: a client that has some chunks waits for the rest.
+        charge(self.shared, self.user_id(), allowances::of_list(left)).await?;
+        let mut after = 0;
+        for index in 0..count {
+            let mut page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
+            page.truncate(left.min(CHUNK_MAX) as usize);
+            // Bounded by the chunk's size just above.
+            left -= page.len() as u32;
+            after = page.last().map_or(u64::MAX, |(member, _)| member.user_id);
+            self.chunk(&page, (index, count), &[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn chunk(
+        &mut self,
+        members: &[(Member, User)],
+        place: (u32, u32),
+        not_found: &[u64],
+    ) -> Result<(), AnswerError> {
+        let d = to_json(&MembersChunkEvent::new(self.guild_id, members, place, not_found, self.nonce));
+        Ok(self.dispatch("GUILD_MEMBERS_CHUNK", &d).await?)
+    }
+
+    async fn dispatch(&mut self, name: &'static str, d: &str) -> Result<(), SocketError> {
+        let s = self.attached.session.last_s(&self.attached.progress);
+        self.socket.send(&payload::dispatch(name, s, d)).await
+    }
+}
+
+/// Charges a user for so many look-ups, and waits for them once, a little, if it must.
+async fn charge(shared: &Shared, user_id: u64, count: usize) -> Result<(), AnswerError> {
+    let charge = || shared.allowances.look_up(user_id, count, Instant::now());
+    let charged = match charge() {
+        Err(wait) if wait <= PATIENCE => {
+            sleep(wait).await;
+            charge()
+        }
+        charged => charged,
+    };
+    charged.map_err(AnswerError::Spent)
+}

@@ -1,0 +1,112 @@
+//! What an entry is to one session: pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use weir_discord::{
+    dispatch::{Dispatch, Visibility},
+    intent::Intents,
+};
+use weir_proto::{data::Member, event::record::Change};
+
+use crate::fanout::{
+    entry::{Body, Entry},
+    listener::Listener,
+    snapshot::Snapshot,
+};
+
+/// Who looks at entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Viewer<'a> {
+    pub(crate) listener: &'a Listener,
+    pub(crate) intents: Intents,
+    /// True for a bot, which is not told of its direct messages' channels: Discord's bots have not been since v8.
+    pub(crate) bot: bool,
+    /// The session's guilds and its user's membership of each.
+    pub(crate) guilds: &'a HashMap<u64, Member>,
+}
+
+/// What to do about an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// Nothing.
+    Pass,
+    /// Send this.
+    Send { name: &'static str, d: &'a str },
+    /// The session's user joined this guild: send GUILD_CREATE.
+    Join,
+    /// The session's user left this guild, or it was deleted: send GUILD_DELETE.
+    Leave,
+    /// Records that might concern the session were lost.
+    Lost,
+}
+
+/// Judges an entry. `present` gives a guild's state as it is now, for entries that carry none.
+pub(crate) fn route<'a>(
+    viewer: Viewer<'_>,
+    entry: &'a Entry,
+    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+) -> Route<'a> {
+    let guild_id = entry.guild_id;
+    let member = viewer.guilds.get(&guild_id);
+    let change = match &entry.body {
+        Body::LostAnywhere => return Route::Lost,
+        Body::LostInGuild => return if member.is_some() { Route::Lost } else { Route::Pass },
+        Body::LostInDirect(_) => return if is_own_direct(viewer, entry) { Route::Lost } else { Route::Pass },
+        Body::Change(publication) => publication.record.change.as_ref(),
+    };
+    let Some(change) = change else { return Route::Pass };
+    let user_id = viewer.listener.user_id;
+    if viewer.listener.has_guild(guild_id) {
+        match change {
+            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => return Route::Join,
+            Change::MemberAdded(added) if added.member.as_ref().is_some_and(|row| row.user_id == user_id) => {
+                return Route::Join;
+            }
+            Change::MemberRemoved(removed) if removed.user.as_ref().is_some_and(|row| row.id == user_id) => {
+                return Route::Leave;
+            }
+            Change::GuildDeleted(_) if member.is_some() => return Route::Leave,
+            _ => {}
+        }
+    }
+    if is_own_direct(viewer, entry) {
+        if viewer.bot && matches!(change, Change::ChannelCreated(_)) {
+            return Route::Pass;
+        }
+        return match entry.dispatch().filter(|dispatch| dispatch.passes(user_id, viewer.intents)) {
+            Some(dispatch) => {
+                Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+            }
+            None => Route::Pass,
+        };
+    }
+    let Some(member) = member else { return Route::Pass };
+    let Some(dispatch) = entry.dispatch() else { return Route::Pass };
+    if dispatch.passes(user_id, viewer.intents) && visible(dispatch, entry, member, present) {
+        Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+    } else {
+        Route::Pass
+    }
+}
+
+/// True if an entry is of a direct message whose user looks at it, in the session that direct messages go to. Nothing else is asked for:
+/// they have no guild, no roles and no state.
+fn is_own_direct(viewer: Viewer<'_>, entry: &Entry) -> bool {
+    viewer.listener.has_direct() && entry.is_direct_of(viewer.listener.user_id)
+}
+
+fn visible(
+    dispatch: &Dispatch,
+    entry: &Entry,
+    member: &Member,
+    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+) -> bool {
+    match &dispatch.needs {
+        Visibility::Guild(_) => true,
+        Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
+        Visibility::Channel(channel_id) => entry
+            .state()
+            .or_else(|| present(entry.guild_id))
+            .is_some_and(|state| state.sees(member, *channel_id)),
+    }
+}

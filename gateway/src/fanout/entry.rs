@@ -1,0 +1,192 @@
+//! A record on its way to sessions: decoded once, rendered once, shared by all that may see it.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use weir_bus::Position;
+use weir_discord::dispatch::{Dispatch, dispatch};
+use weir_proto::{
+    data::EventContext,
+    event::{Record, record::Change},
+};
+
+use super::snapshot::Snapshot;
+use crate::limits::weight::{Bytes, Weight};
+
+/// Bytes counted for an entry besides its text: the structs, the snapshot pointers, the slot.
+const OVERHEAD: usize = 512;
+/// A decoded record counts as this many times its encoded size: strings and vectors have headers that varints have not. An estimate.
+const DECODED_FACTOR: usize = 2;
+
+/// Bytes counted for a record of this size on the bus, before it is rendered.
+pub(crate) fn weight(encoded_len: usize) -> usize {
+    OVERHEAD + encoded_len * DECODED_FACTOR
+}
+
+/// A record as it was read.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) record: Record,
+    /// Context that `consume::hydrate` rebuilt because the record carried none.
+    pub(crate) context: Option<EventContext>,
+    /// Size on the bus, bytes.
+    pub(crate) encoded_len: usize,
+}
+
+impl Publication {
+    /// Raises the newest message that a channel's change is told with to the one that is `known` here of the channel: the data service may
+    /// not have found it out in time, and clients put what they are told in place of what they knew.
+    pub(crate) fn raise_newest(&mut self, known: impl FnOnce(u64) -> u64) {
+        let (Some(Change::ChannelUpdated(row)) | Some(Change::ChannelDeleted(row))) = &self.record.change
+        else {
+            return;
+        };
+        let known = known(row.id);
+        // The one that is rendered.
+        let context = match &mut self.context {
+            Some(rebuilt) => rebuilt,
+            None => self.record.context.get_or_insert_default(),
+        };
+        context.last_message_id = context.last_message_id.max(known);
+    }
+}
+
+/// What stands at a position of the log.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// A change. Boxed: it takes more than a kilobyte, and the other variants nothing.
+    Change(Box<Publication>),
+    /// Records of the guild were lost here and could not be recovered.
+    LostInGuild,
+    /// Records of a direct message between these users were lost here.
+    LostInDirect(Vec<u64>),
+    /// Records of any guild were lost here.
+    LostAnywhere,
+}
+
+/// One position of the log.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) position: Position,
+    /// 0 if it is of a direct message, or concerns no single guild.
+    pub(crate) guild_id: u64,
+    pub(crate) body: Body,
+    /// The guild after the change. `None` while nobody here needs it, and for records that are read again from the log of a guild that is
+    /// not held.
+    pub(crate) after: Option<Arc<Snapshot>>,
+    /// The same for an ephemeral entry, which waits at sessions and not in the ring, and so keeps no state that its guild has left behind.
+    newest: Weak<Snapshot>,
+    rendered: OnceLock<Option<Box<Dispatch>>>,
+    weight: Weight,
+}
+
+impl Entry {
+    /// An entry, weighed in `bytes`.
+    pub(crate) fn new(
+        position: Position,
+        guild_id: u64,
+        body: Body,
+        after: Option<Arc<Snapshot>>,
+        bytes: &Bytes,
+    ) -> Self {
+        let encoded_len = match &body {
+            Body::Change(publication) => publication.encoded_len,
+            Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => 0,
+        };
+        let weight = Weight::new(bytes, weight(encoded_len));
+        Self { position, guild_id, body, after, newest: Weak::new(), rendered: OnceLock::new(), weight }
+    }
+
+    /// An entry that has no position and is shown to those who are there.
+    pub(crate) fn ephemeral(guild_id: u64, body: Body, newest: &Arc<Snapshot>, bytes: &Bytes) -> Self {
+        Self { newest: Arc::downgrade(newest), ..Self::new(0, guild_id, body, None, bytes) }
+    }
+
+    /// The state that it is judged by, as far as it has one.
+    pub(crate) fn state(&self) -> Option<Arc<Snapshot>> {
+        self.after.clone().or_else(|| self.newest.upgrade())
+    }
+
+    /// Bytes counted for it so far; rendering adds to them.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight.get()
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match &self.body {
+            Body::Change(publication) => Some(&publication.record),
+            Body::LostInGuild | Body::LostInDirect(_) | Body::LostAnywhere => None,
+        }
+    }
+
+    /// True if it is of a direct message of this user.
+    pub(crate) fn is_direct_of(&self, user_id: u64) -> bool {
+        let recipient_ids = match &self.body {
+            Body::Change(publication) if self.guild_id == 0 => &publication.record.recipient_ids,
+            Body::LostInDirect(recipient_ids) => recipient_ids,
+            Body::Change(_) | Body::LostInGuild | Body::LostAnywhere => return false,
+        };
+        recipient_ids.contains(&user_id)
+    }
+
+    pub(crate) fn change(&self) -> Option<&Change> {
+        self.record().and_then(|record| record.change.as_ref())
+    }
+
+    /// True if it is of a message, and not younger than a revision.
+    pub(crate) fn is_message_up_to(&self, rev: u64) -> bool {
+        self.record().is_some_and(|record| {
+            let message = matches!(
+                record.change,
+                Some(
+                    Change::MessageCreated(_)
+                        | Change::MessageEdited(_)
+                        | Change::MessageDeleted(_)
+                        | Change::MessagesDeleted(_)
+                )
+            );
+            message && record.rev <= rev
+        })
+    }
+
+    /// The event, rendered by whoever needs it first.
+    pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
+        self.rendered
+            .get_or_init(|| {
+                let Body::Change(publication) = &self.body else { return None };
+                let Publication { record, context, .. } = &**publication;
+                let rendered = dispatch(record, context.as_ref())?;
+                self.weight.grow(rendered.data().len());
+                Some(Box::new(rendered))
+            })
+            .as_deref()
+    }
+}
+
+/// Whose membership a change is about: the users, and whether they are members after it.
+pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)> {
+    match change {
+        Change::GuildCreated(created) => Some((&created.member_ids, None, true)),
+        Change::MemberAdded(added) | Change::MemberUpdated(added) => {
+            Some((&[], Some(added.member.as_ref()?.user_id), true))
+        }
+        Change::MemberRemoved(removed) => Some((&[], Some(removed.user.as_ref()?.id), false)),
+        Change::MessageCreated(_)
+        | Change::MessageEdited(_)
+        | Change::MessageDeleted(_)
+        | Change::MessagesDeleted(_)
+        | Change::Typing(_)
+        | Change::RecordsLost(_)
+        | Change::GuildDeleted(_)
+        | Change::ChannelCreated(_)
+        | Change::ChannelUpdated(_)
+        | Change::ChannelDeleted(_)
+        | Change::RoleCreated(_)
+        | Change::RoleUpdated(_)
+        | Change::RoleDeleted(_) => None,
+    }
+}
+
+/// True if a change is about this user's membership of a guild.
+pub(crate) fn is_about(change: &Change, user_id: u64) -> bool {
+    membership(change).is_some_and(|(many, one, _)| one == Some(user_id) || many.contains(&user_id))
+}

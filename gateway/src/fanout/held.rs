@@ -1,0 +1,255 @@
+//! A guild in the fan-out: its state as far as it is here, and who listens to it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::time::Instant;
+use weir_proto::event::{Record, record::Change};
+
+use super::{listener::Listener, listeners::Listeners, snapshot::Snapshot};
+use crate::limits::weight::{Bytes, Weight};
+
+/// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
+const PENDING_MAX: usize = 1_024;
+
+/// A guild's state, as far as it is here.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Nobody asked for it yet.
+    Absent,
+    /// Being loaded; its own records since then.
+    Loading {
+        records: Vec<Record>,
+        overflowed: bool,
+        /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
+        newest: HashMap<u64, u64>,
+    },
+    Here(Arc<Snapshot>),
+}
+
+/// Bytes of a state that stay when its guild lets go of it; none if nobody else has it.
+fn kept_elsewhere(snapshot: &Arc<Snapshot>) -> usize {
+    if Arc::strong_count(snapshot) > 1 || snapshot.is_shared() { snapshot.bytes() } else { 0 }
+}
+
+#[derive(Debug)]
+pub(crate) struct Guild {
+    pub(crate) held: Held,
+    /// Of the state that is here.
+    weight: Weight,
+    pub(crate) listeners: Listeners,
+    /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
+    /// interest is registered and the data service has answered since.
+    pub(crate) interest_since_us: Option<u64>,
+    /// Since when it has had no listeners.
+    pub(crate) idle_since: Instant,
+}
+
+impl Guild {
+    /// A guild whose state is weighed in `states`.
+    pub(crate) fn new(states: &Bytes) -> Self {
+        Self {
+            held: Held::Absent,
+            weight: Weight::new(states, 0),
+            listeners: Listeners::default(),
+            interest_since_us: None,
+            idle_since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn unlisten(&mut self, listener: &Arc<Listener>) {
+        if self.listeners.remove(listener) && self.listeners.is_empty() {
+            self.idle_since = Instant::now();
+        }
+    }
+
+    /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
+    pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
+        match &self.held {
+            Held::Here(snapshot) => snapshot.newest_message(channel_id),
+            Held::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
+            Held::Absent => 0,
+        }
+    }
+
+    /// Bytes of the state that is here.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.held {
+            Held::Here(snapshot) => snapshot.bytes(),
+            Held::Absent | Held::Loading { .. } => 0,
+        }
+    }
+
+    /// Puts a state to use.
+    pub(crate) fn hold(&mut self, snapshot: Snapshot) {
+        self.weight.set(snapshot.bytes());
+        self.held = Held::Here(Arc::new(snapshot));
+    }
+
+    /// Forgets the state. Gives the bytes that entries may still keep of it.
+    pub(crate) fn drop_state(&mut self) -> usize {
+        let kept = match &self.held {
+            Held::Here(snapshot) => kept_elsewhere(snapshot),
+            Held::Absent | Held::Loading { .. } => 0,
+        };
+        self.held = Held::Absent;
+        self.weight.set(0);
+        kept
+    }
+
+    /// Forgets the state and who listens, of a guild that is deleted. Gives the bytes that entries may still keep.
+    pub(crate) fn vacate(&mut self) -> usize {
+        self.listeners = Listeners::default();
+        self.idle_since = Instant::now();
+        self.drop_state()
+    }
+
+    /// Applies a record. Gives the guild's state after it, and the bytes of the state before that entries may still keep.
+    pub(crate) fn apply(&mut self, record: &Record) -> (Option<Arc<Snapshot>>, usize) {
+        let own = record.scope_id == record.guild_id;
+        let posted = match &record.change {
+            Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
+            _ => None,
+        };
+        match &mut self.held {
+            Held::Here(snapshot) => {
+                if let Some((channel_id, id)) = posted {
+                    snapshot.note_message(channel_id, id);
+                }
+                let mut outdated = 0;
+                if own && let Some(after) = snapshot.after(record) {
+                    outdated = if after.shares_rows(snapshot) { 0 } else { kept_elsewhere(snapshot) };
+                    self.weight.set(after.bytes());
+                    *snapshot = Arc::new(after);
+                }
+                (Some(snapshot.clone()), outdated)
+            }
+            Held::Loading { records, overflowed, newest } => {
+                if let Some((channel_id, id)) = posted
+                    && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
+                {
+                    let told = newest.entry(channel_id).or_default();
+                    *told = id.max(*told);
+                }
+                if own && records.len() == PENDING_MAX {
+                    *overflowed = true;
+                } else if own {
+                    records.push(record.clone());
+                }
+                (None, 0)
+            }
+            Held::Absent => (None, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::{Fanout, Installed, Lost, entry::Publication, ring::Ring};
+    use std::time::Duration;
+    use weir_proto::data::{Channel, Guild as GuildRow, GuildState};
+
+    const GUILD: u64 = 1;
+    const CHANNELS: u64 = 100;
+    const RING_BYTES: usize = 4 << 20;
+    /// Room for two guilds of half a mebibyte.
+    const STATES_BYTES: usize = 1 << 20;
+
+    fn channel(id: u64, rev: u64) -> Channel {
+        Channel { id, guild_id: GUILD, topic: "x".repeat(4_096), rev, ..Channel::default() }
+    }
+
+    /// A fan-out that holds a guild of about half a mebibyte.
+    fn fanout() -> Fanout {
+        let fanout = Fanout::new(Ring::new(0, 65_536, RING_BYTES), STATES_BYTES);
+        assert_eq!(load(&fanout, GUILD), Installed::Done);
+        fanout
+    }
+
+    fn load(fanout: &Fanout, guild_id: u64) -> Installed {
+        fanout.begin_loading(guild_id);
+        let rev = 1;
+        let state = GuildState {
+            guild: Some(GuildRow { id: guild_id, rev, ..GuildRow::default() }),
+            channels: (1..=CHANNELS).map(|id| channel(id, rev)).collect(),
+            rev,
+            ..GuildState::default()
+        };
+        fanout.install(guild_id, state, &[], rev)
+    }
+
+    fn publication(rev: u64, change: Change) -> Box<Publication> {
+        let record =
+            Record { scope_id: GUILD, guild_id: GUILD, rev, change: Some(change), ..Record::default() };
+        Box::new(Publication { record, context: None, encoded_len: 5_000 })
+    }
+
+    /// Bytes of rows in states that only the ring keeps.
+    fn kept(fanout: &Fanout) -> usize {
+        let scan = fanout.ring.scan(fanout.ring.floor(), (usize::MAX, usize::MAX), |_| true, |_| false);
+        let present = fanout.present(GUILD);
+        let mut states: Vec<_> = scan.expect("kept").entries.iter().filter_map(|e| e.after.clone()).collect();
+        states.dedup_by(|a, b| a.shares_rows(b));
+        states.retain(|state| present.as_ref().is_none_or(|present| !present.shares_rows(state)));
+        states.iter().map(|state| state.weight().1).sum()
+    }
+
+    #[test]
+    fn the_rings_bound_holds_for_the_states_that_its_entries_keep() {
+        let fanout = fanout();
+        for rev in 2..100 {
+            fanout.publish(rev - 1, publication(rev, Change::ChannelUpdated(channel(rev, rev))));
+            let (kept, counted) = (kept(&fanout), fanout.ring.bytes().get());
+            assert!(kept <= RING_BYTES && kept <= counted && counted <= RING_BYTES, "{kept} {counted}");
+        }
+        let kept_at_last = fanout.ring.head() - fanout.ring.floor();
+        assert!((4..10).contains(&kept_at_last), "{kept_at_last}: about as many as fit");
+    }
+
+    #[test]
+    fn a_state_that_nobody_keeps_costs_the_ring_nothing() {
+        let fanout = fanout();
+        // An entry that could keep one, and does not.
+        fanout.publish_loss(1, Lost::InDirect(Vec::new()));
+        let before = fanout.ring.bytes().get();
+        assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]);
+        assert_eq!(fanout.ring.bytes().get(), before);
+    }
+
+    #[test]
+    fn a_state_that_is_dropped_with_its_guild_is_the_rings() {
+        let dropped: [fn(&Fanout); 3] = [
+            |fanout| fanout.publish_loss(2, Lost::InGuild(GUILD)),
+            |fanout| fanout.publish_loss(2, Lost::Anywhere),
+            |fanout| assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]),
+        ];
+        for drop in dropped {
+            let fanout = fanout();
+            fanout.publish(1, publication(2, Change::RecordsLost(Default::default())));
+            let before = fanout.ring.bytes().get();
+            assert!(before < 100_000, "the guild's, not the ring's: {before}");
+            drop(&fanout);
+            let (kept, counted) = (kept(&fanout), fanout.ring.bytes().get());
+            assert!(kept > 400_000 && kept <= counted, "{kept} {counted}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn states_are_counted_and_none_is_held_beyond_their_bound_but_of_guilds_that_nobody_hears() {
+        let fanout = fanout();
+        let listener = Arc::new(Listener::new(7, (0, std::num::NonZeroU32::MIN)));
+        fanout.join(&listener, &[GUILD]);
+        assert_eq!(load(&fanout, 2), Installed::Done);
+        assert_eq!(load(&fanout, 3), Installed::Full, "nobody has had time to listen to the second");
+        let of_two = fanout.states_bytes().get();
+        assert!((2 * 400_000..STATES_BYTES).contains(&of_two), "{of_two}");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(load(&fanout, 3), Installed::Done);
+        assert!(fanout.present(2).is_none() && fanout.present(GUILD).is_some());
+        assert_eq!(fanout.states_bytes().get(), of_two);
+        fanout.publish(1, publication(2, Change::GuildDeleted(Default::default())));
+        assert_eq!(fanout.states_bytes().get(), of_two / 2);
+        fanout.publish_loss(2, Lost::Anywhere);
+        assert_eq!(fanout.states_bytes().get(), 0);
+    }
+}

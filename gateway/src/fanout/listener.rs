@@ -1,0 +1,153 @@
+//! The side of a session that the fan-out knows: where its unread records begin, and a flag that wakes it. A session has no queue.
+
+use std::{
+    collections::VecDeque,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+use weir_bus::Position;
+use weir_discord::shard::shard_of;
+
+use super::entry::Entry;
+
+/// Ephemeral entries that wait for a session; the oldest is dropped. Typing is shown for seconds: late ones are worth nothing.
+const EPHEMERAL_MAX: usize = 16;
+/// Stands for "nothing": positions begin at 1.
+const NONE: Position = 0;
+
+/// A session as the fan-out sees it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) user_id: u64,
+    pub(crate) shard: (u32, NonZeroU32),
+    /// The first record that may concern the session since it last looked; [`NONE`] if none does. Between the session's cursor and this
+    /// position nothing concerns it, so an idle session never falls off the ring, however far the log moves on.
+    first: AtomicU64,
+    wake: Notify,
+    attached: AtomicBool,
+    ephemeral: Mutex<VecDeque<Arc<Entry>>>,
+}
+
+impl Listener {
+    pub(crate) fn new(user_id: u64, shard: (u32, NonZeroU32)) -> Self {
+        Self {
+            user_id,
+            shard,
+            first: AtomicU64::new(NONE),
+            wake: Notify::new(),
+            attached: AtomicBool::new(false),
+            ephemeral: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// True if the guild's events go to this session's shard.
+    pub(crate) fn has_guild(&self, guild_id: u64) -> bool {
+        shard_of(guild_id, self.shard.1) == self.shard.0
+    }
+
+    /// True if the user's direct messages go to this session's shard: the first one's, whatever their number.
+    pub(crate) fn has_direct(&self) -> bool {
+        self.shard.0 == 0
+    }
+
+    /// Says that the record at `position`, which is in the ring already, may concern the session. Positions are given in rising order.
+    pub(crate) fn offer(&self, position: Position) {
+        if self.first.compare_exchange(NONE, position, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The first record that may concern the session since this was last asked. What is offered afterwards wakes the session again.
+    pub(crate) fn take(&self) -> Option<Position> {
+        Some(self.first.swap(NONE, Ordering::AcqRel)).filter(|&position| position != NONE)
+    }
+
+    /// Says that everything from `position` on has to be looked at again.
+    pub(crate) fn rewind(&self, position: Position) {
+        self.first.store(position.max(1), Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Waits until something may concern the session.
+    ///
+    /// # Cancel safety
+    /// Safe: the wish to wake stays.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Wakes the session although nothing new came: it left work undone.
+    pub(crate) fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Sessions without a connection get no ephemeral entries.
+    pub(crate) fn set_attached(&self, attached: bool) {
+        self.attached.store(attached, Ordering::Release);
+        if !attached {
+            self.queue().clear();
+        }
+    }
+
+    pub(crate) fn offer_ephemeral(&self, entry: &Arc<Entry>) {
+        if !self.attached.load(Ordering::Acquire) {
+            return;
+        }
+        let mut queue = self.queue();
+        if queue.len() == EPHEMERAL_MAX {
+            queue.pop_front();
+        }
+        queue.push_back(entry.clone());
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn take_ephemeral(&self) -> VecDeque<Arc<Entry>> {
+        std::mem::take(&mut *self.queue())
+    }
+
+    // A lock whose holder panicked guards plain data that is whole between statements.
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Entry>>> {
+        self.ephemeral.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fanout::entry::Body, limits::weight::Bytes};
+
+    fn listener() -> Listener {
+        Listener::new(1, (0, NonZeroU32::MIN))
+    }
+
+    #[tokio::test]
+    async fn the_first_of_several_offers_is_kept_and_one_wake_is_enough() {
+        let listener = listener();
+        listener.offer(5);
+        listener.offer(6);
+        listener.woken().await;
+        assert_eq!((listener.take(), listener.take()), (Some(5), None));
+        listener.offer(7);
+        listener.rewind(3);
+        assert_eq!(listener.take(), Some(3));
+    }
+
+    #[test]
+    fn ephemeral_entries_are_bounded_and_only_for_the_attached() {
+        let listener = listener();
+        let bytes = Bytes::default();
+        let entry = |position| Arc::new(Entry::new(position, 1, Body::LostInGuild, None, &bytes));
+        listener.offer_ephemeral(&entry(1));
+        assert!(listener.take_ephemeral().is_empty());
+        listener.set_attached(true);
+        (1..=20).for_each(|position| listener.offer_ephemeral(&entry(position)));
+        let kept: Vec<_> = listener.take_ephemeral().iter().map(|entry| entry.position).collect();
+        assert_eq!(kept, (5..=20).collect::<Vec<_>>());
+    }
+}

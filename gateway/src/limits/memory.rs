@@ -1,0 +1,189 @@
+//! What clients may make a gateway hold: its parts of the process's budget, and one connection's accounts of them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use weir_connect::budget::{Account, Bounds, Budget, Full, Hold, Part};
+use weir_runtime::{
+    Strangers,
+    memory::{Bound, Share},
+};
+
+use super::{allowances::Allowances, identifies::Identifies, weight::Bytes};
+use crate::GatewayConfig;
+
+/// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
+/// sessions without compression.
+pub(crate) const CONNECTION_BYTES: usize = 5 << 10;
+/// What a compressor is counted with: deflate's window and tables and their allocation, 200 to 310 KiB measured.
+pub(crate) const CODEC_BYTES: usize = 310 << 10;
+/// Bytes of each scope whose last revision is remembered. An estimate.
+pub(crate) const SCOPE_BYTES: usize = 32;
+/// A token's share of a part, one of so many: eight tokens that take what they may leave room for none, but a token with so many sessions is a
+/// large bot.
+const TOKENS: usize = 8;
+
+/// The parts.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    connections: Part,
+    codecs: Part,
+    unread: Part,
+    /// What one client and one token may have of the room for introductions; how much there is in all, [`super::introductions`] knows.
+    introductions: Part,
+}
+
+impl Memory {
+    /// The gateway's parts of `budget`.
+    pub(crate) fn new(budget: &Budget, config: &GatewayConfig) -> Self {
+        let shared = |total: usize| Bounds { total, peer: total / 2, token: total / TOKENS };
+        let connections = config.connections_max.saturating_mul(CONNECTION_BYTES);
+        let of_connections = Bounds { total: connections, peer: connections, token: connections };
+        let of_introductions = Bounds {
+            // Whoever waits for room holds its share already.
+            total: usize::MAX,
+            peer: (config.introduction_bytes_max / 2).max(1),
+            token: (config.introduction_bytes_max / 4).max(1),
+        };
+        Self {
+            connections: budget.part("gateway_connections", of_connections),
+            codecs: budget.part("gateway_codecs", shared(config.codec_bytes_max)),
+            unread: budget.part("gateway_unread", Bounds::halves(config.unread_bytes_max)),
+            introductions: Budget::default().part("introductions", of_introductions),
+        }
+    }
+
+    /// A connection, counted as long as this is kept. `None` only if there are more than there may be.
+    pub(crate) fn connection(&self, peer: IpAddr) -> Option<Hold> {
+        self.connections.account(peer).hold(CONNECTION_BYTES).ok()
+    }
+
+    /// The accounts of the client at `address`.
+    pub(crate) fn accounts(self: &Arc<Self>, address: IpAddr) -> Accounts {
+        Accounts { memory: self.clone(), address, user: None }
+    }
+}
+
+/// One connection's accounts: of its client's address, and once it has a session of its token's user too. They are opened only while something
+/// is held: nearly every connection holds nothing at nearly every time, and open accounts of three parts cost each session some 500 bytes,
+/// added up from their fields.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    memory: Arc<Memory>,
+    address: IpAddr,
+    user: Option<u64>,
+}
+
+impl Accounts {
+    /// From here on what is held counts for a session of `user` too.
+    pub(crate) fn begin_session(&mut self, user: u64) {
+        self.user = Some(user);
+    }
+
+    pub(crate) fn codecs(&self) -> Account {
+        self.of(&self.memory.codecs)
+    }
+
+    pub(crate) fn introductions(&self) -> Account {
+        self.of(&self.memory.introductions)
+    }
+
+    fn of(&self, part: &Part) -> Account {
+        let account = part.account(self.address);
+        match self.user {
+            Some(user) => account.for_token(user),
+            None => account,
+        }
+    }
+
+    /// Holds bytes that wait for the client. What alone is more than a share is held as the share: it was made for this client and goes out
+    /// whatever its size, and then nothing beside it.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Full> {
+        let mut hold = self.of(&self.memory.unread).nothing();
+        let Bounds { peer, token, .. } = hold.bounds();
+        hold.grow(bytes.min(peer).min(token))?;
+        Ok(hold)
+    }
+}
+
+/// What the gateway bounds by itself.
+pub(crate) struct Counted {
+    pub(crate) ring: Bytes,
+    pub(crate) held_back: Bytes,
+    pub(crate) scopes: Bytes,
+    pub(crate) guilds: Bytes,
+    pub(crate) sessions: Bytes,
+}
+
+/// Shows it.
+pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, counted: Counted) {
+    let watch = |part, max, bytes: Bytes| budget.watch(part, max, move || bytes.get());
+    watch("gateway_ring", config.ring_bytes_max, counted.ring);
+    watch("gateway_held_back", config.held_back_bytes_max, counted.held_back);
+    watch("gateway_scopes", config.scopes_max.saturating_mul(SCOPE_BYTES), counted.scopes);
+    watch("gateway_guilds", config.guild_bytes_max, counted.guilds);
+    watch("gateway_sessions", config.session_bytes_max, counted.sessions);
+}
+
+impl GatewayConfig {
+    /// The bounds of everything that the gateway may hold, to be fitted into the process's memory.
+    pub fn shares(&mut self) -> Vec<Share<'_>> {
+        vec![
+            Share { bound: Bound::Size(&mut self.connections_max), unit: CONNECTION_BYTES as u64, least: 64 },
+            Share { bound: Bound::Size(&mut self.scopes_max), unit: SCOPE_BYTES as u64, least: 1 << 14 },
+            Share::bytes(&mut self.codec_bytes_max),
+            Share::bytes(&mut self.unread_bytes_max),
+            Share::bytes(&mut self.introduction_bytes_max),
+            Share::bytes(&mut self.ring_bytes_max),
+            Share::bytes(&mut self.held_back_bytes_max),
+            Share::bytes(&mut self.guild_bytes_max),
+            Share::bytes(&mut self.session_bytes_max),
+            Share::fixed(Identifies::MEMORY_BYTES + Strangers::MEMORY_BYTES + Allowances::MEMORY_BYTES),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn one_token_cannot_have_all_the_room_of_its_address_for_introductions() {
+        let config = GatewayConfig { introduction_bytes_max: 400, ..GatewayConfig::default() };
+        let memory = Arc::new(Memory::new(&Budget::default(), &config));
+        let session = |user| {
+            let mut accounts = memory.accounts(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            accounts.begin_session(user);
+            accounts.introductions().hold(100)
+        };
+        let first = session(7).unwrap();
+        assert_eq!(session(7).err(), Some(Full::Token("introductions")));
+        let second = session(8).unwrap();
+        assert_eq!(session(9).err(), Some(Full::Peer("introductions")));
+        drop((first, second));
+        assert!(session(9).is_ok());
+    }
+
+    #[test]
+    fn one_token_cannot_have_all_compressors_from_many_addresses() {
+        let config = GatewayConfig { codec_bytes_max: 16 * CODEC_BYTES, ..GatewayConfig::default() };
+        let memory = Arc::new(Memory::new(&Budget::default(), &config));
+        let at = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        let session = |last, user| {
+            let mut accounts = memory.accounts(at(last));
+            accounts.begin_session(user);
+            accounts.codecs().hold(CODEC_BYTES)
+        };
+        let mut held = vec![session(1, 7).unwrap(), session(2, 7).unwrap()];
+        assert!(session(3, 7).is_err(), "a token has an eighth");
+        for user in 8..11 {
+            held.extend([session(1, user).unwrap(), session(1, user).unwrap()]);
+        }
+        held.push(session(1, 11).unwrap());
+        assert!(session(1, 12).is_err(), "an address has half");
+        assert!(session(4, 12).is_ok());
+    }
+}

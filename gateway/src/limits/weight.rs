@@ -1,0 +1,59 @@
+//! Bytes that are held, counted: a sum that many share, and each one's part of it, which is given back when it is dropped.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// A count of bytes that clones share, such as those of all entries that are alive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bytes(Arc<AtomicUsize>);
+
+impl Bytes {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A share of [`Bytes`], given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Weight {
+    total: Bytes,
+    own: AtomicUsize,
+}
+
+impl Weight {
+    pub(crate) fn new(total: &Bytes, bytes: usize) -> Self {
+        total.add(bytes);
+        Self { total: total.clone(), own: AtomicUsize::new(bytes) }
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn grow(&self, bytes: usize) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.total.add(bytes);
+    }
+
+    /// Puts `bytes` in place of what it was.
+    pub(crate) fn set(&self, bytes: usize) {
+        self.total.add(bytes);
+        self.total.sub(self.own.swap(bytes, Ordering::Relaxed));
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.total.sub(*self.own.get_mut());
+    }
+}
