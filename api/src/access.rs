@@ -15,7 +15,7 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use crate::{app::App, auth::Caller, basis::Seen, error::Refused};
+use crate::{basis::Seen, caller::Caller, data::Data, error::Refused};
 
 /// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
 const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
@@ -48,8 +48,8 @@ impl ChannelAccess {
     ///
     /// # Errors
     /// 10003 if there is no such channel, 50001 if the caller does not see it.
-    pub(crate) async fn find(app: &App, caller: &Caller, channel_id: ChannelId) -> Result<Self, Refused> {
-        Self::find_with(app, caller, channel_id, Also::default()).await
+    pub(crate) async fn find(data: &Data, caller: &Caller, channel_id: ChannelId) -> Result<Self, Refused> {
+        Self::find_with(data, caller, channel_id, Also::default()).await
     }
 
     /// The same, and what the caller needs beside the check.
@@ -57,7 +57,7 @@ impl ChannelAccess {
     /// # Errors
     /// As [`ChannelAccess::find`].
     pub(crate) async fn find_with(
-        app: &App,
+        data: &Data,
         caller: &Caller,
         channel_id: ChannelId,
         also: Also,
@@ -69,7 +69,7 @@ impl ChannelAccess {
             whole_channel: also.all_overwrites,
             role_ids: also.role_ids,
         };
-        let reply = app.data.get_channel_context(&request, &app.call()).await;
+        let reply = data.get_channel_context(&request, &data.call()).await;
         let context = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message;
         let channel = context.channel.ok_or(ApiError::Internal)?;
         let (state, member, permissions) = if is_direct(&channel) {
@@ -170,8 +170,8 @@ impl GuildAccess {
     ///
     /// # Errors
     /// 10004 if there is no such guild, 50001 if the caller is not in it.
-    pub(crate) async fn find(app: &App, caller: &Caller, guild_id: GuildId) -> Result<Self, Refused> {
-        Self::find_with(app, caller, guild_id, Channels::None).await
+    pub(crate) async fn find(data: &Data, caller: &Caller, guild_id: GuildId) -> Result<Self, Refused> {
+        Self::find_with(data, caller, guild_id, Channels::None).await
     }
 
     /// The same with channels.
@@ -179,15 +179,15 @@ impl GuildAccess {
     /// # Errors
     /// As [`GuildAccess::find`].
     pub(crate) async fn find_with(
-        app: &App,
+        data: &Data,
         caller: &Caller,
         guild_id: GuildId,
         channels: Channels,
     ) -> Result<Self, Refused> {
-        let options = app.call();
+        let options = data.call();
         let (state, member) = tokio::join!(
-            state_of(app, guild_id, channels, &options),
-            member_of(app, guild_id, caller.id.get(), &options)
+            state_of(data, guild_id, channels, &options),
+            member_of(data, guild_id, caller.id.get(), &options)
         );
         // The guild first: whoever asks for one that is not there learns that, and not that he is no member.
         let state = state?;
@@ -233,7 +233,7 @@ impl GuildAccess {
 /// # Errors
 /// 10004 if there is no such guild.
 pub(crate) async fn state_of(
-    app: &App,
+    data: &Data,
     guild_id: GuildId,
     channels: Channels,
     options: &CallOptions,
@@ -246,19 +246,19 @@ pub(crate) async fn state_of(
     let extent = extent.into();
     let request =
         GetGuildRequest { guild_id: guild_id.get(), extent, whole_channel_id, ..GetGuildRequest::default() };
-    let reply = app.data.get_guild(&request, options).await;
+    let reply = data.get_guild(&request, options).await;
     let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message.state;
     Ok(state.filter(|state| state.guild.is_some()).ok_or(ApiError::Internal)?)
 }
 
 /// A guild's member with its user; `None` if there is none.
 pub(crate) async fn member_of(
-    app: &App,
+    data: &Data,
     guild_id: GuildId,
     user_id: u64,
     options: &CallOptions,
 ) -> Result<Option<(Member, Option<User>)>, Refused> {
-    match app.data.get_member(&GetMemberRequest { guild_id: guild_id.get(), user_id }, options).await {
+    match data.get_member(&GetMemberRequest { guild_id: guild_id.get(), user_id }, options).await {
         Ok(reply) => Ok(reply.message.member.map(|member| (member, reply.message.user))),
         Err(DataError::NotFound { .. }) => Ok(None),
         Err(error) => Err(Refused::from_data(error, ApiError::UnknownMember)),

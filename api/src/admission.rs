@@ -15,7 +15,8 @@ use weir_discord::error::ApiError;
 
 use crate::{
     app::App,
-    auth::{self, Client},
+    auth,
+    client::Client,
     error::Refused,
     ratelimit::{Bucket, Major},
 };

@@ -1,28 +1,17 @@
-//! What every request shares.
+//! What requests share. This file imports only what it holds; the endpoints and the layers before them import it, and
+//! [`crate::router`] puts them together.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
-use bytes::Bytes;
-use tokio::sync::Semaphore;
+use axum::extract::FromRef;
 use weir_connect::Budget;
-use weir_data_client::{CallOptions, DataClient};
-use weir_runtime::{LogGate, Strangers};
+use weir_data_client::DataClient;
+use weir_runtime::Strangers;
 
 use crate::{
-    auth::Credentials,
-    config::ApiConfig,
-    envelope::{Arrival, no_room},
-    metrics::Metrics,
-    ratelimit::RateLimits,
+    bounds::Bounds, config::ApiConfig, credentials::Credentials, data::Data, ratelimit::RateLimits,
     turns::Turns,
-    users::Users,
 };
-
-/// How often a fault of one kind is logged.
-const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
-
-/// Most answers that are kept for a while. Each is some KiB with its stream: a few MiB.
-const LATE_MAX: usize = 1_024;
 
 /// Shared state of the tier. Cheap to clone.
 #[derive(Clone)]
@@ -30,67 +19,56 @@ pub(crate) struct App(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) config: ApiConfig,
-    pub(crate) data: DataClient,
-    pub(crate) metrics: Metrics,
+    pub(crate) data: Data,
     /// `None`: switched off.
     pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) credentials: Credentials,
     /// What may be asked about tokens that were not good before.
     pub(crate) strangers: Strangers,
-    pub(crate) users: Users,
-    /// Places for answers that are kept for a while ([`strangers`](Self::strangers)).
-    pub(crate) late: Semaphore,
     /// Of users that are brought into guilds.
     pub(crate) turns: Turns,
-    /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
-    pub(crate) under_way: Arc<Semaphore>,
-    pub(crate) fault_log: LogGate,
-    /// What is sent instead of an answer for which there is no room.
-    pub(crate) no_room: Arc<http::Response<Bytes>>,
 }
 
 impl App {
-    pub(crate) fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: ApiConfig, data: DataClient) -> Self {
         Self(Arc::new(Shared {
+            data: Data::new(data, &config),
             rate_limits: config.rate_limits.clone().map(RateLimits::new),
-            credentials: Credentials::new(&config),
+            credentials: Credentials::new(config.credentials_cached_max, config.credentials_cached_for),
             strangers: Strangers::default(),
-            users: Users::new(&config),
-            late: Semaphore::new(LATE_MAX),
             turns: Turns::default(),
-            fault_log: LogGate::new(FAULT_LOG_EVERY),
-            no_room: Arc::new(no_room()),
-            under_way: Arc::new(Semaphore::new(config.bounds.requests_max.min(Semaphore::MAX_PERMITS))),
             config,
-            data,
-            metrics,
         }))
     }
 
     /// Shows what the tier remembers as parts of the process's memory.
     pub(crate) fn watch(&self, budget: &Budget) {
-        self.users.watch(budget, &self.config);
-        self.credentials.watch(budget, &self.config);
+        self.data.watch(budget, &self.config);
+        self.credentials.watch(budget, self.config.credentials_cached_max);
         self.strangers.watch(budget, "api_strangers");
         if let Some(limits) = &self.rate_limits {
             limits.watch(budget);
         }
     }
-
-    /// How the data service is called for a request that carries no more than a deadline.
-    pub(crate) fn call(&self) -> CallOptions {
-        CallOptions::within(self.config.data_timeout)
-    }
-
-    /// How it is called for a change whose delivery is measured from the client's request on.
-    pub(crate) fn change(&self, arrival: Arrival) -> CallOptions {
-        CallOptions { accepted_at_us: Some(arrival.unix_us()), ..self.call() }
-    }
 }
 
-impl std::ops::Deref for App {
+impl Deref for App {
     type Target = Shared;
     fn deref(&self) -> &Shared {
         &self.0
+    }
+}
+
+/// For endpoints that only ask the data service.
+impl FromRef<App> for Data {
+    fn from_ref(app: &App) -> Self {
+        app.data.clone()
+    }
+}
+
+/// For whoever reads a body.
+impl FromRef<App> for Bounds {
+    fn from_ref(app: &App) -> Self {
+        app.config.bounds.clone()
     }
 }

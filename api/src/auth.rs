@@ -5,95 +5,19 @@
 //! works at once. A cached success may outlive its credential by the cache's age; that is safe as long as credentials are
 //! never revoked, and the age is the price when they can be ([`crate::ApiConfig::credentials_cached_for`]).
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
-use http::{Extensions, HeaderMap, header, request::Parts};
-use moka::sync::Cache;
+use http::{HeaderMap, header};
 use tokio::time::Instant;
-use weir_connect::{Budget, Peer};
 use weir_data_client::DataError;
 use weir_discord::{
     error::{ApiError, RateLimitScope, RateLimited},
-    token::{BotToken, TokenHash, parse_authorization},
+    token::{BotToken, parse_authorization},
 };
-use weir_proto::{
-    data::{ResolveTokenRequest, User},
-    id::UserId,
-};
+use weir_proto::{data::ResolveTokenRequest, id::UserId};
 use weir_runtime::strangers;
 
-use crate::{app::App, config::ApiConfig, error::Refused};
-
-/// Bytes of a credential in the cache: a hash, and a user as in [`crate::users`].
-pub(crate) const CREDENTIAL_BYTES: usize = 1_100;
-
-/// Resolved credentials by the hash of their token.
-pub(crate) struct Credentials {
-    resolved: Cache<TokenHash, Caller>,
-}
-
-impl Credentials {
-    pub(crate) fn new(config: &ApiConfig) -> Self {
-        let resolved = Cache::builder()
-            .max_capacity(config.credentials_cached_max)
-            .time_to_live(config.credentials_cached_for)
-            .build();
-        Self { resolved }
-    }
-
-    /// Shows what the cache holds.
-    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
-        let (cache, entries_max) = (self.resolved.clone(), config.credentials_cached_max);
-        budget.watch_entries("api_credentials", entries_max, CREDENTIAL_BYTES, move || cache.entry_count());
-    }
-}
-
-/// The authenticated user of a request.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) id: UserId,
-    pub(crate) user: Arc<User>,
-}
-
-/// The client's address: its connection's, unless a trusted proxy names another. What strangers ask is counted by it, and what a caller makes
-/// the server hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Client(IpAddr);
-
-impl Client {
-    /// A router that is called without a server has no peers; all of its callers are counted as one.
-    const NOBODYS: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-
-    /// Works the address out. The envelope does, once, and puts it into the request's extensions.
-    pub(crate) fn of(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Self {
-        let Some(Peer(peer)) = peer else { return Self::NOBODYS };
-        let forwarded = headers.get_all("x-forwarded-for").iter();
-        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
-        Self(app.config.trusted_proxies.client(peer.ip(), forwarded))
-    }
-
-    /// The one that the envelope noted.
-    pub(crate) fn noted(request: &Extensions) -> Self {
-        request.get::<Self>().copied().unwrap_or(Self::NOBODYS)
-    }
-
-    pub(crate) fn address(self) -> IpAddr {
-        self.0
-    }
-}
-
-impl FromRequestParts<App> for Client {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        Ok(Self::noted(&parts.extensions))
-    }
-}
+use crate::{app::App, caller::Caller, client::Client, error::Refused};
 
 /// The caller that the headers name.
 ///
@@ -130,10 +54,10 @@ pub(crate) async fn require_consent(
 /// Whose a token is.
 async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, Refused> {
     let hash = token.hash();
-    if let Some(caller) = app.credentials.resolved.get(&hash) {
+    if let Some(caller) = app.credentials.get(&hash) {
         return Ok(caller);
     }
-    let leave = app.strangers.ask(client.0, hash.0, Instant::now());
+    let leave = app.strangers.ask(client.address(), hash.0, Instant::now());
     let leave = leave.map_err(|refused| match refused {
         strangers::Refused::Unknown => ApiError::Unauthorized.into(),
         strangers::Refused::Throttled { retry_after } => {
@@ -141,7 +65,7 @@ async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, 
         }
     })?;
     let request = ResolveTokenRequest { token_hash: hash.0.to_vec() };
-    let user = match app.data.resolve_token(&request, &app.call()).await {
+    let user = match app.data.resolve_token(&request, &app.data.call()).await {
         Ok(reply) => {
             leave.known(Instant::now());
             reply.message.user
@@ -158,15 +82,6 @@ async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, 
     let user = user.ok_or(ApiError::Internal)?;
     let id = UserId::try_from(user.id).map_err(|_| ApiError::Internal)?;
     let caller = Caller { id, user: Arc::new(user) };
-    app.credentials.resolved.insert(hash, caller.clone());
+    app.credentials.insert(hash, caller.clone());
     Ok(caller)
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = Refused;
-
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Refused> {
-        // The route's admission put it there; a route without admission has no caller.
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::Unauthorized.into())
-    }
 }

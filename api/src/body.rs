@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Request},
+    extract::{FromRef, FromRequest, Request},
 };
 use bytes::Bytes;
 use http::header;
@@ -13,7 +13,7 @@ use weir_connect::budget::Hold;
 use weir_connect::{BodyAccount, Memory};
 use weir_discord::error::{ApiError, Leaf};
 
-use crate::{app::App, error::Refused, form};
+use crate::{bounds::Bounds, error::Refused, form};
 
 /// The request's JSON text, not yet parsed. An empty body is `{}`, as at Discord.
 pub(crate) struct Payload(pub(crate) Bytes);
@@ -25,10 +25,14 @@ enum Kind {
     Multipart,
 }
 
-impl FromRequest<App> for Payload {
+impl<S> FromRequest<S> for Payload
+where
+    Bounds: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Refused;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Refused> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         let kind = match media_type(&request) {
             None | Some("application/json") => Kind::Json,
             Some("application/x-www-form-urlencoded") => Kind::UrlEncoded,
@@ -40,13 +44,13 @@ impl FromRequest<App> for Payload {
         let account = parts.extensions.get::<BodyAccount>().cloned();
         let account = account
             .unwrap_or_else(|| BodyAccount(Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into())));
-        let bytes = read(body, &account, app).await?;
+        let bytes = read(body, &account, &Bounds::from_ref(state)).await?;
         // A whole form is in memory already and bounded: what follows never waits for the network.
         let whole = |bytes| Request::from_parts(parts, Body::from(bytes));
         let json = match kind {
             Kind::Json => bytes,
-            Kind::UrlEncoded => form::url_encoded(whole(bytes), app).await?,
-            Kind::Multipart => form::multipart(whole(bytes), app).await?,
+            Kind::UrlEncoded => form::url_encoded(whole(bytes)).await?,
+            Kind::Multipart => form::multipart(whole(bytes)).await?,
         };
         Ok(Self(if json.is_empty() { Bytes::from_static(b"{}") } else { json }))
     }
@@ -70,8 +74,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-async fn read(mut body: Body, account: &BodyAccount, app: &App) -> Result<Bytes, Refused> {
-    let bounds = &app.config.bounds;
+async fn read(mut body: Body, account: &BodyAccount, bounds: &Bounds) -> Result<Bytes, Refused> {
     let read = collect(&mut body, bounds.body_bytes_max, &account.0);
     match tokio::time::timeout(bounds.body_read_timeout, read).await {
         Ok(Ok((bytes, _hold))) if bytes.is_empty() => Ok(bytes),

@@ -5,7 +5,7 @@
 use std::{
     net::IpAddr,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -15,14 +15,17 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
 use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
+use weir_runtime::LogGate;
 
 use crate::{
     app::App,
-    auth::Client,
+    arrival::Arrival,
+    client::Client,
     error::{Fault, Refused},
-    metrics::UNMATCHED,
-    router::strip_version,
+    metrics::{Metrics, UNMATCHED},
+    prefix::strip_version,
 };
 
 const VIA: HeaderValue = HeaderValue::from_static("1.1 weir");
@@ -39,36 +42,60 @@ const REQUEST_HEADERS: HeaderValue =
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// When a request's head had arrived.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival(SystemTime);
+/// How often a fault of one kind is logged.
+const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
 
-impl Arrival {
-    /// Microseconds since 1970-01-01T00:00Z.
-    pub(crate) fn unix_us(self) -> u64 {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    }
+/// Most answers that are kept for a while. Each is some KiB with its stream: a few MiB.
+const LATE_MAX: usize = 1_024;
 
-    /// Milliseconds since 1970-01-01T00:00Z.
-    pub(crate) fn unix_ms(self) -> u64 {
-        self.unix_us() / 1_000
+/// What the layer holds. Cheap to clone: clones share it.
+#[derive(Clone)]
+pub(crate) struct Envelope(Arc<Parts>);
+
+struct Parts {
+    app: App,
+    metrics: Metrics,
+    /// Places for answers that are kept for a while (`strangers`).
+    late: Semaphore,
+    /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
+    under_way: Arc<Semaphore>,
+    fault_log: LogGate,
+    /// What is sent instead of an answer for which there is no room.
+    no_room: Arc<http::Response<Bytes>>,
+}
+
+impl Envelope {
+    pub(crate) fn new(app: App, metrics: Metrics) -> Self {
+        let requests_max = app.config.bounds.requests_max.min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Parts {
+            app,
+            metrics,
+            late: Semaphore::new(LATE_MAX),
+            under_way: Arc::new(Semaphore::new(requests_max)),
+            fault_log: LogGate::new(FAULT_LOG_EVERY),
+            no_room: Arc::new(no_room()),
+        }))
     }
 }
 
 /// Wraps every request, also those that no route matches.
-pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn wrap(
+    State(Envelope(parts)): State<Envelope>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let route = route_label(&request);
     let peer = request.extensions().get::<Peer>().copied();
-    let client = Client::of(&app, request.headers(), peer);
+    let proxies = &parts.app.config.trusted_proxies;
+    let client = Client::of(proxies, request.headers(), peer);
     request.extensions_mut().insert(client);
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
-        match Arc::clone(&app.under_way).try_acquire_owned() {
+        match Arc::clone(&parts.under_way).try_acquire_owned() {
             Ok(permit) => {
-                request.extensions_mut().insert(Arrival(SystemTime::now()));
+                request.extensions_mut().insert(Arrival::now());
                 let mut response = next.run(request).await;
                 // A reply that its client does not read is under way still.
                 response.extensions_mut().insert(KeepUntilSent::new(permit));
@@ -79,11 +106,11 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         }
     };
     seal(response.headers_mut());
-    response.extensions_mut().insert(Instead(Arc::clone(&app.no_room)));
+    response.extensions_mut().insert(Instead(Arc::clone(&parts.no_room)));
     if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
-        app.metrics.fault(kind);
+        parts.metrics.fault(kind);
         // A fault lasts, and is met by every request: one line of each kind in a while.
-        if let Some(held_back) = app.fault_log.pass(kind, tokio::time::Instant::now()) {
+        if let Some(held_back) = parts.fault_log.pass(kind, tokio::time::Instant::now()) {
             tracing::warn!(
                 kind,
                 error = message,
@@ -94,26 +121,26 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
             );
         }
     }
-    app.metrics.answered(&route, response.status(), started.elapsed());
+    parts.metrics.answered(&route, response.status(), started.elapsed());
     if let Some(Peer(peer)) = peer
         && is_free(&response)
     {
         // A proxy's connection carries others.
-        let own = !app.config.trusted_proxies.trusts(peer.ip());
-        slow_down(&app, client.address(), own, &mut response).await;
+        let own = !proxies.trusts(peer.ip());
+        slow_down(&parts, client.address(), own, &mut response).await;
     }
     response
 }
 
 /// Keeps an answer for the pause that is its client's due; where too many are kept, its connection is not read for as long, if it is its own.
-async fn slow_down(app: &App, client: IpAddr, own: bool, response: &mut Response) {
-    let pause = app.strangers.answered(client, tokio::time::Instant::now());
+async fn slow_down(parts: &Parts, client: IpAddr, own: bool, response: &mut Response) {
+    let pause = parts.app.strangers.answered(client, tokio::time::Instant::now());
     if pause.is_zero() {
         return;
     }
     // Its place among the requests under way is for others.
     drop(response.extensions_mut().remove::<KeepUntilSent>());
-    match app.late.try_acquire() {
+    match parts.late.try_acquire() {
         Ok(_place) => tokio::time::sleep(pause).await,
         Err(_full) if own => drop(response.extensions_mut().insert(SlowDown(pause))),
         Err(_full) => {}
@@ -121,7 +148,7 @@ async fn slow_down(app: &App, client: IpAddr, own: bool, response: &mut Response
 }
 
 /// What is sent instead of an answer for which there is no room: as if too many requests were under way.
-pub(crate) fn no_room() -> http::Response<Bytes> {
+fn no_room() -> http::Response<Bytes> {
     let mut response = Refused::busy().into_bytes();
     seal(response.headers_mut());
     response

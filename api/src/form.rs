@@ -12,14 +12,14 @@ use bytes::Bytes;
 use serde_json::{Map, Value, map::Entry};
 use weir_discord::error::Leaf;
 
-use crate::{app::App, error::Refused};
+use crate::error::Refused;
 
 /// The field that holds the whole body as JSON.
 const PAYLOAD_JSON: &str = "payload_json";
 
 /// The JSON of a URL-encoded form that is in memory and bounded. Bytes that are no UTF-8 become U+FFFD, as the URL standard has it.
-pub(crate) async fn url_encoded(request: Request, app: &App) -> Result<Bytes, Refused> {
-    let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, app).await.map_err(malformed)?;
+pub(crate) async fn url_encoded(request: Request) -> Result<Bytes, Refused> {
+    let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, &()).await.map_err(malformed)?;
     let mut fields = Fields::default();
     for (name, text) in pairs {
         fields.put(name, text);
@@ -28,8 +28,8 @@ pub(crate) async fn url_encoded(request: Request, app: &App) -> Result<Bytes, Re
 }
 
 /// The JSON of a multipart form that is in memory and bounded. Files are refused rather than dropped in silence.
-pub(crate) async fn multipart(request: Request, app: &App) -> Result<Bytes, Refused> {
-    let mut form = Multipart::from_request(request, app).await.map_err(malformed)?;
+pub(crate) async fn multipart(request: Request) -> Result<Bytes, Refused> {
+    let mut form = Multipart::from_request(request, &()).await.map_err(malformed)?;
     let mut fields = Fields::default();
     while let Some(field) = form.next_field().await.map_err(malformed)? {
         if is_file(&field) {

@@ -14,12 +14,12 @@ use weir_proto::{
 };
 
 use crate::{
-    AddMembers,
     app::App,
-    auth::Caller,
-    envelope::Arrival,
+    arrival::Arrival,
+    caller::Caller,
+    config::AddMembers,
     error::Refused,
-    routes::current_guilds::{By, require_room},
+    memberships::{By, require_room},
 };
 
 /// Name of the first text channel, as Discord names it.
@@ -82,8 +82,7 @@ pub(crate) async fn found(
 ) -> Result<GuildState, Refused> {
     let mut ids: BTreeSet<u64> = plan.members.into_iter().collect();
     ids.remove(&caller.id.get());
-    let known = app.users.find(ids.clone(), &app.data, &app.call()).await;
-    let known = known.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    let known = app.data.users(ids.clone()).await?;
     if ids.iter().any(|id| known.user(*id).is_none()) {
         return Err(Refused::field("members", Leaf::Choices("users that exist")));
     }
@@ -92,9 +91,10 @@ pub(crate) async fn found(
         return Err(ApiError::ConsentNeeded.into());
     }
     let turn = app.turns.take(std::iter::once(caller.id.get()).chain(ids.iter().copied())).await?;
-    require_room(app, caller.id, By::Itself).await?;
+    let data = &app.data;
+    require_room(data, caller.id, By::Itself).await?;
     let others: Vec<UserId> = ids.iter().filter_map(|id| UserId::try_from(*id).ok()).collect();
-    let looks = others.into_iter().map(|id| require_room(app, id, By::Others));
+    let looks = others.into_iter().map(|id| require_room(data, id, By::Others));
     stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect::<()>().await?;
     let permissions = EVERYONE_MAY.iter().fold(Permissions::NONE, |all, one| all | *one).0;
     let request = CreateGuildRequest {
@@ -106,10 +106,10 @@ pub(crate) async fn found(
             .map(|user_id| Member { user_id, joined_at_ms: arrival.unix_ms(), ..Member::default() })
             .collect(),
     };
-    let app_of_change = app.clone();
-    let call = app.change(arrival);
+    let data = data.clone();
+    let call = data.change(arrival);
     let create = async move {
-        let reply = app_of_change.data.create_guild(&request, &call).await;
+        let reply = data.create_guild(&request, &call).await;
         let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.state;
         Ok(state.ok_or(ApiError::Internal)?)
     };

@@ -1,6 +1,5 @@
 //! Pages of messages, from the query to Discord's objects.
 
-use weir_data_client::CallOptions;
 use weir_discord::{
     error::ApiError,
     object::{ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced},
@@ -10,7 +9,7 @@ use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
 
 use crate::{
     access::ChannelAccess,
-    app::App,
+    data::Data,
     error::Refused,
     users::{Known, named},
 };
@@ -28,7 +27,7 @@ impl Page {
     /// # Errors
     /// Those of the calls.
     pub(crate) async fn read(
-        app: &App,
+        data: &Data,
         access: &ChannelAccess,
         query: HistoryQuery,
     ) -> Result<Self, Refused> {
@@ -41,11 +40,10 @@ impl Page {
             Anchor::After(id) => request.after = Some(id),
             Anchor::Around(id) => request.around = Some(id),
         }
-        let options = app.call();
-        let reply = app.data.list_messages(&request, &options).await;
+        let reply = data.list_messages(&request, &data.call()).await;
         let rows =
             reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.messages;
-        let users = users_of(app, &rows, &options).await?;
+        let users = data.users(named(&rows)).await?;
         Ok(Self { guild_id: access.channel.guild_id, rows, users })
     }
 
@@ -72,22 +70,12 @@ impl Page {
     }
 }
 
-/// Everyone whom the rows name.
-pub(crate) async fn users_of<'a>(
-    app: &App,
-    rows: impl IntoIterator<Item = &'a Message>,
-    options: &CallOptions,
-) -> Result<Known, Refused> {
-    let found = app.users.find(named(rows), &app.data, options).await;
-    found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))
-}
-
 /// One message of a channel.
 ///
 /// # Errors
 /// 10008 if it is not there.
-pub(crate) async fn message(app: &App, channel_id: u64, message_id: u64) -> Result<Message, Refused> {
-    let reply = app.data.get_message(&GetMessageRequest { channel_id, message_id }, &app.call()).await;
+pub(crate) async fn message(data: &Data, channel_id: u64, message_id: u64) -> Result<Message, Refused> {
+    let reply = data.get_message(&GetMessageRequest { channel_id, message_id }, &data.call()).await;
     let message = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
     Ok(message.ok_or(ApiError::Internal)?)
 }
@@ -96,11 +84,11 @@ pub(crate) async fn message(app: &App, channel_id: u64, message_id: u64) -> Resu
 ///
 /// # Errors
 /// Those of the call, but not that the message is gone.
-pub(crate) async fn replied_to(app: &App, row: &Message) -> Result<Option<Message>, Refused> {
+pub(crate) async fn replied_to(data: &Data, row: &Message) -> Result<Option<Message>, Refused> {
     if row.reply_to == 0 {
         return Ok(None);
     }
-    match message(app, row.channel_id, row.reply_to).await {
+    match message(data, row.channel_id, row.reply_to).await {
         Ok(message) => Ok(Some(message)),
         Err(refused) if refused.is(&ApiError::UnknownMessage) => Ok(None),
         Err(refused) => Err(refused),

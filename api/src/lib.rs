@@ -4,8 +4,11 @@
 //! A request meets the modules in this order: `server` (connections and their bounds) → `envelope` (what every answer carries) →
 //! `router` → `admission` (`auth`, then `ratelimit`) → `routes`, which read `path`, `query` and `body`, ask `access` what
 //! the caller may do, and answer through `reply` or `error`. `basis` tells the data service what a
-//! change rests on. `posting`, `history` and `founding` are what Discord's routes and the
-//! short flows share; `users` caches whom messages name.
+//! change rests on. `posting`, `history`, `opening`, `founding` and `memberships` are what several routes share; `credentials` and `users`
+//! are caches.
+//!
+//! Imports point one way: `app` is what requests share and knows neither routes nor layers, most routes need of it only `data` (the data
+//! service as they ask it), and `router` alone knows all of them.
 //!
 //! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
 //! crate connects them.
@@ -18,19 +21,27 @@
 mod access;
 mod admission;
 mod app;
+mod arrival;
 mod auth;
 mod basis;
 mod body;
+mod bounds;
+mod caller;
+mod client;
 mod config;
+mod credentials;
+mod data;
 mod envelope;
 mod error;
 mod form;
 mod founding;
 mod history;
+mod memberships;
 mod metrics;
 mod opening;
 mod path;
 mod posting;
+mod prefix;
 mod query;
 mod ratelimit;
 mod reply;
@@ -48,9 +59,10 @@ use tokio_util::sync::CancellationToken;
 use weir_connect::{Budget, Memory, MemoryNames};
 use weir_data_client::DataClient;
 
-pub use config::{AddMembers, ApiConfig, Bounds, Rate, RateLimitConfig};
+pub use bounds::Bounds;
+pub use config::{AddMembers, ApiConfig};
 pub use metrics::Metrics;
-pub use ratelimit::Bucket;
+pub use ratelimit::{Bucket, Rate, RateLimitConfig};
 pub use weir_connect::Drained;
 
 /// The names of the tier's parts in the process's memory.
@@ -61,13 +73,15 @@ const MEMORY: MemoryNames =
 #[derive(Clone)]
 pub struct Api {
     app: app::App,
+    envelope: envelope::Envelope,
 }
 
 impl Api {
     /// A tier that answers from `data`.
     #[must_use]
     pub fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
-        Self { app: app::App::new(config, data, metrics) }
+        let app = app::App::new(config, data);
+        Self { envelope: envelope::Envelope::new(app.clone(), metrics), app }
     }
 
     /// Serves HTTP/1.1 and HTTP/2 with prior knowledge until `stop` is cancelled; then refuses new connections, lets requests under way
@@ -85,6 +99,7 @@ impl Api {
         let config = &self.app.config;
         self.app.watch(budget);
         let memory = Memory::of(budget, MEMORY, config.bounds.connections_max, config.memory);
-        server::serve(listener, router::router(&self.app), &config.bounds, memory, stop, drain).await
+        let router = router::router(&self.app, &self.envelope);
+        server::serve(listener, router, &config.bounds, memory, stop, drain).await
     }
 }

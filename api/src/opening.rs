@@ -3,7 +3,7 @@
 use weir_discord::error::ApiError;
 use weir_proto::data::{Channel, OpenDirectRequest};
 
-use crate::{app::App, auth::Caller, envelope::Arrival, error::Refused};
+use crate::{arrival::Arrival, caller::Caller, data::Data, error::Refused};
 
 /// A channel of direct messages.
 pub(crate) struct Opened {
@@ -17,7 +17,7 @@ pub(crate) struct Opened {
 /// # Errors
 /// 50007 for the caller itself, 50033 if there is no such user, and those of the call.
 pub(crate) async fn open(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     recipient_id: u64,
     arrival: Arrival,
@@ -27,7 +27,7 @@ pub(crate) async fn open(
         return Err(ApiError::CannotMessageUser.into());
     }
     let request = OpenDirectRequest { user_id, recipient_id };
-    let reply = app.data.open_direct(&request, &app.change(arrival)).await;
+    let reply = data.open_direct(&request, &data.change(arrival)).await;
     let reply = reply.map_err(|error| Refused::from_data(error, ApiError::InvalidRecipients))?.message;
     let channel = reply.channel.ok_or(ApiError::Internal)?;
     Ok(Opened { channel, last_message_id: reply.last_message_id })

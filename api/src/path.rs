@@ -5,17 +5,17 @@ use http::request::Parts;
 use weir_discord::error::{ApiError, Leaf};
 use weir_proto::id::{ChannelId, GuildId, MessageId, RoleId, SnowflakeError, UserId};
 
-use crate::{app::App, auth::Caller, error::Refused};
+use crate::{caller::Caller, error::Refused};
 
 /// The path's parameters by their names in the route's template.
 pub(crate) struct PathIds(Vec<(String, String)>);
 
-impl FromRequestParts<App> for PathIds {
+impl<S: Send + Sync> FromRequestParts<S> for PathIds {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         // Fails only for text that is no UTF-8 once percent-decoded: no route has such a path.
-        let raw = RawPathParams::from_request_parts(parts, app).await.map_err(|_| ApiError::UnknownRoute)?;
+        let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::UnknownRoute)?;
         Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }

@@ -19,8 +19,8 @@ use weir_proto::data::{CreateMessageRequest, EventContext, Message};
 
 use crate::{
     access::{Also, ChannelAccess},
-    app::App,
-    envelope::Arrival,
+    arrival::Arrival,
+    data::Data,
     error::Refused,
     history, reply,
     users::{Known, named},
@@ -45,7 +45,7 @@ pub(crate) fn needs(content: &str) -> Also {
 /// # Errors
 /// 50008, 50013, 50006, 160002, the unknown-message form error, and those of the data calls.
 pub(crate) async fn post(
-    app: &App,
+    data: &Data,
     access: &ChannelAccess,
     form: CreateMessageForm,
     nonce: Nonce,
@@ -56,13 +56,13 @@ pub(crate) async fn post(
     let form = without_forbidden(access, form)?;
     let referenced = match &form.reply {
         None => None,
-        Some(reply) => referenced(app, access, reply).await?,
+        Some(reply) => referenced(data, access, reply).await?,
     };
     let echo = NonceEcho::show(form.nonce_is_integer);
     let parsed = ParsedMentions::of(&form.content);
     let replied_author = referenced.as_ref().map(|row| row.author_id);
     let (mentions, users) =
-        resolve_mentions(app, access, &parsed, &form.allowed_mentions, replied_author, named(&referenced))
+        resolve_mentions(data, access, &parsed, &form.allowed_mentions, replied_author, named(&referenced))
             .await?;
     let message = Message {
         channel_id: access.channel.id,
@@ -88,14 +88,14 @@ pub(crate) async fn post(
         allow_duplicate_nonce: nonce == Nonce::Echoed,
         context: Some(context.clone()),
     };
-    let reply = app.data.create_message(&request, &app.change(arrival)).await;
+    let reply = data.create_message(&request, &data.change(arrival)).await;
     // Not found is only the message that an earlier request with this nonce made: it was deleted, and a repetition does not bring it back.
     let created = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message;
     let row = created.message.ok_or(ApiError::Internal)?;
     if created.deduplicated {
         // The first message may say something else than this request: what it names is looked up anew.
-        let referenced = history::replied_to(app, &row).await?;
-        let users = history::users_of(app, std::iter::once(&row).chain(&referenced), &app.call()).await?;
+        let referenced = history::replied_to(data, &row).await?;
+        let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
         return Ok(answer(&row, access.channel.guild_id, referenced.as_ref(), &users, echo));
     }
     Ok(answer(&row, context.guild_id, context.referenced.as_ref(), &context, echo))
@@ -117,13 +117,17 @@ fn without_forbidden(
 }
 
 /// The message that a reply names; `None` if it is not there and the client said to send anyway.
-async fn referenced(app: &App, access: &ChannelAccess, reply: &ReplyTo) -> Result<Option<Message>, Refused> {
+async fn referenced(
+    data: &Data,
+    access: &ChannelAccess,
+    reply: &ReplyTo,
+) -> Result<Option<Message>, Refused> {
     if !access.may(Permissions::READ_MESSAGE_HISTORY) {
         return Err(ApiError::ReplyWithoutHistory.into());
     }
     let here = reply.channel_id.is_none_or(|channel_id| channel_id == access.channel.id);
     let found = if here {
-        history::message(app, access.channel.id, reply.message_id).await
+        history::message(data, access.channel.id, reply.message_id).await
     } else {
         // A reply cannot leave its channel, so there the message is as good as unknown.
         Err(ApiError::UnknownMessage.into())
@@ -144,7 +148,7 @@ async fn referenced(app: &App, access: &ChannelAccess, reply: &ReplyTo) -> Resul
 /// What the text pings; and the users that it names together with those of `shown`, for rendering. One data call at most for ids that are
 /// not cached.
 pub(crate) async fn resolve_mentions(
-    app: &App,
+    data: &Data,
     access: &ChannelAccess,
     parsed: &ParsedMentions,
     allowed: &AllowedMentions,
@@ -152,8 +156,7 @@ pub(crate) async fn resolve_mentions(
     mut shown: BTreeSet<u64>,
 ) -> Result<(Mentions, Known), Refused> {
     shown.extend(&parsed.users);
-    let users = app.users.find(shown, &app.data, &app.call()).await;
-    let users = users.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    let users = data.users(shown).await?;
     let roles = &access.state.roles;
     let rules = MentionRules {
         replied_author,

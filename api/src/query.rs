@@ -7,15 +7,15 @@ use weir_discord::{
     validate::{parse_limit, parse_query_bool, parse_query_snowflake},
 };
 
-use crate::{app::App, error::Refused};
+use crate::error::Refused;
 
 /// Key and value pairs of the query, in their order.
 pub(crate) struct QueryPairs(Vec<(String, String)>);
 
-impl FromRequestParts<App> for QueryPairs {
+impl<S: Send + Sync> FromRequestParts<S> for QueryPairs {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         let pairs = Query::try_from_uri(&parts.uri).map_err(|_| FormErrors::new())?;
         Ok(Self(pairs.0))
     }

@@ -7,12 +7,17 @@
 //! full again, and a 429's `retry_after` is when the next single request fits.
 
 mod bucket;
+mod config;
 mod headers;
+mod rate;
 mod store;
 
 pub use bucket::Bucket;
 pub(crate) use bucket::Major;
+pub use config::RateLimitConfig;
 pub(crate) use headers::Standing;
+pub use rate::Rate;
+pub(crate) use store::STATE_BYTES;
 
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +30,6 @@ use weir_connect::Budget;
 use weir_discord::error::{RateLimitScope, RateLimited};
 use weir_proto::id::UserId;
 
-use crate::config::{Rate, RateLimitConfig};
-pub(crate) use store::STATE_BYTES;
 use store::{BoundedState, Key};
 
 type Limiter<C> = RateLimiter<Key, BoundedState, C, StateInformationMiddleware>;

@@ -17,8 +17,9 @@ use weir_discord::error::ApiError;
 use crate::{
     admission::admit,
     app::App,
-    envelope::envelope,
+    envelope::{Envelope, wrap},
     error::Refused,
+    prefix::{PREFIXES, names_other_version},
     ratelimit::Bucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
@@ -27,18 +28,15 @@ use crate::{
     },
 };
 
-/// Where Discord's routes are mounted, longest first. Both versions and the bare prefix are served alike.
-const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
-
 /// The tier's router.
-pub(crate) fn router(app: &App) -> Router {
+pub(crate) fn router(app: &App, envelope: &Envelope) -> Router {
     let discord = discord(app);
     let all = PREFIXES.iter().fold(short_flows(app), |all, prefix| all.nest(prefix, discord.clone()));
     all.fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         // Bodies have their own bound in `body.rs`; axum's of 2 MB would refuse forms that an operator allows.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), envelope))
+        .layer(middleware::from_fn_with_state(envelope.clone(), wrap))
         .with_state(app.clone())
 }
 
@@ -148,39 +146,4 @@ async fn unknown_route(uri: Uri) -> Response {
 
 async fn method_not_allowed() -> Response {
     Refused::from(ApiError::MethodNotAllowed).into_response()
-}
-
-/// True for `/api/v` and a number that is not served.
-fn names_other_version(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/api/v") else { return false };
-    let version = rest.split('/').next().unwrap_or_default();
-    !matches!(version, "9" | "10") && !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A route's template without the prefix that it was mounted under, so that metrics count a route once.
-pub(crate) fn strip_version(template: &str) -> &str {
-    PREFIXES.iter().find_map(|prefix| template.strip_prefix(prefix)).unwrap_or(template)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_numbers_are_versions() {
-        for path in ["/api/v6/users/@me", "/api/v11", "/api/v8/"] {
-            assert!(names_other_version(path), "{path}");
-        }
-        for path in ["/api/v10/nothing", "/api/v9", "/api/voice/regions", "/api/v", "/v6", "/"] {
-            assert!(!names_other_version(path), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_template_is_one_label_under_every_prefix() {
-        for path in ["/api/v10/guilds", "/api/v9/guilds", "/api/guilds"] {
-            assert_eq!(strip_version(path), "/guilds");
-        }
-        assert_eq!(strip_version("/history"), "/history");
-    }
 }

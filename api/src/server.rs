@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use weir_connect::{Drained, Memory, Server, ServerConfig};
 
-use crate::config::Bounds;
+use crate::bounds::Bounds;
 
 /// Serves `router` until `stop` is cancelled, then refuses new connections, lets requests under way finish for at most `drain`, and cuts
 /// the connections that are left.

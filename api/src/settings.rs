@@ -5,7 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use http::Uri;
 use weir_runtime::{TrustedProxies, config::Reader};
 
-use crate::{AddMembers, ApiConfig, RateLimitConfig};
+use crate::{
+    config::{AddMembers, ApiConfig},
+    ratelimit::RateLimitConfig,
+};
 
 /// Whether Discord's rate limits are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

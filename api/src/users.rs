@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use moka::sync::Cache;
@@ -10,8 +11,6 @@ use weir_connect::Budget;
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_discord::object::UserSource;
 use weir_proto::data::{GetUsersRequest, Message, User};
-
-use crate::config::ApiConfig;
 
 /// Most ids of one `GetUsers`; the contract's.
 const IDS_MAX: usize = 1_000;
@@ -25,18 +24,15 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    pub(crate) fn new(config: &ApiConfig) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(config.users_cached_max)
-            .time_to_live(config.users_cached_for)
-            .build();
-        Self { cache }
+    /// Room for `entries_max`, each kept for so long.
+    pub(crate) fn new(entries_max: u64, kept_for: Duration) -> Self {
+        Self { cache: Cache::builder().max_capacity(entries_max).time_to_live(kept_for).build() }
     }
 
     /// Shows what the cache holds.
-    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
+    pub(crate) fn watch(&self, budget: &Budget, entries_max: u64) {
         let cache = self.cache.clone();
-        budget.watch_entries("api_users", config.users_cached_max, USER_BYTES, move || cache.entry_count());
+        budget.watch_entries("api_users", entries_max, USER_BYTES, move || cache.entry_count());
     }
 
     /// Keeps users that came along with another answer.

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::config::Rate;
+use super::rate::Rate;
 
 /// A group of routes with one quota for each caller and major parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use governor::{
 use moka::sync::Cache;
 use weir_proto::id::UserId;
 
-use super::{Bucket, Major};
+use super::bucket::{Bucket, Major};
 
 /// State that nobody touched for so long is forgotten. Twice the longest default period (60 s): by then every bucket is full again, so
 /// nothing is lost. A configured period beyond this is cut short for callers who pause as long.

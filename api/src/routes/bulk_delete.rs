@@ -9,7 +9,7 @@ use weir_discord::{
 use weir_proto::{data::DeleteMessagesRequest, id::unix_ms};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused,
+    access::ChannelAccess, arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused,
     path::PathIds, reply,
 };
 
@@ -19,7 +19,7 @@ const AGE_MAX_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 /// Deletes 2 to 100 messages, with MANAGE_MESSAGES. Ids of no message are ignored. All go in one step, of which clients
 /// see one MESSAGE_DELETE_BULK.
 pub(crate) async fn bulk_delete(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -27,7 +27,7 @@ pub(crate) async fn bulk_delete(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let message_ids = parse_bulk_delete(&parse_body(&body)?)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require_messages()?;
     access.require(Permissions::MANAGE_MESSAGES)?;
     // All or nothing as far as it can be known before: the whole request fails on one that is too old.
@@ -36,7 +36,7 @@ pub(crate) async fn bulk_delete(
     }
     let context = Some(access.event_context());
     let request = DeleteMessagesRequest { channel_id: channel_id.get(), message_ids, context };
-    let deleted = app.data.delete_messages(&request, &app.change(arrival)).await;
+    let deleted = data.delete_messages(&request, &data.change(arrival)).await;
     deleted.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?;
     Ok(reply::no_content())
 }

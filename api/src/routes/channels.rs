@@ -19,11 +19,11 @@ use weir_proto::{
 
 use crate::{
     access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
-    app::App,
-    auth::Caller,
+    arrival::Arrival,
     basis::{Seen, settled},
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    data::Data,
     error::Refused,
     path::PathIds,
     reply,
@@ -35,17 +35,17 @@ const CATEGORY: u32 = 4;
 
 /// The guild's channels. All of them, to every member, as at Discord: seeing that a channel exists is not seeing into it.
 pub(crate) async fn list_channels(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
-    let options = app.call();
+    let options = data.call();
     let request =
         GetGuildRequest { guild_id: guild_id.get(), with_last_messages: true, ..GetGuildRequest::default() };
     let (found, member) = tokio::join!(
-        app.data.get_guild(&request, &options),
-        member_of(&app, guild_id, caller.id.get(), &options)
+        data.get_guild(&request, &options),
+        member_of(&data, guild_id, caller.id.get(), &options)
     );
     let found = found.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
     member?.ok_or(ApiError::MissingAccess)?;
@@ -58,7 +58,7 @@ pub(crate) async fn list_channels(
 
 /// Creates a channel, with MANAGE_CHANNELS.
 pub(crate) async fn create_channel(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -66,18 +66,18 @@ pub(crate) async fn create_channel(
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let form = ChannelForm::parse_create(&parse_body(&body)?)?;
-    settled(|| create(&app, &caller, guild_id, form.clone(), arrival)).await
+    settled(|| create(&data, &caller, guild_id, form.clone(), arrival)).await
 }
 
 async fn create(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     guild_id: GuildId,
     form: ChannelForm,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
     let category = form.parent_id.unwrap_or_default();
-    let access = GuildAccess::find_with(app, caller, guild_id, Channels::Bare { whole: category }).await?;
+    let access = GuildAccess::find_with(data, caller, guild_id, Channels::Bare { whole: category }).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     check_parent(&access.state, &form, form.kind.unwrap_or(0))?;
     let position = form.position.unwrap_or_else(|| next_position(&access.state));
@@ -93,40 +93,40 @@ async fn create(
     let seen = category.into_iter().fold(access.seen(), Seen::channel);
     let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
-    let channel = put(app, channel, seen, arrival).await?;
+    let channel = put(data, channel, seen, arrival).await?;
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
 }
 
 /// A channel that the caller sees.
 pub(crate) async fn get_channel(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let also = Also { all_overwrites: true, ..Also::default() };
-    let access = ChannelAccess::find_with(&app, &caller, ids.channel()?, also).await?;
-    let last_message_id = newest(&app, &access).await;
+    let access = ChannelAccess::find_with(&data, &caller, ids.channel()?, also).await?;
+    let last_message_id = newest(&data, &access).await;
     if access.is_direct() {
-        return direct_channels::object(&app, &caller, &access.channel, last_message_id).await;
+        return direct_channels::object(&data, &caller, &access.channel, last_message_id).await;
     }
     Ok(reply::ok(&ChannelObject::new(&access.channel, last_message_id)))
 }
 
 /// The id of a channel's newest message, read from its history if need be: the owner knows it only of channels that were written since it started. 0 if
 /// there is none, or if it cannot be told now: then the channel is still worth showing.
-async fn newest(app: &App, access: &ChannelAccess) -> u64 {
+async fn newest(data: &Data, access: &ChannelAccess) -> u64 {
     if access.last_message_id != 0 {
         return access.last_message_id;
     }
     let request =
         ListMessagesRequest { channel_id: access.channel.id, limit: 1, ..ListMessagesRequest::default() };
-    let page = app.data.list_messages(&request, &app.call()).await;
+    let page = data.list_messages(&request, &data.call()).await;
     page.ok().and_then(|page| page.message.messages.first().map(|row| row.id)).unwrap_or(0)
 }
 
 /// Changes a channel, with MANAGE_CHANNELS.
 pub(crate) async fn edit_channel(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -134,24 +134,24 @@ pub(crate) async fn edit_channel(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let body = parse_body(&body)?;
-    settled(|| edit(&app, &caller, channel_id, &body, arrival)).await
+    settled(|| edit(&data, &caller, channel_id, &body, arrival)).await
 }
 
 async fn edit(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     channel_id: ChannelId,
     body: &Map<String, Value>,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
     let also = Also { all_overwrites: true, ..Also::default() };
-    let access = ChannelAccess::find_with(app, caller, channel_id, also).await?;
+    let access = ChannelAccess::find_with(data, caller, channel_id, also).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let kind = access.channel.r#type;
     let mut form = ChannelForm::parse_change(body, kind)?;
     let category = form.parent_id.unwrap_or_default();
     let guild = if category != 0 || form.overwrites.is_some() {
-        surroundings(app, &access, Channels::Bare { whole: 0 }).await?
+        surroundings(data, &access, Channels::Bare { whole: 0 }).await?
     } else {
         GuildState::default()
     };
@@ -170,61 +170,65 @@ async fn edit(
     let seen = access.seen().channel_of(&guild, category);
     let mut channel = access.channel.clone();
     form.apply(&mut channel);
-    let channel = put(app, channel, seen, arrival).await?;
-    Ok(reply::ok(&ChannelObject::new(&channel, newest(app, &access).await)))
+    let channel = put(data, channel, seen, arrival).await?;
+    Ok(reply::ok(&ChannelObject::new(&channel, newest(data, &access).await)))
 }
 
 /// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any. Direct messages are
 /// not closed.
 pub(crate) async fn delete_channel(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
-    settled(|| delete(&app, &caller, channel_id, arrival)).await
+    settled(|| delete(&data, &caller, channel_id, arrival)).await
 }
 
 async fn delete(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     channel_id: ChannelId,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = ChannelAccess::find(app, caller, channel_id).await?;
+    let access = ChannelAccess::find(data, caller, channel_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let guild = if access.channel.r#type == CATEGORY {
-        surroundings(app, &access, Channels::Whole).await?
+        surroundings(data, &access, Channels::Whole).await?
     } else {
         GuildState::default()
     };
     // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
     // leaves a smaller category that can be deleted again.
     for child in guild.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
-        put(app, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child), arrival).await?;
+        put(data, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child), arrival).await?;
     }
-    let last_message_id = newest(app, &access).await;
+    let last_message_id = newest(data, &access).await;
     let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
-    let reply = app.data.delete_channel(&request, &app.change(arrival)).await;
+    let reply = data.delete_channel(&request, &data.change(arrival)).await;
     let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
     let channel = channel.unwrap_or(access.channel);
     Ok(reply::ok(&ChannelObject::new(&channel, last_message_id)))
 }
 
 /// The channel's guild, beyond what concerns the caller; empty for direct messages.
-async fn surroundings(app: &App, access: &ChannelAccess, channels: Channels) -> Result<GuildState, Refused> {
+async fn surroundings(
+    data: &Data,
+    access: &ChannelAccess,
+    channels: Channels,
+) -> Result<GuildState, Refused> {
     match GuildId::try_from(access.channel.guild_id) {
-        Ok(guild_id) => state_of(app, guild_id, channels, &app.call()).await,
+        Ok(guild_id) => state_of(data, guild_id, channels, &data.call()).await,
         Err(_) => Ok(GuildState::default()),
     }
 }
 
-async fn put(app: &App, channel: Channel, seen: Seen, arrival: Arrival) -> Result<Channel, Refused> {
+async fn put(data: &Data, channel: Channel, seen: Seen, arrival: Arrival) -> Result<Channel, Refused> {
     // A row from before repetitions were refused becomes what it counts as.
     let channel = Channel { overwrites: merged(&channel.overwrites), ..channel };
     let request = PutChannelRequest { channel: Some(channel), basis: seen.basis() };
-    let reply = app.data.put_channel(&request, &app.change(arrival)).await;
+    let reply = data.put_channel(&request, &data.change(arrival)).await;
     let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
     Ok(channel.ok_or(ApiError::Internal)?)
 }

@@ -5,10 +5,10 @@ use weir_discord::validate::{CreateMessageForm, parse_body};
 
 use crate::{
     access::ChannelAccess,
-    app::App,
-    auth::Caller,
+    arrival::Arrival,
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    data::Data,
     error::Refused,
     path::PathIds,
     posting::{self, Nonce},
@@ -16,7 +16,7 @@ use crate::{
 
 /// Appends a message.
 pub(crate) async fn create_message(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -24,7 +24,7 @@ pub(crate) async fn create_message(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let form = CreateMessageForm::parse(&parse_body(&body)?)?;
-    let access = ChannelAccess::find_with(&app, &caller, channel_id, posting::needs(&form.content)).await?;
+    let access = ChannelAccess::find_with(&data, &caller, channel_id, posting::needs(&form.content)).await?;
     let nonce = if form.enforce_nonce { Nonce::Enforced } else { Nonce::Echoed };
-    posting::post(&app, &access, form, nonce, arrival).await
+    posting::post(&data, &access, form, nonce, arrival).await
 }

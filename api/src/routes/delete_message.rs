@@ -5,20 +5,20 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::{DeleteMessageRequest, Message};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, history, path::PathIds,
-    reply,
+    access::ChannelAccess, arrival::Arrival, caller::Caller, data::Data, error::Refused, history,
+    path::PathIds, reply,
 };
 
 /// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.
 pub(crate) async fn delete_message(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
-    let row = history::message(&app, channel_id.get(), message_id.get()).await?;
+    let access = ChannelAccess::find(&data, &caller, channel_id).await?;
+    let row = history::message(&data, channel_id.get(), message_id.get()).await?;
     if row.author_id != caller.id.get() {
         access.require(Permissions::MANAGE_MESSAGES)?;
     }
@@ -30,7 +30,7 @@ pub(crate) async fn delete_message(
         message_id: message_id.get(),
         context: Some(access.event_context()),
     };
-    let reply = app.data.delete_message(&request, &app.change(arrival)).await;
+    let reply = data.delete_message(&request, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?;
     Ok(reply::no_content())
 }

@@ -8,7 +8,9 @@ use weir_discord::{
 };
 use weir_proto::data::Channel;
 
-use crate::{app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, opening::open, reply};
+use crate::{
+    arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused, opening::open, reply,
+};
 
 /// None: at Discord bots see none here, and user accounts have no such list yet.
 pub(crate) async fn list_direct_channels(_: Caller) -> Response {
@@ -17,7 +19,7 @@ pub(crate) async fn list_direct_channels(_: Caller) -> Response {
 
 /// Opens direct messages with a user, or returns those that are open. Groups are not served.
 pub(crate) async fn open_direct_channel(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     Payload(body): Payload,
@@ -30,20 +32,19 @@ pub(crate) async fn open_direct_channel(
         fields.id("recipient_id")
     })?;
     let recipient_id = recipient_id.ok_or(ApiError::Internal)?;
-    let opened = open(&app, &caller, recipient_id, arrival).await?;
-    object(&app, &caller, &opened.channel, opened.last_message_id).await
+    let opened = open(&data, &caller, recipient_id, arrival).await?;
+    object(&data, &caller, &opened.channel, opened.last_message_id).await
 }
 
 /// The answer that shows a channel of the caller's direct messages: one data call if the other user is not cached.
 pub(crate) async fn object(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     channel: &Channel,
     last_message_id: u64,
 ) -> Result<Response, Refused> {
     let viewer = caller.id.get();
     let others = channel.recipient_ids.iter().copied().filter(|id| *id != viewer).collect();
-    let users = app.users.find(others, &app.data, &app.call()).await;
-    let users = users.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    let users = data.users(others).await?;
     Ok(reply::ok(&DirectChannelObject::new(channel, viewer, &users, last_message_id)))
 }

@@ -10,13 +10,13 @@ use weir_discord::{
 use weir_proto::data::{EditMessageRequest, Message};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, body::Payload, envelope::Arrival, error::Refused, history,
-    path::PathIds, posting, routes::delete_message::is_system, users::named,
+    access::ChannelAccess, arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused,
+    history, path::PathIds, posting, routes::delete_message::is_system, users::named,
 };
 
 /// Changes the caller's own message; of others', only the flags, with MANAGE_MESSAGES.
 pub(crate) async fn edit_message(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -25,8 +25,8 @@ pub(crate) async fn edit_message(
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let mut form = EditMessageForm::parse(&parse_body(&body)?)?;
     let named_in = posting::needs(form.content.as_deref().unwrap_or_default());
-    let access = ChannelAccess::find_with(&app, &caller, channel_id, named_in).await?;
-    let row = history::message(&app, channel_id.get(), message_id.get()).await?;
+    let access = ChannelAccess::find_with(&data, &caller, channel_id, named_in).await?;
+    let row = history::message(&data, channel_id.get(), message_id.get()).await?;
     authorize(&access, &row, &form)?;
     if !access.may(Permissions::EMBED_LINKS) {
         form.embeds_json = form.embeds_json.map(|_dropped| String::new());
@@ -34,14 +34,14 @@ pub(crate) async fn edit_message(
     if form.leaves_empty(&row) {
         return Err(ApiError::EmptyMessage.into());
     }
-    let referenced = history::replied_to(&app, &row).await?;
+    let referenced = history::replied_to(&data, &row).await?;
     // An edit pings nobody anew for having been replied to, and forgets nobody who was.
     let replied_author =
         referenced.as_ref().map(|replied| replied.author_id).filter(|id| row.mention_user_ids.contains(id));
     let parsed = ParsedMentions::of(form.content.as_deref().unwrap_or_default());
     let shown = named(std::iter::once(&row).chain(&referenced));
     let (mentions, users) =
-        posting::resolve_mentions(&app, &access, &parsed, &form.allowed_mentions, replied_author, shown)
+        posting::resolve_mentions(&data, &access, &parsed, &form.allowed_mentions, replied_author, shown)
             .await?;
     let mut edited = Message { flags: form.flags_after(row.flags), ..row };
     if form.content.is_some() {
@@ -62,7 +62,7 @@ pub(crate) async fn edit_message(
         embeds_json: form.embeds_json,
         context: Some(context.clone()),
     };
-    let reply = app.data.edit_message(&request, &app.change(arrival)).await;
+    let reply = data.edit_message(&request, &data.change(arrival)).await;
     let row = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
     let row = row.ok_or(ApiError::Internal)?;
     Ok(posting::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))

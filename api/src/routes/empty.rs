@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use serde::Serialize;
 use weir_discord::error::ApiError;
 
-use crate::{access::GuildAccess, app::App, auth::Caller, error::Refused, path::PathIds, reply};
+use crate::{access::GuildAccess, caller::Caller, data::Data, error::Refused, path::PathIds, reply};
 
 /// The empty list.
 const NONE: [(); 0] = [];
@@ -51,31 +51,31 @@ pub(crate) async fn application_items(caller: Caller, ids: PathIds) -> Result<Re
 
 /// A list of a guild that the caller is in.
 pub(crate) async fn guild_list(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&NONE))
 }
 
 /// `GET /guilds/{guild_id}/soundboard-sounds`
 pub(crate) async fn guild_items(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&Items { items: NONE }))
 }
 
 /// `GET /guilds/{guild_id}/threads/active`
 pub(crate) async fn active_threads(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&ActiveThreads { threads: NONE, members: NONE }))
 }
 

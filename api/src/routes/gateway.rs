@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use weir_discord::object::{GatewayBotReply, GatewayReply, SessionStartLimit};
 
-use crate::{app::App, auth::Caller, error::Refused, reply, routes::current_guilds::guild_count};
+use crate::{app::App, caller::Caller, error::Refused, memberships::guild_count, reply};
 
 /// Identifies in a day; Discord's for bots in few guilds. Told to clients as never used up: the gateway does not count them, and a client
 /// that is told of none left stops for hours.
@@ -20,7 +20,7 @@ pub(crate) async fn gateway(State(app): State<App>) -> Response {
 
 /// The same, with how to connect.
 pub(crate) async fn gateway_bot(State(app): State<App>, caller: Caller) -> Result<Response, Refused> {
-    let shards = guild_count(&app, &caller).await?.div_ceil(GUILDS_OF_A_SHARD).max(1);
+    let shards = guild_count(&app.data, &caller).await?.div_ceil(GUILDS_OF_A_SHARD).max(1);
     let limit = SessionStartLimit {
         total: SESSION_STARTS,
         remaining: SESSION_STARTS,

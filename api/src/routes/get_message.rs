@@ -3,19 +3,22 @@
 use axum::{extract::State, response::Response};
 use weir_discord::{object::NonceEcho, permission::Permissions};
 
-use crate::{access::ChannelAccess, app::App, auth::Caller, error::Refused, history, path::PathIds, posting};
+use crate::{
+    access::ChannelAccess, caller::Caller, data::Data, error::Refused, history, path::PathIds, posting,
+    users::named,
+};
 
 /// One message.
 pub(crate) async fn get_message(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require(Permissions::READ_MESSAGE_HISTORY)?;
-    let row = history::message(&app, channel_id.get(), message_id.get()).await?;
-    let referenced = history::replied_to(&app, &row).await?;
-    let users = history::users_of(&app, std::iter::once(&row).chain(&referenced), &app.call()).await?;
+    let row = history::message(&data, channel_id.get(), message_id.get()).await?;
+    let referenced = history::replied_to(&data, &row).await?;
+    let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
     Ok(posting::answer(&row, access.channel.guild_id, referenced.as_ref(), &users, NonceEcho::Omit))
 }

@@ -11,9 +11,10 @@ use weir_proto::data::DeleteGuildRequest;
 use crate::{
     access::GuildAccess,
     app::App,
-    auth::Caller,
+    arrival::Arrival,
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    data::Data,
     error::Refused,
     founding::{self, Plan},
     path::PathIds,
@@ -41,13 +42,13 @@ pub(crate) async fn create_guild(
 
 /// A guild that the caller is in.
 pub(crate) async fn get_guild(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let with_counts = query.flag("with_counts")?;
-    let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    let access = GuildAccess::find(&data, &caller, ids.guild()?).await?;
     let mut object = GuildObject::new(&access.state).ok_or(ApiError::Internal)?;
     if with_counts {
         // Presence lives in the gateways; nobody counts it.
@@ -58,18 +59,18 @@ pub(crate) async fn get_guild(
 
 /// Deletes a guild; only its owner may.
 pub(crate) async fn delete_guild(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
-    let access = GuildAccess::find(&app, &caller, guild_id).await?;
+    let access = GuildAccess::find(&data, &caller, guild_id).await?;
     if access.guild().owner_id != caller.id.get() {
         return Err(ApiError::OwnerOnly.into());
     }
     let reply =
-        app.data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &app.change(arrival)).await;
+        data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?;
     Ok(reply::no_content())
 }

@@ -4,23 +4,23 @@ use axum::{extract::State, response::Response};
 use weir_discord::{permission::Permissions, validate::HistoryQuery};
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, error::Refused, history::Page, path::PathIds,
+    access::ChannelAccess, caller::Caller, data::Data, error::Refused, history::Page, path::PathIds,
     query::QueryPairs, reply,
 };
 
 /// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.
 pub(crate) async fn list_messages(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let query = HistoryQuery::parse(query.iter())?;
-    let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    let access = ChannelAccess::find(&data, &caller, ids.channel()?).await?;
     access.require_messages()?;
     if !access.may(Permissions::READ_MESSAGE_HISTORY) {
         return Ok(reply::raw_json(http::StatusCode::OK, "[]"));
     }
-    let page = Page::read(&app, &access, query).await?;
+    let page = Page::read(&data, &access, query).await?;
     Ok(reply::ok(&page.objects()))
 }

@@ -5,7 +5,7 @@ use weir_discord::error::ApiError;
 use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
-    access::GuildAccess, app::App, auth::Caller, basis::settled, envelope::Arrival, error::Refused,
+    access::GuildAccess, arrival::Arrival, basis::settled, caller::Caller, data::Data, error::Refused,
     path::PathIds, reply, routes::roles::role_below,
 };
 
@@ -18,35 +18,35 @@ enum Act {
 
 /// Gives a member a role.
 pub(crate) async fn grant_role(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    settled(|| change(&app, &caller, &ids, arrival, Act::Grant)).await
+    settled(|| change(&data, &caller, &ids, arrival, Act::Grant)).await
 }
 
 /// Takes a role from a member.
 pub(crate) async fn revoke_role(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    settled(|| change(&app, &caller, &ids, arrival, Act::Revoke)).await
+    settled(|| change(&data, &caller, &ids, arrival, Act::Revoke)).await
 }
 
 /// Judges by the caller's rows and the role's, and not by the member's: the data service adds and removes roles on the row as it finds it,
 /// so that many roles of one member may change at once, and never makes a member again who was removed.
 async fn change(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     ids: &PathIds,
     arrival: Arrival,
     act: Act,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id, role_id) = (ids.guild()?, ids.user_or_me(caller)?, ids.role()?);
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     let role = role_below(&access, role_id)?;
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
@@ -62,7 +62,7 @@ async fn change(
         remove_role_ids,
         basis: access.seen().role(role).basis(),
     };
-    let reply = app.data.update_member(&request, &app.change(arrival)).await;
+    let reply = data.update_member(&request, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
     Ok(reply::no_content())
 }

@@ -17,21 +17,22 @@ use weir_proto::{
 };
 
 use crate::{
-    AddMembers,
     access::{GuildAccess, member_of},
     app::App,
-    auth::{Caller, Client, require_consent},
+    arrival::Arrival,
+    auth::require_consent,
     basis::settled,
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    client::Client,
+    config::AddMembers,
+    data::Data,
     error::Refused,
+    memberships::{By, require_room},
     path::PathIds,
     query::QueryPairs,
     reply,
-    routes::{
-        current_guilds::{By, require_room},
-        roles::role_below,
-    },
+    routes::roles::role_below,
 };
 
 /// Most members of a page; Discord's.
@@ -41,18 +42,18 @@ const ROLES_MAX: usize = 250;
 
 /// Members by user id, ascending.
 pub(crate) async fn list_members(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let (limit, after) = (query.limit(1, PAGE_MAX)?, query.id("after")?.unwrap_or(0));
-    GuildAccess::find(&app, &caller, guild_id).await?;
+    GuildAccess::find(&data, &caller, guild_id).await?;
     let request = ListMembersRequest { guild_id: guild_id.get(), after, limit };
-    let reply = app.data.list_members(&request, &app.call()).await;
+    let reply = data.list_members(&request, &data.call()).await;
     let page = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
-    app.users.learn(&page.users);
+    data.learn(&page.users);
     let user = |id: u64| page.users.iter().find(|user| user.id == id);
     let members: Vec<_> =
         page.members.iter().map(|member| MemberObject::full(member, user(member.user_id))).collect();
@@ -61,14 +62,14 @@ pub(crate) async fn list_members(
 
 /// One member.
 pub(crate) async fn get_member(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user_or_me(&caller)?);
-    GuildAccess::find(&app, &caller, guild_id).await?;
+    GuildAccess::find(&data, &caller, guild_id).await?;
     let (member, user) =
-        member_of(&app, guild_id, user_id.get(), &app.call()).await?.ok_or(ApiError::UnknownMember)?;
+        member_of(&data, guild_id, user_id.get(), &data.call()).await?.ok_or(ApiError::UnknownMember)?;
     Ok(reply::ok(&MemberObject::full(&member, user.as_ref())))
 }
 
@@ -105,7 +106,7 @@ async fn add(
     consent: Option<(Client, Option<&str>)>,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(&app.data, caller, guild_id).await?;
     access.require(Permissions::CREATE_INSTANT_INVITE)?;
     if !nick.is_empty() {
         access.require(Permissions::MANAGE_NICKNAMES)?;
@@ -120,7 +121,7 @@ async fn add(
         }
         seen = seen.role(role);
     }
-    if member_of(app, guild_id, user_id.get(), &app.call()).await?.is_some() {
+    if member_of(&app.data, guild_id, user_id.get(), &app.data.call()).await?.is_some() {
         return Ok(reply::no_content());
     }
     let by = match consent {
@@ -131,7 +132,7 @@ async fn add(
         }
     };
     let turn = app.turns.take([user_id.get()]).await?;
-    require_room(app, user_id, by).await?;
+    require_room(&app.data, user_id, by).await?;
     let member = Member {
         guild_id: guild_id.get(),
         user_id: user_id.get(),
@@ -141,10 +142,10 @@ async fn add(
         rev: 0,
     };
     let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
-    let app_of_change = app.clone();
-    let call = app.change(arrival);
+    let data = app.data.clone();
+    let call = data.change(arrival);
     let put = async move {
-        let reply = app_of_change.data.put_member(&request, &call).await;
+        let reply = data.put_member(&request, &call).await;
         Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message)
     };
     let stored = turn.make(put).await?;
@@ -154,29 +155,29 @@ async fn add(
 
 /// Removes a member, with KICK_MEMBERS. Never the owner, and only those below the caller.
 pub(crate) async fn kick_member(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user()?);
-    settled(|| kick(&app, &caller, (guild_id, user_id), arrival)).await
+    settled(|| kick(&data, &caller, (guild_id, user_id), arrival)).await
 }
 
 async fn kick(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     (guild_id, user_id): (GuildId, UserId),
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     access.require(Permissions::KICK_MEMBERS)?;
-    let target = member_of(app, guild_id, user_id.get(), &app.call()).await?;
+    let target = member_of(data, guild_id, user_id.get(), &data.call()).await?;
     let (target, _user) = target.ok_or(ApiError::UnknownMember)?;
     require_above(&access, &target)?;
     let basis = access.seen().powers(&access.state, &target).basis();
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get(), basis };
-    let reply = app.data.delete_member(&request, &app.change(arrival)).await;
+    let reply = data.delete_member(&request, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
     Ok(reply::no_content())
 }

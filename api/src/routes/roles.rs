@@ -16,11 +16,11 @@ use weir_proto::{
 
 use crate::{
     access::GuildAccess,
-    app::App,
-    auth::Caller,
+    arrival::Arrival,
     basis::{Seen, settled},
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    data::Data,
     error::Refused,
     path::PathIds,
     reply,
@@ -31,18 +31,18 @@ const LOWEST_POSITION: u32 = 1;
 
 /// The guild's roles.
 pub(crate) async fn list_roles(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(&app, &caller, ids.guild()?).await?;
+    let access = GuildAccess::find(&data, &caller, ids.guild()?).await?;
     let roles: Vec<_> = access.state.roles.iter().map(RoleObject::new).collect();
     Ok(reply::ok(&roles))
 }
 
 /// Creates a role. Answers 200, not 201, as Discord does.
 pub(crate) async fn create_role(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -50,17 +50,17 @@ pub(crate) async fn create_role(
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| create(&app, &caller, guild_id, form.clone(), arrival)).await
+    settled(|| create(&data, &caller, guild_id, form.clone(), arrival)).await
 }
 
 async fn create(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     guild_id: GuildId,
     form: RoleForm,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     access.require(Permissions::MANAGE_ROLES)?;
     access.require_held(form.permissions.unwrap_or_default())?;
     let everyone = access.state.roles.iter().find(|role| role.id == guild_id.get());
@@ -71,12 +71,12 @@ async fn create(
         ..Role::default()
     };
     form.apply(&mut role);
-    put(app, role, access.seen(), arrival).await
+    put(data, role, access.seen(), arrival).await
 }
 
 /// Changes a role.
 pub(crate) async fn edit_role(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
@@ -84,51 +84,51 @@ pub(crate) async fn edit_role(
 ) -> Result<Response, Refused> {
     let (guild_id, role_id) = (ids.guild()?, ids.role()?);
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| edit(&app, &caller, (guild_id, role_id), form.clone(), arrival)).await
+    settled(|| edit(&data, &caller, (guild_id, role_id), form.clone(), arrival)).await
 }
 
 async fn edit(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     (guild_id, role_id): (GuildId, RoleId),
     form: RoleForm,
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     let known = role_below(&access, role_id)?;
     let mut role = known.clone();
     let before = role.permissions;
     form.apply(&mut role);
     // Taking away is as much an act as granting.
     access.require_held(Permissions(before ^ role.permissions))?;
-    put(app, role, access.seen().role(known), arrival).await
+    put(data, role, access.seen().role(known), arrival).await
 }
 
 /// Deletes a role; @everyone stays.
 pub(crate) async fn delete_role(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let (guild_id, role_id) = (ids.guild()?, ids.role()?);
-    settled(|| delete(&app, &caller, (guild_id, role_id), arrival)).await
+    settled(|| delete(&data, &caller, (guild_id, role_id), arrival)).await
 }
 
 async fn delete(
-    app: &App,
+    data: &Data,
     caller: &Caller,
     (guild_id, role_id): (GuildId, RoleId),
     arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(app, caller, guild_id).await?;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     let role = role_below(&access, role_id)?;
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
     }
     let basis = access.seen().role(role).basis();
     let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get(), basis };
-    let reply = app.data.delete_role(&request, &app.change(arrival)).await;
+    let reply = data.delete_role(&request, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?;
     Ok(reply::no_content())
 }
@@ -150,9 +150,9 @@ pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role,
     }
 }
 
-async fn put(app: &App, role: Role, seen: Seen, arrival: Arrival) -> Result<Response, Refused> {
+async fn put(data: &Data, role: Role, seen: Seen, arrival: Arrival) -> Result<Response, Refused> {
     let request = PutRoleRequest { role: Some(role), basis: seen.basis() };
-    let reply = app.data.put_role(&request, &app.change(arrival)).await;
+    let reply = data.put_role(&request, &data.change(arrival)).await;
     let role = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?.message.role;
     Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
 }

@@ -27,9 +27,10 @@ use weir_proto::{
 use crate::{
     access::{ChannelAccess, Channels, GuildAccess},
     app::App,
-    auth::Caller,
+    arrival::Arrival,
     body::Payload,
-    envelope::Arrival,
+    caller::Caller,
+    data::Data,
     error::Refused,
     founding::{self, MEMBERS_MAX, Plan},
     history::Page,
@@ -74,7 +75,7 @@ pub(crate) async fn create_server(
 
 /// `POST /messages`
 pub(crate) async fn create_message(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     Payload(body): Payload,
@@ -96,18 +97,18 @@ pub(crate) async fn create_message(
     let form = CreateMessageForm::parse(&body)?;
     let channel_id = match target {
         (Some(channel_id), ..) => channel_id,
-        (None, Some(server_id), _) => text_channel_of(&app, &caller, server_id).await?,
-        (_, _, Some(user_id)) => opening::open(&app, &caller, user_id, arrival).await?.channel.id,
+        (None, Some(server_id), _) => text_channel_of(&data, &caller, server_id).await?,
+        (_, _, Some(user_id)) => opening::open(&data, &caller, user_id, arrival).await?.channel.id,
         (None, None, None) => return Err(ApiError::Internal.into()),
     };
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
-    let access = ChannelAccess::find_with(&app, &caller, channel_id, posting::needs(&form.content)).await?;
-    posting::post(&app, &access, form, Nonce::Enforced, arrival).await
+    let access = ChannelAccess::find_with(&data, &caller, channel_id, posting::needs(&form.content)).await?;
+    posting::post(&data, &access, form, Nonce::Enforced, arrival).await
 }
 
-async fn text_channel_of(app: &App, caller: &Caller, server_id: u64) -> Result<u64, Refused> {
+async fn text_channel_of(data: &Data, caller: &Caller, server_id: u64) -> Result<u64, Refused> {
     let server_id = GuildId::try_from(server_id).map_err(|_| ApiError::UnknownGuild)?;
-    let access = GuildAccess::find_with(app, caller, server_id, Channels::Bare { whole: 0 }).await?;
+    let access = GuildAccess::find_with(data, caller, server_id, Channels::Bare { whole: 0 }).await?;
     Ok(first_text_channel(&access.state).ok_or(ApiError::UnknownChannel)?.id)
 }
 
@@ -119,7 +120,7 @@ fn first_text_channel(state: &GuildState) -> Option<&Channel> {
 
 /// `GET /history`
 pub(crate) async fn get_history(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
@@ -127,10 +128,10 @@ pub(crate) async fn get_history(
     let anchor = query.id("before")?.map_or(Anchor::Newest, Anchor::Before);
     let channel_id = query.id("channel")?.ok_or_else(|| Refused::field("channel", Leaf::Required))?;
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
-    let access = ChannelAccess::find(&app, &caller, channel_id).await?;
+    let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require_messages()?;
     access.require(Permissions::READ_MESSAGE_HISTORY)?;
-    let page = Page::read(&app, &access, HistoryQuery { anchor, limit }).await?;
+    let page = Page::read(&data, &access, HistoryQuery { anchor, limit }).await?;
     // A full page may be the last one; then the next is empty and ends the walk.
     let full = page.rows.len() == limit as usize;
     let next = page.rows.last().filter(|_| full).map(|row| Id(row.id));

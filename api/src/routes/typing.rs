@@ -5,17 +5,18 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::TypingRequest;
 
 use crate::{
-    access::ChannelAccess, app::App, auth::Caller, envelope::Arrival, error::Refused, path::PathIds, reply,
+    access::ChannelAccess, arrival::Arrival, caller::Caller, data::Data, error::Refused, path::PathIds,
+    reply,
 };
 
 /// Announces that the caller types. Nothing is stored.
 pub(crate) async fn typing(
-    State(app): State<App>,
+    State(data): State<Data>,
     Extension(arrival): Extension<Arrival>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
-    let access = ChannelAccess::find(&app, &caller, ids.channel()?).await?;
+    let access = ChannelAccess::find(&data, &caller, ids.channel()?).await?;
     access.require_messages()?;
     access.require(Permissions::SEND_MESSAGES)?;
     let request = TypingRequest {
@@ -24,7 +25,7 @@ pub(crate) async fn typing(
         timestamp_ms: arrival.unix_ms(),
         context: Some(access.event_context()),
     };
-    let reply = app.data.typing(&request, &app.change(arrival)).await;
+    let reply = data.typing(&request, &data.change(arrival)).await;
     reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?;
     Ok(reply::no_content())
 }

@@ -8,7 +8,7 @@ use weir_discord::{
     object::{OwnUserObject, UserObject, UserSource},
 };
 
-use crate::{app::App, auth::Caller, error::Refused, path::PathIds, reply};
+use crate::{caller::Caller, data::Data, error::Refused, path::PathIds, reply};
 
 /// The caller.
 pub(crate) async fn get_current_user(caller: Caller) -> Response {
@@ -17,12 +17,11 @@ pub(crate) async fn get_current_user(caller: Caller) -> Response {
 
 /// Anybody.
 pub(crate) async fn get_user(
-    State(app): State<App>,
+    State(data): State<Data>,
     caller: Caller,
     ids: PathIds,
 ) -> Result<Response, Refused> {
     let id = ids.user_or_me(&caller)?.get();
-    let found = app.users.find(BTreeSet::from([id]), &app.data, &app.call()).await;
-    let found = found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?;
+    let found = data.users(BTreeSet::from([id])).await?;
     Ok(reply::ok(&UserObject::new(found.user(id).ok_or(ApiError::UnknownUser)?)))
 }

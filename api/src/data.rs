@@ -1,0 +1,68 @@
+//! The data service as an endpoint asks it: the typed client, the time that a call may take, and the users that were read lately.
+
+use std::{collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
+
+use weir_connect::Budget;
+use weir_data_client::{CallOptions, DataClient};
+use weir_discord::error::ApiError;
+use weir_proto::data::User;
+
+use crate::{
+    arrival::Arrival,
+    config::ApiConfig,
+    error::Refused,
+    users::{Known, Users},
+};
+
+/// The data service. Cheap to clone: clones share the users.
+#[derive(Clone)]
+pub(crate) struct Data(Arc<Parts>);
+
+struct Parts {
+    client: DataClient,
+    timeout: Duration,
+    users: Users,
+}
+
+impl Data {
+    pub(crate) fn new(client: DataClient, config: &ApiConfig) -> Self {
+        let users = Users::new(config.users_cached_max, config.users_cached_for);
+        Self(Arc::new(Parts { client, timeout: config.data_timeout, users }))
+    }
+
+    /// Shows what the cache of users holds.
+    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
+        self.0.users.watch(budget, config.users_cached_max);
+    }
+
+    /// How the data service is called for a request that carries no more than a deadline.
+    pub(crate) fn call(&self) -> CallOptions {
+        CallOptions::within(self.0.timeout)
+    }
+
+    /// How it is called for a change whose delivery is measured from the client's request on.
+    pub(crate) fn change(&self, arrival: Arrival) -> CallOptions {
+        CallOptions { accepted_at_us: Some(arrival.unix_us()), ..self.call() }
+    }
+
+    /// Those of `ids` that exist: no call if all of them were read lately.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub(crate) async fn users(&self, ids: BTreeSet<u64>) -> Result<Known, Refused> {
+        let found = self.0.users.find(ids, &self.0.client, &self.call()).await;
+        found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))
+    }
+
+    /// Keeps users that came along with another answer.
+    pub(crate) fn learn<'a>(&self, users: impl IntoIterator<Item = &'a User>) {
+        self.0.users.learn(users);
+    }
+}
+
+impl Deref for Data {
+    type Target = DataClient;
+    fn deref(&self) -> &DataClient {
+        &self.0.client
+    }
+}

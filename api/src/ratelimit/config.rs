@@ -1,0 +1,41 @@
+//! What the operator may set of the rate limits.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{bucket::Bucket, rate::Rate};
+
+/// Rate limits for each authenticated caller.
+#[derive(Debug, Clone)]
+pub struct RateLimitConfig {
+    /// All requests of one caller together. Default 50 in 1 s, Discord's documented global limit.
+    pub global: Rate,
+    /// Each bucket's rate, by [`Bucket`]'s order.
+    rates: [Rate; Bucket::ALL.len()],
+    /// Most (caller, bucket, major parameter) triples remembered. Default 131,072: about 20 MiB. When it is full the least used are
+    /// forgotten, which gives them a full bucket; the global limit keeps one caller from profiting.
+    pub keys_max: u64,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self { global: GLOBAL, rates: Bucket::ALL.map(Bucket::default_rate), keys_max: 131_072 }
+    }
+}
+
+/// Discord's documented limit for all requests of a bot.
+const GLOBAL: Rate = Rate::new(NonZeroU32::new(50).expect("50 is not 0"), Duration::from_secs(1));
+
+impl RateLimitConfig {
+    /// The rate of a bucket.
+    #[must_use]
+    pub fn rate(&self, bucket: Bucket) -> Rate {
+        self.rates[bucket as usize]
+    }
+
+    /// The same limits with another rate for one bucket.
+    #[must_use]
+    pub fn with(mut self, bucket: Bucket, rate: Rate) -> Self {
+        self.rates[bucket as usize] = rate;
+        self
+    }
+}

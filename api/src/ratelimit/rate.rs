@@ -1,0 +1,20 @@
+//! How often something may be asked.
+
+use std::{num::NonZeroU32, time::Duration};
+
+/// So many requests in so much time, all of them at once if the caller likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests of a full bucket.
+    pub requests: NonZeroU32,
+    /// Time in which an empty bucket fills; at least 1 ns for each request.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// `requests` in `per`.
+    #[must_use]
+    pub const fn new(requests: NonZeroU32, per: Duration) -> Self {
+        Self { requests, per }
+    }
+}
