@@ -9,7 +9,7 @@ use weir_data_client::DataClient;
 use weir_runtime::Strangers;
 
 use crate::{
-    bounds::Bounds, config::ApiConfig, credentials::Credentials, data::Data, ratelimit::RateLimits,
+    bounds::Bounds, cache::credentials::Credentials, config::ApiConfig, data::Data, ratelimit::RateLimits,
     turns::Turns,
 };
 

@@ -8,9 +8,8 @@ use weir_runtime::{Strangers, TrustedProxies};
 
 use crate::{
     bounds::Bounds,
-    credentials::CREDENTIAL_BYTES,
+    cache::{credentials::CREDENTIAL_BYTES, users::USER_BYTES},
     ratelimit::{RateLimitConfig, STATE_BYTES},
-    users::USER_BYTES,
 };
 
 /// Configuration of the api tier. [`ApiConfig::new`] gives the defaults.

@@ -8,10 +8,10 @@ use weir_discord::error::ApiError;
 use weir_proto::data::User;
 
 use crate::{
-    arrival::Arrival,
+    answer::error::Refused,
+    cache::users::{Known, Users},
     config::ApiConfig,
-    error::Refused,
-    users::{Known, Users},
+    request::arrival::Arrival,
 };
 
 /// The data service. Cheap to clone: clones share the users.

@@ -1,14 +1,12 @@
 //! The api tier: Discord's REST API over the data service. It holds the business logic (validation, permissions, rate limits) and no state
 //! that a restart would lose, so any number of it stands behind a load balancer.
 //!
-//! A request meets the modules in this order: `server` (connections and their bounds) → `envelope` (what every answer carries) →
-//! `router` → `admission` (`auth`, then `ratelimit`) → `routes`, which read `path`, `query` and `body`, ask `access` what
-//! the caller may do, and answer through `reply` or `error`. `basis` tells the data service what a
-//! change rests on. `posting`, `history`, `opening`, `founding` and `memberships` are what several routes share; `credentials` and `users`
-//! are caches.
+//! A request meets the folders in this order: `entry` (connections, what every answer carries, then within `router` who is asking and how
+//! often: `ratelimit`) → `routes`, which read `request`, ask `permission` what the caller may do, share `flow` among them, ask the data
+//! service through `data`, and answer through `answer`. `cache` is what is remembered of users for some seconds.
 //!
-//! Imports point one way: `app` is what requests share and knows neither routes nor layers, most routes need of it only `data` (the data
-//! service as they ask it), and `router` alone knows all of them.
+//! Imports point one way: `app` is what requests share and knows neither routes nor layers, most routes need of it only `data`, and
+//! `router` alone knows all of them.
 //!
 //! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
 //! crate connects them.
@@ -18,39 +16,22 @@
 //! a read that follows an acknowledged write shows it anyway. A deployment that reads from replicas would keep the token of each caller and
 //! channel here.
 
-mod access;
-mod admission;
+mod answer;
 mod app;
-mod arrival;
-mod auth;
-mod basis;
-mod body;
 mod bounds;
-mod caller;
-mod client;
+mod cache;
 mod config;
-mod credentials;
 mod data;
-mod envelope;
-mod error;
-mod form;
-mod founding;
-mod history;
-mod memberships;
+mod entry;
+mod flow;
 mod metrics;
-mod opening;
-mod path;
-mod posting;
-mod prefix;
-mod query;
+mod permission;
 mod ratelimit;
-mod reply;
+mod request;
 mod router;
 mod routes;
-mod server;
 mod settings;
 mod turns;
-mod users;
 
 use std::time::Duration;
 
@@ -73,7 +54,7 @@ const MEMORY: MemoryNames =
 #[derive(Clone)]
 pub struct Api {
     app: app::App,
-    envelope: envelope::Envelope,
+    envelope: entry::envelope::Envelope,
 }
 
 impl Api {
@@ -81,7 +62,7 @@ impl Api {
     #[must_use]
     pub fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
         let app = app::App::new(config, data);
-        Self { envelope: envelope::Envelope::new(app.clone(), metrics), app }
+        Self { envelope: entry::envelope::Envelope::new(app.clone(), metrics), app }
     }
 
     /// Serves HTTP/1.1 and HTTP/2 with prior knowledge until `stop` is cancelled; then refuses new connections, lets requests under way
@@ -100,6 +81,6 @@ impl Api {
         self.app.watch(budget);
         let memory = Memory::of(budget, MEMORY, config.bounds.connections_max, config.memory);
         let router = router::router(&self.app, &self.envelope);
-        server::serve(listener, router, &config.bounds, memory, stop, drain).await
+        entry::server::serve(listener, router, &config.bounds, memory, stop, drain).await
     }
 }

@@ -15,11 +15,13 @@ use http::Uri;
 use weir_discord::error::ApiError;
 
 use crate::{
-    admission::admit,
+    answer::error::Refused,
     app::App,
-    envelope::{Envelope, wrap},
-    error::Refused,
-    prefix::{PREFIXES, names_other_version},
+    entry::{
+        admission::admit,
+        envelope::{Envelope, wrap},
+        prefix::{PREFIXES, names_other_version},
+    },
     ratelimit::Bucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
@@ -34,7 +36,7 @@ pub(crate) fn router(app: &App, envelope: &Envelope) -> Router {
     let all = PREFIXES.iter().fold(short_flows(app), |all, prefix| all.nest(prefix, discord.clone()));
     all.fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        // Bodies have their own bound in `body.rs`; axum's of 2 MB would refuse forms that an operator allows.
+        // Bodies have their own bound in `request/body.rs`; axum's of 2 MB would refuse forms that an operator allows.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(envelope.clone(), wrap))
         .with_state(app.clone())

@@ -3,7 +3,7 @@
 //! Problem: whether a user has room for one more guild is read, and then the guild is changed. Between the two others read the same number,
 //! and a user above what its session may hold is closed with 4011 for good. Guarantee: in this process one at a time looks and changes for a
 //! user. So each process that serves the api can bring a user one guild too far at most, and the reserve of
-//! [`crate::memberships`] covers a hundred processes.
+//! [`crate::flow::memberships`] covers a hundred processes.
 //!
 //! How: a fixed number of turns, which users share by a hash that no client can foretell. All of a founding are taken in ascending order, so
 //! that two never wait for each other. A change goes on to its end when its client hangs up, and keeps its turns until then: given back
@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use weir_discord::error::ApiError;
 
-use crate::error::Refused;
+use crate::answer::error::Refused;
 
 /// Turns of a process, about 64 bytes each. A choice: the largest founding takes an eighth of them, so most others need not wait for it.
 const TURNS: usize = 4_096;

@@ -3,7 +3,12 @@
 use axum::{extract::State, response::Response};
 use weir_discord::object::ApplicationObject;
 
-use crate::{caller::Caller, data::Data, error::Refused, memberships::guild_count, reply};
+use crate::{
+    answer::{error::Refused, reply},
+    data::Data,
+    flow::memberships::guild_count,
+    request::caller::Caller,
+};
 
 /// The caller's application. A bot and its application share their id and their owner here.
 pub(crate) async fn get_current_application(

@@ -9,8 +9,10 @@ use weir_discord::{
 use weir_proto::{data::DeleteMessagesRequest, id::unix_ms};
 
 use crate::{
-    access::ChannelAccess, arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused,
-    path::PathIds, reply,
+    answer::{error::Refused, reply},
+    data::Data,
+    permission::access::ChannelAccess,
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
 };
 
 /// Messages older than this are not deleted in bulk; Discord's.

@@ -18,15 +18,13 @@ use weir_proto::{
 };
 
 use crate::{
-    access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
-    arrival::Arrival,
-    basis::{Seen, settled},
-    body::Payload,
-    caller::Caller,
+    answer::{error::Refused, reply},
     data::Data,
-    error::Refused,
-    path::PathIds,
-    reply,
+    permission::{
+        access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
+        basis::{Seen, settled},
+    },
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
     routes::direct_channels,
 };
 

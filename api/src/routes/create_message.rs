@@ -4,14 +4,11 @@ use axum::{Extension, extract::State, response::Response};
 use weir_discord::validate::{CreateMessageForm, parse_body};
 
 use crate::{
-    access::ChannelAccess,
-    arrival::Arrival,
-    body::Payload,
-    caller::Caller,
+    answer::error::Refused,
     data::Data,
-    error::Refused,
-    path::PathIds,
-    posting::{self, Nonce},
+    flow::posting::{self, Nonce},
+    permission::access::ChannelAccess,
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
 };
 
 /// Appends a message.

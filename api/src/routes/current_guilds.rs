@@ -9,14 +9,11 @@ use weir_discord::{
 use weir_proto::{data::DeleteMemberRequest, id::GuildId};
 
 use crate::{
-    access::GuildAccess,
-    caller::Caller,
+    answer::{error::Refused, reply},
     data::Data,
-    error::Refused,
-    memberships::{PAGE_MAX, Walk, page_above, walk},
-    path::PathIds,
-    query::QueryPairs,
-    reply,
+    flow::memberships::{PAGE_MAX, Walk, page_above, walk},
+    permission::access::GuildAccess,
+    request::{caller::Caller, path::PathIds, query::QueryPairs},
 };
 
 /// Guilds read at once for a page: two calls each. A choice: a page takes 25 round trips instead of 200, and one caller does not fill the

@@ -5,8 +5,11 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::{DeleteMessageRequest, Message};
 
 use crate::{
-    access::ChannelAccess, arrival::Arrival, caller::Caller, data::Data, error::Refused, history,
-    path::PathIds, reply,
+    answer::{error::Refused, reply},
+    data::Data,
+    flow::history,
+    permission::access::ChannelAccess,
+    request::{arrival::Arrival, caller::Caller, path::PathIds},
 };
 
 /// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.

@@ -9,7 +9,10 @@ use weir_discord::{
 use weir_proto::data::Channel;
 
 use crate::{
-    arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused, opening::open, reply,
+    answer::{error::Refused, reply},
+    data::Data,
+    flow::opening::open,
+    request::{arrival::Arrival, body::Payload, caller::Caller},
 };
 
 /// None: at Discord bots see none here, and user accounts have no such list yet.

@@ -10,8 +10,13 @@ use weir_discord::{
 use weir_proto::data::{EditMessageRequest, Message};
 
 use crate::{
-    access::ChannelAccess, arrival::Arrival, body::Payload, caller::Caller, data::Data, error::Refused,
-    history, path::PathIds, posting, routes::delete_message::is_system, users::named,
+    answer::error::Refused,
+    cache::users::named,
+    data::Data,
+    flow::{history, posting},
+    permission::access::ChannelAccess,
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    routes::delete_message::is_system,
 };
 
 /// Changes the caller's own message; of others', only the flags, with MANAGE_MESSAGES.

@@ -5,7 +5,12 @@ use axum::{extract::State, response::Response};
 use serde::Serialize;
 use weir_discord::error::ApiError;
 
-use crate::{access::GuildAccess, caller::Caller, data::Data, error::Refused, path::PathIds, reply};
+use crate::{
+    answer::{error::Refused, reply},
+    data::Data,
+    permission::access::GuildAccess,
+    request::{caller::Caller, path::PathIds},
+};
 
 /// The empty list.
 const NONE: [(); 0] = [];

@@ -3,7 +3,12 @@
 use axum::{extract::State, response::Response};
 use weir_discord::object::{GatewayBotReply, GatewayReply, SessionStartLimit};
 
-use crate::{app::App, caller::Caller, error::Refused, memberships::guild_count, reply};
+use crate::{
+    answer::{error::Refused, reply},
+    app::App,
+    flow::memberships::guild_count,
+    request::caller::Caller,
+};
 
 /// Identifies in a day; Discord's for bots in few guilds. Told to clients as never used up: the gateway does not count them, and a client
 /// that is told of none left stops for hours.

@@ -4,8 +4,12 @@ use axum::{extract::State, response::Response};
 use weir_discord::{object::NonceEcho, permission::Permissions};
 
 use crate::{
-    access::ChannelAccess, caller::Caller, data::Data, error::Refused, history, path::PathIds, posting,
-    users::named,
+    answer::error::Refused,
+    cache::users::named,
+    data::Data,
+    flow::{history, posting},
+    permission::access::ChannelAccess,
+    request::{caller::Caller, path::PathIds},
 };
 
 /// One message.

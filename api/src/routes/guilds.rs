@@ -9,17 +9,12 @@ use weir_discord::{
 use weir_proto::data::DeleteGuildRequest;
 
 use crate::{
-    access::GuildAccess,
+    answer::{error::Refused, reply},
     app::App,
-    arrival::Arrival,
-    body::Payload,
-    caller::Caller,
     data::Data,
-    error::Refused,
-    founding::{self, Plan},
-    path::PathIds,
-    query::QueryPairs,
-    reply,
+    flow::founding::{self, Plan},
+    permission::access::GuildAccess,
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds, query::QueryPairs},
 };
 
 /// Founds a guild that the caller owns, with @everyone and a text channel.

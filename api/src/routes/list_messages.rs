@@ -4,8 +4,11 @@ use axum::{extract::State, response::Response};
 use weir_discord::{permission::Permissions, validate::HistoryQuery};
 
 use crate::{
-    access::ChannelAccess, caller::Caller, data::Data, error::Refused, history::Page, path::PathIds,
-    query::QueryPairs, reply,
+    answer::{error::Refused, reply},
+    data::Data,
+    flow::history::Page,
+    permission::access::ChannelAccess,
+    request::{caller::Caller, path::PathIds, query::QueryPairs},
 };
 
 /// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.

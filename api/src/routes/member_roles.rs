@@ -5,8 +5,11 @@ use weir_discord::error::ApiError;
 use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
-    access::GuildAccess, arrival::Arrival, basis::settled, caller::Caller, data::Data, error::Refused,
-    path::PathIds, reply, routes::roles::role_below,
+    answer::{error::Refused, reply},
+    data::Data,
+    permission::{access::GuildAccess, basis::settled},
+    request::{arrival::Arrival, caller::Caller, path::PathIds},
+    routes::roles::role_below,
 };
 
 /// What is done with the role.

@@ -17,21 +17,19 @@ use weir_proto::{
 };
 
 use crate::{
-    access::{GuildAccess, member_of},
+    answer::{error::Refused, reply},
     app::App,
-    arrival::Arrival,
-    auth::require_consent,
-    basis::settled,
-    body::Payload,
-    caller::Caller,
-    client::Client,
     config::AddMembers,
     data::Data,
-    error::Refused,
-    memberships::{By, require_room},
-    path::PathIds,
-    query::QueryPairs,
-    reply,
+    entry::auth::require_consent,
+    flow::memberships::{By, require_room},
+    permission::{
+        access::{GuildAccess, member_of},
+        basis::settled,
+    },
+    request::{
+        arrival::Arrival, body::Payload, caller::Caller, client::Client, path::PathIds, query::QueryPairs,
+    },
     routes::roles::role_below,
 };
 

@@ -15,15 +15,13 @@ use weir_proto::{
 };
 
 use crate::{
-    access::GuildAccess,
-    arrival::Arrival,
-    basis::{Seen, settled},
-    body::Payload,
-    caller::Caller,
+    answer::{error::Refused, reply},
     data::Data,
-    error::Refused,
-    path::PathIds,
-    reply,
+    permission::{
+        access::GuildAccess,
+        basis::{Seen, settled},
+    },
+    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
 };
 
 /// Where a new role stands: just above @everyone. Equals are ordered by age.

@@ -25,19 +25,17 @@ use weir_proto::{
 };
 
 use crate::{
-    access::{ChannelAccess, Channels, GuildAccess},
+    answer::{error::Refused, reply},
     app::App,
-    arrival::Arrival,
-    body::Payload,
-    caller::Caller,
     data::Data,
-    error::Refused,
-    founding::{self, MEMBERS_MAX, Plan},
-    history::Page,
-    opening,
-    posting::{self, Nonce},
-    query::QueryPairs,
-    reply,
+    flow::{
+        founding::{self, MEMBERS_MAX, Plan},
+        history::Page,
+        opening,
+        posting::{self, Nonce},
+    },
+    permission::access::{ChannelAccess, Channels, GuildAccess},
+    request::{arrival::Arrival, body::Payload, caller::Caller, query::QueryPairs},
 };
 
 /// Discord's type of text channels.

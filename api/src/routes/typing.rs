@@ -5,8 +5,10 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::TypingRequest;
 
 use crate::{
-    access::ChannelAccess, arrival::Arrival, caller::Caller, data::Data, error::Refused, path::PathIds,
-    reply,
+    answer::{error::Refused, reply},
+    data::Data,
+    permission::access::ChannelAccess,
+    request::{arrival::Arrival, caller::Caller, path::PathIds},
 };
 
 /// Announces that the caller types. Nothing is stored.

@@ -8,7 +8,11 @@ use weir_discord::{
     object::{OwnUserObject, UserObject, UserSource},
 };
 
-use crate::{caller::Caller, data::Data, error::Refused, path::PathIds, reply};
+use crate::{
+    answer::{error::Refused, reply},
+    data::Data,
+    request::{caller::Caller, path::PathIds},
+};
 
 /// The caller.
 pub(crate) async fn get_current_user(caller: Caller) -> Response {

@@ -17,7 +17,11 @@ use weir_discord::{
 use weir_proto::{data::ResolveTokenRequest, id::UserId};
 use weir_runtime::strangers;
 
-use crate::{app::App, caller::Caller, client::Client, error::Refused};
+use crate::{
+    answer::error::Refused,
+    app::App,
+    request::{caller::Caller, client::Client},
+};
 
 /// The caller that the headers name.
 ///

@@ -7,7 +7,7 @@ use http::request::Parts;
 use weir_discord::error::ApiError;
 use weir_proto::{data::User, id::UserId};
 
-use crate::error::Refused;
+use crate::answer::error::Refused;
 
 /// The authenticated user of a request.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use moka::sync::Cache;
 use weir_connect::Budget;
 use weir_discord::token::TokenHash;
 
-use crate::caller::Caller;
+use crate::request::caller::Caller;
 
-/// Bytes of a credential in the cache: a hash, and a user as in [`crate::users`].
+/// Bytes of a credential in the cache: a hash, and a user as in [`crate::cache::users`].
 pub(crate) const CREDENTIAL_BYTES: usize = 1_100;
 
 /// Resolved credentials by the hash of their token.

@@ -7,7 +7,7 @@
 use weir_discord::error::ApiError;
 use weir_proto::data::{Basis, Channel, GuildState, Member, Role, RowSeen};
 
-use crate::error::Refused;
+use crate::answer::error::Refused;
 
 /// Times that a change is decided before the caller is told to come back. Each means that somebody else's change got through meanwhile: a
 /// choice, above the number of people who press the same button at once.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, map::Entry};
 use weir_discord::error::Leaf;
 
-use crate::error::Refused;
+use crate::answer::error::Refused;
 
 /// The field that holds the whole body as JSON.
 const PAYLOAD_JSON: &str = "payload_json";

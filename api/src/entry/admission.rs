@@ -14,11 +14,11 @@ use weir_connect::{BodyAccount, HeldFor};
 use weir_discord::error::ApiError;
 
 use crate::{
+    answer::error::Refused,
     app::App,
-    auth,
-    client::Client,
-    error::Refused,
+    entry::auth,
     ratelimit::{Bucket, Major},
+    request::client::Client,
 };
 
 /// Admits a request to a route of `bucket`.

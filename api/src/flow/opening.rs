@@ -3,7 +3,11 @@
 use weir_discord::error::ApiError;
 use weir_proto::data::{Channel, OpenDirectRequest};
 
-use crate::{arrival::Arrival, caller::Caller, data::Data, error::Refused};
+use crate::{
+    answer::error::Refused,
+    data::Data,
+    request::{arrival::Arrival, caller::Caller},
+};
 
 /// A channel of direct messages.
 pub(crate) struct Opened {

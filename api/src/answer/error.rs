@@ -10,7 +10,7 @@ use weir_data_client::DataError;
 use weir_discord::error::{ApiError, FormErrors, Leaf, RateLimitScope};
 use weir_proto::data::{Refusal, RefusalReason};
 
-use crate::{ratelimit::Standing, reply};
+use crate::{answer::reply, ratelimit::Standing};
 
 const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 const GLOBAL: HeaderName = HeaderName::from_static("x-ratelimit-global");

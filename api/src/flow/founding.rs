@@ -14,12 +14,11 @@ use weir_proto::{
 };
 
 use crate::{
+    answer::error::Refused,
     app::App,
-    arrival::Arrival,
-    caller::Caller,
     config::AddMembers,
-    error::Refused,
-    memberships::{By, require_room},
+    flow::memberships::{By, require_room},
+    request::{arrival::Arrival, caller::Caller},
 };
 
 /// Name of the first text channel, as Discord names it.

@@ -1,7 +1,7 @@
 //! Connections of the REST tier: `weir-connect`'s server (HTTP/1.1 and HTTP/2 with prior knowledge on one port, counted connections, timed
 //! silence and stalled writes, graceful stop) in front of the router.
 //!
-//! What a request means is [`crate::router`]'s; bodies have their own bounds in [`crate::body`].
+//! What a request means is [`crate::router`]'s; bodies have their own bounds in [`crate::request::body`].
 
 use std::time::Duration;
 

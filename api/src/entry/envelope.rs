@@ -20,12 +20,11 @@ use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
 use weir_runtime::LogGate;
 
 use crate::{
+    answer::error::{Fault, Refused},
     app::App,
-    arrival::Arrival,
-    client::Client,
-    error::{Fault, Refused},
+    entry::prefix::strip_version,
     metrics::{Metrics, UNMATCHED},
-    prefix::strip_version,
+    request::{arrival::Arrival, client::Client},
 };
 
 const VIA: HeaderValue = HeaderValue::from_static("1.1 weir");

@@ -7,7 +7,7 @@ use weir_discord::{
     validate::{parse_limit, parse_query_bool, parse_query_snowflake},
 };
 
-use crate::error::Refused;
+use crate::answer::error::Refused;
 
 /// Key and value pairs of the query, in their order.
 pub(crate) struct QueryPairs(Vec<(String, String)>);

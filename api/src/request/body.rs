@@ -13,7 +13,7 @@ use weir_connect::budget::Hold;
 use weir_connect::{BodyAccount, Memory};
 use weir_discord::error::{ApiError, Leaf};
 
-use crate::{bounds::Bounds, error::Refused, form};
+use crate::{answer::error::Refused, bounds::Bounds, request::form};
 
 /// The request's JSON text, not yet parsed. An empty body is `{}`, as at Discord.
 pub(crate) struct Payload(pub(crate) Bytes);

@@ -3,7 +3,7 @@
 use weir_discord::error::ApiError;
 use weir_proto::{data::ListUserGuildsRequest, id::UserId};
 
-use crate::{caller::Caller, data::Data, error::Refused};
+use crate::{answer::error::Refused, data::Data, request::caller::Caller};
 
 /// Most guilds of a page; Discord's, and the data service's.
 pub(crate) const PAGE_MAX: u32 = 200;

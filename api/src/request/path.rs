@@ -5,7 +5,7 @@ use http::request::Parts;
 use weir_discord::error::{ApiError, Leaf};
 use weir_proto::id::{ChannelId, GuildId, MessageId, RoleId, SnowflakeError, UserId};
 
-use crate::{caller::Caller, error::Refused};
+use crate::{answer::error::Refused, request::caller::Caller};
 
 /// The path's parameters by their names in the route's template.
 pub(crate) struct PathIds(Vec<(String, String)>);

@@ -18,12 +18,12 @@ use weir_discord::{
 use weir_proto::data::{CreateMessageRequest, EventContext, Message};
 
 use crate::{
-    access::{Also, ChannelAccess},
-    arrival::Arrival,
+    answer::{error::Refused, reply},
+    cache::users::{Known, named},
     data::Data,
-    error::Refused,
-    history, reply,
-    users::{Known, named},
+    flow::history,
+    permission::access::{Also, ChannelAccess},
+    request::arrival::Arrival,
 };
 
 /// Whether an earlier message with the same nonce answers for this one.

@@ -15,7 +15,7 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use crate::{basis::Seen, caller::Caller, data::Data, error::Refused};
+use crate::{answer::error::Refused, data::Data, permission::basis::Seen, request::caller::Caller};
 
 /// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
 const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];

@@ -8,10 +8,10 @@ use weir_discord::{
 use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
 
 use crate::{
-    access::ChannelAccess,
+    answer::error::Refused,
+    cache::users::{Known, named},
     data::Data,
-    error::Refused,
-    users::{Known, named},
+    permission::access::ChannelAccess,
 };
 
 /// Rows of one channel, newest first, and the users that they name.

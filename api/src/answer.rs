@@ -1,0 +1,4 @@
+//! What a request is answered: a [`reply`], or an [`error`] in Discord's terms.
+
+pub(crate) mod error;
+pub(crate) mod reply;
