@@ -18,7 +18,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-
 /// Longest time from the start of a process until it is ready: leases of the one that was killed (5 s) may have to be waited out, and a
 /// machine under test is busy.
 const READY_MAX: Duration = Duration::from_secs(90);

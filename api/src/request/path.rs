@@ -15,7 +15,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathIds {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         // Fails only for text that is no UTF-8 once percent-decoded: no route has such a path.
-        let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::UnknownRoute)?;
+        let raw =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::UnknownRoute)?;
         Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 }

@@ -7,8 +7,9 @@ use weir_proto::{
     data::{
         CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
         DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
-        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ListChangesRequest, ListChangesResponse,
-        ListMessagesRequest, ListMessagesResponse, Message, TypingRequest, TypingResponse,
+        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ListChangesRequest,
+        ListChangesResponse, ListMessagesRequest, ListMessagesResponse, Message, TypingRequest,
+        TypingResponse,
     },
     event::{Record, Typing, record::Change},
     id::{IMPORT_WORKER, is_imported, unix_ms},

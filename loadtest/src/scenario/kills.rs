@@ -115,11 +115,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     bail!("{} violations; logs are kept in {}", violations.len(), directory.keep().display())
 }
 
-async fn observe(
-    options: &Options,
-    directory: &Path,
-    mut random: Rng,
-) -> Result<(Observed, Vec<Kill>, u64)> {
+async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result<(Observed, Vec<Kill>, u64)> {
     let plan = Plan {
         kind: options.target,
         profile: options.profile.as_deref(),

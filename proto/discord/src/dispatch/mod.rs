@@ -21,8 +21,8 @@ use crate::{
     intent::{Event, Intents, Place},
     object::{
         ChannelObject, ContentAccess, DirectChannelObject, MemberAddEvent, MemberRemoveEvent,
-        MemberUpdateEvent, MessageDeleteBulkEvent, MessageDeleteEvent, MessageObject, MessageParts, NonceEcho,
-        Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        MemberUpdateEvent, MessageDeleteBulkEvent, MessageDeleteEvent, MessageObject, MessageParts,
+        NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
     },
 };
 
