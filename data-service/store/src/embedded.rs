@@ -106,7 +106,7 @@ impl EmbeddedStore {
         let extent = log::recover(&tables)?;
         let batch = log::newest_batch(&tables)?;
         directory.reaches(batch)?;
-        directory.opened()?;
+        directory.opened(batch)?;
         let mut acked = directory.acked()?;
         acked.note(batch);
         let log = Arc::new(RecordRing::new(extent.head, config.ring_records_max, config.ring_bytes_max));

@@ -179,15 +179,22 @@ impl DataDir {
         Acked::open(&self.directory).map_err(failed("write in", &self.directory))
     }
 
-    /// The tree is open and has all that it needs: from now on the directory holds a store.
-    pub(super) fn opened(&mut self) -> Result<(), OpenError> {
+    /// The tree is open and has all that it needs: from now on the directory holds a store, whose newest batch is `batch`.
+    pub(super) fn opened(&mut self, batch: u64) -> Result<(), OpenError> {
         if !self.complete {
             let path = self.directory.join(VERSION_FILE);
             fs::rename(self.directory.join(DRAFT_FILE), &path).map_err(failed("write", &path))?;
             sync(&self.directory)?;
             self.complete = true;
         }
-        whole::note(&self.directory)
+        whole::note(&self.directory, Some(batch))
+    }
+
+    /// Notes and seals what a start would notice the loss of.
+    fn seal(&self) -> Result<(), OpenError> {
+        // Where the last batch cannot be read, nothing is said of it.
+        whole::note(&self.directory, acked::read(&self.directory).ok().filter(|batch| *batch > 0))?;
+        seal::write(&self.directory)
     }
 }
 
@@ -195,7 +202,7 @@ impl Drop for DataDir {
     /// What a start would notice the loss of, up to here.
     fn drop(&mut self) {
         if self.complete
-            && let Err(error) = whole::note(&self.directory).and_then(|()| seal::write(&self.directory))
+            && let Err(error) = self.seal()
         {
             tracing::warn!(error = %in_one_line(&error), "the state of the store could not be noted");
         }

@@ -4,8 +4,8 @@
 //! list of keyspaces would take the others with it. So the pieces are looked for before fjall may touch them:
 //!
 //! - its own marker, its list of keyspaces, each keyspace's list of tables, and the tables that it names (`levels` verifies them);
-//! - a journal, and not an older or a shorter one than `JOURNAL` says was there. That file is written when the store is opened and when it
-//!   is closed: a commit pays nothing for it;
+//! - a journal, and not an older or a shorter one than `JOURNAL` says was there, nor one without a batch if some were acknowledged since.
+//!   That file is written when the store is opened and when it is closed: a commit pays nothing for it;
 //! - after a clean stop, everything as the `seal` has it; after a kill, what the journals say of themselves (`journal`) and no less than
 //!   was acknowledged (`acked`).
 
@@ -42,8 +42,17 @@ const VERIFIED_BYTES_MAX: u64 = 1 << 30;
 const KEYSPACES: &str = "keyspaces";
 /// Ending of a journal's name; the rest is its number.
 pub(super) const JOURNAL_END: &str = ".jnl";
-/// Bytes read of the note: two numbers.
+/// Bytes read of the note: three numbers.
 const NOTE_BYTES_MAX: u64 = 64;
+
+/// What is noted of the journals when the store is opened and when it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    /// The newest of them.
+    journal: Journal,
+    /// The newest batch of the store then; `None` if it was not known, or an earlier build wrote the note.
+    batch: Option<u64>,
+}
 
 /// A journal: number, bytes. One with a higher number is newer; one of the same number only grows while it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,9 +84,9 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
         return Err(lost(format!("the journal, {TREE}/N{JOURNAL_END}")));
     };
     match noted(directory)? {
-        Some(note) if newest < note => Err(lost(format!(
+        Some(Note { journal, .. }) if newest < journal => Err(lost(format!(
             "the end of the journal ({TREE}/{}{JOURNAL_END} had {} bytes, says {NOTE})",
-            note.number, note.bytes
+            journal.number, journal.bytes
         ))),
         Some(_) | None => Ok(()),
     }
@@ -119,6 +128,7 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
             }
         }
     }
+    let noted = noted(directory)?;
     let mut journals = journals(&tree)?;
     journals.sort_unstable();
     let mut last: Option<Ids> = None;
@@ -138,6 +148,14 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
         let acked = acked::read(directory).map_err(failed("read", directory))?;
         if let Some(number) = number.filter(|number| newest && *number < acked) {
             let reason = format!("it ends with batch {number}, and batch {acked} was acknowledged");
+            return Err(broken(format!("the end of the journal {name}"), reason));
+        }
+        // What was acknowledged since the store was opened is in the journal that was the newest then, unless there is a newer one.
+        let has_some = |note: Note| {
+            note.journal.number == journal.number && note.batch.is_some_and(|batch| batch < acked)
+        };
+        if newest && number.is_none() && noted.is_some_and(has_some) {
+            let reason = format!("it holds no batch, and batch {acked} was acknowledged");
             return Err(broken(format!("the end of the journal {name}"), reason));
         }
     }
@@ -175,10 +193,10 @@ fn keyspaces(directory: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
     Ok(found)
 }
 
-/// Notes how far the journals reach.
-pub(super) fn note(directory: &Path) -> Result<(), OpenError> {
+/// Notes how far the journals reach, and which is the newest batch if that is known.
+pub(super) fn note(directory: &Path, batch: Option<u64>) -> Result<(), OpenError> {
     match newest_journal(&directory.join(TREE))? {
-        Some(newest) => write_note(directory, newest),
+        Some(journal) => write_note(directory, Note { journal, batch }),
         None => Ok(()),
     }
 }
@@ -186,7 +204,7 @@ pub(super) fn note(directory: &Path) -> Result<(), OpenError> {
 /// Takes back what the note says of the newest journal's bytes: recovery is about to cut off what was never acknowledged.
 pub(super) fn loosen(directory: &Path) -> Result<(), OpenError> {
     match noted(directory)? {
-        Some(note) => write_note(directory, Journal { bytes: 0, ..note }),
+        Some(note) => write_note(directory, Note { journal: Journal { bytes: 0, ..note.journal }, ..note }),
         None => Ok(()),
     }
 }
@@ -216,7 +234,7 @@ fn journals(tree: &Path) -> Result<Vec<Journal>, OpenError> {
     Ok(found)
 }
 
-fn noted(directory: &Path) -> Result<Option<Journal>, OpenError> {
+fn noted(directory: &Path) -> Result<Option<Note>, OpenError> {
     let path = directory.join(NOTE);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -229,17 +247,26 @@ fn noted(directory: &Path) -> Result<Option<Journal>, OpenError> {
     parse(&text).map(Some).ok_or(OpenError::BadNote { file: path })
 }
 
-fn parse(text: &str) -> Option<Journal> {
-    let (number, bytes) = text.trim().split_once(' ')?;
-    Some(Journal { number: number.parse().ok()?, bytes: bytes.parse().ok()? })
+fn parse(text: &str) -> Option<Note> {
+    let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
+    let journal = Journal { number: numbers.next()??, bytes: numbers.next()?? };
+    let batch = match numbers.next() {
+        Some(number) => Some(number?),
+        None => None,
+    };
+    numbers.next().is_none().then_some(Note { journal, batch })
 }
 
 /// Writes a whole note or none, by renaming.
-fn write_note(directory: &Path, journal: Journal) -> Result<(), OpenError> {
+fn write_note(directory: &Path, note: Note) -> Result<(), OpenError> {
     let (path, draft) = (directory.join(NOTE), directory.join("JOURNAL.new"));
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        writeln!(file, "{} {}", journal.number, journal.bytes)?;
+        let Note { journal: Journal { number, bytes }, batch } = note;
+        match batch {
+            Some(batch) => writeln!(file, "{number} {bytes} {batch}")?,
+            None => writeln!(file, "{number} {bytes}")?,
+        }
         file.sync_all()?;
         fs::rename(&draft, &path)?;
         File::open(directory)?.sync_all()
@@ -252,9 +279,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_two_numbers() {
-        assert_eq!(parse("3 17\n"), Some(Journal { number: 3, bytes: 17 }));
-        for text in ["", "3", "3 ", "x 1", "3 -1"] {
+    fn a_note_is_two_numbers_or_three() {
+        let journal = Journal { number: 3, bytes: 17 };
+        assert_eq!(parse("3 17\n"), Some(Note { journal, batch: None }));
+        assert_eq!(parse("3 17 5\n"), Some(Note { journal, batch: Some(5) }));
+        for text in ["", "3", "3 ", "x 1", "3 -1", "3 17 x", "3 17 5 1"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -220,3 +220,17 @@ async fn no_damage_of_a_store_that_was_stopped_is_silent() {
 async fn no_damage_of_a_store_that_was_killed_is_silent() {
     none_is_silent(written("a kill", true).await).await;
 }
+
+/// fjall takes zeros for a journal that nobody has written to yet, and begins to work on what it found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_has_lost_all_its_batches_is_refused_before_the_tree_is_opened() {
+    let stop = written("a kill", true).await;
+    let name = stop.image.0.keys().filter(|name| name.ends_with(".jnl")).max().expect("a journal");
+    let bytes = stop.image.0[name].bytes.len();
+    let damaged = Damage::Zero { from: 0, bytes }.done_to(&stop.image, name).expect("changed");
+    let directory = tempfile::tempdir().expect("a directory");
+    damaged.write(directory.path());
+    let verdict = stop.acknowledged.judge(directory.path()).await;
+    let Verdict::Refused(words) = &verdict else { panic!("{verdict:?}") };
+    assert!(words.contains("it holds no batch"), "{words}");
+}
