@@ -2,6 +2,7 @@
 //!
 //! Each rule is a pure function from what it looks at to the violations it found, so that every rule has tests that break it.
 
+mod circles;
 mod dependencies;
 mod graph;
 mod layers;
@@ -22,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let graph = graph::Graph::parse(&metadata(workspace)?)?;
     let policy = dependencies::Policy::read(&workspace.root().join("deny.toml"))?;
     let mut violations = sources::check(workspace.root())?;
+    violations.extend(circles::check(workspace.root())?);
     violations.extend(layers::check(&graph));
     violations.extend(dependencies::check(&graph, &policy));
     if violations.is_empty() {

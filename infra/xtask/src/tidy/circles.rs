@@ -1,0 +1,375 @@
+//! Import circles between the files of a crate: files that need each other can only be read, tested and moved together.
+//!
+//! A file needs another if it names something in it, outside of its tests. What a folder's file hands on (`pub use`) is followed to where it is;
+//! that is no need of the folder's. Names within macros are not seen, but nearly all of those are imported at the top.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use syn::{
+    Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility,
+    visit::{self, Visit},
+};
+
+/// A path of modules, from the crate's root.
+type Module = Vec<String>;
+
+/// Crates whose files have circles: their folder, the circles, and the files in them. All others have none. The numbers may only fall.
+const KNOWN: &[(&str, usize, usize)] = &[
+    // What is in memory of a live channel has no home yet, so reading and writing import each other.
+    ("data-service", 1, 13),
+    ("data-service/bus", 1, 2),
+    ("data-service/protect", 2, 6),
+    ("data-service/store", 2, 8),
+    ("infra/runtime", 1, 5),
+    // One enum of commands and one of errors.
+    ("infra/standalone", 2, 22),
+    ("loadtest", 3, 15),
+    ("loadtest/report", 1, 2),
+    ("proto/connect", 4, 10),
+];
+
+/// How often one re-export may lead to another.
+const HANDED_ON_MAX: usize = 8;
+
+/// Folders in which no crate of ours is.
+const NOT_CRATES: [&str; 4] = ["target", "node_modules", "src", "tests"];
+
+/// One file.
+#[derive(Debug, Default)]
+struct Source {
+    /// Paths that it names, from the root.
+    names: BTreeSet<Module>,
+    /// What it hands on, and where that is.
+    hands_on: HashMap<String, Module>,
+    /// Modules that only tests have.
+    tests: Vec<String>,
+}
+
+/// Crates with more circles than are known, or with fewer: then the table is to be mended.
+///
+/// # Errors
+/// When a file cannot be read or is no Rust.
+pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
+    let mut violations = Vec::new();
+    for folder in crates(root)? {
+        let found = find(&folder.join("src"))?;
+        let shown = folder.strip_prefix(root).unwrap_or(&folder).display().to_string();
+        let known = KNOWN.iter().find(|(folder, ..)| *folder == shown);
+        violations.extend(judge(
+            &shown,
+            &found,
+            known.map_or((0, 0), |(_, circles, files)| (*circles, *files)),
+        ));
+    }
+    Ok(violations)
+}
+
+/// Folders below `root` that have a manifest and sources.
+fn crates(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = open.pop() {
+        if folder.join("Cargo.toml").exists() && folder.join("src").exists() {
+            found.push(folder.clone());
+        }
+        for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && !name.starts_with('.') && !NOT_CRATES.contains(&name.as_ref()) {
+                open.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn judge(folder: &str, found: &[Vec<String>], known: (usize, usize)) -> Option<String> {
+    let now = (found.len(), found.iter().map(Vec::len).sum::<usize>());
+    let shown = || found.iter().map(|circle| circle.join(" ")).collect::<Vec<_>>().join("; ");
+    if now.0 > known.0 || now.1 > known.1 {
+        let (circles, files) = now;
+        return Some(format!(
+            "{folder}: {circles} import circles of {files} files, {} of {} are known: {}",
+            known.0,
+            known.1,
+            shown()
+        ));
+    }
+    (now < known).then(|| format!("{folder}: only {now:?} import circles and files are left of {known:?}: lower `KNOWN` in tidy/circles.rs"))
+}
+
+/// The circles of the crate below `folder`, each as the sorted names of its files.
+///
+/// # Errors
+/// When a file cannot be read or is no Rust.
+pub(crate) fn find(folder: &Path) -> Result<Vec<Vec<String>>> {
+    let mut files = BTreeMap::new();
+    read(folder, folder, &mut files)?;
+    // A binary beside a library is a crate of its own, which only wires.
+    let root = if folder.join("lib.rs").exists() { "lib" } else { "main" };
+    files.remove(if root == "lib" { "main" } else { "lib" });
+    let mut sources: BTreeMap<Module, (String, Source)> = BTreeMap::new();
+    for (name, text) in files {
+        let module: Module =
+            if name == root { Module::new() } else { name.split('/').map(str::to_owned).collect() };
+        let module = match module.split_last() {
+            Some((last, folder)) if last == "mod" => folder.to_vec(),
+            Some(_) | None => module,
+        };
+        let parsed = syn::parse_file(&text).with_context(|| format!("parse {name}.rs"))?;
+        sources.insert(module.clone(), (name, Source::of(&parsed, module)));
+    }
+    let tests: Vec<Module> = sources
+        .iter()
+        .flat_map(|(module, (_, source))| source.tests.iter().map(|test| child(module, test)))
+        .collect();
+    sources.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
+    Ok(circles(&needs(&sources)))
+}
+
+fn child(module: &[String], name: &str) -> Module {
+    module.iter().cloned().chain([name.to_owned()]).collect()
+}
+
+fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read(root, &path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root).unwrap_or(&path).with_extension("").display().to_string();
+            files.insert(name, fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Which file needs which.
+fn needs(sources: &BTreeMap<Module, (String, Source)>) -> BTreeMap<&str, BTreeSet<&str>> {
+    let of = |(name, source): &(String, Source)| {
+        let needed = source.names.iter().filter_map(|path| home(sources, path, HANDED_ON_MAX));
+        needed.filter(|needed| *needed != name).collect()
+    };
+    sources.values().map(|file| (file.0.as_str(), of(file))).collect()
+}
+
+/// The file in which a path's item is.
+fn home<'a>(
+    sources: &'a BTreeMap<Module, (String, Source)>,
+    path: &[String],
+    more: usize,
+) -> Option<&'a str> {
+    let (depth, (name, source)) =
+        (0..=path.len()).rev().find_map(|depth| Some((depth, sources.get(&path[..depth])?)))?;
+    let rest = &path[depth..];
+    let handed_on = rest.first().and_then(|item| source.hands_on.get(item)).filter(|_| more > 0);
+    match handed_on {
+        Some(target) => {
+            let further: Module = target.iter().chain(&rest[1..]).cloned().collect();
+            home(sources, &further, more - 1)
+        }
+        None => Some(name),
+    }
+}
+
+/// Every file that one needs, directly or not; itself if it is in a circle.
+fn reached<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTreeSet<&'a str> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = open.pop() {
+        open.extend(needs.get(at).into_iter().flatten().filter(|next| seen.insert(**next)));
+    }
+    seen
+}
+
+/// Groups of files that reach each other.
+fn circles(needs: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<Vec<String>> {
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        needs.keys().map(|file| (*file, reached(needs, file))).collect();
+    let mut found = BTreeSet::new();
+    for (file, seen) in &reach {
+        let group: Vec<String> = seen
+            .iter()
+            .filter(|other| reach.get(**other).is_some_and(|back| back.contains(file)))
+            .map(|other| format!("{other}.rs"))
+            .collect();
+        if group.len() > 1 {
+            found.insert(group);
+        }
+    }
+    found.into_iter().collect()
+}
+
+impl Source {
+    fn of(file: &File, module: Module) -> Self {
+        let mut reader = Reader { module, source: Self::default() };
+        reader.visit_file(file);
+        reader.source
+    }
+}
+
+/// Reads one file.
+struct Reader {
+    /// Where it is; within a module of the file, that.
+    module: Module,
+    source: Source,
+}
+
+impl Reader {
+    /// A path from the root, of one that begins here.
+    fn from_root(&self, path: &[String]) -> Option<Module> {
+        let (first, rest) = path.split_first()?;
+        let mut at = match first.as_str() {
+            "crate" => Module::new(),
+            "self" => self.module.clone(),
+            "super" => self.module.split_last()?.1.to_vec(),
+            // A module below this one, or another crate: then no file has that path.
+            own => child(&self.module, own),
+        };
+        for segment in rest {
+            if segment == "super" {
+                at.pop()?;
+            } else {
+                at.push(segment.clone());
+            }
+        }
+        Some(at)
+    }
+
+    /// The paths of a `use`, each with the name that it has here.
+    fn flatten(tree: &UseTree, before: &[String], found: &mut Vec<(String, Module)>) {
+        match tree {
+            UseTree::Path(path) => {
+                Self::flatten(&path.tree, &child(before, &path.ident.to_string()), found);
+            }
+            UseTree::Group(group) => group.items.iter().for_each(|tree| Self::flatten(tree, before, found)),
+            UseTree::Glob(_) => found.push(("*".to_owned(), before.to_vec())),
+            UseTree::Name(name) if name.ident == "self" => {
+                found.push((before.last().cloned().unwrap_or_default(), before.to_vec()));
+            }
+            UseTree::Name(name) => {
+                let name = name.ident.to_string();
+                found.push((name.clone(), child(before, &name)));
+            }
+            UseTree::Rename(rename) => {
+                found.push((rename.rename.to_string(), child(before, &rename.ident.to_string())));
+            }
+        }
+    }
+}
+
+fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+    })
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let attributes = match item {
+            Item::Fn(item) => &item.attrs,
+            Item::Impl(item) => &item.attrs,
+            Item::Mod(item) => &item.attrs,
+            Item::Use(item) => &item.attrs,
+            Item::Const(item) => &item.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        if !is_test(attributes) {
+            visit::visit_item(self, item);
+        } else if let Item::Mod(module) = item {
+            self.source.tests.push(module.ident.to_string());
+        }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        if let Some((_, items)) = &item.content {
+            self.module.push(item.ident.to_string());
+            items.iter().for_each(|item| self.visit_item(item));
+            self.module.pop();
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        let mut found = Vec::new();
+        Self::flatten(&item.tree, &[], &mut found);
+        for (name, path) in found {
+            let Some(path) = self.from_root(&path) else { continue };
+            match item.vis {
+                Visibility::Inherited => {
+                    self.source.names.insert(path);
+                }
+                Visibility::Public(_) | Visibility::Restricted(_) => {
+                    self.source.hands_on.insert(name, path);
+                }
+            }
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.len() > 1 && path.leading_colon.is_none() {
+            let path: Module = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+            self.source.names.extend(self.from_root(&path));
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The circles of a crate of these files.
+    fn of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, text).expect("written");
+        }
+        find(folder.path()).expect("read")
+    }
+
+    #[test]
+    fn files_that_need_each_other_are_a_circle_and_a_chain_is_none() {
+        let root = ("lib.rs", "mod a; mod b; mod c; pub use a::A;");
+        let c = ("c.rs", "pub struct C;");
+        let chain = [root, ("a.rs", "use crate::b::B; pub struct A(B);"), ("b.rs", "use crate::c::C;"), c];
+        assert!(of(&chain).is_empty());
+        let back = ("c.rs", "pub struct C(crate::A);");
+        assert_eq!(of(&[chain[0], chain[1], chain[2], back]), [["a.rs", "b.rs", "c.rs"]]);
+    }
+
+    #[test]
+    fn a_folder_that_hands_on_needs_nothing_and_one_that_uses_does() {
+        let child = ("a/b.rs", "use super::A;");
+        assert!(
+            of(&[("lib.rs", "mod a;"), ("a.rs", "mod b; pub use b::B; pub struct A;"), child]).is_empty()
+        );
+        let uses = ("a.rs", "mod b; pub struct A; fn f() { b::f() }");
+        assert_eq!(of(&[("lib.rs", "mod a;"), uses, child]), [["a.rs", "a/b.rs"]]);
+    }
+
+    #[test]
+    fn the_known_numbers_may_only_fall() {
+        let found = [vec!["a.rs".to_owned(), "b.rs".to_owned()]];
+        assert_eq!(judge("x", &found, (1, 2)), None);
+        assert!(judge("x", &found, (0, 0)).is_some_and(|said| said.contains("a.rs b.rs")));
+        assert!(judge("x", &found, (1, 3)).is_some_and(|said| said.contains("lower")));
+        assert!(judge("x", &[], (1, 2)).is_some_and(|said| said.contains("lower")));
+    }
+
+    #[test]
+    fn tests_may_need_what_they_like() {
+        let root = ("lib.rs", "mod a; mod b;");
+        let b = ("b.rs", "use crate::a::A;");
+        let inline = ("a.rs", "pub struct A; #[cfg(test)] mod tests { use crate::b::B; }");
+        assert!(of(&[root, inline, b]).is_empty());
+        let beside = [("a.rs", "pub struct A; #[cfg(test)] mod tests;"), ("a/tests.rs", "use crate::b::B;")];
+        assert!(of(&[root, beside[0], beside[1], b]).is_empty());
+    }
+}
