@@ -38,7 +38,7 @@ pub(crate) use warm::read_guild;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 use weir_protect::Generations;
 use weir_runtime::Registry;
 use weir_store::Store;
@@ -121,11 +121,16 @@ pub struct Sequencer {
     pub(crate) generations: Arc<Generations>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) scopes: ScopeTable,
+    /// Where changes run, whoever asks for them: a listener's threads may step back behind others, and end before the service does.
+    pub(crate) home: Handle,
     counters: TurnCounters,
 }
 
 impl Sequencer {
-    /// A sequencer over its parts, which registers its metrics.
+    /// A sequencer over its parts, which registers its metrics. Changes run on the runtime on which this is called.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     #[must_use]
     pub fn new(config: SequencerConfig, parts: SequencerParts, registry: &Registry) -> Arc<Self> {
         let SequencerParts { store, clock, ownership, generations, outbox, minter } = parts;
@@ -142,6 +147,7 @@ impl Sequencer {
             generations,
             outbox,
             scopes,
+            home: Handle::current(),
             counters,
         })
     }
@@ -178,7 +184,7 @@ impl Sequencer {
             if armed(Seeded::TurnInCallersFuture) {
                 self.turns(scope).await;
             } else {
-                tokio::spawn(self.turns(scope));
+                self.home.spawn(self.turns(scope));
             }
         } else {
             // Who only waits does not keep it in memory.

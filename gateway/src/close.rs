@@ -98,6 +98,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn codes_are_discords() {
+        let numbers = [
+            (CloseCode::Unknown, 4000),
+            (CloseCode::UnknownOpcode, 4001),
+            (CloseCode::Decode, 4002),
+            (CloseCode::NotAuthenticated, 4003),
+            (CloseCode::AuthenticationFailed, 4004),
+            (CloseCode::AlreadyAuthenticated, 4005),
+            (CloseCode::InvalidSequence, 4007),
+            (CloseCode::RateLimited, 4008),
+            (CloseCode::SessionTimedOut, 4009),
+            (CloseCode::InvalidShard, 4010),
+            (CloseCode::ShardingRequired, 4011),
+            (CloseCode::InvalidVersion, 4012),
+            (CloseCode::InvalidIntents, 4013),
+            (CloseCode::DisallowedIntents, 4014),
+        ];
+        for (code, number) in numbers {
+            assert_eq!(code.number(), number, "{code:?}");
+        }
+    }
+
+    #[test]
     fn a_long_reason_is_cut_between_characters() {
         let close = Close::fault("é".repeat(100));
         assert_eq!(close.reason.len(), 122);

@@ -25,6 +25,7 @@ mod inbox;
 mod publisher;
 mod reader;
 mod scripts;
+mod shared;
 
 pub use config::{RedisConfig, RedisError};
 pub use inbox::RedisInbox;

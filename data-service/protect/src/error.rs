@@ -2,43 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::limit::Scope;
-
-/// Which gate refused, in the vocabulary of metrics, replies and `explain`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RefusalReason {
-    /// The request rate of a scope is used up.
-    RequestLimit,
-    /// The database-read rate of a scope is used up.
-    DatabaseReadLimit,
-    /// The write rate of a scope is used up.
-    WriteLimit,
-    /// More at once than a limit's burst: it never fits.
-    BeyondBurst,
-    /// As many reads as allowed are in the store, and as many as allowed wait.
-    ConcurrencyQueueFull,
-    /// A place in the store did not become free within the longest wait.
-    ConcurrencyWait,
-    /// As many flights as the table may hold are under way.
-    FlightsFull,
-}
-
-impl RefusalReason {
-    /// The stable metric label and wire word.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::RequestLimit => "request_limit",
-            Self::DatabaseReadLimit => "database_read_limit",
-            Self::WriteLimit => "write_limit",
-            Self::BeyondBurst => "beyond_burst",
-            Self::ConcurrencyQueueFull => "concurrency_queue_full",
-            Self::ConcurrencyWait => "concurrency_wait",
-            Self::FlightsFull => "flights_full",
-        }
-    }
-}
+use crate::{limit::Scope, reason::RefusalReason};
 
 /// A gate's answer to a request that it did not let through. Nothing was read or charged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{error::RefusalReason, request::Outcome};
+use crate::{reason::RefusalReason, request::Outcome};
 
 /// Told what happened, on the request path: implementations count, and do not block.
 pub trait Observer<K>: Send + Sync + 'static {

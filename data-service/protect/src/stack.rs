@@ -26,18 +26,21 @@ use hits::reply;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 use crate::{
     cache::{NoCache, NoTail, PageCache, Stamped, TailSource},
     clock::{Clock, Nanos},
     concurrency::ConcurrencyGate,
     config::ProtectConfig,
-    error::{ReadError, Refusal, RefusalReason, Stage},
+    error::{ReadError, Refusal, Stage},
     fault::Fault,
     flight::{Entered, FlightTable, Lead, Lost, Waiter, Want},
     gates::{Gate, Gates},
     generation::Generations,
     limit::{LimitKind, Limits, Scope},
     observe::{NoObserver, Observer},
+    reason::RefusalReason,
     request::{GateTimes, Outcome, ReadRequest, Reply},
     store::{Query, Store},
 };
@@ -78,6 +81,8 @@ struct Inner<S: Store> {
     flights: Arc<Flights<S>>,
     partitions: Arc<ConcurrencyGate<S::Key>>,
     scopes: Arc<ConcurrencyGate<Scope>>,
+    /// Whose threads fly: those of whoever built the layer, so that nobody waits for a leader whose threads step back.
+    home: Option<Handle>,
 }
 
 fn lost<S: Store>(lost: Lost) -> Landing<S> {
@@ -269,7 +274,10 @@ impl<S: Store> Protect<S> {
                 if inner.faulty(Fault::LeadInline) {
                     Box::pin(flight).await;
                 } else {
-                    tokio::spawn(flight);
+                    match &inner.home {
+                        Some(home) => home.spawn(flight),
+                        None => tokio::spawn(flight),
+                    };
                 }
                 would_refuse
             }

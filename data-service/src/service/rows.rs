@@ -63,7 +63,7 @@ impl RowWriter {
         let barrier = Barrier::new(Arc::clone(&sequencer.generations), touched);
         let write = Write { rows, rev, barrier, tenure, _permit: permit };
         let (answer, answered) = oneshot::channel();
-        tokio::spawn(run(Arc::clone(sequencer), write, answer));
+        sequencer.home.spawn(run(Arc::clone(sequencer), write, answer));
         // The sender is dropped only by a task that panicked: what it had done by then is not known.
         answered.await.unwrap_or(Err(ChangeError::OutcomeUnknown))
     }

@@ -21,6 +21,7 @@ mod fault;
 #[cfg(test)]
 mod fuzz;
 mod guard;
+mod health;
 mod journal;
 mod keys;
 mod lease;
@@ -52,10 +53,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use weir_bus::RecordRing;
 
 use self::{
-    committer::{Act, Answer, Committer, Health, Write},
+    committer::{Act, Answer, Committer, Write},
     datadir::DataDir,
     draft::NewestRevs,
     guard::{FreeBytes, Guard, free_bytes},
+    health::Health,
     readers::Readers,
     tables::Tables,
 };

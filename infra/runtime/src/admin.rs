@@ -54,7 +54,7 @@ const REQUEST_BYTES_MAX: usize = 256 << 10;
 /// A bound admin listener that does not serve yet.
 #[derive(Debug)]
 pub struct Admin {
-    /// Its own: probes and operators are answered whatever else the process does.
+    /// Its own: probes and operators do not wait behind what other listeners are asked.
     threads: Threads,
     server: Server,
     routes: Router,
@@ -76,7 +76,7 @@ impl Admin {
     /// Binds `addr`; port 0 chooses a free one. `stopping` is the process's wish to stop: from then on `/readyz` answers 503.
     ///
     /// # Errors
-    /// Those of binding, and of starting its thread.
+    /// Those of binding, and of starting its threads.
     pub async fn bind(
         addr: SocketAddr,
         registry: Registry,
@@ -90,7 +90,7 @@ impl Admin {
             .with_state(registry)
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(show_readiness).with_state(Ready { readiness, stopping }));
-        let threads = Threads::one("weir-admin")?;
+        let threads = Threads::as_processors("weir-admin")?;
         let server = threads.run(Server::bind(addr, config)).await?;
         Ok(Admin { threads, server, routes })
     }

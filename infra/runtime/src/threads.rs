@@ -4,11 +4,12 @@
 //! callers of all other listeners wait for as long as those take. Threads are shared out by the operating system instead: a thread that has
 //! slept is given a processor at once, however busy another listener's threads are.
 
-use std::{future::Future, io};
+use std::{future::Future, io, time::Duration};
 
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::{
     runtime::{Builder, Runtime},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
 };
 
 /// How far threads that step back do, in steps of niceness: beside a thread of the others that wants the same processor, one of them gets a tenth
@@ -26,7 +27,10 @@ impl Threads {
     /// As many threads as there are processors. Of the name 15 bytes are shown.
     ///
     /// # Errors
-    /// The operating system gives no more threads or descriptors.
+    /// The operating system gives no more descriptors.
+    ///
+    /// # Panics
+    /// It gives no more threads (tokio's answer to that).
     pub fn as_processors(name: &str) -> io::Result<Self> {
         Self::start(Self::builder(name))
     }
@@ -35,22 +39,17 @@ impl Threads {
     ///
     /// # Errors
     /// As [`Threads::as_processors`].
+    ///
+    /// # Panics
+    /// As [`Threads::as_processors`].
     pub fn behind_others(name: &str) -> io::Result<Self> {
         let mut builder = Self::builder(name);
-        builder.on_thread_start(|| {
-            // Where it is not allowed they are as the others.
-            let _ = rustix::process::nice(STEP_BACK);
+        // Said as it is and not by how much: threads for what blocks are started by these, and have their niceness already.
+        let niceness = getpriority_process(None).unwrap_or(0) + STEP_BACK;
+        builder.on_thread_start(move || {
+            // Where it is not allowed they are as the others. Linux has a niceness for each thread.
+            let _ = setpriority_process(None, niceness);
         });
-        Self::start(builder)
-    }
-
-    /// One thread, for what has little to do and must be done soon.
-    ///
-    /// # Errors
-    /// As [`Threads::as_processors`].
-    pub fn one(name: &str) -> io::Result<Self> {
-        let mut builder = Self::builder(name);
-        builder.worker_threads(1);
         Self::start(builder)
     }
 
@@ -96,6 +95,16 @@ impl Threads {
             },
         }
     }
+
+    /// Ends the tasks, and waits until the threads have let go of what those held, for at most `patience`.
+    ///
+    /// # Cancel safety
+    /// The threads end all the same.
+    pub async fn end(mut self, patience: Duration) {
+        let Some(runtime) = self.runtime.take() else { return };
+        // It panics only if the runtime cannot be dropped, and then there is nothing to wait for.
+        drop(spawn_blocking(move || runtime.shutdown_timeout(patience)).await);
+    }
 }
 
 impl Drop for Threads {
@@ -113,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_runs_there_while_the_own_thread_is_busy() {
-        let threads = Threads::one("weir-test").unwrap();
+        let threads = Threads::as_processors("weir-test").unwrap();
         let (said, heard) = std::sync::mpsc::sync_channel(1);
         let task = threads.spawn(async move { said.send(std::thread::current().name().map(str::to_owned)) });
         // Blocks the only thread of this test.
@@ -127,15 +136,31 @@ mod tests {
         let niceness = || rustix::process::nice(0).unwrap();
         let own = niceness();
         let behind = Threads::behind_others("weir-test").unwrap();
-        assert_eq!(behind.run(async move { niceness() }).await, (own + STEP_BACK).min(19));
+        let back = (own + STEP_BACK).min(19);
+        assert_eq!(behind.run(async move { niceness() }).await, back);
+        let blocking = behind.run(async move { spawn_blocking(niceness).await.unwrap() }).await;
+        assert_eq!(blocking, back, "and not further than its runtime");
         assert_eq!(Threads::as_processors("weir-test").unwrap().run(async move { niceness() }).await, own);
     }
 
     #[tokio::test]
     async fn tasks_end_with_their_threads() {
-        let threads = Threads::one("weir-test").unwrap();
+        let threads = Threads::as_processors("weir-test").unwrap();
         let task = threads.spawn(std::future::pending::<()>());
         drop(threads);
         assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_tasks_held_is_free_once_their_threads_have_ended() {
+        let threads = Threads::as_processors("weir-test").unwrap();
+        let held = std::sync::Arc::new(());
+        let theirs = held.clone();
+        drop(threads.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(theirs);
+        }));
+        threads.end(Duration::from_secs(60)).await;
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
     }
 }

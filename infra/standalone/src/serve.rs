@@ -166,6 +166,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
         // Its threads may never end; the process must.
         return ended;
     }
+    threads.end().await;
     if let Some(reason) = backend.close().await {
         return Err(ServeError::StoreLost { reason });
     }

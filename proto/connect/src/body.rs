@@ -17,8 +17,8 @@ use hyper::body::{Body, Frame};
 use tokio::time::Instant;
 
 use crate::budget::{Account, Full, Hold};
-use crate::endpoint::RequestLimits;
 use crate::error::ConnectError;
+use crate::limits::RequestLimits;
 
 /// Largest small body, in bytes: 64 KiB, room for a message with its embeds, which is what nearly all calls carry.
 const SMALL: usize = 64 << 10;

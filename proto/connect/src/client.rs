@@ -4,14 +4,16 @@
 //! have been ([`ClientError::Unknown`]), or did the server answer ([`ClientError::Connect`])? It never retries by itself:
 //! whether "may have been" can be repeated is knowledge of the caller.
 
+mod config;
 mod connect;
 mod error;
 mod exchange;
 mod reconnect;
+mod request;
 mod slot;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,52 +22,14 @@ use http::{HeaderMap, Method, Request, Uri, header};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+pub use config::ClientConfig;
 pub use error::{ClientError, InvalidBaseUrl, Lost, NotSent};
 
 use crate::codec::Codec;
 use crate::dispatch::UnaryResponse;
 use crate::headers;
-use exchange::RequestBody;
+use request::RequestBody;
 use slot::Slot;
-
-/// Bounds of a client.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// `http://host[:port]`, without path. Plain HTTP/2 with prior knowledge.
-    pub base_url: String,
-    /// Connections, at least 1. Default 2: one connection is one task, thus one core, on either side; two let a burst on one not delay
-    /// the other, and more only spread the same frames thinner.
-    pub connections: usize,
-    /// Most requests in flight on one connection; further callers wait for a place within their timeout. Default 200, the server's own
-    /// bound ([`crate::ServerConfig::streams_per_connection`]): more would wait inside HTTP/2, where they cannot be told from sent ones.
-    pub streams_per_connection: usize,
-    /// Longest time to connect, name resolution included. Default 1 s: a retransmitted SYN still gets through once.
-    pub connect_timeout: Duration,
-    /// Timeout of a call that sets none. Default 10 s.
-    pub timeout_default: Duration,
-    /// Most bytes of one reply. Default 16 MiB: a hundred times the largest page of messages.
-    pub reply_bytes_max: usize,
-    /// How often an idle or busy connection is pinged. Default 10 s.
-    pub keep_alive_interval: Duration,
-    /// How long the answer to a ping may take before the connection is given up. Default 5 s.
-    pub keep_alive_timeout: Duration,
-}
-
-impl ClientConfig {
-    /// The defaults for `base_url`.
-    pub fn new(base_url: impl Into<String>) -> ClientConfig {
-        ClientConfig {
-            base_url: base_url.into(),
-            connections: 2,
-            streams_per_connection: 200,
-            connect_timeout: Duration::from_secs(1),
-            timeout_default: Duration::from_secs(10),
-            reply_bytes_max: 16 << 20,
-            keep_alive_interval: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(5),
-        }
-    }
-}
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone)]
@@ -188,11 +152,6 @@ fn authority_of(base_url: &str) -> Result<Authority, InvalidBaseUrl> {
         return Err(invalid("it has a path or query"));
     }
     uri.authority().cloned().ok_or_else(|| invalid("it has no host"))
-}
-
-/// Locks a mutex whose data is valid at every moment, so that a panic elsewhere cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //!
 //! HTTP/1.1 and HTTP/2 with prior knowledge share one port; the first bytes tell them apart. Nothing a client does or leaves
 //! undone holds memory without bound: connections are counted, silence before the first request and between HTTP/1.1 requests
-//! is timed, bodies have their own bounds ([`RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2
+//! is timed, bodies have their own bounds ([`crate::RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2
 //! peers must answer pings.
 
+mod config;
 mod connected;
 mod connection;
 mod memory;
@@ -26,13 +27,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatch;
-use crate::endpoint::{Endpoint, RequestLimits};
+use crate::endpoint::Endpoint;
 use crate::listen::listen;
 use crate::log_gate::LogGate;
 use connected::{Coarse, Connected};
 use connection::Protocols;
 use places::Places;
 
+pub use config::ServerConfig;
 pub use connected::{BodyAccount, Peer};
 pub use memory::{CONNECTION_BYTES, Memory, MemoryMax, MemoryNames};
 pub use sent::{HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, SlowDown};
@@ -52,53 +54,6 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// with strace under `benches/unary.rs`, 1.75 such writes for each request with its then two timers, and 0.03 with this tick. Deadlines
 /// below the tick still do. 50 ms is below the deadlines that callers usually set, and twenty wakes a second cost nothing.
 const TIMER_TICK: Duration = Duration::from_millis(50);
-
-/// Bounds of a server.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// Most open connections. For one more the peer that has most makes room: its longest idle connection is closed, or one whose requests
-    /// have not moved for ten seconds; if it has none, the newcomer is closed. Default 1024: a descriptor each, the customary soft limit of a
-    /// process.
-    pub connections_max: usize,
-    /// Most concurrent requests on one HTTP/2 connection. Default 200: hyper's, also the client's share for each connection.
-    pub streams_per_connection: u32,
-    /// Longest silence before the first byte of a connection has told its protocol, and before an HTTP/1.1 request's head is complete (also
-    /// between keep-alive requests). Default 15 s: longer than three retransmissions, shorter than a load balancer's idle time.
-    pub header_read_timeout: Duration,
-    /// Most bytes of a request's head. Default 16 KiB: Discord-like tokens and trace headers need under 2 KiB.
-    pub header_bytes_max: u32,
-    /// Longest time that a write may make no progress before the connection is dropped, and that a reply's stream may before it is
-    /// reset. Default 20 s.
-    pub write_stall_timeout: Duration,
-    /// How often an HTTP/2 connection is pinged. Default 20 s.
-    pub keep_alive_interval: Duration,
-    /// How long the answer to a ping may take. Default 10 s.
-    pub keep_alive_timeout: Duration,
-    /// How long an HTTP/2 connection may be without a request, though it answers pings, before it is told to go (GOAWAY). Default 100 s:
-    /// longer than the 90 s after which Go's and Rust's usual clients close theirs.
-    pub idle_timeout: Duration,
-    /// What clients may make the server hold.
-    pub memory: Memory,
-    /// What requests may cost.
-    pub requests: RequestLimits,
-}
-
-impl Default for ServerConfig {
-    fn default() -> ServerConfig {
-        ServerConfig {
-            connections_max: 1024,
-            streams_per_connection: 200,
-            header_read_timeout: Duration::from_secs(15),
-            header_bytes_max: 16 << 10,
-            write_stall_timeout: Duration::from_secs(20),
-            keep_alive_interval: Duration::from_secs(20),
-            keep_alive_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(100),
-            memory: Memory::default(),
-            requests: RequestLimits::default(),
-        }
-    }
-}
 
 /// How a stop went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,8 @@
 //! The gateway's side: what its sessions read, and which guilds it asks for.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
@@ -16,33 +13,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{RedisConfig, RedisError, config::random_word, reader::Reader, scripts::Scripts};
+use super::{RedisConfig, RedisError, config::random_word, reader::Reader, scripts::Scripts, shared::Shared};
 use crate::{Batch, Inbox, InboxError, Position, RecordRing};
-
-/// What the inbox shares with its reader.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) ring: RecordRing,
-    pub(super) scripts: Scripts,
-    /// Guilds asked for: told to Redis again under every new id.
-    interest: Mutex<BTreeSet<u64>>,
-    /// The id under which Redis knows this gateway; `None` until it is registered for the first time.
-    pub(super) id: watch::Sender<Option<String>>,
-    /// Whether the reader's last question was answered.
-    pub(super) reached: AtomicBool,
-}
-
-impl Shared {
-    /// Plain data, whole between statements.
-    fn interest(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All guilds asked for.
-    pub(super) fn guilds(&self) -> Vec<u64> {
-        self.interest().iter().copied().collect()
-    }
-}
 
 /// A gateway's inbox on Redis. Positions are its own: they begin at 1 with the process and end with it.
 pub struct RedisInbox {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use deadpool_redis::redis::{self, Client, RedisResult, aio::MultiplexedConnection};
 use tokio::time::Instant;
 
-use super::{RedisConfig, config::random_word, inbox::Shared};
+use super::{RedisConfig, config::random_word, shared::Shared};
 
 /// Entries in one answer: at 1 KiB each half a MiB.
 const READ_ENTRIES_MAX: usize = 512;

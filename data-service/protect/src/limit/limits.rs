@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     clock::{Clock, Nanos},
-    error::{Refusal, RefusalReason},
+    error::Refusal,
     fault::Faults,
     limit::{
         gcra,
@@ -19,6 +19,7 @@ use crate::{
         ruleset::{Active, Applied, Moment, RuleKey, RuleSet},
         table::{CELLS_MAX, Cell, LimitTable},
     },
+    reason::RefusalReason,
     sync::{Ordering, RandomState, RwLock},
 };
 

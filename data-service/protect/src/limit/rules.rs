@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{error::RefusalReason, limit::gcra::Quota};
+use crate::{limit::gcra::Quota, reason::RefusalReason};
 
 /// Most rules at once: about 200 bytes each, 20 MiB. A refusal to add one more is typed.
 pub const RULES_MAX: usize = 100_000;

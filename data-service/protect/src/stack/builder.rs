@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::runtime::Handle;
+
 use super::{Inner, Protect, lost};
 use crate::{
     cache::{PageCache, TailSource},
@@ -82,7 +84,7 @@ impl<S: Store> Builder<S> {
         self
     }
 
-    /// The layer.
+    /// The layer. Its reads of the store run on the runtime in which this is called; outside of one, on that of whoever asks.
     #[must_use]
     pub fn build(self) -> Protect<S> {
         let config = self.config;
@@ -107,6 +109,7 @@ impl<S: Store> Builder<S> {
             clock,
             generations,
             limits,
+            home: Handle::try_current().ok(),
         };
         Protect { inner: Arc::new(inner) }
     }

@@ -10,10 +10,11 @@ use super::{Inner, LeadOf};
 use crate::{
     clock::Nanos,
     concurrency::{Acquire, Permit},
-    error::{ReadError, Refusal, RefusalReason, Stage},
+    error::{ReadError, Refusal, Stage},
     fault::Fault,
     gates::Gate,
     limit::Scope,
+    reason::RefusalReason,
     request::{SCOPES_MAX, Scopes},
     store::Store,
 };

@@ -5,12 +5,9 @@
 //! error of the tree poisons the store: what is on disk is no longer known, so nothing more may be written by this process. [`Guard`] sees to it
 //! that no batch is begun for whose consequences the machine has no room.
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -25,6 +22,7 @@ use super::{
     draft::{Draft, Group, NewestRevs, PlanError},
     fault,
     guard::Guard,
+    health::Health,
     journal::BATCH_KEY,
     keys, lease,
     log::{Event, Extent},
@@ -70,59 +68,6 @@ pub(super) struct Write {
     pub(super) done: oneshot::Sender<Result<Answer, WriteError>>,
     /// Its place among the waiting bytes, given back with the answer.
     pub(super) _place: OwnedSemaphorePermit,
-}
-
-/// State that others look at.
-#[derive(Debug)]
-pub(super) struct Health {
-    /// The first error. Set once.
-    poisoned: OnceLock<String>,
-    started: Instant,
-    /// Milliseconds after `started` at which the current batch began, plus one; 0 while there is none.
-    batch_since: AtomicU64,
-}
-
-impl Health {
-    /// A store that is well.
-    pub(super) fn new() -> Self {
-        Self { poisoned: OnceLock::new(), started: Instant::now(), batch_since: AtomicU64::new(0) }
-    }
-
-    /// The first error, if there was one.
-    pub(super) fn poisoned(&self) -> Option<&str> {
-        self.poisoned.get().map(String::as_str)
-    }
-
-    /// Notes the first error.
-    pub(super) fn poison(&self, reason: String) {
-        if self.poisoned.set(reason.clone()).is_ok() {
-            tracing::error!(reason, "the embedded store is poisoned");
-        }
-    }
-
-    /// Milliseconds since the current batch began; 0 if there is none.
-    pub(super) fn batch_age_ms(&self) -> u64 {
-        match self.batch_since.load(Ordering::Relaxed) {
-            0 => 0,
-            since => self.elapsed_ms().saturating_sub(since - 1),
-        }
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn begin_batch(&self) {
-        self.batch_since.store(self.elapsed_ms() + 1, Ordering::Relaxed);
-    }
-
-    fn end_batch(&self) {
-        self.batch_since.store(0, Ordering::Relaxed);
-    }
-
-    fn refusal(&self) -> Option<WriteError> {
-        self.poisoned().map(|reason| WriteError::Poisoned { reason: reason.to_owned() })
-    }
 }
 
 /// A planned write and what to answer once it is durable.

@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     EmbeddedConfig,
-    committer::Health,
+    health::Health,
     place::Place,
     spare::{self, Spare},
     tables::Tables,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fjall::Snapshot;
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{EmbeddedConfig, tables::Tables};
 use crate::ReadError;
@@ -21,6 +21,8 @@ pub(super) struct Readers {
     waiting: AtomicUsize,
     waiting_max: usize,
     timeout: Duration,
+    /// Whose threads read: those of whoever opened the store, so that no caller whose threads step back keeps a place of all.
+    home: Option<Handle>,
     /// Reads begun.
     pub(super) count: AtomicU64,
 }
@@ -50,6 +52,7 @@ impl Readers {
             waiting: AtomicUsize::new(0),
             waiting_max: config.reads_waiting_max,
             timeout: config.read_timeout,
+            home: Handle::try_current().ok(),
             count: AtomicU64::new(0),
         }
     }
@@ -81,12 +84,16 @@ impl Readers {
             permit.map_err(|_closed| ReadError::Unavailable { reason: "the store is closed".to_owned() })?;
         self.count.fetch_add(1, Ordering::Relaxed);
         let tables = self.tables.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let read = move || {
             let view = View { snapshot: tables.db.snapshot(), tables };
             let result = read(&view);
             drop(permit);
             result
-        });
+        };
+        let task = match &self.home {
+            Some(home) => home.spawn_blocking(read),
+            None => tokio::task::spawn_blocking(read),
+        };
         task.await
             .unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
     }

@@ -42,8 +42,10 @@ const VERIFIED_BYTES_MAX: u64 = 1 << 30;
 const KEYSPACES: &str = "keyspaces";
 /// Ending of a journal's name; the rest is its number.
 pub(super) const JOURNAL_END: &str = ".jnl";
-/// Bytes read of the note: three numbers.
-const NOTE_BYTES_MAX: u64 = 64;
+/// Bytes read of the note: three numbers and blanks.
+const NOTE_BYTES_MAX: u64 = 128;
+/// Bytes that earlier builds read of it, and in which they find two numbers: the third begins behind them.
+const OLD_NOTE_BYTES: usize = 64;
 
 /// What is noted of the journals when the store is opened and when it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +156,7 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
         let has_some = |note: Note| {
             note.journal.number == journal.number && note.batch.is_some_and(|batch| batch < acked)
         };
-        if newest && number.is_none() && noted.is_some_and(has_some) {
+        if newest && walked.last.is_none() && noted.is_some_and(has_some) {
             let reason = format!("it holds no batch, and batch {acked} was acknowledged");
             return Err(broken(format!("the end of the journal {name}"), reason));
         }
@@ -263,10 +265,11 @@ fn write_note(directory: &Path, note: Note) -> Result<(), OpenError> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         let Note { journal: Journal { number, bytes }, batch } = note;
-        match batch {
-            Some(batch) => writeln!(file, "{number} {bytes} {batch}")?,
-            None => writeln!(file, "{number} {bytes}")?,
+        write!(file, "{:<OLD_NOTE_BYTES$}", format!("{number} {bytes}"))?;
+        if let Some(batch) = batch {
+            write!(file, "{batch}")?;
         }
+        writeln!(file)?;
         file.sync_all()?;
         fs::rename(&draft, &path)?;
         File::open(directory)?.sync_all()
@@ -286,6 +289,16 @@ mod tests {
         for text in ["", "3", "3 ", "x 1", "3 -1", "3 17 x", "3 17 5 1"] {
             assert_eq!(parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_earlier_build_finds_its_two_numbers() {
+        let root = tempfile::tempdir().expect("a directory");
+        let note = Note { journal: Journal { number: u64::MAX, bytes: u64::MAX }, batch: Some(u64::MAX) };
+        write_note(root.path(), note).expect("written");
+        assert_eq!(noted(root.path()).expect("readable"), Some(note));
+        let text = fs::read_to_string(root.path().join(NOTE)).expect("readable");
+        assert_eq!(text[..OLD_NOTE_BYTES].trim(), format!("{0} {0}", u64::MAX));
     }
 
     #[test]

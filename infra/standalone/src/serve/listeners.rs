@@ -6,13 +6,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weir_connect::Server;
 use weir_data_service::memory::ListenerBounds;
-use weir_runtime::{Admin, Readiness, Registry, Threads};
+use weir_runtime::{Admin, Readiness, Registry, Threads, launch::LAST_THREADS};
 
 use super::ServeError;
 use crate::config::Listen;
 
 /// The threads of the listeners that strangers may flood, so that such a flood is not the others'. The api and what is behind all of them share
-/// the process's own; the admin listener has one by itself. They must outlive the tiers: whoever hangs up leaves tasks that go on.
+/// the process's own; the admin listener brings its own. They must outlive the tiers, and end before the store is closed: tasks that were cut hold it.
 pub(super) struct ListenerThreads {
     pub(super) gateway: Threads,
     /// They step back: the tiers of this process do not come by this door, and a stranger on it could keep every processor busy.
@@ -21,12 +21,18 @@ pub(super) struct ListenerThreads {
 
 impl ListenerThreads {
     /// # Errors
-    /// The operating system gives no more threads or descriptors.
+    /// The operating system gives no more descriptors.
     pub(super) fn start() -> io::Result<Self> {
         Ok(Self {
             gateway: Threads::as_processors("weir-gateway")?,
             data_service: Threads::behind_others("weir-data")?,
         })
+    }
+
+    /// Ends them, and with them what was cut.
+    pub(super) async fn end(self) {
+        self.gateway.end(LAST_THREADS).await;
+        self.data_service.end(LAST_THREADS).await;
     }
 }
 

@@ -6,9 +6,9 @@ use http::uri::Authority;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::ClientConfig;
+use super::config::ClientConfig;
 use super::error::NotSent;
-use super::exchange::RequestBody;
+use super::request::RequestBody;
 
 /// Port of plain HTTP.
 const HTTP_PORT: u16 = 80;

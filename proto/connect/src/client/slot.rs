@@ -4,16 +4,16 @@
 //! attempt, or a server that is slow to answer would never be reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::uri::Authority;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+use super::config::ClientConfig;
 use super::connect::{Http2Sender, connect};
 use super::error::NotSent;
 use super::reconnect::{Reconnect, random};
-use super::{ClientConfig, lock};
 
 pub(super) struct Slot {
     authority: Authority,
@@ -68,6 +68,11 @@ impl Slot {
         Slot { authority, config, places, state: Mutex::new(state) }
     }
 
+    // A lock whose holder panicked guards a state that is whole at every moment.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A place for one request if one is free.
     pub(super) fn try_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
@@ -99,7 +104,7 @@ impl Slot {
     }
 
     fn step(self: &Arc<Self>, now: Instant) -> Step {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         match &state.connection {
             Connection::Live(sender) if !sender.http2.is_closed() => return Step::Use(sender.clone()),
             Connection::Live(lost) => {
@@ -129,7 +134,7 @@ impl Slot {
             .await
             .map(|http2| Sender { http2, proven: Arc::new(AtomicBool::new(false)) });
         {
-            let mut state = lock(&self.state);
+            let mut state = self.lock();
             match &outcome {
                 Ok(sender) => state.connection = Connection::Live(sender.clone()),
                 Err(_) => {

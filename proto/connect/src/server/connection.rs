@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ServerConfig;
+use super::config::ServerConfig;
 use super::connected::Connected;
 use super::sent::{Sending, Streams};
 use super::socket::{Protocol, Socket};

@@ -1,0 +1,27 @@
+//! What one request may cost.
+
+use std::time::Duration;
+
+/// What requests may cost.
+#[derive(Clone, Debug)]
+pub struct RequestLimits {
+    /// Most bytes of one request body, compressed or not; beyond it `resource_exhausted`. Default 4 MiB: gRPC's and Connect's
+    /// customary limit, and eight times the largest batch that Weir commits.
+    pub request_bytes_max: usize,
+    /// Longest time to receive a body; beyond it `deadline_exceeded`. Default 10 s: 4 MiB over a 3 Mbit/s line.
+    pub body_read_timeout: Duration,
+    /// Longest time for one call, body included, at most some centuries: clamps the caller's timeout and stands in for a missing one. Default 60 s: a
+    /// guess at the patience of any caller; the protocol allows servers to clamp. Without it a caller that sets no deadline could
+    /// hold a handler for ever.
+    pub request_timeout_max: Duration,
+}
+
+impl Default for RequestLimits {
+    fn default() -> RequestLimits {
+        RequestLimits {
+            request_bytes_max: 4 << 20,
+            body_read_timeout: Duration::from_secs(10),
+            request_timeout_max: Duration::from_secs(60),
+        }
+    }
+}
