@@ -41,6 +41,32 @@ async fn history_survives_a_reopened_store() {
     store.close().await;
 }
 
+/// A listener's threads may end, or step back, while a change of one of its callers is under way.
+#[tokio::test]
+async fn a_change_outlives_the_runtime_of_whoever_asked_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, store) = embedded(directory.path()).await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    talk.create("before").await.unwrap();
+    let client = node.client.clone();
+    let asked = std::thread::spawn(move || {
+        let theirs = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        theirs.block_on(async {
+            let talk = Talk(&client, place);
+            let mut create = std::pin::pin!(talk.create("asked for"));
+            std::future::poll_fn(|context| std::task::Poll::Ready(create.as_mut().poll(context).is_pending()))
+                .await
+        })
+    });
+    assert!(asked.join().unwrap(), "it waits for its turn");
+    // Changes of a channel are made one after the other.
+    talk.create("after").await.unwrap();
+    assert_eq!(talk.contents(crate::node::At::Latest, 10).await, ["after", "asked for", "before"]);
+    node.close().await;
+    store.close().await;
+}
+
 /// Waits until the bus has all of a scope's revisions: by itself, since nothing else happens.
 async fn published(bus: &FakeBus, scope: u64, revs: &[u64]) {
     let has = |rev: &u64| bus.of(scope).iter().any(|record| record.rev == *rev);

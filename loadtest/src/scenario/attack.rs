@@ -3,9 +3,9 @@
 //!
 //! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`crate::yield_to_others`]),
 //! because in truth they would have processors of their own; and innocents are compared with a phase in which nobody attacks and the same
-//! processor time is spent on nothing ([`burner`]). What an attack makes the kernel do (connects, copies) cannot step back, so a second process,
-//! the neighbour, has innocents of its own and is not attacked: what those see is the machine's. Every attack is bounded in time and in connections, and goes to the process
-//! that the scenario started on loopback.
+//! processor time is spent on nothing ([`burner`]). What an attack makes the kernel do (connects, copies) cannot step back, so a second
+//! process, the neighbour, has innocents of its own and is not attacked: what those see is the machine's. Every attack is bounded in time and
+//! in connections, and goes to the process that the scenario started on loopback.
 //!
 //! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the machine alone costs them; [`attacks`]: the list; [`websocket`], [`http`]
 //! and [`calls`]: how each is done; [`verdict`]: the table and the goals.

@@ -214,3 +214,22 @@ fn stopping_runtime_strands_nobody() {
     assert_eq!(answer.unwrap_err(), ReadError::Stopped);
     drop(leader);
 }
+
+/// Who leads may leave with its whole runtime, or have threads that step back: the flight is the layer's, and others have joined it.
+#[tokio::test(start_paused = true)]
+async fn a_flight_outlives_the_runtime_of_its_leader() {
+    let bed = Bed::new(NONE);
+    bed.store.usual(Step::Reply(MS, MS));
+    let leader = bed.clone();
+    let asked = std::thread::spawn(move || {
+        let theirs = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        theirs.block_on(async {
+            let mut read = std::pin::pin!(leader.layer.read(leader.request(LATEST)));
+            std::future::poll_fn(|context| std::task::Poll::Ready(read.as_mut().poll(context).is_pending()))
+                .await
+        })
+    });
+    assert!(asked.join().unwrap(), "it waits for the store");
+    let joined = bed.layer.read(bed.request(LATEST)).await.unwrap();
+    assert_eq!((joined.outcome(), bed.store.starts()), (Outcome::Joined, 1));
+}

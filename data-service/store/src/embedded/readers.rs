@@ -113,3 +113,23 @@ impl Readers {
         self.permits.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::EmbeddedStore;
+
+    #[test]
+    fn reads_run_on_the_threads_of_whoever_opened_the_store() {
+        let runtime = |name: &str| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).thread_name(name).enable_all().build().expect("threads")
+        };
+        let (home, other) = (runtime("home"), runtime("other"));
+        let root = tempfile::tempdir().expect("a directory");
+        let config = EmbeddedConfig::new(root.path());
+        let store = home.block_on(async { EmbeddedStore::open(config) }).expect("opens");
+        let name = store.readers.read(|_| Ok(std::thread::current().name().map(str::to_owned)));
+        assert_eq!(other.block_on(name).expect("read").as_deref(), Some("home"));
+    }
+}
