@@ -33,7 +33,7 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, DataServiceConfig, Parts},
     ownership::WholeStore,
-    sequencer::SequencerConfig,
+    write::SequencerConfig,
 };
 use weir_proto::{
     bucket::Bucket,

@@ -1,29 +1,21 @@
 //! The data service: the only code that opens a database.
 //!
-//! A request meets the modules in this order: [`service`] (the Connect methods) → [`limits`] → [`read_path`] (reads) or [`sequencer`]
-//! (changes) → the store. [`outbox`] carries committed changes to the bus, [`changes`] reads them back; [`ownership`] says whether this
-//! node may act at all, [`mint`] makes its ids, by the
-//! time of [`steady`]. [`node`] puts everything together, on the store and bus that [`backend`] opens.
+//! A request meets the folders in this order: [`rpc`] (the Connect methods) → [`admission`] (limits) → [`read`] or [`write`] (the turns of
+//! channels, guilds and users) → the store. [`outbox`] carries committed changes to the bus, and reads them back from the database;
+//! [`ownership`] says whether this node may act at all, and makes its ids, by the time of [`steady`]. [`node`] puts everything together, on
+//! the store and bus that [`backend`] opens.
 
+pub mod admission;
 pub mod backend;
-pub mod changes;
 pub mod clock;
-pub mod clock_lag;
-mod doubt;
-pub mod error;
-pub mod faults;
-pub mod freshness;
 pub mod key;
-pub mod limits;
 pub mod memory;
-pub mod mint;
 pub mod node;
 pub mod observe;
 pub mod outbox;
 pub mod ownership;
-pub mod read_path;
+pub mod read;
+pub mod rpc;
 pub mod seeded;
-pub mod sequencer;
-pub mod service;
-pub mod standby;
 pub mod steady;
+pub mod write;

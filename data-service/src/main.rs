@@ -14,7 +14,7 @@ use weir_data_service::{
     clock::SystemClock,
     memory::ListenerBounds,
     node::{DataService, DataServiceConfig, Parts},
-    standby::Standby,
+    rpc::not_ready::Standby,
 };
 use weir_runtime::launch::Asked;
 use weir_runtime::memory;

@@ -11,21 +11,21 @@ use weir_runtime::{Readiness, Registry, config::Reader};
 use weir_store::Store;
 
 use crate::{
+    admission::{LimitBook, LimitError},
     clock::Clock,
-    clock_lag,
-    faults::{Faults, Noted},
-    limits::{LimitBook, LimitError},
-    mint::Minter,
     observe::Observer,
     outbox::Outbox,
     ownership::Ownership,
-    read_path::{
+    ownership::clock_skew,
+    ownership::mint::Minter,
+    read::{
         NEWEST_AT_ONCE, ReadPath,
         query::{Database, MokaCache},
     },
-    sequencer::{Sequencer, SequencerConfig, SequencerParts},
-    service::{Paths, admin, guild, import, message, user},
+    rpc::error_metrics::{Faults, Noted},
+    rpc::{Paths, admin, guild, import, message, user},
     steady::Steady,
+    write::{Sequencer, SequencerConfig, SequencerParts},
 };
 
 /// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
@@ -227,8 +227,8 @@ impl DataService {
             stop.clone(),
         )));
         let clock_check = readiness.register("clock");
-        clock_lag::tell(&sequencer, &clock_check);
-        tasks.push(tokio::spawn(clock_lag::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
+        clock_skew::tell(&sequencer, &clock_check);
+        tasks.push(tokio::spawn(clock_skew::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
         let founders = Arc::default();
         let paths = Paths { reads, sequencer, outbox, limits: book, observer, founders };
         Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))

@@ -6,6 +6,7 @@
 //! is above it again, and consumers drop what they have.
 
 mod heal;
+pub mod rebuild;
 mod topics;
 
 use std::{
@@ -33,7 +34,7 @@ use weir_store::Store;
 use crate::{
     clock::Clock,
     seeded::{Seeded, armed},
-    sequencer::record::Announced,
+    write::record::Announced,
 };
 
 /// Queues by which records leave; a scope always uses the same one, which keeps its order.

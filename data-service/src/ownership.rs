@@ -3,7 +3,9 @@
 //! Every scope hashes to a slot and each slot has one owner. One node owns all slots: [`WholeStore`] where the store's lock on its
 //! files already proves it, [`leased::Leased`] where a database is shared. Many nodes will answer per slot behind the same trait.
 
+pub mod clock_skew;
 pub mod leased;
+pub mod mint;
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use weir_store::ReadError;
 
 use super::{Behind, Outbox, SETTING, lock, topics::topics};
 use crate::{
-    changes,
+    outbox::rebuild,
     seeded::{Seeded, armed},
 };
 
@@ -182,7 +182,7 @@ impl Outbox {
             lock(&self.behind).iter().map(|(scope_id, behind)| (*scope_id, behind.times)).collect();
         let change = Some(Change::RecordsLost(RecordsLost {}));
         let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
-        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: changes::encode(&record) };
+        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: rebuild::encode(&record) };
         self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)?;
         // Whatever waited before it was told is told with it.
         for (scope_id, behind) in lock(&self.behind).iter_mut() {
@@ -196,7 +196,7 @@ impl Outbox {
     /// The same if a scope is behind for so long that edits and removals of it are gone from the database, and nobody was told yet.
     async fn say_lost_if_outlived(&self, scope_id: u64) -> Result<(), Stuck> {
         let _one = self.saying_lost.lock().await;
-        let before_us = self.clock.wall_us().saturating_sub(changes::KEPT_US);
+        let before_us = self.clock.wall_us().saturating_sub(rebuild::KEPT_US);
         let outlived =
             lock(&self.behind).get(&scope_id).is_some_and(|behind| behind.unsaid_since_rev < before_us);
         if outlived { self.say_lost().await } else { Ok(()) }
@@ -213,7 +213,7 @@ impl Outbox {
     ) -> Result<(), Stuck> {
         let mut after_rev = after_rev;
         loop {
-            let page = changes::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
+            let page = rebuild::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
             let page = page.map_err(|error| {
                 tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
                 Stuck::Unread
@@ -223,7 +223,7 @@ impl Outbox {
             let outgoing = page
                 .records
                 .iter()
-                .map(|record| Outgoing { topics: topics(record), record: changes::encode(record) });
+                .map(|record| Outgoing { topics: topics(record), record: rebuild::encode(record) });
             self.hand_over(outgoing.collect()).await.map_err(|_| Stuck::Bus)?;
             self.republished.inc_by(page.records.len() as u64);
             if let Some(now) = lock(&self.behind).get_mut(&scope_id).filter(|now| now.times == times) {

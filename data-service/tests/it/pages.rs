@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_data_client::CallOptions;
-use weir_data_service::{clock::WallClock, freshness::Freshness};
+use weir_data_service::{clock::WallClock, read::freshness::Freshness};
 use weir_proto::{data::Message, id::EPOCH_MS};
 use weir_store::Store;
 

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use weir_data_service::{
     clock::{Clock, WallClock},
-    mint::Minter,
+    ownership::mint::Minter,
     ownership::{Ownership, Tenure},
 };
 use weir_proto::id::unix_ms;

@@ -11,7 +11,7 @@ use weir_data_service::{
     backend::{Backend, GatewayEnd},
     clock::SystemClock,
     node::{DataService, Parts},
-    standby::Standby,
+    rpc::not_ready::Standby,
 };
 use weir_gateway::{Deps, Gateway, peers};
 use weir_runtime::{AdminToken, Check, Readiness, Registry};

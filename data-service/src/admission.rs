@@ -1,0 +1,446 @@
+//! Limits that operators tune live: kept in the database, in force in memory, every change on record.
+//!
+//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. `force` is what a limit becomes.
+
+mod enforce;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use weir_protect::{Gates, Limits};
+use weir_proto::admin::{Limit, LimitChange, LimitKind};
+use weir_store::{Halt, ReadError, SETTINGS_MAX, Setting, Store, WriteError};
+
+use self::enforce::{Force, can_refuse, name_of};
+use crate::{
+    clock::Clock,
+    seeded::{Seeded, armed},
+    write::in_doubt::Pauses,
+};
+
+/// Kinds of rows in the store's settings.
+const LIMIT: &str = "limit";
+const CHANGE: &str = "limit_change";
+/// Limits kept; each is an operator's decision.
+const LIMITS_MAX: usize = 10_000;
+/// Changes kept for `limits history`; older ones are removed.
+const CHANGES_MAX: usize = 9_000;
+/// Changes that may wait for their removal: with those kept as many as the store reads in one go.
+const CHANGES_OVER_MAX: usize = 1_000;
+/// Old changes are removed after the first change of a process and then after each so many.
+const TRIM_EVERY: u64 = 64;
+
+/// Why a limit was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// What was asked for is not a limit.
+    #[error("{problem}")]
+    Invalid {
+        /// The rule that it breaks, and what would do.
+        problem: String,
+    },
+    /// It could not be stored, so it is not in force either; or, if the outcome is not known, it is sent again until it is known, and in
+    /// force then.
+    #[error("the limit could not be stored")]
+    Store(#[from] WriteError),
+    /// The limits could not be read.
+    #[error("the limits could not be read")]
+    Read(#[from] ReadError),
+}
+
+fn invalid(problem: impl Into<String>) -> LimitError {
+    LimitError::Invalid { problem: problem.into() }
+}
+
+/// The limits of one node.
+pub struct LimitBook {
+    store: Arc<dyn Store>,
+    limits: Arc<Limits>,
+    gates: Arc<Gates>,
+    clock: Arc<dyn Clock>,
+    /// Limits in force, as operators see them.
+    known: Mutex<Vec<Limit>>,
+    /// How many of them are of guilds: while none is, no request looks up its channel's guild.
+    of_guilds: AtomicU64,
+    /// Changes that this process made; their numbers distinguish those of one microsecond.
+    changes: AtomicU64,
+    /// Number of changes at which old records are removed next.
+    trim_at: AtomicU64,
+    /// One change at a time, from the database to memory.
+    changing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl LimitBook {
+    /// Reads the limits and puts them into force.
+    ///
+    /// # Errors
+    /// [`LimitError::Read`], or [`LimitError::Invalid`] for a stored limit that this version does not understand.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        limits: Arc<Limits>,
+        gates: Arc<Gates>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, LimitError> {
+        let book = Self {
+            store,
+            limits,
+            gates,
+            clock,
+            of_guilds: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            trim_at: AtomicU64::new(1),
+            changing: Arc::default(),
+            known: Mutex::new(Vec::new()),
+        };
+        book.reload().await?;
+        Ok(Arc::new(book))
+    }
+
+    /// Puts the database's limits into force in place of those in memory: at the start, and when a tenure begins, because another owner may
+    /// have changed them.
+    ///
+    /// # Errors
+    /// As [`LimitBook::open`]; then those before stay in force.
+    pub(crate) async fn reload(&self) -> Result<(), LimitError> {
+        let _one = self.changing.lock().await;
+        let mut known = Vec::new();
+        for (_, value) in self.store.read_settings(LIMIT, LIMITS_MAX).await? {
+            let limit = Limit::decode(value)
+                .map_err(|error| invalid(format!("a stored limit is damaged: {error}")))?;
+            Force::of(&limit)?;
+            known.push(limit);
+        }
+        let now_ms = self.clock.wall_us() / 1_000;
+        // A limit with an end comes behind the one without, and so takes its place.
+        known.sort_by_key(|limit| limit.expires_at_ms != 0);
+        let in_force: HashMap<Place, &Limit> = known
+            .iter()
+            .filter(|limit| !is_over(limit, now_ms))
+            .map(|limit| (place_of(limit), limit))
+            .collect();
+        for old in self.lock().iter().filter(|old| !in_force.contains_key(&place_of(old))) {
+            Force::of(old)?.lift(&self.limits, &self.gates);
+        }
+        for limit in in_force.values() {
+            Force::of(limit)?.apply(&self.limits, &self.gates)?;
+        }
+        self.replace(known);
+        Ok(())
+    }
+
+    fn replace(&self, known: Vec<Limit>) {
+        let of_guilds = known.iter().filter(|limit| limit.scope.starts_with("guild/")).count() as u64;
+        self.of_guilds.store(of_guilds, Ordering::Release);
+        *self.lock() = known;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Limit>> {
+        // Replaced in one step, so whole whatever panics.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> Vec<Limit> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn has_guild_limits(&self) -> bool {
+        self.of_guilds.load(Ordering::Acquire) > 0
+    }
+
+    /// Limits in force, with what each refused in this process.
+    #[must_use]
+    pub fn list(&self) -> Vec<Limit> {
+        let views = self.limits.list();
+        let mut known = self.known();
+        for limit in &mut known {
+            let name = name_of(limit);
+            let view =
+                views.iter().find(|view| *view.rule.name == *name && view.rule.dry_run == limit.dry_run);
+            limit.refused = view.map_or(0, |view| view.refused + view.would_refuse);
+        }
+        known
+    }
+
+    /// Limits that apply to a channel by name.
+    #[must_use]
+    pub fn of_channel(&self, channel_id: u64) -> Vec<Limit> {
+        let own = format!("channel/{channel_id}");
+        let general = |scope: &str| {
+            scope == own || scope == "all" || scope.starts_with("class/") || scope == "channel/*"
+        };
+        self.list().into_iter().filter(|limit| general(&limit.scope)).collect()
+    }
+
+    /// Puts a limit into force, in place of the one of the same scope and kind. It acts on the first request after this returns.
+    ///
+    /// A dry run stands beside the limit that refuses, until one in earnest is set. One with an end stands before the one without, which
+    /// acts again (within a second) when it is over; one without an end replaces both.
+    ///
+    /// # Errors
+    /// [`LimitError`]; then nothing changed, unless it is [`WriteError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// A caller that leaves while another change is under way changes nothing. Later the change runs in a task of its own, to its end.
+    pub async fn set(self: &Arc<Self>, limit: Limit) -> Result<Limit, LimitError> {
+        self.change(|book, doubt| async move { book.put(limit, doubt).await }).await
+    }
+
+    /// Takes a limit out of force, its dry run and the one behind it too; false if there is none.
+    ///
+    /// # Errors
+    /// [`LimitError`]; then it is still in force, unless it is [`WriteError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// As [`LimitBook::set`].
+    pub async fn unset(
+        self: &Arc<Self>,
+        scope: &str,
+        kind: LimitKind,
+        who: &str,
+    ) -> Result<bool, LimitError> {
+        let (scope, who) = (scope.to_owned(), who.to_owned());
+        let change = |book: Arc<Self>, doubt| async move {
+            book.remove("unset", &who, |limit| limit.scope == scope && limit.kind() == kind, doubt).await
+        };
+        self.change(change).await
+    }
+
+    /// Runs a change in a task of its own: what is stored comes into force whoever leaves. There is one such task at a time, because it has
+    /// the lock before it begins. Its caller is told of a doubt at once.
+    async fn change<T: Send + 'static, F: Future<Output = Result<T, LimitError>> + Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>, Doubt) -> F,
+    ) -> Result<T, LimitError> {
+        let one = Arc::clone(&self.changing).lock_owned().await;
+        let (doubt, doubted) = oneshot::channel();
+        let change = change(Arc::clone(self), Doubt::Resolve(Some(doubt)));
+        if armed(Seeded::LimitInCallersFuture) {
+            let _one = one;
+            return change.await;
+        }
+        let changed = tokio::spawn(async move {
+            let _one: OwnedMutexGuard<()> = one;
+            change.await
+        });
+        let unknown = |reason: String| LimitError::Store(WriteError::Unknown { reason });
+        tokio::select! {
+            biased;
+            changed = changed => changed.unwrap_or_else(|broke| Err(unknown(broke.to_string()))),
+            Ok(reason) = doubted => Err(unknown(reason)),
+        }
+    }
+
+    /// [`Self::set`], under [`Self::changing`].
+    async fn put(&self, mut limit: Limit, mut doubt: Doubt) -> Result<Limit, LimitError> {
+        limit.set_at_ms = self.clock.wall_us() / 1_000;
+        limit.refused = 0;
+        if limit.expires_at_ms != 0 && limit.expires_at_ms <= limit.set_at_ms {
+            return Err(invalid("expires_at_ms lies in the past"));
+        }
+        if limit.burst == 0 && limit.kind() != LimitKind::GateOff {
+            // At most 10^9 by the check in `rule`, so the cast keeps it.
+            limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
+        }
+        Force::of(&limit)?;
+        can_refuse(&limit)?;
+        let (replaced, mut known): (Vec<Limit>, Vec<Limit>) =
+            self.known().into_iter().partition(|old| replaces(&limit, old));
+        if known.len() >= LIMITS_MAX {
+            return Err(invalid(format!("{LIMITS_MAX} limits are in force; unset some first")));
+        }
+        let mut rows: Vec<Setting> =
+            replaced.iter().filter(|old| !same(old, &limit)).map(|old| setting(old, None)).collect();
+        rows.push(setting(&limit, Some(limit.encode_to_vec().into())));
+        self.keep(rows, "set", &limit.set_by, &limit, &mut doubt).await?;
+        known.push(limit.clone());
+        for place in replaced.iter().chain([&limit]) {
+            self.enforce(&known, place)?;
+        }
+        self.replace(known);
+        Ok(limit)
+    }
+
+    /// Removes limits and puts into force what stands behind them. Under [`Self::changing`].
+    async fn remove(
+        &self,
+        action: &str,
+        who: &str,
+        which: impl Fn(&Limit) -> bool,
+        mut doubt: Doubt,
+    ) -> Result<bool, LimitError> {
+        let gone: Vec<Limit> = self.lock().iter().filter(|limit| which(limit)).cloned().collect();
+        for limit in &gone {
+            self.keep(vec![setting(limit, None)], action, who, limit, &mut doubt).await?;
+            let mut left = self.known();
+            left.retain(|old| !same(old, limit));
+            self.enforce(&left, limit)?;
+            self.replace(left);
+        }
+        Ok(!gone.is_empty())
+    }
+
+    /// Makes the rule or gate of a limit's place what `known` says.
+    fn enforce(&self, known: &[Limit], place: &Limit) -> Result<(), LimitError> {
+        let now_ms = self.clock.wall_us() / 1_000;
+        let here = known.iter().filter(|limit| place_of(limit) == place_of(place) && !is_over(limit, now_ms));
+        match here.max_by_key(|limit| limit.expires_at_ms != 0) {
+            Some(limit) => Force::of(limit)?.apply(&self.limits, &self.gates),
+            None => {
+                Force::of(place)?.lift(&self.limits, &self.gates);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes limits whose time is over and puts that on record. (They stopped acting at that time by themselves.)
+    ///
+    /// # Errors
+    /// [`LimitError`]; the rest is tried again at the next call.
+    pub async fn expire(&self) -> Result<(), LimitError> {
+        let now_ms = self.clock.wall_us() / 1_000;
+        let over: Vec<Limit> = self.lock().iter().filter(|limit| is_over(limit, now_ms)).cloned().collect();
+        let mut expired = Ok(());
+        for over in over {
+            // One at a time, so that no operator waits for many. A change may be in doubt for long: then at the next call.
+            let Ok(_one) = self.changing.try_lock() else { break };
+            // Looked for again under the lock, as it may have been renewed. One that stays keeps no other one listed.
+            let still = |limit: &Limit| same(limit, &over) && is_over(limit, now_ms);
+            let removed = self.remove("expired", "weir", still, Doubt::Leave).await;
+            expired = expired.and(removed.map(drop));
+        }
+        expired
+    }
+
+    /// The newest `limit` changes, newest first; of one scope if it is not empty.
+    ///
+    /// # Errors
+    /// [`LimitError::Read`]
+    pub async fn history(&self, limit: usize, scope: &str) -> Result<Vec<LimitChange>, LimitError> {
+        let rows = self.store.read_settings(CHANGE, CHANGES_MAX).await?;
+        let changes = rows.into_iter().filter_map(|(_, value)| LimitChange::decode(value).ok());
+        let of_scope = changes.filter(|change| {
+            scope.is_empty() || change.limit.as_ref().is_some_and(|limit| limit.scope == scope)
+        });
+        Ok(of_scope.take(limit).collect())
+    }
+
+    /// Writes rows of limits and the records of their change in one step: no limit is in force that nobody set.
+    async fn keep(
+        &self,
+        mut rows: Vec<Setting>,
+        action: &str,
+        who: &str,
+        changed: &Limit,
+        doubt: &mut Doubt,
+    ) -> Result<(), LimitError> {
+        let at_us = self.clock.wall_us();
+        let change = LimitChange {
+            at_ms: at_us / 1_000,
+            who: who.to_owned(),
+            action: action.to_owned(),
+            limit: Some(changed.clone()),
+        };
+        let number = self.changes.fetch_add(1, Ordering::Relaxed);
+        // Newest first by key: what is read first is what operators ask for.
+        let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
+        key.extend((u64::MAX - number).to_be_bytes());
+        rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
+        let (mut pauses, mut doubted) = (Pauses::new(), false);
+        loop {
+            let error = match self.store.write_settings(rows.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match (error, &mut *doubt) {
+                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
+                (WriteError::Unknown { reason }, Doubt::Resolve(tell)) => {
+                    if let Some(tell) = tell.take() {
+                        tracing::warn!(reason, "a limit's change is in doubt; sending it again");
+                        // The caller may have left.
+                        drop(tell.send(reason));
+                    }
+                }
+                (WriteError::Halted(Halt::Lost { reason }), _) if doubted => {
+                    return Err(WriteError::Unknown { reason }.into());
+                }
+                (WriteError::NotApplied { .. } | WriteError::Halted(_), _) if doubted => {}
+                (error, _) => return Err(error.into()),
+            }
+            doubted = true;
+            pauses.wait().await;
+        }
+    }
+
+    /// Removes the records of changes beyond those kept (9,000), if some were made since it last did. Beside the changes, never in their way:
+    /// it may read all records.
+    ///
+    /// # Errors
+    /// [`LimitError`]; what is left is removed by the next call that has something to do.
+    pub async fn trim(&self) -> Result<(), LimitError> {
+        let changes = self.changes.load(Ordering::Relaxed);
+        if changes < self.trim_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.trim_at.store(changes + TRIM_EVERY, Ordering::Relaxed);
+        let rows = self.store.read_settings(CHANGE, CHANGES_MAX + CHANGES_OVER_MAX).await?;
+        let old: Vec<Setting> = rows
+            .into_iter()
+            .skip(CHANGES_MAX)
+            .map(|(key, _)| Setting { kind: CHANGE.to_owned(), key, value: None })
+            .collect();
+        for part in old.chunks(SETTINGS_MAX) {
+            self.store.write_settings(part.to_vec()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a change whose outcome is not known.
+enum Doubt {
+    /// It is sent again until it is known. Who waits for it is told at the first doubt, with the reason.
+    Resolve(Option<oneshot::Sender<String>>),
+    /// Somebody else makes it again.
+    Leave,
+}
+
+/// A limit's row.
+fn setting(limit: &Limit, value: Option<Bytes>) -> Setting {
+    Setting { kind: LIMIT.to_owned(), key: key_of(limit).into_bytes(), value }
+}
+
+/// Whether two limits cannot stand beside each other.
+fn same(a: &Limit, b: &Limit) -> bool {
+    place_of(a) == place_of(b) && (a.expires_at_ms == 0) == (b.expires_at_ms == 0)
+}
+
+/// Whether a limit that is set removes another.
+fn replaces(limit: &Limit, old: &Limit) -> bool {
+    let tried = old.dry_run && !limit.dry_run;
+    let whole = old.dry_run == limit.dry_run && limit.expires_at_ms == 0;
+    old.scope == limit.scope && old.kind == limit.kind && (same(old, limit) || tried || whole)
+}
+
+/// Scope, kind, and whether it is a dry run: of the limits in one place one acts at a time.
+type Place<'a> = (&'a str, i32, bool);
+
+fn place_of(limit: &Limit) -> Place<'_> {
+    (&limit.scope, limit.kind, limit.dry_run)
+}
+
+fn is_over(limit: &Limit, now_ms: u64) -> bool {
+    limit.expires_at_ms != 0 && limit.expires_at_ms <= now_ms
+}
+
+fn key_of(limit: &Limit) -> String {
+    let dry_run = if limit.dry_run { "|dry_run" } else { "" };
+    let temporary = if limit.expires_at_ms == 0 { "" } else { "|temporary" };
+    format!("{}|{}{dry_run}{temporary}", limit.scope, limit.kind)
+}

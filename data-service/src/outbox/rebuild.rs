@@ -1,0 +1,246 @@
+//! The changes of a scope above a revision, rebuilt from the database: what a consumer of events fetches when it sees a gap, and what the
+//! outbox publishes again.
+
+use bytes::Bytes;
+use prost::Message as _;
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    event::{Record, record::Change},
+    id::{EPOCH_MS, is_imported},
+};
+use weir_store::{PartitionRange, ReadError, RowOrder, Store};
+
+use crate::write::record::Audience;
+
+/// How long changes other than creates are kept: the schema's TTL.
+pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
+/// Buckets of a channel's index that are read: 27 years.
+const BUCKETS_MAX: usize = 1_000;
+/// Rows of the changes read at once.
+const CHANGES_PAGE: usize = 500;
+/// Microseconds before a revision from which on rows are looked for first. A created row's id and its revision are minted at the same moment,
+/// so with a clock that was never set back nothing lies below; see [`start`].
+const SLACK_US: u64 = 2_000_000;
+/// Rows of the first look below that, and of each one after it.
+const BACK_FIRST: usize = 32;
+const BACK_PAGE: usize = 1_000;
+/// Microseconds that are looked back over however many imported rows lie in them. A clock is believed five minutes ahead at once, and by more
+/// only at a start; a day is also what changes are kept for.
+const BACK_US: u64 = KEPT_US;
+/// Imported rows that are looked at below that: they tell nothing, and a channel may hold millions.
+const BACK_ROWS_MAX: usize = 2_000;
+
+/// A page of changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Records with `rev` and `prev_rev` chained to each other and to the asked revision; oldest first. All that were committed before the
+    /// reading began and still show: a create whose row is gone is left out, its deletion follows.
+    pub records: Vec<Record>,
+    /// More follow above the last one.
+    pub more: bool,
+    /// The asked revision is older than what is kept.
+    pub truncated: bool,
+}
+
+/// Reads changes of a scope above `after_rev`, at most `limit`. `now_us` decides what is no longer kept.
+///
+/// # Errors
+/// Those of the store.
+pub async fn read(
+    store: &dyn Store,
+    scope_id: u64,
+    is_channel: bool,
+    after_rev: u64,
+    limit: usize,
+    now_us: u64,
+) -> Result<Changes, ReadError> {
+    if after_rev.saturating_add(KEPT_US) < now_us {
+        return Ok(Changes { truncated: true, ..Changes::default() });
+    }
+    read_from(store, scope_id, is_channel, after_rev, limit).await
+}
+
+/// [`read`] for a caller that knows that nothing above `after_rev` is older than what is kept, however old that revision itself is: the
+/// outbox, which knows the change before the one it must publish.
+///
+/// # Errors
+/// Those of the store.
+pub async fn read_from(
+    store: &dyn Store,
+    scope_id: u64,
+    is_channel: bool,
+    after_rev: u64,
+    limit: usize,
+) -> Result<Changes, ReadError> {
+    let mut audience = Audience::default();
+    let mut created = Created { rows: Vec::new(), to_rev: u64::MAX };
+    if is_channel {
+        audience = Audience::of(store.read_channel(scope_id).await?.as_ref());
+        created = created_after(store, scope_id, after_rev, limit).await?;
+    }
+    let (changed, changed_to) = changed_after(store, scope_id, after_rev, created.to_rev, limit).await?;
+    if let (true, Some(last)) = (is_channel, changed.last())
+        && created.rows.last().is_none_or(|row| row.rev < last.rev)
+        && created.to_rev == u64::MAX
+    {
+        // The two are read one after the other, and the channel may be written meanwhile: a create between the reads and a change after it
+        // would look as if the change followed on what came before both. Commits come one at a time, so whoever sees a change and reads
+        // the rows afterwards sees every create before it; creates after it may hide a change in turn, and are left for the next reading.
+        created = created_after(store, scope_id, after_rev, limit).await?;
+        created.rows.retain(|row| row.rev < last.rev);
+    }
+    let known_to = created.to_rev.min(changed_to);
+    let mut records: Vec<Record> = created
+        .rows
+        .into_iter()
+        .map(|row| Record {
+            scope_id,
+            guild_id: audience.guild_id,
+            recipient_ids: audience.recipient_ids.clone(),
+            rev: row.rev,
+            change: Some(Change::MessageCreated(row)),
+            ..Record::default()
+        })
+        .collect();
+    records.extend(changed);
+    records.retain(|record| record.rev <= known_to);
+    records.sort_by_key(|record| record.rev);
+    let more = known_to != u64::MAX || records.len() > limit;
+    records.truncate(limit);
+    let mut prev_rev = after_rev;
+    for record in &mut records {
+        record.prev_rev = prev_rev;
+        record.recovered = true;
+        prev_rev = record.rev;
+    }
+    Ok(Changes { records, more, truncated: false })
+}
+
+/// Changes other than creates above `after_rev` and up to `to_rev`, oldest first, and up to which revision that is all of them: at least
+/// `limit` of them, or all. A store with a log keeps creates among the changes as well; they come from the rows, so here they are passed
+/// over.
+async fn changed_after(
+    store: &dyn Store,
+    scope_id: u64,
+    mut after_rev: u64,
+    to_rev: u64,
+    limit: usize,
+) -> Result<(Vec<Record>, u64), ReadError> {
+    let mut found = Vec::new();
+    loop {
+        let kept = store.read_changes(scope_id, after_rev, CHANGES_PAGE).await?;
+        let full = kept.len() >= CHANGES_PAGE;
+        for row in kept {
+            after_rev = row.rev;
+            let record = Record::decode(row.record).map_err(|error| ReadError::Corrupt {
+                reason: format!("change {scope_id}/{}: {error}", row.rev),
+            })?;
+            if !matches!(record.change, Some(Change::MessageCreated(_))) {
+                found.push(record);
+            }
+        }
+        if !full {
+            return Ok((found, u64::MAX));
+        }
+        if found.len() >= limit || after_rev >= to_rev {
+            return Ok((found, after_rev));
+        }
+    }
+}
+
+/// Creates of a channel, and up to which revision they are all.
+struct Created {
+    rows: Vec<Message>,
+    to_rev: u64,
+}
+
+/// Created rows with a revision above `after_rev`, oldest first, at most `limit`.
+async fn created_after(
+    store: &dyn Store,
+    channel_id: u64,
+    after_rev: u64,
+    limit: usize,
+) -> Result<Created, ReadError> {
+    let mut buckets = store
+        .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, BUCKETS_MAX)
+        .await?;
+    let mut after = start(store, channel_id, after_rev, &buckets).await?;
+    buckets.retain(|bucket| *bucket >= Bucket::of_raw(after));
+    let mut found = Vec::new();
+    for bucket in buckets.into_iter().rev() {
+        loop {
+            let range = PartitionRange {
+                after,
+                before: u64::MAX,
+                order: RowOrder::OldestFirst,
+                limit: limit.min(1_000),
+            };
+            let rows = store.read_partition(channel_id, bucket, range).await?;
+            let full = rows.len() == range.limit;
+            after = rows.last().map_or(after, |row| row.id);
+            found.extend(rows.into_iter().filter(|row| row.rev > after_rev && !is_imported(row.id)));
+            if found.len() >= limit {
+                found.truncate(limit);
+                let to_rev = found.last().map_or(u64::MAX, |row: &Message| row.rev);
+                return Ok(Created { rows: found, to_rev });
+            }
+            if !full {
+                break;
+            }
+        }
+    }
+    Ok(Created { rows: found, to_rev: u64::MAX })
+}
+
+/// The id above which every row lies that was created above `after_rev`. `buckets` are the channel's, newest first.
+///
+/// It is not the time of the revision: edits take revisions from a clock that is ahead, and after that clock was set right the next creates
+/// are above those by revision and of now by id. But both rise from one create of a channel to the next. So the first created row that is
+/// found below, and has no greater revision, has none that is wanted below it.
+async fn start(
+    store: &dyn Store,
+    channel_id: u64,
+    after_rev: u64,
+    buckets: &[Bucket],
+) -> Result<u64, ReadError> {
+    let id_at = |us: u64| (us / 1_000).saturating_sub(EPOCH_MS) << 22;
+    let expected = id_at(after_rev.saturating_sub(SLACK_US));
+    let enough = id_at(after_rev.saturating_sub(BACK_US));
+    let (mut start, mut looked_at, mut limit) = (expected, 0, BACK_FIRST);
+    for bucket in buckets.iter().filter(|bucket| **bucket <= Bucket::of_raw(expected)) {
+        let mut before = expected.saturating_add(1);
+        loop {
+            let range = PartitionRange { after: 0, before, order: RowOrder::NewestFirst, limit };
+            let rows = store.read_partition(channel_id, *bucket, range).await?;
+            for row in rows.iter().filter(|row| !is_imported(row.id)) {
+                if row.rev <= after_rev {
+                    return Ok(start);
+                }
+                start = row.id - 1;
+            }
+            let Some(oldest) = rows.last() else { break };
+            before = oldest.id;
+            looked_at += rows.len();
+            if before < enough && looked_at >= BACK_ROWS_MAX {
+                return Ok(start);
+            }
+            if rows.len() < limit {
+                break;
+            }
+            limit = BACK_PAGE;
+        }
+    }
+    Ok(start)
+}
+
+/// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
+pub(crate) fn told_rev(row: &Message) -> u64 {
+    if row.last_rev > row.rev || !is_imported(row.id) { row.last_rev } else { 0 }
+}
+
+/// A record as the bus carries it.
+#[must_use]
+pub fn encode(record: &Record) -> Bytes {
+    Bytes::from(record.encode_to_vec())
+}

@@ -1,0 +1,412 @@
+//! `weir.data.v1.GuildService`.
+
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_proto::{
+    data::{
+        self, Basis, CreateGuildResponse, DeleteChannelResponse, DeleteGuildResponse, DeleteMemberResponse,
+        DeleteRoleResponse, GetChannelContextResponse, GetGuildResponse, GetMemberResponse,
+        ListMembersResponse, ListUserGuildsResponse, PutChannelResponse, PutMemberResponse, PutRoleResponse,
+        UpdateMemberResponse,
+    },
+    extent,
+};
+
+use super::{Paths, change_headers, deadline, form, options, owned, reply_headers, required, within};
+use crate::{
+    observe::Write,
+    read::Reading,
+    rpc::error,
+    write::{
+        guild::ROLES_MAX,
+        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op},
+        preconditions,
+        scope::ScopeKind,
+    },
+};
+
+/// Members in one reply.
+const MEMBERS_MAX: u32 = 1_000;
+/// Guild ids in one reply.
+const GUILDS_MAX: u32 = 200;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    macro_rules! methods {
+        ($($name:literal => $handler:ident),+ $(,)?) => {{
+            let router = Router::new(weir_proto::contract());
+            $(
+                let its = paths.clone();
+                let router = router.unary(concat!("/weir.data.v1.GuildService/", $name), move |context, request| {
+                    $handler(its.clone(), context, request)
+                });
+            )+
+            router
+        }};
+    }
+    methods! {
+        "CreateGuild" => create,
+        "GetGuild" => get,
+        "DeleteGuild" => delete,
+        "ListUserGuilds" => list_user_guilds,
+        "PutChannel" => put_channel,
+        "DeleteChannel" => delete_channel,
+        "PutRole" => put_role,
+        "DeleteRole" => delete_role,
+        "PutMember" => put_member,
+        "UpdateMember" => update_member,
+        "DeleteMember" => delete_member,
+        "ListMembers" => list_members,
+        "GetMember" => get_member,
+        "GetChannelContext" => channel_context,
+    }
+}
+
+/// Passes a change through the guild's turn.
+async fn change(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    basis: Option<Basis>,
+    change: GuildChange,
+) -> Result<GuildAnswer, ConnectError> {
+    let answer = async {
+        let basis = admit(paths, basis).await?;
+        submit(paths, context, guild_id, basis, change, 0).await
+    };
+    answer.await.map_err(|error| error::of_change(&error))
+}
+
+/// Passes a change of a channel through its guild's turn, with the channel's newest message for those who are told.
+async fn change_channel(
+    paths: &Paths,
+    context: &Context,
+    channel: &data::Channel,
+    basis: Option<Basis>,
+    change: GuildChange,
+) -> Result<GuildAnswer, ConnectError> {
+    let answer = async {
+        let basis = admit(paths, basis).await?;
+        let last_message_id = match channel.id {
+            0 => 0,
+            _ => paths.reads.newest_of(channel, within(context)).await,
+        };
+        submit(paths, context, channel.guild_id, basis, change, last_message_id).await
+    };
+    answer.await.map_err(|error| error::of_change(&error))
+}
+
+/// Lets a change in: before this nothing is read or written for its sake that its caller could not ask for anyway.
+async fn admit(paths: &Paths, basis: Option<Basis>) -> Result<Basis, ChangeError> {
+    let basis = basis.unwrap_or_default();
+    preconditions::check(&basis)?;
+    paths.charge_write(0).await?;
+    paths.observer.on_write(Write::Guild, 0);
+    Ok(basis)
+}
+
+async fn submit(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    basis: Basis,
+    change: GuildChange,
+    last_message_id: u64,
+) -> Result<GuildAnswer, ChangeError> {
+    let deadline = deadline(context);
+    let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
+        Op::Guild(Box::new(GuildOp { change, basis, last_message_id, deadline, answer }))
+    });
+    answer.await
+}
+
+/// The reply to a change of a guild, with the token that a later read shows it by.
+fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
+    let mut reply = Reply::message(message);
+    reply.headers = change_headers(guild_id, paths.sequencer.resolved_rev(guild_id));
+    reply
+}
+
+/// The reply to a read of a guild, which shows everything up to `rev`.
+fn shown<Res>(
+    paths: &Paths,
+    context: &Context,
+    guild_id: u64,
+    rev: u64,
+    reading: &Reading,
+    message: Res,
+) -> Reply<Res> {
+    let mut reply = Reply::message(message);
+    reply.headers = reply_headers(paths, context, guild_id, rev, &reading.served);
+    reply
+}
+
+fn unexpected() -> ConnectError {
+    ConnectError::internal("the guild's turn answered another question")
+}
+
+async fn create(
+    paths: Paths,
+    context: Context,
+    mut request: data::CreateGuildRequest,
+) -> Result<Reply<CreateGuildResponse>, ConnectError> {
+    let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
+    form::check_guild(guild)?;
+    let owner_id = required("guild.owner_id", guild.owner_id)?;
+    let given = guild.id;
+    request.channels.iter_mut().try_for_each(form::check_channel)?;
+    form::check_roles(&mut request.roles)?;
+    form::check_members(&request.members)?;
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.tenure_to_change(given).map_err(|error| error::of_change(&error.into()))?;
+    let guild_id = if given == 0 {
+        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
+        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
+        minted.map_err(|error| error::of_change(&error))?.get()
+    } else {
+        given
+    };
+    let founded = async {
+        let basis = admit(&paths, None).await?;
+        // Held until the guild is made: another one of the same owner is counted after it.
+        let noted = owned::note(&paths, owner_id, guild_id, deadline(&context)).await?;
+        let creation = GuildChange::Create(Box::new(request));
+        let founded = submit(&paths, &context, guild_id, basis, creation, 0).await;
+        if founded.as_ref().is_err_and(ChangeError::is_certain) {
+            noted.take_back(&paths).await;
+        }
+        founded
+    };
+    match founded.await.map_err(|error| error::of_change(&error))? {
+        GuildAnswer::Created { state, members } => {
+            Ok(changed(&paths, guild_id, CreateGuildResponse { state: Some(state), members }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: data::GetGuildRequest,
+) -> Result<Reply<GetGuildResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    // Before the read: it shows everything up to here.
+    let as_of_us = paths.settled_us(guild_id);
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
+    let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
+    let shown_state = extent::of_guild(&state, &request);
+    let last_message_ids = if request.with_last_messages {
+        paths.reads.newest_ids(&shown_state.channels, within(&context)).await
+    } else {
+        Vec::new()
+    };
+    let response = GetGuildResponse { state: Some(shown_state), as_of_us, last_message_ids };
+    Ok(shown(&paths, &context, guild_id, state.rev, &reading, response))
+}
+
+async fn delete(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteGuildRequest,
+) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let owner_id = owned::owner_of(&paths, guild_id).await.map_err(error::of_read)?;
+    change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
+    owned::forget(&paths, owner_id, guild_id).await;
+    Ok(changed(&paths, guild_id, DeleteGuildResponse {}))
+}
+
+async fn list_user_guilds(
+    paths: Paths,
+    context: Context,
+    request: data::ListUserGuildsRequest,
+) -> Result<Reply<ListUserGuildsResponse>, ConnectError> {
+    let user_id = required("user_id", request.user_id)?;
+    let limit = if request.limit == 0 { GUILDS_MAX } else { request.limit };
+    if limit > GUILDS_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
+    }
+    let as_of_us = paths.settled_us(user_id);
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, request.after, limit as usize).await;
+    Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec(), as_of_us }.into())
+}
+
+async fn put_channel(
+    paths: Paths,
+    context: Context,
+    request: data::PutChannelRequest,
+) -> Result<Reply<PutChannelResponse>, ConnectError> {
+    let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
+    let guild_id = required("channel.guild_id", channel.guild_id)?;
+    form::check_channel(&mut channel)?;
+    let put = GuildChange::PutChannel(channel.clone());
+    match change_channel(&paths, &context, &channel, request.basis, put).await? {
+        GuildAnswer::Channel(channel) => {
+            Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_channel(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteChannelRequest,
+) -> Result<Reply<DeleteChannelResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
+    let channel = channel.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    if channel.guild_id == 0 {
+        return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
+    }
+    let deletion = GuildChange::DeleteChannel(channel_id);
+    match change_channel(&paths, &context, &channel, request.basis, deletion).await? {
+        GuildAnswer::Channel(channel) => {
+            let guild_id = channel.guild_id;
+            Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn put_role(
+    paths: Paths,
+    context: Context,
+    request: data::PutRoleRequest,
+) -> Result<Reply<PutRoleResponse>, ConnectError> {
+    let mut role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
+    let guild_id = required("role.guild_id", role.guild_id)?;
+    form::check_role(&mut role)?;
+    match change(&paths, &context, guild_id, request.basis, GuildChange::PutRole(role)).await? {
+        GuildAnswer::Role(role) => Ok(changed(&paths, guild_id, PutRoleResponse { role: Some(role) })),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_role(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteRoleRequest,
+) -> Result<Reply<DeleteRoleResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let role_id = required("role_id", request.role_id)?;
+    change(&paths, &context, guild_id, request.basis, GuildChange::DeleteRole(role_id)).await?;
+    Ok(changed(&paths, guild_id, DeleteRoleResponse {}))
+}
+
+async fn put_member(
+    paths: Paths,
+    context: Context,
+    request: data::PutMemberRequest,
+) -> Result<Reply<PutMemberResponse>, ConnectError> {
+    let member = request.member.ok_or_else(|| ConnectError::invalid_argument("member is missing"))?;
+    let guild_id = required("member.guild_id", member.guild_id)?;
+    required("member.user_id", member.user_id)?;
+    form::check_member(&member)?;
+    match change(&paths, &context, guild_id, request.basis, GuildChange::PutMember(member)).await? {
+        GuildAnswer::Member(member, user) => {
+            Ok(changed(&paths, guild_id, PutMemberResponse { member: Some(member), user }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn update_member(
+    paths: Paths,
+    context: Context,
+    request: data::UpdateMemberRequest,
+) -> Result<Reply<UpdateMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    let data::UpdateMemberRequest { add_role_ids, remove_role_ids, basis, .. } = request;
+    if add_role_ids.len() > ROLES_MAX || remove_role_ids.len() > ROLES_MAX {
+        return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
+    }
+    let update = GuildChange::UpdateMember(MemberUpdate { user_id, add_role_ids, remove_role_ids });
+    match change(&paths, &context, guild_id, basis, update).await? {
+        GuildAnswer::Member(member, user) => {
+            Ok(changed(&paths, guild_id, UpdateMemberResponse { member: Some(member), user }))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+async fn delete_member(
+    paths: Paths,
+    context: Context,
+    request: data::DeleteMemberRequest,
+) -> Result<Reply<DeleteMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    change(&paths, &context, guild_id, request.basis, GuildChange::DeleteMember(user_id)).await?;
+    Ok(changed(&paths, guild_id, DeleteMemberResponse {}))
+}
+
+async fn list_members(
+    paths: Paths,
+    context: Context,
+    request: data::ListMembersRequest,
+) -> Result<Reply<ListMembersResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let limit = if request.limit == 0 { MEMBERS_MAX } else { request.limit };
+    if limit > MEMBERS_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
+    }
+    let rev = paths.sequencer.resolved_rev(guild_id);
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
+    let members = members.map_err(error::of_read)?.to_vec();
+    let ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+    let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
+    Ok(shown(&paths, &context, guild_id, rev, &reading, ListMembersResponse { members, users }))
+}
+
+async fn get_member(
+    paths: Paths,
+    context: Context,
+    request: data::GetMemberRequest,
+) -> Result<Reply<GetMemberResponse>, ConnectError> {
+    let guild_id = required("guild_id", request.guild_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    let rev = paths.sequencer.resolved_rev(guild_id);
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let member = paths.reads.member_part(&mut reading, guild_id, user_id).await.map_err(error::of_read)?;
+    let member = member.ok_or_else(|| ConnectError::not_found("member not found"))?;
+    let user = paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?;
+    let user = user.map(|user| (*user).clone());
+    let response = GetMemberResponse { member: Some((*member).clone()), user };
+    Ok(shown(&paths, &context, guild_id, rev, &reading, response))
+}
+
+async fn channel_context(
+    paths: Paths,
+    context: Context,
+    request: data::GetChannelContextRequest,
+) -> Result<Reply<GetChannelContextResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    if request.role_ids.len() > ROLES_MAX {
+        return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
+    }
+    let found =
+        paths.reads.channel_context(channel_id, user_id, options(&context)).await.map_err(error::of_read)?;
+    let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let (state, channel) = match found.state {
+        Some(state) if request.concerned_only => {
+            let member = found.member.as_deref();
+            let (state, channel) = extent::concerning(&state, &found.channel, member, &request);
+            (Some(state), channel)
+        }
+        state => (state.map(|state| (*state).clone()), (*found.channel).clone()),
+    };
+    let reply = GetChannelContextResponse {
+        channel: Some(channel),
+        state,
+        member: found.member.map(|member| (*member).clone()),
+        user: found.user.map(|user| (*user).clone()),
+        last_message_id: paths.sequencer.last_message_id(channel_id),
+    };
+    Ok(reply.into())
+}

@@ -1,0 +1,259 @@
+//! `weir.admin.v1.ImportService`: resumable bulk loading.
+//!
+//! A job is known by its file's hash. Its ids are minted once, at its first start, and kept before they are used; message ids are the
+//! caller's, derived from the file. So every step may be repeated and ends with the same rows.
+
+use prost::Message as _;
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_proto::{
+    admin::{
+        BeginImportRequest, BeginImportResponse, FinishImportRequest, FinishImportResponse,
+        WriteImportRequest, WriteImportResponse,
+    },
+    data::{Channel, Guild, ImportMessagesRequest, Member, Role, User},
+};
+use weir_store::RowChange;
+
+use super::{Paths, form, message::write_import, rows::RowWriter};
+use crate::{key::Key, ownership::mint::Minter, rpc::error};
+
+/// Kind of the job rows in the store's settings.
+const JOB: &str = "import";
+/// Authors of a file, ids are reserved for all of them at once: 2^20 are 256 ms of ids.
+const AUTHORS_MAX: u64 = 1 << 20;
+/// Channels of a file.
+const CHANNELS_MAX: usize = 500;
+/// Names in one call.
+const NAMES_MAX: usize = 5_000;
+/// Calls that write guild and names at once, or whose write is in doubt: each holds the rows of one request, some megabytes at most. A job
+/// sends them one after another.
+const PUTS_MAX: usize = 16;
+/// Permissions of @everyone in an imported guild: view channels, send messages, read history (bits 10, 11, 16), and what Discord grants
+/// beside them for reactions, embeds, files and invites (bits 6, 14, 15, 0).
+const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 | 1;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
+    let writer = RowWriter::new(PUTS_MAX);
+    Router::new(weir_proto::contract())
+        .unary("/weir.admin.v1.ImportService/BeginImport", move |_, request| {
+            begin(begin_paths.clone(), writer.clone(), request)
+        })
+        .unary("/weir.admin.v1.ImportService/WriteImport", move |context, request| {
+            write(write_paths.clone(), context, request)
+        })
+        .unary("/weir.admin.v1.ImportService/FinishImport", move |context, request| {
+            finish(finish_paths.clone(), context, request)
+        })
+}
+
+/// A job's row is the answer to its beginning, as it stands.
+async fn load(paths: &Paths, job: &[u8]) -> Result<Option<BeginImportResponse>, ConnectError> {
+    let row = paths.sequencer.store.read_setting(JOB, job).await;
+    let row = row.map_err(|error| ConnectError::unavailable(error.to_string()))?;
+    row.map(|row| BeginImportResponse::decode(row).map_err(|error| ConnectError::internal(error.to_string())))
+        .transpose()
+}
+
+async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<(), ConnectError> {
+    let kept = paths.sequencer.store.write_setting(JOB, job, Some(state.encode_to_vec().into())).await;
+    kept.map_err(|error| ConnectError::unavailable(error.to_string()))
+}
+
+async fn put(
+    paths: &Paths,
+    writer: &RowWriter,
+    rows: Vec<RowChange>,
+    touched: Vec<Key>,
+) -> Result<(), ConnectError> {
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
+    let written = writer.write(sequencer, tenure, rows, sequencer.clock.wall_us(), touched).await;
+    written.map_err(|error| error::of_change(&error))
+}
+
+async fn begin(
+    paths: Paths,
+    writer: RowWriter,
+    request: BeginImportRequest,
+) -> Result<Reply<BeginImportResponse>, ConnectError> {
+    if request.job.len() != 32 {
+        return Err(ConnectError::invalid_argument("job must be the SHA-256 of the file, 32 bytes"));
+    }
+    if request.channel_names.len() > CHANNELS_MAX || request.author_names.len() > NAMES_MAX {
+        return Err(ConnectError::invalid_argument(format!(
+            "at most {CHANNELS_MAX} channels, and {NAMES_MAX} authors a call"
+        )));
+    }
+    form::check_imported(&request.guild_name, &request.channel_names)?;
+    request.author_names.iter().try_for_each(|name| form::check_username(name))?;
+    let last_author = request.first_author + request.author_names.len() as u64;
+    if request.authors_total == 0
+        || request.authors_total > AUTHORS_MAX
+        || last_author > request.authors_total
+    {
+        return Err(ConnectError::invalid_argument(format!(
+            "authors_total must be 1 to {AUTHORS_MAX} and cover the names"
+        )));
+    }
+    let state = match load(&paths, &request.job).await? {
+        Some(state) => state,
+        None => {
+            let state = first_start(&paths, &request).await?;
+            keep(&paths, &request.job, &state).await?;
+            state
+        }
+    };
+    if state.finished {
+        return Ok(state.into());
+    }
+    if state.channel_ids.len() != request.channel_names.len() {
+        return Err(ConnectError::invalid_argument("the job was begun with other channels"));
+    }
+    if request.first_author == 0 {
+        put_guild(&paths, &writer, &request, &state).await?;
+    }
+    put_authors(&paths, &writer, &request, &state).await?;
+    Ok(state.into())
+}
+
+/// Ids ahead of the clock that are waited for: a large job's own. More is a clock that is wrong, and may last hours.
+const AHEAD_WAITED_MS: u64 = 5_000;
+
+/// Mints the job's ids. Nothing uses them before they are kept.
+async fn first_start(
+    paths: &Paths,
+    request: &BeginImportRequest,
+) -> Result<BeginImportResponse, ConnectError> {
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
+    // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
+    let reserve = async |count: u64| {
+        loop {
+            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure, count) {
+                Ok(first) => return Ok(first),
+                Err(crate::ownership::mint::MintError::Ahead { ahead_ms }) if ahead_ms < AHEAD_WAITED_MS => {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                Err(error) => {
+                    let error = error.into();
+                    sequencer.note_refusal(&error);
+                    return Err(error::of_change(&error));
+                }
+            }
+        }
+    };
+    let guild = reserve(1 + request.channel_names.len() as u64).await?;
+    let authors = reserve(request.authors_total).await?;
+    Ok(BeginImportResponse {
+        guild_id: guild.get(),
+        channel_ids: (1..=request.channel_names.len() as u64)
+            .map(|index| Minter::nth(guild, index))
+            .collect(),
+        author_id_base: authors.get(),
+        lines_done: 0,
+        finished: false,
+    })
+}
+
+/// The id of the job's `index`th author.
+fn author_id(base: u64, index: u64) -> u64 {
+    // Minted by `reserve`, so never 0.
+    weir_proto::id::Snowflake::try_from(base).map_or(0, |first| Minter::nth(first, index))
+}
+
+async fn put_guild(
+    paths: &Paths,
+    writer: &RowWriter,
+    request: &BeginImportRequest,
+    state: &BeginImportResponse,
+) -> Result<(), ConnectError> {
+    let guild_id = state.guild_id;
+    let owner_id = author_id(state.author_id_base, 0);
+    let guild = Guild { id: guild_id, name: request.guild_name.clone(), owner_id, rev: 0 };
+    let everyone = Role {
+        id: guild_id,
+        guild_id,
+        name: "@everyone".to_owned(),
+        permissions: EVERYONE,
+        ..Role::default()
+    };
+    let mut rows = vec![RowChange::PutGuild(guild), RowChange::PutRole(everyone)];
+    let mut touched = vec![Key::Guild(guild_id)];
+    for (position, (name, id)) in (0..).zip(request.channel_names.iter().zip(&state.channel_ids)) {
+        rows.push(RowChange::PutChannel(Channel {
+            id: *id,
+            guild_id,
+            name: name.clone(),
+            position,
+            ..Channel::default()
+        }));
+        touched.push(Key::Channel(*id));
+    }
+    put(paths, writer, rows, touched).await
+}
+
+async fn put_authors(
+    paths: &Paths,
+    writer: &RowWriter,
+    request: &BeginImportRequest,
+    state: &BeginImportResponse,
+) -> Result<(), ConnectError> {
+    let guild_id = state.guild_id;
+    let joined_at_ms = weir_proto::id::unix_ms(guild_id);
+    let mut rows = Vec::with_capacity(request.author_names.len() * 2);
+    let mut touched = vec![Key::Guild(guild_id), Key::Members(guild_id)];
+    for (index, name) in (request.first_author..).zip(&request.author_names) {
+        let id = author_id(state.author_id_base, index);
+        rows.push(RowChange::PutUser(User { id, username: name.clone(), ..User::default() }));
+        rows.push(RowChange::PutMember(Member { guild_id, user_id: id, joined_at_ms, ..Member::default() }));
+        touched.extend([Key::User(id), Key::Member(guild_id, id), Key::UserGuilds(id)]);
+    }
+    put(paths, writer, rows, touched).await
+}
+
+async fn write(
+    paths: Paths,
+    _: Context,
+    request: WriteImportRequest,
+) -> Result<Reply<WriteImportResponse>, ConnectError> {
+    let mut state =
+        load(&paths, &request.job).await?.ok_or_else(|| ConnectError::not_found("the job was not begun"))?;
+    let mut batches = Vec::with_capacity(request.batches.len());
+    for batch in &request.batches {
+        let batch = ImportMessagesRequest::decode(batch.as_slice())
+            .map_err(|error| ConnectError::invalid_argument(format!("a batch does not decode: {error}")))?;
+        if !state.channel_ids.contains(&batch.channel_id) {
+            return Err(ConnectError::invalid_argument(format!(
+                "channel {} is not the job's",
+                batch.channel_id
+            )));
+        }
+        batches.push(batch);
+    }
+    // Channels at once: each is its own turn. The lines are those of calls that were answered before, so they need not wait for this one's.
+    let progress = async {
+        if request.lines_done > state.lines_done {
+            state.lines_done = request.lines_done;
+            keep(&paths, &request.job, &state).await?;
+        }
+        Ok(())
+    };
+    let writes = batches.into_iter().map(|batch| write_import(&paths, batch));
+    let ((), written) =
+        futures_util::future::try_join(progress, futures_util::future::try_join_all(writes)).await?;
+    Ok(WriteImportResponse { written: written.into_iter().map(u64::from).sum() }.into())
+}
+
+async fn finish(
+    paths: Paths,
+    _: Context,
+    request: FinishImportRequest,
+) -> Result<Reply<FinishImportResponse>, ConnectError> {
+    let mut state =
+        load(&paths, &request.job).await?.ok_or_else(|| ConnectError::not_found("the job was not begun"))?;
+    state.finished = true;
+    keep(&paths, &request.job, &state).await?;
+    Ok(FinishImportResponse {}.into())
+}

@@ -1,0 +1,384 @@
+//! `weir.data.v1.MessageService`.
+
+use prost::Message as _;
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_protect::tail::TailAnchor;
+use weir_proto::{
+    data::{
+        CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
+        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
+        GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ListChangesRequest,
+        ListChangesResponse, ListMessagesRequest, ListMessagesResponse, Message, TypingRequest,
+        TypingResponse,
+    },
+    event::{Record, Typing, record::Change},
+    id::{IMPORT_WORKER, is_imported, unix_ms},
+};
+
+use super::{Paths, accepted_at, change_headers, deadline, options, refused, reply_headers, required};
+use crate::{
+    observe::Write,
+    outbox::rebuild,
+    read::page::{PAGE_DEFAULT, PAGE_MAX},
+    rpc::error,
+    write::{
+        op::{BulkOp, ChangeOp, CreateOp, ImportOp, MessageChange, Op},
+        record::Audience,
+        scope::ScopeKind,
+    },
+};
+
+/// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
+const CONTENT_MAX: usize = 4_000;
+/// Code points of a nonce: Discord's bound.
+const NONCE_MAX: usize = 25;
+/// Bytes of embeds as JSON: the api's bound. With the longest content, of 16,000 bytes, one row stays below the 64 KiB of a batch.
+const EMBEDS_MAX: usize = 48 << 10;
+/// Users and roles that a message may mention.
+const MENTIONS_MAX: usize = 500;
+/// Messages that one call removes: Discord's bound, and small for one commit.
+const DELETIONS_MAX: usize = 100;
+/// Rows and bytes of one batch of an import.
+const IMPORT_ROWS_MAX: usize = 1_000;
+const IMPORT_BYTES_MAX: usize = 1 << 20;
+/// Records in one reply of `ListChanges`, at most and by default.
+const CHANGES_MAX: u32 = 1_000;
+const CHANGES_DEFAULT: u32 = 200;
+/// Bytes of one reply's records, at most beside the first one: a quarter of what the client takes, and more than a gap usually holds.
+const CHANGES_BYTES_MAX: usize = 4 << 20;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    macro_rules! method {
+        ($router:expr, $name:literal, $handler:ident) => {{
+            let paths = paths.clone();
+            $router.unary(concat!("/weir.data.v1.MessageService/", $name), move |context, request| {
+                $handler(paths.clone(), context, request)
+            })
+        }};
+    }
+    let router = Router::new(weir_proto::contract());
+    let router = method!(router, "ListMessages", list);
+    let router = method!(router, "GetMessage", get);
+    let router = method!(router, "CreateMessage", create);
+    let router = method!(router, "EditMessage", edit);
+    let router = method!(router, "DeleteMessage", delete);
+    let router = method!(router, "DeleteMessages", delete_many);
+    let router = method!(router, "ListChanges", list_changes);
+    method!(router, "Typing", typing)
+}
+
+fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {
+    match (request.before, request.after, request.around) {
+        (None, None, None) => Ok(TailAnchor::Latest),
+        (Some(position), None, None) => Ok(TailAnchor::Before(position)),
+        (None, Some(position), None) => Ok(TailAnchor::After(position)),
+        (None, None, Some(position)) => Ok(TailAnchor::Around(position)),
+        _ => Err(ConnectError::invalid_argument("at most one of before, after and around may be set")),
+    }
+}
+
+async fn list(
+    paths: Paths,
+    context: Context,
+    request: ListMessagesRequest,
+) -> Result<Reply<ListMessagesResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let anchor = anchor(&request)?;
+    let limit = match usize::try_from(request.limit) {
+        Ok(0) => PAGE_DEFAULT,
+        Ok(limit) if limit <= PAGE_MAX => limit,
+        Ok(_) | Err(_) => {
+            return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")));
+        }
+    };
+    let page = paths.reads.page(channel_id, anchor, limit, options(&context)).await;
+    let page = page.map_err(|failure| refused(&context, failure))?;
+    let mut reply = Reply::encoded(page.encoded);
+    reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
+    Ok(reply)
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: GetMessageRequest,
+) -> Result<Reply<GetMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    let found = paths.reads.message(channel_id, message_id, options(&context)).await;
+    let (row, served) = found.map_err(|failure| refused(&context, failure))?;
+    let row = row.ok_or_else(|| ConnectError::not_found("message not found"))?;
+    let headers = reply_headers(&paths, &context, channel_id, row.last_rev, &served);
+    let mut reply = Reply::message(GetMessageResponse { message: Some((*row).clone()) });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+/// Checks the form of a row that is to be stored.
+fn check(message: &Message) -> Result<(), ConnectError> {
+    let problem = if message.author_id == 0 {
+        "author_id is missing".to_owned()
+    } else if message.content.chars().count() > CONTENT_MAX {
+        format!("content has more than {CONTENT_MAX} code points")
+    } else if message.nonce.chars().count() > NONCE_MAX {
+        format!("nonce has more than {NONCE_MAX} code points")
+    } else if message.embeds_json.len() > EMBEDS_MAX {
+        format!("embeds_json has more than {EMBEDS_MAX} bytes")
+    } else if [&message.content, &message.nonce, &message.embeds_json].iter().any(|text| text.contains('\0'))
+    {
+        "content, nonce and embeds_json hold no U+0000".to_owned()
+    } else if message.mention_user_ids.len() + message.mention_role_ids.len() > MENTIONS_MAX {
+        format!("more than {MENTIONS_MAX} mentions")
+    } else {
+        return Ok(());
+    };
+    Err(ConnectError::invalid_argument(problem))
+}
+
+/// Whom a change's events go to: the guild by the caller's word, else whom the channel's row tells.
+async fn audience_of(paths: &Paths, channel_id: u64, told: Option<u64>) -> Result<Audience, ConnectError> {
+    match told {
+        Some(guild_id) if guild_id != 0 => Ok(Audience::guild(guild_id)),
+        _ => {
+            let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
+            Ok(Audience::of(channel.as_deref()))
+        }
+    }
+}
+
+async fn create(
+    paths: Paths,
+    context: Context,
+    request: CreateMessageRequest,
+) -> Result<Reply<CreateMessageResponse>, ConnectError> {
+    let message = request.message.ok_or_else(|| ConnectError::invalid_argument("message is missing"))?;
+    let channel_id = required("message.channel_id", message.channel_id)?;
+    check(&message)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Write::CreateMessage, channel_id);
+    let told = request.context.as_ref().map(|context| context.guild_id);
+    let audience = audience_of(&paths, channel_id, told).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let (deduplicate, event_context) = (!request.allow_duplicate_nonce, request.context);
+    let created = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let context = event_context;
+        Op::Create(Box::new(CreateOp {
+            message,
+            deduplicate,
+            context,
+            audience,
+            accepted_at_us,
+            deadline,
+            answer,
+        }))
+    });
+    let created = created.await.map_err(|error| error::of_change(&error))?;
+    let headers = change_headers(channel_id, created.message.rev);
+    let mut reply = Reply::message(CreateMessageResponse {
+        message: Some(created.message),
+        deduplicated: created.deduplicated,
+    });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+async fn edit(
+    paths: Paths,
+    context: Context,
+    request: EditMessageRequest,
+) -> Result<Reply<EditMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    check(&Message {
+        author_id: 1,
+        content: request.content.clone().unwrap_or_default(),
+        embeds_json: request.embeds_json.clone().unwrap_or_default(),
+        mention_user_ids: request.mention_user_ids.clone(),
+        mention_role_ids: request.mention_role_ids.clone(),
+        ..Message::default()
+    })?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Write::EditMessage, channel_id);
+    let mut request = request;
+    let event_context = request.context.take();
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let row = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let change = MessageChange::Edit(Box::new(request), answer);
+        let context = event_context;
+        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
+    });
+    let row = row.await.map_err(|error| error::of_change(&error))?;
+    let headers = change_headers(channel_id, row.last_rev);
+    let mut reply = Reply::message(EditMessageResponse { message: Some(row) });
+    reply.headers = headers;
+    Ok(reply)
+}
+
+async fn delete(
+    paths: Paths,
+    context: Context,
+    request: DeleteMessageRequest,
+) -> Result<Reply<DeleteMessageResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Write::DeleteMessage, channel_id);
+    let event_context = request.context;
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let rev = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let (change, context) = (MessageChange::Delete(answer), event_context);
+        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
+    });
+    let rev = rev.await.map_err(|error| error::of_change(&error))?;
+    let mut reply = Reply::message(DeleteMessageResponse { rev });
+    reply.headers = change_headers(channel_id, rev);
+    Ok(reply)
+}
+
+async fn delete_many(
+    paths: Paths,
+    context: Context,
+    request: DeleteMessagesRequest,
+) -> Result<Reply<DeleteMessagesResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let mut message_ids = request.message_ids;
+    message_ids.sort_unstable();
+    message_ids.dedup();
+    if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX || message_ids.first() == Some(&0) {
+        return Err(ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids")));
+    }
+    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk. The ids are few.
+    let writes = message_ids.len() as u32;
+    paths.charge_writes(channel_id, writes).await.map_err(|error| error::of_change(&error))?;
+    for _ in &message_ids {
+        paths.observer.on_write(Write::DeleteMessage, channel_id);
+    }
+    let event_context = request.context;
+    let audience =
+        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
+    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
+    let removed = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let context = event_context;
+        Op::Bulk(Box::new(BulkOp { message_ids, context, audience, accepted_at_us, deadline, answer }))
+    });
+    let removed = removed.await.map_err(|error| error::of_change(&error))?;
+    let mut reply =
+        Reply::message(DeleteMessagesResponse { rev: removed.rev, message_ids: removed.message_ids });
+    reply.headers = change_headers(channel_id, removed.rev);
+    Ok(reply)
+}
+
+async fn list_changes(
+    paths: Paths,
+    _: Context,
+    request: ListChangesRequest,
+) -> Result<Reply<ListChangesResponse>, ConnectError> {
+    let scope_id = required("scope_id", request.scope_id)?;
+    let limit = if request.limit == 0 { CHANGES_DEFAULT } else { request.limit };
+    if limit > CHANGES_MAX {
+        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
+    }
+    let channel = paths.reads.channel_row(scope_id).await.map_err(error::of_read)?;
+    let store = &*paths.sequencer.store;
+    let now_us = paths.sequencer.clock.wall_us();
+    let found =
+        rebuild::read(store, scope_id, channel.is_some(), request.after_rev, limit as usize, now_us).await;
+    let found = found.map_err(|error| error::of_read(weir_protect::ReadError::Store(error)))?;
+    let records = fitting(&found.records, CHANGES_BYTES_MAX);
+    let more = found.more || records.len() < found.records.len();
+    Ok(ListChangesResponse { records, more, truncated: found.truncated }.into())
+}
+
+/// The first of the records, encoded: as many as fit into `bytes_max`, and one if none does.
+fn fitting(records: &[Record], bytes_max: usize) -> Vec<Vec<u8>> {
+    let mut bytes = 0;
+    let mut encoded = Vec::new();
+    for record in records {
+        bytes += record.encoded_len();
+        if bytes > bytes_max && !encoded.is_empty() {
+            break;
+        }
+        encoded.push(record.encode_to_vec());
+    }
+    encoded
+}
+
+/// Writes rows with ids of the caller's into one channel.
+pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) -> Result<u32, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let bytes: usize = request.messages.iter().map(prost::Message::encoded_len).sum();
+    if request.messages.len() > IMPORT_ROWS_MAX || bytes > IMPORT_BYTES_MAX {
+        return Err(ConnectError::invalid_argument(format!(
+            "a batch has at most {IMPORT_ROWS_MAX} messages and {IMPORT_BYTES_MAX} bytes"
+        )));
+    }
+    for message in &request.messages {
+        check(message)?;
+    }
+    if !request.messages.is_sorted_by(|a, b| a.id < b.id)
+        || request.messages.first().is_some_and(|row| row.id == 0)
+    {
+        return Err(ConnectError::invalid_argument("ids must be set and rise strictly"));
+    }
+    // Another may be, or become, that of a message which was said here; and by its number a row is known not to be an event.
+    if !request.messages.iter().all(|row| is_imported(row.id)) {
+        let problem = format!("ids must have the worker number of imports, {IMPORT_WORKER}");
+        return Err(ConnectError::invalid_argument(problem));
+    }
+    // An id of the future would stop the channel until then: its next message must come after it.
+    let now_ms = paths.sequencer.clock.wall_ms();
+    if request.messages.last().is_some_and(|row| unix_ms(row.id) > now_ms) {
+        return Err(ConnectError::invalid_argument("an id lies in the future"));
+    }
+    let messages = request.messages;
+    let written = paths
+        .sequencer
+        .submit(channel_id, ScopeKind::Channel, |answer| Op::Import(ImportOp { messages, answer }));
+    written.await.map_err(|error| error::of_change(&error))
+}
+
+async fn typing(
+    paths: Paths,
+    context: Context,
+    request: TypingRequest,
+) -> Result<Reply<TypingResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let user_id = required("user_id", request.user_id)?;
+    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    let told = request.context.as_ref().map(|context| context.guild_id);
+    let audience = audience_of(&paths, channel_id, told).await?;
+    let change = Change::Typing(Typing { channel_id, user_id, timestamp_ms: request.timestamp_ms });
+    let topics = audience.topics();
+    let record = Record {
+        scope_id: channel_id,
+        guild_id: audience.guild_id,
+        recipient_ids: audience.recipient_ids,
+        context: request.context,
+        accepted_at_us: accepted_at(&context.headers),
+        change: Some(change),
+        ..Record::default()
+    };
+    paths.outbox.publish_ephemeral(topics, record.encode_to_vec().into()).await;
+    Ok(TypingResponse {}.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_changes_is_bounded_in_bytes_and_never_empty() {
+        let record = |bytes: usize| {
+            let message = Message { embeds_json: "x".repeat(bytes), ..Message::default() };
+            Record { change: Some(Change::MessageCreated(message)), ..Record::default() }
+        };
+        let records = [record(600), record(600), record(200)];
+        assert_eq!([1, 1_000, 1_300, 10_000].map(|max| fitting(&records, max).len()), [1, 1, 2, 3]);
+        assert!(fitting(&[], 1).is_empty());
+    }
+}

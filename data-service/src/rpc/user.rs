@@ -1,0 +1,146 @@
+//! `weir.data.v1.UserService`.
+
+use weir_connect::{ConnectError, Context, Reply, Router};
+use weir_proto::{
+    data::{
+        Channel, CreateUserRequest, CreateUserResponse, GetUsersRequest, GetUsersResponse, OpenDirectRequest,
+        OpenDirectResponse, ResolveTokenRequest, ResolveTokenResponse,
+    },
+    id::UserId,
+    pair::UserPair,
+};
+use weir_store::RowChange;
+
+use super::{Paths, accepted_at, deadline, form, options, required, rows::RowWriter};
+use crate::{
+    key::Key,
+    observe::Write,
+    rpc::error,
+    write::{
+        op::{ChangeError, Op, OpenOp},
+        scope::ScopeKind,
+    },
+};
+
+/// Ids in one `GetUsers`.
+const USERS_MAX: usize = 1_000;
+/// New users being written, or in doubt, at once: each holds a row of some hundred bytes (a request, at most) and a task. At two milliseconds
+/// a write this is half a million a second; only a database that does not answer lets so many gather.
+const CREATES_MAX: usize = 1_024;
+
+/// The service's methods.
+pub fn router(paths: &Paths) -> Router {
+    let (create_paths, get_paths, resolve_paths) = (paths.clone(), paths.clone(), paths.clone());
+    let open_paths = paths.clone();
+    let writer = RowWriter::new(CREATES_MAX);
+    Router::new(weir_proto::contract())
+        .unary("/weir.data.v1.UserService/CreateUser", move |_, request| {
+            create(create_paths.clone(), writer.clone(), request)
+        })
+        .unary("/weir.data.v1.UserService/GetUsers", move |context, request| {
+            get(get_paths.clone(), context, request)
+        })
+        .unary("/weir.data.v1.UserService/ResolveToken", move |context, request| {
+            resolve(resolve_paths.clone(), context, request)
+        })
+        .unary("/weir.data.v1.UserService/OpenDirect", move |context, request| {
+            open_direct(open_paths.clone(), context, request)
+        })
+}
+
+fn hash(bytes: &[u8]) -> Result<[u8; 32], ConnectError> {
+    bytes.try_into().map_err(|_| ConnectError::invalid_argument("token_hash must have 32 bytes"))
+}
+
+async fn create(
+    paths: Paths,
+    writer: RowWriter,
+    request: CreateUserRequest,
+) -> Result<Reply<CreateUserResponse>, ConnectError> {
+    let mut user = request.user.ok_or_else(|| ConnectError::invalid_argument("user is missing"))?;
+    form::check_user(&user)?;
+    let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
+    paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(Write::User, 0);
+    let sequencer = &paths.sequencer;
+    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
+    let now_us = sequencer.clock.wall_us();
+    if user.id == 0 {
+        let minted = sequencer.minter.mint(now_us, 0, tenure).map_err(ChangeError::from);
+        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
+        user.id = minted.map_err(|error| error::of_change(&error))?.get();
+    }
+    user.rev = now_us;
+    let mut rows = vec![RowChange::PutUser(user.clone())];
+    rows.extend(token.map(|hash| RowChange::PutToken { hash, user_id: user.id }));
+    // Not a scope's turn: a fresh id has no earlier state, and the same rows again change nothing.
+    let touched = [Key::User(user.id)].into_iter().chain(token.map(Key::Token)).collect();
+    let written = writer.write(sequencer, tenure, rows, now_us, touched).await;
+    written.map_err(|error| error::of_change(&error))?;
+    Ok(CreateUserResponse { user: Some(user) }.into())
+}
+
+async fn get(
+    paths: Paths,
+    context: Context,
+    request: GetUsersRequest,
+) -> Result<Reply<GetUsersResponse>, ConnectError> {
+    if request.ids.len() > USERS_MAX {
+        return Err(ConnectError::invalid_argument(format!("at most {USERS_MAX} ids")));
+    }
+    for id in &request.ids {
+        required("ids", *id)?;
+    }
+    let reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let users = paths.reads.users_part(&reading, &request.ids).await.map_err(error::of_read)?;
+    Ok(GetUsersResponse { users }.into())
+}
+
+async fn resolve(
+    paths: Paths,
+    context: Context,
+    request: ResolveTokenRequest,
+) -> Result<Reply<ResolveTokenResponse>, ConnectError> {
+    let hash = hash(&request.token_hash)?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let unknown = || ConnectError::not_found("token not found");
+    let user_id =
+        paths.reads.token_part(&mut reading, hash).await.map_err(error::of_read)?.ok_or_else(unknown)?;
+    let user =
+        paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?.ok_or_else(unknown)?;
+    Ok(ResolveTokenResponse { user: Some((*user).clone()) }.into())
+}
+
+async fn open_direct(
+    paths: Paths,
+    context: Context,
+    request: OpenDirectRequest,
+) -> Result<Reply<OpenDirectResponse>, ConnectError> {
+    let user = |name, id| {
+        UserId::try_from(id).map_err(|_| ConnectError::invalid_argument(format!("{name} is missing")))
+    };
+    let pair = UserPair::of(user("user_id", request.user_id)?, user("recipient_id", request.recipient_id)?);
+    let pair = pair.ok_or_else(|| ConnectError::invalid_argument("direct messages are between two users"))?;
+    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let known = paths.reads.direct_part(&mut reading, pair).await.map_err(error::of_read)?;
+    let there = match known {
+        Some(id) => paths.reads.channel_part(&mut reading, id).await.map_err(error::of_read)?,
+        None => None,
+    };
+    let channel = match there {
+        Some(channel) => (*channel).clone(),
+        None => open(&paths, &context, pair).await.map_err(|error| error::of_change(&error))?,
+    };
+    let last_message_id = paths.sequencer.last_message_id(channel.id);
+    Ok(OpenDirectResponse { channel: Some(channel), last_message_id }.into())
+}
+
+async fn open(paths: &Paths, context: &Context, pair: UserPair) -> Result<Channel, ChangeError> {
+    paths.charge_write(0).await?;
+    paths.observer.on_write(Write::Direct, 0);
+    let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
+    let opened = paths.sequencer.submit(pair.low().get(), ScopeKind::User, |answer| {
+        Op::Open(OpenOp { pair, accepted_at_us, deadline, answer })
+    });
+    opened.await
+}

@@ -1,0 +1,172 @@
+//! The opening of direct messages: one channel for each pair of users.
+//!
+//! Two turns, one inside the other. The outer one is that of the pair's lower user: of all who open the same pair one comes first, and the
+//! others find what it made. The inner one is the new channel's, as for every change of a channel: it commits the channel's row, the
+//! pair's row that leads to it and, as the first record of the channel's own chain, its creation, in one step. So nobody hears of a
+//! message before the channel, and a process that dies in between leaves all of it or nothing that counts: a channel to which its pair's
+//! row does not lead is none (`read/directory.rs`), and the next caller makes another.
+
+use std::sync::Arc;
+
+use tokio::{sync::oneshot, time::Instant};
+use weir_protect::Change as Barrier;
+use weir_proto::{
+    data::{Channel, EventContext, User},
+    event::record::Change,
+    pair::UserPair,
+};
+use weir_store::RowChange;
+
+use super::{
+    Sequencer,
+    commit::Prepared,
+    op::{ChangeError, MakeOp, Op, OpenOp},
+    record::{Announced, Audience, Origin},
+    scope::{Scope, ScopeKind, Standing},
+    turn::next_rev,
+};
+use crate::{key::Key, outbox::Pending, ownership::Tenure};
+
+/// Discord's type of direct messages.
+const DIRECT: u32 = 1;
+
+/// What the outer turn found.
+enum Found {
+    There(Channel),
+    /// An id for the channel, and both users.
+    Nothing(u64, Vec<User>),
+}
+
+impl Sequencer {
+    /// The outer turn. It lasts until the fate of what it made is known, so that the next one finds that or makes its own.
+    pub(super) async fn open_turn(self: &Arc<Self>, scope: &Scope, op: OpenOp) {
+        let OpenOp { pair, accepted_at_us, deadline, answer } = op;
+        let (id, users) = match self.find_direct(scope, pair, deadline).await {
+            Ok(Found::There(channel)) => return drop(answer.send(Ok(channel))),
+            Ok(Found::Nothing(id, users)) => (id, users),
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let (over, ended) = oneshot::channel();
+        let made = self.submit(id, ScopeKind::Channel, |answer| {
+            Op::Make(Box::new(MakeOp { pair, users, accepted_at_us, deadline, answer, over }))
+        });
+        drop(answer.send(made.await));
+        // Nothing is ever sent: the inner turn drops its end when it is over, however it ends.
+        let _ = ended.await;
+    }
+
+    async fn find_direct(
+        &self,
+        scope: &Scope,
+        pair: UserPair,
+        deadline: Instant,
+    ) -> Result<Found, ChangeError> {
+        if deadline <= Instant::now() {
+            return Err(ChangeError::Deadline);
+        }
+        let tenure = self.tenure_to_change(scope.id)?;
+        if let Some(id) = self.store.read_direct(pair).await?
+            && let Some(channel) = self.store.read_channel(id).await?
+        {
+            return Ok(Found::There(channel));
+        }
+        let users = self.store.read_users(&pair.ids()).await?;
+        if users.len() < pair.ids().len() {
+            return Err(ChangeError::NotFound("user"));
+        }
+        let id = self.minter.mint(self.clock.wall_us(), 0, tenure)?;
+        Ok(Found::Nothing(id.get(), users))
+    }
+
+    /// The inner turn.
+    pub(super) async fn make_turn(&self, scope: &Scope, op: MakeOp) {
+        let MakeOp { pair, users, accepted_at_us, deadline, answer, over } = op;
+        let (tenure, standing, pending, rev) = match self.plan_make(scope, deadline).await {
+            Ok(planned) => planned,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let prev_rev = standing.last_rev;
+        let (channel, record) = made(scope.id, pair, users, (standing.told_rev, rev), accepted_at_us);
+        let prepared = Prepared {
+            rows: vec![RowChange::PutDirect(channel.clone())],
+            records: vec![record],
+            rows_are_outbox: false,
+            prev_rev,
+            last_rev: rev,
+            bumps: vec![(Key::Channel(scope.id), Barrier::Both), (Key::Direct(pair), Barrier::Both)],
+        };
+        let mut answer = Some(answer);
+        self.commit(
+            scope,
+            prepared,
+            pending,
+            tenure,
+            |outcome| {
+                if let Some(answer) = answer.take() {
+                    drop(answer.send(outcome.map(|()| channel.clone())));
+                }
+            },
+            |state, _| {
+                state.standing =
+                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
+            },
+        )
+        .await;
+        drop(over);
+    }
+
+    async fn plan_make(
+        &self,
+        scope: &Scope,
+        deadline: Instant,
+    ) -> Result<(Tenure, Standing, Pending, u64), ChangeError> {
+        if deadline <= Instant::now() {
+            return Err(ChangeError::Deadline);
+        }
+        let (tenure, standing) = self.begin(scope).await?;
+        let pending = self.outbox.begin(scope.id);
+        let rev = next_rev(pending.began_us(), standing, tenure)?;
+        Ok((tenure, standing, pending, rev))
+    }
+}
+
+/// Row and record of a new channel. The record says who the two are, so that a gateway need not ask.
+fn made(
+    id: u64,
+    pair: UserPair,
+    users: Vec<User>,
+    (prev_rev, rev): (u64, u64),
+    accepted_at_us: u64,
+) -> (Channel, Announced) {
+    let channel = Channel { id, r#type: DIRECT, recipient_ids: pair.ids().into(), rev, ..Channel::default() };
+    let origin = Origin {
+        scope_id: id,
+        audience: Audience::of(Some(&channel)),
+        context: Some(EventContext { recipients: users, ..EventContext::default() }),
+        accepted_at_us,
+    };
+    let record = origin.record(rev, prev_rev, Change::ChannelCreated(channel.clone()));
+    (channel, record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+    use weir_proto::{event::Record, id::UserId};
+
+    #[test]
+    fn the_creation_is_the_first_record_of_the_channels_chain_and_goes_to_both() {
+        let user = |id| UserId::try_from(id).expect("not 0");
+        let pair = UserPair::of(user(8), user(3)).expect("two users");
+        let users = vec![User { id: 3, ..User::default() }, User { id: 8, ..User::default() }];
+        let (channel, announced) = made(70, pair, users.clone(), (0, 500), 400);
+        assert_eq!((channel.r#type, channel.guild_id, &channel.recipient_ids), (1, 0, &vec![3, 8]));
+        assert_eq!(announced.topics, [3, 8]);
+        let record = Record::decode(announced.outbox.record).expect("just encoded");
+        assert_eq!((record.scope_id, record.rev, record.prev_rev), (70, 500, 0));
+        assert_eq!((record.guild_id, record.recipient_ids), (0, vec![3, 8]));
+        assert_eq!(record.context.expect("there").recipients, users);
+        assert_eq!(record.change, Some(Change::ChannelCreated(channel)));
+    }
+}

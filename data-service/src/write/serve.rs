@@ -1,0 +1,211 @@
+//! Reads from what the turns keep: tails, standings. Nothing here changes a row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_protect::tail::{TailAnchor, TailQuery};
+use weir_proto::data::{GuildState, Message};
+
+use super::{
+    Sequencer,
+    scope::{ScopeKind, TailMessage},
+};
+use crate::{
+    ownership::Tenure,
+    read::freshness::Freshness,
+    read::query::encode_page,
+    seeded::{Seeded, armed},
+};
+
+/// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeedTicket {
+    version: u64,
+    epoch: u64,
+}
+
+/// What is known of a scope, for operators.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ScopeSight {
+    pub(crate) last_message_id: u64,
+    pub(crate) last_rev: u64,
+    pub(crate) tail_rows: usize,
+    pub(crate) tail_warm: bool,
+    pub(crate) unresolved: bool,
+    pub(crate) queued: usize,
+}
+
+impl Sequencer {
+    /// Highest revision of the scope whose outcome is known; 0 if it is not in memory.
+    pub(crate) fn resolved_rev(&self, scope_id: u64) -> u64 {
+        let standing = self.scopes.get(scope_id).and_then(|scope| scope.lock().standing);
+        standing.map_or(0, |standing| standing.last_rev)
+    }
+
+    /// A token's claim, cut down to what there is. Every reply carries what its scope's owner had resolved by then, so a greater claim is not
+    /// from here; without the cut it could be met by nothing remembered, and each read with it would be one of the database.
+    ///
+    /// Of a scope in which nothing was written under this tenure, or whose last change was forgotten since, no revision is known to compare
+    /// with. There the claim is dropped: what is remembered was read under this tenure, after all that others had committed, and a change made
+    /// under it is bumped before it is acknowledged. In doubt the claim stays.
+    pub(crate) fn attainable(&self, token: Freshness) -> Freshness {
+        let Ok(tenure) = self.ownership.tenure(token.scope_id) else { return token };
+        let Some(scope) = self.scopes.get(token.scope_id) else { return Freshness { rev: 0, ..token } };
+        let state = scope.lock();
+        if state.unresolved {
+            return token;
+        }
+        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch);
+        Freshness { rev: token.rev.min(known.map_or(0, |standing| standing.last_rev)), ..token }
+    }
+
+    /// Greatest committed message id of a channel under the present tenure; 0 if it is not known.
+    pub(crate) fn last_message_id(&self, channel_id: u64) -> u64 {
+        let Ok(tenure) = self.ownership.tenure(channel_id) else { return 0 };
+        let Some(scope) = self.scopes.get(channel_id) else { return 0 };
+        let state = scope.lock();
+        // In doubt, a greater id may already be there.
+        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch && !state.unresolved);
+        known.map_or(0, |standing| standing.last_message_id)
+    }
+
+    /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain and at least as new as
+    /// `at_least`.
+    pub(crate) fn serve_tail(
+        &self,
+        channel_id: u64,
+        query: TailQuery,
+        at_least: Option<u64>,
+    ) -> Option<(Bytes, u64)> {
+        let tenure = self.ownership.tenure(channel_id).ok()?;
+        let scope = self.scopes.get(channel_id)?;
+        let (rows, version, rev) = {
+            let mut state = scope.lock();
+            let rev = state.standing.map_or(0, |standing| standing.last_rev);
+            if state.tail_under(tenure.epoch).is_none() {
+                state.tail_missed |= query.anchor == TailAnchor::Latest;
+            }
+            let tail = state.tail_under(tenure.epoch)?;
+            if at_least.is_some_and(|wanted| rev < wanted) {
+                return None;
+            }
+            if let Some(encoded) = state.encoded(query) {
+                drop(state);
+                self.scopes.touch(channel_id);
+                return self.remembered_under(channel_id, tenure).then_some((encoded, rev));
+            }
+            (tail.serve(&query)?, state.version, rev)
+        };
+        // Encoded outside the lock: writers of a hot channel do not wait for it. Kept only if nothing changed meanwhile.
+        let encoded = encode_page(rows.iter().map(|row: &Arc<TailMessage>| &row.0));
+        scope.lock().keep_encoded(version, query, encoded.clone());
+        self.scopes.trim(&scope);
+        // Checked again after the answer was made (rule 3).
+        self.remembered_under(channel_id, tenure).then_some((encoded, rev))
+    }
+
+    /// One message as the tail knows it: `Some(None)` if the tail is certain that it is not there.
+    pub(crate) fn tail_row(
+        &self,
+        channel_id: u64,
+        around: TailQuery,
+        id: u64,
+    ) -> Option<Option<Arc<Message>>> {
+        let tenure = self.ownership.tenure(channel_id).ok()?;
+        let scope = self.scopes.get(channel_id)?;
+        let row = {
+            let state = scope.lock();
+            let tail = state.tail_under(tenure.epoch)?;
+            tail.serve(&around)?;
+            tail.get(id).map(|row| Arc::new(row.0.clone()))
+        };
+        self.remembered_under(channel_id, tenure).then_some(row)
+    }
+
+    /// The revision known before a read of the channel's end begins, and the right to seed its tail from that read.
+    pub(crate) fn seed_ticket(&self, channel_id: u64) -> (u64, Option<SeedTicket>) {
+        let Ok(tenure) = self.ownership.tenure(channel_id) else { return (0, None) };
+        // A guild's id asked for as a channel must not push the guild's own scope out.
+        let known =
+            self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
+        let Some(scope) = known.filter(|scope| scope.kind == ScopeKind::Channel) else { return (0, None) };
+        let state = scope.lock();
+        let rev = state.standing.map_or(0, |standing| standing.last_rev);
+        let seedable = state.tail_under(tenure.epoch).is_none() && state.idle();
+        (rev, seedable.then_some(SeedTicket { version: state.version, epoch: tenure.epoch }))
+    }
+
+    /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket. `asked`: how many rows were asked
+    /// for; fewer means that there are no more.
+    ///
+    /// An id under which there is nothing, and of which nothing else is known, gets no tail: anybody can make up such ids, and would push
+    /// out channels that are there. A channel that is there and empty is answered by the page cache, like any other page.
+    pub(crate) fn seed(&self, channel_id: u64, ticket: SeedTicket, rows: Vec<Message>, asked: usize) {
+        let Some(scope) = self.scopes.get(channel_id) else { return };
+        if rows.is_empty() && scope.lock().is_blank() {
+            self.scopes.drop_unused(&scope);
+            return;
+        }
+        let complete = rows.len() < asked;
+        let floor = if complete { 0 } else { rows.last().map_or(0, |row| row.id - 1) };
+        let tail = self.tail_of(rows, floor, complete);
+        let seeded = scope.lock().seed(ticket.version, ticket.epoch, tail);
+        if seeded {
+            self.scopes.trim(&scope);
+        }
+    }
+
+    /// The read for which a ticket was taken failed: a channel of which nothing is known leaves nothing behind.
+    pub(crate) fn unseeded(&self, channel_id: u64) {
+        if let Some(scope) = self.scopes.get(channel_id) {
+            self.scopes.drop_unused(&scope);
+        }
+    }
+
+    /// What is known of a channel.
+    pub(crate) fn sight(&self, channel_id: u64) -> ScopeSight {
+        let Some(scope) = self.scopes.get(channel_id) else { return ScopeSight::default() };
+        let queued = scope.queued();
+        let state = scope.lock();
+        ScopeSight {
+            last_message_id: state.standing.map_or(0, |standing| standing.last_message_id),
+            last_rev: state.standing.map_or(0, |standing| standing.last_rev),
+            tail_rows: state.tail_rows(),
+            tail_warm: state.tail.is_some(),
+            unresolved: state.unresolved,
+            queued,
+        }
+    }
+
+    /// A guild as its turn left it, if it is in memory and ours.
+    pub(crate) fn guild_in_memory(&self, guild_id: u64) -> Option<Arc<GuildState>> {
+        let tenure = self.ownership.tenure(guild_id).ok()?;
+        let scope = self.scopes.get(guild_id)?;
+        let guild = {
+            let state = scope.lock();
+            let known =
+                state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
+            if known { state.guild.clone() } else { None }
+        };
+        guild.filter(|_| self.remembered_under(guild_id, tenure))
+    }
+}
+
+impl Sequencer {
+    /// Whether what was remembered under a tenure may be told now that the answer is made (rule 3).
+    fn remembered_under(&self, scope_id: u64, tenure: Tenure) -> bool {
+        self.ownership.still(scope_id, tenure) || armed(Seeded::CachedReplyUnchecked)
+    }
+}
+
+/// How often a stopping service looks whether its turns are done.
+const IDLE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
+impl Sequencer {
+    /// Waits until no scope has a change under way or waiting.
+    pub(crate) async fn idle(&self) {
+        while self.scopes.all().iter().any(|scope| !scope.lock().idle()) {
+            tokio::time::sleep(IDLE_LOOK_EVERY).await;
+        }
+    }
+}

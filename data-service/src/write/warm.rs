@@ -1,0 +1,211 @@
+//! Warming: where a scope stands is read before its first change under a tenure.
+
+use std::sync::Arc;
+
+use weir_protect::tail::{Tail, TailBounds};
+use weir_proto::{
+    bucket::Bucket,
+    data::{GuildState, Message},
+    id::EPOCH_MS,
+};
+use weir_store::{PartitionRange, ReadError, RowOrder, Store};
+
+use super::{
+    Sequencer,
+    nonce::{NONCES_MAX, REMEMBER_US},
+    scope::{Scope, ScopeKind, Standing, TailMessage},
+};
+use crate::{
+    outbox::rebuild::{KEPT_US, told_rev},
+    ownership::Tenure,
+};
+
+/// Rows read when a channel warms: a default page twice, so that the page that follows a write comes from memory.
+const WARM_ROWS: usize = 100;
+/// Buckets looked at for those rows; a sparser channel keeps a shorter tail.
+const WARM_BUCKETS: usize = 4;
+
+/// Changes read at once when a scope warms.
+const WARM_CHANGES: usize = 1_000;
+/// Rows read at once for their nonces when a channel warms.
+const NONCE_PAGE: usize = 1_000;
+/// Rows below the tail that are looked at for their nonces; as many as nonces are remembered, and 66 reads. A channel that gets more than
+/// 218 messages a second remembers nonces for less than five minutes across a change of owners.
+const NONCE_ROWS_MAX: usize = NONCES_MAX;
+
+/// Reads a guild with its roles, channels and member count.
+pub(crate) async fn read_guild(store: &dyn Store, guild_id: u64) -> Result<Option<GuildState>, ReadError> {
+    let Some((guild, roles, channels)) = store.read_guild(guild_id).await? else { return Ok(None) };
+    let member_count = store.count_members(guild_id).await?;
+    let revs = roles.iter().map(|role| role.rev).chain(channels.iter().map(|channel| channel.rev));
+    let rev = revs.fold(guild.rev, u64::max);
+    Ok(Some(GuildState { guild: Some(guild), roles, channels, member_count, rev }))
+}
+
+/// The end of a channel as read.
+pub(crate) struct ReadTail {
+    /// Newest first.
+    pub(crate) rows: Vec<Message>,
+    pub(crate) bucket: Option<Bucket>,
+    /// Exclusive: every live row above it is in `rows`.
+    pub(crate) floor: u64,
+    /// No live row is at or below the floor.
+    pub(crate) complete: bool,
+}
+
+async fn read_tail(store: &dyn Store, channel_id: u64) -> Result<ReadTail, ReadError> {
+    let buckets = store
+        .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, WARM_BUCKETS + 1)
+        .await?;
+    let mut rows: Vec<Message> = Vec::new();
+    let bucket = buckets.first().copied();
+    let mut floor = u64::MAX;
+    for bucket_read in buckets.iter().take(WARM_BUCKETS) {
+        let range = PartitionRange {
+            after: 0,
+            before: u64::MAX,
+            order: RowOrder::NewestFirst,
+            limit: WARM_ROWS - rows.len(),
+        };
+        rows.extend(store.read_partition(channel_id, *bucket_read, range).await?);
+        if let (true, Some(oldest)) = (rows.len() >= WARM_ROWS, rows.last()) {
+            let floor = oldest.id - 1;
+            return Ok(ReadTail { rows, bucket, floor, complete: false });
+        }
+        floor = bucket_read.first_raw().saturating_sub(1);
+    }
+    let complete = buckets.len() <= WARM_BUCKETS;
+    let floor = if complete { 0 } else { floor };
+    Ok(ReadTail { rows, bucket, floor, complete })
+}
+
+impl Sequencer {
+    /// Makes sure that the scope's standing is known under this tenure. In the turn.
+    pub(super) async fn warm(&self, scope: &Scope, tenure: Tenure) -> Result<Standing, ReadError> {
+        let known = {
+            let mut state = scope.lock();
+            let known = state.standing.filter(|standing| standing.epoch == tenure.epoch);
+            if known.is_none() && state.standing.is_some() {
+                state.forget();
+            }
+            known.map(|standing| (standing, state.tail_missed && state.tail.is_none()))
+        };
+        if let Some((standing, tail_missed)) = known {
+            if tail_missed {
+                self.read_missed_tail(scope, tenure).await;
+            }
+            return Ok(standing);
+        }
+        let now_us = self.clock.wall_us();
+        match scope.kind {
+            ScopeKind::Guild => {
+                let guild = read_guild(&*self.store, scope.id).await?;
+                let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
+                let told_rev = self.last_change(scope.id, read_rev, now_us).await?;
+                let mut state = scope.lock();
+                let last_rev = told_rev.max(state.rev_floor);
+                let standing =
+                    Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id: 0, bucket: None };
+                state.standing = Some(standing);
+                // Its rows do not show members, nor what was deleted; both are included.
+                state.guild = guild.map(|guild| Arc::new(GuildState { rev: told_rev, ..guild }));
+                Ok(standing)
+            }
+            // Its turns write into other scopes, and read what they need.
+            ScopeKind::User => Ok(Standing {
+                epoch: tenure.epoch,
+                last_rev: 0,
+                told_rev: 0,
+                last_message_id: 0,
+                bucket: None,
+            }),
+            ScopeKind::Channel => {
+                self.counters.tails_read.inc();
+                let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
+                let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
+                let told_by_rows = rows.iter().map(told_rev).max().unwrap_or(0);
+                let told_rev = self.last_change(scope.id, told_by_rows, now_us).await?;
+                let older = if complete {
+                    Vec::new()
+                } else {
+                    self.rows_with_nonces(scope.id, floor, now_us).await?
+                };
+                let last_message_id = rows.first().map_or(0, |row| row.id);
+                let mut state = scope.lock();
+                let last_rev = read_rev.max(told_rev).max(state.rev_floor);
+                let standing = Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id, bucket };
+                state.nonces.clear();
+                let oldest_first = older.iter().rev().chain(rows.iter().rev());
+                for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {
+                    state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);
+                }
+                state.put_tail(tenure.epoch, self.tail_of(rows, floor, complete));
+                state.changed();
+                state.standing = Some(standing);
+                Ok(standing)
+            }
+        }
+    }
+
+    /// Reads the tail of a scope whose standing is known: it was dropped in doubt or for want of memory, and readers miss it. If that fails
+    /// the change goes on without, and the next reader to miss it asks again.
+    async fn read_missed_tail(&self, scope: &Scope, tenure: Tenure) {
+        self.counters.tails_read.inc();
+        let read = read_tail(&*self.store, scope.id).await;
+        let mut state = scope.lock();
+        state.tail_missed = false;
+        if let Ok(ReadTail { rows, floor, complete, .. }) = read {
+            state.put_tail(tenure.epoch, self.tail_of(rows, floor, complete));
+            state.changed();
+        }
+    }
+
+    /// The scope's last revision, by its rows' greatest and the changes after it.
+    async fn last_change(&self, scope_id: u64, read_rev: u64, now_us: u64) -> Result<u64, ReadError> {
+        // What is older than that is no longer kept, and below any clock.
+        let mut after_rev = read_rev.max(now_us.saturating_sub(KEPT_US));
+        let mut last_rev = read_rev;
+        loop {
+            let changes = self.store.read_changes(scope_id, after_rev, WARM_CHANGES).await?;
+            let Some(last) = changes.last() else { return Ok(last_rev) };
+            (after_rev, last_rev) = (last.rev, last.rev);
+            if changes.len() < WARM_CHANGES {
+                return Ok(last_rev);
+            }
+        }
+    }
+
+    /// Rows at and below `floor` whose nonces still count, newest first: a crowded channel's five minutes reach far below its tail.
+    async fn rows_with_nonces(
+        &self,
+        channel_id: u64,
+        floor: u64,
+        now_us: u64,
+    ) -> Result<Vec<Message>, ReadError> {
+        let since_ms = (now_us.saturating_sub(REMEMBER_US) / 1_000).saturating_sub(EPOCH_MS);
+        let (after, mut before) = (since_ms << 22, floor.saturating_add(1));
+        let mut rows = Vec::new();
+        let mut looked_at = 0;
+        while before > after && looked_at < NONCE_ROWS_MAX {
+            let bucket = Bucket::of_raw(before - 1);
+            let range = PartitionRange { after, before, order: RowOrder::NewestFirst, limit: NONCE_PAGE };
+            let page = self.store.read_partition(channel_id, bucket, range).await?;
+            looked_at += page.len();
+            before = match page.last() {
+                Some(oldest) if page.len() >= NONCE_PAGE => oldest.id,
+                Some(_) | None => bucket.first_raw(),
+            };
+            rows.extend(page.into_iter().filter(|row| !row.nonce.is_empty()));
+        }
+        Ok(rows)
+    }
+
+    /// A tail of all live rows above `floor`; `complete` if there is none at or below it.
+    pub(crate) fn tail_of(&self, rows: Vec<Message>, floor: u64, complete: bool) -> Tail<TailMessage> {
+        let bounds =
+            TailBounds { rows_max: self.config.tail_rows_max, bytes_max: self.config.tail_bytes_max };
+        let mut tail = Tail::new(bounds);
+        tail.seed(rows.into_iter().map(|row| Arc::new(TailMessage(row))).collect(), floor, complete);
+        tail
+    }
+}
