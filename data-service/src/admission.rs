@@ -1,8 +1,11 @@
 //! Limits that operators tune live: kept in the database, in force in memory, every change on record.
 //!
-//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. `force` is what a limit becomes.
+//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. `enforce` is what a limit becomes.
 
 mod enforce;
+mod error;
+
+pub use self::error::LimitError;
 
 use std::{
     collections::HashMap,
@@ -17,9 +20,12 @@ use prost::Message as _;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use weir_protect::{Gates, Limits};
 use weir_proto::admin::{Limit, LimitChange, LimitKind};
-use weir_store::{Halt, ReadError, SETTINGS_MAX, Setting, Store, WriteError};
+use weir_store::{Halt, SETTINGS_MAX, Setting, Store, WriteError};
 
-use self::enforce::{Force, can_refuse, name_of};
+use self::{
+    enforce::{Force, can_refuse, name_of},
+    error::invalid,
+};
 use crate::{
     clock::Clock,
     seeded::{Seeded, armed},
@@ -37,28 +43,6 @@ const CHANGES_MAX: usize = 9_000;
 const CHANGES_OVER_MAX: usize = 1_000;
 /// Old changes are removed after the first change of a process and then after each so many.
 const TRIM_EVERY: u64 = 64;
-
-/// Why a limit was not set.
-#[derive(Debug, thiserror::Error)]
-pub enum LimitError {
-    /// What was asked for is not a limit.
-    #[error("{problem}")]
-    Invalid {
-        /// The rule that it breaks, and what would do.
-        problem: String,
-    },
-    /// It could not be stored, so it is not in force either; or, if the outcome is not known, it is sent again until it is known, and in
-    /// force then.
-    #[error("the limit could not be stored")]
-    Store(#[from] WriteError),
-    /// The limits could not be read.
-    #[error("the limits could not be read")]
-    Read(#[from] ReadError),
-}
-
-fn invalid(problem: impl Into<String>) -> LimitError {
-    LimitError::Invalid { problem: problem.into() }
-}
 
 /// The limits of one node.
 pub struct LimitBook {

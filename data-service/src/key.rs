@@ -2,6 +2,11 @@
 
 use weir_proto::{bucket::Bucket, pair::UserPair};
 
+/// Class of reads in limits: `class/reads`.
+pub const CLASS_READS: u8 = 0;
+/// Class of writes in limits: `class/writes`.
+pub const CLASS_WRITES: u8 = 1;
+
 /// What a read is of. Its generations live in the cell that its hash selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {

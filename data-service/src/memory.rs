@@ -52,7 +52,7 @@ impl ListenerBounds {
 impl DataServiceConfig {
     /// The bounds of its caches, to be fitted into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
-        vec![Share::wide(&mut self.cache_bytes), Share::bytes(&mut self.sequencer.tails_bytes_max)]
+        vec![Share::wide(&mut self.cache_bytes), Share::bytes(&mut self.live.tails_bytes_max)]
     }
 }
 

@@ -13,17 +13,23 @@ use weir_store::Store;
 use crate::{
     admission::{LimitBook, LimitError},
     clock::Clock,
+    live::{Live, LiveConfig},
     observe::Observer,
     outbox::Outbox,
-    ownership::Ownership,
-    ownership::clock_skew,
-    ownership::mint::Minter,
+    ownership::{
+        Ownership,
+        clock_skew::{self, ClockSkew, Watched},
+        mint::Minter,
+    },
     read::{
         NEWEST_AT_ONCE, ReadPath,
         query::{Database, MokaCache},
     },
-    rpc::error_metrics::{Faults, Noted},
-    rpc::{Paths, admin, guild, import, message, user},
+    rpc::{
+        Paths, admin,
+        error_metrics::{Faults, Noted},
+        guild, import, message, user,
+    },
     steady::Steady,
     write::{Sequencer, SequencerConfig, SequencerParts},
 };
@@ -48,6 +54,8 @@ pub struct DataServiceConfig {
     pub limit_slots: usize,
     /// Cells of the array that tells cached pages from stale ones, 8 bytes each.
     pub generation_cells: usize,
+    /// Bounds of what is in memory of channels, guilds and users.
+    pub live: LiveConfig,
     /// The sequencer's bounds.
     pub sequencer: SequencerConfig,
 }
@@ -62,6 +70,7 @@ impl Default for DataServiceConfig {
             partition_concurrency: 8,
             limit_slots: 1 << 18,
             generation_cells: weir_protect::generation::CELLS_DEFAULT,
+            live: LiveConfig::default(),
             sequencer: SequencerConfig::default(),
         }
     }
@@ -71,21 +80,24 @@ impl DataServiceConfig {
     /// Reads the `data.*` keys.
     pub fn read(reader: &mut Reader) -> Self {
         let default = Self::default();
-        let sequencer = SequencerConfig {
+        let live = LiveConfig {
             scopes_max: size(reader.u64(
                 "data.channels_in_memory",
-                default.sequencer.scopes_max as u64,
+                default.live.scopes_max as u64,
                 64..=10_000_000,
             )),
+            tails_bytes_max: size(reader.size(
+                "data.tails",
+                default.live.tails_bytes_max as u64,
+                1 << 20..=1 << 40,
+            )),
+            ..default.live
+        };
+        let sequencer = SequencerConfig {
             queue_max: size(reader.u64(
                 "data.queue_per_channel",
                 default.sequencer.queue_max as u64,
                 1..=1_000_000,
-            )),
-            tails_bytes_max: size(reader.size(
-                "data.tails",
-                default.sequencer.tails_bytes_max as u64,
-                1 << 20..=1 << 40,
             )),
             ..default.sequencer
         };
@@ -101,6 +113,7 @@ impl DataServiceConfig {
             partition_concurrency: reader.u64("data.partition_concurrency", 8, 1..=10_000) as u32,
             limit_slots: size(reader.u64("data.limit_slots", default.limit_slots as u64, 1_024..=1 << 28)),
             generation_cells: default.generation_cells,
+            live,
             sequencer,
         }
     }
@@ -181,21 +194,32 @@ impl DataService {
         tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
         let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, &registry);
+        let live = Live::new(
+            &config.live,
+            Arc::clone(&store),
+            Arc::clone(&ownership),
+            Arc::clone(&generations),
+            &registry,
+        );
+        let minter = Arc::new(Minter::new(mint_above_us / 1_000));
+        let skew = Arc::new(ClockSkew::new(&registry));
         let sequencer_parts = SequencerParts {
             store: Arc::clone(&store),
-            clock: steady,
-            ownership,
+            clock: Arc::clone(&steady),
+            ownership: Arc::clone(&ownership),
+            live: Arc::clone(&live),
             generations: Arc::clone(&generations),
             outbox: Arc::clone(&outbox),
-            minter: Minter::new(mint_above_us / 1_000),
+            minter: Arc::clone(&minter),
+            clock_skew: Arc::clone(&skew),
         };
-        let sequencer = Sequencer::new(config.sequencer.clone(), sequencer_parts, &registry);
+        let sequencer = Sequencer::new(&config.sequencer, sequencer_parts, &registry);
         let protect_config = ProtectConfig {
             store_timeout: config.store_timeout,
             partition_concurrency: NonZeroU32::new(config.partition_concurrency),
             ..ProtectConfig::default()
         };
-        let database = Database { store: Arc::clone(&store), sequencer: Arc::clone(&sequencer) };
+        let database = Database { store: Arc::clone(&store), live: Arc::clone(&live) };
         let pages = Arc::new(MokaCache::new(config.cache_bytes));
         let seen = Arc::clone(&pages);
         registry.budget().watch("data_pages", size(config.cache_bytes), move || seen.bytes());
@@ -208,11 +232,12 @@ impl DataService {
             .limits(Arc::clone(&limits))
             .generations(generations)
             .build();
-        let book = LimitBook::open(store, limits, Arc::clone(protect.gates()), clock).await?;
+        let book = LimitBook::open(Arc::clone(&store), limits, Arc::clone(protect.gates()), clock).await?;
         let reads = Arc::new(ReadPath {
             protect,
             pages,
-            sequencer: Arc::clone(&sequencer),
+            live: Arc::clone(&live),
+            ownership: Arc::clone(&ownership),
             limits: Arc::clone(&book),
             observer: Arc::clone(&observer),
             alone: std::sync::atomic::AtomicU64::new(0),
@@ -222,15 +247,28 @@ impl DataService {
         tasks.push(tokio::spawn(tend_limits(Arc::clone(&book), stop.clone())));
         tasks.push(tokio::spawn(follow_tenures(
             tenures,
+            Arc::clone(&live),
             Arc::clone(&outbox),
             Arc::clone(&book),
             stop.clone(),
         )));
         let clock_check = readiness.register("clock");
-        clock_skew::tell(&sequencer, &clock_check);
-        tasks.push(tokio::spawn(clock_skew::watch(Arc::clone(&sequencer), clock_check, stop.clone())));
+        let watched = Watched { clock: Arc::clone(&steady), minter, skew };
+        clock_skew::tell(&watched, &clock_check);
+        tasks.push(tokio::spawn(clock_skew::watch(watched, clock_check, stop.clone())));
         let founders = Arc::default();
-        let paths = Paths { reads, sequencer, outbox, limits: book, observer, founders };
+        let paths = Paths {
+            reads,
+            sequencer,
+            live,
+            ownership,
+            store,
+            clock: steady,
+            outbox,
+            limits: book,
+            observer,
+            founders,
+        };
         Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))
     }
 
@@ -270,9 +308,8 @@ impl DataService {
     #[must_use]
     pub fn held(&self) -> Held {
         let (pages, page_bytes) = self.paths.reads.pages.weighed();
-        let scopes = &self.paths.sequencer.scopes;
-        let (_, scope_bytes) = scopes.weighed();
-        Held { scopes: scopes.all().len(), scope_bytes, pages, page_bytes }
+        let (scopes, scope_bytes) = self.paths.live.held();
+        Held { scopes, scope_bytes, pages, page_bytes }
     }
 
     /// After `stop`: waits until changes under way and the outbox are done, ten seconds at most. What is left then is in the database and
@@ -310,9 +347,11 @@ impl weir_protect::Clock for LayerClock {
     }
 }
 
-/// Takes over what another owner may have left, each time that a tenure begins: its limits, and its unpublished records.
+/// Takes over what another owner may have left, each time that a tenure begins: its limits, and its unpublished records. What is in memory
+/// of earlier tenures goes.
 async fn follow_tenures(
     mut tenures: watch::Receiver<u64>,
+    live: Arc<Live>,
     outbox: Arc<Outbox>,
     book: Arc<LimitBook>,
     stop: CancellationToken,
@@ -322,6 +361,7 @@ async fn follow_tenures(
     let records = async {
         while tenures.changed().await.is_ok() {
             outbox.recover();
+            live.drop_ended();
         }
     };
     let limits = async {

@@ -7,6 +7,7 @@
 
 mod heal;
 pub mod rebuild;
+pub(crate) mod record;
 mod topics;
 
 use std::{
@@ -31,10 +32,10 @@ use weir_runtime::{
 };
 use weir_store::Store;
 
+use self::record::Announced;
 use crate::{
     clock::Clock,
     seeded::{Seeded, armed},
-    write::record::Announced,
 };
 
 /// Queues by which records leave; a scope always uses the same one, which keeps its order.

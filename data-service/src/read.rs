@@ -9,7 +9,6 @@
 //! - [`directory`]: users, guilds, channels and members.
 
 pub mod directory;
-pub mod freshness;
 mod newest;
 pub mod page;
 pub mod query;
@@ -31,17 +30,13 @@ pub(crate) use self::newest::NEWEST_AT_ONCE;
 use self::query::{Asked, Database, Memory, ReadQuery, ReadValue};
 use crate::{
     admission::LimitBook,
-    key::Key,
+    freshness::Freshness,
+    key::{CLASS_READS, Key},
+    live::Live,
     observe::Observer,
-    read::freshness::Freshness,
+    ownership::Ownership,
     seeded::{Seeded, armed},
-    write::Sequencer,
 };
-
-/// Class of reads in limits: `class/reads`.
-pub const CLASS_READS: u8 = 0;
-/// Class of writes in limits: `class/writes`.
-pub const CLASS_WRITES: u8 = 1;
 
 /// An error of a read.
 pub type Failure = ReadError<weir_store::ReadError>;
@@ -71,7 +66,8 @@ pub struct ReadPath {
     pub(crate) protect: Protect<Database>,
     /// The pages that `protect` may answer from.
     pub(crate) pages: Arc<query::MokaCache>,
-    pub(crate) sequencer: Arc<Sequencer>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) ownership: Arc<dyn Ownership>,
     pub(crate) limits: Arc<LimitBook>,
     pub(crate) observer: Arc<Observer>,
     /// Numbers for reads that share nothing.
@@ -111,7 +107,7 @@ impl ReadPath {
                 ReadError::Refused(refusal)
             })?;
         }
-        let freshness = options.freshness.map(|token| self.sequencer.attainable(token));
+        let freshness = options.freshness.map(|token| self.live.attainable(token));
         Ok(Reading { arrived: now, deadline, scopes, freshness, served: Served::nothing() })
     }
 
@@ -169,7 +165,7 @@ impl ReadPath {
 
     /// What a read of `key` may be answered from now.
     fn memory(&self, key: &Key) -> Memory {
-        match self.sequencer.ownership.tenure(key.scope().unwrap_or(0)) {
+        match self.ownership.tenure(key.scope().unwrap_or(0)) {
             Ok(_) if armed(Seeded::MemoryOutlivesTenure) => Memory::Tenure(0),
             Ok(tenure) => Memory::Tenure(tenure.epoch),
             Err(_) => Memory::Alone(self.alone.fetch_add(1, Ordering::Relaxed)),

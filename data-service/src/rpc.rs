@@ -4,13 +4,13 @@ pub mod admin;
 pub mod error;
 pub mod error_metrics;
 mod form;
+mod founders;
 pub mod guild;
 pub mod import;
 pub mod message;
 pub mod not_ready;
 mod overwrites;
 pub(crate) mod owned;
-mod rows;
 pub mod user;
 
 use std::{sync::Arc, time::Duration};
@@ -20,13 +20,18 @@ use tokio::time::Instant;
 use weir_connect::{ConnectError, Context};
 use weir_data_client::client::{ACCEPTED_AT, EXPLAIN, FRESHNESS};
 use weir_protect::LimitKind;
+use weir_store::Store;
 
 use crate::{
     admission::LimitBook,
+    freshness::Freshness,
+    key::CLASS_WRITES,
+    live::Live,
     observe::Observer,
     outbox::Outbox,
-    read::freshness::Freshness,
-    read::{CLASS_WRITES, Failure, ReadOptions, ReadPath, Served},
+    ownership::Ownership,
+    read::{Failure, ReadOptions, ReadPath, Served},
+    steady::Steady,
     write::{
         Sequencer,
         op::{ChangeError, Refused},
@@ -43,6 +48,14 @@ pub struct Paths {
     pub reads: Arc<ReadPath>,
     /// Changes.
     pub sequencer: Arc<Sequencer>,
+    /// What is in memory.
+    pub live: Arc<Live>,
+    /// The right to change scopes.
+    pub ownership: Arc<dyn Ownership>,
+    /// The database, for rows that are read and written beside both paths (settings, changes).
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<Steady>,
     /// The way out.
     pub outbox: Arc<Outbox>,
     /// Limits.
@@ -50,7 +63,7 @@ pub struct Paths {
     /// Counts.
     pub observer: Arc<Observer>,
     /// Who founds guilds now.
-    pub(crate) founders: Arc<owned::Founders>,
+    pub(crate) founders: Arc<founders::Founders>,
 }
 
 impl Paths {
@@ -58,7 +71,7 @@ impl Paths {
     /// owns the scope then; 0 if that is not known. Revisions of all scopes are those of one clock as long as one node owns all of them.
     pub(crate) fn settled_us(&self, scope_id: u64) -> u64 {
         // A node that has lost its lease without knowing it goes on only up to the time to which it might mint; its successor mints above.
-        let Ok(tenure) = self.sequencer.ownership.tenure(scope_id) else { return 0 };
+        let Ok(tenure) = self.ownership.tenure(scope_id) else { return 0 };
         self.outbox.settled_us().min(tenure.mint_until_us.saturating_sub(1))
     }
 
@@ -117,7 +130,7 @@ pub(crate) fn reply_headers(
 ) -> HeaderMap {
     let mut headers = change_headers(scope_id, rev);
     if context.headers.contains_key(EXPLAIN) {
-        let owner = paths.sequencer.ownership.node();
+        let owner = paths.ownership.node();
         if let Ok(value) = HeaderValue::from_str(&format!("{} rev={rev} owner={owner}", served.header())) {
             headers.insert(EXPLAIN, value);
         }

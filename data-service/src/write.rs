@@ -4,66 +4,64 @@
 //! arrive meanwhile into the next. So a hot channel writes faster, not slower, and replies and events leave in revision order.
 //!
 //! - [`op`]: what can be asked for, and what can be answered.
-//! - [`scope`]: the state of one scope and its queue.
-//! - [`table`]: all scopes in memory, bounded.
-//! - [`nonce`]: five minutes of (author, nonce).
-//! - `warm`: the tail is read before the first change.
-//! - `serve`: reads from the tails that the turns keep.
-//! - `turn`: one step; `commit`: its end: commit, bump, acknowledge, publish.
-//! - `create`, `change`, `guild`: the plans; `bulk`: removals of several messages in one step; `import`: rows with ids of the caller's; `direct`: the opening of direct messages.
+//! - `mailbox`: what waits for a scope's turn.
+//! - `turn`: one step; `create`, `edit`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with its pure plan in `plan`.
 //! - `preconditions`: whether what a guild's change rests on is still so.
-//! - `record`: the event records of a plan.
+//! - `commit`: a step's end: sent until the outcome is known, barrier, acknowledgement, publication; `in_doubt`: the pauses until then.
+//! - `rows`: rows that pass no turn.
 //! - `counters`: what the turns did, for operators.
 
 mod bulk;
-pub(crate) mod change;
 mod commit;
 mod counters;
-pub(crate) mod create;
+mod create;
 mod direct;
-pub(crate) mod guild;
+mod edit;
+mod guild;
 mod import;
 pub(crate) mod in_doubt;
-pub mod nonce;
+mod mailbox;
 pub mod op;
+mod plan;
 pub(crate) mod preconditions;
-pub(crate) mod record;
-pub mod scope;
-mod serve;
-pub mod table;
+pub(crate) mod rows;
 mod turn;
-mod warm;
 
-pub(crate) use warm::read_guild;
-
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
 use weir_protect::Generations;
+use weir_proto::id::Snowflake;
 use weir_runtime::Registry;
 use weir_store::Store;
 
 use self::{
     counters::TurnCounters,
+    mailbox::Mailboxes,
     op::{ChangeError, Op, Refused},
-    scope::{Scope, ScopeKind},
-    table::ScopeTable,
 };
 use crate::{
+    live::{
+        Live,
+        scope::{Scope, ScopeKind},
+    },
     outbox::Outbox,
-    ownership::clock_skew::ClockLag,
-    ownership::mint::{MintError, Minter},
-    ownership::{NotOwner, Ownership, Tenure},
+    ownership::{
+        NotOwner, Ownership, Tenure,
+        clock_skew::ClockSkew,
+        mint::{MintError, Minter},
+    },
     seeded::{Seeded, armed},
     steady::Steady,
 };
 
+/// How often a stopping service looks whether its turns are done.
+const IDLE_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Bounds of the sequencer.
 #[derive(Debug, Clone)]
 pub struct SequencerConfig {
-    /// Scopes in memory at once: each holds its last ids, nonces and perhaps a tail. Above it idle ones are forgotten and read again.
-    pub scopes_max: usize,
     /// Changes that may wait for one scope's turn; more are refused. At one commit of 256 creates a millisecond this is a wait of 16 ms.
     pub queue_max: usize,
     /// Bytes of content that may wait for one scope's turn.
@@ -71,27 +69,11 @@ pub struct SequencerConfig {
     /// Creates in one commit: about what gathers during the commit before at the fastest rates measured. 1 writes each by itself, which only
     /// the benchmark wants.
     pub batch_rows_max: usize,
-    /// Rows of a channel's tail in memory.
-    pub tail_rows_max: usize,
-    /// Bytes of a channel's tail in memory.
-    pub tail_bytes_max: usize,
-    /// Bytes of all scopes together, with what is remembered of each; above it idle ones are forgotten and read again, and the tails of
-    /// busy ones dropped.
-    pub tails_bytes_max: usize,
 }
 
 impl Default for SequencerConfig {
     fn default() -> Self {
-        Self {
-            scopes_max: 100_000,
-            queue_max: 4_096,
-            queue_bytes_max: 8 << 20,
-            batch_rows_max: 256,
-            // Four pages of the largest size, so that a page and its neighbours come from the tail.
-            tail_rows_max: 400,
-            tail_bytes_max: 1 << 20,
-            tails_bytes_max: 128 << 20,
-        }
+        Self { queue_max: 4_096, queue_bytes_max: 8 << 20, batch_rows_max: 256 }
     }
 }
 
@@ -103,27 +85,32 @@ pub struct SequencerParts {
     pub clock: Arc<Steady>,
     /// The right to change scopes.
     pub ownership: Arc<dyn Ownership>,
+    /// What is in memory of the scopes.
+    pub live: Arc<Live>,
     /// What tells reads of a state before a change from those after it.
     pub generations: Arc<Generations>,
     /// Where committed changes go.
     pub outbox: Arc<Outbox>,
     /// Mints ids.
-    pub minter: Minter,
+    pub minter: Arc<Minter>,
+    /// Where it is noted that ids cannot be minted.
+    pub clock_skew: Arc<ClockSkew>,
 }
 
 /// The sequencer of one node.
 pub struct Sequencer {
-    pub(crate) config: SequencerConfig,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<Steady>,
-    pub(crate) minter: Minter,
-    pub(crate) clock_lag: ClockLag,
-    pub(crate) ownership: Arc<dyn Ownership>,
-    pub(crate) generations: Arc<Generations>,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) scopes: ScopeTable,
+    batch_rows_max: usize,
+    store: Arc<dyn Store>,
+    clock: Arc<Steady>,
+    minter: Arc<Minter>,
+    clock_skew: Arc<ClockSkew>,
+    ownership: Arc<dyn Ownership>,
+    live: Arc<Live>,
+    generations: Arc<Generations>,
+    outbox: Arc<Outbox>,
+    mailboxes: Mailboxes,
     /// Where changes run, whoever asks for them: a listener's threads may step back behind others, and end before the service does.
-    pub(crate) home: Handle,
+    home: Handle,
     counters: TurnCounters,
 }
 
@@ -133,23 +120,22 @@ impl Sequencer {
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
-    pub fn new(config: SequencerConfig, parts: SequencerParts, registry: &Registry) -> Arc<Self> {
-        let SequencerParts { store, clock, ownership, generations, outbox, minter } = parts;
-        let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
-        registry.budget().watch("data_tails", config.tails_bytes_max, scopes.weight());
-        let (clock_lag, counters) = (ClockLag::new(registry), TurnCounters::new(registry));
+    pub fn new(config: &SequencerConfig, parts: SequencerParts, registry: &Registry) -> Arc<Self> {
+        let SequencerParts { store, clock, ownership, live, generations, outbox, minter, clock_skew } = parts;
+        let mailboxes = Mailboxes::new(config.queue_max, config.queue_bytes_max);
         Arc::new(Self {
-            config,
+            batch_rows_max: config.batch_rows_max,
             store,
             clock,
             minter,
-            clock_lag,
+            clock_skew,
             ownership,
+            live,
             generations,
             outbox,
-            scopes,
+            mailboxes,
             home: Handle::current(),
-            counters,
+            counters: TurnCounters::new(registry),
         })
     }
 
@@ -162,8 +148,25 @@ impl Sequencer {
     /// Tells of a refusal that is the clock's, once for all of them.
     pub(crate) fn note_refusal(&self, error: &ChangeError) {
         if let ChangeError::Refused(Refused::ClockBehind(MintError::Ahead { ahead_ms })) = error {
-            self.clock_lag.noticed(*ahead_ms, self.clock.wall_us() / 1_000);
+            self.clock_skew.noticed(*ahead_ms, self.clock.wall_us() / 1_000);
         }
+    }
+
+    /// An id for what is made now and passes no turn.
+    ///
+    /// # Errors
+    /// [`Refused::ClockBehind`], [`Refused::NotOwner`]
+    pub(crate) fn mint(&self, tenure: Tenure) -> Result<u64, ChangeError> {
+        let minted = self.minter.mint(self.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
+        Ok(minted.inspect_err(|error| self.note_refusal(error))?.get())
+    }
+
+    /// The first of `count` ids in a row (1 to 2^20), for what is made now and passes no turn.
+    ///
+    /// # Errors
+    /// [`MintError`]; nothing is used up.
+    pub(crate) fn reserve(&self, tenure: Tenure, count: u64) -> Result<Snowflake, MintError> {
+        self.minter.reserve(self.clock.wall_us(), 0, tenure, count)
     }
 
     /// Puts a change into its scope's queue and waits for its outcome.
@@ -180,8 +183,8 @@ impl Sequencer {
         make: impl FnOnce(oneshot::Sender<Result<T, ChangeError>>) -> Op,
     ) -> Result<T, ChangeError> {
         let (reply, answer) = oneshot::channel();
-        let scope = self.scopes.get_or_insert(scope_id, kind).ok_or(Refused::TableFull)?;
-        if scope.push(make(reply), &self.config)? {
+        let scope = self.live.scope(scope_id, kind).ok_or(Refused::TableFull)?;
+        if self.mailboxes.push(scope_id, make(reply))? {
             if armed(Seeded::TurnInCallersFuture) {
                 self.turns(scope).await;
             } else {
@@ -204,27 +207,28 @@ impl Sequencer {
     /// Takes turns until the queue is empty.
     async fn run(self: Arc<Self>, scope: Arc<Scope>) {
         use futures_util::FutureExt;
-        while let Some(work) = scope.next_work(self.config.batch_rows_max) {
+        let turns = scope.begin_turns();
+        while let Some(work) = self.mailboxes.next(scope.id, self.batch_rows_max) {
             let turn = std::panic::AssertUnwindSafe(self.turn(&scope, work));
             if turn.catch_unwind().await.is_err() {
                 self.counters.panicked.inc();
                 tracing::error!(scope = scope.id, "a turn panicked; the scope is read again");
-                self.forget(&scope);
+                self.live.forget(&scope);
             }
         }
-        self.scopes.trim(&scope);
+        drop(turns);
+        self.live.weigh(&scope);
     }
 
-    /// Drops all that is remembered of a scope, so that the next turn reads it again. If its commit is in doubt its keys stay marked so: they
-    /// are read from the database until the process ends, because nobody will find out what came of it.
-    fn forget(&self, scope: &Scope) {
-        let in_hand = {
-            let mut state = scope.lock();
-            state.forget();
-            std::mem::take(&mut state.in_hand)
-        };
-        for key in in_hand.into_iter().chain(scope.kind.keys(scope.id)) {
-            self.generations.bump(&key, weir_protect::Change::Both);
+    /// Changes that wait for a scope's turn.
+    pub(crate) fn waiting(&self, scope_id: u64) -> usize {
+        self.mailboxes.waiting(scope_id)
+    }
+
+    /// Waits until no scope has a change under way or waiting.
+    pub(crate) async fn idle(&self) {
+        while !self.mailboxes.all_idle() {
+            tokio::time::sleep(IDLE_LOOK_EVERY).await;
         }
     }
 }

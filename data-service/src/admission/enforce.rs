@@ -3,8 +3,8 @@
 use weir_protect::{Bound, Gate, Gates, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
 use weir_proto::admin::{Limit, LimitKind};
 
-use super::{LimitError, invalid};
-use crate::read::{CLASS_READS, CLASS_WRITES};
+use super::error::{LimitError, invalid};
+use crate::key::{CLASS_READS, CLASS_WRITES};
 
 /// What refusals call a limit.
 pub(super) fn name_of(limit: &Limit) -> String {

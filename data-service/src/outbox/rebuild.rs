@@ -11,7 +11,7 @@ use weir_proto::{
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
-use crate::write::record::Audience;
+use super::record::Audience;
 
 /// How long changes other than creates are kept: the schema's TTL.
 pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
@@ -235,7 +235,7 @@ async fn start(
 }
 
 /// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
-pub(crate) fn told_rev(row: &Message) -> u64 {
+pub(crate) fn recorded_rev(row: &Message) -> u64 {
     if row.last_rev > row.rev || !is_imported(row.id) { row.last_rev } else { 0 }
 }
 

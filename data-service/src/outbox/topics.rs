@@ -2,7 +2,7 @@
 
 use weir_proto::event::{Record, record::Change};
 
-use crate::write::record::Audience;
+use super::record::Audience;
 
 /// Guild, or users of a direct message, and users whose membership a record changes.
 pub(super) fn topics(record: &Record) -> Vec<u64> {

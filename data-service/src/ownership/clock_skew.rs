@@ -11,23 +11,21 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use weir_runtime::{Check, Registry, metrics::Gauge};
 
-use crate::{
-    ownership::mint::{AHEAD_MS_MAX, MintError},
-    write::Sequencer,
-};
+use super::mint::{AHEAD_MS_MAX, MintError, Minter};
+use crate::steady::Steady;
 
 /// How often it is looked whether the clock has caught up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How far stored ids lie ahead of the clock, as far as anybody noticed.
 #[derive(Debug)]
-pub struct ClockLag {
+pub struct ClockSkew {
     /// Milliseconds since 1970-01-01T00:00Z at which minting is possible again; 0 if it is.
     until_ms: AtomicU64,
     seconds: Gauge,
 }
 
-impl ClockLag {
+impl ClockSkew {
     /// Registers the metric.
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
@@ -74,30 +72,38 @@ fn gauge(ahead_ms: u64) -> i64 {
     i64::try_from(ahead_ms.div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
+/// What is looked at: the clock, and the ids that it dates.
+pub(crate) struct Watched {
+    pub(crate) clock: Arc<Steady>,
+    pub(crate) minter: Arc<Minter>,
+    pub(crate) skew: Arc<ClockSkew>,
+}
+
 /// Puts `check` and the metric up to date.
-pub(crate) fn tell(sequencer: &Sequencer, check: &Check) {
-    let now_us = sequencer.clock.wall_us();
-    if let Err(jumped) = sequencer.clock.check() {
+pub(crate) fn tell(watched: &Watched, check: &Check) {
+    let Watched { clock, minter, skew } = watched;
+    let now_us = clock.wall_us();
+    if let Err(jumped) = clock.check() {
         check.not_ready(jumped.to_string());
         return;
     }
     // The readiness follows what concerns every channel. One channel whose ids are ahead is refused by itself; the others are well.
-    match sequencer.minter.ahead(now_us) {
+    match minter.ahead(now_us) {
         Some(ahead_ms) => {
-            sequencer.clock_lag.noticed(ahead_ms, now_us / 1_000);
+            skew.noticed(ahead_ms, now_us / 1_000);
             check.not_ready(MintError::Ahead { ahead_ms }.to_string());
         }
         None => check.ready(),
     }
-    sequencer.clock_lag.look(now_us / 1_000);
+    skew.look(now_us / 1_000);
 }
 
 /// Keeps them up to date until `stop`.
-pub(crate) async fn watch(sequencer: Arc<Sequencer>, check: Check, stop: CancellationToken) {
+pub(crate) async fn watch(watched: Watched, check: Check, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => tell(&sequencer, &check),
+            () = tokio::time::sleep(LOOK_EVERY) => tell(&watched, &check),
         }
     }
 }
@@ -109,7 +115,7 @@ mod tests {
     #[test]
     fn the_amount_is_shown_while_it_shrinks_and_the_end_is_seen_once() {
         let registry = Registry::new();
-        let lag = ClockLag::new(&registry);
+        let lag = ClockSkew::new(&registry);
         assert!(!lag.look(1_000));
         lag.noticed(3_600_000, 1_000);
         lag.noticed(1_500, 1_000);

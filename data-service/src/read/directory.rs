@@ -58,7 +58,7 @@ impl ReadPath {
         id: u64,
     ) -> Result<Option<Arc<GuildState>>, Failure> {
         if self.cache_on()
-            && let Some(state) = self.sequencer.guild_in_memory(id)
+            && let Some(state) = self.live.guild_in_memory(id)
         {
             self.note_memory_hit(reading, &Key::Guild(id), "guild hit");
             return Ok(Some(state));

@@ -47,7 +47,7 @@ impl ReadPath {
             .iter()
             .map(|channel| async move {
                 // Without a permit what is in memory.
-                match self.sequencer.last_message_id(channel.id) {
+                match self.live.last_message_id(channel.id) {
                     0 if channel.r#type == CATEGORY => 0,
                     0 => {
                         let permit = tokio::time::timeout_at(until, self.newest.acquire()).await;
@@ -68,11 +68,11 @@ impl ReadPath {
     }
 
     async fn newest_id(&self, channel_id: u64, within: Duration) -> Result<u64, Failure> {
-        let known = self.sequencer.last_message_id(channel_id);
+        let known = self.live.last_message_id(channel_id);
         if known != 0 {
             return Ok(known);
         }
         let read = self.newest_row(channel_id, &mut self.attendant(within).await).await?;
-        Ok(read.max(self.sequencer.last_message_id(channel_id)))
+        Ok(read.max(self.live.last_message_id(channel_id)))
     }
 }

@@ -11,10 +11,13 @@ use weir_proto::{bucket::Bucket, data::Message};
 use weir_store::{PartitionRange, RowOrder};
 
 use super::{
-    CLASS_READS, Failure, ReadOptions, ReadPath, Reading, Served,
-    query::{ReadQuery, ReadValue, encode_page},
+    Failure, ReadOptions, ReadPath, Reading, Served,
+    query::{ReadQuery, ReadValue},
 };
-use crate::key::Key;
+use crate::{
+    key::{CLASS_READS, Key},
+    live::encode_page,
+};
 
 /// Rows in a page at most; Discord's bound.
 pub const PAGE_MAX: usize = 100;
@@ -60,8 +63,8 @@ impl ReadPath {
         }
         // Taken before the first read: what is read is at least this new.
         let (rev, seedable) = match anchor {
-            TailAnchor::Latest if self.cache_on() => self.sequencer.seed_ticket(channel_id),
-            _ => (self.sequencer.resolved_rev(channel_id), None),
+            TailAnchor::Latest if self.cache_on() => self.live.seed_ticket(channel_id),
+            _ => (self.live.resolved_rev(channel_id), None),
         };
         let gathered = match anchor {
             TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await,
@@ -76,7 +79,7 @@ impl ReadPath {
         };
         let gathered = gathered.inspect_err(|_| {
             if seedable.is_some() {
-                self.sequencer.unseeded(channel_id);
+                self.live.unseeded(channel_id);
             }
         })?;
         let encoded = match &gathered {
@@ -89,7 +92,7 @@ impl ReadPath {
                 Gathered::Shared(shared) => shared.rows.clone(),
                 Gathered::Own(rows) => rows.clone(),
             };
-            self.sequencer.seed(channel_id, ticket, rows, widened(limit));
+            self.live.seed(channel_id, ticket, rows, widened(limit));
         }
         Ok(Page { encoded, rev, served: reading.served })
     }
@@ -100,7 +103,7 @@ impl ReadPath {
             return None;
         }
         let token = reading.freshness.filter(|token| token.scope_id == channel_id);
-        let (encoded, rev) = self.sequencer.serve_tail(channel_id, query, token.map(|token| token.rev))?;
+        let (encoded, rev) = self.live.serve_tail(channel_id, query, token.map(|token| token.rev))?;
         self.note_memory_hit(reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
         Some(Page { encoded, rev, served: reading.served.clone() })
     }
@@ -209,8 +212,8 @@ impl ReadPath {
         reading: &mut Reading,
     ) -> Result<Arc<super::query::Rows>, Failure> {
         // Below the channel's last committed id nothing is ever appended; above it, or while that id is not known, anything may be.
-        let below_tail = range.order == RowOrder::NewestFirst
-            && range.before <= self.sequencer.last_message_id(channel_id);
+        let below_tail =
+            range.order == RowOrder::NewestFirst && range.before <= self.live.last_message_id(channel_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
         match self.part(reading, Key::Rows(channel_id, bucket), ReadQuery::Range(range), dependence).await? {
             ReadValue::Rows(rows) => Ok(rows),
@@ -238,12 +241,12 @@ impl ReadPath {
         let mut reading = self.begin(channel_id, options).await?;
         let at = TailQuery { anchor: TailAnchor::Around(message_id), limit: 1 };
         if self.cache_on()
-            && let Some(row) = self.sequencer.tail_row(channel_id, at, message_id)
+            && let Some(row) = self.live.tail_row(channel_id, at, message_id)
         {
             self.note_memory_hit(&mut reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
             return Ok((row, reading.served));
         }
-        let below_tail = message_id <= self.sequencer.last_message_id(channel_id);
+        let below_tail = message_id <= self.live.last_message_id(channel_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
         let key = Key::Rows(channel_id, Bucket::of_raw(message_id));
         match self.part(&mut reading, key, ReadQuery::Point(message_id), dependence).await? {

@@ -6,11 +6,17 @@ use bytes::Bytes;
 use weir_protect::{Dependence, Nanos, Query, ReadContext, Stamped, Value};
 use weir_proto::{
     bucket::Bucket,
-    data::{Channel, GuildState, Member, Message, Role, User},
+    data::{Channel, GuildState, Member, Message, User},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
-use crate::{key::Key, write};
+use crate::{
+    key::Key,
+    live::{
+        self, Live, encode_page,
+        weight::{channel_bytes, guild_bytes, member_bytes, message_bytes},
+    },
+};
 
 /// Buckets read for a channel: at one each ten days 27 years.
 const BUCKETS_MAX: usize = 1_000;
@@ -62,16 +68,6 @@ impl Rows {
     }
 }
 
-/// Encodes rows as a `ListMessagesResponse` without collecting them first.
-pub fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes {
-    let mut out = Vec::new();
-    for row in rows {
-        // Field 1 of ListMessagesResponse: `repeated Message messages`.
-        prost::encoding::message::encode(1, row, &mut out);
-    }
-    Bytes::from(out)
-}
-
 /// An answer; cheap to clone.
 #[derive(Debug, Clone)]
 pub enum ReadValue {
@@ -119,31 +115,6 @@ impl Value<Asked> for ReadValue {
 /// resident memory by 200,000 entries that hold an empty list: 468 bytes each.
 const ENTRY_BYTES: usize = 480;
 
-/// Bytes of a message that is held behind an `Arc`.
-pub(crate) fn held_bytes(message: &Message) -> usize {
-    let text = message.content.len() + message.embeds_json.len() + message.nonce.len();
-    let mentions = message.mention_user_ids.len() + message.mention_role_ids.len();
-    size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>()
-}
-
-/// Bytes of a guild that is held behind an `Arc`, about.
-pub(crate) fn guild_bytes(state: &GuildState) -> usize {
-    let channel = |row: &Channel| 50 + channel_bytes(row);
-    let role = |row: &Role| 120 + row.name.len();
-    let roles = state.roles.iter().map(role).sum::<usize>();
-    200 + roles + state.channels.iter().map(channel).sum::<usize>()
-}
-
-/// Bytes of a channel, about.
-fn channel_bytes(row: &Channel) -> usize {
-    200 + row.overwrites.len() * 32 + row.topic.len() + row.name.len()
-}
-
-/// Bytes of a member, about.
-fn member_bytes(row: &Member) -> usize {
-    80 + row.role_ids.len() * 8 + row.nick.len()
-}
-
 impl ReadValue {
     /// Bytes that an entry costs in the cache.
     fn weight(&self) -> usize {
@@ -151,8 +122,8 @@ impl ReadValue {
             + match self {
                 Self::Buckets(buckets) => buckets.len() * 4,
                 // Twice: the rows and their encoded form.
-                Self::Rows(rows) => rows.rows.iter().map(|row| 2 * held_bytes(row)).sum(),
-                Self::Message(row) => row.as_deref().map_or(0, held_bytes),
+                Self::Rows(rows) => rows.rows.iter().map(|row| 2 * message_bytes(row)).sum(),
+                Self::Message(row) => row.as_deref().map_or(0, message_bytes),
                 Self::Channel(row) => row.as_deref().map_or(0, channel_bytes),
                 Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
                 Self::Member(row) => row.as_deref().map_or(0, member_bytes),
@@ -169,7 +140,7 @@ impl ReadValue {
 /// The database as the protection layer sees it.
 pub struct Database {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) sequencer: Arc<write::Sequencer>,
+    pub(crate) live: Arc<Live>,
 }
 
 impl weir_protect::Store for Database {
@@ -198,7 +169,7 @@ impl weir_protect::Store for Database {
                 ReadValue::Rows(Arc::new(Rows { rows, encoded: OnceLock::new() }))
             }
             (Key::Channel(id), _) => ReadValue::Channel(store.read_channel(id).await?.map(Arc::new)),
-            (Key::Guild(id), _) => ReadValue::Guild(write::read_guild(store, id).await?.map(Arc::new)),
+            (Key::Guild(id), _) => ReadValue::Guild(live::read_guild(store, id).await?.map(Arc::new)),
             (Key::Member(guild, user), _) => {
                 ReadValue::Member(store.read_member(guild, user).await?.map(Arc::new))
             }
@@ -218,7 +189,7 @@ impl weir_protect::Store for Database {
     }
 
     fn floor(&self, key: &Key) -> u64 {
-        key.scope().map_or(0, |scope_id| self.sequencer.resolved_rev(scope_id))
+        key.scope().map_or(0, |scope_id| self.live.resolved_rev(scope_id))
     }
 }
 

@@ -131,9 +131,9 @@ async fn explain(
         Ok(_) => Vec::new(),
         Err(failure) => return Err(error::of_read(failure)),
     };
-    let sight = paths.sequencer.sight(channel_id);
-    let owner = match paths.sequencer.ownership.tenure(channel_id) {
-        Ok(_) => paths.sequencer.ownership.node().to_owned(),
+    let sight = paths.live.sight(channel_id);
+    let owner = match paths.ownership.tenure(channel_id) {
+        Ok(_) => paths.ownership.node().to_owned(),
         Err(error) => format!("not this node: {error}"),
     };
     let reply = ExplainChannelResponse {
@@ -145,7 +145,7 @@ async fn explain(
         tail_warm: sight.tail_warm,
         tail_rows: u32::try_from(sight.tail_rows).unwrap_or(u32::MAX),
         unresolved_write: sight.unresolved,
-        queued_writes: u32::try_from(sight.queued).unwrap_or(u32::MAX),
+        queued_writes: u32::try_from(paths.sequencer.waiting(channel_id)).unwrap_or(u32::MAX),
         owner,
         limits: paths.limits.of_channel(channel_id),
         buckets,

@@ -13,14 +13,13 @@ use weir_proto::{
 
 use super::{Paths, change_headers, deadline, form, options, owned, reply_headers, required, within};
 use crate::{
+    live::scope::ScopeKind,
     observe::Write,
     read::Reading,
     rpc::error,
     write::{
-        guild::ROLES_MAX,
-        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op},
+        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op, ROLES_MAX},
         preconditions,
-        scope::ScopeKind,
     },
 };
 
@@ -122,7 +121,7 @@ async fn submit(
 /// The reply to a change of a guild, with the token that a later read shows it by.
 fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
     let mut reply = Reply::message(message);
-    reply.headers = change_headers(guild_id, paths.sequencer.resolved_rev(guild_id));
+    reply.headers = change_headers(guild_id, paths.live.resolved_rev(guild_id));
     reply
 }
 
@@ -158,13 +157,8 @@ async fn create(
     form::check_members(&request.members)?;
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(given).map_err(|error| error::of_change(&error.into()))?;
-    let guild_id = if given == 0 {
-        let minted = sequencer.minter.mint(sequencer.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
-        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
-        minted.map_err(|error| error::of_change(&error))?.get()
-    } else {
-        given
-    };
+    let guild_id =
+        if given == 0 { sequencer.mint(tenure).map_err(|error| error::of_change(&error))? } else { given };
     let founded = async {
         let basis = admit(&paths, None).await?;
         // Held until the guild is made: another one of the same owner is counted after it.
@@ -354,7 +348,7 @@ async fn list_members(
     if limit > MEMBERS_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
     }
-    let rev = paths.sequencer.resolved_rev(guild_id);
+    let rev = paths.live.resolved_rev(guild_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
     let members = members.map_err(error::of_read)?.to_vec();
@@ -370,7 +364,7 @@ async fn get_member(
 ) -> Result<Reply<GetMemberResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
     let user_id = required("user_id", request.user_id)?;
-    let rev = paths.sequencer.resolved_rev(guild_id);
+    let rev = paths.live.resolved_rev(guild_id);
     let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
     let member = paths.reads.member_part(&mut reading, guild_id, user_id).await.map_err(error::of_read)?;
     let member = member.ok_or_else(|| ConnectError::not_found("member not found"))?;
@@ -406,7 +400,7 @@ async fn channel_context(
         state,
         member: found.member.map(|member| (*member).clone()),
         user: found.user.map(|user| (*user).clone()),
-        last_message_id: paths.sequencer.last_message_id(channel_id),
+        last_message_id: paths.live.last_message_id(channel_id),
     };
     Ok(reply.into())
 }

@@ -14,8 +14,8 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, form, message::write_import, rows::RowWriter};
-use crate::{key::Key, ownership::mint::Minter, rpc::error};
+use super::{Paths, form, message::write_import};
+use crate::{key::Key, ownership::mint::Minter, rpc::error, write::rows::RowWriter};
 
 /// Kind of the job rows in the store's settings.
 const JOB: &str = "import";
@@ -50,14 +50,14 @@ pub fn router(paths: &Paths) -> Router {
 
 /// A job's row is the answer to its beginning, as it stands.
 async fn load(paths: &Paths, job: &[u8]) -> Result<Option<BeginImportResponse>, ConnectError> {
-    let row = paths.sequencer.store.read_setting(JOB, job).await;
+    let row = paths.store.read_setting(JOB, job).await;
     let row = row.map_err(|error| ConnectError::unavailable(error.to_string()))?;
     row.map(|row| BeginImportResponse::decode(row).map_err(|error| ConnectError::internal(error.to_string())))
         .transpose()
 }
 
 async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<(), ConnectError> {
-    let kept = paths.sequencer.store.write_setting(JOB, job, Some(state.encode_to_vec().into())).await;
+    let kept = paths.store.write_setting(JOB, job, Some(state.encode_to_vec().into())).await;
     kept.map_err(|error| ConnectError::unavailable(error.to_string()))
 }
 
@@ -69,7 +69,7 @@ async fn put(
 ) -> Result<(), ConnectError> {
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
-    let written = writer.write(sequencer, tenure, rows, sequencer.clock.wall_us(), touched).await;
+    let written = writer.write(sequencer, tenure, rows, paths.clock.wall_us(), touched).await;
     written.map_err(|error| error::of_change(&error))
 }
 
@@ -131,7 +131,7 @@ async fn first_start(
     // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
     let reserve = async |count: u64| {
         loop {
-            match sequencer.minter.reserve(sequencer.clock.wall_us(), 0, tenure, count) {
+            match sequencer.reserve(tenure, count) {
                 Ok(first) => return Ok(first),
                 Err(crate::ownership::mint::MintError::Ahead { ahead_ms }) if ahead_ms < AHEAD_WAITED_MS => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -17,15 +17,12 @@ use weir_proto::{
 
 use super::{Paths, accepted_at, change_headers, deadline, options, refused, reply_headers, required};
 use crate::{
+    live::scope::ScopeKind,
     observe::Write,
-    outbox::rebuild,
+    outbox::{rebuild, record::Audience},
     read::page::{PAGE_DEFAULT, PAGE_MAX},
     rpc::error,
-    write::{
-        op::{BulkOp, ChangeOp, CreateOp, ImportOp, MessageChange, Op},
-        record::Audience,
-        scope::ScopeKind,
-    },
+    write::op::{BulkOp, ChangeOp, CreateOp, ImportOp, MessageChange, Op},
 };
 
 /// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
@@ -284,8 +281,8 @@ async fn list_changes(
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
     }
     let channel = paths.reads.channel_row(scope_id).await.map_err(error::of_read)?;
-    let store = &*paths.sequencer.store;
-    let now_us = paths.sequencer.clock.wall_us();
+    let store = &*paths.store;
+    let now_us = paths.clock.wall_us();
     let found =
         rebuild::read(store, scope_id, channel.is_some(), request.after_rev, limit as usize, now_us).await;
     let found = found.map_err(|error| error::of_read(weir_protect::ReadError::Store(error)))?;
@@ -331,7 +328,7 @@ pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) 
         return Err(ConnectError::invalid_argument(problem));
     }
     // An id of the future would stop the channel until then: its next message must come after it.
-    let now_ms = paths.sequencer.clock.wall_ms();
+    let now_ms = paths.clock.wall_ms();
     if request.messages.last().is_some_and(|row| unix_ms(row.id) > now_ms) {
         return Err(ConnectError::invalid_argument("an id lies in the future"));
     }

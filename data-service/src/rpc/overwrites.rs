@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use weir_connect::ConnectError;
 use weir_proto::{data::Overwrite, overwrite};
 
-/// Overwrites of one channel. Discord's bound (error 30060); of all channels of a guild together: `write::guild::OVERWRITES_MAX`.
+/// Overwrites of one channel. Discord's bound (error 30060); of all channels of a guild together: `write::op::OVERWRITES_MAX`.
 const OVERWRITES_MAX: usize = 1_000;
 
 /// Refuses what is not well formed, and takes away bits that mean nothing: a row never holds what a later version could take for something

@@ -9,14 +9,11 @@
 //! Not noted, and so not counted, are guilds that were founded before notes were kept, and those that an import made: their owner may have
 //! that many more.
 
-use std::{
-    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Mutex, MutexGuard},
+    sync::MutexGuard,
     time::{Instant, timeout, timeout_at},
 };
 use weir_proto::id::unix_ms;
@@ -25,12 +22,9 @@ use weir_store::Setting;
 use super::Paths;
 use crate::{
     read::Failure,
-    write::op::{ChangeError, Refused},
+    write::op::{ChangeError, OWNED_MAX, Refused},
 };
 
-/// Guilds that one user may own. Discord's bound of guilds that a paying account may be in, of which it may own all; its bots may found
-/// guilds only while they are in fewer than 10.
-pub(crate) const OWNED_MAX: usize = 200;
 /// Age from which a guild that is not there will not appear any more, and time after which a note is looked at again. A choice: far above the
 /// deadline of a call, and above the time for which a write stays in doubt while its database is there at all.
 const APPEARS_WITHIN: Duration = Duration::from_secs(600);
@@ -40,26 +34,6 @@ const LOOKS_MAX: usize = 8;
 /// Longest time that the answer to a failed founding waits for its note to be taken back; what is not taken back in it counts for
 /// [`APPEARS_WITHIN`]. A choice: the founding's deadline may be over by then, and a healthy database writes in much less.
 const TAKE_BACK_WITHIN: Duration = Duration::from_secs(1);
-/// Locks that keep two foundings of one owner apart; owners share them by their id.
-const TURNS: usize = 64;
-
-/// Whose guilds are being founded.
-#[derive(Debug)]
-pub(crate) struct Founders([Mutex<()>; TURNS]);
-
-impl Default for Founders {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
-}
-
-impl Founders {
-    fn turn(&self, owner_id: u64) -> &Mutex<()> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(owner_id);
-        &self.0[usize::try_from(hash % TURNS as u64).unwrap_or(0)]
-    }
-}
-
 /// A guild that is counted to its owner's and not made yet. No other guild of the owner is founded until this is dropped.
 pub(super) struct Noted<'a> {
     _turn: MutexGuard<'a, ()>,
@@ -102,7 +76,7 @@ pub(super) async fn note(
 async fn note_in_turn(paths: &Paths, owner_id: u64, guild_id: u64) -> Result<Noted<'_>, ChangeError> {
     let turn = paths.founders.turn(owner_id).lock().await;
     let (kind, key) = (kind(owner_id), guild_id.to_be_bytes());
-    let store = &paths.sequencer.store;
+    let store = &paths.store;
     // Some more than the bound: notes whose guilds never came.
     let notes = store.read_settings(&kind, 2 * OWNED_MAX).await.map_err(|error| unread(&error))?;
     let fresh = !notes.iter().any(|(noted, _)| *noted == key);
@@ -120,7 +94,7 @@ fn unread(error: &dyn std::error::Error) -> ChangeError {
 
 /// Looks at notes that are due, and takes those away whose guild is not there. How many these were.
 async fn look(paths: &Paths, owner_id: u64, notes: &[(Vec<u8>, Bytes)]) -> Result<usize, ChangeError> {
-    let now_ms = paths.sequencer.clock.wall_ms();
+    let now_ms = paths.clock.wall_ms();
     let mut looked = Vec::new();
     for key in due(notes, now_ms) {
         let owner = owner_of(paths, number(key)).await.map_err(|error| unread(&error))?;
@@ -129,7 +103,7 @@ async fn look(paths: &Paths, owner_id: u64, notes: &[(Vec<u8>, Bytes)]) -> Resul
     }
     let gone = looked.iter().filter(|note| note.value.is_none()).count();
     if !looked.is_empty() {
-        paths.sequencer.store.write_settings(looked).await.map_err(|error| unread(&error))?;
+        paths.store.write_settings(looked).await.map_err(|error| unread(&error))?;
     }
     Ok(gone)
 }
@@ -152,7 +126,7 @@ fn number(bytes: &[u8]) -> u64 {
 /// Takes a guild that is not there from its owner's. What fails is made good when the owner comes to the bound.
 pub(super) async fn forget(paths: &Paths, owner_id: Option<u64>, guild_id: u64) {
     let Some(owner_id) = owner_id else { return };
-    let store = &paths.sequencer.store;
+    let store = &paths.store;
     if let Err(error) = store.write_setting(&kind(owner_id), &guild_id.to_be_bytes(), None).await {
         tracing::warn!(%error, guild_id, "a guild that is not there stays noted among its owner's");
     }

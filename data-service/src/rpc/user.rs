@@ -11,14 +11,15 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, accepted_at, deadline, form, options, required, rows::RowWriter};
+use super::{Paths, accepted_at, deadline, form, options, required};
 use crate::{
     key::Key,
+    live::scope::ScopeKind,
     observe::Write,
     rpc::error,
     write::{
         op::{ChangeError, Op, OpenOp},
-        scope::ScopeKind,
+        rows::RowWriter,
     },
 };
 
@@ -64,11 +65,9 @@ async fn create(
     paths.observer.on_write(Write::User, 0);
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
-    let now_us = sequencer.clock.wall_us();
+    let now_us = paths.clock.wall_us();
     if user.id == 0 {
-        let minted = sequencer.minter.mint(now_us, 0, tenure).map_err(ChangeError::from);
-        let minted = minted.inspect_err(|error| sequencer.note_refusal(error));
-        user.id = minted.map_err(|error| error::of_change(&error))?.get();
+        user.id = sequencer.mint(tenure).map_err(|error| error::of_change(&error))?;
     }
     user.rev = now_us;
     let mut rows = vec![RowChange::PutUser(user.clone())];
@@ -131,7 +130,7 @@ async fn open_direct(
         Some(channel) => (*channel).clone(),
         None => open(&paths, &context, pair).await.map_err(|error| error::of_change(&error))?,
     };
-    let last_message_id = paths.sequencer.last_message_id(channel.id);
+    let last_message_id = paths.live.last_message_id(channel.id);
     Ok(OpenDirectResponse { channel: Some(channel), last_message_id }.into())
 }
 

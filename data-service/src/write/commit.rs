@@ -12,16 +12,18 @@ use weir_store::{Commit, Halt, RowChange, WriteError};
 
 use super::{
     Sequencer,
+    in_doubt::Pauses,
     op::{ChangeError, Refused},
-    record::Announced,
-    scope::{Scope, ScopeKind},
 };
 use crate::{
     key::Key,
-    outbox::Pending,
+    live::{
+        Effect, Known,
+        scope::{Head, Scope, ScopeKind},
+    },
+    outbox::{Pending, record::Announced},
     ownership::Tenure,
     seeded::{Seeded, armed},
-    write::in_doubt::Pauses,
 };
 
 /// How often a fenced owner that has a write in doubt looks whether it owns again.
@@ -29,195 +31,195 @@ const OWNER_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A scope that writes is noted active again after this, well below the hour that the note outlives the changes.
 const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
 
+/// What a turn begins with: the right to change the scope, and its head as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) tenure: Tenure,
+    pub(super) head: Head,
+}
+
 /// A commit that is ready to be sent.
 pub(super) struct Prepared {
     pub(super) rows: Vec<RowChange>,
     pub(super) records: Vec<Announced>,
     pub(super) rows_are_outbox: bool,
-    pub(super) prev_rev: u64,
-    pub(super) last_rev: u64,
+    /// The head afterwards.
+    pub(super) head: Head,
+    /// What else of the scope changes in memory.
+    pub(super) effect: Effect,
     /// Keys whose answers change, and how.
-    pub(super) bumps: Vec<(Key, Barrier)>,
+    pub(super) barriers: Vec<(Key, Barrier)>,
+    pub(super) pending: Pending,
 }
 
-/// How a write ended that was sent until its outcome is known.
-pub(super) enum Committed {
+/// What came of a write that was sent once.
+pub(super) enum Sent {
     /// It is durable.
-    Yes,
+    Committed,
     /// It did not happen.
-    No(ChangeError),
-    /// It was in doubt; the callers were told, and now it is durable.
-    Late,
-    /// It was in doubt, and another owner had the scope meanwhile: what is in the database is what that owner found there.
+    NotCommitted(ChangeError),
+    /// Nobody knows yet; the database can still tell.
+    InDoubt,
+    /// The store is broken: nobody will ever know here.
+    Lost,
+}
+
+/// What came of a write in doubt.
+pub(super) enum Resolved {
+    /// It is durable.
+    Committed,
+    /// Another owner had the scope meanwhile: what is in the database is what that owner found there.
     Superseded,
     /// The store is broken: nobody will ever know here.
-    Never,
+    Lost,
 }
 
 impl Sequencer {
-    /// Sends a commit until its outcome is known. `settle` answers the callers, once or twice (first "not known", then nothing more);
-    /// `apply` changes the state in the same step as the barrier, told whether the tail may be changed too.
+    /// Sends a commit until its outcome is known. `answer` is called once, as soon as the callers can be told: if the outcome is in doubt
+    /// that is before this returns.
     pub(super) async fn commit(
         &self,
         scope: &Scope,
+        begun: Begun,
         prepared: Prepared,
-        pending: Pending,
-        tenure: Tenure,
-        mut settle: impl FnMut(Result<(), ChangeError>),
-        mut apply: impl FnMut(&mut super::scope::ScopeState, bool),
+        answer: impl FnOnce(Result<(), ChangeError>) + Send,
     ) {
-        let Prepared { rows, records, rows_are_outbox, prev_rev, last_rev, bumps } = prepared;
+        let Begun { tenure, head: before } = begun;
+        let Prepared { rows, records, rows_are_outbox, head, effect, barriers, pending } = prepared;
         if let Err(error) = self.note_active(scope).await {
-            settle(Err(error));
-            return;
+            return answer(Err(error));
         }
-        scope.lock().in_hand = bumps.iter().map(|(key, _)| *key).collect();
+        self.live.take_in_hand(scope, barriers.iter().map(|(key, _)| *key));
         let outbox_rows = records.iter().map(|record| record.outbox.clone()).collect();
-        let commit =
-            Commit { scope_id: scope.id, rev: last_rev, rows, records: outbox_rows, rows_are_outbox };
-        let in_doubt = || {
-            if !armed(Seeded::DoubtLeavesMemoryOn) {
-                self.doubt(scope, bumps.iter().map(|(key, _)| key));
-            }
-            settle(Err(ChangeError::OutcomeUnknown));
-        };
-        let committed = self.send(scope.id, tenure, in_doubt, || self.store.commit(commit.clone())).await;
-        let resolved_late = match committed {
-            Committed::Yes => false,
-            Committed::Late => true,
-            Committed::No(error) => {
-                // Every outcome bumps (rule 6): whoever read during the attempt does not share.
-                for (key, change) in &bumps {
-                    self.generations.bump(key, *change);
-                }
-                drop(pending);
-                settle(Err(error));
-                return;
-            }
-            Committed::Superseded => {
-                {
-                    let mut state = scope.lock();
-                    state.forget();
-                    state.unresolved = false;
-                    for (key, _) in &bumps {
-                        self.generations.mark_resolved(key);
-                    }
-                }
-                let is_channel = scope.kind == ScopeKind::Channel;
-                self.outbox.leave_to_database(scope.id, is_channel, prev_rev, pending);
-                return;
-            }
-            // The scope stays unresolved: nothing is served from memory and nothing written until the process is replaced.
-            Committed::Never => {
-                pending.leave();
-                return;
-            }
-        };
-        {
-            let mut state = scope.lock();
-            state.changed();
-            apply(&mut state, !resolved_late);
-            state.unresolved = false;
-            // Under the lock: a read that seeds the tail compares the version and sees either both or neither.
-            for (key, change) in &bumps {
-                if armed(Seeded::CommitDoesNotBump) {
-                    continue;
-                }
-                if resolved_late && !armed(Seeded::DoubtLeavesMemoryOn) {
-                    self.generations.mark_resolved(key);
+        let rev = head.last_rev;
+        let commit = Commit { scope_id: scope.id, rev, rows, records: outbox_rows, rows_are_outbox };
+        let sent = self.send(scope.id, self.store.commit(commit.clone())).await;
+        let lost = matches!(sent, Sent::Lost);
+        match sent {
+            Sent::Committed => {
+                self.live.committed(scope, (head, effect), &barriers, Known::InTime);
+                if self.still(scope, tenure) {
+                    answer(Ok(()));
+                    self.publish(scope, before, pending, records).await;
                 } else {
-                    self.generations.bump(key, *change);
+                    answer(Err(ChangeError::OutcomeUnknown));
+                    self.disown(scope, before, pending);
+                }
+            }
+            Sent::NotCommitted(error) => {
+                self.live.not_committed(&barriers);
+                drop(pending);
+                answer(Err(error));
+            }
+            Sent::InDoubt | Sent::Lost => {
+                self.in_doubt(scope, &barriers);
+                answer(Err(ChangeError::OutcomeUnknown));
+                let resolved = match lost {
+                    true => Resolved::Lost,
+                    false => self.resolve(scope.id, tenure, || self.store.commit(commit.clone())).await,
+                };
+                match resolved {
+                    Resolved::Committed => {
+                        self.live.committed(scope, (head, effect), &barriers, Known::Late);
+                        if self.still(scope, tenure) {
+                            self.publish(scope, before, pending, records).await;
+                        } else {
+                            self.disown(scope, before, pending);
+                        }
+                    }
+                    Resolved::Superseded => {
+                        self.live.superseded(scope, &barriers);
+                        self.leave_to_database(scope, before, pending);
+                    }
+                    // The scope stays in doubt: nothing is served from memory and nothing written until the process is replaced.
+                    Resolved::Lost => pending.leave(),
                 }
             }
         }
-        let still = self.ownership.still(scope.id, tenure) || armed(Seeded::AcknowledgesWithoutTenure);
-        if !still {
-            // Another owner may have sealed the channel without this commit in sight: nobody is told that it holds. It will be found in the
-            // history if it is there, and published from there by its owner.
-            scope.lock().forget();
-            settle(Err(ChangeError::OutcomeUnknown));
-            self.outbox.leave_to_database(scope.id, scope.kind == ScopeKind::Channel, prev_rev, pending);
-            return;
-        }
-        if !resolved_late {
-            settle(Ok(()));
-        }
+    }
+
+    /// Whether the tenure of a commit is the one of now, so that somebody may be told of it.
+    fn still(&self, scope: &Scope, tenure: Tenure) -> bool {
+        self.ownership.still(scope.id, tenure) || armed(Seeded::AcknowledgesWithoutTenure)
+    }
+
+    async fn publish(&self, scope: &Scope, before: Head, pending: Pending, records: Vec<Announced>) {
         let is_channel = scope.kind == ScopeKind::Channel;
-        self.outbox.publish(scope.id, is_channel, prev_rev, pending, records).await;
+        self.outbox.publish(scope.id, is_channel, before.last_rev, pending, records).await;
+    }
+
+    /// Another owner may have sealed the scope without this commit in sight: nobody is told that it holds. It will be found in the history
+    /// if it is there, and published from there by its owner.
+    fn disown(&self, scope: &Scope, before: Head, pending: Pending) {
+        scope.lock().forget();
+        self.leave_to_database(scope, before, pending);
+    }
+
+    fn leave_to_database(&self, scope: &Scope, before: Head, pending: Pending) {
+        let is_channel = scope.kind == ScopeKind::Channel;
+        self.outbox.leave_to_database(scope.id, is_channel, before.last_rev, pending);
     }
 
     /// A write's outcome is not known: until it is, nothing of its keys is served from memory or kept there.
-    pub(super) fn doubt<'a>(&self, scope: &Scope, keys: impl IntoIterator<Item = &'a Key>) {
+    pub(super) fn in_doubt(&self, scope: &Scope, barriers: &[(Key, Barrier)]) {
         self.counters.in_doubt.inc();
-        {
-            let mut state = scope.lock();
-            state.unresolved = true;
-            state.tail = None;
-            state.changed();
-        }
-        for key in keys {
-            self.generations.mark_unresolved(key);
+        if !armed(Seeded::DoubtLeavesMemoryOn) {
+            self.live.in_doubt(scope, barriers);
         }
     }
 
-    /// Sends a write of a scope; repeats it with the same revisions while its outcome is not known (rule 2). `in_doubt` is called before the
-    /// first repetition.
-    pub(super) async fn send<F: Future<Output = Result<(), WriteError>>>(
+    /// Waits for the outcome of a write that is sent for the first time.
+    pub(super) async fn send(
+        &self,
+        scope_id: u64,
+        write: impl Future<Output = Result<(), WriteError>> + Send,
+    ) -> Sent {
+        self.counters.commits.inc();
+        match write.await {
+            Ok(()) => Sent::Committed,
+            Err(WriteError::NotApplied { reason }) => Sent::NotCommitted(Refused::Database(reason).into()),
+            Err(WriteError::Halted(halt)) => Sent::NotCommitted(Refused::Database(halt.to_string()).into()),
+            Err(WriteError::Unknown { reason }) => {
+                tracing::warn!(scope = scope_id, reason, "a commit's outcome is not known; sending it again");
+                Sent::InDoubt
+            }
+            Err(WriteError::Poisoned { reason }) => {
+                tracing::error!(scope = scope_id, reason, "the store is poisoned");
+                Sent::Lost
+            }
+        }
+    }
+
+    /// Repeats a write in doubt with the same revisions until its outcome is known (rule 2).
+    pub(super) async fn resolve<F: Future<Output = Result<(), WriteError>> + Send>(
         &self,
         scope_id: u64,
         tenure: Tenure,
-        in_doubt: impl FnOnce(),
-        write: impl Fn() -> F,
-    ) -> Committed {
-        self.counters.commits.inc();
+        write: impl Fn() -> F + Send,
+    ) -> Resolved {
         let mut pauses = Pauses::new();
-        let mut doubt = Some(in_doubt);
         loop {
+            pauses.wait().await;
+            // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it. Once it
+            // owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
+            let now = loop {
+                match self.ownership.tenure(scope_id) {
+                    Ok(now) => break now,
+                    Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
+                    Err(_) => sleep(OWNER_LOOK_EVERY).await,
+                }
+            };
+            if now.reign != tenure.reign && !armed(Seeded::ReignIgnored) {
+                return Resolved::Superseded;
+            }
             match write().await {
-                Ok(()) if doubt.is_none() => return Committed::Late,
-                Ok(()) => return Committed::Yes,
-                Err(WriteError::NotApplied { reason }) if doubt.is_some() => {
-                    return Committed::No(Refused::Database(reason).into());
-                }
-                Err(WriteError::Halted(halt)) if doubt.is_some() => {
-                    return Committed::No(Refused::Database(halt.to_string()).into());
-                }
-                // In doubt, and the store that knows what came of it is lost.
+                Ok(()) => return Resolved::Committed,
                 Err(WriteError::Poisoned { reason } | WriteError::Halted(Halt::Lost { reason })) => {
                     tracing::error!(reason, "the store is poisoned");
-                    if let Some(tell) = doubt.take() {
-                        tell();
-                    }
-                    return Committed::Never;
+                    return Resolved::Lost;
                 }
                 // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
-                Err(
-                    error @ (WriteError::Unknown { .. }
-                    | WriteError::NotApplied { .. }
-                    | WriteError::Halted(_)),
-                ) => {
-                    if let Some(tell) = doubt.take() {
-                        tracing::warn!(
-                            scope = scope_id,
-                            %error,
-                            "a commit's outcome is not known; sending it again"
-                        );
-                        tell();
-                    }
-                    pauses.wait().await;
-                    // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it.
-                    // Once it owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
-                    let now = loop {
-                        match self.ownership.tenure(scope_id) {
-                            Ok(now) => break now,
-                            Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
-                            Err(_) => sleep(OWNER_LOOK_EVERY).await,
-                        }
-                    };
-                    if now.reign != tenure.reign && !armed(Seeded::ReignIgnored) {
-                        return Committed::Superseded;
-                    }
-                }
+                Err(WriteError::Unknown { .. } | WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
             }
         }
     }

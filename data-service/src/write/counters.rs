@@ -9,8 +9,6 @@ pub(super) struct TurnCounters {
     pub(super) commits: Counter,
     /// Commits whose outcome was not known at first.
     pub(super) in_doubt: Counter,
-    /// Ends of channels that a turn read.
-    pub(super) tails_read: Counter,
     /// Turns that panicked; each is a defect.
     pub(super) panicked: Counter,
 }
@@ -23,10 +21,6 @@ impl TurnCounters {
             in_doubt: registry.counter(
                 "weir_data_commits_in_doubt_total",
                 "Commits whose outcome the database did not tell at first, and that were sent again until it was known.",
-            ),
-            tails_read: registry.counter(
-                "weir_data_tails_read_total",
-                "Ends of channels that were read for a write: the channel was not in memory, or readers missed its newest messages there.",
             ),
             panicked: registry
                 .counter("weir_data_turns_panicked_total", "Turns that ended in a panic; each is a defect."),

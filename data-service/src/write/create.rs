@@ -1,134 +1,100 @@
-//! The plan of a batch of creates: who is a repetition, which ids, which bucket. Pure.
+//! The turn of creates: those that wait together become one commit.
 
+use tokio::time::Instant;
+use weir_protect::Change as Barrier;
 use weir_proto::{bucket::Bucket, data::Message};
-use weir_store::RowChange;
 
 use super::{
-    op::{CreateOp, Created},
-    record::{Announced, Origin, created},
-    scope::{ScopeState, Standing},
+    Sequencer,
+    commit::Prepared,
+    op::{ChangeError, CreateOp, Created, Refused},
+    plan::create,
 };
 use crate::{
-    ownership::Tenure,
-    ownership::mint::{MintError, Minter},
+    key::Key,
+    live::{
+        Effect,
+        scope::{Head, Scope},
+    },
+    seeded::{Seeded, armed},
 };
 
-/// What a batch of creates comes to.
-pub(crate) struct CreatePlan {
-    /// Creates to commit, each with its finished row; all of one bucket.
-    pub(crate) fresh: Vec<(CreateOp, Message)>,
-    /// Repetitions of remembered nonces: the message id each one made.
-    pub(crate) repeated: Vec<(CreateOp, u64)>,
-    /// Repetitions of a create in this very batch: index into `fresh`.
-    pub(crate) twins: Vec<(CreateOp, usize)>,
-    /// Creates that belong to the next bucket, or repeat one that does: for the next turn.
-    pub(crate) later: Vec<CreateOp>,
-    /// Creates for which no id could be minted.
-    pub(crate) refused: Vec<(CreateOp, MintError)>,
-    pub(crate) bucket: Option<Bucket>,
-}
-
-/// Mints ids and revisions for a batch.
-pub(crate) fn plan(
-    creates: Vec<CreateOp>,
-    channel_id: u64,
-    state: &mut ScopeState,
-    standing: Standing,
-    minter: &Minter,
-    tenure: Tenure,
-    now_us: u64,
-) -> CreatePlan {
-    let mut plan = CreatePlan {
-        fresh: Vec::with_capacity(creates.len()),
-        repeated: Vec::new(),
-        twins: Vec::new(),
-        later: Vec::new(),
-        refused: Vec::new(),
-        bucket: None,
-    };
-    let (mut last_id, mut last_rev) = (standing.last_message_id, standing.last_rev.max(tenure.mint_above_us));
-    let mut creates = creates.into_iter();
-    for create in creates.by_ref() {
-        let nonce = create.message.nonce.as_str();
-        if create.deduplicate && !nonce.is_empty() {
-            if let Some(id) = state.nonces.get(create.message.author_id, nonce, now_us) {
-                plan.repeated.push((create, id));
-                continue;
-            }
-            let same = |(_, row): &(CreateOp, Message)| {
-                row.author_id == create.message.author_id && row.nonce == nonce
-            };
-            if let Some(index) = plan.fresh.iter().position(same) {
-                plan.twins.push((create, index));
-                continue;
-            }
+impl Sequencer {
+    pub(super) async fn create_turn(&self, scope: &Scope, creates: Vec<CreateOp>) {
+        let now = Instant::now();
+        let (creates, late): (Vec<_>, Vec<_>) = creates.into_iter().partition(|create| create.deadline > now);
+        for create in late {
+            drop(create.answer.send(Err(ChangeError::Deadline)));
         }
-        let id = match minter.mint(now_us, last_id, tenure) {
-            Ok(id) => id.get(),
+        let begun = match self.begin(scope).await {
+            Ok(begun) => begun,
             Err(error) => {
-                plan.refused.push((create, error));
-                continue;
+                for create in creates {
+                    drop(create.answer.send(Err(error.clone())));
+                }
+                return;
             }
         };
-        let bucket = Bucket::of_raw(id);
-        if *plan.bucket.get_or_insert(bucket) != bucket {
-            // The id is used up, which costs nothing; the create gets another in its own commit.
-            plan.later.push(create);
-            break;
+        // Before anything is minted: the outbox must not take the time after it for published.
+        let pending = self.outbox.begin(scope.id);
+        let now_us = pending.began_us();
+        let mut plan = {
+            let mut state = scope.lock();
+            create::plan(creates, scope.id, &mut state.nonces, begun.head, &self.minter, begun.tenure, now_us)
+        };
+        if !plan.later.is_empty() {
+            self.mailboxes.put_back(scope.id, std::mem::take(&mut plan.later));
         }
-        last_id = id;
-        last_rev = now_us.max(last_rev + 1);
-        let mut row = create.message.clone();
-        row.id = id;
-        row.channel_id = channel_id;
-        row.rev = last_rev;
-        row.last_rev = last_rev;
-        row.edited_at_ms = 0;
-        plan.fresh.push((create, row));
-    }
-    plan.later.extend(creates);
-    plan
-}
-
-impl CreatePlan {
-    /// Rows and records of the commit; records carry the chain from `prev_rev` on.
-    pub(crate) fn commit(&self, channel_id: u64, prev_rev: u64) -> (Vec<RowChange>, Vec<Announced>) {
-        let mut prev_rev = prev_rev;
-        let mut rows = Vec::with_capacity(self.fresh.len());
-        let mut records = Vec::with_capacity(self.fresh.len());
-        for (create, row) in &self.fresh {
-            let origin = Origin {
-                scope_id: channel_id,
-                audience: create.audience.clone(),
-                context: create.context.clone(),
-                accepted_at_us: create.accepted_at_us,
-            };
-            records.push(origin.record(row.rev, prev_rev, created(row.clone())));
-            prev_rev = row.rev;
-            rows.push(RowChange::PutMessage(row.clone()));
+        for (create, error) in plan.refused.drain(..) {
+            drop(create.answer.send(Err(error.into())));
         }
-        (rows, records)
-    }
-
-    /// Acknowledges the committed rows, twins included.
-    pub(crate) fn acknowledge(self) {
-        let messages: Vec<Message> = self.fresh.iter().map(|(_, row)| row.clone()).collect();
-        for (twin, index) in self.twins {
-            let message = messages[index].clone();
-            drop(twin.answer.send(Ok(Created { message, deduplicated: true })));
+        for (create, id) in std::mem::take(&mut plan.repeated) {
+            let answer =
+                self.row(scope, id).await.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
+            let answer = answer.map(|message| Created { message, deduplicated: true });
+            drop(create.answer.send(answer));
         }
-        for (create, message) in self.fresh {
-            drop(create.answer.send(Ok(Created { message, deduplicated: false })));
+        let (Some(bucket), Some((_, last))) = (plan.bucket, plan.fresh.last()) else { return };
+        let head = Head { last_message_id: last.id, bucket: Some(bucket), ..begun.head_at(last.last_rev) };
+        let known = begun.head.bucket;
+        if !armed(Seeded::BucketAfterCommit)
+            && let Err(error) = self.index_bucket(scope, known, bucket).await
+        {
+            return plan.fail(&error);
         }
+        let (rows, records) = plan.commit(scope.id, begun.head.recorded_rev);
+        let mut barriers = vec![(Key::Rows(scope.id, bucket), Barrier::Append)];
+        if known != Some(bucket) {
+            barriers.push((Key::Buckets(scope.id), Barrier::Append));
+        }
+        let fresh: Vec<Message> = plan.fresh.iter().map(|(_, row)| row.clone()).collect();
+        let effect = Effect::Appended(fresh, now_us);
+        let prepared = Prepared { rows, records, rows_are_outbox: true, head, effect, barriers, pending };
+        let answer = |outcome: Result<(), ChangeError>| match outcome {
+            Ok(()) => plan.acknowledge(),
+            Err(error) => plan.fail(&error),
+        };
+        self.commit(scope, begun, prepared, answer).await;
+        if armed(Seeded::BucketAfterCommit) {
+            drop(self.index_bucket(scope, known, bucket).await);
+        }
+        self.live.weigh(scope);
     }
 
-    /// Answers everyone whose row was in the commit.
-    pub(crate) fn fail(self, error: &super::op::ChangeError) {
-        for (create, _) in self.fresh {
-            drop(create.answer.send(Err(error.clone())));
+    /// Writes the bucket into the channel's index before its first message, unless it is the newest that is known to be there.
+    async fn index_bucket(
+        &self,
+        scope: &Scope,
+        known: Option<Bucket>,
+        bucket: Bucket,
+    ) -> Result<(), ChangeError> {
+        if known == Some(bucket) {
+            return Ok(());
         }
-        for (twin, _) in self.twins {
-            drop(twin.answer.send(Err(error.clone())));
-        }
+        // Idempotent and harmless if it is there without messages, so an unknown outcome is simply a refusal.
+        self.store
+            .add_bucket(scope.id, bucket)
+            .await
+            .map_err(|error| Refused::Database(error.to_string()).into())
     }
 }

@@ -19,13 +19,20 @@ use weir_store::RowChange;
 
 use super::{
     Sequencer,
-    commit::Prepared,
+    commit::{Begun, Prepared},
     op::{ChangeError, MakeOp, Op, OpenOp},
-    record::{Announced, Audience, Origin},
-    scope::{Scope, ScopeKind, Standing},
-    turn::next_rev,
 };
-use crate::{key::Key, outbox::Pending, ownership::Tenure};
+use crate::{
+    key::Key,
+    live::{
+        Effect,
+        scope::{Scope, ScopeKind},
+    },
+    outbox::{
+        Pending,
+        record::{Announced, Audience, Origin},
+    },
+};
 
 /// Discord's type of direct messages.
 const DIRECT: u32 = 1;
@@ -81,37 +88,21 @@ impl Sequencer {
     /// The inner turn.
     pub(super) async fn make_turn(&self, scope: &Scope, op: MakeOp) {
         let MakeOp { pair, users, accepted_at_us, deadline, answer, over } = op;
-        let (tenure, standing, pending, rev) = match self.plan_make(scope, deadline).await {
+        let (begun, pending, rev) = match self.plan_make(scope, deadline).await {
             Ok(planned) => planned,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let prev_rev = standing.last_rev;
-        let (channel, record) = made(scope.id, pair, users, (standing.told_rev, rev), accepted_at_us);
+        let (channel, record) = made(scope.id, pair, users, (begun.head.recorded_rev, rev), accepted_at_us);
         let prepared = Prepared {
             rows: vec![RowChange::PutDirect(channel.clone())],
             records: vec![record],
             rows_are_outbox: false,
-            prev_rev,
-            last_rev: rev,
-            bumps: vec![(Key::Channel(scope.id), Barrier::Both), (Key::Direct(pair), Barrier::Both)],
-        };
-        let mut answer = Some(answer);
-        self.commit(
-            scope,
-            prepared,
+            head: begun.head_at(rev),
+            effect: Effect::Nothing,
+            barriers: vec![(Key::Channel(scope.id), Barrier::Both), (Key::Direct(pair), Barrier::Both)],
             pending,
-            tenure,
-            |outcome| {
-                if let Some(answer) = answer.take() {
-                    drop(answer.send(outcome.map(|()| channel.clone())));
-                }
-            },
-            |state, _| {
-                state.standing =
-                    Some(Standing { last_rev: rev, told_rev: rev, epoch: tenure.epoch, ..standing });
-            },
-        )
-        .await;
+        };
+        self.commit(scope, begun, prepared, |outcome| drop(answer.send(outcome.map(|()| channel)))).await;
         drop(over);
     }
 
@@ -119,14 +110,14 @@ impl Sequencer {
         &self,
         scope: &Scope,
         deadline: Instant,
-    ) -> Result<(Tenure, Standing, Pending, u64), ChangeError> {
+    ) -> Result<(Begun, Pending, u64), ChangeError> {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
-        let (tenure, standing) = self.begin(scope).await?;
+        let begun = self.begin(scope).await?;
         let pending = self.outbox.begin(scope.id);
-        let rev = next_rev(pending.began_us(), standing, tenure)?;
-        Ok((tenure, standing, pending, rev))
+        let rev = begun.next_rev(pending.began_us(), 0)?;
+        Ok((begun, pending, rev))
     }
 }
 

@@ -6,107 +6,130 @@ use weir_store::RowChange;
 
 use super::{
     Sequencer,
-    commit::Committed,
+    commit::{Begun, Resolved, Sent},
     op::{ChangeError, ImportOp, Refused},
-    scope::{Scope, Standing},
-    turn::next_rev,
 };
-use crate::key::Key;
+use crate::{
+    key::Key,
+    live::{
+        Effect, Known,
+        scope::{Head, Scope},
+    },
+};
+
+/// An import that is ready to be sent.
+struct Planned {
+    begun: Begun,
+    rows: Vec<RowChange>,
+    /// The head afterwards; its `last_rev` is the greatest revision of the rows.
+    head: Head,
+    barriers: Vec<(Key, Barrier)>,
+}
 
 impl Sequencer {
     pub(super) async fn import_turn(&self, scope: &Scope, imports: Vec<ImportOp>) {
-        let mut rows = Vec::with_capacity(imports.iter().map(|op| op.messages.len()).sum());
+        let mut messages = Vec::with_capacity(imports.iter().map(|op| op.messages.len()).sum());
         let mut answers = Vec::with_capacity(imports.len());
-        for ImportOp { messages, answer } in imports {
-            answers.push((u32::try_from(messages.len()).unwrap_or(u32::MAX), answer));
-            rows.extend(messages);
+        for op in imports {
+            answers.push((u32::try_from(op.messages.len()).unwrap_or(u32::MAX), op.answer));
+            messages.extend(op.messages);
         }
-        let mut answers = Some(answers);
-        let mut settle = |outcome: Result<(), ChangeError>| {
-            for (count, answer) in answers.take().into_iter().flatten() {
+        let answer = |outcome: Result<(), ChangeError>| {
+            for (count, answer) in answers {
                 drop(answer.send(outcome.clone().map(|()| count)));
             }
         };
-        let outcome = self.import(scope, rows, &mut settle).await;
-        if outcome.is_err() {
-            self.forget(scope);
+        match self.plan_import(scope, messages).await {
+            Ok(planned) => self.write_import(scope, planned, answer).await,
+            Err(error) => {
+                self.live.forget(scope);
+                answer(Err(error));
+            }
         }
-        settle(outcome);
     }
 
-    /// Writes the rows; `settle` tells the callers if that is in doubt, until it is known.
-    async fn import(
-        &self,
-        scope: &Scope,
-        messages: Vec<Message>,
-        settle: &mut (impl FnMut(Result<(), ChangeError>) + Send),
-    ) -> Result<(), ChangeError> {
-        let (tenure, standing) = self.begin(scope).await?;
-        let mut rev = next_rev(self.clock.wall_us(), standing, tenure)?;
+    async fn plan_import(&self, scope: &Scope, messages: Vec<Message>) -> Result<Planned, ChangeError> {
+        let begun = self.begin(scope).await?;
+        let mut rev = begun.next_rev(self.clock.wall_us(), 0)?;
         let last_message_id = messages.iter().map(|message| message.id).max().unwrap_or(0);
         let mut buckets: Vec<Bucket> = messages.iter().map(|message| Bucket::of_raw(message.id)).collect();
         buckets.sort_unstable();
         buckets.dedup();
+        self.index_buckets(scope, &buckets).await?;
+        let rows = messages.into_iter().map(|mut row| {
+            (row.channel_id, row.rev, row.last_rev) = (scope.id, rev, rev);
+            rev += 1;
+            RowChange::PutMessage(row)
+        });
+        let rows = rows.collect();
+        let keys = scope.kind.keys(scope.id).into_iter();
+        let keys = keys.chain(buckets.iter().map(|bucket| Key::Rows(scope.id, *bucket)));
+        let head = Head {
+            epoch: begun.tenure.epoch,
+            last_rev: rev,
+            // Imported rows are no events: the next record follows on the one before them.
+            recorded_rev: begun.head.recorded_rev,
+            last_message_id: begun.head.last_message_id.max(last_message_id),
+            bucket: begun.head.bucket.max(buckets.last().copied()),
+        };
+        Ok(Planned { begun, rows, head, barriers: keys.map(|key| (key, Barrier::Both)).collect() })
+    }
+
+    /// Writes buckets into the channel's index, but for one that the import before wrote: an import is in the order of its buckets.
+    async fn index_buckets(&self, scope: &Scope, buckets: &[Bucket]) -> Result<(), ChangeError> {
         let mut indexed = scope.lock().imported_bucket;
-        for bucket in &buckets {
+        for bucket in buckets {
             if indexed != Some(*bucket) {
                 let added = self.store.add_bucket(scope.id, *bucket).await;
                 added.map_err(|error| Refused::Database(error.to_string()))?;
                 indexed = Some(*bucket);
             }
         }
-        let rows = messages.into_iter().map(|mut row| {
-            (row.channel_id, row.rev, row.last_rev) = (scope.id, rev, rev);
-            rev += 1;
-            RowChange::PutMessage(row)
-        });
-        let rows: Vec<RowChange> = rows.collect();
-        let keys: Vec<Key> = scope
-            .kind
-            .keys(scope.id)
-            .into_iter()
-            .chain(buckets.iter().map(|bucket| Key::Rows(scope.id, *bucket)))
-            .collect();
-        scope.lock().in_hand.clone_from(&keys);
-        let in_doubt = || {
-            self.doubt(scope, &keys);
-            settle(Err(ChangeError::OutcomeUnknown));
-        };
-        let written = self.send(scope.id, tenure, in_doubt, || self.store.put_rows(rows.clone(), rev)).await;
-        let known = matches!(written, Committed::Yes | Committed::No(_));
-        if matches!(written, Committed::Never) {
-            return Err(ChangeError::OutcomeUnknown);
-        }
-        {
-            // Rows may lie anywhere below the tail: of what is remembered of the channel only its end holds.
-            let mut state = scope.lock();
-            state.changed();
-            state.tail = None;
-            state.unresolved = false;
-            state.imported_bucket = indexed;
-            state.standing = Some(Standing {
-                epoch: tenure.epoch,
-                last_rev: rev,
-                // Imported rows are no events: the next record follows on the one before them.
-                told_rev: standing.told_rev,
-                last_message_id: standing.last_message_id.max(last_message_id),
-                bucket: standing.bucket.max(buckets.last().copied()),
-            });
-            // Under the lock, as for a commit: a read that seeds the tail sees either both or neither.
-            for key in &keys {
-                if known {
-                    self.generations.bump(key, Barrier::Both);
+        scope.lock().imported_bucket = indexed;
+        Ok(())
+    }
+
+    /// Sends the rows until their outcome is known. An import is idempotent by its ids: whatever the failure, the caller sends the same
+    /// rows again.
+    async fn write_import(
+        &self,
+        scope: &Scope,
+        planned: Planned,
+        answer: impl FnOnce(Result<(), ChangeError>) + Send,
+    ) {
+        let Planned { begun: Begun { tenure, .. }, rows, head, barriers } = planned;
+        self.live.take_in_hand(scope, barriers.iter().map(|(key, _)| *key));
+        let write = || self.store.put_rows(rows.clone(), head.last_rev);
+        let sent = self.send(scope.id, write()).await;
+        let lost = matches!(sent, Sent::Lost);
+        match sent {
+            Sent::Committed => {
+                self.live.committed(scope, (head, Effect::Imported), &barriers, Known::InTime);
+                if self.ownership.still(scope.id, tenure) {
+                    answer(Ok(()));
                 } else {
-                    self.generations.mark_resolved(key);
+                    self.live.forget(scope);
+                    answer(Err(ChangeError::OutcomeUnknown));
                 }
             }
-        }
-        match written {
-            // Idempotent by its ids: whatever the failure, the caller sends the same rows again.
-            Committed::No(error) => Err(error),
-            Committed::Yes if self.ownership.still(scope.id, tenure) => Ok(()),
-            Committed::Yes | Committed::Late | Committed::Superseded | Committed::Never => {
-                Err(ChangeError::OutcomeUnknown)
+            Sent::NotCommitted(error) => {
+                self.live.not_committed(&barriers);
+                self.live.forget(scope);
+                answer(Err(error));
+            }
+            Sent::InDoubt | Sent::Lost => {
+                self.in_doubt(scope, &barriers);
+                answer(Err(ChangeError::OutcomeUnknown));
+                let resolved =
+                    if lost { Resolved::Lost } else { self.resolve(scope.id, tenure, write).await };
+                match resolved {
+                    Resolved::Committed => {
+                        self.live.committed(scope, (head, Effect::Imported), &barriers, Known::Late);
+                    }
+                    Resolved::Superseded => self.live.superseded(scope, &barriers),
+                    Resolved::Lost => {}
+                }
+                self.live.forget(scope);
             }
         }
     }

@@ -8,12 +8,21 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use super::{
-    guild::{CHANNELS_MAX, OVERWRITES_MAX, ROLES_MAX},
-    record::Audience,
+use crate::{
+    outbox::record::Audience,
+    ownership::{NotOwner, mint::MintError},
 };
 
-use crate::{ownership::NotOwner, ownership::mint::MintError, rpc::owned::OWNED_MAX};
+/// Channels of a guild; Discord's bound (error 30013).
+pub(crate) const CHANNELS_MAX: usize = 500;
+/// Roles of a guild; Discord's bound (error 30005).
+pub(crate) const ROLES_MAX: usize = 250;
+/// Overwrites of all channels of a guild together. A choice: 20 for each of as many channels as there may be, and 300 KB of a guild's state,
+/// which every gateway keeps, every change copies and GUILD_CREATE shows. Discord bounds those of a channel only (error 30060).
+pub(crate) const OVERWRITES_MAX: usize = 10_000;
+/// Guilds that one user may own. Discord's bound of guilds that a paying account may be in, of which it may own all; its bots may found
+/// guilds only while they are in fewer than 10.
+pub(crate) const OWNED_MAX: usize = 200;
 
 /// Why a change was refused before it was made: nothing happened, the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

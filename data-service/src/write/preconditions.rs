@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use weir_proto::data::{Basis, GuildState, Member, RowSeen};
 
-use super::{
-    guild::{CHANNELS_MAX, ROLES_MAX},
-    op::ChangeError,
-};
+use super::op::{CHANNELS_MAX, ChangeError, ROLES_MAX};
 
 /// Members that a basis may name; each costs the turn a read. A change concerns two, its author and its object.
 pub(crate) const MEMBERS_MAX: usize = 8;

@@ -245,9 +245,9 @@ async fn one(seed: u64, fates: bool) -> Result<u64, String> {
     let dice = Arc::new(Dice::new(seed));
     // A small tail, so that pages come from the tail, the cache and the database.
     let mut config = crate::node::small();
-    config.sequencer.tail_rows_max = 4;
+    config.live.tail_rows_max = 4;
     if dice.roll(3) == 0 {
-        config.sequencer.tails_bytes_max = 1;
+        config.live.tails_bytes_max = 1;
     }
     let node = world.node_with(config).await;
     let place = node.place().await;

@@ -12,8 +12,8 @@ const MADE_UP: u64 = 5_000;
 fn narrow() -> DataServiceConfig {
     let mut config = small();
     config.cache_bytes = BYTES_MAX;
-    config.sequencer.scopes_max = 1_000;
-    config.sequencer.tails_bytes_max = usize::try_from(BYTES_MAX).unwrap();
+    config.live.scopes_max = 1_000;
+    config.live.tails_bytes_max = usize::try_from(BYTES_MAX).unwrap();
     config
 }
 

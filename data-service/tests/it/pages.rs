@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_data_client::CallOptions;
-use weir_data_service::{clock::WallClock, read::freshness::Freshness};
+use weir_data_service::{clock::WallClock, freshness::Freshness};
 use weir_proto::{data::Message, id::EPOCH_MS};
 use weir_store::Store;
 
@@ -119,7 +119,7 @@ fn pages_equal_the_whole_list_cut_over_the_scripted_store() {
         crate::history::paused(async move {
             let world = World::new(seed);
             let mut config = crate::node::small();
-            config.sequencer.tail_rows_max = 1 + (seed as usize * 7) % 200;
+            config.live.tail_rows_max = 1 + (seed as usize * 7) % 200;
             let node = world.node_with(config).await;
             walk(&node, &*world.store, &Dice::new(seed), START_US, &format!("seed {seed}")).await;
             world.store.assert_sound();

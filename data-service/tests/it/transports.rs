@@ -93,7 +93,7 @@ async fn deadlines_travel_with_the_call() {
         let world = World::new(1);
         // A tail of one row, so that an older page needs the database.
         let mut config = crate::node::small();
-        config.sequencer.tail_rows_max = 2;
+        config.live.tail_rows_max = 2;
         let node = world.node_with(config).await;
         let place = node.place().await;
         for index in 0..5 {

@@ -1,4 +1,4 @@
-//! Reads from what the turns keep: tails, standings. Nothing here changes a row.
+//! Reads that are answered from memory: tails, heads, guilds. Nothing here changes a row.
 
 use std::sync::Arc;
 
@@ -7,15 +7,24 @@ use weir_protect::tail::{TailAnchor, TailQuery};
 use weir_proto::data::{GuildState, Message};
 
 use super::{
-    Sequencer,
+    Live,
     scope::{ScopeKind, TailMessage},
 };
 use crate::{
+    freshness::Freshness,
     ownership::Tenure,
-    read::freshness::Freshness,
-    read::query::encode_page,
     seeded::{Seeded, armed},
 };
+
+/// Encodes rows as a `ListMessagesResponse` without collecting them first.
+pub(crate) fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes {
+    let mut out = Vec::new();
+    for row in rows {
+        // Field 1 of ListMessagesResponse: `repeated Message messages`.
+        prost::encoding::message::encode(1, row, &mut out);
+    }
+    Bytes::from(out)
+}
 
 /// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -32,14 +41,13 @@ pub(crate) struct ScopeSight {
     pub(crate) tail_rows: usize,
     pub(crate) tail_warm: bool,
     pub(crate) unresolved: bool,
-    pub(crate) queued: usize,
 }
 
-impl Sequencer {
+impl Live {
     /// Highest revision of the scope whose outcome is known; 0 if it is not in memory.
     pub(crate) fn resolved_rev(&self, scope_id: u64) -> u64 {
-        let standing = self.scopes.get(scope_id).and_then(|scope| scope.lock().standing);
-        standing.map_or(0, |standing| standing.last_rev)
+        let head = self.scopes.get(scope_id).and_then(|scope| scope.lock().head);
+        head.map_or(0, |head| head.last_rev)
     }
 
     /// A token's claim, cut down to what there is. Every reply carries what its scope's owner had resolved by then, so a greater claim is not
@@ -55,8 +63,8 @@ impl Sequencer {
         if state.unresolved {
             return token;
         }
-        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch);
-        Freshness { rev: token.rev.min(known.map_or(0, |standing| standing.last_rev)), ..token }
+        let known = state.head.filter(|head| head.epoch == tenure.epoch);
+        Freshness { rev: token.rev.min(known.map_or(0, |head| head.last_rev)), ..token }
     }
 
     /// Greatest committed message id of a channel under the present tenure; 0 if it is not known.
@@ -65,8 +73,8 @@ impl Sequencer {
         let Some(scope) = self.scopes.get(channel_id) else { return 0 };
         let state = scope.lock();
         // In doubt, a greater id may already be there.
-        let known = state.standing.filter(|standing| standing.epoch == tenure.epoch && !state.unresolved);
-        known.map_or(0, |standing| standing.last_message_id)
+        let known = state.head.filter(|head| head.epoch == tenure.epoch && !state.unresolved);
+        known.map_or(0, |head| head.last_message_id)
     }
 
     /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain and at least as new as
@@ -81,7 +89,7 @@ impl Sequencer {
         let scope = self.scopes.get(channel_id)?;
         let (rows, version, rev) = {
             let mut state = scope.lock();
-            let rev = state.standing.map_or(0, |standing| standing.last_rev);
+            let rev = state.head.map_or(0, |head| head.last_rev);
             if state.tail_under(tenure.epoch).is_none() {
                 state.tail_missed |= query.anchor == TailAnchor::Latest;
             }
@@ -130,7 +138,7 @@ impl Sequencer {
             self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
         let Some(scope) = known.filter(|scope| scope.kind == ScopeKind::Channel) else { return (0, None) };
         let state = scope.lock();
-        let rev = state.standing.map_or(0, |standing| standing.last_rev);
+        let rev = state.head.map_or(0, |head| head.last_rev);
         let seedable = state.tail_under(tenure.epoch).is_none() && state.idle();
         (rev, seedable.then_some(SeedTicket { version: state.version, epoch: tenure.epoch }))
     }
@@ -165,15 +173,13 @@ impl Sequencer {
     /// What is known of a channel.
     pub(crate) fn sight(&self, channel_id: u64) -> ScopeSight {
         let Some(scope) = self.scopes.get(channel_id) else { return ScopeSight::default() };
-        let queued = scope.queued();
         let state = scope.lock();
         ScopeSight {
-            last_message_id: state.standing.map_or(0, |standing| standing.last_message_id),
-            last_rev: state.standing.map_or(0, |standing| standing.last_rev),
+            last_message_id: state.head.map_or(0, |head| head.last_message_id),
+            last_rev: state.head.map_or(0, |head| head.last_rev),
             tail_rows: state.tail_rows(),
             tail_warm: state.tail.is_some(),
             unresolved: state.unresolved,
-            queued,
         }
     }
 
@@ -183,29 +189,16 @@ impl Sequencer {
         let scope = self.scopes.get(guild_id)?;
         let guild = {
             let state = scope.lock();
-            let known =
-                state.standing.is_some_and(|standing| standing.epoch == tenure.epoch) && !state.unresolved;
+            let known = state.head.is_some_and(|head| head.epoch == tenure.epoch) && !state.unresolved;
             if known { state.guild.clone() } else { None }
         };
         guild.filter(|_| self.remembered_under(guild_id, tenure))
     }
 }
 
-impl Sequencer {
+impl Live {
     /// Whether what was remembered under a tenure may be told now that the answer is made (rule 3).
     fn remembered_under(&self, scope_id: u64, tenure: Tenure) -> bool {
         self.ownership.still(scope_id, tenure) || armed(Seeded::CachedReplyUnchecked)
-    }
-}
-
-/// How often a stopping service looks whether its turns are done.
-const IDLE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
-
-impl Sequencer {
-    /// Waits until no scope has a change under way or waiting.
-    pub(crate) async fn idle(&self) {
-        while self.scopes.all().iter().any(|scope| !scope.lock().idle()) {
-            tokio::time::sleep(IDLE_LOOK_EVERY).await;
-        }
     }
 }

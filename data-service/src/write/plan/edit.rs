@@ -3,8 +3,9 @@
 use weir_proto::data::{EditMessageRequest, Message};
 use weir_proto::event::record::Change;
 
-use super::record::deleted;
 use weir_store::RowChange;
+
+use crate::outbox::record::deleted;
 
 /// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if it is as it was.
 ///

@@ -1,8 +1,8 @@
-//! Warming: where a scope stands is read before its first change under a tenure.
+//! Loading: the state of a scope is read before its first change under a tenure.
 
 use std::sync::Arc;
 
-use weir_protect::tail::{Tail, TailBounds};
+use weir_protect::tail::Tail;
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
@@ -11,23 +11,23 @@ use weir_proto::{
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 use super::{
-    Sequencer,
+    Live,
     nonce::{NONCES_MAX, REMEMBER_US},
-    scope::{Scope, ScopeKind, Standing, TailMessage},
+    scope::{Head, Scope, ScopeKind, TailMessage},
 };
 use crate::{
-    outbox::rebuild::{KEPT_US, told_rev},
+    outbox::rebuild::{KEPT_US, recorded_rev},
     ownership::Tenure,
 };
 
-/// Rows read when a channel warms: a default page twice, so that the page that follows a write comes from memory.
-const WARM_ROWS: usize = 100;
+/// Rows read when a channel is loaded: a default page twice, so that the page that follows a write comes from memory.
+const TAIL_ROWS: usize = 100;
 /// Buckets looked at for those rows; a sparser channel keeps a shorter tail.
-const WARM_BUCKETS: usize = 4;
+const TAIL_BUCKETS: usize = 4;
 
-/// Changes read at once when a scope warms.
-const WARM_CHANGES: usize = 1_000;
-/// Rows read at once for their nonces when a channel warms.
+/// Changes read at once when a scope is loaded.
+const CHANGES_PAGE: usize = 1_000;
+/// Rows read at once for their nonces when a channel is loaded.
 const NONCE_PAGE: usize = 1_000;
 /// Rows below the tail that are looked at for their nonces; as many as nonces are remembered, and 66 reads. A channel that gets more than
 /// 218 messages a second remembers nonces for less than five minutes across a change of owners.
@@ -43,114 +43,114 @@ pub(crate) async fn read_guild(store: &dyn Store, guild_id: u64) -> Result<Optio
 }
 
 /// The end of a channel as read.
-pub(crate) struct ReadTail {
+struct ReadTail {
     /// Newest first.
-    pub(crate) rows: Vec<Message>,
-    pub(crate) bucket: Option<Bucket>,
+    rows: Vec<Message>,
+    bucket: Option<Bucket>,
     /// Exclusive: every live row above it is in `rows`.
-    pub(crate) floor: u64,
+    floor: u64,
     /// No live row is at or below the floor.
-    pub(crate) complete: bool,
+    complete: bool,
 }
 
 async fn read_tail(store: &dyn Store, channel_id: u64) -> Result<ReadTail, ReadError> {
     let buckets = store
-        .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, WARM_BUCKETS + 1)
+        .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, TAIL_BUCKETS + 1)
         .await?;
     let mut rows: Vec<Message> = Vec::new();
     let bucket = buckets.first().copied();
     let mut floor = u64::MAX;
-    for bucket_read in buckets.iter().take(WARM_BUCKETS) {
+    for bucket_read in buckets.iter().take(TAIL_BUCKETS) {
         let range = PartitionRange {
             after: 0,
             before: u64::MAX,
             order: RowOrder::NewestFirst,
-            limit: WARM_ROWS - rows.len(),
+            limit: TAIL_ROWS - rows.len(),
         };
         rows.extend(store.read_partition(channel_id, *bucket_read, range).await?);
-        if let (true, Some(oldest)) = (rows.len() >= WARM_ROWS, rows.last()) {
+        if let (true, Some(oldest)) = (rows.len() >= TAIL_ROWS, rows.last()) {
             let floor = oldest.id - 1;
             return Ok(ReadTail { rows, bucket, floor, complete: false });
         }
         floor = bucket_read.first_raw().saturating_sub(1);
     }
-    let complete = buckets.len() <= WARM_BUCKETS;
+    let complete = buckets.len() <= TAIL_BUCKETS;
     let floor = if complete { 0 } else { floor };
     Ok(ReadTail { rows, bucket, floor, complete })
 }
 
-impl Sequencer {
-    /// Makes sure that the scope's standing is known under this tenure. In the turn.
-    pub(super) async fn warm(&self, scope: &Scope, tenure: Tenure) -> Result<Standing, ReadError> {
+impl Live {
+    /// The scope's head under this tenure, read with all else that a turn needs if it is not in memory. In the turn; `now_us` is its wall
+    /// time in microseconds since 1970-01-01T00:00Z.
+    pub(crate) async fn load(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
         let known = {
             let mut state = scope.lock();
-            let known = state.standing.filter(|standing| standing.epoch == tenure.epoch);
-            if known.is_none() && state.standing.is_some() {
+            let known = state.head.filter(|head| head.epoch == tenure.epoch);
+            if known.is_none() && state.head.is_some() {
                 state.forget();
             }
-            known.map(|standing| (standing, state.tail_missed && state.tail.is_none()))
+            known.map(|head| (head, state.tail_missed && state.tail.is_none()))
         };
-        if let Some((standing, tail_missed)) = known {
+        if let Some((head, tail_missed)) = known {
             if tail_missed {
                 self.read_missed_tail(scope, tenure).await;
             }
-            return Ok(standing);
+            return Ok(head);
         }
-        let now_us = self.clock.wall_us();
         match scope.kind {
-            ScopeKind::Guild => {
-                let guild = read_guild(&*self.store, scope.id).await?;
-                let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
-                let told_rev = self.last_change(scope.id, read_rev, now_us).await?;
-                let mut state = scope.lock();
-                let last_rev = told_rev.max(state.rev_floor);
-                let standing =
-                    Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id: 0, bucket: None };
-                state.standing = Some(standing);
-                // Its rows do not show members, nor what was deleted; both are included.
-                state.guild = guild.map(|guild| Arc::new(GuildState { rev: told_rev, ..guild }));
-                Ok(standing)
-            }
+            ScopeKind::Guild => self.load_guild(scope, tenure, now_us).await,
+            ScopeKind::Channel => self.load_channel(scope, tenure, now_us).await,
             // Its turns write into other scopes, and read what they need.
-            ScopeKind::User => Ok(Standing {
+            ScopeKind::User => Ok(Head {
                 epoch: tenure.epoch,
                 last_rev: 0,
-                told_rev: 0,
+                recorded_rev: 0,
                 last_message_id: 0,
                 bucket: None,
             }),
-            ScopeKind::Channel => {
-                self.counters.tails_read.inc();
-                let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
-                let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
-                let told_by_rows = rows.iter().map(told_rev).max().unwrap_or(0);
-                let told_rev = self.last_change(scope.id, told_by_rows, now_us).await?;
-                let older = if complete {
-                    Vec::new()
-                } else {
-                    self.rows_with_nonces(scope.id, floor, now_us).await?
-                };
-                let last_message_id = rows.first().map_or(0, |row| row.id);
-                let mut state = scope.lock();
-                let last_rev = read_rev.max(told_rev).max(state.rev_floor);
-                let standing = Standing { epoch: tenure.epoch, last_rev, told_rev, last_message_id, bucket };
-                state.nonces.clear();
-                let oldest_first = older.iter().rev().chain(rows.iter().rev());
-                for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {
-                    state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);
-                }
-                state.put_tail(tenure.epoch, self.tail_of(rows, floor, complete));
-                state.changed();
-                state.standing = Some(standing);
-                Ok(standing)
-            }
         }
     }
 
-    /// Reads the tail of a scope whose standing is known: it was dropped in doubt or for want of memory, and readers miss it. If that fails
+    async fn load_guild(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
+        let guild = read_guild(&*self.store, scope.id).await?;
+        let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
+        let recorded_rev = self.last_change(scope.id, read_rev, now_us).await?;
+        let mut state = scope.lock();
+        let last_rev = recorded_rev.max(state.rev_floor);
+        let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id: 0, bucket: None };
+        state.head = Some(head);
+        // Its rows do not show members, nor what was deleted; both are included.
+        state.guild = guild.map(|guild| Arc::new(GuildState { rev: recorded_rev, ..guild }));
+        Ok(head)
+    }
+
+    async fn load_channel(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
+        self.tails_read.inc();
+        let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
+        let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
+        let recorded_by_rows = rows.iter().map(recorded_rev).max().unwrap_or(0);
+        let recorded_rev = self.last_change(scope.id, recorded_by_rows, now_us).await?;
+        let older =
+            if complete { Vec::new() } else { self.rows_with_nonces(scope.id, floor, now_us).await? };
+        let last_message_id = rows.first().map_or(0, |row| row.id);
+        let mut state = scope.lock();
+        let last_rev = read_rev.max(recorded_rev).max(state.rev_floor);
+        let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id, bucket };
+        state.nonces.clear();
+        let oldest_first = older.iter().rev().chain(rows.iter().rev());
+        for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {
+            state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);
+        }
+        state.put_tail(tenure.epoch, self.tail_of(rows, floor, complete));
+        state.changed();
+        state.head = Some(head);
+        Ok(head)
+    }
+
+    /// Reads the tail of a scope whose head is known: it was dropped in doubt or for want of memory, and readers miss it. If that fails
     /// the change goes on without, and the next reader to miss it asks again.
     async fn read_missed_tail(&self, scope: &Scope, tenure: Tenure) {
-        self.counters.tails_read.inc();
+        self.tails_read.inc();
         let read = read_tail(&*self.store, scope.id).await;
         let mut state = scope.lock();
         state.tail_missed = false;
@@ -166,10 +166,10 @@ impl Sequencer {
         let mut after_rev = read_rev.max(now_us.saturating_sub(KEPT_US));
         let mut last_rev = read_rev;
         loop {
-            let changes = self.store.read_changes(scope_id, after_rev, WARM_CHANGES).await?;
+            let changes = self.store.read_changes(scope_id, after_rev, CHANGES_PAGE).await?;
             let Some(last) = changes.last() else { return Ok(last_rev) };
             (after_rev, last_rev) = (last.rev, last.rev);
-            if changes.len() < WARM_CHANGES {
+            if changes.len() < CHANGES_PAGE {
                 return Ok(last_rev);
             }
         }
@@ -201,10 +201,8 @@ impl Sequencer {
     }
 
     /// A tail of all live rows above `floor`; `complete` if there is none at or below it.
-    pub(crate) fn tail_of(&self, rows: Vec<Message>, floor: u64, complete: bool) -> Tail<TailMessage> {
-        let bounds =
-            TailBounds { rows_max: self.config.tail_rows_max, bytes_max: self.config.tail_bytes_max };
-        let mut tail = Tail::new(bounds);
+    pub(super) fn tail_of(&self, rows: Vec<Message>, floor: u64, complete: bool) -> Tail<TailMessage> {
+        let mut tail = Tail::new(self.tail_bounds);
         tail.seed(rows.into_iter().map(|row| Arc::new(TailMessage(row))).collect(), floor, complete);
         tail
     }

@@ -9,15 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weir_protect::{Change, Generations};
 use weir_store::{Halt, RowChange, WriteError};
 
+use super::{
+    Sequencer,
+    in_doubt::Pauses,
+    op::{ChangeError, Refused},
+};
 use crate::{
     key::Key,
     ownership::Tenure,
     seeded::{Seeded, armed},
-    write::in_doubt::Pauses,
-    write::{
-        Sequencer,
-        op::{ChangeError, Refused},
-    },
 };
 
 /// Writes rows that pass no turn.

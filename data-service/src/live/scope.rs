@@ -1,11 +1,8 @@
-//! The state of one scope, and its queue.
+//! The state of one scope: a channel, a guild or a user.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -16,21 +13,14 @@ use weir_proto::{
 };
 
 use super::{
-    SequencerConfig,
     nonce::Nonces,
-    op::{CreateOp, ImportOp, Op, Refused, message_bytes},
+    weight::{guild_bytes, message_bytes},
 };
 use crate::{
     key::Key,
-    read::query::{guild_bytes, held_bytes},
     seeded::{Seeded, armed},
 };
 
-/// Bytes of creates in one batch: the bound of `batch_size_fail_threshold` in common CQL deployments is 50 KiB for logged multi-partition
-/// batches; single-partition batches of 64 KiB stay far below a commit log segment.
-pub(crate) const BATCH_BYTES_MAX: usize = 64 << 10;
-/// Imported rows written in one step: half of what an import has under way at once, so that one half gathers while the other is synced.
-const IMPORT_ROWS_MAX: usize = 8_000;
 /// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
 const ENCODED_MAX: usize = 8;
 
@@ -66,20 +56,20 @@ impl TailRow for TailMessage {
     }
 
     fn weight(&self) -> usize {
-        held_bytes(&self.0)
+        message_bytes(&self.0)
     }
 }
 
-/// Where a scope stands: known once its tail was read.
+/// The head of a scope: its last revision and ids, known once they were read under a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Head {
     /// The tenure under which it was read: under another it counts for nothing.
     pub(crate) epoch: u64,
     /// Revision of the scope's last change.
     pub(crate) last_rev: u64,
     /// Revision of the last change that made a record: what the next record names as the one before it. Rows that were imported have
     /// revisions and make no records, so it may lie below `last_rev`.
-    pub(crate) told_rev: u64,
+    pub(crate) recorded_rev: u64,
     /// Greatest message id of the channel; 0 for a guild or an empty channel.
     pub(crate) last_message_id: u64,
     /// Newest bucket known to be in the index.
@@ -95,17 +85,15 @@ pub struct Scope {
     state: Mutex<ScopeState>,
 }
 
-/// State of a scope; every field is written under its lock, and all but the queue only in the scope's turn or where a method says so.
+/// State of a scope; every field is written under its lock, and only in the scope's turn or where a method says so.
 pub(crate) struct ScopeState {
-    queue: VecDeque<Op>,
-    queue_bytes: usize,
-    /// A task takes turns. Exactly one does at a time: it is set with the push that starts it and cleared when it finds the queue empty.
-    running: bool,
+    /// Tasks that take turns of this scope: one at most does, another may be about to end.
+    in_turn: u32,
     /// Rises with every outcome and every seed; unique over the life of the table, so that a forgotten and returned scope never
     /// repeats one. A read may seed the tail only if it did not change meanwhile.
     pub(crate) version: u64,
     versions: Versions,
-    pub(crate) standing: Option<Standing>,
+    pub(crate) head: Option<Head>,
     /// No revision at or below it is minted again by this process, whatever is forgotten and however the clock steps.
     pub(crate) rev_floor: u64,
     pub(crate) nonces: Nonces,
@@ -121,22 +109,12 @@ pub(crate) struct ScopeState {
     pub(crate) unresolved: bool,
     /// Keys that the last commit changes: a turn that panics may have committed, and its reads must not be shared either.
     pub(crate) in_hand: Vec<Key>,
-    /// The guild as of `standing`, for guild scopes.
+    /// The guild as of `head`, for guild scopes.
     pub(crate) guild: Option<Arc<GuildState>>,
     /// The last bucket that an import wrote into the channel's index: buckets are never taken out of it.
     pub(crate) imported_bucket: Option<Bucket>,
     /// When the scope was last noted active in the store, microseconds since 1970-01-01T00:00Z.
     pub(crate) noted_at_us: u64,
-}
-
-/// What one turn works on.
-pub(crate) enum Work {
-    /// Creates that go into one batch, oldest first.
-    Creates(Vec<CreateOp>),
-    /// Imports that are written in one step, oldest first.
-    Imports(Vec<ImportOp>),
-    /// Any other single entry.
-    One(Op),
 }
 
 /// Numbers for states of scopes, each given once; shared by all scopes of a table. Cheap to clone.
@@ -152,12 +130,10 @@ impl Versions {
 impl Scope {
     pub(crate) fn new(id: u64, kind: ScopeKind, versions: Versions) -> Self {
         let state = ScopeState {
-            queue: VecDeque::new(),
-            queue_bytes: 0,
-            running: false,
+            in_turn: 0,
             version: versions.next(),
             versions,
-            standing: None,
+            head: None,
             rev_floor: 0,
             nonces: Nonces::default(),
             tail: None,
@@ -178,107 +154,59 @@ impl Scope {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an entry into the queue. True if the caller must start the task that takes turns.
-    pub(crate) fn push(&self, op: Op, config: &SequencerConfig) -> Result<bool, Refused> {
-        let bytes = op.bytes();
-        let mut state = self.lock();
-        let full =
-            state.queue.len() >= config.queue_max || state.queue_bytes + bytes > config.queue_bytes_max;
-        // An entry larger than the bound is still let into an empty queue: single requests have their own bound.
-        if full && !state.queue.is_empty() {
-            return Err(Refused::Overloaded);
-        }
-        state.queue_bytes += bytes;
-        state.queue.push_back(op);
-        Ok(!std::mem::replace(&mut state.running, true))
+    /// A task begins to take turns of this scope, until the guard is dropped: until then no read seeds the tail.
+    pub(crate) fn begin_turns(self: &Arc<Self>) -> InTurn {
+        self.lock().in_turn += 1;
+        InTurn(Arc::clone(self))
     }
+}
 
-    /// The next turn's work, of creates at most so many; `None` (and no longer running) if there is none.
-    pub(crate) fn next_work(&self, batch_rows_max: usize) -> Option<Work> {
-        let mut state = self.lock();
-        let Some(first) = state.queue.pop_front() else {
-            state.running = false;
-            return None;
-        };
-        state.queue_bytes -= first.bytes();
-        let first = match first {
-            Op::Create(first) => first,
-            Op::Import(first) => return Some(Work::Imports(state.imports(first))),
-            other => return Some(Work::One(other)),
-        };
-        let mut bytes = message_bytes(&first.message);
-        let mut creates = vec![*first];
-        while creates.len() < batch_rows_max {
-            let Some(Op::Create(next)) = state.queue.front() else { break };
-            bytes += message_bytes(&next.message);
-            if bytes > BATCH_BYTES_MAX {
-                break;
-            }
-            let Some(Op::Create(next)) = state.queue.pop_front() else { break };
-            state.queue_bytes -= message_bytes(&next.message);
-            creates.push(*next);
-        }
-        Some(Work::Creates(creates))
-    }
+/// A task that takes turns of a scope.
+pub(crate) struct InTurn(Arc<Scope>);
 
-    /// Puts creates that belong to a later commit back to the front.
-    pub(crate) fn put_back(&self, creates: Vec<CreateOp>) {
-        let mut state = self.lock();
-        for create in creates.into_iter().rev() {
-            state.queue_bytes += message_bytes(&create.message);
-            state.queue.push_front(Op::Create(Box::new(create)));
-        }
-    }
-
-    /// Entries that wait.
-    pub(crate) fn queued(&self) -> usize {
-        self.lock().queue.len()
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        self.0.lock().in_turn -= 1;
     }
 }
 
 impl ScopeState {
-    /// An import and those that wait right behind it.
-    fn imports(&mut self, first: ImportOp) -> Vec<ImportOp> {
-        let mut rows = first.messages.len();
-        let mut imports = vec![first];
-        while let Some(Op::Import(next)) = self.queue.front() {
-            rows += next.messages.len();
-            if rows > IMPORT_ROWS_MAX {
-                break;
-            }
-            let Some(Op::Import(next)) = self.queue.pop_front() else { break };
-            self.queue_bytes -= next.bytes();
-            imports.push(next);
-        }
-        imports
-    }
-
     /// Notes that something changed, or may have: encoded replies go, and no read in flight may seed the tail.
     pub(crate) fn changed(&mut self) {
         self.version = self.versions.next();
         self.encoded.clear();
     }
 
-    /// Drops all that is remembered but the queue.
+    /// Drops all that is remembered.
     pub(crate) fn forget(&mut self) {
         self.changed();
-        if let Some(standing) = self.standing.take() {
-            self.rev_floor = self.rev_floor.max(standing.last_rev);
+        if let Some(head) = self.head.take() {
+            self.rev_floor = self.rev_floor.max(head.last_rev);
         }
         self.nonces.clear();
         self.tail = None;
         self.guild = None;
     }
 
-    /// True if nothing waits or runs, so that the scope may leave memory.
+    /// Drops what was read under another tenure than that of `epoch`, unless a turn is under way. True if there was any.
+    pub(crate) fn forget_other_than(&mut self, epoch: Option<u64>) -> bool {
+        let remembered =
+            self.head.map(|head| head.epoch).or_else(|| self.tail.is_some().then_some(self.tail_epoch));
+        let ended = self.in_turn == 0 && remembered.is_some() && remembered != epoch;
+        if ended {
+            self.forget();
+        }
+        ended
+    }
+
+    /// True if no turn is under way and no commit in doubt, so that the scope may leave memory.
     pub(crate) fn idle(&self) -> bool {
-        !self.running && self.queue.is_empty() && !self.unresolved
+        self.in_turn == 0 && !self.unresolved
     }
 
     /// Installs a tail read outside the turn, if nothing changed or is changing since `version`.
     pub(crate) fn seed(&mut self, version: u64, epoch: u64, tail: Tail<TailMessage>) -> bool {
-        let unchanged = (self.version == version && !self.running && !self.unresolved)
-            || armed(Seeded::SeedIgnoresVersion);
+        let unchanged = (self.version == version && self.idle()) || armed(Seeded::SeedIgnoresVersion);
         if unchanged && self.tail_under(epoch).is_none() {
             self.put_tail(epoch, tail);
         }
@@ -325,11 +253,50 @@ impl ScopeState {
 
     /// True if nothing is remembered, so that the scope may be forgotten as if it had never been asked for.
     pub(crate) fn is_blank(&self) -> bool {
-        self.idle() && self.standing.is_none() && self.tail.is_none() && self.rev_floor == 0
+        self.idle() && self.head.is_none() && self.tail.is_none() && self.rev_floor == 0
     }
 
     /// Rows of the tail.
     pub(crate) fn tail_rows(&self) -> usize {
         self.tail.as_ref().map_or(0, Tail::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_protect::tail::TailBounds;
+
+    use super::*;
+
+    fn head(epoch: u64) -> Head {
+        Head { epoch, last_rev: 9, recorded_rev: 9, last_message_id: 5, bucket: None }
+    }
+
+    #[test]
+    fn what_another_tenure_left_is_dropped_but_for_a_turn_under_way() {
+        let scope = Arc::new(Scope::new(7, ScopeKind::Channel, Versions::default()));
+        assert!(!scope.lock().forget_other_than(Some(1)), "nothing is remembered");
+        scope.lock().head = Some(head(1));
+        scope.lock().put_tail(1, Tail::new(TailBounds { rows_max: 1, bytes_max: 1 }));
+        assert!(!scope.lock().forget_other_than(Some(1)), "of this tenure");
+        let turns = scope.begin_turns();
+        assert!(!scope.lock().forget_other_than(Some(2)), "its turn needs it");
+        drop(turns);
+        assert!(scope.lock().forget_other_than(None), "owned by nobody here");
+        let state = scope.lock();
+        assert!(state.head.is_none() && state.tail.is_none());
+        assert_eq!(state.rev_floor, 9, "no revision is minted twice");
+    }
+
+    #[test]
+    fn no_read_seeds_the_tail_while_a_task_takes_turns() {
+        let scope = Arc::new(Scope::new(7, ScopeKind::Channel, Versions::default()));
+        let version = scope.lock().version;
+        let tail = || Tail::new(TailBounds { rows_max: 1, bytes_max: 1 });
+        let (first, second) = (scope.begin_turns(), scope.begin_turns());
+        drop(first);
+        assert!(!scope.lock().seed(version, 1, tail()), "one has begun before the other ended");
+        drop(second);
+        assert!(scope.lock().seed(version, 1, tail()));
     }
 }

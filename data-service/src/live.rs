@@ -1,0 +1,124 @@
+//! What is in memory of the channels, guilds and users that are in use: their heads, tails, nonces and guilds, with one owner, [`Live`].
+//!
+//! Reading, writing and the outbox meet here and do not import each other. A read is served from it and may seed it; a turn loads it,
+//! changes it together with the barrier, and puts it in doubt. It is also what the owner of a channel drops when it gives the channel up
+//! ([`Live::drop_ended`]).
+//!
+//! - [`scope`]: the state of one channel, guild or user.
+//! - [`table`]: all of them, bounded.
+//! - [`nonce`]: five minutes of (author, nonce) of one channel.
+//! - `load`: the state is read before the first change under a tenure.
+//! - `serve`: reads are answered from the state.
+//! - `change`: a commit changes the state, in one step with the barrier.
+//! - `weight`: what a row costs in memory.
+
+mod change;
+mod load;
+pub mod nonce;
+pub mod scope;
+mod serve;
+pub mod table;
+pub(crate) mod weight;
+
+pub(crate) use self::{
+    change::{Effect, Known},
+    load::read_guild,
+    serve::encode_page,
+};
+
+use std::sync::Arc;
+
+use weir_protect::{Generations, tail::TailBounds};
+use weir_runtime::{Registry, metrics::Counter};
+use weir_store::Store;
+
+use self::{
+    scope::{Scope, ScopeKind},
+    table::ScopeTable,
+};
+use crate::ownership::Ownership;
+
+/// Bounds of what is in memory.
+#[derive(Debug, Clone)]
+pub struct LiveConfig {
+    /// Scopes in memory at once: each holds its head, nonces and perhaps a tail. Above it idle ones are forgotten and read again.
+    pub scopes_max: usize,
+    /// Rows of a channel's tail.
+    pub tail_rows_max: usize,
+    /// Bytes of a channel's tail.
+    pub tail_bytes_max: usize,
+    /// Bytes of all scopes together, with what is remembered of each. Above it idle ones are forgotten and read again, and the tails of
+    /// busy ones are dropped.
+    pub tails_bytes_max: usize,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            scopes_max: 100_000,
+            // Four pages of the largest size, so that a page and its neighbours come from the tail.
+            tail_rows_max: 400,
+            tail_bytes_max: 1 << 20,
+            tails_bytes_max: 128 << 20,
+        }
+    }
+}
+
+/// The state in memory of one node's channels, guilds and users.
+pub struct Live {
+    store: Arc<dyn Store>,
+    ownership: Arc<dyn Ownership>,
+    generations: Arc<Generations>,
+    scopes: ScopeTable,
+    tail_bounds: TailBounds,
+    /// Ends of channels that were read from the store.
+    tails_read: Counter,
+}
+
+impl Live {
+    /// Nothing in memory yet; registers its metrics.
+    #[must_use]
+    pub fn new(
+        config: &LiveConfig,
+        store: Arc<dyn Store>,
+        ownership: Arc<dyn Ownership>,
+        generations: Arc<Generations>,
+        registry: &Registry,
+    ) -> Arc<Self> {
+        let scopes = ScopeTable::new(config.scopes_max, config.tails_bytes_max);
+        registry.budget().watch("data_tails", config.tails_bytes_max, scopes.weight());
+        let tail_bounds = TailBounds { rows_max: config.tail_rows_max, bytes_max: config.tail_bytes_max };
+        let tails_read = registry.counter(
+            "weir_data_tails_read_total",
+            "Ends of channels that were read for a write: the channel was not in memory, or readers missed its newest messages there.",
+        );
+        Arc::new(Self { store, ownership, generations, scopes, tail_bounds, tails_read })
+    }
+
+    /// The scope for a turn, made if need be; `None` if the table is full of busy ones, or the id is busy as another kind.
+    pub(crate) fn scope(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
+        self.scopes.get_or_insert(id, kind)
+    }
+
+    /// A scope's turns are over: what it costs now is weighed.
+    pub(crate) fn weigh(&self, scope: &Scope) {
+        self.scopes.trim(scope);
+    }
+
+    /// Scopes in memory, and their weight with all that is remembered of them in bytes, now that all that is due has left.
+    pub(crate) fn held(&self) -> (usize, u64) {
+        let (_, bytes) = self.scopes.weighed();
+        (self.scopes.all().len(), bytes)
+    }
+
+    /// Drops what is remembered under a tenure that is over, as when this node gives a slot up: all of a scope's state in one call. A scope
+    /// with a turn under way is left to it: its next one finds the tenure over. A commit in doubt stays in doubt.
+    pub fn drop_ended(&self) {
+        for scope in self.scopes.all() {
+            let epoch = self.ownership.tenure(scope.id).ok().map(|tenure| tenure.epoch);
+            if scope.lock().forget_other_than(epoch) {
+                self.scopes.trim(&scope);
+            }
+        }
+    }
+}

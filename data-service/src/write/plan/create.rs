@@ -1,0 +1,134 @@
+//! The plan of a batch of creates: who is a repetition, which ids, which bucket. Pure.
+
+use weir_proto::{bucket::Bucket, data::Message};
+use weir_store::RowChange;
+
+use crate::{
+    live::{nonce::Nonces, scope::Head},
+    outbox::record::{Announced, Origin, created},
+    ownership::{
+        Tenure,
+        mint::{MintError, Minter},
+    },
+    write::op::{ChangeError, CreateOp, Created},
+};
+
+/// What a batch of creates comes to.
+pub(crate) struct CreatePlan {
+    /// Creates to commit, each with its finished row; all of one bucket.
+    pub(crate) fresh: Vec<(CreateOp, Message)>,
+    /// Repetitions of remembered nonces: the message id each one made.
+    pub(crate) repeated: Vec<(CreateOp, u64)>,
+    /// Repetitions of a create in this very batch: index into `fresh`.
+    pub(crate) twins: Vec<(CreateOp, usize)>,
+    /// Creates that belong to the next bucket, or repeat one that does: for the next turn.
+    pub(crate) later: Vec<CreateOp>,
+    /// Creates for which no id could be minted.
+    pub(crate) refused: Vec<(CreateOp, MintError)>,
+    pub(crate) bucket: Option<Bucket>,
+}
+
+/// Mints ids and revisions for a batch.
+pub(crate) fn plan(
+    creates: Vec<CreateOp>,
+    channel_id: u64,
+    nonces: &mut Nonces,
+    head: Head,
+    minter: &Minter,
+    tenure: Tenure,
+    now_us: u64,
+) -> CreatePlan {
+    let mut plan = CreatePlan {
+        fresh: Vec::with_capacity(creates.len()),
+        repeated: Vec::new(),
+        twins: Vec::new(),
+        later: Vec::new(),
+        refused: Vec::new(),
+        bucket: None,
+    };
+    let (mut last_id, mut last_rev) = (head.last_message_id, head.last_rev.max(tenure.mint_above_us));
+    let mut creates = creates.into_iter();
+    for create in creates.by_ref() {
+        let nonce = create.message.nonce.as_str();
+        if create.deduplicate && !nonce.is_empty() {
+            if let Some(id) = nonces.get(create.message.author_id, nonce, now_us) {
+                plan.repeated.push((create, id));
+                continue;
+            }
+            let same = |(_, row): &(CreateOp, Message)| {
+                row.author_id == create.message.author_id && row.nonce == nonce
+            };
+            if let Some(index) = plan.fresh.iter().position(same) {
+                plan.twins.push((create, index));
+                continue;
+            }
+        }
+        let id = match minter.mint(now_us, last_id, tenure) {
+            Ok(id) => id.get(),
+            Err(error) => {
+                plan.refused.push((create, error));
+                continue;
+            }
+        };
+        let bucket = Bucket::of_raw(id);
+        if *plan.bucket.get_or_insert(bucket) != bucket {
+            // The id is used up, which costs nothing; the create gets another in its own commit.
+            plan.later.push(create);
+            break;
+        }
+        last_id = id;
+        last_rev = now_us.max(last_rev + 1);
+        let mut row = create.message.clone();
+        row.id = id;
+        row.channel_id = channel_id;
+        row.rev = last_rev;
+        row.last_rev = last_rev;
+        row.edited_at_ms = 0;
+        plan.fresh.push((create, row));
+    }
+    plan.later.extend(creates);
+    plan
+}
+
+impl CreatePlan {
+    /// Rows and records of the commit; records carry the chain from `prev_rev` on.
+    pub(crate) fn commit(&self, channel_id: u64, prev_rev: u64) -> (Vec<RowChange>, Vec<Announced>) {
+        let mut prev_rev = prev_rev;
+        let mut rows = Vec::with_capacity(self.fresh.len());
+        let mut records = Vec::with_capacity(self.fresh.len());
+        for (create, row) in &self.fresh {
+            let origin = Origin {
+                scope_id: channel_id,
+                audience: create.audience.clone(),
+                context: create.context.clone(),
+                accepted_at_us: create.accepted_at_us,
+            };
+            records.push(origin.record(row.rev, prev_rev, created(row.clone())));
+            prev_rev = row.rev;
+            rows.push(RowChange::PutMessage(row.clone()));
+        }
+        (rows, records)
+    }
+
+    /// Acknowledges the committed rows, twins included.
+    pub(crate) fn acknowledge(self) {
+        let messages: Vec<Message> = self.fresh.iter().map(|(_, row)| row.clone()).collect();
+        for (twin, index) in self.twins {
+            let message = messages[index].clone();
+            drop(twin.answer.send(Ok(Created { message, deduplicated: true })));
+        }
+        for (create, message) in self.fresh {
+            drop(create.answer.send(Ok(Created { message, deduplicated: false })));
+        }
+    }
+
+    /// Answers everyone whose row was in the commit.
+    pub(crate) fn fail(self, error: &ChangeError) {
+        for (create, _) in self.fresh {
+            drop(create.answer.send(Err(error.clone())));
+        }
+        for (twin, _) in self.twins {
+            drop(twin.answer.send(Err(error.clone())));
+        }
+    }
+}
