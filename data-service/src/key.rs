@@ -10,10 +10,14 @@ pub const CLASS_WRITES: u8 = 1;
 /// What a read is of. Its generations live in the cell that its hash selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
+    /// A channel's history as a whole: what its tail may answer, and what its limits are for.
+    History(u64),
     /// The list of a channel's buckets.
     Buckets(u64),
     /// The messages of one (channel, bucket).
     Rows(u64, Bucket),
+    /// The changes of a channel or guild.
+    Changes(u64),
     /// A channel's own row.
     Channel(u64),
     /// A guild with roles, channels and its member count.
@@ -37,8 +41,10 @@ impl Key {
     #[must_use]
     pub fn scope(&self) -> Option<u64> {
         match *self {
-            Self::Buckets(id)
+            Self::History(id)
+            | Self::Buckets(id)
             | Self::Rows(id, _)
+            | Self::Changes(id)
             | Self::Channel(id)
             | Self::Guild(id)
             | Self::Members(id) => Some(id),
@@ -52,8 +58,12 @@ impl Key {
     #[must_use]
     pub fn channel(&self) -> u64 {
         match *self {
-            Self::Buckets(channel) | Self::Rows(channel, _) | Self::Channel(channel) => channel,
-            Self::Guild(_)
+            Self::History(channel)
+            | Self::Buckets(channel)
+            | Self::Rows(channel, _)
+            | Self::Channel(channel) => channel,
+            Self::Changes(_)
+            | Self::Guild(_)
             | Self::Member(..)
             | Self::Members(_)
             | Self::User(_)

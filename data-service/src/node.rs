@@ -22,7 +22,7 @@ use crate::{
         mint::Minter,
     },
     read::{
-        NEWEST_AT_ONCE, ReadPath,
+        NEWEST_AT_ONCE, ReadPath, Tails,
         query::{Database, MokaCache},
     },
     rpc::{
@@ -228,6 +228,7 @@ impl DataService {
             .config(protect_config)
             .clock(layer_clock)
             .cache(Arc::clone(&pages) as _)
+            .tail(Arc::new(Tails(Arc::clone(&live))))
             .observer(layer_observer)
             .limits(Arc::clone(&limits))
             .generations(generations)

@@ -25,6 +25,8 @@ pub enum Method {
     ListMessages,
     /// A channel's buckets.
     Buckets,
+    /// Changes of a channel or guild.
+    Changes,
     /// A channel's row.
     Channel,
     /// A guild.
@@ -47,6 +49,7 @@ label_values! {
     pub Method {
         ListMessages => "ListMessages",
         Buckets => "Buckets",
+        Changes => "Changes",
         Channel => "Channel",
         Guild => "Guild",
         Member => "Member",
@@ -61,8 +64,9 @@ label_values! {
 impl From<&Key> for Method {
     fn from(key: &Key) -> Self {
         match key {
-            Key::Rows(..) => Self::ListMessages,
+            Key::History(_) | Key::Rows(..) => Self::ListMessages,
             Key::Buckets(_) => Self::Buckets,
+            Key::Changes(_) => Self::Changes,
             Key::Channel(_) => Self::Channel,
             Key::Guild(_) => Self::Guild,
             Key::Member(..) => Self::Member,
@@ -160,13 +164,6 @@ impl Observer {
         }
     }
 
-    /// A read that a gate refused.
-    pub(crate) fn on_refused_read(&self, key: &Key, reason: RefusalReason) {
-        let labels = ReadLabels { method: key.into(), outcome: Outcome::Refused.label() };
-        self.reads.get_or_create_owned(&labels).inc();
-        self.refused(key.channel(), reason);
-    }
-
     pub(crate) fn on_write(&self, method: Write, channel_id: u64) {
         self.db_writes.get_or_create_owned(&WriteLabel { method }).inc();
         if channel_id != 0 {
@@ -195,7 +192,9 @@ impl weir_protect::Observer<Key> for Observer {
     }
 
     fn on_refused(&self, key: &Key, reason: RefusalReason) {
-        self.on_refused_read(key, reason);
+        let labels = ReadLabels { method: key.into(), outcome: Outcome::Refused.label() };
+        self.reads.get_or_create_owned(&labels).inc();
+        self.refused(key.channel(), reason);
     }
 
     fn on_db_read(&self, key: &Key, _: Duration, _: bool, _: u32) {

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use weir_connect::{ConnectError, Context};
 use weir_data_client::client::{ACCEPTED_AT, EXPLAIN, FRESHNESS};
-use weir_protect::LimitKind;
+use weir_protect::{LimitKind, Scope, Scopes};
 use weir_store::Store;
 
 use crate::{
@@ -30,7 +30,10 @@ use crate::{
     observe::Observer,
     outbox::Outbox,
     ownership::Ownership,
-    read::{Failure, ReadOptions, ReadPath, Served},
+    read::{
+        Failure, ReadOptions, ReadPath, Served,
+        pipeline::{GuildOf, scopes},
+    },
     steady::Steady,
     write::{
         Sequencer,
@@ -82,13 +85,25 @@ impl Paths {
 
     /// Charges so many writes at once: all of them, or none if a limit has not room for all.
     pub(crate) async fn charge_writes(&self, channel_id: u64, writes: u32) -> Result<(), ChangeError> {
-        let scopes = self.reads.scopes(channel_id, CLASS_WRITES).await;
-        let limits = self.reads.protect.limits();
-        let charged =
-            limits.charge_many(scopes.as_slice(), LimitKind::Writes, writes, self.reads.clock_now());
+        let guild = self.reads.guild_of(channel_id);
+        self.charge(channel_id, scopes(channel_id, &guild, CLASS_WRITES), writes)?;
+        // By leave of the others: who is not known is not read for free.
+        if matches!(guild, GuildOf::Unread)
+            && let Ok(Some(channel)) = self.reads.channel_row(channel_id).await
+            && channel.guild_id != 0
+        {
+            self.charge(channel_id, Scopes::new(&[Scope::Group(channel.guild_id)]), writes)?;
+        }
+        Ok(())
+    }
+
+    fn charge(&self, channel_id: u64, scopes: Scopes, writes: u32) -> Result<(), ChangeError> {
+        let protect = &self.reads.protect;
+        let now = protect.clock().now();
+        let charged = protect.limits().charge_many(scopes.as_slice(), LimitKind::Writes, writes, now);
         charged.map(drop).map_err(|refusal| {
             self.observer.refused(channel_id, refusal.reason);
-            let reason = crate::rpc::error::reason_of(refusal.reason);
+            let reason = error::reason_of(refusal.reason);
             let limit = refusal.limit.to_string();
             Refused::Limit { limit, reason, retry_after: refusal.retry_after }.into()
         })
@@ -108,7 +123,7 @@ pub(crate) fn deadline(context: &Context) -> Instant {
 /// What a read's headers ask for.
 pub(crate) fn options(context: &Context) -> ReadOptions {
     let freshness = context.headers.get(FRESHNESS).and_then(Freshness::decode);
-    ReadOptions { within: within(context), freshness }
+    ReadOptions { within: within(context), freshness, explain: context.headers.contains_key(EXPLAIN) }
 }
 
 /// Microseconds at which the tier in front accepted the client's request; 0 if it did not say.
@@ -144,7 +159,7 @@ pub(crate) fn refused(context: &Context, failure: Failure) -> ConnectError {
         .refusal()
         .filter(|_| context.headers.contains_key(EXPLAIN))
         .map(|refusal| format!("outcome=refused reason={} limit={}", refusal.reason.label(), refusal.limit));
-    let mut error = crate::rpc::error::of_read(failure);
+    let mut error = error::of_read(failure);
     if let Some(value) = explained.and_then(|text| HeaderValue::from_str(&text).ok()) {
         error = error.with_header(EXPLAIN, value);
     }

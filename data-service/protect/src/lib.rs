@@ -62,7 +62,7 @@ pub use generation::{Change, Dependence, Generation, Generations};
 pub use limit::{Bound, LimitKind, Limits, Quota, Rule, Scope, Selector};
 pub use observe::Observer;
 pub use reason::RefusalReason;
-pub use request::{Explain, GateTimes, Outcome, Priority, ReadRequest, Reply, Scopes};
+pub use request::{Admitted, Explain, GateTimes, Outcome, PageRequest, Priority, ReadRequest, Reply, Scopes};
 pub use stack::{Builder, Protect};
 pub use store::{Query, ReadContext, Store, Value};
 pub use tail::{Tail, TailAnchor, TailBounds, TailQuery, TailRow};

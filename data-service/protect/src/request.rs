@@ -36,6 +36,16 @@ impl Scopes {
         self
     }
 
+    /// These scopes and one more, in its place among them.
+    #[must_use]
+    pub fn with(self, scope: Scope) -> Self {
+        let wider = |other: &Scope| other.tag() > scope.tag();
+        let items = self.as_slice();
+        let place = items.iter().position(wider).unwrap_or(items.len());
+        let (narrower, rest) = items.split_at(place);
+        rest.iter().fold(Self::new(narrower).and(scope), |all, &scope| all.and(scope))
+    }
+
     /// The scopes, narrowest first.
     #[must_use]
     pub fn as_slice(&self) -> &[Scope] {
@@ -69,21 +79,38 @@ impl Priority {
     }
 }
 
-/// One read.
+/// Leave to read, which only [`crate::Protect::admit`] gives: the deadline has not passed and the request is charged.
+///
+/// One request may read several pages by it; each of them is charged for its own reads of the store, to the same scopes.
 #[derive(Debug, Clone)]
-pub struct ReadRequest<K, Q> {
+pub struct Admitted {
+    pub(crate) scopes: Scopes,
+    pub(crate) deadline: Nanos,
+    pub(crate) would_refuse: Option<Arc<str>>,
+}
+
+impl Admitted {
+    /// When the caller stops waiting.
+    #[must_use]
+    pub const fn deadline(&self) -> Nanos {
+        self.deadline
+    }
+}
+
+/// One page, as a part of an admitted request.
+#[derive(Debug, Clone)]
+pub struct PageRequest<K, Q> {
     /// The partition.
     pub key: K,
     /// The page of it.
     pub query: Q,
-    /// Whose budgets it is charged to.
-    pub scopes: Scopes,
-    /// When the caller stops waiting.
-    pub deadline: Nanos,
     /// A freshness token: the answer must come from a read that began when at least this revision was resolved.
     pub floor: Option<u64>,
     /// Whether a cached answer will do. A flight that this read leads fills the cache all the same.
     pub allow_cache: bool,
+    /// True for what leads to answers and is none: it is cached whatever [`crate::Gate::Cache`] says, so that a run
+    /// without the cache measures the answers and not the way to them.
+    pub index: bool,
     /// Oldest cached answer that will do, if that is less than the layer's own bound.
     pub age_max: Option<Duration>,
     /// Oldest *stale* answer that will do when the store cannot be asked; `None` wants none. Never below `floor`.
@@ -92,26 +119,40 @@ pub struct ReadRequest<K, Q> {
     pub dependence: Dependence,
     /// Importance.
     pub priority: Priority,
-    /// True if the caller has charged the request limit itself, because this read is one part of a larger request.
-    pub request_charged: bool,
+}
+
+impl<K, Q> PageRequest<K, Q> {
+    /// An interactive read of the end of a partition, cache allowed.
+    pub const fn new(key: K, query: Q) -> Self {
+        Self {
+            key,
+            query,
+            floor: None,
+            allow_cache: true,
+            index: false,
+            age_max: None,
+            stale_max: None,
+            dependence: Dependence::Append,
+            priority: Priority::Interactive,
+        }
+    }
+}
+
+/// A request of one page: its admission and the page.
+#[derive(Debug, Clone)]
+pub struct ReadRequest<K, Q> {
+    /// Whose budgets it is charged to.
+    pub scopes: Scopes,
+    /// When the caller stops waiting.
+    pub deadline: Nanos,
+    /// What is read.
+    pub page: PageRequest<K, Q>,
 }
 
 impl<K, Q> ReadRequest<K, Q> {
     /// An interactive read of the end of a partition, cache allowed, charged to nobody.
     pub const fn new(key: K, query: Q, deadline: Nanos) -> Self {
-        Self {
-            key,
-            query,
-            scopes: Scopes::NONE,
-            deadline,
-            floor: None,
-            allow_cache: true,
-            age_max: None,
-            stale_max: None,
-            dependence: Dependence::Append,
-            priority: Priority::Interactive,
-            request_charged: false,
-        }
+        Self { scopes: Scopes::NONE, deadline, page: PageRequest::new(key, query) }
     }
 }
 

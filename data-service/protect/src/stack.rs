@@ -1,4 +1,5 @@
-//! The stack: the order in which a read meets the gates, and the only place that knows it.
+//! The stack: the order in which a read meets the gates, and the only place that knows it. [`Protect::admit`] is the
+//! first two, and what it returns is what [`Protect::page`] takes, so that nothing is read that was not let in.
 //!
 //! | # | gate | why here | turned away |
 //! |--|--|--|--|
@@ -41,7 +42,7 @@ use crate::{
     limit::{LimitKind, Limits, Scope},
     observe::{NoObserver, Observer},
     reason::RefusalReason,
-    request::{GateTimes, Outcome, ReadRequest, Reply},
+    request::{Admitted, GateTimes, Outcome, PageRequest, ReadRequest, Reply, Scopes},
     store::{Query, Store},
 };
 
@@ -60,6 +61,7 @@ type Flights<S> = FlightTable<<S as Store>::Key, <S as Store>::Query, Landing<S>
 type LeadOf<S> = Lead<<S as Store>::Key, <S as Store>::Query, Landing<S>>;
 type EnteredOf<S> = Entered<<S as Store>::Key, <S as Store>::Query, Landing<S>, Reply<<S as Store>::Value>>;
 type WaiterOf<S> = Waiter<Landing<S>>;
+type PageOf<S> = PageRequest<<S as Store>::Key, <S as Store>::Query>;
 type RequestOf<S> = ReadRequest<<S as Store>::Key, <S as Store>::Query>;
 type ReadResult<S> = Result<Reply<<S as Store>::Value>, ReadError<<S as Store>::Error>>;
 
@@ -157,7 +159,80 @@ impl<S: Store> Protect<S> {
         (self.inner.scopes.in_flight(&scope), self.inner.scopes.queued(&scope))
     }
 
-    /// Reads one page through the gates.
+    /// Gates 1 and 2: lets a request in, or refuses it before anything is read for its sake. `subject` is the partition
+    /// that it is chiefly about, for the observer.
+    ///
+    /// # Errors
+    /// [`ReadError::DeadlineExceeded`] at [`Stage::Arrival`], or [`ReadError::Refused`]: nothing was charged.
+    pub fn admit(
+        &self,
+        subject: &S::Key,
+        scopes: Scopes,
+        deadline: Nanos,
+    ) -> Result<Admitted, ReadError<S::Error>> {
+        let arrived = self.inner.clock.now();
+        let admitted = self.inner.admit(scopes, deadline, arrived);
+        admitted.inspect_err(|error| self.inner.observe_error(subject, error, arrived))
+    }
+
+    /// Lets in what is a part of a request that was charged already, or the caller's own need: it passes the deadline
+    /// and is charged for its reads of the store, to `scopes`, but is no request of its own.
+    ///
+    /// # Errors
+    /// [`ReadError::DeadlineExceeded`] at [`Stage::Arrival`].
+    pub fn admit_part(&self, scopes: Scopes, deadline: Nanos) -> Result<Admitted, ReadError<S::Error>> {
+        self.inner.in_time(deadline, self.inner.clock.now())?;
+        Ok(Admitted { scopes, deadline, would_refuse: None })
+    }
+
+    /// Charges an admitted request to one more scope, which was not known before something was read; it counts for the
+    /// pages that are read from now on.
+    ///
+    /// # Errors
+    /// [`ReadError::Refused`]: the request was charged to its other scopes and not to this one.
+    pub fn admit_to(
+        &self,
+        subject: &S::Key,
+        admitted: Admitted,
+        scope: Scope,
+    ) -> Result<Admitted, ReadError<S::Error>> {
+        let now = self.inner.clock.now();
+        let also = self.inner.charge(&[scope], Gate::RequestLimit, LimitKind::Requests, now);
+        let also = also.inspect_err(|error| self.inner.observe_error(subject, error, now))?;
+        let scopes = admitted.scopes.with(scope);
+        Ok(Admitted { scopes, would_refuse: admitted.would_refuse.or(also), ..admitted })
+    }
+
+    /// Whether the gate of `kind` would refuse a request of these scopes now. Nothing is charged.
+    ///
+    /// # Errors
+    /// [`ReadError::Refused`]
+    pub fn would_pass(&self, scopes: Scopes, kind: LimitKind) -> Result<(), ReadError<S::Error>> {
+        let gate = match kind {
+            LimitKind::Requests => Gate::RequestLimit,
+            LimitKind::DatabaseReads => Gate::DatabaseReadLimit,
+            LimitKind::Concurrency => Gate::Concurrency,
+            // Writes do not come by these gates.
+            LimitKind::Writes => return Ok(()),
+        };
+        let refusal = self.inner.limits.peek(scopes.as_slice(), kind, self.inner.clock.now());
+        let refusal = refusal.filter(|_| self.inner.gates.is_on(gate));
+        refusal.map_or(Ok(()), |refusal| Err(ReadError::Refused(refusal)))
+    }
+
+    /// Reads one page: [`Self::admit`] and [`Self::page`].
+    ///
+    /// # Errors
+    /// [`ReadError`]: by the deadline at the latest. A refusal has charged nothing and has not touched the store.
+    ///
+    /// # Cancel safety
+    /// As [`Self::page`].
+    pub async fn read(&self, request: RequestOf<S>) -> ReadResult<S> {
+        let admitted = self.admit(&request.page.key, request.scopes, request.deadline)?;
+        self.page(&admitted, request.page).await
+    }
+
+    /// Gates 3 to 7: reads one page of an admitted request.
     ///
     /// # Errors
     /// [`ReadError`]: by the deadline at the latest. A refusal has charged nothing and has not touched the store.
@@ -165,57 +240,73 @@ impl<S: Store> Protect<S> {
     /// # Cancel safety
     /// Dropping the future detaches this caller and nothing else: a flight that it started goes on for the others,
     /// and to fill the cache.
-    pub async fn read(&self, request: RequestOf<S>) -> ReadResult<S> {
+    pub async fn page(&self, admitted: &Admitted, page: PageOf<S>) -> ReadResult<S> {
         let arrived = self.inner.clock.now();
-        let result = self.through_the_gates(&request, arrived).await;
-        let elapsed = self.inner.clock.now().since(arrived);
-        let observer = &self.inner.observer;
+        let result = self.through_the_gates(admitted, &page, arrived).await;
         match &result {
-            Ok(reply) => observer.on_read(&request.key, reply.explain.outcome, elapsed),
-            Err(error) => {
-                if let Some(refusal) = error.refusal() {
-                    observer.on_refused(&request.key, refusal.reason);
-                }
-                observer.on_error(&request.key, error.label(), elapsed);
+            Ok(reply) => {
+                let elapsed = self.inner.clock.now().since(arrived);
+                self.inner.observer.on_read(&page.key, reply.explain.outcome, elapsed);
             }
+            Err(error) => self.inner.observe_error(&page.key, error, arrived),
         }
         result
     }
 
-    async fn through_the_gates(&self, request: &RequestOf<S>, arrived: Nanos) -> ReadResult<S> {
+    /// The first half of gate 3 alone: the page if the tail has it. For pages that are put together from several
+    /// partitions when it has not.
+    pub fn tail(&self, admitted: &Admitted, page: &PageOf<S>) -> Option<Reply<S::Value>> {
+        let arrived = self.inner.clock.now();
+        let mut reply = self.inner.tail_page(page, arrived)?;
+        reply.explain.would_refuse.clone_from(&admitted.would_refuse);
+        let elapsed = self.inner.clock.now().since(arrived);
+        self.inner.observer.on_read(&page.key, reply.explain.outcome, elapsed);
+        Some(reply)
+    }
+
+    /// What is remembered of a page, to decide by whom a request is paid for: it is no read, and is counted as none.
+    pub fn remembered(&self, page: &PageOf<S>) -> Option<S::Value> {
+        self.inner.cached(page, &[], self.inner.clock.now()).map(|reply| reply.value)
+    }
+
+    async fn through_the_gates(
+        &self,
+        admitted: &Admitted,
+        page: &PageOf<S>,
+        arrived: Nanos,
+    ) -> ReadResult<S> {
         let inner = &self.inner;
-        if request.deadline <= arrived {
-            return Err(ReadError::DeadlineExceeded { stage: Stage::Arrival });
-        }
-        let would_refuse = if request.request_charged {
-            None
-        } else {
-            inner.charge(request, Gate::RequestLimit, LimitKind::Requests, arrived)?
-        };
-        let wider = if inner.gates.is_on(Gate::Coalesce) { request.query.wider() } else { Vec::new() };
-        if let Some(mut reply) = inner.cached(request, &wider, arrived) {
-            reply.explain.would_refuse = would_refuse;
+        inner.in_time(admitted.deadline, arrived)?;
+        let wider = if inner.gates.is_on(Gate::Coalesce) { page.query.wider() } else { Vec::new() };
+        if let Some(mut reply) = inner.cached(page, &wider, arrived) {
+            reply.explain.would_refuse.clone_from(&admitted.would_refuse);
             return Ok(reply);
         }
-        let mut answer = self.fly(request, wider, arrived).await;
+        let mut answer = self.fly(admitted, page, wider, arrived).await;
         if answer.as_ref().is_err_and(ReadError::is_store_side) {
-            answer = inner.stale(request, arrived).map_or(answer, Ok);
+            answer = inner.stale(page, arrived).map_or(answer, Ok);
         }
         answer.map(|mut reply| {
-            reply.explain.would_refuse = reply.explain.would_refuse.or(would_refuse);
+            reply.explain.would_refuse = reply.explain.would_refuse.or_else(|| admitted.would_refuse.clone());
             reply
         })
     }
 
     /// Gates 4 to 7: joins a flight or leads one, and waits for its result.
-    async fn fly(&self, request: &RequestOf<S>, mut wider: Vec<S::Query>, arrived: Nanos) -> ReadResult<S> {
+    async fn fly(
+        &self,
+        admitted: &Admitted,
+        request: &PageOf<S>,
+        mut wider: Vec<S::Query>,
+        arrived: Nanos,
+    ) -> ReadResult<S> {
         let inner = &self.inner;
-        let admitted = inner.clock.now();
+        let entered = inner.clock.now();
         let mut lost_leader = false;
         // A second round only when a wider page turned out not to hold the answer; then none is looked for.
         loop {
             let mut would_refuse = None;
-            let (waiter, outcome, wide) = match inner.enter(request, &wider, lost_leader) {
+            let (waiter, outcome, wide) = match inner.enter(admitted, request, &wider, lost_leader) {
                 Entered::Found(reply) => return Ok(reply),
                 Entered::Joined(waiter) => (waiter, Outcome::Joined, None),
                 Entered::Subsumed(waiter, wide) => (waiter, Outcome::Subsumed, Some(wide)),
@@ -223,11 +314,11 @@ impl<S: Store> Protect<S> {
                     return Err(inner.refused_by_bound(RefusalReason::FlightsFull, "flights_max"));
                 }
                 Entered::Led(lead, waiter) => {
-                    would_refuse = self.launch(lead, request).await;
+                    would_refuse = self.launch(lead, admitted, request).await;
                     (waiter, Outcome::Led, None)
                 }
             };
-            let landed = match self.wait(waiter, request).await {
+            let landed = match self.wait(waiter, admitted).await {
                 Err(ReadError::Panicked) if inner.faulty(Fault::FollowersRetry) && !lost_leader => {
                     lost_leader = true;
                     continue;
@@ -249,8 +340,8 @@ impl<S: Store> Protect<S> {
             };
             let now = inner.clock.now();
             let times = GateTimes {
-                admission: admitted.since(arrived),
-                flight: now.since(admitted),
+                admission: entered.since(arrived),
+                flight: now.since(entered),
                 concurrency: landed.concurrency,
                 store: landed.store,
             };
@@ -261,16 +352,17 @@ impl<S: Store> Protect<S> {
     /// Gate 5 and the start of the flight. A refusal reaches the leader and whoever joined through the flight.
     ///
     /// Returns a dry-run limit that would have refused. Does not wait, except under [`Fault::LeadInline`].
-    async fn launch(&self, lead: LeadOf<S>, request: &RequestOf<S>) -> Option<Arc<str>> {
+    async fn launch(&self, lead: LeadOf<S>, admitted: &Admitted, request: &PageOf<S>) -> Option<Arc<str>> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        match inner.charge(request, Gate::DatabaseReadLimit, LimitKind::DatabaseReads, now) {
+        let scopes = admitted.scopes;
+        match inner.charge(scopes.as_slice(), Gate::DatabaseReadLimit, LimitKind::DatabaseReads, now) {
             Err(refused) => {
                 lead.finish(Err(refused));
                 None
             }
             Ok(would_refuse) => {
-                let flight = flying::fly(Arc::clone(inner), lead, request.scopes, request.dependence);
+                let flight = flying::fly(Arc::clone(inner), lead, scopes, request.dependence, request.index);
                 if inner.faulty(Fault::LeadInline) {
                     Box::pin(flight).await;
                 } else {
@@ -284,8 +376,8 @@ impl<S: Store> Protect<S> {
         }
     }
 
-    async fn wait(&self, waiter: WaiterOf<S>, request: &RequestOf<S>) -> Landing<S> {
-        let left = request.deadline.since(self.inner.clock.now());
+    async fn wait(&self, waiter: WaiterOf<S>, admitted: &Admitted) -> Landing<S> {
+        let left = admitted.deadline.since(self.inner.clock.now());
         match tokio::time::timeout(left, waiter).await {
             Ok(landing) => landing,
             Err(_) => Err(ReadError::DeadlineExceeded { stage: Stage::Flight }),
@@ -298,10 +390,27 @@ impl<S: Store> Inner<S> {
         self.config.faults.armed(fault)
     }
 
-    /// Charges the request's scopes, unless the gate is off.
+    fn in_time(&self, deadline: Nanos, now: Nanos) -> Result<(), ReadError<S::Error>> {
+        if deadline > now { Ok(()) } else { Err(ReadError::DeadlineExceeded { stage: Stage::Arrival }) }
+    }
+
+    fn admit(&self, scopes: Scopes, deadline: Nanos, now: Nanos) -> Result<Admitted, ReadError<S::Error>> {
+        self.in_time(deadline, now)?;
+        let would_refuse = self.charge(scopes.as_slice(), Gate::RequestLimit, LimitKind::Requests, now)?;
+        Ok(Admitted { scopes, deadline, would_refuse })
+    }
+
+    fn observe_error(&self, key: &S::Key, error: &ReadError<S::Error>, arrived: Nanos) {
+        if let Some(refusal) = error.refusal() {
+            self.observer.on_refused(key, refusal.reason);
+        }
+        self.observer.on_error(key, error.label(), self.clock.now().since(arrived));
+    }
+
+    /// Charges the scopes, unless the gate is off. Tells the dry-run limit that would have refused.
     fn charge(
         &self,
-        request: &RequestOf<S>,
+        scopes: &[Scope],
         gate: Gate,
         kind: LimitKind,
         now: Nanos,
@@ -309,7 +418,7 @@ impl<S: Store> Inner<S> {
         if !self.gates.is_on(gate) {
             return Ok(None);
         }
-        let charged = self.limits.charge(request.scopes.as_slice(), kind, now);
+        let charged = self.limits.charge(scopes, kind, now);
         charged.map(|admitted| admitted.would_refuse).map_err(ReadError::Refused)
     }
 
@@ -319,9 +428,15 @@ impl<S: Store> Inner<S> {
     }
 
     /// Gate 4. A caller that would lead looks into the page cache once more, in the same step.
-    fn enter(&self, request: &RequestOf<S>, wider: &[S::Query], lost_leader: bool) -> EnteredOf<S> {
-        let ReadRequest { key, query, dependence, floor, deadline, priority, .. } = request;
-        let (dependence, floor, deadline, priority) = (*dependence, *floor, *deadline, *priority);
+    fn enter(
+        &self,
+        admitted: &Admitted,
+        request: &PageOf<S>,
+        wider: &[S::Query],
+        lost_leader: bool,
+    ) -> EnteredOf<S> {
+        let PageRequest { key, query, dependence, floor, priority, .. } = request;
+        let (dependence, floor, deadline, priority) = (*dependence, *floor, admitted.deadline, *priority);
         let want = Want { dependence, floor, deadline, priority };
         if !self.gates.is_on(Gate::Coalesce) || lost_leader {
             let alone = self.flights.alone(key, query, &want);

@@ -77,14 +77,8 @@ impl Live {
         known.map_or(0, |head| head.last_message_id)
     }
 
-    /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain and at least as new as
-    /// `at_least`.
-    pub(crate) fn serve_tail(
-        &self,
-        channel_id: u64,
-        query: TailQuery,
-        at_least: Option<u64>,
-    ) -> Option<(Bytes, u64)> {
+    /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain.
+    pub(crate) fn serve_tail(&self, channel_id: u64, query: TailQuery) -> Option<(Bytes, u64)> {
         let tenure = self.ownership.tenure(channel_id).ok()?;
         let scope = self.scopes.get(channel_id)?;
         let (rows, version, rev) = {
@@ -94,9 +88,6 @@ impl Live {
                 state.tail_missed |= query.anchor == TailAnchor::Latest;
             }
             let tail = state.tail_under(tenure.epoch)?;
-            if at_least.is_some_and(|wanted| rev < wanted) {
-                return None;
-            }
             if let Some(encoded) = state.encoded(query) {
                 drop(state);
                 self.scopes.touch(channel_id);
@@ -112,20 +103,17 @@ impl Live {
         self.remembered_under(channel_id, tenure).then_some((encoded, rev))
     }
 
-    /// One message as the tail knows it: `Some(None)` if the tail is certain that it is not there.
-    pub(crate) fn tail_row(
-        &self,
-        channel_id: u64,
-        around: TailQuery,
-        id: u64,
-    ) -> Option<Option<Arc<Message>>> {
+    /// One message as the tail knows it, `None` if the tail is certain that it is not there, and the revision that the tail contains.
+    pub(crate) fn tail_row(&self, channel_id: u64, id: u64) -> Option<(Option<Arc<Message>>, u64)> {
+        let around = TailQuery { anchor: TailAnchor::Around(id), limit: 1 };
         let tenure = self.ownership.tenure(channel_id).ok()?;
         let scope = self.scopes.get(channel_id)?;
         let row = {
             let state = scope.lock();
             let tail = state.tail_under(tenure.epoch)?;
             tail.serve(&around)?;
-            tail.get(id).map(|row| Arc::new(row.0.clone()))
+            let rev = state.head.map_or(0, |head| head.last_rev);
+            (tail.get(id).map(|row| Arc::new(row.0.clone())), rev)
         };
         self.remembered_under(channel_id, tenure).then_some(row)
     }
@@ -183,16 +171,16 @@ impl Live {
         }
     }
 
-    /// A guild as its turn left it, if it is in memory and ours.
-    pub(crate) fn guild_in_memory(&self, guild_id: u64) -> Option<Arc<GuildState>> {
+    /// A guild as its turn left it and the revision of its last change, if it is in memory and ours.
+    pub(crate) fn guild_in_memory(&self, guild_id: u64) -> Option<(Arc<GuildState>, u64)> {
         let tenure = self.ownership.tenure(guild_id).ok()?;
         let scope = self.scopes.get(guild_id)?;
-        let guild = {
+        let (guild, rev) = {
             let state = scope.lock();
-            let known = state.head.is_some_and(|head| head.epoch == tenure.epoch) && !state.unresolved;
-            if known { state.guild.clone() } else { None }
+            let head = state.head.filter(|head| head.epoch == tenure.epoch && !state.unresolved)?;
+            (state.guild.clone()?, head.last_rev)
         };
-        guild.filter(|_| self.remembered_under(guild_id, tenure))
+        self.remembered_under(guild_id, tenure).then_some((guild, rev))
     }
 }
 

@@ -213,7 +213,7 @@ impl Outbox {
     ) -> Result<(), Stuck> {
         let mut after_rev = after_rev;
         loop {
-            let page = rebuild::read_from(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
+            let page = rebuild::read(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
             let page = page.map_err(|error| {
                 tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
                 Stuck::Unread

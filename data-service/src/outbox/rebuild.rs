@@ -39,34 +39,20 @@ pub struct Changes {
     pub records: Vec<Record>,
     /// More follow above the last one.
     pub more: bool,
-    /// The asked revision is older than what is kept.
-    pub truncated: bool,
 }
 
-/// Reads changes of a scope above `after_rev`, at most `limit`. `now_us` decides what is no longer kept.
+/// Whether all changes above `after_rev` are still kept at `now_us`.
+#[must_use]
+pub const fn is_kept(after_rev: u64, now_us: u64) -> bool {
+    after_rev.saturating_add(KEPT_US) >= now_us
+}
+
+/// Reads changes of a scope above `after_rev`, at most `limit`, for a caller that knows that none of them is older than what is kept: by
+/// [`is_kept`], or because it knows the change before the first one that it must publish, however old that is.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn read(
-    store: &dyn Store,
-    scope_id: u64,
-    is_channel: bool,
-    after_rev: u64,
-    limit: usize,
-    now_us: u64,
-) -> Result<Changes, ReadError> {
-    if after_rev.saturating_add(KEPT_US) < now_us {
-        return Ok(Changes { truncated: true, ..Changes::default() });
-    }
-    read_from(store, scope_id, is_channel, after_rev, limit).await
-}
-
-/// [`read`] for a caller that knows that nothing above `after_rev` is older than what is kept, however old that revision itself is: the
-/// outbox, which knows the change before the one it must publish.
-///
-/// # Errors
-/// Those of the store.
-pub async fn read_from(
     store: &dyn Store,
     scope_id: u64,
     is_channel: bool,
@@ -114,7 +100,7 @@ pub async fn read_from(
         record.recovered = true;
         prev_rev = record.rev;
     }
-    Ok(Changes { records, more, truncated: false })
+    Ok(Changes { records, more })
 }
 
 /// Changes other than creates above `after_rev` and up to `to_rev`, oldest first, and up to which revision that is all of them: at least

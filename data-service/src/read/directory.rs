@@ -9,11 +9,11 @@ use weir_proto::{
 };
 
 use super::{
-    Failure, ReadOptions, ReadPath, Reading,
     page::mismatch,
+    pipeline::{Failure, ReadOptions, ReadPath, Reading},
     query::{ReadQuery, ReadValue},
 };
-use crate::key::Key;
+use crate::{key::Key, outbox::rebuild::Changes};
 
 /// Users read at once for one request: enough to hide the database's latency, few beside its own concurrency.
 const USERS_AT_ONCE: usize = 32;
@@ -45,39 +45,36 @@ macro_rules! one {
 
 impl ReadPath {
     one! { channel_part, Channel, Option<Arc<Channel>>, Key::Channel(id), (id: u64) }
-    one! { guild_row_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
+    one! { guild_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
     one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: u64, user: u64) }
     one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: u64) }
     one! { direct_part, Direct, Option<u64>, Key::Direct(pair), (pair: UserPair) }
     one! { token_part, Token, Option<u64>, Key::Token(hash), (hash: [u8; 32]) }
 
-    /// A guild: as its turn left it, else from the database.
-    pub(crate) async fn guild_part(
-        &self,
-        reading: &mut Reading,
-        id: u64,
-    ) -> Result<Option<Arc<GuildState>>, Failure> {
-        if self.cache_on()
-            && let Some(state) = self.live.guild_in_memory(id)
-        {
-            self.note_memory_hit(reading, &Key::Guild(id), "guild hit");
-            return Ok(Some(state));
-        }
-        self.guild_row_part(reading, id).await
-    }
-
     /// A channel's row, for the service itself.
     pub(crate) async fn channel_row(&self, id: u64) -> Result<Option<Arc<Channel>>, Failure> {
-        match self.uncharged(Key::Channel(id), ReadQuery::Whole).await? {
-            ReadValue::Channel(channel) => Ok(channel),
-            other => Err(mismatch(&other)),
-        }
+        self.channel_part(&mut self.admit_unlimited()?, id).await
     }
 
     /// A guild, for the service itself.
     pub(crate) async fn guild_row(&self, id: u64) -> Result<Option<Arc<GuildState>>, Failure> {
-        match self.uncharged(Key::Guild(id), ReadQuery::Whole).await? {
-            ReadValue::Guild(state) => Ok(state),
+        self.guild_part(&mut self.admit_unlimited()?, id).await
+    }
+
+    /// Changes of a channel or guild above a revision that is not older than what is kept, for a gateway that catches up: those who ask for
+    /// the same share a read.
+    pub(crate) async fn changes(
+        &self,
+        scope_id: u64,
+        after_rev: u64,
+        limit: usize,
+        options: ReadOptions,
+    ) -> Result<Arc<Changes>, Failure> {
+        let mut reading = self.admit_catching_up(scope_id, options)?;
+        let is_channel = self.channel_part(&mut reading, scope_id).await?.is_some();
+        let query = ReadQuery::Changes { after_rev, limit, is_channel };
+        match self.part(&mut reading, Key::Changes(scope_id), query, Dependence::Append).await? {
+            ReadValue::Changes(changes) => Ok(changes),
             other => Err(mismatch(&other)),
         }
     }
@@ -139,7 +136,7 @@ impl ReadPath {
         options: ReadOptions,
     ) -> Result<Option<ChannelContext>, Failure> {
         // Not charged to the channel's request limit: it is part of a request that will be.
-        let mut reading = self.begin(0, options).await?;
+        let mut reading = self.admit(Key::Channel(channel_id), options)?;
         let Some(channel) = self.channel_part(&mut reading, channel_id).await? else { return Ok(None) };
         if let Some(pair) = UserPair::of_channel(&channel) {
             // The pair's row decides which channel is the pair's: what an owner that lost its lease left behind is none.

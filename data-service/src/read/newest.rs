@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use weir_proto::data::Channel;
 
-use super::{Failure, ReadPath};
+use super::pipeline::{Failure, ReadPath};
 
 /// Channels that guilds wait for, at once and in the whole node. A choice: a full guild that nobody has asked for takes 16 round trips, and
 /// all guilds together, after a start, leave nine tenths of what the CQL store sends at once (512) to others.
@@ -72,7 +72,7 @@ impl ReadPath {
         if known != 0 {
             return Ok(known);
         }
-        let read = self.newest_row(channel_id, &mut self.attendant(within).await).await?;
+        let read = self.newest_row(channel_id, &mut self.admit_attendant(within)?).await?;
         Ok(read.max(self.live.last_message_id(channel_id)))
     }
 }

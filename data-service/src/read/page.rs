@@ -4,25 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_protect::{
-    Dependence, Gate, LimitKind, Outcome, ReadError,
+    Dependence, LimitKind, Outcome, ReadError,
     tail::{TailAnchor, TailQuery},
 };
 use weir_proto::{bucket::Bucket, data::Message};
 use weir_store::{PartitionRange, RowOrder};
 
+pub use super::query::{PAGE_DEFAULT, PAGE_MAX};
 use super::{
-    Failure, ReadOptions, ReadPath, Reading, Served,
-    query::{ReadQuery, ReadValue},
+    pipeline::{Failure, ReadOptions, ReadPath, Reading, Served, scopes},
+    query::{ReadQuery, ReadValue, Rows},
 };
 use crate::{
     key::{CLASS_READS, Key},
     live::encode_page,
 };
-
-/// Rows in a page at most; Discord's bound.
-pub const PAGE_MAX: usize = 100;
-/// Rows in a page whose caller does not say; Discord's default.
-pub const PAGE_DEFAULT: usize = 50;
 
 /// A page, encoded as a `ListMessagesResponse`.
 #[derive(Debug, Clone)]
@@ -37,7 +33,7 @@ pub struct Page {
 
 /// Rows on their way into a page: one partition's shared answer, or rows of several.
 enum Gathered {
-    Shared(Arc<super::query::Rows>),
+    Shared(Rows),
     Own(Vec<Message>),
 }
 
@@ -56,9 +52,8 @@ impl ReadPath {
         limit: usize,
         options: ReadOptions,
     ) -> Result<Page, Failure> {
-        let mut reading = self.begin(channel_id, options).await?;
-        let query = TailQuery { anchor, limit };
-        if let Some(page) = self.tail_page(channel_id, query, &mut reading) {
+        let mut reading = self.admit_history(channel_id, options).await?;
+        if let Some(page) = self.tail_page(channel_id, TailQuery { anchor, limit }, &mut reading) {
             return Ok(page);
         }
         // Taken before the first read: what is read is at least this new.
@@ -83,13 +78,12 @@ impl ReadPath {
             }
         })?;
         let encoded = match &gathered {
-            Gathered::Shared(shared) if shared.rows.len() <= limit => shared.encoded(),
-            Gathered::Shared(shared) => encode_page(shared.rows.iter().take(limit)),
+            Gathered::Shared(shared) => shared.first(limit).encoded(),
             Gathered::Own(rows) => encode_page(rows.iter().take(limit + usize::from(is_around(anchor)))),
         };
         if let Some(ticket) = seedable {
             let rows = match &gathered {
-                Gathered::Shared(shared) => shared.rows.clone(),
+                Gathered::Shared(shared) => shared.rows().to_vec(),
                 Gathered::Own(rows) => rows.clone(),
             };
             self.live.seed(channel_id, ticket, rows, widened(limit));
@@ -99,21 +93,18 @@ impl ReadPath {
 
     /// The page from the channel's tail, if it is warm, ours and certain.
     fn tail_page(&self, channel_id: u64, query: TailQuery, reading: &mut Reading) -> Option<Page> {
-        if !self.cache_on() {
-            return None;
+        match self.tail(reading, Key::History(channel_id), ReadQuery::Page(query))? {
+            (ReadValue::Page(encoded), rev) => Some(Page { encoded, rev, served: reading.served.clone() }),
+            _ => None,
         }
-        let token = reading.freshness.filter(|token| token.scope_id == channel_id);
-        let (encoded, rev) = self.live.serve_tail(channel_id, query, token.map(|token| token.rev))?;
-        self.note_memory_hit(reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
-        Some(Page { encoded, rev, served: reading.served.clone() })
     }
 
     /// The id of a channel's newest row, through the cache; 0 if it has none.
     pub(super) async fn newest_row(&self, channel_id: u64, reading: &mut Reading) -> Result<u64, Failure> {
         let found = self.downwards(channel_id, u64::MAX, 1, reading).await?;
         let rows = match &found {
-            Gathered::Shared(shared) => &shared.rows,
-            Gathered::Own(rows) => rows,
+            Gathered::Shared(shared) => shared.rows(),
+            Gathered::Own(rows) => rows.as_slice(),
         };
         Ok(rows.first().map_or(0, |row| row.id))
     }
@@ -132,10 +123,10 @@ impl ReadPath {
         if before != u64::MAX && before > 0 {
             let bucket = Bucket::of_raw(before - 1);
             let found = self.rows(channel_id, bucket, newest(before, limit), reading).await?;
-            if found.rows.len() >= limit {
+            if found.rows().len() >= limit {
                 return Ok(Gathered::Shared(found));
             }
-            rows.extend(found.rows.iter().cloned());
+            rows.extend(found.rows().iter().cloned());
             next = Some(bucket);
         }
         let index = self.buckets(channel_id, reading).await?;
@@ -143,10 +134,10 @@ impl ReadPath {
         let older = index.iter().filter(|bucket| next.is_none_or(|read| **bucket < read));
         for bucket in older {
             let found = self.rows(channel_id, *bucket, newest(before, limit - rows.len()), reading).await?;
-            if rows.is_empty() && found.rows.len() >= limit {
+            if rows.is_empty() && found.rows().len() >= limit {
                 return Ok(Gathered::Shared(found));
             }
-            rows.extend(found.rows.iter().cloned());
+            rows.extend(found.rows().iter().cloned());
             if rows.len() >= limit {
                 break;
             }
@@ -167,14 +158,14 @@ impl ReadPath {
         }
         let oldest = |limit| PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit };
         let first = Bucket::of_raw(after + 1);
-        let mut rows = self.rows(channel_id, first, oldest(limit), reading).await?.rows.clone();
+        let mut rows = self.rows(channel_id, first, oldest(limit), reading).await?.rows().to_vec();
         if rows.len() >= limit {
             return Ok(rows);
         }
         let index = self.buckets(channel_id, reading).await?;
         for bucket in index.iter().rev().filter(|bucket| **bucket > first) {
             let found = self.rows(channel_id, *bucket, oldest(limit - rows.len()), reading).await?;
-            rows.extend(found.rows.iter().cloned());
+            rows.extend(found.rows().iter().cloned());
             if rows.len() >= limit {
                 break;
             }
@@ -197,7 +188,7 @@ impl ReadPath {
         page.reverse();
         if half > 0 {
             match self.downwards(channel_id, position, half, reading).await? {
-                Gathered::Shared(shared) => page.extend(shared.rows.iter().cloned()),
+                Gathered::Shared(shared) => page.extend(shared.rows().iter().cloned()),
                 Gathered::Own(rows) => page.extend(rows),
             }
         }
@@ -210,7 +201,7 @@ impl ReadPath {
         bucket: Bucket,
         range: PartitionRange,
         reading: &mut Reading,
-    ) -> Result<Arc<super::query::Rows>, Failure> {
+    ) -> Result<Rows, Failure> {
         // Below the channel's last committed id nothing is ever appended; above it, or while that id is not known, anything may be.
         let below_tail =
             range.order == RowOrder::NewestFirst && range.before <= self.live.last_message_id(channel_id);
@@ -219,6 +210,11 @@ impl ReadPath {
             ReadValue::Rows(rows) => Ok(rows),
             other => Err(mismatch(&other)),
         }
+    }
+
+    /// A channel's buckets, newest first, for an operator.
+    pub(crate) async fn buckets_of(&self, channel_id: u64) -> Result<Arc<[Bucket]>, Failure> {
+        self.buckets(channel_id, &mut self.admit_unlimited()?).await
     }
 
     async fn buckets(&self, channel_id: u64, reading: &mut Reading) -> Result<Arc<[Bucket]>, Failure> {
@@ -238,14 +234,7 @@ impl ReadPath {
         message_id: u64,
         options: ReadOptions,
     ) -> Result<(Option<Arc<Message>>, Served), Failure> {
-        let mut reading = self.begin(channel_id, options).await?;
-        let at = TailQuery { anchor: TailAnchor::Around(message_id), limit: 1 };
-        if self.cache_on()
-            && let Some(row) = self.live.tail_row(channel_id, at, message_id)
-        {
-            self.note_memory_hit(&mut reading, &Key::Rows(channel_id, Bucket(0)), "tail hit");
-            return Ok((row, reading.served));
-        }
+        let mut reading = self.admit_history(channel_id, options).await?;
         let below_tail = message_id <= self.live.last_message_id(channel_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
         let key = Key::Rows(channel_id, Bucket::of_raw(message_id));
@@ -258,25 +247,17 @@ impl ReadPath {
     /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else as it is served when it is
     /// made. Limits are looked at and not charged.
     pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
-        let now = self.clock_now();
-        let scopes = self.scopes(channel_id, CLASS_READS).await;
-        let gates = self.protect.gates();
-        let refused = |gate, kind| {
-            let refusal = self.protect.limits().peek(scopes.as_slice(), kind, now);
-            refusal.filter(|_| gates.is_on(gate)).map_or(Ok(()), |refusal| Err(ReadError::Refused(refusal)))
-        };
-        refused(Gate::RequestLimit, LimitKind::Requests)?;
-        let deadline = now.after(std::time::Duration::from_secs(2));
-        let (scopes_of_reads, served) = (weir_protect::Scopes::NONE, Served::nothing());
-        let mut reading =
-            Reading { arrived: now, deadline, scopes: scopes_of_reads, freshness: None, served };
+        let scopes = scopes(channel_id, &self.guild_of(channel_id), CLASS_READS);
+        self.protect.would_pass(scopes, LimitKind::Requests)?;
+        let mut reading = self.admit_unlimited()?;
+        reading.served = Served::nothing(true);
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
         if self.tail_page(channel_id, query, &mut reading).is_none() {
             self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;
         }
         // Only what reaches the database is charged for it.
         if reading.served.outcome == Outcome::Led {
-            refused(Gate::DatabaseReadLimit, LimitKind::DatabaseReads)?;
+            self.protect.would_pass(scopes, LimitKind::DatabaseReads)?;
         }
         Ok(reading.served)
     }

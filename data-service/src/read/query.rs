@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use weir_protect::{Dependence, Nanos, Query, ReadContext, Stamped, Value};
+use weir_protect::{Dependence, Query, ReadContext, Stamped, TailQuery, Value};
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, GuildState, Member, Message, User},
@@ -16,8 +16,13 @@ use crate::{
         self, Live, encode_page,
         weight::{channel_bytes, guild_bytes, member_bytes, message_bytes},
     },
+    outbox::rebuild::{self, Changes},
 };
 
+/// Rows in a page at most; Discord's bound.
+pub const PAGE_MAX: usize = 100;
+/// Rows in a page whose caller does not say; Discord's default.
+pub const PAGE_DEFAULT: usize = 50;
 /// Buckets read for a channel: at one each ten days 27 years.
 const BUCKETS_MAX: usize = 1_000;
 
@@ -32,6 +37,17 @@ pub enum ReadQuery {
     Point(u64),
     /// Entries above an id, at most so many.
     After(u64, usize),
+    /// A page of a history, wherever its rows lie.
+    Page(TailQuery),
+    /// Changes above a revision, at most so many.
+    Changes {
+        /// The revision.
+        after_rev: u64,
+        /// How many.
+        limit: usize,
+        /// True for a channel's, false for a guild's.
+        is_channel: bool,
+    },
 }
 
 /// Whose memory a read may use: which cached answers it may be given, and which reads under way it may share.
@@ -51,20 +67,61 @@ pub struct Asked {
     pub(crate) query: ReadQuery,
 }
 
-impl Query for Asked {}
+/// Sizes of pages that others are cut from: those in which the newest page is read, and clients ask for.
+const WIDER: [usize; 2] = [PAGE_DEFAULT, PAGE_MAX];
 
-/// Rows of one partition, in the order asked for, and their encoded reply once somebody needed it.
+impl Query for Asked {
+    fn wider(&self) -> Vec<Self> {
+        // A read that shares nothing finds nobody's page.
+        let (Memory::Tenure(_), ReadQuery::Range(range)) = (self.memory, self.query) else {
+            return Vec::new();
+        };
+        let wider = WIDER.into_iter().filter(|limit| *limit > range.limit);
+        wider
+            .map(|limit| Self { query: ReadQuery::Range(PartitionRange { limit, ..range }), ..*self })
+            .collect()
+    }
+}
+
+/// Rows of one partition as they were read, and their encoded reply once somebody needed it.
 #[derive(Debug)]
-pub struct Rows {
-    /// The rows.
-    pub rows: Vec<Message>,
+struct ReadRows {
+    rows: Vec<Message>,
     encoded: OnceLock<Bytes>,
 }
 
+/// Rows of one partition, in the order asked for; perhaps the first ones of a larger read, with which they are shared.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    read: Arc<ReadRows>,
+    /// How many of them.
+    count: usize,
+}
+
 impl Rows {
-    /// The rows as an encoded `ListMessagesResponse`, made once for all who share the read.
+    fn new(rows: Vec<Message>) -> Self {
+        Self { count: rows.len(), read: Arc::new(ReadRows { rows, encoded: OnceLock::new() }) }
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn rows(&self) -> &[Message] {
+        &self.read.rows[..self.count]
+    }
+
+    /// The first `count` of them, or all.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        Self { count: self.count.min(count), ..self.clone() }
+    }
+
+    /// The rows as an encoded `ListMessagesResponse`: made once for all who share the whole read.
+    #[must_use]
     pub fn encoded(&self) -> Bytes {
-        self.encoded.get_or_init(|| encode_page(self.rows.iter())).clone()
+        if self.count < self.read.rows.len() {
+            return encode_page(self.rows().iter());
+        }
+        self.read.encoded.get_or_init(|| encode_page(self.rows().iter())).clone()
     }
 }
 
@@ -74,7 +131,7 @@ pub enum ReadValue {
     /// Newest first.
     Buckets(Arc<[Bucket]>),
     /// Rows of a partition.
-    Rows(Arc<Rows>),
+    Rows(Rows),
     /// One message.
     Message(Option<Arc<Message>>),
     /// A channel's row.
@@ -93,6 +150,10 @@ pub enum ReadValue {
     Direct(Option<u64>),
     /// A user id.
     Token(Option<u64>),
+    /// A page, encoded as a `ListMessagesResponse`.
+    Page(Bytes),
+    /// Changes of a scope.
+    Changes(Arc<Changes>),
 }
 
 impl Value<Asked> for ReadValue {
@@ -100,7 +161,7 @@ impl Value<Asked> for ReadValue {
         match (self, &asked.query) {
             // Rows from the old end, and all that were asked for are there: what is appended comes after them.
             (Self::Rows(rows), ReadQuery::Range(range))
-                if range.order == RowOrder::OldestFirst && rows.rows.len() >= range.limit =>
+                if range.order == RowOrder::OldestFirst && rows.rows().len() >= range.limit =>
             {
                 Dependence::Mutate
             }
@@ -108,6 +169,15 @@ impl Value<Asked> for ReadValue {
             (Self::Message(Some(_)), _) => Dependence::Mutate,
             _ => requested,
         }
+    }
+
+    fn cut(&self, from: &Asked, to: &Asked) -> Option<Self> {
+        let (Self::Rows(rows), ReadQuery::Range(from), ReadQuery::Range(to)) = (self, from.query, to.query)
+        else {
+            return None;
+        };
+        let same = from == PartitionRange { limit: from.limit, ..to };
+        (same && from.limit >= to.limit).then(|| Self::Rows(rows.first(to.limit)))
     }
 }
 
@@ -122,7 +192,7 @@ impl ReadValue {
             + match self {
                 Self::Buckets(buckets) => buckets.len() * 4,
                 // Twice: the rows and their encoded form.
-                Self::Rows(rows) => rows.rows.iter().map(|row| 2 * message_bytes(row)).sum(),
+                Self::Rows(rows) => rows.read.rows.iter().map(|row| 2 * message_bytes(row)).sum(),
                 Self::Message(row) => row.as_deref().map_or(0, message_bytes),
                 Self::Channel(row) => row.as_deref().map_or(0, channel_bytes),
                 Self::Guild(state) => state.as_deref().map_or(0, guild_bytes),
@@ -133,6 +203,9 @@ impl ReadValue {
                     .map_or(0, |row| 80 + row.username.len() + row.global_name.len() + row.avatar.len()),
                 Self::Guilds(ids) => ids.len() * 8,
                 Self::Direct(_) | Self::Token(_) => 8,
+                Self::Page(encoded) => encoded.len(),
+                // Never kept.
+                Self::Changes(_) => 0,
             }
     }
 }
@@ -166,7 +239,7 @@ impl weir_protect::Store for Database {
             }
             (Key::Rows(channel, bucket), ReadQuery::Range(range)) => {
                 let rows = store.read_partition(channel, bucket, range).await?;
-                ReadValue::Rows(Arc::new(Rows { rows, encoded: OnceLock::new() }))
+                ReadValue::Rows(Rows::new(rows))
             }
             (Key::Channel(id), _) => ReadValue::Channel(store.read_channel(id).await?.map(Arc::new)),
             (Key::Guild(id), _) => ReadValue::Guild(live::read_guild(store, id).await?.map(Arc::new)),
@@ -182,7 +255,14 @@ impl weir_protect::Store for Database {
             }
             (Key::Direct(pair), _) => ReadValue::Direct(store.read_direct(pair).await?),
             (Key::Token(hash), _) => ReadValue::Token(store.read_token(hash).await?),
-            (Key::Rows(..) | Key::Members(_) | Key::UserGuilds(_), query) => {
+            (Key::Changes(scope), ReadQuery::Changes { after_rev, limit, is_channel }) => {
+                let found = rebuild::read(store, scope, is_channel, after_rev, limit).await?;
+                ReadValue::Changes(Arc::new(found))
+            }
+            (
+                Key::History(_) | Key::Rows(..) | Key::Changes(_) | Key::Members(_) | Key::UserGuilds(_),
+                query,
+            ) => {
                 return Err(ReadError::Corrupt { reason: format!("{key:?} cannot be asked for {query:?}") });
             }
         })
@@ -228,14 +308,11 @@ impl weir_protect::PageCache<Key, Asked, ReadValue> for MokaCache {
 
     fn put(&self, key: &Key, asked: &Asked, entry: Stamped<ReadValue>) {
         match asked.memory {
+            // Each is asked for by those who follow at that moment, and never again.
+            Memory::Tenure(_) if matches!(key, Key::Changes(_)) => {}
             Memory::Tenure(_) => self.entries.insert((*key, *asked), entry),
             // Nobody could hit it.
             Memory::Alone(_) => {}
         }
     }
-}
-
-/// A deadline on the layer's clock from a tokio instant's distance.
-pub(crate) fn deadline(now: Nanos, left: std::time::Duration) -> Nanos {
-    now.after(left)
 }

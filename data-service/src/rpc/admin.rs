@@ -9,12 +9,7 @@ use weir_proto::admin::{
 use weir_store::WriteError;
 
 use super::{Paths, required};
-use crate::{
-    admission::LimitError,
-    key::Key,
-    read::query::{ReadQuery, ReadValue},
-    rpc::error,
-};
+use crate::{admission::LimitError, rpc::error};
 
 /// Hot channels in one reply, at most and by default.
 const HOT_MAX: u32 = 1_000;
@@ -123,14 +118,11 @@ async fn explain(
 ) -> Result<Reply<ExplainChannelResponse>, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let (outcome, gates) = match paths.reads.explain(channel_id).await {
-        Ok(served) => (served.outcome.label().to_owned(), served.steps),
+        Ok(served) => (served.outcome.label().to_owned(), served.steps.unwrap_or_default()),
         Err(failure) => ("refused".to_owned(), vec![error::of_read(failure).message]),
     };
-    let buckets = match paths.reads.uncharged(Key::Buckets(channel_id), ReadQuery::Whole).await {
-        Ok(ReadValue::Buckets(buckets)) => buckets.iter().map(|bucket| bucket.0).collect(),
-        Ok(_) => Vec::new(),
-        Err(failure) => return Err(error::of_read(failure)),
-    };
+    let buckets = paths.reads.buckets_of(channel_id).await.map_err(error::of_read)?;
+    let buckets = buckets.iter().map(|bucket| bucket.0).collect();
     let sight = paths.live.sight(channel_id);
     let owner = match paths.ownership.tenure(channel_id) {
         Ok(_) => paths.ownership.node().to_owned(),

@@ -13,6 +13,7 @@ use weir_proto::{
 
 use super::{Paths, change_headers, deadline, form, options, owned, reply_headers, required, within};
 use crate::{
+    key::Key,
     live::scope::ScopeKind,
     observe::Write,
     read::Reading,
@@ -186,7 +187,7 @@ async fn get(
     let guild_id = required("guild_id", request.guild_id)?;
     // Before the read: it shows everything up to here.
     let as_of_us = paths.settled_us(guild_id);
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading = paths.reads.admit(Key::Guild(guild_id), options(&context)).map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
     let shown_state = extent::of_guild(&state, &request);
@@ -222,7 +223,8 @@ async fn list_user_guilds(
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
     }
     let as_of_us = paths.settled_us(user_id);
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading =
+        paths.reads.admit(Key::UserGuilds(user_id), options(&context)).map_err(error::of_read)?;
     let guilds = paths.reads.user_guilds_part(&mut reading, user_id, request.after, limit as usize).await;
     Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec(), as_of_us }.into())
 }
@@ -250,7 +252,9 @@ async fn delete_channel(
     request: data::DeleteChannelRequest,
 ) -> Result<Reply<DeleteChannelResponse>, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
-    let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
+    let mut reading =
+        paths.reads.admit(Key::Channel(channel_id), options(&context)).map_err(error::of_read)?;
+    let channel = paths.reads.channel_part(&mut reading, channel_id).await.map_err(error::of_read)?;
     let channel = channel.ok_or_else(|| ConnectError::not_found("channel not found"))?;
     if channel.guild_id == 0 {
         return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
@@ -349,7 +353,7 @@ async fn list_members(
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
     }
     let rev = paths.live.resolved_rev(guild_id);
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading = paths.reads.admit(Key::Members(guild_id), options(&context)).map_err(error::of_read)?;
     let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
     let members = members.map_err(error::of_read)?.to_vec();
     let ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
@@ -365,7 +369,8 @@ async fn get_member(
     let guild_id = required("guild_id", request.guild_id)?;
     let user_id = required("user_id", request.user_id)?;
     let rev = paths.live.resolved_rev(guild_id);
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading =
+        paths.reads.admit(Key::Member(guild_id, user_id), options(&context)).map_err(error::of_read)?;
     let member = paths.reads.member_part(&mut reading, guild_id, user_id).await.map_err(error::of_read)?;
     let member = member.ok_or_else(|| ConnectError::not_found("member not found"))?;
     let user = paths.reads.user_part(&mut reading, user_id).await.map_err(error::of_read)?;

@@ -272,7 +272,7 @@ async fn delete_many(
 
 async fn list_changes(
     paths: Paths,
-    _: Context,
+    context: Context,
     request: ListChangesRequest,
 ) -> Result<Reply<ListChangesResponse>, ConnectError> {
     let scope_id = required("scope_id", request.scope_id)?;
@@ -280,15 +280,14 @@ async fn list_changes(
     if limit > CHANGES_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
     }
-    let channel = paths.reads.channel_row(scope_id).await.map_err(error::of_read)?;
-    let store = &*paths.store;
-    let now_us = paths.clock.wall_us();
-    let found =
-        rebuild::read(store, scope_id, channel.is_some(), request.after_rev, limit as usize, now_us).await;
-    let found = found.map_err(|error| error::of_read(weir_protect::ReadError::Store(error)))?;
+    if !rebuild::is_kept(request.after_rev, paths.clock.wall_us()) {
+        return Ok(ListChangesResponse { records: Vec::new(), more: false, truncated: true }.into());
+    }
+    let found = paths.reads.changes(scope_id, request.after_rev, limit as usize, options(&context)).await;
+    let found = found.map_err(|failure| refused(&context, failure))?;
     let records = fitting(&found.records, CHANGES_BYTES_MAX);
     let more = found.more || records.len() < found.records.len();
-    Ok(ListChangesResponse { records, more, truncated: found.truncated }.into())
+    Ok(ListChangesResponse { records, more, truncated: false }.into())
 }
 
 /// The first of the records, encoded: as many as fit into `bytes_max`, and one if none does.

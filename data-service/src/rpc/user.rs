@@ -90,7 +90,10 @@ async fn get(
     for id in &request.ids {
         required("ids", *id)?;
     }
-    let reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let reading = paths
+        .reads
+        .admit(Key::User(request.ids.first().copied().unwrap_or(0)), options(&context))
+        .map_err(error::of_read)?;
     let users = paths.reads.users_part(&reading, &request.ids).await.map_err(error::of_read)?;
     Ok(GetUsersResponse { users }.into())
 }
@@ -101,7 +104,7 @@ async fn resolve(
     request: ResolveTokenRequest,
 ) -> Result<Reply<ResolveTokenResponse>, ConnectError> {
     let hash = hash(&request.token_hash)?;
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading = paths.reads.admit(Key::Token(hash), options(&context)).map_err(error::of_read)?;
     let unknown = || ConnectError::not_found("token not found");
     let user_id =
         paths.reads.token_part(&mut reading, hash).await.map_err(error::of_read)?.ok_or_else(unknown)?;
@@ -120,7 +123,7 @@ async fn open_direct(
     };
     let pair = UserPair::of(user("user_id", request.user_id)?, user("recipient_id", request.recipient_id)?);
     let pair = pair.ok_or_else(|| ConnectError::invalid_argument("direct messages are between two users"))?;
-    let mut reading = paths.reads.begin(0, options(&context)).await.map_err(error::of_read)?;
+    let mut reading = paths.reads.admit(Key::Direct(pair), options(&context)).map_err(error::of_read)?;
     let known = paths.reads.direct_part(&mut reading, pair).await.map_err(error::of_read)?;
     let there = match known {
         Some(id) => paths.reads.channel_part(&mut reading, id).await.map_err(error::of_read)?,

@@ -85,7 +85,9 @@ impl Sequencer {
         answer: impl FnOnce(Result<(), ChangeError>) + Send,
     ) {
         let Begun { tenure, head: before } = begun;
-        let Prepared { rows, records, rows_are_outbox, head, effect, barriers, pending } = prepared;
+        let Prepared { rows, records, rows_are_outbox, head, effect, mut barriers, pending } = prepared;
+        // Whatever changes, who asks for the scope's changes from now on joins no read from before.
+        barriers.push((Key::Changes(scope.id), Barrier::Append));
         if let Err(error) = self.note_active(scope).await {
             return answer(Err(error));
         }

@@ -22,7 +22,7 @@ pub enum Scope {
 
 impl Scope {
     /// Which kind of scope this is: 0 ..= 3.
-    pub(super) const fn tag(self) -> usize {
+    pub(crate) const fn tag(self) -> usize {
         match self {
             Self::Key(_) => 0,
             Self::Group(_) => 1,

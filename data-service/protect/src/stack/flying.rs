@@ -23,6 +23,7 @@ pub(super) async fn fly<S: Store>(
     lead: LeadOf<S>,
     scopes: Scopes,
     dependence: Dependence,
+    index: bool,
 ) {
     let queued_at = inner.clock.now();
     let mut places = match places::take(&inner, &lead, &scopes).await {
@@ -49,7 +50,7 @@ pub(super) async fn fly<S: Store>(
         let store = inner.clock.now().since(read_at);
         Landed { entry, concurrency: read_at.since(queued_at), store }
     });
-    let fill = fill(&inner, &lead, &landed);
+    let fill = fill(&inner, &lead, &landed, index);
     lead.land(landed, fill);
 }
 
@@ -81,11 +82,14 @@ fn fill<'a, S: Store>(
     inner: &'a Inner<S>,
     lead: &LeadOf<S>,
     landed: &Landing<S>,
+    index: bool,
 ) -> impl FnOnce() + use<'a, S> {
     let page =
         landed.as_ref().ok().map(|landed| (lead.key().clone(), lead.query().clone(), landed.entry.clone()));
     move || {
-        let Some((key, query, entry)) = page.filter(|_| inner.gates.is_on(Gate::Cache)) else { return };
+        let Some((key, query, entry)) = page.filter(|_| index || inner.gates.is_on(Gate::Cache)) else {
+            return;
+        };
         if entry.is_worth_keeping(&key, &inner.generations) {
             inner.cache.put(&key, &query, entry);
         }

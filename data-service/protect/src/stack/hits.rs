@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, RequestOf};
+use super::{Inner, PageOf};
 use crate::{
     cache::Stamped,
     clock::Nanos,
@@ -16,19 +16,25 @@ impl<S: Store> Inner<S> {
     /// Gate 3: the tail, the page itself, a wider page.
     pub(super) fn cached(
         &self,
-        request: &RequestOf<S>,
+        request: &PageOf<S>,
         wider: &[S::Query],
         now: Nanos,
     ) -> Option<Reply<S::Value>> {
-        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
-            return None;
-        }
         self.tail_page(request, now)
             .or_else(|| self.page(request, &request.query, now))
             .or_else(|| wider.iter().find_map(|wide| self.page(request, wide, now)))
     }
 
-    fn tail_page(&self, request: &RequestOf<S>, now: Nanos) -> Option<Reply<S::Value>> {
+    /// Whether what is remembered may answer.
+    fn may_hit(&self, request: &PageOf<S>) -> bool {
+        request.allow_cache && (request.index || self.gates.is_on(Gate::Cache))
+    }
+
+    /// The page from the tail.
+    pub(super) fn tail_page(&self, request: &PageOf<S>, now: Nanos) -> Option<Reply<S::Value>> {
+        if !self.may_hit(request) {
+            return None;
+        }
         let answer = self.tail.serve(&request.key, &request.query)?;
         if !self.reaches(answer.floor, request) {
             return None;
@@ -40,13 +46,8 @@ impl<S: Store> Inner<S> {
     }
 
     /// The cached page of `query`, the request's own or a wider one, if it is a hit.
-    pub(super) fn page(
-        &self,
-        request: &RequestOf<S>,
-        query: &S::Query,
-        now: Nanos,
-    ) -> Option<Reply<S::Value>> {
-        if !request.allow_cache || !self.gates.is_on(Gate::Cache) {
+    pub(super) fn page(&self, request: &PageOf<S>, query: &S::Query, now: Nanos) -> Option<Reply<S::Value>> {
+        if !self.may_hit(request) {
             return None;
         }
         let entry = self.cache.get(&request.key, query)?;
@@ -62,7 +63,7 @@ impl<S: Store> Inner<S> {
     }
 
     /// A cached page that may be out of date, for a caller that accepts it; never one below its token.
-    pub(super) fn stale(&self, request: &RequestOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
+    pub(super) fn stale(&self, request: &PageOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
         let stale_max = request.stale_max.filter(|_| self.gates.is_on(Gate::Cache))?;
         let entry = self.cache.get(&request.key, &request.query)?;
         let reaches = self.reaches(entry.floor, request) || self.faulty(Fault::StaleIgnoresFloor);
@@ -75,7 +76,7 @@ impl<S: Store> Inner<S> {
     /// The reply made of a cached entry, cut if it is a wider page's.
     fn served(
         &self,
-        request: &RequestOf<S>,
+        request: &PageOf<S>,
         query: &S::Query,
         entry: &Stamped<S::Value>,
         outcome: Outcome,
@@ -95,7 +96,7 @@ impl<S: Store> Inner<S> {
         if self.faulty(Fault::SubsumeUncut) { Some(value.clone()) } else { value.cut(from, to) }
     }
 
-    fn reaches(&self, floor: u64, request: &RequestOf<S>) -> bool {
+    fn reaches(&self, floor: u64, request: &PageOf<S>) -> bool {
         request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloorOnHit)
     }
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use weir_protect::{
-    Clock, Dependence, Nanos, PageCache, Protect, ProtectConfig, Query, ReadContext, ReadRequest, Stamped,
-    Store, TailAnchor, TailQuery, TokioClock, Value,
+    Clock, Dependence, Nanos, PageCache, PageRequest, Protect, ProtectConfig, Query, ReadContext,
+    ReadRequest, Stamped, Store, TailAnchor, TailQuery, TokioClock, Value,
     fault::{Fault, Faults},
 };
 
@@ -386,7 +386,7 @@ impl Bed {
     pub(crate) fn request(&self, page: Page) -> ReadRequest<u64, Page> {
         let deadline = self.now().after(Duration::from_secs(60));
         let dependence = page.dependence(self.store.floor(&1));
-        ReadRequest { dependence, ..ReadRequest::new(1, page, deadline) }
+        but(ReadRequest::new(1, page, deadline), |page| page.dependence = dependence)
     }
 
     /// An acknowledged append: commit, bump, acknowledge.
@@ -416,4 +416,13 @@ pub(crate) type Verdict = Result<(), String>;
 /// A violation unless `holds`.
 pub(crate) fn must(holds: bool, violation: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(violation()) }
+}
+
+/// The request, but for what is changed of its page.
+pub(crate) fn but(
+    mut request: ReadRequest<u64, Page>,
+    change: impl FnOnce(&mut PageRequest<u64, Page>),
+) -> ReadRequest<u64, Page> {
+    change(&mut request.page);
+    request
 }

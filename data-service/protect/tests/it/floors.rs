@@ -37,7 +37,7 @@ async fn pages_of_a_store_that_always_asks_a_quorum_have_their_floor() {
     layer.generations().bump_append(&1_u64);
     let request = |floor| {
         let deadline = layer.clock().now().after(1_000 * MS);
-        ReadRequest { floor, ..ReadRequest::new(1, LATEST, deadline) }
+        crate::fake::but(ReadRequest::new(1, LATEST, deadline), |page| page.floor = floor)
     };
     let led = layer.read(request(None)).await.unwrap();
     assert_eq!((led.outcome(), led.value.newest(), led.explain.floor), (Outcome::Led, 3, 3));

@@ -96,7 +96,7 @@ async fn hot_partition_leaves_the_store_to_others() {
     settle().await;
     assert_eq!(bed.layer.partition_load(&1), (8, 192));
     let mut quiet = bed.request(LATEST);
-    quiet.key = 2;
+    quiet.page.key = 2;
     let begun = tokio::time::Instant::now();
     bed.layer.read(quiet).await.unwrap();
     assert!(begun.elapsed() <= 101 * MS, "{:?}", begun.elapsed());

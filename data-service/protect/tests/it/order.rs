@@ -151,7 +151,7 @@ async fn hits_and_joined_reads_cost_no_budget() {
         read.await.unwrap().unwrap();
     }
     assert_eq!(bed.layer.read(scoped()).await.unwrap().outcome(), Outcome::Hit);
-    let other = ReadRequest { query: Page::latest(9), ..scoped() };
+    let other = crate::fake::but(scoped(), |page| page.query = Page::latest(9));
     let refused = bed.layer.read(other).await.unwrap_err();
     assert_eq!(refused.refusal().unwrap().reason, RefusalReason::DatabaseReadLimit);
     assert_eq!(bed.store.starts(), 1);

@@ -8,7 +8,7 @@ use weir_protect::{
 };
 
 use crate::{
-    fake::{Bed, Broken, LATEST, MS, NONE, Page, Step, pause, settle},
+    fake::{Bed, Broken, LATEST, MS, NONE, Page, Step, but, pause, settle},
     scenario::flights::spawn,
 };
 
@@ -165,7 +165,7 @@ async fn stale_answers_only_to_those_who_accept_them_and_marked() {
     bed.store.usual(Step::Fail(MS));
     pause(Duration::from_secs(5)).await;
     assert_eq!(bed.layer.read(bed.request(LATEST)).await.unwrap_err(), ReadError::Store(Broken));
-    let accepting = |stale_max| ReadRequest { stale_max: Some(stale_max), ..bed.request(LATEST) };
+    let accepting = |stale_max| but(bed.request(LATEST), |page| page.stale_max = Some(stale_max));
     let stale = bed.layer.read(accepting(Duration::from_secs(60))).await.unwrap();
     assert_eq!((stale.outcome(), stale.value.newest(), stale.explain.floor), (Outcome::Stale, 3, 0));
     assert!(stale.explain.age >= Duration::from_secs(5));
@@ -186,7 +186,7 @@ async fn explanations_tell_age_times_and_dry_run() {
     pause(Duration::from_secs(3)).await;
     let hit = bed.layer.read(scoped(&bed, LATEST)).await.unwrap().explain;
     assert_eq!((hit.outcome, hit.age), (Outcome::Hit, Duration::from_millis(3_100)));
-    let young = ReadRequest { age_max: Some(Duration::from_secs(1)), ..scoped(&bed, LATEST) };
+    let young = but(scoped(&bed, LATEST), |page| page.age_max = Some(Duration::from_secs(1)));
     assert_eq!(bed.layer.read(young).await.unwrap().outcome(), Outcome::Led);
 }
 

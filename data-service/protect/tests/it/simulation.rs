@@ -34,7 +34,7 @@ pub(crate) trait Subject: Clone + Send + Sync + 'static {
 impl Subject for Bed {
     async fn read(&self, cached: bool) -> Option<u64> {
         let mut request = self.request(LATEST);
-        request.allow_cache = cached;
+        request.page.allow_cache = cached;
         self.layer.read(request).await.ok().map(|reply| reply.value.newest())
     }
 

@@ -188,12 +188,12 @@ pub(crate) async fn stale_answer_to_a_token_holder(faults: Faults) -> Verdict {
     bed.acknowledged(1, 5);
     bed.store.usual(Step::Fail(MS));
     let mut request = bed.request(LATEST);
-    request.stale_max = Some(Duration::from_secs(3600));
+    request.page.stale_max = Some(Duration::from_secs(3600));
     let stale = bed.layer.read(request.clone()).await;
     must(stale.is_ok_and(|r| r.outcome() == Outcome::Stale && r.value.newest() == 3), || {
         "a caller without a token should get the stale page".to_owned()
     })?;
-    request.floor = Some(5);
+    request.page.floor = Some(5);
     let held = bed.layer.read(request).await;
     must(held.is_err(), || "the token lost against max staleness".to_owned())
 }

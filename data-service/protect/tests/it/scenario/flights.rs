@@ -236,7 +236,7 @@ pub(crate) async fn important_follower(faults: Faults) -> Verdict {
     let occupant = spawn(&bed, bed.request(Page::latest(3)));
     settle().await;
     let mut batch = bed.request(LATEST);
-    batch.priority = Priority::Batch;
+    batch.page.priority = Priority::Batch;
     let leader = spawn(&bed, batch);
     settle().await;
     let follower = spawn(&bed, bed.request(LATEST));

@@ -11,14 +11,14 @@ use std::{
 use weir_protect::{Outcome, ReadRequest, fault::Faults};
 
 use super::flights::spawn;
-use crate::fake::{Bed, LATEST, MS, Page, Seeded, Step, Verdict, must, pause, settle};
+use crate::fake::{Bed, LATEST, MS, Page, Seeded, Step, Verdict, but, must, pause, settle};
 
 fn token(bed: &Bed, floor: u64) -> ReadRequest<u64, Page> {
-    ReadRequest { floor: Some(floor), ..bed.request(LATEST) }
+    but(bed.request(LATEST), |page| page.floor = Some(floor))
 }
 
 fn past_the_cache(request: ReadRequest<u64, Page>) -> ReadRequest<u64, Page> {
-    ReadRequest { allow_cache: false, ..request }
+    but(request, |page| page.allow_cache = false)
 }
 
 /// A look at the log at once, and a slow answer: so that a write can come between.
@@ -69,7 +69,7 @@ pub(crate) async fn lagging_page_is_hit(faults: Faults) -> Verdict {
     must(again.outcome() == Outcome::Hit, || "the page should be cached".to_owned())?;
     // Nor may it be given as a stale answer.
     bed.store.script([Step::Fail(MS)]);
-    let stale = ReadRequest { stale_max: Some(Duration::from_secs(60)), ..token(&bed, 3) };
+    let stale = but(token(&bed, 3), |page| page.stale_max = Some(Duration::from_secs(60)));
     let stale = bed.layer.read(stale).await;
     must(stale.is_err(), || format!("token 3 was given a lagging replica's page: {stale:?}"))?;
     let held = bed.layer.read(token(&bed, 3)).await.unwrap();
@@ -126,8 +126,8 @@ pub(crate) async fn tokens_over_lagging_replicas(faults: Faults, seeds: u64) -> 
                     let floor = acknowledged.load(SeqCst);
                     let mut request =
                         if random.below(2) == 0 { token(&bed, floor) } else { bed.request(LATEST) };
-                    request.allow_cache = random.below(4) > 0;
-                    let held = request.floor.unwrap_or(0);
+                    request.page.allow_cache = random.below(4) > 0;
+                    let held = request.page.floor.unwrap_or(0);
                     // One read in sixteen fails.
                     let Ok(read) = bed.layer.read(request).await else { continue };
                     let (newest, outcome) = (read.value.newest(), read.outcome());
