@@ -1,9 +1,10 @@
 //! The embedded store: one machine, one directory, on fjall's LSM tree.
 //!
 //! - `config`: its bounds.
-//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is, with what `seal`, `levels`, `journal` and `acked`
-//!   know of its files.
-//! - `tables`, `keys`: what is stored where; the keys are the CQL model's.
+//! - `layout`: the files of a data directory; `files`, `open_error`: steps on them and how these fail.
+//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is, with what `seal`, `levels`,
+//!   `journal` and `acked` know of its files.
+//! - `tables`, `keys`: what is stored where; the keys are the CQL model's. `tree`: the open database.
 //! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
 //! - `fault`: what the tree's errors are called.
 //! - `guard`: what the store needs of the machine, looked at before it is missed: `spare` descriptors, room on the disk, and its `place`.
@@ -18,16 +19,19 @@ mod config;
 mod datadir;
 mod draft;
 mod fault;
+mod files;
 #[cfg(test)]
 mod fuzz;
 mod guard;
 mod health;
 mod journal;
 mod keys;
+mod layout;
 mod lease;
 mod levels;
 mod log;
 mod memory;
+mod open_error;
 mod place;
 mod plan;
 mod readers;
@@ -35,6 +39,7 @@ mod seal;
 mod spare;
 mod store;
 mod tables;
+mod tree;
 mod view;
 mod whole;
 
@@ -47,8 +52,10 @@ use std::{
 };
 
 pub use config::EmbeddedConfig;
-pub use datadir::{LAYOUT_VERSION, OpenError, VERSION_FILE, inspect};
+pub use datadir::inspect;
+pub use layout::{LAYOUT_VERSION, VERSION_FILE};
 pub use memory::StoreMemory;
+pub use open_error::OpenError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weir_bus::RecordRing;
 
@@ -59,7 +66,7 @@ use self::{
     guard::{FreeBytes, Guard, free_bytes},
     health::Health,
     readers::Readers,
-    tables::Tables,
+    tree::Tables,
 };
 use crate::{Halt, WriteError};
 

@@ -27,7 +27,8 @@ use super::{
     keys, lease,
     log::{Event, Extent},
     plan, spare,
-    tables::{Table, Tables},
+    tables::Table,
+    tree::Tables,
 };
 use crate::{Commit, Halt, Lease, LeaseAnswer, RowChange, WriteError};
 

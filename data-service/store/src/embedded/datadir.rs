@@ -1,14 +1,4 @@
 //! The data directory: who may use it, and which version wrote it.
-//!
-//! ```text
-//! DIR/weir.lock    held exclusively while open; contains the holder's process id
-//! DIR/VERSION      the layout's number; a newer one than ours is refused. It appears when the tree is complete: where it is, a store is
-//! DIR/VERSION.new  the tree is being made; nothing was ever stored in it
-//! DIR/JOURNAL      how far the tree's journals reach at least
-//! DIR/SEAL         after a clean stop: every file of the tree, with its checksum
-//! DIR/ACKED        the batch that was acknowledged last, at least
-//! DIR/lsm/         the tree; `whole` looks whether it is
-//! ```
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -19,118 +9,14 @@ use std::{
 
 use super::{
     acked::{self, Acked},
+    files::{failed, sync},
+    layout::{DRAFT_FILE, LAYOUT_VERSION, TREE, VERSION_FILE},
+    open_error::OpenError,
     seal, whole,
 };
 
-/// Name of the file that holds the layout's number: a directory without it has no embedded store.
-pub const VERSION_FILE: &str = "VERSION";
-
-/// Number of the layout this build writes. Raise it when an older build could no longer read what a newer one wrote.
-pub const LAYOUT_VERSION: u32 = 1;
-
-/// Name of the version file until there is a store.
-const DRAFT_FILE: &str = "VERSION.new";
-
 /// Bytes read of a lock or version file; both hold a short number.
 const SMALL_FILE_MAX: u64 = 64;
-
-/// Why the embedded store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process uses the directory.
-    #[error("{} is in use by process {pid}", directory.display())]
-    InUse {
-        /// The data directory.
-        directory: PathBuf,
-        /// The holder's process id as it wrote it, or "?".
-        pid: String,
-    },
-    /// A newer build wrote the directory.
-    #[error("{} has layout {found}, this build knows layouts up to {LAYOUT_VERSION}: use the newer build", directory.display())]
-    Newer {
-        /// The data directory.
-        directory: PathBuf,
-        /// Its layout number.
-        found: u32,
-    },
-    /// The version file is not a number.
-    #[error("{} is not a layout number: the directory is damaged or not Weir's", file.display())]
-    BadVersion {
-        /// The version file.
-        file: PathBuf,
-    },
-    /// There is a tree, but the file that says which layout it has is gone.
-    #[error(
-        "{} holds a store, but its file VERSION is missing: restore the directory from a backup, or move it away to begin anew",
-        directory.display()
-    )]
-    NoVersion {
-        /// The data directory.
-        directory: PathBuf,
-    },
-    /// A part of the store is gone. Opening it would make that part anew, empty.
-    #[error(
-        "{} holds a store of which a part is missing, {piece}: restore the directory from a backup, or move it away to begin anew",
-        directory.display()
-    )]
-    Incomplete {
-        /// The data directory.
-        directory: PathBuf,
-        /// What is missing.
-        piece: String,
-    },
-    /// A part of the store is not as it was written. Nothing was opened, changed or removed.
-    #[error(
-        "{} holds a store of which a part is damaged, {piece}: {reason}; restore the directory from a backup, or move it away to begin anew",
-        directory.display()
-    )]
-    Broken {
-        /// The data directory.
-        directory: PathBuf,
-        /// Which part.
-        piece: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A note of what the tree holds is not as it was written.
-    #[error("{} is damaged, and the store beside it may be: restore the directory from a backup, or remove this one file if you know the rest is whole", file.display())]
-    BadNote {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("cannot {act} {}", path.display())]
-    Io {
-        /// What was tried.
-        act: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// What came back.
-        #[source]
-        source: io::Error,
-    },
-    /// The tree cannot be opened or recovered.
-    #[error("cannot open the tree in {}: {reason}", path.display())]
-    Tree {
-        /// The tree's directory.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A row that the store needs at start cannot be decoded.
-    #[error("the tree's {table} table is damaged: {reason}")]
-    Damaged {
-        /// Which table.
-        table: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// Names the failed act on a path.
-pub(super) fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
-    move |source| OpenError::Io { act, path: path.to_owned(), source }
-}
 
 /// A data directory that this process holds. The lock ends with the value, or with the process.
 #[derive(Debug)]
@@ -149,7 +35,7 @@ impl DataDir {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         private(directory)?;
         let lock = take_lock(directory)?;
-        let tree = directory.join(whole::TREE);
+        let tree = directory.join(TREE);
         let complete = inspect(directory)?.is_some();
         if complete {
             whole::verify(directory)?;
@@ -169,7 +55,7 @@ impl DataDir {
         }
         Err(OpenError::Broken {
             directory: self.directory.clone(),
-            piece: format!("the end of the journal in {}", whole::TREE),
+            piece: format!("the end of the journal in {}", TREE),
             reason: format!("the newest batch is {batch}, and batch {acked} was acknowledged"),
         })
     }
@@ -221,7 +107,7 @@ fn in_one_line(error: &OpenError) -> String {
 /// [`OpenError`] if opening it would be refused for what can be seen from outside.
 pub fn inspect(directory: &Path) -> Result<Option<u32>, OpenError> {
     let version = read_version(directory)?;
-    let tree = directory.join(whole::TREE);
+    let tree = directory.join(TREE);
     let there = |path: &Path| path.try_exists().map_err(failed("look for", path));
     match version {
         Some(_) => whole::check(directory)?,
@@ -255,11 +141,6 @@ fn begin(directory: &Path, tree: &Path) -> Result<(), OpenError> {
         Ok(()) | Err(_) => {}
     }
     private(tree)
-}
-
-/// Makes the names in a directory durable.
-pub(super) fn sync(directory: &Path) -> Result<(), OpenError> {
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
 }
 
 /// Locks the directory; the holder's process id is in the file for the one who comes second.

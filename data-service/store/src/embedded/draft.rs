@@ -12,7 +12,8 @@ use fjall::Slice;
 use super::{
     keys,
     log::{Event, Extent},
-    tables::{Table, Tables},
+    tables::Table,
+    tree::Tables,
 };
 use crate::OutboxRecord;
 

@@ -23,7 +23,7 @@ use super::{
     health::Health,
     place::Place,
     spare::{self, Spare},
-    tables::Tables,
+    tree::Tables,
 };
 use crate::Halt;
 

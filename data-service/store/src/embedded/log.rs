@@ -12,7 +12,8 @@ use super::{
     EmbeddedConfig, OpenError, fault,
     journal::BATCH_KEY,
     keys::{self, number_at},
-    tables::{Table, Tables},
+    tables::Table,
+    tree::Tables,
 };
 use crate::OutboxRecord;
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{datadir::VERSION_FILE, whole};
+use super::layout::{TREE, VERSION_FILE};
 
 /// Ending of a journal's name.
 const JOURNAL: &str = "jnl";
@@ -27,7 +27,7 @@ pub(super) struct Place {
 impl Place {
     /// Remembers a directory in which a store is open.
     pub(super) fn hold(directory: &Path) -> io::Result<Self> {
-        let tree = directory.join(whole::TREE);
+        let tree = directory.join(TREE);
         let held = [File::open(directory)?, File::open(&tree)?];
         let mut place = Self { directory: directory.to_owned(), tree, held, journal: None };
         place.journal = place.newest_journal()?;

@@ -11,7 +11,7 @@ use std::{
 use fjall::Snapshot;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::{EmbeddedConfig, tables::Tables};
+use super::{EmbeddedConfig, tree::Tables};
 use crate::ReadError;
 
 /// Runs reads.

@@ -16,11 +16,11 @@ use std::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    datadir::{failed, sync},
+    files::{failed, sync},
     journal,
-    whole::{JOURNAL_END, LOCK, NOTE, TREE},
+    layout::{JOURNAL_END, LOCK, NOTE, TREE},
+    open_error::OpenError,
 };
-use crate::embedded::OpenError;
 
 /// Name of the file.
 const SEAL: &str = "SEAL";

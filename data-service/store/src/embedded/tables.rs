@@ -3,11 +3,9 @@
 //! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
 //! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
 
-use std::panic::{self, AssertUnwindSafe};
+use fjall::Slice;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
-
-use super::{EmbeddedConfig, OpenError, datadir::DataDir, fault, spare, whole};
+use super::config::EmbeddedConfig;
 
 /// A table. Its number is stored: never change one, and never give one to another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +54,7 @@ pub(super) enum Table {
 
 /// A keyspace of fjall's. Its name is stored: never rename one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Home {
+pub(super) enum Home {
     Messages,
     Events,
     Changes,
@@ -68,9 +66,9 @@ pub(super) const HOMES: usize = Home::ALL.len();
 
 impl Home {
     /// All, in the order of their numbers.
-    const ALL: [Self; 4] = [Self::Messages, Self::Events, Self::Changes, Self::Small];
+    pub(super) const ALL: [Self; 4] = [Self::Messages, Self::Events, Self::Changes, Self::Small];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
             Self::Events => "events",
@@ -79,7 +77,7 @@ impl Home {
         }
     }
 
-    fn buffer_bytes(self, config: &EmbeddedConfig) -> u64 {
+    pub(super) fn buffer_bytes(self, config: &EmbeddedConfig) -> u64 {
         match self {
             Self::Messages => config.messages_buffer_bytes,
             Self::Events => config.log_buffer_bytes,
@@ -115,7 +113,7 @@ impl Table {
     }
 
     /// Where it lives.
-    fn home(self) -> Home {
+    pub(super) fn home(self) -> Home {
         match self {
             Self::Messages => Home::Messages,
             Self::Events => Home::Events,
@@ -162,84 +160,6 @@ impl Table {
         }
     }
 }
-
-/// The open database and its tables.
-#[derive(Clone)]
-pub(super) struct Tables {
-    /// For batches, snapshots and the last sync.
-    pub(super) db: Database,
-    /// Indexed by a home's number.
-    keyspaces: [Keyspace; Home::ALL.len()],
-}
-
-impl Tables {
-    /// Opens or creates the database, recovering its journals.
-    ///
-    /// # Errors
-    /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it would make an empty one.
-    pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let failed = |error: fjall::Error| unopened(directory, config, fault::describe(&error));
-        let db = Database::builder(&directory.tree)
-            .cache_size(config.cache_bytes)
-            .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
-            .worker_threads(config.background_threads.max(1))
-            .max_cached_files(Some(spare::cached_files(spare::limit())))
-            // The committer names its durability with each batch.
-            .manual_journal_persist(true)
-            .open()
-            .map_err(failed)?;
-        let known = db.list_keyspace_names();
-        let lost = |home: &&Home| !known.iter().any(|name| **name == *home.name());
-        if directory.complete
-            && let Some(home) = Home::ALL.iter().find(lost)
-        {
-            let piece = format!("the keyspace {}", home.name());
-            return Err(OpenError::Incomplete { directory: config.directory.clone(), piece });
-        }
-        // The options are kept with a keyspace: for one that exists already they are what it was created with.
-        let open = |home: Home| {
-            db.keyspace(home.name(), || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(home.buffer_bytes(config))
-                    .manual_journal_persist(true)
-            })
-        };
-        let [messages, events, changes, small] = Home::ALL.map(open);
-        let keyspaces = [
-            messages.map_err(failed)?,
-            events.map_err(failed)?,
-            changes.map_err(failed)?,
-            small.map_err(failed)?,
-        ];
-        Ok(Self { db, keyspaces })
-    }
-
-    /// As [`Self::open`]; a panic of the tree's is an error as others are.
-    pub(super) fn open_safely(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::open(directory, config)));
-        opened.unwrap_or_else(|_panic| Err(unopened(directory, config, "its reader panicked".to_owned())))
-    }
-
-    /// Bytes of all tables on disk.
-    pub(super) fn bytes(&self) -> u64 {
-        self.keyspaces.iter().map(Keyspace::disk_space).sum()
-    }
-
-    /// A table's keyspace.
-    pub(super) fn get(&self, table: Table) -> &Keyspace {
-        &self.keyspaces[table.home() as usize]
-    }
-}
-
-/// What cannot be opened is looked at whole, to name the part: fjall does not say which.
-fn unopened(directory: &DataDir, config: &EmbeddedConfig, reason: String) -> OpenError {
-    let path = directory.tree.clone();
-    let broken = directory.complete.then(|| whole::broken_table(&config.directory)).flatten();
-    broken.unwrap_or(OpenError::Tree { path, reason })
-}
-
-/// fjall refuses less.
-const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

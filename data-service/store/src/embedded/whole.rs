@@ -18,30 +18,23 @@ use std::{
 
 use super::{
     acked,
-    datadir::failed,
+    files::failed,
     journal::{self, Ids},
+    layout::{JOURNAL_END, LOCK, NOTE, TREE},
     levels::{self, CURRENT},
+    open_error::OpenError,
     seal,
     tables::HOMES,
 };
-use crate::embedded::OpenError;
 
-/// The tree in a data directory.
-pub(super) const TREE: &str = "lsm";
-/// Says how far the journals reach at least: number of the newest, and its bytes.
-pub(super) const NOTE: &str = "JOURNAL";
 /// fjall's marker of a database that was made completely.
 const MARKER: &str = "version";
-/// fjall's lock within the tree: free when fjall has ended.
-pub(super) const LOCK: &str = "lock";
 /// What is in it: fjall's name and the version of its format.
 const MARKED: &[u8] = b"FJL\x03";
 /// Bytes of tables read whole at a start after a kill: a second or two. Of larger stores the rest is verified block by block, on reads.
 const VERIFIED_BYTES_MAX: u64 = 1 << 30;
 /// fjall's folder of keyspaces; number 0 is the list of the others.
 const KEYSPACES: &str = "keyspaces";
-/// Ending of a journal's name; the rest is its number.
-pub(super) const JOURNAL_END: &str = ".jnl";
 /// Bytes read of the note: three numbers and blanks.
 const NOTE_BYTES_MAX: u64 = 128;
 /// Bytes that earlier builds read of it, and in which they find two numbers: the third begins behind them.

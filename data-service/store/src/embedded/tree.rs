@@ -1,0 +1,93 @@
+//! The tree: the open database, with a keyspace of fjall's for each [`Home`].
+
+use std::panic::{self, AssertUnwindSafe};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use super::{
+    config::EmbeddedConfig,
+    datadir::DataDir,
+    fault,
+    open_error::OpenError,
+    spare,
+    tables::{HOMES, Home, Table},
+    whole,
+};
+
+/// fjall refuses less.
+const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// The open database and its tables.
+#[derive(Clone)]
+pub(super) struct Tables {
+    /// For batches, snapshots and the last sync.
+    pub(super) db: Database,
+    /// Indexed by a home's number.
+    keyspaces: [Keyspace; HOMES],
+}
+
+impl Tables {
+    /// Opens or creates the database, recovering its journals.
+    ///
+    /// # Errors
+    /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it would make an empty one.
+    pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
+        let failed = |error: fjall::Error| unopened(directory, config, fault::describe(&error));
+        let db = Database::builder(&directory.tree)
+            .cache_size(config.cache_bytes)
+            .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
+            .worker_threads(config.background_threads.max(1))
+            .max_cached_files(Some(spare::cached_files(spare::limit())))
+            // The committer names its durability with each batch.
+            .manual_journal_persist(true)
+            .open()
+            .map_err(failed)?;
+        let known = db.list_keyspace_names();
+        let lost = |home: &&Home| !known.iter().any(|name| **name == *home.name());
+        if directory.complete
+            && let Some(home) = Home::ALL.iter().find(lost)
+        {
+            let piece = format!("the keyspace {}", home.name());
+            return Err(OpenError::Incomplete { directory: config.directory.clone(), piece });
+        }
+        // The options are kept with a keyspace: for one that exists already they are what it was created with.
+        let open = |home: Home| {
+            db.keyspace(home.name(), || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(home.buffer_bytes(config))
+                    .manual_journal_persist(true)
+            })
+        };
+        let [messages, events, changes, small] = Home::ALL.map(open);
+        let keyspaces = [
+            messages.map_err(failed)?,
+            events.map_err(failed)?,
+            changes.map_err(failed)?,
+            small.map_err(failed)?,
+        ];
+        Ok(Self { db, keyspaces })
+    }
+
+    /// As [`Self::open`]; a panic of the tree's is an error as others are.
+    pub(super) fn open_safely(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::open(directory, config)));
+        opened.unwrap_or_else(|_panic| Err(unopened(directory, config, "its reader panicked".to_owned())))
+    }
+
+    /// Bytes of all tables on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.keyspaces.iter().map(Keyspace::disk_space).sum()
+    }
+
+    /// A table's keyspace.
+    pub(super) fn get(&self, table: Table) -> &Keyspace {
+        &self.keyspaces[table.home() as usize]
+    }
+}
+
+/// What cannot be opened is looked at whole, to name the part: fjall does not say which.
+fn unopened(directory: &DataDir, config: &EmbeddedConfig, reason: String) -> OpenError {
+    let path = directory.tree.clone();
+    let broken = directory.complete.then(|| whole::broken_table(&config.directory)).flatten();
+    broken.unwrap_or(OpenError::Tree { path, reason })
+}
