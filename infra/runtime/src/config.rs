@@ -31,12 +31,12 @@ mod environment;
 mod file;
 mod problem;
 mod reader;
+mod setting;
 mod suggest;
 mod units;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -44,78 +44,13 @@ pub use effective::Effective;
 pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, Secret};
+pub use setting::Source;
 pub use whole::KEYS;
+
+use setting::{Setting, Written};
 
 /// Most bytes of a configuration file. Ours are a few KiB; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Where a value came from, lowest precedence first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The program's own default.
-    Default,
-    /// A configuration file.
-    File {
-        /// Its name as it was given.
-        name: String,
-        /// Line of the key, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Environment {
-        /// Its name.
-        variable: String,
-    },
-    /// A command line flag.
-    Flag {
-        /// Its name, such as `--api`.
-        flag: String,
-    },
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Default => f.write_str("default"),
-            Source::File { name, line } => write!(f, "{name} line {line}"),
-            Source::Environment { variable } => write!(f, "environment {variable}"),
-            Source::Flag { flag } => write!(f, "flag {flag}"),
-        }
-    }
-}
-
-/// A value as it was written. Environment and flags know only text; the file has types, which are then insisted on.
-#[derive(Clone, Debug, PartialEq)]
-enum Written {
-    /// From environment or flags: to be read as whatever type the key has.
-    Text(String),
-    /// A string of the file.
-    String(String),
-    /// An integer of the file.
-    Integer(i64),
-    /// An array of strings of the file.
-    Strings(Vec<String>),
-    /// Any other type of the file, which no key takes: its TOML text.
-    Other(String),
-}
-
-impl fmt::Display for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Written::Text(text) | Written::String(text) => write!(f, "{text:?}"),
-            Written::Integer(number) => write!(f, "{number}"),
-            Written::Strings(list) => write!(f, "{list:?}"),
-            Written::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-/// One key's value and its origin.
-#[derive(Clone, Debug, PartialEq)]
-struct Setting {
-    written: Written,
-    source: Source,
-}
 
 /// The merged layers, not yet understood. Add layers in the order of their precedence, lowest first.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +115,7 @@ impl RawConfig {
 
     /// Starts reading.
     pub fn into_reader(self) -> Reader {
-        Reader::new(self)
+        Reader::new(self.settings, self.problems)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Source;
+use super::setting::Source;
 
 /// The effective value of one key.
 #[derive(Clone, Debug, PartialEq)]

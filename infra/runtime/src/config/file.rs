@@ -4,7 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
-use super::{Setting, Source, Written};
+use super::setting::{Setting, Source, Written};
 
 /// Parses `text`.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Source;
+use super::setting::Source;
 
 /// One problem: which key, its value and origin, the rule it breaks and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

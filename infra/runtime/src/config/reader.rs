@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::effective::{Effective, Shown};
 use super::environment::variable_of;
 use super::problem::{Problem, Problems, masked};
+use super::setting::{Setting, Source, Written};
 use super::suggest::nearest;
 use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
-use super::{KEYS, RawConfig, Setting, Source, Written};
+use super::whole::KEYS;
 
 /// A value that is never shown: not in the effective configuration, not in problems, not by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,13 +59,13 @@ impl Fault {
 }
 
 impl Reader {
-    pub(super) fn new(raw: RawConfig) -> Reader {
+    pub(super) fn new(settings: BTreeMap<String, Setting>, problems: Vec<Problem>) -> Reader {
         Reader {
-            unread: raw.settings,
+            unread: settings,
             read: BTreeMap::new(),
             secrets: Vec::new(),
             effective: Effective::default(),
-            problems: raw.problems,
+            problems,
         }
     }
 

@@ -22,7 +22,6 @@ type Module = Vec<String>;
 /// only fall.
 const KNOWN: &[(&str, &[usize])] = &[
     ("data-service/protect", &[4]),
-    ("infra/runtime", &[5]),
     // One enum of commands and one of errors.
     ("infra/standalone", &[20, 2]),
     ("loadtest", &[10, 3, 2]),
