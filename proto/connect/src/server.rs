@@ -11,6 +11,7 @@ mod connection;
 mod memory;
 mod places;
 mod sent;
+mod slow;
 mod socket;
 
 use std::future::Future;

@@ -26,7 +26,6 @@ const KNOWN: &[(&str, &[usize])] = &[
     ("infra/standalone", &[20, 2]),
     ("loadtest", &[10, 3, 2]),
     ("loadtest/report", &[2]),
-    ("proto/connect", &[2]),
 ];
 
 /// How often one re-export may lead to another.

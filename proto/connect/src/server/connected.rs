@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::memory::{CONNECTION_BYTES, Memory};
-use super::sent::Slow;
+use super::slow::Slow;
 use crate::budget::{Account, Hold};
 
 /// The address at the other end of the connection that a request came on. The server puts it into every request's extensions.

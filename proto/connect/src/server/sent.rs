@@ -6,19 +6,18 @@
 //! A reply of which the socket takes nothing for the stall timeout is reset.
 //!
 //! How: a reply is a [`Reply`] whose data are [`Piece`]s, and each knows its [`Sending`]. HTTP/2 runs each stream as a task of its own
-//! ([`Streams`] makes them); one that waits with its reply unsent is put on the connection's list, [`Slow`], which the connection looks through a
+//! ([`Streams`] makes them); one that waits with its reply unsent is put on the connection's list, [`super::slow`], which the connection looks through a
 //! few times in the stall timeout: streams that are sent at once, nearly all, cost no timer. Dropping the task resets the stream, as long as
 //! its end is not queued: so a reply above [`AT_ONCE`] ends in a frame of its own, after its data are gone.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,9 +26,9 @@ use futures_util::task::AtomicWaker;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
 use super::connected::Connected;
+use super::slow::Unsent;
 use crate::budget::Hold;
 
 /// Most bytes of a reply whose end is sent with its data: one frame of HTTP/2's smallest allowed size. Larger ones cost nine bytes more.
@@ -190,12 +189,18 @@ impl Sending {
         }
         self.stream.register(cx.waker());
         if !self.listed.swap(true, Ordering::Relaxed) {
-            self.peer.slow.list(self);
+            let reply = Arc::downgrade(self);
+            self.peer.slow.list(self.key(), self.moves(), reply);
         }
         // It may have been cut since the task looked, and before it could be woken.
         if self.is_cut() {
             cx.waker().wake_by_ref();
         }
+    }
+
+    /// What it is listed under among its connection's slow ones.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 
     /// The socket has taken something.
@@ -217,10 +222,24 @@ impl Sending {
     }
 }
 
+impl Unsent for Sending {
+    fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    fn cut(&self) -> bool {
+        let first = !self.cut.swap(true, Ordering::Relaxed);
+        if first {
+            self.stream.wake();
+        }
+        first
+    }
+}
+
 impl Drop for Sending {
     fn drop(&mut self) {
         if *self.listed.get_mut() {
-            self.peer.slow.forget(self);
+            self.peer.slow.forget(self.key());
         }
         self.peer.end();
     }
@@ -356,70 +375,6 @@ impl Drop for Piece {
         // The bytes first: what is held must not be less than what there is.
         self.bytes = Bytes::new();
         self.sending.gone(self.held);
-    }
-}
-
-/// A connection's replies that were not taken at once, and how long each has not moved. As many as its streams.
-#[derive(Debug, Default)]
-pub(super) struct Slow {
-    replies: Mutex<HashMap<usize, Waiting>>,
-}
-
-struct Waiting {
-    sending: Weak<Sending>,
-    /// Its moves when last looked at, and since when there have been no more.
-    moves: u64,
-    since: Option<Instant>,
-}
-
-impl fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting")
-            .field("moves", &self.moves)
-            .field("since", &self.since)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Slow {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Waiting>> {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn list(&self, sending: &Arc<Sending>) {
-        let moves = sending.moves.load(Ordering::Relaxed);
-        let waiting = Waiting { sending: Arc::downgrade(sending), moves, since: None };
-        self.lock().insert(Arc::as_ptr(sending) as usize, waiting);
-    }
-
-    fn forget(&self, sending: &Sending) {
-        self.lock().remove(&(std::ptr::from_ref(sending) as usize));
-    }
-
-    /// Cuts the replies that have not moved for `stall`. Gives how many.
-    pub(super) fn cut(&self, now: Instant, stall: Duration) -> usize {
-        let mut cut = Vec::new();
-        for waiting in self.lock().values_mut() {
-            let Some(sending) = waiting.sending.upgrade() else { continue };
-            let moves = sending.moves.load(Ordering::Relaxed);
-            let since = match waiting.since {
-                Some(since) if moves == waiting.moves => since,
-                Some(_) | None => {
-                    (waiting.moves, waiting.since) = (moves, Some(now));
-                    now
-                }
-            };
-            // Kept until the lock is free, whether cut or not: the last one to let go of it takes the lock.
-            cut.push((sending, now.duration_since(since) >= stall));
-        }
-        let mut count = 0;
-        for (sending, stalled) in &cut {
-            if *stalled && !sending.cut.swap(true, Ordering::Relaxed) {
-                sending.stream.wake();
-                count += 1;
-            }
-        }
-        count
     }
 }
 
