@@ -1,11 +1,14 @@
-//! A change record becomes a gateway event: its name, its `d` encoded once for all sessions, and what a session needs to receive it.
+//! Turns a change record into a gateway event: its name, its `d`, encoded once for all sessions, and what a session
+//! needs to receive it.
 //!
-//! [`dispatch`] is pure, so any gateway that replays a record produces the same bytes. The gateway adds the envelope and sequence number of
-//! each session and decides by [`Visibility`] and [`Dispatch::passes`] who receives it; that a session's own user came to a guild or left
-//! it, and that a guild is new or gone, it tells each session by itself.
+//! [`dispatch`] is pure, so any gateway that replays a record produces the same bytes. The gateway adds each session's
+//! envelope and sequence number, and decides by [`Visibility`] and [`Dispatch::passes`] who receives the event. Events
+//! of a session's own membership are not made here: when its user joins or leaves a guild, or the guild is created or
+//! deleted, the gateway sends that session GUILD_CREATE or GUILD_DELETE instead.
 //!
-//! Every member is told of every channel of its guild, as GUILD_CREATE and the REST list show all of them: so nobody sees a channel whose
-//! row it lacks, however it came to see it. Only what is said in a channel needs sight of it, by the view after the change.
+//! Every member receives every channel event of its guild, as GUILD_CREATE and the REST list show all channels: so
+//! nobody can come to see a channel without having its row. Only events of what is said in a channel (messages,
+//! typing) require that the user may view the channel after the change.
 
 mod content;
 #[cfg(test)]
