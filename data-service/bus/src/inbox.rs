@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-/// Ephemeral records an inbox holds for a subscriber that is behind; the oldest are dropped first, and the subscriber is told how many.
-/// A typing notice is worth a few seconds: 1,024 is about a second of a busy node. A guess, to be measured.
+/// Ephemeral records that an inbox holds for a subscriber that is behind. The oldest are dropped first, and
+/// the subscriber learns how many. A typing notice is worth a few seconds: 1,024 is about a second of a busy
+/// node. A guess, to be measured.
 pub const EPHEMERAL_MAX: usize = 1_024;
 
 /// Place of a record in an inbox: 1 for the first, then without gaps. 0 is before the first.
@@ -21,13 +22,13 @@ pub struct Batch {
 /// Why an inbox could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InboxError {
-    /// Records above the asked position are gone: the log is bounded.
+    /// Records directly above the asked position are gone, because the log is bounded.
     #[error("records up to position {floor} are no longer kept")]
     Truncated {
-        /// Reading from here works.
+        /// The log can be read from this position on.
         floor: Position,
     },
-    /// The bus does not answer. Try again; positions stay valid.
+    /// The bus does not answer. The caller may try again; positions stay valid.
     #[error("the event bus does not answer: {reason}")]
     Unavailable {
         /// What the transport said.
@@ -56,20 +57,22 @@ pub trait Inbox: Send + Sync + 'static {
     /// Safe.
     async fn wait(&self, after: Position);
 
-    /// Asks for the records of a topic: a guild, or a user for its memberships and direct messages. When it returns, every record committed afterwards comes to this inbox, so a snapshot read after it
-    /// has no gap to the first record.
+    /// Asks for the records of a topic: a guild, or a user for its memberships and direct messages. When it
+    /// returns, every record committed afterwards comes to this inbox, so a snapshot read after it has no gap
+    /// to the first record.
     ///
     /// # Errors
     /// [`InboxError::Unavailable`]: interest may or may not be registered; ask again.
     async fn add_interest(&self, topic: u64) -> Result<(), InboxError>;
 
-    /// No longer asks for them. Records may still come for a while.
+    /// Withdraws the interest. Records of the topic may still come for a while.
     async fn remove_interest(&self, topic: u64);
 
-    /// Follows ephemeral records (typing) from now on: they have no position, are never read again, and a subscriber more than
-    /// [`EPHEMERAL_MAX`] behind loses the oldest. They come beside the log, in no order with it.
+    /// Subscribes to ephemeral records (typing) from now on. They have no position, are never read again, and
+    /// arrive beside the log, in no order with it. A subscriber that is more than [`EPHEMERAL_MAX`] behind
+    /// loses the oldest.
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes>;
 
-    /// True if positions and records outlive this process, so that sessions may too.
+    /// True if positions and records outlive this process, so that sessions may outlive it too.
     fn durable(&self) -> bool;
 }

@@ -1,14 +1,15 @@
 //! The event bus: how records travel from the data service to gateways.
 //!
 //! - [`publish`]: the data service's side.
-//! - [`inbox`]: the gateway's side, a log of dense positions it can follow and read again.
+//! - [`inbox`]: the gateway's side, a log of dense positions that it can follow and read again.
 //! - [`session`]: sessions kept beside the log, so that RESUME can outlive a process.
 //! - [`ring`]: the newest records of a log in memory, which every inbox reads from.
-//! - [`memory`]: a bounded log in one process. The durable log of the embedded store implements the same traits in the data service.
+//! - [`memory`]: a bounded log in one process. The durable log of the embedded store implements the same
+//!   traits in the data service.
 //! - [`redis`]: between machines: one stream for each gateway.
 //!
-//! The bus carries, it never remembers: the outbox in the database is the truth, and a bus that is down delays delivery, never
-//! acknowledgement.
+//! The bus carries records and remembers nothing: the outbox in the database is the truth. A bus that is down
+//! delays delivery, never an acknowledgement.
 
 pub mod inbox;
 pub mod memory;

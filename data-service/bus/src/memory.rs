@@ -1,4 +1,5 @@
-//! A bounded log in the memory of one process: the bus of `--bus memory` with a store that keeps no log, and of tests.
+//! A bounded log in the memory of one process. It is the bus of `--bus memory` with a store that keeps no
+//! log, and of tests.
 
 use std::{
     collections::HashMap,
@@ -14,10 +15,11 @@ use crate::{
     SessionStore, SessionStoreError,
 };
 
-/// Records kept by default: at 1 KiB each 64 MiB, about a minute of 1,000 records a second. A guess, to be measured.
+/// Records kept by default: at 1 KiB each 64 MiB, about a minute of 1,000 records a second. A guess, to be
+/// measured.
 pub const RECORDS_MAX: usize = 65_536;
 
-/// Bytes of records kept at most, whatever their number.
+/// Most bytes of records that are kept, however many records they are.
 pub const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The log, and sessions beside it. Both end with the process.
@@ -34,7 +36,7 @@ impl MemoryBus {
         Self { ring: RecordRing::new(0, records_max, BYTES_MAX), sessions: Mutex::default() }
     }
 
-    /// A lock whose holder panicked guards plain data that is whole between statements.
+    /// Recovers a poisoned lock: it guards plain data that is consistent between any two statements.
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ pub const EVERY_GATEWAY: u64 = 0;
 /// A record on its way out.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Guilds and users: a gateway with interest in any of them gets it, and gets it once.
+    /// Ids of guilds and users. A gateway with interest in any of them gets the record, once.
     pub topics: Vec<u64>,
     /// An encoded `weir.event.v1.Record`, opaque to the bus.
     pub record: Bytes,
@@ -18,14 +18,16 @@ pub struct Outgoing {
 /// What the bus found out while it published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// The bus holds all that this process published before.
+    /// The bus holds everything that this process published before.
     Kept,
-    /// Records may be missing since this process last published: the bus restarted without its memory, or a gateway was away for so long that
-    /// the bus had forgotten it. Publish the recovered window again.
+    /// Records may be missing since this process last published: the bus restarted without its memory, or a
+    /// gateway was away for so long that the bus had forgotten it. The caller must publish the recovered
+    /// window again.
     Lost,
 }
 
-/// Why records could not be handed to the bus. Publishing the same records again is always safe: consumers drop what they have.
+/// Why records could not be handed to the bus. It is always safe to publish the same records again: consumers
+/// drop those that they have.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
     /// The bus does not answer; the records may or may not have been taken.
@@ -36,27 +38,31 @@ pub enum PublishError {
     },
 }
 
-/// Where the data service hands its records.
+/// The bus to which the data service hands its records.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
-    /// Hands over records in order. The caller publishes one scope's records one call after another, so their order is the chain's order.
-    /// An empty call carries nothing and still tells whether records may be missing: a process that has nothing to publish makes one each second,
-    /// or it would not learn of a loss before its next record.
+    /// Hands over records in order. The caller publishes one scope's records one call after another, so their
+    /// order is that of the scope's revisions. An empty call carries nothing, but its reply still says
+    /// whether records may be missing. A process that has nothing to publish makes one each second: otherwise
+    /// it would not learn of a loss before its next record.
     ///
     /// # Errors
-    /// [`PublishError::Unavailable`]: keep the scope's last published revision and publish again from the outbox later.
+    /// [`PublishError::Unavailable`]: keep the scope's last published revision and publish again from the
+    /// outbox later.
     ///
     /// # Cancel safety
     /// A dropped call may have published a prefix.
     async fn publish(&self, records: Vec<Outgoing>) -> Result<Published, PublishError>;
 
-    /// Hands over an ephemeral record (typing). Nothing keeps it: if the bus is down or a gateway is slow it is lost, and nobody is told.
+    /// Hands over an ephemeral record (typing). Nothing keeps it: if the bus is down or a gateway is slow,
+    /// the record is lost without notice.
     ///
     /// # Cancel safety
     /// A dropped call may or may not have published.
     async fn publish_ephemeral(&self, out: Outgoing);
 
-    /// True if the store's own commit already made the records durable in the log that gateways read, so that nothing needs recovery.
+    /// True if the store's own commit already made the records durable in the log that gateways read, so that
+    /// nothing needs recovery.
     fn committed_with_store(&self) -> bool {
         false
     }

@@ -1,4 +1,5 @@
-//! The newest records of a log, in memory: dense positions, bounded in records and bytes, any number of readers.
+//! The newest records of a log, in memory: dense positions, bounded in records and bytes, any number of
+//! readers.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +16,12 @@ use crate::{Batch, EPHEMERAL_MAX, InboxError, Position};
 struct Records {
     records: VecDeque<Bytes>,
     bytes: usize,
-    /// Position of the newest.
+    /// Position of the newest record.
     head: Position,
 }
 
 impl Records {
-    /// Greatest position that is not here any more.
+    /// Greatest position that the ring has dropped.
     fn floor(&self) -> Position {
         self.head - self.records.len() as u64
     }
@@ -32,14 +33,14 @@ pub struct RecordRing {
     records: Mutex<Records>,
     records_max: usize,
     bytes_max: usize,
-    /// Announced after the records are in the ring.
+    /// Set after the records are in the ring, so that a waiter finds them.
     head: watch::Sender<Position>,
     ephemeral: broadcast::Sender<Bytes>,
 }
 
 impl RecordRing {
-    /// An empty ring whose next record gets position `head + 1`. It keeps the newest `records_max` records (at least 1) of at most
-    /// `bytes_max` bytes together.
+    /// An empty ring whose next record gets position `head + 1`. It keeps the newest `records_max` records
+    /// (at least 1) of at most `bytes_max` bytes together.
     #[must_use]
     pub fn new(head: Position, records_max: usize, bytes_max: usize) -> Self {
         Self {
@@ -51,12 +52,12 @@ impl RecordRing {
         }
     }
 
-    /// A lock whose holder panicked guards plain data that is whole between statements.
+    /// Recovers a poisoned lock: it guards plain data that is consistent between any two statements.
     fn lock(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds records in order and wakes readers; the oldest beyond the bounds go.
+    /// Adds records in order and wakes readers. Drops the oldest beyond the bounds.
     pub fn append(&self, added: Vec<Bytes>) {
         if added.is_empty() {
             return;
@@ -73,7 +74,8 @@ impl RecordRing {
         self.head.send_replace(ring.head);
     }
 
-    /// Notes that records were lost: one position is left empty, and every reader before it is told that it was cut off.
+    /// Notes that records were lost: one position stays empty, and every reader below it gets
+    /// [`InboxError::Truncated`].
     pub fn skip(&self) {
         let mut ring = self.lock();
         ring.records.clear();
@@ -96,7 +98,7 @@ impl RecordRing {
         let ring = self.lock();
         let floor = ring.floor();
         let Some(skip) = after.checked_sub(floor) else { return Err(InboxError::Truncated { floor }) };
-        // Beyond usize there is nothing to skip to: the ring's length is a usize.
+        // The ring's length is a usize, so there is nothing to skip beyond that.
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let found = ring.records.iter().skip(skip).take(max);
         Ok(Batch { records: (after.saturating_add(1)..).zip(found.cloned()).collect() })
@@ -108,17 +110,17 @@ impl RecordRing {
     /// Safe.
     pub async fn wait(&self, after: Position) {
         let mut head = self.head.subscribe();
-        // An error would mean that the sender is gone, but it is ours.
+        // It cannot fail: the sender lives as long as `self`.
         let _ = head.wait_for(|head| *head > after).await;
     }
 
-    /// Sends an ephemeral record to whoever listens now.
+    /// Sends an ephemeral record to the present subscribers.
     pub fn send_ephemeral(&self, record: Bytes) {
-        // An error means that nobody listens.
+        // An error means that there is no subscriber.
         let _ = self.ephemeral.send(record);
     }
 
-    /// Follows ephemeral records from now on.
+    /// Subscribes to ephemeral records from now on.
     #[must_use]
     pub fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
         self.ephemeral.subscribe()

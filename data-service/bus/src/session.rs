@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// A gateway session as it is kept; `state` is opaque to the store (the gateway encodes it).
+/// A gateway session as it is stored. The gateway encodes `state`, which is opaque to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     /// The session id told to the client, at most 64 bytes.
     pub id: String,
-    /// What the gateway needs to resume it, at most 20 KiB: 2,500 guilds of 8 bytes, and what was agreed at identify.
+    /// What the gateway needs to resume the session, at most 20 KiB: 2,500 guilds of 8 bytes, and what was
+    /// agreed at identify.
     pub state: Bytes,
 }
 
@@ -26,25 +27,26 @@ pub enum SessionStoreError {
 /// Where sessions are kept.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Keeps a session, replacing an older row of the same id. Durable when it returns, if the store is.
+    /// Stores a session, replacing an older row of the same id. It is durable when this returns, if the store
+    /// is durable.
     ///
     /// # Errors
     /// [`SessionStoreError::Unavailable`]
     async fn put(&self, row: SessionRow) -> Result<(), SessionStoreError>;
 
-    /// The session, if it is kept.
+    /// The stored session of this id, if there is one.
     ///
     /// # Errors
     /// [`SessionStoreError::Unavailable`]
     async fn get(&self, id: &str) -> Result<Option<SessionRow>, SessionStoreError>;
 
-    /// Forgets a session; one that is not there is fine.
+    /// Deletes a session. It is no error if there is none.
     ///
     /// # Errors
     /// [`SessionStoreError::Unavailable`]
     async fn delete(&self, id: &str) -> Result<(), SessionStoreError>;
 
-    /// All sessions, at most `max`.
+    /// All stored sessions, at most `max`.
     ///
     /// # Errors
     /// [`SessionStoreError::Unavailable`]

@@ -1,4 +1,4 @@
-//! How to reach Redis, and the bounds of the bus on it.
+//! Redis's address, and the bounds of the bus on it.
 
 use std::time::Duration;
 
@@ -12,25 +12,29 @@ use deadpool_redis::{
 pub struct RedisConfig {
     /// `redis://[user:password@]host[:port][/database]`.
     pub url: String,
-    /// Before every key, so that one Redis serves several deployments.
+    /// Put in front of every key, so that one Redis can serve several deployments.
     pub prefix: String,
-    /// Longest wait for Redis: to connect, for a connection of the pool, for an answer, and for a whole publication.
+    /// Longest wait for Redis. It applies to connecting, to a connection of the pool, to an answer, and to a
+    /// whole publication.
     pub timeout: Duration,
-    /// Connections of the pool. Redis has one thread: more than a few only queue.
+    /// Connections of the pool. More than a few only queue, because Redis has one thread.
     pub connections: usize,
-    /// Entries an inbox keeps in Redis: at 1 KiB each 64 MiB a gateway. A gateway that falls further behind is cut off.
+    /// Entries that an inbox keeps in Redis: at 1 KiB each, 64 MiB for each gateway. A gateway that falls
+    /// further behind is cut off.
     pub inbox_records_max: usize,
-    /// Life of a gateway's keys without renewal; longer than a restart of Redis, so that a short outage costs nothing.
+    /// Lifetime of a gateway's keys without renewal. It is longer than a restart of Redis, so that a short
+    /// outage costs nothing.
     pub gateway_life: Duration,
     /// How often a gateway renews its keys, and the longest time in which it notices that Redis forgot it.
     pub renew_every: Duration,
-    /// How far back publishers publish again after a loss. A gateway that was away for longer cuts its readers off.
+    /// Span of records that publishers publish again after a loss. A gateway that was away for longer cuts
+    /// its readers off.
     pub recovered_window: Duration,
-    /// Records a gateway holds in memory for its sessions.
+    /// Most records that a gateway holds in memory for its sessions.
     pub ring_records_max: usize,
-    /// Bytes of them.
+    /// Most bytes of these records.
     pub ring_bytes_max: usize,
-    /// First pause before connecting again; doubles up to `backoff_max`.
+    /// First pause before connecting again. It doubles up to `backoff_max`.
     pub backoff_min: Duration,
     /// Longest pause before connecting again.
     pub backoff_max: Duration,
@@ -83,30 +87,30 @@ impl RedisConfig {
             .map_err(|error| url(error.to_string()))
     }
 
-    /// A gateway's life in the whole seconds that Redis counts; at least one.
+    /// Lifetime of a gateway's keys in whole seconds, as Redis counts; at least one.
     pub(super) fn gateway_life_seconds(&self) -> u64 {
         self.gateway_life.as_secs().max(1)
     }
 }
 
-/// Why the bus cannot be set up. A Redis that does not answer is not among them: it may come later.
+/// Why the bus cannot be set up. A Redis that does not answer is no such error: it may answer later.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RedisError {
     /// The url cannot be used.
     #[error("the url of Redis cannot be used: {reason}")]
     Url {
-        /// What is wrong with it; without its password.
+        /// What is wrong with the url, without its password.
         reason: String,
     },
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system: {reason}")]
     Random {
-        /// What it said.
+        /// What the operating system said.
         reason: String,
     },
 }
 
-/// 128 random bits in hexadecimal: a gateway's id, an epoch.
+/// 128 random bits in hexadecimal, for a gateway's id or an epoch.
 pub(super) fn random_word() -> Result<String, RedisError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| RedisError::Random { reason: error.to_string() })?;

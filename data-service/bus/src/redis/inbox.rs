@@ -1,4 +1,4 @@
-//! The gateway's side: what its sessions read, and which guilds it asks for.
+//! The gateway's side: the records that its sessions read, and the topics that it asks for.
 
 use std::sync::{
     Arc, Mutex,
@@ -16,7 +16,7 @@ use tokio::{
 use super::{RedisConfig, RedisError, config::random_word, reader::Reader, scripts::Scripts, shared::Shared};
 use crate::{Batch, Inbox, InboxError, Position, RecordRing};
 
-/// A gateway's inbox on Redis. Positions are its own: they begin at 1 with the process and end with it.
+/// A gateway's inbox on Redis. Its positions begin at 1 when the process starts and end with the process.
 pub struct RedisInbox {
     shared: Arc<Shared>,
     config: RedisConfig,
@@ -36,7 +36,8 @@ impl RedisInbox {
     /// # Errors
     /// [`RedisError`]
     pub fn start(config: RedisConfig) -> Result<Arc<Self>, RedisError> {
-        // Proves that ids can be made: the reader makes more of them later, and could only wait if it cannot.
+        // Proves that ids can be made. The reader makes more of them later, and could do nothing but wait if
+        // that failed.
         random_word()?;
         let pool = config.pool()?;
         let shared = Arc::new(Shared {
@@ -57,8 +58,8 @@ impl RedisInbox {
         self.shared.id.borrow().is_some()
     }
 
-    /// Whether Redis answers and knows this gateway now, as far as its reader has seen: about two seconds ago at most, the time for its
-    /// longest question.
+    /// Whether Redis answers and knows this gateway. The reader's view may be about two seconds old, which is
+    /// the time for its longest question.
     #[must_use]
     pub fn reached(&self) -> bool {
         self.registered() && self.shared.reached.load(Ordering::Acquire)
@@ -69,11 +70,12 @@ impl RedisInbox {
     /// # Cancel safety
     /// Safe.
     pub async fn wait_registered(&self) {
-        // An error would mean that the sender is gone, but it is ours.
+        // It cannot fail: the sender lives as long as `self`.
         let _ = self.shared.id.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Forgets this gateway in Redis at once, instead of when its keys expire. Nothing is read afterwards.
+    /// Removes this gateway from Redis at once, instead of leaving that to the expiry of its keys. Nothing is
+    /// read afterwards.
     pub async fn close(&self) {
         self.reader.abort();
         let Some(id) = self.shared.id.borrow().clone() else { return };
@@ -95,7 +97,7 @@ impl RedisInbox {
         tokio::time::timeout(self.config.timeout, run).await.unwrap_or_else(|_| Err(elapsed()))
     }
 
-    /// Tells Redis of an interest under an id; false if Redis does not know the id.
+    /// Registers an interest in Redis under this gateway id. Gives false if Redis does not know the id.
     async fn tell_interest(&self, id: &str, guild_id: u64) -> Result<bool, InboxError> {
         let unavailable = |reason: String| InboxError::Unavailable { reason };
         let mut call = self.shared.scripts.interest.prepare_invoke();
@@ -129,8 +131,9 @@ impl Inbox for RedisInbox {
         self.shared.ring.wait(after).await;
     }
 
-    /// In Redis when it returns. The guild is noted here first: if the reader registers anew meanwhile, it either takes the guild along, or
-    /// Redis refuses the old id and the caller asks again.
+    /// Registers the interest: Redis has it when this returns. The topic is noted here first. If the reader
+    /// registers anew meanwhile, it either takes the topic along, or Redis refuses the old id and the caller
+    /// asks again.
     async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
         self.shared.interest().insert(guild_id);
         let id = self.shared.id.borrow().clone();

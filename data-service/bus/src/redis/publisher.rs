@@ -1,4 +1,4 @@
-//! The data service's side.
+//! The data service's side of the bus on Redis.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,8 @@ use deadpool_redis::{Pool, redis};
 use super::{RedisConfig, RedisError, config::random_word, scripts::Scripts};
 use crate::{EventBus, Outgoing, PublishError, Published};
 
-/// Records in one call of the script: Redis does nothing else meanwhile, and each costs it about 10 us for each gateway.
+/// Most records in one call of the script. Redis does nothing else meanwhile, and each record costs it about
+/// 10 us for each gateway.
 const CALL_RECORDS_MAX: usize = 128;
 /// Bytes of records in one call.
 const CALL_BYTES_MAX: usize = 512 * 1024;
@@ -19,7 +20,7 @@ pub struct RedisBus {
     pool: Pool,
     scripts: Scripts,
     epoch: Mutex<Epochs>,
-    /// The epoch that this process sets if there is none.
+    /// The epoch that this process sets if Redis has none.
     fresh_epoch: String,
 }
 
@@ -29,27 +30,29 @@ impl std::fmt::Debug for RedisBus {
     }
 }
 
-/// The epochs that answers told. Calls overlap, so an answer may be older than one that came before it.
+/// The epochs that answers carried. Calls overlap, so an answer may be older than one that arrived before it.
 #[derive(Debug, Default)]
 struct Epochs {
     /// Calls begun so far.
     begun: u64,
-    /// The epoch told last; `None` before the first answer.
+    /// The newest epoch; `None` before the first answer.
     now: Option<String>,
-    /// The one before it, and how many calls had begun when it was replaced: their answers may still tell it.
+    /// The epoch before it, and how many calls had begun when it was replaced: answers to those calls may
+    /// still carry it.
     before: Option<(String, u64)>,
-    /// A loss was found out that nobody was told of yet. The call that found it may fail later, or be dropped; then the next one tells.
+    /// A loss was found and not reported yet. The call that found it may fail later or be dropped; then the
+    /// next call reports it.
     lost: bool,
 }
 
 impl Epochs {
-    /// Begins a call; its number.
+    /// Begins a call and gives its number.
     fn begin(&mut self) -> u64 {
         self.begun += 1;
         self.begun
     }
 
-    /// Notes what the call with this number was answered.
+    /// Notes the epoch that answered the call with this number.
     fn note(&mut self, call: u64, epoch: String) {
         let Some(now) = &mut self.now else {
             self.now = Some(epoch);
@@ -58,8 +61,8 @@ impl Epochs {
         if *now == epoch {
             return;
         }
-        // Answered before the last change and heard after it. If it is the older epoch that is true again (a failover to an older copy), the
-        // next call tells so.
+        // This answer was given before the last change of epochs and arrived after it. If the older epoch is
+        // in force again (a failover to an older copy), the next call's answer shows that.
         if matches!(&self.before, Some((before, begun)) if *before == epoch && call <= *begun) {
             return;
         }
@@ -67,18 +70,18 @@ impl Epochs {
         self.lost = true;
     }
 
-    /// What is to be told: each loss once.
+    /// What to report to the caller; each loss is reported once.
     fn tell(&mut self) -> Published {
         if std::mem::take(&mut self.lost) { Published::Lost } else { Published::Kept }
     }
 }
 
-/// What a record is to its inbox.
+/// How an inbox treats a record.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// It takes a position.
+    /// The record takes a position.
     Record,
-    /// It does not.
+    /// The record takes no position.
     Ephemeral,
 }
 
@@ -92,7 +95,7 @@ impl Kind {
 }
 
 impl RedisBus {
-    /// A publisher; it connects when it first publishes.
+    /// Makes a publisher, which connects when it first publishes.
     ///
     /// # Errors
     /// [`RedisError`]
@@ -102,10 +105,10 @@ impl RedisBus {
         Ok(Self { config, pool, scripts: Scripts::new(), epoch: Mutex::default(), fresh_epoch })
     }
 
-    /// Asks Redis whether it answers, and changes nothing there. Waits as long as for a publication.
+    /// Asks Redis for an answer and changes nothing there. Waits at most as long as a publication does.
     ///
     /// # Errors
-    /// [`PublishError::Unavailable`] with what it said, or that it said nothing.
+    /// [`PublishError::Unavailable`] with what Redis said, or with the fact that it did not answer in time.
     ///
     /// # Cancel safety
     /// Safe.
@@ -141,25 +144,25 @@ impl RedisBus {
         tokio::time::timeout(self.config.timeout, called).await.unwrap_or_else(|_| Err(elapsed()))
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // Recovers a poisoned lock: it guards plain data that is consistent between any two statements.
     fn epochs(&self) -> MutexGuard<'_, Epochs> {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Topics as the script takes them apart.
+/// Joins topics in the form that the script splits.
 fn listed(topics: &[u64]) -> String {
     topics.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Length of the next call's records.
+/// How many of the records the next call takes.
 fn next_call(records: &[Outgoing]) -> usize {
     let mut bytes = 0;
     let fits = records.iter().take(CALL_RECORDS_MAX).take_while(|out| {
         bytes += out.record.len();
         bytes <= CALL_BYTES_MAX
     });
-    // A record larger than a call goes alone.
+    // A record that is larger than a call's bound goes alone.
     fits.count().max(1).min(records.len())
 }
 
@@ -180,7 +183,7 @@ impl EventBus for RedisBus {
     }
 
     async fn publish_ephemeral(&self, out: Outgoing) {
-        // The epoch is left to `publish`: a loss must reach the one who can publish again.
+        // The epoch is left to `publish`, because only its caller can publish again after a loss.
         if let Err(error) = self.call(Kind::Ephemeral, &[out]).await {
             tracing::debug!(%error, "an ephemeral record is lost");
         }
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(next_call(&[out(CALL_BYTES_MAX + 1), out(1)]), 1);
     }
 
-    /// Notes an answer and tells at once.
+    /// Notes an answer and reports at once.
     fn note(epochs: &mut Epochs, call: u64, epoch: &str) -> Published {
         epochs.note(call, epoch.to_owned());
         epochs.tell()
@@ -228,7 +231,7 @@ mod tests {
             let call = epochs.begin();
             epochs.note(call, epoch.to_owned());
         }
-        // The second call had more records to hand over, and that failed: it told nothing.
+        // The second call had more records to hand over and failed there, so it reported nothing.
         let next = epochs.begin();
         assert_eq!(note(&mut epochs, next, "b"), Published::Lost);
         assert_eq!(epochs.tell(), Published::Kept);

@@ -1,4 +1,5 @@
-//! The reader: one task and one connection of its own, because a blocking XREAD would keep a pooled one from everybody else.
+//! The reader of a gateway's stream. It is one task with a connection of its own, because a blocking XREAD
+//! would keep a pooled connection from all other users.
 //!
 //! ```text
 //! connect ──▶ known to this run? ─yes─▶ read from where it stopped ◀─┐
@@ -18,12 +19,12 @@ use tokio::time::Instant;
 
 use super::{RedisConfig, config::random_word, shared::Shared};
 
-/// Entries in one answer: at 1 KiB each half a MiB.
+/// Most entries in one answer: at 1 KiB each, half a MiB.
 const READ_ENTRIES_MAX: usize = 512;
-/// Guilds told to Redis in one call.
+/// Most topics registered in one call.
 const CALL_GUILDS_MAX: usize = 1_000;
 
-/// One entry of a stream: its id, then names and values.
+/// One entry of a stream: its id, then names and values in turn.
 type Entry = (String, Vec<Vec<u8>>);
 /// An answer of XREAD for one stream.
 type Streams = Option<Vec<(String, Vec<Entry>)>>;
@@ -37,11 +38,12 @@ pub(super) struct Reader {
     last: u64,
     /// When Redis last said that it knows the current id.
     known_at: Instant,
-    /// False while the current id's registration may be half done.
+    /// False while the registration of the current id may be half done.
     registered: bool,
-    /// That it is not reached was said.
+    /// The current outage was logged.
     outage: bool,
-    /// The run of the server that knows the current id. Another run may have an older copy of the inbox, in which numbers come twice.
+    /// Redis's `run_id` when it knew the current id. Another run may have an older copy of the inbox, in
+    /// which numbers repeat.
     run: String,
 }
 
@@ -64,14 +66,14 @@ impl Reader {
         let mut pause = self.config.backoff_min;
         loop {
             let began = Instant::now();
-            // It returns with an error only.
+            // `follow` returns only with an error.
             let Err(error) = self.follow().await;
-            // A connection that held for a while proves that Redis was well: begin with short pauses again.
+            // A connection that lasted for a while proves that Redis was well, so pauses begin short again.
             if began.elapsed() > self.config.backoff_max {
                 pause = self.config.backoff_min;
             }
             self.shared.reached.store(false, Ordering::Release);
-            // Once for an outage, not for each try in it.
+            // Each outage is logged once, not at each try.
             if !std::mem::replace(&mut self.outage, true) {
                 tracing::warn!(%error, "the event bus is not reached; trying again until it is");
             }
@@ -114,7 +116,7 @@ impl Reader {
                 self.known_at = Instant::now();
                 return Ok(id);
             }
-            // What publishers publish again does not reach back this far.
+            // The window that publishers publish again does not reach back this far.
             if self.known_at.elapsed() > self.config.recovered_window {
                 self.shared.ring.skip();
             }
@@ -122,8 +124,9 @@ impl Reader {
         self.register(redis).await
     }
 
-    /// Registers under a new id. The order matters: alive first, or publishers would drop the interests; the epoch last, because it makes
-    /// publishers publish again, which must find the interests in place.
+    /// Registers under a new id. The order matters. The gateway's key comes first, or publishers would drop
+    /// its interests. The epoch comes last: it makes publishers publish again, and they must find the
+    /// interests in place.
     async fn register(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<String> {
         let random = |error| redis::RedisError::from(std::io::Error::other(error));
         let id = random_word().map_err(random)?;
@@ -138,7 +141,7 @@ impl Reader {
             .arg(life)
             .query_async::<()>(redis)
             .await?;
-        // From here on interests are told to the new id, either by this task or by those who add them.
+        // From here on interests are registered under the new id, by this task or by callers who add them.
         self.shared.id.send_replace(Some(id.clone()));
         self.last = 0;
         for guilds in self.shared.guilds().chunks(CALL_GUILDS_MAX) {
@@ -159,14 +162,14 @@ impl Reader {
         Ok(id)
     }
 
-    /// Waits at most `block` for entries and takes them in.
+    /// Waits at most `block` for entries and puts them into the ring.
     async fn read(
         &mut self,
         redis: &mut MultiplexedConnection,
         id: &str,
         block: Duration,
     ) -> RedisResult<()> {
-        // 0 would block for ever.
+        // Redis would block without end for 0.
         let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1);
         let streams: Streams = redis::cmd("XREAD")
             .arg("COUNT")
@@ -183,7 +186,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Puts entries into the ring; an entry that does not follow the last one cuts readers off first.
+    /// Puts entries into the ring. An entry whose number does not follow the last one cuts readers off first.
     fn take_in(&mut self, entries: impl Iterator<Item = Entry>) {
         let mut records = Vec::new();
         for (id, fields) in entries {
@@ -207,13 +210,13 @@ impl Reader {
     }
 }
 
-/// The random word that a server gives itself at each start; empty if it tells none.
+/// The random `run_id` that a server gives itself at each start; empty if it states none.
 async fn server_run(redis: &mut MultiplexedConnection) -> RedisResult<String> {
     let info: String = redis::cmd("INFO").arg("server").query_async(redis).await?;
     Ok(run_of(&info).to_owned())
 }
 
-/// The run in the text of `INFO server`.
+/// The `run_id` in the text of `INFO server`.
 fn run_of(info: &str) -> &str {
     info.lines().find_map(|line| line.trim_end().strip_prefix("run_id:")).unwrap_or_default()
 }
@@ -224,11 +227,11 @@ enum Taken {
     Record(Bytes),
     /// A record that is not kept.
     Ephemeral(Bytes),
-    /// Neither, or not one pair of kind and record.
+    /// The entry is neither of these, or not one pair of kind and record.
     Unknown,
 }
 
-/// The number of an entry and what it holds; `None` if its id is none that publishers give.
+/// The number of an entry and what it holds; `None` if no publisher gives such an id.
 fn entry(id: &str, fields: Vec<Vec<u8>>) -> Option<(u64, Taken)> {
     let [kind, record] = <[Vec<u8>; 2]>::try_from(fields).unwrap_or_default();
     let taken = match kind.as_slice() {

@@ -1,4 +1,5 @@
-//! The scripts, each one step in Redis. They are sent by their hash; a Redis that lost them is sent the text again.
+//! The scripts, each of them one atomic step in Redis. They are called by their hash; a Redis that does not
+//! have a script gets its text again.
 
 use deadpool_redis::redis::Script;
 
@@ -7,9 +8,9 @@ use deadpool_redis::redis::Script;
 pub(super) struct Scripts {
     /// Hands records to inboxes.
     pub(super) publish: Script,
-    /// Keeps a gateway alive.
+    /// Renews a gateway's keys.
     pub(super) renew: Script,
-    /// Notes interest.
+    /// Registers interest.
     pub(super) interest: Script,
 }
 

@@ -1,4 +1,4 @@
-//! What the inbox shares with its reader.
+//! State that the inbox shares with its reader.
 
 use std::{
     collections::BTreeSet,
@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use super::scripts::Scripts;
 use crate::RecordRing;
 
-/// What the inbox shares with its reader.
+/// State that the inbox shares with its reader.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ring: RecordRing,
     pub(super) scripts: Scripts,
-    /// Guilds asked for: told to Redis again under every new id.
+    /// Topics that the gateway asked for. They are registered again under every new id.
     pub(super) interest: Mutex<BTreeSet<u64>>,
     /// The id under which Redis knows this gateway; `None` until it is registered for the first time.
     pub(super) id: watch::Sender<Option<String>>,
@@ -24,12 +24,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Plain data, whole between statements.
+    /// Recovers a poisoned lock: it guards plain data that is consistent between any two statements.
     pub(super) fn interest(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All guilds asked for.
+    /// All topics that the gateway asked for.
     pub(super) fn guilds(&self) -> Vec<u64> {
         self.interest().iter().copied().collect()
     }

@@ -1,4 +1,4 @@
-//! What reaches whom while all is well.
+//! Who receives which records while nothing fails.
 
 use weir_bus::{
     EventBus, Inbox, InboxError, Published,
@@ -16,7 +16,7 @@ async fn records_reach_those_who_asked_in_order() {
     interested(&one, 1).await;
     interested(&both, 1).await;
     interested(&both, 2).await;
-    // More than one call of the script takes.
+    // More records than one call of the script takes.
     let records: Vec<_> = (0..300).map(|n| out(1 + n % 2, &n.to_string())).collect();
     assert_eq!(bus.publish(records).await.expect("redis answers"), Published::Kept);
     let even: Vec<String> = (0..300).step_by(2).map(|n| n.to_string()).collect();
@@ -40,7 +40,8 @@ async fn a_guild_no_longer_asked_for_is_no_longer_sent() {
     inbox.close().await;
 }
 
-/// A record has no number of its own on its way: one that came twice and is outside of any chain would be shown twice.
+/// A record carries no number of its own on its way: one that arrived twice and belongs to no scope would be
+/// shown twice.
 #[tokio::test]
 async fn a_record_of_two_topics_reaches_a_gateway_with_both_once() {
     let Some(config) = shared("topics") else { return };
@@ -103,11 +104,11 @@ async fn an_inbox_with_a_gap_cuts_its_readers_off() {
     interested(&inbox, 1).await;
     bus.publish(vec![out(1, "a")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 0, 1).await, ["a"]);
-    // A number without an entry: what trimming leaves behind for a reader that is too slow.
+    // A number without an entry, as trimming leaves behind for a reader that is too slow.
     let counts: Vec<String> = command(&config, &["KEYS", &format!("{}count:*", config.prefix)]).await;
     command::<u64>(&config, &["INCR", &counts[0]]).await;
     bus.publish(vec![out(1, "c")]).await.expect("redis answers");
-    // Position 2 stands for what is missing, 3 is the record after it.
+    // Position 2 stands for what is missing; 3 is the record after it.
     eventually("the record after the gap", async || inbox.head() == 3).await;
     assert!(matches!(inbox.read(1, 10).await, Err(InboxError::Truncated { floor: 2 })));
     assert_eq!(texts(&inbox, 2, 1).await, ["c"]);

@@ -1,4 +1,5 @@
-//! The Redis bus against real servers: the one that `WEIR_TEST_REDIS` names, shared with other tests, and own ones that are killed.
+//! The Redis bus against real servers: the shared one that `WEIR_TEST_REDIS` names, and servers of the tests'
+//! own, which they kill.
 
 mod delivery;
 mod outage;

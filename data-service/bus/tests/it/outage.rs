@@ -1,4 +1,4 @@
-//! Redis down, back, and without its memory.
+//! Redis is down, comes back, and has lost its memory.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use weir_bus::{
 
 use crate::server::{Server, command, eventually, interested, out, texts};
 
-/// Publishes nothing until the bus tells of a loss: what a publisher does each second.
+/// Publishes nothing until the bus reports a loss, as a publisher does each second.
 async fn told_of_loss(bus: &RedisBus) {
     eventually("a loss is told", async || {
         bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)
@@ -37,7 +37,8 @@ async fn a_server_killed_and_started_empty_delays_delivery_and_is_told() {
 
     server.restart();
     told_of_loss(&bus).await;
-    // By the time the loss is told, the gateway listens again: both its old interest and the one it could not add.
+    // By the time the loss is reported, the gateway listens again: to its old interest and to the one that it
+    // could not add.
     bus.publish(vec![out(1, "recovered"), out(2, "added while down")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 1, 2).await, ["recovered", "added while down"]);
 }
@@ -90,7 +91,7 @@ async fn an_inbox_may_start_before_its_server() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
-    // It takes connections and says nothing, as a frozen server does.
+    // It accepts connections and sends nothing, as a frozen server does.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut config =
         weir_bus::redis::RedisConfig::new(format!("redis://{}", silent.local_addr().expect("bound")));

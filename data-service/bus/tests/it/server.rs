@@ -12,7 +12,7 @@ use weir_bus::{
     redis::{RedisConfig, RedisInbox},
 };
 
-/// Longest wait for anything a healthy server does; a busy machine takes well below it.
+/// Longest wait for anything that a healthy server does; a busy machine takes well below it.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A prefix that no other test uses.
@@ -20,13 +20,13 @@ fn unique_prefix(test: &str) -> String {
     format!("weir-test:{}:{test}:", std::process::id())
 }
 
-/// The shared server, or `None` where there is none to be had: then the test says so and ends. In CI it must be there.
+/// The shared server. Where none is configured, the test says so and gets `None`; in CI it must be there.
 pub(crate) fn shared(test: &str) -> Option<RedisConfig> {
     match env::var("WEIR_TEST_REDIS") {
         Ok(url) => {
             let mut config = RedisConfig::new(url);
             config.prefix = unique_prefix(test);
-            // The keys go by themselves soon after the test.
+            // The keys expire soon after the test.
             config.gateway_life = Duration::from_secs(10);
             Some(config)
         }
@@ -38,16 +38,17 @@ pub(crate) fn shared(test: &str) -> Option<RedisConfig> {
     }
 }
 
-/// A server of the test's own, killed with it.
+/// A server of the test's own, which is killed with it.
 pub(crate) struct Server {
     port: u16,
     child: Child,
 }
 
 impl Server {
-    /// Starts one on a free port, or `None` if there is no `redis-server`; in CI it must be there.
+    /// Starts a server on a free port. Gives `None` without `redis-server`, which must be there in CI.
     pub(crate) fn start() -> Option<Self> {
-        // Free at this moment; a server that loses the race for it fails to start, and the test with it.
+        // The port is free at this moment. A server that loses the race for it fails to start, and so does
+        // the test.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|l| l.local_addr())
             .expect("a free port")
@@ -62,7 +63,7 @@ impl Server {
         }
     }
 
-    /// How to reach it: with short pauses, so that tests are quick.
+    /// The configuration to reach it, with short pauses, so that tests are quick.
     pub(crate) fn config(&self) -> RedisConfig {
         let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", self.port));
         config.timeout = Duration::from_millis(500);
@@ -71,13 +72,13 @@ impl Server {
         config
     }
 
-    /// Kills it, with all it remembers.
+    /// Kills the server, which loses all it remembers.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it is ours");
         self.child.wait().expect("it ends");
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts the server again on its port, empty.
     pub(crate) fn restart(&mut self) {
         self.child = run(self.port).expect("it started before");
     }
@@ -85,13 +86,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may be dead already.
+        // The server may be dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Starts a server that saves nothing and waits until it takes connections.
+/// Starts a server that saves nothing, and waits until it accepts connections.
 fn run(port: u16) -> std::io::Result<Child> {
     let mut child = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
@@ -132,12 +133,12 @@ pub(crate) fn about(topics: &[u64], text: &str) -> Outgoing {
     Outgoing { topics: topics.to_vec(), record: text.as_bytes().to_vec().into() }
 }
 
-/// Asks for a guild until it is registered.
+/// Registers interest in a guild, again and again until Redis has it.
 pub(crate) async fn interested(inbox: &RedisInbox, guild_id: u64) {
     eventually("interest", async || inbox.add_interest(guild_id).await.is_ok()).await;
 }
 
-/// Tries until it succeeds, or fails the test.
+/// Tries until an attempt succeeds, or fails the test.
 pub(crate) async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> bool) {
     let tries = async {
         let mut pause = tokio::time::interval(Duration::from_millis(10));
@@ -151,7 +152,7 @@ pub(crate) async fn eventually(what: &str, mut attempt: impl AsyncFnMut() -> boo
     tokio::time::timeout(SOON, tries).await.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"));
 }
 
-/// The texts above a position, once there are as many.
+/// The texts of the records above a position, once there are `count` of them.
 pub(crate) async fn texts(inbox: &RedisInbox, after: u64, count: u64) -> Vec<String> {
     let arrived = tokio::time::timeout(SOON, inbox.wait(after + count - 1)).await;
     arrived.unwrap_or_else(|_| {

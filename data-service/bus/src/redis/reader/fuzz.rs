@@ -1,4 +1,5 @@
-//! Replies of Redis, from their bytes to records: whatever a server says, no panic, and no record that is larger than the reply.
+//! Replies of Redis, from bytes to records. No reply may cause a panic, or a record that is larger than the
+//! reply.
 
 use deadpool_redis::redis::{FromRedisValue, parse_redis_value};
 use weir_fuzz::{CASES_DEFAULT, binary, run, text};
