@@ -12,14 +12,16 @@ use crate::{DataError, Transport, TransportError};
 
 /// Opaque freshness token, in requests and replies.
 pub const FRESHNESS: HeaderName = HeaderName::from_static("weir-freshness");
-/// `1` asks for the reply header of the same name that tells how a read was served.
+/// A request with the value `1` asks for the reply header of the same name, which says how a read was served.
 pub const EXPLAIN: HeaderName = HeaderName::from_static("weir-explain");
-/// Microseconds since 1970-01-01T00:00Z at which the tier that met the client accepted its request; for delivery latency.
+/// Microseconds since 1970-01-01T00:00Z at which the api or gateway accepted its client's request; for
+/// delivery latency.
 pub const ACCEPTED_AT: HeaderName = HeaderName::from_static("weir-accepted-at-us");
 
-/// Deadline of a call that sets none: above a database timeout (2 s) and a restart of the service's listener. A guess, to be measured.
+/// Deadline of a call that sets none. It is above a database timeout (2 s) and a restart of the service's
+/// listener. A guess, to be measured.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// First pause before a call that was never sent is tried again; doubles up to [`PAUSE_MAX`].
+/// First pause before a call that was never sent is tried again. It doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 /// Longest such pause: a service that restarts within a second is found again soon after.
 const PAUSE_MAX: Duration = Duration::from_millis(320);
@@ -27,11 +29,11 @@ const PAUSE_MAX: Duration = Duration::from_millis(320);
 /// How a call is made.
 #[derive(Debug, Clone)]
 pub struct CallOptions {
-    /// Whole time for the call, retries included.
+    /// Time for the whole call, retries included.
     pub timeout: Duration,
-    /// A token from an earlier reply: a read shows at least that state.
+    /// A token from an earlier reply: the read shows at least that state.
     pub freshness: Option<HeaderValue>,
-    /// Ask how the read was served.
+    /// Whether to ask how the read was served.
     pub explain: bool,
     /// When the client's request was accepted, microseconds since 1970-01-01T00:00Z.
     pub accepted_at_us: Option<u64>,
@@ -65,14 +67,14 @@ impl CallOptions {
     }
 }
 
-/// A reply and what came beside it.
+/// A reply with its headers.
 #[derive(Debug, Clone)]
 pub struct Replied<T> {
     /// The message.
     pub message: T,
-    /// Token to send along with later reads.
+    /// The token to send with later reads.
     pub freshness: Option<HeaderValue>,
-    /// How the read was served, if asked.
+    /// How the read was served, if that was asked.
     pub explain: Option<HeaderValue>,
 }
 
@@ -89,7 +91,7 @@ enum Effect {
 }
 
 impl DataClient {
-    /// Calls travel over `transport`.
+    /// Makes a client whose calls travel over `transport`.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>) -> Self {
         Self { transport }
@@ -125,7 +127,8 @@ impl DataClient {
                     let explain = reply.headers.get(EXPLAIN).cloned();
                     return Ok(Replied { message, freshness, explain });
                 }
-                // Never sent: safe for writes too. Reads may also be repeated when their fate is not known.
+                // A call that was never sent is safe to repeat, writes too. Reads may also be repeated when
+                // their fate is not known.
                 Err(error) if Self::may_repeat(&error, effect) && Instant::now() + pause < deadline => {
                     sleep_until(Instant::now() + pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

@@ -1,4 +1,4 @@
-//! What the data service can answer instead of a result.
+//! The errors of the data service, as its callers see them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const REFUSAL_TYPE: &str = "weir.data.v1.Refusal";
 /// Why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
-    /// What was asked for is not there.
+    /// The thing that was asked for does not exist.
     #[error("not found: {what}")]
     NotFound {
         /// The service's words.
@@ -25,14 +25,14 @@ pub enum DataError {
         /// The service's words.
         problem: String,
     },
-    /// A limit, overload or the database's state: nothing was changed.
+    /// A limit, overload or the database's state refused the call: nothing was changed.
     #[error("refused: {message}")]
     Refused {
-        /// Why.
+        /// Why it was refused.
         reason: RefusalReason,
-        /// Which limit, if it was one.
+        /// Which limit refused it; empty if none did.
         limit: String,
-        /// When to come back; zero if waiting does not help.
+        /// How long to wait before the next try; zero if waiting does not help.
         retry_after: Duration,
         /// The service's words, for people.
         message: String,
@@ -40,19 +40,20 @@ pub enum DataError {
     /// A write may or may not have happened.
     #[error("the write's outcome is not known: {reason}")]
     OutcomeUnknown {
-        /// What is known.
+        /// What is known of the write.
         reason: String,
     },
-    /// The deadline passed. For a write that was under way the outcome is not known and [`DataError::OutcomeUnknown`] is used instead.
+    /// The deadline passed. A write that was under way has an unknown outcome, so it gives
+    /// [`DataError::OutcomeUnknown`] instead.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// The service cannot be reached or broke off; for reads only, so nothing was changed.
+    /// The service cannot be reached, or the connection broke. Only reads give this, so nothing was changed.
     #[error("the data service is unavailable: {reason}")]
     Unavailable {
         /// What the transport said.
         reason: String,
     },
-    /// A defect: of the service, or a reply that does not decode.
+    /// A defect of the service, or a reply that does not decode.
     #[error("the data service failed: {reason}")]
     Failed {
         /// The service's words.
@@ -61,7 +62,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Reads a transport's error. `write`: whether the call changes something.
+    /// Translates a transport's error. `write` says whether the call changes something.
     #[must_use]
     pub fn from_transport(error: TransportError, write: bool) -> Self {
         match error {
@@ -88,7 +89,8 @@ impl DataError {
             Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists => {
                 Self::Invalid { problem: reason }
             }
-            // The service says `unknown` for a write in doubt and drops a call at its deadline without knowing how far it was.
+            // The service answers `unknown` for a write in doubt. It drops a call at its deadline without
+            // knowing how far the call was.
             Code::Unknown | Code::Canceled | Code::DeadlineExceeded | Code::Aborted if write => {
                 Self::OutcomeUnknown { reason }
             }

@@ -2,9 +2,9 @@
 //!
 //! - [`transport`]: how a call's bytes travel: [`transport::InProcess`] or [`transport::Http`].
 //! - [`client`]: [`DataClient`], one method for each RPC, with deadlines, freshness tokens and retries.
-//! - [`error`]: what can come back, as questions a caller asks: refused, not found, unknown outcome.
+//! - [`error`]: [`DataError`], sorted by what a caller does next: refused, not found, unknown outcome.
 //!
-//! It links no database: gateway and api depend on it and nothing behind it.
+//! It links no database: gateway and api depend on this crate and on nothing behind it.
 
 pub mod client;
 pub mod error;

@@ -18,7 +18,7 @@ pub enum TransportError {
         /// What the transport said.
         reason: String,
     },
-    /// It may have reached the service.
+    /// The call may have reached the service.
     #[error("the call's fate is not known: {reason}")]
     Unknown {
         /// What the transport said.
@@ -35,20 +35,20 @@ pub trait Transport: Send + Sync + 'static {
     /// Sends a call and waits for its reply, no longer than `request.timeout`.
     ///
     /// # Errors
-    /// As the variants of [`TransportError`] say.
+    /// The variants of [`TransportError`] say how far the call got.
     ///
     /// # Cancel safety
     /// A dropped call may still be carried out by the service.
     async fn unary(&self, request: UnaryRequest) -> Result<UnaryResponse, TransportError>;
 }
 
-/// Calls a service in the same process: the same bytes, no socket.
+/// Calls a service in the same process, with the same bytes and no socket.
 pub struct InProcess {
     dispatch: Arc<dyn Dispatch>,
 }
 
 impl InProcess {
-    /// Calls go to `dispatch`.
+    /// Makes a transport whose calls go to `dispatch`.
     #[must_use]
     pub fn new(dispatch: Arc<dyn Dispatch>) -> Self {
         Self { dispatch }
@@ -60,7 +60,8 @@ impl Transport for InProcess {
     async fn unary(&self, request: UnaryRequest) -> Result<UnaryResponse, TransportError> {
         let timeout = request.timeout;
         let call = self.dispatch.call(request);
-        // The HTTP server drops a call at its deadline; so must this, or a caller in the same process would wait longer than one outside.
+        // The HTTP server drops a call at its deadline. This transport must do so too, or a caller in the
+        // same process would wait longer than one outside.
         let answer = match timeout {
             Some(limit) => tokio::time::timeout(limit, call)
                 .await
@@ -77,7 +78,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Calls go through `client`.
+    /// Makes a transport whose calls go through `client`.
     #[must_use]
     pub fn new(client: HttpClient) -> Self {
         Self { client }
@@ -90,7 +91,8 @@ impl Transport for Http {
         let UnaryRequest { path, headers, timeout, body, .. } = request;
         self.client.unary(&path, headers, timeout, body).await.map_err(|error| match error {
             ClientError::NotSent(reason) => TransportError::NotSent { reason: reason.to_string() },
-            // As the service itself would say it: whether anything was changed is the reader's question, not the transport's.
+            // The error is what the service itself would answer. Whether anything was changed is decided by
+            // the reader of the error, not by the transport.
             ClientError::Unknown(Lost::TimedOut) => TransportError::Answered(
                 ConnectError::deadline_exceeded("the deadline passed before the reply came"),
             ),
