@@ -1,11 +1,13 @@
-//! What the Connect layer costs: a unary call with a 15 KB reply over HTTP/2, against bare hyper that sends the same bytes.
+//! What the Connect layer costs: a unary call with a 15 KB reply over HTTP/2, compared with bare hyper that
+//! sends the same bytes.
 //!
 //! `cargo bench -p weir-connect --bench unary [-- ROUNDS]`
 //!
-//! Two comparisons. *Server*: our server and a bare hyper one, loaded by the same bare client. *Client*: our client and the bare one, both calling
-//! the bare server. Each side runs on a thread of its own, so that its CPU time can be read by itself. Rounds are interleaved
-//! A-B-B-A, which cancels drift of the machine within a quartet; the ratio is the median over quartets.
-//! Goal: at least 0.90 of bare hyper in both figures, on either side.
+//! There are two comparisons. *Server*: our server and a bare hyper one, loaded by the same bare client.
+//! *Client*: our client and the bare one, both calling the bare server. Each side runs on a thread of its
+//! own, so that its CPU time can be read by itself. Rounds are interleaved A-B-B-A, which cancels drift of
+//! the machine within a quartet; the ratio is the median over quartets. Goal: at least 0.90 of bare hyper in
+//! both figures, on either side.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use weir_connect::{ClientConfig, HttpClient, Reply, Router, Server, ServerConfig};
 use weir_report::{Goal, Report};
 
-/// Bytes of a page of fifty messages, about.
+/// Bytes of a page of about fifty messages.
 const REPLY_BYTES: usize = 15_000;
 /// Calls in flight, as many as a gateway keeps on one connection under load.
 const IN_FLIGHT: usize = 32;
@@ -85,7 +87,7 @@ struct Metered {
 }
 
 impl Metered {
-    /// Starts a thread; `start` gives what it works on and a value for us.
+    /// Starts a thread; `start` gives its work and a value for the caller.
     fn start<T, F>(name: &str, start: impl FnOnce() -> F + Send + 'static) -> (Metered, T)
     where
         T: Send + 'static,
@@ -93,7 +95,7 @@ impl Metered {
     {
         let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Duration>>(1);
         let (ready, started) = sync_channel(1);
-        // Named, so that a profile can be read by side.
+        // The thread is named, so that a profile can be read by side.
         let thread = std::thread::Builder::new().name(name.to_owned());
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -236,7 +238,7 @@ impl Caller for WeirCaller {
     }
 }
 
-/// A thread that makes a round of calls whenever it is told to.
+/// A thread that makes a round of calls on demand.
 struct Load {
     metered: Metered,
     rounds: mpsc::Sender<oneshot::Sender<()>>,
@@ -332,7 +334,7 @@ fn compare(
 }
 
 fn main() {
-    // `cargo bench` adds flags of its own; the number is ours.
+    // `cargo bench` adds flags of its own; a number is ours.
     let quartets = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(QUARTETS);
     let mut report = Report::new("connect", "Unary calls of a page over loopback");
     report.setting("quartets", quartets);

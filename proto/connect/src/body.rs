@@ -1,9 +1,11 @@
-//! Request bodies: collected whole, never beyond what one request, one peer, and all together may hold, and never slower than a pace.
+//! Request bodies: each is collected whole, within bounds for one request, for one peer and for all together,
+//! and at a minimum pace.
 //!
-//! Problem: a body must be complete before its message can be decoded, so whoever sends bodies chooses what the server
-//! holds. Guarantee: one body is at most `request_bytes_max` before and after decompression; what a peer's bodies hold, and all bodies, is
-//! bounded by the part of the budget that their account belongs to; a quarter of that part is kept for small bodies, so that calls of everyday
-//! size are answered while large ones are refused; and a body of which little comes is given up. How long a whole body may take is the caller's.
+//! Problem: a body must be complete before its message can be decoded, so senders of bodies decide how much
+//! the server holds. Guarantee: one body is at most `request_bytes_max` before and after decompression. The
+//! bodies of one peer, and all bodies, are bounded by the part of the budget that their account belongs to. A
+//! quarter of that part is kept for small bodies, so that calls of everyday size are answered while large
+//! ones are refused. A body that arrives too slowly is given up. The caller bounds the time for a whole body.
 
 use std::future::poll_fn;
 use std::io::Read;
@@ -20,28 +22,31 @@ use crate::budget::{Account, Full, Hold};
 use crate::error::ConnectError;
 use crate::limits::RequestLimits;
 
-/// Largest small body, in bytes: 64 KiB, room for a message with its embeds, which is what nearly all calls carry.
+/// Largest small body, in bytes. 64 KiB has room for a message with its embeds, which is what nearly all
+/// calls carry.
 const SMALL: usize = 64 << 10;
 
-/// The time in which a body that is not complete must bring [`PACE_BYTES`]. 3 s: a segment that is lost twice has arrived by then.
+/// The time in which an incomplete body must bring [`PACE_BYTES`]. 3 s: a segment that is lost twice has
+/// arrived by then.
 const PACE_TIME: Duration = Duration::from_secs(3);
 
-/// The least that must come in [`PACE_TIME`], in bytes: 5 KiB/s, a tenth of what the time for a whole body asks of the largest.
+/// The least that must arrive in [`PACE_TIME`], in bytes: 5 KiB/s, a tenth of what the time for a whole body
+/// asks of the largest.
 const PACE_BYTES: usize = 16 << 10;
 
 /// Why a body was not received.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It is larger than allowed: so many bytes.
+    /// It is larger than the bound, which is this many bytes.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
-    /// The client broke off.
+    /// The client broke off; the transport's error.
     #[error("the request body broke off: {0}")]
     BrokenOff(String),
-    /// Too little of it came.
+    /// It arrived too slowly.
     #[error("too little of the request body came within {PACE_TIME:?}")]
     TooSlow,
-    /// There is no room for it.
+    /// There is no room for it in the budget.
     #[error(transparent)]
     Full(#[from] Full),
 }
@@ -58,7 +63,7 @@ impl From<BodyError> for ConnectError {
     }
 }
 
-/// What a body's bytes are compressed with.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Identity,
@@ -80,11 +85,13 @@ impl Encoding {
     }
 }
 
-/// Receives a whole body and undoes its compression. The hold must live as long as the bytes do. The caller bounds the time.
+/// Receives a whole body and undoes its compression. The hold must live as long as the bytes do. The caller
+/// bounds the time.
 ///
 /// # Errors
-/// `resource_exhausted` if it is too large, `canceled` if the client breaks off, `deadline_exceeded` if too little comes, `unavailable` if
-/// the peer or the server holds too many bytes of bodies, `invalid_argument` if it is not what its encoding says.
+/// `resource_exhausted` if the body is too large, `canceled` if the client breaks off, `deadline_exceeded` if
+/// it arrives too slowly, `unavailable` if the peer or the server holds too many bytes of bodies,
+/// `invalid_argument` if it does not match its encoding.
 pub(crate) async fn receive<B>(
     body: &mut B,
     encoding: Encoding,
@@ -96,7 +103,7 @@ where
     B::Error: std::fmt::Display,
 {
     let (bytes, mut hold) = collect(body, limits.request_bytes_max, account).await?;
-    // The protocol: a body of zero length is never decompressed.
+    // The protocol says that a body of zero length is never decompressed.
     match encoding {
         Encoding::Gzip if !bytes.is_empty() => {
             let inflated = inflate(&bytes, limits.request_bytes_max)?;
@@ -107,7 +114,7 @@ where
     }
 }
 
-/// Large bodies leave a quarter of the part to small ones.
+/// Grows a hold. Large bodies leave a quarter of the part to small ones.
 pub(crate) fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
     let total = hold.bounds().total;
     if hold.bytes().saturating_add(more) > SMALL {
@@ -117,23 +124,24 @@ pub(crate) fn grow(hold: &mut Hold, more: usize) -> Result<(), Full> {
     }
 }
 
-/// Collects a body of at most `max` bytes. The hold must live as long as the bytes do. The caller bounds the time of the whole.
+/// Collects a body of at most `max` bytes. The hold must live as long as the bytes do. The caller bounds the
+/// whole time.
 ///
 /// # Errors
 /// [`BodyError`]
 ///
 /// # Cancel safety
-/// Dropping the future gives back what was held; the part of the body that had come is lost.
+/// Dropping the future gives back what was held, and loses the part of the body that had arrived.
 pub async fn collect<B>(body: &mut B, max: usize, account: &Account) -> Result<(Bytes, Hold), BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    // A declared length is refused before a byte of it is read.
+    // A body is refused by its declared length before a byte of it is read.
     if body.size_hint().lower() > max as u64 {
         return Err(BodyError::TooLarge(max));
     }
-    // Exact if the length was declared.
+    // This is exact if the length was declared.
     let longest =
         body.size_hint().upper().map_or(max, |upper| usize::try_from(upper).unwrap_or(max).min(max));
     let mut hold = account.nothing();
@@ -155,7 +163,8 @@ where
         }
         let needed = held + data.len();
         if needed > joined.capacity() {
-            // It doubles, so that a body is moved a few times only. What is there beyond its bytes is held too.
+            // The capacity doubles, so that a body is moved only a few times. Capacity beyond the body's
+            // bytes is held too.
             let capacity = (2 * held).min(longest).max(needed);
             let room = if joined.is_empty() { held } else { joined.capacity() };
             grow(&mut hold, capacity.saturating_sub(room))?;
@@ -169,12 +178,12 @@ where
     Ok((if joined.is_empty() { first } else { joined.into() }, hold))
 }
 
-/// How fast a body comes.
+/// The pace at which a body arrives.
 #[derive(Default)]
 struct Pace {
-    /// When enough must have come; set when it is first waited for.
+    /// When the next [`PACE_BYTES`] must have arrived; set at the first wait.
     due: Option<Instant>,
-    /// Bytes since.
+    /// Bytes that arrived since then.
     came: usize,
 }
 
@@ -185,7 +194,7 @@ impl Pace {
         B::Error: std::fmt::Display,
     {
         let mut next = pin!(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
-        // Most bodies have come with their head, and a timer costs more than they do.
+        // Most bodies have arrived with their head, and a timer costs more than they do.
         let mut frame = match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
             Poll::Ready(frame) => Some(frame),
             Poll::Pending => None,
@@ -205,7 +214,7 @@ impl Pace {
 }
 
 fn inflate(compressed: &[u8], max: usize) -> Result<Bytes, ConnectError> {
-    // One byte more than allowed is enough to know, so that a small body cannot unfold into a large one.
+    // Reading stops one byte above the bound, so that a small body cannot unfold into a large one.
     let mut inflated = Vec::new();
     flate2::read::MultiGzDecoder::new(compressed)
         .take(max as u64 + 1)
@@ -358,8 +367,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any split into frames gives the same bytes, or a refusal exactly when the sum is over the limit; and the budget is
-        /// charged what was held and no more.
+        /// Any split into frames gives the same bytes, or a refusal exactly when the sum is over the bound.
+        /// The budget is charged for what is held and no more.
         #[test]
         fn frames_join_to_what_was_sent(
             parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8),
@@ -374,7 +383,7 @@ mod tests {
             } else {
                 let (bytes, share) = got.unwrap();
                 prop_assert_eq!(&bytes[..], &whole[..]);
-                // What is allocated beyond the bytes is held with them.
+                // The allocation beyond the bytes is held with them.
                 prop_assert!(share.bytes() >= whole.len() && share.bytes() <= 2 * whole.len());
             }
             prop_assert_eq!(budget.usage().used, 0);

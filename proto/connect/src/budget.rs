@@ -1,16 +1,20 @@
-//! The memory that others can make a process hold: one budget with named parts, each bounded for one peer, for one token and in all.
+//! The memory that clients can make a process hold: one budget with named parts, each bounded for one peer,
+//! for one token and in all.
 //!
-//! Problem: whoever may connect decides how many bytes wait in a process (replies that nobody reads, bodies that never end), and a bound
-//! on each thing alone multiplies with the number of things. Guarantee: what a part holds is at most its total, what one peer or one token
-//! holds of it at most its share; every byte is held by a [`Hold`], which gives it back when it is dropped, however its owner ends.
+//! Problem: clients decide how many bytes wait in a process (replies that nobody reads, bodies that never
+//! end), and a bound on each thing alone multiplies with the number of things. Guarantee: a part holds at
+//! most its total, and one peer or one token holds at most its share of it. Every byte is held by a [`Hold`],
+//! which gives it back when it is dropped, however its owner ends.
 //!
-//! A peer is an address, or the /64 of an IPv6 address, because that is what one customer is given. Who has a token is counted as the token's
-//! user too, wherever it connects from. The table of holders has an entry for each with a live [`Account`] and no others, so that it is as
-//! bounded as what the accounts belong to (connections and requests).
+//! A peer is an address, or the /64 of an IPv6 address, because a provider gives each customer a /64. A call
+//! with a token counts for the token's user too, from whatever address it comes. The table of holders has an
+//! entry for each holder with a live [`Account`] and no others, so it is as bounded as what the accounts
+//! belong to (connections and requests).
 //!
-//! Holding bytes takes no lock: who holds often opens an account once, and from then on only counts. Who holds seldom opens one for each hold.
+//! Holding bytes takes no lock. A frequent holder opens an account once and from then on only counts; an
+//! infrequent one opens an account for each hold.
 //!
-//! Caches weigh themselves; the budget only shows what they say ([`Budget::watch`]).
+//! Caches measure their own size; the budget only shows what they report ([`Budget::watch`]).
 
 mod table;
 
@@ -25,7 +29,7 @@ use table::{Holder, Holders};
 /// The parts of a process's budget. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
-    // As many as the program names.
+    // There are as many parts as the program names.
     parts: Arc<Mutex<Vec<Kind>>>,
 }
 
@@ -35,7 +39,7 @@ enum Kind {
     Watched(Watched),
 }
 
-/// A part that its owner counts and bounds.
+/// A part whose owner counts and bounds it.
 struct Watched {
     name: &'static str,
     total: usize,
@@ -55,17 +59,17 @@ impl fmt::Debug for Watched {
 /// Bounds of a part, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most of all peers together.
+    /// Most bytes of all peers together.
     pub total: usize,
-    /// Most of one peer.
+    /// Most bytes of one peer.
     pub peer: usize,
-    /// Most of one token's user, from all addresses together.
+    /// Most bytes of one token's user, from all addresses together.
     pub token: usize,
 }
 
 impl Bounds {
-    /// `total` in all, half of it for one peer, and half of that for one token, so that the others always have the other half, those of the
-    /// same address too.
+    /// `total` in all, half of it for one peer, and half of that for one token. So other peers always have
+    /// half of the total, and other tokens at the same address half of its share.
     pub const fn halves(total: usize) -> Bounds {
         Bounds { total, peer: total / 2, token: total / 4 }
     }
@@ -78,7 +82,7 @@ pub struct Usage {
     pub part: &'static str,
     /// Bytes held now.
     pub used: usize,
-    /// Most bytes ever held; of a part that is only watched, the most that was seen.
+    /// Most bytes ever held. Of a part that is only watched, it is the most that any look found.
     pub peak: usize,
     /// Most bytes that it may hold.
     pub total: usize,
@@ -94,16 +98,17 @@ pub enum Full {
     /// The peer holds as much as one peer may.
     #[error("this client holds as many bytes of {0} as one may")]
     Peer(&'static str),
-    /// The token's user holds as much as one may.
+    /// The token's user holds as much as one user may.
     #[error("this token's user holds as many bytes of {0} as one may")]
     Token(&'static str),
-    /// All together hold as much as the process may.
+    /// All peers together hold as much as the process may.
     #[error("the server holds as many bytes of {0} as it may")]
     Total(&'static str),
 }
 
 impl Budget {
-    /// The part `name`, made with `bounds` if there is none of that name yet; the first bounds stay.
+    /// Gives the part `name`, and makes it with `bounds` if there is none of that name yet. The first bounds
+    /// stay.
     pub fn part(&self, name: &'static str, bounds: Bounds) -> Part {
         let mut parts = self.lock();
         let known = parts.iter().find_map(|kind| match kind {
@@ -117,8 +122,8 @@ impl Budget {
         })
     }
 
-    /// Shows a part that its owner counts, and keeps below `total` bytes, such as a cache. `used` gives its bytes; it is called whenever
-    /// somebody looks, so it must be quick. The first part of a name stays.
+    /// Shows a part that its owner counts and keeps below `total` bytes, such as a cache. `used` gives its
+    /// bytes. It is called at each look, so it must be quick. The first part of a name stays.
     pub fn watch(&self, name: &'static str, total: usize, used: impl Fn() -> usize + Send + Sync + 'static) {
         let mut parts = self.lock();
         if parts.iter().all(|kind| kind.name() != name) {
@@ -143,13 +148,13 @@ impl Budget {
         self.watch(name, bytes(entries_max), move || bytes(entries()));
     }
 
-    /// What every part holds now, in the order in which they were made.
+    /// What every part holds now, in the order in which the parts were made.
     pub fn usage(&self) -> Vec<Usage> {
         self.lock().iter().map(Kind::usage).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Kind>> {
-        // Nothing panics under the lock but a failed allocation, before anything has changed.
+        // Only a failed allocation can panic under the lock, before anything has changed.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -204,7 +209,7 @@ impl Part {
         }
     }
 
-    /// The account of the peer at `address`; all accounts of a peer share what it may hold.
+    /// The account of the peer at `address`. All accounts of a peer share its bound.
     pub fn account(&self, address: IpAddr) -> Account {
         Account { peer: Share::open(&self.shared, Holder::Peer(Peer::of(address))), token: None }
     }
@@ -229,19 +234,20 @@ impl Shared {
     }
 }
 
-/// One peer's way to hold bytes of a part, and once its token is known the token's too. Clones are one account.
+/// One peer's way to hold bytes of a part. Once the token is known, the bytes count for the token too. Clones
+/// are one account.
 #[derive(Clone, Debug)]
 pub struct Account {
     peer: Arc<Share>,
     token: Option<Arc<Share>>,
 }
 
-/// What one holder has of a part.
+/// One holder's share of a part.
 #[derive(Debug)]
 struct Share {
     part: Arc<Shared>,
     holder: Holder,
-    // Shared with the holder's other accounts.
+    // The count is shared with the holder's other accounts.
     held: Arc<AtomicUsize>,
 }
 
@@ -253,8 +259,8 @@ impl Share {
 }
 
 impl Account {
-    /// The account of the client at `address`, whose requests this peer forwards: what it holds counts for the client, as if it had come by
-    /// itself.
+    /// The account of the client at `address`, whose requests this peer forwards. Its bytes count for the
+    /// client, as if it had connected directly.
     #[must_use]
     pub fn for_client(&self, address: IpAddr) -> Account {
         let client = Holder::Peer(Peer::of(address));
@@ -264,7 +270,7 @@ impl Account {
         Account { peer, token: self.token.clone() }
     }
 
-    /// This peer's account for a call of the token of `user`: what it holds counts for both.
+    /// This peer's account for a call of the token of `user`. Its bytes count for both.
     #[must_use]
     pub fn for_token(&self, user: u64) -> Account {
         Account {
@@ -276,14 +282,14 @@ impl Account {
     /// Holds `bytes`.
     ///
     /// # Errors
-    /// [`Full`]; nothing is held then.
+    /// [`Full`]; then nothing is held.
     pub fn hold(&self, bytes: usize) -> Result<Hold, Full> {
         let mut hold = self.nothing();
         hold.grow(bytes)?;
         Ok(hold)
     }
 
-    /// A hold of no bytes, to grow.
+    /// A hold of no bytes, which can grow.
     pub fn nothing(&self) -> Hold {
         Hold { account: self.clone(), bytes: 0 }
     }
@@ -302,7 +308,7 @@ impl Drop for Share {
     }
 }
 
-/// Bytes held; given back when dropped.
+/// Held bytes. Dropping the value gives them back.
 #[derive(Debug)]
 pub struct Hold {
     account: Account,
@@ -323,12 +329,13 @@ impl Hold {
     /// Holds `more` bytes.
     ///
     /// # Errors
-    /// [`Full`]; what was held before stays held.
+    /// [`Full`]; then the earlier bytes stay held.
     pub fn grow(&mut self, more: usize) -> Result<(), Full> {
         self.grow_below(more, self.bounds().total)
     }
 
-    /// As [`Hold::grow`], but the part as a whole must stay within `total`: for uses that leave a rest to others.
+    /// As [`Hold::grow`], but the part as a whole must stay within `total`, which leaves the rest to other
+    /// uses.
     ///
     /// # Errors
     /// As [`Hold::grow`].
@@ -357,7 +364,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives `less` of its bytes back; all of them if it has not as many.
+    /// Gives `less` bytes back, or all if there are fewer.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.bytes);
         self.bytes -= less;
@@ -372,7 +379,7 @@ impl Drop for Hold {
     }
 }
 
-/// Adds `more` to `count` unless it would be above `max`. Relaxed: the counts guard no other memory.
+/// Adds `more` to `count` unless the sum would be above `max`. Relaxed: the counts guard no other memory.
 fn take(count: &AtomicUsize, more: usize, max: usize) -> bool {
     let within = |now: usize| now.checked_add(more).filter(|sum| *sum <= max);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()

@@ -1,8 +1,10 @@
-//! The HTTP/2 client: a small fixed set of multiplexed connections, made when first needed and made again when lost.
+//! The HTTP/2 client: a small fixed set of multiplexed connections, made when first needed and made again
+//! when lost.
 //!
-//! Its errors answer the question that decides a retry: was the request certainly not processed ([`ClientError::NotSent`]), may it
-//! have been ([`ClientError::Unknown`]), or did the server answer ([`ClientError::Connect`])? It never retries by itself:
-//! whether "may have been" can be repeated is knowledge of the caller.
+//! Its errors answer the question that decides a retry: was the request certainly not processed
+//! ([`ClientError::NotSent`]), may it have been ([`ClientError::Unknown`]), or did the server answer
+//! ([`ClientError::Connect`])? The client never retries by itself, because only the caller knows which
+//! requests may be repeated.
 
 mod config;
 mod connect;
@@ -41,12 +43,12 @@ struct Inner {
     config: Arc<ClientConfig>,
     authority: Authority,
     slots: Box<[Arc<Slot>]>,
-    // Only spreads calls over slots: wrapping and races are harmless.
+    // It only spreads calls over slots: wrapping and races are harmless.
     next: AtomicUsize,
 }
 
 impl HttpClient {
-    /// A client that connects at its first call.
+    /// Makes a client that connects at its first call.
     ///
     /// # Errors
     /// If `base_url` is not `http://host[:port]`.
@@ -59,16 +61,16 @@ impl HttpClient {
         Ok(HttpClient { inner: Arc::new(Inner { config, authority, slots, next: AtomicUsize::new(0) }) })
     }
 
-    /// Calls the method `path` (`/package.Service/Method`) with `body`, a protobuf message, and sends the time that is left as the
-    /// call's deadline. `timeout` bounds everything, the wait for a connection included; `None` means
-    /// [`ClientConfig::timeout_default`].
+    /// Calls the method `path` (`/package.Service/Method`) with `body`, a protobuf message, and sends the
+    /// time that is left as the call's deadline. `timeout` bounds everything, the wait for a connection
+    /// included; `None` means [`ClientConfig::timeout_default`].
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError`], which says whether the request may have been processed.
     ///
     /// # Cancel safety
-    /// Dropping the future resets the stream: the server drops the handler, and other calls on the connection go on. A connection that
-    /// is being made for this call is still made, for the next one.
+    /// Dropping the future resets the stream: the server drops the handler, and other calls on the connection
+    /// go on. If a connection is being made for this call, it is still completed, for the next one.
     pub async fn unary(
         &self,
         path: &str,
@@ -110,7 +112,8 @@ impl HttpClient {
         Ok(request)
     }
 
-    /// A connection and a place among its requests: the next slot in turn that has a free place, else the wait for one.
+    /// A connection and a place among its requests: the next slot in turn with a free place, or else the
+    /// first place to become free.
     async fn place(&self) -> Result<(slot::Sender, OwnedSemaphorePermit), NotSent> {
         let slots = &self.inner.slots;
         let turn = self.inner.next.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +123,7 @@ impl HttpClient {
             let Some(place) = slot.try_place() else { continue };
             match slot.sender().await {
                 Ok(sender) => return Ok((sender, place)),
-                // Another slot may still be connected; if none is, the first refusal is as good as any.
+                // Another slot may still be connected. If none is, the first refusal is reported.
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
@@ -139,7 +142,7 @@ impl std::fmt::Debug for HttpClient {
     }
 }
 
-/// Longest deadline that is added to the clock; a caller's larger timeout would overflow it.
+/// Longest deadline that is added to the clock, because a caller's larger timeout would overflow it.
 const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn authority_of(base_url: &str) -> Result<Authority, InvalidBaseUrl> {

@@ -7,16 +7,16 @@ use prost_reflect::MessageDescriptor;
 use crate::error::ConnectError;
 use crate::json;
 
-/// Most characters of a library's words in an error.
+/// Most characters of a library's error text that are repeated in ours.
 const WORDS_MAX: usize = 240;
 
-/// How a message is written in a body.
+/// The encoding of a message in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// `application/proto`.
     Proto,
-    /// `application/json`: protobuf's canonical JSON mapping. Each call is turned over in memory twice, so it is for people and
-    /// scripts; [`Codec::Proto`] is for what is hot.
+    /// `application/json`: protobuf's canonical JSON mapping. Each call is converted in memory twice, so it
+    /// is meant for people and scripts; hot paths use [`Codec::Proto`].
     Json,
 }
 
@@ -32,7 +32,7 @@ impl Codec {
         }
     }
 
-    /// The codec of a content type; parameters such as `charset=utf-8` are ignored, letter case too.
+    /// The codec of a content type. Parameters such as `charset=utf-8` are ignored, and so is letter case.
     pub fn from_content_type(value: &HeaderValue) -> Option<Codec> {
         let value = value.as_bytes();
         let media_type = value.split(|byte| *byte == b';').next()?.trim_ascii();
@@ -45,10 +45,11 @@ impl Codec {
         }
     }
 
-    /// Writes a message of `shape` that is given in protobuf's binary form: for [`Codec::Proto`] the same bytes, shared.
+    /// Writes a message of `shape` that is given in protobuf's binary form. For [`Codec::Proto`] the result
+    /// is the same bytes, shared.
     ///
     /// # Errors
-    /// `internal` if `proto` is not a message of `shape`, which only [`Codec::Json`] notices.
+    /// `internal` if `proto` is not a message of `shape`. Only [`Codec::Json`] notices that.
     pub fn encode(self, proto: Bytes, shape: &MessageDescriptor) -> Result<Bytes, ConnectError> {
         match self {
             Codec::Proto => Ok(proto),
@@ -60,7 +61,7 @@ impl Codec {
     /// Reads a message of `shape`, which is `M`'s.
     ///
     /// # Errors
-    /// `invalid_argument` with the place of the fault if `body` is not an `M`.
+    /// `invalid_argument` with the place of the error if `body` is not an `M`.
     pub fn decode<M: prost::Message + Default>(
         self,
         body: Bytes,
@@ -79,7 +80,7 @@ impl Codec {
     }
 }
 
-/// The libraries repeat the path to the fault, which is as long as the caller likes.
+/// Shortens a library's error text. It repeats the path to the error, which is as long as the caller likes.
 fn short(mut words: String) -> String {
     if let Some((end, _)) = words.char_indices().nth(WORDS_MAX) {
         words.truncate(end);

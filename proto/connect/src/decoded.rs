@@ -1,37 +1,40 @@
-//! What a body becomes in memory: how many bytes its message takes once it is decoded.
+//! How many bytes of memory a body's message takes once it is decoded.
 //!
-//! Problem: an empty message inside another takes two bytes on the wire and hundreds in memory, so a body within its bound can become a
-//! hundred times as large. Guarantee: the estimate here is never below what decoding allocates, within an allocator's rounding, and it costs
-//! one pass without an allocation; the endpoint holds it on the caller's account before anything is decoded.
+//! Problem: an empty message inside another takes two bytes on the wire and hundreds in memory, so a body
+//! within its bound can become a hundred times as large. Guarantee: the estimate here is never below what
+//! decoding allocates, within an allocator's rounding, and it costs one pass without an allocation. The
+//! endpoint holds these bytes on the caller's account before it decodes anything.
 //!
-//! Small bodies are not looked at: the largest that is not ([`LOOKED_AT`]) becomes 8 MiB at the very worst, for as long as its decoding takes.
+//! Small bodies are not examined: the largest of them ([`LOOKED_AT`]) becomes 8 MiB at worst, for as long as
+//! its decoding takes.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost_reflect::{Kind, MessageDescriptor};
 
 use crate::codec::Codec;
 
-/// Bodies up to this many bytes are not looked at: nearly all calls, which so pay nothing.
+/// Bodies up to this many bytes are not examined. Nearly all calls are smaller, so they pay nothing.
 pub(crate) const LOOKED_AT: usize = 64 << 10;
 
-/// Bytes of a decoded message beside its text: twice the largest of the contract's structs (about 250), because a vector that grows has
-/// room for twice what is in it.
+/// Bytes of a decoded message beside its text: twice the largest of the contract's structs (about 250),
+/// because a growing vector has room for twice its elements.
 const MESSAGE: usize = 512;
 /// Bytes of a text or another part that has an allocation of its own.
 const TEXT: usize = 48;
-/// Bytes of a number in a list, twice for the same reason.
+/// Bytes of a number in a list, doubled for the same reason.
 const NUMBER: usize = 16;
-/// Bytes of an element of a JSON text: its `serde_json::Value`, its dynamic form, and [`MESSAGE`], since it may be one.
+/// Bytes of an element of a JSON text: its `serde_json::Value`, its dynamic form, and [`MESSAGE`], because it
+/// may be a message.
 const ELEMENT: usize = 768;
-/// Depth at which prost gives up; a body that is deeper is not decoded.
+/// Depth at which prost gives up: deeper bodies are not decoded.
 const DEPTH_MAX: usize = 100;
 
-/// Bytes that `body` takes once it is decoded as a message of `shape`, beside the body itself. A body that is malformed counts as far as it
-/// could be read, as its decoding ends there too.
+/// Bytes that `body` takes once it is decoded as a message of `shape`, beside the body itself. A malformed
+/// body counts as far as it could be read, because its decoding ends there too.
 pub(crate) fn bytes(codec: Codec, body: &[u8], shape: &MessageDescriptor) -> usize {
     match codec {
         Codec::Proto => message(body, shape, DEPTH_MAX),
-        // Whatever is not one of these follows one of them, or is text.
+        // Every other element follows one of these characters, or is text.
         Codec::Json => {
             let elements = body.iter().filter(|byte| matches!(byte, b',' | b'{' | b'[')).count();
             elements.saturating_mul(ELEMENT).saturating_add(2 * body.len())
@@ -62,16 +65,16 @@ fn message(mut body: &[u8], shape: &MessageDescriptor, depth: usize) -> usize {
                 };
                 body = rest;
                 total = total.saturating_add(match field.as_ref().map(|field| field.kind()) {
-                    // Nobody keeps what is not known.
+                    // Unknown fields are not kept.
                     None => 0,
                     Some(Kind::Message(inner)) if depth > 0 => message(part, &inner, depth - 1),
                     Some(Kind::String | Kind::Bytes) => TEXT + part.len(),
-                    // Numbers in a row, a byte each at least.
+                    // A packed list of numbers has at least one byte for each number.
                     Some(_) => part.len().saturating_mul(NUMBER),
                 });
                 continue;
             }
-            // Not of this syntax.
+            // Groups are not part of proto3.
             WireType::StartGroup | WireType::EndGroup => break,
         };
         let Some(rest) = body.get(fixed..) else { break };

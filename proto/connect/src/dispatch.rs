@@ -1,7 +1,7 @@
-//! The seam between transports and services: one unary call, free of sockets.
+//! The interface between transports and services: one unary call, free of sockets.
 //!
-//! The HTTP server calls it with what arrived on the wire, the in-process transport with what a typed client made. Layers
-//! (authentication, metrics) are implementations that wrap another.
+//! The HTTP server calls it with what arrived on the wire, the in-process transport with what a typed client
+//! made. Layers such as authentication and metrics are implementations that wrap another one.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::error::ConnectError;
 pub struct UnaryRequest {
     /// `/package.Service/Method`, case-sensitive.
     pub path: Cow<'static, str>,
-    /// How `body` is written, and how the reply must be.
+    /// The codec of `body`, and the one that the reply must have.
     pub codec: Codec,
     /// The request's metadata. From HTTP it holds all headers of the request.
     pub headers: HeaderMap,
-    /// What was left of the caller's patience when the request was handed over; `None` if it set no deadline.
+    /// Time left until the caller's deadline when the request was handed over; `None` if the caller set none.
     pub timeout: Option<Duration>,
     /// The encoded message.
     pub body: Bytes,
@@ -40,13 +40,13 @@ pub struct UnaryResponse {
 /// Answers unary calls.
 #[async_trait]
 pub trait Dispatch: Send + Sync + 'static {
-    /// Whether `path` names a method. The server asks before it reads a body, so that a stranger's path costs nothing and is
-    /// answered 404 as the protocol's router would. Layers must pass the question on.
+    /// Whether `path` names a method. The server asks before it reads a body, so that an unknown path costs
+    /// nothing and is answered 404 as the protocol's router would. Layers must forward the question.
     fn serves(&self, path: &str) -> bool;
 
-    /// Bytes that the message in `body` takes once it is decoded, beside the body; 0 if the method is not known. The server asks before it
-    /// hands over a large body, and holds them on the caller's account. Layers must pass the question on; the default is for what decodes
-    /// nothing.
+    /// Bytes that the message in `body` takes once it is decoded, beside the body; 0 if the method is not
+    /// known. The server asks before it hands over a large body, and holds these bytes on the caller's
+    /// account. Layers must forward the question. The default is for implementations that decode nothing.
     fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
         let (_, _, _) = (path, codec, body);
         0
@@ -55,10 +55,10 @@ pub trait Dispatch: Send + Sync + 'static {
     /// Answers one call. The HTTP server also enforces `request.timeout` by dropping the future.
     ///
     /// # Errors
-    /// Whatever the method refuses with; `unimplemented` if no method has this path.
+    /// The method's own error; `unimplemented` if no method has this path.
     ///
     /// # Cancel safety
-    /// The future is dropped when the caller leaves or its deadline passes; work that must not stop half-way runs in a
-    /// task of its own.
+    /// The future is dropped when the caller leaves or its deadline passes. Work that must not stop half-way
+    /// runs in a task of its own.
     async fn call(&self, request: UnaryRequest) -> Result<UnaryResponse, ConnectError>;
 }

@@ -2,9 +2,10 @@
 //!
 //! It is generic over the request's body, so that another HTTP server (the admin listener's) can mount it.
 //!
-//! A request is checked in this order, cheapest first, and its body is read only when all have passed: path (404), HTTP
-//! method (405), content type (415), protocol version, timeout, content encoding. Every refusal is Connect error JSON; the three
-//! whose status is not their code's own are the ones where the protocol or plain HTTP asks for that status.
+//! A request is checked in this order, cheapest first: path (404), HTTP method (405), content type (415),
+//! protocol version, timeout, content encoding. Its body is read only after all of them. Every refusal is
+//! Connect error JSON. Those three use a status other than their code's own, because the protocol or plain
+//! HTTP asks for it.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -32,10 +33,11 @@ use crate::server::{BodyAccount, Memory};
 
 /// A [`Dispatch`] behind HTTP. Clones share the dispatch.
 ///
-/// Bodies are held on the [`BodyAccount`] that the server put into the request; without one, on an account of the endpoint's own.
+/// Bodies are held on the [`BodyAccount`] that the server put into the request, or else on an account of the
+/// endpoint's own.
 #[derive(Clone)]
 pub struct Endpoint {
-    // One count to touch for each request, where three would be three.
+    // One `Arc`, so that each request clones one count instead of three.
     shared: Arc<Shared>,
 }
 
@@ -46,18 +48,19 @@ struct Shared {
 }
 
 impl Endpoint {
-    /// An endpoint that answers from `dispatch` within `limits`.
+    /// Makes an endpoint that answers from `dispatch` within `limits`.
     pub fn new(dispatch: Arc<dyn Dispatch>, limits: RequestLimits) -> Endpoint {
         let bodies = Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into());
         Endpoint { shared: Arc::new(Shared { dispatch, limits, bodies }) }
     }
 
-    /// Answers one HTTP request. Never fails: every failure is a reply.
+    /// Answers one HTTP request. It never fails: every failure is a reply.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the call it made to the dispatch.
-    // The head is dealt with before the future is made, and only what the call needs of it moves in: an async function would hold the whole
-    // request for as long as the call lasts, and its future would be beyond the sizes that the allocator serves quickly.
+    /// Dropping the future drops its call to the dispatch.
+    // The head is checked before the future is made, and only what the call needs of it moves in. An async
+    // function would hold the whole request for as long as the call lasts, and its future would exceed the
+    // sizes that the allocator serves quickly.
     pub fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response<Full<Bytes>>> + use<B>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -103,7 +106,7 @@ impl Endpoint {
         }
     }
 
-    /// What can be known from the head alone.
+    /// Checks all that can be known from the head alone.
     fn check(&self, parts: &http::request::Parts) -> Result<Call, Box<Response<Full<Bytes>>>> {
         let path = parts.uri.path();
         if !self.shared.dispatch.serves(path) {
@@ -132,10 +135,11 @@ impl Endpoint {
 }
 
 impl Shared {
-    /// Holds what a large body becomes when it is decoded.
+    /// Holds the bytes that a large body takes once it is decoded.
     ///
     /// # Errors
-    /// `resource_exhausted` if that is more than one caller may hold at all, `unavailable` if there is no room for it now.
+    /// `resource_exhausted` if one caller may never hold that much, `unavailable` if there is no room for it
+    /// now.
     fn hold_decoded(&self, request: &UnaryRequest, hold: &mut Hold) -> Result<(), ConnectError> {
         if request.body.len() <= decoded::LOOKED_AT {
             return Ok(());
@@ -164,7 +168,7 @@ impl Shared {
     {
         let too_slow = arrived + self.limits.body_read_timeout;
         let received = pin!(receive(body, encoding, &self.limits, account.as_ref().unwrap_or(&self.bodies)));
-        // One timer for both limits.
+        // One timer serves both limits.
         within(deadline.min(too_slow), received).await.unwrap_or_else(|| {
             Err(if deadline <= too_slow {
                 expired()
@@ -180,27 +184,28 @@ impl Shared {
 
 /// The output of `future`, or `None` if the deadline passes first.
 ///
-/// Most calls are ready at their first poll (the body has arrived with the head, the reply is cached), and a timer costs more than such a
-/// call: it is made at the second.
+/// The timer is made at the second poll: most calls are ready at the first (the body has arrived with the
+/// head, the reply is cached), and a timer costs more than such a call.
 ///
-/// It borrows the future, because an async function that takes one holds it twice, and these are large.
+/// It borrows the future, because an async function that takes one holds it twice, and these futures are
+/// large.
 pub(crate) async fn within<F: Future + ?Sized>(
     deadline: Instant,
     mut future: Pin<&mut F>,
 ) -> Option<F::Output> {
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
         Poll::Ready(output) => Some(output),
-        // Boxed, because it is the exception and would double the future for all.
+        // The timer is boxed, because it is the exception and would double the future for all calls.
         Poll::Pending => Box::pin(tokio::time::timeout_at(deadline, future)).await.ok(),
     }
 }
 
-/// What the head of a request asked for.
+/// What the head of a request asks for.
 #[derive(Clone, Copy)]
 struct Call {
     codec: Codec,
     encoding: Encoding,
-    /// How long the whole call may take: the caller's timeout, clamped.
+    /// Time that the whole call may take: the caller's timeout, clamped.
     patience: Duration,
 }
 
@@ -215,7 +220,8 @@ fn success(codec: Codec, response: UnaryResponse) -> Response<Full<Bytes>> {
     reply
 }
 
-/// The HTTP reply that carries `error`, with the status of its code; for whoever refuses a request before an [`Endpoint`] sees it.
+/// The HTTP reply that carries `error`, with the status of its code. It serves listeners that refuse a
+/// request before an [`Endpoint`] sees it.
 pub fn failure(error: ConnectError) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     refusal(status, error, None)

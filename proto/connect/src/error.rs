@@ -1,6 +1,7 @@
 //! Connect's sixteen error codes and the error value that crosses the wire.
 //!
-//! The code table (code, wire name, HTTP status) is the protocol's; nothing outside this file knows a status number of it.
+//! The code table (code, wire name, HTTP status) is the protocol's. No other file knows which status belongs
+//! to a code.
 
 mod wire;
 
@@ -9,20 +10,20 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What went wrong, in the protocol's closed vocabulary. There are no user-defined codes.
+/// The kind of an error, in the protocol's closed vocabulary. There are no user-defined codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The caller gave up.
     Canceled,
-    /// Unclear origin; also what an unmapped HTTP status becomes.
+    /// The origin is unclear. An HTTP status without a mapping becomes this too.
     Unknown,
     /// The request is invalid whatever the state of the system.
     InvalidArgument,
     /// The deadline passed before the call finished.
     DeadlineExceeded,
-    /// What was asked for does not exist.
+    /// The thing that was asked for does not exist.
     NotFound,
-    /// What was to be created exists.
+    /// The thing that was to be created exists already.
     AlreadyExists,
     /// The caller is known and may not do this.
     PermissionDenied,
@@ -38,7 +39,7 @@ pub enum Code {
     Unimplemented,
     /// A broken invariant of the server.
     Internal,
-    /// Temporarily not available; back off and retry what is idempotent.
+    /// Temporarily not available. The caller may back off and repeat an idempotent call.
     Unavailable,
     /// Unrecoverable loss or corruption.
     DataLoss,
@@ -89,7 +90,7 @@ impl Code {
         }
     }
 
-    /// The code of a wire name, which is case-sensitive.
+    /// The code of a wire name. Names are case-sensitive.
     pub fn from_wire(name: &str) -> Option<Code> {
         Code::ALL.into_iter().find(|code| code.as_str() == name)
     }
@@ -113,8 +114,8 @@ impl Code {
 
     /// The code to assume when a reply that is not 200 carries no readable Connect error, as from a proxy.
     ///
-    /// This is the protocol's own table and not the inverse of [`Code::http_status`]: a proxy's 404 means "no such
-    /// method here", its 429 and 504 mean "try later".
+    /// This is the protocol's own table and not the inverse of [`Code::http_status`]: a proxy's 404 means "no
+    /// such method here", its 429 and 504 mean "try later".
     pub const fn infer(http_status: u16) -> Code {
         match http_status {
             400 => Code::Internal,
@@ -146,17 +147,18 @@ pub struct Detail {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct ConnectError {
-    /// What went wrong.
+    /// The kind of the error.
     pub code: Code,
-    /// For people: lower case, no full stop, no secrets; may be empty.
+    /// Text for people: lower case, no full stop, no secrets; may be empty.
     pub message: String,
     /// Typed details, most specific first.
     pub details: Vec<Detail>,
-    // Boxed because most errors have none and a HeaderMap is 96 bytes inside every Result.
+    // Boxed because most errors have none, and a HeaderMap takes 96 bytes of every Result.
     headers: Option<Box<HeaderMap>>,
 }
 
-/// One constructor for each code that servers raise, so that call sites read as the failure they report.
+/// Makes one constructor for each code that servers raise, so that call sites read as the failure they
+/// report.
 macro_rules! constructors {
     ($($name:ident => $code:ident),+ $(,)?) => {$(
         #[doc = concat!("An error with [`Code::", stringify!($code), "`].")]
@@ -203,7 +205,7 @@ impl ConnectError {
         self
     }
 
-    /// The first detail named `type_name`; `None` if there is none or its bytes are not an `M`.
+    /// The first detail named `type_name`, decoded. `None` if there is none or its bytes are not an `M`.
     pub fn detail<M: prost::Message + Default>(&self, type_name: &str) -> Option<M> {
         let detail = self.details.iter().find(|detail| detail.type_name == type_name)?;
         M::decode(detail.value.clone()).ok()
@@ -221,7 +223,7 @@ impl ConnectError {
         self.headers.as_ref()?.get(name)
     }
 
-    /// Takes the headers out, to put them on a reply.
+    /// Takes the headers, to put them on a reply.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
         self.headers.take().map_or_else(HeaderMap::new, |headers| *headers)
     }

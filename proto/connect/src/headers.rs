@@ -1,7 +1,8 @@
 //! The protocol's header names and the deadline that one of them carries.
 //!
-//! Names that start with `connect-` belong to the protocol. A unary reply's trailers travel as headers whose name starts
-//! with `trailer-`; this crate leaves the prefix in place, so a trailer is read by its prefixed name.
+//! Names that start with `connect-` belong to the protocol. A unary reply's trailers travel as headers whose
+//! name starts with `trailer-`; this crate leaves the prefix in place, so a trailer is read by its prefixed
+//! name.
 
 use std::time::Duration;
 
@@ -12,21 +13,22 @@ use crate::error::ConnectError;
 /// `connect-timeout-ms`: how long the caller waits, in milliseconds from when it sent the request.
 pub const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 
-/// `connect-protocol-version`: optional in requests, and `1` if present.
+/// `connect-protocol-version`: optional in requests. If it is there, it must be `1`.
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 
-/// `accept-post`: with a 415, the content types that would have been accepted.
+/// `accept-post`: a 415 carries it, with the content types that would have been accepted.
 pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Most digits that the protocol allows in a timeout: 9 999 999 999 ms, about 115 days.
 const TIMEOUT_DIGITS_MAX: usize = 10;
 
-/// The largest timeout that those digits can say.
+/// The largest timeout that has no more digits.
 const TIMEOUT_MS_MAX: u64 = 9_999_999_999;
 
 /// Reads the caller's timeout; `None` if there is no such header.
 ///
-/// Zero is accepted and means "already expired": a caller that computes its remaining time may legitimately arrive at it.
+/// Zero is accepted and means "already expired": a caller that computes its remaining time may legitimately
+/// arrive at it.
 ///
 /// # Errors
 /// `invalid_argument` unless the value is one to ten ASCII digits.
@@ -42,8 +44,9 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ConnectError> {
     Ok(Some(Duration::from_millis(ms)))
 }
 
-/// The header value for `timeout`: rounded down, so that the server never outlives its caller by more than a millisecond, but at
-/// least 1, because zero would be refused unread; at most what ten digits hold.
+/// The header value for `timeout`. It is rounded down, so that the server never outlives its caller by more
+/// than a millisecond. It is at least 1, because a server would refuse a call with zero unread, and at most
+/// what ten digits hold.
 pub fn timeout_value(timeout: Duration) -> HeaderValue {
     let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     HeaderValue::from(ms.clamp(1, TIMEOUT_MS_MAX))

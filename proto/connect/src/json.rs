@@ -1,11 +1,13 @@
-//! Protobuf's JSON mapping of messages whose shape is known by descriptor: `prost-reflect` reads and writes it.
+//! Protobuf's JSON mapping of messages whose shape is known by descriptor. `prost-reflect` reads and writes
+//! it.
 //!
-//! Before the library sees a body, it is looked over once with the descriptors in hand. That pass does two things that the library
-//! does not: it reads an integer in each form that the mapping allows (`10`, `10.0`, `1e1`, and each of them in quotes), and
-//! it says in plain words which field is wrong and what was expected there.
+//! Before the library sees a body, one pass checks it against the descriptors. That pass does two things that
+//! the library does not: it reads an integer in each form that the mapping allows (`10`, `10.0`, `1e1`, and
+//! each of them in quotes), and it says in plain words which field is wrong and what was expected there.
 //!
-//! What the mapping leaves open is decided as Connect's other servers do: fields and names of enum values that are not known are
-//! passed over, so that a newer caller is understood. Of two fields with one name the last counts.
+//! Where the mapping leaves a choice, this does as Connect's other servers do. Unknown fields and unknown
+//! names of enum values are skipped, so that a newer caller is understood. Of two fields with one name the
+//! last counts.
 
 use std::borrow::Cow;
 
@@ -14,13 +16,14 @@ use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Number, Value};
 
-/// Above this, two integers may share one `f64`, so a number with a fraction or an exponent no longer says which it is.
+/// Above this, two integers may share one `f64`, so a number with a fraction or an exponent no longer names
+/// one integer.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a message of `shape`.
 ///
 /// # Errors
-/// Words for the caller: what is wrong, and where.
+/// Text for the caller: what is wrong, and where.
 pub(crate) fn decode<M: Message + Default>(body: &[u8], shape: &MessageDescriptor) -> Result<M, String> {
     let mut body: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     message(&mut body, shape).map_err(|misfit| misfit.to_string())?;
@@ -35,7 +38,7 @@ pub(crate) fn decode<M: Message + Default>(body: &[u8], shape: &MessageDescripto
 /// Writes a message of `shape` that is given in protobuf's binary form.
 ///
 /// # Errors
-/// Words for the log: `proto` is not a message of `shape`.
+/// Text for the log: `proto` is not a message of `shape`.
 pub(crate) fn encode(proto: Bytes, shape: &MessageDescriptor) -> Result<Bytes, String> {
     let message = DynamicMessage::decode(shape.clone(), proto).map_err(|error| error.to_string())?;
     serde_json::to_vec(&message).map(Bytes::from).map_err(|error| error.to_string())
@@ -65,7 +68,7 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-// As deep as the body is nested, which serde_json bounds at 128.
+// The recursion is as deep as the body is nested, which serde_json bounds at 128.
 fn message(value: &mut Value, shape: &MessageDescriptor) -> Result<(), Misfit> {
     let Value::Object(fields) = value else { return Err(Misfit::new("an object")) };
     for (name, value) in fields {
@@ -79,7 +82,7 @@ fn message(value: &mut Value, shape: &MessageDescriptor) -> Result<(), Misfit> {
 fn field(value: &mut Value, field: &FieldDescriptor) -> Result<(), Misfit> {
     let kind = field.kind();
     if field.is_map() {
-        // The library reads what has a form of its own; the contract has none of it.
+        // The library reads well-known types, which have a JSON form of their own. The contract uses none.
         return Ok(());
     }
     if !field.is_list() {
@@ -120,11 +123,11 @@ fn single(value: &mut Value, kind: &Kind) -> Result<(), Misfit> {
     if fits { Ok(()) } else { Err(Misfit::new(expected)) }
 }
 
-/// Puts the integer that `value` means in its place.
+/// Replaces `value` by the integer that it means.
 fn integer(value: &mut Value, min: i128, max: i128) -> Result<(), Misfit> {
     let meant = match value {
         Value::Number(number) => whole(number),
-        // A string holds a number as JSON writes it, without space around it.
+        // A string holds a number as JSON writes it, without surrounding space.
         Value::String(text) if !text.contains(|letter: char| letter.is_whitespace()) => {
             serde_json::from_str(text).ok().as_ref().and_then(whole)
         }

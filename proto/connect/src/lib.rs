@@ -1,19 +1,19 @@
 //! The Connect protocol's unary RPC over hyper: server, client, codecs and errors.
 //!
-//! `POST /package.Service/Method` with `application/proto` or `application/json`, errors as JSON, deadlines in
-//! `connect-timeout-ms`, trailers as `trailer-` headers. Stock Connect clients and `curl` speak to it unmodified.
-//! Specification: <https://connectrpc.com/docs/protocol>. Only the unary half is here; there is no streaming and no GET.
+//! `POST /package.Service/Method` with `application/proto` or `application/json`, errors as JSON, deadlines
+//! in `connect-timeout-ms`, trailers as `trailer-` headers. Stock Connect clients and `curl` can call it
+//! unmodified. Specification: <https://connectrpc.com/docs/protocol>. This crate has the unary half only: no
+//! streaming and no GET.
 //!
-//! A request meets the modules in this order:
-//! [`server`] (connections and their bounds) → [`endpoint`] (HTTP to Connect) → [`dispatch`] (the seam that the
-//! in-process transport shares) → [`router`] (path to typed handler, through [`codec`]); failures are [`error`].
-//! [`client`] is the other end.
+//! A request meets the modules in this order: [`server`] (connections and their bounds) → [`endpoint`] (HTTP
+//! to Connect) → [`dispatch`] (the seam that the in-process transport shares) → [`router`] (path to typed
+//! handler, through [`codec`]); failures are [`error`]. [`client`] is the other end.
 //!
 //! # Why by hand
-//! Of the protocol this is the unary half only; most of the code is bounds. On the 15 KB reply that Weir sends most, a bare hyper server
-//! was measured at 7.8 µs of CPU for each request, this approach at 8.0 µs and the `connectrpc` crate at 9.3 µs; that crate is also
-//! typed by buffa where our contract is prost, and it cannot send a cached page as shared bytes. `benches/unary.rs`
-//! repeats the comparison with bare hyper.
+//! Most of the code is bounds, which is why it is ours. On the 15 KB reply that Weir sends most, a bare hyper
+//! server was measured at 7.8 µs of CPU for each request, this approach at 8.0 µs and the `connectrpc` crate
+//! at 9.3 µs. That crate is also typed by buffa where our contract is prost, and it cannot send a cached page
+//! as shared bytes. `benches/unary.rs` repeats the comparison with bare hyper.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 

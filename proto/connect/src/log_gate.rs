@@ -1,4 +1,5 @@
-//! Logs that a fault cannot flood: of each kind one line in a while, which says how many were held back since the last one.
+//! Keeps repeated faults from flooding the log: each kind of line is logged once per interval, with the
+//! number of lines held back since the last one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one line of each kind through in a while. Kinds are words of the program, so there are few.
+/// Lets one line of each kind through per interval. Kinds are constants of the program, so there are few.
 #[derive(Debug)]
 pub struct LogGate {
     every: Duration,
@@ -20,15 +21,16 @@ struct Kind {
 }
 
 impl LogGate {
-    /// A gate that lets the first line of a kind through, and then one in each `every`.
+    /// A gate that lets the first line of a kind through, and after it one in each `every`.
     #[must_use]
     pub const fn new(every: Duration) -> LogGate {
         LogGate { every, kinds: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Whether a line of this kind passes at `now`: how many were held back since the last that did, or `None` if this one is too.
+    /// Whether a line of this kind passes at `now`. Gives how many were held back since the last line that
+    /// passed, or `None` if this one is held back too.
     pub fn pass(&self, kind: &'static str, now: Instant) -> Option<u64> {
-        // Two numbers, whole between statements.
+        // Recovers a poisoned lock: the two numbers are consistent between any two statements.
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = kinds.get_mut(kind) else {
             kinds.insert(kind, Kind { passed_at: now, held_back: 0 });

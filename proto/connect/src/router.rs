@@ -1,7 +1,7 @@
 //! Path to typed handler: decodes the request, runs the handler, encodes the reply.
 //!
-//! A handler that already holds the encoded reply (a cached page) returns [`Body::EncodedProto`]; it is then sent as the same
-//! shared bytes, without a copy or a second encoding.
+//! A handler that already holds the encoded reply (a cached page) returns [`Body::EncodedProto`]; it is then
+//! sent as the same shared bytes, without a copy or a second encoding.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -23,26 +23,27 @@ use crate::decoded;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
 
-/// Large replies that a router writes as JSON at once. One: a page of 200 KB takes some milliseconds of a processor, so callers who ask for
-/// many take one processor at most, and the others are for protobuf.
+/// Large replies that a router writes as JSON at once. One: a page of 200 KB takes some milliseconds of a
+/// processor. So callers who ask for many occupy one processor at most, and the others serve protobuf.
 const JSON_AT_ONCE: usize = 1;
 
-/// Most bytes of a reply, as protobuf, that is written as JSON without waiting for a turn: some tens of microseconds.
+/// Most bytes of a reply, as protobuf, that is written as JSON without waiting for a turn; that takes some
+/// tens of microseconds.
 const JSON_SMALL: usize = 8 << 10;
 
-/// What a handler knows of a call besides its message.
+/// What a handler knows of a call, besides its message.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The request's metadata.
     pub headers: HeaderMap,
-    /// When the caller stops waiting; `None` if it set no deadline.
+    /// The time at which the caller stops waiting; `None` if it set no deadline.
     pub deadline: Option<Instant>,
 }
 
 impl Context {
     /// The context of a call that arrives now with `timeout` left.
     pub fn new(headers: HeaderMap, timeout: Option<Duration>) -> Context {
-        // A timeout beyond the clock's range is no deadline.
+        // A timeout beyond the clock's range counts as no deadline.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Context { headers, deadline }
     }
@@ -56,9 +57,9 @@ impl Context {
 /// A reply's message: still typed, or already encoded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body<Res> {
-    /// Encoded when the reply is sent.
+    /// Typed; encoded when the reply is sent.
     Message(Res),
-    /// Protobuf's binary form of a `Res`, shared. For a JSON caller it is written anew.
+    /// Protobuf's binary form of a `Res`, shared. For a JSON caller it is encoded anew.
     EncodedProto(Bytes),
 }
 
@@ -105,12 +106,13 @@ struct Method {
 pub struct Router {
     contract: DescriptorPool,
     methods: HashMap<&'static str, Method>,
-    // Whose turn it is to write a large reply as JSON.
+    // The turn to write a large reply as JSON.
     json_turn: Arc<Semaphore>,
 }
 
 impl Router {
-    /// A router without methods, for messages that `contract` describes: that is how their JSON form is known.
+    /// A router without methods, for messages that `contract` describes. The JSON form of a message follows
+    /// from its description.
     pub fn new(contract: DescriptorPool) -> Router {
         Router { contract, methods: HashMap::new(), json_turn: Arc::new(Semaphore::new(JSON_AT_ONCE)) }
     }
@@ -120,8 +122,8 @@ impl Router {
     /// A panic of the handler becomes `internal` without its text, which goes to the log only.
     ///
     /// # Panics
-    /// If `path` is not of that form or is taken, or the contract lacks a message: the table is written by hand, so each is a mistake in
-    /// the program.
+    /// If `path` is not of that form or exists already, or the contract lacks a message. The table is written
+    /// by hand, so each of these is a mistake in the program.
     #[must_use]
     pub fn unary<Req, Res, F, Fut>(mut self, path: &'static str, handler: F) -> Router
     where
@@ -189,7 +191,7 @@ impl Dispatch for Router {
     }
 }
 
-/// `/service/method`, both parts non-empty.
+/// True for `/service/method` with both parts non-empty.
 fn is_method_path(path: &str) -> bool {
     let mut parts = path.split('/');
     parts.next() == Some("")
@@ -198,7 +200,7 @@ fn is_method_path(path: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// A method with the shapes of what it takes and gives.
+/// A method with the shapes of its request and reply.
 struct Typed<F> {
     path: &'static str,
     takes: MessageDescriptor,
@@ -212,7 +214,8 @@ fn shape<M: prost::Name>(contract: &DescriptorPool) -> MessageDescriptor {
     contract.get_message_by_name(&name).unwrap_or_else(|| panic!("the contract has no message {name}"))
 }
 
-// Decodes before the future is made, so that the future holds the message alone and not what it was read from.
+// Decodes before the future is made, so that the future holds the message alone and not the bytes it was read
+// from.
 fn run<Req, Res, F, Fut>(
     typed: &Arc<Typed<F>>,
     request: UnaryRequest,
@@ -231,7 +234,7 @@ where
     let context = Context::new(headers, timeout);
     let typed = Arc::clone(typed);
     async move {
-        // Nothing of the handler's is looked at again after a panic, so no broken invariant can be observed.
+        // Nothing of the handler's is used again after a panic, so no broken invariant can be observed.
         let outcome =
             AssertUnwindSafe(async { (typed.handler)(context, message).await }).catch_unwind().await;
         let reply = outcome.unwrap_or_else(|panic| Err(panicked(typed.path, panic.as_ref())))?;
@@ -264,7 +267,7 @@ fn panicked(path: &'static str, panic: &(dyn Any + Send)) -> ConnectError {
 mod tests {
     use super::*;
 
-    /// The well-known message of that name, which every pool knows.
+    /// The well-known message of that name, which is in every descriptor pool.
     #[derive(Clone, PartialEq, prost::Message)]
     struct SourceContext {
         #[prost(string, tag = "1")]
@@ -284,7 +287,7 @@ mod tests {
         }
     }
 
-    /// Whether a reply of so many bytes comes while another large one is written as JSON.
+    /// Whether a reply of this many bytes is sent while another large one is written as JSON.
     async fn comes_beside_a_large_one(bytes: usize, codec: Codec) -> bool {
         let handler = move |_, _: SourceContext| async move {
             Ok(Reply::message(SourceContext { file_name: "x".repeat(bytes) }))

@@ -1,9 +1,11 @@
-//! The HTTP server: connections, their bounds, and the graceful stop. What a request means is [`crate::endpoint`]'s.
+//! The HTTP server: connections, their bounds, and the graceful stop. [`crate::endpoint`] interprets the
+//! requests.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge share one port; the first bytes tell them apart. Nothing a client does or leaves
-//! undone holds memory without bound: connections are counted, silence before the first request and between HTTP/1.1 requests
-//! is timed, bodies have their own bounds ([`crate::RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2
-//! peers must answer pings.
+//! HTTP/1.1 and HTTP/2 with prior knowledge share one port and are told apart by the first bytes. No client
+//! can make the server hold memory without bound, whatever it does or leaves undone: connections are counted,
+//! silence before the first request and between HTTP/1.1 requests is timed, bodies have their own bounds
+//! ([`crate::RequestLimits`]), a peer that stops reading is dropped after a stalled write, and HTTP/2 peers
+//! must answer pings.
 
 mod config;
 mod connected;
@@ -40,23 +42,25 @@ pub use connected::{BodyAccount, Peer};
 pub use memory::{CONNECTION_BYTES, Memory, MemoryMax, MemoryNames};
 pub use sent::{HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, SlowDown};
 
-/// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until connections close,
-/// and retrying at once would only spin.
+/// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until
+/// connections close, and retrying at once would only spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// How often failures of one kind are logged: a process that is out of descriptors fails twenty times a second.
+/// How often failures of one kind are logged: a process without free descriptors fails twenty times a second.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// How often the timer driver wakes while there are connections, only to keep its next wake near.
+/// How often the timer driver wakes while there are connections. Its only use is to keep the driver's next
+/// wake near.
 ///
-/// tokio interrupts the driver (a write to an eventfd and a spurious wake) whenever a timer is set that is due before the driver's
-/// next wake, and each request whose body or reply is not there at once sets a timer for its deadline. Without a tick the next wake is a
-/// keep-alive far beyond any deadline, so that nearly every request interrupted: counted
-/// with strace under `benches/unary.rs`, 1.75 such writes for each request with its then two timers, and 0.03 with this tick. Deadlines
-/// below the tick still do. 50 ms is below the deadlines that callers usually set, and twenty wakes a second cost nothing.
+/// tokio interrupts the driver (a write to an eventfd and a spurious wake) whenever a timer is set that is
+/// due before the driver's next wake, and each request whose body or reply is not there at once sets a timer
+/// for its deadline. Without a tick the next wake is a keep-alive far beyond any deadline, so that nearly
+/// every request interrupted: counted with strace under `benches/unary.rs`, 1.75 such writes for each request
+/// with its then two timers, and 0.03 with this tick. Deadlines below the tick still do. 50 ms is below the
+/// deadlines that callers usually set, and twenty wakes a second cost nothing.
 const TIMER_TICK: Duration = Duration::from_millis(50);
 
-/// How a stop went.
+/// The outcome of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
     /// Connections that were cut because the drain deadline passed; 0 after a clean stop.
@@ -74,7 +78,7 @@ impl Server {
     /// Binds `addr`; port 0 chooses a free one.
     ///
     /// # Errors
-    /// Those of binding.
+    /// The operating system's errors of binding.
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> io::Result<Server> {
         Ok(Server::new(listen(addr)?, config))
     }
@@ -87,12 +91,13 @@ impl Server {
     /// The address that was bound.
     ///
     /// # Errors
-    /// If the operating system cannot tell.
+    /// If the operating system cannot give it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers Connect calls from `dispatch` until `stop` is cancelled; see [`Server::serve_http`] for how it stops.
+    /// Answers Connect calls from `dispatch` until `stop` is cancelled; see [`Server::serve_http`] for how it
+    /// stops.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every connection at once.
@@ -111,14 +116,14 @@ impl Server {
         self.run(answer, stop, drain).await
     }
 
-    /// Answers any HTTP requests with the same bounds on connections ([`ServerConfig::requests`] excepted, which is Connect's), for
-    /// listeners that carry more than Connect calls.
+    /// Answers any HTTP requests with the same bounds on connections, for listeners that carry more than
+    /// Connect calls. [`ServerConfig::requests`] does not apply: it is Connect's.
     ///
-    /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions; replies may carry [`KeepUntilSent`], [`HeldFor`] and [`SlowDown`]. A reply for which there is no
-    /// room becomes 503.
+    /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions. Replies may carry [`KeepUntilSent`],
+    /// [`HeldFor`], [`SlowDown`] and [`Instead`]. A reply for which there is no room becomes 503.
     ///
-    /// When `stop` is cancelled it refuses new connections, lets requests in flight finish for at most `drain`, and cuts the connections that
-    /// are left.
+    /// When `stop` is cancelled, the server refuses new connections, lets requests in flight finish for at
+    /// most `drain`, and then cuts the connections that are left.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every connection at once.
@@ -165,21 +170,22 @@ impl Server {
                 (stream, addr) = accept(&listener, &log) => {
                     let peer = Arc::new(Connected::new(addr, &memory, clock.clone()));
                     if places.taken() >= connections_max && !places.make_room(&peer) {
-                        // Closing tells the client at once; leaving it in the backlog would let it wait for nothing.
+                        // Closing informs the client at once; in the backlog it would wait for nothing.
                         if let Some(held_back) = log.pass("full", Instant::now()) {
                             tracing::warn!(connections_max, held_back, "connection refused: too many are at work");
                         }
                         continue;
                     }
                     let protocols = Arc::clone(&protocols);
-                    // A child, because every wake of a connection takes its token's lock.
+                    // It is a child token, because every wake of a connection takes its token's lock.
                     let stop = stop.child_token();
                     let serving = connection::serve(stream, Arc::clone(&peer), protocols, answer.clone(), stop);
                     places.take(peer, connections.spawn(serving));
                 }
             }
         }
-        // Closed before the drain, so that new connections are refused and their callers know that nothing was sent.
+        // The listener closes before the drain, so that new connections are refused and their callers know
+        // that nothing was sent.
         drop(listener);
         let drained = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} });
         let connections_cut = match drained.await {
@@ -191,7 +197,8 @@ impl Server {
     }
 }
 
-/// The next connection, ready for small replies. Waits through failures of accepting, which are the process's and pass.
+/// Accepts the next connection and prepares it for small replies. Waits through failures of accepting, which
+/// are the process's own and pass.
 async fn accept(listener: &TcpListener, log: &LogGate) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {

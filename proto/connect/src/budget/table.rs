@@ -1,4 +1,4 @@
-//! Who has an account of a part, and what each of them holds.
+//! The holders that have an account of a part, and what each of them holds.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,10 +6,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// Bits of an IPv6 address that name one customer's network; the rest is the customer's to choose (RFC 6177, RFC 7084).
+/// Bits of an IPv6 address that name one customer's network; the rest is the customer's to choose (RFC 6177,
+/// RFC 7084).
 const NETWORK_BITS: u32 = 64;
 
-/// Whom bytes, connections and failures are counted for: an IPv4 address, or the /64 of an IPv6 address.
+/// The identity for which bytes, connections and failures are counted: an IPv4 address, or the /64 of an IPv6
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Peer(IpAddr);
 
@@ -26,7 +28,7 @@ impl Peer {
     }
 }
 
-/// Who holds bytes.
+/// A holder of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     Peer(Peer),
@@ -34,7 +36,7 @@ pub(super) enum Holder {
     Token(u64),
 }
 
-/// Those with an account, and what each of them holds.
+/// The holders with an account, and what each of them holds.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     known: HashMap<Holder, Known>,
@@ -47,14 +49,15 @@ struct Known {
 }
 
 impl Holders {
-    /// One account more; gives the holder's count of bytes.
+    /// Opens one more account; gives the holder's count of bytes.
     pub(super) fn enter(&mut self, holder: Holder) -> Arc<AtomicUsize> {
         let known = self.known.entry(holder).or_default();
         known.accounts += 1;
         Arc::clone(&known.held)
     }
 
-    /// One account less. With its last account a holder leaves: it holds nothing then, because every hold has an account.
+    /// Closes one account. With its last account a holder is removed. It holds nothing then, because every
+    /// hold has an account.
     pub(super) fn leave(&mut self, holder: Holder) {
         let Entry::Occupied(mut known) = self.known.entry(holder) else { return };
         known.get_mut().accounts -= 1;

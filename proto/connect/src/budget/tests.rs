@@ -1,4 +1,4 @@
-//! The budget: what is held comes back, and nobody holds more than its share.
+//! The budget: held bytes come back, and no holder has more than its share.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,7 +17,7 @@ fn one_peer_cannot_take_all_and_all_cannot_take_more_than_there_is() {
     let part = Budget::default().part("replies", BOUNDS);
     let (one, other) = (part.account(address(1)), part.account(address(2)));
     let mut first = one.hold(60).unwrap();
-    // A second account of the same peer has no share of its own.
+    // A second account of the same peer does not have a share of its own.
     assert_eq!(part.account(address(1)).hold(1).unwrap_err(), Full::Peer("replies"));
     let second = other.hold(40).unwrap();
     assert_eq!(other.hold(1).unwrap_err(), Full::Total("replies"));
@@ -33,7 +33,7 @@ fn a_peer_leaves_with_its_last_account_and_a_hold_keeps_it() {
     let part = Budget::default().part("replies", BOUNDS);
     let hold = part.account(address(1)).hold(5).unwrap();
     assert_eq!(part.usage().holders, 1);
-    // Another account meets what the first one holds.
+    // Another account counts what the first one holds.
     assert!(part.account(address(1)).hold(56).is_err());
     drop(hold);
     assert_eq!(part.usage().holders, 0);
@@ -46,9 +46,9 @@ fn a_token_has_one_share_from_all_addresses() {
     let held = here.hold(60).unwrap();
     assert_eq!(here.hold(1).unwrap_err(), Full::Peer("replies"));
     assert_eq!(there.hold(11).unwrap_err(), Full::Token("replies"));
-    // Refused by the token's share, the peer holds nothing of it.
+    // After a refusal by the token's share, the peer holds nothing of it.
     let more = there.hold(10).unwrap();
-    // Others at the same address, and the same address without the token, are not concerned.
+    // Other tokens at the same address, and the same address without a token, are not affected.
     let others = part.account(address(2)).for_token(8).hold(30).unwrap();
     assert_eq!(part.account(address(3)).hold(1).unwrap_err(), Full::Total("replies"));
     drop((held, more, others));
@@ -113,7 +113,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a list of what each hold has: the same steps are refused, the sums agree after every step, and nothing is left in the end.
+    /// The model is a list of what each hold has. The same steps are refused, the sums agree after every
+    /// step, and nothing is left in the end.
     #[test]
     fn the_counts_are_the_sums_of_the_holds(steps in proptest::collection::vec(step(), 0..60)) {
         let part = Budget::default().part("replies", BOUNDS);

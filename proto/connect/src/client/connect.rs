@@ -1,4 +1,4 @@
-//! Making one HTTP/2 connection.
+//! Makes one HTTP/2 connection.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use super::request::RequestBody;
 /// Port of plain HTTP.
 const HTTP_PORT: u16 = 80;
 
-/// Window that each reply may fill before it is read. 1 MiB holds many pages of messages; smaller windows cost a round trip
-/// for each further page.
+/// Window that each reply may fill before it is read. 1 MiB holds many pages of messages; smaller windows
+/// cost a round trip for each further page.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// Window of all replies of one connection together: bounds what it can hold unread.
+/// Window of all replies of one connection together; it bounds what the connection can hold unread.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
 pub(super) type Http2Sender = hyper::client::conn::http2::SendRequest<RequestBody>;
 
-/// Connects within the configured time and starts the task that drives the connection. The task ends with the connection, which ends when the
-/// last sender is dropped.
+/// Connects within the configured time and starts the task that drives the connection. The task ends with the
+/// connection, which ends when the last sender is dropped.
 pub(super) async fn connect(authority: &Authority, config: &ClientConfig) -> Result<Http2Sender, NotSent> {
     match tokio::time::timeout(config.connect_timeout, establish(authority, config)).await {
         Ok(outcome) => outcome,
@@ -32,7 +32,7 @@ pub(super) async fn connect(authority: &Authority, config: &ClientConfig) -> Res
 }
 
 async fn establish(authority: &Authority, config: &ClientConfig) -> Result<Http2Sender, NotSent> {
-    // The host of an IPv6 authority keeps its brackets, which name resolution does not take.
+    // The host of an IPv6 authority keeps its brackets, which name resolution does not accept.
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(HTTP_PORT)))
         .await
@@ -54,7 +54,7 @@ async fn establish(authority: &Authority, config: &ClientConfig) -> Result<Http2
         .map_err(|error| NotSent::Refused(Arc::new(error)))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            // Each call in flight reports it; here it only explains the reconnect that follows.
+            // Each call in flight reports the error; here it only explains the reconnect that follows.
             tracing::debug!(error = &error as &dyn std::error::Error, "connection lost");
         }
     });

@@ -1,4 +1,4 @@
-//! What a failed call means for a retry.
+//! The errors of a call, sorted by what they mean for a retry.
 
 use std::io;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::error::ConnectError;
 /// Why a call has no reply message.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server certainly did not process the request: repeating it is safe, whatever it does.
+    /// The server certainly did not process the request. It is safe to repeat any request.
     #[error("request was not processed")]
     NotSent(#[from] NotSent),
-    /// The server may or may not have processed the request: only what is idempotent may be repeated.
+    /// The server may or may not have processed the request. Only an idempotent one may be repeated.
     #[error("outcome of the request is unknown")]
     Unknown(#[from] Lost),
-    /// The server answered with an error, which says by itself what to do.
+    /// The server answered with an error, whose code says what to do.
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
@@ -29,10 +29,10 @@ pub enum NotSent {
     /// Connecting took longer than [`crate::ClientConfig::connect_timeout`].
     #[error("connecting took longer than {0:?}")]
     ConnectTimedOut(Duration),
-    /// Connecting failed a moment ago and is not tried again yet.
+    /// Connecting failed a moment ago and is not tried again until the pause is over.
     #[error("connecting failed and is tried again in {retry_after:?}")]
     BackingOff {
-        /// When a call can try again.
+        /// Time until a call can try again.
         retry_after: Duration,
     },
     /// HTTP/2 refused the stream, or the connection went away before it (REFUSED_STREAM, GOAWAY).
@@ -41,10 +41,10 @@ pub enum NotSent {
     /// The caller's deadline passed during the wait for a connection or for a place on one.
     #[error("the deadline passed before the request was sent")]
     TimedOut,
-    /// The path is not one: a mistake in the calling program.
+    /// The path is not a method path: a mistake in the calling program.
     #[error("{path:?} is not a path")]
     InvalidPath {
-        /// What was given.
+        /// The path that was given.
         path: String,
     },
 }
@@ -52,7 +52,7 @@ pub enum NotSent {
 /// Why a request that was handed to the connection has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// The caller's deadline passed. The server has the same deadline, but may have acted before it.
+    /// The caller's deadline passed. The server has the same deadline, but may have acted before.
     #[error("the deadline passed before the reply came")]
     TimedOut,
     /// The connection or the stream broke before the reply was complete.
@@ -64,10 +64,10 @@ pub enum Lost {
         /// The bound.
         max: usize,
     },
-    /// A success that is not Connect's: something else listens there.
+    /// The reply is a success of another protocol: another kind of server listens there.
     #[error("the reply is not Connect: content type {content_type:?}")]
     NotConnect {
-        /// The content type that came instead.
+        /// The content type of that reply.
         content_type: String,
     },
 }
@@ -76,21 +76,23 @@ pub enum Lost {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{base_url:?} is not http://host[:port]: {reason}")]
 pub struct InvalidBaseUrl {
-    /// What was given.
+    /// The URL that was given.
     pub base_url: String,
     /// What is wrong with it.
     pub reason: &'static str,
 }
 
-/// Tells a refused request from a lost one.
+/// Distinguishes a refused request from a lost one.
 ///
-/// `returned` says that hyper gave the request back unsent. Else the HTTP/2 error decides, and only two are proof: the peer's
-/// REFUSED_STREAM (RFC 9113, 8.7: not processed), and the peer's GOAWAY on *our stream's* failure, which h2 reports only for streams beyond the
-/// last one the peer will process, or never opened; streams that the peer may have processed end in an I/O error instead.
+/// `returned` says that hyper gave the request back unsent. Otherwise the HTTP/2 error decides, and only two
+/// errors are proof: the peer's REFUSED_STREAM (RFC 9113, 8.7: not processed), and the peer's GOAWAY as the
+/// failure of *our stream*. h2 reports the latter only for streams beyond the last one the peer will process,
+/// or never opened; streams that the peer may have processed end in an I/O error instead.
 ///
-/// There is one race left in that: GOAWAY may arrive after our HEADERS left and before hyper polled the stream again; hyper then
-/// gives the stream up with the same error. It is harmless because [`super::exchange::RequestBody`] never lets HEADERS end the
-/// stream: without the body's end no server hands the request to a handler.
+/// One race is left in that: GOAWAY may arrive after our HEADERS left and before hyper polled the stream
+/// again. Then hyper gives the stream up with the same error. It is harmless because
+/// [`super::exchange::RequestBody`] never lets HEADERS end the stream: without the body's end no server hands
+/// the request to a handler.
 pub(super) fn classify(error: hyper::Error, returned: bool) -> ClientError {
     if returned || is_refusal(&error) {
         NotSent::Refused(Arc::new(error)).into()

@@ -38,7 +38,7 @@ async fn receive(body: Incoming, max: usize) -> Result<Bytes, Lost> {
     match Limited::new(body, max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) => match error.downcast::<hyper::Error>() {
-            // The reply had begun, so the request was processed, whatever reason the stream ended for.
+            // The reply had begun, so the request was processed, for whatever reason the stream ended.
             Ok(error) => Err(Lost::Connection(*error)),
             Err(other) => {
                 debug_assert!(other.is::<LengthLimitError>(), "Limited has no other error: {other}");
@@ -48,7 +48,7 @@ async fn receive(body: Incoming, max: usize) -> Result<Bytes, Lost> {
     }
 }
 
-/// Reads the reply's meaning: a message, a Connect error, or what another HTTP server's status implies.
+/// Interprets the reply: a message, a Connect error, or what the status of another HTTP server implies.
 fn answer(head: http::response::Parts, body: Bytes) -> Result<UnaryResponse, ClientError> {
     let codec = head.headers.get(header::CONTENT_TYPE).and_then(Codec::from_content_type);
     match (head.status, codec) {

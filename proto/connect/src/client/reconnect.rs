@@ -1,4 +1,4 @@
-//! When a lost connection may be tried again: a pure decision with the clock and the randomness passed in.
+//! Decides when a lost connection may be tried again. The clock and the randomness are passed in.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ const DOUBLINGS_MAX: u32 = 6;
 
 const _: () = assert!(PAUSE_FIRST.as_millis() << DOUBLINGS_MAX >= PAUSE_MAX.as_millis());
 
-/// The failures in a row and the pause that they earned.
+/// The failures in a row and the pause that follows from them.
 ///
-/// A connection counts as a failure until it has carried a reply: a server that accepts and hangs up (full, or not the one that
-/// was meant) would otherwise be redialled at the rate of the calls.
+/// A connection counts as a failure until it has carried a reply. Otherwise a server that accepts and hangs
+/// up (because it is full or the wrong one) would be redialled at the rate of the calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reconnect {
     failures: u32,
@@ -26,7 +26,7 @@ pub(super) struct Reconnect {
 }
 
 impl Reconnect {
-    /// How long a caller at `now` has to leave the server alone; `None` if it may connect.
+    /// How long a caller at `now` must not connect; `None` if it may.
     pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
         let left = self.not_before?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
@@ -71,7 +71,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every pause lies between half and the whole of its step, steps double up to the maximum, and a pause ends.
+        /// Every pause lies between half and the whole of its step, steps double up to the maximum, and a
+        /// pause ends.
         #[test]
         fn pauses_are_bounded(randoms in proptest::collection::vec(any::<u64>(), 1..40)) {
             let now = Instant::now();

@@ -9,10 +9,11 @@ use hyper::body::{Body, Frame, SizeHint};
 
 /// A request body that always ends in a frame of its own.
 ///
-/// An empty body would otherwise let HEADERS end the stream, and then a request could be complete at the server while hyper reports
-/// it as refused; see [`super::error::classify`]. It costs nine bytes for an empty message and nothing for any other.
+/// An empty body would otherwise let HEADERS end the stream, and then a request could be complete at the
+/// server while hyper reports it as refused; see [`super::error::classify`]. It costs nine bytes for an empty
+/// message and nothing for any other.
 pub(super) struct RequestBody {
-    // `None` once handed out.
+    // `None` once the bytes were handed out.
     bytes: Option<Bytes>,
 }
 

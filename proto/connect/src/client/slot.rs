@@ -1,7 +1,7 @@
-//! One place in the client's fixed set of connections: its live connection, or the one attempt to make it.
+//! One of the client's fixed set of connections: the live connection, or the one attempt to make it.
 //!
-//! Connecting runs in a task of its own, once for all callers that wait: a caller with a short deadline that leaves does not stop the
-//! attempt, or a server that is slow to answer would never be reached.
+//! Connecting runs in a task of its own, once for all callers that wait. A caller with a short deadline that
+//! leaves does not stop the attempt; otherwise a server that is slow to answer would never be reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::reconnect::{Reconnect, random};
 pub(super) struct Slot {
     authority: Authority,
     config: Arc<ClientConfig>,
-    /// A permit for each request in flight, so that none waits inside HTTP/2.
+    /// A permit for each request in flight, so that no request waits inside HTTP/2.
     places: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -30,7 +30,8 @@ struct State {
 
 enum Connection {
     None,
-    /// An attempt is under way; its outcome is published once. A closed channel without outcome means that the attempt's task died.
+    /// An attempt is under way; its outcome is published once. A channel that closes without an outcome means
+    /// that the attempt's task died.
     Connecting(watch::Receiver<Option<Outcome>>),
     Live(Sender),
 }
@@ -47,14 +48,14 @@ pub(super) struct Sender {
 impl Sender {
     /// Notes that the connection carried a reply.
     pub(super) fn proven(&self) {
-        // Relaxed: a flag that only ever goes up and guards no other memory.
+        // Relaxed: the flag only ever rises and guards no other memory.
         if !self.proven.load(Ordering::Relaxed) {
             self.proven.store(true, Ordering::Relaxed);
         }
     }
 }
 
-/// What a caller has to do for a connection.
+/// What a caller has to do to get a connection.
 enum Step {
     Use(Sender),
     Await(watch::Receiver<Option<Outcome>>),
@@ -68,12 +69,12 @@ impl Slot {
         Slot { authority, config, places, state: Mutex::new(state) }
     }
 
-    // A lock whose holder panicked guards a state that is whole at every moment.
+    // Recovers a poisoned lock: it guards a state that is consistent at every moment.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one request if one is free.
+    /// A place for one request, if one is free.
     pub(super) fn try_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
@@ -83,7 +84,7 @@ impl Slot {
         Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// The live connection, made if there is none.
+    /// The live connection, which is made if there is none.
     ///
     /// # Cancel safety
     /// Dropping the future leaves an attempt running for the next caller.
@@ -94,7 +95,7 @@ impl Slot {
                 Step::Refuse(error) => return Err(error),
                 Step::Await(outcome) => outcome,
             };
-            // If the attempt's task died, the loop starts another.
+            // If the attempt's task died, the loop starts another attempt.
             if let Ok(outcome) = outcome.wait_for(Option::is_some).await
                 && let Some(outcome) = outcome.as_ref()
             {
@@ -143,7 +144,7 @@ impl Slot {
                 }
             }
         }
-        // Published after the state, so that a caller who wakes and asks again finds it.
+        // It is published after the state, so that a caller who wakes and asks again finds the state.
         publish.send_replace(Some(outcome));
     }
 }

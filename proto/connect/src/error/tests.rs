@@ -1,4 +1,4 @@
-//! The code table against the protocol's, and the JSON form in both directions.
+//! The code table, compared with the protocol's, and the JSON form in both directions.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn code_table_is_the_protocols() {
-    // Transcribed from the protocol's "Error Codes" table, on purpose apart from the implementation.
+    // Transcribed from the protocol's "Error Codes" table, independently of the implementation.
     let table = [
         ("canceled", 499),
         ("unknown", 500),
@@ -69,7 +69,7 @@ fn json_is_exactly_the_protocols_example() {
 
 #[test]
 fn foreign_json_is_read_leniently() {
-    // Padded base64, an Any URL, a debug form, unknown keys and one unreadable detail.
+    // It has padded base64, an Any URL, a debug form, unknown keys and one unreadable detail.
     let body = br#"{"code":"aborted","extra":1,"details":[
         {"type":"type.googleapis.com/a.B","value":"AQI=","debug":{"x":1}}, {"type":"bad","value":"%"}, 7]}"#;
     let error = ConnectError::from_json(409, body);

@@ -1,7 +1,7 @@
-//! The JSON form of an error: strict in what is sent, lenient in what is understood.
+//! The JSON form of an error: strict in what it writes, lenient in what it reads.
 //!
-//! A client that cannot read an error must still learn its code, so reading never fails: what is missing or malformed is
-//! replaced by the code that the HTTP status implies.
+//! A client that cannot read an error must still learn its code. So reading never fails: for a missing or
+//! malformed code, the one that the HTTP status implies is taken.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD_PAD_INDIFFERENT};
@@ -31,7 +31,7 @@ struct Received {
     code: String,
     #[serde(default)]
     message: Option<String>,
-    // One unreadable detail must not hide the code, so each is read on its own.
+    // Details are read one by one, because an unreadable one must not hide the code.
     #[serde(default)]
     details: Option<Vec<serde_json::Value>>,
 }
@@ -67,11 +67,12 @@ impl ConnectError {
             })
             .collect();
         let sent = Sent { code: self.code.as_str(), message: &self.message, details };
-        // Strings and a vector of strings: serialization has nothing to fail on.
+        // Strings and a vector of strings cannot fail to serialize.
         serde_json::to_vec(&sent).unwrap_or_default().into()
     }
 
-    /// Reads an error's body; `http_status` supplies the code when the body is absent, not JSON or without a known code.
+    /// Reads an error's body; `http_status` supplies the code when the body is absent, not JSON or without a
+    /// known code.
     pub fn from_json(http_status: u16, body: &[u8]) -> ConnectError {
         let inferred = || {
             ConnectError::new(

@@ -8,30 +8,33 @@ use crate::limits::RequestLimits;
 /// Bounds of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Most open connections. For one more the peer that has most makes room: its longest idle connection is closed, or one whose requests
-    /// have not moved for ten seconds; if it has none, the newcomer is closed. Default 1024: a descriptor each, the customary soft limit of a
-    /// process.
+    /// Most open connections. For one more, the peer that has most makes room: its longest idle connection is
+    /// closed, or one whose requests have not moved for ten seconds. If it has none of these, the newcomer is
+    /// closed. Default 1024: each takes a descriptor, and 1024 is the customary soft limit of a process.
     pub connections_max: usize,
-    /// Most concurrent requests on one HTTP/2 connection. Default 200: hyper's, also the client's share for each connection.
+    /// Most concurrent requests on one HTTP/2 connection. Default 200: hyper's, and also the client's own
+    /// bound for each connection.
     pub streams_per_connection: u32,
-    /// Longest silence before the first byte of a connection has told its protocol, and before an HTTP/1.1 request's head is complete (also
-    /// between keep-alive requests). Default 15 s: longer than three retransmissions, shorter than a load balancer's idle time.
+    /// Longest silence before the first bytes of a connection decide its protocol, and before an HTTP/1.1
+    /// request's head is complete (also between keep-alive requests). Default 15 s: longer than three
+    /// retransmissions, shorter than a load balancer's idle time.
     pub header_read_timeout: Duration,
-    /// Most bytes of a request's head. Default 16 KiB: Discord-like tokens and trace headers need under 2 KiB.
+    /// Most bytes of a request's head. Default 16 KiB: tokens like Discord's and trace headers need under 2
+    /// KiB.
     pub header_bytes_max: u32,
-    /// Longest time that a write may make no progress before the connection is dropped, and that a reply's stream may before it is
-    /// reset. Default 20 s.
+    /// Longest time for which a write may make no progress before the connection is dropped, and a reply's
+    /// stream before it is reset. Default 20 s.
     pub write_stall_timeout: Duration,
     /// How often an HTTP/2 connection is pinged. Default 20 s.
     pub keep_alive_interval: Duration,
     /// How long the answer to a ping may take. Default 10 s.
     pub keep_alive_timeout: Duration,
-    /// How long an HTTP/2 connection may be without a request, though it answers pings, before it is told to go (GOAWAY). Default 100 s:
-    /// longer than the 90 s after which Go's and Rust's usual clients close theirs.
+    /// How long an HTTP/2 connection may be without a request, though it answers pings, before it gets
+    /// GOAWAY. Default 100 s: longer than the 90 s after which Go's and Rust's usual clients close theirs.
     pub idle_timeout: Duration,
-    /// What clients may make the server hold.
+    /// Bounds of the memory that clients may make the server hold.
     pub memory: Memory,
-    /// What requests may cost.
+    /// Bounds of one request.
     pub requests: RequestLimits,
 }
 

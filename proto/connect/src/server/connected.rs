@@ -1,4 +1,5 @@
-//! What the server knows of a connection while it is open: whose it is, what it holds, and when it last did something.
+//! The server's record of an open connection: its peer, what it holds, and when it last began or ended a
+//! request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,15 +10,18 @@ use super::memory::{CONNECTION_BYTES, Memory};
 use super::slow::Slow;
 use crate::budget::{Account, Hold};
 
-/// The address at the other end of the connection that a request came on. The server puts it into every request's extensions.
+/// The address at the other end of the connection that a request came on. The server puts it into every
+/// request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub SocketAddr);
 
-/// The account on which a request's body is held: that of its connection's peer. The server puts it into every request's extensions.
+/// The account on which a request's body is held, which is the account of its connection's peer. The server
+/// puts it into every request's extensions.
 #[derive(Clone, Debug)]
 pub struct BodyAccount(pub Account);
 
-/// Milliseconds since the server's start, told by the accept loop and read by all connections: as exact as its tick, and free to read.
+/// Milliseconds since the server's start. The accept loop sets them and all connections read them: they are
+/// as exact as its tick, and free to read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coarse(Arc<AtomicU64>);
 
@@ -37,20 +41,21 @@ pub(super) struct Connected {
     pub(super) addr: Peer,
     pub(super) bodies: BodyAccount,
     pub(super) replies: Account,
-    /// What it is counted with while it is open. `None` only for the one above the bound, for which another is being closed.
+    /// The bytes that an open connection counts for. `None` only for the connection above the bound, for
+    /// which another is being closed.
     _open: Option<Hold>,
     clock: Coarse,
     /// Requests whose reply is not sent yet.
     under_way: AtomicUsize,
-    /// When it last began or ended a request; before the first, when it was accepted.
+    /// When the connection last began or ended a request; before the first, when it was accepted.
     quiet_since: AtomicU64,
     /// Bytes of replies that the protocol holds and the socket has not taken.
     pub(super) unsent: AtomicUsize,
     /// Grows with every piece of a reply that the socket takes.
     pub(super) moves: AtomicU64,
-    /// Its replies that were not taken at once.
+    /// The connection's replies that were not taken at once.
     pub(super) slow: Slow,
-    /// Microseconds for which the socket is to be left unread; taken by its next read.
+    /// Microseconds for which the socket is to be left unread. The next read takes them.
     pause: AtomicU64,
 }
 
@@ -76,15 +81,15 @@ impl Connected {
         self.quiet_since.store(self.clock.now(), Ordering::Relaxed);
     }
 
-    /// Leaves the socket unread for so long, from its next read on.
+    /// Leaves the socket unread for `length`, from its next read on.
     pub(super) fn pause(&self, length: Duration) {
         let micros = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
         self.pause.fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The pause that is due, once.
+    /// Takes the pause that is due.
     pub(super) fn take_pause(&self) -> Option<Duration> {
-        // Looked at before every read, and nearly always 0.
+        // This is called before every read, and the value is nearly always 0.
         if self.pause.load(Ordering::Relaxed) == 0 {
             return None;
         }

@@ -19,22 +19,26 @@ use super::connected::Connected;
 use super::sent::{Sending, Streams};
 use super::socket::{Protocol, Socket};
 
-/// Most headers of one HTTP/1.1 request; more is refused with 431. hyper's default is 100; Connect clients send about ten.
+/// Most headers of one HTTP/1.1 request; more is refused with 431. hyper's default is 100; Connect clients
+/// send about ten.
 const HTTP1_HEADERS_MAX: usize = 64;
 
 /// Smallest read buffer that hyper accepts for HTTP/1.1.
 const HTTP1_BUFFER_MIN: usize = 8 << 10;
 
-/// Window that each HTTP/2 stream may fill before the server reads. 256 KiB carries a whole batch without a round trip.
+/// Window that each HTTP/2 stream may fill before the server reads. 256 KiB carries a whole batch without a
+/// round trip.
 const STREAM_WINDOW: u32 = 256 << 10;
 
-/// Window of a whole HTTP/2 connection: the bytes it can hold that no handler has taken yet. 1 MiB, hyper's default.
+/// Window of a whole HTTP/2 connection: the bytes it can hold that no handler has taken yet. 1 MiB, hyper's
+/// default.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// How often in the stall timeout an HTTP/2 connection looks for replies that do not move: one is cut after one to one and a quarter of it.
+/// How often in the stall timeout an HTTP/2 connection looks for replies that do not move. So a reply is cut
+/// after one to one and a quarter of the timeout.
 const LOOKS: u32 = 4;
 
-/// hyper's settings for HTTP/1.1, made once, and those that HTTP/2's are made of.
+/// hyper's settings for HTTP/1.1, made once, and the values from which those for HTTP/2 are made.
 pub(super) struct Protocols {
     http1: hyper::server::conn::http1::Builder,
     config: ServerConfig,
@@ -143,33 +147,34 @@ pub(super) async fn serve<A, F, B>(
         }
     };
     if let Err(error) = ended {
-        // Clients that vanish are everyday; what a request met was already answered or logged where it was met.
+        // It is ordinary that clients vanish. Errors of a request were answered or logged where they
+        // occurred.
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended with an error");
     }
 }
 
-/// What an HTTP/2 connection is looked at for: replies that do not move, and idleness. HTTP/1.1 has one request at a time, and the
-/// socket's timeouts see both.
+/// Watches an HTTP/2 connection for replies that do not move, and for idleness. HTTP/1.1 has one request at a
+/// time, and the socket's timeouts see both.
 struct Watch<'a> {
     peer: &'a Connected,
     config: &'a ServerConfig,
-    /// When it is looked at next.
+    /// When the connection is looked at next.
     next: Instant,
     every: Duration,
-    /// The peer's moves when last looked at, and since when there have been no more.
+    /// The peer's moves at the last look, and since when the count has not changed.
     moves: u64,
     since: Instant,
-    /// It was told to go; with a time for idle ones.
+    /// The connection was told to go. If that was for idleness, `until` is when it must be gone.
     leaving: bool,
     until: Option<Instant>,
 }
 
-/// What a look at a connection found.
+/// What a look at a connection finds.
 enum Seen {
     Fine,
-    /// It had no request for the idle time; it has until then to go.
+    /// The connection had no request for the idle time, and has until then to go.
     Idle(Instant),
-    /// It was told to go and did not, or it takes nothing of what it asked for.
+    /// The connection was told to go and did not, or it takes none of its replies.
     Stuck,
 }
 
@@ -199,7 +204,8 @@ impl Watch<'_> {
         if moves != self.moves || self.peer.unsent.load(Ordering::Relaxed) == 0 {
             (self.moves, self.since) = (moves, now);
         }
-        // Replies whose end is queued cannot be reset: they go with their connection, one look after the others have been.
+        // Replies whose end is queued cannot be reset. They go with their connection, one look after the
+        // others have been reset.
         let given_up = now.duration_since(self.since) >= stall + self.every && cut == 0;
         if given_up || self.until.is_some_and(|until| until <= now) {
             return Seen::Stuck;

@@ -1,8 +1,9 @@
-//! Who has a place among a server's connections, and who makes room when all are taken.
+//! The places for a server's open connections, and which connection makes room when all are taken.
 //!
-//! Problem: with a bound alone, whoever comes first keeps all places, and idle connections lock out everybody, the operator too.
-//! Guarantee: while some connection is idle, and its peer has more than the newcomer's or is the newcomer's, a newcomer gets a place. Of those
-//! peers the one with the most connections makes the room, so that nobody loses a place to somebody who has more.
+//! Problem: with a bound alone, the first to come keep all places, and idle connections lock out everybody,
+//! the operator too. Guarantee: a newcomer gets a place while some connection is idle whose peer has more
+//! connections than the newcomer's peer or is the same peer. Of those peers the one with the most connections
+//! makes room, so that no peer loses a place to one that has more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use tokio::task::{AbortHandle, Id};
 use super::connected::Connected;
 use crate::budget;
 
-/// How long a connection with a request under way must have neither begun nor ended one before it may be cut to make room, in
-/// milliseconds. 10 s: five times the store's own timeout, so that a call that is only slow is not cut.
+/// In milliseconds: a connection with a request under way may be cut to make room once it has neither begun
+/// nor ended one for this long. 10 s: five times the store's own timeout, so that a call that is only slow is
+/// not cut.
 const BUSY_QUIET: u64 = 10_000;
 
-/// The open connections. As many as [`super::ServerConfig::connections_max`].
+/// The open connections, at most [`super::ServerConfig::connections_max`].
 #[derive(Debug, Default)]
 pub(super) struct Places {
     open: HashMap<Id, Place>,
@@ -39,7 +41,7 @@ impl Places {
         self.open.insert(task.id(), Place { peer, task });
     }
 
-    /// The connection has ended; it may have made room before.
+    /// Frees the place of a connection that has ended. It may have been freed before, to make room.
     pub(super) fn leave(&mut self, task: Id) {
         let Some(place) = self.open.remove(&task) else { return };
         let peer = of(&place.peer);
@@ -52,8 +54,9 @@ impl Places {
         }
     }
 
-    /// Cuts one connection for a newcomer: of the peer with most that has one to cut, the longest quiet one without a request under way, or
-    /// else the longest quiet of all if that has moved nothing for long. Gives false if there is none.
+    /// Cuts one connection for a newcomer. It belongs to the peer with most connections that has one to cut.
+    /// It is the longest quiet one without a request under way, or else the longest quiet of all, if that one
+    /// has not moved for long. Gives false if there is none.
     pub(super) fn make_room(&mut self, newcomer: &Connected) -> bool {
         let newcomer = of(newcomer);
         let count = |peer| self.of_peer.get(&peer).copied().unwrap_or(0) + usize::from(peer == newcomer);
@@ -93,7 +96,7 @@ mod tests {
             Arc::new(Connected::new(([192, 0, 2, last], 1).into(), &self.memory, self.clock.clone()))
         }
 
-        /// A connection; whether it was cut shows in its task.
+        /// Opens a connection; whether it was cut shows in its task.
         fn open(&mut self, last: u8) -> (Arc<Connected>, tokio::task::JoinHandle<()>) {
             let peer = self.peer(last);
             let task = tokio::spawn(std::future::pending());
@@ -141,7 +144,7 @@ mod tests {
         f.open(2);
         assert!(f.places.make_room(&f.peer(3)));
         assert_eq!((f.places.taken(), f.places.of_peer[&of(&f.peer(2))]), (4, 1));
-        // Who has more takes none of theirs.
+        // A peer that has more takes no place of theirs.
         assert!(!f.places.make_room(&f.peer(1)));
     }
 

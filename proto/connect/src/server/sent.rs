@@ -1,14 +1,17 @@
-//! Replies until they are sent: who holds their bytes, and which of them make no progress.
+//! Replies until they are sent: which account holds their bytes, and which of them make no progress.
 //!
-//! Problem: HTTP/2 lets a client open a window of nothing, ask for pages, and answer pings for ever; each reply waits in the protocol, where
-//! neither its handler's bounds nor the socket's timeout see it. Guarantee: from the moment when a handler gives its reply, until the last byte is in
-//! the socket or the stream is gone, the bytes are held on the peer's account, and so is what the handler wants kept ([`KeepUntilSent`]).
-//! A reply of which the socket takes nothing for the stall timeout is reset.
+//! Problem: HTTP/2 lets a client open a window of nothing, ask for pages, and answer pings for ever. Each
+//! reply waits in the protocol, where neither its handler's bounds nor the socket's timeout see it.
+//! Guarantee: from the moment when a handler gives its reply until the last byte is in the socket or the
+//! stream is gone, the bytes are held on the peer's account, together with what the handler wants kept
+//! ([`KeepUntilSent`]). A reply of which the socket takes nothing for the stall timeout is reset.
 //!
-//! How: a reply is a [`Reply`] whose data are [`Piece`]s, and each knows its [`Sending`]. HTTP/2 runs each stream as a task of its own
-//! ([`Streams`] makes them); one that waits with its reply unsent is put on the connection's list, [`super::slow`], which the connection looks through a
-//! few times in the stall timeout: streams that are sent at once, nearly all, cost no timer. Dropping the task resets the stream, as long as
-//! its end is not queued: so a reply above [`AT_ONCE`] ends in a frame of its own, after its data are gone.
+//! How: a reply is a [`Reply`] whose data are [`Piece`]s, and each piece refers to its [`Sending`]. HTTP/2
+//! runs each stream as a task of its own, which [`Streams`] makes. A stream that waits with its reply unsent
+//! is put on the connection's list ([`super::slow`]), which the connection examines a few times in the stall
+//! timeout. Nearly all streams are sent at once and cost no timer. Dropping the task resets the stream as
+//! long as its end is not queued: so a reply above [`AT_ONCE`] ends in a frame of its own, after its data are
+//! gone.
 
 use std::any::Any;
 use std::fmt;
@@ -31,15 +34,17 @@ use super::connected::Connected;
 use super::slow::Unsent;
 use crate::budget::Hold;
 
-/// Most bytes of a reply whose end is sent with its data: one frame of HTTP/2's smallest allowed size. Larger ones cost nine bytes more.
+/// Most bytes of a reply whose end is sent with its data: one frame of HTTP/2's smallest allowed size. A
+/// larger reply costs nine bytes more.
 const AT_ONCE: usize = 16 << 10;
 
-/// When a client may ask again after its reply found no room.
+/// Seconds after which a client may ask again when its reply found no room.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Something that a handler wants kept until its reply is sent or given up, such as a permit: put it into the reply's extensions.
+/// A value that a handler wants kept until its reply is sent or given up, such as a permit. The handler puts
+/// it into the reply's extensions.
 #[derive(Clone)]
 pub struct KeepUntilSent(
     #[expect(dead_code, reason = "it is kept to be dropped")] Arc<dyn Any + Send + Sync>,
@@ -52,7 +57,8 @@ impl KeepUntilSent {
     }
 }
 
-/// Whose call it was: put it into the reply's extensions, and the reply counts for them and not for the connection's peer.
+/// The client and user for which a reply counts, instead of the connection's peer. The handler puts it into
+/// the reply's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct HeldFor {
     /// The client's address: the peer's own, or the one that a trusted proxy names.
@@ -61,18 +67,21 @@ pub struct HeldFor {
     pub user: u64,
 }
 
-/// Asks the client to slow down: for so long nothing more is read from the connection that the reply goes to. Put it into the reply's
-/// extensions. What has arrived already is still answered: on HTTP/2 up to [`super::ServerConfig::streams_per_connection`] requests. Keep it
-/// below [`super::ServerConfig::keep_alive_timeout`], because answers to pings wait too.
+/// Asks the client to slow down: nothing more is read for this long from the connection that the reply goes
+/// to. The handler puts it into the reply's extensions. Requests that have arrived already are still
+/// answered: on HTTP/2 up to [`super::ServerConfig::streams_per_connection`] of them. It must be below
+/// [`super::ServerConfig::keep_alive_timeout`], because answers to pings wait too.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowDown(pub Duration);
 
-/// What is sent instead of a reply for which there is no room: put it into the reply's extensions. It is on nobody's account, so its body may
-/// have [`INSTEAD_BYTES_MAX`] bytes; one that has more, as none, leaves the plain 503 with `Retry-After`.
+/// The response that is sent in place of a reply for which there is no room. The handler puts it into the
+/// reply's extensions. It counts on no account, so its body may have at most [`INSTEAD_BYTES_MAX`] bytes.
+/// With a larger one, or without any, the client gets the plain 503 with `Retry-After`.
 #[derive(Clone, Debug)]
 pub struct Instead(pub Arc<Response<Bytes>>);
 
-/// Most bytes of what is sent for want of room. A choice: an error's words. Those who are sent the same share its bytes.
+/// Most bytes of an [`Instead`]. A choice: the text of an error. All clients that get the same one share its
+/// bytes.
 pub const INSTEAD_BYTES_MAX: usize = 512;
 
 impl fmt::Debug for KeepUntilSent {
@@ -89,12 +98,12 @@ pub(super) struct Sending {
     unsent: AtomicUsize,
     /// Grows with each piece that the socket takes.
     moves: AtomicU64,
-    /// The handler has replied: from here on waiting is the client's doing.
+    /// The handler has replied; from here on it is the client that is waited for.
     replied: AtomicBool,
-    /// On the connection's list of slow ones.
+    /// It is on the connection's list of slow replies.
     listed: AtomicBool,
     cut: AtomicBool,
-    /// Wakes the stream's task: cut, or all pieces gone.
+    /// Wakes the stream's task when the reply is cut or all pieces are gone.
     stream: AtomicWaker,
 }
 
@@ -125,8 +134,8 @@ impl Sending {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The handler's reply, held; or what it gave instead ([`Instead`]), else 503, if there is no room for it. `ends_apart`: whether the end
-    /// of a large reply waits for its data.
+    /// Gives the handler's reply with its bytes held. If there is no room for it, gives the handler's
+    /// [`Instead`], or else 503. `ends_apart` says whether the end of a large reply waits for its data.
     pub(super) fn reply<B: Body>(
         self: &Arc<Self>,
         mut response: Response<B>,
@@ -192,18 +201,18 @@ impl Sending {
             let reply = Arc::downgrade(self);
             self.peer.slow.list(self.key(), self.moves(), reply);
         }
-        // It may have been cut since the task looked, and before it could be woken.
+        // It may have been cut after the task looked and before the task could be woken.
         if self.is_cut() {
             cx.waker().wake_by_ref();
         }
     }
 
-    /// What it is listed under among its connection's slow ones.
+    /// The key in its connection's list of slow replies.
     fn key(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
 
-    /// The socket has taken something.
+    /// Notes that the socket has taken something.
     fn moved(&self) {
         self.moves.fetch_add(1, Ordering::Relaxed);
         self.peer.moves.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +224,8 @@ impl Sending {
         }
         self.moved();
         self.peer.unsent.fetch_sub(bytes, Ordering::Relaxed);
-        // Release, so that the stream's task, which looks after it registers, finds either the count or the wake.
+        // Release, so that the stream's task, which looks after it registers, finds either the count or the
+        // wake.
         if self.unsent.fetch_sub(bytes, Ordering::AcqRel) == bytes {
             self.stream.wake();
         }
@@ -250,9 +260,9 @@ pin_project! {
     pub(super) struct Reply<B> {
         #[pin]
         body: Option<B>,
-        // What is sent for want of room, until it is.
+        // The body of an [`Instead`], until it is sent.
         instead: Option<Bytes>,
-        // Bytes held in advance, by the body's declared length.
+        // Bytes that are held in advance, by the body's declared length.
         paid: usize,
         sending: Arc<Sending>,
         ends_apart: bool,
@@ -291,7 +301,7 @@ where
                         }
                         Err(other) => match other.into_trailers() {
                             Ok(trailers) => Ok(Frame::trailers(trailers)),
-                            // There is no third kind.
+                            // There is no third kind of frame.
                             Err(_) => return Poll::Ready(None),
                         },
                     }));
@@ -372,7 +382,7 @@ impl Buf for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        // The bytes first: what is held must not be less than what there is.
+        // The bytes are dropped first: the budget must never hold less than there is in memory.
         self.bytes = Bytes::new();
         self.sending.gone(self.held);
     }
@@ -381,7 +391,8 @@ impl Drop for Piece {
 /// Runs the streams of one HTTP/2 connection, each as a task that ends when its reply is cut.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
-    /// The request that was handed to its handler last: hyper runs its stream next, before another request is handed over.
+    /// The request that was handed to its handler last. hyper runs its stream next, before it hands over
+    /// another request.
     next: Arc<Mutex<Option<Arc<Sending>>>>,
 }
 
@@ -427,7 +438,7 @@ impl<F: Future> Future for Stream<F> {
         let this = self.project();
         let Some(sending) = this.sending else { return this.stream.poll(cx).map(drop) };
         if sending.is_cut() {
-            // Dropped with the task, which resets the stream.
+            // The stream is dropped with the task, which resets it.
             return Poll::Ready(());
         }
         let polled = this.stream.poll(cx).map(drop);

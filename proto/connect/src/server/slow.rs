@@ -16,7 +16,8 @@ pub(super) trait Unsent: Send + Sync {
     fn cut(&self) -> bool;
 }
 
-/// A connection's replies that were not taken at once, and how long each has not moved. As many as its streams.
+/// A connection's replies that were not taken at once, and how long each has not moved. There are at most as
+/// many as the connection has streams.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
     replies: Mutex<HashMap<usize, Waiting>>,
@@ -24,7 +25,7 @@ pub(super) struct Slow {
 
 struct Waiting {
     reply: Weak<dyn Unsent>,
-    /// Its moves when last looked at, and since when there have been no more.
+    /// The reply's moves at the last look, and since when the count has not changed.
     moves: u64,
     since: Option<Instant>,
 }
@@ -66,7 +67,8 @@ impl Slow {
                     now
                 }
             };
-            // Kept until the lock is free, whether cut or not: dropping the last reference to a reply takes the lock.
+            // Kept until the lock is free, whether cut or not: dropping the last reference to a reply takes
+            // the lock.
             seen.push((reply, now.duration_since(since) >= stall));
         }
         seen.iter().filter(|(reply, stalled)| *stalled && reply.cut()).count()

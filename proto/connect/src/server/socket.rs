@@ -1,9 +1,10 @@
-//! A TCP stream that knows its protocol and does not wait for ever to write.
+//! A TCP stream that detects its protocol and bounds how long a write may stall.
 //!
-//! hyper-util's automatic detection has no time limit for the first bytes, so a client that connects and stays silent would
-//! hold its connection for ever; here detection is a step of its own that the caller can time. And neither HTTP/1.1 nor HTTP/2
-//! times a write: a client that stops reading would hold its reply for ever. A client that is asked to slow down ([`super::SlowDown`]) is not
-//! read for a while, whatever its protocol: what it sends waits in its own buffers.
+//! hyper-util's automatic detection has no time limit for the first bytes, so a client that connects and
+//! stays silent would hold its connection for ever. Here detection is a step of its own that the caller can
+//! time. Neither HTTP/1.1 nor HTTP/2 times a write, so a client that stops reading would hold its reply for
+//! ever. A client that is asked to slow down ([`super::SlowDown`]) is not read for a while, whatever its
+//! protocol: what it sends waits in its own buffers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use super::connected::Connected;
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
@@ -41,15 +42,15 @@ fn decide(bytes: &[u8]) -> Option<Protocol> {
 /// The stream with the bytes that detection took from it put back.
 pub(super) struct Socket {
     stream: TcpStream,
-    // Bytes `given..taken` of `prefix` were read by detection and not yet by the protocol.
+    // Bytes `given..taken` of `prefix` were read by detection, and the protocol has not read them yet.
     prefix: [u8; HTTP2_PREFACE.len()],
     given: usize,
     taken: usize,
     write_stall_timeout: Duration,
-    // Runs while a write is blocked; dropped by any progress. Boxed because most writes never block.
+    // It runs while a write is blocked; any progress drops it. Boxed because most writes never block.
     stalled: Option<Pin<Box<Sleep>>>,
     peer: Arc<Connected>,
-    // Runs while nothing is read.
+    // It runs while nothing is read.
     paused: Option<Pin<Box<Sleep>>>,
 }
 
@@ -57,7 +58,7 @@ impl Socket {
     /// Reads until the protocol is known.
     ///
     /// # Errors
-    /// Those of reading; `UnexpectedEof` if the client closes first.
+    /// The socket's errors of reading; `UnexpectedEof` if the client closes first.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -91,7 +92,8 @@ impl Socket {
         Ok((protocol, socket))
     }
 
-    /// Starts the stall clock when a write blocks, stops it when one moves, and fails the write when it has run out.
+    /// Starts the stall timer when a write blocks, stops it when one makes progress, and fails the write when
+    /// the timer has run out.
     fn watch<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
             self.stalled = None;

@@ -1,4 +1,4 @@
-//! Clients that are slow, silent, many or greedy hold nothing for long.
+//! Clients that are slow, silent, many or greedy cannot hold anything for long.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn limited(requests: RequestLimits) -> ServerConfig {
     ServerConfig { requests, ..ServerConfig::default() }
 }
 
-/// Reads until the server closes; a reset counts.
+/// Reads until the server closes the connection or resets it.
 async fn closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
@@ -50,7 +50,7 @@ async fn a_body_that_becomes_much_larger_when_it_is_decoded_is_refused_before_it
     let config = ServerConfig { memory, ..ServerConfig::default() };
     let running = start_with(crate::json::kinds(), config).await;
     let json = ("content-type", "application/json");
-    // Two bytes for each empty message: 2 MiB that would take half a gigabyte.
+    // Each empty message takes two bytes: 2 MiB that would become half a gigabyte.
     let many = Bytes::from([0x62_u8, 0].repeat(1 << 20));
     let written = Bytes::from(format!("{{\"inners\":[{}{{}}]}}", "{},".repeat(1 << 19)));
     for (kind, hostile) in [(PROTO, many), (json, written)] {
@@ -61,7 +61,7 @@ async fn a_body_that_becomes_much_larger_when_it_is_decoded_is_refused_before_it
             assert!(error.message.contains("send less at once"), "{error}");
         }
     }
-    // As much text is no problem.
+    // The same number of bytes as text is accepted.
     let mut text = vec![0x3a];
     prost::encoding::encode_varint(2 << 20, &mut text);
     text.resize(text.len() + (2 << 20), b'x');
@@ -77,7 +77,7 @@ async fn a_declared_length_beyond_the_limit_is_refused_before_the_body_comes() {
     let head = format!(
         "POST {ECHO} HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 99999999\r\n\r\n"
     );
-    // No byte of the body is sent, and the answer comes all the same.
+    // No byte of the body is sent, and the answer arrives all the same.
     let text = raw(running.addr, head.as_bytes()).await;
     assert!(text.starts_with("HTTP/1.1 429 "), "{text}");
 }
@@ -116,7 +116,7 @@ async fn a_body_that_stops_coming_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn silence_before_the_first_request_ends_the_connection() {
     let running = start(echo()).await;
-    // Nothing; half of HTTP/2's preface; half of an HTTP/1.1 head.
+    // The client sends nothing; half of HTTP/2's preface; half of an HTTP/1.1 head.
     for first in [&b""[..], b"PRI * HTTP/2.0\r\n", b"POST / HTTP/1.1\r\nhost:"] {
         let mut stream = TcpStream::connect(running.addr).await.unwrap();
         stream.write_all(first).await.unwrap();
@@ -131,7 +131,7 @@ async fn an_idle_http1_connection_is_closed_after_its_request() {
     let request = format!(
         "POST {ECHO} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
     );
-    // Returns only because the server closes, which nobody asked it to.
+    // It returns only because the server closes, which the client did not ask for.
     let text = raw(running.addr, request.as_bytes()).await;
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
 }
@@ -140,7 +140,7 @@ async fn an_idle_http1_connection_is_closed_after_its_request() {
 async fn an_http2_peer_that_answers_no_ping_is_dropped() {
     let running = start(echo()).await;
     let mut stream = TcpStream::connect(running.addr).await.unwrap();
-    // The preface and empty SETTINGS, then nothing: a live socket whose owner is gone.
+    // It sends the preface and empty SETTINGS, then nothing: a live socket whose owner is gone.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     closed(&mut stream).await;
 }
@@ -156,7 +156,7 @@ async fn a_connection_too_many_takes_the_place_of_an_idle_one() {
     assert!(closed(&mut first).await.is_empty());
 }
 
-/// Bytes that tell when the last holder lets go of them.
+/// Bytes that report when their last holder drops them.
 struct Tracked(Vec<u8>, mpsc::Sender<()>);
 
 impl AsRef<[u8]> for Tracked {
@@ -175,7 +175,7 @@ impl Drop for Tracked {
 async fn a_client_that_does_not_read_its_reply_loses_it() {
     let (released, mut releases) = mpsc::channel(2);
     let router = Router::new(contract()).unary(ECHO, move |_, _: Note| {
-        // Far more than the sockets' buffers take.
+        // That is far more than the sockets' buffers take.
         let page = Bytes::from_owner(Tracked(vec![0; 24 << 20], released.clone()));
         async move { Ok(Reply { body: Body::<Note>::EncodedProto(page), headers: HeaderMap::new() }) }
     });

@@ -33,7 +33,7 @@ async fn both_codecs_over_both_versions() {
     }
 }
 
-/// What curl sends, byte for byte, and two requests on one connection.
+/// Two requests on one connection, byte for byte as curl sends them.
 #[tokio::test]
 async fn a_curl_like_request_over_plain_http1() {
     let running = start(echo()).await;
@@ -105,7 +105,8 @@ async fn an_encoded_reply_is_shared_for_proto_and_rewritten_for_json() {
         let cached = cached.clone();
         async move { Ok(Reply { body: Body::<Note>::EncodedProto(cached), headers: HeaderMap::new() }) }
     });
-    // Through the seam itself, as the in-process transport calls it, so that the bytes can be compared by address.
+    // Through the interface itself, as the in-process transport calls it, so that the bytes can be compared
+    // by address.
     let call = |codec, body: &'static [u8]| {
         router.call(UnaryRequest {
             path: ECHO.into(),

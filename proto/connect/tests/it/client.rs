@@ -1,4 +1,4 @@
-//! How the client classifies what goes wrong, against an HTTP/2 server that misbehaves frame by frame.
+//! How the client classifies errors, tested against an HTTP/2 server that misbehaves frame by frame.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ async fn stream(connection: &mut Connection<TcpStream, Bytes>) -> Stream {
     connection.accept().await.unwrap().unwrap()
 }
 
-/// Drives a connection until its peer or we end it.
+/// Drives a connection until its peer ends it or we do.
 async fn finish(mut connection: Connection<TcpStream, Bytes>) {
     let _ = poll_fn(|cx| connection.poll_closed(cx)).await;
 }
@@ -93,7 +93,8 @@ async fn a_server_that_comes_back_is_found_again() {
     running.serving.await.unwrap();
     assert!(matches!(call(&client).await.unwrap(), Err(ClientError::NotSent(_))));
     let _again = start_at(addr, echo(), ServerConfig::default()).await;
-    // Every attempt until the pause is over must say that it was not sent, and the pause ends within its bound.
+    // Until the pause is over, every attempt must report that it was not sent, and the pause must end within
+    // its bound.
     let found = async {
         loop {
             match call(&client).await.unwrap() {
@@ -110,7 +111,8 @@ async fn a_server_that_comes_back_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_the_connect_times_out() {
-    // A listener whose backlog is full drops further SYNs, so connecting hangs as it does towards a dead host.
+    // A listener whose backlog is full drops further SYNs, so connecting hangs as it does towards a dead
+    // host.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -240,7 +242,8 @@ struct Head {
     stream: u32,
 }
 
-/// An HTTP/2 server by hand, for what the library would not do: every frame at a moment of the test's choice.
+/// An HTTP/2 server written by hand, for what the library would not do: it sends every frame when the test
+/// says so.
 struct BarePeer(TcpStream);
 
 impl BarePeer {
@@ -259,7 +262,7 @@ impl BarePeer {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// Reads until `stream` ends; the frames of that stream.
+    /// Reads until `stream` ends; gives the frames of that stream.
     async fn until_end_of(&mut self, stream: u32) -> Vec<Head> {
         let mut frames = Vec::new();
         loop {
@@ -293,7 +296,7 @@ async fn a_server_that_accepts_and_hangs_up_is_left_alone_for_a_while() {
             }
         }
     });
-    // However it is found out, some call is soon refused without another connection.
+    // Whichever way the client finds out, some call is soon refused without another connection.
     let backed_off = async {
         loop {
             match call(&client).await.unwrap() {

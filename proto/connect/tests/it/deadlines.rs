@@ -14,7 +14,7 @@ use crate::fixture::*;
 
 const PROTO: (&str, &str) = ("content-type", "application/proto");
 
-/// A method that answers with the milliseconds it was given.
+/// A method that answers with the milliseconds of its deadline.
 fn tells_its_time() -> Router {
     Router::new(contract()).unary(ECHO, |context: Context, _: Note| async move {
         let remaining = context.remaining().expect("every request over HTTP has a deadline");
@@ -31,7 +31,7 @@ impl Drop for Tell {
     }
 }
 
-/// A method that never answers, and a channel that hears when its call was dropped.
+/// A method that never answers, and a channel that reports when its call was dropped.
 fn never_answers() -> (Router, mpsc::Receiver<Instant>) {
     let (ended, ends) = mpsc::channel(8);
     let router = Router::new(contract()).unary(ECHO, move |_, _: Note| {
@@ -55,7 +55,7 @@ async fn the_handler_is_given_what_the_caller_has_left_at_most_the_maximum() {
     let requests = RequestLimits { request_timeout_max: Duration::from_secs(30), ..RequestLimits::default() };
     let config = ServerConfig { requests, ..ServerConfig::default() };
     let running = start_with(tells_its_time(), config).await;
-    // Lower bounds leave a second for a slow machine.
+    // The lower bounds leave a second for a slow machine.
     let given = given_ms(&running, &[PROTO, ("connect-timeout-ms", "5000")]).await;
     assert!((4000..=5000).contains(&given), "{given}");
     let clamped = given_ms(&running, &[PROTO, ("connect-timeout-ms", "9999999999")]).await;
@@ -85,7 +85,7 @@ async fn the_server_ends_a_handler_at_its_deadline() {
         assert_eq!(reply.status().as_u16(), 504);
         assert_eq!(ConnectError::from_json(200, reply.body()).code, Code::DeadlineExceeded);
         let lasted = ends.recv().await.unwrap() - started;
-        // Paused time may jump a little while the sockets are at work.
+        // Paused time may jump a little while the sockets work.
         assert!((2000..2100).contains(&lasted.as_millis()), "{lasted:?}");
     }
 }
@@ -109,7 +109,8 @@ async fn a_caller_whose_deadline_passes_learns_that_the_outcome_is_unknown() {
         .unary(ECHO, HeaderMap::new(), Some(Duration::from_secs(1)), encoded(&note("")))
         .await;
     let error = outcome.expect_err("it never answers");
-    // Server and client share the deadline; whichever speaks first, the caller learns that time is up and nothing that is false.
+    // Server and client share the deadline. Whichever answers first, the caller learns that time is up and
+    // nothing false.
     match error {
         ClientError::Unknown(Lost::TimedOut) => {}
         ClientError::Connect(error) => assert_eq!(error.code, Code::DeadlineExceeded),

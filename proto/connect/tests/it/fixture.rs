@@ -1,4 +1,4 @@
-//! A running server, messages to send it, and clients that show the wire.
+//! A running server, messages to send to it, and clients that show what is on the wire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use weir_connect::{ClientConfig, Dispatch, Drained, HttpClient, Reply, Router, S
 
 pub(crate) const ECHO: &str = "/test.v1.EchoService/Echo";
 
-/// What the echo method takes and gives.
+/// The message that the echo method takes and gives.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Note {
     #[prost(string, tag = "1")]
@@ -31,7 +31,7 @@ impl prost::Name for Note {
     const PACKAGE: &'static str = "test.v1";
 }
 
-/// The descriptors of what the tests call.
+/// The descriptors of the tests' messages.
 pub(crate) fn contract() -> DescriptorPool {
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proto");
     DescriptorPool::from_file_descriptor_set(protox::compile(["test.proto"], [proto]).unwrap()).unwrap()
@@ -56,7 +56,7 @@ pub(crate) struct Running {
     pub(crate) serving: JoinHandle<Drained>,
 }
 
-/// Longest drain of a test's server; no test that passes waits for it unless it says so.
+/// Longest drain of a test's server. A test that passes does not wait for it, unless the test says so.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 pub(crate) async fn start_with(dispatch: impl Dispatch, config: ServerConfig) -> Running {
@@ -93,7 +93,7 @@ pub(crate) enum Version {
 
 pub(crate) const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
 
-/// A POST with the headers given and no others of Connect's.
+/// A POST with the given headers and no others of Connect's.
 pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     request(Method::POST, path, headers, body)
 }
@@ -111,7 +111,7 @@ pub(crate) fn request(
     request.body(Full::new(body.into())).unwrap()
 }
 
-/// One exchange on a connection of its own, by a stock HTTP client.
+/// One exchange on a connection of its own, made by a stock HTTP client.
 pub(crate) async fn send(
     addr: SocketAddr,
     version: Version,

@@ -1,4 +1,5 @@
-//! Bodies and heads of calls: whatever they are, the answer is a message or Connect's own error, and an error is short.
+//! Bodies and heads of calls: for any input the answer is a message or Connect's own error, and an error is
+//! short.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use weir_fuzz::{CASES_DEFAULT, binary, filled, run, text};
 use crate::fixture::*;
 use crate::json::{KINDS, Kinds, kinds};
 
-/// Bytes of an error's words: a field's name may be as long as the caller likes, but only where its message has it.
+/// Most bytes of an error's text. It may contain a field's name as long as the caller likes, but only if the
+/// message has such a field.
 const WORDS_MAX: usize = 400;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -71,7 +73,7 @@ fn protobuf_bodies() {
     let (runtime, router) = (runtime(), kinds());
     run("connect protobuf body", CASES_DEFAULT, &binary([valid().0]), |input| {
         match runtime.block_on(answer(&router, Codec::Proto, input)) {
-            // Each message that can be said in protobuf can be said in JSON, and means the same there.
+            // Every message that can be written in protobuf can be written in JSON, and means the same there.
             Ok(written) => {
                 let read = runtime.block_on(answer(&router, Codec::Json, json_of(&written))).unwrap();
                 assert_eq!(read, json_of(&written));
@@ -103,18 +105,18 @@ fn heads() {
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             request = request.header(name, value);
         }
-        // What is no HTTP at all is hyper's to refuse.
+        // hyper refuses what is not HTTP.
         let Ok(request) = request.body(Full::new(Bytes::from(body))) else { return };
         let (reply, body) = runtime.block_on(async {
             let (reply, body) = endpoint.answer(request).await.into_parts();
             (reply, body.collect().await.unwrap().to_bytes())
         });
         if reply.status != 200 {
-            // 501: an encoding that is not known; 504: a deadline of no time.
+            // 501 is an unknown encoding, 504 a deadline of no time.
             let told = reply.status.is_client_error() || [501, 504].contains(&reply.status.as_u16());
             assert!(told, "{reply:?}");
             assert_eq!(header(&reply.headers, "content-type"), "application/json");
-            // A status that implies nothing, so that the code can only come from the body.
+            // This status implies no code, so the code can only come from the body.
             assert_ne!(ConnectError::from_json(200, &body).code, Code::Unknown, "{body:?}");
         }
     });

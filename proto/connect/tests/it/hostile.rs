@@ -1,4 +1,5 @@
-//! HTTP/2 clients that hold places and replies: they answer pings, so that the connection lives, and take nothing.
+//! HTTP/2 clients that hold places and replies: they answer pings, so that the connection lives, and read no
+//! reply.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -51,11 +52,11 @@ fn held(budget: &Budget) -> usize {
     budget.usage().iter().find(|usage| usage.part == "replies").unwrap().used
 }
 
-/// Asks once, reads no byte of the reply, and waits for the stream's reset.
+/// Sends one request, reads no byte of the reply, and waits for the stream's reset.
 async fn reset(mut sender: SendRequest<Bytes>) -> h2::Error {
     let (response, _) = sender.send_request(ask(), true).unwrap();
     let mut body = response.await.unwrap().into_body();
-    // Flow control is not released: what came of the window stays taken.
+    // Flow control is not released, so the part of the window that arrived stays taken.
     loop {
         match body.data().await {
             Some(Ok(_)) => {}
@@ -75,7 +76,7 @@ async fn a_reply_is_reset(bytes: usize, window: u32) {
     assert!(error.is_reset(), "{error}");
     assert!(!connection.is_finished(), "the connection goes on");
     assert_eq!(held(&budget), 0);
-    // And serves the next one alike.
+    // The server serves the next request in the same way.
     assert!(reset(sender).await.is_reset());
 }
 
@@ -96,7 +97,7 @@ async fn a_connection_whose_replies_have_ended_and_do_not_move_is_cut() {
     let budget = Budget::default();
     let config = ServerConfig { memory: memory(&budget, ROOMY), ..ServerConfig::default() };
     let running = start_with(pages(SMALL), config).await;
-    // One byte of a small reply: its end is queued behind the rest, so that it can no more be reset.
+    // One byte of a small reply is taken: its end is queued behind the rest, so it can no longer be reset.
     let (mut sender, connection) = client(running.addr, 1).await;
     let (response, _) = sender.send_request(ask(), true).unwrap();
     let connection = tokio::spawn(connection);
@@ -113,7 +114,7 @@ async fn unread_replies_are_bounded_for_a_peer_and_the_next_is_refused() {
     let config = ServerConfig { memory: memory(&budget, bounds), ..ServerConfig::default() };
     let running = start_with(pages(LARGE), config).await;
     let mut open = Vec::new();
-    // Over connections of its own each: the bound is the peer's.
+    // Each request has a connection of its own: the bound is the peer's.
     for expected in [200, 200, 200, 503] {
         let (mut sender, connection) = client(running.addr, 0).await;
         tokio::spawn(connection);
@@ -171,7 +172,7 @@ async fn what_a_handler_keeps_is_kept_until_its_reply_is_given_up() {
 async fn an_idle_http2_connection_that_answers_pings_is_told_to_go() {
     let running = start(echo()).await;
     let (sender, connection) = client(running.addr, 65_535).await;
-    // Ends only because the server says so.
+    // It ends only because the server ends it.
     let ended = within(connection).await;
     assert!(ended.is_none_or(|error| error.is_go_away()));
     drop(sender);
@@ -224,7 +225,7 @@ async fn idle_http2_connections_do_not_lock_out_the_next_one() {
     }
 }
 
-/// Longer than what the virtual clock moves on while bytes are on their way.
+/// Longer than the virtual clock advances while bytes are on their way.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A server whose every reply asks its client to slow down.
@@ -266,7 +267,8 @@ async fn a_client_that_is_to_slow_down_is_answered_at_once_and_its_next_request_
     assert!(times[0] < PAUSE && times[1] >= PAUSE, "HTTP/1.1, another connection: {times:?}");
 }
 
-/// Asks over HTTP/2 a server whose replies find no room and are to be replaced by so many bytes.
+/// Sends a request over HTTP/2 to a server whose replies find no room and have an [`Instead`] of this many
+/// bytes.
 async fn replaced(bytes: usize, window: u32) -> (Response<h2::RecvStream>, SendRequest<Bytes>) {
     let budget = Budget::default();
     let config = ServerConfig { memory: memory(&budget, Bounds::halves(100)), ..ServerConfig::default() };
@@ -298,7 +300,7 @@ async fn instead_of_a_reply_without_room_goes_what_its_handler_gave_for_that() {
         got += data.unwrap().len();
     }
     assert_eq!(got, INSTEAD_BYTES_MAX);
-    // What is not small itself is not sent for want of room.
+    // An `Instead` that is not small itself is not sent.
     let (response, _sender) = replaced(INSTEAD_BYTES_MAX + 1, 65_535).await;
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     assert!(response.into_body().is_end_stream());

@@ -1,4 +1,5 @@
-//! Protobuf's JSON mapping, by a server over HTTP: what is accepted, as which value, and in which words the rest is refused.
+//! Protobuf's JSON mapping, as a server over HTTP treats it: which texts are accepted, as which value, and in
+//! which words the others are refused.
 //!
 //! The cases are those of protobuf's own conformance suite that concern the kinds of fields the contract has.
 
@@ -61,9 +62,9 @@ async fn call(running: &Running, body: &str) -> (u16, String) {
 #[tokio::test]
 async fn every_form_of_a_value_is_read() {
     let running = start(kinds()).await;
-    // What is sent, and the canonical form in which it comes back.
+    // The text that is sent, and the canonical form that comes back.
     for (sent, canonical) in [
-        // Integers: numbers and strings, whole ones with a fraction or an exponent too.
+        // Integers: numbers and strings, also whole numbers with a fraction or an exponent.
         (r#"{"i32":2147483647}"#, r#"{"i32":2147483647}"#),
         (r#"{"i32":"-2147483648"}"#, r#"{"i32":-2147483648}"#),
         (r#"{"i32":100000.000}"#, r#"{"i32":100000}"#),
@@ -80,7 +81,7 @@ async fn every_form_of_a_value_is_read() {
         (r#"{"u64":"18446744073709551615"}"#, r#"{"u64":"18446744073709551615"}"#),
         (r#"{"u64":9007199254740992.0}"#, r#"{"u64":"9007199254740992"}"#),
         (r#"{"ids":[1,"2",3.0,4e0]}"#, r#"{"ids":["1","2","3","4"]}"#),
-        // Null is the default, and says nothing of an optional field or a choice.
+        // Null is the default; an optional field or a oneof stays unset.
         (
             r#"{"i32":null,"u64":null,"real":null,"truth":null,"someText":null,"raw":null,"colour":null}"#,
             "{}",
@@ -88,11 +89,11 @@ async fn every_form_of_a_value_is_read() {
         (r#"{"inner":null,"ids":null,"inners":null,"maybe":null}"#, "{}"),
         (r#"{"maybe":0}"#, r#"{"maybe":0}"#),
         (r#"{"left":null,"right":"0"}"#, r#"{"right":"0"}"#),
-        // Both names of a field; what is not known is passed over.
+        // A field is accepted under both names; an unknown one is skipped.
         (r#"{"some_text":"a"}"#, r#"{"someText":"a"}"#),
         (r#"{"someText":"a"}"#, r#"{"someText":"a"}"#),
         (r#"{"later":{"deep":[1,{}]},"truth":true}"#, r#"{"truth":true}"#),
-        // Enums by name and number; a number that is not known is kept, a name is passed over.
+        // Enums by name and number: an unknown number is kept, an unknown name is skipped.
         (r#"{"colour":"COLOUR_RED"}"#, r#"{"colour":"COLOUR_RED"}"#),
         (r#"{"colour":1}"#, r#"{"colour":"COLOUR_RED"}"#),
         (r#"{"colour":1.0}"#, r#"{"colour":"COLOUR_RED"}"#),
@@ -105,7 +106,7 @@ async fn every_form_of_a_value_is_read() {
         // Numbers with a fraction.
         (r#"{"real":1}"#, r#"{"real":1.0}"#),
         (r#"{"real":"1e1"}"#, r#"{"real":10.0}"#),
-        // The nearest number, to its last digit.
+        // The nearest representable number, to its last digit.
         (r#"{"real":-1.629628781067589e+91}"#, r#"{"real":-1.629628781067589e+91}"#),
         (r#"{"real":"-Infinity"}"#, r#"{"real":"-Infinity"}"#),
         // Nested messages follow the same rules.
@@ -134,7 +135,7 @@ async fn a_refusal_names_the_field_and_what_it_takes() {
         (r#"{"u32":4294967296}"#, format!("u32 must be a whole number {u32}")),
         (r#"{"u32":true}"#, format!("u32 must be a whole number {u32}")),
         (r#"{"u64":18446744073709551616}"#, format!("u64 must be a whole number {u64}")),
-        // Which integer it was is lost in a float; a neighbour must not be taken for it.
+        // A float does not say which integer it was, and a neighbour must not be taken for it.
         (r#"{"u64":9007199254740994.0}"#, format!("u64 must be a whole number {u64}")),
         (r#"{"u64":{}}"#, format!("u64 must be a whole number {u64}")),
         (r#"{"ids":[1,null]}"#, format!("ids[1] must be a whole number {u64}")),

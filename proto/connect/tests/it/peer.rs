@@ -1,4 +1,4 @@
-//! Who is at the other end: every request of a connection tells its peer's address.
+//! Every request of a connection carries its peer's address.
 
 use std::net::SocketAddr;
 use std::time::Duration;

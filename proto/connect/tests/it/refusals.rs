@@ -1,4 +1,5 @@
-//! Every way in which a request is refused: the status, the code, and the headers that the protocol or HTTP asks for.
+//! Every way in which a request is refused: the status, the code, and the headers that the protocol or HTTP
+//! asks for.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -10,14 +11,15 @@ use crate::fixture::*;
 const PROTO: (&str, &str) = ("content-type", "application/proto");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// Sends over both versions; the error, after checking that it is well-formed Connect and has `status`.
+/// Sends over both versions and gives the error, after checking that it is well-formed Connect and has
+/// `status`.
 async fn refused(running: &Running, request: Request<Full<Bytes>>, status: u16) -> (ConnectError, HeaderMap) {
     let mut errors = Vec::new();
     for version in VERSIONS {
         let reply = send(running.addr, version, request.clone()).await;
         assert_eq!(reply.status().as_u16(), status, "{version:?} {reply:?}");
         assert_eq!(header(reply.headers(), "content-type"), "application/json");
-        // A status that implies nothing, so that the code can only come from the body.
+        // This status implies no code, so the code can only come from the body.
         let error = ConnectError::from_json(200, reply.body());
         assert_ne!(error.code, Code::Unknown, "{reply:?}");
         errors.push((error, reply.headers().clone()));
@@ -130,7 +132,7 @@ async fn a_panic_is_internal_and_tells_nothing() {
     let running = start(router).await;
     let (error, _) = refused(&running, post(ECHO, &[PROTO], encoded(&note("password"))), 500).await;
     assert_eq!((error.code, error.message.as_str()), (Code::Internal, "the handler failed"));
-    // The connection and the method are still good.
+    // The connection and the method can still be used.
     let client = running.client();
     assert!(client.unary(ECHO, HeaderMap::new(), None, encoded(&note("password"))).await.is_err());
     assert!(client.unary(ECHO, HeaderMap::new(), None, encoded(&note("fine"))).await.is_ok());

@@ -1,4 +1,4 @@
-//! The graceful stop: what is in flight finishes, what is new is refused, and the deadline holds.
+//! The graceful stop: requests in flight finish, new ones are refused, and the drain deadline holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use weir_connect::{ClientError, Drained, Reply, Router, Server, ServerConfig};
 
 use crate::fixture::*;
 
-/// A method that tells when a call has begun and answers when the gate gives a permit.
+/// A method that reports when a call has begun, and answers when the gate gives a permit.
 fn gated() -> (Router, mpsc::Receiver<()>, Arc<Semaphore>) {
     let (entered, entries) = mpsc::channel(8);
     let gate = Arc::new(Semaphore::new(0));
@@ -45,7 +45,7 @@ async fn requests_in_flight_finish_over_both_versions_and_new_ones_are_not_sent(
         entries.recv().await.unwrap();
     }
     running.stop.cancel();
-    // The listener closes first; the server's own time until then cannot be seen from outside but by trying.
+    // The listener closes first. From outside, only a failing connect shows that it has.
     while TcpStream::connect(addr).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -67,7 +67,7 @@ async fn idle_connections_do_not_delay_the_stop() {
     let client = running.client();
     client.unary(ECHO, HeaderMap::new(), None, encoded(&note(""))).await.unwrap();
     running.stop.cancel();
-    // Far below the drain deadline and every other timeout of the server.
+    // The limit is far below the drain deadline and every other timeout of the server.
     let drained = tokio::time::timeout(Duration::from_secs(5), running.serving).await.unwrap();
     assert_eq!(drained.unwrap(), Drained { connections_cut: 0 });
     drop(silent);
@@ -87,7 +87,7 @@ async fn the_drain_deadline_cuts_what_does_not_end() {
     entries.recv().await.unwrap();
     stop.cancel();
     assert_eq!(serving.await.unwrap(), Drained { connections_cut: 1 });
-    // It was being handled, so its caller must not be told that it was not.
+    // The call was being handled, so its caller must not be told that it was not.
     match call.await.unwrap() {
         Err(ClientError::Unknown(_)) => {}
         other => panic!("{other:?}"),
