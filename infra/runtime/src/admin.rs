@@ -1,10 +1,11 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`, and the operators' Connect methods behind a token.
 //!
-//! `/healthz` says that the process answers at all; `/readyz` that it should get traffic, which ends as soon as the stop begins, before
-//! anything is closed. The listener itself must be the last to stop, so that the drain can be watched. Connections are bounded as on every
-//! other listener, by [`weir_connect::Server`].
+//! `/healthz` says that the process answers at all. `/readyz` says that it should get traffic; that ends as
+//! soon as the stop begins, before anything is closed. The listener must be the last to stop, so that the
+//! drain can be watched. Its connections are bounded as on every other listener, by [`weir_connect::Server`].
 //!
-//! Only the admin methods ask for the token. The rest is for scrapers and probes; the listener is on 127.0.0.1 unless configured otherwise.
+//! Only the admin methods require the token. The other pages are for scrapers and probes; the listener is on
+//! 127.0.0.1 unless configured otherwise.
 
 mod readiness;
 mod token;
@@ -33,18 +34,19 @@ pub use token::{AdminToken, TokenError};
 use crate::Threads;
 use crate::metrics::{self, Registry};
 
-/// Most connections to the admin listener: scrapers, probes and a few operators. Far below the service's own, so that it cannot take
-/// their descriptors.
+/// Most connections to the admin listener: scrapers, probes and a few operators. That is far below the
+/// service's own bound, so that the listener cannot take its descriptors.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Its parts of the memory: its own, so that operators are answered whatever the other listeners hold.
+/// The listener has parts of its own in the memory budget, so that operators are answered whatever other
+/// listeners hold.
 const MEMORY: MemoryNames =
     MemoryNames { connections: "admin_connections", replies: "admin_replies", bodies: "admin_bodies" };
 
-/// 8 MiB of each: a scrape is some 100 KiB, and a request at most [`REQUEST_BYTES_MAX`].
+/// 8 MiB for each part: a scrape is some 100 KiB, and a request at most [`REQUEST_BYTES_MAX`].
 const MEMORY_MAX: MemoryMax = MemoryMax { replies: 8 << 20, bodies: 8 << 20 };
 
-/// The most that it may hold in all.
+/// Most bytes that the listener may hold in all.
 pub(crate) const MEMORY_BYTES: u64 =
     (CONNECTIONS_MAX * CONNECTION_BYTES + MEMORY_MAX.replies + MEMORY_MAX.bodies) as u64;
 
@@ -54,7 +56,8 @@ const REQUEST_BYTES_MAX: usize = 256 << 10;
 /// A bound admin listener that does not serve yet.
 #[derive(Debug)]
 pub struct Admin {
-    /// Its own: probes and operators do not wait behind what other listeners are asked.
+    /// It has threads of its own, so that probes and operators do not wait behind requests to other
+    /// listeners.
     threads: Threads,
     server: Server,
     routes: Router,
@@ -73,10 +76,10 @@ struct Ready {
 }
 
 impl Admin {
-    /// Binds `addr`; port 0 chooses a free one. `stopping` is the process's wish to stop: from then on `/readyz` answers 503.
+    /// Binds `addr`; port 0 chooses a free one. Once `stopping` is cancelled, `/readyz` answers 503.
     ///
     /// # Errors
-    /// Those of binding, and of starting its threads.
+    /// The operating system's errors of binding and of starting threads.
     pub async fn bind(
         addr: SocketAddr,
         registry: Registry,
@@ -100,13 +103,15 @@ impl Admin {
     pub fn mount(mut self, dispatch: Arc<dyn Dispatch>, token: AdminToken) -> Admin {
         let limits = RequestLimits { request_bytes_max: REQUEST_BYTES_MAX, ..RequestLimits::default() };
         let methods = Methods { endpoint: Endpoint::new(dispatch, limits), token: Arc::new(token) };
-        // Other HTTP methods than POST reach the endpoint too, because it says in Connect's words what is wrong with them.
+        // Requests with other HTTP methods than POST also go to the endpoint, because it answers with a
+        // Connect error that says what is wrong.
         let call = post(call_method).fallback(call_method).with_state(methods);
         self.routes = self.routes.route("/{service}/{method}", call);
         self
     }
 
-    /// Adds other routes, such as a console's pages. They are open: what they show must be fit for whoever reaches the listener.
+    /// Adds other routes, such as a console's pages. They are open to everyone who can reach the listener,
+    /// and must show nothing that is secret.
     ///
     /// # Panics
     /// If a route is already there.
@@ -119,12 +124,13 @@ impl Admin {
     /// The address that was bound.
     ///
     /// # Errors
-    /// If the operating system cannot tell.
+    /// If the operating system cannot give it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.server.local_addr()
     }
 
-    /// Serves until `stop`, which should come after everything else has drained, and then for at most `drain`.
+    /// Serves until `stop`, which should come after everything else has drained. Then drains for at most
+    /// `drain`.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every connection at once.
@@ -161,7 +167,8 @@ async fn show_readiness(State(state): State<Ready>) -> Response {
 }
 
 async fn call_method(State(methods): State<Methods>, request: Request) -> Response {
-    // Before anything else, so that a stranger does not even learn which methods there are.
+    // This comes before everything else, so that a client without the token does not even learn which methods
+    // exist.
     if !methods.token.authorizes(request.headers()) {
         let error = ConnectError::unauthenticated("admin methods need the token of the admin token file")
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,24 +1,25 @@
-//! What somebody may have of something that comes back with time.
+//! The allowance of one client for something that is replenished over time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When somebody has paid for all that it was charged: the whole state of a limit that admits so much at once and so much in a second (GCRA, the
-/// virtual scheduling of ITU-T I.371). Sixteen bytes for each that is limited, and no timer.
+/// The time at which the client has paid for everything that it was charged. That is the whole state of a
+/// limit that admits a burst and a rate (GCRA, the virtual scheduling of ITU-T I.371): sixteen bytes for each
+/// limited client, and no timer.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance(Instant);
 
 impl Allowance {
-    /// Of somebody who owes nothing.
+    /// The allowance of a client that owes nothing.
     pub fn new(now: Instant) -> Self {
         Self(now)
     }
 
-    /// Charges `cost`, the time in which it comes back, if then not more than `most` is owed.
+    /// Charges `cost`, the time in which the charge is paid off, unless more than `most` would then be owed.
     ///
     /// # Errors
-    /// After how long it can be charged; nothing is charged then.
+    /// The time until it can be charged; nothing is charged then.
     pub fn charge(&mut self, cost: Duration, most: Duration, now: Instant) -> Result<(), Duration> {
         let (after, latest) = (self.0.max(now) + cost, now + most);
         if after > latest {
@@ -28,7 +29,8 @@ impl Allowance {
         Ok(())
     }
 
-    /// Charges `cost`, and gives by how much more than `free` is owed then, at most `most`. What would be owed beyond is forgiven.
+    /// Charges `cost`, and gives by how much the debt then exceeds `free`, at most `most`. Any debt beyond
+    /// that is forgiven.
     pub fn charge_anyway(
         &mut self,
         cost: Duration,
@@ -62,7 +64,7 @@ mod tests {
         assert_eq!(allowance.charge(EACH, EACH * 3, now + EACH), Ok(()));
         allowance.refund(EACH);
         assert_eq!(allowance.charge(EACH, EACH * 3, now + EACH), Ok(()));
-        // Nothing is saved up.
+        // Unused time is not saved up.
         let later = now + 100 * EACH;
         assert_eq!(allowance.charge(EACH * 4, EACH * 3, later), Err(EACH));
     }

@@ -1,22 +1,24 @@
-//! The two clocks that correctness hangs on, behind traits so that tests own the time.
+//! The two clocks on which correctness depends, behind traits so that tests control the time.
 //!
-//! - *Boot time* ([`LeaseClock`]) measures how long something lasted, time asleep included: a laptop or a paused virtual machine that
-//!   wakes must find its leases expired. `std::time::Instant` does not count sleep on Linux. It says nothing about other machines.
-//! - *Wall time* ([`WallClock`]) stamps ids and rows. It may jump; whoever needs an order takes the maximum with what it saw before.
+//! - *Boot time* ([`LeaseClock`]) measures how long something lasted, including sleep: a laptop or a paused
+//!   virtual machine that wakes must find its leases expired. `std::time::Instant` does not count sleep on
+//!   Linux. Boot times of different machines cannot be compared.
+//! - *Wall time* ([`WallClock`]) stamps ids and rows. It may jump; code that needs an order takes the maximum
+//!   with what it saw before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A moment of this machine's boot clock: nanoseconds since it was started, sleep included.
+/// A time of this machine's boot clock: nanoseconds since the machine was started, including sleep.
 ///
-/// Comparable only on the machine and since the boot that it was read in; never store or send one.
+/// It is comparable only on the machine and since the boot that it was read in. Never store or send one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(u64);
 
 impl BootInstant {
-    /// The moment `ns` nanoseconds after boot.
+    /// The time `ns` nanoseconds after boot.
     pub const fn from_ns(ns: u64) -> BootInstant {
         BootInstant(ns)
     }
@@ -26,30 +28,31 @@ impl BootInstant {
         self.0
     }
 
-    /// The moment `duration` later; the end of the clock's range if that is beyond it.
+    /// The time `duration` later, or the end of the clock's range if that is earlier.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> BootInstant {
         BootInstant(self.0.saturating_add(saturating_ns(duration)))
     }
 
-    /// Time from `earlier` to this moment; zero if `earlier` is later.
+    /// The time from `earlier` to this one; zero if `earlier` is later.
     pub fn saturating_since(self, earlier: BootInstant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Now on `CLOCK_BOOTTIME`. Costs one call that the kernel answers without a switch.
+/// The current time on `CLOCK_BOOTTIME`. It costs one call that the kernel answers without a switch.
 pub fn boot_clock() -> BootInstant {
     let time = clock_gettime(ClockId::Boottime);
-    // The boot clock starts at zero, and its nanoseconds are below 10^9, so neither conversion can lose anything.
+    // The boot clock starts at zero, and its nanoseconds are below 10^9, so neither conversion can lose
+    // anything.
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let ns = u64::try_from(time.tv_nsec).unwrap_or(0);
     BootInstant(seconds.saturating_mul(1_000_000_000).saturating_add(ns))
 }
 
-/// A clock for leases: it never goes back and does not stop while the machine sleeps.
+/// A clock for leases. It never goes back and does not stop while the machine sleeps.
 pub trait LeaseClock: Send + Sync + 'static {
-    /// Now.
+    /// The current boot time.
     fn boot(&self) -> BootInstant;
 }
 
@@ -81,7 +84,7 @@ impl WallClock for SystemClock {
     }
 }
 
-/// Clocks that stand still until they are moved.
+/// Clocks that stand still until a test moves them.
 #[derive(Debug)]
 pub struct ManualClock {
     boot_ns: AtomicU64,
@@ -94,7 +97,7 @@ impl ManualClock {
         ManualClock { boot_ns: AtomicU64::new(1_000_000_000), wall_us: AtomicU64::new(wall_us) }
     }
 
-    /// Lets time pass on both clocks.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         self.boot_ns.fetch_add(saturating_ns(by), Ordering::SeqCst);
         self.wall_us.fetch_add(saturating_ns(by) / 1000, Ordering::SeqCst);

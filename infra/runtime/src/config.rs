@@ -1,9 +1,11 @@
-//! Configuration: defaults < `weir.toml` < environment `WEIR_SECTION__KEY` < flags; every problem at once.
+//! Configuration: defaults < `weir.toml` < environment `WEIR_SECTION__KEY` < flags. All problems are reported
+//! at once.
 //!
-//! The layers merge into one flat table from dotted key (`data.store_timeout`) to text-or-TOML value and where it came from
-//! ([`RawConfig`]). A binary then reads each key that it knows through a [`Reader`], which checks type, unit and range, remembers problems
-//! instead of stopping at the first, and at [`Reader::finish`] reports every key that no binary of Weir has as unknown, with the known key
-//! that it resembles most. Whoever reads a key thereby declares it; [`KEYS`] are those of all binaries together.
+//! The layers merge into one flat table ([`RawConfig`]). It maps a dotted key (`data.store_timeout`) to its
+//! value, as text or as TOML, and to where that came from. A binary then reads each key that it knows through
+//! a [`Reader`], which checks type, unit and range and collects problems instead of stopping at the first.
+//! [`Reader::finish`] reports every key that no binary of Weir has as unknown, with the known key that it
+//! resembles most. Reading a key declares it; [`KEYS`] lists those of all binaries.
 //!
 //! ```
 //! use std::time::Duration;
@@ -49,10 +51,11 @@ pub use whole::KEYS;
 
 use setting::{Setting, Written};
 
-/// Most bytes of a configuration file. Ours are a few KiB; more is the wrong file.
+/// Most bytes of a configuration file. Ours have a few KiB; a larger one is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The merged layers, not yet understood. Add layers in the order of their precedence, lowest first.
+/// The merged layers, before their types are checked. Layers must be added in the order of their precedence,
+/// lowest first.
 #[derive(Clone, Debug, Default)]
 pub struct RawConfig {
     settings: BTreeMap<String, Setting>,
@@ -60,9 +63,10 @@ pub struct RawConfig {
 }
 
 impl RawConfig {
-    /// Adds the file at `path`. `required` says whether it may be absent: a default name may, a name that the user gave may not.
+    /// Adds the file at `path`. `required` says whether it must exist: a file with the default name need not,
+    /// one that the user named must.
     ///
-    /// Whatever is wrong with the file becomes a problem.
+    /// Any error of the file becomes a problem.
     pub fn read_file(&mut self, path: &Path, required: bool) {
         let name = path.display().to_string();
         match read_bounded(path) {
@@ -80,8 +84,9 @@ impl RawConfig {
         }
     }
 
-    /// Adds every variable `WEIR_SECTION__KEY`: `__` stands for the dot and letters become small, so `WEIR_DATA__STORE_TIMEOUT` is
-    /// `data.store_timeout`. Variables without `__` are not configuration and are left alone.
+    /// Adds every variable `WEIR_SECTION__KEY`: `__` stands for the dot and letters become small, so
+    /// `WEIR_DATA__STORE_TIMEOUT` is `data.store_timeout`. Variables without `__` are not configuration and
+    /// are ignored.
     pub fn environment(&mut self, environment: &dyn Environment) {
         for (variable, value) in environment.weir_variables() {
             let Some(key) = environment::key_of(&variable) else {
@@ -113,7 +118,7 @@ impl RawConfig {
         self.settings.insert(key.to_owned(), Setting { written: Written::Text(value.into()), source });
     }
 
-    /// Starts reading.
+    /// Begins reading.
     pub fn into_reader(self) -> Reader {
         Reader::new(self.settings, self.problems)
     }

@@ -1,36 +1,38 @@
-//! File descriptors: bounds of connections that follow what the process may open.
+//! File descriptors: bounds of connections that follow the process's limit of open files.
 //!
-//! Problem: each connection takes a descriptor, and strangers open connections; when they have taken all, the store cannot open its next
-//! journal, which is an error on its way to the disk. Guarantee: all bounds of connections together stay below the limit by a reserve, which
-//! is the store's, the bus's and the admin listener's. Every binary calls [`settle`] before it listens.
+//! Problem: each connection takes a descriptor, and clients open connections. When they have taken all
+//! descriptors, the store cannot open its next journal, which is an error on its way to the disk. Guarantee:
+//! all bounds of connections together stay below the limit by a reserve, which is for the store, the bus and
+//! the admin listener. Every binary calls [`settle`] before it listens.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for everything but the listeners' connections: journals, tables and compactions of the store, the database's and the
-/// bus's connections, the admin listener's 64. 2,048: the tables that fjall keeps open (at most 900) with as many again while it compacts, and
-/// what is left for connections.
+/// Descriptors reserved for everything but the listeners' connections: journals, tables and compactions of
+/// the store, the connections of the database and the bus, and the admin listener's 64. 2,048: the tables
+/// that fjall keeps open (at most 900), as many again while it compacts, and the rest for connections.
 pub const RESERVE: u64 = 2_048;
 
-/// Bounds of connections cut down to a limit of descriptors, or the reason why they cannot be.
+/// Whether bounds of connections fit into a limit of descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// They fit as they are.
     Whole,
-    /// They were cut down in proportion, from `wanted` to `left` in all.
+    /// The bounds were cut down in proportion, from `wanted` to `left` in all.
     Cut {
         /// Connections of all bounds together.
         wanted: u64,
-        /// What is left for them.
+        /// Connections that the limit leaves for them.
         left: u64,
     },
 }
 
-/// What the reserve is under a limit: [`RESERVE`], but never more than half.
+/// The reserve under a limit: [`RESERVE`], but never more than half of the limit.
 pub const fn reserve(limit: u64) -> u64 {
     if limit / 2 < RESERVE { limit / 2 } else { RESERVE }
 }
 
-/// Cuts `bounds` down so that with the reserve they stay within `limit`, each in proportion and to no less than one.
+/// Cuts `bounds` down, in proportion and each to no less than one, so that they and the reserve stay within
+/// `limit`.
 pub fn fit<const N: usize>(limit: u64, bounds: [&mut usize; N]) -> Fit {
     let wanted = bounds.iter().fold(0_u64, |sum, bound| sum.saturating_add(**bound as u64));
     let left = limit - reserve(limit);
@@ -44,8 +46,9 @@ pub fn fit<const N: usize>(limit: u64, bounds: [&mut usize; N]) -> Fit {
     Fit::Cut { wanted, left }
 }
 
-/// Raises the limit of open files as far as this process may (the customary soft limit of 1,024 is for programs that use `select`), and cuts
-/// the bounds of all listeners' connections down to it. Each bound has the name under which a cut is told.
+/// Raises the limit of open files as far as this process may (the customary soft limit of 1,024 is for
+/// programs that use `select`), and cuts the bounds of all listeners' connections down to it. A cut is logged
+/// under the name of its bound.
 pub fn settle<const N: usize>(bounds: [(&'static str, &mut usize); N]) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
@@ -94,7 +97,7 @@ mod tests {
             let [mut a, mut b, mut c] = bounds;
             fit(limit, [&mut a, &mut b, &mut c]);
             prop_assert!(a.min(b).min(c) >= 1);
-            // A bound of one may be more than its share.
+            // A bound of one may be above its share.
             prop_assert!((a + b + c) as u64 <= (limit - reserve(limit)).max(3) + 2);
             prop_assert!(a <= bounds[0] && b <= bounds[1] && c <= bounds[2]);
         }

@@ -1,4 +1,4 @@
-//! The frame of every tier's `main`: layers of configuration in, an exit code out.
+//! The frame of every tier's `main`: it takes the layers of configuration and gives an exit code.
 
 use std::error::Error;
 use std::future::Future;
@@ -12,16 +12,18 @@ use crate::config::{Effective, Environment, Problems, RawConfig};
 use crate::process::Exit;
 use crate::telemetry::{self, TelemetryConfig};
 
-/// The file that is read if it is there and no other is named.
+/// The file that is read, if it exists, when no other is named.
 pub const CONFIG_FILE: &str = "weir.toml";
 
-/// Time that the runtime's threads get at the end. What a thread still does then (a read of the database, say) nobody waits for.
+/// Time that the runtime's threads have to end. Work that a thread still does after it, such as a read of the
+/// database, is abandoned.
 pub const LAST_THREADS: Duration = Duration::from_secs(2);
 
-/// A flag that was or was not given: its key, its name, its value.
+/// A flag: its key, its name, and its value if it was given.
 pub type Flag<'a> = (&'a str, &'a str, Option<String>);
 
-/// The layers of a process in the order of their precedence: `file`, or [`CONFIG_FILE`] if it is there; the environment; the flags.
+/// The layers of a process in the order of their precedence: `file`, or [`CONFIG_FILE`] if that exists; the
+/// environment; the flags.
 pub fn layers<'a>(
     file: Option<&Path>,
     environment: &dyn Environment,
@@ -41,19 +43,19 @@ pub fn layers<'a>(
     raw
 }
 
-/// How a process was asked to speak.
+/// Output that the command line asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// `--check-config`: print what is in force, and exit.
+    /// `--check-config`: print the configuration in force, and exit.
     pub check_config: bool,
     /// `--json`: one JSON object on the last line of standard output, also for an error.
     pub json: bool,
 }
 
-/// Tells of a command line that is wrong: `said` on standard error, and if the line has `--json` anywhere, its first line as the object that
-/// every other error ends with. Gives the exit code.
+/// Reports an invalid command line: `said` on standard error and, if the line has `--json` anywhere, its
+/// first line as the JSON object with which every other error ends. Gives the exit code.
 pub fn wrong_usage(said: &str) -> ExitCode {
-    // If the streams are closed there is nowhere left to say it; the exit code still does.
+    // If the streams are closed there is nowhere left to report; the exit code still does.
     let _ = writeln!(stderr(), "{}", said.trim_end());
     if std::env::args_os().any(|argument| argument == "--json") {
         let _ = writeln!(stdout(), "{}", usage_object(said));
@@ -67,11 +69,11 @@ fn usage_object(said: &str) -> serde_json::Value {
     serde_json::json!({ "error": error, "exit": Exit::Usage.code() })
 }
 
-/// Tells on standard output, now that it is so, where a process listens: name and address of each listener. One line of text, or with
-/// `json` one object with a member for each.
+/// Prints on standard output where a process listens, which is true from now on: name and address of each
+/// listener. It is one line of text, or with `json` one object with a member for each.
 ///
 /// # Errors
-/// Standard output is closed.
+/// If standard output is closed.
 pub fn tell_listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{}", listeners(program, json, bound))?;
@@ -87,9 +89,10 @@ fn listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> String 
     format!("{program} serves: {}", parts.join(", "))
 }
 
-/// Ends the configuration and runs the process: prints what is wrong, or what is in force if that was asked, or sets up the log output
-/// and runs `work` on a runtime of as many threads as there are cores. What goes wrong is told after the name of the `program`; `exit` says
-/// how it ends then.
+/// Finishes the configuration and runs the process. Prints the problems of the configuration, or the
+/// configuration in force if that was asked. Otherwise sets up the log output and runs `work` on a runtime of
+/// as many threads as there are cores. An error is reported after the name of the `program`, and `exit` gives
+/// its exit code.
 pub fn launch<W, E>(
     program: &str,
     effective: Result<Effective, Problems>,
@@ -102,7 +105,7 @@ where
     W: Future<Output = Result<(), E>>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    // A closed standard output or error leaves nowhere to say so; the exit code still tells.
+    // If standard output or error is closed there is nowhere to report; the exit code still does.
     let say = |text: &str, exit: Exit| {
         drop(writeln!(stderr(), "{program}: {text}"));
         if asked.json {
@@ -144,7 +147,7 @@ where
     }
 }
 
-/// An error and its causes in one line, each once.
+/// An error and its causes in one line, each of them once.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

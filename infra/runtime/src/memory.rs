@@ -1,8 +1,9 @@
 //! The memory that the process may use, and bounds that follow it.
 //!
-//! Problem: a process that takes more than it may is killed, or aborts, in the middle of everything that it does; and what it may take is
-//! set by others: the machine, a control group, a limit on address space. Guarantee: the parts of the budget ([`weir_connect::budget`])
-//! together may hold at most [`PARTS_SHARE`] of it; the rest is for code, tasks, what the allocator loses, and what nobody counted.
+//! Problem: a process that takes more memory than it may is killed, or aborts, in the middle of its work.
+//! What it may take is set from outside: by the machine, a control group, or a limit on address space.
+//! Guarantee: the parts of the budget ([`weir_connect::budget`]) together hold at most [`PARTS_SHARE`] of it.
+//! The rest is for code, tasks, the allocator's overhead, and memory that is not counted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +13,21 @@ use rustix::process::{Resource, getrlimit};
 use crate::admin::MEMORY_BYTES;
 use crate::config::Reader;
 
-/// The share of the memory that the parts may hold together, in quarters: three of four. One quarter covers code and tasks (about 30 MiB)
-/// and what an allocator keeps beyond what is asked of it, which was measured at 10 to 20 % after storms of connections.
+/// The share of the memory that the parts may hold together: three quarters. One quarter covers code and
+/// tasks (about 30 MiB) and what an allocator keeps beyond the bytes that are asked of it, which was measured
+/// at 10 to 20 % after storms of connections.
 pub const PARTS_SHARE: (u64, u64) = (3, 4);
 
-/// The least that can be set, in bytes. In 64 MiB a process starts and answers, with every part at its least.
+/// The least that can be configured, in bytes. In 64 MiB a process starts and answers, with every part at its
+/// least.
 const MEMORY_MIN: u64 = 64 << 20;
 
-/// What bounds the process's memory.
+/// The origin of the bound on the process's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// `memory.max` of the configuration.
     Configured,
-    /// The control group that the process is in, as containers and service managers set it.
+    /// The control group of the process, as containers and service managers set it.
     ControlGroup,
     /// The limit on address space, `ulimit -v`.
     AddressSpace,
@@ -33,7 +36,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// In words, for whoever must raise it.
+    /// The origin in words, for the operator who must raise the bound.
     pub const fn as_str(self) -> &'static str {
         match self {
             Origin::Configured => "memory.max",
@@ -49,12 +52,13 @@ impl Origin {
 pub struct Limit {
     /// Bytes.
     pub bytes: u64,
-    /// Whose limit it is.
+    /// Where the limit comes from.
     pub origin: Origin,
 }
 
 impl Limit {
-    /// What the process may use: the least of what is configured, and of what its surroundings allow.
+    /// The memory that the process may use: the least of the configured amount and the limits of its
+    /// surroundings.
     pub fn of_process(configured: Option<u64>) -> Limit {
         let read = |path: &Path| fs::read_to_string(path).ok();
         let limits = [
@@ -79,7 +83,8 @@ fn machine(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// The least limit of the process's control group and those above it, in the hierarchy of version 2, else of version 1.
+/// The least limit of the process's control group and its ancestors, in the hierarchy of version 2 or else of
+/// version 1.
 fn control_group(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let own = read(Path::new("/proc/self/cgroup"))?;
     let path_in = |line: &str| line.splitn(3, ':').nth(2).map(|path| path.trim_start_matches('/').to_owned());
@@ -90,12 +95,12 @@ fn control_group(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
         [(two, "/sys/fs/cgroup", "memory.max"), (one, "/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
     let limits = places.into_iter().filter_map(|(path, root, file)| {
         let root = Path::new(root);
-        // In a container the root is the container's own group, and the path may not be there.
+        // In a container the root is the container's own group, and the path may not exist.
         let group: PathBuf = root.join(path?);
         let groups = group.ancestors().take_while(|group| group.starts_with(root));
         groups.filter_map(|group| read(&group.join(file))?.trim().parse::<u64>().ok()).min()
     });
-    // Version 1 writes a number near 2^63 for none.
+    // Version 1 writes a number near 2^63 for "no limit".
     limits.filter(|bytes| *bytes < 1 << 62).min()
 }
 
@@ -110,41 +115,41 @@ pub enum Bound<'a> {
     Size(&'a mut usize),
     /// A number of 64 bits.
     Wide(&'a mut u64),
-    /// What it is cannot be changed.
+    /// A number of bytes that cannot be changed.
     Fixed(u64),
 }
 
-/// A part of the memory: so many units, of so many bytes each.
+/// A part of the memory: a number of units, of equal size.
 #[derive(Debug)]
 pub struct Share<'a> {
-    /// How many there may be; bytes, if a unit is one byte.
+    /// How many units there may be. It is bytes, if a unit is one byte.
     pub bound: Bound<'a>,
-    /// Bytes of each.
+    /// Bytes of each unit.
     pub unit: u64,
     /// The fewest with which the process can do its work.
     pub least: u64,
 }
 
 impl<'a> Share<'a> {
-    /// The fewest bytes of a part: a MiB, with which every call of everyday size can still be answered.
+    /// The fewest bytes of a part: one MiB, with which every call of everyday size can still be answered.
     const LEAST: u64 = 1 << 20;
 
-    /// A part that is bounded in bytes.
+    /// A part with a bound in bytes.
     pub fn bytes(bound: &'a mut usize) -> Share<'a> {
         Share { bound: Bound::Size(bound), unit: 1, least: Share::LEAST }
     }
 
-    /// The same for a bound of 64 bits.
+    /// A part with a bound in bytes, as a 64-bit number.
     pub fn wide(bound: &'a mut u64) -> Share<'a> {
         Share { bound: Bound::Wide(bound), unit: 1, least: Share::LEAST }
     }
 
-    /// So many bytes that cannot be cut.
+    /// A number of bytes that cannot be cut.
     pub const fn fixed(bytes: u64) -> Share<'a> {
         Share { bound: Bound::Fixed(bytes), unit: 1, least: bytes }
     }
 
-    /// A cache of so many entries, of `unit` bytes each. It may have none: then everything is asked for.
+    /// A cache with a bound on entries of `unit` bytes each. It may have none: then every read misses.
     pub fn entries(bound: &'a mut u64, unit: usize) -> Share<'a> {
         Share { bound: Bound::Wide(bound), unit: unit as u64, least: 0 }
     }
@@ -166,7 +171,7 @@ impl<'a> Share<'a> {
     }
 }
 
-/// How parts and memory go together. All numbers are bytes.
+/// Whether the parts fit into the memory. All numbers are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     /// They fit as they are.
@@ -174,21 +179,23 @@ pub enum Fit {
         /// What all parts may hold.
         wanted: u64,
     },
-    /// They were cut down in proportion.
+    /// The parts were cut down in proportion.
     Cut {
-        /// What they would have held.
+        /// Bytes that they would have held.
         wanted: u64,
-        /// What they hold at most now.
+        /// Most bytes that they hold now.
         left: u64,
     },
 }
 
-/// Reads `memory.max`: the most that the process may use, if less than its surroundings allow.
+/// Reads `memory.max`, the most that the process may use. It matters only if it is less than what the
+/// surroundings allow.
 pub fn read(reader: &mut Reader) -> Option<u64> {
     reader.optional_size("memory.max", MEMORY_MIN..=1 << 50)
 }
 
-/// Fits a process's shares into what it may use: those that are given, and the admin listener's, which every process has.
+/// Fits a process's shares into the memory that it may use: the given shares, and that of the admin listener,
+/// which every process has.
 pub fn fit_process(configured: Option<u64>, shares: Vec<Share<'_>>) -> (Limit, Fit) {
     let mut shares = shares;
     shares.push(Share::fixed(MEMORY_BYTES));
@@ -196,7 +203,7 @@ pub fn fit_process(configured: Option<u64>, shares: Vec<Share<'_>>) -> (Limit, F
     (limit, fit(limit, shares))
 }
 
-/// [`fit_process`], and says so if the shares had to be cut.
+/// Does the same as [`fit_process`], and logs if the shares had to be cut.
 pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
     let (limit, fit) = fit_process(configured, shares);
     if let Fit::Cut { wanted, left } = fit {
@@ -218,8 +225,8 @@ pub fn settle(configured: Option<u64>, shares: Vec<Share<'_>>) {
     }
 }
 
-/// Cuts the shares down so that all together hold at most `limit`'s [`Limit::parts`], each in proportion and to no less than its least; what
-/// cannot be cut so far is taken from the others.
+/// Cuts the shares down, in proportion, so that all together hold at most [`Limit::parts`] of `limit`. No
+/// share gets less than its least; what cannot be cut from it is taken from the others.
 pub fn fit(limit: Limit, mut shares: Vec<Share<'_>>) -> Fit {
     let bytes = |share: &Share<'_>| share.amount().saturating_mul(share.unit);
     let sum = |shares: &[Share<'_>]| shares.iter().map(bytes).fold(0, u64::saturating_add);
@@ -229,7 +236,7 @@ pub fn fit(limit: Limit, mut shares: Vec<Share<'_>>) -> Fit {
         return Fit::Whole { wanted };
     }
     let floor = |share: &Share<'_>| share.least.min(share.amount());
-    // Those at their floor, found by turns: each turn finds one more, or ends.
+    // Finds the shares at their least, round by round: each round finds one more, or ends.
     let mut floored = vec![false; shares.len()];
     loop {
         let (mut fixed, mut rest) = (0_u64, 0_u64);
@@ -281,7 +288,7 @@ mod tests {
         assert_eq!(of(&[own, service]), None);
         let slice = ("/sys/fs/cgroup/system.slice/memory.max", "536870912\n");
         assert_eq!(of(&[own, service, slice]), Some(512 << 20));
-        // In a container: the path is the host's, or the root.
+        // In a container the path is the host's, or the root.
         assert_eq!(of(&[own, ("/sys/fs/cgroup/memory.max", "1048576\n")]), Some(1 << 20));
         assert_eq!(of(&[("/proc/self/cgroup", "0::/\n"), ("/sys/fs/cgroup/memory.max", "7\n")]), Some(7));
     }
@@ -317,7 +324,7 @@ mod tests {
             let fit = fit(limit, shares);
             let left: u64 = fixed + amounts.iter().zip(&bounds).map(|(amount, (_, unit))| amount * unit).sum::<u64>();
             let least: u64 = fixed + bounds.iter().map(|(amount, unit)| 10.min(*amount) * unit).sum::<u64>();
-            // Exactly: what cannot be cut is taken from the others.
+            // This is exact: what cannot be cut from one share is taken from the others.
             prop_assert!(left <= limit.parts().max(least));
             prop_assert!(amounts.iter().zip(&bounds).all(|(now, (before, _))| now <= before && *now >= 10.min(*before)));
             match fit {

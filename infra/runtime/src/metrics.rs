@@ -1,12 +1,15 @@
 //! A shared registry of metrics over `prometheus-client`.
 //!
-//! Metrics are registered by their full exposed name, `_total` and unit included, so that a name can be searched for from dashboard to
-//! code. Registering a name again gives the same metric: two components of one process may share one.
+//! Metrics are registered by their full exposed name, `_total` and unit included, so that a name can be
+//! searched for from dashboard to code. Registering a name again gives the same metric, so two components of
+//! one process may share one.
 //!
-//! Cardinality is the caller's duty: label sets are structs of enums and `&'static str`, never text that strangers choose. Label types derive
-//! `EncodeLabelSet` from `prometheus_client`; [`label_values!`](crate::label_values) gives an enum its label text.
+//! The caller must bound the cardinality: label sets are structs of enums and `&'static str`, never text that
+//! clients choose. Label types derive `EncodeLabelSet` from `prometheus_client`;
+//! [`label_values!`](crate::label_values) gives an enum its label text.
 //!
-//! On a hot path keep the metric that [`Family::get_or_create_owned`] returns: looking it up takes a lock and a hash.
+//! Hot paths should keep the metric that [`Family::get_or_create_owned`] returns: looking it up takes a lock
+//! and a hash.
 
 mod held;
 
@@ -33,15 +36,15 @@ pub use prometheus_client::metrics::histogram::Histogram;
 /// Content type of [`Registry::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds of latency histograms, in seconds: 1-2.5-5 steps from 100 µs, a cache hit, to 10 s, the longest deadline that clients
-/// usually set.
+/// Upper bounds of latency histograms, in seconds: 1-2.5-5 steps from 100 µs, which is a cache hit, to 10 s,
+/// which is the longest deadline that clients usually set.
 pub const LATENCY_SECONDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// A family of histograms with the same buckets.
 pub type HistogramFamily<L> = Family<L, Histogram, Buckets>;
 
-/// Upper bounds of a histogram's buckets, rising.
+/// Upper bounds of a histogram's buckets, ascending.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets(pub &'static [f64]);
 
@@ -51,12 +54,12 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-/// What a label set must be to key a family.
+/// The bounds on a label set that keys a family.
 pub trait Labels: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 
 impl<L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static> Labels for L {}
 
-/// The metrics of a process, and its budget of memory, which they show. Clones share them.
+/// The metrics of a process, and its memory budget, which they show. Clones share both.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Mutex<Inner>>,
@@ -74,7 +77,8 @@ impl Default for Registry {
 #[derive(Default)]
 struct Inner {
     exposed: prometheus_client::registry::Registry,
-    // What was registered under each name, to hand it out again. As many entries as there are names in the program.
+    // The metric registered under each name, to hand it out again. There are as many entries as names in the
+    // program.
     by_name: HashMap<String, Box<dyn Any + Send>>,
 }
 
@@ -84,7 +88,7 @@ impl Registry {
         Registry::default()
     }
 
-    /// The process's budget: whoever holds memory for others has a part of it.
+    /// The process's memory budget. Everything that holds memory for clients has a part of it.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
@@ -92,8 +96,8 @@ impl Registry {
     /// The counter `name`, which ends in `_total`.
     ///
     /// # Panics
-    /// As all of the registering methods: if the name does not have the form that its kind asks for, or is taken by a metric of another kind. Both are
-    /// mistakes in the program.
+    /// If the name does not have the form that its kind requires, or belongs to a metric of another kind.
+    /// Both are mistakes in the program. The same holds for all registering methods.
     pub fn counter(&self, name: &str, help: &str) -> Counter {
         self.register(name, counter_name(name), help, Counter::default)
     }
@@ -101,7 +105,7 @@ impl Registry {
     /// Counters `name`, which ends in `_total`, by label set.
     ///
     /// # Panics
-    /// See [`Registry::counter`].
+    /// As for [`Registry::counter`].
     pub fn counters<L: Labels>(&self, name: &str, help: &str) -> Family<L, Counter> {
         self.register(name, counter_name(name), help, Family::default)
     }
@@ -109,7 +113,7 @@ impl Registry {
     /// The gauge `name`.
     ///
     /// # Panics
-    /// See [`Registry::counter`].
+    /// As for [`Registry::counter`].
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         self.register(name, name, help, Gauge::default)
     }
@@ -117,7 +121,7 @@ impl Registry {
     /// The histogram `name` with the upper bounds `buckets`; for latencies [`LATENCY_SECONDS`].
     ///
     /// # Panics
-    /// See [`Registry::counter`].
+    /// As for [`Registry::counter`].
     pub fn histogram(&self, name: &str, help: &str, buckets: &'static [f64]) -> Histogram {
         self.register(name, name, help, || Buckets(buckets).new_metric())
     }
@@ -125,7 +129,7 @@ impl Registry {
     /// Histograms `name` by label set, with the upper bounds `buckets`.
     ///
     /// # Panics
-    /// See [`Registry::counter`].
+    /// As for [`Registry::counter`].
     pub fn histograms<L: Labels>(
         &self,
         name: &str,
@@ -138,12 +142,13 @@ impl Registry {
     /// All metrics in the OpenMetrics text form.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        // Writing to a string cannot fail, and our label types write nothing that could.
+        // Writing to a string cannot fail, and our label types write nothing that could fail.
         encode(&mut text, &self.lock().exposed).expect("encoding into a string does not fail");
         text
     }
 
-    /// Registers `make()` under `stem`, the name without the suffix that its kind gets when exposed, unless `name` is known.
+    /// Registers `make()` under `stem`, unless `name` is known. The stem is the name without the suffix that
+    /// the encoder adds for its kind.
     fn register<M>(&self, name: &str, stem: &str, help: &str, make: impl FnOnce() -> M) -> M
     where
         M: EncodeMetric + TypedMetric + Clone + Debug + Send + Sync + 'static,
@@ -166,7 +171,8 @@ impl Registry {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // A panic under the lock is one of the registering methods' own, raised before anything changed.
+        // Recovers a poisoned lock: only a registering method can panic under it, before anything has
+        // changed.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,12 +183,12 @@ impl Debug for Registry {
     }
 }
 
-/// The encoder adds `_total` to counters by itself.
+/// The name of a counter without `_total`, which the encoder adds.
 fn counter_name(name: &str) -> &str {
     name.strip_suffix("_total").unwrap_or_else(|| panic!("counter {name} must end in _total"))
 }
 
-/// The encoder adds the unit by itself, and announces it to the scraper.
+/// The name of a metric without its unit, which the encoder adds and announces to the scraper.
 fn unit_of(name: &str) -> Option<(&str, Unit)> {
     if let Some(stem) = name.strip_suffix("_seconds") {
         Some((stem, Unit::Seconds))
@@ -196,10 +202,12 @@ fn is_metric_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Gives an enum the text of its label values: `label_values!(pub Outcome { Hit => "hit", Joined => "joined" });`.
+/// Gives an enum the text of its label values: `label_values!(pub Outcome { Hit => "hit", Joined => "joined"
+/// });`.
 ///
-/// The derive of `prometheus_client` would expose the Rust names, `Hit`; metrics use the words of code, console and documents. The `match`
-/// is exhaustive, so a new variant cannot be forgotten. It also defines `as_str`, with the visibility that stands before the name.
+/// The derive of `prometheus_client` would expose the Rust names, such as `Hit`. Metrics use the words of
+/// code, console and documents instead. The `match` is exhaustive, so a new variant cannot be forgotten. The
+/// macro also defines `as_str`, with the visibility that stands before the name.
 #[macro_export]
 macro_rules! label_values {
     ($vis:vis $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 /// Why a process ended, for scripts. The numbers are part of the command line's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// 0: it did what was asked.
+    /// 0: the process did what was asked.
     Ok,
-    /// 1: it tried and failed.
+    /// 1: the process tried and failed.
     Failed,
     /// 2: the command line or the configuration is wrong; nothing was done.
     Usage,
@@ -18,7 +18,7 @@ pub enum Exit {
     Unreachable,
 }
 
-/// Exit code after a second signal: 128 + SIGINT, what a shell reports for a process that the signal killed.
+/// Exit code after a second signal: 128 + SIGINT, which a shell reports for a process that the signal killed.
 pub(crate) const EXIT_FORCED: i32 = 130;
 
 impl Exit {
@@ -40,7 +40,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What this binary was built from.
+/// The version and origin of this binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// The workspace's version.

@@ -1,22 +1,23 @@
-//! Who a client is, behind proxies that the operator trusts.
+//! Finds the address of a client behind proxies that the operator trusts.
 
 use std::net::IpAddr;
 
 use crate::Reader;
 
-/// A block of addresses: those that share its first bits.
+/// A block of addresses with the same first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Block {
     address: IpAddr,
-    /// Bits that count, at most 32 or 128.
+    /// How many bits count, at most 32 or 128.
     prefix: u8,
 }
 
-/// Proxies whose word about the client's address is believed. Without one, everybody's address is their connection's.
+/// Proxies that are trusted to name their clients' addresses. Without any, a client's address is that of its
+/// connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Block>);
 
-/// A text that is no address or block.
+/// A text that is neither an address nor a block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an address or a block of addresses")]
 pub struct NoBlock(String);
@@ -25,7 +26,7 @@ pub struct NoBlock(String);
 const FIX: &str = "write addresses or blocks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]";
 
 impl TrustedProxies {
-    /// True if none is trusted: as far as is known, clients connect directly.
+    /// True if no proxy is trusted. Then all clients are taken to connect directly.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -40,7 +41,7 @@ impl TrustedProxies {
         texts.iter().map(block).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Reads a list of addresses and blocks; absent, nobody is trusted.
+    /// Reads a list of addresses and blocks. Without a setting, no proxy is trusted.
     pub fn read(reader: &mut Reader, key: &str) -> Self {
         let list = reader.list(key);
         let parsed = Self::parse(&list);
@@ -56,8 +57,9 @@ impl TrustedProxies {
         self.0.iter().any(|block| block.contains(address))
     }
 
-    /// The client of a connection from `peer`, by the values of `X-Forwarded-For` in their order: the right-most address that is not a
-    /// trusted proxy's. Each proxy appends who spoke to it, so everything left of that was written by the client itself.
+    /// The client of a connection from `peer`, by the values of `X-Forwarded-For` in their order: the
+    /// right-most address that is not a trusted proxy's. Each proxy appends the address of its own peer, so
+    /// everything left of that was written by the client itself.
     #[must_use]
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
@@ -65,7 +67,8 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            // What is no address was not written by a proxy of ours: the last one known stands for whoever is behind it.
+            // An entry that is no address was not written by a trusted proxy: the last known address counts
+            // as the client's.
             let Some(named) = address(entry.trim()) else { break };
             client = named;
         }
@@ -100,7 +103,7 @@ fn block(text: &str) -> Option<Block> {
     (prefix <= most).then_some(Block { address, prefix })
 }
 
-/// An entry of `X-Forwarded-For`: an address, some proxies write its port too.
+/// An entry of `X-Forwarded-For`: an address, to which some proxies add the port.
 fn address(entry: &str) -> Option<IpAddr> {
     let bare = entry.trim_start_matches('[').trim_end_matches(']');
     let with_port = || entry.parse::<std::net::SocketAddr>().ok().map(|addr| addr.ip());
@@ -119,17 +122,17 @@ mod tests {
     fn the_client_is_the_right_most_address_that_is_no_trusted_proxys() {
         let proxies = TrustedProxies::parse(&["127.0.0.1", "10.0.0.0/8", "fd00::/8"]).unwrap();
         let table: &[(&str, &[&str], &str)] = &[
-            // A stranger's own word is not believed.
+            // The header of an untrusted peer is ignored.
             ("203.0.113.9", &["1.2.3.4"], "203.0.113.9"),
             ("127.0.0.1", &[], "127.0.0.1"),
             ("127.0.0.1", &["1.2.3.4"], "1.2.3.4"),
-            // What the client wrote stands left of what the proxies appended.
+            // The client's own entry is left of those that the proxies appended.
             ("127.0.0.1", &["6.6.6.6, 1.2.3.4, 10.1.2.3"], "1.2.3.4"),
             ("127.0.0.1", &["6.6.6.6", "1.2.3.4", "10.1.2.3,10.0.0.1"], "1.2.3.4"),
             ("::ffff:127.0.0.1", &["1.2.3.4:5678"], "1.2.3.4"),
             ("fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
             ("fd00::1", &["2001:db8::1"], "2001:db8::1"),
-            // All of them trusted: the one that came first.
+            // All entries are trusted proxies: the first of them counts.
             ("127.0.0.1", &["10.0.0.7, 10.0.0.8"], "10.0.0.7"),
             ("127.0.0.1", &["1.2.3.4, unknown"], "127.0.0.1"),
             ("127.0.0.1", &[""], "127.0.0.1"),

@@ -1,4 +1,4 @@
-//! How an operator's commands find a running server: a file in its data directory.
+//! A file in the data directory by which an operator's commands find a running server.
 
 use std::{
     fs,
@@ -18,11 +18,11 @@ const TOKEN_FILE: &str = "admin.token";
 /// Where the server of a data directory listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// Its admin listener.
+    /// The address of its admin listener.
     pub address: SocketAddr,
-    /// Its REST listener, if it has one.
+    /// The address of its REST listener, if it has one.
     pub api: Option<SocketAddr>,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
 }
 
@@ -54,11 +54,12 @@ impl Running {
             .open(&draft)
             .map_err(failed)?;
         writeln!(file, "{text}").map_err(failed)?;
-        // Nobody ever reads half of it. It need not outlive a crash, so it is not synced.
+        // The rename keeps readers from seeing half of the file. It need not outlive a crash, so it is not
+        // synced.
         fs::rename(&draft, &path).map_err(failed)
     }
 
-    /// What the file says; `None` if there is none. It may be that of a server that was killed.
+    /// Reads the file; `None` if there is none. It may be left from a server that was killed.
     ///
     /// # Errors
     /// [`FileError`]
@@ -72,21 +73,21 @@ impl Running {
         }
     }
 
-    /// Removes the file, unless it is already another's.
+    /// Removes the file, unless another process has replaced it.
     pub fn remove(&self, directory: &Path) {
         if matches!(Self::read(directory), Ok(Some(there)) if there == *self) {
-            // A file that stays only costs the next command a refused connection.
+            // A leftover file only costs the next command a refused connection.
             let _ = fs::remove_file(directory.join(FILE));
         }
     }
 }
 
-/// The token's file of a data directory.
+/// The path of the token's file in a data directory.
 pub fn token_file(directory: &Path) -> PathBuf {
     directory.join(TOKEN_FILE)
 }
 
-/// An address to connect to for one that was bound: listeners on every address are reached by loopback.
+/// An address to connect to, for a bound one: listeners on all addresses are reached by loopback.
 pub fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

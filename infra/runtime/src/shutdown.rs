@@ -1,8 +1,9 @@
-//! Graceful stop: one signal asks, and a second one insists.
+//! Graceful stop: the first signal starts it, and a second one forces it.
 //!
-//! The first SIGINT, SIGTERM or SIGHUP cancels a token that every component holds; the process then drains. A second signal means that somebody
-//! does not want to wait: the process exits at once with code 130, and whatever was not durable is lost as in a crash, which every
-//! store must survive anyway. A process that was started with SIGHUP ignored (`nohup`) goes on ignoring it.
+//! The first SIGINT, SIGTERM or SIGHUP cancels a token that every component holds; the process then drains. A
+//! second signal means that somebody does not want to wait: the process exits at once with code 130. Whatever
+//! was not durable is lost as in a crash, which every store must survive anyway. A process that was started
+//! with SIGHUP ignored (`nohup`) goes on ignoring it.
 
 use std::io;
 
@@ -11,16 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::EXIT_FORCED;
 
-/// The process's wish to stop. Clones share it.
+/// The request of the process to stop. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
 }
 
 impl Shutdown {
-    /// A shutdown that SIGINT, SIGTERM and SIGHUP start. From here on they no longer kill the process by themselves.
+    /// A shutdown that SIGINT, SIGTERM and SIGHUP start. From this call on they no longer kill the process by
+    /// themselves.
     ///
-    /// Must be called inside a tokio runtime.
+    /// It must be called inside a tokio runtime.
     ///
     /// # Errors
     /// If the operating system refuses the handlers.
@@ -38,7 +40,7 @@ impl Shutdown {
             begin.begin();
             let Some(signal) = signals.next().await else { return };
             tracing::warn!(signal, "second signal: not waiting for the drain");
-            // Skipping every destructor is what a second signal asks for.
+            // A second signal asks to skip every destructor.
             std::process::exit(EXIT_FORCED);
         });
         Ok(shutdown)
@@ -69,21 +71,23 @@ struct Signals {
     hangup: Option<Signal>,
 }
 
-/// True if SIGHUP is known not to be ignored. Whoever starts a process with `nohup` means that it outlives its terminal, and a handler would
-/// put an end to that. Where the operating system does not say (other than Linux), SIGHUP is left as it is.
+/// True if SIGHUP is known not to be ignored. A process that was started with `nohup` is meant to outlive its
+/// terminal, and a handler would put an end to that. Where the operating system does not show it (other than
+/// Linux), SIGHUP is left as it is.
 fn hangup_is_heard() -> bool {
     std::fs::read_to_string("/proc/self/status").ok().and_then(|status| ignores_hangup(&status))
         == Some(false)
 }
 
-/// What a process' status file says of SIGHUP: the mask of ignored signals, of which it is the lowest bit.
+/// Whether SIGHUP is ignored, by a process's status file: it is the lowest bit of the mask of ignored
+/// signals.
 fn ignores_hangup(status: &str) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok().map(|mask| mask & 1 == 1)
 }
 
 impl Signals {
-    /// The next signal's name; `None` once the runtime delivers no more.
+    /// The name of the next signal; `None` once the runtime delivers no more.
     async fn next(&mut self) -> Option<&'static str> {
         let hangup = async {
             match &mut self.hangup {

@@ -1,8 +1,9 @@
-//! What strangers may ask of the database: who has shown no valid token is bounded by client address.
+//! Bounds, by client address, what clients without a valid token may cost the database.
 //!
-//! A token that nobody has is remembered for a moment, so that repeating it costs no read; each address has so many tokens that may turn out to
-//! be nobody's; and an address that gets very many answers without a token gets them one by one, for their processor's time
-//! ([`Strangers::answered`]). Who has authenticated before is never held up by others of the same address.
+//! An unknown token is remembered for a moment, so that repeating it costs no read. Each address has an
+//! allowance of tokens that may turn out to be unknown. An address that gets very many answers without a
+//! token gets them one by one, to limit the processor time that they take ([`Strangers::answered`]). A client
+//! that has authenticated before is never held up by others of the same address.
 
 use std::{
     net::IpAddr,
@@ -19,60 +20,65 @@ use crate::Allowance;
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
 
-/// Unknown tokens of one address that may be asked for at once. Many bots behind one address start together, all with good tokens.
+/// Unknown tokens of one address that may be looked up at once. Many bots behind one address start together,
+/// all with good tokens.
 pub const FAILURES_BURST: u32 = 100;
-/// Time in which an address gets one of them back: 10 in a second. Discord bans an address at 10,000 invalid requests in ten minutes, 17 in a
-/// second.
+/// Time in which an address regains one of these look-ups: 10 in a second. Discord bans an address at 10,000
+/// invalid requests in ten minutes, 17 in a second.
 pub const FAILURE_EVERY: Duration = Duration::from_millis(100);
-/// Answers to one address that need no pause, of those that are charged to no caller. A NAT's worth of clients that start, each asking for the
-/// gateway's address.
+/// Answers to one address that need no pause, of those that are charged to no caller. That is enough for a
+/// NAT full of clients that start and each ask for the gateway's address.
 pub const ANSWERS_BURST: u32 = 1_000;
-/// Time in which an address gets one of them back: 50 in a second, as many as Discord answers one bot, and three times what it bans for.
+/// Time in which an address regains one of these answers: 50 in a second, as many as Discord answers one bot,
+/// and three times the rate for which it bans.
 pub const ANSWER_EVERY: Duration = Duration::from_millis(20);
-/// Longest pause. With it a connection that does nothing else gets one answer in a second, and every client library still waits.
+/// Longest pause. A connection that is always paused gets one answer in a second, and every client library
+/// still waits for that.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long it is remembered that nobody has a token. Short, because a bot may be made meanwhile whose token somebody chose before.
+/// How long an unknown token is remembered. It is short, because a bot with that token may be created
+/// meanwhile.
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// How long a token that was good is asked for whatever its address did.
+/// How long a token that was good is looked up regardless of what its address did.
 pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
-/// Hashes remembered of each kind: 3 MiB of each.
+/// Most hashes that are remembered of each kind: 3 MiB of each.
 const HASHES_MAX: u64 = 32_768;
 /// Bytes of a remembered hash.
 const HASH_BYTES: u64 = 100;
-/// Addresses remembered: 10 MiB. Beyond it the least used are forgotten, which forgives them.
+/// Most addresses that are remembered: 10 MiB. Beyond that the least used are forgotten, which forgives them.
 const ADDRESSES_MAX: u64 = 65_536;
 /// Bytes of a remembered address.
 const ADDRESS_BYTES: u64 = 160;
 
-/// Why a token is not asked for.
+/// Why a token is not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Nobody had it a moment ago.
+    /// The token was unknown a moment ago.
     Unknown,
-    /// The address had too many that nobody has.
+    /// The address has shown too many unknown tokens.
     Throttled {
-        /// When it may try again.
+        /// How long it must wait before the next try.
         retry_after: Duration,
     },
 }
 
-/// What is remembered of strangers.
+/// The remembered tokens and addresses.
 pub struct Strangers {
-    /// Tokens that nobody has, and since when.
+    /// Unknown tokens, and when they were last looked up.
     unknown: Cache<TokenHash, Instant>,
-    /// Tokens that somebody has, and since when.
+    /// Known tokens, and when they were last looked up.
     known: Cache<TokenHash, Instant>,
     charged: Cache<Peer, Arc<Mutex<Charged>>>,
 }
 
-/// What an address has left.
+/// The allowances of one address.
 #[derive(Debug)]
 struct Charged {
     tokens: Allowance,
     answers: Allowance,
 }
 
-/// Leave to ask the database for a token once. Dropped without a verdict, it stays charged: a client that goes away has cost a read.
+/// Permission to look up a token once. If it is dropped without a verdict the charge stays: a client that
+/// goes away has cost a read.
 #[must_use]
 pub struct Leave<'a> {
     strangers: &'a Strangers,
@@ -91,10 +97,10 @@ impl Default for Strangers {
 }
 
 impl Strangers {
-    /// Most bytes of what is remembered.
+    /// Most bytes of the remembered tokens and addresses.
     pub const MEMORY_BYTES: u64 = 2 * HASHES_MAX * HASH_BYTES + ADDRESSES_MAX * ADDRESS_BYTES;
 
-    /// Shows what is remembered as the part `name` of the process's memory.
+    /// Shows these bytes as the part `name` of the process's memory.
     pub fn watch(&self, budget: &Budget, name: &'static str) {
         let (unknown, known, charged) = (self.unknown.clone(), self.known.clone(), self.charged.clone());
         budget.watch(name, Self::MEMORY_BYTES as usize, move || {
@@ -103,10 +109,10 @@ impl Strangers {
         });
     }
 
-    /// Leave to ask for a token that a client at `address` has shown.
+    /// Asks for permission to look up a token that a client at `address` has shown.
     ///
     /// # Errors
-    /// If it is known that nobody has it, or the address has had too many of those.
+    /// If the token is known to be unknown, or the address has shown too many of those.
     pub fn ask(&self, address: IpAddr, hash: TokenHash, now: Instant) -> Result<Leave<'_>, Refused> {
         let within = |at: Option<Instant>, age| at.is_some_and(|at| now.duration_since(at) < age);
         if within(self.known.get(&hash), KNOWN_FOR) {
@@ -123,8 +129,8 @@ impl Strangers {
         Ok(Leave { strangers: self, hash, charged: Some(charged) })
     }
 
-    /// Counts an answer that is charged to no caller. How long it should be kept, or its connection be left
-    /// unread, for it: not at all, while the address has had few of them.
+    /// Counts an answer that is charged to no caller. Gives how long to delay it, or to leave its connection
+    /// unread. That is zero while the address has had few of them.
     pub fn answered(&self, address: IpAddr, now: Instant) -> Duration {
         let charged = self.charged_of(address, now);
         let answers = &mut charged.lock().unwrap_or_else(PoisonError::into_inner).answers;
@@ -139,19 +145,20 @@ impl Strangers {
 }
 
 impl Leave<'_> {
-    /// Somebody has the token. What was remembered to the contrary is looked at later than this.
+    /// The token has a user. [`Strangers::ask`] consults known tokens first, so an older note that this one is
+    /// unknown does not count.
     pub fn known(self, now: Instant) {
         self.strangers.known.insert(self.hash, now);
         self.refund();
     }
 
-    /// Nobody has it.
+    /// The token is unknown.
     pub fn unknown(self, now: Instant) {
         self.strangers.known.invalidate(&self.hash);
         self.strangers.unknown.insert(self.hash, now);
     }
 
-    /// The database did not say: not the client's fault.
+    /// The database did not answer, which is not the client's fault.
     pub fn undecided(self) {
         self.refund();
     }
@@ -176,7 +183,7 @@ mod tests {
         hash
     }
 
-    /// Asks for tokens that nobody has; how many reached the database.
+    /// Looks up tokens that are unknown; gives how many look-ups reached the database.
     fn fail(strangers: &Strangers, address: IpAddr, tokens: std::ops::Range<u32>, now: Instant) -> u32 {
         let mut reads = 0;
         for token in tokens {
@@ -194,7 +201,7 @@ mod tests {
         assert_eq!(fail(&strangers, HERE, 0..1, now), 1);
         assert_eq!(strangers.ask(THERE, hash(0), now).err(), Some(Refused::Unknown));
         assert_eq!(fail(&strangers, HERE, 0..1, now + UNKNOWN_FOR), 1, "somebody may have it by now");
-        // A token made meanwhile works at once: it is another one.
+        // A token that is created meanwhile works at once, because it is another one.
         assert!(strangers.ask(HERE, hash(1), now).is_ok());
     }
 

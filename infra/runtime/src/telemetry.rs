@@ -1,4 +1,5 @@
-//! Log output: text for people, JSON for pipelines, always on standard error so that standard output stays the command's.
+//! Log output: text for people, JSON for pipelines. It is always on standard error, so that standard output
+//! is left to the command.
 
 use std::io::{IsTerminal, stderr};
 
@@ -13,14 +14,15 @@ use crate::config::Reader;
 pub enum LogFormat {
     /// One line of text for each event, coloured on a terminal.
     Text,
-    /// One JSON object for each event, its fields beside `timestamp`, `level` and `message`.
+    /// One JSON object for each event, with its fields beside `timestamp`, `level` and `message`.
     Json,
 }
 
-/// Default filter. Our own crates say what operators need at `info`; the libraries below only what is wrong.
+/// Default filter. Our own crates log what operators need at `info`; the libraries below log only warnings
+/// and errors.
 const FILTER_DEFAULT: &str = "info,hyper=warn,h2=warn,scylla=warn,fjall=warn,lsm_tree=warn";
 
-/// What is logged and how.
+/// Which events are logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryConfig {
     /// How lines are written.
@@ -69,7 +71,7 @@ pub enum TelemetryError {
 /// Sets up the log output of the process.
 ///
 /// # Errors
-/// See [`TelemetryError`].
+/// [`TelemetryError`], if the filter is invalid or a subscriber exists already.
 pub fn install(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&config.filter)?;
     match config.format {

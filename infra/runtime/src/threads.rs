@@ -1,8 +1,10 @@
-//! Threads of their own for a part of a process, so that the operating system shares the processors between it and the others.
+//! Threads for one part of a process, so that the operating system shares the processors between that part
+//! and the others.
 //!
-//! Problem: tasks of one runtime wait in one line, first come, first served. Whoever asks one listener for a thousand things at once lets the
-//! callers of all other listeners wait for as long as those take. Threads are shared out by the operating system instead: a thread that has
-//! slept is given a processor at once, however busy another listener's threads are.
+//! Problem: tasks of one runtime wait in one queue, first come, first served. A client that asks one listener
+//! for a thousand things at once makes the callers of all other listeners wait for as long as those take. The
+//! operating system shares threads out in another way: a thread that has slept is given a processor at once,
+//! however busy another listener's threads are.
 
 use std::{future::Future, io, time::Duration};
 
@@ -12,30 +14,32 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-/// How far threads that step back do, in steps of niceness: beside a thread of the others that wants the same processor, one of them gets a tenth
-/// of it.
+/// How far these threads yield, in steps of niceness: when one of them and a thread of the others want the
+/// same processor, it gets a tenth of it.
 const STEP_BACK: i32 = 10;
 
-/// A runtime of its own. When it is dropped its tasks end, and nobody waits for what its threads still do.
+/// A runtime of its own. When it is dropped its tasks end, and nothing waits for the work that its threads
+/// still do.
 #[derive(Debug)]
 pub struct Threads {
-    /// There until it is dropped.
+    /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
 
 impl Threads {
-    /// As many threads as there are processors. Of the name 15 bytes are shown.
+    /// As many threads as there are processors. The operating system shows 15 bytes of the name.
     ///
     /// # Errors
-    /// The operating system gives no more descriptors.
+    /// If the operating system gives no more descriptors.
     ///
     /// # Panics
-    /// It gives no more threads (tokio's answer to that).
+    /// If it gives no more threads (tokio panics then).
     pub fn as_processors(name: &str) -> io::Result<Self> {
         Self::start(Self::builder(name))
     }
 
-    /// As many threads as there are processors, which step back behind all others of the machine while those have something to do.
+    /// As many threads as there are processors. They yield to all other threads of the machine while those
+    /// have work.
     ///
     /// # Errors
     /// As [`Threads::as_processors`].
@@ -44,10 +48,11 @@ impl Threads {
     /// As [`Threads::as_processors`].
     pub fn behind_others(name: &str) -> io::Result<Self> {
         let mut builder = Self::builder(name);
-        // Said as it is and not by how much: threads for what blocks are started by these, and have their niceness already.
+        // The niceness is set to an absolute value. Threads for blocking work are started by these threads
+        // and inherit it, so a relative step would add up.
         let niceness = getpriority_process(None).unwrap_or(0) + STEP_BACK;
         builder.on_thread_start(move || {
-            // Where it is not allowed they are as the others. Linux has a niceness for each thread.
+            // Where this is not allowed, they run like the others. On Linux each thread has its own niceness.
             let _ = setpriority_process(None, niceness);
         });
         Self::start(builder)
@@ -63,10 +68,10 @@ impl Threads {
         Ok(Self { runtime: Some(builder.build()?) })
     }
 
-    /// Runs a task on these threads. Sockets that it opens and tasks that it spawns are theirs too.
+    /// Runs a task on these threads. Sockets that it opens and tasks that it spawns belong to them too.
     ///
     /// # Panics
-    /// Never: the runtime is there until this is dropped.
+    /// Never: the runtime exists until this value is dropped.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -75,13 +80,13 @@ impl Threads {
         self.runtime.as_ref().expect("there until it is dropped").spawn(task)
     }
 
-    /// The outcome of a task on these threads.
+    /// Runs a task on these threads and gives its outcome.
     ///
     /// # Panics
-    /// If the task does.
+    /// If the task panics.
     ///
     /// # Cancel safety
-    /// The task goes on when the caller is dropped.
+    /// The task continues if the caller is dropped.
     pub async fn run<F>(&self, task: F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -96,10 +101,10 @@ impl Threads {
         }
     }
 
-    /// Ends the tasks, and waits until the threads have let go of what those held, for at most `patience`.
+    /// Ends the tasks, and waits at most `patience` until the threads have dropped what the tasks held.
     ///
     /// # Cancel safety
-    /// The threads end all the same.
+    /// If the future is dropped, the threads end all the same.
     pub async fn end(mut self, patience: Duration) {
         let Some(runtime) = self.runtime.take() else { return };
         // It panics only if the runtime cannot be dropped, and then there is nothing to wait for.
@@ -110,7 +115,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // To wait is not allowed where tasks run.
+            // Waiting is not allowed where tasks run.
             runtime.shutdown_background();
         }
     }
@@ -125,7 +130,7 @@ mod tests {
         let threads = Threads::as_processors("weir-test").unwrap();
         let (said, heard) = std::sync::mpsc::sync_channel(1);
         let task = threads.spawn(async move { said.send(std::thread::current().name().map(str::to_owned)) });
-        // Blocks the only thread of this test.
+        // This blocks the only thread of the test.
         assert_eq!(heard.recv().unwrap().as_deref(), Some("weir-test"));
         task.await.unwrap().unwrap();
         assert_eq!(threads.run(async { 7 }).await, 7);

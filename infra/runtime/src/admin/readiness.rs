@@ -1,4 +1,4 @@
-//! Whether a process can do its work, as the sum of its components' own answers.
+//! Whether a process can do its work, combined from what its components report.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The readiness of a process: ready when every registered component is. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    // By component name: as many entries as there are components in the program. `None` is ready.
+    // By component name, so there are as many entries as components in the program. `None` means ready.
     reasons: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
 }
 
@@ -17,7 +17,7 @@ pub struct Readiness {
 pub struct NotReady {
     /// The component.
     pub check: &'static str,
-    /// What it says.
+    /// The reason that it reports.
     pub reason: String,
 }
 
@@ -27,7 +27,8 @@ impl Readiness {
         Readiness::default()
     }
 
-    /// Adds a component, not ready until it says otherwise. Its handle may be kept for ever or dropped: the last word stands.
+    /// Adds a component, which is not ready until it reports that it is. Its handle may be kept or dropped:
+    /// the last report stands.
     ///
     /// # Panics
     /// If the name is taken: a mistake in the program.
@@ -45,12 +46,12 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
-        // Each change is one insertion, so a panic elsewhere cannot have left half of one.
+        // Recovers a poisoned lock: each change is one insertion, so no panic can leave half of one.
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One component's say in the readiness.
+/// A component's handle, by which it reports whether it is ready.
 #[derive(Clone, Debug)]
 pub struct Check {
     check: &'static str,

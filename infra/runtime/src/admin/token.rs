@@ -1,7 +1,8 @@
 //! The admin token: 32 random bytes in a file that only its owner can read.
 //!
-//! Whoever can read the file may administer: the operating system's own permissions are the access list, and there is no password to choose
-//! badly. That is only as good as the permissions, so a file that others can read is refused, not repaired: its content may be known.
+//! A user who can read the file may administer. The operating system's permissions are the access list, and
+//! there is no password to choose badly. That is only as good as the permissions, so a file that others can
+//! read is refused and not repaired: its content may be known.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -21,7 +22,7 @@ const TOKEN_CHARS: usize = 2 * TOKEN_BYTES;
 /// Permissions of the file.
 const MODE: u32 = 0o600;
 
-/// What lets an operator call the admin methods.
+/// The secret that lets an operator call the admin methods.
 #[derive(Clone)]
 pub struct AdminToken {
     text: String,
@@ -38,7 +39,7 @@ pub enum TokenError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Others than the owner have access to the file.
+    /// Other users than the owner have access to the file.
     #[error(
         "admin token file {path:?} has permissions {mode:03o}, must be 600: run `chmod 600` on it; if others may have read it, delete it instead and restart the server, which makes a new one"
     )]
@@ -48,7 +49,7 @@ pub enum TokenError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file holds something else.
+    /// The content of the file is not a token.
     #[error(
         "admin token file {path:?} does not hold 64 hexadecimal digits: delete it and restart the server, which makes a new one"
     )]
@@ -62,11 +63,11 @@ pub enum TokenError {
 }
 
 impl AdminToken {
-    /// Reads the token at `path`; if there is no such file, makes one, readable to its owner only. Processes that start together agree on
-    /// one token.
+    /// Reads the token at `path`; if there is no such file, makes one, readable to its owner only. Processes
+    /// that start together agree on one token.
     ///
     /// # Errors
-    /// See [`TokenError`].
+    /// [`TokenError`], which names the file and what is wrong with it.
     pub fn load_or_create(path: &Path) -> Result<AdminToken, TokenError> {
         match AdminToken::load(path) {
             Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -80,17 +81,17 @@ impl AdminToken {
     /// Reads the token at `path`, as an operator's command does.
     ///
     /// # Errors
-    /// See [`TokenError`].
+    /// [`TokenError`], which names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<AdminToken, TokenError> {
         let io_error = |source| TokenError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io_error)?;
-        // The open file's own permissions: those of the path could be another file's by now.
+        // The permissions are those of the open file: the path could name another file by now.
         let mode = file.metadata().map_err(io_error)?.mode() & 0o777;
         if mode & !MODE != 0 {
             return Err(TokenError::Exposed { path: path.to_owned(), mode });
         }
         let mut text = String::new();
-        // One character more than a token and its line end is enough to know that it is none.
+        // One character more than a token and its line end is enough to see that the content is no token.
         let longest = TOKEN_CHARS as u64 + 2;
         file.take(longest).read_to_string(&mut text).map_err(io_error)?;
         let text = text.trim_end().to_owned();
@@ -123,14 +124,14 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Writes a new token beside `path` and links it there, so that nobody ever sees half a token; if another process was first, its token
-/// stays.
+/// Writes a new token beside `path` and links it there, so that no process ever reads half a token. If
+/// another process was first, its token stays.
 fn create(path: &Path) -> Result<(), TokenError> {
     let io_error = |source| TokenError::Io { path: path.to_owned(), source };
     let mut bytes = [0_u8; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(TokenError::Random)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    // The random name keeps two processes out of each other's half-written file.
+    // The random name keeps two processes from writing to the same draft.
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}-{:02x}{:02x}", std::process::id(), bytes[0], bytes[1]));
     let draft = PathBuf::from(draft);

@@ -1,4 +1,4 @@
-//! The configuration in force, as a TOML file with the origin of each value: what `--check-config` prints.
+//! The configuration in force, as a TOML file with the origin of each value. `--check-config` prints it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use super::setting::Source;
 /// The effective value of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shown {
-    /// A TOML value; of an address, without who it is reached as.
+    /// A TOML value; an address is shown without its user and password.
     Value(String),
     /// A secret that is set.
     Secret,
@@ -16,11 +16,12 @@ pub(super) enum Shown {
     Unset,
 }
 
-/// Every known key with its effective value and origin. Printed, it is a valid `weir.toml` that gives the same configuration, except that
-/// secrets are left out: whole values, and what stands before the `@` of an address.
+/// Every known key with its effective value and origin. Printed, it is a valid `weir.toml` that gives the
+/// same configuration, except that secrets are left out: values that are secret, and the part of an address
+/// before its `@`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effective {
-    // By key, so that the keys of a section are neighbours.
+    // Entries are ordered by key, so that the keys of a section are neighbours.
     entries: BTreeMap<String, (Shown, Source)>,
 }
 
@@ -38,11 +39,12 @@ impl Effective {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The same as one JSON object: for each key its value (`null` for a secret, and for what is not set) and its origin.
+    /// The same as one JSON object: for each key its value (`null` for a secret, and for what is not set) and
+    /// its origin.
     pub fn to_json(&self) -> serde_json::Value {
         let entries = self.entries.iter().map(|(key, (shown, source))| {
             let value = match shown {
-                // What is shown of a value is both TOML and JSON: a quoted string, a number or a list of strings.
+                // A shown value is both TOML and JSON: a quoted string, a number or a list of strings.
                 Shown::Value(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
                 Shown::Secret | Shown::Unset => serde_json::Value::Null,
             };

@@ -1,11 +1,12 @@
-//! Access to environment variables, behind a trait so that tests pass a map and nothing ever changes the process's own.
+//! Access to environment variables. It is behind a trait so that tests pass a map, and nothing ever changes
+//! the process's own.
 
 use std::collections::BTreeMap;
 
-/// What the names of our variables start with.
+/// Prefix of our variables' names.
 const PREFIX: &str = "WEIR_";
 
-/// What separates section and key in a variable's name.
+/// Separator of section and key in a variable's name.
 const SEPARATOR: &str = "__";
 
 /// A set of environment variables.
@@ -52,7 +53,7 @@ pub(super) fn key_of(variable: &str) -> Option<String> {
     name.contains(SEPARATOR).then(|| name.to_ascii_lowercase().replace(SEPARATOR, "."))
 }
 
-/// The key that was meant by a variable whose section ends with one underscore.
+/// The key that was meant by a variable with one underscore after its section instead of two.
 pub(super) fn meant(variable: &str) -> Option<&'static str> {
     let one = |key: &&str| variable_of(key).replace(SEPARATOR, "_") == variable;
     super::KEYS.iter().copied().find(one)

@@ -1,4 +1,4 @@
-//! A TOML file as flat settings, each with the line of its key.
+//! Reads a TOML file as flat settings, each with the line of its key.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -27,7 +27,7 @@ struct Flat<'a> {
 }
 
 impl Flat<'_> {
-    // Recursion is as deep as the document, whose nesting the parser bounds.
+    // The recursion is as deep as the document, whose nesting the parser bounds.
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let dotted = match prefix {

@@ -1,4 +1,5 @@
-//! Configuration files: whatever the text, no panic; values are in range or their default, and each problem says what it is about.
+//! Configuration files: no text may cause a panic, values are in range or their default, and each problem
+//! names what it is about.
 
 use std::time::Duration;
 

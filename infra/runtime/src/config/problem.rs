@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, said so that it can be put right without the manual.
+//! The problems of a configuration, worded so that a user can correct them without the manual.
 
 use std::fmt;
 
@@ -30,7 +30,8 @@ impl Problem {
     }
 }
 
-/// A value as it may be repeated: what stands before the `@` of an address is a password, or belongs to one.
+/// A value in the form that may be repeated: the part of an address before its `@` is hidden, because it has
+/// the password.
 pub(super) fn masked(value: &str) -> String {
     let mut shown = String::with_capacity(value.len());
     let mut rest = value;
@@ -62,7 +63,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of a configuration; never empty.
+/// All problems of a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

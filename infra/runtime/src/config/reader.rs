@@ -1,7 +1,7 @@
-//! Reading typed values out of the merged layers, collecting every problem.
+//! Reads typed values from the merged layers and collects every problem.
 //!
-//! A reader never stops: for a value with a problem it returns the default, so that whatever follows is checked too. The values count only if
-//! [`Reader::finish`] succeeds.
+//! A reader never stops: for a value with a problem it returns the default, so that the keys after it are
+//! checked too. The values count only if [`Reader::finish`] succeeds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,19 +34,19 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads keys, `section.name` each, and each once. See the [module](super) for how it is used.
+/// Reads keys of the form `section.name`, each of them once. The [module](super) shows how it is used.
 #[derive(Debug)]
 pub struct Reader {
-    /// What no one has asked for yet.
+    /// Settings of keys that have not been read yet.
     unread: BTreeMap<String, Setting>,
-    /// What was set for keys that have been read, for problems found later.
+    /// Settings of keys that have been read, for problems that are found later.
     read: BTreeMap<String, Setting>,
     secrets: Vec<String>,
     effective: Effective,
     problems: Vec<Problem>,
 }
 
-/// Why a value is not what its key takes.
+/// Why a value does not fit its key.
 struct Fault {
     rule: String,
     fix: String,
@@ -146,7 +146,8 @@ impl Reader {
         self.or_default(key, default, parse, |value| quoted(name(value).unwrap_or_default()))
     }
 
-    /// A list of texts: an array in the file, separated by commas in environment and flags. Absent, it is empty.
+    /// A list of texts: an array in the file, separated by commas in environment and flags. Without a setting
+    /// it is empty.
     pub fn list(&mut self, key: &str) -> Vec<String> {
         let show = |list: &Vec<String>| {
             let items: Vec<String> = list.iter().map(|item| quoted(item)).collect();
@@ -155,7 +156,8 @@ impl Reader {
         self.or_default(key, Vec::new(), list, show)
     }
 
-    /// A value of any type that `parse` reads from text; its error says which rule was broken, and `fix` what to write.
+    /// A value of any type that `parse` reads from text; its error says which rule was broken, and `fix` what
+    /// to write.
     ///
     /// `show` is the text that `parse` would read back.
     pub fn parsed<T>(
@@ -170,10 +172,12 @@ impl Reader {
         self.or_default(key, default, parse, |value| quoted(&show(value)))
     }
 
-    /// A rule that a value must keep beyond its type, perhaps towards other keys: unless `holds`, a problem of `key`.
+    /// Checks a rule of a value beyond its type, which may involve other keys. Unless `holds`, there is a
+    /// problem of `key`.
     pub fn require(&mut self, key: &str, holds: bool, rule: &str, fix: &str) {
         let known = self.problems.iter().any(|problem| problem.key == key);
-        // A value that could not be read stands for its default here, and one problem for one value is enough.
+        // A value that could not be read is replaced by its default here, and one problem for one value is
+        // enough.
         if holds || known {
             return;
         }
@@ -190,10 +194,10 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    /// Ends the reading: a key that nobody read is another binary's, or unknown.
+    /// Ends the reading. A key that was not read belongs to another binary or is unknown.
     ///
     /// # Errors
-    /// Every problem of every layer and key.
+    /// All problems of all layers and keys.
     pub fn finish(mut self) -> Result<Effective, Problems> {
         let unknown = std::mem::take(&mut self.unread).into_iter().filter(|(key, _)| !KEYS.contains(&&**key));
         for (key, setting) in unknown {
@@ -237,14 +241,14 @@ impl Reader {
         value
     }
 
-    /// The value of `key`; `None` if it is not set or, with a problem noted, not readable.
+    /// The value of `key`. `None` if it is not set, or if it cannot be read; then a problem is noted.
     fn take<T>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&Written) -> Result<T, Fault>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
-        // Without a section no environment variable could name it.
+        // No environment variable could name a key without a section.
         debug_assert!(key.contains('.'), "{key} is not section.name");
         debug_assert!(!self.effective.contains(key), "{key} is read twice");
         let setting = self.unread.remove(key)?;
@@ -353,7 +357,8 @@ fn show_size(bytes: &u64) -> String {
     quoted(&format_size(*bytes))
 }
 
-/// A TOML basic string. Rust's escapes differ from TOML's for control characters, which are written as TOML's `\u`.
+/// A TOML basic string. Rust's escapes differ from TOML's for control characters, which are written as TOML's
+/// `\u`.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

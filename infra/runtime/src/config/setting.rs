@@ -1,8 +1,8 @@
-//! A value as it was written, and where it came from.
+//! A value as it was written, and its origin.
 
 use std::fmt;
 
-/// Where a value came from, lowest precedence first.
+/// The origin of a value, lowest precedence first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The program's own default.
@@ -37,10 +37,11 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value as it was written. Environment and flags know only text; the file has types, which are then insisted on.
+/// A value as it was written. Environment and flags give only text; in the file, values must have the type of
+/// their key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Written {
-    /// From environment or flags: to be read as whatever type the key has.
+    /// Text from the environment or a flag, which is parsed as whatever type the key has.
     Text(String),
     /// A string of the file.
     String(String),
@@ -48,7 +49,7 @@ pub(super) enum Written {
     Integer(i64),
     /// An array of strings of the file.
     Strings(Vec<String>),
-    /// Any other type of the file, which no key takes: its TOML text.
+    /// Any other type of the file, which no key has: its TOML text.
     Other(String),
 }
 

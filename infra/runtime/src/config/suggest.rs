@@ -1,8 +1,9 @@
-//! Which known key an unknown one was probably meant to be.
+//! Guesses which known key was meant by an unknown one.
 
-/// The candidate nearest to `key`, if it is near enough to be a typo: at most a third of the letters, and never more than three, differ.
+/// The candidate nearest to `key`, if it is near enough to be a typo: at most a third of the letters differ,
+/// and never more than three.
 ///
-/// A key that is right but for its section (`store_timeout` for `data.store_timeout`) is also recognised.
+/// A key that is right except for its section (`store_timeout` for `data.store_timeout`) is also recognised.
 pub(super) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let allowed = (key.len() / 3).min(3);
     let typo = known
@@ -14,7 +15,7 @@ pub(super) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clon
     typo.or_else(|| {
         let name = last_part(key);
         let mut same_name = known.filter(|candidate| last_part(candidate) == name);
-        // Only if it is clear which one was meant.
+        // A name counts only if one key alone has it.
         same_name.next().filter(|_| same_name.next().is_none())
     })
 }
@@ -23,7 +24,8 @@ fn last_part(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// Edit distance with transposition of neighbours as one edit (optimal string alignment), over bytes: keys are ASCII.
+/// Edit distance with transposition of neighbours as one edit (optimal string alignment), over bytes: keys
+/// are ASCII.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut before_last = vec![0; b.len() + 1];

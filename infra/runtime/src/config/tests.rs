@@ -8,7 +8,7 @@ use super::*;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
-/// What a binary's own configuration would be.
+/// A configuration like that of a binary.
 #[derive(Debug, PartialEq)]
 struct Example {
     timeout: Duration,

@@ -1,4 +1,5 @@
-//! Durations and sizes in text: a whole number and a unit, both ways. A number without a unit is never understood.
+//! Durations and sizes as text: a whole number and a unit, read and written. A number without a unit is never
+//! accepted.
 
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ const DURATIONS: [(&str, u64); 7] = [
     ("d", 86_400 * 1_000_000_000),
 ];
 
-/// Size units, in bytes. Decimal units are left out on purpose: memory and files are budgeted in powers of two, and "64MB" is one or the
-/// other depending on who reads it.
+/// Size units, in bytes. There are no decimal units, on purpose: memory and files are budgeted in powers of
+/// two, and readers disagree on what "64MB" means.
 const SIZES: [(&str, u64); 5] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
-/// What a duration must look like.
+/// The form that a duration must have.
 pub(super) const DURATION_FIX: &str =
     "write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"";
 
-/// What a size must look like.
+/// The form that a size must have.
 pub(super) const SIZE_FIX: &str =
     "write a whole number and a unit (B, KiB, MiB, GiB, TiB), such as \"64MiB\"";
 
@@ -36,12 +37,13 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     parse(text, &SIZES)
 }
 
-/// Writes a duration with the largest unit that keeps it whole. Beyond 584 years the text is cut to that.
+/// Writes a duration with the largest unit that keeps it a whole number. Durations beyond 584 years are
+/// written as 584 years.
 pub(super) fn format_duration(duration: Duration) -> String {
     format(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), &DURATIONS, "s")
 }
 
-/// Writes a size with the largest unit that keeps it whole.
+/// Writes a size with the largest unit that keeps it a whole number.
 pub(super) fn format_size(bytes: u64) -> String {
     format(bytes, &SIZES, "B")
 }

@@ -1,5 +1,6 @@
-//! The keys that the whole of Weir has, so that one file and one environment serve every binary: what one of them does not read, another
-//! does. A value is checked by who reads it. That the list is complete, and holds nothing else, a test of `weir`'s configuration shows.
+//! The keys of all binaries of Weir, so that one file and one environment serve every binary: a key that one
+//! of them does not read belongs to another. A value is checked by the binary that reads it. A test of
+//! `weir`'s configuration shows that the list is complete and has nothing else.
 
 /// Every key of every binary.
 pub const KEYS: &[&str] = &[

@@ -1,4 +1,4 @@
-//! What each part of the process's memory holds, read from the budget when somebody looks.
+//! Metrics of what each part of the process's memory holds, read from the budget at each scrape.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::registry::Unit;
 use weir_connect::Budget;
 use weir_connect::budget::Usage;
 
-/// Shows a budget.
+/// Collects a budget's usage.
 #[derive(Debug)]
 pub(super) struct Held(pub(super) Budget);
 

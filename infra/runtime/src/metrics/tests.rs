@@ -94,7 +94,7 @@ fn mistakes_in_the_program_are_panics() {
     assert!(panics(&|registry| drop(registry.gauge("weir_Sessions", "capital"))));
     assert!(panics(&|registry| drop(registry.gauge("sessions", "no weir_"))));
     assert!(panics(&|registry| drop(registry.histogram("weir_gateway_sessions", "other kind", &[1.0]))));
-    // And none of them has broken the registry.
+    // None of them has broken the registry.
     assert_line(&registry, "weir_gateway_sessions 0");
 }
 

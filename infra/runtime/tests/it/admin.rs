@@ -82,7 +82,7 @@ async fn metrics_show_what_each_part_of_the_memory_holds() {
         "weir_memory_held_bytes{part=\"replies\"} 40",
         "weir_memory_held_max_bytes{part=\"replies\"} 100",
         "weir_memory_refused_total{part=\"replies\"} 1",
-        // The connection that asks.
+        // One is the connection that asks.
         "weir_memory_held_bytes{part=\"admin_connections\"} 16384",
     ] {
         assert!(reply.body.lines().any(|found| found == line), "{line}: {}", reply.body);
@@ -125,7 +125,8 @@ async fn admin_methods_need_the_token_and_nothing_else_does() {
         client.unary(path, headers, None, Bytes::from_static(b"hello"))
     };
     for wrong in [None, Some(HeaderValue::from_static("Bearer 00"))] {
-        // A method that does not exist is refused alike: strangers learn nothing.
+        // A method that does not exist is refused in the same way, so that unauthenticated clients learn
+        // nothing.
         for path in [METHOD, "/weir.admin.v1.EchoService/Absent"] {
             match call(wrong.clone(), path).await {
                 Err(ClientError::Connect(error)) => {

@@ -1,4 +1,4 @@
-//! A bare HTTP/1.1 exchange, as a scraper or a probe would do it.
+//! A bare HTTP/1.1 exchange, as a scraper or a probe makes it.
 
 use std::net::SocketAddr;
 

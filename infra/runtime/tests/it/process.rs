@@ -1,6 +1,7 @@
-//! What only a whole process shows: signals, and what it writes to standard error.
+//! Behaviour that only a whole process shows: signals, and its output on standard error.
 //!
-//! Each test runs this test binary again with an environment variable that makes the same test act the child's part.
+//! Each test runs this test binary again, with an environment variable that makes the same test act as the
+//! child.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,7 +64,7 @@ fn child_waits_for_ever_after_the_first_signal() {
         println!("child: running");
         shutdown.begun().await;
         println!("child: draining");
-        // Longer than any test may take: only the second signal ends it.
+        // Longer than any test may take, so only the second signal can end it.
         tokio::time::sleep(Duration::from_secs(600)).await;
         panic!("the second signal was ignored");
     });
@@ -85,7 +86,7 @@ fn a_process_that_was_told_to_outlive_its_terminal_does() {
     assert!(ignored);
 }
 
-/// What Linux says of a process: the lowest bit of the mask of signals that it ignores.
+/// Whether Linux says that a process ignores SIGHUP: the lowest bit of its mask of ignored signals.
 fn ignores_hangup(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
