@@ -1,7 +1,9 @@
-//! The embedded store beside the floor: a raw file with group commit (append, one fdatasync for all that wait, answer). Both get the same
-//! bytes from the same number of writers, in turns, so that a noisy machine is noisy for both; compare within one run only.
+//! Compares the embedded store with a lower bound: a raw file with group commit (append, one fdatasync for
+//! all that wait, answer). Both get the same bytes from the same number of writers, in turns, so that a noisy
+//! machine is noisy for both; compare within one run only.
 //!
-//! `cargo bench -p weir-store [-- SECONDS]`: seconds for each measurement, default 2. The directory is in `TMPDIR`: set it to a real disk.
+//! `cargo bench -p weir-store [-- SECONDS]`: seconds for each measurement, default 2. The directory is in
+//! `TMPDIR`: set it to a real disk.
 
 use std::{
     env,
@@ -60,7 +62,8 @@ const RAW_THREAD: &str = "raw-committer";
 /// Name of the store's.
 const EMBEDDED_THREAD: &str = "weir-committer";
 
-/// Seconds of processor that threads of a name used so far: what a busy machine does not change. Linux only; elsewhere 0.
+/// Seconds of processor time that threads of a name used so far, which other load on the machine does not
+/// change. Linux only; elsewhere 0.
 fn processor_seconds(name: &str) -> f64 {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let ticks = tasks.filter_map(|task| {
@@ -69,14 +72,15 @@ fn processor_seconds(name: &str) -> f64 {
         if !head.ends_with(name) {
             return None;
         }
-        // Fields 14 and 15 of stat, counted from the state after the name: user and system time in ticks of 10 ms.
+        // Fields 14 and 15 of stat, counted from the state after the name: user and system time in ticks of
+        // 10 ms.
         let fields: Vec<&str> = rest.split_whitespace().collect();
         Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
     });
     ticks.sum::<u64>() as f64 / 100.0
 }
 
-/// What takes commits.
+/// A target for commits.
 #[derive(Clone)]
 enum Target {
     Raw(mpsc::Sender<(Bytes, oneshot::Sender<()>)>),
@@ -87,7 +91,7 @@ impl Target {
     async fn commit(&self, commit: Commit) {
         match self {
             Self::Raw(writes) => {
-                // Row and record, as the store writes them, without its index.
+                // Row and record, as the store writes them, without the store's index.
                 let record = &commit.records[0].record;
                 let bytes = Bytes::from([record.as_ref(), record.as_ref()].concat());
                 let (done, answer) = oneshot::channel();
@@ -113,7 +117,7 @@ impl Target {
     }
 }
 
-/// A thread that appends what waits, syncs once, and answers all.
+/// A thread that appends the waiting commits, syncs once, and answers all.
 fn raw(directory: &Path) -> Target {
     let mut file = File::create(directory.join("raw")).expect("created");
     let (writes, mut receiver) = mpsc::channel::<(Bytes, oneshot::Sender<()>)>(4_096);
@@ -185,7 +189,7 @@ async fn pages(
                     Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute in microseconds");
                 let mut before = reader;
                 while !stop.load(Ordering::Relaxed) {
-                    // Steps by a prime: pages all over the partition.
+                    // Each step is a prime, so that pages are spread over the partition.
                     before = (before + 7_919) % rows;
                     let range = PartitionRange {
                         after: 0,
@@ -220,7 +224,7 @@ fn line(name: &str, who: &str, rate: f64, latencies: &Histogram<u64>) {
 }
 
 fn main() {
-    // cargo passes flags of its own.
+    // cargo passes flags of its own, so only a number counts.
     let seconds = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(2);
     let seconds = Duration::from_secs(seconds);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -1,4 +1,4 @@
-//! The wall clock, where a store needs one.
+//! The wall clock, for stores that need one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

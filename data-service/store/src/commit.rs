@@ -1,4 +1,4 @@
-//! What every store asks of a commit before it takes it.
+//! The conditions that every store checks before it takes a commit.
 
 use weir_proto::{bucket::Bucket, data::Channel, pair::UserPair};
 
@@ -7,7 +7,7 @@ use crate::{Commit, RowChange, WriteError};
 /// The users of a direct message's channel.
 ///
 /// # Errors
-/// [`WriteError::NotApplied`] if its recipients are no pair.
+/// [`WriteError::NotApplied`] if its recipients are not a pair of users.
 pub(crate) fn pair_of(channel: &Channel) -> Result<UserPair, WriteError> {
     let no_pair = || WriteError::NotApplied {
         reason: format!("channel {}: its recipients are not two users, ascending", channel.id),
@@ -16,11 +16,11 @@ pub(crate) fn pair_of(channel: &Channel) -> Result<UserPair, WriteError> {
 }
 
 impl Commit {
-    /// Checks what the types cannot say.
+    /// Checks the conditions that the types cannot express.
     ///
     /// # Errors
-    /// [`WriteError::NotApplied`] if records do not rise in revision, a direct message is not between two users, or rows that are their own outbox are anything but new messages of
-    /// one partition.
+    /// [`WriteError::NotApplied`] if revisions of records do not rise, a direct message is not between two
+    /// users, or the rows are their own outbox but not new messages of one partition.
     pub(crate) fn check(&self) -> Result<(), WriteError> {
         let refused = |reason: &str| Err(WriteError::NotApplied { reason: reason.to_owned() });
         if !self.records.is_sorted_by(|one, next| one.rev < next.rev) {

@@ -1,10 +1,11 @@
-//! The store on a CQL cluster: ScyllaDB in production, Apache Cassandra in tests; both speak the same protocol.
+//! The store on a CQL cluster: ScyllaDB in production, Apache Cassandra in tests; both speak the same
+//! protocol.
 //!
-//! - `config`, `session`: how the cluster is reached, and the driver's policies.
+//! - `config`, `session`: the cluster's address, and the driver's policies.
 //! - [`schema`]: the tables and their migrations.
-//! - `statements`, `columns`: what is prepared and how rows become columns.
-//! - `plan`: which statements a write becomes, and which batches; `send` sends and counts them.
-//! - `errors`: what a failure means.
+//! - `statements`, `columns`: prepared statements, and how rows become columns.
+//! - `plan`: which statements a write becomes, and in which batches; `send` sends and counts them.
+//! - `errors`: what a failure means for a read and for a write.
 //! - `lease`: leases by lightweight transactions.
 //! - `store`: the [`Store`](crate::Store) trait over them.
 
@@ -55,7 +56,7 @@ pub enum ConnectError {
 pub struct CqlStore {
     sender: Sender,
     call_concurrency: usize,
-    /// Last timestamp given to a row that has no revision, in microseconds.
+    /// Last timestamp that was given to a row without a revision, in microseconds.
     timestamp_us: AtomicU64,
 }
 

@@ -1,14 +1,15 @@
 //! The embedded store: one machine, one directory, on fjall's LSM tree.
 //!
 //! - `config`: its bounds.
-//! - `layout`: the files of a data directory; `files`, `open_error`: steps on them and how these fail.
-//! - `datadir`: lock and version of the directory; `whole`: whether the store in it is, with what `seal`, `levels`,
-//!   `journal` and `acked` know of its files.
-//! - `tables`, `keys`: what is stored where; the keys are the CQL model's. `tree`: the open database.
-//! - `committer`: the one thread that writes; `draft`, `plan`, `lease` say what a write changes.
-//! - `fault`: what the tree's errors are called.
-//! - `guard`: what the store needs of the machine, looked at before it is missed: `spare` descriptors, room on the disk, and its `place`.
-//! - `log`: the event log; `bus` gives it to the bus's traits.
+//! - `layout`: the files of a data directory; `files`, `open_error`: steps on them and their errors.
+//! - `datadir`: the directory's lock and version; `whole`: whether the store in it is complete and undamaged,
+//!   with what `seal`, `levels`, `journal` and `acked` know of its files.
+//! - `tables`, `keys`: which rows are stored where, under the CQL model's keys. `tree`: the open database.
+//! - `committer`: the one thread that writes; `draft`, `plan`, `lease` work out what a write changes.
+//! - `fault`: the tree's errors in words.
+//! - `guard`: checks that the machine has what the store needs, before it is missing: `spare` descriptors,
+//!   room on the disk, and its `place`.
+//! - `log`: the event log; `bus` implements the bus's traits on it.
 //! - `readers`, `view`: reads.
 //! - `store`: the [`Store`](crate::Store) trait over them.
 
@@ -70,10 +71,12 @@ use self::{
 };
 use crate::{Halt, WriteError};
 
-/// The embedded store. It is the [`Store`](crate::Store), and on one machine also the [`EventBus`](weir_bus::EventBus), the
-/// [`Inbox`](weir_bus::Inbox) and the [`SessionStore`](weir_bus::SessionStore): all four over one directory.
+/// The embedded store. It is the [`Store`](crate::Store), and on one machine also the
+/// [`EventBus`](weir_bus::EventBus), the [`Inbox`](weir_bus::Inbox) and the
+/// [`SessionStore`](weir_bus::SessionStore): all four over one directory.
 ///
-/// Dropping it waits for the batch in flight and the last sync; [`close`](Self::close) does the same without blocking the caller's thread.
+/// Dropping it waits for the batch in flight and the last sync. [`close`](Self::close) does the same without
+/// blocking the caller's thread.
 pub struct EmbeddedStore {
     config: EmbeddedConfig,
     readers: Readers,
@@ -81,14 +84,14 @@ pub struct EmbeddedStore {
     health: Arc<Health>,
     /// `None` only while it is dropped.
     writes: Option<mpsc::Sender<Write>>,
-    /// Bytes of writes that may still wait.
+    /// One permit for each byte of writes that may still wait.
     places: Arc<Semaphore>,
     writes_count: AtomicU64,
     batches: Arc<AtomicU64>,
     committer: Mutex<Option<JoinHandle<()>>>,
     guard: Arc<Guard>,
     watch: Mutex<Option<JoinHandle<()>>>,
-    /// Last, so that the lock outlives everything that uses the files.
+    /// This field is last, so that the lock outlives everything that uses the files.
     _directory: DataDir,
 }
 
@@ -99,16 +102,16 @@ impl std::fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens or creates the store in its directory. Blocks for as long as recovery takes: some seconds after a crash,
-    /// see [`EmbeddedConfig::journal_bytes`].
+    /// Opens the store in its directory, or creates one. Blocks for as long as recovery takes: some seconds
+    /// after a crash, see [`EmbeddedConfig::journal_bytes`].
     ///
     /// # Errors
-    /// [`OpenError`], each saying what to do about it.
+    /// [`OpenError`], each of which says what to do about it.
     pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
         Self::open_on(config, Box::new(free_bytes))
     }
 
-    /// As [`Self::open`], on a disk that says by `free_bytes` how much room it has.
+    /// Does the same as [`Self::open`], but asks `free_bytes` how much room the disk has.
     fn open_on(config: EmbeddedConfig, free_bytes: FreeBytes) -> Result<Arc<Self>, OpenError> {
         let mut directory = DataDir::open(&config.directory)?;
         let tables = Tables::open_safely(&directory, &config)?;
@@ -160,16 +163,16 @@ impl EmbeddedStore {
         }))
     }
 
-    /// Finishes the writes that wait, syncs, and ends the committer; later writes are not applied and later reads refused. The directory's
-    /// lock goes with the last reference.
+    /// Finishes the waiting writes, syncs, and ends the committer. Later writes are not applied and later
+    /// reads are refused. The directory's lock is released with the last reference.
     ///
     /// # Cancel safety
-    /// Safe: the committer ends by itself once it was told.
+    /// Safe: the committer ends by itself once it has the request.
     pub async fn close(&self) {
-        // An answer or a closed channel: either way the committer is ending.
+        // An answer and a closed channel both mean that the committer is ending.
         let _ = self.write(Act::Close, 0).await;
         if let Some(watch) = self.end_watch() {
-            // One that hangs on a dead disk is left behind.
+            // A watch that hangs on a dead disk is abandoned.
             let joined = tokio::task::spawn_blocking(move || watch.join());
             if tokio::time::timeout(self.config.write_timeout, joined).await.is_err() {
                 tracing::error!("the watch over the store did not end in time");
@@ -183,32 +186,33 @@ impl EmbeddedStore {
         self.readers.close();
     }
 
-    /// Batches committed since the store was opened: writes divided by it is how many a sync served.
+    /// Batches committed since the store was opened. Writes divided by batches is how many writes each sync
+    /// served.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
     }
 
-    /// Why the store takes no more writes and the process must end; `None` while it is sound.
+    /// Why the store takes no more writes and the process must end; `None` while the store is healthy.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.health.poisoned().map(str::to_owned)
     }
 
-    /// Why the store takes no writes for now, or any more; `None` while it does.
+    /// Why the store takes no writes, for now or for good; `None` while it takes them.
     #[must_use]
     pub fn halted(&self) -> Option<Halt> {
         let lost = self.poisoned().map(|reason| Halt::Lost { reason });
         lost.or_else(|| self.guard.halt())
     }
 
-    /// Flushes that wait and merges under way: 0 for a store at rest.
+    /// Flushes that wait and merges under way; 0 for a store at rest.
     #[must_use]
     pub fn working(&self) -> usize {
         self.readers.working()
     }
 
-    /// Tells the watch to end, and gives its thread.
+    /// Asks the watch to end, and gives its thread.
     fn end_watch(&self) -> Option<JoinHandle<()>> {
         self.guard.stop();
         let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -222,16 +226,16 @@ impl EmbeddedStore {
     /// Hands a write of about `bytes` to the committer and waits until it is durable.
     async fn write(&self, act: Act, bytes: usize) -> Result<Answer, WriteError> {
         let ended = || match self.health.poisoned() {
-            // It was not begun: that much is known also of a store that is lost.
+            // The write was not begun: that is certain even of a poisoned store.
             Some(reason) => WriteError::Halted(Halt::Lost { reason: reason.to_owned() }),
             None => WriteError::NotApplied { reason: "the store is closed".to_owned() },
         };
-        // A committer that hangs in a poisoned tree takes nothing from its queue any more.
+        // A committer that hangs in a poisoned tree takes nothing more from its queue.
         if self.health.poisoned().is_some() {
             return Err(ended());
         }
         let writes = self.writes.as_ref().ok_or_else(ended)?;
-        // One write may be larger than all places together; then it takes them all.
+        // One write may be larger than all permits together; then it takes them all.
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.config.writes_waiting_bytes_max);
         let (done, answer) = oneshot::channel();
         let queued = async {
@@ -249,7 +253,7 @@ impl EmbeddedStore {
         self.writes_count.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(self.config.write_timeout, answer).await {
             Ok(Ok(answer)) => answer,
-            // The committer ended with the write unanswered: only a panic does that.
+            // The committer ended without an answer, which only a panic causes.
             Ok(Err(_dropped)) => {
                 let reason = "the committer ended without an answer".to_owned();
                 self.health.poison(reason.clone());
@@ -266,7 +270,7 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         drop(self.writes.take());
         self.end_watch();
-        // A poisoned tree may never let its thread go; the process is about to end then.
+        // The thread of a poisoned tree may never end; the process is about to end then.
         if self.health.poisoned().is_none()
             && let Some(thread) = self.take_committer()
             && thread.join().is_err()

@@ -1,11 +1,12 @@
-//! Why a store takes no writes although it is well, or because it is lost: nothing was begun, so each may be sent again.
+//! Why a store takes no writes, although it is healthy or because it is lost. Nothing was begun, so each
+//! refused write may be sent again.
 
 use std::path::PathBuf;
 
-/// Why writes are refused before anything is done. Reads go on as far as they can.
+/// Why writes are refused before anything is done. Reads continue as far as they can.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// The process may open too few files to write tables out. It passes when some are closed.
+    /// The process may not open enough files to write tables out. The halt passes when some are closed.
     #[error(
         "the process has no file descriptors left for the store (its limit is {limit}): writes are refused until some are free; raise the limit (LimitNOFILE=)"
     )]
@@ -13,7 +14,8 @@ pub enum Halt {
         /// The process's limit.
         limit: u64,
     },
-    /// The disk has too little room to write out what is in memory and to merge tables. It passes when there is room.
+    /// The disk has too little room to write out what is in memory and to merge tables. The halt passes when
+    /// there is room.
     #[error(
         "the disk of {} is full: {} MiB are free, and the store needs {} MiB to go on: writes are refused until there is room",
         directory.display(), free_bytes >> 20, needed_bytes.div_ceil(1 << 20)
@@ -26,7 +28,8 @@ pub enum Halt {
         /// Bytes that must be free.
         needed_bytes: u64,
     },
-    /// The store failed earlier and can no longer vouch for its files. It does not pass: the process must end.
+    /// The store failed earlier and can no longer vouch for its files. The halt does not pass: the process
+    /// must end.
     #[error("the store is lost to this process: {reason}")]
     Lost {
         /// The first error.

@@ -1,8 +1,9 @@
-//! The store: what the data service asks of a database. Two implementations, held to one conformance suite: `embedded` (fjall) and `cql`
-//! (ScyllaDB, Cassandra).
+//! The store: what the data service needs of a database. There are two implementations, `embedded` (fjall)
+//! and `cql` (ScyllaDB, Cassandra), which must pass one conformance suite.
 //!
-//! A store knows rows and partitions; it knows nothing of limits, caches, order or events. Order is the sequencer's: it hands over
-//! commits of one scope (a channel or a guild) strictly one after another, each with revisions above the last.
+//! A store knows rows and partitions; it knows nothing of limits, caches, order or events. The sequencer
+//! keeps the order: it hands over commits of one scope (a channel or a guild) strictly one after another,
+//! each with revisions above the last.
 
 mod clock;
 mod commit;
@@ -22,7 +23,7 @@ use weir_proto::{
 
 pub use halt::Halt;
 
-/// Why a read failed. Reads change nothing, so all may be repeated.
+/// Why a read failed. Reads change nothing, so every one may be repeated.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// The database did not answer in time.
@@ -31,7 +32,7 @@ pub enum ReadError {
     /// The database cannot be reached, or refused.
     #[error("the database is unavailable: {reason}")]
     Unavailable {
-        /// What the driver or the operating system said.
+        /// The driver's or the operating system's error.
         reason: String,
     },
     /// A row could not be decoded: the data is damaged or from a newer version.
@@ -42,10 +43,10 @@ pub enum ReadError {
     },
 }
 
-/// Why a write failed: the difference that matters is whether it may have happened.
+/// Why a write failed. The variants differ in whether the write may have happened.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
-    /// It did not happen and will not. Safe to repeat or to give up.
+    /// It did not happen and will not. It is safe to repeat it or to give up.
     #[error("the write was not applied: {reason}")]
     NotApplied {
         /// Why.
@@ -54,14 +55,15 @@ pub enum WriteError {
     /// It did not happen and will not: the store takes no writes now.
     #[error(transparent)]
     Halted(#[from] Halt),
-    /// It may have happened or may still happen: repeat it with the same revisions until it is known.
+    /// It may have happened or may still happen. The caller must repeat it with the same revisions until its
+    /// outcome is known.
     #[error("the write's outcome is not known: {reason}")]
     Unknown {
         /// Why.
         reason: String,
     },
-    /// The store failed in a way it cannot vouch for (an I/O error on its files): every later write is refused with
-    /// [`Halt::Lost`], the process must end.
+    /// The store failed in a way that it cannot vouch for (an I/O error on its files). Every later write is
+    /// refused with [`Halt::Lost`]; the process must end.
     #[error("the store is poisoned and takes no more writes: {reason}")]
     Poisoned {
         /// The first error.
@@ -81,18 +83,18 @@ pub enum RowOrder {
 /// A range of one partition's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartitionRange {
-    /// Ids greater than this; 0 for no border.
+    /// Only ids greater than this; 0 for no border.
     pub after: u64,
-    /// Ids smaller than this; `u64::MAX` for no border.
+    /// Only ids smaller than this; `u64::MAX` for no border.
     pub before: u64,
-    /// Which end to start from.
+    /// The end from which rows are read.
     pub order: RowOrder,
-    /// Rows at most; 1 to 1,000.
+    /// Most rows; 1 to 1,000.
     pub limit: usize,
 }
 
 impl PartitionRange {
-    /// The ids it covers, both ends included; `None` if there are none.
+    /// The ids in the range, both ends included; `None` if there are none.
     #[must_use]
     pub fn ids(&self) -> Option<std::ops::RangeInclusive<u64>> {
         let from = self.after.checked_add(1)?;
@@ -103,13 +105,14 @@ impl PartitionRange {
 
 /// A change of one row.
 ///
-/// A row's own revision is its timestamp; one of 0 stands for the commit's. A row never replaces one of a higher revision, and a removal
-/// holds against everything up to its own revision, so repeating is safe, and so is loading an old export again.
+/// A row's own revision is its timestamp; a revision of 0 means that of the commit. A row never replaces one
+/// of a higher revision, and a removal holds against everything up to its own revision. So repeating is safe,
+/// and so is loading an old export again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowChange {
-    /// Writes a message's set columns, with `last_rev` as timestamp. In [`Store::commit`] one whose `last_rev` is above its `rev` is an
-    /// edit: it replaces the columns that can be edited of the row that is there, and never makes a row. In [`Store::put_rows`] it is the
-    /// whole row.
+    /// Writes a message's set columns, with `last_rev` as timestamp. In [`Store::commit`], a message whose
+    /// `last_rev` is above its `rev` is an edit: it replaces the editable columns of the stored row, and
+    /// never creates a row. In [`Store::put_rows`] it is the whole row.
     PutMessage(Message),
     /// Removes a message, with `rev` as timestamp.
     DeleteMessage {
@@ -126,25 +129,26 @@ pub enum RowChange {
     PutToken {
         /// SHA-256 of the token.
         hash: [u8; 32],
-        /// Whose it is.
+        /// The token's user.
         user_id: u64,
     },
     /// Writes a guild.
     PutGuild(Guild),
-    /// Removes a guild's own row, its roles, channels, members and their reverse entries. Messages stay until their channels' deletion
-    /// is collected.
+    /// Removes a guild's own row, its roles, channels, members and their reverse entries. Messages stay until
+    /// their channels' deletion is collected.
     DeleteGuild {
         /// The guild.
         guild_id: u64,
         /// Its channels and members, for the reverse tables.
         channel_ids: Vec<u64>,
-        /// As above.
+        /// Its members, for the same purpose.
         member_ids: Vec<u64>,
     },
     /// Writes a channel, both by id and by guild.
     PutChannel(Channel),
-    /// Writes the channel of a pair's direct messages, both by id and by the pair that its recipients are. One whose recipients are no
-    /// pair is refused. The pair of a higher revision stays.
+    /// Writes the channel of a pair's direct messages, both by id and by the pair of its recipients. A
+    /// channel whose recipients are not a pair is refused. The pair keeps the channel with the higher
+    /// revision.
     PutDirect(Channel),
     /// Removes a channel.
     DeleteChannel {
@@ -176,9 +180,9 @@ pub enum RowChange {
 /// A record for the outbox and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRecord {
-    /// The guild whose gateways get it; 0 for a direct message, whose record names its users.
+    /// The guild whose gateways receive it; 0 for a direct message, whose record names its users.
     pub guild_id: u64,
-    /// Its revision in the scope: each record's is above the one's before.
+    /// Its revision in the scope, which is above that of the record before.
     pub rev: u64,
     /// Encoded `weir.event.v1.Record`.
     pub record: Bytes,
@@ -187,38 +191,39 @@ pub struct OutboxRecord {
 /// Scopes that wrote lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Active {
-    /// Id, and whether it is a channel.
+    /// Ids, each with whether it is a channel.
     pub scopes: Vec<(u64, bool)>,
-    /// False if there are more, or if the store no longer knows so far back.
+    /// False if there are more, or if the store no longer remembers that far back.
     pub whole: bool,
 }
 
 /// One atomic step of one scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
-    /// The channel or guild whose turn it is.
+    /// The channel or guild that the step belongs to.
     pub scope_id: u64,
     /// Revision of rows that carry none of their own; the highest of the commit.
     pub rev: u64,
-    /// Rows; for creates all of one (channel, bucket), at most 64 KiB.
+    /// The rows. Created messages are all of one (channel, bucket), at most 64 KiB.
     pub rows: Vec<RowChange>,
     /// One record for each change, in order. A store with a log appends all of them in the same step.
     pub records: Vec<OutboxRecord>,
-    /// True if the rows are created messages only: each row is its own outbox record, so a store without a log need not keep `records`.
-    /// False: `records` go to `changes((scope, day), rev)` in the same step.
+    /// True if the rows are created messages only. Then each row is its own outbox record, and a store
+    /// without a log need not keep `records`. If false, `records` go to `changes((scope, day), rev)` in the
+    /// same step.
     pub rows_are_outbox: bool,
 }
 
-/// Settings written in one step. A database's batch over several partitions is to stay small; a step of an operator changes two rows and
-/// removes a handful.
+/// Most settings that are written in one step. A database's batch over several partitions should stay small;
+/// an operator's step changes two rows and removes a handful.
 pub const SETTINGS_MAX: usize = 100;
 
-/// A small row that is known by its kind and key.
+/// A small row under its kind and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// What it is, e.g. `limit`; at most 255 bytes.
+    /// The kind of row, e.g. `limit`; at most 255 bytes.
     pub kind: String,
-    /// Which one.
+    /// The key within the kind.
     pub key: Vec<u8>,
     /// The row; `None` removes it.
     pub value: Option<Bytes>,
@@ -227,34 +232,37 @@ pub struct Setting {
 /// A lease: a named right that one holder has until a time on the database's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// What is leased, e.g. `worker/17` or `slots/all`.
+    /// The name of the right, e.g. `worker/17` or `slots/all`.
     pub name: String,
-    /// Who holds it: unique for each start of a process. Empty if it was given up.
+    /// The holder's name, unique for each start of a process. Empty if the lease was given up.
     pub holder: String,
-    /// Ids and revisions may be minted below this time only: microseconds since 1970-01-01T00:00Z.
+    /// The holder may mint ids and revisions only below this time: microseconds since 1970-01-01T00:00Z.
     pub mint_until_us: u64,
 }
 
-/// What came of asking for a lease.
+/// The result of asking for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    /// Taken now, until the asked time: nobody held it, or it was the expected one.
+    /// The lease was taken now, until the asked time: nobody held it, or it was the expected one.
     Held,
-    /// It was the asking holder's already, and nobody else's since that holder took it; held until the asked time.
+    /// The asking holder had it already, and no other has had it since that holder took it. It is held until
+    /// the asked time.
     Renewed,
-    /// Somebody else holds it: its row as read.
+    /// Another holder has it; this is its row.
     HeldBy(Lease),
 }
 
 /// A database.
 ///
 /// # Cancel safety
-/// Reads: safe. Writes: a dropped write may or may not happen; the sequencer never drops one.
+/// Reads are safe to drop. A dropped write may or may not happen; the sequencer never drops one.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    // ---- history --------------------------------------------------------------------------------------------------
+    // ---- history
+    // --------------------------------------------------------------------------------------------------
 
-    /// Known buckets of a channel between two borders, both included; newest first if `order` says so; at most `limit` (1 to 1,000).
+    /// Known buckets of a channel between two borders, both included, at most `limit` (1 to 1,000). `order`
+    /// says whether the newest comes first.
     async fn read_buckets(
         &self,
         channel_id: u64,
@@ -278,16 +286,19 @@ pub trait Store: Send + Sync + 'static {
     /// One live message.
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError>;
 
-    // ---- change ---------------------------------------------------------------------------------------------------
+    // ---- change
+    // ---------------------------------------------------------------------------------------------------
 
-    /// Commits one scope's step: all of it or nothing becomes visible, and it is durable when it returns.
+    /// Commits one scope's step: all of it or nothing becomes visible, and it is durable when this returns.
     async fn commit(&self, commit: Commit) -> Result<(), WriteError>;
 
-    /// Writes rows idempotently and durably, in any order, not atomically: bulk loading. `rev` is the timestamp of rows without one.
+    /// Writes rows for a bulk load: idempotently and durably, in any order, not atomically. `rev` is the
+    /// timestamp of rows without one.
     async fn put_rows(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError>;
 
-    /// Records of a scope's `changes` above `after_rev`, oldest first, at most `limit` (1 to 1,000). Created messages are not among them
-    /// unless the store keeps a log of them; the reader merges them from the rows.
+    /// Records of a scope's `changes` above `after_rev`, oldest first, at most `limit` (1 to 1,000). Created
+    /// messages are not among them unless the store keeps a log of them; the reader merges them from the
+    /// rows.
     async fn read_changes(
         &self,
         scope_id: u64,
@@ -295,20 +306,23 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError>;
 
-    /// Notes that a scope writes now, before its first commit of a while, so that whoever must publish its records (again) knows where to
-    /// look. A store whose commit includes a log has nothing to note: the log says it.
+    /// Notes that a scope writes now, before its first commit after a while, so that a publisher that must
+    /// publish its records (again) finds it. A store whose commit includes a log notes nothing, because the
+    /// log shows it.
     async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError>;
 
-    /// At most `limit` (at least 1) scopes that were noted active, or wrote records, at or after `since_us` (microseconds since
-    /// 1970-01-01T00:00Z); others may be among them. What is noted lives for an hour more than a day, so that whatever `changes` still has
-    /// can be found; a log may be bounded more narrowly, and then the answer is not whole.
+    /// At most `limit` (at least 1) scopes that were noted active, or wrote records, at or after `since_us`
+    /// (microseconds since 1970-01-01T00:00Z); others may be among them. A note lives for an hour more than a
+    /// day, so that everything that `changes` still has can be found. A log may have narrower bounds; then
+    /// the answer is not whole.
     async fn read_active(&self, since_us: u64, limit: usize) -> Result<Active, ReadError>;
 
-    // ---- directory ------------------------------------------------------------------------------------------------
+    // ---- directory
+    // ------------------------------------------------------------------------------------------------
 
     /// Those of `ids` (at most 1,000) that exist.
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError>;
-    /// Whose credential a hash is.
+    /// The user of a credential, by its hash.
     async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError>;
     /// A guild's row, roles and channels.
     async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError>;
@@ -320,44 +334,50 @@ pub trait Store: Send + Sync + 'static {
     async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError>;
     /// Members by user id, ascending, above `after`, at most `limit` (1 to 1,000).
     async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError>;
-    /// How many members a guild has.
+    /// The number of a guild's members.
     async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError>;
     /// Guilds of a user, ascending, above `after`, at most `limit` (1 to 1,000).
     async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError>;
 
-    // ---- settings: limits, their history, import jobs --------------------------------------------------------------
+    // ---- settings: limits, their history, import jobs
+    // --------------------------------------------------------------
 
     /// Rows of one kind, by key ascending, at most `limit` (1 to 10,000).
     async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError>;
-    /// One row.
+    /// One row, if it exists.
     async fn read_setting(&self, kind: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
-    /// Writes and removes rows, at most [`SETTINGS_MAX`] and none twice, all or none of them; durable when it returns.
+    /// Writes and removes rows, at most [`SETTINGS_MAX`] and each row once. All or none are changed; they are
+    /// durable when this returns.
     async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError>;
-    /// Writes or, with `None`, removes one row; durable when it returns.
+    /// Writes or, with `None`, removes one row. It is durable when this returns.
     async fn write_setting(&self, kind: &str, key: &[u8], value: Option<Bytes>) -> Result<(), WriteError> {
         self.write_settings(vec![Setting { kind: kind.to_owned(), key: key.to_vec(), value }]).await
     }
 
-    // ---- coordination ---------------------------------------------------------------------------------------------
+    // ---- coordination
+    // ---------------------------------------------------------------------------------------------
 
-    /// Takes, renews or extends a lease in one linearizable step: succeeds if nobody holds it, if `expected` equals the row there (a taker
-    /// that waited it out), or if the holder is the same.
+    /// Takes, renews or extends a lease in one linearizable step. It succeeds if nobody holds the lease, if
+    /// `expected` equals the stored row (the taker waited until it had expired), or if the holder is the
+    /// same.
     async fn take_lease(&self, wanted: Lease, expected: Option<Lease>) -> Result<LeaseAnswer, WriteError>;
     /// Microseconds since 1970-01-01T00:00Z on the database's clock.
     async fn clock_us(&self) -> Result<u64, ReadError>;
 
-    // ---- life -----------------------------------------------------------------------------------------------------
+    // ---- life
+    // -----------------------------------------------------------------------------------------------------
 
-    /// Whether it can serve now; the error says what is wrong. Answers within `within`.
+    /// Whether the store can serve now; the error says what is wrong. Answers within `within`.
     async fn ready(&self, within: Duration) -> Result<(), ReadError>;
-    /// Queries sent to the database so far, (reads, writes): counted where they are sent, retries included.
+    /// Number of queries sent to the database so far, reads and writes. They are counted where they are sent,
+    /// retries included.
     fn counters(&self) -> StoreCounters;
 }
 
 /// Queries sent to a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreCounters {
-    /// Reads, each partition or point read as one.
+    /// Reads; each partition or point read counts as one.
     pub reads: u64,
     /// Commits and other writes.
     pub writes: u64,

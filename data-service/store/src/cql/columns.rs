@@ -1,7 +1,7 @@
-//! Between rows and columns.
+//! Converts between rows and columns.
 //!
-//! CQL's integers are signed. Ids, revisions and positions order rows, so they must lie below 2^63 (a snowflake does until 2084); flags are
-//! bits, which keep their pattern.
+//! CQL's integers are signed. Ids, revisions and positions order rows, so they must lie below 2^63
+//! (snowflakes do until 2084). Flags are bits, which keep their pattern.
 
 use scylla::{
     DeserializeRow,
@@ -11,7 +11,7 @@ use weir_proto::{bucket::Bucket, data::Message};
 
 use crate::{ReadError, WriteError};
 
-/// A value to bind; unset ones write nothing, where a null would write a tombstone.
+/// A value to bind. An unset one writes nothing, where a null would write a tombstone.
 pub(super) type Column = MaybeUnset<CqlValue>;
 
 /// A set value.
@@ -24,7 +24,7 @@ fn unless_default<T: Default + PartialEq>(value: T, column: impl FnOnce(T) -> Co
     if value == T::default() { MaybeUnset::Unset } else { column(value) }
 }
 
-/// An id, revision or time that orders rows.
+/// An id, revision or time, which orders rows.
 pub(super) fn ordered(number: u64) -> Result<Column, WriteError> {
     let too_large =
         |_| WriteError::NotApplied { reason: format!("{number} is beyond 2^63, which CQL cannot order") };
@@ -46,12 +46,12 @@ pub(super) fn blob(bytes: impl Into<Vec<u8>>) -> Column {
     set(CqlValue::Blob(bytes.into()))
 }
 
-/// Truth.
+/// A truth value.
 pub(super) fn boolean(value: bool) -> Column {
     set(CqlValue::Boolean(value))
 }
 
-/// A bucket, day or shard: small numbers.
+/// A small number: a bucket, day or shard.
 pub(super) fn small(number: u32) -> Result<Column, WriteError> {
     let too_large = |_| WriteError::NotApplied { reason: format!("{number} is beyond 2^31") };
     i32::try_from(number).map(CqlValue::Int).map(set).map_err(too_large)
@@ -90,12 +90,13 @@ pub(super) fn whole_message(message: Message) -> Result<Vec<Column>, WriteError>
     ])
 }
 
-/// Discord's message types are below 100.
+/// A message type; Discord's are below 100.
 fn kind(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// Columns of an edit in the order of `EditMessage`, without its timestamp. Defaults are written too: an edit may clear a column.
+/// Columns of an edit in the order of `EditMessage`, without its timestamp. Defaults are written too: an edit
+/// may clear a column.
 pub(super) fn edited_message(message: Message) -> Result<Vec<Column>, WriteError> {
     Ok(vec![
         text(message.content),
@@ -112,7 +113,7 @@ pub(super) fn edited_message(message: Message) -> Result<Vec<Column>, WriteError
     ])
 }
 
-/// A row of `messages` as it is read; absent columns were never set.
+/// A row of `messages` as it is read. An absent column was never set.
 #[derive(Debug, DeserializeRow)]
 pub(super) struct MessageRow {
     message_id: i64,
@@ -138,7 +139,8 @@ impl MessageRow {
         self.message_id
     }
 
-    /// The message, or `None` if the row has no author: the remainder of an edit that lost its race, or of other writers' rows.
+    /// The message, or `None` if the row has no author. Such a row is left by an edit that lost its race, or
+    /// by other writers.
     pub(super) fn into_message(self, channel_id: u64) -> Option<Message> {
         let number = |column: Option<i64>| column.unwrap_or(0).cast_unsigned();
         let list = |column: Option<Vec<i64>>| {
@@ -170,7 +172,7 @@ impl MessageRow {
     }
 }
 
-/// A row that is one encoded message.
+/// Decodes a row that is one encoded message.
 pub(super) fn decode<T: prost::Message + Default>(table: &str, row: Option<Vec<u8>>) -> Result<T, ReadError> {
     let corrupt = |reason: String| ReadError::Corrupt { reason: format!("{table}: {reason}") };
     let row = row.ok_or_else(|| corrupt("a row has no content".to_owned()))?;

@@ -1,16 +1,16 @@
-//! How to reach a CQL cluster, and how long to wait for it.
+//! The address of a CQL cluster, and the timeouts.
 
 use std::{fmt, time::Duration};
 
 /// How a new keyspace is replicated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replication {
-    /// One datacentre, `SimpleStrategy`: tests and single nodes.
+    /// One datacentre, `SimpleStrategy`, for tests and single nodes.
     Simple {
         /// Copies of each row; 3 in production.
         factor: u8,
     },
-    /// `NetworkTopologyStrategy`: copies for each datacentre by name.
+    /// `NetworkTopologyStrategy`, with a number of copies for each datacentre by name.
     Network(Vec<(String, u8)>),
 }
 
@@ -32,48 +32,52 @@ impl fmt::Debug for Credentials {
 /// Which replicas lightweight transactions ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Linearizable {
-    /// Those of the local datacentre: right if all owners run in it.
+    /// Those of the local datacentre, which is right if all owners run in it.
     Local,
-    /// Those of all datacentres: needed if owners run in several.
+    /// Those of all datacentres, which is needed if owners run in several.
     Global,
 }
 
 /// A cluster to connect to.
 #[derive(Debug, Clone)]
 pub struct CqlConfig {
-    /// `host:port` of some nodes; the rest are found by asking them.
+    /// `host:port` of some nodes, which name the others.
     pub nodes: Vec<String>,
-    /// Keyspace: lower-case letters, digits and `_`, at most 48, a letter first.
+    /// Keyspace: lower-case letters, digits and `_`, at most 48 in all, the first a letter.
     pub keyspace: String,
-    /// Datacentre to stay in; `None` asks any node, which is right with one datacentre only.
+    /// Datacentre whose nodes are asked. `None` asks any node, which is right only with one datacentre.
     pub datacenter: Option<String>,
-    /// Used if the cluster asks for them.
+    /// Used if the cluster asks for credentials.
     pub credentials: Option<Credentials>,
-    /// Used when `schema apply` creates the keyspace; never changed afterwards.
+    /// Used when `schema apply` creates the keyspace, and never changed afterwards.
     pub replication: Replication,
-    /// Whom lightweight transactions ask.
+    /// Which replicas lightweight transactions ask.
     pub linearizable: Linearizable,
     /// Longest wait for a connection and for the schema's version at start.
     pub connect_timeout: Duration,
-    /// Longest wait for a read's answer, its one repetition included. Databases give up on reads after 5 s by default; a caller of a chat
-    /// has gone by then.
+    /// Longest wait for a read's answer, including its one repetition. Databases give up on reads after 5 s
+    /// by default; a caller of a chat has left by then.
     pub read_timeout: Duration,
-    /// Longest wait for a write's answer. Above the database's own 2 s, so that its clearer error comes first.
+    /// Longest wait for a write's answer. It is above the database's own 2 s, so that the database's clearer
+    /// error comes first.
     pub write_timeout: Duration,
-    /// Longest wait for a lightweight transaction's: four rounds between replicas, and they may contend.
+    /// Longest wait for a lightweight transaction's answer: it takes four rounds between replicas, and
+    /// transactions may contend.
     pub lease_timeout: Duration,
     /// Longest wait for a change of schema to be agreed on.
     pub schema_timeout: Duration,
-    /// Point reads or batches that one call has in flight at once: a call for 1,000 users must not fill a node's queue by itself.
+    /// Most point reads or batches that one call has in flight at once: a call for 1,000 users must not fill
+    /// a node's queue by itself.
     pub call_concurrency: usize,
-    /// Reads in flight at once; more wait, each until its own timeout. It also bounds what a hung node leaves behind: the driver closes a
-    /// connection on which more than 1,024 statements were abandoned a second ago and are unanswered (`OLD_ORPHAN_COUNT_THRESHOLD`), and
-    /// two such generations are no more. By Little's law 512 are half a
-    /// million reads a second at 1 ms each.
+    /// Most reads in flight at once; more wait, each until its own timeout. It also bounds what a hung node
+    /// leaves behind: the driver closes a connection on which more than 1,024 statements were abandoned at
+    /// least a second ago and are unanswered (`OLD_ORPHAN_COUNT_THRESHOLD`), and two such generations are no
+    /// more than that. By Little's law 512 are half a million reads a second at 1 ms each.
     pub reads_max: usize,
-    /// Silence after which a connection is probed.
+    /// Silence on a connection after which it is probed.
     pub keepalive_interval: Duration,
-    /// Silence after a probe after which a connection is closed, so that a dead node is noticed without a request.
+    /// Further silence after which the connection is closed, so that a dead node is noticed without a
+    /// request.
     pub keepalive_timeout: Duration,
 }
 
@@ -100,7 +104,7 @@ impl CqlConfig {
         }
     }
 
-    /// Whether the keyspace's name may stand in a statement unquoted: it is put there as text.
+    /// Whether the keyspace's name may stand unquoted in a statement, where it is inserted as text.
     #[must_use]
     pub fn keyspace_is_valid(&self) -> bool {
         let name = &self.keyspace;

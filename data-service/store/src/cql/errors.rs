@@ -1,22 +1,24 @@
 //! What the driver's errors mean for a read and for a write.
 //!
-//! For a write only one question matters: can it have happened, or can it still? `NotApplied` is said only where the driver or the
-//! coordinator refused before anything was sent to a replica; everything else, and everything new, is `Unknown`.
+//! For a write only one question matters: can it have happened, or can it still happen? `NotApplied` is given
+//! only where the driver or the coordinator refused before anything was sent to a replica. Every other error,
+//! known or new, is `Unknown`.
 
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 
 use crate::{ReadError, WriteError};
 
-/// What was sent.
+/// What kind of write was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// A plain write or batch.
     Write,
-    /// A lightweight transaction: several rounds, so a coordinator that refuses one of them may have finished an earlier one.
+    /// A lightweight transaction. It has several rounds, so a coordinator that refuses one of them may have
+    /// finished an earlier one.
     Transaction,
 }
 
-/// A failed read.
+/// Translates the error of a read.
 pub(super) fn read_error(error: &ExecutionError) -> ReadError {
     match error {
         ExecutionError::RequestTimeout(_)
@@ -27,7 +29,7 @@ pub(super) fn read_error(error: &ExecutionError) -> ReadError {
     }
 }
 
-/// Whether another node may do better at once: the one asked was not there or not willing.
+/// Whether another node may succeed at once, because the one that was asked was unreachable or unwilling.
 pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
     match error {
         ExecutionError::ConnectionPoolError(_) => true,
@@ -44,7 +46,7 @@ pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
     }
 }
 
-/// A failed write.
+/// Translates the error of a write.
 pub(super) fn write_error(error: &ExecutionError, sent: Sent) -> WriteError {
     let reason = error.to_string();
     if refused_before(error, sent) {
@@ -67,7 +69,7 @@ fn refused_before(error: &ExecutionError, sent: Sent) -> bool {
         | ExecutionError::UseKeyspaceError(_)
         | ExecutionError::SchemaAgreementError(_)
         | ExecutionError::MetadataError(_) => false,
-        // The driver's enums may grow: what is not known to be harmless is not.
+        // The driver's enums may grow; an unknown error counts as harmful.
         _ => false,
     }
 }
@@ -77,11 +79,11 @@ fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_)
         | RequestAttemptError::UnableToAllocStreamId
-        // The node said that it does not know the statement, so it did not run it.
+        // The node did not know the statement, so it did not run it.
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch => true,
         RequestAttemptError::DbError(error, _) => database_refused_before(error, sent),
-        // The request went out, and its answer is lost or not understood.
+        // The request was sent, and its answer is lost or not understood.
         RequestAttemptError::BrokenConnectionError(_)
         | RequestAttemptError::BodyExtensionsParseError(_)
         | RequestAttemptError::CqlResultParseError(_)
@@ -94,7 +96,7 @@ fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
 
 fn database_refused_before(error: &DbError, sent: Sent) -> bool {
     match error {
-        // The statement itself was refused, before it ran.
+        // The statement itself was refused before it ran.
         DbError::SyntaxError
         | DbError::Invalid
         | DbError::AlreadyExists { .. }
@@ -105,10 +107,11 @@ fn database_refused_before(error: &DbError, sent: Sent) -> bool {
         | DbError::Unprepared { .. }
         | DbError::ProtocolError
         | DbError::IsBootstrapping => true,
-        // A coordinator counts live replicas before it sends; in a transaction also between accepting and committing.
+        // A coordinator counts live replicas before it sends; in a transaction it also counts them between
+        // accepting and committing.
         DbError::Unavailable { .. } => sent == Sent::Write,
         DbError::RateLimitReached { rejected_by_coordinator, .. } => *rejected_by_coordinator,
-        // Overload is found while replicas are being written to as well as before.
+        // Overload is found before replicas are written to, but also meanwhile.
         DbError::Overloaded
         | DbError::ReadTimeout { .. }
         | DbError::WriteTimeout { .. }

@@ -1,8 +1,9 @@
 //! Leases by lightweight transactions.
 //!
-//! A transaction that timed out may still be decided; a read at the serial level finishes or overtakes it, so what that read shows has
-//! happened. What it does not show may, in a corner, still happen (the first coordinator may try again until its own timeout): then the
-//! lease is ours without our knowing, which delays its next taker and harms nobody.
+//! A transaction that timed out may still be decided. A read at the serial level finishes or overtakes it, so
+//! what that read shows has happened. What it does not show may, in a rare case, still happen (the first
+//! coordinator may try again until its own timeout). Then we hold the lease without knowing it, which delays
+//! its next taker and does no other harm.
 
 use scylla::value::Row;
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{Lease, LeaseAnswer, WriteError};
 
-/// Rounds of looking and trying: each lost round means that somebody else won one.
+/// Most rounds of reading and trying: each lost round means that another taker won one.
 const ROUNDS_MAX: usize = 8;
 
 /// Takes, renews or extends a lease.
@@ -48,7 +49,7 @@ pub(super) async fn take(
     })
 }
 
-/// Whether the transaction made `wanted` the row, also if only a look afterwards tells.
+/// Whether the transaction made `wanted` the row, even if only a later read shows it.
 async fn try_transaction(
     sender: &Sender,
     query: Query,
@@ -67,7 +68,7 @@ async fn try_transaction(
     }
 }
 
-/// The lease's row, every decided transaction included.
+/// The lease's row, with every decided transaction.
 async fn read(sender: &Sender, name: &str) -> Result<Option<Lease>, String> {
     let row: Option<(Option<String>, Option<i64>)> =
         sender.row(Query::Lease, (name,)).await.map_err(|error| error.to_string())?;

@@ -1,15 +1,17 @@
-//! What a write sends: rows to statements, and statements to batches.
+//! What a write sends: rows become statements, and statements become batches.
 //!
-//! A commit is one batch whenever it fits. Only guilds with very many members do not; those are cut, with the guild's own row as the point at
-//! which the step takes effect, so that no state in between looks whole:
+//! A commit is one batch whenever it fits. Only commits of guilds with very many members do not; those are
+//! cut. The guild's own row is the point at which the step takes effect, so that no state in between looks
+//! complete:
 //!
 //! | step | order |
 //! |--|--|
 //! | delete a guild | its row and the records; then roles, channels, members |
 //! | anything else | rows that hang on others; the guild's row; last the records |
 //!
-//! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it is there; if the owner dies
-//! before that, what was never acknowledged may stay half done (rows without their guild, or a change that was not announced).
+//! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it
+//! is stored. If the owner dies before that, what was never acknowledged may stay half done (rows without
+//! their guild, or a change that was not announced).
 
 use std::collections::HashMap;
 
@@ -23,28 +25,30 @@ use super::{
 };
 use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError, commit::pair_of};
 
-/// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB (`batch_size_fail_threshold`), counted
-/// after encoding; ScyllaDB above 1 MiB.
+/// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB
+/// (`batch_size_fail_threshold`), counted after encoding; ScyllaDB above 1 MiB.
 pub(super) const BATCH_BYTES_MAX: usize = 32 * 1024;
-/// Statements after which a batch is cut: each is a mutation that the coordinator holds, and a cut one a round trip.
+/// Statements after which a batch is cut: the coordinator holds each as a mutation, and each cut costs a
+/// round trip.
 pub(super) const BATCH_STATEMENTS_MAX: usize = 256;
-/// Bytes of one partition's batch; one mutation, so only the node's largest mutation (16 MiB) bounds it. The sequencer makes none larger.
+/// Most bytes of one partition's batch. It is one mutation, so only the node's largest mutation (16 MiB)
+/// bounds it. The sequencer makes none larger.
 pub(super) const PARTITION_BATCH_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a statement beside its largest values.
 const STATEMENT_BYTES: usize = 96;
 /// Microseconds in a day, the span of a partition of `changes`.
 const DAY_US: u64 = 86_400_000_000;
 
-/// Where a statement stands in a commit that must be cut.
+/// The place of a statement in a commit that must be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// The step takes effect with it, and it comes first: a guild's deletion and its records.
+    /// It comes first, and the step takes effect with it: a guild's deletion and its records.
     First,
-    /// Rows that hang on others.
+    /// Rows that belong to others.
     Hanging,
-    /// A guild's row, once all that hangs on it is there.
+    /// A guild's row, after all rows that belong to it.
     Point,
-    /// The records, last: what is announced is there.
+    /// The records, last, so that everything that is announced is stored.
     Records,
 }
 
@@ -65,12 +69,12 @@ pub(super) fn day(rev_us: u64) -> u32 {
     u32::try_from(rev_us / DAY_US).unwrap_or(u32::MAX)
 }
 
-/// A plan being made.
+/// A plan that is being made.
 struct Plan {
     bound: Vec<Bound>,
     /// Timestamp of rows that carry none.
     rev: u64,
-    /// Whether messages come whole (bulk load) rather than as creates and edits.
+    /// Whether messages are whole rows (bulk load) rather than creates and edits.
     load: bool,
 }
 
@@ -79,7 +83,7 @@ impl Plan {
         self.bound.push(Bound { query, values, bytes: bytes + STATEMENT_BYTES, stage });
     }
 
-    /// A row that is one blob under the ids `key`.
+    /// Puts a row that is one blob under the ids `key`.
     fn put(
         &mut self,
         query: Query,
@@ -97,7 +101,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Removes what is under the ids `key`.
+    /// Removes the row under the ids `key`.
     fn delete(&mut self, query: Query, stage: Stage, key: &[u64]) -> Result<(), WriteError> {
         let mut values = vec![ordered(self.rev)?];
         for id in key {
@@ -107,7 +111,8 @@ impl Plan {
         Ok(())
     }
 
-    /// The revision of a row, or the commit's if it has none; noted in the row, which is compared by it later.
+    /// The revision of a row, or the commit's if it has none. It is noted in the row, because later writes
+    /// compare with it.
     fn rev_of(&self, rev: &mut u64) -> u64 {
         if *rev == 0 {
             *rev = self.rev;
@@ -218,13 +223,13 @@ impl Plan {
     }
 }
 
-/// A commit's batches, in the order in which they must be sent; most often one.
+/// A commit's batches, in the order in which they must be sent; usually there is one.
 pub(super) fn commit(commit: Commit) -> Result<Vec<Vec<Bound>>, WriteError> {
     let deletes_guild = commit.rows.iter().any(|row| matches!(row, RowChange::DeleteGuild { .. }));
     let mut plan = Plan { bound: Vec::new(), rev: commit.rev, load: false };
     commit.rows.into_iter().try_for_each(|row| plan.row(row))?;
     if commit.rows_are_outbox {
-        // One partition, so one mutation: never cut, whatever its size.
+        // One partition is one mutation, so it is never cut, whatever its size.
         return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
     }
     let stage = if deletes_guild { Stage::First } else { Stage::Records };
@@ -232,7 +237,7 @@ pub(super) fn commit(commit: Commit) -> Result<Vec<Vec<Bound>>, WriteError> {
     if fits(&plan.bound) {
         return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
     }
-    // Stable: rows of one stage keep the order in which they were given.
+    // The sort is stable: rows of one stage keep the order in which they were given.
     plan.bound.sort_by_key(|bound| bound.stage);
     Ok(cut(plan.bound))
 }
@@ -252,18 +257,18 @@ pub(super) fn settings(settings: Vec<Setting>, timestamp: u64) -> Result<Vec<Bou
     Ok(bound.collect())
 }
 
-/// A partition that takes many rows of a load.
+/// A partition to which many rows of a load belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Partition {
     Messages(u64, Bucket),
     Members(u64),
 }
 
-/// Batches of a bulk load, in any order; each batch is of one partition. Rows that share a partition with others share its batches, wherever
-/// they come; what a row writes beyond its first statement goes by itself.
+/// Batches of a bulk load, in any order; each batch is of one partition. Rows of one partition share its
+/// batches wherever they come in the load. A row's statements after its first are sent by themselves.
 pub(super) fn load(rows: Vec<RowChange>, rev: u64) -> Result<Vec<Vec<Bound>>, WriteError> {
     let mut batches: Vec<Vec<Bound>> = Vec::new();
-    // Of each partition the batch that is being filled, and its bytes.
+    // For each partition, the batch that is being filled, and its bytes.
     let mut open: HashMap<Partition, (usize, usize)> = HashMap::new();
     for row in rows {
         let partition = match &row {
@@ -298,7 +303,8 @@ fn fits(bound: &[Bound]) -> bool {
         && bound.iter().map(|bound| bound.bytes).sum::<usize>() <= BATCH_BYTES_MAX
 }
 
-/// Cuts statements in order; a batch never holds two stages, because the order of stages is what makes a cut harmless.
+/// Cuts statements in order. A batch never holds two stages, because the order of stages is what makes a cut
+/// harmless.
 fn cut(bound: Vec<Bound>) -> Vec<Vec<Bound>> {
     let mut batches: Vec<Vec<Bound>> = Vec::new();
     let mut bytes = 0;

@@ -1,8 +1,10 @@
-//! The schema: numbered, checksummed migrations, applied by `weir schema apply` and checked by every process that connects.
+//! The schema: numbered, checksummed migrations, applied by `weir schema apply` and checked by every process
+//! that connects.
 //!
-//! A migration is a file that never changes once it is released. Its checksum is kept in `schema_migrations`; a difference is drift and is
-//! refused, because nobody knows then what the tables look like. Every statement can be repeated (`IF NOT EXISTS`), so a migration that was
-//! interrupted is run again whole. Migrations only add, so that version N and N + 1 of Weir run side by side.
+//! A migration is a file that never changes once it is released. Its checksum is kept in `schema_migrations`.
+//! A difference is drift and is refused, because then the form of the tables is not known. Every statement
+//! can be repeated (`IF NOT EXISTS`), so an interrupted migration is run again from its beginning. Migrations
+//! only add, so that versions N and N + 1 of Weir can run side by side.
 
 mod error;
 mod migration;
@@ -24,12 +26,12 @@ use super::{
     session::{self, serial},
 };
 
-/// Longest life of the row that keeps two appliers apart; longer than all migrations take together.
+/// Longest life of the lock row between two appliers; longer than all migrations take together.
 const APPLYING_SECONDS_MAX: u32 = 300;
 /// The number of that row.
 const APPLYING: i32 = 0;
 
-/// What `apply` did.
+/// The result of `apply`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Whether the keyspace was created.
@@ -42,13 +44,15 @@ pub struct Applied {
     pub notes: Vec<String>,
 }
 
-/// Creates the keyspace if it is missing and runs the migrations that are not there yet. Running it again changes nothing.
+/// Creates the keyspace if it is missing and runs the migrations that it lacks. Running it again changes
+/// nothing.
 ///
 /// # Errors
 /// [`SchemaError`]
 ///
 /// # Cancel safety
-/// A dropped call may leave a migration half run; the next call runs it again, at the latest after five minutes.
+/// A dropped call may leave a migration half run. The next call runs it again, at the latest after five
+/// minutes.
 pub async fn apply(config: &CqlConfig) -> Result<Applied, SchemaError> {
     let session = connect(config).await?;
     let scylla = is_scylla(&session).await?;
@@ -62,14 +66,15 @@ pub async fn apply(config: &CqlConfig) -> Result<Applied, SchemaError> {
         return Err(SchemaError::Applying { keyspace: config.keyspace.clone() });
     }
     let applied = apply_missing(&session, config).await;
-    // Also after an error: the next applier need not wait for the row to expire.
+    // The row is removed even after an error, so that the next applier need not wait for it to expire.
     let unlocked = unlock(&session, config).await;
     let (applied, version) = applied?;
     unlocked?;
     Ok(Applied { keyspace_created: !existed, applied, version, notes: notes(config, scylla) })
 }
 
-/// Checks that a keyspace has every migration of this build, unchanged. Newer ones are welcome: migrations only add.
+/// Checks that a keyspace has every migration of this build, unchanged. Newer ones are accepted, because
+/// migrations only add.
 pub(super) async fn check(session: &Session, keyspace: &str) -> Result<i32, SchemaError> {
     let wanted = MIGRATIONS.iter().map(|migration| migration.number).max().unwrap_or(0);
     let found = match present(session, keyspace).await {
@@ -117,7 +122,7 @@ async fn apply_missing(session: &Session, config: &CqlConfig) -> Result<(Vec<i32
     Ok((applied, version))
 }
 
-/// Compares what is there with this build's; returns the highest number.
+/// Compares the database's migrations with this build's; gives the highest number.
 fn verify(keyspace: &str, present: &[(i32, String)]) -> Result<i32, SchemaError> {
     for (number, found) in present {
         let Some(ours) = MIGRATIONS.iter().find(|migration| migration.number == *number) else { continue };
@@ -138,7 +143,7 @@ async fn present(session: &Session, keyspace: &str) -> Result<Vec<(i32, String)>
     Ok(done.map(|(number, checksum)| (number, checksum.unwrap_or_default())).collect())
 }
 
-/// Takes the row that keeps two appliers apart.
+/// Takes the lock row that keeps two appliers apart.
 async fn lock(session: &Session, config: &CqlConfig) -> Result<bool, SchemaError> {
     let statement = format!(
         "INSERT INTO {}.schema_migrations (number, name) VALUES ({APPLYING}, 'applying') IF NOT EXISTS \
@@ -166,7 +171,7 @@ fn create_keyspace(config: &CqlConfig, scylla: bool) -> String {
             format!("'class': 'NetworkTopologyStrategy'{}", copies.collect::<String>())
         }
     };
-    // Lightweight transactions on tablets came late to ScyllaDB; vnodes serve every release.
+    // Lightweight transactions on tablets came late to ScyllaDB; vnodes work in every release.
     let tablets = if scylla { " AND tablets = {'enabled': false}" } else { "" };
     format!("CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{{replication}}}{tablets}", config.keyspace)
 }
@@ -194,7 +199,7 @@ fn notes(config: &CqlConfig, scylla: bool) -> Vec<String> {
     notes
 }
 
-/// Only ScyllaDB has this table.
+/// True for ScyllaDB: only it has this table.
 async fn is_scylla(session: &Session) -> Result<bool, SchemaError> {
     let statement = "SELECT keyspace_name FROM system_schema.scylla_keyspaces LIMIT 1";
     match rows::<(String,)>(session, "asking whether this is ScyllaDB", statement).await {
@@ -221,7 +226,7 @@ async fn keyspace_exists(session: &Session, config: &CqlConfig) -> Result<bool, 
     Ok(!rows::<(String,)>(session, "looking for the keyspace", &statement).await?.is_empty())
 }
 
-/// Whether the database refused the statement as such: it names what is not there.
+/// Whether the database refused the statement itself, because it names something that does not exist.
 fn is_invalid(error: &ExecutionError) -> bool {
     matches!(error, ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _)))
 }

@@ -1,4 +1,5 @@
-//! Sending: one place where statements leave the process, so that each is counted, bounded in time and never repeated behind our back.
+//! The one place where statements leave the process, so that each is counted, bounded in time, and never
+//! repeated without our knowledge.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -25,10 +26,11 @@ use super::{
 };
 use crate::{ReadError, StoreCounters, WriteError};
 
-/// How often a read is sent at most. The second goes to another node if there is one, and only where the first was refused at once.
+/// Most attempts of a read. The second goes to another node if there is one, and only if the first was
+/// refused at once.
 const READ_ATTEMPTS: usize = 2;
 
-/// Statements in flight or done.
+/// Numbers of statements sent so far.
 #[derive(Debug, Default)]
 struct Counters {
     reads: AtomicU64,
@@ -40,14 +42,14 @@ pub(super) struct Sender {
     session: Session,
     statements: Statements,
     counters: Counters,
-    /// Places of the reads in flight.
+    /// The places for reads in flight.
     reading: Semaphore,
     read_timeout: Duration,
     write_timeout: Duration,
     lease_timeout: Duration,
 }
 
-/// How long to wait for what, and how many reads at once.
+/// The timeouts by kind of statement, and how many reads may be in flight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) read: Duration,
@@ -56,7 +58,7 @@ pub(super) struct Bounds {
     pub(super) reads_max: usize,
 }
 
-/// An answer that is not what was asked for: only another schema explains it.
+/// An answer of an unexpected form, which only another schema can explain.
 fn corrupt(query: Query, error: impl ToString) -> ReadError {
     ReadError::Corrupt { reason: format!("{query:?}: {}", error.to_string()) }
 }
@@ -81,7 +83,7 @@ impl Sender {
         }
     }
 
-    /// The end of a read that begins now.
+    /// The deadline of a read that begins now.
     pub(super) fn read_deadline(&self) -> Instant {
         Instant::now() + self.read_timeout
     }
@@ -105,7 +107,8 @@ impl Sender {
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
         let result = timeout_at(deadline, async {
-            // Never closed. Given back with the answer, or when the caller leaves.
+            // The semaphore is never closed. The place is given back with the answer, or when the caller
+            // leaves.
             let _place = self.reading.acquire().await;
             self.read(query, &values).await
         });
@@ -134,7 +137,8 @@ impl Sender {
         }
     }
 
-    /// Sends a write and waits for its answer. An error of the driver says which it was; our own timeout never knows.
+    /// Sends a write and waits for its answer. An error of the driver says whether it happened; after our own
+    /// timeout that is never known.
     async fn written(
         &self,
         sent: Sent,
@@ -156,7 +160,7 @@ impl Sender {
         self.written(Sent::Write, self.write_timeout, write).await.map(drop)
     }
 
-    /// Writes a batch; one statement goes without.
+    /// Writes a batch; a single statement is sent without one.
     pub(super) async fn batch(&self, kind: BatchType, bound: Vec<Bound>) -> Result<(), WriteError> {
         let mut bound = bound;
         if bound.len() == 1
@@ -186,7 +190,7 @@ impl Sender {
     {
         let write = self.session.execute_unpaged(self.statements.get(query), &values);
         let result = self.written(Sent::Transaction, self.lease_timeout, write).await?;
-        // An answer that cannot be read leaves open what was decided.
+        // If the answer cannot be read, the outcome is not known.
         let unknown = |error: String| WriteError::Unknown { reason: format!("{query:?}: {error}") };
         let rows = result.into_rows_result().map_err(|error| unknown(error.to_string()))?;
         rows.first_row::<T>().map_err(|error| unknown(error.to_string()))

@@ -1,4 +1,4 @@
-//! Opening a session: the driver with every policy named.
+//! Opens a session with every policy of the driver stated.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use scylla::{
 
 use super::{CqlConfig, config::Linearizable};
 
-/// The level at which lightweight transactions agree.
+/// The consistency level at which lightweight transactions agree.
 pub(super) fn serial(config: &CqlConfig) -> SerialConsistency {
     match config.linearizable {
         Linearizable::Local => SerialConsistency::LocalSerial,
@@ -19,7 +19,7 @@ pub(super) fn serial(config: &CqlConfig) -> SerialConsistency {
     }
 }
 
-/// The level at which a read sees every decided transaction.
+/// The consistency level at which a read sees every decided transaction.
 pub(super) fn serial_read(config: &CqlConfig) -> Consistency {
     match config.linearizable {
         Linearizable::Local => Consistency::LocalSerial,
@@ -38,9 +38,11 @@ pub(super) async fn open(config: &CqlConfig) -> Result<Session, NewSessionError>
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(serial(config)))
-        // Each statement has a timeout of its own; this one only catches what has none, such as schema changes.
+        // Each statement has a timeout of its own; this one only catches calls without one, such as schema
+        // changes.
         .request_timeout(Some(longest))
-        // A write that the driver repeated would no longer be known to be not applied; a read is repeated where it is counted.
+        // A write that the driver repeated could no longer be reported as not applied. Reads are repeated
+        // where they are counted.
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         // A second copy of a slow read goes to the same hot partition and makes it slower.
         .speculative_execution_policy(None)

@@ -1,4 +1,5 @@
-//! Every statement, prepared once for each connection: only prepared statements know their partition, and so their node and shard.
+//! Every statement, prepared once for each connection: only a prepared statement has a known partition, and
+//! so a node and a shard.
 
 use futures_util::future::try_join_all;
 use scylla::{client::session::Session, errors::PrepareError, statement::prepared::PreparedStatement};
@@ -12,10 +13,10 @@ macro_rules! statements {
         }
 
         impl Query {
-            /// All, in the order of their numbers.
+            /// All statements, in the order of their numbers.
             const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// Its text; `{keyspace}` stands for the keyspace.
+            /// The statement's text; `{keyspace}` stands for the keyspace.
             fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -29,7 +30,7 @@ statements! {
     /// Channel, from, to, limit.
     BucketsNewest => "SELECT bucket FROM {keyspace}.buckets WHERE channel_id = ? AND bucket >= ? AND bucket <= ? \
         ORDER BY bucket DESC LIMIT ?";
-    /// As above.
+    /// Channel, from, to, limit.
     BucketsOldest => "SELECT bucket FROM {keyspace}.buckets WHERE channel_id = ? AND bucket >= ? AND bucket <= ? \
         ORDER BY bucket ASC LIMIT ?";
     /// Channel, bucket.
@@ -38,16 +39,16 @@ statements! {
     PageNewest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
         mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id DESC LIMIT ?";
-    /// As above.
+    /// Channel, bucket, least id, greatest id, limit.
     PageOldest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
         mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id ASC LIMIT ?";
-    /// All columns, then the timestamp. Columns that are not set stay unbound, which writes nothing.
+    /// All columns, then the timestamp. A column without a value stays unbound, which writes nothing.
     InsertMessage => "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, nonce, type, flags, \
         reply_to, edited_at_ms, mention_user_ids, mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev) \
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    /// Timestamp, the columns that can be edited, key. It does not write the author, so an edit that comes after a delete leaves a row
-    /// that is never shown.
+    /// Timestamp, the editable columns, key. It does not write the author, so an edit that comes after a
+    /// delete leaves a row that is never shown.
     EditMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET content = ?, flags = ?, edited_at_ms = ?, mention_user_ids = ?, \
         mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, last_rev = ? \
         WHERE channel_id = ? AND bucket = ? AND message_id = ?";
@@ -135,7 +136,7 @@ statements! {
     NewLease => "INSERT INTO {keyspace}.leases (name, holder, mint_until_us) VALUES (?, ?, ?) IF NOT EXISTS";
     /// New end, name, holder.
     RenewLease => "UPDATE {keyspace}.leases SET mint_until_us = ? WHERE name = ? IF holder = ?";
-    /// New holder, new end, name, holder and end that are expected.
+    /// New holder, new end, name, expected holder, expected end.
     ReplaceLease => "UPDATE {keyspace}.leases SET holder = ?, mint_until_us = ? WHERE name = ? IF holder = ? AND mint_until_us = ?";
     /// Name; read at the serial level.
     Lease => "SELECT holder, mint_until_us FROM {keyspace}.leases WHERE name = ?";
@@ -151,11 +152,11 @@ statements! {
 pub(super) struct Statements(Vec<PreparedStatement>);
 
 impl Statements {
-    /// Prepares all of them for a keyspace whose name was checked.
+    /// Prepares all statements for a keyspace whose name was checked.
     pub(super) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, PrepareError> {
         let prepared = Query::ALL.iter().map(|query| async move {
             let mut prepared = session.prepare(query.text().replace("{keyspace}", keyspace)).await?;
-            // Said for the driver's own books; no policy of ours lets it repeat anything.
+            // This informs only the driver's bookkeeping; none of our policies lets it repeat anything.
             prepared.set_is_idempotent(!matches!(
                 query,
                 Query::NewLease | Query::RenewLease | Query::ReplaceLease

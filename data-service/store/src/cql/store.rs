@@ -1,4 +1,4 @@
-//! The store's trait over statements.
+//! The [`Store`](crate::Store) trait, over statements.
 
 use std::time::Duration;
 
@@ -33,14 +33,15 @@ fn limited(limit: usize) -> i32 {
     i32::try_from(limit).unwrap_or(i32::MAX)
 }
 
-/// A bucket as CQL orders it; beyond its numbers there are none.
+/// A bucket as CQL orders it. Beyond CQL's numbers there are no buckets.
 fn bucket_border(bucket: Bucket) -> i32 {
     i32::try_from(bucket.0).unwrap_or(i32::MAX)
 }
 
-/// The partition of a scope: ids of one moment share their upper bits, and most share the lower ones, so both are mixed in.
+/// The partition of a scope. Ids of one moment share their upper bits, and most ids share the lower ones, so
+/// both are mixed in.
 fn active_shard(scope_id: u64) -> u32 {
-    // 2^64 divided by the golden ratio: spreads neighbours evenly over the upper bits.
+    // The factor is 2^64 divided by the golden ratio, which spreads neighbours evenly over the upper bits.
     (scope_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as u32
 }
 
@@ -53,7 +54,7 @@ fn unix_us(uuid: CqlTimeuuid) -> u64 {
 }
 
 impl CqlStore {
-    /// Whole rows that are one blob.
+    /// Rows that are one blob each.
     async fn blobs<T: prost::Message + Default>(
         &self,
         query: Query,
@@ -63,7 +64,7 @@ impl CqlStore {
         rows.into_iter().map(|(row,)| decode(&format!("{query:?}"), row)).collect()
     }
 
-    /// The row under one or two ids; ids that CQL cannot hold have no row.
+    /// The row under one or two ids. Ids that CQL cannot hold have no row.
     async fn blob<T: prost::Message + Default>(
         &self,
         query: Query,
@@ -75,7 +76,8 @@ impl CqlStore {
         Ok(self.blobs(query, values).await?.pop())
     }
 
-    /// Sends the batches of a bulk load, so many at once. One that failed leaves the others' outcome open.
+    /// Sends the batches of a bulk load, several at once. If one fails, the outcome of the others is not
+    /// known.
     async fn load(&self, rows: Vec<RowChange>, rev: u64) -> Result<(), WriteError> {
         let batches = plan::load(rows, rev)?;
         let only = batches.len() == 1;
@@ -121,7 +123,8 @@ impl Store for CqlStore {
         self.sender.write(Query::AddBucket, vec![ordered(channel_id)?, small(bucket.0)?]).await
     }
 
-    /// Rows without an author are left out after the read, so a page may take more than one statement, each beginning where the last ended.
+    /// Rows without an author are left out after the read. So a page may take more than one statement, each
+    /// of which begins where the last ended.
     async fn read_partition(
         &self,
         channel_id: u64,
@@ -168,7 +171,7 @@ impl Store for CqlStore {
         for (sent, batch) in plan::commit(commit)?.into_iter().enumerate() {
             match self.sender.batch(kind, batch).await {
                 Ok(()) => {}
-                // A part before it has happened.
+                // An earlier part of the commit has happened.
                 Err(WriteError::NotApplied { reason }) if sent > 0 => {
                     return Err(WriteError::Unknown { reason });
                 }
@@ -182,7 +185,8 @@ impl Store for CqlStore {
         self.load(rows, rev).await
     }
 
-    /// A row lives for a day, so only the partitions of yesterday, today and, for clocks that differ, tomorrow can hold any.
+    /// A row lives for a day, so only the partitions of yesterday, today and, for clocks that differ,
+    /// tomorrow can hold any.
     async fn read_changes(
         &self,
         scope_id: u64,
@@ -225,7 +229,7 @@ impl Store for CqlStore {
             .buffer_unordered(self.call_concurrency)
             .try_collect::<Vec<_>>()
             .await?;
-        // A shard that is full may hold more.
+        // A shard that filled its limit may hold more.
         let all_read = shards.iter().all(|shard| shard.len() < limit);
         let noted = shards.into_iter().flatten();
         let mut scopes: Vec<_> = noted
@@ -238,7 +242,7 @@ impl Store for CqlStore {
     }
 
     async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
-        // Owned keys: the stream's futures must not borrow from the caller's slice.
+        // The keys are owned, because the stream's futures must not borrow from the caller's slice.
         let users = stream::iter(ids.to_vec())
             .map(|id| async move { self.blob::<User>(Query::User, &[id]).await })
             .buffered(self.call_concurrency)
@@ -283,7 +287,8 @@ impl Store for CqlStore {
         rows.into_iter().map(|(row,)| decode("members", row)).collect()
     }
 
-    /// Counted by the database, at a cost that grows with the number: a guild's owner keeps the figure.
+    /// The database counts the rows, at a cost that grows with their number, so a guild's owner keeps the
+    /// figure.
     async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
         let row: Option<(i64,)> = self.sender.row(Query::CountMembers, (border(guild_id),)).await?;
         Ok(row.map_or(0, |(count,)| u32::try_from(count).unwrap_or(u32::MAX)))
@@ -305,7 +310,8 @@ impl Store for CqlStore {
         Ok(row.map(|(value,)| Bytes::from(value.unwrap_or_default())))
     }
 
-    /// The timestamp is this process's, strictly rising: coordinators' clocks differ, and a later call must win.
+    /// The timestamp is this process's and strictly rises: coordinators' clocks differ, and a later call must
+    /// win.
     async fn write_settings(&self, settings: Vec<Setting>) -> Result<(), WriteError> {
         let bound = plan::settings(settings, self.next_timestamp())?;
         self.sender.batch(BatchType::Logged, bound).await
@@ -315,7 +321,7 @@ impl Store for CqlStore {
         lease::take(&self.sender, &wanted, expected.as_ref()).await
     }
 
-    /// From a time UUID, which has microseconds where `toTimestamp` has milliseconds.
+    /// The time comes from a time UUID, which has microseconds where `toTimestamp` has milliseconds.
     async fn clock_us(&self) -> Result<u64, ReadError> {
         let row: Option<(CqlTimeuuid,)> = self.sender.row(Query::Clock, ()).await?;
         let corrupt = || ReadError::Corrupt { reason: "system.local is empty".to_owned() };
@@ -338,7 +344,8 @@ mod tests {
 
     #[test]
     fn a_time_uuid_tells_microseconds() {
-        // Version 1 of 2015-01-01T00:00:00.000001Z: the UUID epoch's offset plus the time, in 100 ns.
+        // A UUID of version 1 for 2015-01-01T00:00:00.000001Z: the UUID epoch's offset plus the time, in 100
+        // ns.
         let ticks: u64 = 0x01B2_1DD2_1381_4000 + (1_420_070_400_000_001 * 10);
         let uuid = CqlTimeuuid::from_fields(
             ticks as u32,

@@ -1,7 +1,9 @@
-//! Which batch was acknowledged last, beside the tree: what a start after a kill compares with what it finds.
+//! The number of the last acknowledged batch, in a file beside the tree. A start after a kill compares it
+//! with what it finds.
 //!
-//! The number is overwritten in place after each batch, without a sync: after a kill the operating system still has it, after a loss of
-//! power it may be an older one. So it is a lower bound, and one that cannot be read is none.
+//! The number is overwritten in place after each batch, without a sync. After a kill the operating system
+//! still has it; after a loss of power it may be an older one. So it is a lower bound, and a number that
+//! cannot be read counts as none.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,9 +14,9 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Name of the file: the number and its checksum.
+/// Name of the file, which has the number and its checksum.
 const ACKED: &str = "ACKED";
-/// Bytes of it.
+/// Bytes of the file.
 const BYTES: usize = 16;
 
 /// The open file.
@@ -25,7 +27,7 @@ pub(super) struct Acked {
 }
 
 impl Acked {
-    /// Opens or creates it.
+    /// Opens or creates the file.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
@@ -36,7 +38,7 @@ impl Acked {
         Ok(Self { file, told: false })
     }
 
-    /// Notes a batch that is durable. A refusal is told once: the note only stays behind.
+    /// Notes a batch that is durable. A failure is logged once; then the note only falls behind.
     pub(super) fn note(&mut self, number: u64) {
         let mut bytes = [0; BYTES];
         let (head, tail) = bytes.split_at_mut(BYTES / 2);
@@ -51,7 +53,7 @@ impl Acked {
     }
 }
 
-/// The batch that was acknowledged at least; 0 if that is not known.
+/// The number of a batch up to which all were acknowledged; 0 if none is known.
 pub(super) fn read(directory: &Path) -> io::Result<u64> {
     let file = match File::open(directory.join(ACKED)) {
         Ok(file) => file,

@@ -1,4 +1,4 @@
-//! The event log as the bus of one machine, and sessions beside it.
+//! The event log as the bus of one machine, with the sessions beside it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use weir_bus::{
 use super::{EmbeddedStore, committer::Act, tables::Table};
 use crate::{ReadError, WriteError};
 
-/// Bytes of a session's row beside its id and state; only for the committer's bounds.
+/// Bytes of a session's row beside its id and state. Only the committer's bounds use it.
 const SESSION_ROW_BYTES: usize = 32;
 
 fn inbox_error(error: ReadError) -> InboxError {
@@ -28,7 +28,8 @@ fn unwritten(error: WriteError) -> SessionStoreError {
 
 #[async_trait]
 impl EventBus for EmbeddedStore {
-    /// Does nothing: the commit that made the records durable put them into the log and woke its readers.
+    /// Does nothing: the commit that made the records durable also put them into the log and woke its
+    /// readers.
     async fn publish(&self, _records: Vec<Outgoing>) -> Result<Published, PublishError> {
         Ok(Published::Kept)
     }
@@ -49,7 +50,7 @@ impl Inbox for EmbeddedStore {
     }
 
     async fn read(&self, after: Position, max: usize) -> Result<Batch, InboxError> {
-        // The ring serves those who keep up; what it no longer holds may still be in the tree.
+        // The ring serves readers that keep up; records that it has dropped may still be in the tree.
         if let Ok(batch) = self.log.read(after, max) {
             return Ok(batch);
         }
@@ -75,7 +76,7 @@ impl Inbox for EmbeddedStore {
         self.log.wait(after).await;
     }
 
-    /// Every record is in the one log of the machine.
+    /// Does nothing: every record is in the machine's one log.
     async fn add_interest(&self, _guild_id: u64) -> Result<(), InboxError> {
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The committer: the one thread that writes.
 //!
-//! It takes what waits, plans each write over the ones before it, and commits them as one batch with a synced journal; only then does it
-//! answer. fjall applies a batch to its memory after the sync and publishes it last, so nothing that is not durable can be read. The first
-//! error of the tree poisons the store: what is on disk is no longer known, so nothing more may be written by this process. [`Guard`] sees to it
+//! It takes the waiting writes, plans each of them over the ones before it, and commits them as one batch
+//! with a synced journal. Only then does it answer. fjall applies a batch to its memory after the sync and
+//! publishes it last, so nothing can be read that is not durable. The first error of the tree poisons the
+//! store: the state on disk is no longer known, so this process may write nothing more. [`Guard`] makes sure
 //! that no batch is begun for whose consequences the machine has no room.
 
 use std::sync::{
@@ -32,49 +33,49 @@ use super::{
 };
 use crate::{Commit, Halt, Lease, LeaseAnswer, RowChange, WriteError};
 
-/// What is to be written.
+/// A kind of write.
 #[derive(Debug)]
 pub(super) enum Act {
-    /// A scope's step.
+    /// One scope's commit.
     Commit(Commit),
-    /// Rows of a bulk load, and the revision of those without one.
+    /// Rows of a bulk load, and the revision of rows that carry none.
     Load(Vec<RowChange>, u64),
-    /// A bucket for the index.
+    /// A bucket to add to the index.
     AddBucket(u64, Bucket),
-    /// Small rows under their full keys, or their removal.
+    /// Small rows under their full keys; `None` removes a row.
     Set(Table, Vec<(Vec<u8>, Option<Bytes>)>),
-    /// A lease to take, and the row the taker expects.
+    /// A lease to take, and the row that the taker expects.
     TakeLease(Lease, Option<Lease>),
-    /// Finish what waits and end.
+    /// Finish the waiting writes and end.
     Close,
 }
 
-/// What a write answers.
+/// The answer to a write.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Durable.
+    /// The write is durable.
     Done,
-    /// A lease's.
+    /// The answer about a lease.
     Lease(LeaseAnswer),
 }
 
 /// A write that waits for the committer.
 #[derive(Debug)]
 pub(super) struct Write {
-    /// What is to be written.
+    /// The kind of write.
     pub(super) act: Act,
-    /// Its share of the batch's bytes.
+    /// The bytes that it adds to the batch.
     pub(super) bytes: usize,
-    /// Who asked.
+    /// Receives the answer.
     pub(super) done: oneshot::Sender<Result<Answer, WriteError>>,
-    /// Its place among the waiting bytes, given back with the answer.
+    /// Its permits for waiting bytes, given back with the answer.
     pub(super) _place: OwnedSemaphorePermit,
 }
 
-/// A planned write and what to answer once it is durable.
+/// A planned write and its answer once it is durable.
 type Planned = (oneshot::Sender<Result<Answer, WriteError>>, Result<Answer, WriteError>);
 
-/// The committer's own state.
+/// The committer's state.
 pub(super) struct Committer {
     pub(super) tables: Tables,
     pub(super) config: EmbeddedConfig,
@@ -83,21 +84,22 @@ pub(super) struct Committer {
     pub(super) extent: Extent,
     /// Number of the last batch, which is one of its rows.
     pub(super) batch: u64,
-    /// Where it is noted once it is durable.
+    /// The file that notes the last batch once it is durable.
     pub(super) acked: Acked,
-    /// What the log holds of scopes that wrote lately, the batch being planned included: a batch that fails is the last.
+    /// The newest revisions in the log of scopes that wrote lately. It includes the batch that is being
+    /// planned; after a batch that fails there is no other.
     pub(super) newest: NewestRevs,
-    /// Told of records once they are durable.
+    /// Gets the records once they are durable.
     pub(super) log: Arc<RecordRing>,
     pub(super) health: Arc<Health>,
-    /// Whether the machine has what a batch needs.
+    /// Checks whether the machine has what a batch needs.
     pub(super) guard: Arc<Guard>,
-    /// Batches committed; counted for the operator.
+    /// Number of committed batches, for the operator.
     pub(super) batches: Arc<AtomicU64>,
 }
 
 impl Committer {
-    /// Runs until it is told to close or nobody can write any more.
+    /// Runs until it is asked to close or no sender is left.
     pub(super) fn run(mut self) {
         while let Some(first) = self.writes.blocking_recv() {
             let waiting = self.gather(first);
@@ -130,7 +132,7 @@ impl Committer {
         let halt = self.guard.before(bytes, &self.tables, &self.health);
         let mut group = Group::new(self.extent);
         let mut answers: Vec<Planned> = Vec::with_capacity(waiting.len());
-        // Kept until the answers are out: they are what bounds the bytes in flight.
+        // The permits are kept until the answers are sent, because they bound the bytes in flight.
         let mut places = Vec::with_capacity(waiting.len());
         for write in waiting {
             places.push(write._place);
@@ -138,7 +140,7 @@ impl Committer {
                 self.writes.close();
             }
             let answer = match (&halt, &write.act) {
-                // To end it needs nothing.
+                // Closing needs no plan.
                 (_, Act::Close) => Ok(Answer::Done),
                 (Some(halt), _) => Err(halt.clone().into()),
                 (None, _) => self.plan(write.act, &mut group),
@@ -150,7 +152,7 @@ impl Committer {
         }
         for (done, answer) in answers {
             let answer = match (self.health.refusal(), answer) {
-                // What was refused before has not happened whatever came of the others.
+                // A write that was refused before the batch has not happened, whatever came of the others.
                 (Some(refusal), Ok(_)) => Err(refusal),
                 (_, answer) => answer,
             };
@@ -159,7 +161,7 @@ impl Committer {
         }
     }
 
-    /// Plans one write; a refusal leaves the group as it was.
+    /// Plans one write. A refused write leaves the group as it was.
     fn plan(&mut self, act: Act, group: &mut Group) -> Result<Answer, WriteError> {
         let mut draft = Draft::new(&self.tables, group);
         let planned = match act {
@@ -190,7 +192,7 @@ impl Committer {
                 Ok(answer)
             }
             Err(PlanError::Refused(reason)) => Err(WriteError::NotApplied { reason }),
-            // A table that could not be opened now; nothing was written, and it is whole.
+            // A table could not be opened just now. Nothing was written, and the table is undamaged.
             Err(PlanError::Tree(error)) if fault::no_descriptors(&error) => {
                 Err(Halt::Descriptors { limit: spare::limit() }.into())
             }
@@ -202,13 +204,13 @@ impl Committer {
         }
     }
 
-    /// Makes a group durable, then visible, then known to the log's readers.
+    /// Makes a group durable, then visible, then shows it to the log's readers.
     fn write(&mut self, mut group: Group) -> Result<(), fjall::Error> {
         if group.rows.is_empty() || self.health.poisoned().is_some() {
             return Ok(());
         }
         match self.trim(&mut group) {
-            // The next batch does it.
+            // The next batch trims instead.
             Err(error) if fault::no_descriptors(&error) => {}
             trimmed => trimmed?,
         }
@@ -234,8 +236,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Removes the log's oldest records, as many as the bounds ask and at most a few more than the group appends: the work is spread evenly,
-    /// and a log that was opened with a lower bound shrinks over many batches instead of in one.
+    /// Removes the log's oldest records: as many as the bounds require, and at most a few more than the group
+    /// appends. So the work is spread evenly, and a log that was opened with a lower bound shrinks over many
+    /// batches instead of in one.
     fn trim(&self, group: &mut Group) -> Result<(), fjall::Error> {
         let appended = group.appended.len();
         if appended == 0 || !group.log.over(&self.config) {
@@ -247,9 +250,9 @@ impl Committer {
         trimmed
     }
 
-    /// What is removed and how far the log then reaches agree also after an error in the middle.
+    /// The removed rows and the log's new floor agree even after an error in the middle.
     fn trim_rows(&self, group: &mut Group, appended: usize) -> Result<(), fjall::Error> {
-        // Only what is in the tree already: the group's own records stay.
+        // Only records that are in the tree already are removed; the group's own stay.
         let range = keys::one(group.log.floor + 1)..=keys::one(self.extent.head);
         for row in self.tables.get(Table::Events).range(range).take(2 * appended + TRIM_EXTRA) {
             if !group.log.over(&self.config) {
@@ -257,7 +260,8 @@ impl Committer {
             }
             let (key, value) = row.into_inner()?;
             let Some((position, event)) = keys::number_at(&key, 0).zip(Event::decode(&value)) else {
-                // Unreadable, so nobody can be served from it: drop it with its neighbours.
+                // The row is unreadable, so no reader can be served from it: it is dropped with its
+                // neighbours.
                 group.rows.set(Table::Events, key, None);
                 continue;
             };
@@ -271,5 +275,5 @@ impl Committer {
     }
 }
 
-/// Records trimmed with a batch beyond twice what it appends.
+/// Most records trimmed with a batch beyond twice the number it appends.
 const TRIM_EXTRA: usize = 64;

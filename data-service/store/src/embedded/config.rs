@@ -5,52 +5,62 @@ use std::{path::PathBuf, time::Duration};
 /// Bytes in a mebibyte.
 const MIB: u64 = 1024 * 1024;
 
-/// Where the embedded store lives and what it may use. Unbounded, fjall was seen to take 652 MiB; with these defaults its share is
-/// about `cache_bytes` + 6.25 × (`messages_buffer_bytes` + `log_buffer_bytes` + 2 × `small_buffer_bytes`) at worst: 264 MiB.
+/// The embedded store's directory and bounds. Without bounds, fjall was seen to take 652 MiB. With these
+/// defaults its share is about `cache_bytes` + 6.25 × (`messages_buffer_bytes` + `log_buffer_bytes` + 2 ×
+/// `small_buffer_bytes`) at worst: 264 MiB.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
     /// The data directory; created with mode 0700 if missing.
     pub directory: PathBuf,
-    /// Bytes of blocks cached. 64 MiB holds the index and the hot blocks of some ten million rows; the operating system caches the rest.
+    /// Bytes of cached blocks. 64 MiB holds the index and the hot blocks of some ten million rows; the
+    /// operating system caches the rest.
     pub cache_bytes: u64,
-    /// Bytes of new message rows held in memory before they are written out as a table. fjall holds at most five such buffers before it
-    /// halts writers.
+    /// Bytes of new message rows that are held in memory before they are written out as a table. fjall holds
+    /// at most five such buffers before it halts writers.
     pub messages_buffer_bytes: u64,
     /// The same for the event log.
     pub log_buffer_bytes: u64,
-    /// The same for every other table: they are small.
+    /// The same for each of the other keyspaces, which are small.
     pub small_buffer_bytes: u64,
-    /// Bytes of full journals on disk before buffers are forced out; the one being written comes on top, about 64 MiB. At least 64 MiB
-    /// (fjall's floor). Recovery reads all of them: 2-5 s for 135 MiB, measured on a machine with busy neighbours.
+    /// Bytes of full journals on disk before buffers are forced out; the journal being written is about 64
+    /// MiB more. At least 64 MiB, which is fjall's minimum. Recovery reads all of them: 2-5 s for 135 MiB,
+    /// measured on a machine with busy neighbours.
     pub journal_bytes: u64,
-    /// Threads of fjall that flush and compact. Two, so that a long compaction never keeps a flush waiting.
+    /// fjall's threads that flush and compact. With two, a long compaction never keeps a flush waiting.
     pub background_threads: usize,
-    /// Records the event log keeps: at 1,000 records a second about 17 minutes, more than any RESUME window.
+    /// Most records in the event log: at 1,000 records a second about 17 minutes, more than any RESUME
+    /// window.
     pub log_records_max: u64,
-    /// Bytes of records the event log keeps.
+    /// Most bytes of records in the event log.
     pub log_bytes_max: u64,
-    /// Newest records of the log also held in memory, so that a reader that keeps up never touches the tree.
+    /// Newest records of the log that are also held in memory, so that a reader that keeps up never touches
+    /// the tree.
     pub ring_records_max: usize,
-    /// Bytes of records held in memory.
+    /// Most bytes of records that are held in memory.
     pub ring_bytes_max: usize,
-    /// Reads in the tree at once, each on a thread of its own. A disk serves this many at once well; more only queue.
+    /// Most reads in the tree at once, each on a thread of its own. A disk serves this many at once well;
+    /// more would only queue.
     pub reads_max: usize,
-    /// Reads that may wait for a thread; beyond it a read fails at once. The limits above the store keep far below it.
+    /// Most reads that may wait for a thread; one more fails at once. The limits above the store stay far
+    /// below it.
     pub reads_waiting_max: usize,
-    /// Longest wait for a read, its wait for a thread included.
+    /// Longest time for a read, including its wait for a thread.
     pub read_timeout: Duration,
-    /// Writes that may wait for the committer; beyond it callers wait for a place.
+    /// Most writes that may wait for the committer. Callers wait for room beyond that.
     pub writes_waiting_max: usize,
-    /// Bytes of writes that may wait; beyond it callers wait.
+    /// Most bytes of writes that may wait. Callers wait for room beyond that.
     pub writes_waiting_bytes_max: u32,
-    /// Writes in one synced batch. A sync takes 0.1-5 ms, in which this many gather at the fastest rate measured (300 k/s).
+    /// Writes in one synced batch. A sync takes 0.1-5 ms, in which this many gather at the fastest rate
+    /// measured (300 k/s).
     pub batch_writes_max: usize,
     /// Bytes after which a batch is closed.
     pub batch_bytes_max: usize,
-    /// How often descriptors, disk and directory are looked at while batch follows batch. The calls of a look are a tenth of what the sync of a
-    /// small batch takes, so 2 ms, some eight batches of one writer, make it a hundredth. Zero looks at each.
+    /// How often descriptors, disk and directory are examined while batch follows batch. The calls of an
+    /// examination take a tenth of the time that the sync of a small batch takes. So 2 ms, some eight batches
+    /// of one writer, make it a hundredth. With zero, each batch is examined.
     pub look_every: Duration,
-    /// Longest wait for a write's answer. A healthy disk answers in milliseconds; past this the outcome is reported as unknown.
+    /// Longest wait for a write's answer. A healthy disk answers in milliseconds; after this time the outcome
+    /// is reported as unknown.
     pub write_timeout: Duration,
 }
 

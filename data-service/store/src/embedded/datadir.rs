@@ -1,4 +1,4 @@
-//! The data directory: who may use it, and which version wrote it.
+//! The data directory: its lock, and the version that wrote it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -18,7 +18,7 @@ use super::{
 /// Bytes read of a lock or version file; both hold a short number.
 const SMALL_FILE_MAX: u64 = 64;
 
-/// A data directory that this process holds. The lock ends with the value, or with the process.
+/// A data directory that this process holds. The lock ends with the value or with the process.
 #[derive(Debug)]
 pub(super) struct DataDir {
     /// Where the tree lives.
@@ -26,12 +26,13 @@ pub(super) struct DataDir {
     /// False while the tree is being made for the first time.
     pub(super) complete: bool,
     directory: PathBuf,
-    /// Held for its lock.
+    /// Keeps the lock.
     _lock: File,
 }
 
 impl DataDir {
-    /// Creates the directory if it is missing, takes its lock, and checks its version and that the store in it is whole.
+    /// Creates the directory if it is missing and takes its lock. Checks its version, and that the store in
+    /// it is complete and undamaged.
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         private(directory)?;
         let lock = take_lock(directory)?;
@@ -60,12 +61,13 @@ impl DataDir {
         })
     }
 
-    /// The note of the last batch.
+    /// Opens the note of the last acknowledged batch.
     pub(super) fn acked(&self) -> Result<Acked, OpenError> {
         Acked::open(&self.directory).map_err(failed("write in", &self.directory))
     }
 
-    /// The tree is open and has all that it needs: from now on the directory holds a store, whose newest batch is `batch`.
+    /// Notes that the tree is open and complete: from now on the directory holds a store, whose newest batch
+    /// is `batch`.
     pub(super) fn opened(&mut self, batch: u64) -> Result<(), OpenError> {
         if !self.complete {
             let path = self.directory.join(VERSION_FILE);
@@ -76,16 +78,16 @@ impl DataDir {
         whole::note(&self.directory, Some(batch))
     }
 
-    /// Notes and seals what a start would notice the loss of.
+    /// Writes the notes and the seal by which the next start notices a loss.
     fn seal(&self) -> Result<(), OpenError> {
-        // Where the last batch cannot be read, nothing is said of it.
+        // If the last batch cannot be read, the note does not name one.
         whole::note(&self.directory, acked::read(&self.directory).ok().filter(|batch| *batch > 0))?;
         seal::write(&self.directory)
     }
 }
 
 impl Drop for DataDir {
-    /// What a start would notice the loss of, up to here.
+    /// Writes the notes and the seal by which the next start notices a loss.
     fn drop(&mut self) {
         if self.complete
             && let Err(error) = self.seal()
@@ -101,10 +103,11 @@ fn in_one_line(error: &OpenError) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
-/// Looks at a data directory without changing it or taking its lock: the layout of the store in it, or `None` if there is none yet.
+/// Inspects a data directory without changing it or taking its lock. Gives the layout of the store in it, or
+/// `None` if there is none yet.
 ///
 /// # Errors
-/// [`OpenError`] if opening it would be refused for what can be seen from outside.
+/// [`OpenError`] if opening would be refused for something that is visible from outside.
 pub fn inspect(directory: &Path) -> Result<Option<u32>, OpenError> {
     let version = read_version(directory)?;
     let tree = directory.join(TREE);
@@ -119,12 +122,12 @@ pub fn inspect(directory: &Path) -> Result<Option<u32>, OpenError> {
     Ok(version)
 }
 
-/// Makes a directory that only its owner can look into, if it is missing.
+/// Makes a directory, if it is missing, that only its owner can read.
 fn private(directory: &Path) -> Result<(), OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))
 }
 
-/// Says that a store is being made, and removes what an earlier try that was cut short has left.
+/// Notes that a store is being made, and removes what an earlier, interrupted try has left.
 fn begin(directory: &Path, tree: &Path) -> Result<(), OpenError> {
     let draft = directory.join(DRAFT_FILE);
     let write = || -> io::Result<()> {
@@ -143,7 +146,7 @@ fn begin(directory: &Path, tree: &Path) -> Result<(), OpenError> {
     private(tree)
 }
 
-/// Locks the directory; the holder's process id is in the file for the one who comes second.
+/// Locks the directory. The file has the holder's process id, for the error that a second opener gets.
 fn take_lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("weir.lock");
     let mut lock = OpenOptions::new()

@@ -1,5 +1,6 @@
-//! A draft: what one write would change, worked out before anything is written. The committer plans each write of a batch over the drafts
-//! before it, so a write sees the ones it follows, and a write that is refused leaves no trace.
+//! A draft of one write: its changes, worked out before anything is written. The committer plans each write
+//! of a batch over the drafts before it. So a write sees the ones it follows, and a refused write leaves no
+//! trace.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
@@ -17,18 +18,18 @@ use super::{
 };
 use crate::OutboxRecord;
 
-/// Rows that a batch puts (`Some`) or removes (`None`), in the order of tables and keys: neighbours then share their way through the tree's
-/// skip lists, a third less work than in a hash table's order.
+/// Rows that a batch puts (`Some`) or removes (`None`), in the order of tables and keys. In this order
+/// neighbours share their way through the tree's skip lists: a third less work than in a hash table's order.
 #[derive(Debug, Default)]
 pub(super) struct Rows(BTreeMap<Table, BTreeMap<Slice, Option<Slice>>>);
 
 impl Rows {
-    /// What is to become of a row, if it is among them.
+    /// The change of a row, if there is one.
     fn get(&self, table: Table, key: &[u8]) -> Option<&Option<Slice>> {
         self.0.get(&table)?.get(key)
     }
 
-    /// Puts a row unless there is one among them; true if it did.
+    /// Puts a row unless the table has a change of it already; true if it did.
     fn add(&mut self, table: Table, key: &[u8], row: impl FnOnce() -> Slice) -> bool {
         match self.0.entry(table).or_default().entry(key.into()) {
             Entry::Vacant(place) => {
@@ -39,7 +40,7 @@ impl Rows {
         }
     }
 
-    /// Whether none lies between two keys, both ends included.
+    /// Whether no changed row lies between two keys, both ends included.
     fn none_between(&self, table: Table, first: &[u8], last: &[u8]) -> bool {
         let ends = (Bound::Included(first), Bound::Included(last));
         self.0.get(&table).is_none_or(|rows| rows.range::<[u8], _>(ends).next().is_none())
@@ -50,17 +51,18 @@ impl Rows {
         self.0.entry(table).or_default().insert(key.into(), row);
     }
 
-    /// Rows of a table under a prefix.
+    /// Changed rows of a table under a prefix.
     fn under(&self, table: Table, prefix: &[u8]) -> impl Iterator<Item = (&Slice, bool)> {
         let rows = self.0.get(&table).into_iter().flat_map(move |rows| rows.range(Slice::from(prefix)..));
         rows.take_while(move |(key, _)| key.starts_with(prefix)).map(|(key, row)| (key, row.is_some()))
     }
 
-    /// Takes over rows that come after these.
+    /// Adds rows that come after these.
     fn accept(&mut self, later: Self) {
         for (table, mut rows) in later.0 {
             let ours = self.0.entry(table).or_default();
-            // Joining costs as much as both have rows, inserting as much as the later ones times their depth.
+            // Joining costs as much as both sides have rows; inserting costs as much as the later side has,
+            // times the depth.
             if rows.len() > ours.len() / 8 {
                 ours.append(&mut rows);
             } else {
@@ -69,12 +71,12 @@ impl Rows {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no changes.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All, in their order.
+    /// All changes, in order.
     pub(super) fn into_sorted(self) -> impl Iterator<Item = (Table, Slice, Option<Slice>)> {
         self.0.into_iter().flat_map(|(table, rows)| rows.into_iter().map(move |(key, row)| (table, key, row)))
     }
@@ -83,9 +85,9 @@ impl Rows {
 /// Why a write cannot be planned.
 #[derive(Debug)]
 pub(super) enum PlanError {
-    /// The tree could not be read: nothing it says can be relied on any more.
+    /// The tree could not be read. Nothing that it returns can be relied on any more.
     Tree(fjall::Error),
-    /// The write is refused; the store is well.
+    /// The write is refused; the store is healthy.
     Refused(String),
 }
 
@@ -95,14 +97,14 @@ impl From<fjall::Error> for PlanError {
     }
 }
 
-/// The writes of a batch that are planned already.
+/// The writes of a batch that are already planned.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Their rows.
     pub(super) rows: Rows,
-    /// The log after them.
+    /// The log after these writes.
     pub(super) log: Extent,
-    /// The records they append, in order of position.
+    /// The records that these writes append, in order of position.
     pub(super) appended: Vec<Bytes>,
 }
 
@@ -112,7 +114,7 @@ impl Group {
         Self { rows: Rows::default(), log, appended: Vec::new() }
     }
 
-    /// Takes over a planned write's rows, log and records.
+    /// Adds the rows, log and records of a planned write.
     pub(super) fn accept(&mut self, (rows, log, appended): (Rows, Extent, Vec<Bytes>)) {
         self.rows.accept(rows);
         self.log = log;
@@ -120,13 +122,15 @@ impl Group {
     }
 }
 
-/// Newest revision in the log of scopes that wrote lately: a revision above it is new, which spares a look into the tree (a quarter of the
-/// committer's work). What it does not know is looked up, so it may forget at any time.
+/// Newest revision in the log for each scope that wrote lately. A higher revision is new, which saves a look
+/// into the tree (a quarter of the committer's work). A scope that is not in the map is looked up, so the map
+/// may forget at any time.
 #[derive(Debug, Default)]
 pub(super) struct NewestRevs(HashMap<u64, u64>);
 
 impl NewestRevs {
-    /// Scopes remembered, 16 bytes each: more than write between two restarts on most machines. A full one is emptied.
+    /// Most scopes in the map, 16 bytes each: on most machines fewer write between two restarts. A full map
+    /// is emptied.
     const SCOPES_MAX: usize = 65_536;
 
     /// Whether a revision is known to be above everything in the log of its scope.
@@ -143,18 +147,18 @@ impl NewestRevs {
     }
 }
 
-/// One write being planned.
+/// One write that is being planned.
 pub(super) struct Draft<'a> {
     tables: &'a Tables,
     group: &'a Group,
     rows: Rows,
     log: Extent,
     appended: Vec<Bytes>,
-    /// Where nothing was when the write was begun to be planned.
+    /// Ranges that were empty when the planning of this write began.
     fresh: Vec<Span>,
 }
 
-/// Keys of a table, both ends among them.
+/// A range of keys of a table, both ends included.
 struct Span {
     table: Table,
     first: Vec<u8>,
@@ -178,16 +182,16 @@ impl<'a> Draft<'a> {
         (self.rows, self.log, self.appended)
     }
 
-    /// A row as the write sees it.
+    /// A row as this write sees it.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, PlanError> {
         if let Some(row) = self.rows.get(table, key).or_else(|| self.group.rows.get(table, key)) {
             return Ok(row.clone());
         }
-        // The committer is the only writer, so the newest state is the state as of the last batch.
+        // The committer is the only writer, so the tree's newest state is that of the last batch.
         Ok(self.tables.get(table).get(table.stored_key(key))?)
     }
 
-    /// Whether no row of a table lies between two keys, both ends included, as the write sees it.
+    /// Whether no row of a table lies between two keys, both ends included, as this write sees it.
     fn none_between(&self, table: Table, first: &[u8], last: &[u8]) -> Result<bool, PlanError> {
         if ![&self.rows, &self.group.rows].into_iter().all(|rows| rows.none_between(table, first, last)) {
             return Ok(false);
@@ -199,8 +203,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Looks whether nothing lies between two keys, neither rows nor removals; then [`Self::put_fresh`] knows of every row between them what
-    /// costs two looks for each else. It pays when many rows come together, as in a bulk load.
+    /// Looks whether a range of keys has neither rows nor removals. Then [`Self::put_fresh`] can put every
+    /// row of the range without the two look-ups that each costs otherwise. It pays when many rows come
+    /// together, as in a bulk load.
     pub(super) fn look_ahead(&mut self, table: Table, first: &[u8], last: &[u8]) -> Result<(), PlanError> {
         let [first_removal, last_removal] = [first, last].map(|key| keys::removal(table, key));
         if self.none_between(Table::Removals, &first_removal, &last_removal)?
@@ -226,7 +231,8 @@ impl<'a> Draft<'a> {
         self.rows.set(table, key, None);
     }
 
-    /// Keys under a prefix as the write sees them, ascending. Costs memory and time by their number: only for deleting a guild.
+    /// Keys under a prefix as this write sees them, ascending. Costs memory and time in proportion to their
+    /// number, so it is used only to delete a guild.
     pub(super) fn keys_under(&self, table: Table, prefix: &[u8]) -> Result<BTreeSet<Slice>, PlanError> {
         let mut keys = BTreeSet::new();
         for row in self.tables.get(table).prefix(table.stored_key(prefix)) {
@@ -244,8 +250,8 @@ impl<'a> Draft<'a> {
         Ok(keys)
     }
 
-    /// Appends a scope's records to the log. Records that are there already are not appended again: a write of unknown outcome comes again
-    /// whole, with the same revisions, so the first tells for all.
+    /// Appends a scope's records to the log. Records that are there already are not appended again. A write
+    /// of unknown outcome is repeated whole, with the same revisions, so its first record stands for all.
     pub(super) fn append(
         &mut self,
         scope_id: u64,

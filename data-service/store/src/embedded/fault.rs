@@ -1,7 +1,7 @@
-//! What the tree's errors are called towards people, and what lies behind the one that says nothing.
+//! The tree's errors in words for people, and a search for the cause where the error does not name it.
 //!
-//! A thread of fjall's that cannot write ends, and tells nobody but its log; every later write only learns that one did. So the disk is
-//! asked for what the thread was refused.
+//! A thread of fjall's that cannot write ends and reports that only in its log; every later write only learns
+//! that some earlier one failed. So we try on the disk what the thread was refused.
 
 use std::{
     error::Error,
@@ -14,12 +14,13 @@ use rustix::io::Errno;
 
 use super::EmbeddedConfig;
 
-/// Name of the file with which the disk is asked.
+/// Name of the file that is written to try the disk.
 const PROBE: &str = "probe.tmp";
-/// Bytes written at once.
+/// Most bytes written in one call.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// An error of the tree in words: the innermost cause, which is the operating system's own. What fjall puts around it is `Debug` output.
+/// An error of the tree in words: the innermost cause, which is the operating system's own. fjall surrounds
+/// it with `Debug` output.
 pub(super) fn describe(error: &fjall::Error) -> String {
     let mut innermost: &dyn Error = error;
     while let Some(cause) = innermost.source() {
@@ -41,13 +42,14 @@ pub(super) fn no_descriptors(error: &fjall::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Why the store is poisoned: the error, or, if it only says that an earlier one happened, what the disk says to a write like that one.
+/// Why the store is poisoned: the error itself, or, if that only says that an earlier one happened, the
+/// result of a similar write.
 pub(super) fn reason(error: &fjall::Error, config: &EmbeddedConfig) -> String {
     let said = describe(error);
     if !matches!(error, fjall::Error::Poisoned) {
         return said;
     }
-    // What the largest buffer takes as a table, and a merge of tables beside it.
+    // The size that the largest buffer has as a table, and that of a merge of tables beside it.
     match probe(&config.directory, 2 * config.messages_buffer_bytes) {
         Ok(()) => said,
         Err(error) => format!("{error}; the tree's tables can be written no more"),
@@ -70,7 +72,7 @@ fn probe(directory: &Path, bytes: u64) -> io::Result<()> {
         file.sync_data()
     };
     let written = write();
-    // It may never have come to be.
+    // The file may not exist.
     let _ = fs::remove_file(&path);
     written
 }

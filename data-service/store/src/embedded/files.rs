@@ -1,10 +1,10 @@
-//! Steps on files, whose failures are errors of opening the store.
+//! Steps on files whose failures are errors of opening the store.
 
 use std::{fs::File, io, path::Path};
 
 use super::open_error::OpenError;
 
-/// Names the failed act on a path.
+/// Makes an error of a failed step: what was tried, on which path.
 pub(super) fn failed<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
     move |source| OpenError::Io { act, path: path.to_owned(), source }
 }

@@ -1,5 +1,5 @@
-//! Stored rows as a damaged disk may give them: no panic, and what is read is written and read again alike. Rows that are one message of
-//! the contract are tried out there.
+//! Stored rows as a damaged disk may return them: no input may cause a panic, and what is decoded must encode
+//! and decode alike. Rows that are one message of the contract are tested there.
 
 use weir_fuzz::{CASES_DEFAULT, binary, run};
 

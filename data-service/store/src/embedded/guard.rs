@@ -1,11 +1,15 @@
-//! What the store needs of the machine, looked at before it is missed: file descriptors, room on the disk, and its directory.
+//! Watches over what the store needs of the machine, so that it is noticed before it is missing: file
+//! descriptors, room on the disk, and its directory.
 //!
-//! fjall is lost for good by the first file that it cannot open or write, whoever took the last descriptor or filled the disk. So as long as
-//! it has less than what it has begun may need, nothing new is begun: writes are refused with the reason ([`Halt`]), reads go on, and when
-//! there is enough again all goes on. A directory that was removed does not come back: the store is poisoned.
+//! fjall is lost for good by the first file that it cannot open or write, whoever took the last descriptor or
+//! filled the disk. So while there is less than the work it has begun may need, nothing new is begun. Writes
+//! are refused with the reason ([`Halt`]), reads go on, and writes are taken again once there is enough. A
+//! directory that was removed does not come back: the store is poisoned.
 //!
-//! A thread looks twenty times a second; the committer before a batch and once more before it acknowledges one, but of batches that follow each
-//! other within [`EmbeddedConfig::look_every`] only at the first. What is missing for less than that is met as if it were missed between a look and its write.
+//! A thread checks twenty times a second. The committer checks before a batch and once more before it
+//! acknowledges one, but of batches that follow each other within [`EmbeddedConfig::look_every`] it checks
+//! only the first. A shortage that is shorter than that is met as if it had occurred between a check and its
+//! write.
 
 use std::{
     io,
@@ -27,37 +31,40 @@ use super::{
 };
 use crate::Halt;
 
-/// How often is looked while nothing is written. A look costs some fifty microseconds.
+/// How often the thread checks while nothing is written. A check costs some fifty microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Largest batch that relies on the last look: those of this time together are far below [`SLACK_BYTES`].
+/// Largest batch that relies on the last check: the batches of that time together are far below
+/// [`SLACK_BYTES`].
 const SMALL_BATCH: usize = 64 << 10;
-/// How often while there are no descriptors: a look takes all that there are for a moment.
+/// How often it checks while there are no descriptors: a check takes all free ones for a moment.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
-/// Bytes that a merge of tables takes at most beside its inputs: eight tables of 64 MiB, more than fjall's levels choose at once. It never
-/// takes more than all tables have.
+/// Most bytes that a merge of tables takes beside its inputs: eight tables of 64 MiB, more than fjall's
+/// levels choose at once. It never takes more than all tables have.
 const MERGE_BYTES_MAX: u64 = 512 << 20;
-/// Bytes for notes, lists of tables, and what a file system takes for itself.
+/// Bytes for notes, lists of tables, and the file system's own needs.
 const SLACK_BYTES: u64 = 8 << 20;
-/// The part by which more must be free than is needed before writes are taken again, so that it is not told by turns.
+/// Before writes are taken again, the free bytes must exceed the needed ones by one part in this many, so
+/// that the state does not flap.
 const AGAIN_SHARE: u64 = 8;
 
 /// Asks how many bytes of the disk below a path are free for this process.
 pub(super) type FreeBytes = Box<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
 
-/// What the file system says.
+/// The free bytes that the file system reports.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Bytes that must be free for what is in memory (`buffered`, and a batch to come) and on disk (`tables`): each buffer becomes a table, the
-/// batch goes to the journal before, and tables are merged into others before they are removed.
+/// Bytes that must be free for what is in memory (`buffered`, and a batch to come) and on disk (`tables`).
+/// Each buffer becomes a table, the batch goes to the journal first, and tables are merged into others before
+/// they are removed.
 fn needed_bytes(buffered: u64, batch: u64, tables: u64) -> u64 {
     let written = buffered.saturating_add(batch).saturating_mul(2).saturating_add(batch);
     written.saturating_add(tables.min(MERGE_BYTES_MAX)).saturating_add(SLACK_BYTES)
 }
 
-/// What must be free if writes are refused already.
+/// Bytes that must be free if writes are refused already.
 fn to_begin_again(needed: u64) -> u64 {
     needed.saturating_add(needed / AGAIN_SHARE)
 }
@@ -66,7 +73,7 @@ fn to_begin_again(needed: u64) -> u64 {
 pub(super) struct Guard {
     directory: PathBuf,
     free_bytes: FreeBytes,
-    /// While batch follows batch.
+    /// The interval of checks while batch follows batch.
     look_every: Duration,
     held: Mutex<Held>,
     /// Bytes of all tables at the last look.
@@ -78,12 +85,12 @@ pub(super) struct Guard {
 struct Held {
     spare: Spare,
     place: Place,
-    /// When the committer last looked before and after a batch.
+    /// When the committer last checked before and after a batch.
     before: Option<Instant>,
     after: Option<Instant>,
 }
 
-/// Whether it is time to look again; then it is noted that somebody does.
+/// Whether it is time to check again; if so, notes that the caller does.
 fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
     let due = last.is_none_or(|last| now.duration_since(last) >= every);
     if due {
@@ -92,17 +99,17 @@ fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
     due
 }
 
-/// How thoroughly.
+/// How thorough a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Care {
     /// Before a batch.
     Glance,
-    /// Now and then.
+    /// At intervals.
     Look,
 }
 
 impl Guard {
-    /// Begins the watch over an open store.
+    /// Begins to watch an open store.
     pub(super) fn hold(config: &EmbeddedConfig, free_bytes: FreeBytes) -> io::Result<Self> {
         let directory = &config.directory;
         let (spare, place) = (Spare::take(spare::limit())?, Place::hold(directory)?);
@@ -123,17 +130,17 @@ impl Guard {
         lock(&self.halt).clone()
     }
 
-    /// Before a batch of about `bytes`: why it may not be begun.
+    /// Checks before a batch of about `bytes`. Gives the reason why the batch may not be begun.
     pub(super) fn before(&self, bytes: usize, tables: &Tables, health: &Health) -> Option<Halt> {
         let due = is_due(&mut lock(&self.held).before, Instant::now(), self.look_every);
-        // What was refused goes on with the first write that finds enough.
+        // After a refusal, the first write for which there is enough is taken.
         if due || bytes > SMALL_BATCH || health.poisoned().is_some() || self.halt().is_some() {
             return self.examine(Care::Glance, bytes as u64, tables, health);
         }
         None
     }
 
-    /// After a batch, before it is acknowledged: whether it went into files that are still there.
+    /// Checks after a batch, before it is acknowledged, whether it went into files that still have names.
     pub(super) fn after(&self, health: &Health) {
         let gone = {
             let mut held = lock(&self.held);
@@ -144,7 +151,7 @@ impl Guard {
         }
     }
 
-    /// A thorough look.
+    /// Makes a thorough check.
     pub(super) fn look(&self, tables: &Tables, health: &Health) {
         self.table_bytes.store(tables.bytes(), Ordering::Relaxed);
         self.examine(Care::Look, 0, tables, health);
@@ -171,7 +178,7 @@ impl Guard {
     }
 
     fn full(&self, batch: u64, buffered: u64) -> Option<Halt> {
-        // A disk that cannot be asked tells with the next write.
+        // If the disk cannot be asked now, the next write will show its state.
         let free_bytes = (self.free_bytes)(&self.directory).ok()?;
         let needed = needed_bytes(buffered, batch, self.table_bytes.load(Ordering::Relaxed));
         let refused = matches!(*lock(&self.halt), Some(Halt::DiskFull { .. }));
@@ -183,7 +190,7 @@ impl Guard {
         })
     }
 
-    /// Keeps what was found; its beginning and its end are told once.
+    /// Keeps the result; the beginning and the end of a halt are logged once.
     fn tell(&self, found: Option<Halt>) {
         let mut halt = lock(&self.halt);
         match (&*halt, &found) {
@@ -194,7 +201,7 @@ impl Guard {
         *halt = found;
     }
 
-    /// Looks until it is stopped.
+    /// Checks until it is stopped.
     pub(super) fn watch(self: &Arc<Self>, tables: Tables, health: Arc<Health>) -> io::Result<JoinHandle<()>> {
         let guard = Arc::clone(self);
         thread::Builder::new().name("weir-store-watch".to_owned()).spawn(move || {
@@ -206,13 +213,13 @@ impl Guard {
         })
     }
 
-    /// Ends the watch; the thread is to be unparked and joined.
+    /// Ends the watch. The caller must unpark and join its thread.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
 }
 
-/// What is behind the locks is changed in one step each.
+/// Recovers a poisoned lock: its data is changed in one step each time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -228,10 +235,10 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const CHANNEL: u64 = 7;
-    /// Longest wait for what the store tells.
+    /// Longest wait for a change of the store's state.
     const WITHIN: Duration = Duration::from_secs(5);
 
-    /// A store on a disk with as much room as the number says.
+    /// A store on a disk that has as much room as the number says.
     fn on_disk(directory: &Path, free: &Arc<AtomicU64>) -> Arc<EmbeddedStore> {
         let free = free.clone();
         let config = EmbeddedConfig { look_every: Duration::ZERO, ..EmbeddedConfig::new(directory) };
@@ -290,7 +297,7 @@ mod tests {
             } else {
                 std::fs::remove_file(&path).expect("ours");
             }
-            // Nobody writes; the watch finds it.
+            // Nothing is written, so the watch must find it.
             let found = async {
                 while store.poisoned().is_none() {
                     tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! How the store is: whether it is lost to this process, and for how long its current batch has been under way.
+//! The store's health: whether it is lost to this process, and for how long its current batch has been under
+//! way.
 
 use std::{
     sync::{
@@ -10,7 +11,7 @@ use std::{
 
 use crate::WriteError;
 
-/// State that others look at.
+/// State that other threads read.
 #[derive(Debug)]
 pub(super) struct Health {
     /// The first error. Set once.
@@ -21,7 +22,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// A store that is well.
+    /// A healthy store.
     pub(super) fn new() -> Self {
         Self { poisoned: OnceLock::new(), started: Instant::now(), batch_since: AtomicU64::new(0) }
     }

@@ -1,9 +1,10 @@
-//! fjall's journals, read before fjall may touch them.
+//! Reads fjall's journals before fjall may touch them.
 //!
-//! fjall takes the first thing in a journal that it cannot read for the end of it, cuts the rest off and starts. That is right for a batch
-//! that a crash cut short, which nobody was told of, and it is silent loss if what follows is whole. So a journal is walked first: every
-//! batch has its checksum, and every batch of ours has a number, one above the batch before. A whole batch behind a broken one, or a
-//! number that is missing, is damage; a broken end of the newest journal alone is a crash's.
+//! fjall takes the first entry of a journal that it cannot read for the end, cuts the rest off and starts.
+//! That is right for a batch that a crash cut short, which was not acknowledged. It is silent loss if whole
+//! batches follow. So a journal is walked first: every batch has its checksum, and every batch of ours has a
+//! number, one above the batch before. A whole batch behind a broken one, or a missing number, is damage. A
+//! broken end of the newest journal alone is the result of a crash.
 
 use std::{
     fs::File,
@@ -15,44 +16,48 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{keys, tables::Table};
 
-/// Begins a batch: number of its entries (u32), sequence number (u64), all numbers of the file little-endian.
+/// Begins a batch: number of its entries (u32) and sequence number (u64). All numbers of the file are
+/// little-endian.
 const START: u8 = 1;
-/// A row: kind, compression, keyspace (u64), lengths of key (u16), value (u32) and value as stored (u32), key, value.
+/// A row: kind, compression, keyspace (u64), lengths of key (u16), value (u32) and value as stored (u32),
+/// key, value.
 const ITEM: u8 = 2;
 /// Ends a batch: checksum of its rows (u64), and [`TRAILER`].
 const END: u8 = 3;
-/// A keyspace emptied: keyspace (u64).
+/// An emptied keyspace: keyspace (u64).
 const CLEAR: u8 = 4;
-/// Sequence numbers that may lie between two batches: fjall takes one for each flush and each merge of tables.
+/// Most sequence numbers that may lie between two batches: fjall takes one for each flush and each merge of
+/// tables.
 const SEQNO_GAP_MAX: u64 = 1 << 20;
 /// Key in `meta` of the newest batch's number.
 pub(super) const BATCH_KEY: &[u8] = b"batch_number";
-/// Behind every batch.
+/// Ends every batch.
 const TRAILER: &[u8] = b"FJL\x03";
-/// Bytes of a batch's begin.
+/// Bytes of the beginning of a batch.
 const START_BYTES: usize = 13;
 /// Bytes of a row before its key.
 const ITEM_HEAD_BYTES: usize = 21;
-/// Bytes of a keyspace emptied.
+/// Bytes of an emptied keyspace.
 const CLEAR_BYTES: usize = 9;
-/// Bytes of a batch's end.
+/// Bytes of the end of a batch.
 const END_BYTES: usize = 13;
-/// Bytes read at once while looking for something behind the end.
+/// Bytes read at once while searching for batches behind the end.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Key of the row in which every batch writes its own number, as a journal holds it. No other table's key has its length.
+/// Key of the row in which every batch writes its own number, as a journal stores it. No other table's key
+/// has its length.
 pub(super) fn batch_key() -> Vec<u8> {
     let mut key = vec![Table::Meta as u8];
     key.extend_from_slice(BATCH_KEY);
     key
 }
 
-/// What tells a batch from others.
+/// The numbers that identify a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ids {
-    /// fjall's sequence number, under no checksum: the journal's batches rise in it, with small gaps.
+    /// fjall's sequence number, which no checksum covers. It rises from batch to batch, with small gaps.
     pub(super) seqno: u64,
-    /// Ours, dense; batches of earlier builds have none.
+    /// Our number, without gaps; batches of earlier builds have none.
     pub(super) number: Option<u64>,
 }
 
@@ -67,7 +72,7 @@ pub(super) fn gap(last: Ids, next: Ids) -> Option<String> {
     (!rises).then(|| format!("sequence number {} follows {}", next.seqno, last.seqno))
 }
 
-/// What a journal holds.
+/// The result of walking a journal.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Walked {
     /// Bytes of whole batches.
@@ -80,7 +85,7 @@ pub(super) struct Walked {
     pub(super) last: Option<Ids>,
     /// What is wrong with it.
     pub(super) fault: Option<String>,
-    /// Whether something that is not zero lies behind the whole batches.
+    /// Whether anything other than zeros follows the whole batches.
     pub(super) torn: bool,
 }
 
@@ -102,7 +107,7 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
         hash.update(&batch);
     }
     walked.checksum = hash.digest128();
-    // What was read of the batch that is not whole, and what follows it.
+    // The part of the incomplete batch that was read, and what follows it.
     let mut rest = batch;
     let mut zeros = rest.iter().all(|byte| *byte == 0);
     let nothing = vec![0; PIECE_BYTES];
@@ -112,7 +117,7 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
         if length == 0 {
             break;
         }
-        // Most journals end in 64 MiB of zeros: those are not kept.
+        // Most journals end in 64 MiB of zeros, which are not kept.
         zeros &= nothing.get(..length) == Some(piece);
         if !zeros {
             rest.extend_from_slice(piece);
@@ -138,7 +143,7 @@ fn holds_a_batch(bytes: &[u8]) -> bool {
     })
 }
 
-/// Reads a batch into `into`. `None` at the end, or where no whole batch is.
+/// Reads a batch into `into`. `None` at the end, or where there is no whole batch.
 fn read_batch(reader: &mut impl Read, into: &mut Vec<u8>) -> io::Result<Option<Ids>> {
     if !more(reader, START_BYTES, into)? || into.first() != Some(&START) {
         return Ok(None);
@@ -191,7 +196,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
 }
 
-/// Reads so many bytes more; false if there are not so many.
+/// Reads `bytes` more bytes; false if there are fewer.
 fn more(reader: &mut impl Read, bytes: usize, into: &mut Vec<u8>) -> io::Result<bool> {
     Ok(reader.take(bytes as u64).read_to_end(into)? == bytes)
 }
@@ -251,7 +256,7 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = [first.clone(), second.clone()].concat();
                 bytes[at] ^= 1 << bit;
-                // A first sequence number that is a little smaller can be true.
+                // A first sequence number that is a little smaller may be valid.
                 let smaller = (5..8).contains(&at) && bytes[5..8] < first[5..8];
                 assert!(smaller || walked(&bytes).fault.is_some(), "byte {at} bit {bit}");
             }

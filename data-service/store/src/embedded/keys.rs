@@ -1,5 +1,5 @@
-//! Keys of the tree, the same as the CQL model's: big-endian, so that bytes sort as numbers do. Message ids are stored inverted, so that
-//! ascending keys are newest first, the order in which history is read.
+//! Keys of the tree, the same as the CQL model's: big-endian, so that bytes sort as numbers do. Message ids
+//! are stored inverted, so that ascending keys are newest first, which is the order in which history is read.
 
 use weir_proto::bucket::Bucket;
 
@@ -22,12 +22,12 @@ pub(super) fn bucket(channel_id: u64, bucket: Bucket) -> [u8; 12] {
     key
 }
 
-/// Tables of one id, and `events` by position.
+/// Key of the tables with one id, and of `events` by position.
 pub(super) fn one(id: u64) -> [u8; 8] {
     id.to_be_bytes()
 }
 
-/// Tables of two ids, the partition's first; `changes` by scope and revision.
+/// Key of the tables with two ids, the partition's first; of `changes` by scope and revision.
 pub(super) fn two(first: u64, second: u64) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&first.to_be_bytes());
@@ -43,7 +43,7 @@ pub(super) fn removal(table: Table, key: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Longest kind of a setting, in bytes: its length is stored in one.
+/// Longest kind of a setting, in bytes: one byte stores its length.
 pub(super) const KIND_MAX: usize = u8::MAX as usize;
 
 /// `settings`: length of the kind, kind, key. `None` if the kind is longer than [`KIND_MAX`].

@@ -1,4 +1,4 @@
-//! Leases: compare and set, in the one thread that writes.
+//! Leases by compare-and-set, in the one thread that writes.
 
 use fjall::Slice;
 

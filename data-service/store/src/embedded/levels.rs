@@ -1,7 +1,8 @@
-//! fjall's lists of tables, verified before fjall reads them.
+//! Verifies fjall's lists of tables before fjall reads them.
 //!
-//! In a keyspace, `current` has the number and the checksum of the list in force, `vN`; fjall takes the number and verifies nothing. A table
-//! that the list does not name is removed at start, so a number that is wrong by one bit would take tables away.
+//! In a keyspace, `current` has the number and the checksum of the list in force, `vN`. fjall uses the number
+//! without verifying anything. It removes tables at start that the list does not name, so a number with one
+//! wrong bit would remove tables.
 
 use std::{
     fs::{self, File},
@@ -11,7 +12,8 @@ use std::{
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// Which list is in force: its number (u64), its checksum (u128), the checksum's kind (u8, 0 for xxh3), all little-endian.
+/// File that names the list in force: its number (u64), its checksum (u128), the checksum's kind (u8, 0 for
+/// xxh3), all little-endian.
 pub(super) const CURRENT: &str = "current";
 /// Bytes of that file.
 const CURRENT_BYTES: usize = 25;
@@ -20,7 +22,7 @@ const TABLES: &str = "tables";
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A part that is not as it was written: its path within the keyspace, and what is wrong.
+/// A damaged part: its path within the keyspace, and what is wrong.
 pub(super) type Fault = (String, String);
 
 /// A table that a list names.
@@ -32,7 +34,8 @@ pub(super) struct Listed {
     checksum: u128,
 }
 
-/// Verifies `current` and the list in force, and that what the list names is there. Reads both, not the tables.
+/// Verifies `current` and the list in force, and that the listed tables exist. Reads both files, but not the
+/// tables.
 pub(super) fn check(keyspace: &Path) -> io::Result<Result<Vec<Listed>, Fault>> {
     let fault = |path: &str, reason: &str| Ok(Err((path.to_owned(), reason.to_owned())));
     let current = fs::read(keyspace.join(CURRENT))?;
@@ -61,7 +64,7 @@ pub(super) fn check(keyspace: &Path) -> io::Result<Result<Vec<Listed>, Fault>> {
     Ok(Ok(tables))
 }
 
-/// Reads a table whole and compares; false if it is not as it was written.
+/// Reads a whole table and compares its checksum; false if the table is not as it was written.
 pub(super) fn is_whole(keyspace: &Path, table: &Listed) -> io::Result<bool> {
     let mut reader = BufReader::with_capacity(PIECE_BYTES, File::open(keyspace.join(&table.path))?);
     let mut hash = Xxh3::new();
@@ -76,7 +79,7 @@ pub(super) fn is_whole(keyspace: &Path, table: &Listed) -> io::Result<bool> {
     }
 }
 
-/// The tables of a list: levels (u8), in each its runs (u8), in each its tables (u32).
+/// The tables of a list. A list has levels (u8), each with runs (u8), each with tables (u32).
 fn tables(list: &[u8]) -> Option<Vec<Listed>> {
     let archive = sfa::Reader::from_reader(&mut io::Cursor::new(list)).ok()?;
     let section = archive.toc().section(b"tables")?;

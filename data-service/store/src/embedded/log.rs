@@ -1,8 +1,10 @@
-//! The event log: records under dense positions, appended in the same batch as the rows they tell of.
+//! The event log: records under dense positions, appended in the same batch as the rows whose changes they
+//! describe.
 //!
-//! On disk `events` holds every kept record by position and `changes` finds a scope's records by revision. The newest are also in a ring in
-//! memory, from which a reader that keeps up is served. The log is bounded in records and bytes: each batch that appends also removes as
-//! many of the oldest as it must, so there is no trimming to schedule and none to fall behind.
+//! On disk `events` holds every kept record by position, and `changes` finds a scope's records by revision.
+//! The newest records are also in a ring in memory, which serves readers that keep up. The log is bounded in
+//! records and bytes: each batch that appends also removes as many of the oldest as it must, so trimming
+//! needs no schedule and cannot fall behind.
 
 use bytes::Bytes;
 use fjall::{Readable as _, Slice};
@@ -23,7 +25,7 @@ pub(super) const FLOOR_KEY: &[u8] = b"log_floor";
 /// Bytes before a record in `events`: bytes appended up to and including it, scope, guild, revision.
 const HEADER_BYTES: usize = 32;
 
-/// Where the log begins and ends.
+/// The beginning and the end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Position of the newest record.
@@ -37,7 +39,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// Whether more is kept than may be.
+    /// Whether the log exceeds its bounds.
     pub(super) fn over(&self, config: &EmbeddedConfig) -> bool {
         self.head - self.floor > config.log_records_max
             || self.head_bytes - self.floor_bytes > config.log_bytes_max
@@ -100,7 +102,7 @@ pub(super) fn newest_batch(tables: &Tables) -> Result<u64, OpenError> {
     }
 }
 
-/// Reads where the log begins and ends.
+/// Reads the beginning and the end of the log.
 pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     let damaged = |table: Table, reason: String| OpenError::Damaged { table: table.name(), reason };
     let tree = |table: Table| move |error: fjall::Error| damaged(table, fault::describe(&error));

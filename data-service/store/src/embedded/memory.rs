@@ -1,14 +1,14 @@
-//! What the embedded store holds in memory, by kind, for whoever adds up what a process may hold.
+//! The memory that the embedded store holds, by kind, for the process's memory budget.
 
 use super::{EmbeddedConfig, EmbeddedStore};
 
 /// Buffers of a keyspace that fjall fills before it halts writers.
 const BUFFERS: u64 = 5;
-/// What a buffer takes, in hundredths of the bytes that fjall counts in it: its nodes and the allocator's share come on top. 123 were measured
-/// for rows of 100 characters, 109 for such of 600.
+/// Memory of a buffer, in percent of the bytes that fjall counts in it: its nodes and the allocator's
+/// overhead are not counted. 123 were measured for rows of 100 characters, 109 for rows of 600.
 const BUFFER_PERCENT: u64 = 125;
 
-/// Bytes held now.
+/// Bytes that the store holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreMemory {
     /// Cached blocks; bounded by [`EmbeddedConfig::cache_bytes`].
@@ -20,26 +20,26 @@ pub struct StoreMemory {
 }
 
 impl EmbeddedConfig {
-    /// The most bytes of rows that are not written out yet.
+    /// Most bytes of rows that are not written out yet.
     #[must_use]
     pub fn buffers_bytes_max(&self) -> u64 {
         taken(BUFFERS * (self.messages_buffer_bytes + self.log_buffer_bytes + 2 * self.small_buffer_bytes))
     }
 }
 
-/// Bytes that buffers take in which fjall counts so many.
+/// Bytes of memory of buffers in which fjall counts `counted` bytes.
 fn taken(counted: u64) -> u64 {
     counted.saturating_mul(BUFFER_PERCENT) / 100
 }
 
 impl EmbeddedStore {
-    /// The bounds that it was opened with.
+    /// The bounds that the store was opened with.
     #[must_use]
     pub fn config(&self) -> &EmbeddedConfig {
         &self.config
     }
 
-    /// What it holds now. Quick: it reads counters.
+    /// The bytes that the store holds now. It only reads counters, so it is quick.
     #[must_use]
     pub fn memory(&self) -> StoreMemory {
         let db = self.readers.database();

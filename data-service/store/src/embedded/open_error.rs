@@ -1,4 +1,4 @@
-//! Why the embedded store cannot be opened, said so that an operator can act on it.
+//! The errors of opening the embedded store, worded so that an operator can act on them.
 
 use std::{io, path::PathBuf};
 
@@ -23,13 +23,13 @@ pub enum OpenError {
         /// Its layout number.
         found: u32,
     },
-    /// The version file is not a number.
+    /// The version file does not hold a number.
     #[error("{} is not a layout number: the directory is damaged or not Weir's", file.display())]
     BadVersion {
         /// The version file.
         file: PathBuf,
     },
-    /// There is a tree, but the file that says which layout it has is gone.
+    /// There is a tree, but the file with its layout number is gone.
     #[error(
         "{} holds a store, but its file VERSION is missing: restore the directory from a backup, or move it away to begin anew",
         directory.display()
@@ -38,7 +38,7 @@ pub enum OpenError {
         /// The data directory.
         directory: PathBuf,
     },
-    /// A part of the store is gone. Opening it would make that part anew, empty.
+    /// A part of the store is gone. Opening it would create that part anew, empty.
     #[error(
         "{} holds a store of which a part is missing, {piece}: restore the directory from a backup, or move it away to begin anew",
         directory.display()
@@ -62,20 +62,20 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A note of what the tree holds is not as it was written.
+    /// A note about the tree's contents is not as it was written.
     #[error("{} is damaged, and the store beside it may be: restore the directory from a backup, or remove this one file if you know the rest is whole", file.display())]
     BadNote {
         /// The file.
         file: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system refused a step.
     #[error("cannot {act} {}", path.display())]
     Io {
         /// What was tried.
         act: &'static str,
         /// On which path.
         path: PathBuf,
-        /// What came back.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },

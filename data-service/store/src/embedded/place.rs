@@ -1,5 +1,5 @@
-//! Whether the directory is still the one that was opened. Files that were removed take what is written to their last descriptor and
-//! lose it with that; so a store whose files are gone may acknowledge nothing.
+//! Whether the directory is still the one that was opened. Removed files still accept writes until their last
+//! descriptor closes, and lose them then. So a store whose files are gone may acknowledge nothing.
 
 use std::{
     fs::{self, File},
@@ -13,19 +13,19 @@ use super::layout::{TREE, VERSION_FILE};
 /// Ending of a journal's name.
 const JOURNAL: &str = "jnl";
 
-/// What is held of the directory to recognize it.
+/// Open files by which the directory is recognized.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
     tree: PathBuf,
     /// Both directories, open.
     held: [File; 2],
-    /// The journal that was the newest when it was looked for.
+    /// The newest journal at the last search.
     journal: Option<(u64, File)>,
 }
 
 impl Place {
-    /// Remembers a directory in which a store is open.
+    /// Remembers the directory of an open store.
     pub(super) fn hold(directory: &Path) -> io::Result<Self> {
         let tree = directory.join(TREE);
         let held = [File::open(directory)?, File::open(&tree)?];
@@ -34,7 +34,7 @@ impl Place {
         Ok(place)
     }
 
-    /// What is gone, if something is.
+    /// Names what is gone, if anything is.
     pub(super) fn look(&mut self) -> Option<String> {
         for (held, path) in self.held.iter().zip([&self.directory, &self.tree]) {
             let same = |held: &fs::Metadata, there: &fs::Metadata| {
@@ -43,7 +43,7 @@ impl Place {
             match (held.metadata(), fs::metadata(path)) {
                 (Ok(held), Ok(there)) if same(&held, &there) => {}
                 (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                    // It cannot be looked at now: the next write tells.
+                    // It cannot be examined now; the next write will show its state.
                     tracing::debug!(%error, path = %path.display(), "the store's directory cannot be looked at");
                 }
                 _ => {
@@ -59,7 +59,7 @@ impl Place {
             return Some(format!("{} was removed while it was in use", version.display()));
         }
         match self.newest_journal() {
-            // Their numbers only rise.
+            // The numbers of journals only rise.
             Ok(newest)
                 if newest.as_ref().map(|(number, _)| *number)
                     < self.journal.as_ref().map(|(number, _)| *number)
@@ -71,20 +71,21 @@ impl Place {
                 self.journal = newest;
                 None
             }
-            // Most likely there are no descriptors; the one that is held still tells most.
+            // Most likely there are no descriptors. The journal that is held open still shows the most.
             Err(_) => None,
         }
     }
 
-    /// The same at a fraction of the cost, before a batch is acknowledged: whether what is open still has a name.
+    /// Does the same at a fraction of the cost, before a batch is acknowledged: checks whether the open files
+    /// still have names.
     pub(super) fn glance(&mut self) -> Option<String> {
         let named = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
-        // A journal may have been replaced by the next one in good order.
+        // The journal may have been replaced by the next one in good order.
         let sound = self.held.iter().all(named) && self.journal.as_ref().is_none_or(|(_, file)| named(file));
         if sound { None } else { self.look() }
     }
 
-    /// The journal with the greatest number; `None` if there is none at all.
+    /// The journal with the greatest number; `None` if there is no journal at all.
     fn newest_journal(&self) -> io::Result<Option<(u64, File)>> {
         let mut newest = None;
         for entry in fs::read_dir(&self.tree)? {

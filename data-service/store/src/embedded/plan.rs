@@ -1,7 +1,8 @@
-//! What each kind of write does to rows.
+//! Works out what each kind of write does to rows.
 //!
-//! Revisions decide as CQL's timestamps do: a row is replaced only by one of the same or a higher revision, and a removal holds against
-//! everything up to its own. So loading an old export again neither undoes an edit nor brings back a deleted message.
+//! Revisions decide as timestamps do in CQL: a row is replaced only by one of the same or a higher revision,
+//! and a removal holds against everything up to its own. So loading an old export again neither undoes an
+//! edit nor brings back a deleted message.
 
 use fjall::Slice;
 use prost::Message as _;
@@ -17,22 +18,22 @@ use super::{
 };
 use crate::{Commit, RowChange, commit::pair_of};
 
-/// How a row comes.
+/// The origin of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// A new message under an id that was never used: nothing to compare with.
+    /// A new message under an id that was never used, so there is nothing to compare with.
     Created,
-    /// A change of the sequencer's.
+    /// A change by the sequencer.
     Changed,
-    /// Bulk loading.
+    /// A row of a bulk load.
     Loaded,
 }
 
-/// A row that knows its revision.
+/// A row that carries its revision.
 trait Revised: prost::Message + Default {
     /// Revision of the last change.
     fn revision(&self) -> u64;
-    /// Sets it.
+    /// Sets the revision.
     fn set_revision(&mut self, rev: u64);
 }
 
@@ -50,7 +51,7 @@ macro_rules! revised {
 }
 revised!(Message.last_rev, User.rev, Guild.rev, Channel.rev, Role.rev, Member.rev);
 
-/// Plans a scope's step.
+/// Plans a scope's commit.
 pub(super) fn commit(
     draft: &mut Draft<'_>,
     commit: Commit,
@@ -83,10 +84,11 @@ pub(super) fn load(draft: &mut Draft<'_>, rows: Vec<RowChange>, rev: u64) -> Res
     rows.into_iter().try_for_each(|row| change(draft, row, rev, Origin::Loaded))
 }
 
-/// Rows of one table for which looking ahead pays: a look at a range costs about as much as this many at single rows.
+/// Fewest rows of one table for which looking ahead pays: a look at a range costs about as much as this many
+/// looks at single rows.
 const LOOK_AHEAD_MIN: usize = 16;
 
-/// A load's rows are neighbours and usually new: one look at the range that they span spares the looks at each.
+/// A load's rows are neighbours and usually new: one look at their range saves a look at each.
 fn look_ahead<const N: usize>(
     draft: &mut Draft<'_>,
     table: Table,
@@ -143,7 +145,7 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
     }
 }
 
-/// An edit never makes a row: one that lost its race with a delete would leave half a message.
+/// An edit never creates a row: an edit that lost its race with a delete would leave half a message.
 fn put_message(
     draft: &mut Draft<'_>,
     mut message: Message,
@@ -164,7 +166,7 @@ fn put_message(
     Ok(())
 }
 
-/// The pair keeps the channel of its highest revision, as a timestamp decides in CQL.
+/// The pair keeps the channel with the highest revision, as a timestamp decides in CQL.
 fn put_direct(draft: &mut Draft<'_>, mut channel: Channel, rev: u64) -> Result<(), PlanError> {
     let pair = pair_of(&channel).map_err(|error| PlanError::Refused(error.to_string()))?;
     if channel.rev == 0 {
@@ -179,7 +181,7 @@ fn put_direct(draft: &mut Draft<'_>, mut channel: Channel, rev: u64) -> Result<(
     put(draft, Table::Channels, &keys::one(channel.id), channel, rev).map(drop)
 }
 
-/// Keeps the number of members beside them, so that counting does not read them all.
+/// Also keeps the number of members, so that counting does not read them all.
 fn put_member(draft: &mut Draft<'_>, member: Member, rev: u64) -> Result<(), PlanError> {
     let (guild_id, user_id) = (member.guild_id, member.user_id);
     let done = put(draft, Table::Members, &keys::two(guild_id, user_id), member, rev)?;
@@ -217,7 +219,8 @@ fn delete_channel(draft: &mut Draft<'_>, guild_id: u64, channel_id: u64, rev: u6
     Ok(())
 }
 
-/// Removes what the caller named and what the tables know, all in one batch: about 10 us for each member.
+/// Removes the rows that the caller named and those that the tables have, all in one batch: about 10 us for
+/// each member.
 fn delete_guild(
     draft: &mut Draft<'_>,
     guild_id: u64,
@@ -242,15 +245,15 @@ fn delete_guild(
     Ok(())
 }
 
-/// What came of a row.
+/// The result of putting a row.
 struct Done {
-    /// False if a higher revision holds.
+    /// False if a row of a higher revision stays.
     written: bool,
     /// Whether there was a row before.
     existed: bool,
 }
 
-/// Puts a row unless a higher revision is there or it was removed at this revision or later.
+/// Puts a row, unless one of a higher revision is there or the row was removed at this revision or later.
 fn put<R: Revised>(
     draft: &mut Draft<'_>,
     table: Table,
@@ -275,7 +278,7 @@ fn put<R: Revised>(
     Ok(Done { written, existed: found.is_some() })
 }
 
-/// Removes a row unless a higher revision is there, and notes at which revision it went.
+/// Removes a row, unless one of a higher revision is there, and notes the revision of the removal.
 fn remove<R: Revised>(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64) -> Result<Done, PlanError> {
     let found = stored_rev::<R>(draft, table, key)?;
     let written = found.is_none_or(|found| found <= rev);
@@ -288,7 +291,7 @@ fn remove<R: Revised>(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64)
     Ok(Done { written, existed: found.is_some() })
 }
 
-/// Revision of the row that is there.
+/// Revision of the stored row.
 fn stored_rev<R: Revised>(draft: &Draft<'_>, table: Table, key: &[u8]) -> Result<Option<u64>, PlanError> {
     let Some(row) = draft.get(table, key)? else { return Ok(None) };
     match R::decode(&*row) {

@@ -1,4 +1,4 @@
-//! Reads: each in a thread of its own, because a read may wait for the disk, and at most so many at once.
+//! Reads. Each has a thread of its own, because it may wait for the disk, and their number is bounded.
 
 use std::{
     sync::{
@@ -21,21 +21,22 @@ pub(super) struct Readers {
     waiting: AtomicUsize,
     waiting_max: usize,
     timeout: Duration,
-    /// Whose threads read: those of whoever opened the store, so that no caller whose threads step back keeps a place of all.
+    /// The runtime whose threads read: that of the store's opener. So a caller whose threads yield to others
+    /// cannot keep one of the reads that all share.
     home: Option<Handle>,
-    /// Reads begun.
+    /// Number of reads begun.
     pub(super) count: AtomicU64,
 }
 
-/// What a read sees: the tables as of one moment between two batches.
+/// The state that a read sees: the tables as they were between two batches.
 pub(super) struct View {
     /// The tables.
     pub(super) tables: Tables,
-    /// The moment.
+    /// The snapshot of that state.
     pub(super) snapshot: Snapshot,
 }
 
-/// Counts a waiting read for as long as it waits, also if its caller leaves.
+/// Counts a waiting read for as long as it waits, even if its caller leaves.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -60,7 +61,7 @@ impl Readers {
     /// Runs `read` on a consistent view.
     ///
     /// # Cancel safety
-    /// Safe. A read that has begun runs to its end and holds its thread until then.
+    /// Safe. A read that has begun runs to its end and keeps its thread until then.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
@@ -98,7 +99,7 @@ impl Readers {
             .unwrap_or_else(|error| Err(ReadError::Unavailable { reason: format!("a read failed: {error}") }))
     }
 
-    /// The database, to look at its counters.
+    /// The database, for its counters.
     pub(super) fn database(&self) -> &fjall::Database {
         &self.tables.db
     }

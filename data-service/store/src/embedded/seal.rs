@@ -1,9 +1,11 @@
-//! The seal: what lay in the tree when the store was stopped, so that the next start knows whether it still does.
+//! The seal: a list of the tree's files at the time when the store was stopped, by which the next start
+//! notices damage.
 //!
-//! It is written after fjall has let go of its files and taken away before fjall may touch them again, so a commit pays nothing for it. It
-//! has every file of the tree with its length and a checksum: of a journal's batches, of a small file's content, of a table's last page
-//! (its blocks have checksums of their own, which every read verifies). After a kill there is none; what can be verified then, `levels` and
-//! `journal` verify.
+//! It is written after fjall has closed its files and removed before fjall may touch them again, so a commit
+//! pays nothing for it. It has every file of the tree with its length and a checksum: for a journal, of its
+//! batches; for a small file, of its content; for a table, of its last page (its blocks have checksums of
+//! their own, which every read verifies). After a kill there is no seal; `levels` and `journal` verify what
+//! can be verified then.
 
 use std::{
     fmt::Write as _,
@@ -24,26 +26,26 @@ use super::{
 
 /// Name of the file.
 const SEAL: &str = "SEAL";
-/// Bytes read of it: a store of 100,000 tables needs about 8 MiB.
+/// Most bytes read of the file: a store of 100,000 tables needs about 8 MiB.
 const SEAL_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of a file's end that are summed; a smaller file is summed whole.
+/// Bytes at a file's end that its checksum covers; a smaller file is covered whole.
 const SUMMED_BYTES: u64 = 16 * 1024;
-/// Folders within folders: keyspaces, one of them, its tables.
+/// Depth of folders within the tree: keyspaces, one of them, its tables.
 const DEPTH_MAX: usize = 4;
 
-/// Writes the seal, if fjall has let go of its files.
+/// Writes the seal, if fjall has closed its files.
 pub(super) fn write(directory: &Path) -> Result<(), OpenError> {
     let tree = directory.join(TREE);
     let lock = File::open(tree.join(LOCK)).map_err(failed("open", &tree.join(LOCK)))?;
     match lock.try_lock() {
         Ok(()) => {}
-        // A thread of fjall's still runs: then this was no clean stop.
+        // A thread of fjall's still runs, so this was no clean stop.
         Err(TryLockError::WouldBlock) => return Ok(()),
         Err(TryLockError::Error(source)) => return Err(failed("lock", &tree.join(LOCK))(source)),
     }
     let mut text = String::new();
     for (name, state) in look(directory)? {
-        // Writing into text does not fail.
+        // Writing into a string cannot fail.
         let _ = writeln!(text, "{state} {name}");
     }
     let path = directory.join(SEAL);
@@ -59,7 +61,7 @@ pub(super) fn write(directory: &Path) -> Result<(), OpenError> {
     sync(directory)
 }
 
-/// Compares the tree with the seal; false if there is none that speaks of it. Changes nothing.
+/// Compares the tree with the seal. Gives false if there is no seal of this state. Changes nothing.
 pub(super) fn check(directory: &Path) -> Result<bool, OpenError> {
     let path = directory.join(SEAL);
     let mut bytes = Vec::new();
@@ -80,7 +82,7 @@ pub(super) fn check(directory: &Path) -> Result<bool, OpenError> {
         let (state, name) = line.rsplit_once(' ').ok_or_else(damaged)?;
         lines.push((name, state));
     }
-    // An earlier build that opened the store since then left the seal of before, and wrote a note of its own.
+    // An earlier build that opened the store since then left the old seal, and wrote a note of its own.
     let note = |(name, _): &&(&str, &str)| *name == NOTE;
     let found_note = found.iter().find(|(name, _)| name == NOTE).map(|(_, state)| state.as_str());
     if lines.iter().find(note).map(|(_, state)| *state) != found_note {
@@ -97,7 +99,7 @@ pub(super) fn check(directory: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// Takes the seal away: the tree is about to change.
+/// Removes the seal, because the tree is about to change.
 pub(super) fn remove(directory: &Path) -> Result<(), OpenError> {
     let path = directory.join(SEAL);
     match fs::remove_file(&path) {
@@ -107,7 +109,7 @@ pub(super) fn remove(directory: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Every file that counts, and its state in words.
+/// Every file that the seal covers, and its state in words.
 fn look(directory: &Path) -> Result<Vec<(String, String)>, OpenError> {
     let mut files = Vec::new();
     collect(directory, TREE, DEPTH_MAX, &mut files)?;
@@ -142,7 +144,7 @@ fn collect(
     Ok(())
 }
 
-/// Length and checksum of a file's end; of a journal, those of its batches.
+/// Length and checksum of a file's end; for a journal, length and checksum of its batches.
 fn state(path: &Path) -> io::Result<String> {
     if path.to_str().is_some_and(|path| path.ends_with(JOURNAL_END)) {
         let walked = journal::walk(path)?;

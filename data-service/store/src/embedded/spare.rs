@@ -1,22 +1,25 @@
-//! Spare file descriptors: held so that nobody else can take them, and given back when there are no others, so that what fjall has begun
-//! can be ended.
+//! Spare file descriptors. They are held so that nothing else can take them, and released when there are no
+//! others, so that fjall can end the work it has begun.
 //!
-//! fjall opens files in threads of its own (a journal when the last one is full, a table when a buffer is, every input of a merge), and the
-//! first refusal poisons it. So while few descriptors are left no new work is given to it; see [`Spare::look`].
+//! fjall opens files in threads of its own (a journal when the last one is full, a table when a buffer is,
+//! every input of a merge), and the first refusal poisons it. So while few descriptors are left it gets no
+//! new work; see [`Spare::look`].
 
 use std::{fs::File, io};
 
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors held at most: what two threads of fjall's hold open at once when each merges some thirty tables, the most that was seen.
+/// Most descriptors that are held: as many as two threads of fjall's have open at once when each merges some
+/// thirty tables, the most that was seen.
 const HELD_MAX: u64 = 64;
-/// The part of the process's limit that is held at most: where few may be opened, connections need them too.
+/// At most one in this many of the descriptors that the process may open is held: where those are few,
+/// connections need them too.
 const HELD_SHARE: u64 = 8;
-/// Tables that fjall keeps open at most, its own default.
+/// Most tables that fjall keeps open, its own default.
 const CACHED_MAX: u64 = 900;
-/// The part of the limit that these may take.
+/// At most one in this many of the descriptors that the process may open is for these tables.
 const CACHED_SHARE: u64 = 8;
-/// fjall asks for as many at least.
+/// Fewest tables that fjall accepts.
 const CACHED_MIN: u64 = 10;
 
 /// How many files this process may have open.
@@ -33,15 +36,15 @@ pub(super) fn cached_files(limit: u64) -> usize {
 /// The spare descriptors of one store.
 #[derive(Debug)]
 pub(super) struct Spare {
-    /// What the others are copies of.
+    /// The file of which the spare descriptors are copies.
     null: File,
     held: Vec<File>,
-    /// How many are held while all is well; as many more must be free then.
+    /// How many are held while there are enough; as many more must be free then.
     wanted: usize,
 }
 
 impl Spare {
-    /// Takes them. If there are too few the next look says so.
+    /// Takes the spare descriptors. If there are too few, the next check reports it.
     pub(super) fn take(limit: u64) -> io::Result<Self> {
         let wanted = usize::try_from((limit / HELD_SHARE).clamp(1, HELD_MAX)).unwrap_or(1);
         let mut spare = Self { null: File::open("/dev/null")?, held: Vec::new(), wanted };
@@ -49,8 +52,9 @@ impl Spare {
         Ok(spare)
     }
 
-    /// Whether the store has the descriptors that it may need: those that are held, and, to notice it before they are needed, as many that
-    /// are free (twice as many to begin again). If not, those that were held are free from now on.
+    /// Checks whether the store has the descriptors that it may need: the spare ones, and as many that are
+    /// free, so that a shortage is noticed in time (twice as many to begin again). If not, releases the spare
+    /// ones.
     pub(super) fn look(&mut self) -> bool {
         let missing = self.wanted - self.held.len();
         let free = if missing == 0 { self.wanted } else { 2 * self.wanted };
@@ -68,8 +72,9 @@ impl Spare {
         }
     }
 
-    /// The same at a fraction of the cost, before each batch: whether there is one at all. While there were none nothing is tried: each try
-    /// takes what there is for a moment, and fjall may need just that.
+    /// Does the same at a fraction of the cost, before each batch: checks whether there is any free
+    /// descriptor. While there were none, it tries nothing: each try takes the free ones for a moment, and
+    /// fjall may need just those.
     pub(super) fn glance(&mut self) -> bool {
         let well = self.held.len() == self.wanted;
         well && (self.null.try_clone().is_ok() || self.look())

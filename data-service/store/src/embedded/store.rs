@@ -1,4 +1,4 @@
-//! The store's trait over committer and readers.
+//! The [`Store`](crate::Store) trait, over committer and readers.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -53,7 +53,7 @@ fn rows_bytes(rows: &[RowChange]) -> usize {
 }
 
 impl EmbeddedStore {
-    /// A write that answers nothing but that it is durable.
+    /// Sends a write whose only answer is that it is durable.
     async fn done(&self, act: Act, bytes: usize) -> Result<(), WriteError> {
         self.write(act, bytes).await.map(drop)
     }
@@ -189,7 +189,7 @@ impl Store for EmbeddedStore {
         }
     }
 
-    /// The machine's clock: there is no other.
+    /// The machine's clock, because there is no other.
     async fn clock_us(&self) -> Result<u64, ReadError> {
         Ok(clock::unix_us())
     }
@@ -204,7 +204,7 @@ impl Store for EmbeddedStore {
                 reason: format!("a batch has been in the committer for {age:?}"),
             });
         }
-        // fjall's own workers may have failed since the last batch: an empty persist tells.
+        // fjall's own workers may have failed since the last batch; an empty persist shows that.
         let health = self.health.clone();
         let probe = self.readers.read(move |view| {
             view.tables.db.persist(PersistMode::Buffer).map_err(|error| {

@@ -1,7 +1,9 @@
-//! The tables of the tree, in one database with one journal: a batch over several of them is atomic.
+//! The tables of the tree. They are in one database with one journal, so a batch over several of them is
+//! atomic.
 //!
-//! The large ones have a keyspace of fjall's each, with a write buffer to their measure. The small ones share one, their keys behind the
-//! table's number: a keyspace costs files, syncs when it is opened, and a buffer that holds back journals.
+//! Each large table has a fjall keyspace of its own, with a write buffer of the right size. The small ones
+//! share one, where the table's number comes before each key: a keyspace costs files, syncs when it is
+//! opened, and a buffer that holds back journals.
 
 use fjall::Slice;
 
@@ -33,8 +35,8 @@ pub(super) enum Table {
     UserGuilds,
     /// guild → number of its members.
     MemberCounts,
-    /// (table, key) → revision at which the row was removed, so that an older write that comes again does not bring it back, as a
-    /// tombstone does in CQL.
+    /// (table, key) → revision at which the row was removed, so that a repeated older write does not bring it
+    /// back, as a tombstone does in CQL.
     Removals,
     /// position → header and record: the log.
     Events,
@@ -52,7 +54,7 @@ pub(super) enum Table {
     DirectChannels,
 }
 
-/// A keyspace of fjall's. Its name is stored: never rename one.
+/// A fjall keyspace. Its name is stored: never rename one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
     Messages,
@@ -61,7 +63,7 @@ pub(super) enum Home {
     Small,
 }
 
-/// How many keyspaces there are.
+/// Number of keyspaces.
 pub(super) const HOMES: usize = Home::ALL.len();
 
 impl Home {
@@ -87,7 +89,7 @@ impl Home {
 }
 
 impl Table {
-    /// What it is called in errors.
+    /// The table's name in errors.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
@@ -112,7 +114,7 @@ impl Table {
         }
     }
 
-    /// Where it lives.
+    /// The keyspace that holds the table.
     pub(super) fn home(self) -> Home {
         match self {
             Self::Messages => Home::Messages,
@@ -151,7 +153,7 @@ impl Table {
         }
     }
 
-    /// A key as the table knows it.
+    /// A key as the table uses it.
     pub(super) fn own_key(self, stored: Slice) -> Slice {
         match self.home() {
             Home::Messages | Home::Events | Home::Changes => stored,
@@ -179,7 +181,7 @@ mod tests {
         for table in [Table::Users, Table::Events] {
             assert_eq!(table.own_key(key(table)), b"key");
         }
-        // Numbers are stored: these must never change.
+        // Numbers are stored, so these must never change.
         assert_eq!((Table::Messages as u8, Table::Removals as u8, Table::Meta as u8), (0, 11, 17));
         assert_eq!(Table::DirectChannels as u8, 18);
     }

@@ -1,4 +1,4 @@
-//! The tree: the open database, with a keyspace of fjall's for each [`Home`].
+//! The open database, with a fjall keyspace for each [`Home`].
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -14,23 +14,24 @@ use super::{
     whole,
 };
 
-/// fjall refuses less.
+/// Smallest value that fjall accepts.
 const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// The open database and its tables.
 #[derive(Clone)]
 pub(super) struct Tables {
-    /// For batches, snapshots and the last sync.
+    /// Used for batches, snapshots and the last sync.
     pub(super) db: Database,
     /// Indexed by a home's number.
     keyspaces: [Keyspace; HOMES],
 }
 
 impl Tables {
-    /// Opens or creates the database, recovering its journals.
+    /// Opens or creates the database and recovers its journals.
     ///
     /// # Errors
-    /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it would make an empty one.
+    /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it
+    /// would make an empty one.
     pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
         let failed = |error: fjall::Error| unopened(directory, config, fault::describe(&error));
         let db = Database::builder(&directory.tree)
@@ -38,7 +39,7 @@ impl Tables {
             .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
             .worker_threads(config.background_threads.max(1))
             .max_cached_files(Some(spare::cached_files(spare::limit())))
-            // The committer names its durability with each batch.
+            // The committer sets the durability of each batch.
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
@@ -50,7 +51,7 @@ impl Tables {
             let piece = format!("the keyspace {}", home.name());
             return Err(OpenError::Incomplete { directory: config.directory.clone(), piece });
         }
-        // The options are kept with a keyspace: for one that exists already they are what it was created with.
+        // A keyspace keeps the options that it was created with; these apply only to a new one.
         let open = |home: Home| {
             db.keyspace(home.name(), || {
                 KeyspaceCreateOptions::default()
@@ -68,7 +69,7 @@ impl Tables {
         Ok(Self { db, keyspaces })
     }
 
-    /// As [`Self::open`]; a panic of the tree's is an error as others are.
+    /// Does the same as [`Self::open`], and turns a panic of the tree into an error.
     pub(super) fn open_safely(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
         let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::open(directory, config)));
         opened.unwrap_or_else(|_panic| Err(unopened(directory, config, "its reader panicked".to_owned())))
@@ -85,7 +86,7 @@ impl Tables {
     }
 }
 
-/// What cannot be opened is looked at whole, to name the part: fjall does not say which.
+/// Reads a tree that cannot be opened whole, to name the damaged part: fjall does not say which it is.
 fn unopened(directory: &DataDir, config: &EmbeddedConfig, reason: String) -> OpenError {
     let path = directory.tree.clone();
     let broken = directory.complete.then(|| whole::broken_table(&config.directory)).flatten();

@@ -1,4 +1,4 @@
-//! The reads themselves, on a view of one moment.
+//! The reads themselves, on a consistent view.
 
 use std::{collections::HashSet, ops::RangeInclusive};
 
@@ -19,15 +19,16 @@ use super::{
 };
 use crate::{Active, OutboxRecord, PartitionRange, ReadError, RowOrder};
 
-/// Records with older revisions after which nothing younger is looked for in the log: as many commits as may wait for the disk at once
-/// by default, which is all that can lie between the minting of a revision and its place in the log. About 2 MiB to read.
+/// How many records in a row must have older revisions before the search of the log stops: by default as many
+/// commits as may wait for the disk at once, which is all that can lie between the minting of a revision and
+/// its place in the log. About 2 MiB to read.
 const OVERTAKEN_MAX: usize = 4_096;
 
-/// What a guild's state is read as.
+/// A guild's state as it is read.
 pub(super) type GuildRows = (Guild, Vec<Role>, Vec<Channel>);
 
-/// An error of the tree while reading a table: the disk does not answer, or what it answers is not what was written. The tree does not say
-/// in which of the table's files.
+/// Translates an error of the tree while a table is read: the disk does not answer, or the data is not as it
+/// was written. The tree does not say in which of the table's files.
 fn failed(table: Table) -> impl Fn(fjall::Error) -> ReadError {
     use std::io::ErrorKind;
     move |error| {
@@ -36,7 +37,7 @@ fn failed(table: Table) -> impl Fn(fjall::Error) -> ReadError {
                 error.kind(),
                 ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound
             ),
-            // Checksums, tags, headers, trailers, compression: what was read is not what was written.
+            // Checksums, tags, headers, trailers, compression: the data is not as it was written.
             fjall::Error::Storage(_)
             | fjall::Error::Decompress(_)
             | fjall::Error::InvalidTrailer
@@ -50,7 +51,7 @@ fn failed(table: Table) -> impl Fn(fjall::Error) -> ReadError {
     }
 }
 
-/// A row of a table that does not have its form.
+/// A row of a table is malformed.
 fn corrupt(table: Table, reason: impl ToString) -> ReadError {
     ReadError::Corrupt { reason: format!("{}: {}", table.name(), reason.to_string()) }
 }
@@ -91,7 +92,7 @@ impl View {
         })
     }
 
-    /// Second numbers of the keys that begin with `first`, above `after`.
+    /// The second ids of the keys that begin with `first`, above `after`.
     fn seconds(&self, table: Table, first: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
         let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
         let rows = self.range(table, keys::two(first, from)..=keys::two(first, u64::MAX), false);
@@ -128,7 +129,7 @@ impl View {
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError> {
         let Some(ids) = range.ids() else { return Ok(Vec::new()) };
-        // Inverted ids: the greatest id has the smallest key.
+        // Ids are inverted: the greatest id has the smallest key.
         let keys =
             keys::message(channel_id, bucket, *ids.end())..=keys::message(channel_id, bucket, *ids.start());
         let rows = self.range(Table::Messages, keys, range.order == RowOrder::OldestFirst);
@@ -213,7 +214,7 @@ impl View {
         self.seconds(Table::UserGuilds, user_id, after, limit)
     }
 
-    /// Rows whose key begins with `prefix`, without it.
+    /// Rows whose key begins with `prefix`; the keys are given without it.
     pub(super) fn under(
         &self,
         table: Table,
@@ -241,12 +242,13 @@ impl View {
 
     /// Scopes with records in the log at or above a revision, newest first.
     ///
-    /// The log is in the order of commits, and a revision is minted before its commit: one that is old enough says nothing yet about what
-    /// lies before it. Many such in a row do, because only so many commits can have waited while another overtook them.
+    /// The log is in the order of commits, and a revision is minted before its commit. So one record that is
+    /// old enough says nothing yet about those before it. Many of them in a row do, because only so many
+    /// commits can have waited while another overtook them.
     pub(super) fn active(&self, since_rev: u64, limit: usize) -> Result<Active, ReadError> {
         let mut found = HashSet::new();
         let mut older = 0;
-        // Also if the log is empty.
+        // This holds for an empty log too.
         let mut below = self.log_floor()? + 1;
         for row in self.range(Table::Events, keys::one(0)..=keys::one(u64::MAX), true) {
             let (key, value) = row?;

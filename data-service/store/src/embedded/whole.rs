@@ -1,13 +1,16 @@
-//! What must lie in a data directory that says it holds a store.
+//! Checks that a data directory with a store has all of it, undamaged.
 //!
-//! fjall makes anew what it does not find, and removes what it cannot place: a lost file would silently become an empty table, and a lost
-//! list of keyspaces would take the others with it. So the pieces are looked for before fjall may touch them:
+//! fjall makes anew what it does not find, and removes what it does not know. A lost file would silently
+//! become an empty table, and a lost list of keyspaces would take the others with it. So these pieces are
+//! looked for before fjall may touch them:
 //!
-//! - its own marker, its list of keyspaces, each keyspace's list of tables, and the tables that it names (`levels` verifies them);
-//! - a journal, and not an older or a shorter one than `JOURNAL` says was there, nor one without a batch if some were acknowledged since.
-//!   That file is written when the store is opened and when it is closed: a commit pays nothing for it;
-//! - after a clean stop, everything as the `seal` has it; after a kill, what the journals say of themselves (`journal`) and no less than
-//!   was acknowledged (`acked`).
+//! - its own marker, its list of keyspaces, each keyspace's list of tables, and the tables that it names
+//!   (`levels` verifies them);
+//! - a journal that is neither older nor shorter than `JOURNAL` says, nor without a batch if some were
+//!   acknowledged since. That file is written when the store is opened and when it is closed, so a commit
+//!   pays nothing for it;
+//! - after a clean stop, everything as in the `seal`; after a kill, journals that are consistent (`journal`)
+//!   and reach at least to the last acknowledged batch (`acked`).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -27,36 +30,41 @@ use super::{
     tables::HOMES,
 };
 
-/// fjall's marker of a database that was made completely.
+/// fjall's marker of a database that is complete.
 const MARKER: &str = "version";
-/// What is in it: fjall's name and the version of its format.
+/// Content of the marker: fjall's name and the version of its format.
 const MARKED: &[u8] = b"FJL\x03";
-/// Bytes of tables read whole at a start after a kill: a second or two. Of larger stores the rest is verified block by block, on reads.
+/// Most bytes of tables that are read whole at a start after a kill: a second or two. The rest of a larger
+/// store is verified block by block, on reads.
 const VERIFIED_BYTES_MAX: u64 = 1 << 30;
 /// fjall's folder of keyspaces; number 0 is the list of the others.
 const KEYSPACES: &str = "keyspaces";
-/// Bytes read of the note: three numbers and blanks.
+/// Most bytes read of the note: three numbers and blanks.
 const NOTE_BYTES_MAX: u64 = 128;
-/// Bytes that earlier builds read of it, and in which they find two numbers: the third begins behind them.
+/// Bytes of the note that earlier builds read, and in which they expect two numbers: the third begins behind
+/// them.
 const OLD_NOTE_BYTES: usize = 64;
 
-/// What is noted of the journals when the store is opened and when it is closed.
+/// The note about the journals, written when the store is opened and when it is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Note {
-    /// The newest of them.
+    /// The newest journal.
     journal: Journal,
-    /// The newest batch of the store then; `None` if it was not known, or an earlier build wrote the note.
+    /// The newest batch of the store at that time; `None` if it was not known, or if an earlier build wrote
+    /// the note.
     batch: Option<u64>,
 }
 
-/// A journal: number, bytes. One with a higher number is newer; one of the same number only grows while it is written.
+/// A journal by number and bytes. One with a higher number is newer; one of the same number only grows while
+/// it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Journal {
     number: u64,
     bytes: u64,
 }
 
-/// Refuses a directory whose store has lost a piece that can be missed without opening it. Changes nothing.
+/// Refuses a directory whose store lacks a piece, as far as that shows without opening the store. Changes
+/// nothing.
 pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
     let lost = |piece: String| OpenError::Incomplete { directory: directory.to_owned(), piece };
     let tree = directory.join(TREE);
@@ -71,7 +79,7 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
             return Err(lost(format!("{folder}/{CURRENT}")));
         }
     }
-    // The list counts too.
+    // The list of the others counts too.
     if keyspaces.len() < HOMES + 1 {
         return Err(lost(format!("one of the {} folders of {TREE}/{KEYSPACES}", HOMES + 1)));
     }
@@ -87,8 +95,8 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses a directory that is not as it was written, as far as that can be seen without reading the tables. Changes nothing. Only for who
-/// holds the directory: files of a store in use change while one looks.
+/// Refuses a directory that is not as it was written, as far as that shows without reading the tables.
+/// Changes nothing. The caller must hold the directory: files of a store in use change meanwhile.
 pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
     let broken =
         |piece: String, reason: String| OpenError::Broken { directory: directory.to_owned(), piece, reason };
@@ -133,7 +141,7 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
         let walked = journal::walk(&path).map_err(failed("read", &path))?;
         let newest = place + 1 == journals.len();
         let gap = last.zip(walked.first).and_then(|(last, first)| journal::gap(last, first));
-        // A journal is left for the next one only when all its batches are whole.
+        // fjall begins the next journal only when all batches of this one are whole.
         let torn = (walked.torn && !newest).then(|| "its end cannot be read".to_owned());
         if let Some(reason) = walked.fault.or(gap).or(torn) {
             return Err(broken(format!("the journal {name}"), reason));
@@ -145,7 +153,8 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
             let reason = format!("it ends with batch {number}, and batch {acked} was acknowledged");
             return Err(broken(format!("the end of the journal {name}"), reason));
         }
-        // What was acknowledged since the store was opened is in the journal that was the newest then, unless there is a newer one.
+        // Batches that were acknowledged since the store was opened are in the journal that was the newest
+        // then, unless there is a newer one.
         let has_some = |note: Note| {
             note.journal.number == journal.number && note.batch.is_some_and(|batch| batch < acked)
         };
@@ -157,7 +166,8 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Which table is not as it was written, if one is not. Reads them all: for a tree that cannot be opened.
+/// Names a table that is not as it was written, if there is one. Reads all tables, for a tree that cannot be
+/// opened.
 pub(super) fn broken_table(directory: &Path) -> Option<OpenError> {
     for (folder, path) in keyspaces(directory).ok()? {
         for table in levels::check(&path).ok()?.ok()? {
@@ -173,13 +183,13 @@ pub(super) fn broken_table(directory: &Path) -> Option<OpenError> {
     None
 }
 
-/// The keyspaces' folders, within the directory and as paths.
+/// The keyspaces' folders: their names within the directory, and their paths.
 fn keyspaces(directory: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
     let folder = directory.join(TREE).join(KEYSPACES);
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
         let entry = entry.map_err(failed("read", &folder))?;
-        // Files there are strays, which fjall leaves alone.
+        // Files there are strays, which fjall ignores.
         if entry.file_type().map_err(failed("read", &folder))?.is_dir() {
             found.push((format!("{TREE}/{KEYSPACES}/{}", entry.file_name().display()), entry.path()));
         }
@@ -188,7 +198,7 @@ fn keyspaces(directory: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
     Ok(found)
 }
 
-/// Notes how far the journals reach, and which is the newest batch if that is known.
+/// Notes how far the journals reach, and the newest batch if it is known.
 pub(super) fn note(directory: &Path, batch: Option<u64>) -> Result<(), OpenError> {
     match newest_journal(&directory.join(TREE))? {
         Some(journal) => write_note(directory, Note { journal, batch }),
@@ -196,7 +206,8 @@ pub(super) fn note(directory: &Path, batch: Option<u64>) -> Result<(), OpenError
     }
 }
 
-/// Takes back what the note says of the newest journal's bytes: recovery is about to cut off what was never acknowledged.
+/// Withdraws the note's claim on the newest journal's bytes, because recovery is about to cut off what was
+/// never acknowledged.
 pub(super) fn loosen(directory: &Path) -> Result<(), OpenError> {
     match noted(directory)? {
         Some(note) => write_note(directory, Note { journal: Journal { bytes: 0, ..note.journal }, ..note }),
@@ -221,7 +232,7 @@ fn journals(tree: &Path) -> Result<Vec<Journal>, OpenError> {
         let Some(number) = number else { continue };
         match entry.metadata() {
             Ok(metadata) => found.push(Journal { number, bytes: metadata.len() }),
-            // fjall removes journals that it needs no longer, also while we look.
+            // fjall removes journals that it no longer needs, even during this search.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("look at", &entry.path())(error)),
         }
@@ -233,7 +244,7 @@ fn noted(directory: &Path) -> Result<Option<Note>, OpenError> {
     let path = directory.join(NOTE);
     let file = match File::open(&path) {
         Ok(file) => file,
-        // Builds before this note wrote none.
+        // Earlier builds wrote no note.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("open", &path)(error)),
     };

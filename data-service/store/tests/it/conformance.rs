@@ -1,4 +1,4 @@
-//! What every store must do, whatever is behind it. Checks run side by side on one store, each with ids of its own.
+//! Checks that every store must pass. They run side by side on one store, each with ids of its own.
 
 mod commits;
 mod coordination;

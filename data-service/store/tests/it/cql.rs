@@ -1,4 +1,4 @@
-//! What is special to the CQL store: the schema, the columns, and a database that does not answer.
+//! Tests of the CQL store alone: the schema, the columns, and a database that does not answer.
 //!
 //! The server is the one that `WEIR_TEST_CQL` names. Each test makes a keyspace of its own and drops it.
 

@@ -1,4 +1,4 @@
-//! What is special to the embedded store.
+//! Tests of the embedded store alone.
 
 mod child;
 mod damage;
@@ -57,7 +57,7 @@ async fn a_second_opener_learns_who_holds_the_directory() {
         Err(OpenError::InUse { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
         other => panic!("opened twice: {other:?}"),
     }
-    // A store that is only dropped gives its lock up when its threads have ended, which nobody waits for.
+    // A store that is only dropped releases its lock when its threads have ended, for which nothing waits.
     store.close().await;
     drop(store);
     open(directory.path());
@@ -90,7 +90,8 @@ async fn writers_that_wait_share_a_batch() {
     assert!(store.batches() < 200, "{} batches for 200 writers", store.batches());
 }
 
-/// One read of the tree answers a page, in a partition of three rows and in one of ten thousand behind deleted ones.
+/// One read of the tree serves a page, both in a partition of three rows and in one of ten thousand behind
+/// deleted ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_costs_one_read_whatever_the_age_of_the_channel() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -22,11 +22,13 @@ pub(crate) fn next_rev() -> u64 {
     now.max(last.expect("the closure always answers") + 1)
 }
 
-/// An id that no other test of this process uses: of now, so that its bucket is a current one.
+/// An id that no other test of this process uses. It is of the present time, so that its bucket is a current
+/// one.
 pub(crate) fn next_id() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
-    // A second apart: what tests derive from an id by adding small numbers never meets its neighbour's.
+    // Ids are a second apart, so that what a test derives from one by adding small numbers never equals
+    // another.
     (now_us() / 1_000 - EPOCH_MS + count * 1_000) << 22
 }
 
@@ -44,7 +46,7 @@ pub(crate) fn message(channel_id: u64, id: u64, content: &str) -> Message {
     }
 }
 
-/// A record that says `text`.
+/// A record with the content `text`.
 pub(crate) fn record(rev: u64, text: &str) -> OutboxRecord {
     OutboxRecord { guild_id: 5, rev, record: Bytes::from(text.to_owned()) }
 }
@@ -76,13 +78,13 @@ pub(crate) async fn page(store: &dyn Store, channel_id: u64, id: u64, range: Par
     rows.into_iter().map(|row| row.id).collect()
 }
 
-/// Runs a future that must end soon; hanging is a failure of its own.
+/// Runs a future that must end soon; hanging is a failure.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let within = Duration::from_secs(120);
     tokio::time::timeout(within, future).await.unwrap_or_else(|_| panic!("{what}: not within {within:?}"))
 }
 
-/// How many messages a partition has, read page by page.
+/// The number of a partition's messages, read page by page.
 pub(crate) async fn count_rows(store: &dyn Store, channel_id: u64, bucket: Bucket) -> u64 {
     let (mut after, mut count) = (0, 0);
     loop {

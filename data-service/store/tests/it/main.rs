@@ -1,4 +1,4 @@
-//! The stores: one conformance suite for both, and what is special to each.
+//! The stores: one conformance suite for both, and tests of each alone.
 
 mod conformance;
 mod cql;

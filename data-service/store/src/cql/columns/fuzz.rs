@@ -1,4 +1,5 @@
-//! Columns as any other writer may have left them: no panic, and a message that was read binds as it was read.
+//! Columns as any other writer may have left them: none may cause a panic, and a message that was read must
+//! bind as it was read.
 
 use proptest::{option, prelude::*};
 use weir_fuzz::{CASES_DEFAULT, binary, run};
@@ -35,7 +36,7 @@ prop_compose! {
     }
 }
 
-/// The number that a column binds; 0 if it is left out.
+/// The number that a column binds; 0 if the column is left out.
 fn bound(column: &Column) -> i64 {
     match column {
         MaybeUnset::Set(CqlValue::BigInt(number)) => *number,

@@ -1,4 +1,4 @@
-//! What is sent for what, and where it is cut.
+//! Which statements each write becomes, and where they are cut.
 
 use super::*;
 use bytes::Bytes;

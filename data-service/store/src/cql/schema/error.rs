@@ -7,7 +7,7 @@ use scylla::errors::{ExecutionError, NewSessionError};
 /// Why the schema cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// The keyspace's name may not stand in a statement.
+    /// The keyspace's name is not allowed in a statement.
     #[error("the keyspace {keyspace:?} must be at most 48 lower-case letters, digits and _, a letter first")]
     BadKeyspace {
         /// The name.
@@ -24,11 +24,11 @@ pub enum SchemaError {
     Statement {
         /// What was tried.
         act: String,
-        /// What came back.
+        /// The database's error.
         #[source]
         source: Box<ExecutionError>,
     },
-    /// An answer was not what was asked for.
+    /// The database's answer does not have the expected form.
     #[error("{act}: the answer cannot be read: {reason}")]
     Answer {
         /// What was asked.
@@ -43,26 +43,26 @@ pub enum SchemaError {
     Old {
         /// The keyspace.
         keyspace: String,
-        /// 0 if there is none.
+        /// The version in the database; 0 if there is none.
         found: i32,
-        /// Of this build.
+        /// The version of this build.
         wanted: i32,
     },
-    /// A migration in the database is not the one of this build.
+    /// A migration in the database differs from that of this build.
     #[error(
         "migration {number} of {keyspace} has checksum {found}, this build's has {wanted}: the schema drifted, compare the two before anything else"
     )]
     Drift {
         /// The keyspace.
         keyspace: String,
-        /// Which migration.
+        /// The number of the migration.
         number: i32,
-        /// In the database.
+        /// The checksum in the database.
         found: String,
-        /// Of this build.
+        /// The checksum in this build.
         wanted: String,
     },
-    /// Somebody else applies migrations now.
+    /// Another process applies migrations now.
     #[error("another process applies migrations to {keyspace} (or died less than five minutes ago)")]
     Applying {
         /// The keyspace.

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 /// One numbered step of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
-    /// 1 for the first, without gaps.
+    /// Numbers begin with 1 and have no gaps.
     pub number: i32,
-    /// What it is called.
+    /// The migration's name.
     pub name: &'static str,
     /// Its statements; `{keyspace}` stands for the keyspace.
     pub text: &'static str,

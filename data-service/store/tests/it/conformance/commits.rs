@@ -1,4 +1,4 @@
-//! Steps: all or nothing, once, in order.
+//! Commits: all or nothing, once, in order.
 
 use weir_proto::{
     bucket::Bucket,
@@ -8,7 +8,7 @@ use weir_store::{RowChange, Store, WriteError};
 
 use crate::fixture::{change, creates, message, newest, next_id, next_rev, page, record};
 
-/// A reader that looks all the time while batches are committed sees none of a batch or all of it.
+/// A reader that reads all the time while batches are committed sees none of a batch or all of it.
 pub(super) async fn created_messages_appear_together(store: &dyn Store) {
     const BATCH: u64 = 20;
     let (channel, base) = (next_id(), next_id());
@@ -50,7 +50,7 @@ pub(super) async fn changes_are_read_in_order_above_a_revision(store: &dyn Store
     let scope = next_id();
     let mut revs = Vec::new();
     for _ in 0..3 {
-        // Two changes in one step, as an edit of several rows makes them.
+        // One step has two changes, as an edit of several rows makes them.
         let (one, two) = (next_rev(), next_rev());
         let mut commit = change(scope, two, vec![]);
         commit.records = vec![record(one, "one"), record(two, "two")];

@@ -13,7 +13,7 @@ pub(super) async fn settings_are_kept_by_kind_and_key(store: &dyn Store) {
     let kind = format!("limits-{}", next_id());
     let value = |text: &'static str| Bytes::from_static(text.as_bytes());
     for (key, text) in [("b", "old"), ("a", "1"), ("b", "2"), ("c", "3"), ("", "empty key")] {
-        // CQL has no empty partition keys, but empty clustering keys.
+        // CQL does not allow empty partition keys, but it allows empty clustering keys.
         store.write_setting(&kind, key.as_bytes(), Some(value(text))).await.expect("written");
     }
     store.write_setting(&format!("{kind}x"), b"a", Some(value("another kind"))).await.expect("written");
@@ -51,14 +51,14 @@ pub(super) async fn a_lease_has_one_holder(store: &dyn Store) {
     assert_eq!(take("one", 10, None).await, LeaseAnswer::Held);
     assert_eq!(take("two", 20, None).await, LeaseAnswer::HeldBy(lease(&name, "one", 10)));
     assert_eq!(take("one", 30, None).await, LeaseAnswer::Renewed);
-    // The row moved on since the taker saw it.
+    // The row has changed since the taker read it.
     assert_eq!(
         take("two", 40, Some(lease(&name, "one", 10))).await,
         LeaseAnswer::HeldBy(lease(&name, "one", 30))
     );
     assert_eq!(take("two", 50, Some(lease(&name, "one", 30))).await, LeaseAnswer::Held);
     assert_eq!(take("one", 60, None).await, LeaseAnswer::HeldBy(lease(&name, "two", 50)));
-    // Given up: the row is nobody's, and the next taker expects that.
+    // The lease was given up: the row has no holder, and the next taker expects that.
     assert_eq!(
         take("", 45, Some(lease(&name, "one", 30))).await,
         LeaseAnswer::HeldBy(lease(&name, "two", 50))
@@ -85,9 +85,9 @@ async fn contend(store: &dyn Store, name: &str, expected: Option<Lease>) -> Vec<
     join_all(takers).await
 }
 
-/// Exactly one holds it, and all others were told its name.
+/// Exactly one taker holds it, and all others were given its name.
 fn one_winner(answers: &[LeaseAnswer]) {
-    // A taker whose first transaction went through without its knowing is told that it renewed.
+    // A taker whose first transaction succeeded without its knowledge gets the answer that it renewed.
     let holds = |answer: &LeaseAnswer| matches!(answer, LeaseAnswer::Held | LeaseAnswer::Renewed);
     let winner = answers.iter().position(holds).expect("somebody holds it");
     for (taker, answer) in answers.iter().enumerate().filter(|(taker, _)| *taker != winner) {
@@ -113,12 +113,13 @@ pub(super) async fn the_clock_runs_with_ours(store: &dyn Store) {
     let before = ours();
     let theirs = store.clock_us().await.expect("readable");
     let after = ours();
-    // Same machine in tests; a second for a coordinator that steps its clock.
+    // In tests both clocks are of one machine; the second is for a coordinator that steps its clock.
     assert!(before - 1_000_000 < theirs && theirs < after + 1_000_000, "{before} {theirs} {after}");
     assert!(store.clock_us().await.expect("readable") >= theirs);
 }
 
-/// By the store's notes or by its log: whoever publishes again looks here, and what is not found is never told.
+/// Scopes are found by the store's notes or by its log. A publisher that publishes again looks here, and what
+/// it does not find is never published.
 pub(super) async fn scopes_that_write_are_found(store: &dyn Store) {
     let (channel, guild, before) = (next_id(), next_id(), next_rev());
     let row = Channel { id: channel, guild_id: guild, rev: before, ..Channel::default() };
@@ -129,7 +130,7 @@ pub(super) async fn scopes_that_write_are_found(store: &dyn Store) {
             store.commit(change(scope, next_rev(), vec![])).await.expect("committed");
         }
     }
-    // A minute for clocks.
+    // The minute allows for clocks that differ.
     let active = store.read_active(before - 60_000_000, 10_000).await.expect("readable");
     assert!(active.whole);
     let ours = active.scopes.iter().filter(|(scope, _)| *scope == channel || *scope == guild);

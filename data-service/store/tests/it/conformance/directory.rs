@@ -1,4 +1,4 @@
-//! Users, guilds, and what hangs on guilds.
+//! Users, guilds, and the rows that belong to guilds.
 
 use weir_proto::{
     data::{Channel, Guild, Member, Overwrite, Role, User},
@@ -97,7 +97,7 @@ pub(super) async fn a_guild_lives_and_dies_with_all_that_hangs_on_it(store: &dyn
         store.read_guild(other_id).await.expect("readable").expect("the other one lives");
     assert_eq!((roles.len(), channels.len()), (1, 1));
     assert_eq!(store.count_members(other_id).await.expect("readable"), 1);
-    // Its roles and channels do not come back with a guild of the same id.
+    // Its roles and channels do not come back with a new guild of the same id.
     commit(store, guild_id, vec![RowChange::PutGuild(Guild { id: guild_id, ..Guild::default() })]).await;
     let (_, roles, channels) = store.read_guild(guild_id).await.expect("readable").expect("made again");
     assert_eq!((roles, channels), (vec![], vec![]));
@@ -132,7 +132,7 @@ pub(super) async fn members_are_listed_and_counted(store: &dyn Store) {
     let (guild_id, base) = (next_id(), next_id());
     let members: Vec<Member> = (1..=25).map(|n| member(guild_id, base + n)).collect();
     commit(store, guild_id, members.iter().cloned().map(RowChange::PutMember).collect()).await;
-    // The same again, as a repetition or a new nick would: they are not counted twice.
+    // The same members again, as a repetition or a new nick writes them, are not counted twice.
     commit(store, guild_id, members[..5].iter().cloned().map(RowChange::PutMember).collect()).await;
     assert_eq!(store.count_members(guild_id).await.expect("readable"), 25);
     assert_eq!(store.read_members(guild_id, 0, 10).await.expect("readable"), members[..10]);
@@ -145,7 +145,7 @@ pub(super) async fn members_are_listed_and_counted(store: &dyn Store) {
     assert_eq!(store.read_member(guild_id, base + 2).await.expect("readable"), Some(members[1].clone()));
     assert_eq!(store.read_user_guilds(base + 1, 0, 10).await.expect("readable"), [0; 0]);
     assert_eq!(store.read_user_guilds(base + 2, 0, 10).await.expect("readable"), [guild_id]);
-    // A user's guilds, by pages.
+    // A user's guilds, page by page.
     let user_id = next_id();
     let guilds: Vec<u64> = (0..4).map(|_| next_id()).collect();
     for guild in &guilds {
@@ -203,14 +203,15 @@ pub(super) async fn a_pair_has_one_channel_which_is_in_no_guild(store: &dyn Stor
     for row in [&first, &second] {
         let put = change(row.id, row.rev, vec![RowChange::PutDirect(row.clone())]);
         store.commit(put.clone()).await.expect("committed");
-        // A commit in doubt comes again.
+        // A commit in doubt is repeated.
         store.commit(put).await.expect("committed");
     }
     assert_eq!(store.read_direct(pair(ann, bob)).await.expect("readable"), Some(first.id));
     assert_eq!(store.read_direct(theirs).await.expect("readable"), Some(second.id));
     assert_eq!(store.read_direct(pair(bob, eve)).await.expect("readable"), None);
     assert_eq!(store.read_channel(first.id).await.expect("readable"), Some(first.clone()));
-    // The record is in the channel's own chain, and the channel in no guild's list, not even in that of "none".
+    // The record is among the channel's own changes, and the channel is in no guild's list, not even in that
+    // of guild 0.
     let records = store.read_changes(first.id, 0, 10).await.expect("readable");
     assert_eq!(records.iter().map(|record| record.rev).collect::<Vec<_>>(), [first.rev]);
     commit(store, ann, vec![RowChange::PutGuild(Guild { id: ann, ..Guild::default() })]).await;

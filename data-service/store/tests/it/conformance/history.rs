@@ -33,7 +33,7 @@ pub(super) async fn buckets_are_read_in_order_between_borders(store: &dyn Store)
     for bucket in [3, 1, 400, 2, 400] {
         store.add_bucket(channel, Bucket(bucket)).await.expect("written");
     }
-    // A neighbour's buckets must not show.
+    // The buckets of a neighbouring channel must not appear.
     store.add_bucket(channel + 1, Bucket(7)).await.expect("written");
     let read = async |from, to, order, limit| {
         let found =
@@ -118,7 +118,7 @@ pub(super) async fn rows_without_an_author_are_never_shown_and_do_not_shorten_a_
     let (channel, base) = (next_id(), next_id());
     let rows = (1..=12).map(|n| {
         let mut row = message(channel, base + n, "");
-        // Runs of hidden rows, at both ends too.
+        // There are runs of hidden rows, at both ends too.
         if ![4, 5, 9].contains(&n) {
             row.author_id = 0;
         }
@@ -186,7 +186,7 @@ pub(super) async fn a_deleted_message_is_gone_and_stays_gone(store: &dyn Store) 
     store.commit(change(channel, rev, vec![delete])).await.expect("committed");
     assert_eq!(page(store, channel, base, newest(10)).await, [base + 3, base + 1]);
     assert_eq!(read(store, channel, base + 2).await, None);
-    // The old export again.
+    // The old export is loaded again.
     let again = rows.into_iter().map(RowChange::PutMessage).collect();
     store.put_rows(again, next_rev()).await.expect("loaded");
     assert_eq!(page(store, channel, base, newest(10)).await, [base + 3, base + 1]);
@@ -218,7 +218,8 @@ pub(super) async fn loading_again_neither_undoes_an_edit_nor_repeats_rows(store:
     assert_eq!(read(store, channel, base + 2).await, Some(edited));
 }
 
-/// A store may look at the range of many rows at once: the one in its midst that was there, or was removed, counts as before.
+/// A store may look at the range of many rows at once. A row within it that existed, or was removed, counts
+/// as before.
 pub(super) async fn a_load_of_many_rows_yields_to_the_one_that_was_changed_or_removed(store: &dyn Store) {
     const COUNT: u64 = 40;
     for removed in [false, true] {

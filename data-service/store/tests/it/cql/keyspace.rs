@@ -5,7 +5,7 @@ use std::{env, sync::Arc, time::Duration};
 use scylla::client::{session::Session, session_builder::SessionBuilder};
 use weir_store::cql::{CqlConfig, CqlStore, Replication, schema};
 
-/// The server's address, or `None` where there is none to be had: then the test says so and ends. In CI it must be there.
+/// The server's address. Where none is configured, the test says so and gets `None`; in CI it must be there.
 pub(super) fn server() -> Option<String> {
     match env::var("WEIR_TEST_CQL") {
         Ok(server) => Some(server),
@@ -17,7 +17,8 @@ pub(super) fn server() -> Option<String> {
     }
 }
 
-/// How to reach a keyspace that no other test uses. Patient: a developer's node serves several test runs at once.
+/// The configuration for a keyspace that no other test uses. Its timeouts are long, because a developer's
+/// node serves several test runs at once.
 fn config(server: &str, test: &str) -> CqlConfig {
     let mut config =
         CqlConfig::new(vec![server.to_owned()], format!("weir_test_{}_{test}", std::process::id()));
@@ -29,12 +30,12 @@ fn config(server: &str, test: &str) -> CqlConfig {
     config
 }
 
-/// A session of the test's own, to look behind the store.
+/// A session of the test's own, to look at the tables directly.
 pub(super) async fn session(config: &CqlConfig) -> Session {
     SessionBuilder::new().known_nodes(&config.nodes).build().await.expect("the server is there")
 }
 
-/// Runs a test in a keyspace of its own, which it may create, and drops the keyspace whatever comes of the test.
+/// Runs a test in a keyspace of its own, which it may create, and drops the keyspace even if the test fails.
 pub(super) async fn with_keyspace<F>(test: &str, body: impl FnOnce(CqlConfig) -> F)
 where
     F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,5 @@
-//! A database that does not answer: every call ends in time, and a write is said to be known only if it is.
+//! A database that does not answer: every call ends in time, and a write's outcome is reported as known only
+//! if it is.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::fixture::{creates, message, newest, next_id, page, soon};
 
 /// Timeouts of the store behind the proxy.
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// What a busy machine adds to them.
+/// Time that a busy machine adds to them.
 const SLACK: Duration = Duration::from_secs(3);
 
 /// Runs a test on a store behind a proxy.
@@ -60,7 +61,8 @@ async fn a_frozen_database_times_out_reads_and_leaves_writes_unknown() {
         assert!(began.elapsed() < 2 * TIMEOUT + SLACK, "{:?}", began.elapsed());
 
         proxy.set(Mode::Pass);
-        // Repeated with the same revisions until it is known: then the row is there once.
+        // The write is repeated with the same revisions until its outcome is known; then the row is there
+        // once.
         soon("the write is known", async { while store.commit(commit.clone()).await.is_err() {} }).await;
         soon("readable again", async { while store.read_message(channel, id).await.is_err() {} }).await;
         assert_eq!(page(&*store, channel, id, newest(10)).await, [id]);
@@ -88,7 +90,7 @@ async fn a_connection_that_breaks_leaves_the_write_unknown_and_no_connection_mea
         proxy.set(Mode::Cut);
         let outcome = sent.await.expect("no panic");
         assert!(matches!(outcome, Err(WriteError::Unknown { .. })), "{outcome:?}");
-        // Once the driver knows that all its connections are gone, nothing is sent any more.
+        // Once the driver knows that all its connections are gone, it sends nothing any more.
         soon("no connection is left", async {
             while !matches!(store.commit(commit.clone()).await, Err(WriteError::NotApplied { .. })) {}
         })

@@ -1,6 +1,8 @@
-//! A proxy before the database that can stop passing bytes on, as a frozen server does, or cut its connections.
+//! A proxy before the database. It can stop passing bytes on, as a frozen server does, or cut its
+//! connections.
 //!
-//! The driver learns a node's port from the contact point, so with one node every connection goes through here.
+//! The driver learns a node's port from the contact point, so with one node every connection goes through
+//! here.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,14 +16,14 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// What the proxy does with bytes.
+/// The proxy's treatment of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Both ways.
+    /// It passes them both ways.
     Pass,
-    /// To the server, but answers are held back.
+    /// It passes them to the server, but holds answers back.
     HoldAnswers,
-    /// Connections are closed, and so are new ones.
+    /// It closes connections, and new ones too.
     Cut,
 }
 
@@ -33,7 +35,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one before `server`.
+    /// Starts a proxy before `server`.
     pub(super) async fn start(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -51,12 +53,12 @@ impl Proxy {
         Self { address, mode, listener: accepting.abort_handle() }
     }
 
-    /// Where clients connect.
+    /// The address to which clients connect.
     pub(super) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// Changes what it does, for open connections too.
+    /// Changes the treatment of bytes, for open connections too.
     pub(super) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }

@@ -1,4 +1,4 @@
-//! What lies in the tables.
+//! The rows in the tables.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ async fn reads_beyond_the_bound_wait_and_abandoned_ones_give_their_places_back()
                 }
             }
         }
-        // Had one place been lost in each round, none would be left.
+        // If one place had been lost in each round, none would be left.
         assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
     })
     .await;
@@ -89,7 +89,7 @@ async fn changes_live_for_a_day_and_activity_for_ten_minutes() {
     .await;
 }
 
-/// The remainder of another writer's race: an update that came after the row was deleted.
+/// Another writer's race left half a row: an update that came after the row was deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_row_of_another_writer_is_never_shown() {
     with_store("half", |store, config| async move {

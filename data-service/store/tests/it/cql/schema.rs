@@ -25,7 +25,7 @@ async fn applying_twice_changes_nothing_and_drift_is_refused() {
         assert!(!second.keyspace_created);
         assert_eq!((second.applied, second.version), (vec![], all.len() as i32));
 
-        // A migration that was not run: connecting says so, applying runs just that one.
+        // One migration was not run: connecting reports it, and applying runs just that one.
         let session = session(&config).await;
         let table = format!("{}.schema_migrations", config.keyspace);
         let newest = all.len() as i32;
@@ -39,7 +39,7 @@ async fn applying_twice_changes_nothing_and_drift_is_refused() {
         );
         assert_eq!(schema::apply(&config).await.expect("applied").applied, [newest]);
 
-        // A newer build was here: welcome.
+        // A newer build has applied its migrations, which is accepted.
         let newer = format!("INSERT INTO {table} (number, name, checksum) VALUES (900, 'later', 'x')");
         session.query_unpaged(newer, ()).await.expect("inserted");
         CqlStore::connect(config.clone()).await.expect("newer migrations only add");

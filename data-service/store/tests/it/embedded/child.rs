@@ -1,5 +1,5 @@
-//! The store in a process that dies: killed at any moment, or on a disk that is full. The child is this test binary again, told by its
-//! environment what to do; it says on its output what was acknowledged.
+//! The store in a process that dies: killed at any moment, or on a full disk. The child is this test binary
+//! again, which takes its instructions from its environment and prints what was acknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use weir_store::{
 
 /// Directory in which the child writes; absent in the parent.
 const CHILD: &str = "WEIR_STORE_TEST_CHILD";
-/// Set in the child if it is not to flush: then its journal grows until the disk is full.
+/// Set in the child if it must not flush: then its journal grows until the disk is full.
 const NO_FLUSH: &str = "WEIR_STORE_TEST_NO_FLUSH";
 /// Writers in the child, each with a channel of its own.
 const WRITERS: u64 = 8;
@@ -30,7 +30,7 @@ const BASE: u64 = 1 << 60;
 /// Bytes of a message's content.
 const CONTENT_BYTES: usize = 2_000;
 
-/// A store that soon flushes and compacts, so that both are hit by the kill.
+/// A store that flushes and compacts soon, so that the kill hits both.
 fn config(directory: &Path) -> EmbeddedConfig {
     let mut config = EmbeddedConfig::new(directory);
     config.messages_buffer_bytes = 1 << 20;
@@ -59,7 +59,8 @@ fn child(directory: &Path, shell: &str) -> Command {
     command
 }
 
-/// Number of the last message of each channel that the child said was acknowledged, as far as `stop` lets it read.
+/// Number of the last message of each channel that the child printed as acknowledged, up to where `stop` ends
+/// the reading.
 fn acknowledged(
     output: impl std::io::Read,
     mut stop: impl FnMut(usize) -> bool,
@@ -81,7 +82,7 @@ fn acknowledged(
     (last, said)
 }
 
-/// The child's part: writes without end, and ends on the first error. In the parent it does nothing.
+/// The child's part: it writes without end, and ends on the first error. In the parent it does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_until_it_ends() {
     let Some(directory) = env::var_os(CHILD) else { return };
@@ -91,15 +92,15 @@ async fn writes_until_it_ends() {
         let error = writer.await.expect("no panic");
         say(&format!("error {error}"));
     }
-    // All writers have seen the error: the store must say so too.
+    // All writers have seen the error, so the store must report it too.
     let ready = store.ready(Duration::from_secs(5)).await;
     say(&format!("ready {}", ready.is_ok()));
 }
 
-/// One line at once: the parent reads it even if we are killed right after.
+/// Prints one line at once: the parent reads it even if we are killed right after.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // A parent that has seen enough closes the pipe.
+    // A parent that has read enough closes the pipe.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
@@ -116,7 +117,7 @@ async fn write(store: Arc<EmbeddedStore>, channel_id: u64) -> WriteError {
     loop {
         number += 1;
         if let Err(error) = store.commit(step(channel_id, number)).await {
-            // Poisoned is final: whatever comes later is refused, and was not begun.
+            // A poisoned store stays so: every later write is refused and was not begun.
             let again = store.commit(step(channel_id, number + 1)).await;
             assert!(matches!(again, Err(WriteError::Halted(Halt::Lost { .. }))), "{again:?} after {error}");
             return error;
@@ -147,7 +148,8 @@ fn step(channel_id: u64, number: u64) -> Commit {
     }
 }
 
-/// Everything acknowledged is there, rows and records agree, each exactly once, and positions are dense.
+/// Everything acknowledged is stored, rows and records agree, each of them exactly once, and positions are
+/// dense.
 async fn verify(directory: &Path, acknowledged: &BTreeMap<u64, u64>) {
     let store = EmbeddedStore::open(config(directory)).expect("opens after the end");
     let mut rows = BTreeMap::new();
@@ -203,7 +205,8 @@ async fn count_rows(store: &EmbeddedStore, channel_id: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     let directory = tempfile::tempdir().expect("a directory");
-    // After so many acknowledgements; the last ones long enough for flushes, compactions and a change of journal.
+    // The kill comes after so many acknowledgements; the last numbers leave time for flushes, compactions and
+    // a change of journal.
     for (round, acks) in [1, 7, 300, 2_000, 20_000, 50, 5_000].into_iter().enumerate() {
         let mut running = child(directory.path(), "").spawn().expect("starts");
         let output = running.stdout.take().expect("piped");
@@ -215,12 +218,12 @@ async fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     }
 }
 
-/// A limit on the size of files stands for a full disk: both fail the write that crosses them.
+/// A limit on the size of files stands for a full disk: both fail the write that exceeds them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_poisons_the_store_and_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().expect("a directory");
-    // fjall sets a journal's size to 64 MiB at once and goes on beyond it: the limit (in blocks of 512 bytes) lies just above. Without the
-    // signal the write itself fails.
+    // fjall sets a journal's size to 64 MiB at once and goes on beyond it: the limit (in blocks of 512 bytes)
+    // lies just above. With the signal ignored, the write itself fails.
     let mut full = child(directory.path(), "trap '' XFSZ; ulimit -f 135000;");
     let mut running = full.env(NO_FLUSH, "1").spawn().expect("starts");
     let output = running.stdout.take().expect("piped");

@@ -1,5 +1,5 @@
-//! The store on a disk that fills up, a real one of 48 MiB: where this process may mount one. Elsewhere it says that it is skipped; the same
-//! on a disk that only says so is tested beside the watch over it.
+//! The store on a real disk of 48 MiB that fills up, where this process may mount one. Elsewhere the test
+//! says that it is skipped. The unit tests of `guard` do the same on a disk that only reports little room.
 
 use std::{
     path::Path,
@@ -19,7 +19,7 @@ const CHANNEL: u64 = 7;
 /// Id of the first message.
 const BASE: u64 = 1 << 60;
 const CONTENT_BYTES: usize = 16 * 1024;
-/// Longest wait for what takes a fraction of a second.
+/// Longest wait for something that takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A small file system, unmounted at the end.
@@ -78,7 +78,7 @@ async fn a_disk_that_fills_up_refuses_writes_before_the_store_is_lost() {
     };
     assert!(matches!(refused, WriteError::Halted(Halt::DiskFull { .. })), "after {written}: {refused}");
     assert!(written > 100, "{written} messages of 16 KiB on 48 MiB: {refused}");
-    // What it has begun is ended: nothing is lost by the fullness.
+    // It finishes the work that it has begun: the full disk loses nothing.
     let began = Instant::now();
     while store.working() > 0 {
         assert!(began.elapsed() < PATIENCE, "it does not come to rest");

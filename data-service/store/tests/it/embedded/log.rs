@@ -25,7 +25,7 @@ async fn commit(store: &EmbeddedStore, scope: u64, count: u64) {
     }
 }
 
-/// Everything above a position, by pages of 7; positions must be dense.
+/// Everything above a position, in pages of 7; positions must be dense.
 async fn follow(store: &EmbeddedStore, mut after: u64) -> u64 {
     let began = after;
     loop {
@@ -79,7 +79,7 @@ async fn the_log_is_trimmed_with_its_index_and_read_behind_the_ring() {
     commit(&store, scope, 350).await;
     assert_eq!(store.head(), 350);
     let Err(InboxError::Truncated { floor }) = store.read(0, 10).await else { panic!("0 is long gone") };
-    // A batch trims what is too many before it appends its own.
+    // A batch trims before it appends its own records.
     assert!((249..=250).contains(&floor), "{floor}");
     assert!(matches!(store.read(floor - 1, 10).await, Err(InboxError::Truncated { .. })));
     assert_eq!(follow(&store, floor).await, 350 - floor);
@@ -110,7 +110,7 @@ async fn the_log_is_bounded_in_bytes_too() {
     let store = EmbeddedStore::open(config).expect("opens");
     commit(&store, next_id(), 50).await;
     let Err(InboxError::Truncated { floor }) = store.read(0, 10).await else { panic!("0 is long gone") };
-    // Ten records of six bytes.
+    // The bound holds ten records of six bytes.
     assert!((39..=40).contains(&floor), "{floor}");
 }
 
@@ -119,7 +119,7 @@ async fn a_repeated_commit_is_in_the_log_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = EmbeddedStore::open(EmbeddedConfig::new(directory.path())).expect("opens");
     let step = change(next_id(), next_rev(), vec![]);
-    // At once, so that some share a batch.
+    // They are sent at once, so that some share a batch.
     let repeats: Vec<_> = (0..20)
         .map(|_| {
             let (store, step): (Arc<EmbeddedStore>, _) = (store.clone(), step.clone());
@@ -159,7 +159,8 @@ async fn the_log_says_who_wrote_and_how_far_back_it_knows() {
     let store = EmbeddedStore::open(small(directory.path())).expect("opens");
     let empty = store.read_active(0, 10).await.expect("readable");
     assert_eq!(empty, Active { scopes: Vec::new(), whole: true });
-    // Minted before the others and committed after some of them: what lies behind it in the log is found all the same.
+    // This one is minted before the others and committed after some of them. What lies behind it in the log
+    // must be found all the same.
     let (early, one, two) = (next_rev(), next_id(), next_id());
     let since = next_rev();
     commit(&store, one, 1).await;
@@ -168,7 +169,7 @@ async fn the_log_says_who_wrote_and_how_far_back_it_knows() {
     let mut active = store.read_active(since, 10).await.expect("readable");
     active.scopes.sort_unstable();
     assert_eq!(active, Active { scopes: vec![(one, false), (two, false)], whole: true });
-    // What was trimmed may have been somebody's.
+    // The trimmed records may have been those of another scope.
     commit(&store, two, 150).await;
     let active = store.read_active(since, 10).await.expect("readable");
     assert_eq!(active, Active { scopes: vec![(two, false)], whole: false });

@@ -1,5 +1,6 @@
-//! The store in a process that has no file descriptors left: what needs one is refused and said, nothing is lost, nothing ends, and with the
-//! first free descriptors all goes on. The child is this test binary again, because descriptors are a process's own.
+//! The store in a process without free file descriptors. A write that needs one is refused with the reason,
+//! nothing is lost, nothing ends, and with the first free descriptors everything goes on. The child is this
+//! test binary again, because descriptors belong to a process.
 
 use std::{
     env,
@@ -21,18 +22,18 @@ use crate::fixture::{count_rows, creates, message};
 
 /// How the child runs out of descriptors; absent in the parent.
 const CHILD: &str = "WEIR_STORE_TEST_SCARCE";
-/// Descriptors that the child may open: few, so that they are soon gone.
+/// Descriptors that the child may open; they are few, so that they are soon gone.
 const LIMIT: u64 = 256;
 /// Id of the first message.
 const BASE: u64 = 1 << 60;
 const CHANNEL: u64 = 7;
-/// Bytes of a message: with buffers of a mebibyte every few dozen of them make a table.
+/// Bytes of a message: with buffers of a mebibyte, every few dozen of them make a table.
 const CONTENT_BYTES: usize = 16 * 1024;
-/// Messages of each phase: several tables' worth, so that flushes and compactions fall into it.
+/// Messages of each phase: enough for several tables, so that flushes and compactions happen meanwhile.
 const MESSAGES: u64 = 160;
 /// Descriptors that are lost with each message.
 const LEAK: usize = 4;
-/// Longest wait for what takes a fraction of a second.
+/// Longest wait for something that takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(directory: &Path) -> EmbeddedConfig {
@@ -64,15 +65,15 @@ fn a_process_whose_limit_is_lowered_while_it_runs_refuses_writes_and_goes_on() {
     run("lower");
 }
 
-/// A leak: each call loses a few descriptors more.
+/// A leak: each call loses a few more descriptors.
 fn leak(lost: &mut Vec<File>) {
     lost.extend((0..LEAK).map_while(|_| File::open("/dev/null").ok()));
 }
 
-/// Takes the right to open any file; the value gives it back.
+/// Takes away the right to open any file; calling the result gives it back.
 fn lower() -> impl FnOnce() {
     let before = getrlimit(Resource::Nofile);
-    // The next number that would be given out is the first that may not be.
+    // The next number that would be given out is the first that is not allowed.
     let next =
         File::open("/dev/null").map(|file| std::os::fd::AsRawFd::as_raw_fd(&file)).expect("one is left");
     let none = Rlimit { current: u64::try_from(next).ok(), maximum: before.maximum };
@@ -124,7 +125,7 @@ async fn serves_without_descriptors() {
     let mut refused = 0;
     for _ in 0..MESSAGES {
         number += 1;
-        // What the store gives up is for what it has begun, and for reads.
+        // The descriptors that the store releases serve the work that it has begun, and reads.
         if how == "leak" && refused == 0 {
             leak(&mut lost);
         }

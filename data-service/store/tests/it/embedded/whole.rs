@@ -1,4 +1,4 @@
-//! A piece of the store that is gone is told; it never becomes an empty store.
+//! A missing piece of the store is reported; it never becomes an empty store.
 
 use std::{
     fs::{self, OpenOptions},
@@ -56,7 +56,7 @@ async fn a_store_that_lost_a_piece_is_refused_and_left_as_it_is() {
     ];
     for (piece, damage) in cases {
         let (directory, channel, id) = kept().await;
-        // Twice, because an opening must not hide the loss from the next.
+        // The test opens twice, because one opening must not hide the loss from the next.
         damage(&directory.path().join("lsm"));
         for _ in 0..2 {
             match open(directory.path()) {
@@ -83,7 +83,7 @@ async fn a_tree_without_its_version_is_refused_and_an_empty_directory_is_not() {
     open(directory.path()).expect("a new store");
 }
 
-/// What an older build left has no note of its journal.
+/// An older build left no note of its journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_a_build_that_noted_nothing_opens() {
     let (directory, channel, id) = kept().await;

@@ -1,4 +1,4 @@
-//! A store's directory held in memory: what a damage changes, and what is written out to be opened.
+//! A store's directory in memory, where it is damaged, and from which it is written out to be opened.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,8 @@ use std::{
     path::Path,
 };
 
-/// A file: what it holds up to its last byte that is not zero, and its length. A journal's end is a long row of zeros.
+/// A file: its content up to its last byte that is not zero, and its length. A journal ends in a long row of
+/// zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
@@ -26,7 +27,7 @@ impl Image {
         Self(files)
     }
 
-    /// Writes it into a directory that holds nothing.
+    /// Writes the image into an empty directory.
     pub(super) fn write(&self, directory: &Path) {
         for (name, content) in &self.0 {
             let path = directory.join(name);

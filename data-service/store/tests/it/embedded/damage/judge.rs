@@ -1,4 +1,4 @@
-//! What was acknowledged, and what came of opening a damaged store.
+//! What was acknowledged, and the verdict on opening a damaged store.
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, path::Path, sync::Arc};
 
@@ -18,7 +18,7 @@ const KIND: &str = "damage";
 /// Rows read at once.
 const PAGE: usize = 1_000;
 
-/// What was acknowledged.
+/// The rows that were acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     messages: BTreeMap<u64, Vec<Message>>,
@@ -26,16 +26,16 @@ pub(super) struct Acknowledged {
     records: Vec<Bytes>,
 }
 
-/// What came of it.
+/// The verdict.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The start was refused with these words.
+    /// The start was refused with this message.
     Refused(String),
-    /// It opened, and a read said that what it needs is damaged.
+    /// The store opened, and a read reported that its data is damaged.
     Told(String),
-    /// Everything is there.
+    /// Every acknowledged row is there.
     Harmless,
-    /// Something is missing or wrong, and nobody said so.
+    /// Something is missing or wrong without an error.
     Silent(String),
 }
 
@@ -50,7 +50,8 @@ pub(super) fn config(directory: &Path) -> EmbeddedConfig {
 }
 
 impl Acknowledged {
-    /// Writes `count` messages of `bytes` each in `channels` new channels, a small row after each, and keeps what was acknowledged.
+    /// Writes `count` messages of `bytes` each in `channels` new channels, a small row after each, and notes
+    /// what was acknowledged.
     pub(super) async fn write(
         &mut self,
         store: &Arc<EmbeddedStore>,
@@ -100,7 +101,7 @@ impl Acknowledged {
     fn refused(&self, error: &OpenError, before: &Image, directory: &Path) -> Verdict {
         let after = Image::read(directory);
         for (name, content) in &before.0 {
-            // These say who looks and how far the journals reach at least; they hold no rows.
+            // These files hold the lock and how far the journals reach at least; they hold no rows.
             if ["weir.lock", "JOURNAL", "SEAL"].contains(&name.as_str()) {
                 continue;
             }
@@ -128,7 +129,7 @@ impl Acknowledged {
             if found != *rows {
                 return Ok(Some(format!("{} of {} messages", found.len(), rows.len())));
             }
-            // By key too: filters are asked only then.
+            // Rows are also read by key, because filters are used only then.
             for row in rows.iter().step_by(7) {
                 if store.read_message(*channel, row.id).await?.as_ref() != Some(row) {
                     return Ok(Some(format!("message {} by its id", row.id)));
@@ -158,7 +159,7 @@ impl Acknowledged {
     }
 }
 
-/// An error of the log's reader, which is the store's in words.
+/// An error of the log's reader, which carries the store's error as text.
 fn told(reason: &str) -> Result<Option<String>, ReadError> {
     Err(ReadError::Corrupt { reason: reason.to_owned() })
 }

@@ -1,4 +1,4 @@
-//! Which damages are tried, and their counts.
+//! The damages that are tried, and their counts.
 
 use std::{collections::BTreeMap, env, path::Path};
 
@@ -17,10 +17,10 @@ const SHORT_COUNT: usize = 160;
 const SMALL_BYTES: usize = 64;
 /// Bytes zeroed at once: a sector and a page.
 const ZEROED: [usize; 3] = [16, 512, 4_096];
-/// Places within a larger file, its head and end besides.
+/// Places within a larger file, besides its beginning and end.
 const PLACES: usize = 97;
 
-/// What is done to a file.
+/// A damage of a file.
 #[derive(Debug, Clone)]
 enum Damage {
     Flip {
@@ -36,7 +36,7 @@ enum Damage {
     },
     /// The content that it, or a file of its kind, had earlier.
     Older(Content),
-    /// Another file of its kind.
+    /// It is swapped with another file of its kind.
     Swapped {
         with: String,
     },
@@ -109,7 +109,7 @@ fn damages(stop: &Stop) -> Vec<(String, Damage)> {
 }
 
 impl Damage {
-    /// The damaged image; `None` if this changes nothing.
+    /// The damaged image; `None` if the damage changes nothing.
     fn done_to(&self, image: &Image, name: &str) -> Option<Image> {
         let mut damaged = image.clone();
         let content = damaged.0.get_mut(name).expect("it is there");
@@ -130,7 +130,7 @@ impl Damage {
     }
 }
 
-/// Whether words name a file: by its name, its keyspace or what it is.
+/// Whether an error message names a file: by its name, its keyspace or its kind.
 fn names(words: &str, file: &str) -> bool {
     let last = file.rsplit('/').next().unwrap_or(file);
     let keyspace = file.split('/').take(3).collect::<Vec<_>>().join("/");
@@ -173,7 +173,7 @@ async fn sweep(stop: &Stop, count: usize) -> Vec<String> {
     failures
 }
 
-/// The directory as it is while nothing writes.
+/// The directory while nothing writes.
 fn idle(directory: &Path) -> Image {
     loop {
         let image = Image::read(directory);
@@ -202,7 +202,7 @@ async fn written(store_name: &'static str, killed: bool) -> Stop {
 }
 
 async fn none_is_silent(stop: Stop) {
-    // The instrument: undamaged, everything is there.
+    // Checks the test itself: without damage, every row is there.
     let whole = tempfile::tempdir().expect("a directory");
     stop.image.write(whole.path());
     assert_eq!(stop.acknowledged.judge(whole.path()).await, Verdict::Harmless);
@@ -221,7 +221,7 @@ async fn no_damage_of_a_store_that_was_killed_is_silent() {
     none_is_silent(written("a kill", true).await).await;
 }
 
-/// fjall takes zeros for a journal that nobody has written to yet, and begins to work on what it found.
+/// fjall takes zeros for a journal that was never written to, and begins to work on what it found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_has_lost_all_its_batches_is_refused_before_the_tree_is_opened() {
     let stop = written("a kill", true).await;
