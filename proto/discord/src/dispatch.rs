@@ -1,14 +1,15 @@
-//! Turns a change record into a gateway event: its name, its `d`, encoded once for all sessions, and what a session
-//! needs to receive it.
+//! Turns a change record into a gateway event: its name, its `d`, encoded once for all sessions, and what a
+//! session needs to receive it.
 //!
-//! [`dispatch`] is pure, so any gateway that replays a record produces the same bytes. The gateway adds each session's
-//! envelope and sequence number, and decides by [`Visibility`] and [`Dispatch::passes`] who receives the event. Events
-//! of a session's own membership are not made here: when its user joins or leaves a guild, or the guild is created or
-//! deleted, the gateway sends that session GUILD_CREATE or GUILD_DELETE instead.
+//! [`dispatch`] is pure, so any gateway that replays a record produces the same bytes. The gateway adds each
+//! session's envelope and sequence number, and decides by [`Visibility`] and [`Dispatch::passes`] who
+//! receives the event. Events of a session's own membership are not made here: when its user joins or leaves
+//! a guild, or the guild is created or deleted, the gateway sends that session GUILD_CREATE or GUILD_DELETE
+//! instead.
 //!
-//! Every member receives every channel event of its guild, as GUILD_CREATE and the REST list show all channels: so
-//! nobody can come to see a channel without having its row. Only events of what is said in a channel (messages,
-//! typing) require that the user may view the channel after the change.
+//! Every member receives every channel event of its guild, as GUILD_CREATE and the REST list show all
+//! channels: so nobody can come to see a channel without having its row. Only events of what is said in a
+//! channel (messages, typing) require that the user may view the channel after the change.
 
 mod content;
 #[cfg(test)]
@@ -29,14 +30,14 @@ use crate::{
     },
 };
 
-/// What must be visible to a session's user, besides the intents.
+/// What a session's user must be able to see, besides having the intents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Visibility {
     /// Membership of the guild.
     Guild(u64),
-    /// The channel, after the change.
+    /// The channel, which the user must be able to view after the change.
     Channel(u64),
-    /// Being one of these users, ascending.
+    /// The user must be one of these, which are in ascending order.
     Users(Vec<u64>),
 }
 
@@ -45,14 +46,14 @@ pub enum Visibility {
 pub struct Dispatch {
     /// The event; [`Event::name`] is the payload's `t`.
     pub event: Event,
-    /// What a session's user must see or be.
+    /// What a session's user must be able to see, or who the user must be.
     pub needs: Visibility,
-    /// Intents of which a session needs at least one; none needed if empty.
+    /// Intents of which a session needs at least one. If the set is empty, it needs none.
     pub intents_any: Intents,
-    /// Whose member was updated; `None` for everything else.
+    /// The user whose member was updated; `None` for every other event.
     updated: Option<u64>,
     data: String,
-    /// What a user is shown in place of `data`, where that differs by user: few, because only direct messages have it.
+    /// What some users get in place of `data`. There are few entries, because only direct messages have them.
     own: Vec<(u64, String)>,
     content: Option<ContentGate>,
 }
@@ -70,7 +71,8 @@ impl Dispatch {
         &self.data
     }
 
-    /// True if a session's intents let the event through. A change of the session's own member needs no intent.
+    /// True if a session's intents let the event through. A change of the session's own member needs no
+    /// intent.
     #[must_use]
     pub fn passes(&self, user_id: u64, intents: Intents) -> bool {
         self.updated == Some(user_id)
@@ -78,7 +80,8 @@ impl Dispatch {
             || intents.intersects(self.intents_any)
     }
 
-    /// The `d` for a session of this user with these intents. The stripped forms are encoded at the first demand and shared.
+    /// The `d` for a session of this user with these intents. A stripped form is encoded when it is first
+    /// needed, and then shared.
     #[must_use]
     pub fn data_for(&self, user_id: u64, intents: Intents) -> &str {
         if let Some((_, own)) = self.own.iter().find(|(of, _)| *of == user_id) {
@@ -107,10 +110,11 @@ impl Dispatch {
     }
 }
 
-/// The event of a record; `None` if the record is of a whole guild, holds no change this version knows, or lacks the row it is about.
+/// The event of a record. `None` if the record is about a whole guild, holds no change that this version
+/// knows, or lacks the row that it is about.
 ///
-/// `context` was rebuilt from the database, for a recovered record that carries none. It goes before the record's own; what neither has
-/// renders as [`crate::object`] says.
+/// `context` was rebuilt from the database, for a recovered record that carries none. It takes precedence
+/// over the record's own. [`crate::object`] says how values that are in neither are rendered.
 #[must_use]
 pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispatch> {
     let nothing = EventContext::default();
@@ -151,8 +155,9 @@ pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispa
 
 fn message(event: Event, record: &Record, row: &Message, context: &EventContext) -> Dispatch {
     let referenced = context.referenced.as_ref().filter(|referenced| referenced.id == row.reply_to);
-    // Every receiver of MESSAGE_CREATE gets the nonce, not only its author: Discord puts it there too, the event stays one encoding for
-    // all, and it discloses nothing of use, because deduplication is by (channel, author, nonce).
+    // Every receiver of MESSAGE_CREATE gets the nonce, not only its author. Discord does so too, it keeps the
+    // event to one encoding for all, and it discloses nothing of use, because deduplication is by (channel,
+    // author, nonce).
     let nonce = if event == Event::MessageCreate {
         NonceEcho::show(context.nonce_is_integer)
     } else {
@@ -180,7 +185,8 @@ fn typing(record: &Record, row: &Typing, context: &EventContext) -> Dispatch {
     Dispatch::new(Event::TypingStart, Place::of(record.guild_id), in_channel(record, row.channel_id), data)
 }
 
-/// What receivers of an event in a channel need: to see it or, for a direct message, to be one of its users.
+/// What receivers of an event in a channel need: to be able to view it or, for a direct message, to be one of
+/// its users.
 fn in_channel(record: &Record, channel_id: u64) -> Visibility {
     match Place::of(record.guild_id) {
         Place::Guild => Visibility::Channel(channel_id),
@@ -194,11 +200,11 @@ fn recipients(record: &Record) -> Visibility {
     Visibility::Users(users)
 }
 
-/// To both users of a direct message; each is shown the other.
+/// The event for both users of a direct message. Each is shown the other.
 fn direct_channel(record: &Record, row: &Channel, context: &EventContext) -> Dispatch {
     let shown_to = |viewer| to_json(&DirectChannelObject::new(row, viewer, &context.recipients, 0));
     let own = row.recipient_ids.iter().map(|id| (*id, shown_to(*id))).collect();
-    // For nobody in particular: with both.
+    // The form for no user in particular has both users.
     let dispatch = Dispatch::new(Event::ChannelCreate, Place::Direct, recipients(record), shown_to(0));
     Dispatch { own, ..dispatch }
 }

@@ -1,7 +1,7 @@
-//! Every refusal of the REST tier: one enum, one table.
+//! Every refusal of the REST tier, in one enum and one table.
 //!
-//! [`ApiError::row`] is the only place that knows statuses, codes and messages; its match is exhaustive, so a new variant cannot be
-//! forgotten. Bodies and rate-limit headers follow from it.
+//! [`ApiError::row`] is the only place that knows statuses, codes and messages; its match is exhaustive, so a
+//! new variant cannot be forgotten. Bodies and rate-limit headers follow from it.
 
 mod form;
 mod refusal;
@@ -13,7 +13,8 @@ use std::{fmt, time::Duration};
 pub use form::{FORM_ERRORS_MAX, FormErrors, Leaf, Path};
 use serde::Serialize;
 
-/// Wait told when others change the same rows all the time: the least that `Retry-After` can say, and far longer than a change takes.
+/// The wait that clients get when other changes interfere again and again: the least that `Retry-After` can
+/// express, and far longer than a change takes.
 const CONTENDED_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request was refused, as a Discord client sees it.
@@ -23,11 +24,11 @@ pub enum ApiError {
     UnknownRoute,
     /// The route exists, the method does not.
     MethodNotAllowed,
-    /// No token, or one that nobody has.
+    /// No token, or an unknown one.
     Unauthorized,
     /// The path names an API version other than 9 and 10.
     UnknownApiVersion,
-    /// No such channel, or none that the caller may know of.
+    /// No such channel, or one that the caller may not know of.
     UnknownChannel,
     /// No such guild.
     UnknownGuild,
@@ -43,19 +44,19 @@ pub enum ApiError {
     UnknownOverwrite,
     /// The caller is not in the guild, or cannot see the channel.
     MissingAccess,
-    /// The caller sees it but may not do it.
+    /// The caller can see it but may not do this.
     MissingPermissions,
-    /// Nobody may do that in a direct message.
+    /// Nobody may do this in a direct message.
     DirectChannel,
     /// The user cannot be sent direct messages.
     CannotMessageUser,
-    /// The users of a direct message to be are not there.
+    /// The users of a new direct message do not exist.
     InvalidRecipients,
-    /// Only the owner may.
+    /// Only the owner may do this.
     OwnerOnly,
     /// Only the author may edit.
     EditOtherUser,
-    /// The message is one that the system wrote.
+    /// The system wrote the message.
     CannotActOnSystemMessage,
     /// A reply without READ_MESSAGE_HISTORY.
     ReplyWithoutHistory,
@@ -63,25 +64,25 @@ pub enum ApiError {
     EmptyMessage,
     /// The channel holds no messages.
     NonTextChannel,
-    /// The channel's type does not allow it.
+    /// The channel's type does not allow this.
     WrongChannelType,
-    /// The role cannot be used so.
+    /// The role cannot be used in this way.
     InvalidRole,
     /// Not 2 to 100 messages.
     BulkDeleteCount,
     /// A message is older than two weeks.
     BulkDeleteTooOld,
-    /// The guild has as many roles as it may.
+    /// The guild has the most roles that it may have.
     RoleLimit,
-    /// The guild has as many channels as it may.
+    /// The guild has the most channels that it may have.
     ChannelLimit,
-    /// The guild's channels have as many overwrites together as they may.
+    /// The guild's channels together have the most overwrites that they may have.
     OverwriteLimit,
-    /// The user is in as many guilds as it may.
+    /// The user is in the most guilds that it may be in.
     GuildLimit,
-    /// The user owns as many guilds as it may.
+    /// The user owns the most guilds that it may own.
     OwnedGuildLimit,
-    /// Somebody is to be added to a guild who did not consent, and this server asks for that.
+    /// A user would be added to a guild without having consented, and this server requires consent.
     ConsentNeeded,
     /// The body is not JSON.
     InvalidJson,
@@ -89,36 +90,38 @@ pub enum ApiError {
     InvalidForm(FormErrors),
     /// The body is longer than the route takes.
     TooLarge,
-    /// A limit refused.
+    /// The request is over a limit.
     RateLimited(RateLimited),
-    /// The tier, the data service or the database cannot take it now.
+    /// The tier, the data service or the database cannot take the request now.
     Overloaded {
-        /// When to come back, if anyone knows.
+        /// How long to wait before the next try, if known.
         retry_after: Option<Duration>,
     },
-    /// The service's clock is behind its stored ids, or off the database's: nothing can be created until it is right.
+    /// The service's clock is behind its stored ids, or differs from the database's. Nothing can be created
+    /// until it is right.
     ClockWrong {
-        /// What is wrong with it and by how much: the service's words.
+        /// The service's message: what is wrong with the clock, and by how much.
         message: String,
-        /// When to come back.
+        /// How long to wait before the next try.
         retry_after: Duration,
     },
-    /// Others changed what the request rests on, again and again; nothing happened.
+    /// Other changes altered the rows that the request depends on, again and again. Nothing happened.
     Contended,
-    /// The change may or may not have happened; a retry without nonce may double it.
+    /// The change may or may not have happened. A retry without a nonce may duplicate it.
     OutcomeUnknown,
-    /// A fault of ours.
+    /// A defect of ours.
     Internal,
 }
 
 /// A 429.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RateLimited {
-    /// When to come back.
+    /// How long to wait before the next try.
     pub retry_after: Duration,
-    /// Whose limit it is.
+    /// The scope of the limit.
     pub scope: RateLimitScope,
-    /// Discord's code for limits that have one (20016 slow mode, 20028 channel writes); none for plain route limits.
+    /// Discord's code for limits that have one (20016 slow mode, 20028 channel writes). Plain route limits
+    /// have none.
     pub code: Option<u32>,
 }
 
@@ -145,7 +148,7 @@ impl RateLimitScope {
     }
 }
 
-/// One row of the table: how a refusal looks on the wire and in metrics.
+/// One row of the table: the refusal's form on the wire and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorRow {
     /// HTTP status.
@@ -222,7 +225,7 @@ impl ApiError {
             Self::ChannelLimit => {
                 row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit")
             }
-            // Discord's bound is for each channel, and so are the words.
+            // Discord's bound is for each channel, and so is the text.
             Self::OverwriteLimit => row(
                 400,
                 30_060,
@@ -268,8 +271,8 @@ impl ApiError {
                 "The resource is being changed by others. Try again a little later",
                 "contended",
             ),
-            // Not our fault but what stands behind us, so not a 500, which some libraries repeat by themselves: without a nonce that doubles
-            // what may have happened.
+            // The fault is behind this tier, so it is not a 500, which some libraries repeat by themselves:
+            // without a nonce that duplicates what may have happened.
             Self::OutcomeUnknown => row(503, 0, "Service Unavailable", "outcome_unknown"),
             Self::Internal => row(500, 0, "Internal Server Error", "internal"),
         }
@@ -301,7 +304,7 @@ impl ApiError {
                 Self::ClockWrong { message, .. } => message,
                 _ => row.message,
             },
-            // Plain rate limits have no code, and the key is absent then.
+            // Plain rate limits have no code; then the key is absent.
             code: limited.is_none_or(|limited| limited.code.is_some()).then_some(row.code),
             errors,
             retry_after: limited.map(|limited| seconds(limited.retry_after)),
@@ -309,7 +312,8 @@ impl ApiError {
         })
     }
 
-    /// The value of `Retry-After`: whole seconds, rounded up and at least 1, because one library reads nothing else.
+    /// The value of `Retry-After`: whole seconds, rounded up and at least 1, because one library reads
+    /// nothing else.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let wait = match self {
@@ -323,10 +327,10 @@ impl ApiError {
     }
 }
 
-/// Seconds with millisecond steps, rounded up: a client that waits exactly as long must not come too early.
+/// Seconds in millisecond steps, rounded up: a client that waits exactly this long must not be too early.
 fn seconds(wait: Duration) -> f64 {
     let ms = wait.as_nanos().div_ceil(1_000_000);
-    // Exact below 2^53 ms, which is 285,000 years.
+    // This is exact below 2^53 ms, which is 285,000 years.
     ms as f64 / 1_000.0
 }
 

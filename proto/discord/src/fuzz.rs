@@ -1,4 +1,5 @@
-//! Bodies, queries, path parts and tokens of strangers: whatever the bytes, no panic, and what is taken keeps its bounds.
+//! Bodies, queries, path parts and tokens from clients: no input may cause a panic, and accepted values are
+//! within their bounds.
 
 use weir_fuzz::{CASES_DEFAULT, run, text};
 use weir_proto::id::UserId;

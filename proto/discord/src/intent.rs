@@ -56,13 +56,14 @@ intents! {
     DIRECT_MESSAGE_REACTIONS = 13;
     /// Typing in direct messages.
     DIRECT_MESSAGE_TYPING = 14;
-    /// Content, embeds, attachments and components of other people's messages. Privileged; gates fields, not events.
+    /// Content, embeds, attachments and components of other users' messages. Privileged; it gates fields, not
+    /// events.
     MESSAGE_CONTENT = 15;
     /// Scheduled events.
     GUILD_SCHEDULED_EVENTS = 16;
     /// Automatic moderation rules.
     AUTO_MODERATION_CONFIGURATION = 20;
-    /// Automatic moderation at work.
+    /// Actions of automatic moderation.
     AUTO_MODERATION_EXECUTION = 21;
     /// Poll votes in guilds.
     GUILD_MESSAGE_POLLS = 24;
@@ -73,11 +74,11 @@ intents! {
 impl Intents {
     /// No intent.
     pub const NONE: Self = Self(0);
-    /// Intents that an application must have been granted: without the grant, close code 4014.
+    /// Intents that must have been granted to an application. Without the grant, the close code is 4014.
     pub const PRIVILEGED: Self =
         Self(Self::GUILD_MEMBERS.0 | Self::GUILD_PRESENCES.0 | Self::MESSAGE_CONTENT.0);
 
-    /// The set that a client named.
+    /// The set with the bits that a client sent.
     ///
     /// # Errors
     /// [`UnknownIntents`] if a bit has no meaning.
@@ -173,7 +174,7 @@ pub enum Event {
     PresenceUpdate,
 }
 
-/// Where an event happened, as far as intents distinguish it.
+/// The place of an event, as far as intents distinguish it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In a guild.
@@ -183,7 +184,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place of a row's guild id, where 0 stands for "none".
+    /// The place for a row's guild id, where 0 means that there is none.
     #[must_use]
     pub fn of(guild_id: u64) -> Self {
         if guild_id == 0 { Self::Direct } else { Self::Guild }
@@ -223,7 +224,7 @@ impl Event {
     pub fn intents(self, place: Place) -> Intents {
         match (self, place) {
             (Self::Ready | Self::Resumed | Self::GuildMembersChunk, _) => Intents::NONE,
-            // Discord announces a direct message's channel to everyone in it.
+            // Discord announces a direct message's channel to all its users.
             (Self::ChannelCreate, Place::Direct) => Intents::NONE,
             (
                 Self::GuildCreate
@@ -266,7 +267,7 @@ mod tests {
             Err(UnknownIntents { bits: 1 << 17 | 1 << 40 })
         );
         assert_eq!(Intents::from_client(Intents::ALL.bits()), Ok(Intents::ALL));
-        // All bits a client library sends when it asks for everything.
+        // A client library that asks for everything sends these bits.
         assert_eq!(Intents::ALL.bits(), 53_608_447);
     }
 

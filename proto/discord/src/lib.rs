@@ -1,14 +1,15 @@
-//! Discord's objects, permissions, intents, error bodies and bot tokens as pure functions of Weir's rows: no I/O, no clock, no randomness
-//! but what the caller passes in. The api uses it for REST, the gateway for dispatch, so both say the same about the same row.
+//! Discord's objects, permissions, intents, error bodies and bot tokens as pure functions of Weir's rows: no
+//! I/O, no clock, and no randomness except what the caller passes in. The api uses the crate for REST and the
+//! gateway for dispatch, so both render a row in the same way.
 //!
-//! - [`wire`]: how ids, times and bit sets are written.
-//! - [`object`]: rows to Discord's JSON objects, every key present.
-//! - [`dispatch`]: a change record to a gateway event, with what a session needs in order to receive it.
-//! - [`permission`], [`intent`], [`shard`]: who may do and see what.
-//! - [`validate`]: request bodies and queries to values, or to all their form errors at once.
+//! - [`wire`]: the text form of ids, times and bit sets.
+//! - [`object`]: Discord's JSON objects, made from rows, with every key present.
+//! - [`dispatch`]: gateway events, made from change records, with what a session needs to receive them.
+//! - [`permission`], [`intent`], [`shard`]: which user or session may do or see what.
+//! - [`validate`]: reads request bodies and queries as values, or gives all their form errors at once.
 //! - [`error`]: every refusal of the REST tier, with its status, code, message and metric label in one table.
-//! - [`seeded`]: known faults, which the tests of permissions put back.
-//! - [`token`]: bot tokens, made, parsed, hashed and never printed.
+//! - [`seeded`]: known mistakes, which the tests of permissions inject.
+//! - [`token`]: bot tokens; they are made, parsed and hashed here, and never printed.
 
 pub mod dispatch;
 pub mod error;

@@ -1,7 +1,8 @@
-//! Discord's JSON objects, borrowed from rows. Every key that a strict client demands is present, with null where Weir has no value.
+//! Discord's JSON objects, which borrow from rows. Every key that a strict client demands is present, with
+//! null where Weir has no value.
 //!
-//! Missing context never fails: an author nobody sent along is shown as a deleted user with the right id, because a message that
-//! cannot be shown at all would be worse.
+//! Missing context is no error: an author whose row is missing is shown as a deleted user with the right id,
+//! because a message that cannot be shown at all would be worse.
 
 mod application;
 mod channel;
@@ -38,7 +39,8 @@ pub use user::{OwnUserObject, UserObject};
 
 /// Writes an object as JSON text.
 ///
-/// The objects of this crate hold strings, numbers, flags and lists only, and their keys are literals, so writing them to memory cannot fail.
+/// Writing these objects to memory cannot fail: they hold strings, numbers, flags and lists only, and their
+/// keys are literals.
 #[must_use]
 pub fn to_json(object: &impl serde::Serialize) -> String {
     serde_json::to_string(object).expect("objects of literals, strings and numbers always serialise")

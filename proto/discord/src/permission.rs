@@ -13,7 +13,8 @@ pub use resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE, highest_role, outranks, perm
 pub use view::GuildView;
 use weir_proto::{data::Channel, pair::UserPair};
 
-/// What both users of a direct message may do in it, always: there are no roles and no overwrites, and nobody stands above the other.
+/// What both users of a direct message may always do in it. There are no roles and no overwrites, and neither
+/// user is above the other.
 const IN_DIRECT: &[Permissions] = &[
     Permissions::VIEW_CHANNEL,
     Permissions::SEND_MESSAGES,
@@ -27,7 +28,7 @@ const IN_DIRECT: &[Permissions] = &[
     Permissions::SEND_POLLS,
 ];
 
-/// What a user may do in a channel of direct messages; nothing if it is not one of the two.
+/// What a user may do in a channel of direct messages; nothing if the user is not one of the two.
 #[must_use]
 pub fn permissions_in_direct(channel: &Channel, user_id: u64) -> Permissions {
     match UserPair::of_channel(channel) {

@@ -1,10 +1,10 @@
-//! Rows that the tests of several modules share.
+//! Rows for the tests of several modules.
 
 use weir_proto::data::{Channel, EventContext, Guild, GuildState, Member, Message, Overwrite, Role, User};
 
 use crate::permission::Permissions;
 
-/// Ids of real length: some client libraries recognise ids by their 17 to 19 digits.
+/// The ids have real length: some client libraries recognise ids by their 17 to 19 digits.
 pub(crate) const GUILD: u64 = 197_038_439_483_310_086;
 pub(crate) const OWNER: u64 = 53_908_099_506_183_680;
 pub(crate) const ALICE: u64 = 53_908_232_506_183_680;
@@ -51,7 +51,7 @@ pub(crate) fn channel(id: u64, kind: u32) -> Channel {
     Channel { id, guild_id: GUILD, r#type: kind, name: format!("channel-{id}"), ..Channel::default() }
 }
 
-/// Everyone sees and writes; the channel SECRET is for STAFF.
+/// Everyone can view and write; the channel SECRET is for STAFF.
 pub(crate) fn state() -> GuildState {
     let everyone = Permissions::VIEW_CHANNEL
         | Permissions::SEND_MESSAGES
@@ -78,7 +78,7 @@ pub(crate) fn state() -> GuildState {
     }
 }
 
-/// Alice writes to Bob.
+/// Alice's message, which mentions Bob.
 pub(crate) fn message() -> Message {
     Message {
         id: MESSAGE,
@@ -97,7 +97,7 @@ pub(crate) fn message() -> Message {
     }
 }
 
-/// What the bot wrote, and Alice's message answers in [`reply`].
+/// The bot's message, which Alice answers in [`reply`].
 pub(crate) fn quoted() -> Message {
     Message {
         id: QUOTED,

@@ -1,28 +1,28 @@
-//! The faults that the mutation check puts back into permissions, one at a time.
+//! Mistakes in permission checks that the mutation check injects, one at a time.
 //!
-//! They exist only in builds with the feature `faults`, which the api's tests enable; elsewhere [`armed`] is a constant `false`, and every
-//! faulty branch is compiled away.
+//! They exist only in builds with the feature `faults`, which the api's tests enable. In other builds
+//! [`armed`] is a constant `false`, and every faulty branch is compiled away.
 
-/// One known mistake of permission checks, named for what the code would do wrong.
+/// One known mistake of permission checks, named by what the code would do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seeded {
     /// A member acts on roles and members above it.
     PositionsNotCompared,
-    /// The owner is kicked like anybody.
+    /// The owner can be kicked like any other member.
     OwnerNotSpared,
-    /// An administrator is held back by overwrites.
+    /// Overwrites apply to an administrator.
     AdministratorHeldBack,
-    /// What an overwrite denies counts as allowed.
+    /// A bit that an overwrite denies counts as allowed.
     DenialTakenForGrant,
-    /// An overwrite is known by its id alone, whatever its type.
+    /// An overwrite is identified by its id alone, whatever its type.
     TypeNotInKey,
-    /// Taking a denial back is not looked at.
+    /// Withdrawing a denial is not checked.
     UndenyNotJudged,
-    /// MANAGE_ROLES in a channel is given by whoever has it.
+    /// Every member who has MANAGE_ROLES in a channel can grant it there.
     RolesGivenByHolders,
-    /// Whoever may create channels may create them with any overwrites.
+    /// Every member who may create channels may create them with any overwrites.
     BeginningNotJudged,
-    /// A role is given permissions that its maker does not have.
+    /// A role can be given permissions that its creator does not have.
     RolesExceedTheirMaker,
 }
 
@@ -43,24 +43,25 @@ impl Seeded {
 
 #[cfg(feature = "faults")]
 thread_local! {
-    /// Of the thread, so that tests that run beside each other do not share one: each serves on its own thread.
+    /// The value belongs to the thread, so that concurrent tests do not share it: each test serves on a
+    /// thread of its own.
     static ARMED: std::cell::Cell<Option<Seeded>> = const { std::cell::Cell::new(None) };
 }
 
-/// Puts a fault back for everything that runs on this thread from now on.
+/// Injects a fault for everything that runs on this thread from now on.
 #[cfg(feature = "faults")]
 pub fn arm(fault: Seeded) {
     ARMED.set(Some(fault));
 }
 
-/// True if the fault was put back on this thread.
+/// True if the fault was injected on this thread.
 #[cfg(feature = "faults")]
 #[must_use]
 pub fn armed(fault: Seeded) -> bool {
     ARMED.get() == Some(fault)
 }
 
-/// Never.
+/// Always false.
 #[cfg(not(feature = "faults"))]
 #[must_use]
 pub const fn armed(_: Seeded) -> bool {

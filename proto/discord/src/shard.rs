@@ -1,8 +1,9 @@
-//! Which shard of a bot receives which guild.
+//! Decides which shard of a bot receives which guild.
 
 use std::num::NonZeroU32;
 
-/// The shard, below `shards`, to which a guild's events go. Direct messages, which have no guild (0), go to shard 0.
+/// The shard, below `shards`, to which a guild's events go. Direct messages, which have no guild (0), go to
+/// shard 0.
 ///
 /// Client libraries compute the same formula, so it can never change.
 #[must_use]

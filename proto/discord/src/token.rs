@@ -1,7 +1,9 @@
-//! Bot tokens: `base64url(user id).base64url(issued at).base64url(secret)`, in the form whose first two parts client libraries decode.
+//! Bot tokens: `base64url(user id).base64url(issued at).base64url(secret)`. Client libraries decode the first
+//! two parts.
 //!
-//! A token is compared by looking its SHA-256 up, never byte by byte: the store holds hashes only, and a lookup's time tells about a hash,
-//! from which no token follows. Tokens are never printed: [`BotToken`]'s `Debug` is redacted and it has no `Display`.
+//! A token is verified by looking up its SHA-256, never by comparing bytes. The store holds hashes only, and
+//! the time of a look-up depends on a hash, from which the token cannot be found. Tokens are never printed:
+//! the `Debug` of [`BotToken`] is redacted, and it has no `Display`.
 
 use std::fmt;
 
@@ -12,13 +14,15 @@ use weir_proto::id::UserId;
 /// Random bytes in a token's secret: 216 bits, 36 characters.
 pub const SECRET_BYTES: usize = 27;
 
-/// Longest token looked at, in bytes; ours have 70 at most. Bounds the hashing that a stranger can cause.
+/// Longest token that is examined, in bytes; ours have 70 at most. It bounds the hashing that an
+/// unauthenticated client can cause.
 pub const TOKEN_BYTES_MAX: usize = 128;
 
-/// Length of an encoded issue time: five bytes big-endian are seven characters, past the six that libraries demand, until the year 36812.
+/// Bytes of an encoded issue time. Five bytes, big-endian, are seven characters, which is past the six that
+/// libraries demand, until the year 36812.
 const ISSUED_BYTES: usize = 5;
 
-/// A bot's credential. Show it once, to whom it is issued.
+/// A bot's credential. Show it once, to the user that it is issued to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BotToken(String);
 
@@ -41,8 +45,8 @@ pub enum TokenError {
 }
 
 impl BotToken {
-    /// A new token for a user. `secret` must come from the operating system's random source; `issued_at` is in seconds since
-    /// 1970-01-01T00:00Z.
+    /// A new token for a user. `secret` must come from the operating system's random source; `issued_at` is
+    /// in seconds since 1970-01-01T00:00Z.
     #[must_use]
     pub fn generate(user: UserId, issued_at: u64, secret: &[u8; SECRET_BYTES]) -> Self {
         let issued = issued_at.to_be_bytes();
@@ -51,7 +55,7 @@ impl BotToken {
         Self(format!("{user}.{}.{}", encode(&issued[issued.len() - ISSUED_BYTES..]), encode(secret)))
     }
 
-    /// The token in a text. Cheap, so that junk never reaches the store.
+    /// The token in a text. The check is cheap, so that malformed tokens never reach the store.
     ///
     /// # Errors
     /// [`TokenError`] if the text does not have a token's form.
@@ -75,7 +79,7 @@ impl BotToken {
         Ok(Self(text.to_owned()))
     }
 
-    /// The user that the token says it belongs to. Only a claim: whose it is, the store says.
+    /// The user that the token names. That is only a claim; the store knows whose token it is.
     #[must_use]
     pub fn claimed_user(&self) -> Option<UserId> {
         self.0.split('.').next().and_then(|part| decode_user(part).ok())
@@ -87,7 +91,8 @@ impl BotToken {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
     }
 
-    /// The token itself. Named so that each use stands out in review: nothing that is logged or stored may call it.
+    /// The token itself. The name makes each use stand out in review: nothing that is logged or stored may
+    /// call it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -100,8 +105,8 @@ impl fmt::Debug for BotToken {
     }
 }
 
-/// The token in the value of an `Authorization` header: `Bot x`, `Bearer x` or bare `x`. The scheme may be in any case. Identify's `token`
-/// goes through here too, since some libraries keep the prefix there.
+/// The token in the value of an `Authorization` header: `Bot x`, `Bearer x` or bare `x`. The scheme may be in
+/// any case. Identify's `token` is parsed here too, because some libraries keep the prefix there.
 ///
 /// # Errors
 /// [`TokenError`] if there is no token in it.

@@ -1,7 +1,8 @@
-//! Request bodies and queries become values, or all their form errors at once.
+//! Reads request bodies and queries as values, or gives all their form errors at once.
 //!
-//! Lengths are counted in Unicode code points, as Discord counts them. Unknown keys are ignored; keys of features that Weir does not have
-//! are refused if they ask for something, because a message that silently lost its poll would be worse than an error.
+//! Lengths are counted in Unicode code points, as Discord counts them. Unknown keys are ignored. Keys of
+//! features that Weir does not have are refused if they ask for something, because a message that silently
+//! lost its poll would be worse than an error.
 
 mod blank;
 mod body;

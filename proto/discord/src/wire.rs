@@ -1,11 +1,13 @@
-//! How scalar values are written: ids and bit sets as decimal strings, times with six fraction digits and a numeric offset.
+//! The text form of scalar values: ids and bit sets are decimal strings, times have six fraction digits and a
+//! numeric offset.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 use time::{OffsetDateTime, UtcOffset};
 
-/// A snowflake as Discord writes it: always a decimal string, because JavaScript cannot hold 64 bits in a number.
+/// A snowflake as Discord writes it: always a decimal string, because JavaScript cannot hold 64 bits in a
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub u64);
 
@@ -35,12 +37,13 @@ impl Serialize for Ids<'_> {
 
 /// Milliseconds since 1970-01-01T00:00Z, written as `2017-07-11T17:27:07.299000+00:00`.
 ///
-/// The form is the one every client library parses: some refuse `Z`, some refuse fractions of other lengths, one needs 25 characters.
+/// Every client library parses this form: some refuse `Z`, some refuse fractions of other lengths, one needs
+/// 25 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The moment at which a snowflake was minted.
+    /// The time at which a snowflake was minted.
     #[must_use]
     pub fn of_snowflake(raw: u64) -> Self {
         Self(weir_proto::id::unix_ms(raw))
@@ -55,7 +58,8 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Times beyond year 9999 cannot be written in RFC 3339; a row that holds one is shown at the epoch rather than not at all.
+        // RFC 3339 cannot express times beyond year 9999. A row with such a time is shown at the epoch rather
+        // than not at all.
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Moment(at).fmt(f)
@@ -87,7 +91,7 @@ impl Serialize for Moment {
     }
 }
 
-/// An array that is always empty: a feature without rows, whose key strict clients still demand.
+/// An array that is always empty: the key of a feature without rows, which strict clients still demand.
 pub(crate) type Empty = [(); 0];
 
 /// A value that is always null, for the same reason.

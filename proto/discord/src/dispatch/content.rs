@@ -1,8 +1,10 @@
-//! The MESSAGE_CONTENT gate: a session without the intent sees who wrote where and when, but not what, except in messages of its own and
-//! in those that mention it. The same holds for the quoted message of a reply, by its own author and mentions.
+//! The MESSAGE_CONTENT gate. A session without the intent sees who wrote where and when, but not what, except
+//! in messages by its own user and in those that mention it. The same holds for the quoted message of a
+//! reply, by that message's author and mentions.
 //!
-//! The full form is encoded once, with the gated fields of each message in one known span of the text. A stripped form is the same text
-//! with a span replaced, made when the first session needs it and shared by all that do.
+//! The full form is encoded once, with the gated fields of each message in one known span of the text. A
+//! stripped form is the same text with a span replaced. It is made for the first session that needs it and
+//! shared by all others.
 
 use std::{ops::Range, sync::OnceLock};
 
@@ -15,13 +17,13 @@ use crate::object::{GatedFields, MessageObject};
 #[derive(Debug)]
 pub(super) struct ContentGate {
     outer: GatedSpan,
-    /// The quoted message's part, which lies behind the outer one.
+    /// The quoted message's part, which comes after the outer one.
     quoted: Option<GatedSpan>,
-    /// The stripped forms, by [`Stripped`].
+    /// The stripped forms, indexed by [`Stripped`].
     forms: [OnceLock<Box<str>>; 3],
 }
 
-/// One message's gated fields: where they are and who may read them all the same.
+/// One message's gated fields: their place, and the users who may read them without the intent.
 #[derive(Debug)]
 struct GatedSpan {
     bytes: Range<usize>,
@@ -29,7 +31,7 @@ struct GatedSpan {
     exempt: Box<[u64]>,
 }
 
-/// Which gated parts a form leaves out; the number is the index of [`ContentGate::forms`].
+/// The gated parts that a form leaves out. Its number is the index in [`ContentGate::forms`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stripped {
     Outer = 0,
@@ -38,7 +40,7 @@ enum Stripped {
 }
 
 impl ContentGate {
-    /// The `d` for a user without the intent, given the full one that this gate belongs to.
+    /// The `d` for a user without the intent, made from the full one that this gate belongs to.
     pub(super) fn data_for<'a>(&'a self, full: &'a str, user_id: u64) -> &'a str {
         let outer = !self.outer.is_exempt(user_id);
         let quoted = self.quoted.as_ref().is_some_and(|quoted| !quoted.is_exempt(user_id));
@@ -108,11 +110,11 @@ pub(super) fn encode(
     (text, ContentGate { outer: GatedSpan::new(outer, row), quoted, forms: Default::default() })
 }
 
-/// Opens the object and writes its gated fields; their span.
+/// Opens the object and writes its gated fields; gives their span.
 fn push_gated(text: &mut Vec<u8>, object: &MessageObject<'_>) -> Range<usize> {
     let start = text.len() + 1;
     push_json(text, &object.gated);
-    // The object goes on with the fields that are not gated, whose end closes it.
+    // The fields that are not gated follow, and their end closes the object.
     text.pop();
     start..text.len()
 }
@@ -121,7 +123,7 @@ fn push_gated(text: &mut Vec<u8>, object: &MessageObject<'_>) -> Range<usize> {
 fn push_open(text: &mut Vec<u8>, object: &MessageObject<'_>) {
     let start = text.len();
     push_json(text, &object.open);
-    // They never are the first fields of their object: what opens them is a separator.
+    // These fields are never the first of their object, so they begin with a separator.
     text[start] = b',';
 }
 

@@ -1,4 +1,4 @@
-//! Every kind of record: its event, who receives it, and what they may read of it.
+//! Every kind of record: its event, the receivers, and what they may read of it.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).expect("d is JSON")
 }
 
-/// What serde writes for the same message, the oracle of the spliced encoding.
+/// What serde writes for the same message, with which the spliced encoding is compared.
 fn by_serde(record: &Record, row: &Message, access: ContentAccess) -> Value {
     let context = record.context.clone().unwrap_or_default();
     let object = MessageObject::new(&MessageParts {
@@ -124,7 +124,7 @@ fn records_of_a_direct_message_are_for_its_two_users_alone() {
         let d = json_of(dispatch.data());
         assert!(d.get("guild_id").is_none() && d.get("member").is_none(), "{d}");
     }
-    // A record without its users goes to nobody, rather than to whoever sees some channel.
+    // A record without its users goes to nobody, rather than to all who can see some channel.
     let lost = Record { recipient_ids: vec![], ..direct(Change::MessageCreated(sample::message())) };
     assert_eq!(event(&lost).needs, Visibility::Users(vec![]));
 }
@@ -146,7 +146,7 @@ fn a_new_direct_message_shows_each_user_the_other_and_needs_no_intent() {
     assert_eq!(shown(ALICE)["recipients"].as_array().map(Vec::len), Some(1));
     assert_eq!(shown(ALICE)["recipients"][0]["username"], "bob");
     assert_eq!(shown(BOB)["recipients"][0]["username"], "alice");
-    // Recovered without context: the ids are right all the same.
+    // A record that was recovered without context still has the right ids.
     let bare = event(&Record { context: None, ..created });
     assert_eq!(json_of(bare.data_for(ALICE, Intents::ALL))["recipients"][0]["id"], BOB.to_string());
 }
@@ -277,7 +277,7 @@ fn changes_of_members_need_their_intent_but_for_ones_own_update() {
         let dispatch = event(&record(change));
         assert_eq!((dispatch.name(), dispatch.intents_any), (name, Intents::GUILD_MEMBERS));
         assert_eq!(json_of(dispatch.data())["user"]["username"], "alice");
-        // One's own change needs no intent; anyone else's does.
+        // A change of one's own member needs no intent; a change of any other does.
         assert_eq!(dispatch.passes(ALICE, Intents::NONE), updated);
         assert!(!dispatch.passes(BOB, Intents::GUILDS) && dispatch.passes(BOB, Intents::GUILD_MEMBERS));
     }

@@ -1,11 +1,11 @@
-//! Form errors: what is wrong with which field, nested along the JSON path as Discord nests it.
+//! Form errors: what is wrong with which field. They are nested along the JSON path as Discord nests them.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-/// Most form errors kept of one request; further ones are dropped. Ten embeds can hold a few hundred wrong fields, and no client shows more
-/// than a handful. Number: a choice.
+/// Most form errors that are kept of one request; further ones are dropped. Ten embeds can hold a few hundred
+/// wrong fields, and no client shows more than a handful. The number is a choice.
 pub const FORM_ERRORS_MAX: usize = 50;
 
 /// What is wrong with one field.
@@ -52,7 +52,8 @@ pub enum Leaf {
         /// Greatest sum of their texts.
         max: usize,
     },
-    /// The embeds together take too many bytes in the row's form, though each of their texts and links is short enough.
+    /// The embeds together take too many bytes in the row's form, though each of their texts and links is
+    /// short enough.
     EmbedsTooLarge {
         /// Most bytes of their JSON.
         max: usize,
@@ -61,7 +62,7 @@ pub enum Leaf {
     EmptyEmbed,
     /// A value that the list has already.
     Repeated,
-    /// Text with U+0000, or a name of which nothing can be seen.
+    /// Text with U+0000, or a name without a visible character.
     BadText,
     /// Two fields that exclude each other.
     Exclusive(&'static str),
@@ -69,7 +70,7 @@ pub enum Leaf {
     UnknownReferencedMessage,
     /// The field's feature does not exist here.
     Unsupported,
-    /// The body's type is not one the route takes, or the body is not of its type.
+    /// The body's content type is not one that the route takes, or the body does not match it.
     BadContentType,
 }
 
@@ -140,7 +141,8 @@ impl Leaf {
     }
 }
 
-/// A place in a body, as a chain from the innermost name outwards: building one costs nothing until an error needs it.
+/// A place in a body, as a chain from the innermost name outwards. Building one costs nothing until an error
+/// needs it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     outer: Option<&'a Path<'a>>,
@@ -158,13 +160,13 @@ impl Path<'_> {
     /// The body itself.
     pub const ROOT: Path<'static> = Path { outer: None, name: Name::Root };
 
-    /// The field of this name in here.
+    /// The field of this name within this place.
     #[must_use]
     pub fn key<'b>(&'b self, key: &'b str) -> Path<'b> {
         Path { outer: Some(self), name: Name::Key(key) }
     }
 
-    /// The element of this number in here.
+    /// The element with this index within this place.
     #[must_use]
     pub fn index(&self, index: usize) -> Path<'_> {
         Path { outer: Some(self), name: Name::Index(index) }
@@ -181,7 +183,7 @@ impl Path<'_> {
     }
 }
 
-/// All that is wrong with a request's fields; at most [`FORM_ERRORS_MAX`]. Serialises as the body's `errors`.
+/// All errors of a request's fields; at most [`FORM_ERRORS_MAX`]. It serialises as the body's `errors`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FormErrors {
     errors: Vec<(Vec<String>, Leaf)>,
@@ -215,19 +217,19 @@ impl FormErrors {
         }
     }
 
-    /// Errors noted so far; at most [`FORM_ERRORS_MAX`].
+    /// Number of errors noted so far; at most [`FORM_ERRORS_MAX`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.errors.len()
     }
 
-    /// True if nothing is wrong.
+    /// True if there are no errors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
 
-    /// The value, if nothing is wrong.
+    /// The value, if there are no errors.
     ///
     /// # Errors
     /// These errors, if there are any.

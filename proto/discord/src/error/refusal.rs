@@ -1,4 +1,5 @@
-//! The data service's refusals in Discord's terms: a channel's limit is a shared 429, a full guild Discord's own 400, all else a 503.
+//! The data service's refusals in Discord's terms: a channel's limit becomes a shared 429, a full guild
+//! Discord's own 400, and everything else a 503.
 
 use std::time::Duration;
 
@@ -6,8 +7,8 @@ use weir_proto::data::{Refusal, RefusalReason};
 
 use super::{ApiError, RateLimitScope, RateLimited};
 
-/// Wait told to the client if a limit refused without saying when to come back. Number: a choice; one second is what whole-second clients
-/// wait anyway.
+/// The wait that a client gets if a limit refused without naming one. The number is a choice: clients that
+/// count whole seconds wait one second anyway.
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 
 impl From<&Refusal> for ApiError {
@@ -23,7 +24,8 @@ impl From<&Refusal> for ApiError {
                 code: None,
             }),
             RefusalReason::Conflict => Self::Contended,
-            // Only deletions in bulk change several rows. Not a 429: clients would wait and send the same again.
+            // Only bulk deletions change several rows. It is not a 429, because clients would wait and send
+            // the same again.
             RefusalReason::WriteBurst => Self::BulkDeleteCount,
             RefusalReason::GuildChannels => Self::ChannelLimit,
             RefusalReason::GuildRoles => Self::RoleLimit,

@@ -1,4 +1,4 @@
-//! Applications: every bot is its own.
+//! Applications. Every bot is its own application.
 
 use std::fmt::Write as _;
 
@@ -9,11 +9,12 @@ use weir_proto::data::User;
 use super::user::UserObject;
 use crate::wire::{Empty, Id, Null};
 
-/// Application flags that tell a client library its privileged intents are granted: presence, members and message content, in the
-/// form of a verified application (bits 12, 14, 18).
+/// Application flags by which a client library sees that its privileged intents are granted: presence,
+/// members and message content, in the form of a verified application (bits 12, 14, 18).
 pub(super) const PRIVILEGED_INTENT_FLAGS: u32 = 1 << 12 | 1 << 14 | 1 << 18;
 
-/// The application of a bot: `GET /applications/@me`, `GET /oauth2/applications/@me`. It has the bot's id and the bot as its owner.
+/// The application of a bot: `GET /applications/@me`, `GET /oauth2/applications/@me`. It has the bot's id and
+/// the bot as its owner.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApplicationObject<'a> {
     id: Id,
@@ -76,8 +77,9 @@ impl<'a> ApplicationObject<'a> {
     }
 }
 
-/// 64 hexadecimal digits in the form of the Ed25519 key that would sign interactions. Weir sends none, so nobody may hold the private
-/// half: a hash has none that anyone knows, whereas a constant such as zero is a weak key for which signatures can be forged.
+/// 64 hexadecimal digits in the form of the Ed25519 key that would sign interactions. Weir sends none, so
+/// nobody may hold the private half: a hash has none that anyone knows, whereas a constant such as zero is a
+/// weak key for which signatures can be forged.
 fn verify_key(bot_id: u64) -> String {
     let mut hash = Sha256::new();
     hash.update(b"weir interaction key of application ");

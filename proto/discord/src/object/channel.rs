@@ -1,4 +1,4 @@
-//! Channels of a guild, and those of direct messages.
+//! Channels of a guild and of direct messages.
 
 use serde::{Serialize, Serializer};
 use weir_proto::data::{Channel, Overwrite};
@@ -36,7 +36,7 @@ pub struct ChannelObject<'a> {
     voice: Option<Voice>,
 }
 
-/// What voice and stage channels have besides, at Discord's defaults: Weir carries no voice.
+/// The further keys of voice and stage channels, at Discord's defaults: Weir carries no voice.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Voice {
     bitrate: u32,
@@ -46,8 +46,8 @@ struct Voice {
 }
 
 impl<'a> ChannelObject<'a> {
-    /// The channel of a row. `last_message_id` is not part of the row (a hot channel would rewrite it with each message); 0 if there
-    /// is none or it is not known.
+    /// The channel of a row. `last_message_id` is not part of the row, because a hot channel would rewrite it
+    /// with each message. 0 means that there is none or it is not known.
     #[must_use]
     pub fn new(channel: &'a Channel, last_message_id: u64) -> Self {
         Self {
@@ -87,7 +87,8 @@ pub struct DirectChannelObject<'a> {
 }
 
 impl<'a> DirectChannelObject<'a> {
-    /// The channel of a row for `viewer`, who is shown the other user. `last_message_id` as for [`ChannelObject::new`].
+    /// The channel of a row for `viewer`, who is shown the other user. For `last_message_id` see
+    /// [`ChannelObject::new`].
     #[must_use]
     pub fn new(channel: &Channel, viewer: u64, users: &'a dyn UserSource, last_message_id: u64) -> Self {
         let others = channel.recipient_ids.iter().filter(|id| **id != viewer);

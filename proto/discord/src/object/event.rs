@@ -1,4 +1,4 @@
-//! The `d` of dispatches that are more than their resource object.
+//! The `d` of those dispatches that are more than their resource object.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl<'a> MessageDeleteBulkEvent<'a> {
     }
 }
 
-/// GUILD_DELETE because the user left or the guild is gone: without `unavailable`, which would mean an outage.
+/// GUILD_DELETE, because the user left or the guild was deleted. It has no `unavailable`, which would mean an
+/// outage.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct GuildDeleteEvent {
     id: Id,
@@ -110,7 +111,8 @@ impl<'a> MemberAddEvent<'a> {
     }
 }
 
-/// GUILD_MEMBER_UPDATE: the same keys, since Discord's are a subset of the full member plus the guild.
+/// GUILD_MEMBER_UPDATE. It has the same keys, because Discord's are a subset of the full member plus the
+/// guild.
 pub type MemberUpdateEvent<'a> = MemberAddEvent<'a>;
 
 /// GUILD_MEMBER_REMOVE.
@@ -176,8 +178,8 @@ pub struct MembersChunkEvent<'a> {
 }
 
 impl<'a> MembersChunkEvent<'a> {
-    /// Chunk `index` of `count` (at least 1), with at most 1,000 members, and the asked ids that are not members (`not_found` is always
-    /// present: a strict client demands it).
+    /// Chunk `index` of `count` (at least 1), with at most 1,000 members and the asked ids that are not
+    /// members. `not_found` is always present, because a strict client demands it.
     #[must_use]
     pub fn new(
         guild_id: u64,
@@ -198,16 +200,16 @@ impl<'a> MembersChunkEvent<'a> {
     }
 }
 
-/// RATE_LIMITED: a payload of the client's was not acted on, because there were too many of its kind.
+/// RATE_LIMITED: a payload of the client was not acted on, because there were too many of its kind.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RateLimitedEvent<'a> {
     opcode: u8,
-    /// Seconds.
+    /// Time to wait, in seconds.
     retry_after: f64,
     meta: RequestMeta<'a>,
 }
 
-/// What a request for members was.
+/// The request for members that was not acted on.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct RequestMeta<'a> {
     guild_id: Id,
@@ -216,7 +218,7 @@ struct RequestMeta<'a> {
 }
 
 impl<'a> RateLimitedEvent<'a> {
-    /// For a request for the members of a guild, which may be sent again after `wait`.
+    /// The event for a request for the members of a guild, which may be sent again after `wait`.
     #[must_use]
     pub fn new(opcode: u8, wait: Duration, guild_id: u64, nonce: Option<&'a str>) -> Self {
         Self { opcode, retry_after: wait.as_secs_f64(), meta: RequestMeta { guild_id: Id(guild_id), nonce } }

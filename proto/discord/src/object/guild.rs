@@ -1,4 +1,4 @@
-//! Guilds: the REST form, the GUILD_CREATE form, the short forms of lists and of READY.
+//! Guilds: the REST form, the GUILD_CREATE form, and the short forms of lists and of READY.
 
 use serde::{Serialize, Serializer};
 use weir_proto::data::{Channel, Guild, GuildState, Member, Role, User};
@@ -9,7 +9,7 @@ use crate::{
     wire::{Empty, Id, Null, Timestamp},
 };
 
-/// Members above which Discord calls a guild large at the default `large_threshold`.
+/// Discord calls a guild with more members than this large, at the default `large_threshold`.
 const LARGE_MEMBERS: u32 = 50;
 
 /// A guild as REST shows it, and the base of GUILD_CREATE.
@@ -90,7 +90,7 @@ impl<'a> GuildObject<'a> {
             application_id: (),
             region: "deprecated",
             afk_channel_id: (),
-            // One of 60, 300, 900, 1800 and 3600: an enum in strict clients.
+            // Strict clients have an enum of 60, 300, 900, 1800 and 3600.
             afk_timeout: 300,
             system_channel_id: (),
             system_channel_flags: 0,
@@ -134,16 +134,17 @@ impl Serialize for Roles<'_> {
     }
 }
 
-/// Why a session receives GUILD_CREATE. Clients decide "available again" or "joined" on the key `unavailable`.
+/// Why a session receives GUILD_CREATE. By the key `unavailable`, clients distinguish "available again" from
+/// "joined".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// READY listed the guild as unavailable, and here it is: `unavailable: false`.
+    /// READY listed the guild as unavailable, and it follows now: `unavailable: false`.
     Backfill,
     /// The user joined the guild just now: the key is absent.
     Joined,
 }
 
-/// What GUILD_CREATE is made of.
+/// The parts of a GUILD_CREATE.
 #[derive(Debug, Clone, Copy)]
 pub struct GuildCreateParts<'a> {
     /// The guild, its roles and its channels.
@@ -152,9 +153,11 @@ pub struct GuildCreateParts<'a> {
     pub availability: Availability,
     /// Milliseconds since 1970-01-01T00:00Z at which the receiving user joined.
     pub joined_at_ms: u64,
-    /// The members to list, with their users; at least the receiving user. Bounded by the session's `large_threshold` (50 to 250) plus itself.
+    /// The members to list, with their users; at least the receiving user. Bounded by the session's
+    /// `large_threshold` (50 to 250) plus itself.
     pub members: &'a [(Member, User)],
-    /// The channels to list with their newest message id (0 if none or unknown), as the receiver may see them.
+    /// The channels to list with their newest message id (0 if none or unknown), as the receiver may see
+    /// them.
     pub channels: &'a [(&'a Channel, u64)],
 }
 
@@ -203,8 +206,8 @@ impl<'a> GuildCreateEvent<'a> {
         })
     }
 
-    /// The same with what the receiver's own `large_threshold` says of it. Libraries take a guild that is not large for one whose every member
-    /// is listed, and ask for no more.
+    /// The same with `large` as the receiver's own `large_threshold` decides it. Libraries assume that a
+    /// guild that is not large has every member listed, and ask for no more.
     #[must_use]
     pub fn with_large(self, large: bool) -> Self {
         Self { large, ..self }
@@ -229,7 +232,7 @@ impl Serialize for Channels<'_> {
     }
 }
 
-/// A guild in READY, to be followed by its GUILD_CREATE.
+/// A guild in READY, which its GUILD_CREATE must follow.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct UnavailableGuildObject {
     id: Id,
@@ -261,7 +264,8 @@ pub struct PartialGuildObject<'a> {
 }
 
 impl<'a> PartialGuildObject<'a> {
-    /// The guild as one member sees it: `permissions` are the member's in the guild, before any channel.
+    /// The guild as one member sees it. `permissions` are those of the member in the guild, before any
+    /// channel.
     #[must_use]
     pub fn new(guild: &'a Guild, user_id: u64, permissions: Permissions) -> Self {
         Self {

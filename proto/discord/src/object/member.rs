@@ -6,7 +6,8 @@ use weir_proto::data::{Member, User};
 use super::user::UserObject;
 use crate::wire::{Id, Null, Timestamp};
 
-/// A member, with its user (lists, events about members) or without (beside a message, whose author says who it is).
+/// A member, with its user (lists, events about members) or without it (beside a message, which names its
+/// author).
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct MemberObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,7 +26,7 @@ pub struct MemberObject<'a> {
 }
 
 impl<'a> MemberObject<'a> {
-    /// A member with its user; a user that is not at hand is shown as deleted.
+    /// A member with its user. If the user's row is missing, the user is shown as deleted.
     #[must_use]
     pub fn full(member: &'a Member, user: Option<&'a User>) -> Self {
         Self { user: Some(UserObject::of(member.user_id, user)), ..Self::partial(member) }

@@ -1,7 +1,7 @@
 //! Messages, in REST replies and as the base of MESSAGE_CREATE and MESSAGE_UPDATE.
 //!
-//! The fields that the MESSAGE_CONTENT intent gates come first and together, so that the dispatch path can cut them out of encoded text
-//! instead of encoding a second time.
+//! The fields that the MESSAGE_CONTENT intent gates come first and together, so that dispatch can cut them
+//! out of encoded text instead of encoding a second time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -18,9 +18,9 @@ pub const TYPE_DEFAULT: u32 = 0;
 /// Discord's message type of a reply.
 pub const TYPE_REPLY: u32 = 19;
 
-/// Where a message's author and mentioned users are looked up.
+/// A source of a message's author and mentioned users.
 pub trait UserSource {
-    /// The user of an id, if it is at hand.
+    /// The user of an id, if the source has it.
     fn user(&self, id: u64) -> Option<&User>;
 }
 
@@ -44,7 +44,7 @@ impl UserSource for BTreeMap<u64, User> {
     }
 }
 
-/// A slice: for a handful of users, a scan beats a map.
+/// For a handful of users, scanning a list is faster than a map.
 impl UserSource for Vec<User> {
     fn user(&self, id: u64) -> Option<&User> {
         self.iter().find(|user| user.id == id)
@@ -58,20 +58,20 @@ impl UserSource for EventContext {
     }
 }
 
-/// Whether the message that a reply answers is at hand.
+/// The message that a reply answers, as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Referenced<'a> {
-    /// Nobody looked: the key is absent.
+    /// It was not fetched: the key is absent.
     #[default]
     NotFetched,
-    /// It was looked for and is gone: null.
+    /// It was fetched and does not exist: null.
     Deleted,
-    /// It is here.
+    /// It exists.
     Found(&'a Message),
 }
 
-/// Whether the creator's nonce is shown. It is echoed where a message is announced as new (the reply to its creation, MESSAGE_CREATE), for
-/// the sender to recognise its own message, and nowhere else.
+/// Whether the creator's nonce is shown. It is shown only where a message is announced as new (the reply to
+/// its creation, MESSAGE_CREATE), so that the sender can recognise its own message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NonceEcho {
     /// The key is absent.
@@ -79,17 +79,18 @@ pub enum NonceEcho {
     Omit,
     /// The key is present if the creator gave a nonce, which was text.
     Show,
-    /// The same, but the nonce was a number.
+    /// The key is present, and the nonce was a number.
     ShowInteger,
 }
 
 /// Whether the viewer may read the fields that MESSAGE_CONTENT gates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ContentAccess {
-    /// The viewer has the intent, or is no bot, or the channel is a direct message.
+    /// The viewer has the intent or is no bot, or the channel is a direct message.
     #[default]
     Full,
-    /// A bot without the intent, of this user id: it reads its own messages and those that mention it.
+    /// The viewer is a bot with this user id and without the intent. It reads its own messages and those that
+    /// mention it.
     OnlyOwn(u64),
 }
 
@@ -104,7 +105,7 @@ impl ContentAccess {
     }
 }
 
-/// What a message is made of.
+/// The parts of a message.
 #[derive(Clone, Copy)]
 pub struct MessageParts<'a> {
     /// The row.
@@ -126,7 +127,8 @@ pub struct MessageParts<'a> {
 pub struct MessageObject<'a> {
     #[serde(flatten)]
     pub(crate) gated: GatedFields<'a>,
-    // The outer `None` leaves the key out, the inner one is null: Discord tells "not fetched" from "deleted" that way.
+    // If the outer `Option` is `None` the key is absent; if the inner one is, the value is null. Discord
+    // distinguishes "not fetched" from "deleted" in this way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) referenced_message: Option<Option<Box<MessageObject<'a>>>>,
     #[serde(flatten)]
@@ -156,7 +158,7 @@ impl<'a> MessageObject<'a> {
         message
     }
 
-    /// The same as a gateway event, which also says where the message is and who its author is there.
+    /// The same as a gateway event, which also has the message's guild and its author's member.
     #[must_use]
     pub fn into_event(mut self, guild_id: u64, member: Option<&'a Member>) -> Self {
         self.open.guild_id = Id::nonzero(guild_id);
@@ -182,7 +184,7 @@ pub(crate) struct GatedFields<'a> {
 }
 
 impl<'a> GatedFields<'a> {
-    /// What a session that may not read the content sees.
+    /// The fields as a session sees them that may not read the content.
     pub(crate) const STRIPPED: GatedFields<'static> =
         GatedFields { content: "", embeds: Embeds(None), attachments: [], components: [] };
 
@@ -196,12 +198,13 @@ impl<'a> GatedFields<'a> {
     }
 }
 
-/// Stored embeds, passed on as they are; `None` is the empty list.
+/// Stored embeds, passed on unchanged; `None` is the empty list.
 #[derive(Debug, Clone, Copy)]
 struct Embeds<'a>(Option<&'a RawValue>);
 
 impl<'a> Embeds<'a> {
-    /// Anything but a JSON array, as another writer might have left, shows as no embeds: it would break the JSON around it.
+    /// Text that is not a JSON array, as another writer might have left, counts as no embeds: it would break
+    /// the JSON around it.
     fn parse(text: &'a str) -> Self {
         if !text.starts_with('[') {
             return Self(None);
@@ -219,7 +222,7 @@ impl Serialize for Embeds<'_> {
     }
 }
 
-/// The fields that anyone who sees the channel may read.
+/// The fields that every user who can view the channel may read.
 #[derive(Serialize)]
 pub(crate) struct OpenFields<'a> {
     id: Id,
@@ -286,14 +289,15 @@ enum Nonce<'a> {
 }
 
 impl<'a> Nonce<'a> {
-    /// The number of these digits; the text, if another writer called something else a number.
+    /// The number with these digits, or the text if another writer marked something else as a number.
     fn of_digits(digits: &'a str) -> Self {
         let number = digits.parse().map(Self::Number);
         number.or_else(|_| digits.parse().map(Self::Negative)).unwrap_or(Self::Text(digits))
     }
 }
 
-/// A default message that answers another is a reply, whatever its writer put: clients read `referenced_message` of replies only.
+/// A default message that answers another counts as a reply, whatever its writer stored: clients read
+/// `referenced_message` only in replies.
 fn kind(row: &Message) -> u32 {
     if row.r#type == TYPE_DEFAULT && row.reply_to != 0 { TYPE_REPLY } else { row.r#type }
 }
@@ -308,12 +312,13 @@ struct MessageReference {
     guild_id: Option<Id>,
 }
 
-/// What becomes of a mentioned user that is not at hand.
+/// The treatment of a mentioned user whose row is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unknown {
-    /// In the message itself: shown as deleted, for the list says who was pinged.
+    /// The user is shown as deleted. This is for the message itself, where the list says who was pinged.
     ShowDeleted,
-    /// In a quoted message, whose mentions nobody fetches: left out, for clients cache the users they are shown.
+    /// The user is left out. This is for a quoted message, whose mentions are not fetched, because clients
+    /// cache the users that they are shown.
     LeaveOut,
 }
 

@@ -1,4 +1,4 @@
-//! What opens a gateway session: the addresses over REST, then READY or RESUMED.
+//! The objects that open a gateway session: the addresses over REST, then READY or RESUMED.
 
 use serde::Serialize;
 use weir_proto::data::User;
@@ -6,7 +6,7 @@ use weir_proto::data::User;
 use super::{application::PRIVILEGED_INTENT_FLAGS, guild::UnavailableGuildObject, user::OwnUserObject};
 use crate::wire::{Empty, Id};
 
-/// A gateway's base address without trailing slashes: libraries append `/?v=10` or `?v=10`, each its own way.
+/// A gateway's base address without trailing slashes: some libraries append `/?v=10`, others `?v=10`.
 #[must_use]
 pub fn gateway_url(base: &str) -> &str {
     base.trim_end_matches('/')
@@ -29,14 +29,15 @@ impl<'a> GatewayReply<'a> {
 /// How often a bot may start sessions.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct SessionStartLimit {
-    /// Starts in a day.
+    /// Starts allowed in a day.
     pub total: u32,
     /// Starts left.
     pub remaining: u32,
-    /// Milliseconds until `remaining` is `total` again.
+    /// Milliseconds until `remaining` equals `total` again.
     #[serde(rename = "reset_after")]
     pub reset_after_ms: u64,
-    /// Identifies that a client should send in each five seconds, one for each `shard_id % max_concurrency`; at least 1.
+    /// Identifies that a client may send in each five seconds, one for each `shard_id % max_concurrency`; at
+    /// least 1.
     pub max_concurrency: u32,
 }
 
@@ -56,18 +57,19 @@ impl<'a> GatewayBotReply<'a> {
     }
 }
 
-/// What READY is made of.
+/// The parts of READY.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadyParts<'a> {
     /// The gateway version that the client asked for (9 or 10).
     pub version: u8,
-    /// The own user.
+    /// The session's own user.
     pub user: &'a User,
-    /// The guilds of the session's shard. Each must be followed by its GUILD_CREATE: some libraries wait for it without end.
+    /// The guilds of the session's shard. Each must be followed by its GUILD_CREATE, for which some libraries
+    /// wait without end.
     pub guild_ids: &'a [u64],
-    /// The session's secret name.
+    /// The session's id, which is secret.
     pub session_id: &'a str,
-    /// Where to resume, as a base address.
+    /// The base address to resume at.
     pub resume_gateway_url: &'a str,
     /// Shard number and number of shards.
     pub shard: (u32, u32),
@@ -84,7 +86,7 @@ pub struct ReadyEvent<'a> {
     shard: [u32; 2],
     application: ReadyApplication,
     session_type: &'static str,
-    /// Undocumented for bots, and one library throws without it.
+    /// This key is undocumented for bots, and one library throws without it.
     private_channels: Empty,
     relationships: Empty,
     presences: Empty,
@@ -124,6 +126,6 @@ impl<'a> ReadyEvent<'a> {
     }
 }
 
-/// The `d` of RESUMED: an object, because one library writes a key into it.
+/// The `d` of RESUMED. It is an object, because one library writes a key into it.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct ResumedEvent {}

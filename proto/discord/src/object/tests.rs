@@ -1,4 +1,5 @@
-//! Objects as clients see them: every demanded key, and strict parsing by a client library's own types.
+//! Objects as clients see them: every demanded key is present, and a client library's own strict types parse
+//! them.
 
 mod openapi;
 
@@ -37,7 +38,7 @@ fn value(object: &impl serde::Serialize) -> Value {
     serde_json::from_str(&to_json(object)).expect("objects are JSON")
 }
 
-/// The object as a strict client library reads it, from text, as it arrives.
+/// The object as a strict client library reads it from text.
 fn parsed<T: DeserializeOwned>(object: &impl serde::Serialize) -> T {
     let text = to_json(object);
     serde_json::from_str(&text)
@@ -163,7 +164,7 @@ fn direct_messages_show_the_other_user() {
     let recipients = strict.recipients.expect("always there");
     assert_eq!(recipients.iter().map(|user| user.id.get()).collect::<Vec<_>>(), [ALICE]);
     assert_eq!(value(&object)["last_message_id"], QUOTED.to_string());
-    // A user whose row is not at hand is shown with its id: the list must never be empty.
+    // A user whose row is missing is shown with its id: the list must never be empty.
     let unknown = value(&DirectChannelObject::new(&channel, ALICE, &users, 0));
     assert_eq!(
         (&unknown["recipients"][0]["id"], &unknown["last_message_id"]),
@@ -286,7 +287,8 @@ fn replies_tell_found_deleted_and_not_fetched_apart() {
     assert_eq!(strict.referenced_message.map(|message| message.id.get()), Some(QUOTED));
     assert_eq!(value(&reply(Referenced::Deleted)).get("referenced_message"), Some(&Value::Null));
     assert_eq!(value(&reply(Referenced::NotFetched)).get("referenced_message"), None);
-    // Another writer's row that answers a message is shown as the reply it is; other types are left alone.
+    // Another writer's default message that answers a message is shown as a reply; other types stay as they
+    // are.
     let kind = |r#type| {
         value(&MessageObject::new(&parts(&Message { r#type, ..row.clone() }, &users)))["type"].clone()
     };
@@ -415,7 +417,8 @@ fn events() {
     let none = value(&MembersChunkEvent::new(GUILD, &[], (0, 1), &[], None));
     assert_eq!(none["not_found"], json!([]), "always present");
     assert!(none.get("nonce").is_none());
-    // As Discord's reference and its typed description have it; twilight's own type wants a tag around `meta` that Discord does not send.
+    // The expected form is that of Discord's reference and its typed description. twilight's own type wants a
+    // tag around `meta` that Discord does not send.
     let limited = value(&RateLimitedEvent::new(8, Duration::from_millis(1_500), GUILD, Some("n")));
     let meta = json!({"guild_id": GUILD.to_string(), "nonce": "n"});
     assert_eq!(limited, json!({"opcode": 8, "retry_after": 1.5, "meta": meta}));

@@ -1,11 +1,11 @@
-//! Users: anyone's public face, and the longer form a user sees of itself.
+//! Users: the form that others see, and the longer form that a user sees of itself.
 
 use serde::Serialize;
 use weir_proto::data::User;
 
 use crate::wire::{Id, Null};
 
-/// Name shown for a user whose row is not at hand.
+/// Name shown for a user whose row is missing.
 const DELETED_NAME: &str = "Deleted User";
 
 /// A user as others see it.
@@ -70,9 +70,9 @@ impl<'a> UserObject<'a> {
         }
     }
 
-    /// The user of a row if it is at hand and has this id; else one of which only the id is known.
+    /// The user of a row, if the row is there and has this id; otherwise a user of whom only the id is known.
     ///
-    /// The id decides: context that belongs to someone else must never put words into their mouth.
+    /// The id decides: the row of another user must never be shown as the author.
     #[must_use]
     pub fn of(id: u64, user: Option<&'a User>) -> Self {
         match user {
@@ -82,7 +82,7 @@ impl<'a> UserObject<'a> {
     }
 }
 
-/// A user as it sees itself: `GET /users/@me`, READY.
+/// A user as it sees itself, in `GET /users/@me` and READY.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct OwnUserObject<'a> {
     #[serde(flatten)]
@@ -111,7 +111,8 @@ impl<'a> OwnUserObject<'a> {
     }
 }
 
-/// True for 32 hexadecimal digits, after `a_` if animated. Strict clients parse the hash into 16 bytes and drop the whole event if they cannot.
+/// True for 32 hexadecimal digits, after `a_` if the image is animated. Strict clients parse the hash into 16
+/// bytes and drop the whole event if they cannot.
 pub(crate) fn is_image_hash(text: &str) -> bool {
     let digits = text.strip_prefix("a_").unwrap_or(text);
     digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

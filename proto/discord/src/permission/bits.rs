@@ -99,7 +99,7 @@ impl Permissions {
         self.0 & other.0 != 0
     }
 
-    /// What is left when those of `other` are taken away.
+    /// The permissions of this set that are not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -150,7 +150,7 @@ impl Serialize for Permissions {
 impl FromStr for Permissions {
     type Err = ParsePermissionsError;
     fn from_str(text: &str) -> Result<Self, ParsePermissionsError> {
-        // `u64::from_str` accepts a leading plus sign.
+        // The check is needed because `u64::from_str` accepts a leading plus sign.
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ParsePermissionsError);
         }

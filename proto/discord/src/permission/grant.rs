@@ -1,8 +1,10 @@
-//! Who may change a channel's overwrites: nobody gives, denies or un-denies what it does not hold itself.
+//! Decides who may change a channel's overwrites. A member can give, deny or un-deny only what it holds
+//! itself.
 //!
-//! Discord's rules: bits that one holds in the guild or in the channel; MANAGE_ROLES only as an administrator; every other bit for whom an
-//! overwrite of the channel allows MANAGE_ROLES. To take a denial back is to grant, so what counts is each bit that an entry has before and
-//! not after, or the other way round.
+//! Discord's rules: a member may change bits that it holds in the guild or in the channel. It may change
+//! MANAGE_ROLES only as an administrator. It may change every other bit if an overwrite of the channel allows
+//! it MANAGE_ROLES. To withdraw a denial is to grant, so every bit counts that an entry has before and not
+//! after, or after and not before.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,9 @@ use super::{
 };
 use crate::seeded::{Seeded, armed};
 
-/// True if the member may make a channel with these overwrites, in `category` if there is one. What the category allows it there it may
-/// hand on; and the category's own overwrites, all of them and unchanged, are what a new channel has anyway.
+/// True if the member may create a channel with these overwrites, in `category` if there is one. It may grant
+/// what the category allows it; and the category's own overwrites, all of them and unchanged, are what a new
+/// channel has anyway.
 #[must_use]
 pub fn may_begin_with(
     state: &GuildState,
@@ -39,7 +42,7 @@ pub fn may_begin_with(
     !changed.intersects(Permissions::MANAGE_ROLES) && (held | there).contains(changed)
 }
 
-/// True if the member may give the channel these overwrites in place of those that it has.
+/// True if the member may replace the channel's overwrites by these.
 #[must_use]
 pub fn may_overwrite(
     state: &GuildState,
@@ -59,7 +62,8 @@ pub fn may_overwrite(
         && (is_given_roles(state, member, channel) || (held | there).contains(changed))
 }
 
-/// True if an overwrite of the channel allows the member to manage roles there. Only an administrator can have written it.
+/// True if an overwrite of the channel allows the member to manage roles there. Only an administrator can
+/// have written it.
 fn is_given_roles(state: &GuildState, member: &Member, channel: &Channel) -> bool {
     let everyone = state.guild.as_ref().map_or(0, |guild| guild.id);
     let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
@@ -75,10 +79,11 @@ fn is_given_roles(state: &GuildState, member: &Member, channel: &Channel) -> boo
     })
 }
 
-/// What is allowed and denied, by id and type.
+/// Allowed and denied bits, by id and type.
 type Entries = BTreeMap<(u64, u32), (Permissions, Permissions)>;
 
-/// A list as it counts: in no order, and entries for one key together, as rows from before repetitions were refused may have.
+/// The entries that a list means. Their order does not count, and entries for one key count together, as rows
+/// may have them from before repetitions were refused.
 fn entries(overwrites: &[Overwrite]) -> Entries {
     let mut entries = Entries::new();
     for overwrite in overwrites {
@@ -90,8 +95,8 @@ fn entries(overwrites: &[Overwrite]) -> Entries {
     entries
 }
 
-/// Overwrites with one for each key, in the order of their first: what rows of earlier versions, which may have several, count as. Those of no
-/// type count for nothing.
+/// Overwrites with one for each key, in the order of their first entries. Rows of earlier versions may have
+/// several for a key, which count together. Entries without a known type count for nothing.
 #[must_use]
 pub fn merged(overwrites: &[Overwrite]) -> Vec<Overwrite> {
     let mut entries = entries(overwrites);
@@ -106,7 +111,7 @@ pub fn merged(overwrites: &[Overwrite]) -> Vec<Overwrite> {
     merged
 }
 
-/// Every bit with a meaning that some entry allows or denies before and not after, or the other way round.
+/// Every bit with a meaning that some entry allows or denies before and not after, or after and not before.
 fn changed(before: &Entries, after: &Entries) -> Permissions {
     let of = |entries: &Entries, key| entries.get(key).copied().unwrap_or_default();
     let changed = before.keys().chain(after.keys()).fold(0, |changed, key| {

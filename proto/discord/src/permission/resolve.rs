@@ -1,4 +1,5 @@
-//! Discord's algorithm: base from the roles, then the channel's overwrites in their order, then what the result implies.
+//! Discord's algorithm: the base from the roles, then the channel's overwrites in order, then what the result
+//! implies.
 
 use weir_proto::data::{Channel, GuildState, Member, Overwrite, Role};
 pub use weir_proto::overwrite::{MEMBER as MEMBER_OVERWRITE, ROLE as ROLE_OVERWRITE};
@@ -15,7 +16,7 @@ const PRIVATE_THREAD: u32 = 12;
 /// Discord's channel types of threads: in announcement channels, public, private.
 const THREADS: std::ops::RangeInclusive<u32> = 10..=PRIVATE_THREAD;
 
-/// What a silenced member may not do either: each of these acts through a message.
+/// Permissions that a member who may not send loses too, because each of them acts through a message.
 const NEED_SEND: Permissions = Permissions(
     Permissions::MENTION_EVERYONE.0
         | Permissions::SEND_TTS_MESSAGES.0
@@ -23,10 +24,11 @@ const NEED_SEND: Permissions = Permissions(
         | Permissions::EMBED_LINKS.0,
 );
 
-/// What a member may do in a channel, or in the guild at large without one.
+/// What a member may do in a channel or, without one, in the guild at large.
 ///
-/// A thread follows its parent's overwrites; one whose parent is not in the state, and a private one without MANAGE_THREADS (rows
-/// hold no thread members), is invisible. The caller has made sure that the member is one of this guild.
+/// A thread follows its parent's overwrites. A thread whose parent is not in the state is invisible, and so
+/// is a private one without MANAGE_THREADS (rows hold no thread members). The caller has made sure that the
+/// member is one of this guild.
 #[must_use]
 pub fn permissions_in(state: &GuildState, channel: Option<&Channel>, member: &Member) -> Permissions {
     let Some(guild) = &state.guild else { return Permissions::NONE };
@@ -54,8 +56,8 @@ pub(super) fn rules_of<'a>(channels: &'a [Channel], channel: &'a Channel) -> Opt
     channels.iter().find(|parent| parent.id == channel.parent_id).map(|parent| parent.overwrites.as_slice())
 }
 
-/// What a member holds before any channel. [`Permissions::ALL`] for the owner and administrators, and for them only by name: nothing
-/// is taken from it afterwards.
+/// What a member holds before any channel. The owner and administrators have [`Permissions::ALL`], and only
+/// they do: nothing is taken from it afterwards.
 pub(super) fn base(
     guild_id: u64,
     is_owner: bool,
@@ -70,8 +72,8 @@ pub(super) fn base(
     if base.contains(Permissions::ADMINISTRATOR) { Permissions::ALL } else { base }
 }
 
-/// What a member with this base holds in a channel of this type under these overwrites. Those of roles that are no longer there count for
-/// nothing: rows of members and channels may still name them.
+/// What a member with this base holds in a channel of this type under these overwrites. Overwrites of roles
+/// that no longer exist count for nothing: rows of members and channels may still name them.
 pub(super) fn in_channel(
     base: Permissions,
     guild_id: u64,
@@ -87,8 +89,8 @@ pub(super) fn in_channel(
     if THREADS.contains(&channel_type) { in_thread(held, channel_type) } else { held }
 }
 
-/// The three steps in their order: @everyone, all roles merged, the member. A later step wins over an earlier one, and within a step
-/// what is allowed wins over what is denied.
+/// The three steps in order: @everyone, all roles merged, the member. A later step wins over an earlier one.
+/// Within a step, allowed bits win over denied ones.
 fn overwritten(
     base: Permissions,
     guild_id: u64,
@@ -130,12 +132,13 @@ impl Step {
     }
 }
 
-/// Takes away what cannot be used because something else is missing.
+/// Removes permissions that cannot be used because another one is missing.
 fn implied(held: Permissions, channel_type: u32) -> Permissions {
     if !held.contains(Permissions::VIEW_CHANNEL) {
         return Permissions::NONE;
     }
-    // A voice channel that one cannot join is still listed, with a lock: it can be seen, and that is all.
+    // A voice channel that a member cannot join is still listed, with a lock: it can be viewed, and that is
+    // all.
     if matches!(channel_type, VOICE | STAGE) && !held.contains(Permissions::CONNECT) {
         return Permissions::VIEW_CHANNEL;
     }
@@ -160,7 +163,8 @@ fn in_thread(held: Permissions, channel_type: u32) -> Permissions {
     }
 }
 
-/// The member's highest role: by position, of equals the one with the smaller (older) id; `None` if it has none but @everyone.
+/// The member's highest role by position; of equal ones, that with the smaller (older) id. `None` if it has
+/// only @everyone.
 #[must_use]
 pub fn highest_role<'a>(state: &'a GuildState, member: &Member) -> Option<&'a Role> {
     let everyone = state.guild.as_ref().map_or(0, |guild| guild.id);
@@ -171,7 +175,8 @@ pub fn highest_role<'a>(state: &'a GuildState, member: &Member) -> Option<&'a Ro
         .max_by_key(|role| (role.position, std::cmp::Reverse(role.id)))
 }
 
-/// True if `actor` stands above `role`: the hierarchy of moderation. The owner stands above all; `None` is @everyone.
+/// True if `actor` is above `role` in the hierarchy of moderation. The owner is above all roles; `None` is
+/// @everyone.
 #[must_use]
 pub fn outranks(state: &GuildState, actor: &Member, role: Option<&Role>) -> bool {
     let rank = |role: &Role| (role.position, std::cmp::Reverse(role.id));

@@ -1,4 +1,5 @@
-//! Hand-made cases of each step, and properties against a reference that follows Discord's description word by word.
+//! Hand-made cases of each step, and properties that compare with a reference that follows Discord's
+//! description word by word.
 
 use proptest::prelude::*;
 use weir_proto::data::{Channel, Guild, GuildState, Member, Overwrite, Role};
@@ -76,7 +77,7 @@ fn a_later_step_wins_and_within_a_step_allow_wins() {
     let deny_other = overwrite(other, 0, P::NONE, P::SEND_MESSAGES);
     let deny_alice = overwrite(ALICE, 1, P::NONE, P::SEND_MESSAGES);
     let allow_alice = overwrite(ALICE, 1, P::SEND_MESSAGES, P::NONE);
-    // (overwrites, the member's roles, whether it may send)
+    // Each case has overwrites, the member's roles, and whether the member may send.
     let cases = [
         (vec![], vec![], true),
         (vec![deny_everyone], vec![], false),
@@ -89,7 +90,7 @@ fn a_later_step_wins_and_within_a_step_allow_wins() {
         (vec![allow_staff, deny_alice], vec![STAFF], false),
         (vec![deny_other, allow_alice], vec![other], true),
         (vec![deny_everyone, deny_other, allow_alice], vec![other], true),
-        // A role's id in a member's overwrite, or the reverse, is someone else's.
+        // A role's id in a member's overwrite, or the reverse, does not count for this member.
         (vec![overwrite(STAFF, 1, P::NONE, P::SEND_MESSAGES)], vec![STAFF], true),
         (vec![overwrite(ALICE, 0, P::NONE, P::SEND_MESSAGES)], vec![], true),
     ];
@@ -117,7 +118,7 @@ fn what_cannot_be_used_is_not_held() {
     assert_eq!(held(&locked, &alice), P::VIEW_CHANNEL);
     let open = guild(loud | P::CONNECT, P::NONE, with(2, vec![]));
     assert_eq!(held(&open, &alice), loud | P::CONNECT);
-    // In the guild at large nothing is implied: the bits are what the roles say.
+    // In the guild at large nothing is implied: the bits are those of the roles.
     assert_eq!(permissions_in(&hidden, None, &alice), loud);
 }
 
@@ -195,7 +196,7 @@ fn permissions_are_decimal_text() {
     assert_eq!(P::ALL.0, (1 << 53) - 1 - (1 << 47));
 }
 
-/// The algorithm as Discord describes it, written straight down with sets of bits as plain numbers.
+/// The algorithm as Discord describes it, with sets of bits as plain numbers.
 fn reference(state: &GuildState, channel: &Channel, member: &Member) -> u64 {
     let guild = state.guild.as_ref().expect("generated with a guild");
     if guild.owner_id == member.user_id {
@@ -247,7 +248,7 @@ fn reference(state: &GuildState, channel: &Channel, member: &Member) -> u64 {
 type ChannelShape = (u32, Vec<(u64, u32, u64, u64)>);
 
 prop_compose! {
-    /// Few ids and mostly the bits that matter, so that rules meet often.
+    /// There are few ids and mostly the bits that matter, so that rules often meet.
     fn any_guild()(
         owner in 1..4_u64,
         roles in prop::collection::vec(bits(), 4),

@@ -1,4 +1,5 @@
-//! A guild prepared for fan-out: a gateway holds one [`GuildView`] for each guild and asks it for each session who sees an event's channel.
+//! A guild prepared for fan-out. A gateway holds one [`GuildView`] for each guild, and asks it for each
+//! session whether the session's user can view an event's channel.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,8 @@ use weir_proto::data::{Channel, GuildState, Member, Overwrite};
 
 use super::{Permissions, resolve};
 
-/// Roles and overwrites of a guild at one revision. Immutable: after a change of roles, channels or owner build another.
+/// Roles and overwrites of a guild at one revision. It is immutable: a change of roles, channels or owner
+/// needs a new one.
 #[derive(Debug, Clone)]
 pub struct GuildView {
     guild_id: u64,
@@ -20,7 +22,8 @@ pub struct GuildView {
 struct ChannelRules {
     id: u64,
     kind: u32,
-    /// A thread's are its parent's; `None` if the parent is not there, and then only administrators see it.
+    /// A thread has those of its parent. `None` if the parent is missing; then only administrators can view
+    /// the thread.
     overwrites: Option<Box<[Overwrite]>>,
 }
 
@@ -36,19 +39,21 @@ impl GuildView {
         Some(Self { guild_id: guild.id, owner_id: guild.owner_id, roles, channels })
     }
 
-    /// Bytes that it takes in memory, without what the allocator adds. Takes as long as there are channels.
+    /// Bytes that the view takes in memory, without the allocator's overhead. The call takes time in
+    /// proportion to the number of channels.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let rules = self
             .channels
             .iter()
             .map(|channel| size_of::<ChannelRules>() + channel.overwrites.as_deref().map_or(0, size_of_val));
-        // A table has a byte of its own for each place, and up to twice as many places as entries.
+        // A hash table has one more byte for each slot, and up to twice as many slots as entries.
         let role = 2 * (size_of::<(u64, Permissions)>() + 1);
         size_of::<Self>() + rules.sum::<usize>() + self.roles.len() * role
     }
 
-    /// What a member may do in a channel: nothing if the guild has no such channel. The same as [`super::permissions_in`] of the state.
+    /// What a member may do in a channel; nothing if the guild has no such channel. It is the same as
+    /// [`super::permissions_in`] of the state.
     #[must_use]
     pub fn permissions(&self, member: &Member, channel_id: u64) -> Permissions {
         let Ok(found) = self.channels.binary_search_by_key(&channel_id, |channel| channel.id) else {

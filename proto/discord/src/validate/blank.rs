@@ -1,27 +1,30 @@
-//! Text of which nobody sees anything.
+//! Text without a visible character.
 
 use icu_properties::{CodePointSetData, CodePointSetDataBorrowed, props::DefaultIgnorableCodePoint};
 
-/// What Unicode says is shown as nothing by who does not know it: zero-width and variation marks, fillers, tags.
+/// Characters that Unicode lets a program show as nothing if it does not know them: zero-width and variation
+/// marks, fillers, tags.
 const IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
 
-/// BRAILLE PATTERN BLANK: a sign without a dot, which Unicode counts among the symbols.
+/// BRAILLE PATTERN BLANK: a pattern without dots, which Unicode counts among the symbols.
 const BLANK_BRAILLE: char = '\u{2800}';
 
-/// True for text, also an empty one, of which nobody sees anything: whitespace, controls, and what Unicode calls default ignorable.
+/// True for a text without a visible character, also for an empty one. Whitespace, controls, and what Unicode
+/// calls default ignorable are not visible.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(is_invisible)
 }
 
-/// True for a content that says nothing: whitespace and controls. Zero-width signs are content, as at Discord: bots send U+200B to say nothing.
+/// True for a content of whitespace and controls only. Zero-width characters count as content, as at Discord:
+/// bots send U+200B to say nothing.
 #[must_use]
 pub fn is_empty_content(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c.is_control())
 }
 
 fn is_invisible(c: char) -> bool {
-    // What most texts begin with needs no table.
+    // Most texts begin with such a character, which needs no table.
     !c.is_ascii_graphic()
         && (c.is_whitespace() || c.is_control() || c == BLANK_BRAILLE || IGNORABLE.contains(c))
 }
@@ -32,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_unicode_lets_be_ignored_is_not_seen() {
-        // The ends of each range of Default_Ignorable_Code_Point, Unicode 17, DerivedCoreProperties.txt.
+        // Both ends of each range of Default_Ignorable_Code_Point, Unicode 17, DerivedCoreProperties.txt.
         let ranges = [
             ('\u{AD}', '\u{AD}'),
             ('\u{34F}', '\u{34F}'),

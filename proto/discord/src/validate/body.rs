@@ -1,7 +1,8 @@
-//! A JSON body's fields, read one by one; each misfit is noted with its path, and reading goes on.
+//! Reads the fields of a JSON body one by one. Each error is noted with its path, and reading goes on.
 //!
-//! A number or a truth value may also come as its text, and a lone id stands for a list of one: a form has only text, and says a list by
-//! repeating a field. JSON may say it so too; ids and permissions come as text there anyway.
+//! A number or a truth value may also be given as its text, and a lone id stands for a list of one: a form
+//! has only text, and repeats a field to give a list. JSON may do the same, where ids and permissions are
+//! text anyway.
 
 use std::ops::RangeInclusive;
 
@@ -10,10 +11,12 @@ use serde_json::{Map, Value};
 use super::{blank::is_blank, query::truth};
 use crate::error::{ApiError, FormErrors, Leaf, Path};
 
-/// The fields of a request's body. An empty body counts as `{}`: several routes allow it, and the others name what is missing.
+/// The fields of a request's body. An empty body counts as `{}`: several routes allow it, and the others
+/// report what is missing.
 ///
 /// # Errors
-/// [`ApiError::InvalidJson`] if it is not JSON, a form error if it is not an object. The caller bounds its length.
+/// [`ApiError::InvalidJson`] if it is not JSON, a form error if it is not an object. The caller bounds its
+/// length.
 pub fn parse_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -28,7 +31,7 @@ pub fn parse_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 /// Reads a body's fields with `read`.
 ///
 /// # Errors
-/// All misfits that `read` met.
+/// All errors that `read` noted.
 pub fn parse_fields<'a, T>(
     body: &'a Map<String, Value>,
     read: impl FnOnce(&mut Fields<'a, '_>) -> T,
@@ -42,7 +45,7 @@ pub fn parse_fields<'a, T>(
 #[must_use]
 pub fn snowflake(value: &Value) -> Option<u64> {
     let id = match value {
-        // The parser of paths, so that both refuse the same signs, zeroes and lengths.
+        // This is the parser of ids in paths, so that both refuse the same signs, zeroes and lengths.
         Value::String(text) => text.parse::<weir_proto::id::Snowflake>().ok()?.get(),
         Value::Number(number) => number.as_u64()?,
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
@@ -50,7 +53,8 @@ pub fn snowflake(value: &Value) -> Option<u64> {
     (id != 0).then_some(id)
 }
 
-/// An integer, in digits or as their text. Wide enough that a value beyond a field's type is told from one that is no number.
+/// An integer, in digits or as their text. The type is wide enough to distinguish a value beyond a field's
+/// range from one that is no number.
 fn whole(value: &Value) -> Option<i128> {
     match value {
         Value::Number(number) => number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)),
@@ -59,7 +63,8 @@ fn whole(value: &Value) -> Option<i128> {
     }
 }
 
-/// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader that finds nothing (absent or null) or a misfit returns `None`; a misfit is noted.
+/// The fields of one JSON object, `'a`, and the errors noted so far, `'e`. A reader returns `None` if a field
+/// is absent, null or wrong; a wrong one is noted.
 #[derive(Debug)]
 pub struct Fields<'a, 'e> {
     map: &'a Map<String, Value>,
@@ -68,17 +73,17 @@ pub struct Fields<'a, 'e> {
 }
 
 impl<'a, 'e> Fields<'a, 'e> {
-    /// The fields of `map`, which is found at `path`.
+    /// The fields of `map`, whose place is `path`.
     pub fn new(map: &'a Map<String, Value>, path: Path<'e>, errors: &'e mut FormErrors) -> Self {
         Self { map, path, errors }
     }
 
-    /// Notes what is wrong with a field.
+    /// Notes an error of a field.
     pub fn fail(&mut self, key: &str, leaf: Leaf) {
         self.errors.add(self.path.key(key), leaf);
     }
 
-    /// Notes what is wrong with the object itself.
+    /// Notes an error of the object itself.
     pub fn fail_here(&mut self, leaf: Leaf) {
         self.errors.add(self.path, leaf);
     }
@@ -89,13 +94,13 @@ impl<'a, 'e> Fields<'a, 'e> {
         self.errors.len()
     }
 
-    /// The field if it is there and not null.
+    /// The field, if it is there and not null.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// True if the field is there and null, which on a change means "clear it".
+    /// True if the field is there and null, which in a change means "clear it".
     #[must_use]
     pub fn is_null(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(Value::is_null)
@@ -108,7 +113,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         }
     }
 
-    /// Text of a length in `range`, in code points, without U+0000, which ends a text for many a client.
+    /// Text of a length in `range`, in code points, without U+0000, at which many clients end a text.
     pub fn text(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
         let Value::String(text) = self.value(key)? else {
             self.fail(key, Leaf::NotAString);
@@ -126,7 +131,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         Some(text)
     }
 
-    /// A name: text of which something can be seen, unless it is empty.
+    /// A name: text with a visible character, unless it is empty.
     pub fn name(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<&'a str> {
         let name = self.text(key, range)?;
         if !name.is_empty() && is_blank(name) {
@@ -136,7 +141,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         Some(name)
     }
 
-    /// True or false.
+    /// A truth value.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
         let read = match self.value(key)? {
             Value::Bool(read) => Some(*read),
@@ -186,8 +191,8 @@ impl<'a, 'e> Fields<'a, 'e> {
         id
     }
 
-    /// Permissions: a decimal string, or an integer as old clients send it. Bits that mean nothing are left out: stored, they would become
-    /// permissions on the day on which they get a meaning.
+    /// Permissions: a decimal string, or an integer as old clients send it. Bits without a meaning are left
+    /// out: if they were stored, they would become permissions on the day when they get one.
     pub fn permissions(&mut self, key: &str) -> Option<crate::permission::Permissions> {
         let permissions = match self.value(key)? {
             Value::String(text) => text.parse().ok(),
@@ -212,7 +217,8 @@ impl<'a, 'e> Fields<'a, 'e> {
         Some(list)
     }
 
-    /// A list of at most `max` ids, or a lone one: a form says a list by repeating the field. Repetitions are kept.
+    /// A list of at most `max` ids, or a lone one, because a form gives a list by repeating the field.
+    /// Repetitions are kept.
     pub fn ids(&mut self, key: &str, max: usize) -> Option<Vec<u64>> {
         let value = self.value(key)?;
         if value.is_string() {
@@ -242,7 +248,8 @@ impl<'a, 'e> Fields<'a, 'e> {
         Some(read(&mut Fields { map, path: self.path.key(key), errors: self.errors }))
     }
 
-    /// A list of at most `max` objects, each read with `read`; elements that are no objects are noted and left out.
+    /// A list of at most `max` objects, each read with `read`. Elements that are not objects are noted and
+    /// left out.
     pub fn objects<T>(
         &mut self,
         key: &str,

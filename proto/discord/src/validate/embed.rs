@@ -1,4 +1,4 @@
-//! Embeds: checked, cut to the known fields, and written in the row's form.
+//! Embeds: they are checked, reduced to the known fields, and written in the row's form.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,13 +7,14 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::body::Fields;
 use crate::{error::Leaf, wire::Moment};
 
-/// Most embeds of a message. Discord's.
+/// Most embeds of a message. Discord's bound.
 pub const EMBEDS_MAX: usize = 10;
-/// Most code points of the texts of all embeds together. Discord's.
+/// Most code points of the texts of all embeds together. Discord's bound.
 pub const EMBEDS_TEXT_MAX: usize = 6_000;
-/// Most bytes of the embeds in the row's form: what all texts within Discord's bounds take. 6,000 code points are at most 36,000 bytes (six
-/// for an escaped control character), and keys, quotes and brackets of ten embeds with 25 fields each below 13,000; texts in any script leave
-/// room for one longest link in each embed. More links do not fit: sixty of 2,048 code points alone would be 120 to 480 KiB. With the longest
+/// Most bytes of the embeds in the row's form. All texts within Discord's bounds fit: 6,000 code points are
+/// at most 36,000 bytes (six for an escaped control character), and keys, quotes and brackets of ten embeds
+/// with 25 fields each take less than 13,000; texts in any script leave room for one longest link in each
+/// embed. More links do not fit: sixty of 2,048 code points alone would be 120 to 480 KiB. With the longest
 /// content (16,000 bytes) a row stays below the 64 KiB of one batch of the data service.
 pub const EMBEDS_JSON_BYTES_MAX: usize = 48 * 1_024;
 
@@ -24,13 +25,13 @@ const AUTHOR_MAX: usize = 256;
 const FIELDS_MAX: usize = 25;
 const FIELD_NAME_MAX: usize = 256;
 const FIELD_VALUE_MAX: usize = 1_024;
-/// Longest URL, in code points. Discord's.
+/// Longest URL, in code points. Discord's bound.
 const URL_MAX: usize = 2_048;
 /// Greatest colour: 24 bits.
 const COLOR_MAX: u32 = 0xFF_FFFF;
 
-/// The `embeds` of a message's fields as a JSON array in the row's form, empty text for an empty list; `None` if there are none or they do
-/// not fit, which is noted.
+/// The `embeds` of a message's fields as a JSON array in the row's form; an empty list is empty text. `None`
+/// if there are none or if they have errors, which are noted.
 pub fn parse_embeds(message: &mut Fields<'_, '_>) -> Option<String> {
     let mut text = 0;
     let embeds = message.objects("embeds", EMBEDS_MAX, |fields| Embed::read(fields, &mut text))?;
@@ -46,7 +47,7 @@ pub fn parse_embeds(message: &mut Fields<'_, '_>) -> Option<String> {
     Some(json)
 }
 
-/// An embed as it is stored and shown. Absent fields are absent: here strict clients demand only the type.
+/// An embed as it is stored and shown. Absent fields are left out: strict clients demand only the type here.
 #[derive(Serialize)]
 struct Embed<'a> {
     #[serde(rename = "type")]
@@ -121,7 +122,7 @@ impl<'a> Embed<'a> {
                 .map(|read| read.into_iter().flatten().collect())
                 .unwrap_or_default(),
         };
-        // What was there and wrong is told already; that nothing is left of it is no second error.
+        // Fields that were wrong are noted already; that nothing is left of the embed is no second error.
         if embed.shows_nothing() && fields.errors_noted() == errors_before {
             fields.fail_here(Leaf::EmptyEmbed);
         }
@@ -172,7 +173,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Text of at most `max` code points; empty text is none.
+/// Text of at most `max` code points. Empty text counts as none.
 fn filled<'a>(fields: &mut Fields<'a, '_>, key: &str, max: usize, sum: &mut usize) -> Option<&'a str> {
     counted(fields.text(key, 0..=max).filter(|text| !text.is_empty()), sum)
 }
@@ -182,7 +183,8 @@ fn counted<'a>(text: Option<&'a str>, sum: &mut usize) -> Option<&'a str> {
     text
 }
 
-/// An http or https URL; empty text is none. `attachment://` names an upload, which Weir does not take.
+/// An http or https URL. Empty text counts as none. `attachment://` names an upload, which Weir does not
+/// take.
 fn url<'a>(fields: &mut Fields<'a, '_>, key: &str) -> Option<&'a str> {
     let url = fields.text(key, 0..=URL_MAX).filter(|url| !url.is_empty())?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -193,7 +195,7 @@ fn url<'a>(fields: &mut Fields<'a, '_>, key: &str) -> Option<&'a str> {
     well_formed.then_some(url)
 }
 
-/// RFC 3339; a time without an offset, as clients in Python send it, is in UTC.
+/// A time in RFC 3339. A time without an offset, as clients in Python send it, is in UTC.
 fn timestamp(fields: &mut Fields<'_, '_>) -> Option<Moment> {
     let text = match fields.value("timestamp")? {
         Value::String(text) => text,

@@ -1,4 +1,5 @@
-//! The bodies about guilds, channels and roles. Absent fields are `None`: on creation a default, on a change "stays as it is".
+//! The bodies about guilds, channels and roles. An absent field is `None`: a creation then takes a default,
+//! and a change leaves the value as it is.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use crate::{
     permission::Permissions,
 };
 
-/// Shortest guild name, in code points. Discord's, as all bounds here.
+/// Shortest guild name, in code points. All bounds here are Discord's.
 pub const GUILD_NAME_MIN: usize = 2;
 /// Longest guild name, in code points.
 pub const GUILD_NAME_MAX: usize = 100;
@@ -31,22 +32,23 @@ const SLOW_MODE_MAX: u32 = 21_600;
 const POSITION_MAX: u32 = 65_535;
 /// Greatest colour: 24 bits.
 const COLOR_MAX: u32 = 0xFF_FFFF;
-/// Name of a role that was given none.
+/// Name of a role that is created without one.
 const ROLE_NAME_DEFAULT: &str = "new role";
-/// Channel types that can be made here: text, voice, category, announcement. Threads, stages and forums are not there yet.
+/// Channel types that can be created here: text, voice, category, announcement. Threads, stages and forums do
+/// not exist yet.
 const CHANNEL_TYPES: [u32; 4] = [0, 2, 4, 5];
-/// Of those, the ones whose names have neither capitals nor spaces.
+/// Of those, the types whose names have neither capitals nor spaces.
 const SLUG_TYPES: [u32; 2] = [0, 5];
 
 /// `POST /guilds` and `PATCH /guilds/{g}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GuildForm {
-    /// 2 to 100 code points, without whitespace around it.
+    /// 2 to 100 code points, without surrounding whitespace.
     pub name: Option<String>,
 }
 
 impl GuildForm {
-    /// The form of a creation: the name is there.
+    /// The form of a creation, which must have the name.
     ///
     /// # Errors
     /// All form errors at once.
@@ -70,7 +72,7 @@ impl GuildForm {
     }
 }
 
-/// Text whose length counts without the whitespace around it.
+/// Text whose length counts without the surrounding whitespace.
 fn trimmed(fields: &mut Fields<'_, '_>, key: &str, min: usize, max: usize) -> Option<String> {
     // Untrimmed text may be longer; the body's own bound holds anyway.
     let text = fields.name(key, 0..=usize::MAX)?.trim();
@@ -86,24 +88,24 @@ fn trimmed(fields: &mut Fields<'_, '_>, key: &str, min: usize, max: usize) -> Op
 pub struct ChannelForm {
     /// 1 to 100 code points, in the form of the channel's type.
     pub name: Option<String>,
-    /// One of Discord's channel types that can be made here.
+    /// One of Discord's channel types that can be created here.
     pub kind: Option<u32>,
     /// At most 1,024 code points; null clears it.
     pub topic: Option<String>,
     /// Order in the list.
     pub position: Option<u32>,
-    /// The category; 0 for none. Whether it exists the caller checks.
+    /// The category; 0 for none. The caller checks whether it exists.
     pub parent_id: Option<u64>,
-    /// Age-restricted.
+    /// Whether the channel is age-restricted.
     pub nsfw: Option<bool>,
     /// Slow mode in seconds.
     pub rate_limit_per_user: Option<u32>,
-    /// All overwrites; whether the caller may grant them is for it to check.
+    /// All overwrites. The caller checks whether they may be granted.
     pub overwrites: Option<Vec<Overwrite>>,
 }
 
 impl ChannelForm {
-    /// The form of a creation: the name and the type are there.
+    /// The form of a creation, which must have the name and the type.
     ///
     /// # Errors
     /// All form errors at once.
@@ -115,7 +117,7 @@ impl ChannelForm {
         })
     }
 
-    /// The form of a change of a channel of type `kind`, which stays.
+    /// The form of a change of a channel of type `kind`, which cannot change.
     ///
     /// # Errors
     /// All form errors at once.
@@ -143,7 +145,7 @@ impl ChannelForm {
         }
     }
 
-    /// Puts what is there into a row.
+    /// Writes the present fields into a row.
     pub fn apply(self, row: &mut Channel) {
         set(&mut row.name, self.name);
         set(&mut row.r#type, self.kind);
@@ -178,8 +180,8 @@ fn read_channel_name(fields: &mut Fields<'_, '_>, kind: u32) -> Option<String> {
     name
 }
 
-/// A channel's name in the form of its type: of text channels in small letters with `-` for each run of whitespace. `None` unless it
-/// has 1 to 100 code points then.
+/// A channel's name in the form of its type: for text channels it is in small letters, with `-` for each run
+/// of whitespace. `None` unless the result has 1 to 100 code points.
 #[must_use]
 pub fn channel_name(name: &str, kind: u32) -> Option<String> {
     let name = if SLUG_TYPES.contains(&kind) {
@@ -190,7 +192,8 @@ pub fn channel_name(name: &str, kind: u32) -> Option<String> {
     (1..=CHANNEL_NAME_MAX).contains(&name.chars().count()).then_some(name)
 }
 
-/// The list of overwrites, each id in it once: an id is a role's or a member's, so that even with two types one of them would be wrong.
+/// The list of overwrites, with each id once: an id is either a role's or a member's, so of two entries with
+/// different types one would be wrong.
 fn read_overwrites(fields: &mut Fields<'_, '_>) -> Option<Vec<Overwrite>> {
     let mut ids = BTreeSet::new();
     let read = fields.objects("permission_overwrites", OVERWRITES_MAX, |fields| {
@@ -205,7 +208,7 @@ fn read_overwrites(fields: &mut Fields<'_, '_>) -> Option<Vec<Overwrite>> {
 
 fn read_overwrite(fields: &mut Fields<'_, '_>) -> Option<Overwrite> {
     fields.require("id");
-    // Old clients name the type in words.
+    // Old clients give the type as a word.
     let kind = match fields.value("type").and_then(Value::as_str) {
         Some("role" | "0") => Some(0),
         Some("member" | "1") => Some(1),
@@ -225,13 +228,13 @@ fn read_overwrite(fields: &mut Fields<'_, '_>) -> Option<Overwrite> {
 pub struct RoleForm {
     /// At most 100 code points.
     pub name: Option<String>,
-    /// Only bits that the caller holds; it checks.
+    /// The bits. The caller checks that it holds them.
     pub permissions: Option<Permissions>,
     /// RGB; 0 for none.
     pub color: Option<u32>,
-    /// Shown apart in the member list.
+    /// Whether the role is shown apart in the member list.
     pub hoist: Option<bool>,
-    /// Can be mentioned by all.
+    /// Whether all may mention it.
     pub mentionable: Option<bool>,
 }
 
@@ -244,7 +247,7 @@ impl RoleForm {
         parse_fields(body, |fields| Self {
             name: fields.name("name", 0..=ROLE_NAME_MAX).map(str::to_owned),
             permissions: fields.permissions("permissions"),
-            // The newer `colors` goes before `color`, which it replaces.
+            // The newer `colors` takes precedence over `color`, which it replaces.
             color: {
                 let newer = fields.object("colors", |fields| fields.integer("primary_color", 0..=COLOR_MAX));
                 newer.flatten().or_else(|| fields.integer("color", 0..=COLOR_MAX))
@@ -254,7 +257,7 @@ impl RoleForm {
         })
     }
 
-    /// Puts what is there into a row; a role that has no name yet gets Discord's default.
+    /// Writes the present fields into a row. A role without a name gets Discord's default.
     pub fn apply(self, row: &mut Role) {
         set(&mut row.name, self.name.filter(|name| !name.is_empty()));
         if row.name.is_empty() {

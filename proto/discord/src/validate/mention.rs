@@ -1,15 +1,16 @@
-//! Mentions: what a message's text names, and what of it the author may and wants to ping.
+//! Mentions: what a message's text names, and which of that its author may and wants to ping.
 
 use super::body::Fields;
 use crate::error::Leaf;
 
-/// Most users, and most roles, that one message mentions; further ones stay plain text. Discord's bound for the lists of `allowed_mentions`.
+/// Most users, and most roles, that one message mentions. Further ones stay plain text. Discord's bound for
+/// the lists of `allowed_mentions`.
 pub const MENTIONS_MAX: usize = 100;
 
 /// Longest id in a mention, in digits: 2^64 has 20.
 const ID_DIGITS_MAX: usize = 20;
 
-/// What a message's text names, in order, each once, before anyone asked whether it exists.
+/// What a message's text names: in order, each once, whether it exists or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ParsedMentions {
     /// `<@id>` and `<@!id>`; at most [`MENTIONS_MAX`].
@@ -21,7 +22,7 @@ pub struct ParsedMentions {
 }
 
 impl ParsedMentions {
-    /// The mentions of a text. Code spans are not excluded.
+    /// The mentions in a text. Those in code spans count too.
     #[must_use]
     pub fn of(content: &str) -> Self {
         let mut found = Self::default();
@@ -78,7 +79,8 @@ impl Allowed {
 }
 
 impl Default for AllowedMentions {
-    /// Without `allowed_mentions` all that the text names is pinged, and the author of the message replied to.
+    /// Without `allowed_mentions`, everything that the text names is pinged, and the author of the message
+    /// replied to.
     fn default() -> Self {
         Self { users: Allowed::Parsed, roles: Allowed::Parsed, everyone: true, replied_user: true }
     }
@@ -93,7 +95,7 @@ impl AllowedMentions {
 
     fn read(fields: &mut Fields<'_, '_>) -> Self {
         let (mut users, mut roles, mut everyone) = (false, false, false);
-        // Three kinds exist; a longer list can only repeat them.
+        // There are three kinds, so a longer list can only repeat them.
         for value in fields.list("parse", MENTIONS_MAX).unwrap_or_default() {
             match value.as_str() {
                 Some("users") => users = true,
@@ -119,12 +121,13 @@ impl AllowedMentions {
     }
 }
 
-/// What the guild says about mentions in one message.
+/// The guild's rules for mentions in one message.
 #[derive(Clone, Copy)]
 pub struct MentionRules<'a> {
     /// The author of the message replied to.
     pub replied_author: Option<u64>,
-    /// Whether the author holds MENTION_EVERYONE in the channel: it covers @everyone, @here and roles that are not mentionable.
+    /// Whether the author holds MENTION_EVERYONE in the channel: it covers @everyone, @here and roles that
+    /// are not mentionable.
     pub may_mention_everyone: bool,
     /// Whether a user exists.
     pub user_exists: &'a dyn Fn(u64) -> bool,
@@ -132,7 +135,7 @@ pub struct MentionRules<'a> {
     pub role_mentionable: &'a dyn Fn(u64) -> Option<bool>,
 }
 
-/// What a message pings: the row's mention fields.
+/// What a message pings, as the row's mention fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mentions {
     /// Users; at most [`MENTIONS_MAX`] of the text, and the author replied to.
@@ -144,7 +147,7 @@ pub struct Mentions {
 }
 
 impl Mentions {
-    /// What of the named is pinged.
+    /// Which of the named users and roles are pinged.
     #[must_use]
     pub fn resolve(parsed: &ParsedMentions, allowed: &AllowedMentions, rules: &MentionRules<'_>) -> Self {
         let user = |id: &u64| allowed.users.allows(*id) && (rules.user_exists)(*id);

@@ -10,13 +10,13 @@ use super::{
 };
 use crate::error::{ApiError, FormErrors, Leaf};
 
-/// Longest content, in code points. Discord's.
+/// Longest content, in code points. Discord's bound.
 pub const CONTENT_MAX: usize = 2_000;
-/// Longest nonce, in code points. Discord's.
+/// Longest nonce, in code points. Discord's bound.
 pub const NONCE_MAX: usize = 25;
-/// Fewest messages of a bulk deletion. Discord's.
+/// Fewest messages of a bulk deletion. Discord's bound.
 pub const BULK_DELETE_MIN: usize = 2;
-/// Most messages of a bulk deletion. Discord's.
+/// Most messages of a bulk deletion. Discord's bound.
 pub const BULK_DELETE_MAX: usize = 100;
 
 /// Message flags that a client may set: suppress embeds (bit 2), suppress notifications (bit 12).
@@ -27,15 +27,16 @@ const EDIT_FLAGS: u64 = 1 << 2;
 /// `POST /channels/{c}/messages`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreateMessageForm {
-    /// Text; one of which nobody sees anything only if there are embeds.
+    /// The text. It may be without a visible character only if there are embeds.
     pub content: String,
     /// The client's idempotency key, at most [`NONCE_MAX`] code points. A number arrives as its digits.
     pub nonce: Option<String>,
-    /// True if the nonce came as a number: it is echoed as it came, because clients compare it with what they sent.
+    /// True if the nonce was sent as a number. It is shown in the form in which it was sent, because clients
+    /// compare it.
     pub nonce_is_integer: bool,
     /// True if the nonce deduplicates.
     pub enforce_nonce: bool,
-    /// Read aloud.
+    /// Whether the message is read aloud.
     pub tts: bool,
     /// Discord's embeds as a JSON array, empty if none: the row's form.
     pub embeds_json: String,
@@ -52,9 +53,9 @@ pub struct CreateMessageForm {
 pub struct ReplyTo {
     /// The message.
     pub message_id: u64,
-    /// The channel it is said to be in; the reply's own if absent.
+    /// The channel that it is said to be in; the reply's own if absent.
     pub channel_id: Option<u64>,
-    /// False: if the message does not exist, send a plain one.
+    /// If false and the message does not exist, a plain message is sent.
     pub fail_if_not_exists: bool,
 }
 
@@ -103,7 +104,7 @@ fn nonce(fields: &mut Fields<'_, '_>) -> Option<String> {
 }
 
 impl ReplyTo {
-    /// Type 1 is a forward, which Weir does not have; type 0, the default, a reply.
+    /// Type 1 is a forward, which Weir does not have; type 0, the default, is a reply.
     fn read(fields: &mut Fields<'_, '_>) -> Option<Self> {
         if fields.bits("type").is_some_and(|kind| kind != 0) {
             fields.fail("type", Leaf::Unsupported);
@@ -121,21 +122,22 @@ impl ReplyTo {
     }
 }
 
-/// `PATCH /channels/{c}/messages/{m}`: absent fields stay as they are.
+/// `PATCH /channels/{c}/messages/{m}`. Absent fields stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EditMessageForm {
     /// New text; null clears it.
     pub content: Option<String>,
     /// New embeds in the row's form; null and `[]` clear them.
     pub embeds_json: Option<String>,
-    /// What may be pinged: an edit recomputes the mentions.
+    /// What may be pinged, because an edit recomputes the mentions.
     pub allowed_mentions: AllowedMentions,
-    /// New message flags, only bits that an edit may change.
+    /// New message flags, with only those bits that an edit may change.
     pub flags: Option<u64>,
 }
 
 impl EditMessageForm {
-    /// The form of a body. Whether the message would end up empty depends on the row: see [`EditMessageForm::leaves_empty`].
+    /// The form of a body. The row decides whether the message would become empty: see
+    /// [`EditMessageForm::leaves_empty`].
     ///
     /// # Errors
     /// All form errors at once.
@@ -170,7 +172,7 @@ impl EditMessageForm {
             && self.embeds_json.as_deref().unwrap_or(&row.embeds_json).is_empty()
     }
 
-    /// The row's flags after the edit: bits that an edit may not change stay.
+    /// The row's flags after the edit. Bits that an edit may not change stay.
     #[must_use]
     pub fn flags_after(&self, row_flags: u64) -> u64 {
         self.flags.map_or(row_flags, |flags| row_flags & !EDIT_FLAGS | flags)
@@ -180,12 +182,12 @@ impl EditMessageForm {
 /// `POST /channels/{c}/messages/bulk-delete`: the ids, ascending and each once.
 ///
 /// # Errors
-/// Form errors, also of an id that is there twice; [`ApiError::BulkDeleteCount`] if there are not 2 to 100.
+/// Form errors, also for an id that is there twice; [`ApiError::BulkDeleteCount`] if there are not 2 to 100.
 pub fn parse_bulk_delete(body: &Map<String, Value>) -> Result<Vec<u64>, ApiError> {
     let mut ids = parse_fields(body, |fields| {
         fields.require("messages");
         match fields.value("messages") {
-            // Too many is an error of its own, so only elements within the bound are looked at.
+            // Too many elements are an error of their own, so elements are examined only within the bound.
             Some(Value::Array(list)) if list.len() > BULK_DELETE_MAX => None,
             _ => distinct_ids(fields, "messages"),
         }

@@ -2,15 +2,15 @@
 
 use crate::error::{FormErrors, Leaf};
 
-/// Messages of a history page if the client names no number. Discord's.
+/// Messages of a history page if the client gives no number. Discord's default.
 pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
-/// Most messages of a history page. Discord's.
+/// Most messages of a history page. Discord's bound.
 pub const HISTORY_LIMIT_MAX: u32 = 100;
 
 /// A `limit` between 1 and `max`.
 ///
 /// # Errors
-/// A form error if it is not a number of that range.
+/// A form error if it is not a number in that range.
 pub fn parse_limit(raw: Option<&str>, default: u32, max: u32) -> Result<u32, FormErrors> {
     let Some(raw) = raw else { return Ok(default) };
     let fail = |leaf| Err(FormErrors::field("limit", leaf));
@@ -24,7 +24,8 @@ pub fn parse_limit(raw: Option<&str>, default: u32, max: u32) -> Result<u32, For
     }
 }
 
-/// An id in a query parameter. 0 is allowed, since clients page "after 0"; it is never the id of anything.
+/// An id in a query parameter. 0 is allowed, because clients page "after 0", but it is never the id of
+/// anything.
 ///
 /// # Errors
 /// A form error if it is not a decimal number below 2^64.
@@ -57,7 +58,7 @@ pub fn parse_query_bool(key: &str, raw: Option<&str>) -> Result<Option<bool>, Fo
     truth(raw).map(Some).ok_or_else(|| FormErrors::field(key, Leaf::NotABoolean))
 }
 
-/// A truth value's text; `None` if it is no such text.
+/// A truth value's text; `None` if the text is none.
 pub(super) fn truth(text: &str) -> Option<bool> {
     match text {
         "True" | "true" | "1" => Some(true),
@@ -66,7 +67,7 @@ pub(super) fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Where a page of history lies.
+/// Which page of history is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
     /// The newest messages.
@@ -82,17 +83,17 @@ pub enum Anchor {
 /// A query for a page of history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Where.
+    /// Which page.
     pub anchor: Anchor,
-    /// How many: 1 to [`HISTORY_LIMIT_MAX`].
+    /// How many messages: 1 to [`HISTORY_LIMIT_MAX`].
     pub limit: u32,
 }
 
 impl HistoryQuery {
-    /// The page that query parameters name. Of a repeated key the last counts, unknown keys are ignored.
+    /// The page that query parameters ask for. Of a repeated key the last counts; unknown keys are ignored.
     ///
     /// # Errors
-    /// A form error for numbers that are none, and for more than one of `before`, `after`, `around`.
+    /// A form error for a malformed number, or for more than one of `before`, `after`, `around`.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, FormErrors> {
         let (mut limit, mut before, mut after, mut around) = (None, None, None, None);
         for (key, value) in pairs {

@@ -1,4 +1,4 @@
-//! What clients send, well and badly.
+//! Bodies and queries as clients send them, valid and invalid.
 
 mod embed;
 mod guild;
@@ -77,7 +77,7 @@ fn own_forms_collect_all_errors() {
     );
 }
 
-/// Forms have only text, and JSON may say it so too.
+/// Forms have only text, and JSON may use text in the same way.
 #[test]
 fn text_stands_for_numbers_ids_and_truth() {
     let body = map(json!({
@@ -177,7 +177,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// No body whatever makes a form panic, and what a form accepts, a strict client can be shown.
+    /// No body makes a form panic, and a strict client can be shown what a form accepts.
     #[test]
     fn any_json_is_accepted_or_refused(value in any_json()) {
         let Value::Object(body) = value else { return Ok(()) };

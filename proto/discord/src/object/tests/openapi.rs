@@ -1,11 +1,13 @@
-//! Discord's published OpenAPI document as a second opinion: set `WEIR_TEST_OPENAPI` to its file (openapi.json of
-//! discord-api-spec). Without it these tests say that they were skipped; the document is not part of this repository.
+//! Compares objects with Discord's published OpenAPI document. Set `WEIR_TEST_OPENAPI` to its file
+//! (openapi.json of discord-api-spec). Without it these tests say that they are skipped; the document is not
+//! part of this repository.
 
 use serde_json::Value;
 
 use super::*;
 
-/// Depth of schema references followed; Discord's nest about ten deep where our objects have values.
+/// Depth to which schema references are followed. Discord's nest about ten deep where our objects have
+/// values.
 const DEPTH_MAX: usize = 32;
 
 struct Document(Value);
@@ -31,7 +33,7 @@ impl Document {
         self.0.pointer(pointer.trim_start_matches('#')).unwrap_or_else(|| panic!("no {pointer}")).clone()
     }
 
-    /// Notes what is missing or of another type. Of alternatives one must fit.
+    /// Notes keys that are missing or have another type. Of several alternatives one must fit.
     fn check(&self, schema: &Value, value: &Value, at: &str, depth: usize, misfits: &mut Vec<String>) {
         assert!(depth > 0, "references nest without end at {at}");
         if let Some(pointer) = schema["$ref"].as_str() {

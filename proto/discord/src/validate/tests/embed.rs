@@ -1,4 +1,4 @@
-//! Embeds: bounds, normal form, where each error is.
+//! Embeds: their bounds, their normal form, and the place of each error.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn every_embed_error_is_reported_at_its_place() {
         let found = create_codes(json!({"content": "x", "embeds": embeds}));
         assert!(found.iter().any(|code| code == wanted), "{wanted} not in {found:?}");
     }
-    // At the bounds all is well.
+    // Values at the bounds are accepted.
     let full = json!([{"title": long(256), "description": long(4_096), "fields": [{"name": long(256), "value": long(1_024)}]}]);
     assert!(create(json!({"embeds": full})).is_ok());
     assert!(create(json!({"embeds": [{"description": long(3_000)}, {"description": long(3_000)}]})).is_ok());
@@ -99,7 +99,7 @@ fn embeds_fit_their_column() {
     assert!(refused.body().contains("more than 49152 bytes"), "the bound that was met: {}", refused.body());
 }
 
-/// The bounds that clients know are in characters, whatever bytes those take.
+/// The bounds that clients know are in characters, however many bytes those take.
 #[test]
 fn embeds_are_counted_in_code_points_not_in_bytes() {
     for embed in [
@@ -109,7 +109,7 @@ fn embeds_are_counted_in_code_points_not_in_bytes() {
     ] {
         assert!(create(json!({"embeds": [embed]})).is_ok());
     }
-    // The most bytes that 6,000 code points and all keys can take, beside some links.
+    // This is the most bytes that 6,000 code points and all keys can take, beside some links.
     let field = json!({"name": "\u{1F600}".repeat(10), "value": "\u{1F600}".repeat(14), "inline": false});
     let url = format!("https://example.org/{}", "x".repeat(10));
     let embed = json!({"url": url, "image": {"url": url}, "color": 0xFF_FFFF, "fields": vec![field; 25]});
@@ -136,7 +136,8 @@ fn the_longest_texts_fit_and_so_does_a_longest_link_for_each_embed() {
     let picture = format!("https://example.org/{}", "x".repeat(2_028));
     let embed = json!({"description": "\u{6F22}".repeat(600), "image": {"url": picture}});
     assert!(create(json!({"embeds": vec![embed; 10]})).is_ok());
-    // What JSON writes longest: six bytes for a control character. Every field has its name, value and three keys beside them.
+    // JSON writes a control character in six bytes, the longest form. Every field has its name, value and
+    // three keys beside them.
     let one = "\u{1}";
     let field = json!({"name": one, "value": one.repeat(23)});
     let embed = json!({"fields": vec![field; 25]});

@@ -1,4 +1,4 @@
-//! What a message pings.
+//! Which users and roles a message pings.
 
 use super::*;
 
@@ -15,7 +15,8 @@ fn mentions_in_text() {
     assert_eq!((parsed.users.len(), parsed.roles.len()), (MENTIONS_MAX, MENTIONS_MAX));
 }
 
-/// Users 1 to 9 exist; role 11 is mentionable, 12 is not, others do not exist; 5 wrote the message replied to.
+/// Users 1 to 9 exist. Role 11 is mentionable, 12 is not, others do not exist. User 5 wrote the message
+/// replied to.
 fn resolve(content: &str, allowed: Value, may_mention_everyone: bool) -> (Vec<u64>, Vec<u64>, bool) {
     let form = create(json!({"content": content, "allowed_mentions": allowed})).expect("valid");
     let mentions = Mentions::resolve(
