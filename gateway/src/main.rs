@@ -124,7 +124,7 @@ async fn run(
     let (bus, data_service) = (readiness.register("bus"), readiness.register("data_service"));
     let (data, seen) = (deps.data.clone(), inbox.clone());
     let watching =
-        tokio::spawn(peers::watch(move || seen.reached(), data, bus, data_service, shutdown.token()));
+        tokio::spawn(peers::watch(move || seen.connected(), data, bus, data_service, shutdown.token()));
     tokio::select! {
         () = inbox.wait_registered() => {}
         () = shutdown.begun() => {}

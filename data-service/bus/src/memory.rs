@@ -68,11 +68,11 @@ impl Inbox for MemoryBus {
         self.ring.wait(after).await;
     }
 
-    async fn add_interest(&self, _guild_id: u64) -> Result<(), InboxError> {
+    async fn add_interest(&self, _topic: u64) -> Result<(), InboxError> {
         Ok(())
     }
 
-    async fn remove_interest(&self, _guild_id: u64) {}
+    async fn remove_interest(&self, _topic: u64) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
         self.ring.subscribe_ephemeral()

@@ -6,7 +6,7 @@ use bytes::Bytes;
 /// A gateway session as it is stored. The gateway encodes `state`, which is opaque to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
-    /// The session id told to the client, at most 64 bytes.
+    /// The session id that the client has, at most 64 bytes.
     pub id: String,
     /// What the gateway needs to resume the session, at most 20 KiB: 2,500 guilds of 8 bytes, and what was
     /// agreed at identify.

@@ -45,7 +45,7 @@ impl RedisInbox {
             scripts: Scripts::new(),
             interest: Mutex::default(),
             id: watch::Sender::new(None),
-            reached: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
         });
         let reader = Reader::new(shared.clone(), config.clone(), config.client()?);
         let reader = tokio::spawn(reader.run());
@@ -61,8 +61,8 @@ impl RedisInbox {
     /// Whether Redis answers and knows this gateway. The reader's view may be about two seconds old, which is
     /// the time for its longest question.
     #[must_use]
-    pub fn reached(&self) -> bool {
-        self.registered() && self.shared.reached.load(Ordering::Acquire)
+    pub fn connected(&self) -> bool {
+        self.registered() && self.shared.connected.load(Ordering::Acquire)
     }
 
     /// Waits until Redis knows this gateway for the first time.
@@ -98,16 +98,16 @@ impl RedisInbox {
     }
 
     /// Registers an interest in Redis under this gateway id. Gives false if Redis does not know the id.
-    async fn tell_interest(&self, id: &str, guild_id: u64) -> Result<bool, InboxError> {
+    async fn register_interest(&self, id: &str, topic: u64) -> Result<bool, InboxError> {
         let unavailable = |reason: String| InboxError::Unavailable { reason };
         let mut call = self.shared.scripts.interest.prepare_invoke();
-        call.arg(&self.config.prefix).arg(id).arg(guild_id);
-        let told = async {
+        call.arg(&self.config.prefix).arg(id).arg(topic);
+        let registered = async {
             let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
             call.invoke_async::<bool>(&mut connection).await.map_err(|error| unavailable(error.to_string()))
         };
         let elapsed = || unavailable(format!("no answer within {:?}", self.config.timeout));
-        tokio::time::timeout(self.config.timeout, told).await.unwrap_or_else(|_| Err(elapsed()))
+        tokio::time::timeout(self.config.timeout, registered).await.unwrap_or_else(|_| Err(elapsed()))
     }
 }
 
@@ -134,11 +134,11 @@ impl Inbox for RedisInbox {
     /// Registers the interest: Redis has it when this returns. The topic is noted here first. If the reader
     /// registers anew meanwhile, it either takes the topic along, or Redis refuses the old id and the caller
     /// asks again.
-    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
-        self.shared.interest().insert(guild_id);
+    async fn add_interest(&self, topic: u64) -> Result<(), InboxError> {
+        self.shared.interest().insert(topic);
         let id = self.shared.id.borrow().clone();
         let known = match &id {
-            Some(id) => self.tell_interest(id, guild_id).await?,
+            Some(id) => self.register_interest(id, topic).await?,
             None => false,
         };
         if known && *self.shared.id.borrow() == id {
@@ -147,12 +147,12 @@ impl Inbox for RedisInbox {
         Err(InboxError::Unavailable { reason: "the gateway is being registered with Redis".to_owned() })
     }
 
-    async fn remove_interest(&self, guild_id: u64) {
-        self.shared.interest().remove(&guild_id);
+    async fn remove_interest(&self, topic: u64) {
+        self.shared.interest().remove(&topic);
         let Some(id) = self.shared.id.borrow().clone() else { return };
-        let key = format!("{}interest:{guild_id}", self.config.prefix);
+        let key = format!("{}interest:{topic}", self.config.prefix);
         if let Err(error) = self.command(redis::cmd("SREM").arg(key).arg(id)).await {
-            tracing::debug!(%error, guild_id, "records of the guild will come until the gateway registers again");
+            tracing::debug!(%error, topic, "records of the topic will come until the gateway registers again");
         }
     }
 

@@ -1,4 +1,4 @@
--- Notes a gateway's interest. ARGV: prefix, gateway, then guilds. Returns 1, or 0 if Redis does not know the gateway (any more).
+-- Notes a gateway's interest. ARGV: prefix, gateway, then topics (guilds and users). Returns 1, or 0 if Redis does not know the gateway (any more).
 if redis.call('EXISTS', ARGV[1] .. 'gateway:' .. ARGV[2]) == 0 then
   return 0
 end

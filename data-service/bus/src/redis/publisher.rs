@@ -36,10 +36,10 @@ struct Epochs {
     /// Calls begun so far.
     begun: u64,
     /// The newest epoch; `None` before the first answer.
-    now: Option<String>,
+    current: Option<String>,
     /// The epoch before it, and how many calls had begun when it was replaced: answers to those calls may
     /// still carry it.
-    before: Option<(String, u64)>,
+    previous: Option<(String, u64)>,
     /// A loss was found and not reported yet. The call that found it may fail later or be dropped; then the
     /// next call reports it.
     lost: bool,
@@ -54,24 +54,24 @@ impl Epochs {
 
     /// Notes the epoch that answered the call with this number.
     fn note(&mut self, call: u64, epoch: String) {
-        let Some(now) = &mut self.now else {
-            self.now = Some(epoch);
+        let Some(current) = &mut self.current else {
+            self.current = Some(epoch);
             return;
         };
-        if *now == epoch {
+        if *current == epoch {
             return;
         }
         // This answer was given before the last change of epochs and arrived after it. If the older epoch is
         // in force again (a failover to an older copy), the next call's answer shows that.
-        if matches!(&self.before, Some((before, begun)) if *before == epoch && call <= *begun) {
+        if matches!(&self.previous, Some((previous, begun)) if *previous == epoch && call <= *begun) {
             return;
         }
-        self.before = Some((std::mem::replace(now, epoch), self.begun));
+        self.previous = Some((std::mem::replace(current, epoch), self.begun));
         self.lost = true;
     }
 
     /// What to report to the caller; each loss is reported once.
-    fn tell(&mut self) -> Published {
+    fn report(&mut self) -> Published {
         if std::mem::take(&mut self.lost) { Published::Lost } else { Published::Kept }
     }
 }
@@ -134,7 +134,7 @@ impl RedisBus {
             .arg(self.config.inbox_records_max)
             .arg(self.config.gateway_life_seconds());
         for out in records {
-            call.arg(kind.name()).arg(listed(&out.topics)).arg(out.record.as_ref());
+            call.arg(kind.name()).arg(join_topics(&out.topics)).arg(out.record.as_ref());
         }
         let called = async {
             let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
@@ -151,7 +151,7 @@ impl RedisBus {
 }
 
 /// Joins topics in the form that the script splits.
-fn listed(topics: &[u64]) -> String {
+fn join_topics(topics: &[u64]) -> String {
     topics.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -177,7 +177,7 @@ impl EventBus for RedisBus {
             self.epochs().note(number, epoch);
             rest = later;
             if rest.is_empty() {
-                return Ok(self.epochs().tell());
+                return Ok(self.epochs().report());
             }
         }
     }
@@ -210,22 +210,22 @@ mod tests {
     /// Notes an answer and reports at once.
     fn note(epochs: &mut Epochs, call: u64, epoch: &str) -> Published {
         epochs.note(call, epoch.to_owned());
-        epochs.tell()
+        epochs.report()
     }
 
     #[test]
     fn another_epoch_is_a_loss_once() {
         let mut epochs = Epochs::default();
-        let told = ["a", "a", "b", "b", "a"].map(|epoch| {
+        let reported = ["a", "a", "b", "b", "a"].map(|epoch| {
             let call = epochs.begin();
             note(&mut epochs, call, epoch)
         });
         use Published::{Kept, Lost};
-        assert_eq!(told, [Kept, Kept, Lost, Kept, Lost]);
+        assert_eq!(reported, [Kept, Kept, Lost, Kept, Lost]);
     }
 
     #[test]
-    fn a_loss_whose_finder_failed_later_is_told_by_the_next_call() {
+    fn a_loss_whose_finder_failed_later_is_reported_by_the_next_call() {
         let mut epochs = Epochs::default();
         for epoch in ["a", "b"] {
             let call = epochs.begin();
@@ -234,7 +234,7 @@ mod tests {
         // The second call had more records to hand over and failed there, so it reported nothing.
         let next = epochs.begin();
         assert_eq!(note(&mut epochs, next, "b"), Published::Lost);
-        assert_eq!(epochs.tell(), Published::Kept);
+        assert_eq!(epochs.report(), Published::Kept);
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let [early, late, last] = [(); 3].map(|()| epochs.begin());
         assert_eq!(note(&mut epochs, late, "b"), Published::Lost);
         assert_eq!(note(&mut epochs, early, "a"), Published::Kept, "answered before the change");
-        assert_eq!(note(&mut epochs, last, "b"), Published::Kept, "and the change is not told again");
+        assert_eq!(note(&mut epochs, last, "b"), Published::Kept, "and the change is not reported again");
         let next = epochs.begin();
         assert_eq!(note(&mut epochs, next, "a"), Published::Lost, "an older copy took over");
     }

@@ -22,7 +22,7 @@ use super::{RedisConfig, config::random_word, shared::Shared};
 /// Most entries in one answer: at 1 KiB each, half a MiB.
 const READ_ENTRIES_MAX: usize = 512;
 /// Most topics registered in one call.
-const CALL_GUILDS_MAX: usize = 1_000;
+const CALL_TOPICS_MAX: usize = 1_000;
 
 /// One entry of a stream: its id, then names and values in turn.
 type Entry = (String, Vec<Vec<u8>>);
@@ -72,7 +72,7 @@ impl Reader {
             if began.elapsed() > self.config.backoff_max {
                 pause = self.config.backoff_min;
             }
-            self.shared.reached.store(false, Ordering::Release);
+            self.shared.connected.store(false, Ordering::Release);
             // Each outage is logged once, not at each try.
             if !std::mem::replace(&mut self.outage, true) {
                 tracing::warn!(%error, "the event bus is not reached; trying again until it is");
@@ -94,7 +94,7 @@ impl Reader {
         }
         loop {
             let id = self.registered(&mut redis).await?;
-            self.shared.reached.store(true, Ordering::Release);
+            self.shared.connected.store(true, Ordering::Release);
             if std::mem::take(&mut self.outage) {
                 tracing::info!("the event bus is reached again");
             }
@@ -144,11 +144,11 @@ impl Reader {
         // From here on interests are registered under the new id, by this task or by callers who add them.
         self.shared.id.send_replace(Some(id.clone()));
         self.last = 0;
-        for guilds in self.shared.guilds().chunks(CALL_GUILDS_MAX) {
+        for topics in self.shared.topics().chunks(CALL_TOPICS_MAX) {
             let mut call = self.shared.scripts.interest.prepare_invoke();
             call.arg(prefix).arg(&id);
-            for guild_id in guilds {
-                call.arg(guild_id);
+            for topic in topics {
+                call.arg(topic);
             }
             call.invoke_async::<bool>(redis).await?;
         }
@@ -190,7 +190,7 @@ impl Reader {
     fn take_in(&mut self, entries: impl Iterator<Item = Entry>) {
         let mut records = Vec::new();
         for (id, fields) in entries {
-            let Some((number, taken)) = entry(&id, fields) else {
+            let Some((number, content)) = entry(&id, fields) else {
                 tracing::error!(id, "an entry of the inbox is not one of ours");
                 continue;
             };
@@ -200,10 +200,10 @@ impl Reader {
                 self.shared.ring.skip();
             }
             self.last = number;
-            match taken {
-                Taken::Record(record) => records.push(record),
-                Taken::Ephemeral(record) => self.shared.ring.send_ephemeral(record),
-                Taken::Unknown => tracing::error!(id, "an entry of the inbox has an unknown kind"),
+            match content {
+                Content::Record(record) => records.push(record),
+                Content::Ephemeral(record) => self.shared.ring.send_ephemeral(record),
+                Content::Unknown => tracing::error!(id, "an entry of the inbox has an unknown kind"),
             }
         }
         self.shared.ring.append(records);
@@ -223,7 +223,7 @@ fn run_of(info: &str) -> &str {
 
 /// What an entry of the inbox holds.
 #[derive(Debug, PartialEq, Eq)]
-enum Taken {
+enum Content {
     Record(Bytes),
     /// A record that is not kept.
     Ephemeral(Bytes),
@@ -232,14 +232,14 @@ enum Taken {
 }
 
 /// The number of an entry and what it holds; `None` if no publisher gives such an id.
-fn entry(id: &str, fields: Vec<Vec<u8>>) -> Option<(u64, Taken)> {
+fn entry(id: &str, fields: Vec<Vec<u8>>) -> Option<(u64, Content)> {
     let [kind, record] = <[Vec<u8>; 2]>::try_from(fields).unwrap_or_default();
-    let taken = match kind.as_slice() {
-        b"r" => Taken::Record(record.into()),
-        b"e" => Taken::Ephemeral(record.into()),
-        _ => Taken::Unknown,
+    let content = match kind.as_slice() {
+        b"r" => Content::Record(record.into()),
+        b"e" => Content::Ephemeral(record.into()),
+        _ => Content::Unknown,
     };
-    Some((entry_number(id)?, taken))
+    Some((entry_number(id)?, content))
 }
 
 /// The number in an entry's id, `{number}-0`.

@@ -20,7 +20,7 @@ pub(super) struct Shared {
     /// The id under which Redis knows this gateway; `None` until it is registered for the first time.
     pub(super) id: watch::Sender<Option<String>>,
     /// Whether the reader's last question was answered.
-    pub(super) reached: AtomicBool,
+    pub(super) connected: AtomicBool,
 }
 
 impl Shared {
@@ -30,7 +30,7 @@ impl Shared {
     }
 
     /// All topics that the gateway asked for.
-    pub(super) fn guilds(&self) -> Vec<u64> {
+    pub(super) fn topics(&self) -> Vec<u64> {
         self.interest().iter().copied().collect()
     }
 }

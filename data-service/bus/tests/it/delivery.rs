@@ -126,8 +126,8 @@ async fn a_stream_that_no_longer_fits_its_numbers_makes_the_gateway_begin_anew()
     let counts: Vec<String> = command(&config, &["KEYS", &format!("{}count:*", config.prefix)]).await;
     command::<u64>(&config, &["DEL", &counts[0]]).await;
     bus.publish(vec![out(1, "refused by the stream")]).await.expect("redis answers");
-    eventually("a loss is told", async || {
-        bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)
+    eventually("a loss is reported", async || {
+        bus.publish(Vec::new()).await.is_ok_and(|published| published == Published::Lost)
     })
     .await;
     bus.publish(vec![out(1, "again")]).await.expect("redis answers");

@@ -10,15 +10,15 @@ use weir_bus::{
 use crate::server::{Server, command, eventually, interested, out, texts};
 
 /// Publishes nothing until the bus reports a loss, as a publisher does each second.
-async fn told_of_loss(bus: &RedisBus) {
-    eventually("a loss is told", async || {
-        bus.publish(Vec::new()).await.is_ok_and(|told| told == Published::Lost)
+async fn reports_loss(bus: &RedisBus) {
+    eventually("a loss is reported", async || {
+        bus.publish(Vec::new()).await.is_ok_and(|published| published == Published::Lost)
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_server_killed_and_started_empty_delays_delivery_and_is_told() {
+async fn a_server_killed_and_started_empty_delays_delivery_and_is_reported() {
     let Some(mut server) = Server::start() else { return };
     let bus = RedisBus::new(server.config()).expect("a url");
     let inbox = RedisInbox::start(server.config()).expect("a url");
@@ -36,7 +36,7 @@ async fn a_server_killed_and_started_empty_delays_delivery_and_is_told() {
     assert!(inbox.add_interest(2).await.is_err());
 
     server.restart();
-    told_of_loss(&bus).await;
+    reports_loss(&bus).await;
     // By the time the loss is reported, the gateway listens again: to its old interest and to the one that it
     // could not add.
     bus.publish(vec![out(1, "recovered"), out(2, "added while down")]).await.expect("redis answers");
@@ -44,7 +44,7 @@ async fn a_server_killed_and_started_empty_delays_delivery_and_is_told() {
 }
 
 #[tokio::test]
-async fn memory_lost_without_a_restart_is_told_too() {
+async fn memory_lost_without_a_restart_is_reported_too() {
     let Some(server) = Server::start() else { return };
     let bus = RedisBus::new(server.config()).expect("a url");
     let inbox = RedisInbox::start(server.config()).expect("a url");
@@ -52,7 +52,7 @@ async fn memory_lost_without_a_restart_is_told_too() {
     bus.publish(vec![out(1, "before")]).await.expect("redis answers");
     texts(&inbox, 0, 1).await;
     command::<()>(&server.config(), &["FLUSHALL"]).await;
-    told_of_loss(&bus).await;
+    reports_loss(&bus).await;
     bus.publish(vec![out(1, "recovered")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 1, 1).await, ["recovered"]);
 }

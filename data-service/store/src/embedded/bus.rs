@@ -77,11 +77,11 @@ impl Inbox for EmbeddedStore {
     }
 
     /// Does nothing: every record is in the machine's one log.
-    async fn add_interest(&self, _guild_id: u64) -> Result<(), InboxError> {
+    async fn add_interest(&self, _topic: u64) -> Result<(), InboxError> {
         Ok(())
     }
 
-    async fn remove_interest(&self, _guild_id: u64) {}
+    async fn remove_interest(&self, _topic: u64) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
         self.log.subscribe_ephemeral()

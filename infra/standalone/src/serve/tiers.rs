@@ -127,7 +127,7 @@ impl Tiers {
         let GatewayEnd { inbox, sessions, redis } = backend.gateway_end()?;
         if let Some(redis) = redis {
             let watching =
-                peers::watch_bus(move || redis.reached(), readiness.register("bus"), gateway_stop.clone());
+                peers::watch_bus(move || redis.connected(), readiness.register("bus"), gateway_stop.clone());
             // It ends with the gateway.
             tokio::spawn(watching);
         }
