@@ -31,12 +31,12 @@
 mod effective;
 mod environment;
 mod file;
+mod keys;
 mod problem;
 mod reader;
 mod setting;
 mod suggest;
 mod units;
-mod whole;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,10 +44,10 @@ use std::path::Path;
 
 pub use effective::Effective;
 pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
+pub use keys::KEYS;
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, Secret};
 pub use setting::Source;
-pub use whole::KEYS;
 
 use setting::{Setting, Written};
 
@@ -90,7 +90,7 @@ impl RawConfig {
     pub fn environment(&mut self, environment: &dyn Environment) {
         for (variable, value) in environment.weir_variables() {
             let Some(key) = environment::key_of(&variable) else {
-                self.problems.extend(environment::meant(&variable).map(|key| Problem {
+                self.problems.extend(environment::intended_key(&variable).map(|key| Problem {
                     key: variable.clone(),
                     value: None,
                     source: None,

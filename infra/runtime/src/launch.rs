@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_told_in_a_line_or_as_one_object() {
+    fn listeners_are_printed_in_a_line_or_as_one_object() {
         let bound = [("api", ([127, 0, 0, 1], 80).into()), ("admin", ([0, 0, 0, 0], 81).into())];
         assert_eq!(listeners("api", false, &bound), "api serves: api 127.0.0.1:80, admin 0.0.0.0:81");
         let object: serde_json::Value = serde_json::from_str(&listeners("api", true, &bound)).expect("json");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_command_line_is_told_as_an_object_too() {
+    fn a_wrong_command_line_is_reported_as_an_object_too() {
         let object = usage_object("error: unexpected argument '--x' found\n\nUsage: weir [OPTIONS]\n");
         assert_eq!(object, serde_json::json!({ "error": "unexpected argument '--x' found", "exit": 2 }));
     }

@@ -11,7 +11,7 @@
 //! Hot paths should keep the metric that [`Family::get_or_create_owned`] returns: looking it up takes a lock
 //! and a hash.
 
-mod held;
+mod memory;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use prometheus_client::metrics::family::MetricConstructor;
 use prometheus_client::registry::Unit;
 use weir_connect::Budget;
 
-use held::Held;
+use memory::MemoryCollector;
 
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
@@ -69,7 +69,7 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Registry {
         let (budget, mut inner) = (Budget::default(), Inner::default());
-        inner.exposed.register_collector(Box::new(Held(budget.clone())));
+        inner.exposed.register_collector(Box::new(MemoryCollector(budget.clone())));
         Registry { inner: Arc::new(Mutex::new(inner)), budget }
     }
 }

@@ -31,7 +31,7 @@ impl Shutdown {
         let mut signals = Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: if hangup_is_heard() { Some(signal(SignalKind::hangup())?) } else { None },
+            hangup: if hangup_is_handled() { Some(signal(SignalKind::hangup())?) } else { None },
         };
         let begin = shutdown.clone();
         tokio::spawn(async move {
@@ -74,7 +74,7 @@ struct Signals {
 /// True if SIGHUP is known not to be ignored. A process that was started with `nohup` is meant to outlive its
 /// terminal, and a handler would put an end to that. Where the operating system does not show it (other than
 /// Linux), SIGHUP is left as it is.
-fn hangup_is_heard() -> bool {
+fn hangup_is_handled() -> bool {
     std::fs::read_to_string("/proc/self/status").ok().and_then(|status| ignores_hangup(&status))
         == Some(false)
 }

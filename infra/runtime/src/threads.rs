@@ -16,7 +16,7 @@ use tokio::{
 
 /// How far these threads yield, in steps of niceness: when one of them and a thread of the others want the
 /// same processor, it gets a tenth of it.
-const STEP_BACK: i32 = 10;
+const NICENESS_STEP: i32 = 10;
 
 /// A runtime of its own. When it is dropped its tasks end, and nothing waits for the work that its threads
 /// still do.
@@ -46,11 +46,11 @@ impl Threads {
     ///
     /// # Panics
     /// As [`Threads::as_processors`].
-    pub fn behind_others(name: &str) -> io::Result<Self> {
+    pub fn low_priority(name: &str) -> io::Result<Self> {
         let mut builder = Self::builder(name);
         // The niceness is set to an absolute value. Threads for blocking work are started by these threads
         // and inherit it, so a relative step would add up.
-        let niceness = getpriority_process(None).unwrap_or(0) + STEP_BACK;
+        let niceness = getpriority_process(None).unwrap_or(0) + NICENESS_STEP;
         builder.on_thread_start(move || {
             // Where this is not allowed, they run like the others. On Linux each thread has its own niceness.
             let _ = setpriority_process(None, niceness);
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_steps_back_does_and_the_others_do_not() {
+    async fn low_priority_threads_are_nicer_and_the_others_are_not() {
         let niceness = || rustix::process::nice(0).unwrap();
         let own = niceness();
-        let behind = Threads::behind_others("weir-test").unwrap();
-        let back = (own + STEP_BACK).min(19);
-        assert_eq!(behind.run(async move { niceness() }).await, back);
-        let blocking = behind.run(async move { spawn_blocking(niceness).await.unwrap() }).await;
-        assert_eq!(blocking, back, "and not further than its runtime");
+        let low = Threads::low_priority("weir-test").unwrap();
+        let nicer = (own + NICENESS_STEP).min(19);
+        assert_eq!(low.run(async move { niceness() }).await, nicer);
+        let blocking = low.run(async move { spawn_blocking(niceness).await.unwrap() }).await;
+        assert_eq!(blocking, nicer, "and not further than its runtime");
         assert_eq!(Threads::as_processors("weir-test").unwrap().run(async move { niceness() }).await, own);
     }
 

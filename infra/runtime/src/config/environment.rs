@@ -54,7 +54,7 @@ pub(super) fn key_of(variable: &str) -> Option<String> {
 }
 
 /// The key that was meant by a variable with one underscore after its section instead of two.
-pub(super) fn meant(variable: &str) -> Option<&'static str> {
+pub(super) fn intended_key(variable: &str) -> Option<&'static str> {
     let one = |key: &&str| variable_of(key).replace(SEPARATOR, "_") == variable;
     super::KEYS.iter().copied().find(one)
 }
@@ -79,10 +79,10 @@ mod tests {
 
     #[test]
     fn one_underscore_too_few_is_noticed() {
-        assert_eq!(meant("WEIR_LISTEN_API"), Some("listen.api"));
-        assert_eq!(meant("WEIR_DATA_STORE_TIMEOUT"), Some("data.store_timeout"));
+        assert_eq!(intended_key("WEIR_LISTEN_API"), Some("listen.api"));
+        assert_eq!(intended_key("WEIR_DATA_STORE_TIMEOUT"), Some("data.store_timeout"));
         for other in ["WEIR_TEST_CQL", "WEIR_BUILD_ID", "WEIR_"] {
-            assert_eq!(meant(other), None, "{other}");
+            assert_eq!(intended_key(other), None, "{other}");
         }
     }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::effective::{Effective, Shown};
 use super::environment::variable_of;
+use super::keys::KEYS;
 use super::problem::{Problem, Problems, masked};
 use super::setting::{Setting, Source, Written};
 use super::suggest::nearest;
 use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
-use super::whole::KEYS;
 
 /// A value that is never shown: not in the effective configuration, not in problems, not by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,14 +47,14 @@ pub struct Reader {
 }
 
 /// Why a value does not fit its key.
-struct Fault {
+struct BadValue {
     rule: String,
     fix: String,
 }
 
-impl Fault {
-    fn new(rule: impl Into<String>, fix: impl Into<String>) -> Fault {
-        Fault { rule: rule.into(), fix: fix.into() }
+impl BadValue {
+    fn new(rule: impl Into<String>, fix: impl Into<String>) -> BadValue {
+        BadValue { rule: rule.into(), fix: fix.into() }
     }
 }
 
@@ -140,7 +140,7 @@ impl Reader {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => "choose one of them".to_owned(),
                 };
-                Fault::new(format!("it must be one of {}", names.join(", ")), fix)
+                BadValue::new(format!("it must be one of {}", names.join(", ")), fix)
             })
         };
         self.or_default(key, default, parse, |value| quoted(name(value).unwrap_or_default()))
@@ -168,7 +168,7 @@ impl Reader {
         show: impl Fn(&T) -> String,
         fix: &str,
     ) -> T {
-        let parse = |written: &Written| parse(&text(written)?).map_err(|rule| Fault::new(rule, fix));
+        let parse = |written: &Written| parse(&text(written)?).map_err(|rule| BadValue::new(rule, fix));
         self.or_default(key, default, parse, |value| quoted(&show(value)))
     }
 
@@ -182,7 +182,7 @@ impl Reader {
             return;
         }
         let problem = match self.read.get(key).cloned() {
-            Some(setting) => self.problem(key, &setting, Fault::new(rule, fix)),
+            Some(setting) => self.problem(key, &setting, BadValue::new(rule, fix)),
             None => Problem {
                 key: key.to_owned(),
                 value: None,
@@ -219,7 +219,7 @@ impl Reader {
         &mut self,
         key: &str,
         default: T,
-        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        parse: impl FnOnce(&Written) -> Result<T, BadValue>,
         show: impl Fn(&T) -> String,
     ) -> T {
         self.take(key, parse, &show).unwrap_or_else(|| {
@@ -231,7 +231,7 @@ impl Reader {
     fn optional<T>(
         &mut self,
         key: &str,
-        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        parse: impl FnOnce(&Written) -> Result<T, BadValue>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         let value = self.take(key, parse, &show);
@@ -245,7 +245,7 @@ impl Reader {
     fn take<T>(
         &mut self,
         key: &str,
-        parse: impl FnOnce(&Written) -> Result<T, Fault>,
+        parse: impl FnOnce(&Written) -> Result<T, BadValue>,
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
         // No environment variable could name a key without a section.
@@ -258,8 +258,8 @@ impl Reader {
                 self.effective.insert(key, Shown::Value(masked(&show(&value))), setting.source.clone());
                 Some(value)
             }
-            Err(fault) => {
-                let problem = self.problem(key, &setting, fault);
+            Err(bad) => {
+                let problem = self.problem(key, &setting, bad);
                 self.problems.push(problem);
                 None
             }
@@ -268,71 +268,71 @@ impl Reader {
         value
     }
 
-    fn problem(&self, key: &str, setting: &Setting, fault: Fault) -> Problem {
+    fn problem(&self, key: &str, setting: &Setting, bad: BadValue) -> Problem {
         let secret = self.secrets.iter().any(|secret| secret == key);
         Problem {
             key: key.to_owned(),
             value: (!secret).then(|| masked(&setting.written.to_string())),
             source: Some(setting.source.clone()),
-            rule: fault.rule,
-            fix: Some(fault.fix),
+            rule: bad.rule,
+            fix: Some(bad.fix),
         }
     }
 }
 
-fn text(written: &Written) -> Result<String, Fault> {
+fn text(written: &Written) -> Result<String, BadValue> {
     match written {
         Written::Text(text) | Written::String(text) => Ok(text.clone()),
         Written::Integer(_) | Written::Strings(_) | Written::Other(_) => {
-            Err(Fault::new("it must be text", "put it in quotes"))
+            Err(BadValue::new("it must be text", "put it in quotes"))
         }
     }
 }
 
-fn number(written: &Written) -> Result<u64, Fault> {
+fn number(written: &Written) -> Result<u64, BadValue> {
     let number = match written {
         Written::Integer(number) => u64::try_from(*number).ok(),
         Written::Text(text) => text.parse().ok(),
         Written::String(_) | Written::Strings(_) | Written::Other(_) => None,
     };
     number.ok_or_else(|| {
-        Fault::new("it must be a whole number, zero or more", "write digits only, without quotes")
+        BadValue::new("it must be a whole number, zero or more", "write digits only, without quotes")
     })
 }
 
-fn duration(written: &Written) -> Result<Duration, Fault> {
+fn duration(written: &Written) -> Result<Duration, BadValue> {
     let duration = match written {
         Written::Text(text) | Written::String(text) => parse_duration(text),
         Written::Integer(_) | Written::Strings(_) | Written::Other(_) => None,
     };
-    duration.ok_or_else(|| Fault::new("it must be a duration with a unit", DURATION_FIX))
+    duration.ok_or_else(|| BadValue::new("it must be a duration with a unit", DURATION_FIX))
 }
 
-fn size(written: &Written) -> Result<u64, Fault> {
+fn size(written: &Written) -> Result<u64, BadValue> {
     let size = match written {
         Written::Text(text) | Written::String(text) => parse_size(text),
         Written::Integer(_) | Written::Strings(_) | Written::Other(_) => None,
     };
-    size.ok_or_else(|| Fault::new("it must be a size with a unit", SIZE_FIX))
+    size.ok_or_else(|| BadValue::new("it must be a size with a unit", SIZE_FIX))
 }
 
-fn address(written: &Written) -> Result<SocketAddr, Fault> {
+fn address(written: &Written) -> Result<SocketAddr, BadValue> {
     text(written)?.parse().map_err(|_| {
-        Fault::new(
+        BadValue::new(
             "it must be an IP address and a port",
             "write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
         )
     })
 }
 
-fn list(written: &Written) -> Result<Vec<String>, Fault> {
+fn list(written: &Written) -> Result<Vec<String>, BadValue> {
     match written {
         Written::Strings(list) => Ok(list.clone()),
         Written::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
         }
         Written::String(_) | Written::Integer(_) | Written::Other(_) => {
-            Err(Fault::new("it must be a list of texts", "write for example [\"a\", \"b\"]"))
+            Err(BadValue::new("it must be a list of texts", "write for example [\"a\", \"b\"]"))
         }
     }
 }
@@ -341,12 +341,12 @@ fn within<T: PartialOrd>(
     value: T,
     range: &RangeInclusive<T>,
     show: impl Fn(&T) -> String,
-) -> Result<T, Fault> {
+) -> Result<T, BadValue> {
     if range.contains(&value) {
         return Ok(value);
     }
     let (least, most) = (show(range.start()), show(range.end()));
-    Err(Fault::new("it is out of range", format!("write {least} to {most}")))
+    Err(BadValue::new("it is out of range", format!("write {least} to {most}")))
 }
 
 fn show_duration(duration: &Duration) -> String {

@@ -15,7 +15,7 @@ use crate::config::Listen;
 /// the process's own; the admin listener brings its own. They must outlive the tiers, and end before the store is closed: tasks that were cut hold it.
 pub(super) struct ListenerThreads {
     pub(super) gateway: Threads,
-    /// They step back: the tiers of this process do not come by this door, and a stranger on it could keep every processor busy.
+    /// They have a low priority: the tiers of this process do not come by this door, and a stranger on it could keep every processor busy.
     pub(super) data_service: Threads,
 }
 
@@ -25,7 +25,7 @@ impl ListenerThreads {
     pub(super) fn start() -> io::Result<Self> {
         Ok(Self {
             gateway: Threads::as_processors("weir-gateway")?,
-            data_service: Threads::behind_others("weir-data")?,
+            data_service: Threads::low_priority("weir-data")?,
         })
     }
 

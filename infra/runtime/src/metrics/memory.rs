@@ -12,7 +12,7 @@ use weir_connect::budget::Usage;
 
 /// Collects a budget's usage.
 #[derive(Debug)]
-pub(super) struct Held(pub(super) Budget);
+pub(super) struct MemoryCollector(pub(super) Budget);
 
 type Figure = (&'static str, &'static str, fn(&Usage) -> usize);
 
@@ -22,7 +22,7 @@ const GAUGES: [Figure; 3] = [
     ("weir_memory_held_max", "Most bytes that a part may hold", |usage| usage.total),
 ];
 
-impl Collector for Held {
+impl Collector for MemoryCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let parts = self.0.usage();
         for (name, help, figure) in GAUGES {
