@@ -2,13 +2,13 @@
 //!
 //! - `config`: its bounds.
 //! - `layout`: the files of a data directory; `files`, `open_error`: steps on them and their errors.
-//! - `datadir`: the directory's lock and version; `whole`: whether the store in it is complete and undamaged,
-//!   with what `seal`, `levels`, `journal` and `acked` know of its files.
+//! - `datadir`: the directory's lock and version; `integrity`: whether the store in it is complete and
+//!   undamaged, with what `seal`, `levels`, `journal` and `acked` know of its files.
 //! - `tables`, `keys`: which rows are stored where, under the CQL model's keys. `tree`: the open database.
 //! - `committer`: the one thread that writes; `draft`, `plan`, `lease` work out what a write changes.
-//! - `fault`: the tree's errors in words.
-//! - `guard`: checks that the machine has what the store needs, before it is missing: `spare` descriptors,
-//!   room on the disk, and its `place`.
+//! - `tree_error`: the tree's errors in words.
+//! - `guard`: checks in time that the machine has what the store needs: `spare` descriptors, room on the
+//!   disk, and the directory that was opened (`identity`).
 //! - `log`: the event log; `bus` implements the bus's traits on it.
 //! - `readers`, `view`: reads.
 //! - `store`: the [`Store`](crate::Store) trait over them.
@@ -19,12 +19,13 @@ mod committer;
 mod config;
 mod datadir;
 mod draft;
-mod fault;
 mod files;
 #[cfg(test)]
 mod fuzz;
 mod guard;
 mod health;
+mod identity;
+mod integrity;
 mod journal;
 mod keys;
 mod layout;
@@ -33,7 +34,6 @@ mod levels;
 mod log;
 mod memory;
 mod open_error;
-mod place;
 mod plan;
 mod readers;
 mod seal;
@@ -41,8 +41,8 @@ mod spare;
 mod store;
 mod tables;
 mod tree;
+mod tree_error;
 mod view;
-mod whole;
 
 use std::{
     sync::{
@@ -85,7 +85,7 @@ pub struct EmbeddedStore {
     /// `None` only while it is dropped.
     writes: Option<mpsc::Sender<Write>>,
     /// One permit for each byte of writes that may still wait.
-    places: Arc<Semaphore>,
+    waiting_bytes: Arc<Semaphore>,
     writes_count: AtomicU64,
     batches: Arc<AtomicU64>,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -117,7 +117,7 @@ impl EmbeddedStore {
         let tables = Tables::open_safely(&directory, &config)?;
         let extent = log::recover(&tables)?;
         let batch = log::newest_batch(&tables)?;
-        directory.reaches(batch)?;
+        directory.require_batch(batch)?;
         directory.opened(batch)?;
         let mut acked = directory.acked()?;
         acked.note(batch);
@@ -128,7 +128,7 @@ impl EmbeddedStore {
             move |source| OpenError::Io { act, path, source }
         };
         let guard = Arc::new(Guard::hold(&config, free_bytes).map_err(io("watch"))?);
-        guard.look(&tables, &health);
+        guard.check(&tables, &health);
         let batches = Arc::new(AtomicU64::new(0));
         let (writes, receiver) = mpsc::channel(config.writes_waiting_max.max(1));
         let committer = Committer {
@@ -152,7 +152,7 @@ impl EmbeddedStore {
             log,
             health,
             writes: Some(writes),
-            places: Arc::new(Semaphore::new(config.writes_waiting_bytes_max as usize)),
+            waiting_bytes: Arc::new(Semaphore::new(config.writes_waiting_bytes_max as usize)),
             writes_count: AtomicU64::new(0),
             batches,
             committer: Mutex::new(Some(thread)),
@@ -239,8 +239,9 @@ impl EmbeddedStore {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.config.writes_waiting_bytes_max);
         let (done, answer) = oneshot::channel();
         let queued = async {
-            let place = self.places.clone().acquire_many_owned(share).await.map_err(|_closed| ended())?;
-            writes.send(Write { act, bytes, done, _place: place }).await.map_err(|_closed| ended())
+            let permit =
+                self.waiting_bytes.clone().acquire_many_owned(share).await.map_err(|_closed| ended())?;
+            writes.send(Write { act, bytes, done, _permit: permit }).await.map_err(|_closed| ended())
         };
         match tokio::time::timeout(self.config.write_timeout, queued).await {
             Ok(queued) => queued?,

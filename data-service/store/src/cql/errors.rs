@@ -8,9 +8,9 @@ use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 
 use crate::{ReadError, WriteError};
 
-/// What kind of write was sent.
+/// The kind of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum WriteKind {
     /// A plain write or batch.
     Write,
     /// A lightweight transaction. It has several rounds, so a coordinator that refuses one of them may have
@@ -47,9 +47,9 @@ pub(super) fn read_may_be_repeated(error: &ExecutionError) -> bool {
 }
 
 /// Translates the error of a write.
-pub(super) fn write_error(error: &ExecutionError, sent: Sent) -> WriteError {
+pub(super) fn write_error(error: &ExecutionError, kind: WriteKind) -> WriteError {
     let reason = error.to_string();
-    if refused_before(error, sent) {
+    if refused_before(error, kind) {
         WriteError::NotApplied { reason }
     } else {
         WriteError::Unknown { reason }
@@ -57,14 +57,14 @@ pub(super) fn write_error(error: &ExecutionError, sent: Sent) -> WriteError {
 }
 
 /// Whether it is certain that no replica was asked.
-fn refused_before(error: &ExecutionError, sent: Sent) -> bool {
+fn refused_before(error: &ExecutionError, kind: WriteKind) -> bool {
     match error {
         // Nothing left this process.
         ExecutionError::BadQuery(_)
         | ExecutionError::EmptyPlan
         | ExecutionError::PrepareError(_)
         | ExecutionError::ConnectionPoolError(_) => true,
-        ExecutionError::LastAttemptError(attempt) => attempt_refused_before(attempt, sent),
+        ExecutionError::LastAttemptError(attempt) => attempt_refused_before(attempt, kind),
         ExecutionError::RequestTimeout(_)
         | ExecutionError::UseKeyspaceError(_)
         | ExecutionError::SchemaAgreementError(_)
@@ -74,7 +74,7 @@ fn refused_before(error: &ExecutionError, sent: Sent) -> bool {
     }
 }
 
-fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
+fn attempt_refused_before(attempt: &RequestAttemptError, kind: WriteKind) -> bool {
     match attempt {
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_)
@@ -82,7 +82,7 @@ fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
         // The node did not know the statement, so it did not run it.
         | RequestAttemptError::RepreparedIdChanged { .. }
         | RequestAttemptError::RepreparedIdMissingInBatch => true,
-        RequestAttemptError::DbError(error, _) => database_refused_before(error, sent),
+        RequestAttemptError::DbError(error, _) => database_refused_before(error, kind),
         // The request was sent, and its answer is lost or not understood.
         RequestAttemptError::BrokenConnectionError(_)
         | RequestAttemptError::BodyExtensionsParseError(_)
@@ -94,7 +94,7 @@ fn attempt_refused_before(attempt: &RequestAttemptError, sent: Sent) -> bool {
     }
 }
 
-fn database_refused_before(error: &DbError, sent: Sent) -> bool {
+fn database_refused_before(error: &DbError, kind: WriteKind) -> bool {
     match error {
         // The statement itself was refused before it ran.
         DbError::SyntaxError
@@ -109,7 +109,7 @@ fn database_refused_before(error: &DbError, sent: Sent) -> bool {
         | DbError::IsBootstrapping => true,
         // A coordinator counts live replicas before it sends; in a transaction it also counts them between
         // accepting and committing.
-        DbError::Unavailable { .. } => sent == Sent::Write,
+        DbError::Unavailable { .. } => kind == WriteKind::Write,
         DbError::RateLimitReached { rejected_by_coordinator, .. } => *rejected_by_coordinator,
         // Overload is found before replicas are written to, but also meanwhile.
         DbError::Overloaded
@@ -160,7 +160,7 @@ mod tests {
             database(DbError::Other(0x1700)),
         ];
         for error in unknown {
-            assert!(matches!(write_error(&error, Sent::Write), WriteError::Unknown { .. }), "{error:?}");
+            assert!(matches!(write_error(&error, WriteKind::Write), WriteError::Unknown { .. }), "{error:?}");
         }
     }
 
@@ -176,13 +176,16 @@ mod tests {
             database(by_coordinator),
         ];
         for error in refused {
-            assert!(matches!(write_error(&error, Sent::Write), WriteError::NotApplied { .. }), "{error:?}");
+            assert!(
+                matches!(write_error(&error, WriteKind::Write), WriteError::NotApplied { .. }),
+                "{error:?}"
+            );
         }
     }
 
     #[test]
     fn a_transaction_is_not_done_with_when_replicas_are_missing() {
-        assert!(matches!(write_error(&unavailable(), Sent::Transaction), WriteError::Unknown { .. }));
+        assert!(matches!(write_error(&unavailable(), WriteKind::Transaction), WriteError::Unknown { .. }));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | step | order |
 //! |--|--|
 //! | delete a guild | its row and the records; then roles, channels, members |
-//! | anything else | rows that hang on others; the guild's row; last the records |
+//! | anything else | rows that belong to others; the guild's row; last the records |
 //!
 //! A cut commit that fails half way is `Unknown`, so it is repeated with the same revisions until all of it
 //! is stored. If the owner dies before that, what was never acknowledged may stay half done (rows without
@@ -45,9 +45,9 @@ enum Stage {
     /// It comes first, and the step takes effect with it: a guild's deletion and its records.
     First,
     /// Rows that belong to others.
-    Hanging,
+    Dependent,
     /// A guild's row, after all rows that belong to it.
-    Point,
+    GuildRow,
     /// The records, last, so that everything that is announced is stored.
     Records,
 }
@@ -127,83 +127,83 @@ impl Plan {
         if !self.load && message.last_rev > message.rev && message.rev != 0 {
             let mut values = vec![timestamp];
             values.extend(columns::edited_message(message)?);
-            self.push(Query::EditMessage, Stage::Hanging, bytes, values);
+            self.push(Query::EditMessage, Stage::Dependent, bytes, values);
         } else {
             let mut values = columns::whole_message(message)?;
             values.push(timestamp);
-            self.push(Query::InsertMessage, Stage::Hanging, bytes, values);
+            self.push(Query::InsertMessage, Stage::Dependent, bytes, values);
         }
         Ok(())
     }
 
     fn row(&mut self, row: RowChange) -> Result<(), WriteError> {
-        use Stage::{First, Hanging, Point};
+        use Stage::{Dependent, First, GuildRow};
         match row {
             RowChange::PutMessage(message) => self.message(message),
             RowChange::DeleteMessage { channel_id, message_id, rev } => {
                 let bucket = small(Bucket::of_raw(message_id).0)?;
                 let values = vec![ordered(rev)?, ordered(channel_id)?, bucket, ordered(message_id)?];
-                self.push(Query::DeleteMessage, Hanging, 0, values);
+                self.push(Query::DeleteMessage, Dependent, 0, values);
                 Ok(())
             }
             RowChange::PutUser(mut user) => {
                 let rev = self.rev_of(&mut user.rev);
-                self.put(Query::PutUser, Hanging, &[user.id], &user, rev)
+                self.put(Query::PutUser, Dependent, &[user.id], &user, rev)
             }
             RowChange::PutToken { hash, user_id } => {
                 let values = vec![blob(hash), ordered(user_id)?, ordered(self.rev)?];
-                self.push(Query::PutToken, Hanging, hash.len(), values);
+                self.push(Query::PutToken, Dependent, hash.len(), values);
                 Ok(())
             }
             RowChange::PutGuild(mut guild) => {
                 let rev = self.rev_of(&mut guild.rev);
-                self.put(Query::PutGuild, Point, &[guild.id], &guild, rev)
+                self.put(Query::PutGuild, GuildRow, &[guild.id], &guild, rev)
             }
             RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
                 self.delete(Query::DeleteGuild, First, &[guild_id])?;
-                self.delete(Query::DeleteRoles, Hanging, &[guild_id])?;
-                self.delete(Query::DeleteChannelsOfGuild, Hanging, &[guild_id])?;
-                self.delete(Query::DeleteMembers, Hanging, &[guild_id])?;
-                channel_ids.iter().try_for_each(|id| self.delete(Query::DeleteChannel, Hanging, &[*id]))?;
+                self.delete(Query::DeleteRoles, Dependent, &[guild_id])?;
+                self.delete(Query::DeleteChannelsOfGuild, Dependent, &[guild_id])?;
+                self.delete(Query::DeleteMembers, Dependent, &[guild_id])?;
+                channel_ids.iter().try_for_each(|id| self.delete(Query::DeleteChannel, Dependent, &[*id]))?;
                 member_ids
                     .iter()
-                    .try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Hanging, &[*id, guild_id]))
+                    .try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Dependent, &[*id, guild_id]))
             }
             RowChange::PutChannel(mut channel) => {
                 let rev = self.rev_of(&mut channel.rev);
-                self.put(Query::PutChannel, Hanging, &[channel.id], &channel, rev)?;
-                self.put(Query::PutChannelOfGuild, Hanging, &[channel.guild_id, channel.id], &channel, rev)
+                self.put(Query::PutChannel, Dependent, &[channel.id], &channel, rev)?;
+                self.put(Query::PutChannelOfGuild, Dependent, &[channel.guild_id, channel.id], &channel, rev)
             }
             RowChange::PutDirect(mut channel) => {
                 let rev = self.rev_of(&mut channel.rev);
                 let pair = pair_of(&channel)?;
-                self.put(Query::PutChannel, Hanging, &[channel.id], &channel, rev)?;
+                self.put(Query::PutChannel, Dependent, &[channel.id], &channel, rev)?;
                 let [low, high] = pair.ids();
                 let values = vec![ordered(low)?, ordered(high)?, ordered(channel.id)?, ordered(rev)?];
-                self.push(Query::PutDirect, Hanging, 0, values);
+                self.push(Query::PutDirect, Dependent, 0, values);
                 Ok(())
             }
             RowChange::DeleteChannel { guild_id, channel_id } => {
-                self.delete(Query::DeleteChannel, Hanging, &[channel_id])?;
-                self.delete(Query::DeleteChannelOfGuild, Hanging, &[guild_id, channel_id])
+                self.delete(Query::DeleteChannel, Dependent, &[channel_id])?;
+                self.delete(Query::DeleteChannelOfGuild, Dependent, &[guild_id, channel_id])
             }
             RowChange::PutRole(mut role) => {
                 let rev = self.rev_of(&mut role.rev);
-                self.put(Query::PutRole, Hanging, &[role.guild_id, role.id], &role, rev)
+                self.put(Query::PutRole, Dependent, &[role.guild_id, role.id], &role, rev)
             }
             RowChange::DeleteRole { guild_id, role_id } => {
-                self.delete(Query::DeleteRole, Hanging, &[guild_id, role_id])
+                self.delete(Query::DeleteRole, Dependent, &[guild_id, role_id])
             }
             RowChange::PutMember(mut member) => {
                 let rev = self.rev_of(&mut member.rev);
-                self.put(Query::PutMember, Hanging, &[member.guild_id, member.user_id], &member, rev)?;
+                self.put(Query::PutMember, Dependent, &[member.guild_id, member.user_id], &member, rev)?;
                 let values = vec![ordered(member.user_id)?, ordered(member.guild_id)?, ordered(rev)?];
-                self.push(Query::PutGuildOfUser, Hanging, 0, values);
+                self.push(Query::PutGuildOfUser, Dependent, 0, values);
                 Ok(())
             }
             RowChange::DeleteMember { guild_id, user_id } => {
-                self.delete(Query::DeleteMember, Hanging, &[guild_id, user_id])?;
-                self.delete(Query::DeleteGuildOfUser, Hanging, &[user_id, guild_id])
+                self.delete(Query::DeleteMember, Dependent, &[guild_id, user_id])?;
+                self.delete(Query::DeleteGuildOfUser, Dependent, &[user_id, guild_id])
             }
         }
     }
@@ -252,7 +252,7 @@ pub(super) fn settings(settings: Vec<Setting>, timestamp: u64) -> Result<Vec<Bou
             Some(value) => (Query::PutSetting, vec![kind, key, blob(value), timestamp.clone()]),
             None => (Query::DeleteSetting, vec![timestamp.clone(), kind, key]),
         };
-        Bound { query, values, bytes, stage: Stage::Point }
+        Bound { query, values, bytes, stage: Stage::GuildRow }
     });
     Ok(bound.collect())
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    errors::{Sent, read_error, read_may_be_repeated, write_error},
+    errors::{WriteKind, read_error, read_may_be_repeated, write_error},
     plan::Bound,
     statements::{Query, Statements},
 };
@@ -141,13 +141,13 @@ impl Sender {
     /// timeout that is never known.
     async fn written(
         &self,
-        sent: Sent,
+        kind: WriteKind,
         timeout: Duration,
         write: impl Future<Output = Result<QueryResult, ExecutionError>>,
     ) -> Result<QueryResult, WriteError> {
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(timeout, write).await {
-            Ok(answer) => answer.map_err(|error| write_error(&error, sent)),
+            Ok(answer) => answer.map_err(|error| write_error(&error, kind)),
             Err(_elapsed) => {
                 Err(WriteError::Unknown { reason: "the database did not answer in time".to_owned() })
             }
@@ -157,7 +157,7 @@ impl Sender {
     /// Writes one row.
     pub(super) async fn write(&self, query: Query, values: impl SerializeRow) -> Result<(), WriteError> {
         let write = self.session.execute_unpaged(self.statements.get(query), &values);
-        self.written(Sent::Write, self.write_timeout, write).await.map(drop)
+        self.written(WriteKind::Write, self.write_timeout, write).await.map(drop)
     }
 
     /// Writes a batch; a single statement is sent without one.
@@ -176,7 +176,7 @@ impl Sender {
             values.push(one.values);
         }
         let write = self.session.batch(&batch, &values);
-        self.written(Sent::Write, self.write_timeout, write).await.map(drop)
+        self.written(WriteKind::Write, self.write_timeout, write).await.map(drop)
     }
 
     /// Runs a lightweight transaction and returns its one row.
@@ -189,7 +189,7 @@ impl Sender {
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
         let write = self.session.execute_unpaged(self.statements.get(query), &values);
-        let result = self.written(Sent::Transaction, self.lease_timeout, write).await?;
+        let result = self.written(WriteKind::Transaction, self.lease_timeout, write).await?;
         // If the answer cannot be read, the outcome is not known.
         let unknown = |error: String| WriteError::Unknown { reason: format!("{query:?}: {error}") };
         let rows = result.into_rows_result().map_err(|error| unknown(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The [`Store`](crate::Store) trait, over statements.
+//! The [`Store`] trait, over statements.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ const BYTES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Acked {
     file: File,
-    told: bool,
+    reported: bool,
 }
 
 impl Acked {
@@ -35,7 +35,7 @@ impl Acked {
             .truncate(false)
             .mode(0o600)
             .open(directory.join(ACKED))?;
-        Ok(Self { file, told: false })
+        Ok(Self { file, reported: false })
     }
 
     /// Notes a batch that is durable. A failure is logged once; then the note only falls behind.
@@ -45,9 +45,9 @@ impl Acked {
         head.copy_from_slice(&number.to_le_bytes());
         tail.copy_from_slice(&xxh3_64(head).to_le_bytes());
         if let Err(error) = self.file.write_all_at(&bytes, 0)
-            && !self.told
+            && !self.reported
         {
-            self.told = true;
+            self.reported = true;
             tracing::warn!(%error, "the last batch could not be noted beside the store");
         }
     }

@@ -21,7 +21,6 @@ use super::{
     EmbeddedConfig,
     acked::Acked,
     draft::{Draft, Group, NewestRevs, PlanError},
-    fault,
     guard::Guard,
     health::Health,
     journal::BATCH_KEY,
@@ -30,6 +29,7 @@ use super::{
     plan, spare,
     tables::Table,
     tree::Tables,
+    tree_error,
 };
 use crate::{Commit, Halt, Lease, LeaseAnswer, RowChange, WriteError};
 
@@ -69,7 +69,7 @@ pub(super) struct Write {
     /// Receives the answer.
     pub(super) done: oneshot::Sender<Result<Answer, WriteError>>,
     /// Its permits for waiting bytes, given back with the answer.
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _permit: OwnedSemaphorePermit,
 }
 
 /// A planned write and its answer once it is durable.
@@ -110,7 +110,7 @@ impl Committer {
         if self.health.poisoned().is_none()
             && let Err(error) = self.tables.db.persist(PersistMode::SyncAll)
         {
-            self.health.poison(format!("the last sync failed: {}", fault::reason(&error, &self.config)));
+            self.health.poison(format!("the last sync failed: {}", tree_error::reason(&error, &self.config)));
         }
     }
 
@@ -133,9 +133,9 @@ impl Committer {
         let mut group = Group::new(self.extent);
         let mut answers: Vec<Planned> = Vec::with_capacity(waiting.len());
         // The permits are kept until the answers are sent, because they bound the bytes in flight.
-        let mut places = Vec::with_capacity(waiting.len());
+        let mut permits = Vec::with_capacity(waiting.len());
         for write in waiting {
-            places.push(write._place);
+            permits.push(write._permit);
             if matches!(write.act, Act::Close) {
                 self.writes.close();
             }
@@ -148,7 +148,7 @@ impl Committer {
             answers.push((write.done, answer));
         }
         if let Err(error) = self.write(group) {
-            self.health.poison(fault::reason(&error, &self.config));
+            self.health.poison(tree_error::reason(&error, &self.config));
         }
         for (done, answer) in answers {
             let answer = match (self.health.refusal(), answer) {
@@ -193,11 +193,11 @@ impl Committer {
             }
             Err(PlanError::Refused(reason)) => Err(WriteError::NotApplied { reason }),
             // A table could not be opened just now. Nothing was written, and the table is undamaged.
-            Err(PlanError::Tree(error)) if fault::no_descriptors(&error) => {
+            Err(PlanError::Tree(error)) if tree_error::no_descriptors(&error) => {
                 Err(Halt::Descriptors { limit: spare::limit() }.into())
             }
             Err(PlanError::Tree(error)) => {
-                let reason = fault::reason(&error, &self.config);
+                let reason = tree_error::reason(&error, &self.config);
                 self.health.poison(reason.clone());
                 Err(WriteError::Poisoned { reason })
             }
@@ -211,7 +211,7 @@ impl Committer {
         }
         match self.trim(&mut group) {
             // The next batch trims instead.
-            Err(error) if fault::no_descriptors(&error) => {}
+            Err(error) if tree_error::no_descriptors(&error) => {}
             trimmed => trimmed?,
         }
         let number = self.batch + 1;

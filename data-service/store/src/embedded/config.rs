@@ -58,7 +58,7 @@ pub struct EmbeddedConfig {
     /// How often descriptors, disk and directory are examined while batch follows batch. The calls of an
     /// examination take a tenth of the time that the sync of a small batch takes. So 2 ms, some eight batches
     /// of one writer, make it a hundredth. With zero, each batch is examined.
-    pub look_every: Duration,
+    pub check_every: Duration,
     /// Longest wait for a write's answer. A healthy disk answers in milliseconds; after this time the outcome
     /// is reported as unknown.
     pub write_timeout: Duration,
@@ -87,7 +87,7 @@ impl EmbeddedConfig {
             writes_waiting_bytes_max: 64 * 1024 * 1024,
             batch_writes_max: 1_024,
             batch_bytes_max: 8 * 1024 * 1024,
-            look_every: Duration::from_millis(2),
+            check_every: Duration::from_millis(2),
             write_timeout: Duration::from_secs(30),
         }
     }

@@ -10,9 +10,10 @@ use std::{
 use super::{
     acked::{self, Acked},
     files::{failed, sync},
+    integrity,
     layout::{DRAFT_FILE, LAYOUT_VERSION, TREE, VERSION_FILE},
     open_error::OpenError,
-    seal, whole,
+    seal,
 };
 
 /// Bytes read of a lock or version file; both hold a short number.
@@ -39,8 +40,8 @@ impl DataDir {
         let tree = directory.join(TREE);
         let complete = inspect(directory)?.is_some();
         if complete {
-            whole::verify(directory)?;
-            whole::loosen(directory)?;
+            integrity::verify(directory)?;
+            integrity::withdraw_length(directory)?;
             seal::remove(directory)?;
         } else {
             begin(directory, &tree)?;
@@ -49,7 +50,7 @@ impl DataDir {
     }
 
     /// Refuses a tree whose newest batch is older than one that was acknowledged.
-    pub(super) fn reaches(&self, batch: u64) -> Result<(), OpenError> {
+    pub(super) fn require_batch(&self, batch: u64) -> Result<(), OpenError> {
         let acked = acked::read(&self.directory).map_err(failed("read", &self.directory))?;
         if !self.complete || batch >= acked {
             return Ok(());
@@ -75,13 +76,13 @@ impl DataDir {
             sync(&self.directory)?;
             self.complete = true;
         }
-        whole::note(&self.directory, Some(batch))
+        integrity::note(&self.directory, Some(batch))
     }
 
     /// Writes the notes and the seal by which the next start notices a loss.
     fn seal(&self) -> Result<(), OpenError> {
         // If the last batch cannot be read, the note does not name one.
-        whole::note(&self.directory, acked::read(&self.directory).ok().filter(|batch| *batch > 0))?;
+        integrity::note(&self.directory, acked::read(&self.directory).ok().filter(|batch| *batch > 0))?;
         seal::write(&self.directory)
     }
 }
@@ -113,7 +114,7 @@ pub fn inspect(directory: &Path) -> Result<Option<u32>, OpenError> {
     let tree = directory.join(TREE);
     let there = |path: &Path| path.try_exists().map_err(failed("look for", path));
     match version {
-        Some(_) => whole::check(directory)?,
+        Some(_) => integrity::check(directory)?,
         None if there(&tree)? && !there(&directory.join(DRAFT_FILE))? => {
             return Err(OpenError::NoVersion { directory: directory.to_owned() });
         }

@@ -1,13 +1,13 @@
-//! Watches over what the store needs of the machine, so that it is noticed before it is missing: file
-//! descriptors, room on the disk, and its directory.
+//! Watches what the store needs of the machine, so that a shortage is noticed before it does harm: file
+//! descriptors, room on the disk, and the store's directory.
 //!
-//! fjall is lost for good by the first file that it cannot open or write, whoever took the last descriptor or
-//! filled the disk. So while there is less than the work it has begun may need, nothing new is begun. Writes
-//! are refused with the reason ([`Halt`]), reads go on, and writes are taken again once there is enough. A
-//! directory that was removed does not come back: the store is poisoned.
+//! The first file that fjall cannot open or write makes it unusable for good, whatever took the last
+//! descriptor or filled the disk. So while there is less than the work it has begun may need, nothing new is
+//! begun. Writes are refused with the reason ([`Halt`]), reads go on, and writes are taken again once there
+//! is enough. A directory that was removed does not come back: the store is poisoned.
 //!
 //! A thread checks twenty times a second. The committer checks before a batch and once more before it
-//! acknowledges one, but of batches that follow each other within [`EmbeddedConfig::look_every`] it checks
+//! acknowledges one, but of batches that follow each other within [`EmbeddedConfig::check_every`] it checks
 //! only the first. A shortage that is shorter than that is met as if it had occurred between a check and its
 //! write.
 
@@ -25,19 +25,19 @@ use std::{
 use super::{
     EmbeddedConfig,
     health::Health,
-    place::Place,
+    identity::Identity,
     spare::{self, Spare},
     tree::Tables,
 };
 use crate::Halt;
 
 /// How often the thread checks while nothing is written. A check costs some fifty microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Largest batch that relies on the last check: the batches of that time together are far below
 /// [`SLACK_BYTES`].
 const SMALL_BATCH: usize = 64 << 10;
 /// How often it checks while there are no descriptors: a check takes all free ones for a moment.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
+const CHECK_SCARCE_EVERY: Duration = Duration::from_millis(500);
 /// Most bytes that a merge of tables takes beside its inputs: eight tables of 64 MiB, more than fjall's
 /// levels choose at once. It never takes more than all tables have.
 const MERGE_BYTES_MAX: u64 = 512 << 20;
@@ -45,7 +45,7 @@ const MERGE_BYTES_MAX: u64 = 512 << 20;
 const SLACK_BYTES: u64 = 8 << 20;
 /// Before writes are taken again, the free bytes must exceed the needed ones by one part in this many, so
 /// that the state does not flap.
-const AGAIN_SHARE: u64 = 8;
+const RESUME_SHARE: u64 = 8;
 
 /// Asks how many bytes of the disk below a path are free for this process.
 pub(super) type FreeBytes = Box<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
@@ -65,8 +65,8 @@ fn needed_bytes(buffered: u64, batch: u64, tables: u64) -> u64 {
 }
 
 /// Bytes that must be free if writes are refused already.
-fn to_begin_again(needed: u64) -> u64 {
-    needed.saturating_add(needed / AGAIN_SHARE)
+fn bytes_to_resume(needed: u64) -> u64 {
+    needed.saturating_add(needed / RESUME_SHARE)
 }
 
 /// The watch over one store.
@@ -74,17 +74,17 @@ pub(super) struct Guard {
     directory: PathBuf,
     free_bytes: FreeBytes,
     /// The interval of checks while batch follows batch.
-    look_every: Duration,
-    held: Mutex<Held>,
-    /// Bytes of all tables at the last look.
+    check_every: Duration,
+    state: Mutex<State>,
+    /// Bytes of all tables at the last check.
     table_bytes: AtomicU64,
     halt: Mutex<Option<Halt>>,
     stopped: AtomicBool,
 }
 
-struct Held {
+struct State {
     spare: Spare,
-    place: Place,
+    identity: Identity,
     /// When the committer last checked before and after a batch.
     before: Option<Instant>,
     after: Option<Instant>,
@@ -101,24 +101,24 @@ fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
 
 /// How thorough a check is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Care {
+enum Depth {
     /// Before a batch.
-    Glance,
+    Quick,
     /// At intervals.
-    Look,
+    Thorough,
 }
 
 impl Guard {
     /// Begins to watch an open store.
     pub(super) fn hold(config: &EmbeddedConfig, free_bytes: FreeBytes) -> io::Result<Self> {
         let directory = &config.directory;
-        let (spare, place) = (Spare::take(spare::limit())?, Place::hold(directory)?);
-        let held = Held { spare, place, before: None, after: None };
+        let (spare, identity) = (Spare::take(spare::limit())?, Identity::of(directory)?);
+        let state = State { spare, identity, before: None, after: None };
         Ok(Self {
             directory: directory.to_owned(),
             free_bytes,
-            look_every: config.look_every,
-            held: Mutex::new(held),
+            check_every: config.check_every,
+            state: Mutex::new(state),
             table_bytes: AtomicU64::new(0),
             halt: Mutex::new(None),
             stopped: AtomicBool::new(false),
@@ -132,10 +132,10 @@ impl Guard {
 
     /// Checks before a batch of about `bytes`. Gives the reason why the batch may not be begun.
     pub(super) fn before(&self, bytes: usize, tables: &Tables, health: &Health) -> Option<Halt> {
-        let due = is_due(&mut lock(&self.held).before, Instant::now(), self.look_every);
+        let due = is_due(&mut lock(&self.state).before, Instant::now(), self.check_every);
         // After a refusal, the first write for which there is enough is taken.
         if due || bytes > SMALL_BATCH || health.poisoned().is_some() || self.halt().is_some() {
-            return self.examine(Care::Glance, bytes as u64, tables, health);
+            return self.examine(Depth::Quick, bytes as u64, tables, health);
         }
         None
     }
@@ -143,8 +143,12 @@ impl Guard {
     /// Checks after a batch, before it is acknowledged, whether it went into files that still have names.
     pub(super) fn after(&self, health: &Health) {
         let gone = {
-            let mut held = lock(&self.held);
-            if is_due(&mut held.after, Instant::now(), self.look_every) { held.place.glance() } else { None }
+            let mut state = lock(&self.state);
+            if is_due(&mut state.after, Instant::now(), self.check_every) {
+                state.identity.check_quickly()
+            } else {
+                None
+            }
         };
         if let Some(reason) = gone {
             health.poison(reason);
@@ -152,17 +156,17 @@ impl Guard {
     }
 
     /// Makes a thorough check.
-    pub(super) fn look(&self, tables: &Tables, health: &Health) {
+    pub(super) fn check(&self, tables: &Tables, health: &Health) {
         self.table_bytes.store(tables.bytes(), Ordering::Relaxed);
-        self.examine(Care::Look, 0, tables, health);
+        self.examine(Depth::Thorough, 0, tables, health);
     }
 
-    fn examine(&self, care: Care, batch: u64, tables: &Tables, health: &Health) -> Option<Halt> {
+    fn examine(&self, depth: Depth, batch: u64, tables: &Tables, health: &Health) -> Option<Halt> {
         let (descriptors, gone) = {
-            let mut held = lock(&self.held);
-            match care {
-                Care::Glance => (held.spare.glance(), None),
-                Care::Look => (held.spare.look(), held.place.look()),
+            let mut state = lock(&self.state);
+            match depth {
+                Depth::Quick => (state.spare.check_quickly(), None),
+                Depth::Thorough => (state.spare.check(), state.identity.check()),
             }
         };
         if let Some(reason) = gone {
@@ -173,7 +177,7 @@ impl Guard {
             (None, false) => Some(Halt::Descriptors { limit: spare::limit() }),
             (None, true) => self.full(batch, tables.db.write_buffer_size()),
         };
-        self.tell(found.clone());
+        self.report(found.clone());
         found
     }
 
@@ -182,7 +186,7 @@ impl Guard {
         let free_bytes = (self.free_bytes)(&self.directory).ok()?;
         let needed = needed_bytes(buffered, batch, self.table_bytes.load(Ordering::Relaxed));
         let refused = matches!(*lock(&self.halt), Some(Halt::DiskFull { .. }));
-        let needed_bytes = if refused { to_begin_again(needed) } else { needed };
+        let needed_bytes = if refused { bytes_to_resume(needed) } else { needed };
         (free_bytes < needed_bytes).then(|| Halt::DiskFull {
             directory: self.directory.clone(),
             free_bytes,
@@ -191,7 +195,7 @@ impl Guard {
     }
 
     /// Keeps the result; the beginning and the end of a halt are logged once.
-    fn tell(&self, found: Option<Halt>) {
+    fn report(&self, found: Option<Halt>) {
         let mut halt = lock(&self.halt);
         match (&*halt, &found) {
             (None, Some(reason)) => tracing::error!(%reason, "the embedded store takes no writes"),
@@ -206,9 +210,9 @@ impl Guard {
         let guard = Arc::clone(self);
         thread::Builder::new().name("weir-store-watch".to_owned()).spawn(move || {
             while !guard.stopped.load(Ordering::Acquire) {
-                guard.look(&tables, &health);
+                guard.check(&tables, &health);
                 let scarce = matches!(guard.halt(), Some(Halt::Descriptors { .. }));
-                thread::park_timeout(if scarce { LOOK_AGAIN_EVERY } else { LOOK_EVERY });
+                thread::park_timeout(if scarce { CHECK_SCARCE_EVERY } else { CHECK_EVERY });
             }
         })
     }
@@ -241,7 +245,7 @@ mod tests {
     /// A store on a disk that has as much room as the number says.
     fn on_disk(directory: &Path, free: &Arc<AtomicU64>) -> Arc<EmbeddedStore> {
         let free = free.clone();
-        let config = EmbeddedConfig { look_every: Duration::ZERO, ..EmbeddedConfig::new(directory) };
+        let config = EmbeddedConfig { check_every: Duration::ZERO, ..EmbeddedConfig::new(directory) };
         EmbeddedStore::open_on(config, Box::new(move |_| Ok(free.load(Ordering::Relaxed)))).expect("opens")
     }
 
@@ -269,8 +273,8 @@ mod tests {
         let place = directory.path().display().to_string();
         assert!(refused.contains(&format!("the disk of {place} is full: 3 MiB are free")), "{refused}");
         assert_eq!((count(&store).await, store.poisoned()), (1, None));
-        let told = store.ready(WITHIN).await.expect_err("not ready").to_string();
-        assert!(told.contains("is full"), "{told}");
+        let message = store.ready(WITHIN).await.expect_err("not ready").to_string();
+        assert!(message.contains("is full"), "{message}");
         free.store(1 << 40, Ordering::Relaxed);
         write(&store, 3).await.expect("there is room again");
         store.ready(WITHIN).await.expect("ready again");
@@ -304,8 +308,11 @@ mod tests {
                 }
             };
             tokio::time::timeout(Duration::from_secs(1), found).await.expect("within a second");
-            let told = store.ready(WITHIN).await.expect_err("not ready").to_string();
-            assert!(told.contains("removed") && told.contains(&path.display().to_string()), "{gone}: {told}");
+            let message = store.ready(WITHIN).await.expect_err("not ready").to_string();
+            assert!(
+                message.contains("removed") && message.contains(&path.display().to_string()),
+                "{gone}: {message}"
+            );
             let refused = write(&store, 3).await;
             assert!(matches!(refused, Err(WriteError::Halted(Halt::Lost { .. }))), "{gone}: {refused:?}");
         }
@@ -328,6 +335,6 @@ mod tests {
         assert_eq!(needed_bytes(16 * MIB, MIB, 5 * MIB), (2 * 17 + 1 + 5) * MIB + SLACK_BYTES);
         assert_eq!(needed_bytes(0, 0, u64::MAX), MERGE_BYTES_MAX + SLACK_BYTES);
         assert_eq!(needed_bytes(u64::MAX, 1, 1), u64::MAX);
-        assert!(to_begin_again(100) > 100);
+        assert!(bytes_to_resume(100) > 100);
     }
 }

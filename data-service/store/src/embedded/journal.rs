@@ -84,7 +84,7 @@ pub(super) struct Walked {
     /// Its last whole batch.
     pub(super) last: Option<Ids>,
     /// What is wrong with it.
-    pub(super) fault: Option<String>,
+    pub(super) damage: Option<String>,
     /// Whether anything other than zeros follows the whole batches.
     pub(super) torn: bool,
 }
@@ -97,9 +97,9 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
         batch.clear();
         let Some(ids) = read_batch(&mut reader, &mut batch)? else { break };
         if let Some(last) = walked.last
-            && let Some(fault) = gap(last, ids)
+            && let Some(damage) = gap(last, ids)
         {
-            walked.fault.get_or_insert(fault);
+            walked.damage.get_or_insert(damage);
         }
         walked.first = walked.first.or(Some(ids));
         walked.last = Some(ids);
@@ -128,7 +128,7 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
     if walked.torn && holds_a_batch(&rest) {
         let at = walked.bytes;
         walked
-            .fault
+            .damage
             .get_or_insert(format!("byte {at} and some behind it cannot be read, and whole batches follow"));
     }
     Ok(walked)
@@ -240,12 +240,12 @@ mod tests {
         let found = walked(&whole);
         let ids = |number| Some(Ids { seqno: number, number: Some(number) });
         assert_eq!((found.bytes, found.first, found.last), (whole.len() as u64, ids(7), ids(8)));
-        assert!(found.fault.is_none() && !found.torn);
+        assert!(found.damage.is_none() && !found.torn);
         assert!(!walked(&[whole.clone(), vec![0; 200_000]].concat()).torn);
         let third = batch(9, b"c");
         for cut in 1..third.len() {
             let found = walked(&[whole.clone(), third[..cut].to_vec(), vec![0; 100]].concat());
-            assert!(found.fault.is_none() && found.torn && found.last == ids(8), "{cut}: {found:?}");
+            assert!(found.damage.is_none() && found.torn && found.last == ids(8), "{cut}: {found:?}");
         }
     }
 
@@ -258,9 +258,9 @@ mod tests {
                 bytes[at] ^= 1 << bit;
                 // A first sequence number that is a little smaller may be valid.
                 let smaller = (5..8).contains(&at) && bytes[5..8] < first[5..8];
-                assert!(smaller || walked(&bytes).fault.is_some(), "byte {at} bit {bit}");
+                assert!(smaller || walked(&bytes).damage.is_some(), "byte {at} bit {bit}");
             }
         }
-        assert!(walked(&[first, batch(9, b"")].concat()).fault.is_some(), "one is missing");
+        assert!(walked(&[first, batch(9, b"")].concat()).damage.is_some(), "one is missing");
     }
 }

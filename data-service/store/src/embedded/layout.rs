@@ -8,7 +8,7 @@
 //! DIR/JOURNAL      how far the tree's journals reach at least
 //! DIR/SEAL         after a clean stop: every file of the tree, with its checksum
 //! DIR/ACKED        the batch that was acknowledged last, at least
-//! DIR/lsm/         the tree; `whole` checks that it is complete
+//! DIR/lsm/         the tree; `integrity` checks that it is complete
 //! ```
 
 /// Name of the file with the layout's number: a directory without it has no embedded store.

@@ -23,7 +23,7 @@ const TABLES: &str = "tables";
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A damaged part: its path within the keyspace, and what is wrong.
-pub(super) type Fault = (String, String);
+pub(super) type Damage = (String, String);
 
 /// A table that a list names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,29 +36,29 @@ pub(super) struct Listed {
 
 /// Verifies `current` and the list in force, and that the listed tables exist. Reads both files, but not the
 /// tables.
-pub(super) fn check(keyspace: &Path) -> io::Result<Result<Vec<Listed>, Fault>> {
-    let fault = |path: &str, reason: &str| Ok(Err((path.to_owned(), reason.to_owned())));
+pub(super) fn check(keyspace: &Path) -> io::Result<Result<Vec<Listed>, Damage>> {
+    let damage = |path: &str, reason: &str| Ok(Err((path.to_owned(), reason.to_owned())));
     let current = fs::read(keyspace.join(CURRENT))?;
     let (Some(number), Some(checksum), Some(0), CURRENT_BYTES) =
         (u64_at(&current, 0), u128_at(&current, 8), current.get(24), current.len())
     else {
-        return fault(CURRENT, "it is not a number and a checksum");
+        return damage(CURRENT, "it is not a number and a checksum");
     };
     let list = format!("v{number}");
     let bytes = match fs::read(keyspace.join(&list)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return fault(CURRENT, &format!("it names the list {list}, which is missing"));
+            return damage(CURRENT, &format!("it names the list {list}, which is missing"));
         }
         Err(error) => return Err(error),
     };
     if xxh3_128(&bytes) != checksum {
-        return fault(&format!("{CURRENT} or {list}"), "the list does not have the checksum that is noted");
+        return damage(&format!("{CURRENT} or {list}"), "the list does not have the checksum that is noted");
     }
-    let Some(tables) = tables(&bytes) else { return fault(&list, "its tables cannot be read") };
+    let Some(tables) = tables(&bytes) else { return damage(&list, "its tables cannot be read") };
     for table in &tables {
         if !keyspace.join(&table.path).try_exists()? {
-            return fault(&table.path, "it is missing");
+            return damage(&table.path, "it is missing");
         }
     }
     Ok(Ok(tables))

@@ -11,11 +11,12 @@ use fjall::{Readable as _, Slice};
 use weir_bus::Position;
 
 use super::{
-    EmbeddedConfig, OpenError, fault,
+    EmbeddedConfig, OpenError,
     journal::BATCH_KEY,
     keys::{self, number_at},
     tables::Table,
     tree::Tables,
+    tree_error,
 };
 use crate::OutboxRecord;
 
@@ -96,7 +97,7 @@ impl Event {
 pub(super) fn newest_batch(tables: &Tables) -> Result<u64, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { table: Table::Meta.name(), reason };
     let row = tables.get(Table::Meta).get(Table::Meta.stored_key(BATCH_KEY));
-    match row.map_err(|error| damaged(fault::describe(&error)))? {
+    match row.map_err(|error| damaged(tree_error::describe(&error)))? {
         Some(row) => number_at(&row, 0).ok_or_else(|| damaged("the batch's number is short".to_owned())),
         None => Ok(0),
     }
@@ -105,7 +106,7 @@ pub(super) fn newest_batch(tables: &Tables) -> Result<u64, OpenError> {
 /// Reads the beginning and the end of the log.
 pub(super) fn recover(tables: &Tables) -> Result<Extent, OpenError> {
     let damaged = |table: Table, reason: String| OpenError::Damaged { table: table.name(), reason };
-    let tree = |table: Table| move |error: fjall::Error| damaged(table, fault::describe(&error));
+    let tree = |table: Table| move |error: fjall::Error| damaged(table, tree_error::describe(&error));
     let snapshot = tables.db.snapshot();
     let (floor, floor_bytes) = match snapshot
         .get(tables.get(Table::Meta), Table::Meta.stored_key(FLOOR_KEY))

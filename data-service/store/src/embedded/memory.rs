@@ -44,11 +44,11 @@ impl EmbeddedStore {
     pub fn memory(&self) -> StoreMemory {
         let db = self.readers.database();
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let places = self.config.writes_waiting_bytes_max as usize;
+        let bytes_max = self.config.writes_waiting_bytes_max as usize;
         StoreMemory {
             cache: size(db.cache_size()),
             buffers: size(taken(db.write_buffer_size())),
-            waiting: places.saturating_sub(self.places.available_permits()),
+            waiting: bytes_max.saturating_sub(self.waiting_bytes.available_permits()),
         }
     }
 }

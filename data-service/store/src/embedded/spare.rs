@@ -3,18 +3,18 @@
 //!
 //! fjall opens files in threads of its own (a journal when the last one is full, a table when a buffer is,
 //! every input of a merge), and the first refusal poisons it. So while few descriptors are left it gets no
-//! new work; see [`Spare::look`].
+//! new work; see [`Spare::check`].
 
 use std::{fs::File, io};
 
 use rustix::process::{Resource, getrlimit};
 
-/// Most descriptors that are held: as many as two threads of fjall's have open at once when each merges some
+/// Most descriptors that are spare: as many as two threads of fjall's have open at once when each merges some
 /// thirty tables, the most that was seen.
-const HELD_MAX: u64 = 64;
-/// At most one in this many of the descriptors that the process may open is held: where those are few,
+const SPARE_MAX: u64 = 64;
+/// At most one in this many of the descriptors that the process may open is spare: where those are few,
 /// connections need them too.
-const HELD_SHARE: u64 = 8;
+const SPARE_SHARE: u64 = 8;
 /// Most tables that fjall keeps open, its own default.
 const CACHED_MAX: u64 = 900;
 /// At most one in this many of the descriptors that the process may open is for these tables.
@@ -38,7 +38,7 @@ pub(super) fn cached_files(limit: u64) -> usize {
 pub(super) struct Spare {
     /// The file of which the spare descriptors are copies.
     null: File,
-    held: Vec<File>,
+    spare: Vec<File>,
     /// How many are held while there are enough; as many more must be free then.
     wanted: usize,
 }
@@ -46,27 +46,27 @@ pub(super) struct Spare {
 impl Spare {
     /// Takes the spare descriptors. If there are too few, the next check reports it.
     pub(super) fn take(limit: u64) -> io::Result<Self> {
-        let wanted = usize::try_from((limit / HELD_SHARE).clamp(1, HELD_MAX)).unwrap_or(1);
-        let mut spare = Self { null: File::open("/dev/null")?, held: Vec::new(), wanted };
-        spare.look();
+        let wanted = usize::try_from((limit / SPARE_SHARE).clamp(1, SPARE_MAX)).unwrap_or(1);
+        let mut spare = Self { null: File::open("/dev/null")?, spare: Vec::new(), wanted };
+        spare.check();
         Ok(spare)
     }
 
     /// Checks whether the store has the descriptors that it may need: the spare ones, and as many that are
     /// free, so that a shortage is noticed in time (twice as many to begin again). If not, releases the spare
     /// ones.
-    pub(super) fn look(&mut self) -> bool {
-        let missing = self.wanted - self.held.len();
+    pub(super) fn check(&mut self) -> bool {
+        let missing = self.wanted - self.spare.len();
         let free = if missing == 0 { self.wanted } else { 2 * self.wanted };
         let tried: io::Result<Vec<File>> = (0..missing + free).map(|_| self.null.try_clone()).collect();
         match tried {
             Ok(mut taken) => {
                 taken.truncate(missing);
-                self.held.append(&mut taken);
+                self.spare.append(&mut taken);
                 true
             }
             Err(_none_left) => {
-                self.held.clear();
+                self.spare.clear();
                 false
             }
         }
@@ -75,9 +75,9 @@ impl Spare {
     /// Does the same at a fraction of the cost, before each batch: checks whether there is any free
     /// descriptor. While there were none, it tries nothing: each try takes the free ones for a moment, and
     /// fjall may need just those.
-    pub(super) fn glance(&mut self) -> bool {
-        let well = self.held.len() == self.wanted;
-        well && (self.null.try_clone().is_ok() || self.look())
+    pub(super) fn check_quickly(&mut self) -> bool {
+        let well = self.spare.len() == self.wanted;
+        well && (self.null.try_clone().is_ok() || self.check())
     }
 }
 
@@ -94,8 +94,8 @@ mod tests {
     fn the_spare_is_a_part_of_a_low_limit() {
         for (limit, wanted) in [(4, 1), (256, 32), (512, 64), (u64::MAX, 64)] {
             let mut spare = Spare::take(limit).expect("there are some");
-            assert_eq!((spare.wanted, spare.held.len()), (wanted, wanted), "{limit}");
-            assert!(spare.glance() && spare.look());
+            assert_eq!((spare.wanted, spare.spare.len()), (wanted, wanted), "{limit}");
+            assert!(spare.check_quickly() && spare.check());
         }
     }
 }

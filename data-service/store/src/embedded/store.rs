@@ -1,4 +1,4 @@
-//! The [`Store`](crate::Store) trait, over committer and readers.
+//! The [`Store`] trait, over committer and readers.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

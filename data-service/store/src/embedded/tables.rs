@@ -56,7 +56,7 @@ pub(super) enum Table {
 
 /// A fjall keyspace. Its name is stored: never rename one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Home {
+pub(super) enum KeyspaceId {
     Messages,
     Events,
     Changes,
@@ -64,9 +64,9 @@ pub(super) enum Home {
 }
 
 /// Number of keyspaces.
-pub(super) const HOMES: usize = Home::ALL.len();
+pub(super) const KEYSPACE_COUNT: usize = KeyspaceId::ALL.len();
 
-impl Home {
+impl KeyspaceId {
     /// All, in the order of their numbers.
     pub(super) const ALL: [Self; 4] = [Self::Messages, Self::Events, Self::Changes, Self::Small];
 
@@ -115,11 +115,11 @@ impl Table {
     }
 
     /// The keyspace that holds the table.
-    pub(super) fn home(self) -> Home {
+    pub(super) fn keyspace(self) -> KeyspaceId {
         match self {
-            Self::Messages => Home::Messages,
-            Self::Events => Home::Events,
-            Self::Changes => Home::Changes,
+            Self::Messages => KeyspaceId::Messages,
+            Self::Events => KeyspaceId::Events,
+            Self::Changes => KeyspaceId::Changes,
             Self::Buckets
             | Self::Users
             | Self::Tokens
@@ -135,15 +135,15 @@ impl Table {
             | Self::Settings
             | Self::Leases
             | Self::Meta
-            | Self::DirectChannels => Home::Small,
+            | Self::DirectChannels => KeyspaceId::Small,
         }
     }
 
     /// A key as its keyspace holds it.
     pub(super) fn stored_key(self, key: impl Into<Slice> + AsRef<[u8]>) -> Slice {
-        match self.home() {
-            Home::Messages | Home::Events | Home::Changes => key.into(),
-            Home::Small => {
+        match self.keyspace() {
+            KeyspaceId::Messages | KeyspaceId::Events | KeyspaceId::Changes => key.into(),
+            KeyspaceId::Small => {
                 let key = key.as_ref();
                 let mut stored = Vec::with_capacity(1 + key.len());
                 stored.push(self as u8);
@@ -155,10 +155,10 @@ impl Table {
 
     /// A key as the table uses it.
     pub(super) fn own_key(self, stored: Slice) -> Slice {
-        match self.home() {
-            Home::Messages | Home::Events | Home::Changes => stored,
+        match self.keyspace() {
+            KeyspaceId::Messages | KeyspaceId::Events | KeyspaceId::Changes => stored,
             // Every stored key of a shared keyspace begins with its table's number.
-            Home::Small => stored.get(1..).unwrap_or_default().into(),
+            KeyspaceId::Small => stored.get(1..).unwrap_or_default().into(),
         }
     }
 }
@@ -168,9 +168,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_homes_number_is_its_place() {
-        for (place, home) in Home::ALL.into_iter().enumerate() {
-            assert_eq!(home as usize, place, "{}", home.name());
+    fn a_keyspaces_number_is_its_index() {
+        for (index, id) in KeyspaceId::ALL.into_iter().enumerate() {
+            assert_eq!(id as usize, index, "{}", id.name());
         }
     }
 

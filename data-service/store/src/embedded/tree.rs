@@ -1,4 +1,4 @@
-//! The open database, with a fjall keyspace for each [`Home`].
+//! The open database, with a fjall keyspace for each [`KeyspaceId`].
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -7,11 +7,11 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use super::{
     config::EmbeddedConfig,
     datadir::DataDir,
-    fault,
+    integrity,
     open_error::OpenError,
     spare,
-    tables::{HOMES, Home, Table},
-    whole,
+    tables::{KEYSPACE_COUNT, KeyspaceId, Table},
+    tree_error,
 };
 
 /// Smallest value that fjall accepts.
@@ -22,8 +22,8 @@ const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub(super) struct Tables {
     /// Used for batches, snapshots and the last sync.
     pub(super) db: Database,
-    /// Indexed by a home's number.
-    keyspaces: [Keyspace; HOMES],
+    /// Indexed by a keyspace's number.
+    keyspaces: [Keyspace; KEYSPACE_COUNT],
 }
 
 impl Tables {
@@ -33,7 +33,7 @@ impl Tables {
     /// [`OpenError::Incomplete`] if a store was made here and fjall does not find one of its keyspaces: it
     /// would make an empty one.
     pub(super) fn open(directory: &DataDir, config: &EmbeddedConfig) -> Result<Self, OpenError> {
-        let failed = |error: fjall::Error| unopened(directory, config, fault::describe(&error));
+        let failed = |error: fjall::Error| unopened(directory, config, tree_error::describe(&error));
         let db = Database::builder(&directory.tree)
             .cache_size(config.cache_bytes)
             .max_journaling_size(config.journal_bytes.max(JOURNAL_BYTES_MIN))
@@ -44,22 +44,22 @@ impl Tables {
             .open()
             .map_err(failed)?;
         let known = db.list_keyspace_names();
-        let lost = |home: &&Home| !known.iter().any(|name| **name == *home.name());
+        let lost = |id: &&KeyspaceId| !known.iter().any(|name| **name == *id.name());
         if directory.complete
-            && let Some(home) = Home::ALL.iter().find(lost)
+            && let Some(id) = KeyspaceId::ALL.iter().find(lost)
         {
-            let piece = format!("the keyspace {}", home.name());
+            let piece = format!("the keyspace {}", id.name());
             return Err(OpenError::Incomplete { directory: config.directory.clone(), piece });
         }
         // A keyspace keeps the options that it was created with; these apply only to a new one.
-        let open = |home: Home| {
-            db.keyspace(home.name(), || {
+        let open = |id: KeyspaceId| {
+            db.keyspace(id.name(), || {
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(home.buffer_bytes(config))
+                    .max_memtable_size(id.buffer_bytes(config))
                     .manual_journal_persist(true)
             })
         };
-        let [messages, events, changes, small] = Home::ALL.map(open);
+        let [messages, events, changes, small] = KeyspaceId::ALL.map(open);
         let keyspaces = [
             messages.map_err(failed)?,
             events.map_err(failed)?,
@@ -82,13 +82,13 @@ impl Tables {
 
     /// A table's keyspace.
     pub(super) fn get(&self, table: Table) -> &Keyspace {
-        &self.keyspaces[table.home() as usize]
+        &self.keyspaces[table.keyspace() as usize]
     }
 }
 
 /// Reads a tree that cannot be opened whole, to name the damaged part: fjall does not say which it is.
 fn unopened(directory: &DataDir, config: &EmbeddedConfig, reason: String) -> OpenError {
     let path = directory.tree.clone();
-    let broken = directory.complete.then(|| whole::broken_table(&config.directory)).flatten();
+    let broken = directory.complete.then(|| integrity::broken_table(&config.directory)).flatten();
     broken.unwrap_or(OpenError::Tree { path, reason })
 }

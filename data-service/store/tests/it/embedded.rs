@@ -3,9 +3,9 @@
 mod child;
 mod damage;
 mod full;
+mod integrity;
 mod log;
 mod scarce;
-mod whole;
 
 use std::sync::Arc;
 

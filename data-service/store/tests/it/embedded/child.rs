@@ -163,7 +163,7 @@ async fn verify(directory: &Path, acknowledged: &BTreeMap<u64, u64>) {
             rows[channel_id]
         );
     }
-    let mut told: BTreeMap<u64, u64> = (1..=WRITERS).map(|channel| (channel, 0)).collect();
+    let mut recorded: BTreeMap<u64, u64> = (1..=WRITERS).map(|channel| (channel, 0)).collect();
     let mut after = 0;
     while after < store.head() {
         for (position, record) in store.read(after, 1_000).await.expect("kept").records {
@@ -171,12 +171,12 @@ async fn verify(directory: &Path, acknowledged: &BTreeMap<u64, u64>) {
             assert_eq!(position, after, "positions are dense");
             let text = String::from_utf8(record.to_vec()).expect("text");
             let (channel, number) = text.split_once(' ').expect("two numbers");
-            let last = told.get_mut(&channel.parse().expect("a number")).expect("one of the writers");
+            let last = recorded.get_mut(&channel.parse().expect("a number")).expect("one of the writers");
             assert_eq!(number.parse::<u64>().expect("a number"), *last + 1, "each once, in order");
             *last += 1;
         }
     }
-    assert_eq!(told, rows, "a row and its record are one step");
+    assert_eq!(recorded, rows, "a row and its record are one step");
     store.close().await;
 }
 
@@ -230,7 +230,7 @@ async fn a_full_disk_poisons_the_store_and_loses_nothing_that_was_acknowledged()
     let (acknowledged, said) = acknowledged(output, |_| false);
     running.wait().expect("it ends");
     let errors: Vec<_> = said.iter().filter(|line| line.starts_with("error ")).collect();
-    assert_eq!(errors.len() as u64, WRITERS, "every writer is told: {said:?}");
+    assert_eq!(errors.len() as u64, WRITERS, "every writer gets the error: {said:?}");
     let lost = |error: &&String| error.contains("is poisoned") || error.contains("is lost to this process");
     assert!(errors.iter().all(lost), "{errors:?}");
     assert!(

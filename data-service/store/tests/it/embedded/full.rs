@@ -85,8 +85,8 @@ async fn a_disk_that_fills_up_refuses_writes_before_the_store_is_lost() {
         tokio::task::yield_now().await;
     }
     assert_eq!((count(&store).await, store.poisoned()), (written, None));
-    let told = store.ready(PATIENCE).await.expect_err("not ready").to_string();
-    assert!(told.contains("is full"), "{told}");
+    let message = store.ready(PATIENCE).await.expect_err("not ready").to_string();
+    assert!(message.contains("is full"), "{message}");
     let grown = Command::new("mount").args(["-o", "remount,size=256m"]).arg(disk.path()).status();
     assert!(grown.expect("runs").success());
     for number in written + 1..=written + 200 {

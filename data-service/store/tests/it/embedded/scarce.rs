@@ -136,8 +136,8 @@ async fn serves_without_descriptors() {
     }
     assert!(refused > 0, "{how}: nothing was refused");
     assert_eq!(count(&store).await, written, "{how}");
-    let told = ready(&store).await.expect_err("not ready");
-    assert!(told.contains("file descriptors"), "{told}");
+    let message = ready(&store).await.expect_err("not ready");
+    assert!(message.contains("file descriptors"), "{message}");
     assert_eq!(store.poisoned(), None);
     drop(lost);
     if let Some(give_back) = give_back {

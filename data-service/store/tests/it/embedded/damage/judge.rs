@@ -32,7 +32,7 @@ pub(super) enum Verdict {
     /// The start was refused with this message.
     Refused(String),
     /// The store opened, and a read reported that its data is damaged.
-    Told(String),
+    Reported(String),
     /// Every acknowledged row is there.
     Harmless,
     /// Something is missing or wrong without an error.
@@ -88,8 +88,10 @@ impl Acknowledged {
                 let verdict = match self.compare(&store).await {
                     Ok(None) => Verdict::Harmless,
                     Ok(Some(difference)) => Verdict::Silent(difference),
-                    Err(ReadError::Corrupt { reason }) => Verdict::Told(reason),
-                    Err(ReadError::Unavailable { reason }) => Verdict::Silent(format!("not told: {reason}")),
+                    Err(ReadError::Corrupt { reason }) => Verdict::Reported(reason),
+                    Err(ReadError::Unavailable { reason }) => {
+                        Verdict::Silent(format!("not reported: {reason}"))
+                    }
                     Err(ReadError::Timeout) => Verdict::Silent("a read hangs".to_owned()),
                 };
                 store.close().await;
@@ -145,7 +147,7 @@ impl Acknowledged {
             let after = records.len() as u64;
             let page = match store.read(after, PAGE).await {
                 Ok(page) => page.records,
-                Err(error) => return told(&error.to_string()),
+                Err(error) => return reported(&error.to_string()),
             };
             if page.is_empty() {
                 break;
@@ -160,6 +162,6 @@ impl Acknowledged {
 }
 
 /// An error of the log's reader, which carries the store's error as text.
-fn told(reason: &str) -> Result<Option<String>, ReadError> {
+fn reported(reason: &str) -> Result<Option<String>, ReadError> {
     Err(ReadError::Corrupt { reason: reason.to_owned() })
 }

@@ -152,7 +152,7 @@ async fn sweep(stop: &Stop, count: usize) -> Vec<String> {
         let what = match &verdict {
             Verdict::Refused(words) if names(words, name) => "refused",
             Verdict::Refused(_) => "nameless",
-            Verdict::Told(_) => "told by a read",
+            Verdict::Reported(_) => "reported by a read",
             Verdict::Harmless => "harmless",
             Verdict::Silent(_) => "silent",
         };
@@ -166,7 +166,7 @@ async fn sweep(stop: &Stop, count: usize) -> Vec<String> {
             failures.push(format!("{}: {name}: {damage}: {verdict:?}", stop.name));
         }
     }
-    let counts: Vec<_> = ["tried", "refused", "told by a read", "harmless", "nameless", "silent"]
+    let counts: Vec<_> = ["tried", "refused", "reported by a read", "harmless", "nameless", "silent"]
         .map(|what| format!("{what} {}", counts.get(what).copied().unwrap_or(0)))
         .into();
     eprintln!("damages after {}, {} known: {}", stop.name, all.len(), counts.join(", "));

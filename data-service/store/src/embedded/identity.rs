@@ -15,28 +15,28 @@ const JOURNAL: &str = "jnl";
 
 /// Open files by which the directory is recognized.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Identity {
     directory: PathBuf,
     tree: PathBuf,
     /// Both directories, open.
-    held: [File; 2],
+    open: [File; 2],
     /// The newest journal at the last search.
     journal: Option<(u64, File)>,
 }
 
-impl Place {
+impl Identity {
     /// Remembers the directory of an open store.
-    pub(super) fn hold(directory: &Path) -> io::Result<Self> {
+    pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let tree = directory.join(TREE);
-        let held = [File::open(directory)?, File::open(&tree)?];
-        let mut place = Self { directory: directory.to_owned(), tree, held, journal: None };
-        place.journal = place.newest_journal()?;
-        Ok(place)
+        let open = [File::open(directory)?, File::open(&tree)?];
+        let mut identity = Self { directory: directory.to_owned(), tree, open, journal: None };
+        identity.journal = identity.newest_journal()?;
+        Ok(identity)
     }
 
     /// Names what is gone, if anything is.
-    pub(super) fn look(&mut self) -> Option<String> {
-        for (held, path) in self.held.iter().zip([&self.directory, &self.tree]) {
+    pub(super) fn check(&mut self) -> Option<String> {
+        for (held, path) in self.open.iter().zip([&self.directory, &self.tree]) {
             let same = |held: &fs::Metadata, there: &fs::Metadata| {
                 (held.dev(), held.ino()) == (there.dev(), there.ino())
             };
@@ -44,7 +44,7 @@ impl Place {
                 (Ok(held), Ok(there)) if same(&held, &there) => {}
                 (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => {
                     // It cannot be examined now; the next write will show its state.
-                    tracing::debug!(%error, path = %path.display(), "the store's directory cannot be looked at");
+                    tracing::debug!(%error, path = %path.display(), "the store's directory cannot be examined");
                 }
                 _ => {
                     return Some(format!(
@@ -78,11 +78,11 @@ impl Place {
 
     /// Does the same at a fraction of the cost, before a batch is acknowledged: checks whether the open files
     /// still have names.
-    pub(super) fn glance(&mut self) -> Option<String> {
+    pub(super) fn check_quickly(&mut self) -> Option<String> {
         let named = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
         // The journal may have been replaced by the next one in good order.
-        let sound = self.held.iter().all(named) && self.journal.as_ref().is_none_or(|(_, file)| named(file));
-        if sound { None } else { self.look() }
+        let sound = self.open.iter().all(named) && self.journal.as_ref().is_none_or(|(_, file)| named(file));
+        if sound { None } else { self.check() }
     }
 
     /// The journal with the greatest number; `None` if there is no journal at all.

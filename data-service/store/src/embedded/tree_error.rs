@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn want_of_descriptors_is_told_apart() {
+    fn want_of_descriptors_is_recognized() {
         let wanting = |number| fjall::Error::Io(io::Error::from_raw_os_error(number));
         assert!(
             no_descriptors(&wanting(24)) && no_descriptors(&wanting(23)) && !no_descriptors(&wanting(28))

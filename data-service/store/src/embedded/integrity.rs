@@ -27,7 +27,7 @@ use super::{
     levels::{self, CURRENT},
     open_error::OpenError,
     seal,
-    tables::HOMES,
+    tables::KEYSPACE_COUNT,
 };
 
 /// fjall's marker of a database that is complete.
@@ -80,8 +80,8 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
         }
     }
     // The list of the others counts too.
-    if keyspaces.len() < HOMES + 1 {
-        return Err(lost(format!("one of the {} folders of {TREE}/{KEYSPACES}", HOMES + 1)));
+    if keyspaces.len() < KEYSPACE_COUNT + 1 {
+        return Err(lost(format!("one of the {} folders of {TREE}/{KEYSPACES}", KEYSPACE_COUNT + 1)));
     }
     let Some(newest) = newest_journal(&tree)? else {
         return Err(lost(format!("the journal, {TREE}/N{JOURNAL_END}")));
@@ -135,15 +135,15 @@ pub(super) fn verify(directory: &Path) -> Result<(), OpenError> {
     let mut journals = journals(&tree)?;
     journals.sort_unstable();
     let mut last: Option<Ids> = None;
-    for (place, journal) in journals.iter().enumerate() {
+    for (index, journal) in journals.iter().enumerate() {
         let name = format!("{TREE}/{}{JOURNAL_END}", journal.number);
         let path = directory.join(&name);
         let walked = journal::walk(&path).map_err(failed("read", &path))?;
-        let newest = place + 1 == journals.len();
+        let newest = index + 1 == journals.len();
         let gap = last.zip(walked.first).and_then(|(last, first)| journal::gap(last, first));
         // fjall begins the next journal only when all batches of this one are whole.
         let torn = (walked.torn && !newest).then(|| "its end cannot be read".to_owned());
-        if let Some(reason) = walked.fault.or(gap).or(torn) {
+        if let Some(reason) = walked.damage.or(gap).or(torn) {
             return Err(broken(format!("the journal {name}"), reason));
         }
         last = walked.last.or(last);
@@ -208,7 +208,7 @@ pub(super) fn note(directory: &Path, batch: Option<u64>) -> Result<(), OpenError
 
 /// Withdraws the note's claim on the newest journal's bytes, because recovery is about to cut off what was
 /// never acknowledged.
-pub(super) fn loosen(directory: &Path) -> Result<(), OpenError> {
+pub(super) fn withdraw_length(directory: &Path) -> Result<(), OpenError> {
     match noted(directory)? {
         Some(note) => write_note(directory, Note { journal: Journal { bytes: 0, ..note.journal }, ..note }),
         None => Ok(()),

@@ -61,9 +61,9 @@ async fn a_store_that_lost_a_piece_is_refused_and_left_as_it_is() {
         for _ in 0..2 {
             match open(directory.path()) {
                 Err(error @ OpenError::Incomplete { .. }) => {
-                    let told = error.to_string();
-                    assert!(told.contains(piece) && told.contains("backup"), "{piece}: {told}");
-                    assert!(told.contains(&directory.path().display().to_string()), "{told}");
+                    let message = error.to_string();
+                    assert!(message.contains(piece) && message.contains("backup"), "{piece}: {message}");
+                    assert!(message.contains(&directory.path().display().to_string()), "{message}");
                 }
                 other => panic!("{piece}: {:?}", other.map(|_store| (channel, id))),
             }
