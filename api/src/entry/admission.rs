@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_connect::{BodyAccount, HeldFor};
+use weir_connect::{BodyAccount, ChargeTo};
 use weir_discord::error::ApiError;
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) async fn admit(
     }
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(HeldFor { client: client.address(), user });
+    response.extensions_mut().insert(ChargeTo { client: client.address(), user });
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
     }

@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::sync::Semaphore;
-use weir_connect::{HeldFor, Instead, KeepUntilSent, Peer, SlowDown};
+use weir_connect::{ChargeTo, Instead, KeepUntilSent, Peer, SlowDown};
 use weir_runtime::LogGate;
 
 use crate::{
@@ -156,7 +156,7 @@ fn no_room() -> http::Response<Bytes> {
 /// Whether an answer was charged to nobody, so that its client may ask as fast as it can: no token, none that somebody has, or a caller
 /// above its rate limits. What a channel's limit refuses is not: a hot channel must not slow down those who also read others.
 fn is_free(response: &Response) -> bool {
-    response.extensions().get::<HeldFor>().is_none()
+    response.extensions().get::<ChargeTo>().is_none()
 }
 
 fn seal(headers: &mut HeaderMap) {

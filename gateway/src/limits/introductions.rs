@@ -74,7 +74,7 @@ impl Introductions {
     /// # Errors
     /// 4000 if that takes too long.
     pub(crate) async fn room(&self, bytes: usize, account: Account) -> Result<Rendered<'_>, Close> {
-        let mut share = OwnShare { hold: account.nothing(), freed: &self.freed };
+        let mut share = OwnShare { hold: account.empty_hold(), freed: &self.freed };
         // What is larger than all that one may have waits for all of it, and what is larger than all there is for that.
         let of_share = bytes.min(share.hold.bounds().token);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);

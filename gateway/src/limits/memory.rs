@@ -101,7 +101,7 @@ impl Accounts {
     /// # Errors
     /// [`Full`]
     pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Full> {
-        let mut hold = self.of(&self.memory.unread).nothing();
+        let mut hold = self.of(&self.memory.unread).empty_hold();
         let Bounds { peer, token, .. } = hold.bounds();
         hold.grow(bytes.min(peer).min(token))?;
         Ok(hold)

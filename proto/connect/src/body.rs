@@ -144,14 +144,14 @@ where
     // This is exact if the length was declared.
     let longest =
         body.size_hint().upper().map_or(max, |upper| usize::try_from(upper).unwrap_or(max).min(max));
-    let mut hold = account.nothing();
+    let mut hold = account.empty_hold();
     let mut pace = Pace::default();
     // Nearly every request is one frame, which is kept as it arrived; only a second frame makes a copy.
     let mut first = Bytes::new();
     let mut joined = Vec::new();
     while let Some(frame) = pace.frame(body).await? {
         let Ok(data) = frame.into_data() else { continue };
-        pace.came += data.len();
+        pace.arrived += data.len();
         let held = first.len().max(joined.len());
         if data.len() > max - held {
             return Err(BodyError::TooLarge(max));
@@ -184,7 +184,7 @@ struct Pace {
     /// When the next [`PACE_BYTES`] must have arrived; set at the first wait.
     due: Option<Instant>,
     /// Bytes that arrived since then.
-    came: usize,
+    arrived: usize,
 }
 
 impl Pace {
@@ -203,7 +203,7 @@ impl Pace {
             let due = *self.due.get_or_insert_with(|| Instant::now() + PACE_TIME);
             frame = Box::pin(tokio::time::timeout_at(due, next.as_mut())).await.ok();
             if frame.is_none() {
-                if self.came < PACE_BYTES {
+                if self.arrived < PACE_BYTES {
                     return Err(BodyError::TooSlow);
                 }
                 *self = Pace::default();

@@ -284,13 +284,13 @@ impl Account {
     /// # Errors
     /// [`Full`]; then nothing is held.
     pub fn hold(&self, bytes: usize) -> Result<Hold, Full> {
-        let mut hold = self.nothing();
+        let mut hold = self.empty_hold();
         hold.grow(bytes)?;
         Ok(hold)
     }
 
     /// A hold of no bytes, which can grow.
-    pub fn nothing(&self) -> Hold {
+    pub fn empty_hold(&self) -> Hold {
         Hold { account: self.clone(), bytes: 0 }
     }
 

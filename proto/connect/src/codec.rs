@@ -8,7 +8,7 @@ use crate::error::ConnectError;
 use crate::json;
 
 /// Most characters of a library's error text that are repeated in ours.
-const WORDS_MAX: usize = 240;
+const ERROR_TEXT_MAX: usize = 240;
 
 /// The encoding of a message in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,11 +69,11 @@ impl Codec {
     ) -> Result<M, ConnectError> {
         match self {
             Codec::Proto => M::decode(body).map_err(|error| {
-                let error = short(error.to_string());
+                let error = shorten(error.to_string());
                 ConnectError::invalid_argument(format!("body is not this method's protobuf message: {error}"))
             }),
             Codec::Json => json::decode(&body, shape).map_err(|error| {
-                let error = short(error);
+                let error = shorten(error);
                 ConnectError::invalid_argument(format!("body is not this method's JSON message: {error}"))
             }),
         }
@@ -81,12 +81,12 @@ impl Codec {
 }
 
 /// Shortens a library's error text. It repeats the path to the error, which is as long as the caller likes.
-fn short(mut words: String) -> String {
-    if let Some((end, _)) = words.char_indices().nth(WORDS_MAX) {
-        words.truncate(end);
-        words.push('…');
+fn shorten(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ERROR_TEXT_MAX) {
+        text.truncate(end);
+        text.push('…');
     }
-    words
+    text
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! decoding allocates, within an allocator's rounding, and it costs one pass without an allocation. The
 //! endpoint holds these bytes on the caller's account before it decodes anything.
 //!
-//! Small bodies are not examined: the largest of them ([`LOOKED_AT`]) becomes 8 MiB at worst, for as long as
-//! its decoding takes.
+//! Small bodies are not examined: the largest of them ([`EXAMINED_ABOVE`]) becomes 8 MiB at worst, for as
+//! long as its decoding takes.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost_reflect::{Kind, MessageDescriptor};
@@ -14,7 +14,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 use crate::codec::Codec;
 
 /// Bodies up to this many bytes are not examined. Nearly all calls are smaller, so they pay nothing.
-pub(crate) const LOOKED_AT: usize = 64 << 10;
+pub(crate) const EXAMINED_ABOVE: usize = 64 << 10;
 
 /// Bytes of a decoded message beside its text: twice the largest of the contract's structs (about 250),
 /// because a growing vector has room for twice its elements.

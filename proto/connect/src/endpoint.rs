@@ -141,7 +141,7 @@ impl Shared {
     /// `resource_exhausted` if one caller may never hold that much, `unavailable` if there is no room for it
     /// now.
     fn hold_decoded(&self, request: &UnaryRequest, hold: &mut Hold) -> Result<(), ConnectError> {
-        if request.body.len() <= decoded::LOOKED_AT {
+        if request.body.len() <= decoded::EXAMINED_ABOVE {
             return Ok(());
         }
         let bytes = self.dispatch.decoded_bytes(&request.path, request.codec, &request.body);

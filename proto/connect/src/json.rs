@@ -45,23 +45,23 @@ pub(crate) fn encode(proto: Bytes, shape: &MessageDescriptor) -> Result<Bytes, S
 }
 
 /// A value that its field cannot take.
-struct Misfit {
+struct FieldError {
     place: String,
     expected: Cow<'static, str>,
 }
 
-impl Misfit {
-    fn new(expected: impl Into<Cow<'static, str>>) -> Misfit {
-        Misfit { place: String::new(), expected: expected.into() }
+impl FieldError {
+    fn new(expected: impl Into<Cow<'static, str>>) -> FieldError {
+        FieldError { place: String::new(), expected: expected.into() }
     }
 
-    fn within(self, outer: &str) -> Misfit {
+    fn within(self, outer: &str) -> FieldError {
         let point = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
-        Misfit { place: format!("{outer}{point}{}", self.place), ..self }
+        FieldError { place: format!("{outer}{point}{}", self.place), ..self }
     }
 }
 
-impl std::fmt::Display for Misfit {
+impl std::fmt::Display for FieldError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = if self.place.is_empty() { "it" } else { &self.place };
         write!(f, "{place} must be {}", self.expected)
@@ -69,8 +69,8 @@ impl std::fmt::Display for Misfit {
 }
 
 // The recursion is as deep as the body is nested, which serde_json bounds at 128.
-fn message(value: &mut Value, shape: &MessageDescriptor) -> Result<(), Misfit> {
-    let Value::Object(fields) = value else { return Err(Misfit::new("an object")) };
+fn message(value: &mut Value, shape: &MessageDescriptor) -> Result<(), FieldError> {
+    let Value::Object(fields) = value else { return Err(FieldError::new("an object")) };
     for (name, value) in fields {
         let known = shape.get_field_by_json_name(name).or_else(|| shape.get_field_by_name(name));
         let Some(known) = known.filter(|_| !value.is_null()) else { continue };
@@ -79,7 +79,7 @@ fn message(value: &mut Value, shape: &MessageDescriptor) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn field(value: &mut Value, field: &FieldDescriptor) -> Result<(), Misfit> {
+fn field(value: &mut Value, field: &FieldDescriptor) -> Result<(), FieldError> {
     let kind = field.kind();
     if field.is_map() {
         // The library reads well-known types, which have a JSON form of their own. The contract uses none.
@@ -88,24 +88,24 @@ fn field(value: &mut Value, field: &FieldDescriptor) -> Result<(), Misfit> {
     if !field.is_list() {
         return single(value, &kind);
     }
-    let Value::Array(items) = value else { return Err(Misfit::new("a list")) };
+    let Value::Array(items) = value else { return Err(FieldError::new("a list")) };
     for (index, item) in items.iter_mut().enumerate() {
         single(item, &kind).map_err(|misfit| misfit.within(&format!("[{index}]")))?;
     }
     Ok(())
 }
 
-fn single(value: &mut Value, kind: &Kind) -> Result<(), Misfit> {
+fn single(value: &mut Value, kind: &Kind) -> Result<(), FieldError> {
     let (fits, expected) = match kind {
         Kind::Message(shape) if shape.full_name().starts_with("google.protobuf.") => return Ok(()),
         Kind::Message(shape) => return message(value, shape),
         Kind::Enum(names) if value.is_number() => {
             let name = names.name().to_owned();
             return integer(value, i32::MIN.into(), i32::MAX.into())
-                .map_err(|_| Misfit::new(format!("a name or number of {name}")));
+                .map_err(|_| FieldError::new(format!("a name or number of {name}")));
         }
         Kind::Enum(names) if !value.is_string() => {
-            return Err(Misfit::new(format!("a name or number of {}", names.name())));
+            return Err(FieldError::new(format!("a name or number of {}", names.name())));
         }
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
             return integer(value, i32::MIN.into(), i32::MAX.into());
@@ -120,11 +120,11 @@ fn single(value: &mut Value, kind: &Kind) -> Result<(), Misfit> {
         Kind::String | Kind::Enum(_) => (value.is_string(), "a string"),
         Kind::Bytes => (value.is_string(), "a string in base64"),
     };
-    if fits { Ok(()) } else { Err(Misfit::new(expected)) }
+    if fits { Ok(()) } else { Err(FieldError::new(expected)) }
 }
 
 /// Replaces `value` by the integer that it means.
-fn integer(value: &mut Value, min: i128, max: i128) -> Result<(), Misfit> {
+fn integer(value: &mut Value, min: i128, max: i128) -> Result<(), FieldError> {
     let meant = match value {
         Value::Number(number) => whole(number),
         // A string holds a number as JSON writes it, without surrounding space.
@@ -134,7 +134,8 @@ fn integer(value: &mut Value, min: i128, max: i128) -> Result<(), Misfit> {
         _ => None,
     };
     let fits = meant.filter(|meant| (min..=max).contains(meant)).and_then(Number::from_i128);
-    *value = Value::Number(fits.ok_or_else(|| Misfit::new(format!("a whole number from {min} to {max}")))?);
+    *value =
+        Value::Number(fits.ok_or_else(|| FieldError::new(format!("a whole number from {min} to {max}")))?);
     Ok(())
 }
 

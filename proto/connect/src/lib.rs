@@ -44,6 +44,6 @@ pub use listen::listen;
 pub use log_gate::LogGate;
 pub use router::{Body, Context, Reply, Router};
 pub use server::{
-    BodyAccount, CONNECTION_BYTES, Drained, HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, Memory,
+    BodyAccount, CONNECTION_BYTES, ChargeTo, Drained, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, Memory,
     MemoryMax, MemoryNames, Peer, Server, ServerConfig, SlowDown,
 };

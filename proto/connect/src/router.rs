@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// Whether a reply of this many bytes is sent while another large one is written as JSON.
-    async fn comes_beside_a_large_one(bytes: usize, codec: Codec) -> bool {
+    async fn is_sent_beside_a_large_one(bytes: usize, codec: Codec) -> bool {
         let handler = move |_, _: SourceContext| async move {
             Ok(Reply::message(SourceContext { file_name: "x".repeat(bytes) }))
         };
@@ -301,18 +301,18 @@ mod tests {
             timeout: None,
             body: Bytes::from_static(if codec == Codec::Json { b"{}" } else { b"" }),
         };
-        let came = router.call(request()).now_or_never().map(Result::unwrap).is_some();
+        let sent = router.call(request()).now_or_never().map(Result::unwrap).is_some();
         drop(turn);
         let alone = router.call(request()).now_or_never().expect("alone it comes at once").unwrap();
         assert!(alone.body.len() >= bytes);
-        came
+        sent
     }
 
     #[tokio::test]
     async fn a_large_reply_as_json_waits_for_its_turn_and_no_other_does() {
-        assert!(!comes_beside_a_large_one(2 * JSON_SMALL, Codec::Json).await);
-        assert!(comes_beside_a_large_one(JSON_SMALL / 2, Codec::Json).await);
-        assert!(comes_beside_a_large_one(2 * JSON_SMALL, Codec::Proto).await);
+        assert!(!is_sent_beside_a_large_one(2 * JSON_SMALL, Codec::Json).await);
+        assert!(is_sent_beside_a_large_one(JSON_SMALL / 2, Codec::Json).await);
+        assert!(is_sent_beside_a_large_one(2 * JSON_SMALL, Codec::Proto).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,14 +33,14 @@ use crate::dispatch::Dispatch;
 use crate::endpoint::Endpoint;
 use crate::listen::listen;
 use crate::log_gate::LogGate;
-use connected::{Coarse, Connected};
+use connected::{CoarseClock, Connected};
 use connection::Protocols;
 use places::Places;
 
 pub use config::ServerConfig;
 pub use connected::{BodyAccount, Peer};
 pub use memory::{CONNECTION_BYTES, Memory, MemoryMax, MemoryNames};
-pub use sent::{HeldFor, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, SlowDown};
+pub use sent::{ChargeTo, INSTEAD_BYTES_MAX, Instead, KeepUntilSent, SlowDown};
 
 /// How long the accept loop waits after a failed accept. Such failures (out of descriptors) last until
 /// connections close, and retrying at once would only spin.
@@ -120,7 +120,7 @@ impl Server {
     /// Connect calls. [`ServerConfig::requests`] does not apply: it is Connect's.
     ///
     /// Requests carry [`Peer`] and [`BodyAccount`] in their extensions. Replies may carry [`KeepUntilSent`],
-    /// [`HeldFor`], [`SlowDown`] and [`Instead`]. A reply for which there is no room becomes 503.
+    /// [`ChargeTo`], [`SlowDown`] and [`Instead`]. A reply for which there is no room becomes 503.
     ///
     /// When `stop` is cancelled, the server refuses new connections, lets requests in flight finish for at
     /// most `drain`, and then cuts the connections that are left.
@@ -153,13 +153,13 @@ impl Server {
     {
         let Server { listener, config } = self;
         let (connections_max, memory) = (config.connections_max, config.memory.clone());
-        let (started, clock) = (Instant::now(), Coarse::default());
+        let (started, clock) = (Instant::now(), CoarseClock::default());
         let mut places = Places::default();
         let log = LogGate::new(LOG_EVERY);
         let protocols = Arc::new(Protocols::new(config));
         let mut connections = JoinSet::new();
         loop {
-            clock.tell(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            clock.set(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,

@@ -23,10 +23,10 @@ pub struct BodyAccount(pub Account);
 /// Milliseconds since the server's start. The accept loop sets them and all connections read them: they are
 /// as exact as its tick, and free to read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Coarse(Arc<AtomicU64>);
+pub(super) struct CoarseClock(Arc<AtomicU64>);
 
-impl Coarse {
-    pub(super) fn tell(&self, milliseconds: u64) {
+impl CoarseClock {
+    pub(super) fn set(&self, milliseconds: u64) {
         self.0.store(milliseconds, Ordering::Relaxed);
     }
 
@@ -44,7 +44,7 @@ pub(super) struct Connected {
     /// The bytes that an open connection counts for. `None` only for the connection above the bound, for
     /// which another is being closed.
     _open: Option<Hold>,
-    clock: Coarse,
+    clock: CoarseClock,
     /// Requests whose reply is not sent yet.
     under_way: AtomicUsize,
     /// When the connection last began or ended a request; before the first, when it was accepted.
@@ -60,7 +60,7 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn new(addr: SocketAddr, memory: &Memory, clock: Coarse) -> Connected {
+    pub(super) fn new(addr: SocketAddr, memory: &Memory, clock: CoarseClock) -> Connected {
         Connected {
             addr: Peer(addr),
             bodies: BodyAccount(memory.bodies.account(addr.ip())),

@@ -36,7 +36,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// How often in the stall timeout an HTTP/2 connection looks for replies that do not move. So a reply is cut
 /// after one to one and a quarter of the timeout.
-const LOOKS: u32 = 4;
+const CHECKS_PER_STALL: u32 = 4;
 
 /// hyper's settings for HTTP/1.1, made once, and the values from which those for HTTP/2 are made.
 pub(super) struct Protocols {
@@ -133,14 +133,14 @@ pub(super) async fn serve<A, F, B>(
                         connection.as_mut().graceful_shutdown();
                         watch.leave(None);
                     }
-                    () = tokio::time::sleep_until(watch.next) => match watch.look(Instant::now()) {
-                        Seen::Fine => {}
-                        Seen::Idle(until) => {
+                    () = tokio::time::sleep_until(watch.next) => match watch.check(Instant::now()) {
+                        Finding::Fine => {}
+                        Finding::Idle(until) => {
                             tracing::debug!(peer = %peer.addr.0, "an idle connection is told to go");
                             connection.as_mut().graceful_shutdown();
                             watch.leave(Some(until));
                         }
-                        Seen::Stuck => return tracing::debug!(peer = %peer.addr.0, "a stuck connection was cut"),
+                        Finding::Stuck => return tracing::debug!(peer = %peer.addr.0, "a stuck connection was cut"),
                     },
                 }
             }
@@ -170,7 +170,7 @@ struct Watch<'a> {
 }
 
 /// What a look at a connection finds.
-enum Seen {
+enum Finding {
     Fine,
     /// The connection had no request for the idle time, and has until then to go.
     Idle(Instant),
@@ -181,7 +181,7 @@ enum Seen {
 impl Watch<'_> {
     fn new<'a>(peer: &'a Connected, config: &'a ServerConfig) -> Watch<'a> {
         let now = Instant::now();
-        let every = config.write_stall_timeout.min(config.idle_timeout) / LOOKS;
+        let every = config.write_stall_timeout.min(config.idle_timeout) / CHECKS_PER_STALL;
         Watch { peer, config, next: now + every, every, moves: 0, since: now, leaving: false, until: None }
     }
 
@@ -193,7 +193,7 @@ impl Watch<'_> {
         (self.leaving, self.until) = (true, until);
     }
 
-    fn look(&mut self, now: Instant) -> Seen {
+    fn check(&mut self, now: Instant) -> Finding {
         self.next = now + self.every;
         let stall = self.config.write_stall_timeout;
         let cut = self.peer.slow.cut(now, stall);
@@ -208,12 +208,12 @@ impl Watch<'_> {
         // others have been reset.
         let given_up = now.duration_since(self.since) >= stall + self.every && cut == 0;
         if given_up || self.until.is_some_and(|until| until <= now) {
-            return Seen::Stuck;
+            return Finding::Stuck;
         }
         let idle = self.peer.idle() && u128::from(self.peer.quiet()) >= self.config.idle_timeout.as_millis();
         if idle && !self.leaving {
-            return Seen::Idle(now + self.config.keep_alive_timeout);
+            return Finding::Idle(now + self.config.keep_alive_timeout);
         }
-        Seen::Fine
+        Finding::Fine
     }
 }

@@ -81,14 +81,14 @@ fn of(peer: &Connected) -> budget::Peer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connected::Coarse;
+    use super::super::connected::CoarseClock;
     use super::super::memory::Memory;
     use super::*;
 
     struct Fixture {
         places: Places,
         memory: Memory,
-        clock: Coarse,
+        clock: CoarseClock,
     }
 
     impl Fixture {
@@ -106,16 +106,16 @@ mod tests {
     }
 
     fn fixture() -> Fixture {
-        Fixture { places: Places::default(), memory: Memory::default(), clock: Coarse::default() }
+        Fixture { places: Places::default(), memory: Memory::default(), clock: CoarseClock::default() }
     }
 
     #[tokio::test]
     async fn the_longest_idle_connection_of_the_greediest_peer_makes_room() {
         let mut f = fixture();
         let (_, _innocent) = f.open(1);
-        f.clock.tell(10);
+        f.clock.set(10);
         let (older, oldest_task) = f.open(2);
-        f.clock.tell(20);
+        f.clock.set(20);
         let (_, newer_task) = f.open(2);
         assert!(f.places.make_room(&f.peer(3)));
         assert!(oldest_task.await.unwrap_err().is_cancelled());
@@ -154,9 +154,9 @@ mod tests {
         let (busy, task) = f.open(1);
         busy.begin();
         assert!(!f.places.make_room(&f.peer(1)));
-        f.clock.tell(BUSY_QUIET - 1);
+        f.clock.set(BUSY_QUIET - 1);
         assert!(!f.places.make_room(&f.peer(2)));
-        f.clock.tell(BUSY_QUIET);
+        f.clock.set(BUSY_QUIET);
         assert!(f.places.make_room(&f.peer(2)));
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!((f.places.taken(), f.places.of_peer.len()), (0, 0));

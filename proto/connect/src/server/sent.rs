@@ -60,7 +60,7 @@ impl KeepUntilSent {
 /// The client and user for which a reply counts, instead of the connection's peer. The handler puts it into
 /// the reply's extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct HeldFor {
+pub struct ChargeTo {
     /// The client's address: the peer's own, or the one that a trusted proxy names.
     pub client: IpAddr,
     /// The user whose token the call carried.
@@ -148,12 +148,12 @@ impl Sending {
         if let Some(SlowDown(pause)) = response.extensions_mut().remove() {
             self.peer.pause(pause);
         }
-        let account = match response.extensions_mut().remove::<HeldFor>() {
-            Some(HeldFor { client, user }) => self.peer.replies.for_client(client).for_token(user),
+        let account = match response.extensions_mut().remove::<ChargeTo>() {
+            Some(ChargeTo { client, user }) => self.peer.replies.for_client(client).for_token(user),
             None => self.peer.replies.clone(),
         };
         let hold = match bytes {
-            0 => Ok(account.nothing()),
+            0 => Ok(account.empty_hold()),
             bytes => account.hold(bytes),
         };
         let reply = |body, instead| Reply {

@@ -17,7 +17,7 @@ use crate::json::{KINDS, Kinds, kinds};
 
 /// Most bytes of an error's text. It may contain a field's name as long as the caller likes, but only if the
 /// message has such a field.
-const WORDS_MAX: usize = 400;
+const ERROR_TEXT_MAX: usize = 400;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -43,7 +43,7 @@ async fn answer(router: &Router, codec: Codec, body: Vec<u8>) -> Result<Bytes, C
 
 fn check_refusal(error: &ConnectError) {
     assert_eq!(error.code, Code::InvalidArgument, "{error}");
-    assert!(error.message.len() <= WORDS_MAX, "{} bytes: {error}", error.message.len());
+    assert!(error.message.len() <= ERROR_TEXT_MAX, "{} bytes: {error}", error.message.len());
 }
 
 #[test]
