@@ -3,8 +3,8 @@
 use weir_data_client::{CallOptions, DataError};
 use weir_discord::{
     error::ApiError,
+    injected_fault::{InjectedFault, injected},
     permission::{Permissions, permissions_in, permissions_in_direct},
-    seeded::{Seeded, armed},
 };
 use weir_proto::{
     data::{
@@ -220,7 +220,7 @@ impl GuildAccess {
     /// # Errors
     /// 50013 if some bit of `granted` is not held.
     pub(crate) fn require_held(&self, granted: Permissions) -> Result<(), Refused> {
-        if armed(Seeded::RolesExceedTheirMaker) {
+        if injected(InjectedFault::RolesExceedTheirMaker) {
             return Ok(());
         }
         // Bits without a meaning grant nothing; whoever has every bit with one may pass them on.

@@ -4,9 +4,9 @@ use axum::{Extension, extract::State, response::Response};
 use serde_json::{Map, Value};
 use weir_discord::{
     error::{ApiError, Leaf},
+    injected_fault::{InjectedFault, injected},
     object::ChannelObject,
-    permission::{MEMBER_OVERWRITE, Permissions, ROLE_OVERWRITE, may_begin_with, may_overwrite, merged},
-    seeded::{Seeded, armed},
+    permission::{MEMBER_OVERWRITE, Permissions, ROLE_OVERWRITE, may_create_with, may_overwrite, merged},
     validate::{ChannelForm, parse_body},
 };
 use weir_proto::{
@@ -83,7 +83,7 @@ async fn create(
     let category = access.state.channels.iter().find(|channel| form.parent_id == Some(channel.id));
     let overwrites = category.map(|category| category.overwrites.clone()).unwrap_or_default();
     if let Some(wanted) = &form.overwrites {
-        if !may_begin_with(&access.state, &access.member, category, wanted) {
+        if !may_create_with(&access.state, &access.member, category, wanted) {
             return Err(ApiError::MissingPermissions.into());
         }
         check_subjects(&access.state, wanted)?;
@@ -247,8 +247,9 @@ fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(),
 /// wait for it.
 fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Refused> {
     let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
-    let wrong =
-        |one: &Overwrite| is_role(one.id) == (one.r#type == MEMBER_OVERWRITE) && !armed(Seeded::TypeNotInKey);
+    let wrong = |one: &Overwrite| {
+        is_role(one.id) == (one.r#type == MEMBER_OVERWRITE) && !injected(InjectedFault::TypeNotInKey)
+    };
     if overwrites.iter().any(wrong) { Err(ApiError::InvalidRole.into()) } else { Ok(()) }
 }
 

@@ -6,9 +6,9 @@ use axum::{Extension, extract::State, response::Response};
 use serde_json::Value;
 use weir_discord::{
     error::ApiError,
+    injected_fault::{InjectedFault, injected},
     object::MemberObject,
     permission::{Permissions, highest_role, outranks},
-    seeded::{Seeded, armed},
     validate::{NICK_MAX, parse_body, parse_fields},
 };
 use weir_proto::{
@@ -183,7 +183,7 @@ async fn kick(
 /// # Errors
 /// 50013 if the caller does not stand above the member.
 fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
-    let owner = access.guild().owner_id == target.user_id && !armed(Seeded::OwnerNotSpared);
+    let owner = access.guild().owner_id == target.user_id && !injected(InjectedFault::OwnerNotSpared);
     let above = outranks(&access.state, &access.member, highest_role(&access.state, target));
     if above && !owner { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
 }

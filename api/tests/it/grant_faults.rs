@@ -1,9 +1,9 @@
-//! The mutation check of permissions: each fault of [`Seeded`] is put back alone, and the sequences of `grants` must find it, for the reason
+//! The mutation check of permissions: each fault of [`InjectedFault`] is put back alone, and the sequences of `grants` must find it, for the reason
 //! that it is there for.
 //!
 //! The `match` is exhaustive on purpose: a new fault without the words of its violation does not compile.
 
-use weir_discord::seeded::{Seeded, arm};
+use weir_discord::injected_fault::{InjectedFault, inject};
 
 use crate::grants::{Seed, try_sequences};
 
@@ -11,24 +11,26 @@ use crate::grants::{Seed, try_sequences};
 const SEQUENCES: u32 = 1_500;
 
 /// A part of what the judge says then: another violation does not count.
-fn words(fault: Seeded) -> &'static str {
+fn words(fault: InjectedFault) -> &'static str {
     match fault {
-        Seeded::PositionsNotCompared | Seeded::OwnerNotSpared => "acted on what does not stand below",
-        Seeded::AdministratorHeldBack => "an administrator was refused",
-        Seeded::DenialTakenForGrant
-        | Seeded::TypeNotInKey
-        | Seeded::UndenyNotJudged
-        | Seeded::RolesGivenByHolders
-        | Seeded::BeginningNotJudged => "gained",
-        Seeded::RolesExceedTheirMaker => "in the guild",
+        InjectedFault::PositionsNotCompared | InjectedFault::OwnerNotSpared => {
+            "acted on what does not stand below"
+        }
+        InjectedFault::AdministratorHeldBack => "an administrator was refused",
+        InjectedFault::DenialTakenForGrant
+        | InjectedFault::TypeNotInKey
+        | InjectedFault::UndenyNotJudged
+        | InjectedFault::RolesGivenByHolders
+        | InjectedFault::BeginningNotJudged => "gained",
+        InjectedFault::RolesExceedTheirMaker => "in the guild",
     }
 }
 
 /// How many sequences it took to find the fault.
-fn found(fault: Seeded) -> Result<u64, String> {
+fn found(fault: InjectedFault) -> Result<u64, String> {
     // A thread of its own: the fault is put back for it alone.
     let tried = std::thread::spawn(move || {
-        arm(fault);
+        inject(fault);
         try_sequences(SEQUENCES, Seed::Same)
     });
     let (counts, outcome) = tried.join().map_err(|_| format!("{fault:?}: the test panicked"))?;
@@ -44,7 +46,7 @@ fn found(fault: Seeded) -> Result<u64, String> {
 #[test]
 fn every_fault_is_found() {
     let mut missed = Vec::new();
-    for fault in Seeded::ALL {
+    for fault in InjectedFault::ALL {
         match found(fault) {
             Ok(sequences) => println!("{fault:?}: found by sequence {sequences}"),
             Err(problem) => missed.push(problem),

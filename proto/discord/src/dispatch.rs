@@ -54,7 +54,7 @@ pub struct Dispatch {
     updated: Option<u64>,
     data: String,
     /// What some users get in place of `data`. There are few entries, because only direct messages have them.
-    own: Vec<(u64, String)>,
+    per_user: Vec<(u64, String)>,
     content: Option<ContentGate>,
 }
 
@@ -84,8 +84,8 @@ impl Dispatch {
     /// needed, and then shared.
     #[must_use]
     pub fn data_for(&self, user_id: u64, intents: Intents) -> &str {
-        if let Some((_, own)) = self.own.iter().find(|(of, _)| *of == user_id) {
-            return own;
+        if let Some((_, data)) = self.per_user.iter().find(|(of, _)| *of == user_id) {
+            return data;
         }
         match &self.content {
             Some(gate) if !intents.contains(Intents::MESSAGE_CONTENT) => gate.data_for(&self.data, user_id),
@@ -100,7 +100,7 @@ impl Dispatch {
             intents_any: event.intents(place),
             updated: None,
             data,
-            own: Vec::new(),
+            per_user: Vec::new(),
             content: None,
         }
     }
@@ -203,10 +203,10 @@ fn recipients(record: &Record) -> Visibility {
 /// The event for both users of a direct message. Each is shown the other.
 fn direct_channel(record: &Record, row: &Channel, context: &EventContext) -> Dispatch {
     let shown_to = |viewer| to_json(&DirectChannelObject::new(row, viewer, &context.recipients, 0));
-    let own = row.recipient_ids.iter().map(|id| (*id, shown_to(*id))).collect();
+    let per_user = row.recipient_ids.iter().map(|id| (*id, shown_to(*id))).collect();
     // The form for no user in particular has both users.
     let dispatch = Dispatch::new(Event::ChannelCreate, Place::Direct, recipients(record), shown_to(0));
-    Dispatch { own, ..dispatch }
+    Dispatch { per_user, ..dispatch }
 }
 
 fn channel(event: Event, row: &Channel, context: &EventContext) -> Dispatch {

@@ -8,14 +8,14 @@ mod tests;
 mod view;
 
 pub use bits::{ParsePermissionsError, Permissions};
-pub use grant::{may_begin_with, may_overwrite, merged};
+pub use grant::{may_create_with, may_overwrite, merged};
 pub use resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE, highest_role, outranks, permissions_in};
 pub use view::GuildView;
 use weir_proto::{data::Channel, pair::UserPair};
 
 /// What both users of a direct message may always do in it. There are no roles and no overwrites, and neither
 /// user is above the other.
-const IN_DIRECT: &[Permissions] = &[
+const DIRECT_PERMISSIONS: &[Permissions] = &[
     Permissions::VIEW_CHANNEL,
     Permissions::SEND_MESSAGES,
     Permissions::READ_MESSAGE_HISTORY,
@@ -33,7 +33,7 @@ const IN_DIRECT: &[Permissions] = &[
 pub fn permissions_in_direct(channel: &Channel, user_id: u64) -> Permissions {
     match UserPair::of_channel(channel) {
         Some(pair) if pair.ids().contains(&user_id) => {
-            IN_DIRECT.iter().fold(Permissions::NONE, |all, one| all | *one)
+            DIRECT_PERMISSIONS.iter().fold(Permissions::NONE, |all, one| all | *one)
         }
         _ => Permissions::NONE,
     }

@@ -108,8 +108,8 @@ impl<'a> Embed<'a> {
         let errors_before = fields.errors_noted();
         let embed = Self {
             kind: "rich",
-            title: filled(fields, "title", TITLE_MAX, sum),
-            description: filled(fields, "description", DESCRIPTION_MAX, sum),
+            title: text_field(fields, "title", TITLE_MAX, sum),
+            description: text_field(fields, "description", DESCRIPTION_MAX, sum),
             url: url(fields, "url"),
             timestamp: timestamp(fields),
             color: fields.integer("color", 0..=COLOR_MAX),
@@ -144,7 +144,7 @@ impl<'a> Embed<'a> {
 impl<'a> Footer<'a> {
     fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Option<Self> {
         let icon_url = url(fields, "icon_url");
-        Some(Self { text: filled(fields, "text", FOOTER_MAX, sum)?, icon_url })
+        Some(Self { text: text_field(fields, "text", FOOTER_MAX, sum)?, icon_url })
     }
 }
 
@@ -157,7 +157,7 @@ impl<'a> Picture<'a> {
 impl<'a> Author<'a> {
     fn read(fields: &mut Fields<'a, '_>, sum: &mut usize) -> Option<Self> {
         let (link, icon_url) = (url(fields, "url"), url(fields, "icon_url"));
-        Some(Self { name: filled(fields, "name", AUTHOR_MAX, sum)?, url: link, icon_url })
+        Some(Self { name: text_field(fields, "name", AUTHOR_MAX, sum)?, url: link, icon_url })
     }
 }
 
@@ -174,7 +174,7 @@ impl<'a> Field<'a> {
 }
 
 /// Text of at most `max` code points. Empty text counts as none.
-fn filled<'a>(fields: &mut Fields<'a, '_>, key: &str, max: usize, sum: &mut usize) -> Option<&'a str> {
+fn text_field<'a>(fields: &mut Fields<'a, '_>, key: &str, max: usize, sum: &mut usize) -> Option<&'a str> {
     counted(fields.text(key, 0..=max).filter(|text| !text.is_empty()), sum)
 }
 

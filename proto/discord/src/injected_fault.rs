@@ -1,11 +1,11 @@
 //! Mistakes in permission checks that the mutation check injects, one at a time.
 //!
 //! They exist only in builds with the feature `faults`, which the api's tests enable. In other builds
-//! [`armed`] is a constant `false`, and every faulty branch is compiled away.
+//! [`injected`] is a constant `false`, and every faulty branch is compiled away.
 
 /// One known mistake of permission checks, named by what the code would do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Seeded {
+pub enum InjectedFault {
     /// A member acts on roles and members above it.
     PositionsNotCompared,
     /// The owner can be kicked like any other member.
@@ -26,7 +26,7 @@ pub enum Seeded {
     RolesExceedTheirMaker,
 }
 
-impl Seeded {
+impl InjectedFault {
     /// Every fault.
     pub const ALL: [Self; 9] = [
         Self::PositionsNotCompared,
@@ -45,25 +45,25 @@ impl Seeded {
 thread_local! {
     /// The value belongs to the thread, so that concurrent tests do not share it: each test serves on a
     /// thread of its own.
-    static ARMED: std::cell::Cell<Option<Seeded>> = const { std::cell::Cell::new(None) };
+    static INJECTED: std::cell::Cell<Option<InjectedFault>> = const { std::cell::Cell::new(None) };
 }
 
 /// Injects a fault for everything that runs on this thread from now on.
 #[cfg(feature = "faults")]
-pub fn arm(fault: Seeded) {
-    ARMED.set(Some(fault));
+pub fn inject(fault: InjectedFault) {
+    INJECTED.set(Some(fault));
 }
 
 /// True if the fault was injected on this thread.
 #[cfg(feature = "faults")]
 #[must_use]
-pub fn armed(fault: Seeded) -> bool {
-    ARMED.get() == Some(fault)
+pub fn injected(fault: InjectedFault) -> bool {
+    INJECTED.get() == Some(fault)
 }
 
 /// Always false.
 #[cfg(not(feature = "faults"))]
 #[must_use]
-pub const fn armed(_: Seeded) -> bool {
+pub const fn injected(_: InjectedFault) -> bool {
     false
 }
