@@ -14,8 +14,8 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-/// How far these threads yield, in steps of niceness: when one of them and a thread of the others want the
-/// same processor, it gets a tenth of it.
+/// How far these threads yield, in steps of niceness: one of them gets a tenth of a processor that a thread
+/// with normal priority wants too.
 const NICENESS_STEP: i32 = 10;
 
 /// A runtime of its own. When it is dropped its tasks end, and nothing waits for the work that its threads

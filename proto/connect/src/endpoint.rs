@@ -4,8 +4,8 @@
 //!
 //! A request is checked in this order, cheapest first: path (404), HTTP method (405), content type (415),
 //! protocol version, timeout, content encoding. Its body is read only after all of them. Every refusal is
-//! Connect error JSON. Those three use a status other than their code's own, because the protocol or plain
-//! HTTP asks for it.
+//! Connect error JSON. The three with a number here use a status other than their code's own, because the
+//! protocol or plain HTTP asks for it.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};

@@ -6,14 +6,14 @@
 //! streaming and no GET.
 //!
 //! A request meets the modules in this order: [`server`] (connections and their bounds) → [`endpoint`] (HTTP
-//! to Connect) → [`dispatch`] (the seam that the in-process transport shares) → [`router`] (path to typed
-//! handler, through [`codec`]); failures are [`error`]. [`client`] is the other end.
+//! to Connect) → [`dispatch`] (the interface that the in-process transport shares) → [`router`] (path to
+//! typed handler, through [`codec`]); failures are [`error`]. [`client`] is the other end.
 //!
 //! # Why by hand
-//! Most of the code is bounds, which is why it is ours. On the 15 KB reply that Weir sends most, a bare hyper
-//! server was measured at 7.8 µs of CPU for each request, this approach at 8.0 µs and the `connectrpc` crate
-//! at 9.3 µs. That crate is also typed by buffa where our contract is prost, and it cannot send a cached page
-//! as shared bytes. `benches/unary.rs` repeats the comparison with bare hyper.
+//! Most of the code is bounds. The `connectrpc` crate is typed by buffa where our contract is prost, and it
+//! cannot send a cached page as shared bytes. It is also slower: on the 15 KB reply that Weir sends most, a
+//! bare hyper server was measured at 7.8 µs of CPU for each request, this approach at 8.0 µs and `connectrpc`
+//! at 9.3 µs. `benches/unary.rs` repeats the comparison with bare hyper.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
