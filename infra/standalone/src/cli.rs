@@ -1,10 +1,13 @@
 //! The command line. Its words are a contract: scripts depend on them.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::command::{bot, demo, explain, hot, import, limits, schema};
+use crate::{
+    command::{Context, bot, demo, doctor, explain, hot, import, limits, schema},
+    config::{CommonArgs, ServeArgs},
+    error::CommandError,
+    output::Done,
+};
 
 /// Chat storage and delivery at scale, behind Discord's API.
 #[derive(Debug, Parser)]
@@ -17,52 +20,6 @@ pub(crate) struct Cli {
     /// Without one: serve.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-}
-
-/// What every subcommand takes.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct CommonArgs {
-    /// Configuration file (default: weir.toml in the working directory, if it is there)
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Data directory (default: ./weir-data)
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) data: Option<String>,
-    /// Store: embedded, or `cql://host[:port][,host…]/keyspace`
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) store: Option<String>,
-    /// Admin listener: where serve binds it, where the other commands look for a server (default: the one of the data directory)
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    pub(crate) admin: Option<String>,
-    /// Token file of that server (default: admin.token in the data directory)
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) admin_token_file: Option<PathBuf>,
-    /// Print the result as one JSON object on the last line of standard output
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-}
-
-/// What `weir serve`, and `weir` alone, take beside it.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ServeArgs {
-    /// REST listener (default: 127.0.0.1:8080; port 0 chooses a free one)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) api: Option<String>,
-    /// WebSocket listener (default: 127.0.0.1:8081)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) gateway: Option<String>,
-    /// Connect listener of the data service (default: 127.0.0.1:8082)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) data_service: Option<String>,
-    /// How events reach gateways: memory, or redis://host:port
-    #[arg(long, value_name = "URL")]
-    pub(crate) bus: Option<String>,
-    /// Gateway address that clients are told, ws://… or wss://… (default: the bound one)
-    #[arg(long, value_name = "URL")]
-    pub(crate) public_url: Option<String>,
-    /// Print the configuration in force, each value with its origin, and exit
-    #[arg(long)]
-    pub(crate) check_config: bool,
 }
 
 /// The subcommands.
@@ -100,41 +57,25 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
 }
 
-/// A command line that clap accepts and that still makes no sense.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag} belongs to serve, not to this subcommand")]
-pub(crate) struct Misplaced {
-    /// The flag.
-    pub(crate) flag: &'static str,
-}
-
-impl ServeArgs {
-    /// Flags before the word `serve` count as flags after it; those after it win.
-    pub(crate) fn or(self, before: Self) -> Self {
-        Self {
-            api: self.api.or(before.api),
-            gateway: self.gateway.or(before.gateway),
-            data_service: self.data_service.or(before.data_service),
-            bus: self.bus.or(before.bus),
-            public_url: self.public_url.or(before.public_url),
-            check_config: self.check_config || before.check_config,
-        }
-    }
-
+impl Command {
+    /// Runs it.
+    ///
     /// # Errors
-    /// [`Misplaced`] if any is set.
-    pub(crate) fn none(&self) -> Result<(), Misplaced> {
-        let given = [
-            (self.api.is_some(), "--api"),
-            (self.gateway.is_some(), "--gateway"),
-            (self.data_service.is_some(), "--data-service"),
-            (self.bus.is_some(), "--bus"),
-            (self.public_url.is_some(), "--public-url"),
-            (self.check_config, "--check-config"),
-        ];
-        match given.into_iter().find(|(given, _)| *given) {
-            Some((_, flag)) => Err(Misplaced { flag }),
-            None => Ok(()),
+    /// [`CommandError`]
+    ///
+    /// # Panics
+    /// For `serve`, which is not a command of this kind; `main` takes it out.
+    pub(crate) async fn run(self, context: &Context) -> Result<Done, CommandError> {
+        match self {
+            Self::Serve(_) => unreachable!("main runs it by itself"),
+            Self::Import(args) => import::run(args, context).await,
+            Self::Bot { action } => bot::run(action, context).await,
+            Self::Limits { action } => limits::run(action, context).await,
+            Self::Hot(args) => hot::run(args, context).await,
+            Self::Explain(args) => explain::run(args, context).await,
+            Self::Schema { action } => schema::run(action, context).await,
+            Self::Doctor => doctor::run(context).await,
+            Self::Demo(args) => demo::run(args, context).await,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The subcommands but `serve`: one file each. A command takes its arguments and a [`Context`], and ends with a [`Done`] or a
-//! [`CommandError`]; it prints nothing on standard output by itself.
+//! The subcommands but `serve`: one file each. A command takes its arguments and a [`Context`], and ends
+//! with a [`Done`](crate::output::Done) or a [`CommandError`]; it prints nothing on standard output by itself.
 
 pub(crate) mod bot;
 pub(crate) mod demo;
@@ -17,10 +17,8 @@ use weir_data_client::{CallOptions, DataError, Replied};
 use weir_discord::validate::is_blank;
 
 use crate::{
-    cli::{Command, CommonArgs},
-    config::Config,
+    config::{CommonArgs, Config},
     error::CommandError,
-    output::Done,
     reach::Target,
 };
 
@@ -45,27 +43,6 @@ impl Context {
             admin_given: self.common.admin.is_some(),
             token_file: self.common.admin_token_file.as_deref(),
         }
-    }
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// [`CommandError`]
-///
-/// # Panics
-/// Not for `serve`, which is not a command of this kind; `main` takes it out.
-pub(crate) async fn run(command: Command, context: &Context) -> Result<Done, CommandError> {
-    match command {
-        Command::Serve(_) => unreachable!("main runs it by itself"),
-        Command::Import(args) => import::run(args, context).await,
-        Command::Bot { action } => bot::run(action, context).await,
-        Command::Limits { action } => limits::run(action, context).await,
-        Command::Hot(args) => hot::run(args, context).await,
-        Command::Explain(args) => explain::run(args, context).await,
-        Command::Schema { action } => schema::run(action, context).await,
-        Command::Doctor => doctor::run(context).await,
-        Command::Demo(args) => demo::run(args, context).await,
     }
 }
 

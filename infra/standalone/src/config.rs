@@ -1,5 +1,7 @@
 //! The configuration of `weir`: one section for each tier, and what only the whole process has.
 
+mod flags;
+
 use std::{net::SocketAddr, time::Duration};
 
 use weir_api::ApiConfig;
@@ -9,7 +11,7 @@ use weir_runtime::{
     Effective, Environment, Problems, Reader, config::Source, launch, memory, telemetry::TelemetryConfig,
 };
 
-use crate::cli::{CommonArgs, ServeArgs};
+pub(crate) use flags::{CommonArgs, Misplaced, ServeArgs};
 
 /// Longest time from the wish to stop until the process ends, but for the last sync of the store: below the 30 s that customary supervisors
 /// wait before they kill.

@@ -7,7 +7,9 @@ use weir_data_service::backend::BackendError;
 use weir_runtime::{Exit, Problems, admin::TokenError, launch, telemetry::TelemetryError};
 use weir_store::cql::schema::SchemaError;
 
-use crate::{cli::Misplaced, import::ImportError, limit::GrammarError, reach::ReachError, serve::ServeError};
+use crate::{
+    config::Misplaced, import::ImportError, limit::GrammarError, reach::ReachError, serve::ServeError,
+};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,12 @@
 //! 2. [`convert`] takes the lines that the first kept ([`held`]), of a long file reads it again, derives ids ([`ids`]) and fills batches;
 //!    [`send`] sends them, a few at a time, while the next is filled.
 //!
-//! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where the service says it was.
-//! Where a reply comes before its message, or `--strict` must know whether every time is kept, [`plan`] passes over the ids in between;
-//! [`order`] is what ids need to know of the times. [`mod@export`] reads what DiscordChatExporter writes, [`mod@format`] names other forms.
-//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds
-//! ids that come twice, [`progress`] tells how far it is.
+//! Both passes are deterministic: whoever repeats a job that was killed derives the same rows and goes on where
+//! the service says it was. Where a reply comes before its message, or `--strict` must know whether every time
+//! is kept, the first pass goes over the ids once more and leaves a [`plan`]; [`order`] is what ids need to know
+//! of the times. [`mod@export`] reads what DiscordChatExporter writes, [`mod@format`] names other forms.
+//! [`source`] opens the file, [`mod@line`] understands a line, [`names`] numbers names, [`taken`] finds ids that
+//! come twice, [`progress`] tells how far it is.
 
 pub(crate) mod convert;
 pub(crate) mod export;

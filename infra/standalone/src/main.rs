@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use time::UtcOffset;
-use weir_runtime::{Exit, ProcessEnvironment, launch, running, telemetry};
+use weir_runtime::{Exit, ProcessEnvironment, launch, telemetry};
 
 use crate::{
     cli::{Cli, Command},
@@ -53,7 +53,11 @@ fn main() -> ExitCode {
     let output = Output::new(cli.common.json);
     match run(cli, offset, output) {
         Ok(()) => Exit::Ok.into(),
-        Err(error) => output.failed(&error).into(),
+        Err(error) => {
+            let exit = error.exit();
+            output.failed(&error.chain(), exit);
+            exit.into()
+        }
     }
 }
 
@@ -78,7 +82,8 @@ fn run(cli: Cli, offset: UtcOffset, output: Output) -> Result<(), CommandError> 
     let outcome = match command {
         Some(command) => {
             let context = Context { common, config, offset };
-            runtime.block_on(command::run(command, &context)).and_then(|done| output.done(&done))
+            let done = runtime.block_on(command.run(&context));
+            done.and_then(|done| output.done(&done).map_err(CommandError::Print))
         }
         None => runtime.block_on(serve::serve(config, common.json)).map_err(CommandError::Serve),
     };

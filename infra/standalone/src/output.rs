@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use weir_runtime::Exit;
 
-use crate::error::CommandError;
-
 /// A command's result in both forms.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -45,21 +43,18 @@ impl Output {
     ///
     /// # Errors
     /// Those of standard output.
-    pub(crate) fn done(self, done: &Done) -> Result<(), CommandError> {
+    pub(crate) fn done(self, done: &Done) -> io::Result<()> {
         let text = if self.json { done.json.to_string() } else { done.text.clone() };
-        if text.is_empty() { Ok(()) } else { line(&text).map_err(CommandError::Print) }
+        if text.is_empty() { Ok(()) } else { line(&text) }
     }
 
-    /// Prints why there is no result, and gives the exit code.
-    pub(crate) fn failed(self, error: &CommandError) -> Exit {
-        let exit = error.exit();
-        let chain = error.chain();
+    /// Prints why there is no result: the error with its causes, and how the process ends by it.
+    pub(crate) fn failed(self, chain: &str, exit: Exit) {
         // If standard error is closed there is nowhere left to say it; the exit code still does.
         let _ = writeln!(io::stderr(), "weir: {chain}");
         if self.json {
             let _ = line(&json!({ "error": chain, "exit": exit.code() }).to_string());
         }
-        exit
     }
 }
 

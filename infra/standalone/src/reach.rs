@@ -24,13 +24,14 @@ use weir_data_service::{
     clock::SystemClock,
     node::{DataService, OpenError, Parts},
 };
-use weir_runtime::{AdminToken, Readiness, Registry, admin::TokenError};
-use weir_store::embedded;
-
-use crate::{
-    config::Config,
+use weir_runtime::{
+    AdminToken, Readiness, Registry,
+    admin::TokenError,
     running::{FileError, Running, reachable, token_file},
 };
+use weir_store::embedded;
+
+use crate::config::Config;
 
 /// Time for the first call to a server, which shows whether it is there and takes the token.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,92 +3,28 @@
 //! [`listeners`] are bound before anything is opened, so that a port in use is the first thing to be told and port 0 works;
 //! [`tiers`] puts the tiers on top of each other and takes them down in the opposite order of their dependence; this file is their life.
 
+mod error;
 mod listeners;
 mod tiers;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::json;
 use weir_data_service::{
-    backend::{Backend, BackendError, StoreChoice},
+    backend::{Backend, StoreChoice},
     clock::SystemClock,
     memory::ListenerBounds,
-    node::OpenError,
 };
-use weir_gateway::StartError;
-use weir_runtime::{Readiness, Registry, Shutdown, admin::TokenError, descriptors, memory, process::Build};
+use weir_runtime::{
+    Readiness, Registry, Shutdown, descriptors, memory,
+    process::Build,
+    running::{Running, reachable},
+};
 
-use crate::{
-    config::Config,
-    memory::shares,
-    output,
-    running::{FileError, Running, reachable},
-};
+use crate::{config::Config, memory::shares, output};
+pub(crate) use error::ServeError;
 use listeners::{ListenerThreads, Listeners};
 use tiers::{Doors, Tiers};
-
-/// Why the server did not start, or ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServeError {
-    /// A listener could not be bound.
-    #[error("cannot listen on {address} for the {tier}")]
-    Bind {
-        /// Whose listener.
-        tier: &'static str,
-        /// Its address.
-        address: SocketAddr,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The signal handlers could not be set.
-    #[error("signals cannot be handled")]
-    Signals(#[source] io::Error),
-    /// The listeners' threads could not be started.
-    #[error("the threads of the listeners cannot be started")]
-    Threads(#[source] io::Error),
-    /// The data directory could not be made.
-    #[error("cannot make the data directory {}", path.display())]
-    Directory {
-        /// Its path.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Store or bus.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The data service.
-    #[error("the data service cannot start")]
-    DataService(#[from] OpenError),
-    /// The gateway.
-    #[error("the gateway cannot start")]
-    Gateway(#[from] StartError),
-    /// The operators' token.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The file that tells other commands where it listens.
-    #[error(transparent)]
-    AddressFile(#[from] FileError),
-    /// Standard output is closed.
-    #[error("the addresses cannot be printed")]
-    Print(#[source] io::Error),
-    /// A tier's task ended although nobody asked it to.
-    #[error("the {tier} ended by itself")]
-    Ended {
-        /// Which.
-        tier: &'static str,
-    },
-    /// The store can no longer vouch for what is on disk.
-    #[error(
-        "the store is lost to this process and takes no more writes: {reason}; nothing was acknowledged since: look at the disk, then start again"
-    )]
-    StoreLost {
-        /// Its first error.
-        reason: String,
-    },
-}
 
 /// Runs the server until a signal, or until it cannot go on.
 ///
@@ -243,7 +179,7 @@ next: weir bot create NAME    or, with something to look at: weir demo",
 mod tests {
     use super::*;
     use crate::config::Listen;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _};
 
     #[test]
     fn what_others_can_reach_is_told_and_shown_as_it_is_bound() {

@@ -1,6 +1,7 @@
 //! The words of the contract.
 
 use super::*;
+use crate::config::Misplaced;
 use clap::CommandFactory as _;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {

@@ -5,6 +5,7 @@ use serde_json::json;
 use weir_data_client::DataClient;
 use weir_discord::permission::Permissions;
 use weir_proto::data::{Channel, CreateGuildRequest, CreateMessageRequest, Guild, Member, Message, Role};
+use weir_runtime::running::reachable;
 
 use super::{
     Context, answered,
@@ -15,7 +16,6 @@ use crate::{
     error::CommandError,
     output::Done,
     reach::{IfAbsent, Service},
-    running::reachable,
 };
 
 /// What the bot says in the demo's channel.

@@ -1,6 +1,7 @@
 //! `weir doctor`: looks at everything that has to be right, and says what to do about what is not.
 
 mod checks;
+mod finding;
 
 use serde_json::{Value, json};
 
@@ -9,51 +10,7 @@ use crate::{
     error::CommandError,
     output::{Done, line},
 };
-
-/// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// As it should be.
-    Ok,
-    /// It works, but not for everything or not for long.
-    Warn,
-    /// It does not work.
-    Fail,
-}
-
-/// A check and what it found.
-#[derive(Debug, PartialEq, Eq)]
-struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    found: String,
-    /// What to do; empty if nothing.
-    fix: String,
-}
-
-impl Finding {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), fix: String::new() }
-    }
-
-    fn warn(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, found: found.into(), fix: fix.into() }
-    }
-
-    fn fail(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Fail, found: found.into(), fix: fix.into() }
-    }
-}
-
-impl Verdict {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-}
+use finding::{Finding, Verdict};
 
 /// Runs it.
 ///

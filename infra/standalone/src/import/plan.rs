@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 
-use super::{ImportError, scan::Scan};
-
 /// A message that others reply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replied {
@@ -21,26 +19,4 @@ pub(crate) struct Plan {
     pub(crate) replied: HashMap<u64, Replied>,
     /// Messages that do not keep their time.
     pub(crate) moved: u64,
-}
-
-/// Passes over all lines once more. Blocks.
-///
-/// # Errors
-/// [`ImportError::Read`], [`ImportError::Changed`], [`ImportError::Scattered`].
-pub(crate) fn plan(scan: &Scan) -> Result<Plan, ImportError> {
-    let mut plan = Plan::default();
-    let mut ids = scan.ids();
-    let mut scattered = false;
-    scan.each_line(|line| {
-        let Ok(derived) = ids.next(line.at_ms, scan.order.is_newest_first(line.channel)) else {
-            scattered = true;
-            return false;
-        };
-        plan.moved += u64::from(derived.moved);
-        if scan.replied.contains(&line.number) {
-            plan.replied.insert(line.number, Replied { channel: line.channel, id: derived.id.get() });
-        }
-        true
-    })?;
-    if scattered { Err(ImportError::Scattered { path: scan.path.clone() }) } else { Ok(plan) }
 }

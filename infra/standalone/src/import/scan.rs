@@ -15,7 +15,7 @@ use super::{
     line::{self, BadLine, Line},
     names::{Names, TooMany},
     order::Order,
-    plan::{Plan, plan},
+    plan::{Plan, Replied},
     progress::Progress,
     source::{FileLine, Lines},
     taken::Taken,
@@ -208,7 +208,7 @@ pub(super) fn scan_into(
         (0, bad) => Err(ImportError::Nothing { path: path.to_owned(), bad }),
         (_, bad) if strict && bad > 0 => Err(ImportError::Strict { bad }),
         _ if strict || replies_ahead => {
-            let planned = plan(&scan)?;
+            let planned = scan.planned()?;
             let (before_epoch, moved) = (scan.before_epoch, planned.moved);
             if strict && before_epoch + moved > 0 {
                 return Err(ImportError::Times { before_epoch, moved });
@@ -311,6 +311,28 @@ impl Scan {
         // Only now is it known that the lines read were those scanned. The ids of a changed file may differ, so the job must not be finished.
         let same = lines.hash().map_err(failed)? == self.job && position == self.lines;
         if same { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Passes over all lines once more. Blocks.
+    ///
+    /// # Errors
+    /// [`ImportError::Read`], [`ImportError::Changed`], [`ImportError::Scattered`].
+    fn planned(&self) -> Result<Plan, ImportError> {
+        let mut plan = Plan::default();
+        let mut ids = self.ids();
+        let mut scattered = false;
+        self.each_line(|line| {
+            let Ok(derived) = ids.next(line.at_ms, self.order.is_newest_first(line.channel)) else {
+                scattered = true;
+                return false;
+            };
+            plan.moved += u64::from(derived.moved);
+            if self.replied.contains(&line.number) {
+                plan.replied.insert(line.number, Replied { channel: line.channel, id: derived.id.get() });
+            }
+            true
+        })?;
+        if scattered { Err(ImportError::Scattered { path: self.path.clone() }) } else { Ok(plan) }
     }
 }
 

@@ -8,7 +8,7 @@ use weir_connect::Server;
 use weir_data_service::memory::ListenerBounds;
 use weir_runtime::{Admin, Readiness, Registry, Threads, launch::LAST_THREADS};
 
-use super::ServeError;
+use super::error::ServeError;
 use crate::config::Listen;
 
 /// The threads of the listeners that strangers may flood, so that such a flood is not the others'. The api and what is behind all of them share

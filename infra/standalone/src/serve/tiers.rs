@@ -14,13 +14,13 @@ use weir_data_service::{
     rpc::not_ready::Standby,
 };
 use weir_gateway::{Deps, Gateway, peers};
-use weir_runtime::{AdminToken, Check, Readiness, Registry};
+use weir_runtime::{AdminToken, Check, Readiness, Registry, running::token_file};
 
 use super::{
-    ServeError,
+    error::ServeError,
     listeners::{ListenerThreads, Listeners},
 };
-use crate::{config::Config, running::token_file};
+use crate::config::Config;
 
 /// Part of the drain time that the listeners behind the gateway get, each: requests are short, sessions are not.
 const REQUEST_SHARE: u32 = 4;

@@ -14,6 +14,7 @@ use weir_runtime::{
     launch::chain,
     memory::{Fit, Limit, PARTS_SHARE, fit_process},
     process::Build,
+    running::token_file,
 };
 use weir_store::{
     Store as _,
@@ -21,12 +22,11 @@ use weir_store::{
     embedded::{self, EmbeddedStore, OpenError},
 };
 
-use super::{Context, Finding};
+use super::finding::Finding;
 use crate::{
-    command::now_ms,
+    command::{Context, now_ms},
     memory::shares,
     reach::{ReachError, Service, holder},
-    running::token_file,
 };
 
 /// Room on the disk below which writes will soon fail: the embedded store's journals (256 MiB) and one large compaction beside them.
@@ -373,7 +373,7 @@ async fn listener(name: &'static str, address: SocketAddr) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::doctor::Verdict;
+    use crate::command::doctor::finding::Verdict;
     use std::os::unix::fs::PermissionsExt as _;
     use weir_runtime::memory::Origin;
     use weir_store::embedded::LAYOUT_VERSION;

@@ -1,0 +1,70 @@
+//! Why the server did not start, or ended by itself.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use weir_data_service::{backend::BackendError, node::OpenError};
+use weir_gateway::StartError;
+use weir_runtime::{admin::TokenError, running::FileError};
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// A listener could not be bound.
+    #[error("cannot listen on {address} for the {tier}")]
+    Bind {
+        /// Whose listener.
+        tier: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The signal handlers could not be set.
+    #[error("signals cannot be handled")]
+    Signals(#[source] io::Error),
+    /// The listeners' threads could not be started.
+    #[error("the threads of the listeners cannot be started")]
+    Threads(#[source] io::Error),
+    /// The data directory could not be made.
+    #[error("cannot make the data directory {}", path.display())]
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Store or bus.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The data service.
+    #[error("the data service cannot start")]
+    DataService(#[from] OpenError),
+    /// The gateway.
+    #[error("the gateway cannot start")]
+    Gateway(#[from] StartError),
+    /// The operators' token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The file that tells other commands where it listens.
+    #[error(transparent)]
+    AddressFile(#[from] FileError),
+    /// Standard output is closed.
+    #[error("the addresses cannot be printed")]
+    Print(#[source] io::Error),
+    /// A tier's task ended although nobody asked it to.
+    #[error("the {tier} ended by itself")]
+    Ended {
+        /// Which.
+        tier: &'static str,
+    },
+    /// The store can no longer vouch for what is on disk.
+    #[error(
+        "the store is lost to this process and takes no more writes: {reason}; nothing was acknowledged since: look at the disk, then start again"
+    )]
+    StoreLost {
+        /// Its first error.
+        reason: String,
+    },
+}
