@@ -4,6 +4,7 @@
 //!   stalled server cannot hide its stall (no coordinated omission).
 //! - [`recorder`]: latencies and failures of one stream of requests.
 //! - [`target`]: the data service under test; [`process`]: processes that are killed and started again.
+//! - [`machine`]: what load and server share.
 //! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.
 //! - [`random`]: lengths of time between two.
@@ -13,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
 
 mod arrival;
+mod machine;
 mod place;
 mod process;
 mod random;
@@ -55,19 +57,12 @@ enum Scenario {
     VerifyImport(scenario::import_kills::VerifyOptions),
 }
 
-/// The stampede comes from this machine, where in truth it comes from others: its threads step back behind the service, its database, and the
-/// thread that reads the quiet channels. On Linux that is a thread's own matter; where it fails they run as all others.
-fn yield_to_others() {
-    const NICE: i32 = 10;
-    let _ = rustix::process::nice(NICE);
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all();
     if matches!(arguments.scenario, Scenario::HotChannel(_)) {
-        builder.on_thread_start(yield_to_others);
+        builder.on_thread_start(machine::yield_to_others);
     }
     let runtime = match builder.build() {
         Ok(runtime) => runtime,

@@ -15,79 +15,18 @@
 
 mod machine;
 mod plot;
+mod series;
 
 use std::{
-    fmt::{self, Write as _},
+    fmt::Write as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-pub use self::plot::curves;
-use self::{machine::Machine, plot::rounds};
-
-/// What a ratio or figure should be.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Goal {
-    /// This or more.
-    AtLeast(f64),
-    /// This or less.
-    AtMost(f64),
-}
-
-impl Goal {
-    /// Whether `figure` reaches it.
-    fn is_met(self, figure: f64) -> bool {
-        match self {
-            Self::AtLeast(goal) => figure >= goal,
-            Self::AtMost(goal) => figure <= goal,
-        }
-    }
-
-    /// The worst of several figures.
-    fn worst(self, figures: &[f64]) -> f64 {
-        match self {
-            Self::AtLeast(_) => figures.iter().copied().fold(f64::INFINITY, f64::min),
-            Self::AtMost(_) => figures.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        }
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtLeast(goal) => write!(formatter, ">= {goal}"),
-            Self::AtMost(goal) => write!(formatter, "<= {goal}"),
-        }
-    }
-}
-
-/// One contender's figures, one for each round.
-#[derive(Debug, Clone, Serialize)]
-struct Series {
-    /// Who or what.
-    name: String,
-    /// Of what.
-    unit: &'static str,
-    /// A figure for each round, in order.
-    rounds: Vec<f64>,
-    median: f64,
-    least: f64,
-    most: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    goal: Option<Goal>,
-}
-
-impl Series {
-    fn new(name: &str, unit: &'static str, rounds: Vec<f64>, goal: Option<Goal>) -> Self {
-        let median = median(&rounds);
-        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Self { name: name.to_owned(), unit, rounds, median, least, most, goal }
-    }
-}
+use self::{machine::Machine, plot::rounds, series::Series};
+pub use self::{plot::curves, series::Goal};
 
 /// A series of a [`Report`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,13 +161,6 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// The middle of some figures, of an even number the upper one; 0 of none.
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-}
-
 fn write(path: &Path, document: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(document)?;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -275,12 +207,5 @@ mod tests {
         assert_eq!(words[3..9], ["ratio", "2.00", "1.00", "3.00", "100", "%"], "{line}");
         assert!(line.ends_with("goal >= 2: met, worst round 1.00 (missed)"), "{line}");
         assert!(text.contains("sizes: rows 7") && text.contains("machine: "), "{text}");
-    }
-
-    #[test]
-    fn a_goal_knows_its_worst() {
-        assert!(Goal::AtMost(1.0).is_met(1.0) && !Goal::AtMost(1.0).is_met(1.1));
-        assert_eq!(Goal::AtMost(1.0).worst(&[1.0, 3.0, 2.0]).to_bits(), 3.0_f64.to_bits());
-        assert_eq!(Goal::AtLeast(1.0).worst(&[1.0, 3.0, 2.0]).to_bits(), 1.0_f64.to_bits());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use plotters::prelude::*;
 
-use crate::Series;
+use crate::series::Series;
 
 /// Height of a panel of [`rounds`], in pixels.
 const PANEL: u32 = 300;

@@ -1,18 +1,20 @@
 //! Hostile clients against a real `weir` with few descriptors and little memory: what each may make it hold or do, and what an innocent
 //! client notices.
 //!
-//! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`crate::yield_to_others`]),
+//! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`yield_to_others`]),
 //! because in truth they would have processors of their own; and innocents are compared with a phase in which nobody attacks and the same
 //! processor time is spent on nothing ([`burner`]). What an attack makes the kernel do (connects, copies) cannot step back, so a second
 //! process, the neighbour, has innocents of its own and is not attacked: what those see is the machine's. Every attack is bounded in time and
 //! in connections, and goes to the process that the scenario started on loopback.
 //!
-//! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the machine alone costs them; [`attacks`]: the list; [`websocket`], [`http`]
-//! and [`calls`]: how each is done; [`verdict`]: the table and the goals.
+//! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the
+//! machine alone costs them; [`ground`]: what an attacker has to work with; [`attacks`]: the list; [`websocket`],
+//! [`http`] and [`calls`]: how each is done; [`verdict`]: the table and the goals.
 
 mod attacks;
 mod burner;
 pub(super) mod calls;
+mod ground;
 pub(super) mod http;
 pub(super) mod innocent;
 mod verdict;
@@ -30,11 +32,12 @@ use tokio::{
 
 use self::{attacks::Attack, verdict::Row};
 pub(super) use self::{
-    attacks::Ground,
+    ground::Ground,
     innocent::Innocents,
     victim::{Limits, Victim},
     websocket::Hello,
 };
+use crate::machine::yield_to_others;
 
 /// Time that an attack gets to end by itself after its time is over; then it is cut.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -83,7 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         .enable_all()
         .worker_threads(ATTACKERS)
         .thread_name(ATTACKER)
-        .on_thread_start(crate::yield_to_others)
+        .on_thread_start(yield_to_others)
         .build()?;
     let mut rows = Vec::new();
     for attack in attacks {

@@ -28,7 +28,7 @@ use weir_proto::{
 };
 use weir_report::{Goal, Report};
 
-use self::world::{World, fill, scatter, some_page};
+use self::world::{Sizes, World, fill, scatter, some_page};
 use crate::{
     arrival,
     recorder::{Failure, Recorder},
@@ -118,7 +118,13 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let target =
         Target::start(&beside_me("data-service")?, &options.store, options.service_cpus.as_deref()).await?;
     eprintln!("filling {} channels with {} messages each", options.quiet_channels + 1, options.messages);
-    let world = Arc::new(fill(&target.data, &options).await?);
+    let sizes = Sizes {
+        quiet_channels: options.quiet_channels,
+        messages: options.messages,
+        content_bytes: options.content_bytes,
+        hot_content_bytes: options.hot_content_bytes,
+    };
+    let world = Arc::new(fill(&target.data, &sizes).await?);
 
     gates(&target.admin, false).await?;
     let capacity = capacity(&target.data, &world).await?;

@@ -4,8 +4,9 @@
 //! and read histories again after INVALID_SESSION. Meanwhile SIGKILL hits at random moments. At the end [`check`] compares what writers were told, what the
 //! histories show and what each bot saw.
 //!
-//! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`observed`]: what was seen;
-//! [`check`]: the judge; [`summary`]: the report. [`losses`] is a scenario of its own, in which not a process but the bus's memory is lost.
+//! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`observed`]: what
+//! was seen; [`check`]: the judge, who tells of each [`violation`]; [`summary`]: the report. [`losses`] is a
+//! scenario of its own, in which not a process but the bus's memory is lost.
 
 mod bot;
 mod check;
@@ -15,6 +16,7 @@ mod observed;
 mod redis;
 mod summary;
 pub(crate) mod target;
+mod violation;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -26,8 +26,6 @@ const KNOWN: &[(&str, &[usize])] = &[
     ("data-service/protect", &[4]),
     ("data-service/store", &[6]),
     ("infra/runtime", &[5]),
-    ("loadtest", &[10, 3, 2]),
-    ("loadtest/report", &[2]),
     ("proto/connect", &[2]),
 ];
 

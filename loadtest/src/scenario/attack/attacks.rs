@@ -1,25 +1,16 @@
 //! The attacks: what each is called, what it does, and who can do it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use clap::ValueEnum;
 use tokio::time::Instant;
-use weir_connect::{ClientConfig, HttpClient};
-use weir_data_client::{DataClient, transport::Http};
 
 use super::{
-    calls, http,
-    innocent::{open_guild, say},
-    victim::Victim,
+    calls,
+    ground::Ground,
+    http,
     websocket::{self, Hello},
 };
-use crate::rest::Rest;
-
-/// Messages in the attacker's channel: one full page.
-const PAGE: usize = 100;
-/// Characters of each, below the 2,000 that a message may have: a page of some 200 KB.
-const CHARACTERS: usize = 1_900;
 
 /// One way to be hostile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -166,83 +157,6 @@ impl Attack {
             }
             Self::MemberRequests => websocket::member_requests(&ground, 20, until).await,
             Self::HeavyGuild => calls::heavy_requests(&ground, until).await,
-        }
-    }
-}
-
-/// What an attacker has to work with.
-pub(in crate::scenario) struct Ground {
-    pub(in crate::scenario) api: SocketAddr,
-    pub(in crate::scenario) gateway: SocketAddr,
-    pub(in crate::scenario) data_service: SocketAddr,
-    admin: SocketAddr,
-    /// A valid bot's. Those without a token do not use it.
-    pub(in crate::scenario) token: String,
-    pub(in crate::scenario) user: u64,
-    pub(in crate::scenario) guild: u64,
-    /// A channel of that guild, with a full page.
-    pub(in crate::scenario) channel: u64,
-    pub(in crate::scenario) data: DataClient,
-}
-
-/// One request that is sent many times.
-#[derive(Debug, Clone)]
-pub(in crate::scenario) struct Ask {
-    pub(in crate::scenario) address: SocketAddr,
-    pub(in crate::scenario) method: ::http::Method,
-    pub(in crate::scenario) path: String,
-    pub(in crate::scenario) headers: Vec<(&'static str, String)>,
-    pub(in crate::scenario) body: String,
-}
-
-impl Ground {
-    /// Makes the attacker's bot, guild and messages.
-    pub(in crate::scenario) async fn prepare(victim: &Victim) -> Result<Self> {
-        let token = victim.bot("attacker").await?;
-        let mut rest = Rest::new(victim.api, &token)?;
-        let channel = open_guild(&mut rest, "attacker").await?;
-        for _ in 0..PAGE {
-            say(&mut rest, channel, &"x".repeat(CHARACTERS)).await?;
-        }
-        let me = rest.insist(::http::Method::GET, "/api/v10/users/@me", None, super::END_MAX).await?;
-        let user = crate::rest::id(&me["id"]).context("a user has an id")?;
-        let path = format!("/api/v10/channels/{channel}");
-        let row = rest.insist(::http::Method::GET, &path, None, super::END_MAX).await?;
-        let guild = crate::rest::id(&row["guild_id"]).context("the channel is a guild's")?;
-        let mut config = ClientConfig::new(format!("http://{}", victim.data_service));
-        config.connections = 4;
-        let data = DataClient::new(Arc::new(Http::new(HttpClient::new(config)?)));
-        Ok(Self {
-            api: victim.api,
-            gateway: victim.gateway,
-            data_service: victim.data_service,
-            admin: victim.admin,
-            token,
-            user,
-            guild,
-            channel,
-            data,
-        })
-    }
-
-    fn page_of_data_service(&self) -> Ask {
-        Ask {
-            address: self.data_service,
-            method: ::http::Method::POST,
-            path: "/weir.data.v1.MessageService/ListMessages".to_owned(),
-            headers: vec![("content-type", "application/json".to_owned())],
-            body: format!(r#"{{"channelId":"{}","limit":100}}"#, self.channel),
-        }
-    }
-
-    /// `GET /history` of a full page.
-    pub(in crate::scenario) fn page_of_api(&self) -> Ask {
-        Ask {
-            address: self.api,
-            method: ::http::Method::GET,
-            path: format!("/history?channel={}&limit=100", self.channel),
-            headers: vec![("authorization", format!("Bot {}", self.token))],
-            body: String::new(),
         }
     }
 }

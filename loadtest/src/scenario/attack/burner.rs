@@ -12,6 +12,8 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::machine::yield_to_others;
+
 /// Longest time for which a burner spins or sleeps before it looks again.
 const STEP: Duration = Duration::from_micros(500);
 
@@ -53,7 +55,7 @@ impl Drop for Burners {
 }
 
 fn burn(share: f64, stop: &AtomicBool) {
-    crate::yield_to_others();
+    yield_to_others();
     let start = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let used = clock_gettime(ClockId::ThreadCPUTime);

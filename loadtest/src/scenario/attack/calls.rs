@@ -12,7 +12,7 @@ use weir_data_client::CallOptions;
 use weir_proto::data::{Channel, CreateGuildRequest, Guild, ListMessagesRequest, Member, Overwrite};
 
 use super::{
-    attacks::Ground,
+    ground::Ground,
     http::{Count, crowd},
 };
 use crate::{place, rest::Rest};

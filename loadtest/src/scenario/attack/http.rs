@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use super::attacks::{Ask, Ground};
+use super::ground::{Ask, Ground};
 
 /// Patience with one step of an attacker; then it tries something else.
 const STEP_MAX: Duration = Duration::from_secs(2);

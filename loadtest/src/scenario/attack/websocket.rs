@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    attacks::Ground,
+    ground::Ground,
     http::{Count, crowd, deaf, unknown_token},
 };
 

@@ -9,11 +9,20 @@ use anyhow::{Context, Result};
 use weir_data_client::DataClient;
 use weir_proto::data::ListMessagesRequest;
 
-use super::Options;
 use crate::place::{Place, calls};
 
 /// Writers of the set-up.
 const SETUP_WRITERS: usize = 64;
+
+/// How many channels and rows.
+pub(super) struct Sizes {
+    pub(super) quiet_channels: u64,
+    /// Of each channel.
+    pub(super) messages: u64,
+    /// Of a quiet channel's message.
+    pub(super) content_bytes: usize,
+    pub(super) hot_content_bytes: usize,
+}
 
 /// Channels with rows in them.
 pub(super) struct World {
@@ -24,13 +33,13 @@ pub(super) struct World {
 }
 
 /// Makes the channels and writes their messages.
-pub(super) async fn fill(data: &DataClient, options: &Options) -> Result<World> {
-    let place = Place::new(data, options.quiet_channels + 1).await?;
+pub(super) async fn fill(data: &DataClient, sizes: &Sizes) -> Result<World> {
+    let place = Place::new(data, sizes.quiet_channels + 1).await?;
     let mut channels = place.channels.clone();
     let hot = channels.pop().context("a channel")?;
     let next = Arc::new(AtomicU64::new(0));
-    let total = place.channels.len() as u64 * options.messages;
-    let (hot_bytes, quiet_bytes) = (options.hot_content_bytes, options.content_bytes);
+    let total = place.channels.len() as u64 * sizes.messages;
+    let (hot_bytes, quiet_bytes) = (sizes.hot_content_bytes, sizes.content_bytes);
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..SETUP_WRITERS {
         let (data, next, place) = (data.clone(), Arc::clone(&next), place.clone());

@@ -2,76 +2,16 @@
 //!
 //! It judges by what clients were told and nothing else, so it holds for any server. A message is known by its content, which is unique;
 //! "must" begins where a request left after a READY came, and "may" is everything whose outcome nobody was told.
-//! [`history`] checks what REST shows at the end, [`bot`] what each client saw.
+//! [`history`] checks what REST shows at the end, [`bot`] what each client saw, both by what is [`known`].
 
 mod bot;
 mod history;
+mod known;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
-
-use super::observed::{ChangeKind, Create, Micros, Observed, original};
-
-/// Something that must not happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Violation {
-    /// A request that must succeed was rejected.
-    Rejected { what: String },
-    /// A process or a client ended by itself, or never caught up.
-    Failed { what: String },
-    /// An acknowledged message is not in its channel's history.
-    LostCreate { channel: u64, id: u64, content: String },
-    /// Under the id of an acknowledged message stands another.
-    WrongContent { channel: u64, id: u64, wanted: String, found: String },
-    /// A message that no writer of that channel wrote.
-    Phantom { channel: u64, id: u64, content: String },
-    /// One content, two messages.
-    Twice { content: String, first: u64, second: u64 },
-    /// Pages are not in strictly falling order.
-    PageOrder { channel: u64, above: u64, below: u64 },
-    /// A deleted message is still there.
-    Undeleted { channel: u64, id: u64 },
-    /// An acknowledged edit does not show.
-    LostEdit { channel: u64, id: u64 },
-    /// The numbers of a session do not rise.
-    Sequence { at: Place, after: u64, s: u64 },
-    /// A message was delivered after a later one.
-    Disorder { at: Place, channel: u64, after: u64, id: u64 },
-    /// A message or change was delivered twice in a session.
-    Again { at: Place, what: Subject, channel: u64, id: u64 },
-    /// Something was not delivered in a session that had to see it.
-    Gap { at: Place, what: Subject, channel: u64, id: u64 },
-    /// A message was delivered that history does not have and nobody deleted.
-    Unfounded { at: Place, channel: u64, id: u64 },
-    /// A change was delivered before the message that it changes.
-    BeforeItsMessage { at: Place, kind: ChangeKind, channel: u64, id: u64 },
-    /// A session was lost, and no process that holds sessions was killed in its life.
-    SessionLost { at: Place, when: Micros, why: String },
-    /// Neither a session nor the re-reading after a READY showed a message to a client that did everything right.
-    NeverSeen { bot: String, channel: u64, id: u64 },
-    /// A close code that makes client libraries stop for good.
-    FatalClose { bot: String, code: u16 },
-    /// A client never got a session.
-    NoSession { bot: String },
-}
-
-/// Which session: the client's name and the number of its session, from 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) bot: String,
-    pub(super) epoch: usize,
-}
-
-/// What is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
-    Create,
-    Change(ChangeKind),
-}
+use self::known::Known;
+use super::{observed::Observed, violation::Violation};
 
 /// All violations, those of history first.
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
@@ -84,135 +24,4 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         bot::check(bot, &known, &observed.session_kills, &mut violations);
     }
     violations
-}
-
-/// What follows from the writers' records and the histories.
-struct Known<'a> {
-    /// By the content at creation.
-    creates: HashMap<&'a str, &'a Create>,
-    /// Messages that someone tried to delete: they may be gone.
-    delete_tried: HashSet<(u64, u64)>,
-    /// For each channel what is in its history, rising: the id, and when its first request left; [`Micros::MAX`] if nobody wrote it.
-    live: HashMap<u64, Vec<(u64, Micros)>>,
-    /// Changes that clients were told to have happened, of messages that nothing else may have removed: they must be delivered.
-    told: Vec<(ChangeKind, u64, u64, Micros)>,
-}
-
-impl<'a> Known<'a> {
-    fn of(observed: &'a Observed) -> Self {
-        let creates: HashMap<_, _> =
-            observed.creates.iter().map(|create| (create.content.as_str(), create)).collect();
-        let deletes = observed.changes.iter().filter(|change| change.kind == ChangeKind::Delete);
-        let delete_tried: HashSet<_> = deletes.map(|change| (change.channel, change.id)).collect();
-        let sent = |content: &str| creates.get(original(content)).map_or(Micros::MAX, |create| create.sent);
-        let live = observed.histories.iter().map(|history| {
-            let mut rows: Vec<_> = history.rows.iter().map(|row| (row.id, sent(&row.content))).collect();
-            rows.sort_unstable();
-            rows.dedup_by_key(|(id, _)| *id);
-            (history.channel, rows)
-        });
-        let live = live.collect();
-        let told = observed.changes.iter().filter(|change| change.acknowledged);
-        // An edit whose message was deleted soon after may be left out by a gateway that caught up later.
-        let told = told.filter(|change| match change.kind {
-            ChangeKind::Edit => !delete_tried.contains(&(change.channel, change.id)),
-            ChangeKind::Delete => true,
-        });
-        let told = told.map(|change| (change.kind, change.channel, change.id, change.sent)).collect();
-        Self { creates, delete_tried, live, told }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, session {}", self.bot, self.epoch)
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "the creation",
-            Self::Change(kind) => kind.name(),
-        })
-    }
-}
-
-impl ChangeKind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Edit => "the edit",
-            Self::Delete => "the deletion",
-        }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rejected { what } => write!(f, "rejected: {what}"),
-            Self::Failed { what } => write!(f, "failed: {what}"),
-            Self::LostCreate { channel, id, content } => {
-                write!(
-                    f,
-                    "lost: channel {channel}: acknowledged message {id} ({content}) is not in the history"
-                )
-            }
-            Self::WrongContent { channel, id, wanted, found } => {
-                write!(
-                    f,
-                    "wrong content: channel {channel}: message {id} says {found:?} instead of {wanted:?}"
-                )
-            }
-            Self::Phantom { channel, id, content } => {
-                write!(f, "phantom: channel {channel}: nobody wrote message {id} ({content:?})")
-            }
-            Self::Twice { content, first, second } => {
-                write!(f, "twice: {content:?} is message {first} and message {second}")
-            }
-            Self::PageOrder { channel, above, below } => {
-                write!(f, "page order: channel {channel}: {below} comes below {above}")
-            }
-            Self::Undeleted { channel, id } => {
-                write!(f, "undeleted: channel {channel}: message {id} is still there")
-            }
-            Self::LostEdit { channel, id } => {
-                write!(f, "lost edit: channel {channel}: message {id} shows its old content")
-            }
-            Self::Sequence { at, after, s } => write!(f, "sequence: {at}: s {s} came after s {after}"),
-            Self::Disorder { at, channel, after, id } => {
-                write!(f, "disorder: {at}: channel {channel}: message {id} came after {after}")
-            }
-            Self::Again { at, what, channel, id } => {
-                write!(f, "again: {at}: channel {channel}: {what} of message {id} came twice")
-            }
-            Self::Gap { at, what, channel, id } => {
-                write!(f, "gap: {at}: channel {channel}: {what} of message {id} never came")
-            }
-            Self::Unfounded { at, channel, id } => {
-                write!(
-                    f,
-                    "unfounded: {at}: channel {channel}: message {id} came, and history does not have it"
-                )
-            }
-            Self::BeforeItsMessage { at, kind, channel, id } => {
-                write!(
-                    f,
-                    "too early: {at}: channel {channel}: {} of message {id} came before the message",
-                    kind.name()
-                )
-            }
-            Self::SessionLost { at, when, why } => {
-                write!(f, "session lost: {at}: at {:.3} s: {why}", *when as f64 / 1e6)
-            }
-            Self::NeverSeen { bot, channel, id } => {
-                write!(
-                    f,
-                    "never seen: {bot}: channel {channel}: message {id} came in no session and no re-reading"
-                )
-            }
-            Self::FatalClose { bot, code } => write!(f, "fatal close: {bot}: {code}"),
-            Self::NoSession { bot } => write!(f, "no session: {bot} never got READY"),
-        }
-    }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::json;
 
 use super::{
-    check::Violation,
     observed::{Micros, Observed, What},
+    violation::Violation,
 };
 
 /// Violations shown one by one; the rest is counted.

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Known, Place, Subject, Violation};
-use crate::scenario::kills::observed::{Bot, Dispatch, Epoch, Micros, What};
+use super::known::Known;
+use crate::scenario::kills::{
+    observed::{Bot, ChangeKind, Dispatch, Epoch, Micros, What},
+    violation::{Place, Subject, Violation},
+};
 
 pub(super) fn check(bot: &Bot, known: &Known<'_>, session_kills: &[Micros], violations: &mut Vec<Violation>) {
     for code in &bot.fatal {
@@ -64,7 +67,7 @@ struct Delivered {
 fn order(at: &Place, epoch: &Epoch, known: &Known<'_>, violations: &mut Vec<Violation>) -> Delivered {
     let mut delivered = Delivered::default();
     // Creations whose change came first: that is only wrong if the creation follows.
-    let mut early: HashMap<(u64, u64), Vec<super::ChangeKind>> = HashMap::new();
+    let mut early: HashMap<(u64, u64), Vec<ChangeKind>> = HashMap::new();
     for dispatch in &epoch.dispatches {
         match dispatch.what {
             What::Create { channel, id } => {

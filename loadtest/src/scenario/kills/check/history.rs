@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Known, Violation};
-use crate::scenario::kills::observed::{ChangeKind, Observed, edited, original};
+use super::known::Known;
+use crate::scenario::kills::{
+    observed::{ChangeKind, Observed, edited, original},
+    violation::Violation,
+};
 
 pub(super) fn check(observed: &Observed, known: &Known<'_>, violations: &mut Vec<Violation>) {
     let mut shown: HashMap<(u64, u64), &str> = HashMap::new();

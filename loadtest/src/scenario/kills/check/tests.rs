@@ -1,8 +1,12 @@
 //! The checker finds nothing in a good history, and each known fault in a bad one.
 
-use super::{Violation as V, *};
-use crate::scenario::kills::observed::{
-    Acknowledged, Bot, Change, Dispatch, Epoch, History, Row, What, edited,
+use super::check;
+use crate::scenario::kills::{
+    observed::{
+        Acknowledged, Bot, Change, ChangeKind, Create, Dispatch, Epoch, History, Micros, Observed, Row, What,
+        edited,
+    },
+    violation::{Place, Subject, Violation as V},
 };
 
 const CHANNEL: u64 = 7;
