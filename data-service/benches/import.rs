@@ -16,7 +16,7 @@ use std::{
     env,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,7 @@ use weir_store::{
     cql::{CqlConfig, Replication, schema},
     embedded::EmbeddedConfig,
 };
+use weir_testkit::Child;
 
 /// Rows of one synced batch of the raw embedded store: about what the import's hold in the mean.
 const ROWS_SYNCED: usize = 4_000;
@@ -125,7 +126,7 @@ fn import(weir: &Path, file: &Path, store: &str) -> Result<f64> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");
     // A cluster's data service is a server of its own; the embedded store is opened by the command.
-    let _server = if store == "embedded" { None } else { Some(Server::start(weir, store, &data)?) };
+    let _server = if store == "embedded" { None } else { Some(serve(weir, store, &data)?) };
     let output = Command::new(weir)
         .args(["import", "--json", "--data"])
         .arg(&data)
@@ -141,29 +142,16 @@ fn import(weir: &Path, file: &Path, store: &str) -> Result<f64> {
 }
 
 /// A server, ended with the value.
-struct Server(Child);
-
-impl Server {
-    fn start(weir: &Path, store: &str, data: &Path) -> Result<Self> {
-        let mut command = Command::new(weir);
-        command.args(["serve", "--json", "--store", store, "--data"]).arg(data);
-        for listener in ["--api", "--gateway", "--data-service", "--admin"] {
-            command.args([listener, "127.0.0.1:0"]);
-        }
-        let mut server = Self(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
-        // It prints its addresses once it can be called.
-        let mut line = String::new();
-        BufReader::new(server.0.stdout.take().context("its output")?).read_line(&mut line)?;
-        ensure!(!line.is_empty(), "weir serve ended before it was ready");
-        Ok(server)
+fn serve(weir: &Path, store: &str, data: &Path) -> Result<Child> {
+    let mut command = Command::new(weir);
+    command.args(["serve", "--json", "--store", store, "--data"]).arg(data);
+    for listener in ["--api", "--gateway", "--data-service", "--admin"] {
+        command.args([listener, "127.0.0.1:0"]);
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+    let mut server = Child::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
+    // It prints its addresses once it can be called.
+    server.line().context("weir serve ended before it was ready")?;
+    Ok(server)
 }
 
 /// A row of the embedded store.

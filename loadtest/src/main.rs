@@ -3,7 +3,7 @@
 //! - [`arrival`]: open-loop schedules: requests are due at fixed times whatever the answers do, and latency counts from the due time, so a
 //!   stalled server cannot hide its stall (no coordinated omission).
 //! - [`recorder`]: latencies and failures of one stream of requests.
-//! - [`target`]: the data service under test; [`process`]: processes that are killed and started again.
+//! - [`target`]: the data service under test; [`process`]: binaries, listeners and commands of all of them.
 //! - [`machine`]: what load and server share.
 //! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.

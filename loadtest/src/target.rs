@@ -1,32 +1,24 @@
 //! The process under test: a `data-service` of its own, ended with the test.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::Command, sync::Arc};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use http::{HeaderValue, header::AUTHORIZATION};
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
 use weir_connect::{ClientConfig, HttpClient};
 use weir_data_client::{DataClient, Transport, TransportError, transport::Http};
+use weir_testkit::{Process, Program, Ready, any_free_addresses};
 
-use crate::{process, scenario::kills::target::apply_schema};
+use crate::{
+    process::{self, binary},
+    scenario::kills::target::apply_schema,
+};
 
-/// Longest wait for the process to print its addresses: a lease of an earlier one (5 s) may have to be waited out.
-const START_MAX: Duration = Duration::from_secs(30);
 /// Connections of a client; each carries 200 requests at once.
 const CONNECTIONS: usize = 8;
 
 /// A data service under test.
 pub(crate) struct Target {
-    // Killed with the value.
-    child: Child,
+    process: Process,
     pub(crate) data: DataClient,
     pub(crate) admin: DataClient,
     pub(crate) admin_address: String,
@@ -58,49 +50,40 @@ fn client(address: &str) -> Result<HttpClient> {
 }
 
 impl Target {
-    /// Starts `binary` on `store` with free ports, on the processors that `cpus` names (as for `taskset`), if it does.
-    pub(crate) async fn start(binary: &Path, store: &str, cpus: Option<&str>) -> Result<Self> {
+    /// Starts `data-service` on `store` with free ports, on the processors that `cpus` names (as for `taskset`), if it does.
+    pub(crate) async fn start(store: &str, cpus: Option<&str>) -> Result<Self> {
         if store.starts_with("cql://") {
-            apply_schema(&beside_me("weir")?, store).await?;
+            apply_schema(&binary("weir", None)?, store).await?;
         }
+        let service = binary("data-service", None)?;
         let directory = tempfile::tempdir()?;
         let mut command = match cpus {
             Some(cpus) => {
                 let mut command = Command::new("taskset");
-                command.args(["-c", cpus]).arg(binary);
+                command.args(["-c", cpus]).arg(service);
                 command
             }
-            None => Command::new(binary),
+            None => Command::new(service),
         };
-        let (data_address, admin_address) = (free_address()?, free_address()?);
+        let [data, admin] = any_free_addresses()?;
+        let (data_address, admin_address) = (data.to_string(), admin.to_string());
         command
-            .args([
-                "--data-service",
-                &data_address,
-                "--admin",
-                &admin_address,
-                "--store",
-                store,
-                "--bus",
-                "memory",
-            ])
-            .arg("--data")
+            .args(["--data-service", &data_address, "--admin", &admin_address])
+            .args(["--store", store, "--bus", "memory", "--data"])
             .arg(directory.path())
             // One node has room for one copy; a keyspace that exists keeps what it has.
             .env("WEIR_CQL__REPLICATION", "1")
             // A line for each limit that is set would drown the report.
-            .env("WEIR_LOG__FILTER", "warn")
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("{} does not start", binary.display()))?;
-        timeout(START_MAX, ready(&admin_address, &mut child)).await.context("not ready in time")??;
+            .env("WEIR_LOG__FILTER", "warn");
+        let program = Program { name: "data-service", command, ready: Ready::Admin(admin), log: None };
+        let mut process = Process::start(program)?;
+        process.ready()?;
         let data = DataClient::new(Arc::new(Http::new(client(&data_address)?)));
         let token =
             std::fs::read_to_string(directory.path().join("admin.token")).context("the admin token")?;
         let token = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
         let admin = DataClient::new(Arc::new(WithToken { inner: Http::new(client(&admin_address)?), token }));
-        Ok(Self { child, data, admin, admin_address, data_address, _directory: directory })
+        Ok(Self { process, data, admin, admin_address, data_address, _directory: directory })
     }
 
     /// Makes another client, with connections of its own.
@@ -111,7 +94,7 @@ impl Target {
 
     /// Resident memory of the process, in KiB.
     pub(crate) fn rss_kib(&self) -> Option<u64> {
-        process::rss_kib(self.child.id()?)
+        process::rss_kib(self.process.id())
     }
 
     /// The sum of a counter over its labels.
@@ -127,24 +110,6 @@ pub(crate) fn sum_of(text: &str, name: &str) -> f64 {
     text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// An address of this machine that nobody listened on a moment ago.
-fn free_address() -> Result<String> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-/// Waits until the admin listener says that the process can serve.
-async fn ready(admin: &str, child: &mut Child) -> Result<()> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            bail!("the process ended with {status}");
-        }
-        if get(admin, "/readyz").await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// The body of a page of the admin listener.
 pub(crate) async fn get(admin: &str, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -155,12 +120,4 @@ pub(crate) async fn get(admin: &str, path: &str) -> Result<String> {
     socket.read_to_string(&mut text).await?;
     ensure!(text.starts_with("HTTP/1.1 200"), "{path}: {}", text.lines().next().unwrap_or(""));
     Ok(text)
-}
-
-/// Where cargo put the binaries: beside this one.
-pub(crate) fn beside_me(name: &str) -> Result<PathBuf> {
-    let me = std::env::current_exe()?;
-    let path = me.parent().context("a binary has a directory")?.join(name);
-    ensure!(path.exists(), "{} is not built: cargo build --release --workspace --bins", path.display());
-    Ok(path)
 }

@@ -1,50 +1,31 @@
 //! The binary `api` itself: what it says on standard output, for the scripts that start it.
 
 use std::{
-    io::{BufRead as _, BufReader},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    net::TcpStream,
+    process::{Command, Stdio},
 };
 
-/// Ends with the test, also one that fails in the middle.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use weir_testkit::{Child, address};
 
 fn api(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_api"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEIR_")) {
-        command.env_remove(name);
-    }
+    let mut command = weir_testkit::command(env!("CARGO_BIN_EXE_api"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     command
 }
 
 const ANY: [&str; 4] = ["--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
 
-/// The first line of a started process.
-fn first_line(arguments: &[&str]) -> (Running, String) {
-    let mut running = Running(api(arguments).args(ANY).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    (running, line)
-}
-
 #[test]
 fn listeners_are_told_as_one_object_or_in_a_line_once_they_serve() {
-    let (_running, line) = first_line(&["--json"]);
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let started = |arguments: &[&str]| Child::spawn(api(arguments).args(ANY)).unwrap();
+    let mut child = started(&["--json"]);
+    let told = child.told().unwrap();
     for listener in ["api", "admin"] {
-        let address: SocketAddr = told[listener].as_str().unwrap().parse().unwrap();
+        let address = address(&told, listener).unwrap();
         assert_ne!(address.port(), 0);
         TcpStream::connect(address).unwrap();
     }
-    let (_running, line) = first_line(&[]);
+    let line = started(&[]).line().unwrap();
     assert!(line.starts_with("api serves: api 127.0.0.1:") && line.contains("admin 127.0.0.1:"), "{line}");
 }
 

@@ -1,6 +1,6 @@
 //! The binary `gateway` itself.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// One file serves every binary.
 #[test]
@@ -19,10 +19,7 @@ fn the_password_of_redis_is_not_printed() {
 /// What `--check-config` prints with the sample and these flags.
 fn checked(flags: &[&str]) -> String {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/standalone/samples/full.toml");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEIR_")) {
-        command.env_remove(name);
-    }
+    let mut command = weir_testkit::command(env!("CARGO_BIN_EXE_gateway"));
     command.args(["--config", sample, "--check-config"]).args(flags);
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

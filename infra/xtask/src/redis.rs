@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use weir_testkit::redis_server;
 
 use crate::{
     log,
@@ -71,15 +72,9 @@ impl Server {
         self.folder.join("redis.log")
     }
 
-    /// The command that runs the server in the foreground. It saves nothing: the outbox is the truth, the bus only carries it.
+    /// The command that runs the server in the foreground.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", &self.address.ip().to_string(), "--port", &self.address.port().to_string()])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .arg("--dir")
-            .arg(&self.folder);
-        command
+        redis_server(self.address, &self.folder)
     }
 
     /// Starts the server and waits for its first answer. It is stopped when the returned value is dropped.

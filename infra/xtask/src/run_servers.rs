@@ -2,11 +2,12 @@
 
 use std::{
     env,
-    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _},
+    net::{SocketAddr, ToSocketAddrs as _},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, bail};
+use weir_testkit::any_free_addresses;
 
 use crate::{
     cassandra::{self, Jars, Node},
@@ -61,7 +62,8 @@ impl<'a> Servers<'a> {
         if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
             return Ok(Setup::Skipped(reason));
         }
-        let server = redis::Server::new(self.workspace.own(&self.below("redis"))?, free_port()?);
+        let [address] = any_free_addresses()?;
+        let server = redis::Server::new(self.workspace.own(&self.below("redis"))?, address.port());
         let running = server.start(self.children)?;
         Ok(Setup::Ready(Server { name: server.url(), _running: Some(running) }))
     }
@@ -80,7 +82,8 @@ impl<'a> Servers<'a> {
             Setup::Ready(jars) => jars,
             Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
         };
-        let node = Node::new(self.workspace.own(&self.below("cassandra"))?, free_port()?, free_port()?);
+        let [cql, storage] = any_free_addresses()?;
+        let node = Node::new(self.workspace.own(&self.below("cassandra"))?, cql.port(), storage.port());
         let running = node.start(&jars, self.children)?;
         Ok(Setup::Ready(Server { name: node.cql().to_string(), _running: Some(running) }))
     }
@@ -90,10 +93,4 @@ impl<'a> Servers<'a> {
         let run = self.folder.file_name().unwrap_or_default().to_string_lossy();
         format!("{run}/{name}")
     }
-}
-
-/// A port that was free a moment ago. Another process may take it before the server binds it; then the server says so and the step fails.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("the port found")?.port())
 }

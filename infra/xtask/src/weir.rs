@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::Read as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use weir_testkit::{address, is_ready};
 
 use crate::{
     log,
@@ -19,9 +20,6 @@ use crate::{
 
 /// Longest start until `/readyz` agrees: an empty store opens in milliseconds; this bounds a failure on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
-
-/// Patience with one answer of the admin listener while probing.
-const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// Longest creation of one bot.
 const BOT_MAX: Duration = Duration::from_secs(30);
@@ -127,20 +125,8 @@ fn await_ready(server: &mut Running, out: &Path) -> Result<Bound> {
 /// The bound addresses in one line of output, if it is the line that holds them.
 fn parse_bound(line: &str) -> Option<Bound> {
     let object: Value = serde_json::from_str(line).ok()?;
-    let address = |key: &str| object.get(key)?.as_str()?.parse().ok();
-    Some(Bound { api: address("api")?, gateway: address("gateway")?, admin: address("admin")? })
-}
-
-fn is_ready(admin: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<[u8; 12]> {
-        let mut stream = TcpStream::connect_timeout(&admin, PROBE_MAX)?;
-        stream.set_read_timeout(Some(PROBE_MAX))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n")?;
-        let mut start = [0; 12];
-        stream.read_exact(&mut start)?;
-        Ok(start)
-    };
-    ask().is_ok_and(|start| &start == b"HTTP/1.1 200")
+    let of = |listener| address(&object, listener).ok();
+    Some(Bound { api: of("api")?, gateway: of("gateway")?, admin: of("admin")? })
 }
 
 #[cfg(test)]

@@ -152,8 +152,8 @@ async fn observe(
     for directory in [&own, &beside] {
         std::fs::create_dir(directory)?;
     }
-    let mut victim = Victim::start(&own, options.profile.as_deref(), limits).await?;
-    let neighbour = Victim::start(&beside, options.profile.as_deref(), limits).await?;
+    let mut victim = Victim::start(&own, options.profile.as_deref(), limits)?;
+    let neighbour = Victim::start(&beside, options.profile.as_deref(), limits)?;
     let ground = Arc::new(Ground::prepare(&victim).await.context("the attacker's own guild")?);
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
     let beside = Innocents::settle(&neighbour).await.context("the neighbour's guilds")?;
@@ -194,8 +194,8 @@ async fn observe(
     let burning = burner::Burners::start(ATTACKERS, share);
     let (busy, _) = read_for(seconds.min(Duration::from_secs(10))).await;
     drop(burning);
-    victim.stop().await?;
-    neighbour.stop().await?;
+    victim.stop()?;
+    neighbour.stop()?;
     Ok(Row {
         attack,
         did,

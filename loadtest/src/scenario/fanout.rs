@@ -6,9 +6,9 @@
 //! the server for each delivery is its own, and is what two builds are compared by.
 
 use std::{
-    ffi::OsString,
     net::SocketAddr,
     path::PathBuf,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,13 +28,14 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use weir_testkit::{Process, Program, Ready};
 
 use super::{
     attack::{innocent::open_guild, websocket},
     kills::target::create_bot,
 };
 use crate::{
-    process::{self, Process, Program},
+    process::{self, Listeners},
     recorder::Recorder,
     rest::Rest,
 };
@@ -77,41 +78,36 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut random = Rng::with_seed(u64::from(std::process::id()));
-    let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
+    let listeners = Listeners::free(&mut random)?;
     let weir = match &options.weir {
         Some(weir) => weir.clone(),
         None => process::binary("weir", None)?,
     };
     let data = directory.path().join("data");
-    let mut arguments: Vec<OsString> = Vec::new();
-    for (flag, address) in
-        [("--api", api), ("--gateway", gateway), ("--data-service", data_service), ("--admin", admin)]
-    {
-        arguments.extend([flag.into(), address.to_string().into()]);
-    }
-    arguments.extend(["--data".into(), data.clone().into()]);
-    let mut environment = vec![
-        ("WEIR_API__RATE_LIMITS", "off".to_owned()),
+    let Listeners { api, gateway, admin, .. } = listeners;
+    let mut command = Command::new(&weir);
+    command.args(listeners.flags()).arg("--data").arg(&data).envs([
+        ("WEIR_API__RATE_LIMITS", "off"),
         // So that the sessions fit beside them into 20,000 open files.
-        ("WEIR_API__CONNECTIONS_MAX", "500".to_owned()),
+        ("WEIR_API__CONNECTIONS_MAX", "500"),
         // Nobody beats: the run is shorter.
-        ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", "10m".to_owned()),
-        ("WEIR_GATEWAY__CONNECTIONS_MAX", options.sessions.max(1).to_string()),
-        ("WEIR_GATEWAY__SESSIONS_MAX", (2 * options.sessions.max(1)).to_string()),
-        ("WEIR_LOG__FILTER", "warn".to_owned()),
-    ];
+        ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", "10m"),
+        ("WEIR_LOG__FILTER", "warn"),
+    ]);
+    command
+        .env("WEIR_GATEWAY__CONNECTIONS_MAX", options.sessions.max(1).to_string())
+        .env("WEIR_GATEWAY__SESSIONS_MAX", (2 * options.sessions.max(1)).to_string());
     if !options.before_identify_limits {
-        environment.push(("WEIR_GATEWAY__IDENTIFY_LIMITS", "off".to_owned()));
+        command.env("WEIR_GATEWAY__IDENTIFY_LIMITS", "off");
     }
-    let logs = directory.path().to_owned();
-    let program = Program { name: "weir", binary: weir.clone(), arguments, environment, admin, logs };
-    let mut server = Process::start(program)?;
-    server.ready().await?;
+    let log = Some(directory.path().join("weir.log"));
+    let mut server = Process::start(Program { name: "weir", command, ready: Ready::Admin(admin), log })?;
+    server.ready()?;
     let token = create_bot(&weir, &data, admin, "fanout", None).await?;
     let mut rest = Rest::new(api, &token)?;
     let channel = open_guild(&mut rest, "fanout").await?;
 
-    let id = server.id().context("the server is gone")?;
+    let id = server.id();
     let (empty_kib, overflows) = (process::rss_kib(id).unwrap_or_default(), listen_overflows()?);
     let received = Arc::new(AtomicU64::new(0));
     let (began, used) = (Instant::now(), cpu_seconds(id)?);

@@ -33,7 +33,7 @@ use crate::{
     arrival,
     recorder::{Failure, Recorder},
     table::{Row, table},
-    target::{Target, beside_me},
+    target::Target,
 };
 
 /// How the scenario is run. Load goes to this machine's loopback only, and ends by itself.
@@ -115,8 +115,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         options.quiet_channels > 0 && options.seconds > 0 && options.rounds > 0,
         "counts must be above 0"
     );
-    let target =
-        Target::start(&beside_me("data-service")?, &options.store, options.service_cpus.as_deref()).await?;
+    let target = Target::start(&options.store, options.service_cpus.as_deref()).await?;
     eprintln!("filling {} channels with {} messages each", options.quiet_channels + 1, options.messages);
     let sizes = Sizes {
         quiet_channels: options.quiet_channels,

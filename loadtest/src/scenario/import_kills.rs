@@ -124,7 +124,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Rng, seed
 
     let mut life = bench.life().await?;
     let began = Instant::now();
-    let Import::Done(reference) = bench.import(&mut life, IMPORT_MAX, Victim::Import).await? else {
+    let Import::Done(reference) = bench.import(&mut life, IMPORT_MAX, Victim::Import)? else {
         bail!("the reference import took longer than {IMPORT_MAX:?}");
     };
     let whole = began.elapsed();
@@ -139,7 +139,7 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Rng, seed
     while kills < options.kills {
         let moment = between(&mut random, Duration::ZERO, whole);
         let victim = if bench.serves && kills % 2 == 1 { Victim::Server } else { Victim::Import };
-        let outcome = bench.import(&mut life, moment, victim).await?;
+        let outcome = bench.import(&mut life, moment, victim)?;
         if let Import::Killed | Import::Survived(_) = outcome {
             kills += 1;
             println!(

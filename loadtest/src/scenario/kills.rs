@@ -237,14 +237,15 @@ async fn kill(
             if is_early {
                 sleep(between(random, Duration::ZERO, EARLY_MAX)).await;
             } else {
-                wait_ready(target, &mut kills).await?;
+                wait_ready(target, &mut kills)?;
                 sleep(between(random, BETWEEN_KILLS.0, BETWEEN_KILLS.1)).await;
             }
             let process = &mut target.processes[index];
-            let name = process.program.name;
+            let name = process.name();
             // Before the signal: whatever a client sees of it is later.
             let at = clock.now();
-            observed.failures.extend(process.kill_and_restart().await?);
+            observed.failures.extend(process.kill()?);
+            process.restart()?;
             eprintln!(
                 "{:8.3} s: killed {name}{}",
                 at as f64 / 1e6,
@@ -256,15 +257,15 @@ async fn kill(
             kills.push(Kill { name, index, at, ready: None });
         }
     }
-    wait_ready(target, &mut kills).await?;
+    wait_ready(target, &mut kills)?;
     // The clients come back to what the last kill left.
     sleep(BETWEEN_KILLS.1).await;
     Ok(kills)
 }
 
-async fn wait_ready(target: &mut Target, kills: &mut [Kill]) -> Result<()> {
+fn wait_ready(target: &mut Target, kills: &mut [Kill]) -> Result<()> {
     let index = kills.last().map_or(0, |kill| kill.index);
-    let took = target.ready(index).await?;
+    let took = target.ready(index)?;
     if let Some(kill) = kills.last_mut() {
         kill.ready.get_or_insert(took);
     }

@@ -28,7 +28,7 @@ use crate::{
     arrival,
     place::Place,
     recorder::{Failure, Recorder},
-    target::{Target, beside_me},
+    target::Target,
 };
 
 /// How the scenario is run.
@@ -84,7 +84,7 @@ struct Admitted {
 /// Runs the scenario and writes its report.
 pub(crate) async fn run(options: Options) -> Result<()> {
     ensure!(options.rounds > 0 && options.changes > 0, "counts must be above 0");
-    let target = Target::start(&beside_me("data-service")?, &options.store, None).await?;
+    let target = Target::start(&options.store, None).await?;
     let (hot, quiet) = fill(&target.data).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let admitted = Arc::new(Admitted::default());

@@ -53,7 +53,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let limits = Limits { descriptors: 4_096, memory_mib: 6_144 };
-    let mut victim = Victim::start(directory.path(), options.profile.as_deref(), limits).await?;
+    let mut victim = Victim::start(directory.path(), options.profile.as_deref(), limits)?;
     let ground = Arc::new(Ground::prepare(&victim).await?);
     let innocents = Innocents::settle(&victim).await?;
     fill(&ground).await.context("the write buffers could not be filled")?;
@@ -85,7 +85,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         sleep(POLL).await;
     }
     clients.abort_all();
-    victim.stop().await?;
+    victim.stop()?;
 
     let quarter = looks.len() / 4;
     let (second, last) = (median(&looks[quarter..quarter * 2]), median(&looks[quarter * 3..]));

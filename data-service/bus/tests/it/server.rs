@@ -1,16 +1,12 @@
 //! Redis servers for tests.
 
-use std::{
-    env,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{env, net::SocketAddr, time::Duration};
 
 use weir_bus::{
     Inbox, Outgoing,
     redis::{RedisConfig, RedisInbox},
 };
+use weir_testkit::{Process, Program, Ready, any_free_addresses, redis_server};
 
 /// Longest wait for anything that a healthy server does; a busy machine takes well below it.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -40,24 +36,28 @@ pub(crate) fn shared(test: &str) -> Option<RedisConfig> {
 
 /// A server of the test's own, which is killed with it.
 pub(crate) struct Server {
-    port: u16,
-    child: Child,
+    address: SocketAddr,
+    process: Process,
 }
 
 impl Server {
     /// Starts a server on a free port. Gives `None` without `redis-server`, which must be there in CI.
     pub(crate) fn start() -> Option<Self> {
-        // The port is free at this moment. A server that loses the race for it fails to start, and so does
-        // the test.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|l| l.local_addr())
-            .expect("a free port")
-            .port();
-        match run(port) {
-            Ok(child) => Some(Self { port, child }),
-            Err(error) if env::var_os("CI").is_some() => panic!("CI must have redis-server: {error}"),
+        let [address] = any_free_addresses().expect("a free port");
+        let program = Program {
+            name: "redis-server",
+            command: redis_server(address, &env::temp_dir()),
+            ready: Ready::Connects(address),
+            log: None,
+        };
+        match Process::start(program) {
+            Ok(mut process) => {
+                process.ready().expect("it takes connections");
+                Some(Self { address, process })
+            }
+            Err(error) if env::var_os("CI").is_some() => panic!("CI must have redis-server: {error:#}"),
             Err(error) => {
-                eprintln!("skipped: redis-server: {error}");
+                eprintln!("skipped: {error:#}");
                 None
             }
         }
@@ -65,7 +65,7 @@ impl Server {
 
     /// The configuration to reach it, with short pauses, so that tests are quick.
     pub(crate) fn config(&self) -> RedisConfig {
-        let mut config = RedisConfig::new(format!("redis://127.0.0.1:{}", self.port));
+        let mut config = RedisConfig::new(format!("redis://{}", self.address));
         config.timeout = Duration::from_millis(500);
         config.renew_every = Duration::from_millis(100);
         config.backoff_max = Duration::from_millis(200);
@@ -74,38 +74,14 @@ impl Server {
 
     /// Kills the server, which loses all it remembers.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it ends");
+        self.process.kill().expect("it is ours");
     }
 
     /// Starts the server again on its port, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = run(self.port).expect("it started before");
+        self.process.restart().expect("it started before");
+        self.process.ready().expect("it takes connections");
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // The server may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts a server that saves nothing, and waits until it accepts connections.
-fn run(port: u16) -> std::io::Result<Child> {
-    let mut child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let began = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(began.elapsed() < SOON, "redis-server does not take connections");
-        assert!(child.try_wait().expect("it is ours").is_none(), "redis-server ended");
-        std::thread::yield_now();
-    }
-    Ok(child)
 }
 
 /// Runs one command on a connection of its own.

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, runtime::Runtime, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use weir_testkit::{Signal, http};
 
-use crate::process::{Home, Server, http};
+use crate::process::{Home, Server};
 
 /// DIRECT_MESSAGES and DIRECT_MESSAGE_TYPING; neither guilds nor MESSAGE_CONTENT.
 const INTENTS: u64 = 1 << 12 | 1 << 14;

@@ -3,8 +3,8 @@
 use std::{io::Write as _, process::Stdio};
 
 use flate2::{Compression, write::GzEncoder};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use weir_testkit::Child;
 
 use crate::process::{Home, Server};
 
@@ -144,13 +144,8 @@ fn an_import_that_was_killed_is_completed_by_the_same_command() {
     let home = Home::new();
     let server = home.serve(&[]);
     let file = packed(&home, &lines(LINES));
-    let mut child = home
-        .command(&["import", &file])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("runs");
+    let mut command = home.command(&["import", &file]);
+    let mut child = Child::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).expect("runs");
     // Killed as soon as something was written, wherever it is then.
     let metrics = || server.http("admin", "GET", "/metrics", &[], "").1;
     let written = |text: &str| {
@@ -158,10 +153,8 @@ fn an_import_that_was_killed_is_completed_by_the_same_command() {
         writes.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
     };
     let before = written(&metrics());
-    while written(&metrics()) < before + 3.0 && child.try_wait().expect("a child").is_none() {}
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("not 0");
-    let _ = kill_process(pid, Signal::KILL);
-    child.wait().expect("a child");
+    while written(&metrics()) < before + 3.0 && child.ended().expect("a child").is_none() {}
+    child.kill().expect("a child");
     let imported = home.ok(&["import", &file]);
     assert_eq!(imported["messages"], LINES);
     check(&server, &imported, LINES);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
+use weir_testkit::{Signal, http};
 
-use crate::process::{Home, Server, http};
+use crate::process::{Home, Server};
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("authorization", format!("Bot {token}"))

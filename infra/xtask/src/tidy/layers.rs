@@ -35,12 +35,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("weir-api", &["weir-proto", "weir-connect", "weir-discord", "weir-data-client", "weir-runtime"]),
     ("weir-standalone", EVERY_TIER),
-    ("weir-loadtest", EVERY_TIER),
+    ("weir-loadtest", &["weir-proto", "weir-connect", "weir-data-client", "weir-report", "weir-testkit"]),
     // Linked by the load tests; dev-dependency of whoever has a benchmark.
     ("weir-report", &[]),
     // Dev-dependency of whoever decodes something.
     ("weir-fuzz", &[]),
-    ("xtask", &[]),
+    // Linked by the load tests and by xtask; dev-dependency of whoever has a binary.
+    ("weir-testkit", &[]),
+    ("xtask", &["weir-testkit"]),
     ("acceptance-twilight", &[]),
 ];
 
@@ -57,7 +59,6 @@ const EVERY_TIER: &[&str] = &[
     "weir-data-service",
     "weir-gateway",
     "weir-api",
-    "weir-report",
 ];
 
 /// Crates that open a database.

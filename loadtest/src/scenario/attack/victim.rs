@@ -2,18 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep, timeout};
+use weir_testkit::{Process, Program, Ready};
 
 use crate::{
-    process::{self, Process, Program},
+    process::{self, Listeners},
     scenario::kills::target::create_bot,
     target,
 };
@@ -63,13 +64,13 @@ pub(in crate::scenario) struct Watched {
 
 impl Victim {
     /// Starts it and waits until it is ready.
-    pub(in crate::scenario) async fn start(
+    pub(in crate::scenario) fn start(
         directory: &Path,
         profile: Option<&str>,
         limits: Limits,
     ) -> Result<Self> {
         let mut random = Rng::with_seed(u64::from(std::process::id()));
-        let [api, gateway, data_service, admin] = process::free_addresses(&mut random)?;
+        let listeners = Listeners::free(&mut random)?;
         let weir = process::binary("weir", profile)?;
         let data = directory.join("data");
         let script = format!(
@@ -77,28 +78,16 @@ impl Victim {
             limits.descriptors,
             limits.memory_mib << 10
         );
-        let mut arguments: Vec<OsString> = vec!["-c".into(), script.into(), weir.clone().into()];
-        for (flag, address) in
-            [("--api", api), ("--gateway", gateway), ("--data-service", data_service), ("--admin", admin)]
-        {
-            arguments.extend([flag.into(), address.to_string().into()]);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).arg(&weir).args(listeners.flags()).arg("--data").arg(&data);
+        for cache in ["WEIR_DATA__CACHE", "WEIR_DATA__TAILS", "WEIR_STORE__CACHE"] {
+            command.env(cache, CACHE);
         }
-        arguments.extend(["--data".into(), data.clone().into()]);
-        let program = Program {
-            name: "weir",
-            binary: "/bin/sh".into(),
-            arguments,
-            environment: vec![
-                ("WEIR_DATA__CACHE", CACHE.to_owned()),
-                ("WEIR_DATA__TAILS", CACHE.to_owned()),
-                ("WEIR_STORE__CACHE", CACHE.to_owned()),
-                ("WEIR_LOG__FILTER", "warn".to_owned()),
-            ],
-            admin,
-            logs: directory.to_owned(),
-        };
-        let mut process = Process::start(program)?;
-        process.ready().await?;
+        command.env("WEIR_LOG__FILTER", "warn");
+        let Listeners { api, gateway, data_service, admin } = listeners;
+        let log = Some(directory.join("weir.log"));
+        let mut process = Process::start(Program { name: "weir", command, ready: Ready::Admin(admin), log })?;
+        process.ready()?;
         Ok(Self { process, api, gateway, data_service, admin, weir, data })
     }
 
@@ -146,9 +135,10 @@ impl Victim {
     }
 
     fn resources(&mut self) -> Result<(f64, usize)> {
-        let Some(id) = self.process.id() else {
-            bail!("the process ended: {}", self.process.ended()?.unwrap_or_default())
-        };
+        if let Some(ended) = self.process.ended()? {
+            bail!("{ended}");
+        }
+        let id = self.process.id();
         let kib = process::rss_kib(id).context("the process is gone")?;
         let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).context("the process is gone")?.count();
         // A few gigabytes in KiB: exact in a double.
@@ -179,8 +169,8 @@ impl Victim {
     ///
     /// # Errors
     /// When it had ended before.
-    pub(in crate::scenario) async fn stop(mut self) -> Result<()> {
-        match self.process.kill().await? {
+    pub(in crate::scenario) fn stop(mut self) -> Result<()> {
+        match self.process.kill()? {
             Some(ended) => bail!("{ended}"),
             None => Ok(()),
         }

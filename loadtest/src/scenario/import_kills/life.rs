@@ -1,19 +1,23 @@
 //! One import into a store of its own, killed and continued until it is done, and what is checked of it then.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-    time::timeout,
-};
+use weir_testkit::{Child, Process, Program, Ready};
 
 use super::{chat::Chat, paging};
 use crate::{
-    process::{Process, Program, free_addresses},
+    process::{Listeners, last_line},
     rest::{self, Rest},
     scenario::kills::target::{apply_schema, create_bot, environment},
 };
@@ -84,13 +88,13 @@ impl Bench {
         let mut life =
             Life { number, data: self.directory.join(format!("import-{number}")), store, server: None };
         if self.serves {
-            life.server = Some(self.serve(&life).await?);
+            life.server = Some(self.serve(&life)?);
         }
         Ok(life)
     }
 
     /// Runs `weir import`; after `patience` SIGKILL hits the victim. A server starts again and the import must end by itself.
-    pub(super) async fn import(&self, life: &mut Life, patience: Duration, victim: Victim) -> Result<Import> {
+    pub(super) fn import(&self, life: &mut Life, patience: Duration, victim: Victim) -> Result<Import> {
         let mut command = Command::new(&self.weir);
         command
             .arg("import")
@@ -100,37 +104,33 @@ impl Bench {
         if let Some(server) = &life.server {
             command.args(["--admin", &server.admin.to_string()]);
         }
-        command.envs(environment("weir")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().context("weir import does not start")?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let mut output = tokio::spawn(async { tokio::join!(text(out), text(err)) });
-        let ended = match timeout(patience, child.wait()).await {
-            Ok(status) => Some(status?),
-            Err(_) => match (&mut life.server, victim) {
-                (Some(server), Victim::Server) => {
-                    if let Some(ended) = server.process.kill_and_restart().await? {
-                        bail!("{ended} by itself; see {}", server.process.program.log().display());
-                    }
-                    let status = timeout(IMPORT_MAX, child.wait()).await;
-                    let status =
-                        status.with_context(|| format!("the import did not end within {IMPORT_MAX:?}"))??;
-                    server.process.ready().await?;
-                    if status.code() == Some(UNREACHABLE) {
-                        // It had not reached the server yet, and said so: whoever started it starts it again.
-                        return Ok(Import::Killed);
-                    }
-                    return Ok(Import::Survived(result(status, &mut output).await?));
-                }
-                (_, _) => None,
-            },
+        let (out, err) = (self.directory.join("import.out"), self.directory.join("import.err"));
+        command.envs(environment("weir")).stdout(File::create(&out)?).stderr(File::create(&err)?);
+        let mut child = Child::spawn(&mut command)?;
+        let result = |status: ExitStatus| -> Result<Value> {
+            let (out, err) = (std::fs::read_to_string(&out)?, std::fs::read_to_string(&err)?);
+            ensure!(status.success(), "weir import ended with {status}: {out} {err}");
+            last_line(&out)
         };
-        match ended {
-            Some(status) => Ok(Import::Done(result(status, &mut output).await?)),
-            None => {
-                child.kill().await.context("SIGKILL")?;
-                Ok(Import::Killed)
-            }
+        if let Some(status) = child.wait_for(patience)? {
+            return Ok(Import::Done(result(status)?));
         }
+        let (Some(server), Victim::Server) = (&mut life.server, victim) else {
+            child.kill()?;
+            return Ok(Import::Killed);
+        };
+        if let Some(ended) = server.process.kill()? {
+            bail!("{ended} by itself");
+        }
+        server.process.restart()?;
+        let status = child.wait_for(IMPORT_MAX)?;
+        let status = status.with_context(|| format!("the import did not end within {IMPORT_MAX:?}"))?;
+        server.process.ready()?;
+        if status.code() == Some(UNREACHABLE) {
+            // It had not reached the server yet, and said so: whoever started it starts it again.
+            return Ok(Import::Killed);
+        }
+        Ok(Import::Survived(result(status)?))
     }
 
     /// Continues an import to its end, twice: a finished one that is repeated says the same. Then reads it.
@@ -143,7 +143,7 @@ impl Bench {
         let mut problems = Vec::new();
         let mut first = Value::Null;
         for _ in 0..2 {
-            let Import::Done(done) = self.import(&mut life, IMPORT_MAX, Victim::Import).await? else {
+            let Import::Done(done) = self.import(&mut life, IMPORT_MAX, Victim::Import)? else {
                 bail!("import {} took longer than {IMPORT_MAX:?}", life.number);
             };
             if shape(&done) != shape(reference) {
@@ -175,15 +175,15 @@ impl Bench {
     pub(super) async fn read(&mut self, mut life: Life, result: &Value) -> Result<Vec<String>> {
         let mut server = match life.server.take() {
             Some(server) => server,
-            None => self.serve(&life).await?,
+            None => self.serve(&life)?,
         };
         let guild = rest::id(&result["guild_id"]).with_context(|| format!("no guild_id: {result}"))?;
         let name = format!("reader-{:08x}", self.random.u32(..));
         let token = create_bot(&self.weir, &life.data, server.admin, &name, Some(guild)).await?;
         let ids = channels(&result["channels"])?;
         let compared = paging::compare(&self.chat, &Rest::new(server.api, &token)?, &ids).await?;
-        if let Some(ended) = server.process.kill().await? {
-            bail!("{ended} by itself; see {}", server.process.program.log().display());
+        if let Some(ended) = server.process.kill()? {
+            bail!("{ended} by itself");
         }
         let differences = compared.differences;
         println!(
@@ -198,46 +198,17 @@ impl Bench {
         Ok(differences.iter().map(|what| format!("import {}: {what}", life.number)).collect())
     }
 
-    async fn serve(&mut self, life: &Life) -> Result<Server> {
-        let [api, gateway, data_service, admin] = free_addresses(&mut self.random)?;
-        let listeners =
-            [("--api", api), ("--gateway", gateway), ("--data-service", data_service), ("--admin", admin)];
-        let listeners =
-            listeners.iter().flat_map(|(flag, address)| [(*flag).into(), address.to_string().into()]);
-        let data = life.data.clone().into_os_string();
-        let store = ["--store".into(), life.store.clone().into(), "--data".into(), data];
-        let program = Program {
-            name: "weir",
-            binary: self.weir.clone(),
-            arguments: listeners.chain(store).collect(),
-            environment: environment("weir"),
-            admin,
-            logs: self.directory.clone(),
-        };
-        let mut process = Process::start(program)?;
-        process.ready().await?;
+    fn serve(&mut self, life: &Life) -> Result<Server> {
+        let listeners = Listeners::free(&mut self.random)?;
+        let Listeners { api, admin, .. } = listeners;
+        let mut command = Command::new(&self.weir);
+        command.args(listeners.flags()).args(["--store", &life.store, "--data"]).arg(&life.data);
+        command.envs(environment("weir"));
+        let log = Some(self.directory.join("weir.log"));
+        let mut process = Process::start(Program { name: "weir", command, ready: Ready::Admin(admin), log })?;
+        process.ready()?;
         Ok(Server { process, api, admin })
     }
-}
-
-/// What the import printed, if it ended well.
-async fn result(
-    status: std::process::ExitStatus,
-    output: &mut tokio::task::JoinHandle<(std::io::Result<String>, std::io::Result<String>)>,
-) -> Result<Value> {
-    let (out, err) = output.await?;
-    let (out, err) = (out?, err?);
-    ensure!(status.success(), "weir import ended with {status}: {out} {err}");
-    let last = out.trim_end().lines().last().unwrap_or_default();
-    serde_json::from_str(last).with_context(|| format!("weir import printed no JSON but {out:?}"))
-}
-
-async fn text(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
-    let mut text = Vec::new();
-    if let Some(mut pipe) = pipe {
-        pipe.read_to_end(&mut text).await?;
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The part of an import's result that does not depend on when it ran: names, not ids.

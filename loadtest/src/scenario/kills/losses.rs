@@ -113,7 +113,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 }
 
 async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result<(Observed, Vec<Loss>)> {
-    let mut redis = Redis::start(directory, &mut random).await?;
+    let mut redis = Redis::start(directory, &mut random)?;
     let url = redis.url();
     let plan = Plan {
         kind: options.target,
@@ -180,7 +180,7 @@ async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result
     }));
     for index in 0..target.processes.len() {
         // Whatever became of the bus, it is back and they with it.
-        target.ready(index).await?;
+        target.ready(index)?;
     }
     for channel in channels.iter().copied() {
         observed.histories.push(read(&mut rest, channel).await?);
@@ -211,10 +211,10 @@ impl Emptying {
         random: &mut Rng,
     ) -> Result<()> {
         sleep(between(random, BETWEEN.0, BETWEEN.1)).await;
-        redis.kill().await?;
+        redis.kill()?;
         let away = between(random, AWAY.0, AWAY.1);
         sleep(away).await;
-        redis.restart().await?;
+        redis.restart()?;
         let until_posted = between(random, UNTIL_POSTED.0, UNTIL_POSTED.1);
         sleep(until_posted).await;
         let channel = *random.choice(self.writer.channels.iter()).context("no channels")?;

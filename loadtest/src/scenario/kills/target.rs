@@ -4,15 +4,16 @@ use std::{
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use serde_json::Value;
-use tokio::process::Command;
+use weir_testkit::{Process, Program, Ready, free_addresses};
 
-use crate::process::{self, Process, Program};
+use crate::process;
 
 /// Longest run of an operator's command.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -55,22 +56,18 @@ pub(super) struct Plan<'a> {
 impl Target {
     /// Starts everything and waits until it is ready.
     pub(super) async fn start(plan: &Plan<'_>, random: &mut Rng) -> Result<Self> {
-        let [api, gateway, data_service, admin, api_admin, gateway_admin] = process::free_addresses(random)?;
+        let [api, gateway, data_service, admin, api_admin, gateway_admin] = free_addresses(random)?;
         let weir = process::binary("weir", plan.profile)?;
         let data = plan.directory.join("data");
         if let Some(store) = plan.store {
             apply_schema(&weir, store).await?;
         }
-        let program = |name, admin, arguments: &[(&str, OsString)]| -> Result<Program> {
+        let program = |name: &'static str, admin, arguments: &[(&str, OsString)]| -> Result<Program> {
             let flags = arguments.iter().flat_map(|(flag, value)| [OsString::from(flag), value.clone()]);
-            Ok(Program {
-                name,
-                binary: process::binary(name, plan.profile)?,
-                arguments: flags.collect(),
-                environment: environment(name),
-                admin,
-                logs: plan.directory.to_owned(),
-            })
+            let mut command = Command::new(process::binary(name, plan.profile)?);
+            command.args(flags).envs(environment(name));
+            let log = Some(plan.directory.join(format!("{name}.log")));
+            Ok(Program { name, command, ready: Ready::Admin(admin), log })
         };
         let at = |address: SocketAddr| OsString::from(address.to_string());
         let store: OsString = plan.store.unwrap_or("embedded").into();
@@ -129,17 +126,17 @@ impl Target {
         for program in programs {
             let mut process = Process::start(program)?;
             // One after the other: the first makes the keyspace that the others rely on.
-            process.ready().await?;
+            process.ready()?;
             target.processes.push(process);
         }
         Ok(target)
     }
 
     /// Waits until all are ready; gives the time that the process with this index took.
-    pub(super) async fn ready(&mut self, index: usize) -> Result<Duration> {
+    pub(super) fn ready(&mut self, index: usize) -> Result<Duration> {
         let mut took = Duration::ZERO;
         for (number, process) in self.processes.iter_mut().enumerate() {
-            let ready = process.ready().await?;
+            let ready = process.ready()?;
             if number == index {
                 took = ready;
             }
@@ -154,7 +151,7 @@ impl Target {
 
     /// Whether a kill of this process takes sessions with it.
     pub(super) fn holds_sessions(&self, index: usize) -> bool {
-        let name = self.processes.get(index).map(|process| process.program.name);
+        let name = self.processes.get(index).map(Process::name);
         !self.sessions_survive && matches!(name, Some("gateway" | "weir"))
     }
 }
@@ -178,7 +175,7 @@ pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
 
 /// `weir schema apply`: makes the keyspace of a `cql://` store.
 pub(crate) async fn apply_schema(weir: &Path, store: &str) -> Result<()> {
-    let mut command = Command::new(weir);
+    let mut command = tokio::process::Command::new(weir);
     command.args(["schema", "apply", "--json", "--store", store]).envs(environment("weir"));
     process::last_json(&mut command, COMMAND_MAX).await.map(drop)
 }
@@ -191,7 +188,7 @@ pub(crate) async fn create_bot(
     name: &str,
     guild: Option<u64>,
 ) -> Result<String> {
-    let mut command = Command::new(weir);
+    let mut command = tokio::process::Command::new(weir);
     command.args(["bot", "create", name, "--json", "--admin", &admin.to_string(), "--data"]).arg(data);
     if let Some(guild) = guild {
         command.args(["--guild", &guild.to_string()]);
