@@ -141,15 +141,7 @@ async fn run(
         Err(error) => return Err(error.into()),
     };
     backend.watch_memory(registry.budget());
-    let parts = Parts {
-        store: Arc::clone(&backend.store),
-        bus: Arc::clone(&backend.bus),
-        ownership: Arc::clone(&backend.ownership),
-        clock,
-        mint_above_us: backend.mint_above_us,
-        registry,
-        readiness,
-    };
+    let parts = Parts::over(&backend, clock, registry, readiness);
     let service = DataService::open(data, parts, stop_data.clone()).await?;
     operators.begin(service.admin_dispatch());
     callers.begin(service.dispatch());

@@ -12,6 +12,7 @@ use weir_store::Store;
 
 use crate::{
     admission::{LimitBook, LimitError},
+    backend::Backend,
     clock::Clock,
     live::{Live, LiveConfig},
     observe::Observer,
@@ -140,6 +141,22 @@ pub struct Parts {
     pub registry: Registry,
     /// Where it says that it cannot do its work.
     pub readiness: Readiness,
+}
+
+impl Parts {
+    /// Over an open store and bus.
+    #[must_use]
+    pub fn over(backend: &Backend, clock: Arc<dyn Clock>, registry: Registry, readiness: Readiness) -> Self {
+        Self {
+            store: Arc::clone(&backend.store),
+            bus: Arc::clone(&backend.bus),
+            ownership: Arc::clone(&backend.ownership),
+            clock,
+            mint_above_us: backend.mint_above_us,
+            registry,
+            readiness,
+        }
+    }
 }
 
 /// Why it could not be opened.

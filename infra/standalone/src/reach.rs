@@ -236,15 +236,7 @@ impl Service {
         let backend = Backend::open(config.backend.clone(), clock.clone(), &stop, &Readiness::default())
             .await
             .map_err(ReachError::Backend)?;
-        let parts = Parts {
-            store: Arc::clone(&backend.store),
-            bus: Arc::clone(&backend.bus),
-            ownership: Arc::clone(&backend.ownership),
-            clock,
-            mint_above_us: backend.mint_above_us,
-            registry: Registry::new(),
-            readiness: Readiness::default(),
-        };
+        let parts = Parts::over(&backend, clock, Registry::new(), Readiness::default());
         let data = DataService::open(config.data.clone(), parts, stop.clone()).await?;
         let client = DataClient::new(Arc::new(InProcess::new(data.admin_dispatch())));
         Ok(Self { client, api: None, local: Some(Local { directory, made, backend, data, stop }) })

@@ -110,15 +110,7 @@ impl Tiers {
     ) -> Result<Self, ServeError> {
         let [api, gateway] = listeners;
         let (gateway_stop, data_stop) = (CancellationToken::new(), CancellationToken::new());
-        let parts = Parts {
-            store: Arc::clone(&backend.store),
-            bus: Arc::clone(&backend.bus),
-            ownership: Arc::clone(&backend.ownership),
-            clock: Arc::new(SystemClock),
-            mint_above_us: backend.mint_above_us,
-            registry: registry.clone(),
-            readiness: readiness.clone(),
-        };
+        let parts = Parts::over(backend, Arc::new(SystemClock), registry.clone(), readiness.clone());
         let data = DataService::open(config.data.clone(), parts, data_stop.clone()).await?;
         // The same bytes as over HTTP, without a socket.
         let client = DataClient::new(Arc::new(InProcess::new(data.dispatch())));
