@@ -1,9 +1,9 @@
 //! The data service alone: `weir.data.v1` over Connect, and the operators' methods on the admin listener.
 
 use std::{
-    fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::PathBuf, process::ExitCode,
+    fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, process::ExitCode, sync::Arc,
+    time::Duration,
 };
-use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -16,12 +16,10 @@ use weir_data_service::{
     node::{DataService, DataServiceConfig, Parts},
     rpc::not_ready::Standby,
 };
-use weir_runtime::launch::Asked;
-use weir_runtime::memory;
-use weir_runtime::running::Running;
-use weir_runtime::telemetry::TelemetryConfig;
 use weir_runtime::{
-    Admin, AdminToken, ProcessEnvironment, Readiness, Registry, Shutdown, descriptors, launch, process::Exit,
+    Admin, AdminToken, Exit, Readiness, Registry, Shutdown, Tier, descriptors, launch, memory,
+    running::Running,
+    tier::{Start, TierFlags},
 };
 
 /// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
@@ -31,15 +29,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
-    /// Configuration file
-    #[arg(long)]
-    config: Option<PathBuf>,
     /// Connect listener (default: 127.0.0.1:8082)
     #[arg(long, value_name = "ADDR:PORT")]
     data_service: Option<String>,
-    /// Admin listener (default: 127.0.0.1:8083)
-    #[arg(long, value_name = "ADDR:PORT")]
-    admin: Option<String>,
     /// Data directory (default: ./weir-data)
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -49,42 +41,26 @@ struct Flags {
     /// memory, or redis://host:port, which gateways of other processes need
     #[arg(long, value_name = "URL")]
     bus: Option<String>,
-    /// Print the configuration in force and exit
-    #[arg(long)]
-    check_config: bool,
-    /// Print the listeners' addresses, or an error, as one JSON object on the last line of standard output
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    tier: TierFlags,
 }
 
 fn main() -> ExitCode {
-    let flags = match Flags::try_parse() {
+    let flags: Flags = match launch::command_line() {
         Ok(flags) => flags,
-        Err(error) if error.use_stderr() => return launch::wrong_usage(&error.render().to_string()),
-        Err(help) => help.exit(),
+        Err(exit) => return exit,
     };
     let given = [
         ("listen.data_service", "--data-service", flags.data_service),
-        ("listen.admin", "--admin", flags.admin),
         ("store.directory", "--data", flags.data),
         ("store.url", "--store", flags.store),
         ("bus.url", "--bus", flags.bus),
     ];
-    let mut reader = launch::layers(flags.config.as_deref(), &ProcessEnvironment, given).into_reader();
+    let mut tier = Tier::new(env!("CARGO_BIN_NAME"), flags.tier, given);
+    let reader = &mut tier.reader;
     let listen = reader.addr("listen.data_service", ([127, 0, 0, 1], 8_082).into());
-    let admin = reader.addr("listen.admin", ([127, 0, 0, 1], 8_083).into());
-    let (backend, data) = (BackendConfig::read(&mut reader), DataServiceConfig::read(&mut reader));
-    let memory_max = memory::read(&mut reader);
-    let log = TelemetryConfig::read(&mut reader);
-    let asked = Asked { check_config: flags.check_config, json: flags.json };
-    launch::launch(
-        env!("CARGO_BIN_NAME"),
-        reader.finish(),
-        asked,
-        &log,
-        run(listen, admin, backend, data, memory_max, flags.json),
-        exit_of,
-    )
+    let (backend, data) = (BackendConfig::read(reader), DataServiceConfig::read(reader));
+    tier.run(|start| run(start, listen, backend, data), exit_of)
 }
 
 /// A database that does not answer is told apart from one that is wrong: waiting helps.
@@ -94,12 +70,10 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 }
 
 async fn run(
+    start: Start,
     listen: SocketAddr,
-    admin: SocketAddr,
     mut config: BackendConfig,
     mut data: DataServiceConfig,
-    memory_max: Option<u64>,
-    json: bool,
 ) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut listener = ListenerBounds::default();
@@ -107,14 +81,14 @@ async fn run(
     let mut shares = listener.shares();
     shares.extend(data.shares());
     shares.extend(config.shares());
-    memory::settle(memory_max, shares);
+    memory::settle(start.memory_max, shares);
     let (registry, readiness, clock) = (Registry::new(), Readiness::new(), Arc::new(SystemClock));
     let server = Server::bind(listen, listener.server(registry.budget()))
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
-    let admin = Admin::bind(admin, registry.clone(), readiness.clone(), shutdown.token())
+    let admin = Admin::bind(start.admin, registry.clone(), readiness.clone(), shutdown.token())
         .await
-        .with_context(|| format!("cannot listen on {admin}"))?;
+        .with_context(|| format!("cannot listen on {}", start.admin))?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -150,7 +124,7 @@ async fn run(
     // Where the operators' commands find it, as they find `weir`.
     let running = Running { address: admin_address, api: None, pid: std::process::id() };
     running.write(&directory)?;
-    launch::tell_listeners("data-service", json, &bound)?;
+    start.tell(&bound)?;
     let lost = tokio::select! {
         () = shutdown.begun() => None,
         reason = backend.watch() => Some(reason),

@@ -63,6 +63,16 @@ pub fn wrong_usage(said: &str) -> ExitCode {
     Exit::Usage.into()
 }
 
+/// The command line, understood; or the exit code, once it was told what is wrong with it. Help and version end the process.
+///
+/// # Errors
+/// [`wrong_usage`]'s exit code.
+pub fn command_line<F: clap::Parser>() -> Result<F, ExitCode> {
+    F::try_parse().map_err(|error| {
+        if error.use_stderr() { wrong_usage(&error.render().to_string()) } else { error.exit() }
+    })
+}
+
 fn usage_object(said: &str) -> serde_json::Value {
     let first = said.lines().next().unwrap_or_default();
     let error = first.strip_prefix("error: ").unwrap_or(first);

@@ -2,7 +2,7 @@
 //!
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) →
 //! [`telemetry`] → [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`]
-//! (exit codes, build); [`launch`] is the frame around them. [`running`] is the file by which an operator's
+//! (exit codes, build); [`launch`] is the frame around them, and [`tier`] that of a binary with one tier. [`running`] is the file by which an operator's
 //! commands find a running process. [`clock`] holds the two clocks that leases and ids depend on.
 //! [`descriptors`] and [`memory`] find out what the process may use and cut bounds down to it; [`threads`]
 //! gives a part of the process threads of its own. [`strangers`] and [`proxies`] bound what unauthenticated
@@ -25,6 +25,7 @@ pub mod shutdown;
 pub mod strangers;
 pub mod telemetry;
 pub mod threads;
+pub mod tier;
 
 pub use admin::{Admin, AdminToken, Check, Readiness};
 pub use allowance::Allowance;
@@ -36,4 +37,5 @@ pub use proxies::TrustedProxies;
 pub use shutdown::Shutdown;
 pub use strangers::Strangers;
 pub use threads::Threads;
+pub use tier::Tier;
 pub use weir_connect::LogGate;

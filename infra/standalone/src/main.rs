@@ -17,7 +17,6 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use time::UtcOffset;
 use weir_runtime::{Exit, ProcessEnvironment, launch, telemetry};
 
@@ -39,16 +38,9 @@ fn main() -> ExitCode {
         // Without it: messages repeat what was wrong.
         return launch::wrong_usage(&format!("weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes"));
     }
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match launch::command_line() {
         Ok(cli) => cli,
-        Err(error) => {
-            if error.use_stderr() {
-                return launch::wrong_usage(&error.render().to_string());
-            }
-            // Help. If standard output is closed it cannot be told.
-            let _ = error.print();
-            return Exit::Ok.into();
-        }
+        Err(exit) => return exit,
     };
     let output = Output::new(cli.common.json);
     match run(cli, offset, output) {
