@@ -8,12 +8,14 @@
 //! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.
 //! - [`random`]: lengths of time between two.
+//! - [`evidence`]: what a run with a seed leaves behind.
 //! - [`scenario`]: what is asked.
 //! - [`table`]: streams of requests side by side; JSON and SVG are `weir-report`'s.
 
 #![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
 
 mod arrival;
+mod evidence;
 mod machine;
 mod place;
 mod process;

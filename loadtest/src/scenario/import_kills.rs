@@ -12,14 +12,13 @@ mod synthetic;
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use fastrand::Rng;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -27,10 +26,12 @@ use self::{
     chat::Chat,
     life::{Bench, IMPORT_MAX, Import, Victim, channels},
 };
-use crate::{process, random::between, rest::Rest};
-
-/// Differences that are printed.
-const SHOWN_MAX: usize = 20;
+use crate::{
+    evidence::{Evidence, judge},
+    process,
+    random::between,
+    rest::Rest,
+};
 
 /// How the scenario is run. Everything is on this machine's loopback and ends by itself.
 #[derive(Args, Debug, Clone)]
@@ -84,7 +85,7 @@ pub(crate) async fn verify(options: VerifyOptions) -> Result<()> {
     let began = Instant::now();
     let compared = paging::compare(&chat, &Rest::new(options.api, &options.token)?, &ids).await?;
     let seconds = began.elapsed().as_secs_f64();
-    finish(
+    judge(
         &compared.differences,
         json!({ "messages": compared.messages, "channels": ids.len(), "seconds": seconds }),
     )
@@ -92,15 +93,14 @@ pub(crate) async fn verify(options: VerifyOptions) -> Result<()> {
 
 /// Runs the scenario, prints what came of it, and fails if something was wrong.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
-    let directory = tempfile::tempdir()?;
-    eprintln!("seed {seed}; data and logs in {}", directory.path().display());
-    let outcome = import_kills(&options, directory.path(), Rng::with_seed(seed), seed).await;
+    let evidence = Evidence::new(options.seed)?;
+    let outcome = import_kills(&options, &evidence).await;
     // On a failure what the imports left is evidence.
-    outcome.inspect_err(|_| eprintln!("kept: {}", directory.keep().display()))
+    evidence.after(outcome)
 }
 
-async fn import_kills(options: &Options, directory: &Path, mut random: Rng, seed: u64) -> Result<()> {
+async fn import_kills(options: &Options, evidence: &Evidence) -> Result<()> {
+    let (directory, mut random) = (evidence.directory(), evidence.random());
     let file = match &options.file {
         Some(file) => file.clone(),
         None => {
@@ -161,22 +161,10 @@ async fn import_kills(options: &Options, directory: &Path, mut random: Rng, seed
     problems.extend(bench.finish(life, &reference, &mut resumed).await?);
     lives += 1;
     let messages = bench.chat.messages;
-    finish(
+    judge(
         &problems,
         json!({
-            "kills": kills, "imports": lives, "continued": resumed, "messages": messages, "messages_per_s": rate.round(), "seed": seed,
+            "kills": kills, "imports": lives, "continued": resumed, "messages": messages, "messages_per_s": rate.round(), "seed": evidence.seed,
         }),
     )
-}
-
-/// Prints the differences and the last line.
-fn finish(problems: &[String], mut result: Value) -> Result<()> {
-    for problem in problems.iter().take(SHOWN_MAX) {
-        println!("VIOLATION {problem}");
-    }
-    result["ok"] = problems.is_empty().into();
-    result["violations"] = problems.len().into();
-    println!("{result}");
-    ensure!(problems.is_empty(), "{} violations", problems.len());
-    Ok(())
 }

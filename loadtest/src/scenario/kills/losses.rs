@@ -5,29 +5,27 @@
 //! gateway has come back to the bus, and all bots must have seen it within [`Options::late_ms`]. No session may be lost by any of it.
 //! The rest is as in [`super`]: its writers, bots, and its judge.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use fastrand::Rng;
-use serde_json::json;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{
-    bot::{Client, Habits},
-    check, found,
-    observed::{Clock, Observed},
-    read,
+    bot::Client,
+    check,
+    observed::Observed,
     redis::Redis,
-    settle,
-    target::{Kind, Plan, Target},
+    scene::{Cast, Scene},
+    target::{Kind, Plan},
     writer::{Writer, Written},
 };
-use crate::{random::between, rest::Rest};
+use crate::{
+    evidence::{Evidence, judge},
+    random::between,
+};
 
 /// For how long the bus is away, at least and at most: from a restart that nobody notices to one in which all are in their longest pause.
 const AWAY: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(2_500));
@@ -37,8 +35,6 @@ const UNTIL_POSTED: (Duration, Duration) = (Duration::ZERO, Duration::from_milli
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(2_500));
 /// Pause between two looks at the bots.
 const POLL: Duration = Duration::from_millis(10);
-/// Violations shown one by one.
-const SHOWN_MAX: usize = 40;
 
 /// How the scenario is run. Everything is on this machine's loopback and ends by itself.
 #[derive(Args, Debug, Clone)]
@@ -93,23 +89,15 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         options.target == Kind::Weir || options.store.is_some(),
         "tiers need --store cql://…: they do not share a directory"
     );
-    let seed = options.seed.unwrap_or_else(|| u64::from(std::process::id()));
-    let directory = tempfile::tempdir()?;
-    eprintln!("seed {seed}; logs in {}", directory.path().display());
-    let outcome = observe(&options, directory.path(), Rng::with_seed(seed)).await;
-    let (observed, losses) = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => return Err(error.context(format!("logs are kept in {}", directory.keep().display()))),
-    };
-    let violations = check::check(&observed);
-    for violation in violations.iter().take(SHOWN_MAX) {
-        println!("VIOLATION {violation}");
-    }
-    print(&observed, &losses, violations.len(), seed);
-    if violations.is_empty() {
-        return Ok(());
-    }
-    bail!("{} violations; logs are kept in {}", violations.len(), directory.keep().display())
+    let evidence = Evidence::new(options.seed)?;
+    let outcome = judged(&options, &evidence).await;
+    evidence.after(outcome)
+}
+
+async fn judged(options: &Options, evidence: &Evidence) -> Result<()> {
+    let (observed, losses) = observe(options, evidence.directory(), evidence.random()).await?;
+    let result = print(&observed, &losses, evidence.seed);
+    judge(&check::check(&observed), result)
 }
 
 async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result<(Observed, Vec<Loss>)> {
@@ -122,74 +110,36 @@ async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result
         bus: Some(&url),
         directory,
     };
-    let mut target = Target::start(&plan, &mut random).await?;
-    let clock = Clock::start();
-    let mut observed = Observed::default();
-    // Names of an earlier run may be in the same keyspace.
-    let unique = format!("{:08x}", random.u32(..));
-    let token = target.create_bot(&format!("writer-{unique}"), None).await?;
-    let mut rest = Rest::new(target.api, &token)?;
-    let (guild, channels) = found(&mut rest).await?;
     // No network fails here: whatever a session lacks, it would lack for good.
-    let (gateway, api) = (target.gateway, target.api);
-    let habits = Habits { gateway, api, channels: Arc::clone(&channels), clock, keep: None };
-    let mut bots = Vec::with_capacity(options.bots);
-    for number in 0..options.bots {
-        let name = format!("bot-{unique}-{number}");
-        let token = target.create_bot(&name, Some(guild)).await?;
-        bots.push(Client::start(name, token, habits.clone(), random.fork())?);
-    }
-    settle(&mut bots, "READY", |bot| bot.look(|seen| !seen.epochs.is_empty())).await?;
-
-    let (stop, stopped) = watch::channel(false);
-    let writer = |number, random: &mut Rng| Writer {
-        number,
-        rest: rest.another(),
-        channels: Arc::clone(&channels),
-        clock,
-        random: random.fork(),
-        think: Duration::from_millis(options.think_ms),
-        stop: stopped.clone(),
-    };
-    let mut writers = JoinSet::new();
-    for number in 0..options.writers {
-        writers.spawn(writer(number, &mut random).run());
-    }
+    let (writers, bots, keep) = (options.writers, options.bots, None);
+    let cast = Cast { writers, bots, think: Duration::from_millis(options.think_ms), keep };
+    let mut scene = Scene::begin(&plan, &cast, &mut random).await?;
     let mut emptying = Emptying {
-        writer: writer(options.writers, &mut random),
+        writer: scene.another_writer(&mut random),
         late: Duration::from_millis(options.late_ms),
         written: Written::default(),
         losses: Vec::new(),
     };
     for _ in 0..options.busy {
-        emptying.once(false, &mut redis, &mut bots, &mut random).await?;
+        emptying.once(false, &mut redis, &mut scene.bots, &mut random).await?;
     }
-    let _all_ended = stop.send(true);
-    while let Some(of_one) = writers.join_next().await {
-        emptying.written.add(of_one??);
-    }
+    emptying.written.add(scene.stop_writers().await?);
     for _ in 0..options.silent {
-        emptying.once(true, &mut redis, &mut bots, &mut random).await?;
+        emptying.once(true, &mut redis, &mut scene.bots, &mut random).await?;
     }
     let Emptying { written, losses, .. } = emptying;
 
+    let mut observed = Observed::default();
     let late = losses.iter().filter(|loss| loss.delivered.is_none());
     observed.failures.extend(late.map(|loss| {
         let when = if loss.silent { "in silence" } else { "under traffic" };
         format!("the message {:?} after a loss {when} was not with all bots in time", loss.until_posted)
     }));
-    for index in 0..target.processes.len() {
+    for index in 0..scene.target.processes.len() {
         // Whatever became of the bus, it is back and they with it.
-        target.ready(index)?;
+        scene.target.ready(index)?;
     }
-    for channel in channels.iter().copied() {
-        observed.histories.push(read(&mut rest, channel).await?);
-    }
-    for bot in bots {
-        observed.bots.push(bot.stop().await);
-    }
-    (observed.creates, observed.changes) = (written.creates, written.changes);
-    observed.rejections = written.rejections;
+    scene.end(written, &mut observed).await?;
     Ok((observed, losses))
 }
 
@@ -237,7 +187,8 @@ impl Emptying {
     }
 }
 
-fn print(observed: &Observed, losses: &[Loss], violations: usize, seed: u64) {
+/// Prints a line for each loss; gives the run's figures.
+fn print(observed: &Observed, losses: &[Loss], seed: u64) -> Value {
     println!("{:<8} {:>9} {:>16} {:>14}", "loss", "away ms", "until posted ms", "delivered ms");
     for loss in losses {
         let delivered =
@@ -253,10 +204,8 @@ fn print(observed: &Observed, losses: &[Loss], violations: usize, seed: u64) {
     let acknowledged = observed.creates.iter().filter(|create| create.acknowledged.is_some()).count();
     let epochs = observed.bots.iter().flat_map(|bot| &bot.epochs);
     let invalidated = epochs.filter(|epoch| epoch.lost.is_some()).count();
-    let result = json!({
-        "ok": violations == 0, "losses": losses.len(), "acked": acknowledged, "slowest_ms": slowest.as_millis() as u64,
-        "late": losses.iter().filter(|loss| loss.delivered.is_none()).count(), "invalidated": invalidated,
-        "violations": violations, "seed": seed,
-    });
-    println!("{result}");
+    json!({
+        "losses": losses.len(), "acked": acknowledged, "slowest_ms": slowest.as_millis() as u64,
+        "late": losses.iter().filter(|loss| loss.delivered.is_none()).count(), "invalidated": invalidated, "seed": seed,
+    })
 }

@@ -34,6 +34,16 @@ pub(super) struct Written {
     pub(super) retried: u64,
 }
 
+impl Written {
+    /// Adds what another wrote.
+    pub(super) fn add(&mut self, other: Self) {
+        self.creates.extend(other.creates);
+        self.changes.extend(other.changes);
+        self.rejections.extend(other.rejections);
+        self.retried += other.retried;
+    }
+}
+
 /// A writer.
 pub(super) struct Writer {
     pub(super) number: usize,
