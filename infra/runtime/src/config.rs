@@ -48,6 +48,7 @@ pub use keys::KEYS;
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, Secret};
 pub use setting::Source;
+pub use units::parse_duration;
 
 use setting::{Setting, Written};
 

@@ -79,7 +79,7 @@ fn every_problem_of_every_layer_is_listed_at_once() {
     assert_eq!(
         problems(raw),
         [
-            "data.store_timeout = 5 (weir.toml line 3): it must be a duration with a unit; write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"",
+            "data.store_timeout = 5 (weir.toml line 3): it must be a duration with a unit; write whole numbers and units (ns, us, ms, s, m, h, d), the longest first, such as \"250ms\" or \"1h30m\"",
             "listen.api = \"localhost\" (flag --api): it must be an IP address and a port; write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
             "data.retries = \"11\" (environment WEIR_DATA__RETRIES): it is out of range; write 0 to 10",
             "gateway.public_url = 5 (weir.toml line 1): it must be text; put it in quotes",

@@ -1,5 +1,4 @@
-//! Durations and sizes as text: a whole number and a unit, read and written. A number without a unit is never
-//! accepted.
+//! Durations and sizes in text: whole numbers and their units, both ways. A number without a unit is never understood.
 
 use std::time::Duration;
 
@@ -19,22 +18,31 @@ const DURATIONS: [(&str, u64); 7] = [
 const SIZES: [(&str, u64); 5] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
-/// The form that a duration must have.
-pub(super) const DURATION_FIX: &str =
-    "write a whole number and a unit (ns, us, ms, s, m, h, d), such as \"250ms\" or \"5s\"";
+/// What a duration must look like.
+pub(super) const DURATION_FIX: &str = "write whole numbers and units (ns, us, ms, s, m, h, d), the longest first, such as \"250ms\" or \"1h30m\"";
 
 /// The form that a size must have.
 pub(super) const SIZE_FIX: &str =
     "write a whole number and a unit (B, KiB, MiB, GiB, TiB), such as \"64MiB\"";
 
-/// Reads a duration; `None` if it is not one or does not fit.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    parse(text, &DURATIONS).map(Duration::from_nanos)
+/// Reads a duration: whole numbers, each with its unit, each unit at most once and the longest first (`90s`, `1h30m`).
+/// Gives `None` if the text is not one, or longer than 584 years.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut nanos) = (text, 0_u64);
+    let mut shorter: &[(&str, u64)] = &DURATIONS;
+    loop {
+        let (amount, place, after) = first(rest, shorter)?;
+        nanos = nanos.checked_add(amount)?;
+        if after.is_empty() {
+            return Some(Duration::from_nanos(nanos));
+        }
+        (rest, shorter) = (after, &shorter[..place]);
+    }
 }
 
 /// Reads a size in bytes; `None` if it is not one or does not fit.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
-    parse(text, &SIZES)
+    first(text, &SIZES).filter(|(_, _, after)| after.is_empty()).map(|(bytes, _, _)| bytes)
 }
 
 /// Writes a duration with the largest unit that keeps it a whole number. Durations beyond 584 years are
@@ -48,11 +56,13 @@ pub(super) fn format_size(bytes: u64) -> String {
     format(bytes, &SIZES, "B")
 }
 
-fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
+/// The number and unit that the text begins with: what they amount to, the unit's place, and the text behind them.
+fn first<'a>(text: &'a str, units: &[(&str, u64)]) -> Option<(u64, usize, &'a str)> {
+    let (number, after) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());
+    let place = units.iter().position(|(name, _)| *name == unit)?;
+    let amount = number.parse::<u64>().ok()?.checked_mul(units[place].1)?;
+    Some((amount, place, after))
 }
 
 fn format(amount: u64, units: &[(&str, u64)], zero_unit: &str) -> String {
@@ -79,6 +89,10 @@ mod tests {
             ("90s", 90_000_000_000),
             ("2m", 120_000_000_000),
             ("1d", 86_400_000_000_000),
+            ("90m", 5_400_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("1d1h1m1s", 90_061_000_000_000),
+            ("1s1ms1us1ns", 1_001_001_001),
             ("0s", 0),
         ];
         for (text, ns) in durations {
@@ -96,7 +110,12 @@ mod tests {
         for text in ["", "5", "s", "5 s", " 5s", "-5s", "1.5s", "5S", "5sec", "1e3s", "99999999999d", "5s "] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
-        for text in ["64", "64MB", "64mib", "64 MiB", "MiB", "20000000TiB"] {
+        for text in
+            ["10min", "30m1h", "1h1h", "1h 30m", "1h30", "1hm", "213503d1d", "200000d1000000h", "ä5s", "5sä"]
+        {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for text in ["64", "64MB", "64mib", "64 MiB", "MiB", "20000000TiB", "1GiB1MiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }
@@ -106,6 +125,11 @@ mod tests {
         fn durations_round_trip(ns in any::<u64>()) {
             let duration = Duration::from_nanos(ns);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Some(duration));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}") {
+            let _ = (parse_duration(&text), parse_size(&text));
         }
 
         #[test]
