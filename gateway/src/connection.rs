@@ -15,8 +15,8 @@ use crate::{
     session::{Session, identify, resume, start::Attached},
     shared::Shared,
     socket::{
-        handshake_params::Parameters,
-        inbound_limit::EventBudget,
+        handshake_params::HandshakeParams,
+        inbound_limit::InboundLimit,
         payload::{self, ClientEvent, Identify, Resume, op},
         stream::{Inbound, Socket, SocketError},
         upgrade::{self, Upgrade},
@@ -100,10 +100,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) {
     // Boxed, as beginning and closing are: a connection lives in its session, and its task is as large as the largest step that is not boxed.
     let upgraded = Box::pin(timeout(shared.config.handshake_timeout, upgrade::accept(stream))).await;
-    let (stream, answer, parameters, forwarded) = match upgraded {
-        Ok(Ok(Upgrade::Open { socket, answer, parameters, forwarded })) => {
-            (socket, answer, parameters, forwarded)
-        }
+    let (stream, answer, params, forwarded) = match upgraded {
+        Ok(Ok(Upgrade::Open { socket, answer, params, forwarded })) => (socket, answer, params, forwarded),
         Ok(Ok(Upgrade::Refused)) => return shared.metrics.refused(Refusal::Handshake),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a handshake broke");
@@ -111,16 +109,16 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         }
         Err(_) => return shared.metrics.refused(Refusal::Slow),
     };
-    let compression = parameters.as_ref().map(|asked| asked.compression).unwrap_or_default();
+    let compression = params.as_ref().map(|asked| asked.compression).unwrap_or_default();
     let client = shared.config.trusted_proxies.client(peer, forwarded.iter().map(String::as_str));
     place.is_of(client);
     let accounts = shared.memory.accounts(client);
     let socket = Socket::new(*stream, answer, compression, shared.config.write_timeout, accounts);
-    let budget = EventBudget::new(shared.config.events_max, Instant::now());
+    let inbound_limit = InboundLimit::new(shared.config.events_max, Instant::now());
     drop(forwarded);
-    let mut connection = Connection { shared, socket, budget, client, place };
-    let end = match parameters {
-        Ok(parameters) => connection.run(parameters).await,
+    let mut connection = Connection { shared, socket, inbound_limit, client, place };
+    let end = match params {
+        Ok(params) => connection.run(params).await,
         Err(close) => match connection.socket.flush().await {
             Ok(()) => End::Close(close),
             Err(error) => error.into(),
@@ -140,13 +138,13 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
 struct Connection<S> {
     shared: Arc<Shared>,
     socket: Socket<S>,
-    budget: EventBudget,
+    inbound_limit: InboundLimit,
     client: IpAddr,
     place: Place,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    async fn run(&mut self, parameters: Parameters) -> End {
+    async fn run(&mut self, params: HandshakeParams) -> End {
         let stop = self.shared.stop.clone();
         let leaving = || End::Close(Close::fault("the gateway is stopping"));
         if let Err(error) = self.socket.send(&payload::hello(self.shared.config.heartbeat_interval)).await {
@@ -154,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         loop {
             // Boxed: loading a session's guilds needs much more space than serving it, and a connection lives on the latter.
-            let begun = Box::pin(self.begin(parameters));
+            let begun = Box::pin(self.begin(params));
             let mut attached = tokio::select! {
                 begun = begun => match begun {
                     Ok(attached) => attached,
@@ -185,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// Waits for Identify or Resume and carries it out, until a session is attached and its client up to date. Only a good token gets more
     /// time for another try: whoever resumes what is not there, again and again, is silent all the same.
-    async fn begin(&mut self, parameters: Parameters) -> Result<Attached, End> {
+    async fn begin(&mut self, params: HandshakeParams) -> Result<Attached, End> {
         let patience = self.shared.config.identify_timeout;
         let in_time = || Instant::now() + patience;
         let mut due = in_time();
@@ -194,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let asked = timeout_at(due, self.first()).await.map_err(|_| late())??;
             let begun = match asked {
                 ClientEvent::Identify(identify) => {
-                    let begun = self.identify(&identify, parameters).await?;
+                    let begun = self.identify(&identify, params).await?;
                     due = in_time();
                     begun
                 }
@@ -231,9 +229,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Refused if the client identifies too often.
-    async fn identify(&mut self, identify: &Identify, parameters: Parameters) -> Result<Begun, End> {
+    async fn identify(&mut self, identify: &Identify, params: HandshakeParams) -> Result<Begun, End> {
         self.keep_place()?;
-        let begun = identify::identify(&self.shared, identify, parameters.version, self.client).await?;
+        let begun = identify::identify(&self.shared, identify, params.version, self.client).await?;
         let Some((mut attached, snapshots)) = begun else {
             return Ok(self.refuse(false));
         };
@@ -245,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
-        match unless_taken_over(&session, delivery.introduce(&snapshots)).await {
+        match unless_taken_over(&session, delivery.send_ready(&snapshots)).await {
             Ok(()) => Ok(Begun::Attached(attached)),
             Err(Stop::Socket(error)) => Err(error.into()),
             Err(Stop::Invalid) => Err(Close::fault("the session could not be begun").into()),
@@ -278,10 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.socket.begin_session(attached.session.user.id);
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
-        delivery.rosters.are_charged();
+        delivery.member_lists.charge_user();
         let replay = async {
             if let Some(index) = guilds_from {
-                delivery.introduce_rest(index).await?;
+                delivery.send_remaining_guilds(index).await?;
             }
             delivery.replay().await
         };
@@ -325,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let session = attached.session.clone();
         let mut silence = pin!(sleep_until(Instant::now() + shared.config.heartbeat_timeout));
         // What came while the session was introduced has been announced already.
-        session.listener.nudge();
+        session.subscriber.nudge();
         loop {
             tokio::select! {
                 event = self.next() => match event {
@@ -354,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     }
                     Err(end) => return Served::Ended(end),
                 },
-                () = session.listener.woken() => {
+                () = session.subscriber.woken() => {
                     let mut delivery = Delivery::new(&shared, attached, &mut self.socket);
                     if let Err(stop) = Box::pin(delivery.live()).await {
                         return stop.into();
@@ -384,7 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if let Inbound::Closed { done } = received {
                 return Err(End::Gone { done });
             }
-            if !self.budget.spend(Instant::now()) {
+            if !self.inbound_limit.admit(Instant::now()) {
                 return Err(Close::new(CloseCode::RateLimited, "too many payloads in a minute").into());
             }
             if let Inbound::Payload(text) = received {

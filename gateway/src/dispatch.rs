@@ -3,10 +3,9 @@
 
 pub(crate) mod deliver;
 mod guild_create;
-mod member_page;
+pub(crate) mod member_list;
 mod ready;
 mod replay;
 pub(crate) mod request_members;
-pub(crate) mod roster;
-mod route;
 pub(crate) mod stop;
+mod visibility;

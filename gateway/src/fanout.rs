@@ -1,16 +1,16 @@
 //! Fan-out: which sessions a record concerns, and the guilds' state at each record.
-//! The room does not know what a session is sent, or how: it knows a session by its listener alone.
+//! The room does not know what a session is sent, or how: it knows a session by its subscriber alone.
 //!
-//! One task, the follower, publishes; sessions read. Publishing a record applies it to its guild, puts it into the ring with the snapshot
+//! One task, the consumer, publishes; sessions read. Publishing a record applies it to its guild, puts it into the ring with the snapshot
 //! it is to be judged by, and wakes the sessions of the guild; each session then filters and writes on its own, so sessions work in parallel and
 //! none holds up another.
 
 pub(crate) mod entry;
 mod held;
-pub(crate) mod listener;
-mod listeners;
 pub(crate) mod ring;
 pub(crate) mod snapshot;
+pub(crate) mod subscriber;
+mod subscribers;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,12 +28,12 @@ use weir_proto::{
 use self::{
     entry::{Body, Entry, Publication, membership},
     held::{Guild, Held},
-    listener::Listener,
-    listeners::{Key, Listeners, key},
     ring::Ring,
     snapshot::Snapshot,
+    subscriber::Subscriber,
+    subscribers::{Key, Subscribers, key},
 };
-use crate::limits::weight::Bytes;
+use crate::limits::weight::ByteGauge;
 
 /// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;
@@ -44,7 +44,7 @@ const STATE_IDLE: Duration = Duration::from_secs(10);
 /// A user with sessions here.
 #[derive(Debug, Default)]
 struct User {
-    listeners: Listeners,
+    subscribers: Subscribers,
     /// The same for its direct messages.
     interest_since_us: Option<u64>,
 }
@@ -61,12 +61,12 @@ pub(crate) enum Lost {
 #[derive(Debug, Default)]
 struct Index {
     /// What the states of `guilds` take.
-    states: Bytes,
+    states: ByteGauge,
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, User>,
-    /// The guilds that each listener is in, so that it can leave them without a look at the others.
-    joined: HashMap<Key, HashSet<u64>>,
-    /// Users whose last listener went, since it was last asked. As many as sessions ended.
+    /// The guilds that each subscriber is in, so that it can leave them without a look at the others.
+    subscribed: HashMap<Key, HashSet<u64>>,
+    /// Users whose last subscriber went, since it was last asked. As many as sessions ended.
     gone_users: HashSet<u64>,
 }
 
@@ -99,7 +99,7 @@ impl Fanout {
     }
 
     /// What the states of guilds take, without those that only the ring keeps.
-    pub(crate) fn states_bytes(&self) -> Bytes {
+    pub(crate) fn states_bytes(&self) -> ByteGauge {
         self.index().states.clone()
     }
 
@@ -108,7 +108,7 @@ impl Fanout {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- the follower's side --------------------------------------------------------------------------------------
+    // ---- the consumer's side --------------------------------------------------------------------------------------
 
     /// Publishes a record at `position`.
     pub(crate) fn publish(&self, position: Position, mut publication: Box<Publication>) {
@@ -131,7 +131,7 @@ impl Fanout {
         let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
         self.ring.push(position, by_user, Some(entry.clone()));
-        guild.listeners.iter().for_each(|listener| listener.offer(position));
+        guild.subscribers.iter().for_each(|subscriber| subscriber.offer(position));
         if let Some(change) = entry.change() {
             index.drop_members(guild_id, change);
         }
@@ -144,15 +144,15 @@ impl Fanout {
 
     /// Publishes a record of a direct message. It carries no state: that a session's user is named by it is all that there is to see.
     fn publish_direct(&self, index: &Index, position: Position, publication: Box<Publication>) {
-        let listeners = index.direct(&publication.record.recipient_ids);
-        if listeners.is_empty() {
+        let subscribers = index.direct(&publication.record.recipient_ids);
+        if subscribers.is_empty() {
             self.ring.push(position, false, None);
             return;
         }
         let body = Body::Change(publication);
         let entry = Entry::new(position, 0, body, None, self.ring.bytes());
         self.ring.push(position, false, Some(Arc::new(entry)));
-        listeners.iter().for_each(|listener| listener.offer(position));
+        subscribers.iter().for_each(|subscriber| subscriber.offer(position));
     }
 
     /// Fills a position with nothing.
@@ -177,13 +177,13 @@ impl Fanout {
         let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
         self.ring.keep(outdated);
-        let tell = |listener: &Arc<Listener>| listener.offer(position);
+        let offer = |subscriber: &Arc<Subscriber>| subscriber.offer(position);
         match lost {
             Lost::InGuild(id) => {
-                index.guilds.get(&id).into_iter().flat_map(|guild| &guild.listeners).for_each(tell);
+                index.guilds.get(&id).into_iter().flat_map(|guild| &guild.subscribers).for_each(offer);
             }
-            Lost::InDirect(users) => index.direct(&users).into_iter().for_each(tell),
-            Lost::Anywhere => index.users.values().flat_map(|user| &user.listeners).for_each(tell),
+            Lost::InDirect(users) => index.direct(&users).into_iter().for_each(offer),
+            Lost::Anywhere => index.users.values().flat_map(|user| &user.subscribers).for_each(offer),
         }
     }
 
@@ -192,17 +192,17 @@ impl Fanout {
         let index = self.index();
         let guild_id = publication.record.guild_id;
         if guild_id == 0 {
-            let listeners = index.direct(&publication.record.recipient_ids);
+            let subscribers = index.direct(&publication.record.recipient_ids);
             let body = Body::Change(publication);
             let entry = Arc::new(Entry::new(0, 0, body, None, self.ring.bytes()));
-            listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
+            subscribers.iter().for_each(|subscriber| subscriber.offer_ephemeral(&entry));
             return;
         }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let Held::Here(snapshot) = &guild.held else { return };
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::ephemeral(guild_id, body, snapshot, self.ring.bytes()));
-        guild.listeners.iter().for_each(|listener| listener.offer_ephemeral(&entry));
+        guild.subscribers.iter().for_each(|subscriber| subscriber.offer_ephemeral(&entry));
     }
 
     /// The last revision of the guild itself that is included in its state here.
@@ -275,8 +275,11 @@ impl Fanout {
                 }
                 snapshot = snapshot.after(record).unwrap_or(snapshot);
             }
-            let told = newest.iter().map(|(channel_id, id)| (*channel_id, *id));
-            loaded.into_iter().chain(told).for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
+            let posted = newest.iter().map(|(channel_id, id)| (*channel_id, *id));
+            loaded
+                .into_iter()
+                .chain(posted)
+                .for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
             guild.hold(snapshot);
             guild.interest_since_us.get_or_insert(as_of_us);
         } else if let Held::Absent = guild.held {
@@ -290,7 +293,8 @@ impl Fanout {
     fn has_room(&self, index: &mut Index, bytes: usize) -> bool {
         let full = |index: &Index| index.states.get().saturating_add(bytes) > self.states_max;
         if full(index) {
-            let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since.elapsed() >= STATE_IDLE;
+            let idle =
+                |guild: &Guild| guild.subscribers.is_empty() && guild.idle_since.elapsed() >= STATE_IDLE;
             let idle = index.guilds.values_mut().filter(|guild| guild.bytes() > 0 && idle(guild));
             self.ring.keep(idle.map(Guild::drop_state).sum());
         }
@@ -308,23 +312,23 @@ impl Fanout {
 
     // ---- the sessions' side ---------------------------------------------------------------------------------------
 
-    /// Lets a listener hear of changes of its user's memberships from now on.
-    pub(crate) fn register(&self, listener: &Arc<Listener>) {
-        self.index().users.entry(listener.user_id).or_default().listeners.insert(listener);
+    /// Lets a subscriber hear of changes of its user's memberships from now on.
+    pub(crate) fn register(&self, subscriber: &Arc<Subscriber>) {
+        self.index().users.entry(subscriber.user_id).or_default().subscribers.insert(subscriber);
     }
 
     /// Says that interest in a user with sessions here was registered before everything above `since_us` was committed.
-    pub(crate) fn follows_user(&self, user_id: u64, since_us: u64) {
+    pub(crate) fn note_user_interest(&self, user_id: u64, since_us: u64) {
         if let Some(user) = self.index().users.get_mut(&user_id) {
             user.interest_since_us.get_or_insert(since_us);
         }
     }
 
-    /// Lets a listener hear of guilds. Returns the newest position and the guilds' states at exactly that position: the listener hears of
+    /// Lets a subscriber hear of guilds. Returns the newest position and the guilds' states at exactly that position: the subscriber hears of
     /// every later record. Guilds whose state is not here are left out.
-    pub(crate) fn join(
+    pub(crate) fn subscribe(
         &self,
-        listener: &Arc<Listener>,
+        subscriber: &Arc<Subscriber>,
         guild_ids: &[u64],
     ) -> (Position, Vec<(u64, Arc<Snapshot>)>) {
         let mut index = self.index();
@@ -334,7 +338,7 @@ impl Fanout {
             if let Held::Here(snapshot) = &guild.held {
                 snapshots.push((guild_id, snapshot.clone()));
             }
-            index.listen(guild_id, listener);
+            index.subscribe_to(guild_id, subscriber);
         }
         (self.ring.head(), snapshots)
     }
@@ -352,25 +356,25 @@ impl Fanout {
         (self.ring.head(), here.collect())
     }
 
-    /// Forgets a listener. Its guilds are left in steps, so that publications wait for a few of them and not for all.
-    pub(crate) fn forget(&self, listener: &Arc<Listener>) {
-        let joined = {
+    /// Forgets a subscriber. Its guilds are left in steps, so that publications wait for a few of them and not for all.
+    pub(crate) fn forget(&self, subscriber: &Arc<Subscriber>) {
+        let subscribed = {
             let mut index = self.index();
-            if let Some(user) = index.users.get_mut(&listener.user_id) {
+            if let Some(user) = index.users.get_mut(&subscriber.user_id) {
                 // Out of here first: whoever joins a guild because of its user is found here.
-                user.listeners.remove(listener);
-                if user.listeners.is_empty() {
-                    index.users.remove(&listener.user_id);
-                    index.gone_users.insert(listener.user_id);
+                user.subscribers.remove(subscriber);
+                if user.subscribers.is_empty() {
+                    index.users.remove(&subscriber.user_id);
+                    index.gone_users.insert(subscriber.user_id);
                 }
             }
-            index.joined.remove(&key(listener)).unwrap_or_default()
+            index.subscribed.remove(&key(subscriber)).unwrap_or_default()
         };
-        let joined: Vec<u64> = joined.into_iter().collect();
-        for step in joined.chunks(LEFT_AT_ONCE) {
+        let subscribed: Vec<u64> = subscribed.into_iter().collect();
+        for step in subscribed.chunks(LEFT_AT_ONCE) {
             let mut index = self.index();
             for guild_id in step {
-                index.guilds.get_mut(guild_id).into_iter().for_each(|guild| guild.unlisten(listener));
+                index.guilds.get_mut(guild_id).into_iter().for_each(|guild| guild.unsubscribe(subscriber));
             }
         }
     }
@@ -388,7 +392,7 @@ impl Fanout {
     /// Forgets guilds that nobody has listened to since `before`, and returns them: interest in them can be withdrawn.
     pub(crate) fn forget_idle(&self, before: Instant) -> Vec<u64> {
         let mut index = self.index();
-        let idle = |guild: &Guild| guild.listeners.is_empty() && guild.idle_since <= before;
+        let idle = |guild: &Guild| guild.subscribers.is_empty() && guild.idle_since <= before;
         let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
         let gone = ids.iter().filter_map(|id| index.guilds.remove(id));
         self.ring.keep(gone.map(|mut guild| guild.drop_state()).sum());
@@ -398,17 +402,17 @@ impl Fanout {
 
 impl Index {
     /// The sessions that direct messages between these users go to.
-    fn direct(&self, recipient_ids: &[u64]) -> Vec<&Arc<Listener>> {
+    fn direct(&self, recipient_ids: &[u64]) -> Vec<&Arc<Subscriber>> {
         let users = recipient_ids.iter().filter_map(|id| self.users.get(id));
-        users.flat_map(|user| &user.listeners).filter(|listener| listener.has_direct()).collect()
+        users.flat_map(|user| &user.subscribers).filter(|subscriber| subscriber.has_direct()).collect()
     }
 
-    /// Lets a listener hear of a guild, if its place is there.
-    fn listen(&mut self, guild_id: u64, listener: &Arc<Listener>) {
+    /// Lets a subscriber hear of a guild, if its place is there.
+    fn subscribe_to(&mut self, guild_id: u64, subscriber: &Arc<Subscriber>) {
         if let Some(guild) = self.guilds.get_mut(&guild_id)
-            && guild.listeners.insert(listener)
+            && guild.subscribers.insert(subscriber)
         {
-            self.joined.entry(key(listener)).or_default().insert(guild_id);
+            self.subscribed.entry(key(subscriber)).or_default().insert(guild_id);
         }
     }
 
@@ -417,10 +421,10 @@ impl Index {
         let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
         if member {
             for user_id in many.iter().copied().chain(one) {
-                for listener in self.of_user(user_id) {
-                    if listener.has_guild(record.guild_id) {
+                for subscriber in self.of_user(user_id) {
+                    if subscriber.has_guild(record.guild_id) {
                         self.guilds.entry(record.guild_id).or_insert_with(|| Guild::new(&self.states));
-                        self.listen(record.guild_id, &listener);
+                        self.subscribe_to(record.guild_id, &subscriber);
                     }
                 }
             }
@@ -431,18 +435,18 @@ impl Index {
     /// Lets sessions whose user left a guild hear no more of it, after the record went out.
     fn drop_members(&mut self, guild_id: u64, change: &Change) {
         let Some((_, Some(user_id), false)) = membership(change) else { return };
-        for listener in self.of_user(user_id) {
+        for subscriber in self.of_user(user_id) {
             if let Some(guild) = self.guilds.get_mut(&guild_id) {
-                guild.unlisten(&listener);
+                guild.unsubscribe(&subscriber);
             }
-            if let Some(joined) = self.joined.get_mut(&key(&listener)) {
-                joined.remove(&guild_id);
+            if let Some(subscribed) = self.subscribed.get_mut(&key(&subscriber)) {
+                subscribed.remove(&guild_id);
             }
         }
     }
 
     /// A user's sessions.
-    fn of_user(&self, user_id: u64) -> Vec<Arc<Listener>> {
-        self.users.get(&user_id).into_iter().flat_map(|user| &user.listeners).cloned().collect()
+    fn of_user(&self, user_id: u64) -> Vec<Arc<Subscriber>> {
+        self.users.get(&user_id).into_iter().flat_map(|user| &user.subscribers).cloned().collect()
     }
 }

@@ -58,7 +58,7 @@ fn kept_sessions() {
     run("kept session", CASES_DEFAULT, &binary([valid]), |input| {
         let bytes = input.len();
         if let Some(restored) = Restored::read(&row(input)) {
-            assert!(restored.intro.len() <= bytes / 8 && restored.shard.1.get() > 0);
+            assert!(restored.initial_guilds.len() <= bytes / 8 && restored.shard.1.get() > 0);
         }
     });
 }

@@ -14,11 +14,11 @@
 //! A connection passes the modules in this order: [`server`] (accept; `limits::places`) → `socket::upgrade` and `socket::handshake_params`
 //! (HTTP) → `connection` (one task for each socket) → `socket::payload` and `socket::inbound_limit` (what clients send) →
 //! `session::identify` (within `limits::identifies`), `session::resume` and `session::start` (sessions) → `dispatch::ready`, with
-//! `dispatch::roster`, and `dispatch::deliver` (what they receive) → `socket::stream` and `socket::compress` (bytes out).
+//! `dispatch::member_list`, and `dispatch::deliver` (what they receive) → `socket::stream` and `socket::compress` (bytes out).
 //!
-//! A record passes them in this order: `consume::follow` (read once; `gap` drops repetitions and finds what is missing; `recover` and
-//! `hydrate` complete, while `holdback` keeps the guild's later ones) → `fanout` (guilds' states, who is woken) → `fanout::ring` of shared
-//! `entry`s → each session's `fanout::listener` → `dispatch::deliver`, where `route` decides and `session::numbering` numbers.
+//! A record passes them in this order: `consume::consumer` (read once; `gap` drops repetitions and finds what is missing; `recover` and
+//! `enrich` complete, while `holdback` keeps the guild's later ones) → `fanout` (guilds' states, who is woken) → `fanout::ring` of shared
+//! `entry`s → each session's `fanout::subscriber` → `dispatch::deliver`, where `visibility` decides and `session::numbering` numbers.
 //!
 //! # What holds
 //! - Every acknowledged change that a session may see reaches it once, in the order of its channel; if that cannot be, the session is told
@@ -32,13 +32,13 @@ pub mod config;
 mod connection;
 mod consume;
 mod data;
+pub mod dependencies;
 mod dispatch;
 mod fanout;
 #[cfg(test)]
 mod fuzz;
 mod limits;
 pub mod metrics;
-pub mod peers;
 pub mod server;
 mod session;
 pub mod settings;

@@ -11,7 +11,7 @@ use weir_bus::{
 };
 use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
-use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, peers, settings};
+use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, dependencies, settings};
 use weir_runtime::{
     Admin, Exit, Readiness, Registry, Shutdown, Tier, descriptors, launch, memory,
     tier::{Start, TierFlags},
@@ -41,7 +41,7 @@ struct Flags {
 }
 
 /// What it needs of others.
-struct Peers {
+struct Upstreams {
     data_service: String,
     redis: String,
 }
@@ -64,14 +64,14 @@ fn main() -> ExitCode {
     let redis = reader.string("bus.url", "redis://127.0.0.1:6379");
     let config = GatewayConfig::read(reader);
     let public_url = settings::public_url(reader);
-    let peers = Peers { data_service, redis };
-    tier.run(|start| run(start, listen, peers, config, public_url), |_| Exit::Failed)
+    let upstreams = Upstreams { data_service, redis };
+    tier.run(|start| run(start, listen, upstreams, config, public_url), |_| Exit::Failed)
 }
 
 async fn run(
     start: Start,
     listen: SocketAddr,
-    peers: Peers,
+    upstreams: Upstreams,
     mut config: GatewayConfig,
     public_url: Option<String>,
 ) -> Result<()> {
@@ -84,9 +84,9 @@ async fn run(
         .await
         .with_context(|| format!("cannot listen on {}", start.admin))?;
     // Only now: before, port 0 would be told as it is.
-    config.public_url = settings::told_url(public_url, listener.local_addr()?);
-    let client = HttpClient::new(ClientConfig::new(format!("http://{}", peers.data_service)))?;
-    let inbox = RedisInbox::start(RedisConfig::new(peers.redis))?;
+    config.public_url = settings::advertised_url(public_url, listener.local_addr()?);
+    let client = HttpClient::new(ClientConfig::new(format!("http://{}", upstreams.data_service)))?;
+    let inbox = RedisInbox::start(RedisConfig::new(upstreams.redis))?;
     let deps = Deps {
         data: DataClient::new(Arc::new(Http::new(client))),
         inbox: inbox.clone(),
@@ -100,7 +100,7 @@ async fn run(
     let (bus, data_service) = (readiness.register("bus"), readiness.register("data_service"));
     let (data, seen) = (deps.data.clone(), inbox.clone());
     let watching =
-        tokio::spawn(peers::watch(move || seen.connected(), data, bus, data_service, shutdown.token()));
+        tokio::spawn(dependencies::watch(move || seen.connected(), data, bus, data_service, shutdown.token()));
     tokio::select! {
         () = inbox.wait_registered() => {}
         () = shutdown.begun() => {}

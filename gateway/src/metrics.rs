@@ -53,7 +53,7 @@ pub(crate) struct ResumptionLabels {
     outcome: Resumption,
 }
 
-/// What the follower found wrong with a record on its way.
+/// What the consumer found wrong with a record on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Anomaly {
     /// The bus brought it again.

@@ -21,11 +21,11 @@ use weir_runtime::{Strangers, SystemClock, WallClock};
 use crate::{
     GatewayConfig, IdentifyLimits, Metrics, connection,
     consume::{
-        follow::{Follower, follow_ephemeral},
-        gap::Chains,
+        consumer::{Consumer, consume_ephemeral},
+        gap::GapDetector,
     },
-    data::loader::Loader,
-    dispatch::roster,
+    data::{calls::DataCalls, guild_loader::GuildLoader},
+    dispatch::member_list,
     fanout::{Fanout, ring::Ring},
     limits::{
         allowances::Allowances,
@@ -33,7 +33,7 @@ use crate::{
         introductions::Introductions,
         memory::{self, Memory},
         places::Places,
-        weight::Bytes,
+        weight::ByteGauge,
     },
     metrics::Refusal,
     session::registry::{self, Registry},
@@ -133,7 +133,8 @@ impl Gateway {
         let ring = Ring::new(head, config.ring_records_max, config.ring_bytes_max);
         let fanout = Arc::new(Fanout::new(ring, config.guild_bytes_max));
         let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
-        let loader = Arc::new(Loader::new(data, inbox.clone(), fanout.clone(), config.call_timeout, clock));
+        let calls = Arc::new(DataCalls::new(data, config.call_timeout, clock.clone()));
+        let guild_loader = GuildLoader::new(calls.clone(), inbox.clone(), fanout.clone());
         let registry = Registry::new(
             sessions,
             durable,
@@ -148,18 +149,25 @@ impl Gateway {
         );
         registry.adopt_rows().await?;
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
-        let chains = Chains::new(config.scopes_max);
-        let follower = Follower::new(loader.clone(), metrics.clone(), chains, config.held_back_bytes_max);
+        let gaps = GapDetector::new(config.scopes_max);
+        let consumer = Consumer::new(
+            inbox.clone(),
+            fanout.clone(),
+            calls.clone(),
+            metrics.clone(),
+            gaps,
+            config.held_back_bytes_max,
+        );
         let counted = memory::Counted {
             ring: fanout.ring.bytes().clone(),
-            held_back: follower.held_back().clone(),
-            scopes: follower.scopes().clone(),
+            held_back: consumer.held_back().clone(),
+            scopes: consumer.scopes().clone(),
             guilds: fanout.states_bytes(),
             sessions: registry.bytes(),
         };
         memory::watch(&budget, &config, counted);
-        background.spawn(follower.run(log_head, shutdown.clone()));
-        background.spawn(follow_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
+        background.spawn(consumer.run(log_head, shutdown.clone()));
+        background.spawn(consume_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let places = Arc::new(Places::new(config.connections_max));
         let admissions = Semaphore::new(config.admissions_max.clamp(1, Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
@@ -169,14 +177,17 @@ impl Gateway {
             introductions: Introductions::new(&config, &metrics, &budget),
             memory: Arc::new(Memory::new(&budget, &config)),
             config,
-            loader,
+            clock,
+            calls,
+            guild_loader,
+            inbox,
             fanout,
             registry,
             metrics,
             admissions,
-            rosters: Semaphore::new(roster::READS_MAX),
+            member_list_reads: Semaphore::new(member_list::READS_MAX),
             stop: shutdown,
-            replayed: Bytes::default(),
+            replayed: ByteGauge::default(),
         });
         shared.identifies.watch(&budget);
         shared.strangers.watch(&budget, "gateway_strangers");
@@ -286,7 +297,7 @@ async fn sweep(shared: Arc<Shared>) {
         let now = Instant::now();
         shared.registry.expire(now).await;
         if let Some(before) = now.checked_sub(IDLE_GUILD) {
-            shared.loader.forget_idle(before).await;
+            shared.guild_loader.forget_idle(before).await;
         }
     }
 }

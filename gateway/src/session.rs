@@ -21,7 +21,7 @@ use weir_discord::{
 use weir_proto::data::{Member, User};
 
 use self::numbering::Numbering;
-use crate::{fanout::listener::Listener, socket::large_threshold::LargeThreshold};
+use crate::{fanout::subscriber::Subscriber, socket::large_threshold::LargeThreshold};
 
 /// Random bytes of a session id, written as hexadecimal: 128 bits, not to be guessed.
 const ID_BYTES: usize = 16;
@@ -58,11 +58,11 @@ pub(crate) struct Session {
     pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
     /// The guilds of the introduction, in its order.
-    pub(crate) intro: Box<[u64]>,
+    pub(crate) initial_guilds: Box<[u64]>,
     /// Messages up to this revision were committed before the session began: its client finds them in the history, and a record of one that
     /// was late or lost is not for it.
     pub(crate) begun_rev: u64,
-    pub(crate) listener: Arc<Listener>,
+    pub(crate) subscriber: Arc<Subscriber>,
     /// Asks the connection that has the session to let go of it: another one resumes it.
     pub(crate) takeover: Notify,
     /// Held by the connection that serves the session, as long as it does.
@@ -81,7 +81,7 @@ pub(crate) struct Progress {
     /// Below this the ring may lack records of the session's guilds: it was filled before the session listened to them.
     pub(crate) ring_from: Position,
     /// True while records above `cursor` are being worked on. Left true by a connection that broke meanwhile: then they must be looked at
-    /// again, although the listener no longer says so.
+    /// again, although the subscriber no longer says so.
     pub(crate) in_batch: bool,
     /// The session's guilds and its user's membership of each.
     pub(crate) guilds: HashMap<u64, Member>,
@@ -92,7 +92,7 @@ impl Session {
     pub(crate) fn bytes(&self, progress: &Progress) -> usize {
         let rows =
             progress.guilds.values().map(|row| GUILD_BYTES + size_of_val(&*row.role_ids) + row.nick.len());
-        SESSION_BYTES + size_of_val(&*self.intro) + rows.sum::<usize>()
+        SESSION_BYTES + size_of_val(&*self.initial_guilds) + rows.sum::<usize>()
     }
 
     /// The `s` of ephemeral dispatches: that of the last record written.
@@ -111,12 +111,12 @@ impl Session {
             version: KEPT_VERSION,
             token_hash: self.token_hash.0.to_vec(),
             user_id: self.user.id,
-            shard_id: self.listener.shard.0,
-            shard_count: self.listener.shard.1.get(),
+            shard_id: self.subscriber.shard.0,
+            shard_count: self.subscriber.shard.1.get(),
             intents: self.intents.bits(),
             gateway_version: self.version.into(),
             head: self.numbering.head(),
-            guild_ids: self.intro.to_vec(),
+            guild_ids: self.initial_guilds.to_vec(),
             begun_at_ms,
             large_threshold: self.large_threshold.get(),
         };
@@ -163,7 +163,7 @@ pub(crate) struct Restored {
     pub(crate) version: u8,
     pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
-    pub(crate) intro: Box<[u64]>,
+    pub(crate) initial_guilds: Box<[u64]>,
 }
 
 impl Restored {
@@ -178,7 +178,7 @@ impl Restored {
             version: kept.gateway_version.try_into().ok()?,
             large_threshold: LargeThreshold::new(kept.large_threshold),
             numbering: Numbering::new(kept.head, kept.guild_ids.len()),
-            intro: kept.guild_ids.into(),
+            initial_guilds: kept.guild_ids.into(),
         })
     }
 }
@@ -211,9 +211,9 @@ pub(crate) mod tests {
             version: 10,
             large_threshold: LargeThreshold::new(250),
             numbering: Numbering::new(1 << 40, guilds),
-            intro: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
+            initial_guilds: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
             begun_rev: 0,
-            listener: Arc::new(Listener::new(5, (1, NonZeroU32::new(4).expect("not 0")))),
+            subscriber: Arc::new(Subscriber::new(5, (1, NonZeroU32::new(4).expect("not 0")))),
             takeover: Notify::new(),
             progress: Arc::default(),
         }
@@ -228,7 +228,10 @@ pub(crate) mod tests {
         let restored = Restored::read(&row).expect("just written");
         assert_eq!((restored.user_id, restored.intents, restored.version), (5, session.intents, 10));
         assert_eq!(restored.large_threshold.get(), 250);
-        assert_eq!((restored.numbering, &restored.intro), (session.numbering, &session.intro));
+        assert_eq!(
+            (restored.numbering, &restored.initial_guilds),
+            (session.numbering, &session.initial_guilds)
+        );
         assert!(is_same(&restored.token_hash, &TokenHash([7; 32])));
         assert!(!is_same(&restored.token_hash, &TokenHash([8; 32])));
     }

@@ -21,7 +21,7 @@ pub fn public_url(reader: &mut Reader) -> Option<String> {
 
 /// What clients are told to connect to: the configured address, else the one that was bound, which alone knows a port that the operating
 /// system chose. A listener on every address is reached by loopback, as nothing else about this machine is known here.
-pub fn told_url(configured: Option<String>, bound: SocketAddr) -> String {
+pub fn advertised_url(configured: Option<String>, bound: SocketAddr) -> String {
     configured.unwrap_or_else(|| format!("ws://{}", reachable(bound)))
 }
 
@@ -132,12 +132,12 @@ mod tests {
     #[test]
     fn clients_are_told_the_configured_address_or_one_that_reaches_the_bound_one() {
         let bound = |address: &str| address.parse().expect("an address");
-        assert_eq!(told_url(None, bound("127.0.0.1:40123")), "ws://127.0.0.1:40123");
-        assert_eq!(told_url(None, bound("0.0.0.0:8081")), "ws://127.0.0.1:8081");
-        assert_eq!(told_url(None, bound("[::]:8081")), "ws://[::1]:8081");
-        assert_eq!(told_url(None, bound("10.0.0.7:8081")), "ws://10.0.0.7:8081");
+        assert_eq!(advertised_url(None, bound("127.0.0.1:40123")), "ws://127.0.0.1:40123");
+        assert_eq!(advertised_url(None, bound("0.0.0.0:8081")), "ws://127.0.0.1:8081");
+        assert_eq!(advertised_url(None, bound("[::]:8081")), "ws://[::1]:8081");
+        assert_eq!(advertised_url(None, bound("10.0.0.7:8081")), "ws://10.0.0.7:8081");
         let configured = Some("wss://gateway.example.org".to_owned());
-        assert_eq!(told_url(configured, bound("0.0.0.0:8081")), "wss://gateway.example.org");
+        assert_eq!(advertised_url(configured, bound("0.0.0.0:8081")), "wss://gateway.example.org");
     }
 
     #[test]

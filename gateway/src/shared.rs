@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use weir_runtime::Strangers;
+use weir_bus::Inbox;
+use weir_runtime::{Strangers, WallClock};
 
 use crate::{
     GatewayConfig,
-    data::loader::Loader,
+    data::{calls::DataCalls, guild_loader::GuildLoader},
     fanout::Fanout,
     limits::{
         allowances::Allowances, identifies::Identifies, introductions::Introductions, memory::Memory,
-        weight::Bytes,
+        weight::ByteGauge,
     },
     metrics::Metrics,
     session::registry::Registry,
@@ -21,7 +22,11 @@ use crate::{
 /// One gateway's parts.
 pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
-    pub(crate) loader: Arc<Loader>,
+    pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) calls: Arc<DataCalls>,
+    pub(crate) guild_loader: GuildLoader,
+    /// Where records come from.
+    pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
@@ -38,9 +43,9 @@ pub(crate) struct Shared {
     /// What clients hold.
     pub(crate) memory: Arc<Memory>,
     /// Lists of members being read for GUILD_CREATE.
-    pub(crate) rosters: Semaphore,
+    pub(crate) member_list_reads: Semaphore,
     /// Cancelled when the gateway is to stop.
     pub(crate) stop: CancellationToken,
     /// Records that sessions read again from the log; weighed apart, so that a replay does not push records out of the ring.
-    pub(crate) replayed: Bytes,
+    pub(crate) replayed: ByteGauge,
 }

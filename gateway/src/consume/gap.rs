@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use crate::limits::{memory::SCOPE_BYTES, weight::Bytes};
+use crate::limits::{memory::SCOPE_BYTES, weight::ByteGauge};
 
 /// What a record is to someone who follows its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Continuity {
     /// The next one.
     Next,
     /// Seen before.
@@ -28,21 +28,21 @@ pub(crate) enum Verdict {
 /// old. So a scope is kept for at least `scopes_max / 2` touches of other scopes. A scope that was forgotten is treated as never seen: a
 /// repetition of its last record would pass, and a loss just before its next record would not be noticed.
 #[derive(Debug)]
-pub(crate) struct Chains {
+pub(crate) struct GapDetector {
     young: HashMap<u64, u64>,
     old: HashMap<u64, u64>,
     generation_max: usize,
-    bytes: Bytes,
+    bytes: ByteGauge,
 }
 
-impl Chains {
+impl GapDetector {
     /// Keeps at most `scopes_max` scopes (at least 2), [`SCOPE_BYTES`] each.
     pub(crate) fn new(scopes_max: usize) -> Self {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
             generation_max: (scopes_max / 2).max(1),
-            bytes: Bytes::default(),
+            bytes: ByteGauge::default(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Chains {
     }
 
     /// What it holds.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }
 
@@ -80,21 +80,21 @@ mod tests {
 
     #[test]
     fn a_lower_revision_does_not_take_anything_back() {
-        let mut chains = Chains::new(8);
-        chains.seen(1, 10);
-        chains.seen(1, 9);
-        assert_eq!((chains.last(1), chains.last(2)), (Some(10), None));
+        let mut gaps = GapDetector::new(8);
+        gaps.seen(1, 10);
+        gaps.seen(1, 9);
+        assert_eq!((gaps.last(1), gaps.last(2)), (Some(10), None));
     }
 
     proptest! {
         #[test]
         fn memory_is_bounded_and_recent_scopes_are_kept(scopes in prop::collection::vec(0..200_u64, 1..400)) {
-            let mut chains = Chains::new(32);
+            let mut gaps = GapDetector::new(32);
             for (rev, scope) in (1_u64..).zip(&scopes) {
-                chains.seen(*scope, rev);
-                prop_assert!(chains.len() <= 32);
-                prop_assert_eq!(chains.bytes().get(), chains.len() * SCOPE_BYTES);
-                prop_assert_eq!(chains.last(*scope), Some(rev));
+                gaps.seen(*scope, rev);
+                prop_assert!(gaps.len() <= 32);
+                prop_assert_eq!(gaps.bytes().get(), gaps.len() * SCOPE_BYTES);
+                prop_assert_eq!(gaps.last(*scope), Some(rev));
             }
             // The last 16 distinct scopes survive.
             let mut recent: Vec<u64> = Vec::new();
@@ -104,7 +104,7 @@ mod tests {
                 }
             }
             for scope in recent {
-                prop_assert!(chains.last(scope).is_some());
+                prop_assert!(gaps.last(scope).is_some());
             }
         }
     }

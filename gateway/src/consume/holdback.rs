@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use weir_proto::event::Record;
 
-use crate::{fanout::entry, limits::weight::Bytes};
+use crate::{fanout::entry, limits::weight::ByteGauge};
 
 /// Records that wait in one queue; as many as are fetched for one gap.
 const QUEUE_RECORDS_MAX: usize = 10_000;
@@ -60,14 +60,14 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct HoldBack {
     queues: HashMap<u64, Queue>,
-    bytes: Bytes,
+    bytes: ByteGauge,
     bytes_max: usize,
 }
 
 impl HoldBack {
     /// Queues of at most `bytes_max` bytes together.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { queues: HashMap::new(), bytes: Bytes::default(), bytes_max }
+        Self { queues: HashMap::new(), bytes: ByteGauge::default(), bytes_max }
     }
 
     /// True if the queue's records have to wait.
@@ -76,7 +76,7 @@ impl HoldBack {
     }
 
     /// What all of it weighs, to look at.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }
 

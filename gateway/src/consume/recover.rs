@@ -1,6 +1,6 @@
 //! Completing a record that cannot be published as it came: the records before it are missing, or it carries no context.
 //!
-//! Of all that the follower does only this waits for the data service, so it is done beside the follower, for a few guilds at once; a guild whose
+//! Of all that the consumer does only this waits for the data service, so it is done beside the consumer, for a few guilds at once; a guild whose
 //! completion does not come holds up itself alone (`holdback`).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -8,10 +8,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
-use weir_proto::{data::ListChangesRequest, event::Record};
+use weir_proto::event::Record;
 
-use super::hydrate::hydrate;
-use crate::{data::loader::Loader, fanout::entry::Publication};
+use super::enrich::enrich;
+use crate::{data::calls::DataCalls, fanout::entry::Publication};
 
 /// Completions under way at once; more wait for one of them. Each may hold [`FETCH_MAX`] records.
 const AT_ONCE: usize = 16;
@@ -83,33 +83,33 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Begins to complete a record, or lets it wait for its place.
-    pub(crate) fn begin(&mut self, loader: &Arc<Loader>, incomplete: Incomplete) {
+    pub(crate) fn begin(&mut self, calls: &Arc<DataCalls>, incomplete: Incomplete) {
         self.waiting.push_back(incomplete);
-        self.fill(loader);
+        self.fill(calls);
     }
 
     /// The next one that is complete; `None` if nothing is under way.
     ///
     /// # Cancel safety
     /// Safe: what is under way stays so.
-    pub(crate) async fn next(&mut self, loader: &Arc<Loader>) -> Option<Completed> {
+    pub(crate) async fn next(&mut self, calls: &Arc<DataCalls>) -> Option<Completed> {
         let completed = self.running.next().await;
-        self.fill(loader);
+        self.fill(calls);
         completed
     }
 
-    fn fill(&mut self, loader: &Arc<Loader>) {
+    fn fill(&mut self, calls: &Arc<DataCalls>) {
         while self.running.len() < AT_ONCE
             && let Some(incomplete) = self.waiting.pop_front()
         {
-            self.running.push(Box::pin(complete(loader.clone(), incomplete)));
+            self.running.push(Box::pin(complete(calls.clone(), incomplete)));
         }
     }
 }
 
-async fn complete(loader: Arc<Loader>, incomplete: Incomplete) -> Completed {
+async fn complete(calls: Arc<DataCalls>, incomplete: Incomplete) -> Completed {
     let missing = match incomplete.missing_after {
-        Some(after_rev) => fetch_patiently(&loader, &incomplete, after_rev).await,
+        Some(after_rev) => fetch_patiently(&calls, &incomplete, after_rev).await,
         None => Some(Vec::new()),
     };
     let Incomplete { queue, record, encoded_len, .. } = incomplete;
@@ -118,14 +118,14 @@ async fn complete(loader: Arc<Loader>, incomplete: Incomplete) -> Completed {
     batch.push((record, encoded_len));
     let publication = |(record, encoded_len)| Box::new(Publication { record, context: None, encoded_len });
     let mut batch: Vec<Box<Publication>> = batch.into_iter().map(publication).collect();
-    hydrate(&loader, &mut batch).await;
+    enrich(&calls, &mut batch).await;
     let publication = batch.pop().expect("the record was put there just above");
     Completed { queue, missing: (!lost).then_some(batch), publication }
 }
 
 /// The records between `after_rev` and the incomplete one; `None` if they are lost.
 async fn fetch_patiently(
-    loader: &Loader,
+    calls: &DataCalls,
     incomplete: &Incomplete,
     after_rev: u64,
 ) -> Option<Vec<(Record, usize)>> {
@@ -137,7 +137,7 @@ async fn fetch_patiently(
     };
     let mut pause = FETCH_PAUSE;
     loop {
-        match fetch(loader, record, after_rev).await {
+        match fetch(calls, record, after_rev).await {
             Ok(missing) => return Some(missing),
             Err(error @ (FetchError::Broken | FetchError::Data(_)))
                 if Instant::now() < incomplete.give_up =>
@@ -159,12 +159,15 @@ async fn fetch_patiently(
     }
 }
 
-async fn fetch(loader: &Loader, before: &Record, after_rev: u64) -> Result<Vec<(Record, usize)>, FetchError> {
+async fn fetch(
+    calls: &DataCalls,
+    before: &Record,
+    after_rev: u64,
+) -> Result<Vec<(Record, usize)>, FetchError> {
     let mut missing: Vec<(Record, usize)> = Vec::new();
     let mut after = after_rev;
     loop {
-        let request = ListChangesRequest { scope_id: before.scope_id, after_rev: after, limit: FETCH_PAGE };
-        let page = loader.data.list_changes(&request, &loader.options()).await?.message;
+        let page = calls.changes(before.scope_id, after, FETCH_PAGE).await?;
         if page.truncated {
             return Err(FetchError::Truncated);
         }

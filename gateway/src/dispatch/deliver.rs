@@ -9,14 +9,14 @@ use weir_proto::event::record::Change;
 
 use super::{
     guild_create::guild_create,
+    member_list::MemberLists,
     replay::{self, Unsettled},
-    roster::Rosters,
-    route::{Route, Viewer, route},
     stop::Stop,
+    visibility::{Action, Recipient, decide},
 };
 use crate::{
     Close,
-    data::loader::LoadError,
+    data::calls::LoadError,
     fanout::entry::{Entry, is_about},
     session::{
         hears_of_guilds,
@@ -54,13 +54,13 @@ pub(crate) struct Delivery<'a, S> {
     accepted: Vec<u64>,
     /// While the session resumes: where what is known now does not tell what held then.
     unsettled: Unsettled,
-    pub(crate) rosters: Rosters,
+    pub(crate) member_lists: MemberLists,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     pub(crate) fn new(shared: &'a Shared, attached: &'a mut Attached, socket: &'a mut Socket<S>) -> Self {
-        let rosters = Rosters::within(shared.config.call_timeout);
-        Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default(), rosters }
+        let member_lists = MemberLists::within(shared.config.call_timeout);
+        Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default(), member_lists }
     }
 
     /// Everything up to what was the newest record when this began, then RESUMED.
@@ -72,7 +72,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             match self.source() {
                 Source::Nothing => break,
                 Source::Ring(after) if after >= target => {
-                    self.attached.session.listener.rewind(after + 1);
+                    self.attached.session.subscriber.rewind(after + 1);
                     break;
                 }
                 Source::Ring(after) => self.read_ring(after).await?,
@@ -97,24 +97,24 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     /// What is there for the session now, as far as it can be written in one go.
     pub(crate) async fn live(&mut self) -> Result<(), Stop> {
-        self.ephemeral(self.attached.session.listener.take_ephemeral())?;
+        self.ephemeral(self.attached.session.subscriber.take_ephemeral())?;
         for _ in 0..BATCHES_AT_ONCE {
             match self.source() {
                 Source::Nothing => return self.flush().await,
                 Source::Ring(after) => self.read_ring(after).await?,
                 Source::Log(after) => {
                     // It may resume, from the log if there is one: that is slower and must not be the rule.
-                    self.attached.session.listener.rewind(after + 1);
+                    self.attached.session.subscriber.rewind(after + 1);
                     return Err(Close::fault("the client reads too slowly").into());
                 }
             }
         }
-        self.attached.session.listener.nudge();
+        self.attached.session.subscriber.nudge();
         self.flush().await
     }
 
     fn source(&mut self) -> Source {
-        let Some(first) = self.attached.session.listener.take() else { return Source::Nothing };
+        let Some(first) = self.attached.session.subscriber.take() else { return Source::Nothing };
         // Nothing between the cursor and the first offered record concerns the session.
         let progress = &mut *self.attached.progress;
         // From here until the work is done only this says that there is some.
@@ -129,24 +129,24 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     }
 
     async fn read_ring(&mut self, after: Position) -> Result<(), Stop> {
-        let listener = self.attached.session.listener.clone();
+        let subscriber = self.attached.session.subscriber.clone();
         let guilds = &self.attached.progress.guilds;
         let wants = |entry: &Entry| {
             guilds.contains_key(&entry.guild_id)
-                || (listener.has_direct() && entry.is_direct_of(listener.user_id))
+                || (subscriber.has_direct() && entry.is_direct_of(subscriber.user_id))
         };
         // What follows a join is of a guild that is not among them yet.
-        let joins = |entry: &Entry| entry.change().is_some_and(|change| is_about(change, listener.user_id));
+        let joins = |entry: &Entry| entry.change().is_some_and(|change| is_about(change, subscriber.user_id));
         let scan = match self.shared.fanout.ring.scan(after, (SCAN_MAX, ENTRIES_MAX), wants, joins) {
             Ok(scan) => scan,
             // It fell off between the look at the floor and now: the next look finds that out.
             Err(_) => {
-                listener.rewind(after + 1);
+                subscriber.rewind(after + 1);
                 return Ok(());
             }
         };
         if scan.up_to < self.shared.fanout.ring.head() {
-            listener.rewind(scan.up_to + 1);
+            subscriber.rewind(scan.up_to + 1);
         }
         // Entries keep states of their guilds: what does not go out at once is read again and not held while the client takes its time.
         self.work(scan.entries, scan.up_to, true).await
@@ -157,7 +157,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         // Kept until they are written, however slowly the client reads.
         let _waiting = self.socket.wait_with(entries.iter().map(|entry| entry.weight()).sum())?;
         if up_to < self.shared.fanout.ring.head() {
-            self.attached.session.listener.rewind(up_to + 1);
+            self.attached.session.subscriber.rewind(up_to + 1);
         }
         self.work(entries, up_to, false).await
     }
@@ -173,7 +173,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             self.attached.progress.cursor = entry.position;
             if again && self.socket.queued() >= BATCH_BYTES && entry.position < up_to {
                 up_to = entry.position;
-                self.attached.session.listener.rewind(up_to + 1);
+                self.attached.session.subscriber.rewind(up_to + 1);
                 break;
             }
             self.flush_if_full().await?;
@@ -190,20 +190,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if entry.is_message_up_to(session.begun_rev) {
             return Ok(());
         }
-        let viewer = Viewer {
-            listener: &session.listener,
+        let recipient = Recipient {
+            subscriber: &session.subscriber,
             intents: session.intents,
             bot: session.user.bot,
             guilds: &self.attached.progress.guilds,
         };
-        if self.unsettled.concerns(viewer, entry) {
+        if self.unsettled.concerns(recipient, entry) {
             return Err(Stop::Invalid);
         }
-        match route(viewer, entry, |guild_id| self.shared.fanout.present(guild_id)) {
-            Route::Pass => {}
-            Route::Send { name, d } => self.dispatch(entry, name, d)?,
-            Route::Join => self.joined(entry).await?,
-            Route::Leave => {
+        match decide(recipient, entry, |guild_id| self.shared.fanout.present(guild_id)) {
+            Action::Skip => {}
+            Action::Send { name, d } => self.dispatch(entry, name, d)?,
+            Action::Join => self.joined(entry).await?,
+            Action::Leave => {
                 if entry.position > self.attached.progress.applied {
                     self.attached.progress.guilds.remove(&entry.guild_id);
                     self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
@@ -212,7 +212,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                     self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(entry.guild_id)))?;
                 }
             }
-            Route::Lost => return Err(Stop::Invalid),
+            Action::Lost => return Err(Stop::Invalid),
         }
         let progress = &mut *self.attached.progress;
         if entry.position > progress.applied {
@@ -239,10 +239,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 _ => None,
             };
             let loaded = async {
-                self.shared.loader.guild(guild_id).await?;
+                self.shared.guild_loader.ensure_loaded(guild_id).await?;
                 match row {
                     Some(row) => Ok(row),
-                    None => self.shared.loader.member(guild_id, user_id).await,
+                    None => self.shared.calls.member(guild_id, user_id).await,
                 }
             };
             match loaded.await {
@@ -262,9 +262,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             && let (Some(snapshot), Some(member)) = (snapshot, member)
         {
             let joined = [(guild_id, snapshot)];
-            let mut read = self.rosters.of(self.shared, &session, &joined).await;
-            if let (Some(roster), [(_, snapshot)]) = (read.pop(), &joined)
-                && let Some(d) = guild_create(snapshot, (member, &session.user), roster, Availability::Joined)
+            let mut read = self.member_lists.of(self.shared, &session, &joined).await;
+            if let (Some(list), [(_, snapshot)]) = (read.pop(), &joined)
+                && let Some(d) = guild_create(snapshot, (member, &session.user), list, Availability::Joined)
             {
                 self.dispatch(entry, "GUILD_CREATE", &d)?;
             }
@@ -289,16 +289,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     fn ephemeral(&mut self, entries: VecDeque<Arc<Entry>>) -> Result<(), Stop> {
         let session = &self.attached.session;
-        let viewer = Viewer {
-            listener: &session.listener,
+        let recipient = Recipient {
+            subscriber: &session.subscriber,
             intents: session.intents,
             bot: session.user.bot,
             guilds: &self.attached.progress.guilds,
         };
         let s = session.last_s(&self.attached.progress);
         for entry in entries {
-            if let Route::Send { name, d } =
-                route(viewer, &entry, |guild_id| self.shared.fanout.present(guild_id))
+            if let Action::Send { name, d } =
+                decide(recipient, &entry, |guild_id| self.shared.fanout.present(guild_id))
             {
                 self.socket.queue(&payload::dispatch(name, s, d))?;
                 self.shared.metrics.dispatches.inc();
@@ -314,7 +314,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
         self.socket.flush().await?;
         if !self.accepted.is_empty() {
-            let now = self.shared.loader.now_us();
+            let now = self.shared.clock.wall_us();
             for accepted in self.accepted.drain(..) {
                 // Both are wall clocks, perhaps of two machines: a difference below zero is none.
                 self.shared.metrics.delivery.observe(now.saturating_sub(accepted) as f64 / 1e6);

@@ -9,7 +9,7 @@ use weir_discord::object::{Availability, ReadyEvent, ReadyParts, to_json};
 use super::{
     deliver::{BATCH_BYTES, Delivery},
     guild_create::guild_create,
-    roster::{GUILDS_AT_ONCE, Roster},
+    member_list::{GUILDS_AT_ONCE, MemberList},
     stop::Stop,
 };
 use crate::{fanout::snapshot::Snapshot, session::numbering::Numbering, socket::payload};
@@ -20,58 +20,58 @@ const JSON_FACTOR: usize = 6;
 const JSON_EACH: usize = 512;
 
 /// The most bytes that GUILD_CREATE may take, without rendering it.
-fn rendered_max(snapshot: &Snapshot, roster: &Roster) -> usize {
+fn rendered_max(snapshot: &Snapshot, list: &MemberList) -> usize {
     let (rows, bytes) = snapshot.weight();
     let members: usize =
-        roster.others.iter().map(|(member, user)| member.encoded_len() + user.encoded_len()).sum();
-    (bytes + members) * JSON_FACTOR + (rows + roster.others.len() + 1) * JSON_EACH
+        list.others.iter().map(|(member, user)| member.encoded_len() + user.encoded_len()).sum();
+    (bytes + members) * JSON_FACTOR + (rows + list.others.len() + 1) * JSON_EACH
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
     /// READY and the guilds of the introduction.
-    pub(crate) async fn introduce(&mut self, snapshots: &[(u64, Arc<Snapshot>)]) -> Result<(), Stop> {
+    pub(crate) async fn send_ready(&mut self, snapshots: &[(u64, Arc<Snapshot>)]) -> Result<(), Stop> {
         let session = &self.attached.session;
         let ready = to_json(&ReadyEvent::new(&ReadyParts {
             version: session.version,
             user: &session.user,
-            guild_ids: &session.intro,
+            guild_ids: &session.initial_guilds,
             session_id: &session.id,
             resume_gateway_url: &self.shared.config.public_url,
-            shard: (session.listener.shard.0, session.listener.shard.1.get()),
+            shard: (session.subscriber.shard.0, session.subscriber.shard.1.get()),
         }));
         self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
         // Ascending by id, and as many as a session has guilds.
         let at_head = |id| snapshots.binary_search_by_key(&id, |(id, _)| *id).ok();
-        self.introduce_guilds(0, |id| at_head(id).map(|found| snapshots[found].1.clone())).await
+        self.send_initial_guilds(0, |id| at_head(id).map(|found| snapshots[found].1.clone())).await
     }
 
     /// The guilds of the introduction from an index on, as they are now.
-    pub(crate) async fn introduce_rest(&mut self, from: usize) -> Result<(), Stop> {
+    pub(crate) async fn send_remaining_guilds(&mut self, from: usize) -> Result<(), Stop> {
         let shared = self.shared;
-        self.introduce_guilds(from, |id| shared.fanout.present(id)).await
+        self.send_initial_guilds(from, |id| shared.fanout.present(id)).await
     }
 
     /// The guilds of the introduction from an index on. One that the user has left meanwhile leaves its number unused; its GUILD_DELETE is
     /// among the records.
-    async fn introduce_guilds(
+    async fn send_initial_guilds(
         &mut self,
         from: usize,
         state: impl Fn(u64) -> Option<Arc<Snapshot>>,
     ) -> Result<(), Stop> {
         let session = self.attached.session.clone();
-        for first in (from..session.intro.len()).step_by(GUILDS_AT_ONCE) {
-            let numbered = (first..session.intro.len()).take(GUILDS_AT_ONCE);
+        for first in (from..session.initial_guilds.len()).step_by(GUILDS_AT_ONCE) {
+            let numbered = (first..session.initial_guilds.len()).take(GUILDS_AT_ONCE);
             let here = numbered.filter_map(|index| {
-                let guild_id = session.intro[index];
+                let guild_id = session.initial_guilds[index];
                 let member = self.attached.progress.guilds.get(&guild_id)?.clone();
                 Some((index, member, (guild_id, state(guild_id)?)))
             });
             let here: Vec<_> = here.collect();
             let guilds: Vec<_> = here.iter().map(|(.., guild)| guild.clone()).collect();
-            let read = self.rosters.of(self.shared, &session, &guilds).await;
-            for ((index, member, (_, snapshot)), roster) in here.into_iter().zip(read) {
+            let read = self.member_lists.of(self.shared, &session, &guilds).await;
+            for ((index, member, (_, snapshot)), list) in here.into_iter().zip(read) {
                 let shared = self.shared;
-                let bytes = rendered_max(&snapshot, &roster);
+                let bytes = rendered_max(&snapshot, &list);
                 let mut room = None;
                 // A small one is bounded by the number of connections, as every batch is.
                 if bytes > BATCH_BYTES {
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
                     let account = self.socket.introductions();
                     room = Some(shared.introductions.room(bytes, account).await?);
                 }
-                let shown = guild_create(&snapshot, (member, &session.user), roster, Availability::Backfill);
+                let shown = guild_create(&snapshot, (member, &session.user), list, Availability::Backfill);
                 if let Some(d) = shown {
                     self.socket.queue(&payload::dispatch("GUILD_CREATE", Numbering::of_guild(index), &d))?;
                 }

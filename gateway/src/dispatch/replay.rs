@@ -12,13 +12,13 @@ use weir_bus::{InboxError, Position};
 use weir_discord::dispatch::Visibility;
 use weir_proto::event::record::Change;
 
-use super::{route::Viewer, stop::Stop};
+use super::{stop::Stop, visibility::Recipient};
 use crate::{
     Close,
     consume::{
-        follow::{Logged, read_logged},
-        gap::Chains,
-        hydrate::hydrate,
+        consumer::{Logged, read_logged},
+        enrich::enrich,
+        gap::GapDetector,
     },
     fanout::{
         entry::{Body, Entry, is_about},
@@ -67,10 +67,10 @@ impl Unsettled {
     }
 
     /// True if the entry might be for the session and cannot be judged.
-    pub(crate) fn concerns(&self, viewer: Viewer<'_>, entry: &Entry) -> bool {
+    pub(crate) fn concerns(&self, recipient: Recipient<'_>, entry: &Entry) -> bool {
         let Some(last) = self.guilds.get(&entry.guild_id) else { return false };
         let (Some(change), true) = (entry.change(), entry.position < last.rights) else { return false };
-        if is_about(change, viewer.listener.user_id) || !viewer.guilds.contains_key(&entry.guild_id) {
+        if is_about(change, recipient.subscriber.user_id) || !recipient.guilds.contains_key(&entry.guild_id) {
             // The session is told of its own comings and goings whatever holds, and of a guild that it has left nothing else.
             return false;
         }
@@ -79,7 +79,7 @@ impl Unsettled {
             Visibility::Channel(_) => true,
             Visibility::Guild(_) | Visibility::Users(_) => false,
         };
-        dispatch.passes(viewer.listener.user_id, viewer.intents)
+        dispatch.passes(recipient.subscriber.user_id, recipient.intents)
             && (by_channel || entry.position < last.membership)
     }
 }
@@ -139,7 +139,7 @@ pub(crate) struct Log {
     to: Position,
     states: HashMap<u64, Arc<Snapshot>>,
     unsettled: Unsettled,
-    chains: Chains,
+    gaps: GapDetector,
 }
 
 impl Log {
@@ -154,12 +154,12 @@ impl Log {
         let (to, states) = shared.fanout.states(attached.progress.guilds.keys().copied());
         let user_id = attached.session.user.id;
         let mut unsettled = Unsettled::default();
-        let mut chains = Chains::new(LOG_SCOPES);
+        let mut gaps = GapDetector::new(LOG_SCOPES);
         let mut after = from;
         while after < to {
             let (records, up_to) = page(shared, after, to).await?;
             for (position, bytes) in records {
-                if let Logged::Record(publication) = logged(&mut chains, &bytes)?
+                if let Logged::Record(publication) = logged(&mut gaps, &bytes)?
                     && let Some(change) = &publication.record.change
                     && let Some(of_membership) = changes_view(change, user_id)
                 {
@@ -168,7 +168,7 @@ impl Log {
             }
             after = up_to;
         }
-        Ok(Self { from, to, states, unsettled, chains: Chains::new(LOG_SCOPES) })
+        Ok(Self { from, to, states, unsettled, gaps: GapDetector::new(LOG_SCOPES) })
     }
 
     /// Above this position it reads.
@@ -201,12 +201,12 @@ impl Log {
         let (records, up_to) = page(shared, after, self.to).await?;
         let (mut positions, mut publications) = (Vec::new(), Vec::new());
         for (position, bytes) in records {
-            if let Logged::Record(publication) = logged(&mut self.chains, &bytes)? {
+            if let Logged::Record(publication) = logged(&mut self.gaps, &bytes)? {
                 positions.push(position);
                 publications.push(publication);
             }
         }
-        hydrate(&shared.loader, &mut publications).await;
+        enrich(&shared.calls, &mut publications).await;
         let entries = positions.into_iter().zip(publications).map(|(position, mut publication)| {
             let guild_id = publication.record.guild_id;
             let state = self.states.get(&guild_id).cloned();
@@ -219,8 +219,8 @@ impl Log {
     }
 }
 
-fn logged(chains: &mut Chains, bytes: &bytes::Bytes) -> Result<Logged, Stop> {
-    match read_logged(chains, bytes) {
+fn logged(gaps: &mut GapDetector, bytes: &bytes::Bytes) -> Result<Logged, Stop> {
+    match read_logged(gaps, bytes) {
         Logged::Undecodable => Err(Stop::Invalid),
         read => Ok(read),
     }
@@ -232,7 +232,7 @@ async fn page(
     after: Position,
     to: Position,
 ) -> Result<(Vec<(Position, bytes::Bytes)>, Position), Stop> {
-    let inbox = &shared.loader.inbox;
+    let inbox = &shared.inbox;
     if !inbox.durable() {
         return Err(Stop::Invalid);
     }

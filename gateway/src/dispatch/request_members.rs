@@ -15,9 +15,8 @@ use weir_discord::{
     intent::Intents,
     object::{MembersChunkEvent, RateLimitedEvent, to_json},
 };
-use weir_proto::data::{GetMemberRequest, Member, User};
+use weir_proto::data::{Member, User};
 
-use super::member_page::page;
 use crate::{
     Close,
     limits::allowances,
@@ -115,19 +114,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
         let ids = &ids[..ids.len().min(PICKED_MAX)];
         charge(self.shared, self.user_id(), ids.len()).await?;
-        let (data, guild_id, options) =
-            (&self.shared.loader.data, self.guild_id, self.shared.loader.options());
+        let (calls, guild_id) = (&self.shared.calls, self.guild_id);
         let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
             .map(async |user_id| {
                 if user_id == 0 {
                     // Nobody's, and no request that the data service takes.
                     return Ok(None);
                 }
-                match data.get_member(&GetMemberRequest { guild_id, user_id }, &options).await {
-                    Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
-                    Err(DataError::NotFound { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                }
+                calls.member_with_user(guild_id, user_id).await
             })
             .buffered(LOOKUPS_AT_ONCE)
             .try_collect()
@@ -146,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         for chunk in 0..SEARCH_CHUNKS {
             let left = self.known().saturating_sub(chunk * CHUNK_MAX);
             charge(self.shared, self.user_id(), allowances::of_list(left.min(CHUNK_MAX))).await?;
-            let page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
+            let page = self.shared.calls.members(self.guild_id, after, CHUNK_MAX).await?;
             let Some((last, _)) = page.last() else { break };
             after = last.user_id;
             hits.extend(page.into_iter().filter(|(member, user)| {
@@ -172,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         charge(self.shared, self.user_id(), allowances::of_list(left)).await?;
         let mut after = 0;
         for index in 0..count {
-            let mut page = page(self.shared, self.guild_id, after, CHUNK_MAX).await?;
+            let mut page = self.shared.calls.members(self.guild_id, after, CHUNK_MAX).await?;
             page.truncate(left.min(CHUNK_MAX) as usize);
             // Bounded by the chunk's size just above.
             left -= page.len() as u32;

@@ -10,7 +10,7 @@ use weir_proto::{
 };
 
 use super::snapshot::Snapshot;
-use crate::limits::weight::{Bytes, Weight};
+use crate::limits::weight::{ByteGauge, Weight};
 
 /// Bytes counted for an entry besides its text: the structs, the snapshot pointers, the slot.
 const OVERHEAD: usize = 512;
@@ -26,7 +26,7 @@ pub(crate) fn weight(encoded_len: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) record: Record,
-    /// Context that `consume::hydrate` rebuilt because the record carried none.
+    /// Context that `consume::enrich` rebuilt because the record carried none.
     pub(crate) context: Option<EventContext>,
     /// Size on the bus, bytes.
     pub(crate) encoded_len: usize,
@@ -86,7 +86,7 @@ impl Entry {
         guild_id: u64,
         body: Body,
         after: Option<Arc<Snapshot>>,
-        bytes: &Bytes,
+        bytes: &ByteGauge,
     ) -> Self {
         let encoded_len = match &body {
             Body::Change(publication) => publication.encoded_len,
@@ -97,7 +97,7 @@ impl Entry {
     }
 
     /// An entry that has no position and is shown to those who are there.
-    pub(crate) fn ephemeral(guild_id: u64, body: Body, newest: &Arc<Snapshot>, bytes: &Bytes) -> Self {
+    pub(crate) fn ephemeral(guild_id: u64, body: Body, newest: &Arc<Snapshot>, bytes: &ByteGauge) -> Self {
         Self { newest: Arc::downgrade(newest), ..Self::new(0, guild_id, body, None, bytes) }
     }
 

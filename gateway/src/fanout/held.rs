@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 use weir_proto::event::{Record, record::Change};
 
-use super::{listener::Listener, listeners::Listeners, snapshot::Snapshot};
-use crate::limits::weight::{Bytes, Weight};
+use super::{snapshot::Snapshot, subscriber::Subscriber, subscribers::Subscribers};
+use crate::limits::weight::{ByteGauge, Weight};
 
 /// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
 const PENDING_MAX: usize = 1_024;
@@ -36,28 +36,28 @@ pub(crate) struct Guild {
     pub(crate) held: Held,
     /// Of the state that is here.
     weight: Weight,
-    pub(crate) listeners: Listeners,
+    pub(crate) subscribers: Subscribers,
     /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
     /// interest is registered and the data service has answered since.
     pub(crate) interest_since_us: Option<u64>,
-    /// Since when it has had no listeners.
+    /// Since when it has had no subscribers.
     pub(crate) idle_since: Instant,
 }
 
 impl Guild {
     /// A guild whose state is weighed in `states`.
-    pub(crate) fn new(states: &Bytes) -> Self {
+    pub(crate) fn new(states: &ByteGauge) -> Self {
         Self {
             held: Held::Absent,
             weight: Weight::new(states, 0),
-            listeners: Listeners::default(),
+            subscribers: Subscribers::default(),
             interest_since_us: None,
             idle_since: Instant::now(),
         }
     }
 
-    pub(crate) fn unlisten(&mut self, listener: &Arc<Listener>) {
-        if self.listeners.remove(listener) && self.listeners.is_empty() {
+    pub(crate) fn unsubscribe(&mut self, subscriber: &Arc<Subscriber>) {
+        if self.subscribers.remove(subscriber) && self.subscribers.is_empty() {
             self.idle_since = Instant::now();
         }
     }
@@ -98,7 +98,7 @@ impl Guild {
 
     /// Forgets the state and who listens, of a guild that is deleted. Gives the bytes that entries may still keep.
     pub(crate) fn vacate(&mut self) -> usize {
-        self.listeners = Listeners::default();
+        self.subscribers = Subscribers::default();
         self.idle_since = Instant::now();
         self.drop_state()
     }
@@ -127,8 +127,8 @@ impl Guild {
                 if let Some((channel_id, id)) = posted
                     && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
                 {
-                    let told = newest.entry(channel_id).or_default();
-                    *told = id.max(*told);
+                    let last = newest.entry(channel_id).or_default();
+                    *last = id.max(*last);
                 }
                 if own && records.len() == PENDING_MAX {
                     *overflowed = true;
@@ -237,8 +237,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn states_are_counted_and_none_is_held_beyond_their_bound_but_of_guilds_that_nobody_hears() {
         let fanout = fanout();
-        let listener = Arc::new(Listener::new(7, (0, std::num::NonZeroU32::MIN)));
-        fanout.join(&listener, &[GUILD]);
+        let subscriber = Arc::new(Subscriber::new(7, (0, std::num::NonZeroU32::MIN)));
+        fanout.subscribe(&subscriber, &[GUILD]);
         assert_eq!(load(&fanout, 2), Installed::Done);
         assert_eq!(load(&fanout, 3), Installed::Full, "nobody has had time to listen to the second");
         let of_two = fanout.states_bytes().get();

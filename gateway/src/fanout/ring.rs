@@ -8,7 +8,7 @@ use std::{
 use weir_bus::Position;
 
 use super::entry::Entry;
-use crate::limits::weight::{Bytes, Weight};
+use crate::limits::weight::{ByteGauge, Weight};
 
 /// A place in the ring. Positions that concern nobody here are empty, so that the index stays the position.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Fallen {
 #[derive(Debug)]
 pub(crate) struct Ring {
     slots: RwLock<Slots>,
-    bytes: Bytes,
+    bytes: ByteGauge,
     records_max: usize,
     bytes_max: usize,
 }
@@ -64,14 +64,14 @@ impl Ring {
     pub(crate) fn new(head: Position, records_max: usize, bytes_max: usize) -> Self {
         Self {
             slots: RwLock::new(Slots { slots: VecDeque::new(), floor: head }),
-            bytes: Bytes::default(),
+            bytes: ByteGauge::default(),
             records_max: records_max.max(1),
             bytes_max,
         }
     }
 
     /// Where entries for this ring are weighed.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }
 

@@ -8,7 +8,7 @@ use weir_runtime::{
     memory::{Bound, Share},
 };
 
-use super::{allowances::Allowances, identifies::Identifies, weight::Bytes};
+use super::{allowances::Allowances, identifies::Identifies, weight::ByteGauge};
 use crate::GatewayConfig;
 
 /// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
@@ -110,16 +110,16 @@ impl Accounts {
 
 /// What the gateway bounds by itself.
 pub(crate) struct Counted {
-    pub(crate) ring: Bytes,
-    pub(crate) held_back: Bytes,
-    pub(crate) scopes: Bytes,
-    pub(crate) guilds: Bytes,
-    pub(crate) sessions: Bytes,
+    pub(crate) ring: ByteGauge,
+    pub(crate) held_back: ByteGauge,
+    pub(crate) scopes: ByteGauge,
+    pub(crate) guilds: ByteGauge,
+    pub(crate) sessions: ByteGauge,
 }
 
 /// Shows it.
 pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, counted: Counted) {
-    let watch = |part, max, bytes: Bytes| budget.watch(part, max, move || bytes.get());
+    let watch = |part, max, bytes: ByteGauge| budget.watch(part, max, move || bytes.get());
     watch("gateway_ring", config.ring_bytes_max, counted.ring);
     watch("gateway_held_back", config.held_back_bytes_max, counted.held_back);
     watch("gateway_scopes", config.scopes_max.saturating_mul(SCOPE_BYTES), counted.scopes);

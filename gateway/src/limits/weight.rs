@@ -7,9 +7,9 @@ use std::sync::{
 
 /// A count of bytes that clones share, such as those of all entries that are alive.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Bytes(Arc<AtomicUsize>);
+pub(crate) struct ByteGauge(Arc<AtomicUsize>);
 
-impl Bytes {
+impl ByteGauge {
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -23,15 +23,15 @@ impl Bytes {
     }
 }
 
-/// A share of [`Bytes`], given back when it is dropped.
+/// A share of [`ByteGauge`], given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Weight {
-    total: Bytes,
+    total: ByteGauge,
     own: AtomicUsize,
 }
 
 impl Weight {
-    pub(crate) fn new(total: &Bytes, bytes: usize) -> Self {
+    pub(crate) fn new(total: &ByteGauge, bytes: usize) -> Self {
         total.add(bytes);
         Self { total: total.clone(), own: AtomicUsize::new(bytes) }
     }

@@ -16,7 +16,7 @@ use super::{
     start::{Attached, attach, fault, guilds, register},
 };
 use crate::{
-    Close, CloseCode, data::loader::LoadError, fanout::snapshot::Snapshot, limits::identifies::TooOften,
+    Close, CloseCode, data::calls::LoadError, fanout::snapshot::Snapshot, limits::identifies::TooOften,
     shared::Shared, socket::payload::Identify,
 };
 
@@ -47,7 +47,7 @@ pub(crate) async fn identify(
     }
     let intents = intents(identify.intents, &user, shared.config.granted_intents)?;
     let mut registration = register(shared, user.id, shard).await?;
-    let guilds = guilds(shared, &registration.listener).await?;
+    let guilds = guilds(shared, &registration.subscriber).await?;
     let shown: &[(u64, Arc<Snapshot>)] = if hears_of_guilds(intents) { &guilds.snapshots } else { &[] };
     let progress = Progress {
         cursor: guilds.position,
@@ -65,9 +65,9 @@ pub(crate) async fn identify(
         version,
         large_threshold: identify.large_threshold,
         numbering: Numbering::new(guilds.position, shown.len()),
-        intro: shown.iter().map(|(id, _)| *id).collect(),
+        initial_guilds: shown.iter().map(|(id, _)| *id).collect(),
         begun_rev: guilds.as_of_rev,
-        listener: registration.listener.clone(),
+        subscriber: registration.subscriber.clone(),
         takeover: tokio::sync::Notify::new(),
         progress: Arc::new(progress.into()),
     });
@@ -75,7 +75,7 @@ pub(crate) async fn identify(
     let id = session.id.clone();
     if shared.registry.durable() {
         // Before READY: a client must never hold an id that a restarted gateway does not know. And before others' sessions end for it.
-        let row = session.row(shared.loader.now_us() / 1_000);
+        let row = session.row(shared.clock.wall_us() / 1_000);
         if let Err(error) = shared.registry.store().put(row).await {
             tracing::warn!(%error, "a session could not be kept");
             // Perhaps it was all the same.
@@ -115,7 +115,7 @@ async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result
                 Close::new(CloseCode::RateLimited, "this address has shown too many tokens that nobody has")
             }
         })?;
-    match shared.loader.resolve(&token_hash.0).await {
+    match shared.calls.resolve_token(&token_hash.0).await {
         Ok(user) => {
             leave.known(Instant::now());
             Ok(user)

@@ -1,8 +1,8 @@
 //! What a sequence number `s` means: pure arithmetic over positions of the log.
 //!
 //! A session fixes two numbers when it identifies: `head`, the position up to which the state in its READY includes every record, and
-//! `intro`, the number of dispatches that introduce it (READY and one for each guild). READY is s = 1, the guilds are s = 2 ..= intro, and
-//! the record at position p > head is s = p - head + intro. So nothing has to be stored for each dispatch, and numbers have gaps where a
+//! `initial`, the number of dispatches that introduce it (READY and one for each guild). READY is s = 1, the guilds are s = 2 ..= initial, and
+//! the record at position p > head is s = p - head + initial. So nothing has to be stored for each dispatch, and numbers have gaps where a
 //! record was not for this session.
 
 use weir_bus::Position;
@@ -14,7 +14,7 @@ pub(crate) const SEQUENCE_MAX: u64 = i32::MAX as u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbering {
     head: Position,
-    intro: u64,
+    initial: u64,
 }
 
 /// Where a session goes on after the client named the last `s` it saw.
@@ -33,7 +33,7 @@ pub(crate) enum ResumePoint {
 impl Numbering {
     /// The numbering of a session with `guilds` guilds whose state includes every record up to `head`.
     pub(crate) fn new(head: Position, guilds: usize) -> Self {
-        Self { head, intro: 1 + guilds as u64 }
+        Self { head, initial: 1 + guilds as u64 }
     }
 
     pub(crate) fn head(self) -> Position {
@@ -47,7 +47,7 @@ impl Numbering {
 
     /// The number of the record at `position`; positions up to `head` are part of the introduction.
     pub(crate) fn of(self, position: Position) -> u64 {
-        position.saturating_sub(self.head) + self.intro
+        position.saturating_sub(self.head) + self.initial
     }
 
     /// Where to go on after `seq`, if `passed` is the highest position the session can have been told of.
@@ -56,11 +56,11 @@ impl Numbering {
             ResumePoint::Ahead
         } else if seq == 0 {
             ResumePoint::BeforeReady
-        } else if seq < self.intro {
-            // READY is 1 and guild i is 2 + i, so after s = k the next guild is k - 1. Below `intro`, which came from a usize.
+        } else if seq < self.initial {
+            // READY is 1 and guild i is 2 + i, so after s = k the next guild is k - 1. Below `initial`, which came from a usize.
             ResumePoint::Guilds((seq - 1) as usize)
         } else {
-            ResumePoint::After(self.head + (seq - self.intro))
+            ResumePoint::After(self.head + (seq - self.initial))
         }
     }
 }
@@ -76,7 +76,7 @@ mod tests {
             let numbering = Numbering::new(head, guilds);
             let position = head + above;
             let s = numbering.of(position);
-            prop_assert!(s > numbering.intro);
+            prop_assert!(s > numbering.initial);
             prop_assert_eq!(numbering.of(position + 1), s + 1);
             prop_assert_eq!(numbering.resume_after(s, position), ResumePoint::After(position));
             prop_assert_eq!(numbering.resume_after(s + 1, position), ResumePoint::Ahead);
@@ -91,8 +91,8 @@ mod tests {
                 let seen = Numbering::of_guild(index) - 1;
                 prop_assert_eq!(numbering.resume_after(seen, head), ResumePoint::Guilds(index));
             }
-            prop_assert_eq!(numbering.resume_after(numbering.intro, head), ResumePoint::After(head));
-            prop_assert_eq!(numbering.resume_after(numbering.intro + 1, head), ResumePoint::Ahead);
+            prop_assert_eq!(numbering.resume_after(numbering.initial, head), ResumePoint::After(head));
+            prop_assert_eq!(numbering.resume_after(numbering.initial + 1, head), ResumePoint::Ahead);
         }
     }
 

@@ -13,7 +13,7 @@ use weir_discord::token::TokenHash;
 use super::{Restored, Session, is_same};
 use crate::{
     fanout::Fanout,
-    limits::weight::{Bytes, Weight},
+    limits::weight::{ByteGauge, Weight},
     metrics::Metrics,
 };
 
@@ -64,7 +64,7 @@ pub(crate) struct Left {
 #[derive(Debug, Default)]
 struct Table {
     /// What the sessions take.
-    bytes: Bytes,
+    bytes: ByteGauge,
     sessions: HashMap<String, Known>,
     /// Whose they are, by user.
     owned: HashMap<u64, Owned>,
@@ -241,7 +241,7 @@ impl Registry {
     }
 
     /// What the sessions take.
-    pub(crate) fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> ByteGauge {
         self.table().bytes.clone()
     }
 
@@ -281,7 +281,7 @@ impl Registry {
 
     /// Notes that a session has a connection, or no longer. False if the session has ended.
     pub(crate) fn set_attached(&self, session: &Session, attached: bool) -> bool {
-        session.listener.set_attached(attached);
+        session.subscriber.set_attached(attached);
         self.table().set_detached(&session.id, (!attached).then(Instant::now))
     }
 
@@ -299,7 +299,7 @@ impl Registry {
     }
 
     async fn finish(&self, session: &Session) {
-        self.fanout.forget(&session.listener);
+        self.fanout.forget(&session.subscriber);
         self.delete_row(&session.id).await;
     }
 

@@ -10,7 +10,7 @@ use super::{
     numbering::ResumePoint,
     start::{Attached, attach, fault, guilds, register},
 };
-use crate::{Close, CloseCode, data::loader::LoadError, shared::Shared, socket::payload::Resume};
+use crate::{Close, CloseCode, data::calls::LoadError, shared::Shared, socket::payload::Resume};
 
 /// Time for another connection of the same session to let go of it.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,9 +68,9 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resu
     if restored || after < progress.sent {
         progress.cursor = after;
         progress.sent = after;
-        attached.session.listener.rewind(after + 1);
+        attached.session.subscriber.rewind(after + 1);
     } else if progress.in_batch {
-        attached.session.listener.rewind(progress.cursor + 1);
+        attached.session.subscriber.rewind(progress.cursor + 1);
     }
     attached.progress.in_batch = false;
     Ok(Resumption::Continue { attached, guilds_from })
@@ -123,13 +123,13 @@ async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, 
     if shared.allowances.resume(kept.user_id, Instant::now()).is_err() {
         return Ok(Restoration::Later);
     }
-    let user = match shared.loader.user(kept.user_id).await {
+    let user = match shared.calls.user(kept.user_id).await {
         Ok(user) => user,
         Err(LoadError::NotFound) => return Ok(Restoration::Useless),
         Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => return Err(fault(&error)),
     };
     let mut registration = register(shared, user.id, kept.shard).await?;
-    let guilds = guilds(shared, &registration.listener).await?;
+    let guilds = guilds(shared, &registration.subscriber).await?;
     let progress = Progress {
         cursor: kept.numbering.head(),
         sent: kept.numbering.head(),
@@ -146,10 +146,10 @@ async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, 
         version: kept.version,
         large_threshold: kept.large_threshold,
         numbering: kept.numbering,
-        intro: kept.intro,
+        initial_guilds: kept.initial_guilds,
         // Its log lies in order: nothing of before comes after its head.
         begun_rev: 0,
-        listener: registration.listener.clone(),
+        subscriber: registration.subscriber.clone(),
         takeover: tokio::sync::Notify::new(),
         progress: Arc::new(progress.into()),
     });

@@ -17,8 +17,8 @@ use weir_proto::{data::Member, event::record::Change};
 use super::{Progress, Session};
 use crate::{
     Close, CloseCode,
-    data::loader::LoadError,
-    fanout::{Fanout, entry::is_about, listener::Listener, ring::Fallen, snapshot::Snapshot},
+    data::calls::LoadError,
+    fanout::{Fanout, entry::is_about, ring::Fallen, snapshot::Snapshot, subscriber::Subscriber},
     shared::Shared,
 };
 
@@ -49,17 +49,17 @@ impl Drop for Attached {
     }
 }
 
-/// A listener that is forgotten again if its session does not come to be.
+/// A subscriber that is forgotten again if its session does not come to be.
 pub(crate) struct Registration<'a> {
     fanout: &'a Fanout,
-    pub(crate) listener: Arc<Listener>,
+    pub(crate) subscriber: Arc<Subscriber>,
     kept: bool,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.fanout.forget(&self.listener);
+            self.fanout.forget(&self.subscriber);
         }
     }
 }
@@ -97,33 +97,33 @@ pub(crate) async fn attach(
         return Err(Close::fault("this gateway is full"));
     }
     registration.kept = true;
-    session.listener.set_attached(true);
+    session.subscriber.set_attached(true);
     Ok(Attached::new(shared, session, progress))
 }
 
-/// Lets a new listener hear of its user's memberships.
+/// Lets a new subscriber hear of its user's memberships.
 pub(crate) async fn register(
     shared: &Arc<Shared>,
     user_id: u64,
     shard: (u32, NonZeroU32),
 ) -> Result<Registration<'_>, Close> {
-    let listener = Arc::new(Listener::new(user_id, shard));
-    shared.fanout.register(&listener);
-    let registration = Registration { fanout: &shared.fanout, listener, kept: false };
-    shared.loader.follow_user(user_id).await.map_err(|error| fault(&error))?;
+    let subscriber = Arc::new(Subscriber::new(user_id, shard));
+    shared.fanout.register(&subscriber);
+    let registration = Registration { fanout: &shared.fanout, subscriber, kept: false };
+    shared.guild_loader.add_user_interest(user_id).await.map_err(|error| fault(&error))?;
     Ok(registration)
 }
 
-/// Loads the guilds of a listener's user and joins them, so that states and memberships are those at one position and every later
+/// Loads the guilds of a subscriber's user and joins them, so that states and memberships are those at one position and every later
 /// record is heard.
-pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Result<Guilds, Close> {
+pub(crate) async fn guilds(shared: &Arc<Shared>, subscriber: &Arc<Subscriber>) -> Result<Guilds, Close> {
     let max = shared.config.guilds_max;
     for _ in 0..LISTINGS_MAX {
         let listed_after = shared.fanout.ring.head();
-        let ids = shared.loader.guild_ids(listener.user_id, max, |id| listener.has_guild(id)).await;
+        let ids = shared.calls.guild_ids(subscriber.user_id, max, |id| subscriber.has_guild(id)).await;
         let (ids, as_of_rev) = ids.map_err(|error| fault(&error))?;
-        // Interest in the user is registered: the listener came first.
-        shared.fanout.follows_user(listener.user_id, as_of_rev);
+        // Interest in the user is registered: the subscriber came first.
+        shared.fanout.note_user_interest(subscriber.user_id, as_of_rev);
         if ids.len() > max {
             return Err(Close::new(
                 CloseCode::ShardingRequired,
@@ -132,7 +132,7 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
         }
         let states = AtomicUsize::new(0);
         let loaded: Vec<Option<(u64, Member)>> = stream::iter(ids)
-            .map(|id| load_guild(shared, id, listener.user_id, &states))
+            .map(|id| load_guild(shared, id, subscriber.user_id, &states))
             .buffered(LOADS_AT_ONCE)
             .try_collect()
             .await
@@ -140,8 +140,8 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, listener: &Arc<Listener>) -> Re
         let mut members: HashMap<u64, Member> = loaded.into_iter().flatten().collect();
         let mut ids: Vec<u64> = members.keys().copied().collect();
         ids.sort_unstable();
-        let (position, snapshots) = shared.fanout.join(listener, &ids);
-        let settled = catch_up(shared, listener.user_id, (listed_after, position), &mut members)
+        let (position, snapshots) = shared.fanout.subscribe(subscriber, &ids);
+        let settled = catch_up(shared, subscriber.user_id, (listed_after, position), &mut members)
             .map_err(|_| Close::fault("the gateway is too busy"))?;
         if settled && snapshots.len() == ids.len() {
             return Ok(Guilds { position, snapshots, members, as_of_rev });
@@ -159,12 +159,12 @@ async fn load_guild(
     states: &AtomicUsize,
 ) -> Result<Option<(u64, Member)>, LoadError> {
     let loaded = async {
-        shared.loader.guild(guild_id).await?;
+        shared.guild_loader.ensure_loaded(guild_id).await?;
         let bytes = shared.fanout.present(guild_id).map_or(0, |snapshot| snapshot.bytes());
         if states.fetch_add(bytes, Ordering::Relaxed) + bytes > shared.config.guild_bytes_max / 2 {
             return Err(LoadError::Full);
         }
-        shared.loader.member(guild_id, user_id).await
+        shared.calls.member(guild_id, user_id).await
     };
     match loaded.await {
         Ok(member) => Ok(Some((guild_id, member))),

@@ -9,7 +9,7 @@ const VERSION_DEFAULT: u8 = 10;
 
 /// Transport compression, agreed before the first payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Compression {
+pub(crate) enum TransportCompression {
     /// Text frames.
     #[default]
     None,
@@ -17,17 +17,17 @@ pub(crate) enum Compression {
     ZlibStream,
 }
 
-/// A connection's parameters.
+/// A connection's params.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parameters {
+pub(crate) struct HandshakeParams {
     /// 9 or 10; echoed in READY.
     pub(crate) version: u8,
-    pub(crate) compression: Compression,
+    pub(crate) compression: TransportCompression,
 }
 
-/// Why a URL's parameters cannot be served.
+/// Why a URL's params cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum QueryError {
+pub(crate) enum ParamsError {
     /// Told with a close code, once the socket is open: this is how client libraries learn of it.
     #[error(transparent)]
     Close(#[from] Close),
@@ -40,7 +40,7 @@ pub(crate) enum QueryError {
 }
 
 /// Reads a URL's query; keys it does not know are ignored, and of a key that comes twice the last counts.
-pub(crate) fn parse(query: Option<&str>) -> Result<Parameters, QueryError> {
+pub(crate) fn parse(query: Option<&str>) -> Result<HandshakeParams, ParamsError> {
     let (mut version, mut encoding, mut compress) = (None, None, None);
     for (key, value) in query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
         match key {
@@ -52,9 +52,9 @@ pub(crate) fn parse(query: Option<&str>) -> Result<Parameters, QueryError> {
     }
     // The compression first: refusing it needs no socket.
     let compression = match compress {
-        None | Some("") => Compression::None,
-        Some("zlib-stream") => Compression::ZlibStream,
-        Some(other) => return Err(QueryError::Compression { name: other.chars().take(32).collect() }),
+        None | Some("") => TransportCompression::None,
+        Some("zlib-stream") => TransportCompression::ZlibStream,
+        Some(other) => return Err(ParamsError::Compression { name: other.chars().take(32).collect() }),
     };
     let version = match version {
         None => VERSION_DEFAULT,
@@ -65,7 +65,7 @@ pub(crate) fn parse(query: Option<&str>) -> Result<Parameters, QueryError> {
         }
     };
     match encoding {
-        None | Some("json") => Ok(Parameters { version, compression }),
+        None | Some("json") => Ok(HandshakeParams { version, compression }),
         Some(_) => Err(Close::new(CloseCode::InvalidVersion, "the only encoding is json").into()),
     }
 }
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn absent_keys_have_defaults_and_known_ones_are_read() {
-        let plain = Parameters { version: 10, compression: Compression::None };
+        let plain = HandshakeParams { version: 10, compression: TransportCompression::None };
         assert_eq!(parse(None), Ok(plain));
         assert_eq!(parse(Some("")), Ok(plain));
         assert_eq!(parse(Some("v=10&encoding=json&x=y")), Ok(plain));
-        let zlib = Parameters { version: 9, compression: Compression::ZlibStream };
+        let zlib = HandshakeParams { version: 9, compression: TransportCompression::ZlibStream };
         assert_eq!(parse(Some("compress=zlib-stream&v=9")), Ok(zlib));
     }
 
@@ -89,13 +89,13 @@ mod tests {
         for query in ["v=8", "v=x", "v=", "encoding=etf"] {
             let error = parse(Some(query)).expect_err("not served");
             assert!(
-                matches!(&error, QueryError::Close(close) if close.code == CloseCode::InvalidVersion),
+                matches!(&error, ParamsError::Close(close) if close.code == CloseCode::InvalidVersion),
                 "{query}: {error:?}"
             );
         }
         assert_eq!(
             parse(Some("v=10&compress=zstd-stream")),
-            Err(QueryError::Compression { name: "zstd-stream".into() })
+            Err(ParamsError::Compression { name: "zstd-stream".into() })
         );
     }
 }

@@ -11,19 +11,19 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// A connection's spending.
 #[derive(Debug)]
-pub(crate) struct EventBudget {
+pub(crate) struct InboundLimit {
     max: u32,
     window_start: Instant,
     used: u32,
 }
 
-impl EventBudget {
+impl InboundLimit {
     pub(crate) fn new(max: u32, now: Instant) -> Self {
         Self { max, window_start: now, used: 0 }
     }
 
     /// Counts one payload; false if it is one too many.
-    pub(crate) fn spend(&mut self, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, now: Instant) -> bool {
         if now.duration_since(self.window_start) >= WINDOW {
             self.window_start = now;
             self.used = 0;
@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn a_window_admits_its_number_and_the_next_starts_afresh() {
         let start = Instant::now();
-        let mut budget = EventBudget::new(3, start);
+        let mut limit = InboundLimit::new(3, start);
         let late = start + WINDOW - Duration::from_millis(1);
-        assert_eq!([start, start, late, late].map(|at| budget.spend(at)), [true, true, true, false]);
-        assert!(budget.spend(start + WINDOW));
+        assert_eq!([start, start, late, late].map(|at| limit.admit(at)), [true, true, true, false]);
+        assert!(limit.admit(start + WINDOW));
     }
 }

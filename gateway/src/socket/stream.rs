@@ -28,7 +28,7 @@ use weir_connect::budget::{Account, Full, Hold};
 
 use super::{
     compress::{self, ZlibStream},
-    handshake_params::Compression,
+    handshake_params::TransportCompression,
 };
 use crate::{Close, CloseCode, limits::memory::Accounts};
 
@@ -99,13 +99,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) fn new(
         stream: WebSocketStream<S>,
         answer: Vec<u8>,
-        compression: Compression,
+        compression: TransportCompression,
         write_timeout: Duration,
         accounts: Accounts,
     ) -> Self {
         let packing = match compression {
-            Compression::None => Packing::Text,
-            Compression::ZlibStream => Packing::ZlibStream(ZlibStream::new()),
+            TransportCompression::None => Packing::Text,
+            TransportCompression::ZlibStream => Packing::ZlibStream(ZlibStream::new()),
         };
         Self { stream, packing, accounts, write_timeout, batch: answer, torn: false, pong_due: None }
     }

@@ -18,7 +18,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::handshake_params::{self, Parameters, QueryError};
+use super::handshake_params::{self, HandshakeParams, ParamsError};
 use crate::Close;
 
 /// Bytes of a request head, headers of proxies included.
@@ -45,7 +45,7 @@ pub(crate) enum Upgrade<S> {
         socket: Box<WebSocketStream<S>>,
         /// The answer, to be written with what is said first: a packet less for each connection.
         answer: Vec<u8>,
-        parameters: Result<Parameters, Close>,
+        params: Result<HandshakeParams, Close>,
         /// What proxies say about the client's address, in the order of the request: believed only of trusted ones.
         forwarded: Vec<String>,
     },
@@ -81,10 +81,10 @@ where
             return Ok(Upgrade::Refused);
         }
     };
-    let parameters = match handshake_params::parse(request.uri().query()) {
-        Ok(parameters) => Ok(parameters),
-        Err(QueryError::Close(close)) => Err(close),
-        Err(error @ QueryError::Compression { .. }) => {
+    let params = match handshake_params::parse(request.uri().query()) {
+        Ok(params) => Ok(params),
+        Err(ParamsError::Close(close)) => Err(close),
+        Err(error @ ParamsError::Compression { .. }) => {
             return refuse(stream, "400 Bad Request", &error.to_string()).await;
         }
     };
@@ -110,7 +110,7 @@ where
     config.max_message_size = Some(PAYLOAD_MAX);
     config.max_frame_size = Some(PAYLOAD_MAX);
     let socket = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-    Ok(Upgrade::Open { socket: Box::new(socket), answer, parameters, forwarded })
+    Ok(Upgrade::Open { socket: Box::new(socket), answer, params, forwarded })
 }
 
 /// Refuses with a text, before any handshake.

@@ -11,7 +11,7 @@ use weir_gateway::{GatewayConfig, IdentifyLimits};
 
 use crate::{
     client::{Client, INTENTS, Received},
-    roster::PRESENCES,
+    member_list::PRESENCES,
     world::{ALICE, BOT, GUILD, Running, World},
 };
 

@@ -13,7 +13,7 @@ use weir_data_service::{
     node::{DataService, Parts},
     rpc::not_ready::Standby,
 };
-use weir_gateway::{Deps, Gateway, peers};
+use weir_gateway::{Deps, Gateway, dependencies};
 use weir_runtime::{AdminToken, Check, Readiness, Registry, running::token_file};
 
 use super::{
@@ -119,7 +119,7 @@ impl Tiers {
         let GatewayEnd { inbox, sessions, redis } = backend.gateway_end()?;
         if let Some(redis) = redis {
             let watching =
-                peers::watch_bus(move || redis.connected(), readiness.register("bus"), gateway_stop.clone());
+                dependencies::watch_bus(move || redis.connected(), readiness.register("bus"), gateway_stop.clone());
             // It ends with the gateway.
             tokio::spawn(watching);
         }

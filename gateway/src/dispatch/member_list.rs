@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout};
 use weir_discord::intent::Intents;
 use weir_proto::data::{Member, User};
 
-use super::member_page;
 use crate::{fanout::snapshot::Snapshot, limits::allowances, session::Session, shared::Shared};
 
 /// Lists being read at once, by all sessions: what a storm of identifies may ask of the data service, as the bound of admissions for the rest
@@ -24,7 +23,7 @@ pub(crate) const GUILDS_AT_ONCE: usize = 4;
 
 /// What GUILD_CREATE says of a guild's members besides the session's own.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Roster {
+pub(crate) struct MemberList {
     /// With their users, ascending by id, without the session's own user. At most as many as the session's threshold.
     pub(crate) others: Vec<(Member, User)>,
     /// True if they are not all: a client that wants them has to ask.
@@ -33,14 +32,14 @@ pub(crate) struct Roster {
 
 /// The lists that one delivery reads: of an introduction, or of guilds that were joined.
 #[derive(Clone, Copy)]
-pub(crate) struct Rosters {
+pub(crate) struct MemberLists {
     /// Time that they may still take.
     left: Duration,
     /// Whether they are charged to the session's user.
     charged: bool,
 }
 
-impl Rosters {
+impl MemberLists {
     /// Lists that take no longer than this in all: meanwhile the client's heartbeats are not answered.
     pub(crate) fn within(time: Duration) -> Self {
         Self { left: time, charged: false }
@@ -48,11 +47,11 @@ impl Rosters {
 
     /// From here on lists are charged to the session's user: an identify comes once in a while, and a resume as often as its client likes. What
     /// it has no allowance for is not read.
-    pub(crate) fn are_charged(&mut self) {
+    pub(crate) fn charge_user(&mut self) {
         self.charged = true;
     }
 
-    /// The rosters of guilds, in their order; at most [`GUILDS_AT_ONCE`]. Once one cannot be read, or time is over, no more are asked for:
+    /// The member lists of guilds, in their order; at most [`GUILDS_AT_ONCE`]. Once one cannot be read, or time is over, no more are asked for:
     /// a guild of which only the session's own member is known is shown as large, so that its client asks for the others when it needs them.
     ///
     /// # Cancel safety
@@ -62,27 +61,27 @@ impl Rosters {
         shared: &Shared,
         session: &Session,
         guilds: &[(u64, Arc<Snapshot>)],
-    ) -> Vec<Roster> {
+    ) -> Vec<MemberList> {
         let began = Instant::now();
         let read = guilds.iter().map(|(guild_id, guild)| read(shared, session, (*guild_id, guild), *self));
         let read = join_all(read).await;
         let failed = read.iter().any(Option::is_none);
         self.left = if failed { Duration::ZERO } else { self.left.saturating_sub(began.elapsed()) };
-        read.into_iter().map(|roster| roster.unwrap_or(Roster { others: Vec::new(), large: true })).collect()
+        read.into_iter().map(|list| list.unwrap_or(MemberList { others: Vec::new(), large: true })).collect()
     }
 }
 
-/// One guild's roster; `None` if it was not read although it should have been.
+/// One guild's list; `None` if it was not read although it should have been.
 async fn read(
     shared: &Shared,
     session: &Session,
     (guild_id, guild): (u64, &Snapshot),
-    Rosters { left, charged }: Rosters,
-) -> Option<Roster> {
+    MemberLists { left, charged }: MemberLists,
+) -> Option<MemberList> {
     let threshold = session.large_threshold.get();
     let large = guild.member_count() > threshold;
     if large || !session.intents.contains(Intents::GUILD_PRESENCES) {
-        return Some(Roster { others: Vec::new(), large });
+        return Some(MemberList { others: Vec::new(), large });
     }
     let spent = || {
         let cost = allowances::of_list(guild.member_count());
@@ -92,12 +91,12 @@ async fn read(
         return None;
     }
     let page = async {
-        let _turn = shared.rosters.acquire().await.ok()?;
-        let page = member_page::page(shared, guild_id, 0, threshold).await;
+        let _turn = shared.member_list_reads.acquire().await.ok()?;
+        let page = shared.calls.members(guild_id, 0, threshold).await;
         page.inspect_err(|error| tracing::warn!(guild_id, %error, "a guild is shown without its members"))
             .ok()
     };
     let mut others = timeout(left, page).await.ok().flatten()?;
     others.retain(|(member, _)| member.user_id != session.user.id);
-    Some(Roster { others, large })
+    Some(MemberList { others, large })
 }

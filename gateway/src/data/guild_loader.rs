@@ -1,19 +1,34 @@
-//! What is followed for the sessions here: interest at the bus, then the guild's state, and the end of both.
+//! Guilds of the sessions here: interest in their records at the bus, then the state that the fan-out holds, and the end of both.
 
-use tokio::sync::MutexGuard;
-use weir_bus::EVERY_GATEWAY;
-use weir_proto::data::GetGuildRequest;
+use std::sync::Arc;
 
-use super::loader::{LoadError, Loader, TURNS};
-use crate::fanout::Installed;
+use tokio::sync::{Mutex, MutexGuard};
+use weir_bus::{EVERY_GATEWAY, Inbox};
 
+use super::calls::{DataCalls, LoadError};
+use crate::fanout::{Fanout, Installed};
+
+/// Locks that keep a guild from being loaded twice at once; guilds share them by their id.
+const TURNS: usize = 64;
 /// Loads of one guild before giving up, if its records keep overtaking the state.
 const ATTEMPTS_MAX: usize = 5;
 
-impl Loader {
+/// Registers interest at the bus, and loads guilds' states into the fan-out.
+pub(crate) struct GuildLoader {
+    calls: Arc<DataCalls>,
+    inbox: Arc<dyn Inbox>,
+    fanout: Arc<Fanout>,
+    turns: [Mutex<()>; TURNS],
+}
+
+impl GuildLoader {
+    pub(crate) fn new(calls: Arc<DataCalls>, inbox: Arc<dyn Inbox>, fanout: Arc<Fanout>) -> Self {
+        Self { calls, inbox, fanout, turns: std::array::from_fn(|_| Mutex::new(())) }
+    }
+
     /// Asks the bus for the records that concern a user's memberships, for those of its direct messages, and for what concerns every gateway.
-    /// The user must have a listener already, or the interest may be withdrawn again.
-    pub(crate) async fn follow_user(&self, user_id: u64) -> Result<(), LoadError> {
+    /// The user must have a subscriber already, or the interest may be withdrawn again.
+    pub(crate) async fn add_user_interest(&self, user_id: u64) -> Result<(), LoadError> {
         let _turn = self.turn(user_id).await;
         self.add_interest(EVERY_GATEWAY).await?;
         self.add_interest(user_id).await
@@ -33,7 +48,7 @@ impl Loader {
     ///
     /// # Cancel safety
     /// Safe: what was begun is begun again by the next caller.
-    pub(crate) async fn guild(&self, guild_id: u64) -> Result<(), LoadError> {
+    pub(crate) async fn ensure_loaded(&self, guild_id: u64) -> Result<(), LoadError> {
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
@@ -51,15 +66,10 @@ impl Loader {
     }
 
     async fn load(&self, guild_id: u64) -> Result<(), LoadError> {
-        let request = GetGuildRequest { guild_id, with_last_messages: true, ..GetGuildRequest::default() };
         for _ in 0..ATTEMPTS_MAX {
             self.fanout.begin_loading(guild_id);
-            let asked_us = self.now_us();
-            let reply = self.data.get_guild(&request, &self.options()).await;
-            let reply = reply.map_err(|error| LoadError::of("get guild", &error))?.message;
-            let as_of_us = Self::as_of(reply.as_of_us, asked_us);
-            let state = reply.state.ok_or(LoadError::NotFound)?;
-            match self.fanout.install(guild_id, state, &reply.last_message_ids, as_of_us) {
+            let loaded = self.calls.guild(guild_id).await?;
+            match self.fanout.install(guild_id, loaded.state, &loaded.last_message_ids, loaded.as_of_us) {
                 Installed::Done => return Ok(()),
                 Installed::Again => {}
                 Installed::Broken => break,

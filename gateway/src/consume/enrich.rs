@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::{StreamExt, stream};
 use weir_proto::{
-    data::{EventContext, GetMessageRequest, GetUsersRequest, Member, Message, User},
+    data::{EventContext, Member, Message, User},
     event::{Record, record::Change},
 };
 
-use crate::{data::loader::Loader, fanout::entry::Publication};
+use crate::{data::calls::DataCalls, fanout::entry::Publication};
 
 /// Memberships asked for at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -16,7 +16,7 @@ const LOOKUPS_AT_ONCE: usize = 16;
 const USERS_MAX: usize = 1_000;
 
 /// The message of a record whose author is not in its context.
-fn bare(record: &Record) -> Option<&Message> {
+fn unattributed(record: &Record) -> Option<&Message> {
     let (Change::MessageCreated(row) | Change::MessageEdited(row)) = record.change.as_ref()? else {
         return None;
     };
@@ -24,31 +24,31 @@ fn bare(record: &Record) -> Option<&Message> {
     (!known).then_some(row)
 }
 
-/// True if [`hydrate`] would ask for the record's context.
-pub(crate) fn lacks_context(record: &Record) -> bool {
-    bare(record).is_some()
+/// True if [`enrich`] would ask for the record's context.
+pub(crate) fn is_missing_context(record: &Record) -> bool {
+    unattributed(record).is_some()
 }
 
 /// Rebuilds missing context, for the whole batch in few calls.
 ///
 /// What cannot be found, or not in time, stays missing: then the author is shown as a deleted user with the right id. Order and completeness matter
 /// more than a name, so nothing waits longer than one call's timeout for it.
-pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
+pub(crate) async fn enrich(calls: &DataCalls, batch: &mut [Box<Publication>]) {
     let rows: Vec<(u64, Message)> = batch
         .iter()
-        .filter_map(|item| bare(&item.record).map(|row| (item.record.guild_id, row.clone())))
+        .filter_map(|item| unattributed(&item.record).map(|row| (item.record.guild_id, row.clone())))
         .collect();
     if rows.is_empty() {
         return;
     }
-    let referenced = referenced(loader, &rows).await;
+    let referenced = referenced(calls, &rows).await;
     let ids = rows.iter().map(|(_, row)| row).chain(referenced.values());
     let ids: BTreeSet<u64> =
         ids.flat_map(|row| row.mention_user_ids.iter().copied().chain([row.author_id])).collect();
-    let users = users(loader, ids).await;
-    let members = members(loader, &rows).await;
+    let users = users(calls, ids).await;
+    let members = members(calls, &rows).await;
     for item in batch {
-        let Some(row) = bare(&item.record) else { continue };
+        let Some(row) = unattributed(&item.record) else { continue };
         let quoted = referenced.get(&(row.channel_id, row.reply_to)).cloned();
         item.context = Some(EventContext {
             guild_id: item.record.guild_id,
@@ -65,7 +65,7 @@ pub(crate) async fn hydrate(loader: &Loader, batch: &mut [Box<Publication>]) {
     }
 }
 
-async fn referenced(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Message> {
+async fn referenced(calls: &DataCalls, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Message> {
     let keys: BTreeSet<(u64, u64)> = rows
         .iter()
         .filter(|(_, row)| row.reply_to != 0)
@@ -73,9 +73,7 @@ async fn referenced(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u
         .collect();
     stream::iter(keys)
         .map(async |(channel_id, message_id)| {
-            let request = GetMessageRequest { channel_id, message_id };
-            let reply = loader.data.get_message(&request, &loader.options()).await.ok()?;
-            Some(((channel_id, message_id), reply.message.message?))
+            Some(((channel_id, message_id), calls.message(channel_id, message_id).await.ok()??))
         })
         .buffer_unordered(LOOKUPS_AT_ONCE)
         .filter_map(std::future::ready)
@@ -83,19 +81,19 @@ async fn referenced(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u
         .await
 }
 
-async fn users(loader: &Loader, ids: BTreeSet<u64>) -> HashMap<u64, User> {
+async fn users(calls: &DataCalls, ids: BTreeSet<u64>) -> HashMap<u64, User> {
     let ids: Vec<u64> = ids.into_iter().filter(|&id| id != 0).collect();
     let mut users = HashMap::new();
     for ids in ids.chunks(USERS_MAX) {
-        match loader.data.get_users(&GetUsersRequest { ids: ids.to_vec() }, &loader.options()).await {
-            Ok(reply) => users.extend(reply.message.users.into_iter().map(|user| (user.id, user))),
+        match calls.users(ids.to_vec()).await {
+            Ok(found) => users.extend(found.into_iter().map(|user| (user.id, user))),
             Err(error) => tracing::warn!(%error, "authors of recovered records are not known"),
         }
     }
     users
 }
 
-async fn members(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Member> {
+async fn members(calls: &DataCalls, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Member> {
     let keys: BTreeSet<(u64, u64)> = rows
         .iter()
         .map(|(guild_id, row)| (*guild_id, row.author_id))
@@ -103,7 +101,7 @@ async fn members(loader: &Loader, rows: &[(u64, Message)]) -> HashMap<(u64, u64)
         .collect();
     stream::iter(keys)
         .map(async |(guild_id, user_id)| {
-            Some(((guild_id, user_id), loader.member(guild_id, user_id).await.ok()?))
+            Some(((guild_id, user_id), calls.member(guild_id, user_id).await.ok()?))
         })
         .buffer_unordered(LOOKUPS_AT_ONCE)
         .filter_map(std::future::ready)

@@ -22,7 +22,7 @@ const NONE: Position = 0;
 
 /// A session as the fan-out sees it.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct Subscriber {
     pub(crate) user_id: u64,
     pub(crate) shard: (u32, NonZeroU32),
     /// The first record that may concern the session since it last looked; [`NONE`] if none does. Between the session's cursor and this
@@ -33,7 +33,7 @@ pub(crate) struct Listener {
     ephemeral: Mutex<VecDeque<Arc<Entry>>>,
 }
 
-impl Listener {
+impl Subscriber {
     pub(crate) fn new(user_id: u64, shard: (u32, NonZeroU32)) -> Self {
         Self {
             user_id,
@@ -120,34 +120,34 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fanout::entry::Body, limits::weight::Bytes};
+    use crate::{fanout::entry::Body, limits::weight::ByteGauge};
 
-    fn listener() -> Listener {
-        Listener::new(1, (0, NonZeroU32::MIN))
+    fn subscriber() -> Subscriber {
+        Subscriber::new(1, (0, NonZeroU32::MIN))
     }
 
     #[tokio::test]
     async fn the_first_of_several_offers_is_kept_and_one_wake_is_enough() {
-        let listener = listener();
-        listener.offer(5);
-        listener.offer(6);
-        listener.woken().await;
-        assert_eq!((listener.take(), listener.take()), (Some(5), None));
-        listener.offer(7);
-        listener.rewind(3);
-        assert_eq!(listener.take(), Some(3));
+        let subscriber = subscriber();
+        subscriber.offer(5);
+        subscriber.offer(6);
+        subscriber.woken().await;
+        assert_eq!((subscriber.take(), subscriber.take()), (Some(5), None));
+        subscriber.offer(7);
+        subscriber.rewind(3);
+        assert_eq!(subscriber.take(), Some(3));
     }
 
     #[test]
     fn ephemeral_entries_are_bounded_and_only_for_the_attached() {
-        let listener = listener();
-        let bytes = Bytes::default();
+        let subscriber = subscriber();
+        let bytes = ByteGauge::default();
         let entry = |position| Arc::new(Entry::new(position, 1, Body::LostInGuild, None, &bytes));
-        listener.offer_ephemeral(&entry(1));
-        assert!(listener.take_ephemeral().is_empty());
-        listener.set_attached(true);
-        (1..=20).for_each(|position| listener.offer_ephemeral(&entry(position)));
-        let kept: Vec<_> = listener.take_ephemeral().iter().map(|entry| entry.position).collect();
+        subscriber.offer_ephemeral(&entry(1));
+        assert!(subscriber.take_ephemeral().is_empty());
+        subscriber.set_attached(true);
+        (1..=20).for_each(|position| subscriber.offer_ephemeral(&entry(position)));
+        let kept: Vec<_> = subscriber.take_ephemeral().iter().map(|entry| entry.position).collect();
         assert_eq!(kept, (5..=20).collect::<Vec<_>>());
     }
 }

@@ -17,12 +17,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A peer's say in the readiness: it falls after [`FAILURES`] looks, and rises at the first that finds the peer there.
 #[derive(Debug)]
-struct Peer {
+struct Dependency {
     check: Check,
     failures: u32,
 }
 
-impl Peer {
+impl Dependency {
     fn new(check: Check) -> Self {
         // Not ready until it was found once.
         Self { check, failures: FAILURES }
@@ -57,7 +57,7 @@ pub async fn watch(
     data_service: Check,
     stop: CancellationToken,
 ) {
-    let (mut bus, mut data_service) = (Peer::new(bus), Peer::new(data_service));
+    let (mut bus, mut data_service) = (Dependency::new(bus), Dependency::new(data_service));
     loop {
         bus.found(reached(&bus_reached));
         data_service.found(answers(&data).await);
@@ -73,7 +73,7 @@ pub async fn watch(
 /// # Cancel safety
 /// Safe.
 pub async fn watch_bus(bus_reached: impl Fn() -> bool + Send, bus: Check, stop: CancellationToken) {
-    let mut bus = Peer::new(bus);
+    let mut bus = Dependency::new(bus);
     loop {
         bus.found(reached(&bus_reached));
         tokio::select! {

@@ -10,14 +10,14 @@ use weir_proto::{data::Member, event::record::Change};
 
 use crate::fanout::{
     entry::{Body, Entry},
-    listener::Listener,
     snapshot::Snapshot,
+    subscriber::Subscriber,
 };
 
 /// Who looks at entries.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Viewer<'a> {
-    pub(crate) listener: &'a Listener,
+pub(crate) struct Recipient<'a> {
+    pub(crate) subscriber: &'a Subscriber,
     pub(crate) intents: Intents,
     /// True for a bot, which is not told of its direct messages' channels: Discord's bots have not been since v8.
     pub(crate) bot: bool,
@@ -27,9 +27,9 @@ pub(crate) struct Viewer<'a> {
 
 /// What to do about an entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Route<'a> {
+pub(crate) enum Action<'a> {
     /// Nothing.
-    Pass,
+    Skip,
     /// Send this.
     Send { name: &'static str, d: &'a str },
     /// The session's user joined this guild: send GUILD_CREATE.
@@ -41,58 +41,60 @@ pub(crate) enum Route<'a> {
 }
 
 /// Judges an entry. `present` gives a guild's state as it is now, for entries that carry none.
-pub(crate) fn route<'a>(
-    viewer: Viewer<'_>,
+pub(crate) fn decide<'a>(
+    recipient: Recipient<'_>,
     entry: &'a Entry,
     present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
-) -> Route<'a> {
+) -> Action<'a> {
     let guild_id = entry.guild_id;
-    let member = viewer.guilds.get(&guild_id);
+    let member = recipient.guilds.get(&guild_id);
     let change = match &entry.body {
-        Body::LostAnywhere => return Route::Lost,
-        Body::LostInGuild => return if member.is_some() { Route::Lost } else { Route::Pass },
-        Body::LostInDirect(_) => return if is_own_direct(viewer, entry) { Route::Lost } else { Route::Pass },
+        Body::LostAnywhere => return Action::Lost,
+        Body::LostInGuild => return if member.is_some() { Action::Lost } else { Action::Skip },
+        Body::LostInDirect(_) => {
+            return if is_own_direct(recipient, entry) { Action::Lost } else { Action::Skip };
+        }
         Body::Change(publication) => publication.record.change.as_ref(),
     };
-    let Some(change) = change else { return Route::Pass };
-    let user_id = viewer.listener.user_id;
-    if viewer.listener.has_guild(guild_id) {
+    let Some(change) = change else { return Action::Skip };
+    let user_id = recipient.subscriber.user_id;
+    if recipient.subscriber.has_guild(guild_id) {
         match change {
-            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => return Route::Join,
+            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => return Action::Join,
             Change::MemberAdded(added) if added.member.as_ref().is_some_and(|row| row.user_id == user_id) => {
-                return Route::Join;
+                return Action::Join;
             }
             Change::MemberRemoved(removed) if removed.user.as_ref().is_some_and(|row| row.id == user_id) => {
-                return Route::Leave;
+                return Action::Leave;
             }
-            Change::GuildDeleted(_) if member.is_some() => return Route::Leave,
+            Change::GuildDeleted(_) if member.is_some() => return Action::Leave,
             _ => {}
         }
     }
-    if is_own_direct(viewer, entry) {
-        if viewer.bot && matches!(change, Change::ChannelCreated(_)) {
-            return Route::Pass;
+    if is_own_direct(recipient, entry) {
+        if recipient.bot && matches!(change, Change::ChannelCreated(_)) {
+            return Action::Skip;
         }
-        return match entry.dispatch().filter(|dispatch| dispatch.passes(user_id, viewer.intents)) {
+        return match entry.dispatch().filter(|dispatch| dispatch.passes(user_id, recipient.intents)) {
             Some(dispatch) => {
-                Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+                Action::Send { name: dispatch.name(), d: dispatch.data_for(user_id, recipient.intents) }
             }
-            None => Route::Pass,
+            None => Action::Skip,
         };
     }
-    let Some(member) = member else { return Route::Pass };
-    let Some(dispatch) = entry.dispatch() else { return Route::Pass };
-    if dispatch.passes(user_id, viewer.intents) && visible(dispatch, entry, member, present) {
-        Route::Send { name: dispatch.name(), d: dispatch.data_for(user_id, viewer.intents) }
+    let Some(member) = member else { return Action::Skip };
+    let Some(dispatch) = entry.dispatch() else { return Action::Skip };
+    if dispatch.passes(user_id, recipient.intents) && visible(dispatch, entry, member, present) {
+        Action::Send { name: dispatch.name(), d: dispatch.data_for(user_id, recipient.intents) }
     } else {
-        Route::Pass
+        Action::Skip
     }
 }
 
 /// True if an entry is of a direct message whose user looks at it, in the session that direct messages go to. Nothing else is asked for:
 /// they have no guild, no roles and no state.
-fn is_own_direct(viewer: Viewer<'_>, entry: &Entry) -> bool {
-    viewer.listener.has_direct() && entry.is_direct_of(viewer.listener.user_id)
+fn is_own_direct(recipient: Recipient<'_>, entry: &Entry) -> bool {
+    recipient.subscriber.has_direct() && entry.is_direct_of(recipient.subscriber.user_id)
 }
 
 fn visible(

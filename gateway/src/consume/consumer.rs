@@ -1,16 +1,16 @@
-//! The follower: one task that reads the inbox and publishes each record once, in order.
+//! The consumer: one task that reads the inbox and publishes each record once, in order.
 //!
 //! # Positions
 //! - **Durable inbox** (the log of the embedded store): a record is in the log because its commit put it there, so the log is complete and its
 //!   positions are the truth: every process that reads it finds the same record at the same position. A record that is there twice leaves its
 //!   second position empty; a gap in a scope's chain is not possible and not looked for.
-//! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The follower drops the first kind and
+//! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The consumer drops the first kind and
 //!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
 //!   the ring remembers them: a session that needs older ones is invalid. Because a record has no position before it is published, one that
 //!   waits for the outbox holds up only its own guild (`holdback`), and is completed beside this task (`recover`).
 //!
 //! # What is missing, what is complete, what is lost
-//! Of each scope the follower knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
+//! Of each scope the consumer knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
 //! younger, the one that the data service named when the guild was loaded after our interest in it was registered; older records are in
 //! what sessions started from. A record at or below it is a repetition. A record promises that nothing lies between its `prev_rev` and itself;
 //! so if `prev_rev` is not above what is complete, nothing is missing. Otherwise something **may** be, and the outbox is asked for what
@@ -36,13 +36,13 @@ use weir_bus::{Inbox, InboxError, Position};
 use weir_proto::event::{Record, record::Change};
 
 use super::{
-    gap::{Chains, Verdict},
+    enrich::{enrich, is_missing_context},
+    gap::{Continuity, GapDetector},
     holdback::{GivenUp, HoldBack, Next, queue_of},
-    hydrate::{hydrate, lacks_context},
     recover::{Completed, Completions, Incomplete},
 };
 use crate::{
-    data::loader::Loader,
+    data::calls::DataCalls,
     fanout::{Fanout, Lost, entry::Publication},
     metrics::{Anomaly, Metrics},
 };
@@ -53,31 +53,37 @@ const BATCH_MAX: usize = 512;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads the inbox and publishes.
-pub(crate) struct Follower {
+pub(crate) struct Consumer {
     inbox: Arc<dyn Inbox>,
     fanout: Arc<Fanout>,
-    loader: Arc<Loader>,
+    calls: Arc<DataCalls>,
     metrics: Metrics,
-    chains: Chains,
+    gaps: GapDetector,
     held: HoldBack,
     completions: Completions,
 }
 
-impl Follower {
-    /// A follower of the loader's inbox.
-    pub(crate) fn new(loader: Arc<Loader>, metrics: Metrics, chains: Chains, held_bytes_max: usize) -> Self {
-        let (inbox, fanout) = (loader.inbox.clone(), loader.fanout.clone());
+impl Consumer {
+    /// A consumer of `inbox` that publishes to `fanout`; its hold-back queues take at most `held_bytes_max` bytes.
+    pub(crate) fn new(
+        inbox: Arc<dyn Inbox>,
+        fanout: Arc<Fanout>,
+        calls: Arc<DataCalls>,
+        metrics: Metrics,
+        gaps: GapDetector,
+        held_bytes_max: usize,
+    ) -> Self {
         let (held, completions) = (HoldBack::new(held_bytes_max), Completions::default());
-        Self { inbox, fanout, loader, metrics, chains, held, completions }
+        Self { inbox, fanout, calls, metrics, gaps, held, completions }
     }
 
     /// Bytes of the scopes that it remembers, to look at.
-    pub(crate) fn scopes(&self) -> &crate::limits::weight::Bytes {
-        self.chains.bytes()
+    pub(crate) fn scopes(&self) -> &crate::limits::weight::ByteGauge {
+        self.gaps.bytes()
     }
 
     /// What waits in the hold-back queues, to look at.
-    pub(crate) fn held_back(&self) -> &crate::limits::weight::Bytes {
+    pub(crate) fn held_back(&self) -> &crate::limits::weight::ByteGauge {
         self.held.bytes()
     }
 
@@ -98,7 +104,7 @@ impl Follower {
             // A read that is dropped is repeated: it changes nothing.
             let read = tokio::select! {
                 () = stop.cancelled() => return,
-                Some(completed) = self.completions.next(&self.loader) => {
+                Some(completed) = self.completions.next(&self.calls) => {
                     self.publish_completed(completed);
                     continue;
                 }
@@ -139,20 +145,20 @@ impl Follower {
         let mut positions = Vec::with_capacity(records.len());
         let mut batch = Vec::with_capacity(records.len());
         for (position, bytes) in records {
-            let item = match read_logged(&mut self.chains, &bytes) {
+            let item = match read_logged(&mut self.gaps, &bytes) {
                 Logged::Record(item) => {
                     batch.push(item);
                     Ok(())
                 }
-                Logged::Nothing => Err(Gap::Nothing),
+                Logged::Nothing => Err(NoRecord::Nothing),
                 Logged::Undecodable => {
                     self.metrics.anomaly(Anomaly::Undecodable);
-                    Err(Gap::Lost)
+                    Err(NoRecord::Lost)
                 }
             };
             positions.push((position, item));
         }
-        hydrate(&self.loader, &mut batch).await;
+        enrich(&self.calls, &mut batch).await;
         let mut batch = batch.into_iter();
         for (position, item) in positions {
             match item {
@@ -160,8 +166,8 @@ impl Follower {
                     let item = batch.next().expect("one publication was made for each such position");
                     self.fanout.publish(position, item);
                 }
-                Err(Gap::Nothing) => self.fanout.skip(position),
-                Err(Gap::Lost) => self.fanout.publish_loss(position, Lost::Anywhere),
+                Err(NoRecord::Nothing) => self.fanout.skip(position),
+                Err(NoRecord::Lost) => self.fanout.publish_loss(position, Lost::Anywhere),
             }
         }
     }
@@ -196,21 +202,21 @@ impl Follower {
 
     /// Publishes a record that nothing waits before, or drops a repetition, or sets it aside to be completed.
     fn publish_or_complete(&mut self, queue: u64, record: Record, encoded_len: usize) -> Placed {
-        let missing_after = match self.judge(&record) {
-            Verdict::Repeated => {
+        let missing_after = match self.continuity_of(&record) {
+            Continuity::Repeated => {
                 self.metrics.anomaly(Anomaly::Repeated);
                 return Placed::Done;
             }
-            Verdict::Missing { after_rev } => Some(after_rev),
-            Verdict::Next if lacks_context(&record) => None,
-            Verdict::Next => {
+            Continuity::Missing { after_rev } => Some(after_rev),
+            Continuity::Next if is_missing_context(&record) => None,
+            Continuity::Next => {
                 self.publish_next(Box::new(Publication { record, context: None, encoded_len }));
                 return Placed::Done;
             }
         };
         self.held.open(queue, encoded_len);
         let incomplete = Incomplete::new(queue, record, encoded_len, missing_after);
-        self.completions.begin(&self.loader, incomplete);
+        self.completions.begin(&self.calls, incomplete);
         Placed::SetAside
     }
 
@@ -241,7 +247,7 @@ impl Follower {
                         "too many records waited for missing ones: the sessions that they were for begin again"
                     );
                     // Not fetched again by the next record of each: the loss is told.
-                    last_revs.into_iter().for_each(|(scope, rev)| self.chains.seen(scope, rev));
+                    last_revs.into_iter().for_each(|(scope, rev)| self.gaps.seen(scope, rev));
                     self.publish_loss_of(&record);
                 }
             }
@@ -249,7 +255,7 @@ impl Follower {
     }
 
     fn publish_next(&mut self, publication: Box<Publication>) {
-        self.chains.seen(publication.record.scope_id, publication.record.rev);
+        self.gaps.seen(publication.record.scope_id, publication.record.rev);
         self.fanout.publish(self.next(), publication);
     }
 
@@ -263,15 +269,15 @@ impl Follower {
         self.fanout.publish_loss(self.next(), lost);
     }
 
-    fn judge(&self, record: &Record) -> Verdict {
-        let known = Known {
+    fn continuity_of(&self, record: &Record) -> Continuity {
+        let coverage = Coverage {
             included: self.fanout.guild_rev(record.guild_id).filter(|_| record.scope_id == record.guild_id),
             interest_since_us: match record.guild_id {
                 0 => self.fanout.direct_since_us(&record.recipient_ids),
                 guild_id => self.fanout.interest_since_us(guild_id),
             },
         };
-        judge(&self.chains, record, known)
+        continuity(&self.gaps, record, coverage)
     }
 }
 
@@ -286,7 +292,7 @@ enum Placed {
 
 /// What is known of a record's guild besides the chain.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct Coverage {
     /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
     included: Option<u64>,
     /// Every record of the guild, or of the direct message, above this revision comes here, and sessions started from what is below.
@@ -294,16 +300,16 @@ struct Known {
 }
 
 /// What a record is, by its chain and by what is known of its guild.
-fn judge(chains: &Chains, record: &Record, known: Known) -> Verdict {
-    let seen = chains.last(record.scope_id).max(known.included);
-    let complete_to = seen.max(known.interest_since_us);
+fn continuity(gaps: &GapDetector, record: &Record, coverage: Coverage) -> Continuity {
+    let seen = gaps.last(record.scope_id).max(coverage.included);
+    let complete_to = seen.max(coverage.interest_since_us);
     if complete_to.is_some_and(|rev| record.rev <= rev) {
-        return Verdict::Repeated;
+        return Continuity::Repeated;
     }
-    match (complete_to, known.interest_since_us) {
-        (Some(after_rev), Some(_)) if record.prev_rev > after_rev => Verdict::Missing { after_rev },
+    match (complete_to, coverage.interest_since_us) {
+        (Some(after_rev), Some(_)) if record.prev_rev > after_rev => Continuity::Missing { after_rev },
         // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature.
-        (Some(_) | None, Some(_) | None) => Verdict::Next,
+        (Some(_) | None, Some(_) | None) => Continuity::Next,
     }
 }
 
@@ -317,26 +323,26 @@ pub(crate) enum Logged {
     Undecodable,
 }
 
-enum Gap {
+enum NoRecord {
     Nothing,
     Lost,
 }
 
-/// Reads a position of a durable log: the same bytes and the same `chains` give the same result to whoever reads it again.
-pub(crate) fn read_logged(chains: &mut Chains, bytes: &Bytes) -> Logged {
+/// Reads a position of a durable log: the same bytes and the same `gaps` give the same result to whoever reads it again.
+pub(crate) fn read_logged(gaps: &mut GapDetector, bytes: &Bytes) -> Logged {
     let Ok(record) = Record::decode(bytes.clone()) else { return Logged::Undecodable };
     if record.rev == 0 || record.change.is_none() {
         return Logged::Nothing;
     }
-    if chains.last(record.scope_id).is_some_and(|seen| record.rev <= seen) {
+    if gaps.last(record.scope_id).is_some_and(|seen| record.rev <= seen) {
         return Logged::Nothing;
     }
-    chains.seen(record.scope_id, record.rev);
+    gaps.seen(record.scope_id, record.rev);
     Logged::Record(Box::new(Publication { record, context: None, encoded_len: bytes.len() }))
 }
 
 /// Hands ephemeral records to sessions until told to stop. What is missed is missed.
-pub(crate) async fn follow_ephemeral(
+pub(crate) async fn consume_ephemeral(
     fanout: Arc<Fanout>,
     mut records: broadcast::Receiver<Bytes>,
     stop: CancellationToken,
@@ -368,29 +374,29 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_the_guilds_state_and_our_interest_tell_up_to_where_everything_is_here() {
-        let mut chains = Chains::new(8);
-        let known = |included, interest_since_us| Known { included, interest_since_us };
-        let missing = |after_rev| Verdict::Missing { after_rev };
+    fn what_was_seen_the_guilds_state_and_our_interest_say_up_to_where_everything_is_here() {
+        let mut gaps = GapDetector::new(8);
+        let covered = |included, interest_since_us| Coverage { included, interest_since_us };
+        let missing = |after_rev| Continuity::Missing { after_rev };
         // A channel never seen: what is older than our interest is none of ours, and only what is younger can be missing.
-        assert_eq!(judge(&chains, &record(5, 80, 90), known(None, Some(100))), Verdict::Repeated);
-        assert_eq!(judge(&chains, &record(5, 90, 110), known(None, Some(100))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
-        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, None)), Verdict::Next);
+        assert_eq!(continuity(&gaps, &record(5, 80, 90), covered(None, Some(100))), Continuity::Repeated);
+        assert_eq!(continuity(&gaps, &record(5, 90, 110), covered(None, Some(100))), Continuity::Next);
+        assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, Some(100))), missing(100));
+        assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, None)), Continuity::Next);
         // One that was seen, with and without a time in between when nobody was interested.
-        chains.seen(5, 50);
-        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, Some(10))), Verdict::Repeated);
-        assert_eq!(judge(&chains, &record(5, 40, 50), known(None, None)), Verdict::Repeated);
-        assert_eq!(judge(&chains, &record(5, 50, 60), known(None, Some(10))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(10))), missing(50));
-        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, Some(100))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(5, 105, 110), known(None, Some(100))), missing(100));
-        assert_eq!(judge(&chains, &record(5, 70, 110), known(None, None)), Verdict::Next);
+        gaps.seen(5, 50);
+        assert_eq!(continuity(&gaps, &record(5, 40, 50), covered(None, Some(10))), Continuity::Repeated);
+        assert_eq!(continuity(&gaps, &record(5, 40, 50), covered(None, None)), Continuity::Repeated);
+        assert_eq!(continuity(&gaps, &record(5, 50, 60), covered(None, Some(10))), Continuity::Next);
+        assert_eq!(continuity(&gaps, &record(5, 70, 110), covered(None, Some(10))), missing(50));
+        assert_eq!(continuity(&gaps, &record(5, 70, 110), covered(None, Some(100))), Continuity::Next);
+        assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, Some(100))), missing(100));
+        assert_eq!(continuity(&gaps, &record(5, 70, 110), covered(None, None)), Continuity::Next);
         // The guild itself: its state says what is included, and includes what is older than our interest.
-        assert_eq!(judge(&chains, &record(1, 40, 50), known(Some(50), Some(10))), Verdict::Repeated);
-        assert_eq!(judge(&chains, &record(1, 50, 60), known(Some(50), Some(10))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(10))), missing(50));
-        assert_eq!(judge(&chains, &record(1, 55, 60), known(Some(50), Some(58))), Verdict::Next);
-        assert_eq!(judge(&chains, &record(1, 55, 57), known(Some(50), Some(58))), Verdict::Repeated);
+        assert_eq!(continuity(&gaps, &record(1, 40, 50), covered(Some(50), Some(10))), Continuity::Repeated);
+        assert_eq!(continuity(&gaps, &record(1, 50, 60), covered(Some(50), Some(10))), Continuity::Next);
+        assert_eq!(continuity(&gaps, &record(1, 55, 60), covered(Some(50), Some(10))), missing(50));
+        assert_eq!(continuity(&gaps, &record(1, 55, 60), covered(Some(50), Some(58))), Continuity::Next);
+        assert_eq!(continuity(&gaps, &record(1, 55, 57), covered(Some(50), Some(58))), Continuity::Repeated);
     }
 }
