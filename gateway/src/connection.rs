@@ -10,8 +10,8 @@ use tokio::{
 use crate::{
     Close, CloseCode,
     dispatch::{deliver::Delivery, request_members, stop::Stop},
-    limits::places::Place,
-    metrics::{Refusal, Resumption},
+    limits::places::ConnectionPlace,
+    metrics::{Refusal, ResumeOutcome},
     session::{Session, identify, resume, start::Attached},
     shared::Shared,
     socket::{
@@ -96,7 +96,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     shared: Arc<Shared>,
     stream: S,
     peer: IpAddr,
-    mut place: Place,
+    mut place: ConnectionPlace,
 ) {
     // Boxed, as beginning and closing are: a connection lives in its session, and its task is as large as the largest step that is not boxed.
     let upgraded = Box::pin(timeout(shared.config.handshake_timeout, upgrade::accept(stream))).await;
@@ -140,7 +140,7 @@ struct Connection<S> {
     socket: Socket<S>,
     inbound_limit: InboundLimit,
     client: IpAddr,
-    place: Place,
+    place: ConnectionPlace,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -261,15 +261,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
         self.keep_place()?;
-        let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(Resumption::Closed))?;
+        let found = resume::resume(&shared, resume).await.inspect_err(|_| outcome(ResumeOutcome::Closed))?;
         let (mut attached, guilds_from) = match found {
             resume::Resumption::Continue { attached, guilds_from } => (attached, guilds_from),
             resume::Resumption::Invalid => {
-                outcome(Resumption::Invalid);
+                outcome(ResumeOutcome::Invalid);
                 return Ok(self.refuse(false));
             }
             resume::Resumption::Later => {
-                outcome(Resumption::Later);
+                outcome(ResumeOutcome::Later);
                 return Ok(self.refuse(true));
             }
         };
@@ -285,16 +285,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         };
         match unless_taken_over(&session, replay).await {
             Ok(()) => {
-                outcome(Resumption::Resumed);
+                outcome(ResumeOutcome::Resumed);
                 Ok(Begun::Attached(attached))
             }
             Err(Stop::Invalid) => {
-                outcome(Resumption::Invalid);
+                outcome(ResumeOutcome::Invalid);
                 shared.registry.end(&attached.session).await;
                 Ok(self.refuse(false))
             }
             Err(Stop::Socket(error)) => {
-                outcome(Resumption::Closed);
+                outcome(ResumeOutcome::Closed);
                 Err(error.into())
             }
         }
@@ -399,7 +399,7 @@ mod tests {
     /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
     #[test]
     fn a_connection_is_small() {
-        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr, Place) -> F) -> usize {
+        fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr, ConnectionPlace) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(serve);

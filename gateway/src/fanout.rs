@@ -6,7 +6,7 @@
 //! none holds up another.
 
 pub(crate) mod entry;
-mod held;
+mod guild;
 pub(crate) mod ring;
 pub(crate) mod snapshot;
 pub(crate) mod subscriber;
@@ -27,11 +27,11 @@ use weir_proto::{
 
 use self::{
     entry::{Body, Entry, Publication, membership},
-    held::{Guild, Held},
+    guild::{Guild, LoadState},
     ring::Ring,
     snapshot::Snapshot,
     subscriber::Subscriber,
-    subscribers::{Key, Subscribers, key},
+    subscribers::{SubscriberKey, Subscribers, key},
 };
 use crate::limits::weight::ByteGauge;
 
@@ -51,7 +51,7 @@ struct User {
 
 /// Whose records were lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum LossScope {
     InGuild(u64),
     /// Of a direct message between these users.
     InDirect(Vec<u64>),
@@ -65,7 +65,7 @@ struct Index {
     guilds: HashMap<u64, Guild>,
     users: HashMap<u64, User>,
     /// The guilds that each subscriber is in, so that it can leave them without a look at the others.
-    subscribed: HashMap<Key, HashSet<u64>>,
+    subscribed: HashMap<SubscriberKey, HashSet<u64>>,
     /// Users whose last subscriber went, since it was last asked. As many as sessions ended.
     gone_users: HashSet<u64>,
 }
@@ -162,28 +162,28 @@ impl Fanout {
 
     /// Says at `position` that records were lost. The states of their guilds are dropped, because what was lost may have changed them: sessions
     /// that begin again load them anew.
-    pub(crate) fn publish_loss(&self, position: Position, lost: Lost) {
+    pub(crate) fn publish_loss(&self, position: Position, lost: LossScope) {
         let mut index = self.index();
         let outdated = match &lost {
-            Lost::InGuild(id) => index.guilds.get_mut(id).map_or(0, Guild::drop_state),
-            Lost::InDirect(_) => 0,
-            Lost::Anywhere => index.guilds.values_mut().map(Guild::drop_state).sum(),
+            LossScope::InGuild(id) => index.guilds.get_mut(id).map_or(0, Guild::drop_state),
+            LossScope::InDirect(_) => 0,
+            LossScope::Anywhere => index.guilds.values_mut().map(Guild::drop_state).sum(),
         };
         let (guild_id, body, by_user) = match &lost {
-            Lost::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
-            Lost::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
-            Lost::Anywhere => (0, Body::LostAnywhere, true),
+            LossScope::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
+            LossScope::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
+            LossScope::Anywhere => (0, Body::LostAnywhere, true),
         };
         let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
         self.ring.keep(outdated);
         let offer = |subscriber: &Arc<Subscriber>| subscriber.offer(position);
         match lost {
-            Lost::InGuild(id) => {
+            LossScope::InGuild(id) => {
                 index.guilds.get(&id).into_iter().flat_map(|guild| &guild.subscribers).for_each(offer);
             }
-            Lost::InDirect(users) => index.direct(&users).into_iter().for_each(offer),
-            Lost::Anywhere => index.users.values().flat_map(|user| &user.subscribers).for_each(offer),
+            LossScope::InDirect(users) => index.direct(&users).into_iter().for_each(offer),
+            LossScope::Anywhere => index.users.values().flat_map(|user| &user.subscribers).for_each(offer),
         }
     }
 
@@ -199,7 +199,7 @@ impl Fanout {
             return;
         }
         let Some(guild) = index.guilds.get(&guild_id) else { return };
-        let Held::Here(snapshot) = &guild.held else { return };
+        let LoadState::Loaded(snapshot) = &guild.load else { return };
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::ephemeral(guild_id, body, snapshot, self.ring.bytes()));
         guild.subscribers.iter().for_each(|subscriber| subscriber.offer_ephemeral(&entry));
@@ -226,9 +226,9 @@ impl Fanout {
 
     /// The guild's state as of the newest position, if it is here.
     pub(crate) fn present(&self, guild_id: u64) -> Option<Arc<Snapshot>> {
-        match &self.index().guilds.get(&guild_id)?.held {
-            Held::Here(snapshot) => Some(snapshot.clone()),
-            Held::Absent | Held::Loading { .. } => None,
+        match &self.index().guilds.get(&guild_id)?.load {
+            LoadState::Loaded(snapshot) => Some(snapshot.clone()),
+            LoadState::Absent | LoadState::Loading { .. } => None,
         }
     }
 
@@ -238,8 +238,9 @@ impl Fanout {
         let Index { guilds, states, .. } = &mut *index;
         let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
         guild.idle_since = Instant::now();
-        if !matches!(guild.held, Held::Here(_)) {
-            guild.held = Held::Loading { records: Vec::new(), overflowed: false, newest: HashMap::new() };
+        if !matches!(guild.load, LoadState::Loaded(_)) {
+            guild.load =
+                LoadState::Loading { records: Vec::new(), overflowed: false, newest: HashMap::new() };
         }
     }
 
@@ -262,7 +263,7 @@ impl Fanout {
         }
         let Index { guilds, states, .. } = &mut *index;
         let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
-        if let Held::Loading { records, overflowed, newest } = &mut guild.held {
+        if let LoadState::Loading { records, overflowed, newest } = &mut guild.load {
             if std::mem::take(overflowed) {
                 records.clear();
                 return Installed::Again;
@@ -280,9 +281,9 @@ impl Fanout {
                 .into_iter()
                 .chain(posted)
                 .for_each(|(channel_id, id)| snapshot.note_message(channel_id, id));
-            guild.hold(snapshot);
+            guild.put_state(snapshot);
             guild.interest_since_us.get_or_insert(as_of_us);
-        } else if let Held::Absent = guild.held {
+        } else if let LoadState::Absent = guild.load {
             // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
             return Installed::Again;
         }
@@ -304,9 +305,9 @@ impl Fanout {
     /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
     pub(crate) fn abandon(&self, guild_id: u64) {
         if let Some(guild) = self.index().guilds.get_mut(&guild_id)
-            && let Held::Loading { .. } = guild.held
+            && let LoadState::Loading { .. } = guild.load
         {
-            guild.held = Held::Absent;
+            guild.load = LoadState::Absent;
         }
     }
 
@@ -335,7 +336,7 @@ impl Fanout {
         let mut snapshots = Vec::with_capacity(guild_ids.len());
         for &guild_id in guild_ids {
             let Some(guild) = index.guilds.get(&guild_id) else { continue };
-            if let Held::Here(snapshot) = &guild.held {
+            if let LoadState::Loaded(snapshot) = &guild.load {
                 snapshots.push((guild_id, snapshot.clone()));
             }
             index.subscribe_to(guild_id, subscriber);
@@ -349,9 +350,9 @@ impl Fanout {
         guild_ids: impl Iterator<Item = u64>,
     ) -> (Position, HashMap<u64, Arc<Snapshot>>) {
         let index = self.index();
-        let here = guild_ids.filter_map(|guild_id| match &index.guilds.get(&guild_id)?.held {
-            Held::Here(snapshot) => Some((guild_id, snapshot.clone())),
-            Held::Absent | Held::Loading { .. } => None,
+        let here = guild_ids.filter_map(|guild_id| match &index.guilds.get(&guild_id)?.load {
+            LoadState::Loaded(snapshot) => Some((guild_id, snapshot.clone())),
+            LoadState::Absent | LoadState::Loading { .. } => None,
         });
         (self.ring.head(), here.collect())
     }

@@ -35,7 +35,7 @@ pub(crate) struct RefusalLabels {
 
 /// How an attempt to resume ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Resumption {
+pub(crate) enum ResumeOutcome {
     /// Replayed and continued.
     Resumed,
     /// Not known or not its owner's, expired, or no longer in the log.
@@ -46,11 +46,11 @@ pub(crate) enum Resumption {
     Closed,
 }
 
-label_values!(Resumption { Resumed => "resumed", Invalid => "invalid", Later => "later", Closed => "closed" });
+label_values!(ResumeOutcome { Resumed => "resumed", Invalid => "invalid", Later => "later", Closed => "closed" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ResumptionLabels {
-    outcome: Resumption,
+pub(crate) struct ResumeLabels {
+    outcome: ResumeOutcome,
 }
 
 /// What the consumer found wrong with a record on its way.
@@ -85,7 +85,7 @@ pub struct Metrics {
     pub(crate) identifies: Counter,
     closes: Family<CloseLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
-    resumptions: Family<ResumptionLabels, Counter>,
+    resumptions: Family<ResumeLabels, Counter>,
     anomalies: Family<AnomalyLabels, Counter>,
 }
 
@@ -127,8 +127,8 @@ impl Metrics {
         self.refusals.get_or_create_owned(&RefusalLabels { reason }).inc();
     }
 
-    pub(crate) fn resumption(&self, outcome: Resumption) {
-        self.resumptions.get_or_create_owned(&ResumptionLabels { outcome }).inc();
+    pub(crate) fn resumption(&self, outcome: ResumeOutcome) {
+        self.resumptions.get_or_create_owned(&ResumeLabels { outcome }).inc();
     }
 
     pub(crate) fn anomaly(&self, kind: Anomaly) {

@@ -36,7 +36,7 @@ use crate::{
         weight::ByteGauge,
     },
     metrics::Refusal,
-    session::registry::{self, Registry},
+    session::registry::{SessionBounds, SessionRegistry},
     shared::Shared,
     socket::upgrade,
 };
@@ -135,12 +135,12 @@ impl Gateway {
         let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
         let calls = Arc::new(DataCalls::new(data, config.call_timeout, clock.clone()));
         let guild_loader = GuildLoader::new(calls.clone(), inbox.clone(), fanout.clone());
-        let registry = Registry::new(
+        let registry = SessionRegistry::new(
             sessions,
             durable,
             fanout.clone(),
             metrics.clone(),
-            registry::Bounds {
+            SessionBounds {
                 sessions: config.sessions_max,
                 per_user: config.sessions_per_user_max,
                 bytes: config.session_bytes_max,
@@ -158,14 +158,14 @@ impl Gateway {
             gaps,
             config.held_back_bytes_max,
         );
-        let counted = memory::Counted {
+        let gauges = memory::Gauges {
             ring: fanout.ring.bytes().clone(),
             held_back: consumer.held_back().clone(),
             scopes: consumer.scopes().clone(),
             guilds: fanout.states_bytes(),
             sessions: registry.bytes(),
         };
-        memory::watch(&budget, &config, counted);
+        memory::watch(&budget, &config, gauges);
         background.spawn(consumer.run(log_head, shutdown.clone()));
         background.spawn(consume_ephemeral(fanout.clone(), inbox.subscribe_ephemeral(), shutdown.clone()));
         let places = Arc::new(Places::new(config.connections_max));
@@ -226,15 +226,15 @@ impl Gateway {
         };
         let shared = self.shared.clone();
         self.connections.spawn(async move {
-            let open = shared.memory.connection(peer);
+            let held = shared.memory.connection(peer);
             shared.metrics.connections.inc();
-            let counted = Counted(shared.clone());
+            let open = OpenConnection(shared.clone());
             let (displaced, metrics) = (place.displaced(), shared.metrics.clone());
             tokio::select! {
                 () = connection::serve(shared, stream, peer, place) => {}
                 () = displaced.notified() => metrics.refused(Refusal::Displaced),
             }
-            drop((open, counted));
+            drop((held, open));
         });
     }
 
@@ -278,9 +278,9 @@ impl Gateway {
 }
 
 /// Takes a connection off the gauge however its task ends.
-struct Counted(Arc<Shared>);
+struct OpenConnection(Arc<Shared>);
 
-impl Drop for Counted {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.metrics.connections.dec();
     }

@@ -16,7 +16,7 @@ use crate::{
         weight::ByteGauge,
     },
     metrics::Metrics,
-    session::registry::Registry,
+    session::registry::SessionRegistry,
 };
 
 /// One gateway's parts.
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// Where records come from.
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) fanout: Arc<Fanout>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: SessionRegistry,
     pub(crate) metrics: Metrics,
     /// Identifies, and resumes of sessions of an earlier process, that are being worked on. Whoever waits for a client has none.
     pub(crate) admissions: Semaphore,

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     data::calls::DataCalls,
-    fanout::{Fanout, Lost, entry::Publication},
+    fanout::{Fanout, LossScope, entry::Publication},
     metrics::{Anomaly, Metrics},
 };
 
@@ -128,7 +128,7 @@ impl Consumer {
                     tracing::error!(after, floor, "the inbox lost records that were not read yet");
                     self.metrics.anomaly(Anomaly::Lost);
                     after = floor;
-                    self.fanout.publish_loss(if durable { floor } else { self.next() }, Lost::Anywhere);
+                    self.fanout.publish_loss(if durable { floor } else { self.next() }, LossScope::Anywhere);
                 }
                 Err(InboxError::Unavailable { .. }) => {}
             }
@@ -167,7 +167,7 @@ impl Consumer {
                     self.fanout.publish(position, item);
                 }
                 Err(NoRecord::Nothing) => self.fanout.skip(position),
-                Err(NoRecord::Lost) => self.fanout.publish_loss(position, Lost::Anywhere),
+                Err(NoRecord::Lost) => self.fanout.publish_loss(position, LossScope::Anywhere),
             }
         }
     }
@@ -178,7 +178,7 @@ impl Consumer {
         for (_, bytes) in records {
             let Ok(record) = Record::decode(bytes.clone()) else {
                 self.metrics.anomaly(Anomaly::Undecodable);
-                self.fanout.publish_loss(self.next(), Lost::Anywhere);
+                self.fanout.publish_loss(self.next(), LossScope::Anywhere);
                 continue;
             };
             if record.rev == 0 || record.change.is_none() {
@@ -188,7 +188,7 @@ impl Consumer {
             if let Some(Change::RecordsLost(_)) = record.change {
                 tracing::error!("the data service says that records were lost: all sessions begin again");
                 self.metrics.anomaly(Anomaly::Lost);
-                self.fanout.publish_loss(self.next(), Lost::Anywhere);
+                self.fanout.publish_loss(self.next(), LossScope::Anywhere);
                 continue;
             }
             let queue = queue_of(&record);
@@ -263,8 +263,8 @@ impl Consumer {
     fn publish_loss_of(&self, record: &Record) {
         self.metrics.anomaly(Anomaly::Lost);
         let lost = match record.guild_id {
-            0 => Lost::InDirect(record.recipient_ids.clone()),
-            guild_id => Lost::InGuild(guild_id),
+            0 => LossScope::InDirect(record.recipient_ids.clone()),
+            guild_id => LossScope::InGuild(guild_id),
         };
         self.fanout.publish_loss(self.next(), lost);
     }

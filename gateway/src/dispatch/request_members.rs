@@ -67,7 +67,7 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     };
     match answered {
         Ok(()) => Ok(()),
-        Err(AnswerError::Spent(wait)) => answer.refuse(wait).await,
+        Err(AnswerError::NoAllowance(wait)) => answer.refuse(wait).await,
         Err(AnswerError::Socket(error)) => Err(error),
         Err(AnswerError::Data(error)) => {
             tracing::warn!(%error, "a request for members could not be answered");
@@ -83,7 +83,7 @@ enum AnswerError {
     #[error(transparent)]
     Data(#[from] DataError),
     #[error("the user may ask again in {0:?}")]
-    Spent(Duration),
+    NoAllowance(Duration),
 }
 
 struct Answer<'a, S> {
@@ -202,5 +202,5 @@ async fn charge(shared: &Shared, user_id: u64, count: usize) -> Result<(), Answe
         }
         charged => charged,
     };
-    charged.map_err(AnswerError::Spent)
+    charged.map_err(AnswerError::NoAllowance)
 }

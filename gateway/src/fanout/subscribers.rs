@@ -6,10 +6,10 @@ use std::{collections::HashMap, sync::Arc};
 use super::subscriber::Subscriber;
 
 /// What tells subscribers apart: their address, which stays while a set holds them.
-pub(crate) type Key = usize;
+pub(crate) type SubscriberKey = usize;
 
 /// The key of a subscriber.
-pub(crate) fn key(subscriber: &Arc<Subscriber>) -> Key {
+pub(crate) fn key(subscriber: &Arc<Subscriber>) -> SubscriberKey {
     Arc::as_ptr(subscriber).addr()
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn key(subscriber: &Arc<Subscriber>) -> Key {
 pub(crate) struct Subscribers {
     all: Vec<Arc<Subscriber>>,
     /// Where in `all` each is.
-    places: HashMap<Key, usize>,
+    places: HashMap<SubscriberKey, usize>,
 }
 
 impl Subscribers {

@@ -32,12 +32,12 @@ const USER_BYTES: usize = 160;
 
 /// What users have left.
 pub(crate) struct Allowances {
-    users: Cache<u64, Arc<Mutex<Spent>>>,
+    users: Cache<u64, Arc<Mutex<UserAllowances>>>,
 }
 
 /// What a user has left.
 #[derive(Debug)]
-struct Spent {
+struct UserAllowances {
     lookups: Allowance,
     resumes: Allowance,
 }
@@ -63,8 +63,8 @@ impl Allowances {
     pub(crate) fn look_up(&self, user: u64, count: usize, now: Instant) -> Result<(), Duration> {
         // What costs more than all that there is costs all of it.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(LOOKUPS_BURST);
-        self.spend(user, now, |spent| {
-            spent.lookups.charge(LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
+        self.spend(user, now, |left| {
+            left.lookups.charge(LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
         })
     }
 
@@ -73,14 +73,14 @@ impl Allowances {
     /// # Errors
     /// As [`Self::look_up`].
     pub(crate) fn resume(&self, user: u64, now: Instant) -> Result<(), Duration> {
-        self.spend(user, now, |spent| spent.resumes.charge(RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now))
+        self.spend(user, now, |left| left.resumes.charge(RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now))
     }
 
-    fn spend<T>(&self, user: u64, now: Instant, spend: impl FnOnce(&mut Spent) -> T) -> T {
+    fn spend<T>(&self, user: u64, now: Instant, spend: impl FnOnce(&mut UserAllowances) -> T) -> T {
         let nothing = Allowance::new(now);
-        let new = || Arc::new(Mutex::new(Spent { lookups: nothing, resumes: nothing }));
-        let spent = self.users.get_with(user, new);
-        spend(&mut spent.lock().unwrap_or_else(PoisonError::into_inner))
+        let new = || Arc::new(Mutex::new(UserAllowances { lookups: nothing, resumes: nothing }));
+        let left = self.users.get_with(user, new);
+        spend(&mut left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

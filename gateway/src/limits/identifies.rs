@@ -34,7 +34,7 @@ pub(crate) enum TooOften {
 
 /// What a token has done.
 #[derive(Debug)]
-struct Spent {
+struct TokenHistory {
     last: Option<Instant>,
     day: Instant,
     used: u32,
@@ -43,7 +43,7 @@ struct Spent {
 /// The tokens that have identified.
 pub(crate) struct Identifies {
     /// `None`: nobody counts.
-    tokens: Option<Cache<TokenHash, Arc<Mutex<Spent>>>>,
+    tokens: Option<Cache<TokenHash, Arc<Mutex<TokenHistory>>>>,
 }
 
 impl Identifies {
@@ -67,8 +67,8 @@ impl Identifies {
     /// # Errors
     /// If it may not.
     pub(crate) fn may(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
-        let Some(spent) = self.tokens.as_ref().and_then(|tokens| tokens.get(token)) else { return Ok(()) };
-        spent.lock().unwrap_or_else(PoisonError::into_inner).may(now)
+        let Some(history) = self.tokens.as_ref().and_then(|tokens| tokens.get(token)) else { return Ok(()) };
+        history.lock().unwrap_or_else(PoisonError::into_inner).may(now)
     }
 
     /// Counts an identify of a token that somebody has.
@@ -77,17 +77,17 @@ impl Identifies {
     /// If it may not, because another connection was first.
     pub(crate) fn count(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
-        let new = || Arc::new(Mutex::new(Spent { last: None, day: now, used: 0 }));
-        let spent = tokens.get_with(*token, new);
-        let mut spent = spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.may(now)?;
-        spent.last = Some(now);
-        spent.used += 1;
+        let new = || Arc::new(Mutex::new(TokenHistory { last: None, day: now, used: 0 }));
+        let history = tokens.get_with(*token, new);
+        let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.may(now)?;
+        history.last = Some(now);
+        history.used += 1;
         Ok(())
     }
 }
 
-impl Spent {
+impl TokenHistory {
     fn may(&mut self, now: Instant) -> Result<(), TooOften> {
         if now.duration_since(self.day) >= DAY {
             (self.day, self.used) = (now, 0);

@@ -109,7 +109,7 @@ impl Accounts {
 }
 
 /// What the gateway bounds by itself.
-pub(crate) struct Counted {
+pub(crate) struct Gauges {
     pub(crate) ring: ByteGauge,
     pub(crate) held_back: ByteGauge,
     pub(crate) scopes: ByteGauge,
@@ -118,13 +118,13 @@ pub(crate) struct Counted {
 }
 
 /// Shows it.
-pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, counted: Counted) {
+pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, gauges: Gauges) {
     let watch = |part, max, bytes: ByteGauge| budget.watch(part, max, move || bytes.get());
-    watch("gateway_ring", config.ring_bytes_max, counted.ring);
-    watch("gateway_held_back", config.held_back_bytes_max, counted.held_back);
-    watch("gateway_scopes", config.scopes_max.saturating_mul(SCOPE_BYTES), counted.scopes);
-    watch("gateway_guilds", config.guild_bytes_max, counted.guilds);
-    watch("gateway_sessions", config.session_bytes_max, counted.sessions);
+    watch("gateway_ring", config.ring_bytes_max, gauges.ring);
+    watch("gateway_held_back", config.held_back_bytes_max, gauges.held_back);
+    watch("gateway_scopes", config.scopes_max.saturating_mul(SCOPE_BYTES), gauges.scopes);
+    watch("gateway_guilds", config.guild_bytes_max, gauges.guilds);
+    watch("gateway_sessions", config.session_bytes_max, gauges.sessions);
 }
 
 impl GatewayConfig {

@@ -41,7 +41,7 @@ struct Table {
 
 /// A connection's place, given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPlace {
     places: Arc<Places>,
     peer: Peer,
     number: u64,
@@ -61,7 +61,7 @@ impl Places {
     }
 
     /// A place for a connection from `address`, if one is free or can be made.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
         let peer = Peer::of(address);
         let displaced = Arc::new(Notify::new());
         let mut table = self.table();
@@ -73,7 +73,7 @@ impl Places {
         table.taken += 1;
         table.wait(peer, number, displaced.clone());
         drop(table);
-        Some(Place { places: self.clone(), peer, number, displaced, settled: false })
+        Some(ConnectionPlace { places: self.clone(), peer, number, displaced, settled: false })
     }
 }
 
@@ -122,7 +122,7 @@ impl Table {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Is told when the connection has lost its place and must go.
     pub(crate) fn displaced(&self) -> Arc<Notify> {
         self.displaced.clone()
@@ -157,7 +157,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut table = self.places.table();
         // Whoever had to go has given its place back already.
@@ -177,7 +177,7 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
 
-    fn has_to_go(place: &Place) -> bool {
+    fn has_to_go(place: &ConnectionPlace) -> bool {
         let table = place.places.table();
         let waits = table.waiting.get(&place.peer).is_some_and(|waiting| waiting.contains_key(&place.number));
         !place.settled && !waits
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_client_behind_a_proxy_is_counted_by_its_own_address() {
         let places = Arc::new(Places::new(3));
-        let mut clients: Vec<Place> = (0..3).map(|_| places.take(at(9)).expect("free")).collect();
+        let mut clients: Vec<ConnectionPlace> = (0..3).map(|_| places.take(at(9)).expect("free")).collect();
         for (place, last) in clients.iter_mut().zip([1, 2, 2]) {
             place.is_of(at(last));
         }
@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn silent_connections_make_room_beside_an_address_with_more_sessions() {
         let places = Arc::new(Places::new(6));
-        let mut sessions: Vec<Place> = (0..4).map(|_| places.take(at(1)).expect("free")).collect();
-        assert!(sessions.iter_mut().all(Place::settle));
-        let mut silent: Vec<Place> = (0..2).map(|_| places.take(at(2)).expect("free")).collect();
+        let mut sessions: Vec<ConnectionPlace> = (0..4).map(|_| places.take(at(1)).expect("free")).collect();
+        assert!(sessions.iter_mut().all(ConnectionPlace::settle));
+        let mut silent: Vec<ConnectionPlace> = (0..2).map(|_| places.take(at(2)).expect("free")).collect();
         let mut newcomer = places.take(at(3)).expect("made by who is silent");
         assert_eq!(silent.iter().map(has_to_go).collect::<Vec<_>>(), [true, false]);
         // One silent connection each: the older one goes.
@@ -231,9 +231,9 @@ mod tests {
             steps in prop::collection::vec((0..5_u8, 0..4_u8, any::<prop::sample::Index>()), 1..200)
         ) {
             let places = Arc::new(Places::new(6));
-            let mut open: Vec<Place> = Vec::new();
+            let mut open: Vec<ConnectionPlace> = Vec::new();
             for (step, last, which) in steps {
-                let waiting = |open: &[Place], peer| {
+                let waiting = |open: &[ConnectionPlace], peer| {
                     open.iter().filter(|place| place.peer == peer && !place.settled).count()
                 };
                 match step {

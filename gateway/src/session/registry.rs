@@ -21,7 +21,7 @@ use crate::{
 const ROWS_MAX: usize = 100_000;
 
 #[derive(Debug)]
-struct Known {
+struct Tracked {
     session: Arc<Session>,
     /// Since when it has had no connection; `None` while it has one.
     detached_at: Option<Instant>,
@@ -31,7 +31,7 @@ struct Known {
 
 /// How much the sessions may be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct SessionBounds {
     /// Sessions of all users.
     pub(crate) sessions: usize,
     /// Sessions of one user.
@@ -54,7 +54,7 @@ struct Owned {
 
 /// A row that another process left.
 #[derive(Debug)]
-pub(crate) struct Left {
+pub(crate) struct LeftRow {
     /// Until when it may be resumed.
     until: Instant,
     /// With which token; with none if the row cannot be read. Kept here, so that others' tries cost nobody a read.
@@ -65,14 +65,14 @@ pub(crate) struct Left {
 struct Table {
     /// What the sessions take.
     bytes: ByteGauge,
-    sessions: HashMap<String, Known>,
+    sessions: HashMap<String, Tracked>,
     /// Whose they are, by user.
     owned: HashMap<u64, Owned>,
     /// Those without a connection, and what they take: what may end for others.
     detached: usize,
     detached_bytes: usize,
     /// The rows that another process left, by id.
-    left: HashMap<String, Left>,
+    left: HashMap<String, LeftRow>,
 }
 
 impl Table {
@@ -84,12 +84,12 @@ impl Table {
         owned.sessions += 1;
         owned.bytes += bytes;
         let weight = Weight::new(&self.bytes, bytes);
-        self.sessions.insert(session.id.clone(), Known { session, detached_at: None, weight });
+        self.sessions.insert(session.id.clone(), Tracked { session, detached_at: None, weight });
     }
 
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         self.set_detached(id, None);
-        let Known { session, weight, .. } = self.sessions.remove(id)?;
+        let Tracked { session, weight, .. } = self.sessions.remove(id)?;
         if let Some(owned) = self.owned.get_mut(&session.user.id) {
             owned.sessions -= 1;
             owned.bytes -= weight.get();
@@ -102,10 +102,10 @@ impl Table {
 
     /// Notes since when a session has had no connection. False if there is no such session.
     fn set_detached(&mut self, id: &str, at: Option<Instant>) -> bool {
-        let Some(known) = self.sessions.get_mut(id) else { return false };
-        let before = std::mem::replace(&mut known.detached_at, at);
-        let owned = self.owned.entry(known.session.user.id).or_default();
-        let bytes = known.weight.get();
+        let Some(tracked) = self.sessions.get_mut(id) else { return false };
+        let before = std::mem::replace(&mut tracked.detached_at, at);
+        let owned = self.owned.entry(tracked.session.user.id).or_default();
+        let bytes = tracked.weight.get();
         if let Some(before) = before {
             owned.detached.remove(&(before, id.to_owned()));
             owned.detached_bytes -= bytes;
@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// Whether there would be room for another session of a user that takes so many bytes, if all ended for it that may.
-    fn may_have_room(&self, user_id: u64, bytes: usize, bounds: Bounds) -> bool {
+    fn may_have_room(&self, user_id: u64, bytes: usize, bounds: SessionBounds) -> bool {
         let all = self.sessions.len() - self.detached < bounds.sessions
             && self.bytes.get() - self.detached_bytes + bytes <= bounds.bytes;
         let own = self.owned.get(&user_id).is_none_or(|owned| {
@@ -138,12 +138,12 @@ impl Table {
         &mut self,
         user_id: u64,
         bytes: usize,
-        bounds: Bounds,
+        bounds: SessionBounds,
         ended: &mut Vec<Arc<Session>>,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NoRoom> {
         // Nobody's session ends for one that would be refused all the same.
         if !self.may_have_room(user_id, bytes, bounds) {
-            return Err(Full);
+            return Err(NoRoom);
         }
         loop {
             let owned = self.owned.get(&user_id);
@@ -156,36 +156,36 @@ impl Table {
             }
             let own = owned.and_then(|owned| owned.detached.first());
             let anybodys = || self.owned.values().filter_map(|owned| owned.detached.first()).min();
-            let (_, id) = own.or_else(|| if many { None } else { anybodys() }).cloned().ok_or(Full)?;
+            let (_, id) = own.or_else(|| if many { None } else { anybodys() }).cloned().ok_or(NoRoom)?;
             ended.extend(self.remove(&id));
         }
     }
 }
 
 /// The sessions of this process.
-pub(crate) struct Registry {
+pub(crate) struct SessionRegistry {
     table: Mutex<Table>,
     store: Arc<dyn SessionStore>,
     /// Whether rows are kept at all: they are worth nothing if positions end with the process.
     durable: bool,
     fanout: Arc<Fanout>,
     metrics: Metrics,
-    bounds: Bounds,
+    bounds: SessionBounds,
     resume_window: Duration,
 }
 
 /// There is no room for another session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this gateway holds as many sessions as it may")]
-pub(crate) struct Full;
+pub(crate) struct NoRoom;
 
-impl Registry {
+impl SessionRegistry {
     pub(crate) fn new(
         store: Arc<dyn SessionStore>,
         durable: bool,
         fanout: Arc<Fanout>,
         metrics: Metrics,
-        bounds: Bounds,
+        bounds: SessionBounds,
         resume_window: Duration,
     ) -> Self {
         Self { table: Mutex::default(), store, durable, fanout, metrics, bounds, resume_window }
@@ -213,14 +213,14 @@ impl Registry {
         let until = Instant::now() + self.resume_window;
         let left = rows.into_iter().map(|row| {
             let token_hash = Restored::read(&row).map(|kept| kept.token_hash);
-            (row.id, Left { until, token_hash })
+            (row.id, LeftRow { until, token_hash })
         });
         self.table().left.extend(left);
         Ok(())
     }
 
     /// The row of this id, if it may still be resumed, with this token. It is then this caller's to restore; a second one is told no.
-    pub(crate) fn claim_row(&self, id: &str, token_hash: &TokenHash) -> Option<Left> {
+    pub(crate) fn claim_row(&self, id: &str, token_hash: &TokenHash) -> Option<LeftRow> {
         let mut table = self.table();
         let theirs = |hash: &TokenHash| is_same(hash, token_hash);
         let left = table.left.get(id)?;
@@ -232,12 +232,12 @@ impl Registry {
     }
 
     /// Gives a claimed row back: it could not be restored now, perhaps later.
-    pub(crate) fn return_row(&self, id: &str, left: Left) {
+    pub(crate) fn return_row(&self, id: &str, left: LeftRow) {
         self.table().left.insert(id.to_owned(), left);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
-        self.table().sessions.get(id).map(|known| known.session.clone())
+        self.table().sessions.get(id).map(|tracked| tracked.session.clone())
     }
 
     /// What the sessions take.
@@ -249,20 +249,20 @@ impl Registry {
     pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
         let mut table = self.table();
         let Table { sessions, owned, detached_bytes, .. } = &mut *table;
-        if let (Some(known), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
-            let before = known.weight.get();
+        if let (Some(tracked), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
+            let before = tracked.weight.get();
             owned.bytes = owned.bytes - before + bytes;
-            if known.detached_at.is_some() {
+            if tracked.detached_at.is_some() {
                 owned.detached_bytes = owned.detached_bytes - before + bytes;
                 *detached_bytes = *detached_bytes - before + bytes;
             }
-            known.weight.set(bytes);
+            tracked.weight.set(bytes);
         }
     }
 
     /// Adds a session that has a connection and takes so many bytes. If there are too many, or they take too much, those without a connection
     /// end for it: its user's own first.
-    pub(crate) async fn add(&self, session: Arc<Session>, bytes: usize) -> Result<(), Full> {
+    pub(crate) async fn add(&self, session: Arc<Session>, bytes: usize) -> Result<(), NoRoom> {
         let mut ended = Vec::new();
         let added = {
             let mut table = self.table();
@@ -287,13 +287,13 @@ impl Registry {
 
     /// Ends a session: it cannot be resumed any more.
     pub(crate) async fn end(&self, session: &Session) {
-        let known = {
+        let tracked = {
             let mut table = self.table();
-            let known = table.remove(&session.id);
+            let tracked = table.remove(&session.id);
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
-            known
+            tracked
         };
-        if known.is_some() {
+        if tracked.is_some() {
             self.finish(session).await;
         }
     }
@@ -318,9 +318,14 @@ impl Registry {
         let (sessions, rows) = {
             let mut table = self.table();
             // Taken out under the lock under which a resume would mark them: one of the two comes first.
-            let over = |known: &Known| known.detached_at.is_some_and(|at| now >= at + self.resume_window);
-            let over: Vec<_> =
-                table.sessions.iter().filter(|(_, known)| over(known)).map(|(id, _)| id.clone()).collect();
+            let over =
+                |tracked: &Tracked| tracked.detached_at.is_some_and(|at| now >= at + self.resume_window);
+            let over: Vec<_> = table
+                .sessions
+                .iter()
+                .filter(|(_, tracked)| over(tracked))
+                .map(|(id, _)| id.clone())
+                .collect();
             let sessions: Vec<_> = over.iter().filter_map(|id| table.remove(id)).collect();
             let rows: Vec<_> = table.left.extract_if(|_, left| left.until <= now).map(|(id, _)| id).collect();
             self.metrics.sessions.set(i64::try_from(table.sessions.len()).unwrap_or(i64::MAX));
@@ -347,13 +352,13 @@ mod tests {
         Arc::new(session)
     }
 
-    fn registry(bytes: usize) -> Registry {
-        Registry::new(
+    fn registry(bytes: usize) -> SessionRegistry {
+        SessionRegistry::new(
             Arc::new(MemoryBus::new(1)),
             false,
             Arc::new(Fanout::new(Ring::new(0, 1, 1), 1)),
             Metrics::new(&weir_runtime::Registry::new()),
-            Bounds { sessions: 100, per_user: 100, bytes },
+            SessionBounds { sessions: 100, per_user: 100, bytes },
             Duration::from_secs(300),
         )
     }
@@ -365,12 +370,12 @@ mod tests {
         for session in &sessions[..2] {
             assert_eq!(registry.add(session.clone(), 400).await, Ok(()));
         }
-        assert_eq!(registry.add(sessions[2].clone(), 400).await, Err(Full), "all have connections");
+        assert_eq!(registry.add(sessions[2].clone(), 400).await, Err(NoRoom), "all have connections");
         registry.set_attached(&sessions[1], false);
         assert_eq!(registry.add(sessions[2].clone(), 400).await, Ok(()));
         assert!(registry.get(&sessions[1].id).is_none() && registry.get(&sessions[0].id).is_some());
         registry.set_attached(&sessions[0], false);
-        assert_eq!(registry.add(sessions[3].clone(), 501).await, Err(Full), "larger than one may be");
+        assert_eq!(registry.add(sessions[3].clone(), 501).await, Err(NoRoom), "larger than one may be");
         assert!(registry.get(&sessions[0].id).is_some(), "and nobody ended for it");
         registry.weigh(&sessions[0], 500);
         assert_eq!(registry.bytes().get(), 900);
@@ -388,7 +393,7 @@ mod tests {
         for session in &own[..2] {
             assert_eq!(registry.add(session.clone(), 200).await, Ok(()));
         }
-        assert_eq!(registry.add(own[2].clone(), 200).await, Err(Full));
+        assert_eq!(registry.add(own[2].clone(), 200).await, Err(NoRoom));
         registry.set_attached(&own[0], false);
         assert_eq!(registry.add(own[2].clone(), 200).await, Ok(()));
         assert!(registry.get(&own[0].id).is_none() && registry.get(&other.id).is_some());
@@ -404,7 +409,7 @@ mod tests {
             assert_eq!(registry.add(session.clone(), bytes).await, Ok(()));
         }
         registry.set_attached(&sessions[2], false);
-        assert_eq!(registry.add(sessions[3].clone(), 300).await, Err(Full));
+        assert_eq!(registry.add(sessions[3].clone(), 300).await, Err(NoRoom));
         assert!(registry.get(&sessions[2].id).is_some(), "its 100 would not have been enough");
         registry.weigh(&sessions[2], 200);
         registry.weigh(&sessions[1], 300);

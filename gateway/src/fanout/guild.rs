@@ -13,7 +13,7 @@ const PENDING_MAX: usize = 1_024;
 
 /// A guild's state, as far as it is here.
 #[derive(Debug)]
-pub(crate) enum Held {
+pub(crate) enum LoadState {
     /// Nobody asked for it yet.
     Absent,
     /// Being loaded; its own records since then.
@@ -23,7 +23,7 @@ pub(crate) enum Held {
         /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
         newest: HashMap<u64, u64>,
     },
-    Here(Arc<Snapshot>),
+    Loaded(Arc<Snapshot>),
 }
 
 /// Bytes of a state that stay when its guild lets go of it; none if nobody else has it.
@@ -33,7 +33,7 @@ fn kept_elsewhere(snapshot: &Arc<Snapshot>) -> usize {
 
 #[derive(Debug)]
 pub(crate) struct Guild {
-    pub(crate) held: Held,
+    pub(crate) load: LoadState,
     /// Of the state that is here.
     weight: Weight,
     pub(crate) subscribers: Subscribers,
@@ -48,7 +48,7 @@ impl Guild {
     /// A guild whose state is weighed in `states`.
     pub(crate) fn new(states: &ByteGauge) -> Self {
         Self {
-            held: Held::Absent,
+            load: LoadState::Absent,
             weight: Weight::new(states, 0),
             subscribers: Subscribers::default(),
             interest_since_us: None,
@@ -64,34 +64,34 @@ impl Guild {
 
     /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
     pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
-        match &self.held {
-            Held::Here(snapshot) => snapshot.newest_message(channel_id),
-            Held::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
-            Held::Absent => 0,
+        match &self.load {
+            LoadState::Loaded(snapshot) => snapshot.newest_message(channel_id),
+            LoadState::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
+            LoadState::Absent => 0,
         }
     }
 
     /// Bytes of the state that is here.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.held {
-            Held::Here(snapshot) => snapshot.bytes(),
-            Held::Absent | Held::Loading { .. } => 0,
+        match &self.load {
+            LoadState::Loaded(snapshot) => snapshot.bytes(),
+            LoadState::Absent | LoadState::Loading { .. } => 0,
         }
     }
 
     /// Puts a state to use.
-    pub(crate) fn hold(&mut self, snapshot: Snapshot) {
+    pub(crate) fn put_state(&mut self, snapshot: Snapshot) {
         self.weight.set(snapshot.bytes());
-        self.held = Held::Here(Arc::new(snapshot));
+        self.load = LoadState::Loaded(Arc::new(snapshot));
     }
 
     /// Forgets the state. Gives the bytes that entries may still keep of it.
     pub(crate) fn drop_state(&mut self) -> usize {
-        let kept = match &self.held {
-            Held::Here(snapshot) => kept_elsewhere(snapshot),
-            Held::Absent | Held::Loading { .. } => 0,
+        let kept = match &self.load {
+            LoadState::Loaded(snapshot) => kept_elsewhere(snapshot),
+            LoadState::Absent | LoadState::Loading { .. } => 0,
         };
-        self.held = Held::Absent;
+        self.load = LoadState::Absent;
         self.weight.set(0);
         kept
     }
@@ -110,8 +110,8 @@ impl Guild {
             Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
             _ => None,
         };
-        match &mut self.held {
-            Held::Here(snapshot) => {
+        match &mut self.load {
+            LoadState::Loaded(snapshot) => {
                 if let Some((channel_id, id)) = posted {
                     snapshot.note_message(channel_id, id);
                 }
@@ -123,7 +123,7 @@ impl Guild {
                 }
                 (Some(snapshot.clone()), outdated)
             }
-            Held::Loading { records, overflowed, newest } => {
+            LoadState::Loading { records, overflowed, newest } => {
                 if let Some((channel_id, id)) = posted
                     && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
                 {
@@ -137,7 +137,7 @@ impl Guild {
                 }
                 (None, 0)
             }
-            Held::Absent => (None, 0),
+            LoadState::Absent => (None, 0),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Guild {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::{Fanout, Installed, Lost, entry::Publication, ring::Ring};
+    use crate::fanout::{Fanout, Installed, LossScope, entry::Publication, ring::Ring};
     use std::time::Duration;
     use weir_proto::data::{Channel, Guild as GuildRow, GuildState};
 
@@ -210,7 +210,7 @@ mod tests {
     fn a_state_that_nobody_keeps_costs_the_ring_nothing() {
         let fanout = fanout();
         // An entry that could keep one, and does not.
-        fanout.publish_loss(1, Lost::InDirect(Vec::new()));
+        fanout.publish_loss(1, LossScope::InDirect(Vec::new()));
         let before = fanout.ring.bytes().get();
         assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]);
         assert_eq!(fanout.ring.bytes().get(), before);
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_state_that_is_dropped_with_its_guild_is_the_rings() {
         let dropped: [fn(&Fanout); 3] = [
-            |fanout| fanout.publish_loss(2, Lost::InGuild(GUILD)),
-            |fanout| fanout.publish_loss(2, Lost::Anywhere),
+            |fanout| fanout.publish_loss(2, LossScope::InGuild(GUILD)),
+            |fanout| fanout.publish_loss(2, LossScope::Anywhere),
             |fanout| assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]),
         ];
         for drop in dropped {
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(fanout.states_bytes().get(), of_two);
         fanout.publish(1, publication(2, Change::GuildDeleted(Default::default())));
         assert_eq!(fanout.states_bytes().get(), of_two / 2);
-        fanout.publish_loss(2, Lost::Anywhere);
+        fanout.publish_loss(2, LossScope::Anywhere);
         assert_eq!(fanout.states_bytes().get(), 0);
     }
 }
