@@ -235,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let Some((mut attached, snapshots)) = begun else {
             return Ok(self.refuse(false));
         };
-        self.socket.begin_session(attached.session.user.id);
+        self.socket.begin_session(attached.session.user_id());
         if identify.compress {
             self.socket.compress_payloads();
         }
@@ -273,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 return Ok(self.refuse(true));
             }
         };
-        self.socket.begin_session(attached.session.user.id);
+        self.socket.begin_session(attached.session.user_id());
         let session = attached.session.clone();
         let mut delivery = Delivery::new(&shared, &mut attached, &mut self.socket);
         delivery.member_lists.charge_user();

@@ -23,6 +23,7 @@ use weir_bus::Position;
 use weir_proto::{
     data::GuildState,
     event::{Record, record::Change},
+    id::{GuildId, UserId},
 };
 
 use self::{
@@ -52,7 +53,7 @@ struct User {
 /// Whose records were lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LossScope {
-    InGuild(u64),
+    InGuild(GuildId),
     /// Of a direct message between these users.
     InDirect(Vec<u64>),
     Anywhere,
@@ -62,12 +63,12 @@ pub(crate) enum LossScope {
 struct Index {
     /// What the states of `guilds` take.
     states: ByteGauge,
-    guilds: HashMap<u64, Guild>,
-    users: HashMap<u64, User>,
+    guilds: HashMap<GuildId, Guild>,
+    users: HashMap<UserId, User>,
     /// The guilds that each subscriber is in, so that it can leave them without a look at the others.
-    subscribed: HashMap<SubscriberKey, HashSet<u64>>,
+    subscribed: HashMap<SubscriberKey, HashSet<GuildId>>,
     /// Users whose last subscriber went, since it was last asked. As many as sessions ended.
-    gone_users: HashSet<u64>,
+    gone_users: HashSet<UserId>,
 }
 
 /// What became of a freshly loaded state.
@@ -113,11 +114,10 @@ impl Fanout {
     /// Publishes a record at `position`.
     pub(crate) fn publish(&self, position: Position, mut publication: Box<Publication>) {
         let mut index = self.index();
-        let guild_id = publication.record.guild_id;
-        if guild_id == 0 {
+        let Ok(guild_id) = GuildId::try_from(publication.record.guild_id) else {
             return self.publish_direct(&index, position, publication);
-        }
-        let by_user = index.apply_membership(&publication.record);
+        };
+        let by_user = index.apply_membership(guild_id, &publication.record);
         let Some(guild) = index.guilds.get_mut(&guild_id) else {
             // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
             drop(index);
@@ -128,7 +128,7 @@ impl Fanout {
         let (after, mut outdated) = guild.apply(&publication.record);
         let gone = matches!(publication.record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
-        let entry = Arc::new(Entry::new(position, guild_id, body, after, self.ring.bytes()));
+        let entry = Arc::new(Entry::new(position, Some(guild_id), body, after, self.ring.bytes()));
         // Into the ring first, so that whoever is woken finds it.
         self.ring.push(position, by_user, Some(entry.clone()));
         guild.subscribers.iter().for_each(|subscriber| subscriber.offer(position));
@@ -150,7 +150,7 @@ impl Fanout {
             return;
         }
         let body = Body::Change(publication);
-        let entry = Entry::new(position, 0, body, None, self.ring.bytes());
+        let entry = Entry::new(position, None, body, None, self.ring.bytes());
         self.ring.push(position, false, Some(Arc::new(entry)));
         subscribers.iter().for_each(|subscriber| subscriber.offer(position));
     }
@@ -170,9 +170,9 @@ impl Fanout {
             LossScope::Anywhere => index.guilds.values_mut().map(Guild::drop_state).sum(),
         };
         let (guild_id, body, by_user) = match &lost {
-            LossScope::InGuild(guild_id) => (*guild_id, Body::LostInGuild, false),
-            LossScope::InDirect(users) => (0, Body::LostInDirect(users.clone()), false),
-            LossScope::Anywhere => (0, Body::LostAnywhere, true),
+            LossScope::InGuild(guild_id) => (Some(*guild_id), Body::LostInGuild, false),
+            LossScope::InDirect(users) => (None, Body::LostInDirect(users.clone()), false),
+            LossScope::Anywhere => (None, Body::LostAnywhere, true),
         };
         let entry = Entry::new(position, guild_id, body, None, self.ring.bytes());
         self.ring.push(position, by_user, Some(Arc::new(entry)));
@@ -190,14 +190,13 @@ impl Fanout {
     /// Hands an ephemeral record to the sessions of its guild, or of its direct message's users, that have a connection.
     pub(crate) fn publish_ephemeral(&self, publication: Box<Publication>) {
         let index = self.index();
-        let guild_id = publication.record.guild_id;
-        if guild_id == 0 {
+        let Ok(guild_id) = GuildId::try_from(publication.record.guild_id) else {
             let subscribers = index.direct(&publication.record.recipient_ids);
             let body = Body::Change(publication);
-            let entry = Arc::new(Entry::new(0, 0, body, None, self.ring.bytes()));
+            let entry = Arc::new(Entry::new(0, None, body, None, self.ring.bytes()));
             subscribers.iter().for_each(|subscriber| subscriber.offer_ephemeral(&entry));
             return;
-        }
+        };
         let Some(guild) = index.guilds.get(&guild_id) else { return };
         let LoadState::Loaded(snapshot) = &guild.load else { return };
         let body = Body::Change(publication);
@@ -206,26 +205,26 @@ impl Fanout {
     }
 
     /// The last revision of the guild itself that is included in its state here.
-    pub(crate) fn guild_rev(&self, guild_id: u64) -> Option<u64> {
+    pub(crate) fn guild_rev(&self, guild_id: GuildId) -> Option<u64> {
         self.present(guild_id).map(|snapshot| snapshot.rev())
     }
 
     /// The revision above which every record of the guild comes to the inbox.
-    pub(crate) fn interest_since_us(&self, guild_id: u64) -> Option<u64> {
+    pub(crate) fn interest_since_us(&self, guild_id: GuildId) -> Option<u64> {
         self.index().guilds.get(&guild_id).and_then(|guild| guild.interest_since_us)
     }
 
     /// The revision above which every record of direct messages between these users comes to the inbox: interest of one of them brings it.
     pub(crate) fn direct_since_us(&self, recipient_ids: &[u64]) -> Option<u64> {
         let index = self.index();
-        let since = |id| index.users.get(id).and_then(|user| user.interest_since_us);
+        let since = |id: &u64| index.user(*id).and_then(|user| user.interest_since_us);
         recipient_ids.iter().filter_map(since).min()
     }
 
     // ---- loading --------------------------------------------------------------------------------------------------
 
     /// The guild's state as of the newest position, if it is here.
-    pub(crate) fn present(&self, guild_id: u64) -> Option<Arc<Snapshot>> {
+    pub(crate) fn present(&self, guild_id: GuildId) -> Option<Arc<Snapshot>> {
         match &self.index().guilds.get(&guild_id)?.load {
             LoadState::Loaded(snapshot) => Some(snapshot.clone()),
             LoadState::Absent | LoadState::Loading { .. } => None,
@@ -233,7 +232,7 @@ impl Fanout {
     }
 
     /// Says that interest in a guild is registered, and that its state is about to be loaded: from here on its records are kept.
-    pub(crate) fn begin_loading(&self, guild_id: u64) {
+    pub(crate) fn begin_loading(&self, guild_id: GuildId) {
         let mut index = self.index();
         let Index { guilds, states, .. } = &mut *index;
         let guild = guilds.entry(guild_id).or_insert_with(|| Guild::new(states));
@@ -248,7 +247,7 @@ impl Fanout {
     /// `last_message_ids`: the newest message of each of the state's channels, in their order.
     pub(crate) fn install(
         &self,
-        guild_id: u64,
+        guild_id: GuildId,
         state: GuildState,
         last_message_ids: &[u64],
         as_of_us: u64,
@@ -303,7 +302,7 @@ impl Fanout {
     }
 
     /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
-    pub(crate) fn abandon(&self, guild_id: u64) {
+    pub(crate) fn abandon(&self, guild_id: GuildId) {
         if let Some(guild) = self.index().guilds.get_mut(&guild_id)
             && let LoadState::Loading { .. } = guild.load
         {
@@ -319,7 +318,7 @@ impl Fanout {
     }
 
     /// Says that interest in a user with sessions here was registered before everything above `since_us` was committed.
-    pub(crate) fn note_user_interest(&self, user_id: u64, since_us: u64) {
+    pub(crate) fn note_user_interest(&self, user_id: UserId, since_us: u64) {
         if let Some(user) = self.index().users.get_mut(&user_id) {
             user.interest_since_us.get_or_insert(since_us);
         }
@@ -330,8 +329,8 @@ impl Fanout {
     pub(crate) fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
-        guild_ids: &[u64],
-    ) -> (Position, Vec<(u64, Arc<Snapshot>)>) {
+        guild_ids: &[GuildId],
+    ) -> (Position, Vec<(GuildId, Arc<Snapshot>)>) {
         let mut index = self.index();
         let mut snapshots = Vec::with_capacity(guild_ids.len());
         for &guild_id in guild_ids {
@@ -347,8 +346,8 @@ impl Fanout {
     /// The newest position, and guilds' states at exactly that position. Guilds whose state is not here are left out.
     pub(crate) fn states(
         &self,
-        guild_ids: impl Iterator<Item = u64>,
-    ) -> (Position, HashMap<u64, Arc<Snapshot>>) {
+        guild_ids: impl Iterator<Item = GuildId>,
+    ) -> (Position, HashMap<GuildId, Arc<Snapshot>>) {
         let index = self.index();
         let here = guild_ids.filter_map(|guild_id| match &index.guilds.get(&guild_id)?.load {
             LoadState::Loaded(snapshot) => Some((guild_id, snapshot.clone())),
@@ -371,7 +370,7 @@ impl Fanout {
             }
             index.subscribed.remove(&key(subscriber)).unwrap_or_default()
         };
-        let subscribed: Vec<u64> = subscribed.into_iter().collect();
+        let subscribed: Vec<GuildId> = subscribed.into_iter().collect();
         for step in subscribed.chunks(LEFT_AT_ONCE) {
             let mut index = self.index();
             for guild_id in step {
@@ -381,20 +380,21 @@ impl Fanout {
     }
 
     /// True if some session of the user is here.
-    pub(crate) fn has_user(&self, user_id: u64) -> bool {
+    pub(crate) fn has_user(&self, user_id: UserId) -> bool {
         self.index().users.contains_key(&user_id)
     }
 
     /// Users whose last session ended since this was last asked.
-    pub(crate) fn take_gone_users(&self) -> HashSet<u64> {
+    pub(crate) fn take_gone_users(&self) -> HashSet<UserId> {
         std::mem::take(&mut self.index().gone_users)
     }
 
     /// Forgets guilds that nobody has listened to since `before`, and returns them: interest in them can be withdrawn.
-    pub(crate) fn forget_idle(&self, before: Instant) -> Vec<u64> {
+    pub(crate) fn forget_idle(&self, before: Instant) -> Vec<GuildId> {
         let mut index = self.index();
         let idle = |guild: &Guild| guild.subscribers.is_empty() && guild.idle_since <= before;
-        let ids: Vec<u64> = index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
+        let ids: Vec<GuildId> =
+            index.guilds.iter().filter(|(_, guild)| idle(guild)).map(|(id, _)| *id).collect();
         let gone = ids.iter().filter_map(|id| index.guilds.remove(id));
         self.ring.keep(gone.map(|mut guild| guild.drop_state()).sum());
         ids
@@ -404,12 +404,12 @@ impl Fanout {
 impl Index {
     /// The sessions that direct messages between these users go to.
     fn direct(&self, recipient_ids: &[u64]) -> Vec<&Arc<Subscriber>> {
-        let users = recipient_ids.iter().filter_map(|id| self.users.get(id));
+        let users = recipient_ids.iter().filter_map(|id| self.user(*id));
         users.flat_map(|user| &user.subscribers).filter(|subscriber| subscriber.has_direct()).collect()
     }
 
     /// Lets a subscriber hear of a guild, if its place is there.
-    fn subscribe_to(&mut self, guild_id: u64, subscriber: &Arc<Subscriber>) {
+    fn subscribe_to(&mut self, guild_id: GuildId, subscriber: &Arc<Subscriber>) {
         if let Some(guild) = self.guilds.get_mut(&guild_id)
             && guild.subscribers.insert(subscriber)
         {
@@ -418,14 +418,14 @@ impl Index {
     }
 
     /// Lets sessions whose user joined a guild hear of it, before the record goes out. True if sessions may be concerned by their user.
-    fn apply_membership(&mut self, record: &Record) -> bool {
+    fn apply_membership(&mut self, guild_id: GuildId, record: &Record) -> bool {
         let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
         if member {
             for user_id in many.iter().copied().chain(one) {
                 for subscriber in self.of_user(user_id) {
-                    if subscriber.has_guild(record.guild_id) {
-                        self.guilds.entry(record.guild_id).or_insert_with(|| Guild::new(&self.states));
-                        self.subscribe_to(record.guild_id, &subscriber);
+                    if subscriber.has_guild(guild_id) {
+                        self.guilds.entry(guild_id).or_insert_with(|| Guild::new(&self.states));
+                        self.subscribe_to(guild_id, &subscriber);
                     }
                 }
             }
@@ -434,7 +434,7 @@ impl Index {
     }
 
     /// Lets sessions whose user left a guild hear no more of it, after the record went out.
-    fn drop_members(&mut self, guild_id: u64, change: &Change) {
+    fn drop_members(&mut self, guild_id: GuildId, change: &Change) {
         let Some((_, Some(user_id), false)) = membership(change) else { return };
         for subscriber in self.of_user(user_id) {
             if let Some(guild) = self.guilds.get_mut(&guild_id) {
@@ -446,8 +446,13 @@ impl Index {
         }
     }
 
-    /// A user's sessions.
-    fn of_user(&self, user_id: u64) -> Vec<Arc<Subscriber>> {
-        self.users.get(&user_id).into_iter().flat_map(|user| &user.subscribers).cloned().collect()
+    /// A user with sessions here, by the id that a record names.
+    fn user(&self, id: u64) -> Option<&User> {
+        self.users.get(&UserId::try_from(id).ok()?)
+    }
+
+    /// The sessions of a user, by the id that a record names.
+    fn of_user(&self, id: u64) -> Vec<Arc<Subscriber>> {
+        self.user(id).into_iter().flat_map(|user| &user.subscribers).cloned().collect()
     }
 }

@@ -18,7 +18,10 @@ use weir_discord::{
     intent::{Event, Intents, Place},
     token::TokenHash,
 };
-use weir_proto::data::{Member, User};
+use weir_proto::{
+    data::{Member, User},
+    id::{GuildId, UserId},
+};
 
 use self::numbering::Numbering;
 use crate::{fanout::subscriber::Subscriber, socket::large_threshold::LargeThreshold};
@@ -32,7 +35,7 @@ const KEPT_VERSION: u32 = 1;
 const SESSION_BYTES: usize = 1_024;
 /// Bytes of each of its guilds: its membership, its place in the introduction, and where the fan-out finds the one by the other, in tables that
 /// are half empty at worst.
-const GUILD_BYTES: usize = 2 * size_of::<(u64, Member)>() + 160;
+const GUILD_BYTES: usize = 2 * size_of::<(GuildId, Member)>() + 160;
 
 /// Whether two tokens are the same. Takes the same time for all.
 pub(crate) fn is_same(token_hash: &TokenHash, other: &TokenHash) -> bool {
@@ -58,7 +61,7 @@ pub(crate) struct Session {
     pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
     /// The guilds of the introduction, in its order.
-    pub(crate) initial_guilds: Box<[u64]>,
+    pub(crate) initial_guilds: Box<[GuildId]>,
     /// Messages up to this revision were committed before the session began: its client finds them in the history, and a record of one that
     /// was late or lost is not for it.
     pub(crate) begun_rev: u64,
@@ -84,10 +87,14 @@ pub(crate) struct Progress {
     /// again, although the subscriber no longer says so.
     pub(crate) in_batch: bool,
     /// The session's guilds and its user's membership of each.
-    pub(crate) guilds: HashMap<u64, Member>,
+    pub(crate) guilds: HashMap<GuildId, Member>,
 }
 
 impl Session {
+    pub(crate) fn user_id(&self) -> UserId {
+        self.subscriber.user_id
+    }
+
     /// Bytes that it takes in memory as far as it has come, without what waits for its client.
     pub(crate) fn bytes(&self, progress: &Progress) -> usize {
         let rows =
@@ -116,7 +123,7 @@ impl Session {
             intents: self.intents.bits(),
             gateway_version: self.version.into(),
             head: self.numbering.head(),
-            guild_ids: self.initial_guilds.to_vec(),
+            guild_ids: self.initial_guilds.iter().map(|id| id.get()).collect(),
             begun_at_ms,
             large_threshold: self.large_threshold.get(),
         };
@@ -157,13 +164,13 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) token_hash: TokenHash,
-    pub(crate) user_id: u64,
+    pub(crate) user_id: UserId,
     pub(crate) shard: (u32, NonZeroU32),
     pub(crate) intents: Intents,
     pub(crate) version: u8,
     pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
-    pub(crate) initial_guilds: Box<[u64]>,
+    pub(crate) initial_guilds: Box<[GuildId]>,
 }
 
 impl Restored {
@@ -172,13 +179,18 @@ impl Restored {
         let kept = Kept::decode(row.state.clone()).ok().filter(|kept| kept.version == KEPT_VERSION)?;
         Some(Self {
             token_hash: TokenHash(kept.token_hash.try_into().ok()?),
-            user_id: kept.user_id,
+            user_id: UserId::try_from(kept.user_id).ok()?,
             shard: (kept.shard_id, NonZeroU32::new(kept.shard_count)?),
             intents: Intents::from_client(kept.intents).ok()?,
             version: kept.gateway_version.try_into().ok()?,
             large_threshold: LargeThreshold::new(kept.large_threshold),
             numbering: Numbering::new(kept.head, kept.guild_ids.len()),
-            initial_guilds: kept.guild_ids.into(),
+            initial_guilds: kept
+                .guild_ids
+                .into_iter()
+                .map(GuildId::try_from)
+                .collect::<Result<_, _>>()
+                .ok()?,
         })
     }
 }
@@ -211,9 +223,14 @@ pub(crate) mod tests {
             version: 10,
             large_threshold: LargeThreshold::new(250),
             numbering: Numbering::new(1 << 40, guilds),
-            initial_guilds: (0..guilds as u64).map(|i| u64::MAX - i).collect(),
+            initial_guilds: (0..guilds as u64)
+                .map(|i| GuildId::try_from(u64::MAX - i).expect("not 0"))
+                .collect(),
             begun_rev: 0,
-            subscriber: Arc::new(Subscriber::new(5, (1, NonZeroU32::new(4).expect("not 0")))),
+            subscriber: Arc::new(Subscriber::new(
+                UserId::try_from(5_u64).expect("not 0"),
+                (1, NonZeroU32::new(4).expect("not 0")),
+            )),
             takeover: Notify::new(),
             progress: Arc::default(),
         }
@@ -226,7 +243,7 @@ pub(crate) mod tests {
         assert!(row.state.len() <= ROW_BYTES_MAX, "{}", row.state.len());
         assert!(row.id.len() <= 64);
         let restored = Restored::read(&row).expect("just written");
-        assert_eq!((restored.user_id, restored.intents, restored.version), (5, session.intents, 10));
+        assert_eq!((restored.user_id.get(), restored.intents, restored.version), (5, session.intents, 10));
         assert_eq!(restored.large_threshold.get(), 250);
         assert_eq!(
             (restored.numbering, &restored.initial_guilds),

@@ -33,7 +33,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Inbox, InboxError, Position};
-use weir_proto::event::{Record, record::Change};
+use weir_proto::{
+    event::{Record, record::Change},
+    id::GuildId,
+};
 
 use super::{
     enrich::{enrich, is_missing_context},
@@ -262,19 +265,21 @@ impl Consumer {
     /// Says that records like this one were lost.
     fn publish_loss_of(&self, record: &Record) {
         self.metrics.anomaly(Anomaly::Lost);
-        let lost = match record.guild_id {
-            0 => LossScope::InDirect(record.recipient_ids.clone()),
-            guild_id => LossScope::InGuild(guild_id),
+        let lost = match GuildId::try_from(record.guild_id) {
+            Ok(guild_id) => LossScope::InGuild(guild_id),
+            Err(_) => LossScope::InDirect(record.recipient_ids.clone()),
         };
         self.fanout.publish_loss(self.next(), lost);
     }
 
     fn continuity_of(&self, record: &Record) -> Continuity {
+        let guild_id = GuildId::try_from(record.guild_id).ok();
+        let own = guild_id.filter(|guild_id| record.scope_id == guild_id.get());
         let coverage = Coverage {
-            included: self.fanout.guild_rev(record.guild_id).filter(|_| record.scope_id == record.guild_id),
-            interest_since_us: match record.guild_id {
-                0 => self.fanout.direct_since_us(&record.recipient_ids),
-                guild_id => self.fanout.interest_since_us(guild_id),
+            included: own.and_then(|guild_id| self.fanout.guild_rev(guild_id)),
+            interest_since_us: match guild_id {
+                Some(guild_id) => self.fanout.interest_since_us(guild_id),
+                None => self.fanout.direct_since_us(&record.recipient_ids),
             },
         };
         continuity(&self.gaps, record, coverage)

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use weir_proto::{
     data::{EventContext, Member, Message, User},
     event::{Record, record::Change},
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 
 use crate::{data::calls::DataCalls, fanout::entry::Publication};
@@ -43,8 +44,10 @@ pub(crate) async fn enrich(calls: &DataCalls, batch: &mut [Box<Publication>]) {
     }
     let referenced = referenced(calls, &rows).await;
     let ids = rows.iter().map(|(_, row)| row).chain(referenced.values());
-    let ids: BTreeSet<u64> =
-        ids.flat_map(|row| row.mention_user_ids.iter().copied().chain([row.author_id])).collect();
+    let ids: BTreeSet<UserId> = ids
+        .flat_map(|row| row.mention_user_ids.iter().copied().chain([row.author_id]))
+        .filter_map(|id| UserId::try_from(id).ok())
+        .collect();
     let users = users(calls, ids).await;
     let members = members(calls, &rows).await;
     for item in batch {
@@ -66,14 +69,14 @@ pub(crate) async fn enrich(calls: &DataCalls, batch: &mut [Box<Publication>]) {
 }
 
 async fn referenced(calls: &DataCalls, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Message> {
-    let keys: BTreeSet<(u64, u64)> = rows
-        .iter()
-        .filter(|(_, row)| row.reply_to != 0)
-        .map(|(_, row)| (row.channel_id, row.reply_to))
-        .collect();
+    let key = |row: &Message| {
+        Some((ChannelId::try_from(row.channel_id).ok()?, MessageId::try_from(row.reply_to).ok()?))
+    };
+    let keys: BTreeSet<(ChannelId, MessageId)> = rows.iter().filter_map(|(_, row)| key(row)).collect();
     stream::iter(keys)
         .map(async |(channel_id, message_id)| {
-            Some(((channel_id, message_id), calls.message(channel_id, message_id).await.ok()??))
+            let found = calls.message(channel_id, message_id).await.ok()??;
+            Some(((channel_id.get(), message_id.get()), found))
         })
         .buffer_unordered(LOOKUPS_AT_ONCE)
         .filter_map(std::future::ready)
@@ -81,11 +84,11 @@ async fn referenced(calls: &DataCalls, rows: &[(u64, Message)]) -> HashMap<(u64,
         .await
 }
 
-async fn users(calls: &DataCalls, ids: BTreeSet<u64>) -> HashMap<u64, User> {
-    let ids: Vec<u64> = ids.into_iter().filter(|&id| id != 0).collect();
+async fn users(calls: &DataCalls, ids: BTreeSet<UserId>) -> HashMap<u64, User> {
+    let ids: Vec<UserId> = ids.into_iter().collect();
     let mut users = HashMap::new();
     for ids in ids.chunks(USERS_MAX) {
-        match calls.users(ids.to_vec()).await {
+        match calls.users(ids).await {
             Ok(found) => users.extend(found.into_iter().map(|user| (user.id, user))),
             Err(error) => tracing::warn!(%error, "authors of recovered records are not known"),
         }
@@ -94,14 +97,15 @@ async fn users(calls: &DataCalls, ids: BTreeSet<u64>) -> HashMap<u64, User> {
 }
 
 async fn members(calls: &DataCalls, rows: &[(u64, Message)]) -> HashMap<(u64, u64), Member> {
-    let keys: BTreeSet<(u64, u64)> = rows
-        .iter()
-        .map(|(guild_id, row)| (*guild_id, row.author_id))
-        .filter(|(guild_id, _)| *guild_id != 0)
-        .collect();
+    let key = |guild_id: u64, row: &Message| {
+        Some((GuildId::try_from(guild_id).ok()?, UserId::try_from(row.author_id).ok()?))
+    };
+    let keys: BTreeSet<(GuildId, UserId)> =
+        rows.iter().filter_map(|(guild_id, row)| key(*guild_id, row)).collect();
     stream::iter(keys)
         .map(async |(guild_id, user_id)| {
-            Some(((guild_id, user_id), calls.member(guild_id, user_id).await.ok()?))
+            let found = calls.member(guild_id, user_id).await.ok()?;
+            Some(((guild_id.get(), user_id.get()), found))
         })
         .buffer_unordered(LOOKUPS_AT_ONCE)
         .filter_map(std::future::ready)

@@ -3,10 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use weir_data_client::{CallOptions, DataClient, DataError};
-use weir_proto::data::{
-    GetGuildRequest, GetMemberRequest, GetMessageRequest, GetUsersRequest, GuildState, ListChangesRequest,
-    ListChangesResponse, ListMembersRequest, ListUserGuildsRequest, Member, Message, ResolveTokenRequest,
-    User,
+use weir_proto::{
+    data::{
+        GetGuildRequest, GetMemberRequest, GetMessageRequest, GetUsersRequest, GuildState,
+        ListChangesRequest, ListChangesResponse, ListMembersRequest, ListUserGuildsRequest, Member, Message,
+        ResolveTokenRequest, User,
+    },
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 use weir_runtime::WallClock;
 
@@ -81,26 +84,35 @@ impl DataCalls {
     }
 
     /// The user of a token's hash.
-    pub(crate) async fn resolve_token(&self, token_hash: &[u8; 32]) -> Result<User, LoadError> {
+    pub(crate) async fn resolve_token(&self, token_hash: &[u8; 32]) -> Result<(UserId, User), LoadError> {
         let request = ResolveTokenRequest { token_hash: token_hash.to_vec() };
         let reply = self.data.resolve_token(&request, &self.options()).await;
-        reply.map_err(|error| LoadError::of("resolve token", &error))?.message.user.ok_or(LoadError::NotFound)
+        let reply = reply.map_err(|error| LoadError::of("resolve token", &error))?.message;
+        let user = reply.user.ok_or(LoadError::NotFound)?;
+        let id = UserId::try_from(user.id)
+            .map_err(|error| LoadError::Unavailable { reason: format!("resolve token: {error}") })?;
+        Ok((id, user))
     }
 
     /// A user by id.
-    pub(crate) async fn user(&self, id: u64) -> Result<User, LoadError> {
-        let users = self.users(vec![id]).await.map_err(|error| LoadError::of("get users", &error))?;
-        users.into_iter().find(|user| user.id == id).ok_or(LoadError::NotFound)
+    pub(crate) async fn user(&self, id: UserId) -> Result<User, LoadError> {
+        let users = self.users(&[id]).await.map_err(|error| LoadError::of("get users", &error))?;
+        users.into_iter().find(|user| user.id == id.get()).ok_or(LoadError::NotFound)
     }
 
     /// Users by id, at most 1,000. Those that do not exist are left out.
-    pub(crate) async fn users(&self, ids: Vec<u64>) -> Result<Vec<User>, DataError> {
+    pub(crate) async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, DataError> {
+        let ids = ids.iter().map(|id| id.get()).collect();
         Ok(self.data.get_users(&GetUsersRequest { ids }, &self.options()).await?.message.users)
     }
 
     /// A guild's state, and the newest message of each of its channels.
-    pub(crate) async fn guild(&self, guild_id: u64) -> Result<LoadedGuild, LoadError> {
-        let request = GetGuildRequest { guild_id, with_last_messages: true, ..GetGuildRequest::default() };
+    pub(crate) async fn guild(&self, guild_id: GuildId) -> Result<LoadedGuild, LoadError> {
+        let request = GetGuildRequest {
+            guild_id: guild_id.get(),
+            with_last_messages: true,
+            ..GetGuildRequest::default()
+        };
         let asked_us = self.clock.wall_us();
         let reply = self.data.get_guild(&request, &self.options()).await;
         let reply = reply.map_err(|error| LoadError::of("get guild", &error))?.message;
@@ -115,16 +127,16 @@ impl DataCalls {
     /// which everything was committed before.
     pub(crate) async fn guild_ids(
         &self,
-        user_id: u64,
+        user_id: UserId,
         max: usize,
-        wanted: impl Fn(u64) -> bool,
-    ) -> Result<(Vec<u64>, u64), LoadError> {
+        wanted: impl Fn(GuildId) -> bool,
+    ) -> Result<(Vec<GuildId>, u64), LoadError> {
         let asked_us = self.clock.wall_us();
         let mut as_of_us = None;
         let mut ids = Vec::new();
         let mut after = 0;
         loop {
-            let request = ListUserGuildsRequest { user_id, after, limit: GUILDS_PAGE };
+            let request = ListUserGuildsRequest { user_id: user_id.get(), after, limit: GUILDS_PAGE };
             let reply = self.data.list_user_guilds(&request, &self.options()).await;
             let reply = reply.map_err(|error| LoadError::of("list guilds", &error))?.message;
             let as_of_us = *as_of_us.get_or_insert(Self::as_of(reply.as_of_us, asked_us));
@@ -134,7 +146,8 @@ impl DataCalls {
                 return Ok((ids, as_of_us));
             };
             after = last;
-            ids.extend(page.into_iter().filter(|&id| wanted(id)));
+            let page = page.into_iter().filter_map(|id| GuildId::try_from(id).ok());
+            ids.extend(page.filter(|&id| wanted(id)));
             if ids.len() > max || !full {
                 ids.truncate(max + 1);
                 return Ok((ids, as_of_us));
@@ -143,18 +156,18 @@ impl DataCalls {
     }
 
     /// A user's membership of a guild.
-    pub(crate) async fn member(&self, guild_id: u64, user_id: u64) -> Result<Member, LoadError> {
-        let reply = self.data.get_member(&GetMemberRequest { guild_id, user_id }, &self.options()).await;
+    pub(crate) async fn member(&self, guild_id: GuildId, user_id: UserId) -> Result<Member, LoadError> {
+        let reply = self.data.get_member(&member_request(guild_id, user_id), &self.options()).await;
         reply.map_err(|error| LoadError::of("get member", &error))?.message.member.ok_or(LoadError::NotFound)
     }
 
     /// A member of a guild with its user; `None` if the user is not a member.
     pub(crate) async fn member_with_user(
         &self,
-        guild_id: u64,
-        user_id: u64,
+        guild_id: GuildId,
+        user_id: UserId,
     ) -> Result<Option<(Member, User)>, DataError> {
-        match self.data.get_member(&GetMemberRequest { guild_id, user_id }, &self.options()).await {
+        match self.data.get_member(&member_request(guild_id, user_id), &self.options()).await {
             Ok(reply) => Ok(reply.message.member.zip(reply.message.user)),
             Err(DataError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -164,11 +177,11 @@ impl DataCalls {
     /// The members of a guild above a user id, ascending, at most `limit`.
     pub(crate) async fn members(
         &self,
-        guild_id: u64,
+        guild_id: GuildId,
         after: u64,
         limit: u32,
     ) -> Result<Vec<(Member, User)>, DataError> {
-        let request = ListMembersRequest { guild_id, after, limit };
+        let request = ListMembersRequest { guild_id: guild_id.get(), after, limit };
         let reply = self.data.list_members(&request, &self.options()).await?.message;
         Ok(pair(reply.members, &reply.users))
     }
@@ -176,10 +189,10 @@ impl DataCalls {
     /// A message of a channel; `None` if the data service answers without one.
     pub(crate) async fn message(
         &self,
-        channel_id: u64,
-        message_id: u64,
+        channel_id: ChannelId,
+        message_id: MessageId,
     ) -> Result<Option<Message>, DataError> {
-        let request = GetMessageRequest { channel_id, message_id };
+        let request = GetMessageRequest { channel_id: channel_id.get(), message_id: message_id.get() };
         Ok(self.data.get_message(&request, &self.options()).await?.message.message)
     }
 
@@ -193,6 +206,10 @@ impl DataCalls {
         let request = ListChangesRequest { scope_id, after_rev, limit };
         Ok(self.data.list_changes(&request, &self.options()).await?.message)
     }
+}
+
+fn member_request(guild_id: GuildId, user_id: UserId) -> GetMemberRequest {
+    GetMemberRequest { guild_id: guild_id.get(), user_id: user_id.get() }
 }
 
 /// Members with their users; a user that is not there is known by its id alone.

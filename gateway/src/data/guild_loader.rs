@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 use weir_bus::{EVERY_GATEWAY, Inbox};
+use weir_proto::id::{GuildId, UserId};
 
 use super::calls::{DataCalls, LoadError};
 use crate::fanout::{Fanout, Installed};
@@ -28,10 +29,10 @@ impl GuildLoader {
 
     /// Asks the bus for the records that concern a user's memberships, for those of its direct messages, and for what concerns every gateway.
     /// The user must have a subscriber already, or the interest may be withdrawn again.
-    pub(crate) async fn add_user_interest(&self, user_id: u64) -> Result<(), LoadError> {
-        let _turn = self.turn(user_id).await;
+    pub(crate) async fn add_user_interest(&self, user_id: UserId) -> Result<(), LoadError> {
+        let _turn = self.turn(user_id.get()).await;
         self.add_interest(EVERY_GATEWAY).await?;
-        self.add_interest(user_id).await
+        self.add_interest(user_id.get()).await
     }
 
     async fn turn(&self, topic: u64) -> MutexGuard<'_, ()> {
@@ -48,16 +49,16 @@ impl GuildLoader {
     ///
     /// # Cancel safety
     /// Safe: what was begun is begun again by the next caller.
-    pub(crate) async fn ensure_loaded(&self, guild_id: u64) -> Result<(), LoadError> {
+    pub(crate) async fn ensure_loaded(&self, guild_id: GuildId) -> Result<(), LoadError> {
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
-        let _turn = self.turn(guild_id).await;
+        let _turn = self.turn(guild_id.get()).await;
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
         // Interest before the snapshot, so that no change falls between the two.
-        self.add_interest(guild_id).await?;
+        self.add_interest(guild_id.get()).await?;
         let loaded = self.load(guild_id).await;
         if loaded.is_err() {
             self.fanout.abandon(guild_id);
@@ -65,7 +66,7 @@ impl GuildLoader {
         loaded
     }
 
-    async fn load(&self, guild_id: u64) -> Result<(), LoadError> {
+    async fn load(&self, guild_id: GuildId) -> Result<(), LoadError> {
         for _ in 0..ATTEMPTS_MAX {
             self.fanout.begin_loading(guild_id);
             let loaded = self.calls.guild(guild_id).await?;
@@ -82,16 +83,16 @@ impl GuildLoader {
     /// Withdraws interest in guilds and users that nobody listens to any more.
     pub(crate) async fn forget_idle(&self, before: tokio::time::Instant) {
         for user_id in self.fanout.take_gone_users() {
-            let _turn = self.turn(user_id).await;
+            let _turn = self.turn(user_id.get()).await;
             if !self.fanout.has_user(user_id) {
-                self.inbox.remove_interest(user_id).await;
+                self.inbox.remove_interest(user_id.get()).await;
             }
         }
         for guild_id in self.fanout.forget_idle(before) {
-            let _turn = self.turn(guild_id).await;
+            let _turn = self.turn(guild_id.get()).await;
             // Somebody may have come back meanwhile, and then has registered interest already or waits for this turn.
             if self.fanout.interest_since_us(guild_id).is_none() {
-                self.inbox.remove_interest(guild_id).await;
+                self.inbox.remove_interest(guild_id.get()).await;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_bus::Position;
 use weir_discord::object::{Availability, GuildDeleteEvent, ResumedEvent, to_json};
-use weir_proto::event::record::Change;
+use weir_proto::{event::record::Change, id::GuildId};
 
 use super::{
     guild_create::guild_create,
@@ -132,7 +132,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let subscriber = self.attached.session.subscriber.clone();
         let guilds = &self.attached.progress.guilds;
         let wants = |entry: &Entry| {
-            guilds.contains_key(&entry.guild_id)
+            entry.guild_id.is_some_and(|guild_id| guilds.contains_key(&guild_id))
                 || (subscriber.has_direct() && entry.is_direct_of(subscriber.user_id))
         };
         // What follows a join is of a guild that is not among them yet.
@@ -202,14 +202,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         match decide(recipient, entry, |guild_id| self.shared.fanout.present(guild_id)) {
             Action::Skip => {}
             Action::Send { name, d } => self.dispatch(entry, name, d)?,
-            Action::Join => self.joined(entry).await?,
-            Action::Leave => {
+            Action::Join(guild_id) => self.joined(entry, guild_id).await?,
+            Action::Leave(guild_id) => {
                 if entry.position > self.attached.progress.applied {
-                    self.attached.progress.guilds.remove(&entry.guild_id);
+                    self.attached.progress.guilds.remove(&guild_id);
                     self.shared.registry.weigh(&session, session.bytes(&self.attached.progress));
                 }
                 if hears_of_guilds(session.intents) {
-                    self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(entry.guild_id)))?;
+                    self.dispatch(entry, "GUILD_DELETE", &to_json(&GuildDeleteEvent::left(guild_id.get())))?;
                 }
             }
             Action::Lost => return Err(Stop::Invalid),
@@ -217,7 +217,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         let progress = &mut *self.attached.progress;
         if entry.position > progress.applied {
             if let (Some(Change::MemberUpdated(updated)), Some(record)) = (entry.change(), entry.record())
-                && let (Some(row), Some(held)) = (&updated.member, progress.guilds.get_mut(&entry.guild_id))
+                && let (Some(row), Some(guild_id)) = (&updated.member, entry.guild_id)
+                && let Some(held) = progress.guilds.get_mut(&guild_id)
                 && row.user_id == session.user.id
                 && record.rev > held.rev
             {
@@ -230,9 +231,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
     }
 
     /// The user joined a guild. In a replay it may have left since: then the number stays unused.
-    async fn joined(&mut self, entry: &Arc<Entry>) -> Result<(), Stop> {
+    async fn joined(&mut self, entry: &Arc<Entry>, guild_id: GuildId) -> Result<(), Stop> {
         let session = self.attached.session.clone();
-        let (guild_id, user_id) = (entry.guild_id, session.user.id);
         if entry.position > self.attached.progress.applied {
             let row = match entry.change() {
                 Some(Change::MemberAdded(added)) => added.member.clone(),
@@ -242,7 +242,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 self.shared.guild_loader.ensure_loaded(guild_id).await?;
                 match row {
                     Some(row) => Ok(row),
-                    None => self.shared.calls.member(guild_id, user_id).await,
+                    None => self.shared.calls.member(guild_id, session.user_id()).await,
                 }
             };
             match loaded.await {

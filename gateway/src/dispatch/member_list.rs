@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 use weir_discord::intent::Intents;
-use weir_proto::data::{Member, User};
+use weir_proto::{
+    data::{Member, User},
+    id::GuildId,
+};
 
 use crate::{fanout::snapshot::Snapshot, limits::allowances, session::Session, shared::Shared};
 
@@ -60,7 +63,7 @@ impl MemberLists {
         &mut self,
         shared: &Shared,
         session: &Session,
-        guilds: &[(u64, Arc<Snapshot>)],
+        guilds: &[(GuildId, Arc<Snapshot>)],
     ) -> Vec<MemberList> {
         let began = Instant::now();
         let read = guilds.iter().map(|(guild_id, guild)| read(shared, session, (*guild_id, guild), *self));
@@ -75,7 +78,7 @@ impl MemberLists {
 async fn read(
     shared: &Shared,
     session: &Session,
-    (guild_id, guild): (u64, &Snapshot),
+    (guild_id, guild): (GuildId, &Snapshot),
     MemberLists { left, charged }: MemberLists,
 ) -> Option<MemberList> {
     let threshold = session.large_threshold.get();
@@ -85,7 +88,7 @@ async fn read(
     }
     let spent = || {
         let cost = allowances::of_list(guild.member_count());
-        charged && shared.allowances.look_up(session.user.id, cost, Instant::now()).is_err()
+        charged && shared.allowances.look_up(session.user_id(), cost, Instant::now()).is_err()
     };
     if left.is_zero() || spent() {
         return None;
@@ -93,7 +96,7 @@ async fn read(
     let page = async {
         let _turn = shared.member_list_reads.acquire().await.ok()?;
         let page = shared.calls.members(guild_id, 0, threshold).await;
-        page.inspect_err(|error| tracing::warn!(guild_id, %error, "a guild is shown without its members"))
+        page.inspect_err(|error| tracing::warn!(%guild_id, %error, "a guild is shown without its members"))
             .ok()
     };
     let mut others = timeout(left, page).await.ok().flatten()?;

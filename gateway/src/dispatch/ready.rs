@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_discord::object::{Availability, ReadyEvent, ReadyParts, to_json};
+use weir_proto::id::GuildId;
 
 use super::{
     deliver::{BATCH_BYTES, Delivery},
@@ -29,12 +30,13 @@ fn rendered_max(snapshot: &Snapshot, list: &MemberList) -> usize {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
     /// READY and the guilds of the introduction.
-    pub(crate) async fn send_ready(&mut self, snapshots: &[(u64, Arc<Snapshot>)]) -> Result<(), Stop> {
+    pub(crate) async fn send_ready(&mut self, snapshots: &[(GuildId, Arc<Snapshot>)]) -> Result<(), Stop> {
         let session = &self.attached.session;
+        let guild_ids: Vec<u64> = session.initial_guilds.iter().map(|id| id.get()).collect();
         let ready = to_json(&ReadyEvent::new(&ReadyParts {
             version: session.version,
             user: &session.user,
-            guild_ids: &session.initial_guilds,
+            guild_ids: &guild_ids,
             session_id: &session.id,
             resume_gateway_url: &self.shared.config.public_url,
             shard: (session.subscriber.shard.0, session.subscriber.shard.1.get()),
@@ -56,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
     async fn send_initial_guilds(
         &mut self,
         from: usize,
-        state: impl Fn(u64) -> Option<Arc<Snapshot>>,
+        state: impl Fn(GuildId) -> Option<Arc<Snapshot>>,
     ) -> Result<(), Stop> {
         let session = self.attached.session.clone();
         for first in (from..session.initial_guilds.len()).step_by(GUILDS_AT_ONCE) {

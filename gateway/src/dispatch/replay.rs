@@ -10,7 +10,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use weir_bus::{InboxError, Position};
 use weir_discord::dispatch::Visibility;
-use weir_proto::event::record::Change;
+use weir_proto::{
+    event::record::Change,
+    id::{GuildId, UserId},
+};
 
 use super::{stop::Stop, visibility::Recipient};
 use crate::{
@@ -36,7 +39,7 @@ const LOG_SCOPES: usize = 4_096;
 /// The last changes, in each guild, of what a session's view of it is made of.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled {
-    guilds: HashMap<u64, LastChanges>,
+    guilds: HashMap<GuildId, LastChanges>,
 }
 
 /// Positions of the last changes of a guild; 0 for none.
@@ -49,7 +52,7 @@ struct LastChanges {
 }
 
 impl Unsettled {
-    fn note(&mut self, guild_id: u64, position: Position, of_membership: bool) {
+    fn note(&mut self, guild_id: GuildId, position: Position, of_membership: bool) {
         let last = self.guilds.entry(guild_id).or_default();
         last.rights = last.rights.max(position);
         if of_membership {
@@ -68,9 +71,10 @@ impl Unsettled {
 
     /// True if the entry might be for the session and cannot be judged.
     pub(crate) fn concerns(&self, recipient: Recipient<'_>, entry: &Entry) -> bool {
-        let Some(last) = self.guilds.get(&entry.guild_id) else { return false };
+        let Some(guild_id) = entry.guild_id else { return false };
+        let Some(last) = self.guilds.get(&guild_id) else { return false };
         let (Some(change), true) = (entry.change(), entry.position < last.rights) else { return false };
-        if is_about(change, recipient.subscriber.user_id) || !recipient.guilds.contains_key(&entry.guild_id) {
+        if is_about(change, recipient.subscriber.user_id) || !recipient.guilds.contains_key(&guild_id) {
             // The session is told of its own comings and goings whatever holds, and of a guild that it has left nothing else.
             return false;
         }
@@ -79,13 +83,13 @@ impl Unsettled {
             Visibility::Channel(_) => true,
             Visibility::Guild(_) | Visibility::Users(_) => false,
         };
-        dispatch.passes(recipient.subscriber.user_id, recipient.intents)
+        dispatch.passes(recipient.subscriber.user_id.get(), recipient.intents)
             && (by_channel || entry.position < last.membership)
     }
 }
 
 /// Whether a change is of what a user's view of its guild is made of, and if so, whether of the membership itself.
-fn changes_view(change: &Change, user_id: u64) -> Option<bool> {
+fn changes_view(change: &Change, user_id: UserId) -> Option<bool> {
     match change {
         Change::GuildCreated(_) | Change::MemberAdded(_) | Change::MemberRemoved(_) => {
             is_about(change, user_id).then_some(true)
@@ -110,7 +114,7 @@ fn changes_view(change: &Change, user_id: u64) -> Option<bool> {
 /// What is unsettled for a session that goes back in the ring: there the states are those of then, but its memberships include everything up
 /// to where it had come.
 pub(crate) fn rewound(shared: &Shared, attached: &Attached) -> Unsettled {
-    let (user_id, progress) = (attached.session.user.id, &attached.progress);
+    let (user_id, progress) = (attached.session.user_id(), &attached.progress);
     let mut unsettled = Unsettled::default();
     // Below its floor the ring has nothing: that part comes from the log, and is searched with it.
     let mut after = progress.cursor.max(shared.fanout.ring.floor());
@@ -120,9 +124,11 @@ pub(crate) fn rewound(shared: &Shared, attached: &Attached) -> Unsettled {
             continue;
         };
         for entry in scan.entries.iter().filter(|entry| entry.position <= progress.applied) {
-            if let Some(change) = entry.change().filter(|change| is_about(change, user_id)) {
+            if let Some(change) = entry.change().filter(|change| is_about(change, user_id))
+                && let Some(guild_id) = entry.guild_id
+            {
                 let of_membership = changes_view(change, user_id) == Some(true);
-                unsettled.note(entry.guild_id, entry.position, of_membership);
+                unsettled.note(guild_id, entry.position, of_membership);
             }
         }
         if scan.up_to == after {
@@ -137,7 +143,7 @@ pub(crate) fn rewound(shared: &Shared, attached: &Attached) -> Unsettled {
 pub(crate) struct Log {
     from: Position,
     to: Position,
-    states: HashMap<u64, Arc<Snapshot>>,
+    states: HashMap<GuildId, Arc<Snapshot>>,
     unsettled: Unsettled,
     gaps: GapDetector,
 }
@@ -152,7 +158,7 @@ impl Log {
     /// Safe: reading changes nothing.
     pub(crate) async fn open(shared: &Shared, attached: &Attached, from: Position) -> Result<Self, Stop> {
         let (to, states) = shared.fanout.states(attached.progress.guilds.keys().copied());
-        let user_id = attached.session.user.id;
+        let user_id = attached.session.user_id();
         let mut unsettled = Unsettled::default();
         let mut gaps = GapDetector::new(LOG_SCOPES);
         let mut after = from;
@@ -162,8 +168,9 @@ impl Log {
                 if let Logged::Record(publication) = logged(&mut gaps, &bytes)?
                     && let Some(change) = &publication.record.change
                     && let Some(of_membership) = changes_view(change, user_id)
+                    && let Ok(guild_id) = GuildId::try_from(publication.record.guild_id)
                 {
-                    unsettled.note(publication.record.guild_id, position, of_membership);
+                    unsettled.note(guild_id, position, of_membership);
                 }
             }
             after = up_to;
@@ -208,8 +215,8 @@ impl Log {
         }
         enrich(&shared.calls, &mut publications).await;
         let entries = positions.into_iter().zip(publications).map(|(position, mut publication)| {
-            let guild_id = publication.record.guild_id;
-            let state = self.states.get(&guild_id).cloned();
+            let guild_id = GuildId::try_from(publication.record.guild_id).ok();
+            let state = guild_id.and_then(|guild_id| self.states.get(&guild_id)).cloned();
             // Of a channel that is gone since, what its record says: nobody needs more of it.
             publication.raise_newest(|id| state.as_ref().map_or(0, |state| state.newest_message(id)));
             let body = Body::Change(publication);

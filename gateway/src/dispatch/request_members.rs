@@ -15,7 +15,10 @@ use weir_discord::{
     intent::Intents,
     object::{MembersChunkEvent, RateLimitedEvent, to_json},
 };
-use weir_proto::data::{Member, User};
+use weir_proto::{
+    data::{Member, User},
+    id::{GuildId, UserId},
+};
 
 use crate::{
     Close,
@@ -48,12 +51,13 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut Socket<S>,
     request: &RequestMembers,
 ) -> Result<(), SocketError> {
-    if !attached.progress.guilds.contains_key(&request.guild_id) {
+    let guild_id = GuildId::try_from(request.guild_id).ok();
+    let Some(guild_id) = guild_id.filter(|guild_id| attached.progress.guilds.contains_key(guild_id)) else {
         // As at Discord, nothing is said about guilds that the session is not in.
         return Ok(());
-    }
+    };
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
-    let mut answer = Answer { shared, attached, socket, guild_id: request.guild_id, nonce };
+    let mut answer = Answer { shared, attached, socket, guild_id, nonce };
     let whole_guild = request.query.as_deref() == Some("");
     let answered = if let Some(user_ids) = &request.user_ids {
         answer.by_id(user_ids).await
@@ -90,13 +94,13 @@ struct Answer<'a, S> {
     shared: &'a Shared,
     attached: &'a Attached,
     socket: &'a mut Socket<S>,
-    guild_id: u64,
+    guild_id: GuildId,
     nonce: Option<&'a str>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
-    fn user_id(&self) -> u64 {
-        self.attached.session.user.id
+    fn user_id(&self) -> UserId {
+        self.attached.session.user_id()
     }
 
     /// Members of the guild.
@@ -107,8 +111,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     /// Tells when the client may ask again.
     async fn refuse(&mut self, wait: Duration) -> Result<(), SocketError> {
         let op = payload::op::REQUEST_GUILD_MEMBERS;
-        self.dispatch("RATE_LIMITED", &to_json(&RateLimitedEvent::new(op, wait, self.guild_id, self.nonce)))
-            .await
+        self.dispatch(
+            "RATE_LIMITED",
+            &to_json(&RateLimitedEvent::new(op, wait, self.guild_id.get(), self.nonce)),
+        )
+        .await
     }
 
     async fn by_id(&mut self, ids: &[u64]) -> Result<(), AnswerError> {
@@ -117,10 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         let (calls, guild_id) = (&self.shared.calls, self.guild_id);
         let looked_up: Vec<Option<(Member, User)>> = stream::iter(ids.iter().copied())
             .map(async |user_id| {
-                if user_id == 0 {
-                    // Nobody's, and no request that the data service takes.
-                    return Ok(None);
-                }
+                // 0 is nobody's id, and the data service refuses it.
+                let Ok(user_id) = UserId::try_from(user_id) else { return Ok(None) };
                 calls.member_with_user(guild_id, user_id).await
             })
             .buffered(LOOKUPS_AT_ONCE)
@@ -182,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         place: (u32, u32),
         not_found: &[u64],
     ) -> Result<(), AnswerError> {
-        let d = to_json(&MembersChunkEvent::new(self.guild_id, members, place, not_found, self.nonce));
+        let d = to_json(&MembersChunkEvent::new(self.guild_id.get(), members, place, not_found, self.nonce));
         Ok(self.dispatch("GUILD_MEMBERS_CHUNK", &d).await?)
     }
 
@@ -193,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
 }
 
 /// Charges a user for so many look-ups, and waits for them once, a little, if it must.
-async fn charge(shared: &Shared, user_id: u64, count: usize) -> Result<(), AnswerError> {
+async fn charge(shared: &Shared, user_id: UserId, count: usize) -> Result<(), AnswerError> {
     let charge = || shared.allowances.look_up(user_id, count, Instant::now());
     let charged = match charge() {
         Err(wait) if wait <= PATIENCE => {

@@ -6,7 +6,7 @@ use weir_discord::{
     dispatch::{Dispatch, Visibility},
     intent::Intents,
 };
-use weir_proto::{data::Member, event::record::Change};
+use weir_proto::{data::Member, event::record::Change, id::GuildId};
 
 use crate::fanout::{
     entry::{Body, Entry},
@@ -22,7 +22,7 @@ pub(crate) struct Recipient<'a> {
     /// True for a bot, which is not told of its direct messages' channels: Discord's bots have not been since v8.
     pub(crate) bot: bool,
     /// The session's guilds and its user's membership of each.
-    pub(crate) guilds: &'a HashMap<u64, Member>,
+    pub(crate) guilds: &'a HashMap<GuildId, Member>,
 }
 
 /// What to do about an entry.
@@ -33,9 +33,9 @@ pub(crate) enum Action<'a> {
     /// Send this.
     Send { name: &'static str, d: &'a str },
     /// The session's user joined this guild: send GUILD_CREATE.
-    Join,
+    Join(GuildId),
     /// The session's user left this guild, or it was deleted: send GUILD_DELETE.
-    Leave,
+    Leave(GuildId),
     /// Records that might concern the session were lost.
     Lost,
 }
@@ -44,10 +44,9 @@ pub(crate) enum Action<'a> {
 pub(crate) fn decide<'a>(
     recipient: Recipient<'_>,
     entry: &'a Entry,
-    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+    present: impl FnOnce(GuildId) -> Option<Arc<Snapshot>>,
 ) -> Action<'a> {
-    let guild_id = entry.guild_id;
-    let member = recipient.guilds.get(&guild_id);
+    let member = entry.guild_id.and_then(|guild_id| recipient.guilds.get(&guild_id));
     let change = match &entry.body {
         Body::LostAnywhere => return Action::Lost,
         Body::LostInGuild => return if member.is_some() { Action::Lost } else { Action::Skip },
@@ -57,17 +56,21 @@ pub(crate) fn decide<'a>(
         Body::Change(publication) => publication.record.change.as_ref(),
     };
     let Some(change) = change else { return Action::Skip };
-    let user_id = recipient.subscriber.user_id;
-    if recipient.subscriber.has_guild(guild_id) {
+    let user_id = recipient.subscriber.user_id.get();
+    if let Some(guild_id) = entry.guild_id
+        && recipient.subscriber.has_guild(guild_id)
+    {
         match change {
-            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => return Action::Join,
+            Change::GuildCreated(created) if created.member_ids.contains(&user_id) => {
+                return Action::Join(guild_id);
+            }
             Change::MemberAdded(added) if added.member.as_ref().is_some_and(|row| row.user_id == user_id) => {
-                return Action::Join;
+                return Action::Join(guild_id);
             }
             Change::MemberRemoved(removed) if removed.user.as_ref().is_some_and(|row| row.id == user_id) => {
-                return Action::Leave;
+                return Action::Leave(guild_id);
             }
-            Change::GuildDeleted(_) if member.is_some() => return Action::Leave,
+            Change::GuildDeleted(_) if member.is_some() => return Action::Leave(guild_id),
             _ => {}
         }
     }
@@ -101,14 +104,14 @@ fn visible(
     dispatch: &Dispatch,
     entry: &Entry,
     member: &Member,
-    present: impl FnOnce(u64) -> Option<Arc<Snapshot>>,
+    present: impl FnOnce(GuildId) -> Option<Arc<Snapshot>>,
 ) -> bool {
     match &dispatch.needs {
         Visibility::Guild(_) => true,
         Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
         Visibility::Channel(channel_id) => entry
             .state()
-            .or_else(|| present(entry.guild_id))
+            .or_else(|| entry.guild_id.and_then(present))
             .is_some_and(|state| state.sees(member, *channel_id)),
     }
 }

@@ -7,6 +7,7 @@ use weir_discord::dispatch::{Dispatch, dispatch};
 use weir_proto::{
     data::EventContext,
     event::{Record, record::Change},
+    id::{GuildId, UserId},
 };
 
 use super::snapshot::Snapshot;
@@ -67,8 +68,8 @@ pub(crate) enum Body {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: Position,
-    /// 0 if it is of a direct message, or concerns no single guild.
-    pub(crate) guild_id: u64,
+    /// `None` if it is of a direct message, or concerns no single guild.
+    pub(crate) guild_id: Option<GuildId>,
     pub(crate) body: Body,
     /// The guild after the change. `None` while nobody here needs it, and for records that are read again from the log of a guild that is
     /// not held.
@@ -83,7 +84,7 @@ impl Entry {
     /// An entry, weighed in `bytes`.
     pub(crate) fn new(
         position: Position,
-        guild_id: u64,
+        guild_id: Option<GuildId>,
         body: Body,
         after: Option<Arc<Snapshot>>,
         bytes: &ByteGauge,
@@ -97,8 +98,13 @@ impl Entry {
     }
 
     /// An entry that has no position and is shown to those who are there.
-    pub(crate) fn ephemeral(guild_id: u64, body: Body, newest: &Arc<Snapshot>, bytes: &ByteGauge) -> Self {
-        Self { newest: Arc::downgrade(newest), ..Self::new(0, guild_id, body, None, bytes) }
+    pub(crate) fn ephemeral(
+        guild_id: GuildId,
+        body: Body,
+        newest: &Arc<Snapshot>,
+        bytes: &ByteGauge,
+    ) -> Self {
+        Self { newest: Arc::downgrade(newest), ..Self::new(0, Some(guild_id), body, None, bytes) }
     }
 
     /// The state that it is judged by, as far as it has one.
@@ -119,13 +125,13 @@ impl Entry {
     }
 
     /// True if it is of a direct message of this user.
-    pub(crate) fn is_direct_of(&self, user_id: u64) -> bool {
+    pub(crate) fn is_direct_of(&self, user_id: UserId) -> bool {
         let recipient_ids = match &self.body {
-            Body::Change(publication) if self.guild_id == 0 => &publication.record.recipient_ids,
+            Body::Change(publication) if self.guild_id.is_none() => &publication.record.recipient_ids,
             Body::LostInDirect(recipient_ids) => recipient_ids,
             Body::Change(_) | Body::LostInGuild | Body::LostAnywhere => return false,
         };
-        recipient_ids.contains(&user_id)
+        recipient_ids.contains(&user_id.get())
     }
 
     pub(crate) fn change(&self) -> Option<&Change> {
@@ -187,6 +193,7 @@ pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)>
 }
 
 /// True if a change is about this user's membership of a guild.
-pub(crate) fn is_about(change: &Change, user_id: u64) -> bool {
+pub(crate) fn is_about(change: &Change, user_id: UserId) -> bool {
+    let user_id = user_id.get();
     membership(change).is_some_and(|(many, one, _)| one == Some(user_id) || many.contains(&user_id))
 }

@@ -147,13 +147,20 @@ mod tests {
     use super::*;
     use crate::fanout::{Fanout, Installed, LossScope, entry::Publication, ring::Ring};
     use std::time::Duration;
-    use weir_proto::data::{Channel, Guild as GuildRow, GuildState};
+    use weir_proto::{
+        data::{Channel, Guild as GuildRow, GuildState},
+        id::{GuildId, UserId},
+    };
 
     const GUILD: u64 = 1;
     const CHANNELS: u64 = 100;
     const RING_BYTES: usize = 4 << 20;
     /// Room for two guilds of half a mebibyte.
     const STATES_BYTES: usize = 1 << 20;
+
+    fn guild(id: u64) -> GuildId {
+        GuildId::try_from(id).expect("not 0")
+    }
 
     fn channel(id: u64, rev: u64) -> Channel {
         Channel { id, guild_id: GUILD, topic: "x".repeat(4_096), rev, ..Channel::default() }
@@ -167,7 +174,7 @@ mod tests {
     }
 
     fn load(fanout: &Fanout, guild_id: u64) -> Installed {
-        fanout.begin_loading(guild_id);
+        fanout.begin_loading(guild(guild_id));
         let rev = 1;
         let state = GuildState {
             guild: Some(GuildRow { id: guild_id, rev, ..GuildRow::default() }),
@@ -175,7 +182,7 @@ mod tests {
             rev,
             ..GuildState::default()
         };
-        fanout.install(guild_id, state, &[], rev)
+        fanout.install(guild(guild_id), state, &[], rev)
     }
 
     fn publication(rev: u64, change: Change) -> Box<Publication> {
@@ -187,7 +194,7 @@ mod tests {
     /// Bytes of rows in states that only the ring keeps.
     fn kept(fanout: &Fanout) -> usize {
         let scan = fanout.ring.scan(fanout.ring.floor(), (usize::MAX, usize::MAX), |_| true, |_| false);
-        let present = fanout.present(GUILD);
+        let present = fanout.present(guild(GUILD));
         let mut states: Vec<_> = scan.expect("kept").entries.iter().filter_map(|e| e.after.clone()).collect();
         states.dedup_by(|a, b| a.shares_rows(b));
         states.retain(|state| present.as_ref().is_none_or(|present| !present.shares_rows(state)));
@@ -212,16 +219,16 @@ mod tests {
         // An entry that could keep one, and does not.
         fanout.publish_loss(1, LossScope::InDirect(Vec::new()));
         let before = fanout.ring.bytes().get();
-        assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]);
+        assert_eq!(fanout.forget_idle(Instant::now()), [guild(GUILD)]);
         assert_eq!(fanout.ring.bytes().get(), before);
     }
 
     #[test]
     fn a_state_that_is_dropped_with_its_guild_is_the_rings() {
         let dropped: [fn(&Fanout); 3] = [
-            |fanout| fanout.publish_loss(2, LossScope::InGuild(GUILD)),
+            |fanout| fanout.publish_loss(2, LossScope::InGuild(guild(GUILD))),
             |fanout| fanout.publish_loss(2, LossScope::Anywhere),
-            |fanout| assert_eq!(fanout.forget_idle(Instant::now()), [GUILD]),
+            |fanout| assert_eq!(fanout.forget_idle(Instant::now()), [guild(GUILD)]),
         ];
         for drop in dropped {
             let fanout = fanout();
@@ -237,15 +244,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn states_are_counted_and_none_is_held_beyond_their_bound_but_of_guilds_that_nobody_hears() {
         let fanout = fanout();
-        let subscriber = Arc::new(Subscriber::new(7, (0, std::num::NonZeroU32::MIN)));
-        fanout.subscribe(&subscriber, &[GUILD]);
+        let subscriber = Arc::new(Subscriber::new(
+            UserId::try_from(7_u64).expect("not 0"),
+            (0, std::num::NonZeroU32::MIN),
+        ));
+        fanout.subscribe(&subscriber, &[guild(GUILD)]);
         assert_eq!(load(&fanout, 2), Installed::Done);
         assert_eq!(load(&fanout, 3), Installed::Full, "nobody has had time to listen to the second");
         let of_two = fanout.states_bytes().get();
         assert!((2 * 400_000..STATES_BYTES).contains(&of_two), "{of_two}");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(load(&fanout, 3), Installed::Done);
-        assert!(fanout.present(2).is_none() && fanout.present(GUILD).is_some());
+        assert!(fanout.present(guild(2)).is_none() && fanout.present(guild(GUILD)).is_some());
         assert_eq!(fanout.states_bytes().get(), of_two);
         fanout.publish(1, publication(2, Change::GuildDeleted(Default::default())));
         assert_eq!(fanout.states_bytes().get(), of_two / 2);

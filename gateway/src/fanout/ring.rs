@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::fanout::entry::{Body, Publication};
     use proptest::prelude::*;
-    use weir_proto::event::Record;
+    use weir_proto::{event::Record, id::GuildId};
 
     fn ring(records_max: usize, bytes_max: usize) -> Ring {
         Ring::new(10, records_max, bytes_max)
@@ -190,7 +190,7 @@ mod tests {
     fn put(ring: &Ring, position: Position, guild_id: u64, size: usize) {
         let publication = Publication { record: Record::default(), context: None, encoded_len: size };
         let body = Body::Change(Box::new(publication));
-        let entry = Entry::new(position, guild_id, body, None, ring.bytes());
+        let entry = Entry::new(position, GuildId::try_from(guild_id).ok(), body, None, ring.bytes());
         ring.push(position, false, Some(Arc::new(entry)));
     }
 
@@ -205,11 +205,12 @@ mod tests {
             put(&ring, position, guild, 0);
         }
         ring.push(16, false, None);
-        let scan = ring.scan(10, (100, 100), |entry| entry.guild_id == 1, |_| false).expect("kept");
+        let first = GuildId::try_from(1_u64).ok();
+        let scan = ring.scan(10, (100, 100), |entry| entry.guild_id == first, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13, 15], 16));
-        let scan = ring.scan(10, (100, 2), |entry| entry.guild_id == 1, |_| false).expect("kept");
+        let scan = ring.scan(10, (100, 2), |entry| entry.guild_id == first, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 14), "stops before the third");
-        let scan = ring.scan(10, (3, 100), |entry| entry.guild_id == 1, |_| false).expect("kept");
+        let scan = ring.scan(10, (3, 100), |entry| entry.guild_id == first, |_| false).expect("kept");
         assert_eq!((positions(&scan), scan.up_to), (vec![11, 13], 13));
         let scan = ring.scan(16, (3, 100), |_| true, |_| false).expect("the head itself");
         assert_eq!((positions(&scan), scan.up_to), (vec![], 16));

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::Notify;
 use weir_bus::Position;
 use weir_discord::shard::shard_of;
+use weir_proto::id::{GuildId, UserId};
 
 use super::entry::Entry;
 
@@ -23,7 +24,7 @@ const NONE: Position = 0;
 /// A session as the fan-out sees it.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    pub(crate) user_id: u64,
+    pub(crate) user_id: UserId,
     pub(crate) shard: (u32, NonZeroU32),
     /// The first record that may concern the session since it last looked; [`NONE`] if none does. Between the session's cursor and this
     /// position nothing concerns it, so an idle session never falls off the ring, however far the log moves on.
@@ -34,7 +35,7 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(crate) fn new(user_id: u64, shard: (u32, NonZeroU32)) -> Self {
+    pub(crate) fn new(user_id: UserId, shard: (u32, NonZeroU32)) -> Self {
         Self {
             user_id,
             shard,
@@ -46,8 +47,8 @@ impl Subscriber {
     }
 
     /// True if the guild's events go to this session's shard.
-    pub(crate) fn has_guild(&self, guild_id: u64) -> bool {
-        shard_of(guild_id, self.shard.1) == self.shard.0
+    pub(crate) fn has_guild(&self, guild_id: GuildId) -> bool {
+        shard_of(guild_id.get(), self.shard.1) == self.shard.0
     }
 
     /// True if the user's direct messages go to this session's shard: the first one's, whatever their number.
@@ -123,7 +124,7 @@ mod tests {
     use crate::{fanout::entry::Body, limits::weight::ByteGauge};
 
     fn subscriber() -> Subscriber {
-        Subscriber::new(1, (0, NonZeroU32::MIN))
+        Subscriber::new(UserId::try_from(1_u64).expect("not 0"), (0, NonZeroU32::MIN))
     }
 
     #[tokio::test]
@@ -142,7 +143,9 @@ mod tests {
     fn ephemeral_entries_are_bounded_and_only_for_the_attached() {
         let subscriber = subscriber();
         let bytes = ByteGauge::default();
-        let entry = |position| Arc::new(Entry::new(position, 1, Body::LostInGuild, None, &bytes));
+        let entry = |position| {
+            Arc::new(Entry::new(position, GuildId::try_from(1_u64).ok(), Body::LostInGuild, None, &bytes))
+        };
         subscriber.offer_ephemeral(&entry(1));
         assert!(subscriber.take_ephemeral().is_empty());
         subscriber.set_attached(true);

@@ -65,22 +65,26 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
+    use weir_proto::id::UserId;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn a_set_of_subscribers_behaves_like_a_set(changes in prop::collection::vec((0..12_usize, any::<bool>()), 0..200)) {
-            let known: Vec<_> =
-                (0..12).map(|user| Arc::new(Subscriber::new(user, (0, NonZeroU32::MIN)))).collect();
+            let subscriber = |user: u64| {
+                let user_id = UserId::try_from(user).expect("not 0");
+                Arc::new(Subscriber::new(user_id, (0, NonZeroU32::MIN)))
+            };
+            let known: Vec<_> = (1..=12).map(subscriber).collect();
             let mut model = BTreeSet::new();
             let mut set = Subscribers::default();
             for (who, joins) in changes {
                 if joins {
-                    prop_assert_eq!(set.insert(&known[who]), model.insert(who as u64));
+                    prop_assert_eq!(set.insert(&known[who]), model.insert(who as u64 + 1));
                 } else {
-                    prop_assert_eq!(set.remove(&known[who]), model.remove(&(who as u64)));
+                    prop_assert_eq!(set.remove(&known[who]), model.remove(&(who as u64 + 1)));
                 }
-                let mut seen: Vec<u64> = set.iter().map(|subscriber| subscriber.user_id).collect();
+                let mut seen: Vec<u64> = set.iter().map(|subscriber| subscriber.user_id.get()).collect();
                 seen.sort_unstable();
                 prop_assert_eq!(seen, model.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(set.is_empty(), model.is_empty());

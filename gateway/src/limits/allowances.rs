@@ -12,6 +12,7 @@ use std::{
 use moka::sync::Cache;
 use tokio::time::Instant;
 use weir_connect::Budget;
+use weir_proto::id::UserId;
 use weir_runtime::Allowance;
 
 /// Look-ups at once: a bot that asks for the members of each of its guilds when it starts, 2,500 guilds of up to 300 members each.
@@ -32,7 +33,7 @@ const USER_BYTES: usize = 160;
 
 /// What users have left.
 pub(crate) struct Allowances {
-    users: Cache<u64, Arc<Mutex<UserAllowances>>>,
+    users: Cache<UserId, Arc<Mutex<UserAllowances>>>,
 }
 
 /// What a user has left.
@@ -60,7 +61,7 @@ impl Allowances {
     ///
     /// # Errors
     /// When it may ask again; nothing is charged then.
-    pub(crate) fn look_up(&self, user: u64, count: usize, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn look_up(&self, user: UserId, count: usize, now: Instant) -> Result<(), Duration> {
         // What costs more than all that there is costs all of it.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(LOOKUPS_BURST);
         self.spend(user, now, |left| {
@@ -72,11 +73,11 @@ impl Allowances {
     ///
     /// # Errors
     /// As [`Self::look_up`].
-    pub(crate) fn resume(&self, user: u64, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn resume(&self, user: UserId, now: Instant) -> Result<(), Duration> {
         self.spend(user, now, |left| left.resumes.charge(RESUME_EVERY, RESUME_EVERY * RESUMES_BURST, now))
     }
 
-    fn spend<T>(&self, user: u64, now: Instant, spend: impl FnOnce(&mut UserAllowances) -> T) -> T {
+    fn spend<T>(&self, user: UserId, now: Instant, spend: impl FnOnce(&mut UserAllowances) -> T) -> T {
         let nothing = Allowance::new(now);
         let new = || Arc::new(Mutex::new(UserAllowances { lookups: nothing, resumes: nothing }));
         let left = self.users.get_with(user, new);
@@ -96,14 +97,15 @@ mod tests {
     #[test]
     fn a_user_has_so_much_and_gets_it_back_and_others_have_their_own() {
         let (allowances, now) = (Allowances::new(), Instant::now());
-        assert_eq!(allowances.look_up(1, 1 << 40, now), Ok(()), "who asks for more than all gets it once");
-        assert_eq!(allowances.look_up(1, 100, now), Err(LOOKUP_EVERY * 100));
-        assert_eq!(allowances.look_up(2, 100, now), Ok(()));
-        assert_eq!(allowances.look_up(1, 100, now + LOOKUP_EVERY * 100), Ok(()));
+        let (one, other) = (UserId::try_from(1_u64).expect("not 0"), UserId::try_from(2_u64).expect("not 0"));
+        assert_eq!(allowances.look_up(one, 1 << 40, now), Ok(()), "who asks for more than all gets it once");
+        assert_eq!(allowances.look_up(one, 100, now), Err(LOOKUP_EVERY * 100));
+        assert_eq!(allowances.look_up(other, 100, now), Ok(()));
+        assert_eq!(allowances.look_up(one, 100, now + LOOKUP_EVERY * 100), Ok(()));
         for _ in 0..RESUMES_BURST {
-            assert_eq!(allowances.resume(1, now), Ok(()), "resumes are apart");
+            assert_eq!(allowances.resume(one, now), Ok(()), "resumes are apart");
         }
-        assert_eq!(allowances.resume(1, now), Err(RESUME_EVERY));
-        assert_eq!(allowances.resume(1, now + RESUME_EVERY), Ok(()));
+        assert_eq!(allowances.resume(one, now), Err(RESUME_EVERY));
+        assert_eq!(allowances.resume(one, now + RESUME_EVERY), Ok(()));
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use weir_connect::budget::{Account, Bounds, Budget, Full, Hold, Part};
+use weir_proto::id::UserId;
 use weir_runtime::{
     Strangers,
     memory::{Bound, Share},
@@ -70,12 +71,12 @@ impl Memory {
 pub(crate) struct Accounts {
     memory: Arc<Memory>,
     address: IpAddr,
-    user: Option<u64>,
+    user: Option<UserId>,
 }
 
 impl Accounts {
     /// From here on what is held counts for a session of `user` too.
-    pub(crate) fn begin_session(&mut self, user: u64) {
+    pub(crate) fn begin_session(&mut self, user: UserId) {
         self.user = Some(user);
     }
 
@@ -90,7 +91,7 @@ impl Accounts {
     fn of(&self, part: &Part) -> Account {
         let account = part.account(self.address);
         match self.user {
-            Some(user) => account.for_token(user),
+            Some(user) => account.for_token(user.get()),
             None => account,
         }
     }
@@ -154,9 +155,9 @@ mod tests {
     fn one_token_cannot_have_all_the_room_of_its_address_for_introductions() {
         let config = GatewayConfig { introduction_bytes_max: 400, ..GatewayConfig::default() };
         let memory = Arc::new(Memory::new(&Budget::default(), &config));
-        let session = |user| {
+        let session = |user: u64| {
             let mut accounts = memory.accounts(IpAddr::V4(Ipv4Addr::LOCALHOST));
-            accounts.begin_session(user);
+            accounts.begin_session(UserId::try_from(user).unwrap());
             accounts.introductions().hold(100)
         };
         let first = session(7).unwrap();
@@ -172,9 +173,9 @@ mod tests {
         let config = GatewayConfig { codec_bytes_max: 16 * CODEC_BYTES, ..GatewayConfig::default() };
         let memory = Arc::new(Memory::new(&Budget::default(), &config));
         let at = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        let session = |last, user| {
+        let session = |last, user: u64| {
             let mut accounts = memory.accounts(at(last));
-            accounts.begin_session(user);
+            accounts.begin_session(UserId::try_from(user).unwrap());
             accounts.codecs().hold(CODEC_BYTES)
         };
         let mut held = vec![session(1, 7).unwrap(), session(2, 7).unwrap()];

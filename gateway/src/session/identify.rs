@@ -7,7 +7,10 @@ use weir_discord::{
     intent::Intents,
     token::{TokenHash, parse_authorization},
 };
-use weir_proto::data::User;
+use weir_proto::{
+    data::User,
+    id::{GuildId, UserId},
+};
 use weir_runtime::strangers;
 
 use super::{
@@ -32,7 +35,7 @@ pub(crate) async fn identify(
     identify: &Identify,
     version: u8,
     client: IpAddr,
-) -> Result<Option<(Attached, Vec<(u64, Arc<Snapshot>)>)>, Close> {
+) -> Result<Option<(Attached, Vec<(GuildId, Arc<Snapshot>)>)>, Close> {
     let shard = shard(identify.shard)?;
     let token_hash = parse_authorization(&identify.token).map_err(|_| nobodys())?.hash();
     // Before the admission, so that who floods does not stand in the others' way.
@@ -41,14 +44,14 @@ pub(crate) async fn identify(
     }
     let _admission =
         shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
-    let user = user(shared, &token_hash, client).await?;
+    let (user_id, user) = user(shared, &token_hash, client).await?;
     if !may(shared.identifies.count(&token_hash, Instant::now()))? {
         return Ok(None);
     }
     let intents = intents(identify.intents, &user, shared.config.granted_intents)?;
-    let mut registration = register(shared, user.id, shard).await?;
+    let mut registration = register(shared, user_id, shard).await?;
     let guilds = guilds(shared, &registration.subscriber).await?;
-    let shown: &[(u64, Arc<Snapshot>)] = if hears_of_guilds(intents) { &guilds.snapshots } else { &[] };
+    let shown: &[(GuildId, Arc<Snapshot>)] = if hears_of_guilds(intents) { &guilds.snapshots } else { &[] };
     let progress = Progress {
         cursor: guilds.position,
         sent: guilds.position,
@@ -107,7 +110,7 @@ fn may(often: Result<(), TooOften>) -> Result<bool, Close> {
 }
 
 /// The user of a token, as far as a client at an address may ask.
-async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result<User, Close> {
+async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result<(UserId, User), Close> {
     let leave =
         shared.strangers.ask(client, token_hash.0, Instant::now()).map_err(|refused| match refused {
             strangers::Refused::Unknown => nobodys(),

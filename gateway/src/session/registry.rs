@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 use weir_bus::SessionStore;
 use weir_discord::token::TokenHash;
+use weir_proto::id::UserId;
 
 use super::{Restored, Session, is_same};
 use crate::{
@@ -67,7 +68,7 @@ struct Table {
     bytes: ByteGauge,
     sessions: HashMap<String, Tracked>,
     /// Whose they are, by user.
-    owned: HashMap<u64, Owned>,
+    owned: HashMap<UserId, Owned>,
     /// Those without a connection, and what they take: what may end for others.
     detached: usize,
     detached_bytes: usize,
@@ -80,7 +81,7 @@ impl Table {
     fn insert(&mut self, session: Arc<Session>, bytes: usize) {
         // An id that is there already does not happen: they are random, and a row is claimed once.
         self.remove(&session.id);
-        let owned = self.owned.entry(session.user.id).or_default();
+        let owned = self.owned.entry(session.user_id()).or_default();
         owned.sessions += 1;
         owned.bytes += bytes;
         let weight = Weight::new(&self.bytes, bytes);
@@ -90,11 +91,11 @@ impl Table {
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         self.set_detached(id, None);
         let Tracked { session, weight, .. } = self.sessions.remove(id)?;
-        if let Some(owned) = self.owned.get_mut(&session.user.id) {
+        if let Some(owned) = self.owned.get_mut(&session.user_id()) {
             owned.sessions -= 1;
             owned.bytes -= weight.get();
             if owned.sessions == 0 {
-                self.owned.remove(&session.user.id);
+                self.owned.remove(&session.user_id());
             }
         }
         Some(session)
@@ -104,7 +105,7 @@ impl Table {
     fn set_detached(&mut self, id: &str, at: Option<Instant>) -> bool {
         let Some(tracked) = self.sessions.get_mut(id) else { return false };
         let before = std::mem::replace(&mut tracked.detached_at, at);
-        let owned = self.owned.entry(tracked.session.user.id).or_default();
+        let owned = self.owned.entry(tracked.session.user_id()).or_default();
         let bytes = tracked.weight.get();
         if let Some(before) = before {
             owned.detached.remove(&(before, id.to_owned()));
@@ -122,7 +123,7 @@ impl Table {
     }
 
     /// Whether there would be room for another session of a user that takes so many bytes, if all ended for it that may.
-    fn may_have_room(&self, user_id: u64, bytes: usize, bounds: SessionBounds) -> bool {
+    fn may_have_room(&self, user_id: UserId, bytes: usize, bounds: SessionBounds) -> bool {
         let all = self.sessions.len() - self.detached < bounds.sessions
             && self.bytes.get() - self.detached_bytes + bytes <= bounds.bytes;
         let own = self.owned.get(&user_id).is_none_or(|owned| {
@@ -136,7 +137,7 @@ impl Table {
     /// only who has none to give takes the one that is longest without a connection.
     fn make_room(
         &mut self,
-        user_id: u64,
+        user_id: UserId,
         bytes: usize,
         bounds: SessionBounds,
         ended: &mut Vec<Arc<Session>>,
@@ -249,7 +250,7 @@ impl SessionRegistry {
     pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
         let mut table = self.table();
         let Table { sessions, owned, detached_bytes, .. } = &mut *table;
-        if let (Some(tracked), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user.id)) {
+        if let (Some(tracked), Some(owned)) = (sessions.get(&session.id), owned.get_mut(&session.user_id())) {
             let before = tracked.weight.get();
             owned.bytes = owned.bytes - before + bytes;
             if tracked.detached_at.is_some() {
@@ -266,7 +267,7 @@ impl SessionRegistry {
         let mut ended = Vec::new();
         let added = {
             let mut table = self.table();
-            let room = table.make_room(session.user.id, bytes, self.bounds, &mut ended);
+            let room = table.make_room(session.user_id(), bytes, self.bounds, &mut ended);
             if room.is_ok() {
                 table.insert(session, bytes);
             }
@@ -343,12 +344,18 @@ impl SessionRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fanout::ring::Ring, session::tests::session};
+    use crate::{
+        fanout::{ring::Ring, subscriber::Subscriber},
+        session::tests::session,
+    };
     use weir_bus::memory::MemoryBus;
+    use weir_proto::id::GuildId;
 
     fn of_user(id: u64) -> Arc<Session> {
         let mut session = session(1);
+        let user_id = UserId::try_from(id).expect("not 0");
         session.user.id = id;
+        session.subscriber = Arc::new(Subscriber::new(user_id, session.subscriber.shard));
         Arc::new(session)
     }
 
@@ -423,7 +430,7 @@ mod tests {
         let mut progress = crate::session::Progress::default();
         let none = session.bytes(&progress);
         let row = weir_proto::data::Member { role_ids: vec![1; 100], ..Default::default() };
-        progress.guilds.insert(1, row);
+        progress.guilds.insert(GuildId::try_from(1_u64).expect("not 0"), row);
         assert!(session.bytes(&progress) - none >= 900, "{none}");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resu
     let token_hash = token.hash();
     let (mut attached, restored) = match shared.registry.get(&resume.session_id) {
         Some(session) if session.is_owned_by(&token_hash) => {
-            if shared.allowances.resume(session.user.id, Instant::now()).is_err() {
+            if shared.allowances.resume(session.user_id(), Instant::now()).is_err() {
                 return Ok(Resumption::Later);
             }
             match take_over(shared, session).await? {
@@ -128,7 +128,7 @@ async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, 
         Err(LoadError::NotFound) => return Ok(Restoration::Useless),
         Err(error @ (LoadError::Unavailable { .. } | LoadError::Full)) => return Err(fault(&error)),
     };
-    let mut registration = register(shared, user.id, kept.shard).await?;
+    let mut registration = register(shared, kept.user_id, kept.shard).await?;
     let guilds = guilds(shared, &registration.subscriber).await?;
     let progress = Progress {
         cursor: kept.numbering.head(),

@@ -12,7 +12,11 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 use weir_bus::Position;
-use weir_proto::{data::Member, event::record::Change};
+use weir_proto::{
+    data::Member,
+    event::record::Change,
+    id::{GuildId, UserId},
+};
 
 use super::{Progress, Session};
 use crate::{
@@ -68,8 +72,8 @@ impl Drop for Registration<'_> {
 pub(crate) struct Guilds {
     pub(crate) position: Position,
     /// Ascending by id.
-    pub(crate) snapshots: Vec<(u64, Arc<Snapshot>)>,
-    pub(crate) members: HashMap<u64, Member>,
+    pub(crate) snapshots: Vec<(GuildId, Arc<Snapshot>)>,
+    pub(crate) members: HashMap<GuildId, Member>,
     /// Everything up to this revision was committed before the guilds were looked at.
     pub(crate) as_of_rev: u64,
 }
@@ -104,7 +108,7 @@ pub(crate) async fn attach(
 /// Lets a new subscriber hear of its user's memberships.
 pub(crate) async fn register(
     shared: &Arc<Shared>,
-    user_id: u64,
+    user_id: UserId,
     shard: (u32, NonZeroU32),
 ) -> Result<Registration<'_>, Close> {
     let subscriber = Arc::new(Subscriber::new(user_id, shard));
@@ -131,14 +135,14 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, subscriber: &Arc<Subscriber>) -
             ));
         }
         let states = AtomicUsize::new(0);
-        let loaded: Vec<Option<(u64, Member)>> = stream::iter(ids)
+        let loaded: Vec<Option<(GuildId, Member)>> = stream::iter(ids)
             .map(|id| load_guild(shared, id, subscriber.user_id, &states))
             .buffered(LOADS_AT_ONCE)
             .try_collect()
             .await
             .map_err(|error| fault(&error))?;
-        let mut members: HashMap<u64, Member> = loaded.into_iter().flatten().collect();
-        let mut ids: Vec<u64> = members.keys().copied().collect();
+        let mut members: HashMap<GuildId, Member> = loaded.into_iter().flatten().collect();
+        let mut ids: Vec<GuildId> = members.keys().copied().collect();
         ids.sort_unstable();
         let (position, snapshots) = shared.fanout.subscribe(subscriber, &ids);
         let settled = catch_up(shared, subscriber.user_id, (listed_after, position), &mut members)
@@ -154,10 +158,10 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, subscriber: &Arc<Subscriber>) -
 /// of all that there may be, so that one token with many guilds leaves room for others. What was loaded in vain is nobody's and goes first.
 async fn load_guild(
     shared: &Shared,
-    guild_id: u64,
-    user_id: u64,
+    guild_id: GuildId,
+    user_id: UserId,
     states: &AtomicUsize,
-) -> Result<Option<(u64, Member)>, LoadError> {
+) -> Result<Option<(GuildId, Member)>, LoadError> {
     let loaded = async {
         shared.guild_loader.ensure_loaded(guild_id).await?;
         let bytes = shared.fanout.present(guild_id).map_or(0, |snapshot| snapshot.bytes());
@@ -176,20 +180,21 @@ async fn load_guild(
 /// Applies what happened to the user's memberships while they were loaded. False if the user joined or left a guild: list them again.
 fn catch_up(
     shared: &Shared,
-    user_id: u64,
+    user_id: UserId,
     (after, up_to): (Position, Position),
-    members: &mut HashMap<u64, Member>,
+    members: &mut HashMap<GuildId, Member>,
 ) -> Result<bool, Fallen> {
     let mut after = after;
     while after < up_to {
         let scan = shared.fanout.ring.scan(after, (usize::MAX, usize::MAX), |_| false, |_| false)?;
         after = scan.up_to;
         for entry in scan.entries {
-            let (guild_id, Some(record)) = (entry.guild_id, entry.record()) else { return Ok(false) };
+            let Some(record) = entry.record() else { return Ok(false) };
             match record.change.as_ref() {
                 Some(Change::MemberUpdated(updated)) => {
-                    if let (Some(row), Some(held)) = (&updated.member, members.get_mut(&guild_id))
-                        && row.user_id == user_id
+                    if let (Some(row), Some(guild_id)) = (&updated.member, entry.guild_id)
+                        && let Some(held) = members.get_mut(&guild_id)
+                        && row.user_id == user_id.get()
                         && record.rev > held.rev
                     {
                         held.clone_from(row);

@@ -25,6 +25,7 @@ use tokio_tungstenite::{
 };
 
 use weir_connect::budget::{Account, Full, Hold};
+use weir_proto::id::UserId;
 
 use super::{
     compress::{self, ZlibStream},
@@ -119,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Says that the client has a session of `user`: from here on it is worth a compressor's memory, if there is room for one, and what it
     /// holds counts for the user.
-    pub(crate) fn begin_session(&mut self, user: u64) {
+    pub(crate) fn begin_session(&mut self, user: UserId) {
         self.accounts.begin_session(user);
         if let Packing::ZlibStream(stream) = &mut self.packing {
             stream.begin_compressing(&self.accounts.codecs());
