@@ -1,13 +1,15 @@
-//! Close codes: what a client is told when the gateway ends its connection.
+//! Close codes: what a client is told when the gateway closes its connection.
 
 use std::borrow::Cow;
 
 /// Why the gateway closes a connection.
 ///
-/// The codes that are not resumable make every client library stop for good, so a fault of ours is always [`CloseCode::Unknown`].
+/// Client libraries stop for good at a code that is not resumable, so a fault of ours is always
+/// [`CloseCode::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// 4000: a fault of ours, a consumer that is too slow, or a node that is leaving. Resume.
+    /// 4000: a fault of ours, a client that reads too slowly, or a gateway that is stopping. The client may
+    /// resume.
     Unknown,
     /// 4001: an opcode that does not exist or that only servers send.
     UnknownOpcode,
@@ -19,19 +21,19 @@ pub enum CloseCode {
     AuthenticationFailed,
     /// 4005: identify or resume on a connection that has a session.
     AlreadyAuthenticated,
-    /// 4007: resume from a number that was never sent.
+    /// 4007: a resume from a number that was never sent.
     InvalidSequence,
     /// 4008: more payloads than a connection may send.
     RateLimited,
     /// 4009: no heartbeat in time, or no identify after connecting.
     SessionTimedOut,
-    /// 4010: a shard that cannot be.
+    /// 4010: a shard that cannot exist.
     InvalidShard,
-    /// 4011: more guilds than one session may hold; shard.
+    /// 4011: more guilds than one session may hold; the bot must shard.
     ShardingRequired,
     /// 4012: a gateway version or encoding that is not served.
     InvalidVersion,
-    /// 4013: intent bits without a meaning, or no intents.
+    /// 4013: unknown intent bits, or no intents.
     InvalidIntents,
     /// 4014: privileged intents that were not granted.
     DisallowedIntents,
@@ -60,7 +62,7 @@ impl CloseCode {
     }
 }
 
-/// A close: the code and a text for whoever reads the client's log.
+/// A close: the code, and a text for the reader of the client's log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {reason}", code.number())]
 pub struct Close {
@@ -86,7 +88,7 @@ impl Close {
         Self { code, reason }
     }
 
-    /// A fault of ours: 4000, so that the client comes back.
+    /// A fault of ours: 4000, after which the client resumes.
     #[must_use]
     pub fn fault(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(CloseCode::Unknown, reason)

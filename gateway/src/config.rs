@@ -1,84 +1,99 @@
-//! What can be set, with the default and its origin at each field.
+//! A gateway's configuration, with the default of each field and its origin.
 
 use std::time::Duration;
 
 use weir_discord::intent::Intents;
 use weir_runtime::TrustedProxies;
 
-/// Whether Discord's limits on identifies are kept.
+/// Whether Discord's limits on identifies are enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IdentifyLimits {
-    /// One in five seconds and a thousand in a day for each token.
+    /// A token may identify once in five seconds and a thousand times a day.
     #[default]
     Discord,
-    /// None, as load tests with one token need.
+    /// No limits, as load tests with one token need.
     Off,
 }
 
 /// Configuration of a gateway process.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    /// Address that clients are told to resume at, `ws://host:port` or `wss://host:port`; a trailing slash is cut.
+    /// Address that clients are told to resume at, `ws://host:port` or `wss://host:port`; a trailing slash is
+    /// cut.
     pub public_url: String,
-    /// Privileged intents that are granted to every application. All of them by default: on one's own server nobody else decides.
+    /// Privileged intents that are granted to every application. The default is all of them: on one's own
+    /// server nobody else decides.
     pub granted_intents: Intents,
 
-    /// How often clients must beat. Discord's is about this.
+    /// How often clients must send a heartbeat. Discord's interval is about this long.
     pub heartbeat_interval: Duration,
-    /// Silence after which a connection is given up: 1.75 intervals, so that one lost beat is forgiven and two are not.
+    /// A connection that is silent for this long is closed: 1.75 intervals, so that one lost heartbeat is
+    /// forgiven and two are not.
     pub heartbeat_timeout: Duration,
     /// Time for the WebSocket handshake.
     pub handshake_timeout: Duration,
-    /// Time between Hello and an Identify or Resume that is taken; begins again when a good token identifies too often.
+    /// Time between Hello and an Identify or Resume that succeeds. It begins again when a valid token
+    /// identifies too often.
     pub identify_timeout: Duration,
-    /// Time that a write to a socket may take. A client that drains nothing for so long is closed and may resume.
+    /// Time that a write to a socket may take. A client that drains nothing for so long is closed and may
+    /// resume.
     pub write_timeout: Duration,
     /// Time for one call to the data service.
     pub call_timeout: Duration,
-    /// Time from the wish to stop until connections are cut.
+    /// Time from the request to stop until connections are cut.
     pub drain_timeout: Duration,
 
-    /// Open connections; above it the address with most without a session gives the oldest of them, and if nobody has any, new ones get HTTP 503. A file descriptor each.
+    /// Open connections; each takes a file descriptor. Beyond it, the address with the most connections
+    /// without a session loses the oldest of them; if there is none, new connections get HTTP 503.
     pub connections_max: usize,
-    /// Sessions, with and without a connection. Above it the one longest without a connection ends; if none is, identify is refused.
+    /// Sessions, with and without a connection. Beyond it, the session that has been without a connection
+    /// longest ends; if all have one, identify is refused.
     pub sessions_max: usize,
-    /// Sessions of one user; above it the user's own that is longest without a connection ends, and if none is, identify is refused. So who
-    /// floods loses its own. As many as a token may begin in a day.
+    /// Sessions of one user. Beyond it, the user's session that has been without a connection longest ends;
+    /// if all have one, identify is refused. So a user that floods loses its own sessions. The default is as
+    /// many as a token may begin in a day.
     pub sessions_per_user_max: usize,
     /// How long a session without a connection can be resumed.
     pub resume_window: Duration,
-    /// Guilds of one session; above it close code 4011, which ends a bot for good. Discord's number for a shard, so a bot that is sharded for
-    /// Discord fits. A session's row holds 8 bytes for each.
+    /// Guilds of one session. Beyond it, the connection is closed with 4011, which ends a bot for good. The
+    /// default is Discord's number for a shard, so a bot that is sharded for Discord fits. A session's row
+    /// holds 8 bytes for each.
     pub guilds_max: usize,
-    /// Identifies, and resumes of sessions that an earlier process left, being worked on at once; more wait. Bounds what a reconnect storm asks of the data service.
+    /// Identifies, and resumes of sessions that an earlier process left, that are under way at once; more
+    /// wait. This bounds what a reconnect storm asks of the data service.
     pub admissions_max: usize,
     /// How often a token may identify.
     pub identify_limits: IdentifyLimits,
-    /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
+    /// Proxies whose `X-Forwarded-For` names the client's address. By default there is none, so that a client
+    /// cannot choose its own address.
     pub trusted_proxies: TrustedProxies,
-    /// Bytes rendered for sessions that are being introduced and have not read them, of all sessions together; more wait. The largest guild
-    /// is shown whatever its size, then alone.
+    /// Bytes rendered for sessions that begin (READY and their initial guilds) and not read by their clients
+    /// yet, of all sessions together; more wait. The largest guild is sent whatever its size, but then alone.
     pub introduction_bytes_max: usize,
-    /// Bytes of compressors of all sessions that asked for `compress=zlib-stream`, 310 KiB each; an eighth for one token, half for one address.
-    /// A session for which there is no room is served by the same stream without compression.
+    /// Bytes of compressors of all sessions that asked for `compress=zlib-stream`, 310 KiB each; an eighth
+    /// for one token, half for one address. A session for which there is no room gets the same stream without
+    /// compression.
     pub codec_bytes_max: usize,
-    /// Bytes written that clients have not taken, of all sessions together; half for one address, a quarter for one token. A session that would hold
-    /// more is closed and may resume.
+    /// Bytes written that clients have not read, of all sessions together; half for one address, a quarter
+    /// for one token. A session that would hold more is closed and may resume.
     pub unread_bytes_max: usize,
     /// Payloads a client may send in a minute, heartbeats and control frames included. Discord's number.
     pub events_max: u32,
 
     /// Records that the ring keeps for sessions that are behind.
     pub ring_records_max: usize,
-    /// Bytes that the ring keeps, rendered events and the guilds' states of then included.
+    /// Bytes that the ring keeps, including rendered events and the guilds' states that its records are
+    /// judged by.
     pub ring_bytes_max: usize,
-    /// Bytes of records that wait because something of their guild is being completed, in all guilds together. Half of what the ring keeps.
+    /// Bytes of records that wait because an earlier record of their guild is being completed, in all guilds
+    /// together. The default is half of what the ring keeps.
     pub held_back_bytes_max: usize,
-    /// Bytes of the states of guilds that sessions here are in: channels, roles and what permissions are found by; half for one session. A
-    /// session that would need another beyond it is refused.
+    /// Bytes of the states of guilds that sessions here are in: channels, roles, and the index for
+    /// permissions; half for one session. A session that needs a guild beyond it is refused.
     pub guild_bytes_max: usize,
-    /// Bytes of all sessions, with and without a connection, and of their memberships; half for one user. Above it those longest without a connection end; if none
-    /// is, identify is refused.
+    /// Bytes of all sessions and their memberships, with and without a connection; half for one user. Beyond
+    /// it, sessions end in the order in which they lost their connections; if all have one, identify is
+    /// refused.
     pub session_bytes_max: usize,
     /// Channels and guilds whose last revision is remembered, about 32 bytes each.
     pub scopes_max: usize,
@@ -113,7 +128,7 @@ impl Default for GatewayConfig {
             ring_bytes_max: 128 << 20,
             held_back_bytes_max: crate::consume::holdback::HELD_BYTES_MAX,
             guild_bytes_max: 256 << 20,
-            // 30,000 sessions of about ten guilds.
+            // This is enough for 30,000 sessions of about ten guilds.
             session_bytes_max: 128 << 20,
             scopes_max: 1_000_000,
         }

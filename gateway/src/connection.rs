@@ -1,4 +1,5 @@
-//! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until one side ends it.
+//! One connection's life: handshake, Hello, Identify or Resume, then dispatches out and heartbeats in, until
+//! one side ends it.
 
 use std::{future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -23,14 +24,15 @@ use crate::{
     },
 };
 
-/// What a client waits for the answer that it may resume later. Discord's libraries are told to wait 1 to 5 s after it, and some do not.
+/// How long a client waits for the answer that it may resume later. Discord tells libraries to wait 1 to 5 s
+/// after that answer, and some do not.
 const RESUME_LATER: Duration = Duration::from_secs(2);
 
 /// Why a connection ended.
 enum End {
-    /// The gateway says so.
+    /// The gateway closes it.
     Close(Close),
-    /// The client left or the connection broke. `done`: it will not resume.
+    /// The client left, or the connection broke. `done`: the client will not resume.
     Gone { done: bool },
 }
 
@@ -52,10 +54,11 @@ impl From<Close> for End {
     }
 }
 
-/// What came of an identify or a resume that breaks no rule.
+/// Result of an identify or a resume that broke no rule.
 enum Begun {
     Attached(Attached),
-    /// Not this one, or not now. The client may try again on the same connection, and with the same session if it `may_resume`.
+    /// The session was refused, or refused for now. The client may try again on the same connection, and with
+    /// the same session if it `may_resume`.
     Refused {
         may_resume: bool,
     },
@@ -78,7 +81,7 @@ impl From<Stop> for Served {
     }
 }
 
-/// Works on a session for as long as no other connection wants it.
+/// Works on a session until it is done or another connection takes the session over.
 async fn unless_taken_over(
     session: &Session,
     work: impl Future<Output = Result<(), Stop>>,
@@ -98,7 +101,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     peer: IpAddr,
     mut place: ConnectionPlace,
 ) {
-    // Boxed, as beginning and closing are: a connection lives in its session, and its task is as large as the largest step that is not boxed.
+    // This is boxed, as beginning and closing are: a task is as large as its largest step that is not boxed,
+    // and it lasts as long as the connection.
     let upgraded = Box::pin(timeout(shared.config.handshake_timeout, upgrade::accept(stream))).await;
     let (stream, answer, params, forwarded) = match upgraded {
         Ok(Ok(Upgrade::Open { socket, answer, params, forwarded })) => (socket, answer, params, forwarded),
@@ -130,7 +134,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
             connection.shared.metrics.closed(close.code);
             Box::pin(connection.socket.close(&close)).await;
         }
-        // Only now, so that nothing that goes on meanwhile comes between, or forgets what the client said.
+        // This comes last, so that nothing that still runs can interfere, or forget what the client said.
         End::Gone { .. } => Box::pin(connection.socket.finish()).await,
     }
 }
@@ -151,7 +155,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             return error.into();
         }
         loop {
-            // Boxed: loading a session's guilds needs much more space than serving it, and a connection lives on the latter.
+            // This is boxed: loading a session's guilds needs much more space than serving it, which is what
+            // a connection does most of its life.
             let begun = Box::pin(self.begin(params));
             let mut attached = tokio::select! {
                 begun = begun => match begun {
@@ -181,8 +186,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Waits for Identify or Resume and carries it out, until a session is attached and its client up to date. Only a good token gets more
-    /// time for another try: whoever resumes what is not there, again and again, is silent all the same.
+    /// Waits for Identify or Resume and carries it out, until a session is attached and its client is up to
+    /// date. Only a valid token extends the time for another try: a client that resumes unknown sessions
+    /// again and again counts as silent.
     async fn begin(&mut self, params: HandshakeParams) -> Result<Attached, End> {
         let patience = self.shared.config.identify_timeout;
         let in_time = || Instant::now() + patience;
@@ -213,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// The first payload that is no heartbeat. Clients may beat before they identify.
+    /// The first payload that is no heartbeat. Clients may send heartbeats before they identify.
     async fn first(&mut self) -> Result<ClientEvent, End> {
         loop {
             match self.next().await? {
@@ -223,12 +229,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Keeps the connection's place from here on: what begins or resumes a session must not be dropped half way for a newcomer.
+    /// Keeps the connection's place from here on: a connection that begins or resumes a session must not be
+    /// dropped half-way for a new one.
     fn keep_place(&mut self) -> Result<(), End> {
         if self.place.settle() { Ok(()) } else { Err(Close::fault("this gateway is full").into()) }
     }
 
-    /// Refused if the client identifies too often.
+    /// Begins a session. It is refused if the token identifies too often.
     async fn identify(&mut self, identify: &Identify, params: HandshakeParams) -> Result<Begun, End> {
         self.keep_place()?;
         let begun = identify::identify(&self.shared, identify, params.version, self.client).await?;
@@ -250,13 +257,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// The connection has no session, and its place is one of those that wait again.
+    /// Refuses a session. The connection has none, so its place may be taken again.
     fn refuse(&mut self, may_resume: bool) -> Begun {
         self.place.unsettle();
         Begun::Refused { may_resume }
     }
 
-    /// Refused if the session cannot be resumed, or not now.
+    /// Resumes a session. It is refused if the session cannot be resumed, or not now.
     async fn resume(&mut self, resume: &Resume) -> Result<Begun, End> {
         let shared = self.shared.clone();
         let outcome = |outcome| shared.metrics.resumption(outcome);
@@ -310,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Asks the client to go elsewhere. Its session stays.
+    /// Asks the client to reconnect elsewhere. Its session stays.
     async fn leave(&mut self) -> End {
         match self.socket.send(&payload::control(op::RECONNECT, "null")).await {
             Ok(()) => Close::fault("the gateway is stopping: resume").into(),
@@ -322,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let session = attached.session.clone();
         let mut silence = pin!(sleep_until(Instant::now() + shared.config.heartbeat_timeout));
-        // What came while the session was introduced has been announced already.
+        // Records that came while the session began were announced then, and are not announced again.
         session.subscriber.nudge();
         loop {
             tokio::select! {
@@ -358,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         return stop.into();
                     }
                 }
-                // Here and not around the loop, so that no payload is left half written.
+                // This stands here and not around the loop, so that no payload is left half written.
                 () = shared.stop.cancelled() => return Served::Ended(self.leave().await),
                 () = &mut silence => {
                     let close = Close::new(CloseCode::SessionTimedOut, "no heartbeat came in time");
@@ -372,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         self.socket.send(&payload::control(op::HEARTBEAT_ACK, "null")).await
     }
 
-    /// The next payload, counted and parsed. Control frames are counted with the payloads.
+    /// The next payload, counted and parsed. Control frames are counted like payloads.
     ///
     /// # Cancel safety
     /// Safe: no payload is lost.
@@ -396,7 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 mod tests {
     use super::*;
 
-    /// A task holds its future for as long as the connection lasts, so its size is paid for each idle client.
+    /// A task holds its future for as long as the connection lasts, so every idle client pays for its size.
     #[test]
     fn a_connection_is_small() {
         fn size<F: Future>(_: fn(Arc<Shared>, tokio::net::TcpStream, IpAddr, ConnectionPlace) -> F) -> usize {

@@ -1,5 +1,5 @@
-//! From the inbox to the fan-out: each record once, whole and in its guild's order, or the news that it was lost.
-//! It does not know who listens: neither sessions nor sockets.
+//! From the inbox to the fan-out: each record is handed on once, complete and in its guild's order, or its
+//! loss is reported. This module does not know sessions or sockets.
 
 pub(crate) mod consumer;
 pub(crate) mod enrich;

@@ -1,5 +1,5 @@
-//! Whether what a gateway stands on is there: the event bus and the data service. Both are looked at for as long as the gateway runs, so
-//! that its readiness falls when one of them is away and rises when it is back.
+//! Readiness of the services that a gateway depends on: the event bus and the data service. Both are checked
+//! for as long as the gateway runs. Its readiness falls when one of them is away and rises when it is back.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_proto::data::{GetUsersRequest, RefusalReason};
 use weir_runtime::Check;
 
-/// How often they are looked at.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks in a row that fail before the readiness falls: what passes in less (a restart of Redis, a takeover) sessions do not notice.
+/// Failed checks in a row before the readiness falls. Sessions do not notice a shorter outage, such as a
+/// restart of Redis or a takeover of the data service.
 const FAILURES: u32 = 3;
-/// Time for the data service's answer.
+/// Time limit for the data service's answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// A peer's say in the readiness: it falls after [`FAILURES`] looks, and rises at the first that finds the peer there.
+/// One dependency. Its check fails after [`FAILURES`] failures in a row, and succeeds at the first success.
 #[derive(Debug)]
 struct Dependency {
     check: Check,
@@ -24,7 +25,7 @@ struct Dependency {
 
 impl Dependency {
     fn new(check: Check) -> Self {
-        // Not ready until it was found once.
+        // It is not ready until the first check succeeds.
         Self { check, failures: FAILURES }
     }
 
@@ -46,7 +47,8 @@ impl Dependency {
     }
 }
 
-/// Keeps `bus` and `data_service` up to date until `stop`. `bus_reached` says whether the bus answers now.
+/// Keeps the checks `bus` and `data_service` up to date until `stop`. `bus_reached` returns whether the bus
+/// answers now.
 ///
 /// # Cancel safety
 /// Safe.
@@ -68,7 +70,7 @@ pub async fn watch(
     }
 }
 
-/// Keeps `bus` alone up to date until `stop`: for a gateway beside its data service in one process.
+/// Keeps only the check `bus` up to date until `stop`, for a gateway in one process with its data service.
 ///
 /// # Cancel safety
 /// Safe.
@@ -87,12 +89,12 @@ fn reached(bus_reached: &impl Fn() -> bool) -> Result<(), String> {
     if bus_reached() { Ok(()) } else { Err("the event bus is not reached".to_owned()) }
 }
 
-/// Asks the data service for nobody, which costs it no read.
+/// Asks the data service for no users, which costs it no read.
 async fn answers(data: &DataClient) -> Result<(), String> {
     let nobody = GetUsersRequest { ids: Vec::new() };
     match data.get_users(&nobody, &CallOptions::within(ANSWER_WITHIN)).await {
         Ok(_) | Err(DataError::NotFound { .. } | DataError::Invalid { .. }) => Ok(()),
-        // A limit is in force: it answers.
+        // A limit refused the call, so the data service answers.
         Err(DataError::Refused {
             reason:
                 RefusalReason::RequestLimit

@@ -1,5 +1,5 @@
-//! What a session is sent: READY and its guilds, the records that it may see, what a resume repeats, and members that it asks for.
-//! The last room: it may use all others, and none of them knows it.
+//! What a session is sent: READY and its initial guilds, the records that it may see, what a resume repeats,
+//! and the members that it asks for. This module may use all others, and none of them uses it.
 
 pub(crate) mod deliver;
 mod guild_create;

@@ -1,9 +1,10 @@
-//! Fan-out: which sessions a record concerns, and the guilds' state at each record.
-//! The room does not know what a session is sent, or how: it knows a session by its subscriber alone.
+//! Fan-out: the guilds' state at each record, and the sessions that a record concerns.
 //!
-//! One task, the consumer, publishes; sessions read. Publishing a record applies it to its guild, puts it into the ring with the snapshot
-//! it is to be judged by, and wakes the sessions of the guild; each session then filters and writes on its own, so sessions work in parallel and
-//! none holds up another.
+//! One task, the consumer, publishes, and sessions read. Publishing a record applies it to its guild, puts it
+//! into the ring with the snapshot that its visibility is decided by, and wakes the sessions of the guild.
+//! Each session then filters and writes on its own, so sessions work in parallel and none holds up another.
+//!
+//! This module knows a session only as a subscriber: it does not know what a session is sent, or how.
 
 pub(crate) mod entry;
 mod guild;
@@ -36,17 +37,18 @@ use self::{
 };
 use crate::limits::weight::ByteGauge;
 
-/// Guilds that a session leaves under one hold of the lock when it ends: a session may have thousands, and publications wait meanwhile.
+/// Guilds that a session leaves under one hold of the lock when it ends. A session may have thousands, and
+/// publications wait meanwhile.
 const LEFT_AT_ONCE: usize = 64;
-/// How long nobody must have listened to a guild before its state makes room for another's. Longer than it takes to load the guilds of a
-/// session that is about to listen.
+/// How long a guild must have had no subscribers before its state makes room for another guild's. This is
+/// longer than it takes to load the guilds of a session that is about to subscribe.
 const STATE_IDLE: Duration = Duration::from_secs(10);
 
 /// A user with sessions here.
 #[derive(Debug, Default)]
 struct User {
     subscribers: Subscribers,
-    /// The same for its direct messages.
+    /// Revision above which every record of its direct messages comes to the inbox.
     interest_since_us: Option<u64>,
 }
 
@@ -54,33 +56,34 @@ struct User {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LossScope {
     InGuild(GuildId),
-    /// Of a direct message between these users.
+    /// Those of a direct message between these users.
     InDirect(Vec<u64>),
     Anywhere,
 }
 
 #[derive(Debug, Default)]
 struct Index {
-    /// What the states of `guilds` take.
+    /// Gauge of the bytes of the states in `guilds`.
     states: ByteGauge,
     guilds: HashMap<GuildId, Guild>,
     users: HashMap<UserId, User>,
-    /// The guilds that each subscriber is in, so that it can leave them without a look at the others.
+    /// The guilds that each subscriber is in, so that it can leave them without a search through all guilds.
     subscribed: HashMap<SubscriberKey, HashSet<GuildId>>,
-    /// Users whose last subscriber went, since it was last asked. As many as sessions ended.
+    /// Users whose last subscriber has gone since this was last taken. There are at most as many as sessions
+    /// that ended.
     gone_users: HashSet<UserId>,
 }
 
-/// What became of a freshly loaded state.
+/// Result of installing a loaded state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Installed {
     /// It is in use.
     Done,
-    /// Records that came meanwhile do not follow on it: load again.
+    /// The records that came meanwhile do not continue it: load it again.
     Again,
-    /// It lacks its guild row.
+    /// It has no guild row.
     Broken,
-    /// States take as much as they may.
+    /// The states of guilds take as much as they may.
     Full,
 }
 
@@ -89,8 +92,8 @@ pub(crate) enum Installed {
 pub(crate) struct Fanout {
     pub(crate) ring: Ring,
     index: Mutex<Index>,
-    /// Bytes of guilds' states above which none is installed. Those that are here may grow beyond it: a change that is committed has to be
-    /// applied.
+    /// Bytes of guilds' states above which no state is installed. Installed states may grow beyond it,
+    /// because a committed change has to be applied.
     states_max: usize,
 }
 
@@ -99,17 +102,17 @@ impl Fanout {
         Self { ring, index: Mutex::default(), states_max }
     }
 
-    /// What the states of guilds take, without those that only the ring keeps.
+    /// The gauge of the bytes of guilds' states. States that only the ring keeps are not included.
     pub(crate) fn states_bytes(&self) -> ByteGauge {
         self.index().states.clone()
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // If a holder of the lock panicked, the data is still whole: no statement leaves it half changed.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- the consumer's side --------------------------------------------------------------------------------------
+    // ---- for the consumer ----
 
     /// Publishes a record at `position`.
     pub(crate) fn publish(&self, position: Position, mut publication: Box<Publication>) {
@@ -119,30 +122,32 @@ impl Fanout {
         };
         let by_user = index.apply_membership(guild_id, &publication.record);
         let Some(guild) = index.guilds.get_mut(&guild_id) else {
-            // Nobody here is in the guild. Whoever joins it later starts from a state that includes this record.
+            // No session here is in the guild. One that joins it later starts from a state that includes this
+            // record.
             drop(index);
             return self.ring.push(position, false, None);
         };
-        // Before the change, which may take the channel away.
+        // This comes before the change, which may remove the channel.
         publication.raise_newest(|channel_id| guild.newest_message(channel_id));
         let (after, mut outdated) = guild.apply(&publication.record);
         let gone = matches!(publication.record.change, Some(Change::GuildDeleted(_)));
         let body = Body::Change(publication);
         let entry = Arc::new(Entry::new(position, Some(guild_id), body, after, self.ring.bytes()));
-        // Into the ring first, so that whoever is woken finds it.
+        // The entry goes into the ring first, so that the sessions that are woken find it.
         self.ring.push(position, by_user, Some(entry.clone()));
         guild.subscribers.iter().for_each(|subscriber| subscriber.offer(position));
         if let Some(change) = entry.change() {
             index.drop_members(guild_id, change);
         }
         if gone && let Some(guild) = index.guilds.get_mut(&guild_id) {
-            // The place stays until it is swept, so that interest is withdrawn then.
+            // The guild stays in the table until it is swept, so that interest in it is withdrawn then.
             outdated += guild.vacate();
         }
         self.ring.keep(outdated);
     }
 
-    /// Publishes a record of a direct message. It carries no state: that a session's user is named by it is all that there is to see.
+    /// Publishes a record of a direct message. It carries no state: a session may see it if the record names
+    /// its user.
     fn publish_direct(&self, index: &Index, position: Position, publication: Box<Publication>) {
         let subscribers = index.direct(&publication.record.recipient_ids);
         if subscribers.is_empty() {
@@ -155,13 +160,13 @@ impl Fanout {
         subscribers.iter().for_each(|subscriber| subscriber.offer(position));
     }
 
-    /// Fills a position with nothing.
+    /// Leaves a position empty.
     pub(crate) fn skip(&self, position: Position) {
         self.ring.push(position, false, None);
     }
 
-    /// Says at `position` that records were lost. The states of their guilds are dropped, because what was lost may have changed them: sessions
-    /// that begin again load them anew.
+    /// Reports at `position` that records were lost. The states of their guilds are dropped, because the lost
+    /// records may have changed them; sessions that begin again load them anew.
     pub(crate) fn publish_loss(&self, position: Position, lost: LossScope) {
         let mut index = self.index();
         let outdated = match &lost {
@@ -187,7 +192,8 @@ impl Fanout {
         }
     }
 
-    /// Hands an ephemeral record to the sessions of its guild, or of its direct message's users, that have a connection.
+    /// Hands an ephemeral record to the sessions of its guild, or of the users of its direct message, that
+    /// have a connection.
     pub(crate) fn publish_ephemeral(&self, publication: Box<Publication>) {
         let index = self.index();
         let Ok(guild_id) = GuildId::try_from(publication.record.guild_id) else {
@@ -204,7 +210,8 @@ impl Fanout {
         guild.subscribers.iter().for_each(|subscriber| subscriber.offer_ephemeral(&entry));
     }
 
-    /// The last revision of the guild itself that is included in its state here.
+    /// The revision of the guild's own scope up to which its state here includes everything; `None` if its
+    /// state is not here.
     pub(crate) fn guild_rev(&self, guild_id: GuildId) -> Option<u64> {
         self.present(guild_id).map(|snapshot| snapshot.rev())
     }
@@ -214,14 +221,15 @@ impl Fanout {
         self.index().guilds.get(&guild_id).and_then(|guild| guild.interest_since_us)
     }
 
-    /// The revision above which every record of direct messages between these users comes to the inbox: interest of one of them brings it.
+    /// The revision above which every record of direct messages between these users comes to the inbox.
+    /// Interest in one of them is enough.
     pub(crate) fn direct_since_us(&self, recipient_ids: &[u64]) -> Option<u64> {
         let index = self.index();
         let since = |id: &u64| index.user(*id).and_then(|user| user.interest_since_us);
         recipient_ids.iter().filter_map(since).min()
     }
 
-    // ---- loading --------------------------------------------------------------------------------------------------
+    // ---- loading ----
 
     /// The guild's state as of the newest position, if it is here.
     pub(crate) fn present(&self, guild_id: GuildId) -> Option<Arc<Snapshot>> {
@@ -231,7 +239,8 @@ impl Fanout {
         }
     }
 
-    /// Says that interest in a guild is registered, and that its state is about to be loaded: from here on its records are kept.
+    /// Notes that interest in a guild is registered and that its state is about to be loaded. From here on
+    /// its records are kept.
     pub(crate) fn begin_loading(&self, guild_id: GuildId) {
         let mut index = self.index();
         let Index { guilds, states, .. } = &mut *index;
@@ -243,8 +252,9 @@ impl Fanout {
         }
     }
 
-    /// Puts a loaded state to use, which includes everything up to `as_of_us`: its own revision need not show members and what was deleted.
-    /// `last_message_ids`: the newest message of each of the state's channels, in their order.
+    /// Installs a loaded state, which includes everything up to `as_of_us`; its own revision may be lower,
+    /// because members and deleted rows do not show in it. `last_message_ids` has the newest message of each
+    /// of the state's channels, in their order.
     pub(crate) fn install(
         &self,
         guild_id: GuildId,
@@ -268,7 +278,8 @@ impl Fanout {
                 return Installed::Again;
             }
             for record in records.iter() {
-                // Kept records follow on each other; the first that is not included must follow on the state.
+                // Each of the kept records continues the one before it; the first that is not included in the
+                // state must continue the state.
                 if record.prev_rev > snapshot.rev() {
                     records.clear();
                     return Installed::Again;
@@ -283,13 +294,15 @@ impl Fanout {
             guild.put_state(snapshot);
             guild.interest_since_us.get_or_insert(as_of_us);
         } else if let LoadState::Absent = guild.load {
-            // The guild was deleted while it was loaded, or nobody said it would be: what came since is not known.
+            // The guild was deleted while it was loaded, or `begin_loading` was not called, so the records
+            // since then are not known.
             return Installed::Again;
         }
         Installed::Done
     }
 
-    /// True if there is room for a state of so many bytes, made if need be of the states of guilds that nobody has listened to for long.
+    /// True if there is room for a state of so many bytes. If need be, this drops the states of guilds that
+    /// have had no subscribers for long.
     fn has_room(&self, index: &mut Index, bytes: usize) -> bool {
         let full = |index: &Index| index.states.get().saturating_add(bytes) > self.states_max;
         if full(index) {
@@ -301,7 +314,7 @@ impl Fanout {
         !full(index)
     }
 
-    /// Gives up loading a guild. Its sessions' entries carry no state until somebody loads it.
+    /// Gives up loading a guild. Entries of the guild carry no state until it is loaded.
     pub(crate) fn abandon(&self, guild_id: GuildId) {
         if let Some(guild) = self.index().guilds.get_mut(&guild_id)
             && let LoadState::Loading { .. } = guild.load
@@ -310,22 +323,23 @@ impl Fanout {
         }
     }
 
-    // ---- the sessions' side ---------------------------------------------------------------------------------------
+    // ---- for sessions ----
 
-    /// Lets a subscriber hear of changes of its user's memberships from now on.
+    /// From here on the subscriber is woken by changes of its user's memberships.
     pub(crate) fn register(&self, subscriber: &Arc<Subscriber>) {
         self.index().users.entry(subscriber.user_id).or_default().subscribers.insert(subscriber);
     }
 
-    /// Says that interest in a user with sessions here was registered before everything above `since_us` was committed.
+    /// Notes that interest in a user with sessions here was registered before anything above `since_us` was
+    /// committed.
     pub(crate) fn note_user_interest(&self, user_id: UserId, since_us: u64) {
         if let Some(user) = self.index().users.get_mut(&user_id) {
             user.interest_since_us.get_or_insert(since_us);
         }
     }
 
-    /// Lets a subscriber hear of guilds. Returns the newest position and the guilds' states at exactly that position: the subscriber hears of
-    /// every later record. Guilds whose state is not here are left out.
+    /// Subscribes to guilds. Returns the newest position and the guilds' states at exactly that position: the
+    /// subscriber is woken by every later record. Guilds whose state is not here are left out of the list.
     pub(crate) fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
@@ -343,7 +357,8 @@ impl Fanout {
         (self.ring.head(), snapshots)
     }
 
-    /// The newest position, and guilds' states at exactly that position. Guilds whose state is not here are left out.
+    /// The newest position, and the guilds' states at exactly that position. Guilds whose state is not here
+    /// are left out.
     pub(crate) fn states(
         &self,
         guild_ids: impl Iterator<Item = GuildId>,
@@ -356,12 +371,13 @@ impl Fanout {
         (self.ring.head(), here.collect())
     }
 
-    /// Forgets a subscriber. Its guilds are left in steps, so that publications wait for a few of them and not for all.
+    /// Removes a subscriber. It leaves its guilds in steps, so that a publication waits for a few of them and
+    /// not for all.
     pub(crate) fn forget(&self, subscriber: &Arc<Subscriber>) {
         let subscribed = {
             let mut index = self.index();
             if let Some(user) = index.users.get_mut(&subscriber.user_id) {
-                // Out of here first: whoever joins a guild because of its user is found here.
+                // It leaves the user first, so that no change of membership subscribes it again.
                 user.subscribers.remove(subscriber);
                 if user.subscribers.is_empty() {
                     index.users.remove(&subscriber.user_id);
@@ -379,17 +395,18 @@ impl Fanout {
         }
     }
 
-    /// True if some session of the user is here.
+    /// True if the user has a session here.
     pub(crate) fn has_user(&self, user_id: UserId) -> bool {
         self.index().users.contains_key(&user_id)
     }
 
-    /// Users whose last session ended since this was last asked.
+    /// Takes the users whose last session has ended since the last call.
     pub(crate) fn take_gone_users(&self) -> HashSet<UserId> {
         std::mem::take(&mut self.index().gone_users)
     }
 
-    /// Forgets guilds that nobody has listened to since `before`, and returns them: interest in them can be withdrawn.
+    /// Forgets guilds that have had no subscribers since `before`, and returns them: interest in them can be
+    /// withdrawn.
     pub(crate) fn forget_idle(&self, before: Instant) -> Vec<GuildId> {
         let mut index = self.index();
         let idle = |guild: &Guild| guild.subscribers.is_empty() && guild.idle_since <= before;
@@ -408,7 +425,7 @@ impl Index {
         users.flat_map(|user| &user.subscribers).filter(|subscriber| subscriber.has_direct()).collect()
     }
 
-    /// Lets a subscriber hear of a guild, if its place is there.
+    /// Subscribes to a guild that is in the table.
     fn subscribe_to(&mut self, guild_id: GuildId, subscriber: &Arc<Subscriber>) {
         if let Some(guild) = self.guilds.get_mut(&guild_id)
             && guild.subscribers.insert(subscriber)
@@ -417,7 +434,8 @@ impl Index {
         }
     }
 
-    /// Lets sessions whose user joined a guild hear of it, before the record goes out. True if sessions may be concerned by their user.
+    /// Subscribes sessions whose user joins a guild to it, before the record goes out. True if the record may
+    /// concern sessions by their user.
     fn apply_membership(&mut self, guild_id: GuildId, record: &Record) -> bool {
         let Some((many, one, member)) = record.change.as_ref().and_then(membership) else { return false };
         if member {
@@ -433,7 +451,7 @@ impl Index {
         true
     }
 
-    /// Lets sessions whose user left a guild hear no more of it, after the record went out.
+    /// Unsubscribes sessions whose user left a guild, after the record went out.
     fn drop_members(&mut self, guild_id: GuildId, change: &Change) {
         let Some((_, Some(user_id), false)) = membership(change) else { return };
         for subscriber in self.of_user(user_id) {

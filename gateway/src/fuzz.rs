@@ -1,4 +1,5 @@
-//! Payloads of strangers and rows of sessions: whatever the bytes, no panic, and nothing that is larger than what came.
+//! Fuzz targets: payloads of clients and rows of sessions. No input may cause a panic, or a result that is
+//! larger than the input.
 
 use weir_bus::SessionRow;
 use weir_fuzz::{CASES_DEFAULT, binary, run, text};
@@ -19,7 +20,7 @@ const PAYLOADS: [&str; 5] = [
 #[test]
 fn payloads() {
     run("gateway payload", CASES_DEFAULT, &text(PAYLOADS), |input| {
-        // The WebSocket library refuses what is no UTF-8.
+        // The WebSocket library refuses text that is not UTF-8.
         let Ok(input) = String::from_utf8(input) else { return };
         match parse(&input) {
             Ok(ClientEvent::Identify(identify)) => assert!(identify.token.len() <= input.len()),

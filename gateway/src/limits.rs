@@ -1,5 +1,5 @@
-//! What a connection, an address, a token or a user may make the gateway do or hold, so that nobody takes everybody's share.
-//! Every other room may ask it; it knows none of them.
+//! What a connection, an address, a token or a user may make the gateway do or hold, so that none takes the
+//! share of all. Every other module may use this one; it uses none of them.
 
 pub(crate) mod allowances;
 pub(crate) mod identifies;

@@ -40,7 +40,7 @@ struct Flags {
     tier: TierFlags,
 }
 
-/// What it needs of others.
+/// Addresses of the services that the gateway depends on.
 struct Upstreams {
     data_service: String,
     redis: String,
@@ -83,7 +83,7 @@ async fn run(
     let admin = Admin::bind(start.admin, registry.clone(), readiness.clone(), shutdown.token())
         .await
         .with_context(|| format!("cannot listen on {}", start.admin))?;
-    // Only now: before, port 0 would be told as it is.
+    // This waits for the bound listener: before that, port 0 would be advertised as 0.
     config.public_url = settings::advertised_url(public_url, listener.local_addr()?);
     let client = HttpClient::new(ClientConfig::new(format!("http://{}", upstreams.data_service)))?;
     let inbox = RedisInbox::start(RedisConfig::new(upstreams.redis))?;

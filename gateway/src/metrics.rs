@@ -1,4 +1,4 @@
-//! What the gateway counts.
+//! The gateway's metrics.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use weir_runtime::{
@@ -13,14 +13,15 @@ pub(crate) struct CloseLabels {
     code: u32,
 }
 
-/// Why a connection was not let in.
+/// Why a connection was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
-    /// Too many connections.
+    /// There were too many connections.
     Full,
-    /// It was let in and had begun no session when all places were taken: its address had most, and this one made room for another.
+    /// It had begun no session when all places were taken. Its address had the most such connections, and
+    /// this one made room for another.
     Displaced,
-    /// The handshake was not a WebSocket's, or asked for what is not served.
+    /// The handshake was no WebSocket handshake, or asked for something that is not served.
     Handshake,
     /// The handshake took too long.
     Slow,
@@ -36,13 +37,13 @@ pub(crate) struct RefusalLabels {
 /// How an attempt to resume ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ResumeOutcome {
-    /// Replayed and continued.
+    /// The session was replayed and continued.
     Resumed,
-    /// Not known or not its owner's, expired, or no longer in the log.
+    /// The session is unknown, another token's or expired, or its records are no longer in the log.
     Invalid,
-    /// Refused for now: the user's sessions resume too often.
+    /// It was refused for now: the user's sessions resume too often.
     Later,
-    /// Ended by a close code.
+    /// The connection was closed with a close code.
     Closed,
 }
 
@@ -53,16 +54,16 @@ pub(crate) struct ResumeLabels {
     outcome: ResumeOutcome,
 }
 
-/// What the consumer found wrong with a record on its way.
+/// What the consumer found wrong with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Anomaly {
-    /// The bus brought it again.
+    /// The bus delivered it again.
     Repeated,
-    /// The bus had lost it; fetched from the outbox.
+    /// The bus had lost it; it was fetched from the outbox.
     Recovered,
-    /// It could not be recovered: sessions were invalidated.
+    /// It could not be recovered, so sessions were invalidated.
     Lost,
-    /// It does not decode.
+    /// It could not be decoded.
     Undecodable,
 }
 

@@ -41,29 +41,31 @@ use crate::{
     socket::upgrade,
 };
 
-/// Time between two looks for what has expired. Bounds by how much a resume window can be overdrawn.
+/// Time between two sweeps for what has expired. A resume window can be exceeded by this much.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Time for which interest in a guild without sessions is kept: a client that reconnects should not load it again.
+/// How long interest in a guild without sessions is kept, so that a client that reconnects need not load it
+/// again.
 const IDLE_GUILD: Duration = Duration::from_secs(60);
-/// Pause after the listener failed, which it does when file descriptors run out.
+/// Pause after `accept` failed, which happens when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Refusals of connections beyond the bound that are written at once; more are dropped without an answer.
+/// Most refusals (HTTP 503) being written at once to connections beyond the bound; further connections are
+/// dropped without an answer.
 const REFUSALS_MAX: usize = 64;
-/// Time for such a refusal.
+/// Time limit for writing such a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a gateway works with.
+/// What a gateway needs from its process.
 #[derive(Clone)]
 pub struct Deps {
     /// The data service.
     pub data: DataClient,
-    /// Where records come from.
+    /// Source of records.
     pub inbox: Arc<dyn Inbox>,
-    /// Where sessions are kept if the inbox is durable.
+    /// Where sessions are stored if the inbox is durable.
     pub sessions: Arc<dyn SessionStore>,
-    /// Where it counts.
+    /// Where the gateway counts.
     pub metrics: Metrics,
-    /// The process's memory.
+    /// The process's memory budget.
     pub budget: Budget,
 }
 
@@ -80,7 +82,7 @@ pub enum StartError {
 pub enum Drained {
     /// Every connection was told to reconnect and closed.
     Clean,
-    /// This many connections were cut when the drain timeout had passed.
+    /// The drain timeout passed, and this many connections were cut.
     Cut(usize),
 }
 
@@ -113,7 +115,8 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Starts a gateway that serves only the streams it is given: behind a proxy in the same process, or in a test.
+    /// Starts a gateway that serves only the streams it is given: behind a proxy in the same process, or in a
+    /// test.
     ///
     /// # Errors
     /// As [`Gateway::start`].
@@ -127,7 +130,7 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let Deps { data, inbox, sessions, metrics, budget } = deps;
         let durable = inbox.durable();
-        // A durable log's positions go on; others begin with this process.
+        // A durable log's positions go on; those of any other inbox begin with this process.
         let log_head = inbox.head();
         let head = if durable { log_head } else { 0 };
         let ring = Ring::new(head, config.ring_records_max, config.ring_bytes_max);
@@ -196,10 +199,12 @@ impl Gateway {
         Ok(Self { shared, connections, background, places })
     }
 
-    /// Serves a stream, from the first byte of its HTTP request. If there are as many as there may be, the address that has most
-    /// connections without a session makes room with the oldest of them; if nobody has any, the newcomer is refused with HTTP 503.
+    /// Serves a stream, from the first byte of its HTTP request. If all places are taken, the address with
+    /// the most connections without a session loses the oldest of them; if there is none, the new connection
+    /// is refused with HTTP 503.
     ///
-    /// Whoever is served so counts as one client address, as far as those are bounded; see [`Gateway::serve_peer`].
+    /// All streams served this way count as one client address where limits are kept by address; see
+    /// [`Gateway::serve_peer`].
     pub fn serve<S>(&self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -207,7 +212,7 @@ impl Gateway {
         self.serve_peer(stream, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }
 
-    /// The same for a stream whose peer is known.
+    /// Serves a stream like [`Gateway::serve`], for a peer whose address is known.
     pub fn serve_peer<S>(&self, stream: S, peer: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -246,7 +251,8 @@ impl Gateway {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // Dispatches are small and wanted at once; a socket that refuses the option still works.
+                    // Dispatches are small and urgent, so they are sent without delay; a socket that refuses
+                    // the option still works.
                     let _ = stream.set_nodelay(true);
                     self.serve_peer(stream, peer.ip());
                 }
@@ -258,7 +264,8 @@ impl Gateway {
         }
     }
 
-    /// Ends when the gateway was told to stop and its connections are closed, or the drain timeout has passed.
+    /// Returns when the gateway was told to stop and its connections are closed, or when the drain timeout
+    /// has passed.
     ///
     /// # Cancel safety
     /// Safe: it can be called again.
@@ -277,7 +284,7 @@ impl Gateway {
     }
 }
 
-/// Takes a connection off the gauge however its task ends.
+/// Takes a connection off the gauge, however its task ends.
 struct OpenConnection(Arc<Shared>);
 
 impl Drop for OpenConnection {

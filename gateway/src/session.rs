@@ -1,5 +1,6 @@
-//! Sessions: what was agreed at identify, how far each has come, and the row that lets it outlive the process; how they begin, go on and end.
-//! The room says which guilds and records a session has a right to, and does not know how they are rendered or sent.
+//! Sessions: what was agreed at identify, how far each session has come, and the row by which it outlives the
+//! process. This module knows which guilds and records a session may have; it does not know how they are
+//! rendered or sent.
 
 pub(crate) mod identify;
 pub(crate) mod numbering;
@@ -26,23 +27,23 @@ use weir_proto::{
 use self::numbering::Numbering;
 use crate::{fanout::subscriber::Subscriber, socket::large_threshold::LargeThreshold};
 
-/// Random bytes of a session id, written as hexadecimal: 128 bits, not to be guessed.
+/// Random bytes of a session id, written as hexadecimal: 128 bits cannot be guessed.
 const ID_BYTES: usize = 16;
-/// Version of [`Kept`]. A row of another version is as good as none.
+/// Version of [`Kept`]. A row of another version is ignored.
 const KEPT_VERSION: u32 = 1;
 
-/// Bytes of a session without guilds: itself, its place among the sessions, its user's name. An estimate.
+/// Bytes of a session without guilds: the session, its entry in the registry, its user's name. An estimate.
 const SESSION_BYTES: usize = 1_024;
-/// Bytes of each of its guilds: its membership, its place in the introduction, and where the fan-out finds the one by the other, in tables that
-/// are half empty at worst.
+/// Bytes of each of its guilds: its membership, its place among the initial guilds, and the entries of the
+/// fan-out that lead from one to the other, in tables that are half empty at worst.
 const GUILD_BYTES: usize = 2 * size_of::<(GuildId, Member)>() + 160;
 
-/// Whether two tokens are the same. Takes the same time for all.
+/// True if two token hashes are equal. This takes the same time for all of them.
 pub(crate) fn is_same(token_hash: &TokenHash, other: &TokenHash) -> bool {
     token_hash.0.ct_eq(&other.0).into()
 }
 
-/// True if a session with these intents hears of guilds coming and going at all.
+/// True if a session with these intents is told of guilds that come and go.
 pub(crate) fn hears_of_guilds(intents: Intents) -> bool {
     intents.intersects(Event::GuildCreate.intents(Place::Guild))
 }
@@ -50,41 +51,43 @@ pub(crate) fn hears_of_guilds(intents: Intents) -> bool {
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Secret: who knows it and the token may resume.
+    /// Secret: with the token it allows a resume.
     pub(crate) id: String,
     pub(crate) token_hash: TokenHash,
     pub(crate) user: User,
     pub(crate) intents: Intents,
-    /// 9 or 10.
+    /// Gateway version, 9 or 10.
     pub(crate) version: u8,
     /// Members above which a guild is large to the client.
     pub(crate) large_threshold: LargeThreshold,
     pub(crate) numbering: Numbering,
-    /// The guilds of the introduction, in its order.
+    /// The guilds that follow READY, in their order.
     pub(crate) initial_guilds: Box<[GuildId]>,
-    /// Messages up to this revision were committed before the session began: its client finds them in the history, and a record of one that
-    /// was late or lost is not for it.
+    /// Messages up to this revision were committed before the session began. Its client finds them in the
+    /// history, so a late or recovered record of such a message is not sent to it.
     pub(crate) begun_rev: u64,
     pub(crate) subscriber: Arc<Subscriber>,
-    /// Asks the connection that has the session to let go of it: another one resumes it.
+    /// Asks the connection that has the session to release it, because another connection resumes it.
     pub(crate) takeover: Notify,
-    /// Held by the connection that serves the session, as long as it does.
+    /// Locked by the connection that serves the session, for as long as it does.
     pub(crate) progress: Arc<Mutex<Progress>>,
 }
 
 /// How far a session has come.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Every record up to here was looked at and, if it was for the session, written to a socket.
+    /// Every record up to here was looked at and, if the session may see it, written to a socket.
     pub(crate) cursor: Position,
-    /// The last record that was written to a socket; at least the session's head.
+    /// Position of the last record that was written to a socket; at least the session's head.
     pub(crate) sent: Position,
     /// `guilds` includes every membership change up to here.
     pub(crate) applied: Position,
-    /// Below this the ring may lack records of the session's guilds: it was filled before the session listened to them.
+    /// Below this position the ring may lack records of the session's guilds: it was filled before the
+    /// session subscribed to them.
     pub(crate) ring_from: Position,
-    /// True while records above `cursor` are being worked on. Left true by a connection that broke meanwhile: then they must be looked at
-    /// again, although the subscriber no longer says so.
+    /// True while records above `cursor` are being worked on. If the connection broke meanwhile it stays
+    /// true, and the records must be looked at again, although the subscriber does not announce them any
+    /// more.
     pub(crate) in_batch: bool,
     /// The session's guilds and its user's membership of each.
     pub(crate) guilds: HashMap<GuildId, Member>,
@@ -95,24 +98,24 @@ impl Session {
         self.subscriber.user_id
     }
 
-    /// Bytes that it takes in memory as far as it has come, without what waits for its client.
+    /// Bytes in memory, without what waits for its client.
     pub(crate) fn bytes(&self, progress: &Progress) -> usize {
         let rows =
             progress.guilds.values().map(|row| GUILD_BYTES + size_of_val(&*row.role_ids) + row.nick.len());
         SESSION_BYTES + size_of_val(&*self.initial_guilds) + rows.sum::<usize>()
     }
 
-    /// The `s` of ephemeral dispatches: that of the last record written.
+    /// The `s` of dispatches that have no position: that of the last record written.
     pub(crate) fn last_s(&self, progress: &Progress) -> u64 {
         self.numbering.of(progress.sent)
     }
 
-    /// Whether a token is the one that the session was begun with. Takes the same time for every token.
+    /// True if the session was begun with this token. This takes the same time for every token.
     pub(crate) fn is_owned_by(&self, token_hash: &TokenHash) -> bool {
         is_same(&self.token_hash, token_hash)
     }
 
-    /// The row that is kept.
+    /// The row that is stored.
     pub(crate) fn row(&self, begun_at_ms: u64) -> SessionRow {
         let kept = Kept {
             version: KEPT_VERSION,
@@ -131,7 +134,8 @@ impl Session {
     }
 }
 
-/// What is kept of a session: written once, before READY is sent. Positions of records follow from `head` and the number of guilds.
+/// What is stored of a session. It is written once, before READY is sent: the positions of records follow
+/// from `head` and the number of guilds.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Kept {
     #[prost(uint32, tag = "1")]
@@ -150,17 +154,17 @@ pub(crate) struct Kept {
     pub(crate) gateway_version: u32,
     #[prost(uint64, tag = "8")]
     pub(crate) head: u64,
-    /// Fixed width: snowflakes take more as varints.
+    /// Fixed width, because snowflakes take more bytes as varints.
     #[prost(fixed64, repeated, tag = "9")]
     pub(crate) guild_ids: Vec<u64>,
     #[prost(uint64, tag = "10")]
     pub(crate) begun_at_ms: u64,
-    /// 0 in rows from before it was kept.
+    /// 0 in rows that were written before this field existed.
     #[prost(uint32, tag = "11")]
     pub(crate) large_threshold: u32,
 }
 
-/// A kept row whose parts make sense.
+/// A stored row whose parts are valid.
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) token_hash: TokenHash,
@@ -174,7 +178,7 @@ pub(crate) struct Restored {
 }
 
 impl Restored {
-    /// Reads a row; `None` if it is of another version or damaged.
+    /// Reads a row; `None` if it has another version or is damaged.
     pub(crate) fn read(row: &SessionRow) -> Option<Self> {
         let kept = Kept::decode(row.state.clone()).ok().filter(|kept| kept.version == KEPT_VERSION)?;
         Some(Self {
@@ -195,7 +199,7 @@ impl Restored {
     }
 }
 
-/// The operating system has no randomness to give.
+/// The operating system could not provide random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system's random source failed")]
 pub(crate) struct NoRandomness;
@@ -211,7 +215,8 @@ pub(crate) fn new_id() -> Result<String, NoRandomness> {
 pub(crate) mod tests {
     use super::*;
 
-    /// 2,500 guilds of 8 bytes each, and about 100 bytes. What a gateway reads at its start is this times its sessions.
+    /// 2,500 guilds of 8 bytes each, and about 100 bytes. A gateway reads this many bytes for each session
+    /// when it starts.
     const ROW_BYTES_MAX: usize = 20 << 10;
 
     pub(crate) fn session(guilds: usize) -> Session {

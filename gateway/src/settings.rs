@@ -1,4 +1,4 @@
-//! The keys of the configuration that a gateway reads, `gateway.*`.
+//! The configuration keys `gateway.*`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,8 @@ use weir_runtime::{TrustedProxies, config::Reader, running::reachable};
 
 use crate::{GatewayConfig, IdentifyLimits};
 
-/// Reads `gateway.public_url`: what clients are told to connect to. `None` stands for the bound address.
+/// Reads `gateway.public_url`, the address that clients are told to connect to. `None` stands for the bound
+/// address.
 pub fn public_url(reader: &mut Reader) -> Option<String> {
     let url = reader.optional_string("gateway.public_url");
     let holds = url.as_deref().is_none_or(is_web_socket);
@@ -19,13 +20,14 @@ pub fn public_url(reader: &mut Reader) -> Option<String> {
     url.map(|url| url.trim_end_matches('/').to_owned())
 }
 
-/// What clients are told to connect to: the configured address, else the one that was bound, which alone knows a port that the operating
-/// system chose. A listener on every address is reached by loopback, as nothing else about this machine is known here.
+/// The address that clients are told to connect to: the configured one, or else the bound one, which alone
+/// has the port that the operating system chose. If the listener is bound to every address, clients are told
+/// the loopback address, because nothing else about this machine is known here.
 pub fn advertised_url(configured: Option<String>, bound: SocketAddr) -> String {
     configured.unwrap_or_else(|| format!("ws://{}", reachable(bound)))
 }
 
-/// Client libraries append a path and a query of their own, so there may be none.
+/// Client libraries append a path and a query of their own, so the URL may have none.
 fn is_web_socket(url: &str) -> bool {
     let host = url.strip_prefix("ws://").or_else(|| url.strip_prefix("wss://"));
     let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
@@ -33,7 +35,7 @@ fn is_web_socket(url: &str) -> bool {
 }
 
 impl GatewayConfig {
-    /// Reads the other `gateway.*` keys. `public_url` and `drain_timeout` are the caller's to fill in.
+    /// Reads all other `gateway.*` keys. The caller sets `public_url` and `drain_timeout`.
     pub fn read(reader: &mut Reader) -> Self {
         let default = Self::default();
         let second = Duration::from_secs(1);
@@ -90,12 +92,12 @@ impl GatewayConfig {
     }
 }
 
-/// Bytes that something may take, at least a MiB.
+/// Reads a size in bytes, from 1 MiB to `most`.
 fn bytes(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
     usize::try_from(reader.size(key, default as u64, 1 << 20..=most)).unwrap_or(usize::MAX)
 }
 
-/// A number of things that there may be.
+/// Reads an upper bound on a number of things, from 1 to `most`.
 fn count(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
     usize::try_from(reader.u64(key, default as u64, 1..=most)).unwrap_or(usize::MAX)
 }

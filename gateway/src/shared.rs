@@ -19,33 +19,35 @@ use crate::{
     session::registry::SessionRegistry,
 };
 
-/// One gateway's parts.
+/// The parts of one gateway.
 pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) calls: Arc<DataCalls>,
     pub(crate) guild_loader: GuildLoader,
-    /// Where records come from.
+    /// Source of records; a resume reads them again.
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) registry: SessionRegistry,
     pub(crate) metrics: Metrics,
-    /// Identifies, and resumes of sessions of an earlier process, that are being worked on. Whoever waits for a client has none.
+    /// Permits for identifies, and for resumes of sessions of an earlier process, that are under way. A task
+    /// that waits for its client holds none.
     pub(crate) admissions: Semaphore,
-    /// How often tokens identify.
+    /// How often each token identifies.
     pub(crate) identifies: Identifies,
-    /// What may be asked about tokens that were not good before.
+    /// How many unknown tokens each address may have looked up.
     pub(crate) strangers: Strangers,
-    /// What users may make the gateway look up.
+    /// What each user may make the gateway look up.
     pub(crate) allowances: Allowances,
-    /// Bytes rendered for sessions that are being introduced.
+    /// Room for what is rendered for sessions that begin.
     pub(crate) introductions: Introductions,
-    /// What clients hold.
+    /// What clients make the gateway hold.
     pub(crate) memory: Arc<Memory>,
-    /// Lists of members being read for GUILD_CREATE.
+    /// Permits for lists of members that are read for GUILD_CREATE.
     pub(crate) member_list_reads: Semaphore,
     /// Cancelled when the gateway is to stop.
     pub(crate) stop: CancellationToken,
-    /// Records that sessions read again from the log; weighed apart, so that a replay does not push records out of the ring.
+    /// Bytes of records that sessions read again from the log. They are counted apart from the ring, so that
+    /// a replay pushes no records out of it.
     pub(crate) replayed: ByteGauge,
 }

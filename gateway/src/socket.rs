@@ -1,5 +1,5 @@
-//! A client's socket: the HTTP handshake, payloads in and bytes out, and what a client may send.
-//! It knows the protocol's envelopes and does not know what they are for: neither sessions nor guilds nor records.
+//! A client's socket: the HTTP handshake, payloads in and bytes out, and what a client may send. This module
+//! knows the envelopes of the protocol; it does not know sessions, guilds or records.
 
 mod compress;
 pub(crate) mod handshake_params;

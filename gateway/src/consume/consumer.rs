@@ -1,27 +1,37 @@
 //! The consumer: one task that reads the inbox and publishes each record once, in order.
 //!
 //! # Positions
-//! - **Durable inbox** (the log of the embedded store): a record is in the log because its commit put it there, so the log is complete and its
-//!   positions are the truth: every process that reads it finds the same record at the same position. A record that is there twice leaves its
-//!   second position empty; a gap in a scope's chain is not possible and not looked for.
-//! - **Any other inbox** (Redis Streams, memory): the bus may bring records twice and may lose some. The consumer drops the first kind and
-//!   fetches the second from the outbox *before* it assigns positions of its own, dense from 0, which live as long as this process. Only
-//!   the ring remembers them: a session that needs older ones is invalid. Because a record has no position before it is published, one that
-//!   waits for the outbox holds up only its own guild (`holdback`), and is completed beside this task (`recover`).
+//! - **Durable inbox** (the log of the embedded store): a record's commit puts it into the log, so the log is
+//!   complete and its positions are final. Every process that reads it finds the same record at the same
+//!   position. If a record is in the log twice, its second position stays empty. A scope cannot have gaps
+//!   there, so the consumer does not look for them.
+//! - **Any other inbox** (Redis Streams, memory): the bus may deliver records twice and may lose some. The
+//!   consumer drops repetitions and fetches lost records from the outbox *before* it assigns positions of its
+//!   own, which rise by one from 1 and live as long as this process. Only the ring remembers them, so a
+//!   session that needs older ones is invalid. A record has no position until it is published, so a record
+//!   that waits for the outbox holds up only its own guild (`holdback`), and is completed beside this task
+//!   (`recover`).
 //!
-//! # What is missing, what is complete, what is lost
-//! Of each scope the consumer knows a revision up to which it has everything (`complete_to`): that of the last record seen, or, if that is
-//! younger, the one that the data service named when the guild was loaded after our interest in it was registered; older records are in
-//! what sessions started from. A record at or below it is a repetition. A record promises that nothing lies between its `prev_rev` and itself;
-//! so if `prev_rev` is not above what is complete, nothing is missing. Otherwise something **may** be, and the outbox is asked for what
-//! lies above. Its list is **complete** when it reaches the record or its own end, even if it is empty: `prev_rev` need not be a record's
-//! (a rebuilt one names where the reading began), and a create that was deleted since is not told any more. Records are **lost** only if
-//! the outbox says that it no longer keeps so much, if they are too many, or if it does not answer for longer than a data service
-//! takes to be replaced.
+//! # What is complete, missing and lost
+//! For each scope the consumer knows the revision `complete_to`, up to which it has everything. That is the
+//! revision of the last record seen, or the one that the data service named when the guild was loaded,
+//! whichever is greater. The guild is loaded after our interest in it is registered, so older records are
+//! part of what sessions started from.
 //!
-//! # What the chain cannot tell
-//! The newest record of a scope, lost, is noticed only when the next one comes; the data service republishes the window when it sees that the bus
-//! lost data.
+//! A record at or below `complete_to` is a **repetition**. A record promises that nothing lies between its
+//! `prev_rev` and its `rev`. So if `prev_rev` is not above `complete_to`, nothing is missing. Otherwise
+//! something **may** be missing, and the outbox is asked for the records above `complete_to`.
+//!
+//! The answer of the outbox is **complete** when it reaches the record or its own end, even if it is empty.
+//! `prev_rev` need not be the revision of a record: a rebuilt record names the revision where reading began,
+//! and a message that was deleted since has no record of its creation any more.
+//!
+//! Records are **lost** only if the outbox says that it no longer keeps them, if they are too many, or if it
+//! does not answer for longer than a data service takes to be replaced.
+//!
+//! # What a gap cannot show
+//! If the newest record of a scope is lost, this is noticed only when the next one comes. The data service
+//! covers this case: it publishes its last records again when it sees that the bus lost data.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,10 +62,10 @@ use crate::{
 
 /// Records read at once.
 const BATCH_MAX: usize = 512;
-/// Pause before an inbox that does not answer is asked again.
+/// Pause before an inbox that did not answer is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads the inbox and publishes.
+/// Reads the inbox and publishes its records.
 pub(crate) struct Consumer {
     inbox: Arc<dyn Inbox>,
     fanout: Arc<Fanout>,
@@ -67,7 +77,8 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// A consumer of `inbox` that publishes to `fanout`; its hold-back queues take at most `held_bytes_max` bytes.
+    /// A consumer of `inbox` that publishes to `fanout`; its hold-back queues take at most `held_bytes_max`
+    /// bytes.
     pub(crate) fn new(
         inbox: Arc<dyn Inbox>,
         fanout: Arc<Fanout>,
@@ -80,17 +91,17 @@ impl Consumer {
         Self { inbox, fanout, calls, metrics, gaps, held, completions }
     }
 
-    /// Bytes of the scopes that it remembers, to look at.
+    /// The gauge of the bytes of remembered scopes.
     pub(crate) fn scopes(&self) -> &crate::limits::weight::ByteGauge {
         self.gaps.bytes()
     }
 
-    /// What waits in the hold-back queues, to look at.
+    /// The gauge of the bytes in the hold-back queues.
     pub(crate) fn held_back(&self) -> &crate::limits::weight::ByteGauge {
         self.held.bytes()
     }
 
-    /// Follows from `after` until told to stop.
+    /// Consumes the records after position `after` until `stop`.
     pub(crate) async fn run(mut self, after: Position, stop: CancellationToken) {
         let durable = self.inbox.durable();
         let mut after = after;
@@ -104,7 +115,7 @@ impl Consumer {
                 }
                 read
             };
-            // A read that is dropped is repeated: it changes nothing.
+            // A read that is dropped changes nothing and is repeated.
             let read = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(completed) = self.completions.next(&self.calls) => {
@@ -143,7 +154,7 @@ impl Consumer {
         self.fanout.ring.head() + 1
     }
 
-    /// Publishes at the log's own positions.
+    /// Publishes records at the log's own positions.
     async fn publish_log(&mut self, records: Vec<(Position, Bytes)>) {
         let mut positions = Vec::with_capacity(records.len());
         let mut batch = Vec::with_capacity(records.len());
@@ -175,8 +186,8 @@ impl Consumer {
         }
     }
 
-    /// Publishes at positions of this process, after dropping repetitions. What has to be completed first is set aside, and what follows it in
-    /// its guild waits behind it.
+    /// Publishes records at positions of this process, after dropping repetitions. A record that must be
+    /// completed first is set aside, and later records of its guild wait behind it.
     fn publish_own(&mut self, records: Vec<(Position, Bytes)>) {
         for (_, bytes) in records {
             let Ok(record) = Record::decode(bytes.clone()) else {
@@ -185,7 +196,8 @@ impl Consumer {
                 continue;
             };
             if record.rev == 0 || record.change.is_none() {
-                // Ephemeral, or of a later version: outside the chain, and nothing that this version shows.
+                // The record is ephemeral, or of a kind that this version does not know: it is in no
+                // sequence, and there is nothing to show.
                 continue;
             }
             if let Some(Change::RecordsLost(_)) = record.change {
@@ -203,7 +215,8 @@ impl Consumer {
         }
     }
 
-    /// Publishes a record that nothing waits before, or drops a repetition, or sets it aside to be completed.
+    /// Publishes a record that waits for no other, drops it if it is a repetition, or sets it aside to be
+    /// completed.
     fn publish_or_complete(&mut self, queue: u64, record: Record, encoded_len: usize) -> Placed {
         let missing_after = match self.continuity_of(&record) {
             Continuity::Repeated => {
@@ -223,7 +236,8 @@ impl Consumer {
         Placed::SetAside
     }
 
-    /// Publishes a completed record after what was missing before it, and then what waited behind it.
+    /// Publishes the records that were missing before a completed one, then that record, then those that
+    /// waited behind it.
     fn publish_completed(&mut self, completed: Completed) {
         let Completed { queue, missing, publication } = completed;
         self.held.completed(queue, publication.encoded_len);
@@ -249,7 +263,8 @@ impl Consumer {
                         queue,
                         "too many records waited for missing ones: the sessions that they were for begin again"
                     );
-                    // Not fetched again by the next record of each: the loss is told.
+                    // The loss is reported once, so the next record of each scope must not cause another
+                    // fetch.
                     last_revs.into_iter().for_each(|(scope, rev)| self.gaps.seen(scope, rev));
                     self.publish_loss_of(&record);
                 }
@@ -262,7 +277,7 @@ impl Consumer {
         self.fanout.publish(self.next(), publication);
     }
 
-    /// Says that records like this one were lost.
+    /// Reports that records of this record's guild or direct message were lost.
     fn publish_loss_of(&self, record: &Record) {
         self.metrics.anomaly(Anomaly::Lost);
         let lost = match GuildId::try_from(record.guild_id) {
@@ -289,22 +304,24 @@ impl Consumer {
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Placed {
-    /// Published, or a repetition.
+    /// It was published, or was a repetition.
     Done,
-    /// It is being completed, and what follows it in its queue waits.
+    /// It is being completed, and later records of its queue wait.
     SetAside,
 }
 
-/// What is known of a record's guild besides the chain.
+/// What is known of the completeness of a record's guild, besides the revisions seen in its scope.
 #[derive(Debug, Clone, Copy)]
 struct Coverage {
-    /// For a record of the guild's own scope: the revision up to which the guild's state here includes its records.
+    /// For a record of the guild's own scope: the revision up to which the guild's state here includes its
+    /// records.
     included: Option<u64>,
-    /// Every record of the guild, or of the direct message, above this revision comes here, and sessions started from what is below.
+    /// Every record of the guild, or of the direct message, above this revision comes here. Everything below
+    /// is part of what sessions started from.
     interest_since_us: Option<u64>,
 }
 
-/// What a record is, by its chain and by what is known of its guild.
+/// Whether a record is the next one, a repetition, or may have missing records before it.
 fn continuity(gaps: &GapDetector, record: &Record, coverage: Coverage) -> Continuity {
     let seen = gaps.last(record.scope_id).max(coverage.included);
     let complete_to = seen.max(coverage.interest_since_us);
@@ -313,18 +330,19 @@ fn continuity(gaps: &GapDetector, record: &Record, coverage: Coverage) -> Contin
     }
     match (complete_to, coverage.interest_since_us) {
         (Some(after_rev), Some(_)) if record.prev_rev > after_rev => Continuity::Missing { after_rev },
-        // Without interest in the guild only some of its records come, those that concern a user here: their chain has gaps by nature.
+        // Without interest in the guild, only the records that concern a user here come, so gaps between them
+        // are normal.
         (Some(_) | None, Some(_) | None) => Continuity::Next,
     }
 }
 
 /// What a position of a durable log holds.
 pub(crate) enum Logged {
-    /// A record to be shown.
+    /// A record to be published.
     Record(Box<Publication>),
     /// A repetition, or a change that this version does not know.
     Nothing,
-    /// Bytes that are no record.
+    /// Bytes that cannot be decoded.
     Undecodable,
 }
 
@@ -333,7 +351,8 @@ enum NoRecord {
     Lost,
 }
 
-/// Reads a position of a durable log: the same bytes and the same `gaps` give the same result to whoever reads it again.
+/// Decodes what a position of a durable log holds. Another reader that starts with the same `gaps` gets the
+/// same result for the same bytes.
 pub(crate) fn read_logged(gaps: &mut GapDetector, bytes: &Bytes) -> Logged {
     let Ok(record) = Record::decode(bytes.clone()) else { return Logged::Undecodable };
     if record.rev == 0 || record.change.is_none() {
@@ -346,7 +365,7 @@ pub(crate) fn read_logged(gaps: &mut GapDetector, bytes: &Bytes) -> Logged {
     Logged::Record(Box::new(Publication { record, context: None, encoded_len: bytes.len() }))
 }
 
-/// Hands ephemeral records to sessions until told to stop. What is missed is missed.
+/// Hands ephemeral records to sessions until `stop`. Records that were missed are not fetched.
 pub(crate) async fn consume_ephemeral(
     fanout: Arc<Fanout>,
     mut records: broadcast::Receiver<Bytes>,
@@ -383,12 +402,13 @@ mod tests {
         let mut gaps = GapDetector::new(8);
         let covered = |included, interest_since_us| Coverage { included, interest_since_us };
         let missing = |after_rev| Continuity::Missing { after_rev };
-        // A channel never seen: what is older than our interest is none of ours, and only what is younger can be missing.
+        // A channel that was never seen: what is older than our interest does not concern us, and only
+        // younger records can be missing.
         assert_eq!(continuity(&gaps, &record(5, 80, 90), covered(None, Some(100))), Continuity::Repeated);
         assert_eq!(continuity(&gaps, &record(5, 90, 110), covered(None, Some(100))), Continuity::Next);
         assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, Some(100))), missing(100));
         assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, None)), Continuity::Next);
-        // One that was seen, with and without a time in between when nobody was interested.
+        // A channel that was seen, with and without a time in between when there was no interest.
         gaps.seen(5, 50);
         assert_eq!(continuity(&gaps, &record(5, 40, 50), covered(None, Some(10))), Continuity::Repeated);
         assert_eq!(continuity(&gaps, &record(5, 40, 50), covered(None, None)), Continuity::Repeated);
@@ -397,7 +417,8 @@ mod tests {
         assert_eq!(continuity(&gaps, &record(5, 70, 110), covered(None, Some(100))), Continuity::Next);
         assert_eq!(continuity(&gaps, &record(5, 105, 110), covered(None, Some(100))), missing(100));
         assert_eq!(continuity(&gaps, &record(5, 70, 110), covered(None, None)), Continuity::Next);
-        // The guild itself: its state says what is included, and includes what is older than our interest.
+        // The guild itself: its state says what is included, and that may be more than what is older than our
+        // interest.
         assert_eq!(continuity(&gaps, &record(1, 40, 50), covered(Some(50), Some(10))), Continuity::Repeated);
         assert_eq!(continuity(&gaps, &record(1, 50, 60), covered(Some(50), Some(10))), Continuity::Next);
         assert_eq!(continuity(&gaps, &record(1, 55, 60), covered(Some(50), Some(10))), missing(50));

@@ -1,4 +1,5 @@
-//! Context for records that carry none: one that was recovered from the outbox, or made by a caller that is not the api.
+//! Context for records that carry none, because they were recovered from the outbox or made by a caller other
+//! than the api.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +17,7 @@ const LOOKUPS_AT_ONCE: usize = 16;
 /// Users asked for at once: the data service's bound.
 const USERS_MAX: usize = 1_000;
 
-/// The message of a record whose author is not in its context.
+/// The message of a record whose context has no author.
 fn unattributed(record: &Record) -> Option<&Message> {
     let (Change::MessageCreated(row) | Change::MessageEdited(row)) = record.change.as_ref()? else {
         return None;
@@ -25,15 +26,15 @@ fn unattributed(record: &Record) -> Option<&Message> {
     (!known).then_some(row)
 }
 
-/// True if [`enrich`] would ask for the record's context.
+/// True if [`enrich`] would rebuild the record's context.
 pub(crate) fn is_missing_context(record: &Record) -> bool {
     unattributed(record).is_some()
 }
 
 /// Rebuilds missing context, for the whole batch in few calls.
 ///
-/// What cannot be found, or not in time, stays missing: then the author is shown as a deleted user with the right id. Order and completeness matter
-/// more than a name, so nothing waits longer than one call's timeout for it.
+/// What is not found in time stays missing: then the author is shown as a deleted user with the right id.
+/// Order and completeness matter more than a name, so nothing waits longer than one call's timeout for it.
 pub(crate) async fn enrich(calls: &DataCalls, batch: &mut [Box<Publication>]) {
     let rows: Vec<(u64, Message)> = batch
         .iter()
@@ -61,7 +62,7 @@ pub(crate) async fn enrich(calls: &DataCalls, batch: &mut [Box<Publication>]) {
             referenced: quoted,
             mentions: row.mention_user_ids.iter().filter_map(|id| users.get(id).cloned()).collect(),
             recipients: Vec::new(),
-            // A row does not say it: of a record that was read back, the nonce is text.
+            // The row does not say which it was, so the nonce of a record that was read back is text.
             nonce_is_integer: false,
             last_message_id: 0,
         });

@@ -1,32 +1,34 @@
-//! Which records are new, repeated or missing: pure bookkeeping of the revisions seen in each scope.
+//! The gap detector: it remembers the last revision seen in each scope, from which follows whether a record
+//! is new, repeated, or follows on missing ones. It does no I/O.
 //!
-//! In a scope (a channel or a guild) revisions rise, and each record promises that nothing lies between its `prev_rev` and itself. So a record
-//! whose `rev` is not above the last one seen was seen already, and one whose `prev_rev` is above it leaves open whether something
-//! between the two is missing.
+//! Within a scope (a channel or a guild) revisions rise, and each record promises that nothing lies between
+//! its `prev_rev` and its `rev`. So a record whose `rev` is not above the last one seen is a repetition. If
+//! its `prev_rev` is above the last one seen, records between the two may be missing.
 
 use std::collections::HashMap;
 
 use crate::limits::{memory::SCOPE_BYTES, weight::ByteGauge};
 
-/// What a record is to someone who follows its scope.
+/// How a record continues its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continuity {
-    /// The next one.
+    /// It is the next one.
     Next,
-    /// Seen before.
+    /// It was seen before.
     Repeated,
     /// Records above this revision and below this record's may be missing.
     Missing {
-        /// Up to here everything was seen.
+        /// Everything up to this revision was seen.
         after_rev: u64,
     },
 }
 
-/// The last revision seen in each scope, bounded.
+/// The last revision seen in each scope. The number of scopes is bounded.
 ///
-/// Two generations: a scope that is touched moves to the young one; when that is full the old one is forgotten and the young one becomes
-/// old. So a scope is kept for at least `scopes_max / 2` touches of other scopes. A scope that was forgotten is treated as never seen: a
-/// repetition of its last record would pass, and a loss just before its next record would not be noticed.
+/// The scopes are kept in two generations. A scope that is touched moves to the young one. When that is full,
+/// the old one is forgotten and the young one becomes the old one. So a scope is kept for at least
+/// `scopes_max / 2` touches of other scopes. A scope that was forgotten counts as never seen: a repetition of
+/// its last record would be published, and a loss just before its next record would not be noticed.
 #[derive(Debug)]
 pub(crate) struct GapDetector {
     young: HashMap<u64, u64>,
@@ -51,7 +53,7 @@ impl GapDetector {
         self.young.get(&scope).or_else(|| self.old.get(&scope)).copied()
     }
 
-    /// Notes that everything up to `rev` was seen. A lower revision than the one known changes nothing.
+    /// Notes that everything up to `rev` was seen. A revision below the last one changes nothing.
     pub(crate) fn seen(&mut self, scope: u64, rev: u64) {
         let rev = self.last(scope).map_or(rev, |last| last.max(rev));
         let before = self.len();
@@ -63,7 +65,7 @@ impl GapDetector {
         self.bytes.sub(before * SCOPE_BYTES);
     }
 
-    /// What it holds.
+    /// The gauge of its bytes.
     pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }

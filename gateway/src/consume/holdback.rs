@@ -1,8 +1,12 @@
-//! Hold-back queues: while something of a guild is being completed, the guild's later records wait here, and those of all others pass.
+//! Hold-back queues: while a record of a guild is being completed, the guild's later records wait here, and
+//! the records of all other guilds pass.
 //!
-//! Order holds within a guild, because what its channels show depends on its roles and members; between guilds there is none to keep. A direct
-//! message's channel has a queue of its own. What waits is bounded twice: one queue that is full is given up (its sessions begin again), so that a
-//! busy guild cannot take the room of all others; and when all queues together are full nothing more is read, until one of them moves.
+//! Order matters within a guild, because what its channels show depends on its roles and members. Between
+//! guilds there is no order to keep. The channel of a direct message has a queue of its own.
+//!
+//! What waits is bounded twice. A single queue that is full is given up (its sessions begin again), so that a
+//! busy guild cannot take the room of all others. When all queues together are full, nothing more is read
+//! until one of them moves.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,12 +16,13 @@ use crate::{fanout::entry, limits::weight::ByteGauge};
 
 /// Records that wait in one queue; as many as are fetched for one gap.
 const QUEUE_RECORDS_MAX: usize = 10_000;
-/// Bytes of them: an eighth of what all queues hold.
+/// Bytes of one queue: an eighth of what all queues may hold.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Bytes in all queues: half of what the ring keeps by default.
 pub(crate) const HELD_BYTES_MAX: usize = 64 << 20;
 
-/// Which queue a record belongs to: its guild's, or its direct message's channel's. Ids are unique among both.
+/// The queue that a record belongs to: that of its guild, or that of its direct message's channel. No guild
+/// and channel have the same id.
 pub(crate) fn queue_of(record: &Record) -> u64 {
     if record.guild_id == 0 { record.scope_id } else { record.guild_id }
 }
@@ -34,9 +39,10 @@ pub(crate) enum Next {
 /// Records that were given up.
 #[derive(Debug, PartialEq)]
 pub(crate) struct GivenUp {
-    /// One of them, to tell whose they were.
+    /// One of them, which shows whose records they were.
     pub(crate) record: Box<Record>,
-    /// The last revision of each of their scopes: up to here everything is said to be lost. As many as the guild has channels.
+    /// The last revision of each of their scopes: everything up to here is reported as lost. There are as
+    /// many as the guild has channels.
     pub(crate) last_revs: HashMap<u64, u64>,
 }
 
@@ -51,7 +57,7 @@ impl GivenUp {
 #[derive(Debug, Default)]
 struct Queue {
     records: VecDeque<(Box<Record>, usize)>,
-    /// Bytes that it counts for: of its records, and of the one that is being completed.
+    /// Bytes that it counts for: those of its records, and those of the record that is being completed.
     bytes: usize,
     given_up: Option<GivenUp>,
 }
@@ -75,24 +81,24 @@ impl HoldBack {
         self.queues.contains_key(&queue)
     }
 
-    /// What all of it weighs, to look at.
+    /// The gauge of the bytes in all queues.
     pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }
 
-    /// True if more may be read.
+    /// True if more records may be read.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes.get() < self.bytes_max
     }
 
-    /// Lets the records of a queue wait behind one of this size that is being completed.
+    /// Opens a queue, whose records then wait behind one of this size that is being completed.
     pub(crate) fn open(&mut self, queue: u64, encoded_len: usize) {
         let weight = entry::weight(encoded_len);
         self.queues.entry(queue).or_default().bytes += weight;
         self.bytes.add(weight);
     }
 
-    /// The one that a queue waited for is complete.
+    /// Notes that the record that a queue waited for is complete.
     pub(crate) fn completed(&mut self, queue: u64, encoded_len: usize) {
         let weight = entry::weight(encoded_len);
         if let Some(queue) = self.queues.get_mut(&queue) {
@@ -101,7 +107,8 @@ impl HoldBack {
         }
     }
 
-    /// Puts a record at the end of an open queue. If it is full all that waits there is given up, and what comes until the queue closes.
+    /// Puts a record at the end of an open queue. If the queue is full, all of its records are given up, and
+    /// so are further ones until it closes.
     pub(crate) fn hold(&mut self, queue: u64, record: Record, encoded_len: usize) {
         let Some(queue) = self.queues.get_mut(&queue) else { return };
         if let Some(given_up) = &mut queue.given_up {
@@ -125,7 +132,7 @@ impl HoldBack {
         self.bytes.add(weight);
     }
 
-    /// Takes the next out of a queue. One that is empty is closed.
+    /// Takes the next item out of a queue. An empty queue is closed.
     pub(crate) fn next(&mut self, id: u64) -> Option<Next> {
         let queue = self.queues.get_mut(&id)?;
         if let Some((record, encoded_len)) = queue.records.pop_front() {

@@ -1,7 +1,9 @@
-//! Completing a record that cannot be published as it came: the records before it are missing, or it carries no context.
+//! Completes a record that cannot be published as it came, because the records before it are missing or
+//! because it carries no context.
 //!
-//! Of all that the consumer does only this waits for the data service, so it is done beside the consumer, for a few guilds at once; a guild whose
-//! completion does not come holds up itself alone (`holdback`).
+//! Completing a record waits for the data service, as nothing else that the consumer does. So it runs beside
+//! the consumer, for a few guilds at once; a guild whose record cannot be completed holds up only itself
+//! (`holdback`).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,18 +21,19 @@ const AT_ONCE: usize = 16;
 const FETCH_PAUSE: Duration = Duration::from_millis(200);
 /// Longest such pause.
 const FETCH_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long missing records are asked for before they count as lost: a data service that was killed is replaced within a lease (10 s) and its start.
-/// The guild's other records wait meanwhile.
+/// How long missing records are asked for before they count as lost. A data service that was killed is
+/// replaced after a lease (5 s) and its start. The other records of the guild wait meanwhile.
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
-/// What a rebuilt record's reading began at was with the bus before, so that no more than the bus' own delay can be missing below it. Half of
-/// the outbox's day: further back it could not be proven.
+/// How far below `prev_rev` of a rebuilt record missing records are looked for, in microseconds. The revision
+/// where its reading began was on the bus before, so only what the bus delays can be missing below it. This
+/// is half of the day that the outbox keeps: further back nothing could be proven.
 const REBUILT_LOOKBACK_US: u64 = 12 * 60 * 60 * 1_000_000;
-/// Missing records that are fetched for one gap; a longer one counts as lost.
+/// Missing records that are fetched for one gap; a longer gap counts as lost.
 const FETCH_MAX: usize = 10_000;
 /// Records in one page of the outbox.
 const FETCH_PAGE: u32 = 200;
 
-/// Why missing records could not be had.
+/// Why missing records could not be fetched.
 #[derive(Debug, Clone, thiserror::Error)]
 enum FetchError {
     #[error("the outbox no longer has them")]
@@ -46,14 +49,15 @@ enum FetchError {
 /// A record that waits for its completion.
 #[derive(Debug)]
 pub(crate) struct Incomplete {
-    /// Its hold-back queue.
+    /// The hold-back queue of the record.
     pub(crate) queue: u64,
     pub(crate) record: Record,
     /// Size on the bus, bytes.
     pub(crate) encoded_len: usize,
-    /// Records of its scope above this revision and below its own may be missing; `None` if only its context is.
+    /// Records of its scope above this revision and below the record's own may be missing; `None` if only its
+    /// context is missing.
     pub(crate) missing_after: Option<u64>,
-    /// From here on missing records count as lost.
+    /// After this time missing records count as lost.
     give_up: Instant,
 }
 
@@ -67,14 +71,14 @@ impl Incomplete {
 #[derive(Debug)]
 pub(crate) struct Completed {
     pub(crate) queue: u64,
-    /// The records that were missing, if they are not lost, in their order.
+    /// The records that were missing, in order; `None` if they are lost.
     #[expect(clippy::vec_box, reason = "each goes into the ring as it is, boxed")]
     pub(crate) missing: Option<Vec<Box<Publication>>>,
     /// The record itself.
     pub(crate) publication: Box<Publication>,
 }
 
-/// The completions under way.
+/// The completions under way, and those that wait for their place.
 #[derive(Default)]
 pub(crate) struct Completions {
     waiting: VecDeque<Incomplete>,
@@ -82,16 +86,16 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// Begins to complete a record, or lets it wait for its place.
+    /// Begins to complete a record, or lets it wait for a place.
     pub(crate) fn begin(&mut self, calls: &Arc<DataCalls>, incomplete: Incomplete) {
         self.waiting.push_back(incomplete);
         self.fill(calls);
     }
 
-    /// The next one that is complete; `None` if nothing is under way.
+    /// The next completed record; `None` if nothing is under way.
     ///
     /// # Cancel safety
-    /// Safe: what is under way stays so.
+    /// Safe: completions under way continue.
     pub(crate) async fn next(&mut self, calls: &Arc<DataCalls>) -> Option<Completed> {
         let completed = self.running.next().await;
         self.fill(calls);
@@ -185,7 +189,7 @@ async fn fetch(
         if missing.len() > FETCH_MAX {
             return Err(FetchError::TooMany);
         }
-        // Everything below `before` was committed before it, so the list shows all of it that can still be told.
+        // Everything below `before` was committed before it, so the list holds all records that still exist.
         if after >= before.rev || !page.more {
             return Ok(missing);
         }

@@ -13,25 +13,26 @@ use weir_proto::{
 };
 use weir_runtime::WallClock;
 
-/// Guild ids asked for at once: the data service's bound.
+/// Guild ids asked for at once: the bound of the data service.
 const GUILDS_PAGE: u32 = 200;
-/// How far a committing node's clock may lie behind ours: four times the 500 ms beyond which a node mints nothing, in microseconds. For data
-/// services that do not say themselves what their answers include.
+/// How far the clock of a node that commits may lie behind ours, in microseconds: four times the 500 ms
+/// beyond which a node mints nothing. It is used for data services that do not say up to which revision their
+/// answers are complete.
 const CLOCK_SKEW_US: u64 = 2_000_000;
 
 /// Why something could not be loaded.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LoadError {
-    /// It is not there.
+    /// It does not exist.
     #[error("not found")]
     NotFound,
     /// There is no room for a guild's state.
     #[error("the states of guilds take as much as they may")]
     Full,
-    /// The data service or the bus did not answer in time, or not sensibly.
+    /// The data service or the bus did not answer in time, or its answer made no sense.
     #[error("{reason}")]
     Unavailable {
-        /// What was tried and what came of it.
+        /// What was tried, and how it failed.
         reason: String,
     },
 }
@@ -78,7 +79,8 @@ impl DataCalls {
         CallOptions::within(self.call_timeout)
     }
 
-    /// The revision up to which an answer includes everything, if the data service says so; otherwise by our clock when we asked.
+    /// The revision up to which an answer includes everything: the one that the data service gives, or else
+    /// one derived from our clock when we asked.
     fn as_of(as_of_us: u64, asked_us: u64) -> u64 {
         if as_of_us == 0 { asked_us.saturating_sub(CLOCK_SKEW_US) } else { as_of_us }
     }
@@ -123,8 +125,8 @@ impl DataCalls {
         })
     }
 
-    /// The guilds of a user that `wanted` picks, ascending, at most `max + 1`: one more tells that there are too many. And the revision up to
-    /// which everything was committed before.
+    /// The guilds of a user that satisfy `wanted`, ascending, and the revision up to which the list is
+    /// complete. At most `max + 1` guilds are returned; that many mean that the user has more than `max`.
     pub(crate) async fn guild_ids(
         &self,
         user_id: UserId,
@@ -212,7 +214,7 @@ fn member_request(guild_id: GuildId, user_id: UserId) -> GetMemberRequest {
     GetMemberRequest { guild_id: guild_id.get(), user_id: user_id.get() }
 }
 
-/// Members with their users; a user that is not there is known by its id alone.
+/// Pairs members with their users. A user that is missing is represented by its id alone.
 fn pair(members: Vec<Member>, users: &[User]) -> Vec<(Member, User)> {
     let by_id: HashMap<u64, &User> = users.iter().map(|user| (user.id, user)).collect();
     members

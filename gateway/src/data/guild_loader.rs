@@ -1,4 +1,5 @@
-//! Guilds of the sessions here: interest in their records at the bus, then the state that the fan-out holds, and the end of both.
+//! The guilds that sessions here need: registers interest in their records at the bus, loads their states
+//! into the fan-out, and withdraws the interest when no session needs it any more.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::fanout::{Fanout, Installed};
 
 /// Locks that keep a guild from being loaded twice at once; guilds share them by their id.
 const TURNS: usize = 64;
-/// Loads of one guild before giving up, if its records keep overtaking the state.
+/// Attempts to load a guild whose records keep overtaking its state.
 const ATTEMPTS_MAX: usize = 5;
 
 /// Registers interest at the bus, and loads guilds' states into the fan-out.
@@ -27,8 +28,8 @@ impl GuildLoader {
         Self { calls, inbox, fanout, turns: std::array::from_fn(|_| Mutex::new(())) }
     }
 
-    /// Asks the bus for the records that concern a user's memberships, for those of its direct messages, and for what concerns every gateway.
-    /// The user must have a subscriber already, or the interest may be withdrawn again.
+    /// Registers interest in the records of a user's memberships and direct messages, and in those for every
+    /// gateway. The user must have a subscriber already, or the interest may be withdrawn again.
     pub(crate) async fn add_user_interest(&self, user_id: UserId) -> Result<(), LoadError> {
         let _turn = self.turn(user_id.get()).await;
         self.add_interest(EVERY_GATEWAY).await?;
@@ -45,10 +46,10 @@ impl GuildLoader {
         added.map_err(|error| LoadError::Unavailable { reason: format!("register interest: {error}") })
     }
 
-    /// Sees to it that a guild's records come here and that its state is held by the fan-out.
+    /// Makes sure that a guild's records come to this gateway and that the fan-out holds its state.
     ///
     /// # Cancel safety
-    /// Safe: what was begun is begun again by the next caller.
+    /// Safe: the next caller begins again.
     pub(crate) async fn ensure_loaded(&self, guild_id: GuildId) -> Result<(), LoadError> {
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
@@ -57,7 +58,7 @@ impl GuildLoader {
         if self.fanout.present(guild_id).is_some() {
             return Ok(());
         }
-        // Interest before the snapshot, so that no change falls between the two.
+        // Interest comes before the snapshot, so that no change falls between the two.
         self.add_interest(guild_id.get()).await?;
         let loaded = self.load(guild_id).await;
         if loaded.is_err() {
@@ -80,7 +81,7 @@ impl GuildLoader {
         Err(LoadError::Unavailable { reason: format!("the state of guild {guild_id} does not settle") })
     }
 
-    /// Withdraws interest in guilds and users that nobody listens to any more.
+    /// Withdraws interest in guilds and users that no session needs any more.
     pub(crate) async fn forget_idle(&self, before: tokio::time::Instant) {
         for user_id in self.fanout.take_gone_users() {
             let _turn = self.turn(user_id.get()).await;
@@ -90,7 +91,8 @@ impl GuildLoader {
         }
         for guild_id in self.fanout.forget_idle(before) {
             let _turn = self.turn(guild_id.get()).await;
-            // Somebody may have come back meanwhile, and then has registered interest already or waits for this turn.
+            // A session may have come back meanwhile. Then it has registered interest already, or waits for
+            // this lock.
             if self.fanout.interest_since_us(guild_id).is_none() {
                 self.inbox.remove_interest(guild_id.get()).await;
             }

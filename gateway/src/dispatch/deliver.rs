@@ -1,4 +1,5 @@
-//! Delivery to one session: from its cursor in the ring, or in the log while it resumes, through its filter, to its socket.
+//! Delivery to one session: reads from the session's cursor on, in the ring or, while it resumes, in the log;
+//! filters; and writes to the socket.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -31,17 +32,18 @@ use crate::{
 const SCAN_MAX: usize = 4_096;
 /// Entries taken out of the ring at once.
 const ENTRIES_MAX: usize = 64;
-/// Bytes gathered before a write. With the largest single payload on top this bounds a connection's write buffer.
+/// Bytes gathered before a write. Together with the largest single payload this bounds a connection's write
+/// buffer.
 pub(crate) const BATCH_BYTES: usize = 16 << 10;
 /// Batches that a session may write before it looks at what its client sent.
 const BATCHES_AT_ONCE: usize = 16;
 
-/// What a session's records are read from next.
+/// Where a session's next records are read.
 enum Source {
-    /// Nothing concerns the session up to the head.
+    /// Nowhere: up to the head, nothing concerns the session.
     Nothing,
     Ring(Position),
-    /// The ring no longer has, or never had, what the session needs.
+    /// The ring does not have what the session needs, or never had it.
     Log(Position),
 }
 
@@ -50,9 +52,10 @@ pub(crate) struct Delivery<'a, S> {
     pub(crate) shared: &'a Shared,
     pub(crate) attached: &'a mut Attached,
     pub(crate) socket: &'a mut Socket<S>,
-    /// When the changes in the socket's batch were accepted, microseconds since 1970-01-01T00:00Z. Bounded by [`ENTRIES_MAX`].
+    /// When the changes in the batch were accepted, microseconds since 1970-01-01T00:00Z. At most
+    /// [`ENTRIES_MAX`].
     accepted: Vec<u64>,
-    /// While the session resumes: where what is known now does not tell what held then.
+    /// While the session resumes: the guilds whose state and membership of now differ from those of then.
     unsettled: Unsettled,
     pub(crate) member_lists: MemberLists,
 }
@@ -63,7 +66,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         Self { shared, attached, socket, accepted: Vec::new(), unsettled: Unsettled::default(), member_lists }
     }
 
-    /// Everything up to what was the newest record when this began, then RESUMED.
+    /// Sends everything up to the record that was the newest when this began, then RESUMED.
     pub(crate) async fn replay(&mut self) -> Result<(), Stop> {
         let target = self.shared.fanout.ring.head();
         let mut log: Option<replay::Log> = None;
@@ -77,7 +80,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 }
                 Source::Ring(after) => self.read_ring(after).await?,
                 Source::Log(after) => {
-                    // Read to the end of what one state covers, or left for the ring meanwhile: from here with the state of now.
+                    // The log is opened anew, with the states of now, when the last stretch was read to its
+                    // end or was left for the ring.
                     if log.as_ref().is_none_or(|log| after < log.from() || after >= log.to()) {
                         let next = replay::Log::open(self.shared, self.attached, after).await?;
                         self.unsettled.extend(next.unsettled());
@@ -95,7 +99,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         self.flush().await
     }
 
-    /// What is there for the session now, as far as it can be written in one go.
+    /// Sends what is there for the session now, up to [`BATCHES_AT_ONCE`] batches.
     pub(crate) async fn live(&mut self) -> Result<(), Stop> {
         self.ephemeral(self.attached.session.subscriber.take_ephemeral())?;
         for _ in 0..BATCHES_AT_ONCE {
@@ -103,7 +107,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
                 Source::Nothing => return self.flush().await,
                 Source::Ring(after) => self.read_ring(after).await?,
                 Source::Log(after) => {
-                    // It may resume, from the log if there is one: that is slower and must not be the rule.
+                    // The client may resume, from the log if there is one. That is slower and must stay the
+                    // exception.
                     self.attached.session.subscriber.rewind(after + 1);
                     return Err(Close::fault("the client reads too slowly").into());
                 }
@@ -115,9 +120,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
 
     fn source(&mut self) -> Source {
         let Some(first) = self.attached.session.subscriber.take() else { return Source::Nothing };
-        // Nothing between the cursor and the first offered record concerns the session.
+        // Nothing between the cursor and the first announced record concerns the session.
         let progress = &mut *self.attached.progress;
-        // From here until the work is done only this says that there is some.
+        // From here until the work is done, only this flag says that there is work.
         progress.in_batch = true;
         progress.cursor = progress.cursor.max(first - 1);
         let after = progress.cursor;
@@ -135,11 +140,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
             entry.guild_id.is_some_and(|guild_id| guilds.contains_key(&guild_id))
                 || (subscriber.has_direct() && entry.is_direct_of(subscriber.user_id))
         };
-        // What follows a join is of a guild that is not among them yet.
+        // A guild that the user joins here is not among its guilds yet, so the scan must stop there.
         let joins = |entry: &Entry| entry.change().is_some_and(|change| is_about(change, subscriber.user_id));
         let scan = match self.shared.fanout.ring.scan(after, (SCAN_MAX, ENTRIES_MAX), wants, joins) {
             Ok(scan) => scan,
-            // It fell off between the look at the floor and now: the next look finds that out.
+            // It fell off the ring after its floor was read: the next look at the floor notices it.
             Err(_) => {
                 subscriber.rewind(after + 1);
                 return Ok(());
@@ -148,13 +153,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if scan.up_to < self.shared.fanout.ring.head() {
             subscriber.rewind(scan.up_to + 1);
         }
-        // Entries keep states of their guilds: what does not go out at once is read again and not held while the client takes its time.
+        // Entries keep states of their guilds. So what does not go out at once is read again, and is not held
+        // while the client takes its time.
         self.work(scan.entries, scan.up_to, true).await
     }
 
     async fn read_log(&mut self, after: Position, log: &mut replay::Log) -> Result<(), Stop> {
         let (entries, up_to) = log.read(self.shared, after).await?;
-        // Kept until they are written, however slowly the client reads.
+        // They are counted until they are written, however slowly the client reads.
         let _waiting = self.socket.wait_with(entries.iter().map(|entry| entry.weight()).sum())?;
         if up_to < self.shared.fanout.ring.head() {
             self.attached.session.subscriber.rewind(up_to + 1);
@@ -162,8 +168,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         self.work(entries, up_to, false).await
     }
 
-    /// Sends what of the entries is for the session. Afterwards everything up to `up_to` was looked at, or only what filled a batch if the rest
-    /// may be read `again`.
+    /// Sends the entries that are for the session. Afterwards everything up to `up_to` was looked at; or, if
+    /// the rest may be read `again`, only what filled a batch.
     async fn work(&mut self, entries: Vec<Arc<Entry>>, mut up_to: Position, again: bool) -> Result<(), Stop> {
         for entry in entries {
             if entry.position <= self.attached.progress.cursor {
@@ -230,7 +236,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         Ok(())
     }
 
-    /// The user joined a guild. In a replay it may have left since: then the number stays unused.
+    /// Handles that the user joined a guild. In a replay it may have left the guild since: then the number
+    /// stays unused.
     async fn joined(&mut self, entry: &Arc<Entry>, guild_id: GuildId) -> Result<(), Stop> {
         let session = self.attached.session.clone();
         if entry.position > self.attached.progress.applied {
@@ -277,7 +284,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if s > SEQUENCE_MAX {
             return Err(Stop::Invalid);
         }
-        // Before the write: the client may see it even if the write fails half-way.
+        // This is set before the write: the client may see the dispatch even if the write fails half-way.
         self.attached.progress.sent = entry.position;
         self.socket.queue(&payload::dispatch(name, s, d))?;
         self.shared.metrics.dispatches.inc();
@@ -316,7 +323,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Delivery<'a, S> {
         if !self.accepted.is_empty() {
             let now = self.shared.clock.wall_us();
             for accepted in self.accepted.drain(..) {
-                // Both are wall clocks, perhaps of two machines: a difference below zero is none.
+                // Both are wall clocks, perhaps of two machines: a difference below zero counts as zero.
                 self.shared.metrics.delivery.observe(now.saturating_sub(accepted) as f64 / 1e6);
             }
         }

@@ -1,4 +1,4 @@
-//! GUILD_CREATE: a guild as one of its members is shown it.
+//! GUILD_CREATE: a guild as one of its members sees it.
 
 use weir_discord::object::{Availability, GuildCreateEvent, GuildCreateParts, to_json};
 use weir_proto::data::{Channel, Member, User};
@@ -6,7 +6,8 @@ use weir_proto::data::{Channel, Member, User};
 use super::member_list::MemberList;
 use crate::fanout::snapshot::Snapshot;
 
-/// GUILD_CREATE's `d` for one member. Bots see all channels there, as at Discord; what happens in them is filtered.
+/// GUILD_CREATE's `d` for one member; `None` if the state has no guild row. As at Discord, bots get all
+/// channels there; what happens in a channel is filtered.
 pub(crate) fn guild_create(
     snapshot: &Snapshot,
     (member, user): (Member, &User),

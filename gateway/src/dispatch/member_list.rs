@@ -1,9 +1,12 @@
-//! The members that GUILD_CREATE lists: the session's own user, and for a session that hears of presences everybody, if the guild is not large.
-//! In a large one the others would be those who are online, and nobody is known to be.
+//! The members that GUILD_CREATE lists. They are the session's own user and, if the session has the intent
+//! for presences and the guild is not large, all others. In a large guild only those who are online would be
+//! added, and no user is known to be online.
 //!
-//! A list is asked for after the session listens to the guild and after the position of the state that it is shown with. So it includes
-//! every change up to there, and every later one is told by its own dispatch: who comes or goes meanwhile may be listed and told, or gone
-//! from the list and told, which clients take; nobody stays listed who left.
+//! A list is read after the session has subscribed to the guild, and after the position of the state that it
+//! is sent with. So it includes every change up to that position, and every later change is sent as a
+//! dispatch of its own. A member who comes or goes meanwhile may be in the list and announced again, or
+//! missing from the list and then announced as gone. Clients accept both. No member who has left stays
+//! listed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,45 +20,47 @@ use weir_proto::{
 
 use crate::{fanout::snapshot::Snapshot, limits::allowances, session::Session, shared::Shared};
 
-/// Lists being read at once, by all sessions: what a storm of identifies may ask of the data service, as the bound of admissions for the rest
-/// of it. A bound of its own, so that sessions that are shown no lists do not wait behind those that are.
+/// Lists being read at once, by all sessions. This bounds what a storm of identifies asks of the data
+/// service, as the bound of admissions does for everything else. It is a bound of its own, so that sessions
+/// that need no lists do not wait behind those that do.
 pub(crate) const READS_MAX: usize = 64;
-/// Guilds of one session whose lists are read at once, and then held until they are written: with 250 members each as much as one chunk of
-/// an answer to a request for members.
+/// Guilds of one session whose lists are read at once and then held until they are written. With 250 members
+/// each, they are as much as one chunk of an answer to a request for members.
 pub(crate) const GUILDS_AT_ONCE: usize = 4;
 
 /// What GUILD_CREATE says of a guild's members besides the session's own.
 #[derive(Debug, PartialEq)]
 pub(crate) struct MemberList {
-    /// With their users, ascending by id, without the session's own user. At most as many as the session's threshold.
+    /// The other members with their users, ascending by id. At most as many as the session's threshold.
     pub(crate) others: Vec<(Member, User)>,
-    /// True if they are not all: a client that wants them has to ask.
+    /// True if the list is not complete: a client that wants all members has to ask.
     pub(crate) large: bool,
 }
 
-/// The lists that one delivery reads: of an introduction, or of guilds that were joined.
+/// Reads the lists for one delivery: those of the initial guilds, or those of guilds that were joined.
 #[derive(Clone, Copy)]
 pub(crate) struct MemberLists {
-    /// Time that they may still take.
+    /// Time that reading lists may still take.
     left: Duration,
-    /// Whether they are charged to the session's user.
+    /// Whether lists are charged to the session's user.
     charged: bool,
 }
 
 impl MemberLists {
-    /// Lists that take no longer than this in all: meanwhile the client's heartbeats are not answered.
+    /// Lists that take no longer than `time` in all. The client's heartbeats are not answered meanwhile.
     pub(crate) fn within(time: Duration) -> Self {
         Self { left: time, charged: false }
     }
 
-    /// From here on lists are charged to the session's user: an identify comes once in a while, and a resume as often as its client likes. What
-    /// it has no allowance for is not read.
+    /// From here on lists are charged to the session's user: an identify is rare, but a client may resume as
+    /// often as it likes. A list for which the user has no allowance is not read.
     pub(crate) fn charge_user(&mut self) {
         self.charged = true;
     }
 
-    /// The member lists of guilds, in their order; at most [`GUILDS_AT_ONCE`]. Once one cannot be read, or time is over, no more are asked for:
-    /// a guild of which only the session's own member is known is shown as large, so that its client asks for the others when it needs them.
+    /// The member lists of guilds, in their order; at most [`GUILDS_AT_ONCE`]. After a list could not be
+    /// read, or when time is over, no more are asked for. Such a guild is sent as large, with the session's
+    /// own member alone, so that the client asks for the others when it needs them.
     ///
     /// # Cancel safety
     /// Safe: reading changes nothing.
@@ -74,7 +79,7 @@ impl MemberLists {
     }
 }
 
-/// One guild's list; `None` if it was not read although it should have been.
+/// One guild's list; `None` if it should have been read and was not.
 async fn read(
     shared: &Shared,
     session: &Session,

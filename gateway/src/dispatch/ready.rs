@@ -1,4 +1,4 @@
-//! What a session begins with: READY, then each of its guilds.
+//! The beginning of a session: READY, then each of its initial guilds.
 
 use std::sync::Arc;
 
@@ -15,12 +15,13 @@ use super::{
 };
 use crate::{fanout::snapshot::Snapshot, session::numbering::Numbering, socket::payload};
 
-/// Bytes of JSON for each byte of a row, at most: small numbers become keys and values in quotes, a control character six.
+/// Bytes of JSON for each byte of a row, at most: small numbers become keys and values in quotes, and a
+/// control character becomes six bytes.
 const JSON_FACTOR: usize = 6;
-/// Bytes of JSON for each channel, role or member beyond its row: keys whose values are empty.
+/// Bytes of JSON for each channel, role or member beyond its row: the keys of empty values.
 const JSON_EACH: usize = 512;
 
-/// The most bytes that GUILD_CREATE may take, without rendering it.
+/// An upper bound on the bytes of GUILD_CREATE, found without rendering it.
 fn rendered_max(snapshot: &Snapshot, list: &MemberList) -> usize {
     let (rows, bytes) = snapshot.weight();
     let members: usize =
@@ -29,7 +30,7 @@ fn rendered_max(snapshot: &Snapshot, list: &MemberList) -> usize {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
-    /// READY and the guilds of the introduction.
+    /// Sends READY and the initial guilds.
     pub(crate) async fn send_ready(&mut self, snapshots: &[(GuildId, Arc<Snapshot>)]) -> Result<(), Stop> {
         let session = &self.attached.session;
         let guild_ids: Vec<u64> = session.initial_guilds.iter().map(|id| id.get()).collect();
@@ -42,19 +43,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
             shard: (session.subscriber.shard.0, session.subscriber.shard.1.get()),
         }));
         self.socket.queue(&payload::dispatch("READY", 1, &ready))?;
-        // Ascending by id, and as many as a session has guilds.
+        // They are ascending by id, and as many as the guilds of a session.
         let at_head = |id| snapshots.binary_search_by_key(&id, |(id, _)| *id).ok();
         self.send_initial_guilds(0, |id| at_head(id).map(|found| snapshots[found].1.clone())).await
     }
 
-    /// The guilds of the introduction from an index on, as they are now.
+    /// Sends the initial guilds from an index on, as they are now.
     pub(crate) async fn send_remaining_guilds(&mut self, from: usize) -> Result<(), Stop> {
         let shared = self.shared;
         self.send_initial_guilds(from, |id| shared.fanout.present(id)).await
     }
 
-    /// The guilds of the introduction from an index on. One that the user has left meanwhile leaves its number unused; its GUILD_DELETE is
-    /// among the records.
+    /// Sends the initial guilds from an index on. A guild that the user has left meanwhile leaves its number
+    /// unused; its GUILD_DELETE is among the records.
     async fn send_initial_guilds(
         &mut self,
         from: usize,
@@ -75,9 +76,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Delivery<'_, S> {
                 let shared = self.shared;
                 let bytes = rendered_max(&snapshot, &list);
                 let mut room = None;
-                // A small one is bounded by the number of connections, as every batch is.
+                // Small guilds are bounded by the number of connections, as every batch is.
                 if bytes > BATCH_BYTES {
-                    // First out with what is there: who waits for room holds none.
+                    // What is queued goes out first: a session that waits for room must hold none.
                     self.flush().await?;
                     let account = self.socket.introductions();
                     room = Some(shared.introductions.room(bytes, account).await?);

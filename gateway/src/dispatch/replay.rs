@@ -1,10 +1,13 @@
-//! Looking at records again, for a session that resumes: which of them can still be judged as they were then, and the durable log, if the ring
-//! no longer has them.
+//! Replay: records that a session reads again when it resumes, from the ring, or from the durable log if the
+//! ring no longer has them. This module finds out for which records the visibility of then can still be
+//! decided.
 //!
-//! What a session may see follows from its user's membership and from the guild's roles and channels **at the record**. The ring keeps the
-//! guild's state with each record; the log keeps none, and neither keeps the user's membership of then. The state of now is that of then
-//! exactly if nothing that it is made of has changed since. So before anything is sent, what lies between is searched for such changes
-//! ([`Unsettled`]): records of that guild below the last one cannot be judged, and if one of them might be for the session, it is invalid.
+//! What a session may see follows from its user's membership and from the guild's roles and channels **at the
+//! record**. The ring keeps the guild's state with each record, and the log keeps none; neither keeps the
+//! user's membership of then. What held then can be taken from the state of now only if nothing that it
+//! depends on has changed since. So before anything is sent, the records in between are searched for such
+//! changes ([`Unsettled`]). For records of a guild below its last such change, visibility cannot be decided.
+//! If one of them might be for the session, the session is invalid.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,12 +34,13 @@ use crate::{
     shared::Shared,
 };
 
-/// Records read from the log at once: with the largest records about 5 MiB, which each session that resumes may hold.
+/// Records read from the log at once. With the largest records these are about 5 MiB, which each session that
+/// resumes may hold.
 const PAGE: usize = 64;
 /// Scopes whose last revision is remembered while the log is read again.
 const LOG_SCOPES: usize = 4_096;
 
-/// The last changes, in each guild, of what a session's view of it is made of.
+/// In each guild, the last changes of what a session's view of the guild depends on.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled {
     guilds: HashMap<GuildId, LastChanges>,
@@ -45,9 +49,9 @@ pub(crate) struct Unsettled {
 /// Positions of the last changes of a guild; 0 for none.
 #[derive(Debug, Clone, Copy, Default)]
 struct LastChanges {
-    /// The session's user came or went.
+    /// The session's user joined or left.
     membership: Position,
-    /// So did a right: roles of the user, a role, a channel.
+    /// The same, or its rights changed: by a role of the user, a role, or a channel.
     rights: Position,
 }
 
@@ -60,7 +64,7 @@ impl Unsettled {
         }
     }
 
-    /// Also what another search found.
+    /// Adds what another search found.
     pub(crate) fn extend(&mut self, other: &Self) {
         for (guild_id, theirs) in &other.guilds {
             let last = self.guilds.entry(*guild_id).or_default();
@@ -69,13 +73,14 @@ impl Unsettled {
         }
     }
 
-    /// True if the entry might be for the session and cannot be judged.
+    /// True if the entry might be for the session and its visibility cannot be decided.
     pub(crate) fn concerns(&self, recipient: Recipient<'_>, entry: &Entry) -> bool {
         let Some(guild_id) = entry.guild_id else { return false };
         let Some(last) = self.guilds.get(&guild_id) else { return false };
         let (Some(change), true) = (entry.change(), entry.position < last.rights) else { return false };
         if is_about(change, recipient.subscriber.user_id) || !recipient.guilds.contains_key(&guild_id) {
-            // The session is told of its own comings and goings whatever holds, and of a guild that it has left nothing else.
+            // The session is always told when its own user joins or leaves; of a guild that it has left it is
+            // told nothing else.
             return false;
         }
         let Some(dispatch) = entry.dispatch() else { return false };
@@ -88,7 +93,8 @@ impl Unsettled {
     }
 }
 
-/// Whether a change is of what a user's view of its guild is made of, and if so, whether of the membership itself.
+/// `None` if a change does not affect a user's view of its guild; otherwise whether it is a change of the
+/// membership itself.
 fn changes_view(change: &Change, user_id: UserId) -> Option<bool> {
     match change {
         Change::GuildCreated(_) | Change::MemberAdded(_) | Change::MemberRemoved(_) => {
@@ -111,12 +117,12 @@ fn changes_view(change: &Change, user_id: UserId) -> Option<bool> {
     }
 }
 
-/// What is unsettled for a session that goes back in the ring: there the states are those of then, but its memberships include everything up
-/// to where it had come.
+/// What is unsettled for a session that goes back in the ring. The states there are those of then, but its
+/// memberships include everything up to the position that it had reached.
 pub(crate) fn rewound(shared: &Shared, attached: &Attached) -> Unsettled {
     let (user_id, progress) = (attached.session.user_id(), &attached.progress);
     let mut unsettled = Unsettled::default();
-    // Below its floor the ring has nothing: that part comes from the log, and is searched with it.
+    // Positions below the floor of the ring are read from the log, and are searched with it.
     let mut after = progress.cursor.max(shared.fanout.ring.floor());
     while after < progress.applied {
         let Ok(scan) = shared.fanout.ring.scan(after, (usize::MAX, usize::MAX), |_| false, |_| false) else {
@@ -149,10 +155,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The log above `from` and up to the newest position, searched for what makes its records unjudgeable.
+    /// Opens the log above `from` and up to the newest position, and searches it for changes after which the
+    /// visibility of earlier records cannot be decided.
     ///
     /// # Errors
-    /// [`Stop::Invalid`] if the log has nothing directly above `from` or is damaged there, 4000 if it does not answer.
+    /// [`Stop::Invalid`] if the log has nothing directly above `from` or is damaged there, 4000 if it does
+    /// not answer.
     ///
     /// # Cancel safety
     /// Safe: reading changes nothing.
@@ -178,28 +186,30 @@ impl Log {
         Ok(Self { from, to, states, unsettled, gaps: GapDetector::new(LOG_SCOPES) })
     }
 
-    /// Above this position it reads.
+    /// The stretch begins above this position.
     pub(crate) fn from(&self) -> Position {
         self.from
     }
 
-    /// Up to here.
+    /// The stretch ends at this position.
     pub(crate) fn to(&self) -> Position {
         self.to
     }
 
-    /// What changed in it.
+    /// The changes in the stretch.
     pub(crate) fn unsettled(&self) -> &Unsettled {
         &self.unsettled
     }
 
-    /// The next page above `after`, and the position up to which it was read. The entries carry the states of the log's end.
+    /// The next page above `after`, and the position up to which it was read. The entries carry the states at
+    /// the end of the log.
     ///
     /// # Errors
     /// As [`Self::open`].
     ///
     /// # Cancel safety
-    /// Safe: what was read is not read again by a later call with the same position, but a resume begins with another log.
+    /// A page that was read is not read again by a later call for the same position. A resume that is
+    /// cancelled begins with another log, so nothing is lost.
     pub(crate) async fn read(
         &mut self,
         shared: &Shared,
@@ -217,7 +227,8 @@ impl Log {
         let entries = positions.into_iter().zip(publications).map(|(position, mut publication)| {
             let guild_id = GuildId::try_from(publication.record.guild_id).ok();
             let state = guild_id.and_then(|guild_id| self.states.get(&guild_id)).cloned();
-            // Of a channel that is gone since, what its record says: nobody needs more of it.
+            // If the channel is gone since, the record keeps the message that it names: nothing newer is
+            // needed.
             publication.raise_newest(|id| state.as_ref().map_or(0, |state| state.newest_message(id)));
             let body = Body::Change(publication);
             Arc::new(Entry::new(position, guild_id, body, state, &shared.replayed))
@@ -233,7 +244,7 @@ fn logged(gaps: &mut GapDetector, bytes: &bytes::Bytes) -> Result<Logged, Stop> 
     }
 }
 
-/// Records of the log above `after` and up to `to`, and up to where that is all of them.
+/// The records of the log above `after` and up to `to`, and the position up to which these are all.
 async fn page(
     shared: &Shared,
     after: Position,

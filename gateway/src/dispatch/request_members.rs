@@ -1,7 +1,9 @@
 //! Request Guild Members (op 8): members by id, by name, or all of them, in chunks of at most 1,000.
 //!
-//! What a request costs the database is charged to the session's user. Who has no more left waits, if it is a second at most and
-//! no other session takes it meanwhile, or is told when to ask again by RATE_LIMITED, which Discord has for requests for all members of a guild.
+//! What a request costs the database is charged to the session's user. If the user's allowance is used up and
+//! a second is enough to refill it, the request waits, unless another session of the user takes the allowance
+//! meanwhile. Otherwise RATE_LIMITED tells the client when to ask again; Discord sends it for requests for
+//! all members of a guild.
 
 use std::time::Duration;
 
@@ -31,20 +33,20 @@ use crate::{
     },
 };
 
-/// Members of a chunk. Discord's number.
+/// Members in a chunk. Discord's number.
 const CHUNK_MAX: u32 = 1_000;
-/// Ids or hits by name of one request. Discord's number.
+/// Ids of one request, or members found by name. Discord's number.
 const PICKED_MAX: usize = 100;
 /// Bytes of a nonce; a longer one is not echoed. Discord's number.
 const NONCE_MAX: usize = 32;
 /// Chunks of members that are searched by name, so that a request costs a bounded number of calls.
 const SEARCH_CHUNKS: u32 = 20;
-/// How long a request waits for its user's allowance. Dispatches wait with it, so it is short.
+/// How long a request waits for its user's allowance. It is short, because dispatches wait with it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Members looked up at once.
 const LOOKUPS_AT_ONCE: usize = 8;
 
-/// Answers a request. The answers are outside the log and repeat the last `s`.
+/// Answers a request. The answers are not in the log and repeat the last `s`.
 pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
     attached: &Attached,
@@ -53,7 +55,7 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), SocketError> {
     let guild_id = GuildId::try_from(request.guild_id).ok();
     let Some(guild_id) = guild_id.filter(|guild_id| attached.progress.guilds.contains_key(guild_id)) else {
-        // As at Discord, nothing is said about guilds that the session is not in.
+        // As at Discord, there is no answer about guilds that the session is not in.
         return Ok(());
     };
     let nonce = request.nonce.as_deref().filter(|nonce| nonce.len() <= NONCE_MAX);
@@ -64,7 +66,7 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     } else if !whole_guild {
         answer.by_name(request.query.as_deref().unwrap_or_default(), request.limit).await
     } else if !attached.session.intents.contains(Intents::GUILD_MEMBERS) {
-        // Refused, but answered: a client that waits for a chunk would wait for ever.
+        // This is refused, but with an answer: a client that waits for a chunk would wait for ever.
         answer.chunk(&[], (0, 1), &[]).await
     } else {
         answer.all(request.limit).await
@@ -103,12 +105,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         self.attached.session.user_id()
     }
 
-    /// Members of the guild.
+    /// Number of members of the guild.
     fn known(&self) -> u32 {
         self.shared.fanout.present(self.guild_id).map_or(0, |snapshot| snapshot.state().member_count)
     }
 
-    /// Tells when the client may ask again.
+    /// Tells the client when it may ask again.
     async fn refuse(&mut self, wait: Duration) -> Result<(), SocketError> {
         let op = payload::op::REQUEST_GUILD_MEMBERS;
         self.dispatch(
@@ -139,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
 
     async fn by_name(&mut self, prefix: &str, limit: u32) -> Result<(), AnswerError> {
         let prefix = prefix.to_lowercase();
-        // Discord takes 0 for all only with an empty query.
+        // At Discord 0 stands for all members only with an empty query.
         let limit = if limit == 0 { PICKED_MAX } else { PICKED_MAX.min(limit as usize) };
         let (mut hits, mut after) = (Vec::new(), 0);
         for chunk in 0..SEARCH_CHUNKS {
@@ -161,19 +163,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
         self.chunk(&hits, (0, 1), &[]).await
     }
 
-    /// The number of chunks is said in the first one, so it follows from the guild's count; members who come or go meanwhile make chunks
-    /// shorter or are left to their own events.
+    /// The first chunk says how many chunks there are, so this follows from the guild's member count. Members
+    /// who come or go meanwhile make chunks shorter, or are announced by events of their own.
     async fn all(&mut self, limit: u32) -> Result<(), AnswerError> {
         let known = self.known();
         let mut left = if limit == 0 { known } else { limit.min(known) };
         let count = left.div_ceil(CHUNK_MAX).max(1);
-        // All at once: a client that has some chunks waits for the rest.
+        // All chunks are charged at once: a client that has some of them waits for the rest.
         charge(self.shared, self.user_id(), allowances::of_list(left)).await?;
         let mut after = 0;
         for index in 0..count {
             let mut page = self.shared.calls.members(self.guild_id, after, CHUNK_MAX).await?;
             page.truncate(left.min(CHUNK_MAX) as usize);
-            // Bounded by the chunk's size just above.
+            // A page is at most as long as `left`, by the line above.
             left -= page.len() as u32;
             after = page.last().map_or(u64::MAX, |(member, _)| member.user_id);
             self.chunk(&page, (index, count), &[]).await?;
@@ -197,7 +199,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Answer<'_, S> {
     }
 }
 
-/// Charges a user for so many look-ups, and waits for them once, a little, if it must.
+/// Charges a user for so many look-ups. If the allowance does not suffice, this waits once, for at most
+/// [`PATIENCE`].
 async fn charge(shared: &Shared, user_id: UserId, count: usize) -> Result<(), AnswerError> {
     let charge = || shared.allowances.look_up(user_id, count, Instant::now());
     let charged = match charge() {

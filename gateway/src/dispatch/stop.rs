@@ -1,4 +1,4 @@
-//! How introducing, replaying and delivering end before their time.
+//! How sending READY, a replay or a delivery ends early.
 
 use crate::{Close, socket::stream::SocketError};
 

@@ -1,4 +1,4 @@
-//! What an entry is to one session: pure.
+//! Decides what an entry means for one session. It does no I/O.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,12 +14,13 @@ use crate::fanout::{
     subscriber::Subscriber,
 };
 
-/// Who looks at entries.
+/// The session that an entry may be sent to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recipient<'a> {
     pub(crate) subscriber: &'a Subscriber,
     pub(crate) intents: Intents,
-    /// True for a bot, which is not told of its direct messages' channels: Discord's bots have not been since v8.
+    /// True for a bot. It is not told of the channels of its direct messages: Discord's bots have not been
+    /// since v8.
     pub(crate) bot: bool,
     /// The session's guilds and its user's membership of each.
     pub(crate) guilds: &'a HashMap<GuildId, Member>,
@@ -28,9 +29,9 @@ pub(crate) struct Recipient<'a> {
 /// What to do about an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action<'a> {
-    /// Nothing.
+    /// Send nothing.
     Skip,
-    /// Send this.
+    /// Send this dispatch.
     Send { name: &'static str, d: &'a str },
     /// The session's user joined this guild: send GUILD_CREATE.
     Join(GuildId),
@@ -40,7 +41,7 @@ pub(crate) enum Action<'a> {
     Lost,
 }
 
-/// Judges an entry. `present` gives a guild's state as it is now, for entries that carry none.
+/// Decides what to do about an entry. `present` returns a guild's current state, for entries that carry none.
 pub(crate) fn decide<'a>(
     recipient: Recipient<'_>,
     entry: &'a Entry,
@@ -94,8 +95,8 @@ pub(crate) fn decide<'a>(
     }
 }
 
-/// True if an entry is of a direct message whose user looks at it, in the session that direct messages go to. Nothing else is asked for:
-/// they have no guild, no roles and no state.
+/// True if an entry belongs to a direct message of the session's user and the session is the one for direct
+/// messages. Nothing else is checked: a direct message has no guild, no roles and no state.
 fn is_own_direct(recipient: Recipient<'_>, entry: &Entry) -> bool {
     recipient.subscriber.has_direct() && entry.is_direct_of(recipient.subscriber.user_id)
 }

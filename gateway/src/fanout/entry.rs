@@ -1,4 +1,5 @@
-//! A record on its way to sessions: decoded once, rendered once, shared by all that may see it.
+//! A record on its way to sessions: it is decoded once, rendered once, and shared by all sessions that may
+//! see it.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -13,9 +14,10 @@ use weir_proto::{
 use super::snapshot::Snapshot;
 use crate::limits::weight::{ByteGauge, Weight};
 
-/// Bytes counted for an entry besides its text: the structs, the snapshot pointers, the slot.
+/// Bytes counted for an entry besides its text: the structs, the pointers to snapshots, the slot of the ring.
 const OVERHEAD: usize = 512;
-/// A decoded record counts as this many times its encoded size: strings and vectors have headers that varints have not. An estimate.
+/// A decoded record counts as this many times its encoded size, because strings and vectors have headers and
+/// varints have none. An estimate.
 const DECODED_FACTOR: usize = 2;
 
 /// Bytes counted for a record of this size on the bus, before it is rendered.
@@ -34,15 +36,16 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
-    /// Raises the newest message that a channel's change is told with to the one that is `known` here of the channel: the data service may
-    /// not have found it out in time, and clients put what they are told in place of what they knew.
+    /// A change of a channel is rendered with the newest message of the channel. This raises that message to
+    /// the one that is `known` here: the data service may not have found it in time, and clients replace what
+    /// they knew by what they are told.
     pub(crate) fn raise_newest(&mut self, known: impl FnOnce(u64) -> u64) {
         let (Some(Change::ChannelUpdated(row)) | Some(Change::ChannelDeleted(row))) = &self.record.change
         else {
             return;
         };
         let known = known(row.id);
-        // The one that is rendered.
+        // This is the context that is rendered.
         let context = match &mut self.context {
             Some(rebuilt) => rebuilt,
             None => self.record.context.get_or_insert_default(),
@@ -51,16 +54,16 @@ impl Publication {
     }
 }
 
-/// What stands at a position of the log.
+/// What a position of the log holds.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// A change. Boxed: it takes more than a kilobyte, and the other variants nothing.
+    /// A change. It is boxed because it takes more than a kilobyte and the other variants nothing.
     Change(Box<Publication>),
     /// Records of the guild were lost here and could not be recovered.
     LostInGuild,
     /// Records of a direct message between these users were lost here.
     LostInDirect(Vec<u64>),
-    /// Records of any guild were lost here.
+    /// Records were lost here, and it is not known whose.
     LostAnywhere,
 }
 
@@ -71,17 +74,18 @@ pub(crate) struct Entry {
     /// `None` if it is of a direct message, or concerns no single guild.
     pub(crate) guild_id: Option<GuildId>,
     pub(crate) body: Body,
-    /// The guild after the change. `None` while nobody here needs it, and for records that are read again from the log of a guild that is
-    /// not held.
+    /// The guild after the change. `None` if no session here is in the guild, and for a record that is read
+    /// again from the log while its guild is not loaded.
     pub(crate) after: Option<Arc<Snapshot>>,
-    /// The same for an ephemeral entry, which waits at sessions and not in the ring, and so keeps no state that its guild has left behind.
+    /// The state for an ephemeral entry, which waits at sessions and not in the ring. It is weak, so that the
+    /// entry keeps no state that its guild has replaced.
     newest: Weak<Snapshot>,
     rendered: OnceLock<Option<Box<Dispatch>>>,
     weight: Weight,
 }
 
 impl Entry {
-    /// An entry, weighed in `bytes`.
+    /// An entry whose bytes are counted in `bytes`.
     pub(crate) fn new(
         position: Position,
         guild_id: Option<GuildId>,
@@ -97,7 +101,7 @@ impl Entry {
         Self { position, guild_id, body, after, newest: Weak::new(), rendered: OnceLock::new(), weight }
     }
 
-    /// An entry that has no position and is shown to those who are there.
+    /// An entry without a position, for sessions that have a connection now.
     pub(crate) fn ephemeral(
         guild_id: GuildId,
         body: Body,
@@ -107,7 +111,7 @@ impl Entry {
         Self { newest: Arc::downgrade(newest), ..Self::new(0, Some(guild_id), body, None, bytes) }
     }
 
-    /// The state that it is judged by, as far as it has one.
+    /// The state that visibility is decided by, if the entry has one.
     pub(crate) fn state(&self) -> Option<Arc<Snapshot>> {
         self.after.clone().or_else(|| self.newest.upgrade())
     }
@@ -124,7 +128,7 @@ impl Entry {
         }
     }
 
-    /// True if it is of a direct message of this user.
+    /// True if it belongs to a direct message of this user.
     pub(crate) fn is_direct_of(&self, user_id: UserId) -> bool {
         let recipient_ids = match &self.body {
             Body::Change(publication) if self.guild_id.is_none() => &publication.record.recipient_ids,
@@ -138,7 +142,7 @@ impl Entry {
         self.record().and_then(|record| record.change.as_ref())
     }
 
-    /// True if it is of a message, and not younger than a revision.
+    /// True if it belongs to a message and its revision is at most `rev`.
     pub(crate) fn is_message_up_to(&self, rev: u64) -> bool {
         self.record().is_some_and(|record| {
             let message = matches!(
@@ -154,7 +158,7 @@ impl Entry {
         })
     }
 
-    /// The event, rendered by whoever needs it first.
+    /// The event. It is rendered by the first caller.
     pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
         self.rendered
             .get_or_init(|| {
@@ -168,7 +172,7 @@ impl Entry {
     }
 }
 
-/// Whose membership a change is about: the users, and whether they are members after it.
+/// The users whose membership a change is about, and whether they are members after it.
 pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)> {
     match change {
         Change::GuildCreated(created) => Some((&created.member_ids, None, true)),

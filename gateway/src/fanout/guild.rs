@@ -1,4 +1,4 @@
-//! A guild in the fan-out: its state as far as it is here, and who listens to it.
+//! A guild in the fan-out: its state, as far as it is loaded, and its subscribers.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,25 +8,26 @@ use weir_proto::event::{Record, record::Change};
 use super::{snapshot::Snapshot, subscriber::Subscriber, subscribers::Subscribers};
 use crate::limits::weight::{ByteGauge, Weight};
 
-/// Records of a guild that are kept while its state is being loaded; if more come, it is loaded again.
+/// Records of a guild that are kept while its state is being loaded; if more come, the state is loaded again.
 const PENDING_MAX: usize = 1_024;
 
-/// A guild's state, as far as it is here.
+/// How far a guild's state is loaded.
 #[derive(Debug)]
 pub(crate) enum LoadState {
-    /// Nobody asked for it yet.
+    /// It was not asked for yet, or was dropped.
     Absent,
-    /// Being loaded; its own records since then.
+    /// It is being loaded; `records` are those of the guild's own scope since then.
     Loading {
         records: Vec<Record>,
         overflowed: bool,
-        /// Messages that were told since, newest of each channel: they may be younger than what is loaded.
+        /// The newest message of each channel that was published since then: it may be younger than the
+        /// loaded one.
         newest: HashMap<u64, u64>,
     },
     Loaded(Arc<Snapshot>),
 }
 
-/// Bytes of a state that stay when its guild lets go of it; none if nobody else has it.
+/// Bytes of a state that stay in memory when its guild drops it; 0 if nothing else keeps it.
 fn kept_elsewhere(snapshot: &Arc<Snapshot>) -> usize {
     if Arc::strong_count(snapshot) > 1 || snapshot.is_shared() { snapshot.bytes() } else { 0 }
 }
@@ -34,18 +35,18 @@ fn kept_elsewhere(snapshot: &Arc<Snapshot>) -> usize {
 #[derive(Debug)]
 pub(crate) struct Guild {
     pub(crate) load: LoadState,
-    /// Of the state that is here.
+    /// The weight of the loaded state.
     weight: Weight,
     pub(crate) subscribers: Subscribers,
-    /// The revision above which every record comes to the inbox, and below which everything is in what sessions start from; `None` until
-    /// interest is registered and the data service has answered since.
+    /// The revision above which every record comes to the inbox, and below which everything is part of what
+    /// sessions start from. `None` until interest is registered and the data service has answered after that.
     pub(crate) interest_since_us: Option<u64>,
     /// Since when it has had no subscribers.
     pub(crate) idle_since: Instant,
 }
 
 impl Guild {
-    /// A guild whose state is weighed in `states`.
+    /// A guild whose state is counted in `states`.
     pub(crate) fn new(states: &ByteGauge) -> Self {
         Self {
             load: LoadState::Absent,
@@ -62,7 +63,7 @@ impl Guild {
         }
     }
 
-    /// The newest message of a channel as far as it was told or loaded; 0 if it is not known.
+    /// The newest message of a channel, as far as it was published or loaded; 0 if it is not known.
     pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
         match &self.load {
             LoadState::Loaded(snapshot) => snapshot.newest_message(channel_id),
@@ -71,7 +72,7 @@ impl Guild {
         }
     }
 
-    /// Bytes of the state that is here.
+    /// Bytes of the loaded state.
     pub(crate) fn bytes(&self) -> usize {
         match &self.load {
             LoadState::Loaded(snapshot) => snapshot.bytes(),
@@ -79,13 +80,13 @@ impl Guild {
         }
     }
 
-    /// Puts a state to use.
+    /// Installs a state.
     pub(crate) fn put_state(&mut self, snapshot: Snapshot) {
         self.weight.set(snapshot.bytes());
         self.load = LoadState::Loaded(Arc::new(snapshot));
     }
 
-    /// Forgets the state. Gives the bytes that entries may still keep of it.
+    /// Drops the state. Returns the bytes that entries may still keep of it.
     pub(crate) fn drop_state(&mut self) -> usize {
         let kept = match &self.load {
             LoadState::Loaded(snapshot) => kept_elsewhere(snapshot),
@@ -96,14 +97,16 @@ impl Guild {
         kept
     }
 
-    /// Forgets the state and who listens, of a guild that is deleted. Gives the bytes that entries may still keep.
+    /// Drops the state and the subscribers of a guild that was deleted. Returns the bytes that entries may
+    /// still keep.
     pub(crate) fn vacate(&mut self) -> usize {
         self.subscribers = Subscribers::default();
         self.idle_since = Instant::now();
         self.drop_state()
     }
 
-    /// Applies a record. Gives the guild's state after it, and the bytes of the state before that entries may still keep.
+    /// Applies a record. Returns the state after it, and the bytes of the replaced state that entries may
+    /// still keep.
     pub(crate) fn apply(&mut self, record: &Record) -> (Option<Arc<Snapshot>>, usize) {
         let own = record.scope_id == record.guild_id;
         let posted = match &record.change {
@@ -155,7 +158,7 @@ mod tests {
     const GUILD: u64 = 1;
     const CHANNELS: u64 = 100;
     const RING_BYTES: usize = 4 << 20;
-    /// Room for two guilds of half a mebibyte.
+    /// Enough for two guilds of half a mebibyte.
     const STATES_BYTES: usize = 1 << 20;
 
     fn guild(id: u64) -> GuildId {
@@ -191,7 +194,7 @@ mod tests {
         Box::new(Publication { record, context: None, encoded_len: 5_000 })
     }
 
-    /// Bytes of rows in states that only the ring keeps.
+    /// Bytes of the rows of states that only the ring keeps.
     fn kept(fanout: &Fanout) -> usize {
         let scan = fanout.ring.scan(fanout.ring.floor(), (usize::MAX, usize::MAX), |_| true, |_| false);
         let present = fanout.present(guild(GUILD));
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn a_state_that_nobody_keeps_costs_the_ring_nothing() {
         let fanout = fanout();
-        // An entry that could keep one, and does not.
+        // An entry that could keep a state, and keeps none.
         fanout.publish_loss(1, LossScope::InDirect(Vec::new()));
         let before = fanout.ring.bytes().get();
         assert_eq!(fanout.forget_idle(Instant::now()), [guild(GUILD)]);

@@ -10,13 +10,16 @@ use weir_bus::Position;
 use super::entry::Entry;
 use crate::limits::weight::{ByteGauge, Weight};
 
-/// A place in the ring. Positions that concern nobody here are empty, so that the index stays the position.
+/// A position in the ring. Positions that concern no session here are empty, so that an index follows from
+/// its position.
 #[derive(Debug)]
 struct Slot {
-    /// True if it may concern sessions by their user rather than by their guilds: someone joined, changed or left, or records were lost.
+    /// True if it may concern sessions by their user and not only by their guilds: a member joined, changed
+    /// or left, or records were lost.
     by_user: bool,
     entry: Option<Arc<Entry>>,
-    /// States that no guild holds any more, and that this entry or those before it may keep. They are gone when it goes.
+    /// Bytes of states that no guild holds any more, and that this entry or earlier ones may keep. They are
+    /// freed with this slot.
     kept: Option<Weight>,
 }
 
@@ -36,17 +39,17 @@ struct Slots {
 /// What a scan found.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// Entries for the asker, oldest first.
+    /// The entries that the caller wants, oldest first.
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Everything up to here was looked at.
     pub(crate) up_to: Position,
 }
 
-/// Positions directly above the asked one are no longer kept.
+/// The positions directly above the given one are no longer kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("records up to position {floor} are no longer kept")]
 pub(crate) struct Fallen {
-    /// Scanning from here works.
+    /// A scan from this position works.
     pub(crate) floor: Position,
 }
 
@@ -70,12 +73,12 @@ impl Ring {
         }
     }
 
-    /// Where entries for this ring are weighed.
+    /// The gauge in which this ring's entries are counted.
     pub(crate) fn bytes(&self) -> &ByteGauge {
         &self.bytes
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // If a holder of the lock panicked, the data is still whole: no statement leaves it half changed.
     fn read(&self) -> RwLockReadGuard<'_, Slots> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,14 +92,16 @@ impl Ring {
         self.read().head()
     }
 
-    /// Scanning from here works.
+    /// The lowest position from which a scan works.
     pub(crate) fn floor(&self) -> Position {
         self.read().floor
     }
 
-    /// Puts something at `position`. If positions before it were skipped, everything older is forgotten, so that nobody scans past the gap.
+    /// Puts an entry, or nothing, at `position`. If positions before it were skipped, everything older is
+    /// forgotten, so that no scan passes over the gap.
     pub(crate) fn push(&self, position: Position, by_user: bool, entry: Option<Arc<Entry>>) {
-        // Dropped after the lock: an entry's strings take longer to free than a slot takes to push.
+        // Evicted slots are dropped after the lock: an entry's strings take longer to free than a slot takes
+        // to push.
         let mut evicted = Vec::new();
         let mut ring = self.write();
         if position != ring.head() + 1 {
@@ -108,8 +113,9 @@ impl Ring {
         drop(ring);
     }
 
-    /// Counts bytes of guilds' states that only entries keep from now on, those up to the newest: a guild's state is the guild's as long as
-    /// it is its newest one, and then the ring's until the last entry that is judged by it is gone.
+    /// Counts bytes of guilds' states that from now on only entries keep, up to the newest entry. The newest
+    /// state of a guild belongs to the guild. A state that was replaced belongs to the ring, until the last
+    /// entry whose visibility it decides is gone.
     pub(crate) fn keep(&self, states_bytes: usize) {
         if states_bytes == 0 {
             return;
@@ -128,7 +134,7 @@ impl Ring {
 
     fn evict(&self, ring: &mut Slots, evicted: &mut Vec<Slot>) {
         let mut over = self.bytes.get().saturating_sub(self.bytes_max);
-        // One slot always stays: it is the head.
+        // One slot always stays: it marks the head.
         while ring.slots.len() > 1 && (ring.slots.len() > self.records_max || over > 0) {
             let Some(slot) = ring.slots.pop_front() else { break };
             ring.floor += 1;
@@ -137,8 +143,9 @@ impl Ring {
         }
     }
 
-    /// Looks through at most `slots_max` positions above `after` for at most `entries_max` entries that the asker `wants`, or that
-    /// may concern it by its user. An entry that `changes` what it wants is the last one.
+    /// Looks through at most `slots_max` positions above `after`, for at most `entries_max` entries that the
+    /// caller `wants` or that may concern it by its user. The scan ends after an entry that `changes` what
+    /// the caller wants.
     pub(crate) fn scan(
         &self,
         after: Position,
@@ -149,7 +156,7 @@ impl Ring {
         let ring = self.read();
         let Some(skip) = after.checked_sub(ring.floor) else { return Err(Fallen { floor: ring.floor }) };
         let mut scan = Scan { entries: Vec::new(), up_to: after };
-        // Positions in a ring fit the length of a deque; one beyond the head skips everything.
+        // Positions in the ring fit the length of a deque; from beyond the head everything is skipped.
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for slot in ring.slots.iter().skip(skip).take(slots_max) {
             if let Some(entry) = &slot.entry

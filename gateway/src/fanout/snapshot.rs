@@ -1,4 +1,5 @@
-//! A guild as the gateway holds it: the state that permissions and GUILD_CREATE need, changed by the guild's own records in their order.
+//! A guild's state as the gateway holds it, for permissions and GUILD_CREATE. It changes by the guild's own
+//! records, in their order.
 
 use std::sync::{
     Arc,
@@ -12,19 +13,19 @@ use weir_proto::{
     event::{Record, record::Change},
 };
 
-/// A guild at one revision, immutable: what a record is judged by stays as it was when the record was committed, however late a session
-/// comes to read it.
+/// A guild at one revision, immutable. So the visibility of a record is decided by the state at its commit,
+/// however late a session reads it.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// Revision of the last change that is included.
     rev: u64,
-    /// Kept apart from the state, which need not be copied when somebody joins.
+    /// This is kept apart from the state, which then need not be copied when a member joins.
     member_count: u32,
-    /// Its `rev` and `member_count` are those of its last structural change.
+    /// Its `rev` and `member_count` are those of the last change of the rows.
     state: Arc<GuildState>,
     view: Arc<GuildView>,
-    /// Not of the revision but of now, and shared with the snapshots before and after: the newest message is told by its own event, and is no
-    /// change of the guild.
+    /// The newest messages as of now, not of this revision, shared with the snapshots before and after. A
+    /// message is published as an event of its own and is no change of the guild.
     newest: Arc<Newest>,
     /// Bytes of the state and the view, counted when they were made.
     bytes: usize,
@@ -35,7 +36,7 @@ pub(crate) struct Snapshot {
 struct Newest(Box<[(u64, AtomicU64)]>);
 
 impl Newest {
-    /// Those of a state's channels, as far as `known` knows them.
+    /// Newest messages for the channels of a state, taken from `known` where it has them.
     fn of(state: &GuildState, known: &Self) -> Self {
         let mut ids: Vec<u64> = state.channels.iter().map(|row| row.id).collect();
         ids.sort_unstable();
@@ -58,7 +59,7 @@ impl Newest {
 }
 
 impl Snapshot {
-    /// The snapshot of a state from the data service; `None` if it lacks its guild row.
+    /// The snapshot of a state from the data service; `None` if the state has no guild row.
     pub(crate) fn new(state: GuildState) -> Option<Self> {
         let view = Arc::new(GuildView::new(&state)?);
         let newest = Arc::new(Newest::of(&state, &Newest::default()));
@@ -81,12 +82,12 @@ impl Snapshot {
         self.member_count
     }
 
-    /// The state with its present revision and count.
+    /// The state with its current revision and member count.
     pub(crate) fn state(&self) -> GuildState {
         GuildState { rev: self.rev, member_count: self.member_count, ..GuildState::clone(&self.state) }
     }
 
-    /// Notes a message that was told. Older ones than the newest change nothing.
+    /// Notes a message that was published. A message older than the newest one changes nothing.
     pub(crate) fn note_message(&self, channel_id: u64, message_id: u64) {
         if let Some(newest) = self.newest.of_channel(channel_id) {
             newest.fetch_max(message_id, Ordering::Relaxed);
@@ -98,12 +99,12 @@ impl Snapshot {
         self.newest.get(channel_id)
     }
 
-    /// Channels and roles, and the bytes of all rows as they are stored.
+    /// The number of channels and roles, and the encoded bytes of all rows.
     pub(crate) fn weight(&self) -> (usize, usize) {
         (self.state.channels.len() + self.state.roles.len(), self.state.encoded_len())
     }
 
-    /// Bytes that it keeps in memory and shares with the snapshots of the same rows.
+    /// Bytes in memory, which it shares with other snapshots of the same rows.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -113,17 +114,17 @@ impl Snapshot {
         Arc::strong_count(&self.state) > 1
     }
 
-    /// True if both are of the same rows: what they keep is there once.
+    /// True if both snapshots share their rows, which then are in memory once.
     pub(crate) fn shares_rows(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// Whether a member sees a channel of the guild.
+    /// True if a member sees a channel of the guild.
     pub(crate) fn sees(&self, member: &Member, channel_id: u64) -> bool {
         self.view.permissions(member, channel_id).contains(Permissions::VIEW_CHANNEL)
     }
 
-    /// The snapshot after a record of the guild's scope. `None` if the record is included already.
+    /// The snapshot after a record of the guild's own scope; `None` if the record is included already.
     pub(crate) fn after(&self, record: &Record) -> Option<Self> {
         if record.rev <= self.rev {
             return None;
@@ -161,7 +162,7 @@ impl Snapshot {
         change(&mut state);
         // A state that has its guild row keeps it.
         let view = GuildView::new(&state).map_or(self.view, Arc::new);
-        // Shared as long as the channels are the same: what is noted later is then seen in the snapshots before, too.
+        // It is shared while the channels stay the same, so that earlier snapshots see later messages, too.
         let newest = match self.newest.is_of(&state) {
             true => self.newest,
             false => Arc::new(Newest::of(&state, &self.newest)),
@@ -171,7 +172,7 @@ impl Snapshot {
     }
 }
 
-/// Bytes that a state and its view take in memory, without what the allocator adds.
+/// Bytes that a state and its view take in memory, without the overhead of the allocator.
 fn bytes(state: &GuildState, view: &GuildView) -> usize {
     let name = state.guild.as_ref().map_or(0, |guild| guild.name.len());
     let channels = state.channels.iter().map(|row| {

@@ -1,4 +1,5 @@
-//! The side of a session that the fan-out knows: where its unread records begin, and a flag that wakes it. A session has no queue.
+//! A session as the fan-out knows it: where its unread records begin, and a flag that wakes it. It has no
+//! queue.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +17,8 @@ use weir_proto::id::{GuildId, UserId};
 
 use super::entry::Entry;
 
-/// Ephemeral entries that wait for a session; the oldest is dropped. Typing is shown for seconds: late ones are worth nothing.
+/// Ephemeral entries that wait for a session; beyond it the oldest is dropped. Typing is shown for seconds,
+/// so late entries are worthless.
 const EPHEMERAL_MAX: usize = 16;
 /// Stands for "nothing": positions begin at 1.
 const NONE: Position = 0;
@@ -26,8 +28,9 @@ const NONE: Position = 0;
 pub(crate) struct Subscriber {
     pub(crate) user_id: UserId,
     pub(crate) shard: (u32, NonZeroU32),
-    /// The first record that may concern the session since it last looked; [`NONE`] if none does. Between the session's cursor and this
-    /// position nothing concerns it, so an idle session never falls off the ring, however far the log moves on.
+    /// The first record that may concern the session since it last looked; [`NONE`] if there is none. Nothing
+    /// between the session's cursor and this position concerns it, so an idle session never falls off the
+    /// ring, however far the log moves on.
     first: AtomicU64,
     wake: Notify,
     attached: AtomicBool,
@@ -51,24 +54,27 @@ impl Subscriber {
         shard_of(guild_id.get(), self.shard.1) == self.shard.0
     }
 
-    /// True if the user's direct messages go to this session's shard: the first one's, whatever their number.
+    /// True if the user's direct messages go to this session's shard, which is shard 0 whatever the number of
+    /// shards.
     pub(crate) fn has_direct(&self) -> bool {
         self.shard.0 == 0
     }
 
-    /// Says that the record at `position`, which is in the ring already, may concern the session. Positions are given in rising order.
+    /// Announces the record at `position`, which is in the ring already and may concern the session.
+    /// Positions are given in rising order.
     pub(crate) fn offer(&self, position: Position) {
         if self.first.compare_exchange(NONE, position, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.wake.notify_one();
         }
     }
 
-    /// The first record that may concern the session since this was last asked. What is offered afterwards wakes the session again.
+    /// Takes the first record that may concern the session since the last call. A record that is announced
+    /// later wakes the session again.
     pub(crate) fn take(&self) -> Option<Position> {
         Some(self.first.swap(NONE, Ordering::AcqRel)).filter(|&position| position != NONE)
     }
 
-    /// Says that everything from `position` on has to be looked at again.
+    /// Makes the session look again at everything from `position` on.
     pub(crate) fn rewind(&self, position: Position) {
         self.first.store(position.max(1), Ordering::Release);
         self.wake.notify_one();
@@ -77,17 +83,17 @@ impl Subscriber {
     /// Waits until something may concern the session.
     ///
     /// # Cancel safety
-    /// Safe: the wish to wake stays.
+    /// Safe: a wake is not lost.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Wakes the session although nothing new came: it left work undone.
+    /// Wakes the session although nothing new came, because it left work undone.
     pub(crate) fn nudge(&self) {
         self.wake.notify_one();
     }
 
-    /// Sessions without a connection get no ephemeral entries.
+    /// Notes whether the session has a connection. Without one it gets no ephemeral entries.
     pub(crate) fn set_attached(&self, attached: bool) {
         self.attached.store(attached, Ordering::Release);
         if !attached {
@@ -112,7 +118,7 @@ impl Subscriber {
         std::mem::take(&mut *self.queue())
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // If a holder of the lock panicked, the data is still whole: no statement leaves it half changed.
     fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Entry>>> {
         self.ephemeral.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,12 @@
-//! A set of subscribers that is walked often and changed at any time: walking is that of a list, joining and leaving cost the same however
-//! many there are, because both happen under the lock that every publication takes.
+//! A set of subscribers that is walked often and changed at any time. Walking it is as fast as walking a
+//! list; inserting and removing take the same time however many subscribers there are, because both happen
+//! under the lock that every publication takes.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::subscriber::Subscriber;
 
-/// What tells subscribers apart: their address, which stays while a set holds them.
+/// Identity of a subscriber: its address, which is stable while a set holds it.
 pub(crate) type SubscriberKey = usize;
 
 /// The key of a subscriber.
@@ -17,12 +18,12 @@ pub(crate) fn key(subscriber: &Arc<Subscriber>) -> SubscriberKey {
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
     all: Vec<Arc<Subscriber>>,
-    /// Where in `all` each is.
+    /// The index in `all` of each subscriber.
     places: HashMap<SubscriberKey, usize>,
 }
 
 impl Subscribers {
-    /// Adds a subscriber. False if it is there already.
+    /// Adds a subscriber. False if it was there already.
     pub(crate) fn insert(&mut self, subscriber: &Arc<Subscriber>) -> bool {
         let place = self.all.len();
         let free = *self.places.entry(key(subscriber)).or_insert(place) == place;
@@ -32,7 +33,7 @@ impl Subscribers {
         free
     }
 
-    /// Takes a subscriber out. False if it is not there.
+    /// Removes a subscriber. False if it was not there.
     pub(crate) fn remove(&mut self, subscriber: &Arc<Subscriber>) -> bool {
         let Some(place) = self.places.remove(&key(subscriber)) else { return false };
         self.all.swap_remove(place);

@@ -1,8 +1,10 @@
-//! What one user may make the gateway do beside what its sessions are sent: look up members, and look at the log again for a resume.
+//! What one user may make the gateway do besides what its sessions are sent: look up members, and read the
+//! log again for a resume.
 //!
-//! Problem: a bound for each connection alone multiplies with connections and begins again with each, and so a loop of short connections had
-//! 25,000 reads of the database in a second. Guarantee: all sessions of a user together have so much at once and so much in a second, wherever
-//! they connect from. Who asks for more is told to wait, and nothing else ends for it.
+//! Problem: a bound for each connection alone multiplies with connections and starts anew with each, so a
+//! loop of short connections made 25,000 reads of the database in a second. Guarantee: all sessions of a user
+//! together have one burst and one rate, wherever they connect from. A user that asks for more is told to
+//! wait, and nothing else ends for it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,28 +17,31 @@ use weir_connect::Budget;
 use weir_proto::id::UserId;
 use weir_runtime::Allowance;
 
-/// Look-ups at once: a bot that asks for the members of each of its guilds when it starts, 2,500 guilds of up to 300 members each.
+/// Look-ups in a burst: enough for a bot that asks for the members of each of its guilds when it starts,
+/// 2,500 guilds of up to 300 members each.
 const LOOKUPS_BURST: u32 = 10_000;
-/// Time in which one comes back, 200 in a second: a hundred requests for a member, or for those of a small guild, from each of a hundred shards
-/// in a minute. A read of this kind takes some 50 us, so that one user has a hundredth of a processor.
+/// Time in which one look-up is refilled: 200 in a second. That is a hundred requests for a member, or for
+/// those of a small guild, from each of a hundred shards in a minute. Such a read takes some 50 us, so one
+/// user gets a hundredth of a processor.
 const LOOKUP_EVERY: Duration = Duration::from_millis(5);
-/// Members in a list that cost as much as one that is looked up by its id.
+/// Members in a list that cost as much as one member looked up by id.
 const LISTED_FOR_ONE: u32 = 100;
-/// Resumes at once: all sessions that one user may have.
+/// Resumes in a burst: as many as the sessions that one user may have.
 const RESUMES_BURST: u32 = 1_000;
-/// Time in which one comes back, 10 in a second. A resume costs some milliseconds for each thousand records that it looks at again.
+/// Time in which one resume is refilled: 10 in a second. A resume costs some milliseconds for each thousand
+/// records that it reads again.
 const RESUME_EVERY: Duration = Duration::from_millis(100);
-/// Users remembered: 10 MiB. Beyond it the least used are forgotten, which forgives them.
+/// Users remembered: 10 MiB. Beyond it the least used are forgotten, and so is what they spent.
 const USERS_MAX: u64 = 65_536;
 /// Bytes of a remembered user.
 const USER_BYTES: usize = 160;
 
-/// What users have left.
+/// The allowances of all users.
 pub(crate) struct Allowances {
     users: Cache<UserId, Arc<Mutex<UserAllowances>>>,
 }
 
-/// What a user has left.
+/// What one user has left.
 #[derive(Debug)]
 struct UserAllowances {
     lookups: Allowance,
@@ -51,18 +56,19 @@ impl Allowances {
         Self { users: Cache::new(USERS_MAX) }
     }
 
-    /// Shows what is remembered.
+    /// Shows the remembered users in the memory budget.
     pub(crate) fn watch(&self, budget: &Budget) {
         let users = self.users.clone();
         budget.watch_entries("gateway_allowances", USERS_MAX, USER_BYTES, move || users.entry_count());
     }
 
-    /// Charges a user for so many look-ups: one for a member by its id, or for a list, and one for each 100 members of it ([`of_list`]).
+    /// Charges a user for look-ups: one for a member by its id, or for a list, and one more for each 100
+    /// members of the list ([`of_list`]).
     ///
     /// # Errors
-    /// When it may ask again; nothing is charged then.
+    /// How long the user must wait before it asks again; nothing is charged then.
     pub(crate) fn look_up(&self, user: UserId, count: usize, now: Instant) -> Result<(), Duration> {
-        // What costs more than all that there is costs all of it.
+        // A request for more than the whole burst costs the whole burst.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(LOOKUPS_BURST);
         self.spend(user, now, |left| {
             left.lookups.charge(LOOKUP_EVERY * count, LOOKUP_EVERY * LOOKUPS_BURST, now)
@@ -85,7 +91,7 @@ impl Allowances {
     }
 }
 
-/// Look-ups that a list of so many members costs.
+/// The look-ups that a list of so many members costs.
 pub(crate) fn of_list(members: u32) -> usize {
     1 + (members / LISTED_FOR_ONE) as usize
 }

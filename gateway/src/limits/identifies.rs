@@ -1,6 +1,7 @@
-//! How often a token may identify. Discord's numbers: one shard in five seconds, and a thousand in a day.
+//! How often a token may identify. Discord's limits: once in five seconds, and a thousand times a day.
 //!
-//! Only tokens that somebody has are remembered; the others are bounded by client address ([`weir_runtime::strangers`]).
+//! Only tokens that belong to a user are remembered; unknown tokens are bounded by client address
+//! ([`weir_runtime::strangers`]).
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,11 +13,12 @@ use tokio::time::Instant;
 use weir_connect::Budget;
 use weir_discord::token::TokenHash;
 
-/// Time between two identifies of a token. Discord's, for `max_concurrency` 1, which is what `GET /gateway/bot` tells.
+/// Time between two identifies of a token. Discord's number for `max_concurrency` 1, which `GET /gateway/bot`
+/// returns.
 pub(crate) const IDENTIFY_EVERY: Duration = Duration::from_secs(5);
-/// Identifies of a token in a [`DAY`]. Discord's.
+/// Identifies of a token in a [`DAY`]. Discord's number.
 pub(crate) const IDENTIFIES_MAX: u32 = 1_000;
-/// What a day is: it begins with its first identify.
+/// Length of a token's day, which begins with its first identify.
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 /// Tokens remembered: 13 MiB. Beyond it the least used are forgotten.
 const TOKENS_MAX: u64 = 65_536;
@@ -26,13 +28,13 @@ const TOKEN_BYTES: usize = 200;
 /// Why a token may not identify now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TooOften {
-    /// It has, less than [`IDENTIFY_EVERY`] ago.
+    /// It identified less than [`IDENTIFY_EVERY`] ago.
     Soon,
-    /// It has [`IDENTIFIES_MAX`] times in a day.
+    /// It identified [`IDENTIFIES_MAX`] times in a day.
     Day,
 }
 
-/// What a token has done.
+/// When and how often a token has identified.
 #[derive(Debug)]
 struct TokenHistory {
     last: Option<Instant>,
@@ -42,7 +44,7 @@ struct TokenHistory {
 
 /// The tokens that have identified.
 pub(crate) struct Identifies {
-    /// `None`: nobody counts.
+    /// `None` if there are no limits.
     tokens: Option<Cache<TokenHash, Arc<Mutex<TokenHistory>>>>,
 }
 
@@ -50,31 +52,32 @@ impl Identifies {
     /// Most bytes of what is remembered.
     pub(crate) const MEMORY_BYTES: u64 = TOKENS_MAX * TOKEN_BYTES as u64;
 
-    /// `limited`: whether there are limits at all.
+    /// `limited`: whether there are limits.
     pub(crate) fn new(limited: bool) -> Self {
         Self { tokens: limited.then(|| Cache::new(TOKENS_MAX)) }
     }
 
-    /// Shows what is remembered.
+    /// Shows the remembered tokens in the memory budget.
     pub(crate) fn watch(&self, budget: &Budget) {
         if let Some(tokens) = self.tokens.clone() {
             budget.watch_entries("gateway_identifies", TOKENS_MAX, TOKEN_BYTES, move || tokens.entry_count());
         }
     }
 
-    /// Whether a token may identify, without counting it: asked before the token is looked up, so that a flood costs no look-ups.
+    /// Whether a token may identify now, without counting it. This is asked before the token is looked up, so
+    /// that a flood costs no look-ups.
     ///
     /// # Errors
-    /// If it may not.
+    /// [`TooOften`] if it may not.
     pub(crate) fn may(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
         let Some(history) = self.tokens.as_ref().and_then(|tokens| tokens.get(token)) else { return Ok(()) };
         history.lock().unwrap_or_else(PoisonError::into_inner).may(now)
     }
 
-    /// Counts an identify of a token that somebody has.
+    /// Counts an identify of a token that belongs to a user.
     ///
     /// # Errors
-    /// If it may not, because another connection was first.
+    /// [`TooOften`] if it may not, because another connection was first.
     pub(crate) fn count(&self, token: &TokenHash, now: Instant) -> Result<(), TooOften> {
         let Some(tokens) = &self.tokens else { return Ok(()) };
         let new = || Arc::new(Mutex::new(TokenHistory { last: None, day: now, used: 0 }));

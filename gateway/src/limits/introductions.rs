@@ -1,4 +1,5 @@
-//! How much may be rendered at once for sessions that begin, and who waits for room.
+//! How much may be rendered at once for sessions that begin, and how they wait for room. An introduction is
+//! what such a session is sent: READY and its initial guilds.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -13,14 +14,14 @@ use weir_connect::{
 
 use crate::{Close, GatewayConfig, Metrics};
 
-/// The bytes that are rendered for sessions being introduced and that their clients have not read. A guild is as large as its owner made it,
-/// and a client that does not read holds it until the write timeout.
+/// Room for the bytes that are rendered for introductions and that clients have not read. A guild is as large
+/// as its owner made it, and a client that does not read holds it until the write timeout.
 pub(crate) struct Introductions {
     bytes: Arc<Semaphore>,
-    /// Somebody gave back a part of its share.
+    /// Notified when a part of a token's share was given back.
     freed: Notify,
     bytes_max: u32,
-    /// Whoever holds bytes gives them back within one write timeout; two are waited for.
+    /// How long an introduction waits for room: two write timeouts, because bytes are given back within one.
     patience: Duration,
     metrics: Metrics,
 }
@@ -32,7 +33,8 @@ pub(crate) struct Rendered<'a> {
     metrics: &'a Metrics,
 }
 
-/// What an introduction has of its token's share. However it ends, those who wait for the share hear of it.
+/// What an introduction holds of its token's share. However it ends, those who wait for the share are
+/// notified.
 struct OwnShare<'a> {
     hold: Hold,
     freed: &'a Notify,
@@ -68,20 +70,22 @@ impl Introductions {
         }
     }
 
-    /// Waits until so many bytes may be rendered for `account`: first for its own share, with others of the same token only, then in the line of
-    /// all. So sessions of one token that do not read keep each other waiting, and nobody else.
+    /// Waits until so many bytes may be rendered for `account`: first for the share of its token, together
+    /// with others of the same token only, then in one line with all. So sessions of one token that do not
+    /// read keep only each other waiting.
     ///
     /// # Errors
     /// 4000 if that takes too long.
     pub(crate) async fn room(&self, bytes: usize, account: Account) -> Result<Rendered<'_>, Close> {
         let mut share = OwnShare { hold: account.empty_hold(), freed: &self.freed };
-        // What is larger than all that one may have waits for all of it, and what is larger than all there is for that.
+        // An introduction that is larger than the whole share waits for the whole share, and one that is
+        // larger than all the room for all of it.
         let of_share = bytes.min(share.hold.bounds().token);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
         let room = async {
             loop {
                 let mut freed = pin!(self.freed.notified());
-                // Before the look, so that what is given back after it is heard of.
+                // This comes before the check, so that bytes given back after it are noticed.
                 freed.as_mut().enable();
                 if share.hold.grow(of_share).is_ok() {
                     break;

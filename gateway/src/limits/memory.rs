@@ -1,4 +1,5 @@
-//! What clients may make a gateway hold: its parts of the process's budget, and one connection's accounts of them.
+//! What clients may make a gateway hold: the gateway's parts of the process's memory budget, and each
+//! connection's accounts in them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,24 +13,26 @@ use weir_runtime::{
 use super::{allowances::Allowances, identifies::Identifies, weight::ByteGauge};
 use crate::GatewayConfig;
 
-/// What an open connection is counted with: its task, tungstenite's buffers, its session's row. 3.6 to 4.8 KB were measured for each of 15,000
-/// sessions without compression.
+/// Bytes that an open connection counts for: its task, tungstenite's buffers, its session's row. 3.6 to 4.8
+/// KB were measured for each of 15,000 sessions without compression.
 pub(crate) const CONNECTION_BYTES: usize = 5 << 10;
-/// What a compressor is counted with: deflate's window and tables and their allocation, 200 to 310 KiB measured.
+/// Bytes that a compressor counts for: the window and tables of deflate with their allocations, measured at
+/// 200 to 310 KiB.
 pub(crate) const CODEC_BYTES: usize = 310 << 10;
 /// Bytes of each scope whose last revision is remembered. An estimate.
 pub(crate) const SCOPE_BYTES: usize = 32;
-/// A token's share of a part, one of so many: eight tokens that take what they may leave room for none, but a token with so many sessions is a
-/// large bot.
+/// A token may have this fraction of a part. Eight tokens that take all that they may leave room for none,
+/// but a token with so many sessions belongs to a large bot.
 const TOKENS: usize = 8;
 
-/// The parts.
+/// The gateway's parts of the budget.
 #[derive(Debug)]
 pub(crate) struct Memory {
     connections: Part,
     codecs: Part,
     unread: Part,
-    /// What one client and one token may have of the room for introductions; how much there is in all, [`super::introductions`] knows.
+    /// What one client and one token may have of the room for introductions. The size of the room itself is
+    /// kept by [`super::introductions`].
     introductions: Part,
 }
 
@@ -40,7 +43,7 @@ impl Memory {
         let connections = config.connections_max.saturating_mul(CONNECTION_BYTES);
         let of_connections = Bounds { total: connections, peer: connections, token: connections };
         let of_introductions = Bounds {
-            // Whoever waits for room holds its share already.
+            // A session that waits for room holds its share already.
             total: usize::MAX,
             peer: (config.introduction_bytes_max / 2).max(1),
             token: (config.introduction_bytes_max / 4).max(1),
@@ -53,7 +56,8 @@ impl Memory {
         }
     }
 
-    /// A connection, counted as long as this is kept. `None` only if there are more than there may be.
+    /// Counts a connection for as long as the result is kept. `None` only if there are more connections than
+    /// there may be.
     pub(crate) fn connection(&self, peer: IpAddr) -> Option<Hold> {
         self.connections.account(peer).hold(CONNECTION_BYTES).ok()
     }
@@ -64,9 +68,9 @@ impl Memory {
     }
 }
 
-/// One connection's accounts: of its client's address, and once it has a session of its token's user too. They are opened only while something
-/// is held: nearly every connection holds nothing at nearly every time, and open accounts of three parts cost each session some 500 bytes,
-/// added up from their fields.
+/// The accounts of one connection: of its client's address and, once it has a session, of its user. They are
+/// opened only while something is held. Nearly every connection holds nothing nearly all the time, and open
+/// accounts in three parts would cost each session some 500 bytes, by the sum of their fields.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     memory: Arc<Memory>,
@@ -75,7 +79,7 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// From here on what is held counts for a session of `user` too.
+    /// From here on what is held also counts for a session of `user`.
     pub(crate) fn begin_session(&mut self, user: UserId) {
         self.user = Some(user);
     }
@@ -96,11 +100,11 @@ impl Accounts {
         }
     }
 
-    /// Holds bytes that wait for the client. What alone is more than a share is held as the share: it was made for this client and goes out
-    /// whatever its size, and then nothing beside it.
+    /// Counts bytes that wait for the client. Bytes that alone exceed the share count as the whole share:
+    /// they were made for this client and go out whatever their size, but then nothing beside them.
     ///
     /// # Errors
-    /// [`Full`]
+    /// [`Full`] if the client, its token or all clients together hold as much as they may.
     pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Full> {
         let mut hold = self.of(&self.memory.unread).empty_hold();
         let Bounds { peer, token, .. } = hold.bounds();
@@ -109,7 +113,7 @@ impl Accounts {
     }
 }
 
-/// What the gateway bounds by itself.
+/// Gauges of what the gateway bounds by itself.
 pub(crate) struct Gauges {
     pub(crate) ring: ByteGauge,
     pub(crate) held_back: ByteGauge,
@@ -118,7 +122,7 @@ pub(crate) struct Gauges {
     pub(crate) sessions: ByteGauge,
 }
 
-/// Shows it.
+/// Shows the gauges in the memory budget.
 pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, gauges: Gauges) {
     let watch = |part, max, bytes: ByteGauge| budget.watch(part, max, move || bytes.get());
     watch("gateway_ring", config.ring_bytes_max, gauges.ring);
@@ -129,7 +133,8 @@ pub(crate) fn watch(budget: &Budget, config: &GatewayConfig, gauges: Gauges) {
 }
 
 impl GatewayConfig {
-    /// The bounds of everything that the gateway may hold, to be fitted into the process's memory.
+    /// The bounds of everything that the gateway may hold, so that the caller can fit them into the process's
+    /// memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         vec![
             Share { bound: Bound::Size(&mut self.connections_max), unit: CONNECTION_BYTES as u64, least: 64 },

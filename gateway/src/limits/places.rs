@@ -1,10 +1,12 @@
-//! Who has a place among the open connections, and who makes room when all are taken.
+//! Places among the open connections, and which connection makes room when all are taken.
 //!
-//! Problem: with a bound alone, whoever comes first keeps all places, and one address with silent connections locks out everybody.
-//! Guarantee: while some connection neither has a session nor begins one, a newcomer gets a place. Room is made by the address with the most connections without a
-//! session, the newcomer counted: the longest-lived of them. A session is never cut for it, so that sessions may take all places.
+//! Problem: with a bound alone, the first connections keep all places, and one address with silent
+//! connections locks out everybody. Guarantee: while some connection neither has a session nor begins one, a
+//! new connection gets a place. The address with the most connections without a session, the new one
+//! included, loses the oldest of them. A session is never cut for this, so sessions may take all places.
 //!
-//! Taking and leaving a place cost the logarithm of the number of addresses, and the lock is the places' own: publications do not wait for it.
+//! Taking and leaving a place takes time that grows with the logarithm of the number of addresses. The lock
+//! is of this module alone: publications do not wait for it.
 
 use std::{
     cmp::Reverse,
@@ -16,26 +18,27 @@ use std::{
 use tokio::sync::Notify;
 use weir_connect::budget::Peer;
 
-/// The places.
+/// The places of a gateway.
 #[derive(Debug)]
 pub(crate) struct Places {
     table: Mutex<Table>,
-    /// How many there are.
+    /// Number of places.
     max: usize,
 }
 
-/// Connections without a session, the oldest first, each with what tells it to go.
+/// Connections without a session, the oldest first, each with the notification by which it is displaced.
 type Waiting = BTreeMap<u64, Arc<Notify>>;
 
 #[derive(Debug, Default)]
 struct Table {
-    /// With a session or without.
+    /// Places taken by connections with or without a session.
     taken: usize,
     /// Number of the next connection: older ones have smaller numbers.
     next: u64,
-    /// Those that have connections without a session, and no others.
+    /// The connections without a session, by address. Addresses without any are not in the map.
     waiting: HashMap<Peer, Waiting>,
-    /// The same by how many each has, and of equals the one with the oldest last.
+    /// The addresses by the number of their connections without a session. Of two with the same number, the
+    /// one with the oldest connection comes last.
     by_count: BTreeSet<(usize, Reverse<u64>, Peer)>,
 }
 
@@ -46,7 +49,7 @@ pub(crate) struct ConnectionPlace {
     peer: Peer,
     number: u64,
     displaced: Arc<Notify>,
-    /// It has a session, and so is not among those that wait.
+    /// The connection has a session, so it is not among those that wait.
     settled: bool,
 }
 
@@ -55,12 +58,12 @@ impl Places {
         Self { table: Mutex::default(), max }
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // If a holder of the lock panicked, the data is still whole: no statement leaves it half changed.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `address`, if one is free or can be made.
+    /// Takes a place for a connection from `address`, if one is free or can be made free.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
         let peer = Peer::of(address);
         let displaced = Arc::new(Notify::new());
@@ -78,10 +81,12 @@ impl Places {
 }
 
 impl Table {
-    /// Takes a place from the address with the most connections that wait, the newcomer counted. False if none waits.
+    /// Takes a place from the address with the most connections that wait, the new one included. False if
+    /// none waits.
     fn make_room(&mut self, newcomer: Peer) -> bool {
         let own = self.waiting.get(&newcomer).map_or(0, BTreeMap::len);
-        // Who would have as many as another makes its own room, if it has any to make.
+        // An address that would have as many as any other makes room among its own connections, if it has
+        // any.
         let others = |(count, ..): &&(usize, Reverse<u64>, Peer)| own == 0 || *count > own + 1;
         let greediest = self.by_count.last().filter(others).map_or(newcomer, |(.., peer)| *peer);
         let Some((_, displaced)) = self.of(greediest, Waiting::pop_first) else { return false };
@@ -90,7 +95,7 @@ impl Table {
         true
     }
 
-    /// Changes a peer's connections that wait.
+    /// Changes the waiting connections of an address.
     fn of<T>(&mut self, peer: Peer, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let place = |waiting: &Waiting| {
             waiting.first_key_value().map(|(oldest, _)| (waiting.len(), Reverse(*oldest), peer))
@@ -111,24 +116,25 @@ impl Table {
         changed
     }
 
-    /// Puts a connection among those that wait.
+    /// Adds a connection to those that wait.
     fn wait(&mut self, peer: Peer, number: u64, displaced: Arc<Notify>) {
         self.of(peer, |waiting| waiting.insert(number, displaced));
     }
 
-    /// Takes a connection out of those that wait. False if it had to go.
+    /// Removes a connection from those that wait. False if it was displaced.
     fn stop_waiting(&mut self, peer: Peer, number: u64) -> bool {
         self.of(peer, |waiting| waiting.remove(&number)).is_some()
     }
 }
 
 impl ConnectionPlace {
-    /// Is told when the connection has lost its place and must go.
+    /// The notification that the connection has lost its place and must close.
     pub(crate) fn displaced(&self) -> Arc<Notify> {
         self.displaced.clone()
     }
 
-    /// Counts the place for the client behind a proxy, once its address is known. Of a connection that has no session yet.
+    /// Counts the place for the client behind a proxy, once the client's address is known. This has no effect
+    /// if the connection has a session already.
     pub(crate) fn is_of(&mut self, client: IpAddr) {
         let client = Peer::of(client);
         if client == self.peer {
@@ -141,7 +147,8 @@ impl ConnectionPlace {
         }
     }
 
-    /// Notes that the connection begins a session, or has one: it keeps its place. False if it has lost it already.
+    /// Notes that the connection begins a session, or has one, and so keeps its place. False if it has lost
+    /// the place already.
     pub(crate) fn settle(&mut self) -> bool {
         if !self.settled {
             self.settled = self.places.table().stop_waiting(self.peer, self.number);
@@ -149,7 +156,7 @@ impl ConnectionPlace {
         self.settled
     }
 
-    /// Notes that the session has ended, and the connection may begin another.
+    /// Notes that the session has ended, and that the connection may begin another.
     pub(crate) fn unsettle(&mut self) {
         if std::mem::take(&mut self.settled) {
             self.places.table().wait(self.peer, self.number, self.displaced.clone());
@@ -160,7 +167,7 @@ impl ConnectionPlace {
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut table = self.places.table();
-        // Whoever had to go has given its place back already.
+        // A displaced connection has given its place back already.
         if self.settled || table.stop_waiting(self.peer, self.number) {
             table.taken -= 1;
         }
@@ -202,7 +209,7 @@ mod tests {
         first.unsettle();
         let _newcomer = places.take(at(2)).expect("made");
         assert!(has_to_go(&first) && !has_to_go(&second));
-        // Too late: its place is another's.
+        // It is too late: another connection has the place.
         first.settle();
         assert!(!first.settled);
     }
@@ -215,7 +222,7 @@ mod tests {
         let mut silent: Vec<ConnectionPlace> = (0..2).map(|_| places.take(at(2)).expect("free")).collect();
         let mut newcomer = places.take(at(3)).expect("made by who is silent");
         assert_eq!(silent.iter().map(has_to_go).collect::<Vec<_>>(), [true, false]);
-        // One silent connection each: the older one goes.
+        // Each address has one silent connection, so the older one is displaced.
         let second = places.take(at(4)).expect("made too");
         assert!(has_to_go(&silent.remove(1)) && !has_to_go(&newcomer));
         assert!(newcomer.settle());

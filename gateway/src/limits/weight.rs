@@ -1,11 +1,12 @@
-//! Bytes that are held, counted: a sum that many share, and each one's part of it, which is given back when it is dropped.
+//! Counts bytes that are held: a gauge that many share, and the share of each, which is given back when it is
+//! dropped.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// A count of bytes that clones share, such as those of all entries that are alive.
+/// A count of bytes that clones share, such as those of all live entries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ByteGauge(Arc<AtomicUsize>);
 
@@ -45,7 +46,7 @@ impl Weight {
         self.total.add(bytes);
     }
 
-    /// Puts `bytes` in place of what it was.
+    /// Replaces the weight by `bytes`.
     pub(crate) fn set(&self, bytes: usize) {
         self.total.add(bytes);
         self.total.sub(self.own.swap(bytes, Ordering::Relaxed));

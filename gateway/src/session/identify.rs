@@ -23,13 +23,14 @@ use crate::{
     shared::Shared, socket::payload::Identify,
 };
 
-/// Shards that a bot may split into. Discord's largest bots stay below it by far.
+/// Shards that a bot may have. Discord's largest bots have far fewer.
 const SHARDS_MAX: u32 = 16_384;
-/// Begins a session for a client at an address. Its guilds' states are those at exactly the session's head. `None` if the token identified
-/// a moment ago: the client has to wait.
+/// Begins a session for a client at an address. The states of its guilds are those at exactly the session's
+/// head. `None` if the token identified a moment ago: the client has to wait.
 ///
 /// # Errors
-/// The close to be sent: 4004 only if the data service said, now or a moment ago, that the token is nobody's.
+/// The close to be sent. It is 4004 only if the data service said, now or a moment ago, that no user has the
+/// token.
 pub(crate) async fn identify(
     shared: &Arc<Shared>,
     identify: &Identify,
@@ -38,7 +39,7 @@ pub(crate) async fn identify(
 ) -> Result<Option<(Attached, Vec<(GuildId, Arc<Snapshot>)>)>, Close> {
     let shard = shard(identify.shard)?;
     let token_hash = parse_authorization(&identify.token).map_err(|_| nobodys())?.hash();
-    // Before the admission, so that who floods does not stand in the others' way.
+    // This comes before the admission, so that a flood of identifies does not delay others.
     if !may(shared.identifies.may(&token_hash, Instant::now()))? {
         return Ok(None);
     }
@@ -77,11 +78,12 @@ pub(crate) async fn identify(
     let progress = session.progress.clone().lock_owned().await;
     let id = session.id.clone();
     if shared.registry.durable() {
-        // Before READY: a client must never hold an id that a restarted gateway does not know. And before others' sessions end for it.
+        // The row is stored before READY, because a client must never hold an id that a restarted gateway
+        // does not know; and before sessions of others end for this one.
         let row = session.row(shared.clock.wall_us() / 1_000);
         if let Err(error) = shared.registry.store().put(row).await {
             tracing::warn!(%error, "a session could not be kept");
-            // Perhaps it was all the same.
+            // The row may have been stored all the same.
             shared.registry.delete_row(&id).await;
             return Err(Close::fault("the session could not be kept"));
         }
@@ -98,7 +100,7 @@ fn nobodys() -> Close {
     Close::new(CloseCode::AuthenticationFailed, "the token is not valid")
 }
 
-/// Whether a token may identify now.
+/// Whether a token may identify now; false if it must wait a moment.
 fn may(often: Result<(), TooOften>) -> Result<bool, Close> {
     match often {
         Ok(()) => Ok(true),
@@ -109,7 +111,7 @@ fn may(often: Result<(), TooOften>) -> Result<bool, Close> {
     }
 }
 
-/// The user of a token, as far as a client at an address may ask.
+/// Looks up the user of a token, if the address of the client may ask.
 async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result<(UserId, User), Close> {
     let leave =
         shared.strangers.ask(client, token_hash.0, Instant::now()).map_err(|refused| match refused {

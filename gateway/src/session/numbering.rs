@@ -1,32 +1,33 @@
-//! What a sequence number `s` means: pure arithmetic over positions of the log.
+//! What a sequence number `s` means: arithmetic over positions of the log, without state.
 //!
-//! A session fixes two numbers when it identifies: `head`, the position up to which the state in its READY includes every record, and
-//! `initial`, the number of dispatches that introduce it (READY and one for each guild). READY is s = 1, the guilds are s = 2 ..= initial, and
-//! the record at position p > head is s = p - head + initial. So nothing has to be stored for each dispatch, and numbers have gaps where a
-//! record was not for this session.
+//! A session fixes two numbers when it identifies: `head`, the position up to which the state in its READY
+//! includes every record, and `initial`, the number of its first dispatches (READY, and GUILD_CREATE for each
+//! guild). READY is s = 1, the guilds are s = 2 ..= initial, and the record at position p > head is s = p -
+//! head + initial. So nothing has to be stored for each dispatch, and the numbers have gaps where a record
+//! was not for this session.
 
 use weir_bus::Position;
 
-/// The greatest `s` that every client library can hold: one keeps it in 31 bits.
+/// The greatest `s` that every client library can hold: one of them keeps it in 31 bits.
 pub(crate) const SEQUENCE_MAX: u64 = i32::MAX as u64;
 
-/// How a session counts.
+/// How a session numbers its dispatches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbering {
     head: Position,
     initial: u64,
 }
 
-/// Where a session goes on after the client named the last `s` it saw.
+/// Where a session goes on after the client named the last `s` that it saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResumePoint {
-    /// Guilds of the introduction from this index (0-based) on are missing, then every record above `head`.
+    /// Send the initial guilds from this index (0-based) on, then every record above `head`.
     Guilds(usize),
-    /// Every record above this position.
+    /// Send every record above this position.
     After(Position),
-    /// READY itself was never seen: there is nothing to resume.
+    /// The client never saw READY, so there is nothing to resume.
     BeforeReady,
-    /// A number that was never sent.
+    /// The number was never sent.
     Ahead,
 }
 
@@ -40,24 +41,26 @@ impl Numbering {
         self.head
     }
 
-    /// The number of the guild at `index` of the introduction.
+    /// The number of the initial guild at `index`.
     pub(crate) fn of_guild(index: usize) -> u64 {
         2 + index as u64
     }
 
-    /// The number of the record at `position`; positions up to `head` are part of the introduction.
+    /// The number of the record at `position`; a position up to `head` has the number of the last initial
+    /// dispatch.
     pub(crate) fn of(self, position: Position) -> u64 {
         position.saturating_sub(self.head) + self.initial
     }
 
-    /// Where to go on after `seq`, if `passed` is the highest position the session can have been told of.
+    /// Where to go on after `seq`. `passed` is the highest position that the session can have been sent.
     pub(crate) fn resume_after(self, seq: u64, passed: Position) -> ResumePoint {
         if seq > self.of(passed.max(self.head)) {
             ResumePoint::Ahead
         } else if seq == 0 {
             ResumePoint::BeforeReady
         } else if seq < self.initial {
-            // READY is 1 and guild i is 2 + i, so after s = k the next guild is k - 1. Below `initial`, which came from a usize.
+            // READY is 1 and guild i is 2 + i, so after s = k the next guild is k - 1. The number is below
+            // `initial`, which came from a usize.
             ResumePoint::Guilds((seq - 1) as usize)
         } else {
             ResumePoint::After(self.head + (seq - self.initial))
@@ -87,7 +90,8 @@ mod tests {
             let numbering = Numbering::new(head, guilds);
             prop_assert_eq!(numbering.resume_after(0, head), ResumePoint::BeforeReady);
             for index in 0..guilds {
-                // Having seen what came before guild `index`, the client misses it and those after.
+                // A client that has seen everything before guild `index` misses that guild and those after
+                // it.
                 let seen = Numbering::of_guild(index) - 1;
                 prop_assert_eq!(numbering.resume_after(seen, head), ResumePoint::Guilds(index));
             }

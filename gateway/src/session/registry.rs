@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Rows looked at when the process starts: more than a process may hold sessions.
+/// Rows read when the process starts: more than the sessions that a process may hold.
 const ROWS_MAX: usize = 100_000;
 
 #[derive(Debug)]
@@ -26,18 +26,19 @@ struct Tracked {
     session: Arc<Session>,
     /// Since when it has had no connection; `None` while it has one.
     detached_at: Option<Instant>,
-    /// Its share of what all take.
+    /// Its bytes.
     weight: Weight,
 }
 
-/// How much the sessions may be.
+/// Bounds on the sessions of a process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SessionBounds {
     /// Sessions of all users.
     pub(crate) sessions: usize,
     /// Sessions of one user.
     pub(crate) per_user: usize,
-    /// Bytes of all of them; half for those of one user. One that is here may grow beyond it: a user is told of every guild that it joins.
+    /// Bytes of all sessions; half of it for those of one user. An existing session may grow beyond it,
+    /// because its user is told of every guild that it joins.
     pub(crate) bytes: usize,
 }
 
@@ -45,41 +46,42 @@ pub(crate) struct SessionBounds {
 #[derive(Debug, Default)]
 struct Owned {
     sessions: usize,
-    /// What they take.
+    /// Their bytes.
     bytes: usize,
-    /// Those without a connection, the longest first.
+    /// Those without a connection; the one that lost it first comes first.
     detached: BTreeSet<(Instant, String)>,
-    /// What those take.
+    /// Bytes of those without a connection.
     detached_bytes: usize,
 }
 
-/// A row that another process left.
+/// A row that an earlier process left.
 #[derive(Debug)]
 pub(crate) struct LeftRow {
-    /// Until when it may be resumed.
+    /// Until when the session may be resumed.
     until: Instant,
-    /// With which token; with none if the row cannot be read. Kept here, so that others' tries cost nobody a read.
+    /// Hash of its token; `None` if the row cannot be read. It is kept here, so that tries with other tokens
+    /// cost no read.
     token_hash: Option<TokenHash>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    /// What the sessions take.
+    /// Gauge of the bytes of all sessions.
     bytes: ByteGauge,
     sessions: HashMap<String, Tracked>,
-    /// Whose they are, by user.
+    /// The sessions of each user.
     owned: HashMap<UserId, Owned>,
-    /// Those without a connection, and what they take: what may end for others.
+    /// Number and bytes of the sessions without a connection, which may end to make room.
     detached: usize,
     detached_bytes: usize,
-    /// The rows that another process left, by id.
+    /// The rows that an earlier process left, by id.
     left: HashMap<String, LeftRow>,
 }
 
 impl Table {
     /// Adds a session that has a connection and takes so many bytes.
     fn insert(&mut self, session: Arc<Session>, bytes: usize) {
-        // An id that is there already does not happen: they are random, and a row is claimed once.
+        // An id cannot be there already: ids are random, and a row is claimed once.
         self.remove(&session.id);
         let owned = self.owned.entry(session.user_id()).or_default();
         owned.sessions += 1;
@@ -122,7 +124,8 @@ impl Table {
         true
     }
 
-    /// Whether there would be room for another session of a user that takes so many bytes, if all ended for it that may.
+    /// True if another session of a user, of so many bytes, would fit once all sessions without a connection
+    /// have ended.
     fn may_have_room(&self, user_id: UserId, bytes: usize, bounds: SessionBounds) -> bool {
         let all = self.sessions.len() - self.detached < bounds.sessions
             && self.bytes.get() - self.detached_bytes + bytes <= bounds.bytes;
@@ -133,8 +136,9 @@ impl Table {
         all && own && bytes <= bounds.bytes / 2
     }
 
-    /// Makes room for another session of a user, which takes so many bytes, and gives those that ended for it. Who has many, or comes when there are as many as there may be, gives one of its own first;
-    /// only who has none to give takes the one that is longest without a connection.
+    /// Makes room for another session of a user, of so many bytes, and adds the sessions that ended for it to
+    /// `ended`. The sessions of the user itself end first. Only if none of them can, and the user is within
+    /// its own bounds, does the session end that has been without a connection longest.
     fn make_room(
         &mut self,
         user_id: UserId,
@@ -142,7 +146,7 @@ impl Table {
         bounds: SessionBounds,
         ended: &mut Vec<Arc<Session>>,
     ) -> Result<(), NoRoom> {
-        // Nobody's session ends for one that would be refused all the same.
+        // No session ends for one that would be refused all the same.
         if !self.may_have_room(user_id, bytes, bounds) {
             return Err(NoRoom);
         }
@@ -167,7 +171,7 @@ impl Table {
 pub(crate) struct SessionRegistry {
     table: Mutex<Table>,
     store: Arc<dyn SessionStore>,
-    /// Whether rows are kept at all: they are worth nothing if positions end with the process.
+    /// Whether rows are stored. They are useless if positions end with the process.
     durable: bool,
     fanout: Arc<Fanout>,
     metrics: Metrics,
@@ -192,7 +196,7 @@ impl SessionRegistry {
         Self { table: Mutex::default(), store, durable, fanout, metrics, bounds, resume_window }
     }
 
-    // A lock whose holder panicked guards plain data that is whole between statements.
+    // If a holder of the lock panicked, the data is still whole: no statement leaves it half changed.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,7 +209,8 @@ impl SessionRegistry {
         &*self.store
     }
 
-    /// Takes note of the rows that an earlier process left: each may be resumed for one resume window from now.
+    /// Takes note of the rows that an earlier process left: each may be resumed for one resume window from
+    /// now.
     pub(crate) async fn adopt_rows(&self) -> Result<(), weir_bus::SessionStoreError> {
         if !self.durable {
             return Ok(());
@@ -220,7 +225,8 @@ impl SessionRegistry {
         Ok(())
     }
 
-    /// The row of this id, if it may still be resumed, with this token. It is then this caller's to restore; a second one is told no.
+    /// Claims the row of this id, if it may still be resumed with this token. Only one caller gets it, to
+    /// restore the session.
     pub(crate) fn claim_row(&self, id: &str, token_hash: &TokenHash) -> Option<LeftRow> {
         let mut table = self.table();
         let theirs = |hash: &TokenHash| is_same(hash, token_hash);
@@ -232,7 +238,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Gives a claimed row back: it could not be restored now, perhaps later.
+    /// Returns a claimed row: the session could not be restored now, but perhaps later.
     pub(crate) fn return_row(&self, id: &str, left: LeftRow) {
         self.table().left.insert(id.to_owned(), left);
     }
@@ -241,12 +247,12 @@ impl SessionRegistry {
         self.table().sessions.get(id).map(|tracked| tracked.session.clone())
     }
 
-    /// What the sessions take.
+    /// The gauge of the bytes of all sessions.
     pub(crate) fn bytes(&self) -> ByteGauge {
         self.table().bytes.clone()
     }
 
-    /// Notes what a session takes now.
+    /// Updates the bytes of a session.
     pub(crate) fn weigh(&self, session: &Session, bytes: usize) {
         let mut table = self.table();
         let Table { sessions, owned, detached_bytes, .. } = &mut *table;
@@ -261,8 +267,8 @@ impl SessionRegistry {
         }
     }
 
-    /// Adds a session that has a connection and takes so many bytes. If there are too many, or they take too much, those without a connection
-    /// end for it: its user's own first.
+    /// Adds a session that has a connection and takes so many bytes. If there are too many sessions, or they
+    /// take too much, sessions without a connection end for it, those of its user first.
     pub(crate) async fn add(&self, session: Arc<Session>, bytes: usize) -> Result<(), NoRoom> {
         let mut ended = Vec::new();
         let added = {
@@ -280,13 +286,13 @@ impl SessionRegistry {
         added
     }
 
-    /// Notes that a session has a connection, or no longer. False if the session has ended.
+    /// Notes whether a session has a connection. False if the session has ended.
     pub(crate) fn set_attached(&self, session: &Session, attached: bool) -> bool {
         session.subscriber.set_attached(attached);
         self.table().set_detached(&session.id, (!attached).then(Instant::now))
     }
 
-    /// Ends a session: it cannot be resumed any more.
+    /// Ends a session, which then cannot be resumed any more.
     pub(crate) async fn end(&self, session: &Session) {
         let tracked = {
             let mut table = self.table();
@@ -304,7 +310,7 @@ impl SessionRegistry {
         self.delete_row(&session.id).await;
     }
 
-    /// Removes the row of a session that is not here.
+    /// Removes the row of a session that is not in this process.
     pub(crate) async fn delete_row(&self, id: &str) {
         if self.durable
             && let Err(error) = self.store.delete(id).await
@@ -314,11 +320,12 @@ impl SessionRegistry {
         }
     }
 
-    /// Ends what has been without a connection for a whole resume window.
+    /// Ends sessions and rows that nobody resumed within the resume window.
     pub(crate) async fn expire(&self, now: Instant) {
         let (sessions, rows) = {
             let mut table = self.table();
-            // Taken out under the lock under which a resume would mark them: one of the two comes first.
+            // They are removed under the lock under which a resume would mark them, so one of the two comes
+            // first.
             let over =
                 |tracked: &Tracked| tracked.detached_at.is_some_and(|at| now >= at + self.resume_window);
             let over: Vec<_> = table

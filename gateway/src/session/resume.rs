@@ -1,4 +1,5 @@
-//! Resume: finding the session, in this process or in the row that an earlier one left, and where it goes on.
+//! Resume: finds the session, in this process or in the row that an earlier process left, and the position
+//! where it goes on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +13,15 @@ use super::{
 };
 use crate::{Close, CloseCode, data::calls::LoadError, shared::Shared, socket::payload::Resume};
 
-/// Time for another connection of the same session to let go of it.
+/// Time for another connection of the same session to release it.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time between two wishes that it does.
+/// Time between two requests to release it.
 const TAKEOVER_REPEAT: Duration = Duration::from_millis(50);
 
-/// What came of a resume.
+/// Result of a resume.
 pub(crate) enum Resumption {
-    /// Continue: guilds of the introduction from the index on, if any, then the records up to the position, then RESUMED.
+    /// The session continues: the initial guilds from the index on, if any, then the records up to the newest
+    /// position, then RESUMED.
     Continue { attached: Attached, guilds_from: Option<usize> },
     /// The client must identify again.
     Invalid,
@@ -76,11 +78,11 @@ pub(crate) async fn resume(shared: &Arc<Shared>, resume: &Resume) -> Result<Resu
     Ok(Resumption::Continue { attached, guilds_from })
 }
 
-/// Waits until the connection that has the session lets go of it. `None` if the session ends meanwhile.
+/// Waits until the connection that has the session releases it. `None` if the session ends meanwhile.
 async fn take_over(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Option<Attached>, Close> {
     let taken = timeout(TAKEOVER_TIMEOUT, async {
         loop {
-            // Repeated: the connection may not have begun to listen to it.
+            // The request is repeated, because the connection may not have listened for it yet.
             session.takeover.notify_waiters();
             if let Ok(progress) = timeout(TAKEOVER_REPEAT, session.progress.clone().lock_owned()).await {
                 return progress;
@@ -92,7 +94,7 @@ async fn take_over(shared: &Arc<Shared>, session: Arc<Session>) -> Result<Option
     Ok(known.then(|| Attached::new(shared, session, progress)))
 }
 
-/// Makes a session again of the row that an earlier process left.
+/// Restores a session from the row that an earlier process left.
 async fn restore(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash) -> Result<Restoration, Close> {
     let Some(left) = shared.registry.claim_row(id, token_hash) else { return Ok(Restoration::Useless) };
     let restored = restore_claimed(shared, id).await;
@@ -105,14 +107,15 @@ async fn restore(shared: &Arc<Shared>, id: &str, token_hash: &TokenHash) -> Resu
 
 enum Restoration {
     Done(Attached),
-    /// No row of that token, or one that cannot be read.
+    /// There is no row of that token, or it cannot be read.
     Useless,
     /// The user's sessions resume too often.
     Later,
 }
 
 async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, Close> {
-    // Only here: taking over a session asks nobody for anything, and waits for another connection and so perhaps for its client.
+    // The admission is taken only here: taking over a session makes no calls, and waits for another
+    // connection and so perhaps for its client.
     let _admission =
         shared.admissions.acquire().await.map_err(|_| Close::fault("the gateway is stopping"))?;
     let row = shared.registry.store().get(id).await.map_err(|error| {
@@ -147,7 +150,7 @@ async fn restore_claimed(shared: &Arc<Shared>, id: &str) -> Result<Restoration, 
         large_threshold: kept.large_threshold,
         numbering: kept.numbering,
         initial_guilds: kept.initial_guilds,
-        // Its log lies in order: nothing of before comes after its head.
+        // A durable log is in order: no earlier record comes after its head.
         begun_rev: 0,
         subscriber: registration.subscriber.clone(),
         takeover: tokio::sync::Notify::new(),

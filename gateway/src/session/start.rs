@@ -1,4 +1,4 @@
-//! Joining: a user's guilds, loaded and listened to, all at one position of the log.
+//! Session start: a user's guilds are loaded and subscribed to, all at one position of the log.
 
 use std::{
     collections::HashMap,
@@ -28,9 +28,9 @@ use crate::{
 
 /// Guilds of one session that are loaded at once.
 const LOADS_AT_ONCE: usize = 8;
-/// Times the guilds are listed again because the user joined or left one meanwhile.
+/// How often the guilds are listed again because the user joined or left one meanwhile.
 const LISTINGS_MAX: usize = 5;
-/// A session in the hands of a connection. Dropping it gives the session back.
+/// A session in the hands of a connection. Dropping it releases the session.
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
     pub(crate) progress: OwnedMutexGuard<Progress>,
@@ -53,7 +53,7 @@ impl Drop for Attached {
     }
 }
 
-/// A subscriber that is forgotten again if its session does not come to be.
+/// A subscriber that is removed again if its session does not come to be.
 pub(crate) struct Registration<'a> {
     fanout: &'a Fanout,
     pub(crate) subscriber: Arc<Subscriber>,
@@ -74,11 +74,11 @@ pub(crate) struct Guilds {
     /// Ascending by id.
     pub(crate) snapshots: Vec<(GuildId, Arc<Snapshot>)>,
     pub(crate) members: HashMap<GuildId, Member>,
-    /// Everything up to this revision was committed before the guilds were looked at.
+    /// Everything up to this revision was committed before the guilds were listed.
     pub(crate) as_of_rev: u64,
 }
 
-/// A fault of ours, logged: the client may try again.
+/// A fault of ours, which is logged: the client may try again.
 pub(crate) fn fault(error: &LoadError) -> Close {
     tracing::warn!(%error, "a session could not be begun");
     match error {
@@ -105,7 +105,7 @@ pub(crate) async fn attach(
     Ok(Attached::new(shared, session, progress))
 }
 
-/// Lets a new subscriber hear of its user's memberships.
+/// Registers a new subscriber, which from then on is woken by changes of its user's memberships.
 pub(crate) async fn register(
     shared: &Arc<Shared>,
     user_id: UserId,
@@ -118,15 +118,15 @@ pub(crate) async fn register(
     Ok(registration)
 }
 
-/// Loads the guilds of a subscriber's user and joins them, so that states and memberships are those at one position and every later
-/// record is heard.
+/// Loads the guilds of a subscriber's user and subscribes to them, so that states and memberships are those
+/// at one position and every later record wakes the subscriber.
 pub(crate) async fn guilds(shared: &Arc<Shared>, subscriber: &Arc<Subscriber>) -> Result<Guilds, Close> {
     let max = shared.config.guilds_max;
     for _ in 0..LISTINGS_MAX {
         let listed_after = shared.fanout.ring.head();
         let ids = shared.calls.guild_ids(subscriber.user_id, max, |id| subscriber.has_guild(id)).await;
         let (ids, as_of_rev) = ids.map_err(|error| fault(&error))?;
-        // Interest in the user is registered: the subscriber came first.
+        // Interest in the user was registered with the subscriber, before this list was read.
         shared.fanout.note_user_interest(subscriber.user_id, as_of_rev);
         if ids.len() > max {
             return Err(Close::new(
@@ -154,8 +154,10 @@ pub(crate) async fn guilds(shared: &Arc<Shared>, subscriber: &Arc<Subscriber>) -
     Err(Close::fault("the user's guilds change too fast"))
 }
 
-/// A guild's state and the user's membership; `None` if either is gone. `states` counts the bytes of the states that the session needs: half
-/// of all that there may be, so that one token with many guilds leaves room for others. What was loaded in vain is nobody's and goes first.
+/// Loads a guild's state and the user's membership; `None` if either is gone. `states` counts the bytes of
+/// the states that the session needs. They may be half of the bound for all guilds, so that a token with many
+/// guilds leaves room for others. A state that was loaded in vain has no subscribers, so it is the first to
+/// make room.
 async fn load_guild(
     shared: &Shared,
     guild_id: GuildId,
@@ -177,7 +179,8 @@ async fn load_guild(
     }
 }
 
-/// Applies what happened to the user's memberships while they were loaded. False if the user joined or left a guild: list them again.
+/// Applies what happened to the user's memberships while they were loaded. False if the user joined or left a
+/// guild: then they must be listed again.
 fn catch_up(
     shared: &Shared,
     user_id: UserId,

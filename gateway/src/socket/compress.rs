@@ -10,25 +10,28 @@ use crate::limits::memory::CODEC_BYTES;
 /// Output space added when the compressor has filled what it had.
 const STEP: usize = 1_024;
 
-/// The compressor failed: the stream's state cannot be trusted, so the connection must close.
+/// The compressor failed. The state of the stream cannot be trusted, so the connection must close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the compressor failed")]
 pub(crate) struct CompressError;
 
-/// First bytes of a zlib stream: deflate with a window of 32 KiB, made at the default level. A stream that is never ended has no checksum.
+/// First bytes of a zlib stream: deflate with a window of 32 KiB, made at the default level. A stream that is
+/// never ended has no checksum.
 const ZLIB_HEADER: [u8; 2] = [0x78, 0x9c];
 /// The empty stored block of a sync flush, from a byte boundary on.
 const FLUSHED: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
-/// `zlib-stream`: one deflate stream over the connection's life, flushed after each payload so that each message ends in `00 00 ff ff`.
+/// `zlib-stream`: one deflate stream over the connection's life, flushed after each payload so that each
+/// message ends in `00 00 ff ff`.
 ///
-/// A compressor holds the deflate window and hash tables, measured at 200 to 310 KiB: the dearest part of a connection that asks for it. So
-/// there is none until the client has a session. What is said before, Hello and answers of a few bytes, goes as stored blocks, which need no
-/// state; the compressor then goes on in the same stream and refers to nothing before itself. When there is no room for a compressor, a session
-/// too is served by stored blocks.
+/// A compressor holds the deflate window and hash tables, measured at 200 to 310 KiB: it is the most
+/// expensive part of a connection that asks for it. So there is no compressor until the client has a session.
+/// What is sent before, Hello and answers of a few bytes, goes as stored blocks, which need no state. The
+/// compressor then continues the same stream and refers to nothing before itself. If there is no room for a
+/// compressor, a session is served by stored blocks, too.
 pub(crate) struct ZlibStream {
     context: Option<Box<Compress>>,
-    /// What the compressor is counted with.
+    /// The bytes that the compressor counts for.
     held: Option<Hold>,
     /// True once the stream's header was written.
     begun: bool,
@@ -39,8 +42,8 @@ impl ZlibStream {
         Self { context: None, held: None, begun: false }
     }
 
-    /// Makes the compressor, unless there is one. If `account` has no room for it, the stream goes on with stored blocks: bytes instead of
-    /// memory.
+    /// Creates the compressor, unless there is one. If `account` has no room for it, the stream goes on with
+    /// stored blocks: that costs bytes on the wire instead of memory.
     pub(crate) fn begin_compressing(&mut self, account: &Account) {
         if self.context.is_none()
             && let Ok(held) = account.hold(CODEC_BYTES)
@@ -71,10 +74,10 @@ fn deflate(context: &mut Compress, payload: &[u8], out: &mut Vec<u8>) -> Result<
     loop {
         let before = context.total_in();
         let status = context.compress_vec(rest, out, FlushCompress::Sync).map_err(|_| CompressError)?;
-        // Bounded by `rest`, which is a slice.
+        // This is at most the length of `rest`, a slice.
         rest = &rest[(context.total_in() - before) as usize..];
         match status {
-            // Room left and nothing to read means the flush is complete.
+            // If output space is left and no input, the flush is complete.
             Status::Ok | Status::BufError if rest.is_empty() && out.len() < out.capacity() => return Ok(()),
             Status::Ok | Status::BufError => out.reserve(STEP),
             Status::StreamEnd => return Err(CompressError),
@@ -82,10 +85,11 @@ fn deflate(context: &mut Compress, payload: &[u8], out: &mut Vec<u8>) -> Result<
     }
 }
 
-/// Appends a payload and a flush as stored blocks (RFC 1951, 3.2.4). Every message ends at a byte boundary, so they begin at one.
+/// Appends a payload and a flush as stored blocks (RFC 1951, 3.2.4). They begin at a byte boundary, because
+/// every message ends at one.
 fn store(payload: &[u8], out: &mut Vec<u8>) {
     for block in payload.chunks(usize::from(u16::MAX)) {
-        // Fits by the line above.
+        // It fits: a chunk has at most `u16::MAX` bytes.
         let length = block.len() as u16;
         out.push(0);
         out.extend_from_slice(&length.to_le_bytes());

@@ -17,21 +17,22 @@ pub(crate) enum TransportCompression {
     ZlibStream,
 }
 
-/// A connection's params.
+/// A connection's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HandshakeParams {
-    /// 9 or 10; echoed in READY.
+    /// 9 or 10; READY repeats it.
     pub(crate) version: u8,
     pub(crate) compression: TransportCompression,
 }
 
-/// Why a URL's params cannot be served.
+/// Why a URL's parameters cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParamsError {
-    /// Told with a close code, once the socket is open: this is how client libraries learn of it.
+    /// The client is told by a close code once the socket is open, which is how client libraries learn of it.
     #[error(transparent)]
     Close(#[from] Close),
-    /// Told with HTTP 400, before the upgrade: there is no close code for it, and a client that went on would read frames it cannot decode.
+    /// The client is told by HTTP 400 before the upgrade: there is no close code for this, and a client that
+    /// went on would read frames that it cannot decode.
     #[error("compress={name} is not served; use compress=zlib-stream or none")]
     Compression {
         /// What was asked for.
@@ -39,7 +40,7 @@ pub(crate) enum ParamsError {
     },
 }
 
-/// Reads a URL's query; keys it does not know are ignored, and of a key that comes twice the last counts.
+/// Reads a URL's query. Unknown keys are ignored, and if a key comes twice the last one counts.
 pub(crate) fn parse(query: Option<&str>) -> Result<HandshakeParams, ParamsError> {
     let (mut version, mut encoding, mut compress) = (None, None, None);
     for (key, value) in query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
@@ -50,7 +51,7 @@ pub(crate) fn parse(query: Option<&str>) -> Result<HandshakeParams, ParamsError>
             _ => {}
         }
     }
-    // The compression first: refusing it needs no socket.
+    // The compression is checked first: refusing it needs no socket.
     let compression = match compress {
         None | Some("") => TransportCompression::None,
         Some("zlib-stream") => TransportCompression::ZlibStream,

@@ -1,4 +1,4 @@
-//! How many payloads a client may send: a counter over fixed windows that start with its first payload.
+//! How many payloads a client may send: a counter over fixed windows.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ pub(crate) const EVENTS_MAX: u32 = 120;
 /// Length of a window. Discord's number.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
-/// A connection's spending.
+/// The limit of one connection, and what it has used. The next window begins with the first payload after the
+/// last one's end.
 #[derive(Debug)]
 pub(crate) struct InboundLimit {
     max: u32,
@@ -22,7 +23,7 @@ impl InboundLimit {
         Self { max, window_start: now, used: 0 }
     }
 
-    /// Counts one payload; false if it is one too many.
+    /// Counts a payload. False if it is one too many.
     pub(crate) fn admit(&mut self, now: Instant) -> bool {
         if now.duration_since(self.window_start) >= WINDOW {
             self.window_start = now;

@@ -1,6 +1,7 @@
-//! Identify's `large_threshold`: above how many members a guild is large to a client.
+//! Identify's `large_threshold`: the number of members above which a guild is large to a client.
 
-/// Members above which a guild is large to a client: 50 to 250, Discord's bounds. What a client asks for beyond them is taken for the nearest.
+/// The number of members above which a guild is large to a client: 50 to 250, which are Discord's bounds. A
+/// number outside of them is replaced by the nearest bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LargeThreshold(u16);
 
@@ -18,7 +19,7 @@ impl LargeThreshold {
 }
 
 impl Default for LargeThreshold {
-    /// Discord's, if the client names none.
+    /// Discord's default, if the client names none.
     fn default() -> Self {
         Self(Self::LEAST)
     }

@@ -1,15 +1,17 @@
-//! Values as client libraries are known to write them: numbers, truth values and ids also as their text, one thing where a list may stand,
-//! and a list with one thing where one may stand.
+//! Reads values as client libraries are known to write them: numbers, truth values and ids also as text, a
+//! single value in place of a list, and a list with one element in place of a single value.
 //!
-//! What cannot be read is absent. Whoever asks decides whether that matters; a session never ends because a field has another type.
+//! A value that cannot be read counts as absent. The caller decides whether that matters; a session never
+//! ends because a field has another type.
 
 use serde_json::{Map, Value};
 
-/// A whole number from 0, in digits, as `5.0`, or as its text.
+/// A whole number from 0, written in digits, as `5.0`, or as text.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
-            // Languages with one kind of number write whole ones with a fraction. Beyond 2^53 such a number is not exact.
+            // Languages with one type of number write whole ones with a fraction. Beyond 2^53 such a number
+            // is not exact.
             const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
             let number = number.as_f64()?;
             (number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number)).then_some(number as u64)
@@ -23,7 +25,7 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Text, or a number's digits.
+/// A text, or the digits of a number.
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -42,7 +44,7 @@ pub(crate) fn truth(value: &Value) -> bool {
     }
 }
 
-/// The ids of a list, or one that stands alone. Elements that are none are left out.
+/// The ids of a list, or a single id. Elements that are no ids are left out.
 pub(crate) fn ids(value: &Value) -> Vec<u64> {
     match value {
         Value::Array(list) => list.iter().filter_map(number).collect(),

@@ -1,4 +1,5 @@
-//! Payloads: what a client sends, parsed to one type, and what the gateway sends, written to text.
+//! Payloads: those that a client sends, parsed to one type, and those that the gateway sends, written to
+//! text.
 
 use std::collections::BTreeMap;
 
@@ -30,22 +31,22 @@ pub(crate) mod op {
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ClientEvent {
-    /// Its last `s`, if it has one. Only asks for an answer; the number is not used.
+    /// A heartbeat, perhaps with the last `s`, which is not used. It only asks for an answer.
     Heartbeat,
     Identify(Identify),
     Resume(Resume),
     RequestMembers(RequestMembers),
-    /// Presence, voice, and requests that ask for nothing: accepted and not acted on.
+    /// Presence, voice, and requests that ask for nothing: they are accepted and have no effect.
     Ignored,
 }
 
-/// Identify's `d`, as far as it is used.
+/// The fields of Identify's `d` that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identify {
     pub(crate) token: String,
     pub(crate) compress: bool,
     pub(crate) large_threshold: LargeThreshold,
-    /// Id and count as they were written; -1 for a part that is no number, which is in no range.
+    /// Id and count as they were written; -1 stands for a part that is no number, and is out of range.
     pub(crate) shard: Option<[i64; 2]>,
     /// Absent for user accounts.
     pub(crate) intents: Option<u64>,
@@ -56,25 +57,27 @@ pub(crate) struct Identify {
 pub(crate) struct Resume {
     pub(crate) token: String,
     pub(crate) session_id: String,
-    /// Absent or null from a client that saw nothing. What is no number is above any: the session cannot go on there.
+    /// `None` if it is absent or null, from a client that saw nothing. Anything that is no number becomes the
+    /// greatest number, from which no session can resume.
     pub(crate) seq: Option<u64>,
 }
 
 /// Request Guild Members' `d`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestMembers {
-    /// Some libraries send a list; as at Discord, one guild is answered for.
+    /// Some libraries send a list; as at Discord, only its first guild is answered for.
     pub(crate) guild_id: u64,
     pub(crate) query: Option<String>,
     pub(crate) limit: u32,
-    /// `None` unless somebody is asked for by id. Ids that cannot be read are left out, and do not make it a request for everybody.
+    /// `None` unless members are asked for by id. Ids that cannot be read are left out, and do not make this
+    /// a request for all members.
     pub(crate) user_ids: Option<Vec<u64>>,
-    /// Only if it is text: one that is not valid is ignored.
+    /// `None` unless it is text: an invalid nonce is ignored.
     pub(crate) nonce: Option<String>,
 }
 
 impl Identify {
-    /// `None` without a token.
+    /// Reads the fields; `None` without a token.
     fn read(d: &Map<String, Value>) -> Option<Self> {
         let part =
             |value: &Value| loose::number(value).and_then(|part| i64::try_from(part).ok()).unwrap_or(-1);
@@ -96,7 +99,7 @@ impl Identify {
 }
 
 impl Resume {
-    /// `None` without a token or a session.
+    /// Reads the fields; `None` without a token or a session.
     fn read(d: &Map<String, Value>) -> Option<Self> {
         Some(Self {
             token: field(d, "token").and_then(Value::as_str)?.to_owned(),
@@ -107,7 +110,7 @@ impl Resume {
 }
 
 impl RequestMembers {
-    /// `None` without a guild: there is nothing to answer.
+    /// Reads the fields; `None` without a guild, as then there is nothing to answer.
     fn read(d: &Map<String, Value>) -> Option<Self> {
         Some(Self {
             guild_id: field(d, "guild_id").map(loose::ids)?.first().copied()?,
@@ -123,20 +126,21 @@ impl RequestMembers {
     }
 }
 
-/// An object's fields, not looked into.
+/// An object's fields, unparsed.
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The fields of an object; none of anything else. What is JSON but cannot be held (half of a surrogate pair, which cut texts end with,
-/// or a number without bounds) is left out by itself.
+/// The fields of an object; empty for anything else. A field that is JSON but cannot be represented is left
+/// out alone, such as half of a surrogate pair (texts that were cut end with one) or a number without bounds.
 fn fields(object: &RawValue) -> Map<String, Value> {
     let raw = serde_json::from_str::<Raw<'_>>(object.get()).unwrap_or_default();
     raw.into_iter().filter_map(|(name, raw)| Some((name, serde_json::from_str(raw.get()).ok()?))).collect()
 }
 
-/// Parses a payload. Fields are read as liberally as [`loose`] does; those that are not known are ignored.
+/// Parses a payload. Fields are read as liberally as [`loose`] does, and unknown fields are ignored.
 ///
 /// # Errors
-/// 4002 if it is not a JSON object with an opcode, or identifies or resumes without a token; 4001 if clients do not send such an opcode.
+/// 4002 if it is not a JSON object with an opcode, or identifies or resumes without a token; 4001 if clients
+/// do not send such an opcode.
 pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
     let malformed = |what: &str| Close::new(CloseCode::Decode, what.to_owned());
     // The parser's message could quote a token, so it is not passed on.
@@ -165,12 +169,12 @@ pub(crate) fn parse(text: &str) -> Result<ClientEvent, Close> {
     }
 }
 
-/// `op` with an empty or scalar `d`; all four keys are always there.
+/// A payload with `op` and an empty or scalar `d`; all four keys are always there.
 pub(crate) fn control(op: u8, d: &str) -> String {
     format!(r#"{{"op":{op},"d":{d},"s":null,"t":null}}"#)
 }
 
-/// Hello with the interval in milliseconds.
+/// Hello, with the interval in milliseconds.
 pub(crate) fn hello(interval: std::time::Duration) -> String {
     control(op::HELLO, &format!(r#"{{"heartbeat_interval":{},"_trace":[]}}"#, interval.as_millis()))
 }
@@ -178,7 +182,7 @@ pub(crate) fn hello(interval: std::time::Duration) -> String {
 /// A dispatch: the shared `d` in this session's envelope.
 pub(crate) fn dispatch(name: &str, s: u64, d: &str) -> String {
     let mut text = String::with_capacity(d.len() + name.len() + 48);
-    // `t` before `d`: a client that reads as it goes knows the event before its data.
+    // `t` comes before `d`, so that a client that reads in order knows the event before its data.
     text.push_str(r#"{"op":0,"s":"#);
     text.push_str(&s.to_string());
     text.push_str(r#","t":""#);
@@ -231,7 +235,7 @@ mod tests {
         }
     }
 
-    /// What libraries are known to send, and what only has another type than it should.
+    /// Requests that libraries are known to send, and fields that merely have another type.
     #[test]
     fn member_requests_of_every_library_are_read() {
         let request = |d: &str| match parse(&format!(r#"{{"op":8,"d":{d}}}"#)) {
@@ -259,14 +263,14 @@ mod tests {
         let odd = r#"{"op":2,"d":{"token":"t","compress":[],"large_threshold":{},"shard":[1],"intents":-1}}"#;
         let Ok(ClientEvent::Identify(read)) = parse(odd) else { panic!("{odd}") };
         assert_eq!((read.compress, read.large_threshold), (false, LargeThreshold::default()));
-        // Both are in no range, and are refused by their own codes.
+        // Both are out of range, and are refused by codes of their own.
         assert_eq!((read.shard, read.intents), (Some([-1, -1]), Some(u64::MAX)));
         let resume = r#"{"op":6,"d":{"token":"t","session_id":12,"seq":"7"}}"#;
         let Ok(ClientEvent::Resume(read)) = parse(resume) else { panic!("{resume}") };
         assert_eq!((read.session_id.as_str(), read.seq), ("12", Some(7)));
     }
 
-    /// A status cut in the middle of an emoji, a number that no type holds.
+    /// Such as a status cut in the middle of an emoji, or a number that no type holds.
     #[test]
     fn what_cannot_be_held_is_left_out_by_itself() {
         for bad in [r#""\ud83d""#, "1e999", r#"{"name":"\udc00"}"#, "[[1e999]]"] {

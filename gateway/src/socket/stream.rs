@@ -1,7 +1,8 @@
 //! A client's socket: payloads in, batches of framed payloads out, each write bounded in time.
 //!
-//! tungstenite reads; writing goes past its buffer, which would keep the capacity of the largest guild ever sent for as long as the
-//! connection lasts. Here a batch is framed into a buffer of its own, written in one call and freed.
+//! tungstenite reads. Writes bypass its buffer, which would keep the capacity of the largest guild ever sent
+//! for as long as the connection lasts. Instead a batch is framed into a buffer of its own, written in one
+//! call and freed.
 
 use std::{io, pin::pin, task::Poll, time::Duration};
 
@@ -33,9 +34,10 @@ use super::{
 };
 use crate::{Close, CloseCode, limits::memory::Accounts};
 
-/// Time for a close frame to leave, and for what the client still sends to be read.
+/// Time for a close frame to leave, and for reading what the client still sends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most frames of it: four times what a client may send in a minute. Reading on would cost as much as the client likes to send.
+/// Most frames read in that time: four times what a client may send in a minute. Without a bound, reading
+/// would cost as much as the client likes to send.
 const PARTING_MAX: usize = 512;
 /// Close codes with which a client says that it will not come back: its session ends.
 const CLIENT_IS_DONE: [u16; 2] = [1000, 1001];
@@ -45,7 +47,8 @@ const CLIENT_IS_DONE: [u16; 2] = [1000, 1001];
 pub(crate) enum Inbound {
     /// A payload.
     Payload(String),
-    /// A ping, which is answered, or a pong. It carries nothing, but it costs, so it is counted like a payload.
+    /// A ping, which is answered, or a pong. It carries nothing but costs time, so it is counted like a
+    /// payload.
     Control,
     /// The connection is over. `done`: the client said that it will not resume.
     Closed { done: bool },
@@ -54,7 +57,7 @@ pub(crate) enum Inbound {
 /// Why a socket can no longer be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
-    /// The client must be told so.
+    /// The client must be told this close.
     #[error(transparent)]
     Close(#[from] Close),
     /// The connection broke.
@@ -76,7 +79,7 @@ fn too_slow(full: Full) -> Close {
 enum Packing {
     Text,
     ZlibStream(ZlibStream),
-    /// Identify's `compress`: each payload on its own.
+    /// Identify's `compress`: each payload is compressed on its own.
     ZlibDocument,
 }
 
@@ -86,17 +89,17 @@ pub(crate) struct Socket<S> {
     packing: Packing,
     accounts: Accounts,
     write_timeout: Duration,
-    /// Framed payloads that were not written yet, before the first of them the handshake's answer.
+    /// Framed payloads that were not written yet; the handshake's answer comes before the first of them.
     batch: Vec<u8>,
-    /// True while a write is under way: if it is dropped half-way, no frame may follow.
+    /// True while a write is under way. If that write is dropped half-way, no frame may follow.
     torn: bool,
-    /// Until when the answer to the last ping must have left. Nothing is read before, so that a client that pings and does not read makes us
-    /// hold one pong and no more.
+    /// Until when the answer to the last ping must have left. Nothing is read before that, so that a client
+    /// that pings and does not read makes us hold one pong and no more.
     pong_due: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// `answer` is the handshake's, and goes out with the first payload.
+    /// `answer` is the handshake's answer; it goes out with the first payload.
     pub(crate) fn new(
         stream: WebSocketStream<S>,
         answer: Vec<u8>,
@@ -118,8 +121,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Says that the client has a session of `user`: from here on it is worth a compressor's memory, if there is room for one, and what it
-    /// holds counts for the user.
+    /// Notes that the client has a session of `user`. From here on it gets a compressor, if it asked for one
+    /// and there is room, and what it holds counts for the user.
     pub(crate) fn begin_session(&mut self, user: UserId) {
         self.accounts.begin_session(user);
         if let Packing::ZlibStream(stream) = &mut self.packing {
@@ -127,15 +130,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// The account for what is rendered while the session is introduced.
+    /// The account for what is rendered while the session begins.
     pub(crate) fn introductions(&self) -> Account {
         self.accounts.introductions()
     }
 
-    /// Holds bytes that wait for the client.
+    /// Counts bytes that wait for the client, until the result is dropped.
     ///
     /// # Errors
-    /// 4000 if the client, its token or all together hold as many as they may: it may resume when it reads.
+    /// 4000 if the client, its token or all clients together hold as many bytes as they may. The client may
+    /// resume and read on.
     pub(crate) fn wait_with(&self, bytes: usize) -> Result<Hold, Close> {
         self.accounts.wait_with(bytes).map_err(too_slow)
     }
@@ -143,8 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The next payload.
     ///
     /// # Errors
-    /// 4002 for one that is too long or no text, 4000 if the answer to a ping finds no room within the write timeout, or the connection's
-    /// failure.
+    /// 4002 for a payload that is too long or no text, 4000 if the answer to a ping does not leave within the
+    /// write timeout, or the failure of the connection.
     ///
     /// # Cancel safety
     /// Safe: no payload is lost.
@@ -217,10 +221,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Writes the batch.
     ///
     /// # Errors
-    /// 4000 if the client does not drain it within the write timeout, or the connection's failure.
+    /// 4000 if the client does not read it within the write timeout, or the failure of the connection.
     ///
     /// # Cancel safety
-    /// Not safe: a frame may be half written. Only [`Socket::close`] may follow, and it then only drops the connection.
+    /// Not safe: a frame may be half written. Only [`Socket::close`] may follow, and it then only drops the
+    /// connection.
     pub(crate) async fn flush(&mut self) -> Result<(), SocketError> {
         if self.torn {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
@@ -240,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Ok::<(), SocketError>(())
         };
         let mut write = pin!(write);
-        // Nearly always the socket takes all at once. Only what must wait is held.
+        // The socket nearly always takes everything at once, so only a write that must wait is counted.
         let written = match poll!(write.as_mut()) {
             Poll::Ready(written) => Ok(written),
             Poll::Pending => {
@@ -267,36 +272,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.flush().await
     }
 
-    /// Says why and closes, within a second.
+    /// Sends a close frame with the reason and closes, within a second.
     pub(crate) async fn close(self, close: &Close) {
         let code = WireCode::from(close.code.number());
         self.end(CloseFrame { code, reason: close.reason.as_ref().into() }).await;
     }
 
-    /// Ends a connection that its client ended, within a second. Its close frame is answered with its own code, as RFC 6455 (5.5.1) demands:
-    /// else every orderly leave looks like a broken connection (1006) to it. Who broke the protocol instead is told 1002.
+    /// Ends a connection that its client ended, within a second. The client's close frame is answered with
+    /// its own code, as RFC 6455 (5.5.1) demands; otherwise every orderly close looks like a broken
+    /// connection (1006) to the client. A client that broke the protocol is told 1002.
     pub(crate) async fn finish(self) {
         self.end(CloseFrame { code: WireCode::Protocol, reason: "".into() }).await;
     }
 
-    /// Writes this close frame, or the answer to the client's own if that came first, which tungstenite has ready by then. What the client
-    /// sent meanwhile is read and dropped, so that the frame is not overtaken by a reset.
+    /// Writes this close frame, or the answer to the client's own if that came first; tungstenite has it
+    /// ready by then. What the client sent meanwhile is read and dropped, so that no reset overtakes the
+    /// frame.
     async fn end(mut self, frame: CloseFrame) {
         if self.torn {
             return;
         }
         let said = async {
-            // Refused if the client's came first: then reading on sends the answer.
+            // This fails if the client's frame came first: then reading on sends the answer.
             drop(self.stream.close(Some(frame)).await);
             for _ in 0..PARTING_MAX {
                 if self.stream.next().await.is_none_or(|read| read.is_err()) {
                     return;
                 }
             }
-            // Whoever sends more is not listening. It is not read, and has the frame until the time is over.
+            // A client that sends more does not listen. Nothing more is read, and it has the rest of the time
+            // to read the frame.
             std::future::pending::<()>().await;
         };
-        // Best effort: the connection ends either way.
+        // This is best effort: the connection ends either way.
         let _ = timeout(CLOSE_TIMEOUT, said).await;
     }
 }

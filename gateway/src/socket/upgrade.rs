@@ -1,7 +1,8 @@
-//! The HTTP half of the handshake: one request head, read within a bound, answered with 101 or with a refusal in plain text.
+//! The HTTP half of the handshake: one request head is read within a bound, and answered with 101 or with a
+//! refusal in plain text.
 //!
-//! tungstenite parses the head and computes the answer. Only the reading and writing is ours, because its own handshake drops a request that is
-//! no upgrade without an answer, and a person with a browser deserves one.
+//! tungstenite parses the head and computes the answer. We read and write ourselves, because its own
+//! handshake drops a request that is no upgrade without an answer, and a person with a browser deserves one.
 
 use std::io;
 
@@ -21,7 +22,7 @@ use tokio_tungstenite::{
 use super::handshake_params::{self, HandshakeParams, ParamsError};
 use crate::Close;
 
-/// Bytes of a request head, headers of proxies included.
+/// Bytes of a request head, including the headers of proxies.
 const HEAD_MAX: usize = 8 << 10;
 /// Bytes of a refused request that are read and dropped.
 const UNREAD_MAX: u64 = 64 << 10;
@@ -29,35 +30,38 @@ const UNREAD_MAX: u64 = 64 << 10;
 const READ: usize = 1 << 10;
 /// Longest payload a client may send, bytes. Discord's number.
 pub(crate) const PAYLOAD_MAX: usize = 4_096;
-/// Read buffer of a connection, bytes; it grows to a longer payload and no further. The library's default of 128 KiB would be the
-/// largest part of an idle connection.
+/// Bytes of a connection's read buffer. It grows to a longer payload and no further. The library's default of
+/// 128 KiB would be the largest part of an idle connection.
 const READ_BUFFER: usize = 512;
 
-/// Most bytes of pongs and closes that wait in tungstenite's buffer; its default is no bound. A control frame has at most 127 bytes, and
-/// [`super::stream`] reads nothing while a pong is unsent, so a pong and a close always fit.
+/// Most bytes of pongs and closes that wait in tungstenite's buffer, which has no bound by default. A control
+/// frame has at most 127 bytes, and [`super::stream`] reads nothing while a pong is unsent, so a pong and a
+/// close always fit.
 const WRITE_BUFFER_MAX: usize = 512;
 
-/// What came of a handshake.
+/// Result of a handshake.
 #[derive(Debug)]
 pub(crate) enum Upgrade<S> {
-    /// A WebSocket, and what its URL asks for, or the close to say at once.
+    /// A WebSocket with the parameters of its URL, or with the close to send at once.
     Open {
         socket: Box<WebSocketStream<S>>,
-        /// The answer, to be written with what is said first: a packet less for each connection.
+        /// The answer of the handshake. It is written together with the first payload, which saves a packet
+        /// for each connection.
         answer: Vec<u8>,
         params: Result<HandshakeParams, Close>,
-        /// What proxies say about the client's address, in the order of the request: believed only of trusted ones.
+        /// What proxies say about the client's address, in the order of the request. Only trusted proxies are
+        /// believed.
         forwarded: Vec<String>,
     },
     /// The request was answered with a refusal.
     Refused,
 }
 
-/// Reads a request head and answers it, a WebSocket's by what its caller writes. Any path will do: client libraries append theirs each in its
-/// own way.
+/// Reads a request head. A WebSocket request is answered by its caller, any other request here. Every path is
+/// accepted, because client libraries append paths of their own.
 ///
 /// # Errors
-/// The stream's. The caller bounds the time.
+/// The failure of the stream. The caller bounds the time.
 ///
 /// # Cancel safety
 /// Not safe: the connection is of no use afterwards.
@@ -116,7 +120,7 @@ where
 /// Refuses with a text, before any handshake.
 ///
 /// # Errors
-/// The stream's. The caller bounds the time: a client that does not close is waited for.
+/// The failure of the stream. The caller bounds the time: this waits for a client that does not close.
 pub(crate) async fn refuse<S>(mut stream: S, status: &str, text: &str) -> io::Result<Upgrade<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -127,7 +131,7 @@ where
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
-    // Closing with unread bytes would reset the connection, and the answer with it.
+    // Closing with unread bytes would reset the connection, and the answer would be lost.
     tokio::io::copy(&mut stream.take(UNREAD_MAX), &mut tokio::io::sink()).await?;
     Ok(Upgrade::Refused)
 }

@@ -83,8 +83,8 @@ async fn what_cannot_be_fetched_invalidates_the_sessions_of_the_guild_and_no_oth
     assert_eq!(alice.message().await, "unharmed");
 }
 
-/// A data service that was killed between commit and publication: its successor publishes again from the watermark, which in a quiet channel
-/// is younger than anything that was seen of it.
+/// A data service that was killed between commit and publication: its successor publishes again from the
+/// watermark, which in a quiet channel is younger than anything that was seen of it.
 #[tokio::test(start_paused = true)]
 async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_again() {
     let world = World::new(false, 1_000);
@@ -296,7 +296,8 @@ async fn a_busy_guild_that_waits_too_long_begins_again_and_holds_up_no_other() {
     alice.quiet().await;
 }
 
-/// What was lost may have been a change of the guild itself: sessions that begin again must not start from a state without it.
+/// What was lost may have been a change of the guild itself: sessions that begin again must not start from a
+/// state without it.
 #[tokio::test(start_paused = true)]
 async fn a_guild_that_lost_records_is_loaded_again() {
     let world = World::new(false, 1_000);

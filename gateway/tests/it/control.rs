@@ -1,4 +1,5 @@
-//! Control frames: they are counted like payloads, and a client that pings without reading makes the gateway hold one pong.
+//! Control frames: they are counted like payloads, and a client that pings without reading makes the gateway
+//! hold one pong.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::{
 
 /// Bytes that a pipe of these tests holds each way.
 const PIPE: usize = 1 << 10;
-/// Most bytes that the gateway takes from a client to which it cannot write: its read buffer of 512 bytes grown once, what fits the pipes
-/// as pongs, and the pong that waits.
+/// Most bytes that the gateway takes from a client to which it cannot write: its read buffer of 512 bytes
+/// grown once, what fits the pipes as pongs, and the pong that waits.
 const TAKEN_MAX: usize = 4 << 10;
 
 /// A masked ping with the longest payload.
@@ -88,7 +89,8 @@ async fn control_frames_are_counted_with_the_payloads() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_client_sends_after_it_was_closed_is_not_read_without_end() {
-    /// Frames that are counted, those read after the close, and what fits the pipe and the read buffer; the test offers ten times as much.
+    /// Frames that are counted, those read after the close, and what fits the pipe and the read buffer; the
+    /// test offers ten times as much.
     const TAKEN_MAX: usize = (120 + 512) * (6 + 125) + (64 << 10);
     let world = World::new(true, 1_000);
     let gateway = world.gateway(GatewayConfig::default()).await;

@@ -40,7 +40,8 @@ async fn both_users_hear_of_the_channel_first_and_then_of_all_that_happens_in_it
     let (world, gateway) = started().await;
     let mut bot = with(&gateway, BOT, MESSAGES).await;
     let mut alice = with(&gateway, ALICE, MESSAGES).await;
-    // The owner of the guild that all are in. What it hears of there makes it look at all that was committed in between.
+    // The owner of the guild that all are in. What it hears of there makes it look at all that was committed
+    // in between.
     let mut third = with(&gateway, OWNER, MESSAGES | TYPING | GUILD_MESSAGES).await;
     world.say(OPEN, "before").await;
     world.open_direct(TALK, [BOT, ALICE], Fate::Once).await;
@@ -187,7 +188,8 @@ async fn what_cannot_be_fetched_invalidates_the_two_users_sessions_and_no_others
     third.quiet().await;
 }
 
-/// After a crash the data service publishes again what it read back: without context, and chained to where the reading began.
+/// After a crash the data service publishes again what it read back: without context, and chained to where
+/// the reading began.
 #[tokio::test(start_paused = true)]
 async fn a_recovered_record_needs_neither_context_nor_a_predecessor() {
     let (world, gateway) = started().await;

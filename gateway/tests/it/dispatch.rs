@@ -65,7 +65,8 @@ async fn permissions_are_those_at_each_record_however_late_it_is_read() {
     bot.quiet().await;
 }
 
-/// One rule for lists, GUILD_CREATE and events, so that whoever comes to see a channel knows it already, as it is now.
+/// One rule for lists, GUILD_CREATE and events, so that whoever comes to see a channel knows it already, as
+/// it is now.
 #[tokio::test(start_paused = true)]
 async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
     let world = World::new(false, 1_000);
@@ -134,7 +135,8 @@ async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
     }
 }
 
-/// Lost on the bus and fetched, and replayed to a session that resumes, from the ring or, in the next process, from the log.
+/// Lost on the bus and fetched, and replayed to a session that resumes, from the ring or, in the next
+/// process, from the log.
 #[tokio::test(start_paused = true)]
 async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
     for durable in [false, true] {

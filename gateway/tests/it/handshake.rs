@@ -119,7 +119,8 @@ async fn a_client_that_leaves_is_answered_with_its_own_close_code() {
     assert!(matches!(client.ws.next().await, Some(Ok(Message::Close(None)))), "one without a code");
 }
 
-/// Events that come while a client leaves are not written behind its close frame, and do not make its word forgotten.
+/// Events that come while a client leaves are not written behind its close frame, and do not make its word
+/// forgotten.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_for_good_ends_its_session_whatever_happens_meanwhile() {
     let world = World::new(false, 1_000);

@@ -1,4 +1,5 @@
-//! Any interleaving of changes, disconnects, resumes and restarts: every visible record is received once, in order.
+//! Any interleaving of changes, disconnects, resumes and restarts: every visible record is received once, in
+//! order.
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Builder;
@@ -181,8 +182,8 @@ fn on_a_bus_that_repeats_and_loses_every_direct_message_is_received_once_in_orde
     check(false, [OWN, OTHERS], 40);
 }
 
-/// At whatever moment of identify a message is committed: the session hears an unbroken run of messages that includes every one committed
-/// after READY was seen.
+/// At whatever moment of identify a message is committed: the session hears an unbroken run of messages that
+/// includes every one committed after READY was seen.
 #[test]
 fn a_session_that_begins_among_messages_misses_none() {
     for head_start in 0..40 {

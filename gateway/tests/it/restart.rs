@@ -155,7 +155,8 @@ async fn after_a_restart_comings_and_goings_are_told() {
     assert_eq!(again.message().await, "for the bot");
 }
 
-/// The log does not keep what was seen by whom. Where that has changed since, what came before the change cannot be judged.
+/// The log does not keep what was seen by whom. Where that has changed since, what came before the change
+/// cannot be judged.
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_nothing_is_judged_by_rights_that_came_later() {
     for change in 0..5 {

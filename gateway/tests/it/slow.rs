@@ -24,7 +24,8 @@ async fn who_does_not_read_is_cut_while_others_are_served_and_resumes() {
         world.say(OPEN, &format!("{i} {}", "x".repeat(200))).await;
         assert!(good.message().await.starts_with(&format!("{i} ")));
     }
-    // The write timeout passes; what fitted the pipe is still there to be read, then the connection ends in the middle of a frame.
+    // The write timeout passes; what fitted the pipe is still there to be read, then the connection ends in
+    // the middle of a frame.
     tokio::time::sleep(Duration::from_secs(11)).await;
     let mut next = 0;
     while let Received::Payload(payload) = slow.receive().await {

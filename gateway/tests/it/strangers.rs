@@ -1,4 +1,5 @@
-//! What strangers and one token may ask: look-ups of tokens, identifies, sessions, and bytes of introductions.
+//! What strangers and one token may ask: look-ups of tokens, identifies, sessions, and bytes of
+//! introductions.
 
 use std::{
     sync::{Arc, atomic::Ordering},

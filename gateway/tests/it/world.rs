@@ -349,7 +349,7 @@ impl World {
         if self.state.lock().unwrap().direct.contains_key(&channel_id) {
             return 0;
         }
-        // By construction of ids: GUILD + n and OPEN + n, HIDDEN + n belong together, n in steps of 100 << 22.
+        // By construction of ids: GUILD + n, OPEN + n and HIDDEN + n belong together, in steps of 100 << 22.
         GUILD + (channel_id - OPEN) / (100 << 22) * (100 << 22)
     }
 

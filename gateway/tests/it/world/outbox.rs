@@ -1,4 +1,5 @@
-//! What the world's data service does with records: it applies them to its rows, and makes them again of what it kept.
+//! What the world's data service does with records: it applies them to its rows, and makes them again of what
+//! it kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +10,9 @@ use weir_proto::{
 
 use super::State;
 
-/// The records above a revision as the real data service makes them of its rows: chained to where the reading began, without context, and
-/// without the creates of messages that are gone; those that were edited show their newest content.
+/// The records above a revision as the real data service makes them of its rows: chained to where the reading
+/// began, without context, and without the creates of messages that are gone; those that were edited show
+/// their newest content.
 pub(super) fn rebuilt(all: &[Record], after_rev: u64) -> Vec<Record> {
     let (mut edited, mut gone) = (HashMap::new(), HashSet::new());
     for later in all {
