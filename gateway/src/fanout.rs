@@ -22,9 +22,9 @@ use std::{
 use tokio::time::Instant;
 use weir_bus::Position;
 use weir_proto::{
-    data::GuildState,
+    data::{Channel, GuildState},
     event::{Record, record::Change},
-    id::{GuildId, UserId},
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 
 use self::{
@@ -262,8 +262,10 @@ impl Fanout {
         last_message_ids: &[u64],
         as_of_us: u64,
     ) -> Installed {
-        let loaded: Vec<(u64, u64)> =
-            state.channels.iter().map(|row| row.id).zip(last_message_ids.iter().copied()).collect();
+        let pair =
+            |(row, id): (&Channel, &u64)| ChannelId::try_from(row.id).ok().zip(MessageId::try_from(*id).ok());
+        let loaded: Vec<(ChannelId, MessageId)> =
+            state.channels.iter().zip(last_message_ids).filter_map(pair).collect();
         let state = GuildState { rev: state.rev.max(as_of_us), ..state };
         let Some(mut snapshot) = Snapshot::new(state) else { return Installed::Broken };
         let mut index = self.index();

@@ -1,7 +1,10 @@
 //! GUILD_CREATE: a guild as one of its members sees it.
 
 use weir_discord::object::{Availability, GuildCreateEvent, GuildCreateParts, to_json};
-use weir_proto::data::{Channel, Member, User};
+use weir_proto::{
+    data::{Channel, Member, User},
+    id::{ChannelId, MessageId},
+};
 
 use super::member_list::MemberList;
 use crate::fanout::snapshot::Snapshot;
@@ -18,7 +21,10 @@ pub(crate) fn guild_create(
     let joined_at_ms = member.joined_at_ms;
     let mut members = vec![(member, user.clone())];
     members.extend(list.others);
-    let newest = |channel: &Channel| snapshot.newest_message(channel.id);
+    let newest = |channel: &Channel| {
+        let newest = ChannelId::try_from(channel.id).ok().and_then(|id| snapshot.newest_message(id));
+        newest.map_or(0, MessageId::get)
+    };
     let channels: Vec<(&Channel, u64)> =
         state.channels.iter().map(|channel| (channel, newest(channel))).collect();
     let event = GuildCreateEvent::new(&GuildCreateParts {

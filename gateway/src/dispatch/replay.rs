@@ -229,7 +229,7 @@ impl Log {
             let state = guild_id.and_then(|guild_id| self.states.get(&guild_id)).cloned();
             // If the channel is gone since, the record keeps the message that it names: nothing newer is
             // needed.
-            publication.raise_newest(|id| state.as_ref().map_or(0, |state| state.newest_message(id)));
+            publication.raise_newest(|id| state.as_ref().and_then(|state| state.newest_message(id)));
             let body = Body::Change(publication);
             Arc::new(Entry::new(position, guild_id, body, state, &shared.replayed))
         });

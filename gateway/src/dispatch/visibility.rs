@@ -6,7 +6,11 @@ use weir_discord::{
     dispatch::{Dispatch, Visibility},
     intent::Intents,
 };
-use weir_proto::{data::Member, event::record::Change, id::GuildId};
+use weir_proto::{
+    data::Member,
+    event::record::Change,
+    id::{ChannelId, GuildId},
+};
 
 use crate::fanout::{
     entry::{Body, Entry},
@@ -110,9 +114,10 @@ fn visible(
     match &dispatch.needs {
         Visibility::Guild(_) => true,
         Visibility::Users(users) => users.binary_search(&member.user_id).is_ok(),
-        Visibility::Channel(channel_id) => entry
-            .state()
-            .or_else(|| entry.guild_id.and_then(present))
-            .is_some_and(|state| state.sees(member, *channel_id)),
+        Visibility::Channel(channel_id) => {
+            let Ok(channel_id) = ChannelId::try_from(*channel_id) else { return false };
+            let state = entry.state().or_else(|| entry.guild_id.and_then(present));
+            state.is_some_and(|state| state.sees(member, channel_id))
+        }
     }
 }

@@ -8,7 +8,7 @@ use weir_discord::dispatch::{Dispatch, dispatch};
 use weir_proto::{
     data::EventContext,
     event::{Record, record::Change},
-    id::{GuildId, UserId},
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 
 use super::snapshot::Snapshot;
@@ -39,12 +39,12 @@ impl Publication {
     /// A change of a channel is rendered with the newest message of the channel. This raises that message to
     /// the one that is `known` here: the data service may not have found it in time, and clients replace what
     /// they knew by what they are told.
-    pub(crate) fn raise_newest(&mut self, known: impl FnOnce(u64) -> u64) {
+    pub(crate) fn raise_newest(&mut self, known: impl FnOnce(ChannelId) -> Option<MessageId>) {
         let (Some(Change::ChannelUpdated(row)) | Some(Change::ChannelDeleted(row))) = &self.record.change
         else {
             return;
         };
-        let known = known(row.id);
+        let known = ChannelId::try_from(row.id).ok().and_then(known).map_or(0, MessageId::get);
         // This is the context that is rendered.
         let context = match &mut self.context {
             Some(rebuilt) => rebuilt,

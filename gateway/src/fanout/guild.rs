@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tokio::time::Instant;
-use weir_proto::event::{Record, record::Change};
+use weir_proto::{
+    event::{Record, record::Change},
+    id::{ChannelId, MessageId},
+};
 
 use super::{snapshot::Snapshot, subscriber::Subscriber, subscribers::Subscribers};
 use crate::limits::weight::{ByteGauge, Weight};
@@ -22,7 +25,7 @@ pub(crate) enum LoadState {
         overflowed: bool,
         /// The newest message of each channel that was published since then: it may be younger than the
         /// loaded one.
-        newest: HashMap<u64, u64>,
+        newest: HashMap<ChannelId, MessageId>,
     },
     Loaded(Arc<Snapshot>),
 }
@@ -63,12 +66,12 @@ impl Guild {
         }
     }
 
-    /// The newest message of a channel, as far as it was published or loaded; 0 if it is not known.
-    pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
+    /// The newest message of a channel, as far as it was published or loaded; `None` if it is not known.
+    pub(crate) fn newest_message(&self, channel_id: ChannelId) -> Option<MessageId> {
         match &self.load {
             LoadState::Loaded(snapshot) => snapshot.newest_message(channel_id),
-            LoadState::Loading { newest, .. } => newest.get(&channel_id).copied().unwrap_or(0),
-            LoadState::Absent => 0,
+            LoadState::Loading { newest, .. } => newest.get(&channel_id).copied(),
+            LoadState::Absent => None,
         }
     }
 
@@ -110,7 +113,9 @@ impl Guild {
     pub(crate) fn apply(&mut self, record: &Record) -> (Option<Arc<Snapshot>>, usize) {
         let own = record.scope_id == record.guild_id;
         let posted = match &record.change {
-            Some(Change::MessageCreated(row)) => Some((row.channel_id, row.id)),
+            Some(Change::MessageCreated(row)) => {
+                ChannelId::try_from(row.channel_id).ok().zip(MessageId::try_from(row.id).ok())
+            }
             _ => None,
         };
         match &mut self.load {
@@ -130,8 +135,7 @@ impl Guild {
                 if let Some((channel_id, id)) = posted
                     && (newest.len() < PENDING_MAX || newest.contains_key(&channel_id))
                 {
-                    let last = newest.entry(channel_id).or_default();
-                    *last = id.max(*last);
+                    newest.entry(channel_id).and_modify(|last| *last = id.max(*last)).or_insert(id);
                 }
                 if own && records.len() == PENDING_MAX {
                     *overflowed = true;

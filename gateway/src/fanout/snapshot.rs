@@ -11,6 +11,7 @@ use weir_discord::permission::{GuildView, Permissions};
 use weir_proto::{
     data::{Channel, GuildState, Member, Role},
     event::{Record, record::Change},
+    id::{ChannelId, MessageId},
 };
 
 /// A guild at one revision, immutable. So the visibility of a record is decided by the state at its commit,
@@ -88,15 +89,15 @@ impl Snapshot {
     }
 
     /// Notes a message that was published. A message older than the newest one changes nothing.
-    pub(crate) fn note_message(&self, channel_id: u64, message_id: u64) {
-        if let Some(newest) = self.newest.of_channel(channel_id) {
-            newest.fetch_max(message_id, Ordering::Relaxed);
+    pub(crate) fn note_message(&self, channel_id: ChannelId, message_id: MessageId) {
+        if let Some(newest) = self.newest.of_channel(channel_id.get()) {
+            newest.fetch_max(message_id.get(), Ordering::Relaxed);
         }
     }
 
-    /// The newest message of a channel; 0 if it has none or it is not known.
-    pub(crate) fn newest_message(&self, channel_id: u64) -> u64 {
-        self.newest.get(channel_id)
+    /// The newest message of a channel; `None` if it has none or it is not known.
+    pub(crate) fn newest_message(&self, channel_id: ChannelId) -> Option<MessageId> {
+        MessageId::try_from(self.newest.get(channel_id.get())).ok()
     }
 
     /// The number of channels and roles, and the encoded bytes of all rows.
@@ -120,8 +121,8 @@ impl Snapshot {
     }
 
     /// True if a member sees a channel of the guild.
-    pub(crate) fn sees(&self, member: &Member, channel_id: u64) -> bool {
-        self.view.permissions(member, channel_id).contains(Permissions::VIEW_CHANNEL)
+    pub(crate) fn sees(&self, member: &Member, channel_id: ChannelId) -> bool {
+        self.view.permissions(member, channel_id.get()).contains(Permissions::VIEW_CHANNEL)
     }
 
     /// The snapshot after a record of the guild's own scope; `None` if the record is included already.
@@ -232,6 +233,14 @@ mod tests {
         Record { scope_id: 1, guild_id: 1, rev, prev_rev: rev - 1, change: Some(change), ..Record::default() }
     }
 
+    fn channel(id: u64) -> ChannelId {
+        ChannelId::try_from(id).expect("not 0")
+    }
+
+    fn message(id: u64) -> MessageId {
+        MessageId::try_from(id).expect("not 0")
+    }
+
     fn member() -> Member {
         Member { guild_id: 1, user_id: 7, role_ids: vec![3], ..Member::default() }
     }
@@ -239,39 +248,38 @@ mod tests {
     #[test]
     fn overwrites_and_roles_change_what_is_seen_and_old_snapshots_stay() {
         let before = snapshot();
-        assert!(before.sees(&member(), 2));
-        assert!(!before.sees(&member(), 99), "a channel that is not there");
+        assert!(before.sees(&member(), channel(2)));
+        assert!(!before.sees(&member(), channel(99)), "a channel that is not there");
         let hidden = Channel {
             overwrites: vec![Overwrite { id: 1, r#type: 0, allow: 0, deny: VIEW }],
             ..before.state().channels[0].clone()
         };
         let after = before.after(&record(6, Change::ChannelUpdated(hidden))).expect("new");
-        assert!(!after.sees(&member(), 2));
-        assert!(before.sees(&member(), 2));
+        assert!(!after.sees(&member(), channel(2)));
+        assert!(before.sees(&member(), channel(2)));
         let role = Role { id: 3, guild_id: 1, permissions: 1 << 3, ..Role::default() };
         let admin = after.after(&record(7, Change::RoleCreated(role))).expect("new");
-        assert!(admin.sees(&member(), 2));
+        assert!(admin.sees(&member(), channel(2)));
         let demoted = admin
             .after(&record(8, Change::RoleDeleted(RoleDeleted { guild_id: 1, role_id: 3 })))
             .expect("new");
-        assert!(!demoted.sees(&member(), 2));
+        assert!(!demoted.sees(&member(), channel(2)));
     }
 
     #[test]
     fn the_newest_message_outlives_changes_of_the_guild_and_never_goes_back() {
         let first = snapshot();
-        first.note_message(2, 50);
-        first.note_message(2, 40);
-        first.note_message(99, 60);
+        first.note_message(channel(2), message(50));
+        first.note_message(channel(2), message(40));
+        first.note_message(channel(99), message(60));
         let made = Channel { id: 3, guild_id: 1, ..Channel::default() };
         let second = first.after(&record(6, Change::ChannelCreated(made.clone()))).expect("new");
-        assert_eq!(
-            (second.newest_message(2), second.newest_message(3), second.newest_message(99)),
-            (50, 0, 0)
-        );
+        let newest = [2, 3, 99].map(|id| second.newest_message(channel(id)));
+        assert_eq!(newest, [Some(message(50)), None, None]);
         let third = second.after(&record(7, Change::ChannelUpdated(made))).expect("new");
-        third.note_message(3, 70);
-        assert_eq!((second.newest_message(3), third.newest_message(2)), (70, 50), "shared");
+        third.note_message(channel(3), message(70));
+        let newest = (second.newest_message(channel(3)), third.newest_message(channel(2)));
+        assert_eq!(newest, (Some(message(70)), Some(message(50))), "shared");
     }
 
     #[test]
