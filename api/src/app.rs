@@ -9,7 +9,11 @@ use weir_data_client::DataClient;
 use weir_runtime::Strangers;
 
 use crate::{
-    bounds::Bounds, cache::credentials::Credentials, config::ApiConfig, data::Data, ratelimit::RateLimits,
+    bounds::Bounds,
+    cache::{CREDENTIAL_BYTES, Credentials},
+    config::ApiConfig,
+    data::Data,
+    ratelimit::RateLimits,
     turns::Turns,
 };
 
@@ -43,8 +47,8 @@ impl App {
 
     /// Shows what the tier remembers as parts of the process's memory.
     pub(crate) fn watch(&self, budget: &Budget) {
-        self.data.watch(budget, &self.config);
-        self.credentials.watch(budget, self.config.credentials_cached_max);
+        self.data.watch(budget);
+        self.credentials.watch(budget, "api_credentials", CREDENTIAL_BYTES);
         self.strangers.watch(budget, "api_strangers");
         if let Some(limits) = &self.rate_limits {
             limits.watch(budget);

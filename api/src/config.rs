@@ -8,7 +8,7 @@ use weir_runtime::{Strangers, TrustedProxies};
 
 use crate::{
     bounds::Bounds,
-    cache::{credentials::CREDENTIAL_BYTES, users::USER_BYTES},
+    cache::{CREDENTIAL_BYTES, users::USER_BYTES},
     ratelimit::{RateLimitConfig, STATE_BYTES},
 };
 

@@ -9,7 +9,7 @@ use weir_proto::data::User;
 
 use crate::{
     answer::error::Refused,
-    cache::users::{Known, Users},
+    cache::users::{Known, USER_BYTES, Users},
     config::ApiConfig,
     request::arrival::Arrival,
 };
@@ -31,8 +31,8 @@ impl Data {
     }
 
     /// Shows what the cache of users holds.
-    pub(crate) fn watch(&self, budget: &Budget, config: &ApiConfig) {
-        self.0.users.watch(budget, config.users_cached_max);
+    pub(crate) fn watch(&self, budget: &Budget) {
+        self.0.users.watch(budget, "api_users", USER_BYTES);
     }
 
     /// How the data service is called for a request that carries no more than a deadline.

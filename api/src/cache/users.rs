@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
-use moka::sync::Cache;
-use weir_connect::Budget;
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_discord::object::UserSource;
 use weir_proto::data::{GetUsersRequest, Message, User};
+
+use crate::cache::BoundedCache;
 
 /// Most ids of one `GetUsers`; the contract's.
 const IDS_MAX: usize = 1_000;
@@ -18,27 +17,14 @@ const IDS_MAX: usize = 1_000;
 /// Bytes of a user in the cache: its names may have 320 each, its avatar 128; most have ten.
 pub(crate) const USER_BYTES: usize = 1_000;
 
-/// The cache.
-pub(crate) struct Users {
-    cache: Cache<u64, Arc<User>>,
-}
+/// Users by id.
+pub(crate) type Users = BoundedCache<u64, Arc<User>>;
 
 impl Users {
-    /// Room for `entries_max`, each kept for so long.
-    pub(crate) fn new(entries_max: u64, kept_for: Duration) -> Self {
-        Self { cache: Cache::builder().max_capacity(entries_max).time_to_live(kept_for).build() }
-    }
-
-    /// Shows what the cache holds.
-    pub(crate) fn watch(&self, budget: &Budget, entries_max: u64) {
-        let cache = self.cache.clone();
-        budget.watch_entries("api_users", entries_max, USER_BYTES, move || cache.entry_count());
-    }
-
     /// Keeps users that came along with another answer.
     pub(crate) fn learn<'a>(&self, users: impl IntoIterator<Item = &'a User>) {
         for user in users {
-            self.cache.insert(user.id, Arc::new(user.clone()));
+            self.insert(user.id, Arc::new(user.clone()));
         }
     }
 
@@ -55,7 +41,7 @@ impl Users {
         let mut known = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
         for id in ids {
-            match self.cache.get(&id) {
+            match self.get(&id) {
                 Some(user) => drop(known.insert(id, user)),
                 None => missing.push(id),
             }
@@ -64,7 +50,7 @@ impl Users {
             let reply = data.get_users(&GetUsersRequest { ids: ids.to_vec() }, options).await?;
             for user in reply.message.users {
                 let user = Arc::new(user);
-                self.cache.insert(user.id, Arc::clone(&user));
+                self.insert(user.id, Arc::clone(&user));
                 known.insert(user.id, user);
             }
         }
@@ -72,7 +58,7 @@ impl Users {
     }
 }
 
-/// Users by id.
+/// Users that were found, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Known(HashMap<u64, Arc<User>>);
 
