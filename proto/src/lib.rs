@@ -4,6 +4,7 @@
 //! - [`pair`]: two users, the key of their direct messages.
 //! - [`overwrite`], [`extent`]: what of a channel's overwrites, and of a guild, concerns whom.
 //! - [`bucket`]: ten-day buckets of a channel's history.
+//! - [`refusal`]: what is behind a refusal, and its word in metrics.
 //! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, described by [`contract`].
 
 pub mod bucket;
@@ -13,6 +14,7 @@ mod fuzz;
 pub mod id;
 pub mod overwrite;
 pub mod pair;
+pub mod refusal;
 
 use prost_reflect::DescriptorPool;
 

@@ -8,7 +8,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use weir_data_client::DataError;
 use weir_discord::error::{ApiError, FormErrors, Leaf, RateLimitScope};
-use weir_proto::data::{Refusal, RefusalReason};
+use weir_proto::{
+    data::{Refusal, RefusalReason},
+    refusal::RefusalCause,
+};
 
 use crate::{answer::reply, ratelimit::Standing};
 
@@ -42,26 +45,10 @@ impl Fault {
     fn of(error: &DataError) -> Option<Self> {
         let kind = match error {
             DataError::NotFound { .. } => return None,
-            DataError::Refused { reason, .. } => match reason {
-                // Limits: somebody set them, and the data service counts what they refuse. A conflict is another caller's success, and that a
-                // guild is full is the caller's affair.
-                RefusalReason::Conflict
-                | RefusalReason::GuildChannels
-                | RefusalReason::GuildRoles
-                | RefusalReason::GuildOverwrites
-                | RefusalReason::OwnedGuilds
-                | RefusalReason::RequestLimit
-                | RefusalReason::DatabaseReadLimit
-                | RefusalReason::WriteLimit
-                | RefusalReason::WriteBurst
-                | RefusalReason::Concurrency => return None,
-                RefusalReason::Unspecified => "unspecified",
-                RefusalReason::Overloaded => "overloaded",
-                RefusalReason::DatabaseUnavailable => "database_unavailable",
-                RefusalReason::UnresolvedWrite => "unresolved_write",
-                RefusalReason::NotOwner => "not_owner",
-                RefusalReason::Clock => "clock",
-                RefusalReason::Stopping => "stopping",
+            DataError::Refused { reason, .. } => match reason.cause() {
+                // The data service counts what limits refuse.
+                RefusalCause::Request => return None,
+                RefusalCause::Service | RefusalCause::Database => reason.label(),
             },
             DataError::Invalid { .. } => "invalid",
             DataError::OutcomeUnknown { .. } => "outcome_unknown",

@@ -5,7 +5,10 @@ use std::time::Duration;
 use weir_connect::error::{Code, ConnectError};
 use weir_data_client::error::REFUSAL_TYPE;
 use weir_protect::{ReadError, RefusalReason as Gate};
-use weir_proto::data::{Refusal, RefusalReason};
+use weir_proto::{
+    data::{Refusal, RefusalReason},
+    refusal::RefusalCause,
+};
 
 use crate::{
     ownership::mint::{AHEAD_MS_MAX, MintError},
@@ -116,25 +119,7 @@ pub enum Fault {
 /// The word of a refusal in metrics and logs.
 #[must_use]
 pub fn word_of(reason: RefusalReason) -> &'static str {
-    match reason {
-        RefusalReason::Unspecified => "unspecified",
-        RefusalReason::RequestLimit => "request_limit",
-        RefusalReason::DatabaseReadLimit => "database_read_limit",
-        RefusalReason::WriteLimit => "write_limit",
-        RefusalReason::Concurrency => "concurrency",
-        RefusalReason::Overloaded => "overloaded",
-        RefusalReason::DatabaseUnavailable => "database_unavailable",
-        RefusalReason::UnresolvedWrite => "unresolved_write",
-        RefusalReason::NotOwner => "not_owner",
-        RefusalReason::Clock => "clock",
-        RefusalReason::Stopping => "stopping",
-        RefusalReason::Conflict => "conflict",
-        RefusalReason::GuildChannels => "guild_channels",
-        RefusalReason::GuildRoles => "guild_roles",
-        RefusalReason::GuildOverwrites => "guild_overwrites",
-        RefusalReason::OwnedGuilds => "owned_guilds",
-        RefusalReason::WriteBurst => "write_burst",
-    }
+    reason.label()
 }
 
 /// What an error is called in metrics, and whose fault it is.
@@ -142,24 +127,10 @@ pub fn word_of(reason: RefusalReason) -> &'static str {
 pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
     if let Some(refusal) = error.detail::<Refusal>(REFUSAL_TYPE) {
         let reason = refusal.reason();
-        let fault = match reason {
-            RefusalReason::DatabaseUnavailable | RefusalReason::UnresolvedWrite => Fault::Database,
+        let fault = match reason.cause() {
+            RefusalCause::Database => Fault::Database,
             // Those of ownership and clock have their own line where they begin and end.
-            RefusalReason::Unspecified
-            | RefusalReason::Conflict
-            | RefusalReason::GuildChannels
-            | RefusalReason::GuildRoles
-            | RefusalReason::GuildOverwrites
-            | RefusalReason::OwnedGuilds
-            | RefusalReason::RequestLimit
-            | RefusalReason::DatabaseReadLimit
-            | RefusalReason::WriteLimit
-            | RefusalReason::WriteBurst
-            | RefusalReason::Concurrency
-            | RefusalReason::Overloaded
-            | RefusalReason::NotOwner
-            | RefusalReason::Clock
-            | RefusalReason::Stopping => Fault::Callers,
+            RefusalCause::Request | RefusalCause::Service => Fault::Callers,
         };
         return (word_of(reason), fault);
     }

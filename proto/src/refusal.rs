@@ -1,0 +1,77 @@
+//! What a refusal means to those who count it: what is behind it, and its word in metrics and logs.
+
+use crate::data::RefusalReason;
+
+/// What is behind a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// The request: it met a limit that somebody set, another caller's change, or a guild or user that has all it may
+    /// have. Nothing is wrong with the service.
+    Request,
+    /// The data service: it is full, stops, does not own the channel, or has no clock that it may go by.
+    Service,
+    /// The database: it does not answer, or has not told yet what became of an earlier write.
+    Database,
+}
+
+impl RefusalReason {
+    /// What is behind the refusal.
+    #[must_use]
+    pub const fn cause(self) -> RefusalCause {
+        match self {
+            Self::RequestLimit
+            | Self::DatabaseReadLimit
+            | Self::WriteLimit
+            | Self::WriteBurst
+            | Self::Concurrency
+            | Self::Conflict
+            | Self::GuildChannels
+            | Self::GuildRoles
+            | Self::GuildOverwrites
+            | Self::OwnedGuilds => RefusalCause::Request,
+            // `Unspecified` is what a later version of the service names and this one does not know.
+            Self::Unspecified | Self::Overloaded | Self::NotOwner | Self::Clock | Self::Stopping => {
+                RefusalCause::Service
+            }
+            Self::DatabaseUnavailable | Self::UnresolvedWrite => RefusalCause::Database,
+        }
+    }
+
+    /// The refusal's word in metrics and logs. It is a label's value, so it never changes.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::RequestLimit => "request_limit",
+            Self::DatabaseReadLimit => "database_read_limit",
+            Self::WriteLimit => "write_limit",
+            Self::Concurrency => "concurrency",
+            Self::Overloaded => "overloaded",
+            Self::DatabaseUnavailable => "database_unavailable",
+            Self::UnresolvedWrite => "unresolved_write",
+            Self::NotOwner => "not_owner",
+            Self::Clock => "clock",
+            Self::Stopping => "stopping",
+            Self::Conflict => "conflict",
+            Self::GuildChannels => "guild_channels",
+            Self::GuildRoles => "guild_roles",
+            Self::GuildOverwrites => "guild_overwrites",
+            Self::OwnedGuilds => "owned_guilds",
+            Self::WriteBurst => "write_burst",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_the_contracts_names_in_small_letters() {
+        let reasons: Vec<_> = (0..).map_while(|number| RefusalReason::try_from(number).ok()).collect();
+        assert!(reasons.len() >= 17);
+        for reason in reasons {
+            assert_eq!(format!("refusal_reason_{}", reason.label()), reason.as_str_name().to_lowercase());
+        }
+    }
+}
