@@ -14,7 +14,7 @@ use weir_proto::{
 };
 
 use crate::{
-    answer::error::Refused,
+    answer::{error::Refused, found::FoundOr as _},
     app::App,
     config::AddMembers,
     flow::memberships::{By, require_room},
@@ -108,8 +108,7 @@ pub(crate) async fn found(
     let data = data.clone();
     let call = data.change(arrival);
     let create = async move {
-        let reply = data.create_guild(&request, &call).await;
-        let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.state;
+        let state = data.create_guild(&request, &call).await.found_or(ApiError::UnknownUser)?.state;
         Ok(state.ok_or(ApiError::Internal)?)
     };
     turn.make(create).await

@@ -8,7 +8,7 @@ use weir_discord::{
 use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
 
 use crate::{
-    answer::error::Refused,
+    answer::{error::Refused, found::FoundOr as _},
     cache::users::{Known, named},
     data::Data,
     permission::access::ChannelAccess,
@@ -40,9 +40,8 @@ impl Page {
             Anchor::After(id) => request.after = Some(id),
             Anchor::Around(id) => request.around = Some(id),
         }
-        let reply = data.list_messages(&request, &data.call()).await;
         let rows =
-            reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.messages;
+            data.list_messages(&request, &data.call()).await.found_or(ApiError::UnknownChannel)?.messages;
         let users = data.users(named(&rows)).await?;
         Ok(Self { guild_id: access.channel.guild_id, rows, users })
     }
@@ -75,8 +74,11 @@ impl Page {
 /// # Errors
 /// 10008 if it is not there.
 pub(crate) async fn message(data: &Data, channel_id: u64, message_id: u64) -> Result<Message, Refused> {
-    let reply = data.get_message(&GetMessageRequest { channel_id, message_id }, &data.call()).await;
-    let message = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
+    let message = data
+        .get_message(&GetMessageRequest { channel_id, message_id }, &data.call())
+        .await
+        .found_or(ApiError::UnknownMessage)?
+        .message;
     Ok(message.ok_or(ApiError::Internal)?)
 }
 

@@ -3,7 +3,11 @@
 use weir_discord::error::ApiError;
 use weir_proto::{data::ListUserGuildsRequest, id::UserId};
 
-use crate::{answer::error::Refused, data::Data, request::caller::Caller};
+use crate::{
+    answer::{error::Refused, found::FoundOr as _},
+    data::Data,
+    request::caller::Caller,
+};
 
 /// Most guilds of a page; Discord's, and the data service's.
 pub(crate) const PAGE_MAX: u32 = 200;
@@ -87,6 +91,5 @@ pub(crate) async fn page_above(
     limit: u32,
 ) -> Result<Vec<u64>, Refused> {
     let request = ListUserGuildsRequest { user_id: user_id.get(), after, limit };
-    let reply = data.list_user_guilds(&request, &data.call()).await;
-    Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message.guild_ids)
+    Ok(data.list_user_guilds(&request, &data.call()).await.found_or(ApiError::UnknownUser)?.guild_ids)
 }

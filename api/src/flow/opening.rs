@@ -4,7 +4,7 @@ use weir_discord::error::ApiError;
 use weir_proto::data::{Channel, OpenDirectRequest};
 
 use crate::{
-    answer::error::Refused,
+    answer::{error::Refused, found::FoundOr as _},
     data::Data,
     request::{arrival::Arrival, caller::Caller},
 };
@@ -31,8 +31,8 @@ pub(crate) async fn open(
         return Err(ApiError::CannotMessageUser.into());
     }
     let request = OpenDirectRequest { user_id, recipient_id };
-    let reply = data.open_direct(&request, &data.change(arrival)).await;
-    let reply = reply.map_err(|error| Refused::from_data(error, ApiError::InvalidRecipients))?.message;
+    let reply =
+        data.open_direct(&request, &data.change(arrival)).await.found_or(ApiError::InvalidRecipients)?;
     let channel = reply.channel.ok_or(ApiError::Internal)?;
     Ok(Opened { channel, last_message_id: reply.last_message_id })
 }

@@ -18,7 +18,7 @@ use weir_discord::{
 use weir_proto::data::{CreateMessageRequest, EventContext, Message};
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     cache::users::{Known, named},
     data::Data,
     flow::history,
@@ -90,7 +90,7 @@ pub(crate) async fn post(
     };
     let reply = data.create_message(&request, &data.change(arrival)).await;
     // Not found is only the message that an earlier request with this nonce made: it was deleted, and a repetition does not bring it back.
-    let created = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message;
+    let created = reply.found_or(ApiError::UnknownMessage)?;
     let row = created.message.ok_or(ApiError::Internal)?;
     if created.deduplicated {
         // The first message may say something else than this request: what it names is looked up anew.

@@ -15,7 +15,12 @@ use weir_proto::{
     pair::UserPair,
 };
 
-use crate::{answer::error::Refused, data::Data, permission::basis::Seen, request::caller::Caller};
+use crate::{
+    answer::{error::Refused, found::FoundOr as _},
+    data::Data,
+    permission::basis::Seen,
+    request::caller::Caller,
+};
 
 /// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
 const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
@@ -69,8 +74,8 @@ impl ChannelAccess {
             whole_channel: also.all_overwrites,
             role_ids: also.role_ids,
         };
-        let reply = data.get_channel_context(&request, &data.call()).await;
-        let context = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message;
+        let context =
+            data.get_channel_context(&request, &data.call()).await.found_or(ApiError::UnknownChannel)?;
         let channel = context.channel.ok_or(ApiError::Internal)?;
         let (state, member, permissions) = if is_direct(&channel) {
             (GuildState::default(), None, permissions_in_direct(&channel, caller.id.get()))
@@ -246,8 +251,7 @@ pub(crate) async fn state_of(
     let extent = extent.into();
     let request =
         GetGuildRequest { guild_id: guild_id.get(), extent, whole_channel_id, ..GetGuildRequest::default() };
-    let reply = data.get_guild(&request, options).await;
-    let state = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message.state;
+    let state = data.get_guild(&request, options).await.found_or(ApiError::UnknownGuild)?.state;
     Ok(state.filter(|state| state.guild.is_some()).ok_or(ApiError::Internal)?)
 }
 

@@ -9,7 +9,7 @@ use weir_discord::{
 use weir_proto::{data::DeleteMessagesRequest, id::unix_ms};
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::access::ChannelAccess,
     request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
@@ -38,7 +38,6 @@ pub(crate) async fn bulk_delete(
     }
     let context = Some(access.event_context());
     let request = DeleteMessagesRequest { channel_id: channel_id.get(), message_ids, context };
-    let deleted = data.delete_messages(&request, &data.change(arrival)).await;
-    deleted.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?;
+    data.delete_messages(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?;
     Ok(reply::no_content())
 }

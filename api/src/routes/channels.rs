@@ -18,7 +18,7 @@ use weir_proto::{
 };
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::{
         access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
@@ -45,7 +45,7 @@ pub(crate) async fn list_channels(
         data.get_guild(&request, &options),
         member_of(&data, guild_id, caller.id.get(), &options)
     );
-    let found = found.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
+    let found = found.found_or(ApiError::UnknownGuild)?;
     member?.ok_or(ApiError::MissingAccess)?;
     let newest = found.last_message_ids.into_iter().chain(std::iter::repeat(0));
     let state = found.state.unwrap_or_default();
@@ -204,8 +204,11 @@ async fn delete(
     }
     let last_message_id = newest(data, &access).await;
     let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
-    let reply = data.delete_channel(&request, &data.change(arrival)).await;
-    let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
+    let channel = data
+        .delete_channel(&request, &data.change(arrival))
+        .await
+        .found_or(ApiError::UnknownChannel)?
+        .channel;
     let channel = channel.unwrap_or(access.channel);
     Ok(reply::ok(&ChannelObject::new(&channel, last_message_id)))
 }
@@ -226,8 +229,8 @@ async fn put(data: &Data, channel: Channel, seen: Seen, arrival: Arrival) -> Res
     // A row from before repetitions were refused becomes what it counts as.
     let channel = Channel { overwrites: merged(&channel.overwrites), ..channel };
     let request = PutChannelRequest { channel: Some(channel), basis: seen.basis() };
-    let reply = data.put_channel(&request, &data.change(arrival)).await;
-    let channel = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?.message.channel;
+    let channel =
+        data.put_channel(&request, &data.change(arrival)).await.found_or(ApiError::UnknownChannel)?.channel;
     Ok(channel.ok_or(ApiError::Internal)?)
 }
 

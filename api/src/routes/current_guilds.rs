@@ -9,7 +9,7 @@ use weir_discord::{
 use weir_proto::{data::DeleteMemberRequest, id::GuildId};
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     flow::memberships::{PAGE_MAX, Walk, page_above, walk},
     permission::access::GuildAccess,
@@ -88,7 +88,6 @@ pub(crate) async fn leave_guild(
     }
     // Rests on nothing: a guild's owner never changes, and everybody else may leave.
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: caller.id.get(), basis: None };
-    let reply = data.delete_member(&request, &data.call()).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::MissingAccess))?;
+    data.delete_member(&request, &data.call()).await.found_or(ApiError::MissingAccess)?;
     Ok(reply::no_content())
 }

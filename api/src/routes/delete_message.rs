@@ -5,7 +5,7 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::{DeleteMessageRequest, Message};
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     flow::history,
     permission::access::ChannelAccess,
@@ -33,8 +33,7 @@ pub(crate) async fn delete_message(
         message_id: message_id.get(),
         context: Some(access.event_context()),
     };
-    let reply = data.delete_message(&request, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?;
+    data.delete_message(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?;
     Ok(reply::no_content())
 }
 

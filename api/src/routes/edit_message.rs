@@ -10,7 +10,7 @@ use weir_discord::{
 use weir_proto::data::{EditMessageRequest, Message};
 
 use crate::{
-    answer::error::Refused,
+    answer::{error::Refused, found::FoundOr as _},
     cache::users::named,
     data::Data,
     flow::{history, posting},
@@ -67,8 +67,8 @@ pub(crate) async fn edit_message(
         embeds_json: form.embeds_json,
         context: Some(context.clone()),
     };
-    let reply = data.edit_message(&request, &data.change(arrival)).await;
-    let row = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMessage))?.message.message;
+    let row =
+        data.edit_message(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?.message;
     let row = row.ok_or(ApiError::Internal)?;
     Ok(posting::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))
 }

@@ -9,7 +9,7 @@ use weir_discord::{
 use weir_proto::data::DeleteGuildRequest;
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     app::App,
     data::Data,
     flow::founding::{self, Plan},
@@ -64,8 +64,8 @@ pub(crate) async fn delete_guild(
     if access.guild().owner_id != caller.id.get() {
         return Err(ApiError::OwnerOnly.into());
     }
-    let reply =
-        data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?;
+    data.delete_guild(&DeleteGuildRequest { guild_id: guild_id.get() }, &data.change(arrival))
+        .await
+        .found_or(ApiError::UnknownGuild)?;
     Ok(reply::no_content())
 }

@@ -5,7 +5,7 @@ use weir_discord::error::ApiError;
 use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::{access::GuildAccess, basis::settled},
     request::{arrival::Arrival, caller::Caller, path::PathIds},
@@ -65,7 +65,6 @@ async fn change(
         remove_role_ids,
         basis: access.seen().role(role).basis(),
     };
-    let reply = data.update_member(&request, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
+    data.update_member(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())
 }

@@ -17,7 +17,7 @@ use weir_proto::{
 };
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     app::App,
     config::AddMembers,
     data::Data,
@@ -49,8 +49,7 @@ pub(crate) async fn list_members(
     let (limit, after) = (query.limit(1, PAGE_MAX)?, query.id("after")?.unwrap_or(0));
     GuildAccess::find(&data, &caller, guild_id).await?;
     let request = ListMembersRequest { guild_id: guild_id.get(), after, limit };
-    let reply = data.list_members(&request, &data.call()).await;
-    let page = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownGuild))?.message;
+    let page = data.list_members(&request, &data.call()).await.found_or(ApiError::UnknownGuild)?;
     data.learn(&page.users);
     let user = |id: u64| page.users.iter().find(|user| user.id == id);
     let members: Vec<_> =
@@ -142,10 +141,7 @@ async fn add(
     let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
     let data = app.data.clone();
     let call = data.change(arrival);
-    let put = async move {
-        let reply = data.put_member(&request, &call).await;
-        Ok(reply.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))?.message)
-    };
+    let put = async move { data.put_member(&request, &call).await.found_or(ApiError::UnknownUser) };
     let stored = turn.make(put).await?;
     let (member, user) = (stored.member.ok_or(ApiError::Internal)?, stored.user);
     Ok(reply::created(&MemberObject::full(&member, user.as_ref())))
@@ -175,8 +171,7 @@ async fn kick(
     require_above(&access, &target)?;
     let basis = access.seen().powers(&access.state, &target).basis();
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get(), basis };
-    let reply = data.delete_member(&request, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownMember))?;
+    data.delete_member(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())
 }
 

@@ -15,7 +15,7 @@ use weir_proto::{
 };
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::{
         access::GuildAccess,
@@ -126,8 +126,7 @@ async fn delete(
     }
     let basis = access.seen().role(role).basis();
     let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get(), basis };
-    let reply = data.delete_role(&request, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?;
+    data.delete_role(&request, &data.change(arrival)).await.found_or(ApiError::UnknownRole)?;
     Ok(reply::no_content())
 }
 
@@ -150,7 +149,6 @@ pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role,
 
 async fn put(data: &Data, role: Role, seen: Seen, arrival: Arrival) -> Result<Response, Refused> {
     let request = PutRoleRequest { role: Some(role), basis: seen.basis() };
-    let reply = data.put_role(&request, &data.change(arrival)).await;
-    let role = reply.map_err(|error| Refused::from_data(error, ApiError::UnknownRole))?.message.role;
+    let role = data.put_role(&request, &data.change(arrival)).await.found_or(ApiError::UnknownRole)?.role;
     Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
 }

@@ -5,7 +5,7 @@ use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::TypingRequest;
 
 use crate::{
-    answer::{error::Refused, reply},
+    answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::access::ChannelAccess,
     request::{arrival::Arrival, caller::Caller, path::PathIds},
@@ -27,7 +27,6 @@ pub(crate) async fn typing(
         timestamp_ms: arrival.unix_ms(),
         context: Some(access.event_context()),
     };
-    let reply = data.typing(&request, &data.change(arrival)).await;
-    reply.map_err(|error| Refused::from_data(error, ApiError::UnknownChannel))?;
+    data.typing(&request, &data.change(arrival)).await.found_or(ApiError::UnknownChannel)?;
     Ok(reply::no_content())
 }
