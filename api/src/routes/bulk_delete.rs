@@ -1,6 +1,6 @@
 //! `POST /channels/{channel_id}/messages/bulk-delete`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{
     error::ApiError,
     permission::Permissions,
@@ -10,9 +10,8 @@ use weir_proto::{data::DeleteMessagesRequest, id::unix_ms};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    data::Data,
     permission::access::ChannelAccess,
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    request::{body::Payload, input::Input},
 };
 
 /// Messages older than this are not deleted in bulk; Discord's.
@@ -21,10 +20,7 @@ const AGE_MAX_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 /// Deletes 2 to 100 messages, with MANAGE_MESSAGES. Ids of no message are ignored. All go in one step, of which clients
 /// see one MESSAGE_DELETE_BULK.
 pub(crate) async fn bulk_delete(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;

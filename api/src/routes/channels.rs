@@ -1,6 +1,6 @@
 //! `GET` and `POST /guilds/{guild_id}/channels`; `GET`, `PATCH` and `DELETE /channels/{channel_id}`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use serde_json::{Map, Value};
 use weir_discord::{
     error::{ApiError, Leaf},
@@ -24,7 +24,7 @@ use crate::{
         access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
         basis::{Seen, settled},
     },
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    request::{body::Payload, input::Input},
     routes::direct_channels,
 };
 
@@ -32,11 +32,7 @@ use crate::{
 const CATEGORY: u32 = 4;
 
 /// The guild's channels. All of them, to every member, as at Discord: seeing that a channel exists is not seeing into it.
-pub(crate) async fn list_channels(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn list_channels(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let options = data.call();
     let request =
@@ -55,25 +51,14 @@ pub(crate) async fn list_channels(
 }
 
 /// Creates a channel, with MANAGE_CHANNELS.
-pub(crate) async fn create_channel(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-    Payload(body): Payload,
-) -> Result<Response, Refused> {
-    let guild_id = ids.guild()?;
+pub(crate) async fn create_channel(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
+    let guild_id = input.ids.guild()?;
     let form = ChannelForm::parse_create(&parse_body(&body)?)?;
-    settled(|| create(&data, &caller, guild_id, form.clone(), arrival)).await
+    settled(|| create(&input, guild_id, form.clone())).await
 }
 
-async fn create(
-    data: &Data,
-    caller: &Caller,
-    guild_id: GuildId,
-    form: ChannelForm,
-    arrival: Arrival,
-) -> Result<Response, Refused> {
+async fn create(input: &Input, guild_id: GuildId, form: ChannelForm) -> Result<Response, Refused> {
+    let Input { data, caller, .. } = input;
     let category = form.parent_id.unwrap_or_default();
     let access = GuildAccess::find_with(data, caller, guild_id, Channels::Bare { whole: category }).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
@@ -91,16 +76,12 @@ async fn create(
     let seen = category.into_iter().fold(access.seen(), Seen::channel);
     let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
-    let channel = put(data, channel, seen, arrival).await?;
+    let channel = put(input, channel, seen).await?;
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
 }
 
 /// A channel that the caller sees.
-pub(crate) async fn get_channel(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn get_channel(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let also = Also { all_overwrites: true, ..Also::default() };
     let access = ChannelAccess::find_with(&data, &caller, ids.channel()?, also).await?;
     let last_message_id = newest(&data, &access).await;
@@ -123,25 +104,14 @@ async fn newest(data: &Data, access: &ChannelAccess) -> u64 {
 }
 
 /// Changes a channel, with MANAGE_CHANNELS.
-pub(crate) async fn edit_channel(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-    Payload(body): Payload,
-) -> Result<Response, Refused> {
-    let channel_id = ids.channel()?;
+pub(crate) async fn edit_channel(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
+    let channel_id = input.ids.channel()?;
     let body = parse_body(&body)?;
-    settled(|| edit(&data, &caller, channel_id, &body, arrival)).await
+    settled(|| edit(&input, channel_id, &body)).await
 }
 
-async fn edit(
-    data: &Data,
-    caller: &Caller,
-    channel_id: ChannelId,
-    body: &Map<String, Value>,
-    arrival: Arrival,
-) -> Result<Response, Refused> {
+async fn edit(input: &Input, channel_id: ChannelId, body: &Map<String, Value>) -> Result<Response, Refused> {
+    let Input { data, caller, .. } = input;
     let also = Also { all_overwrites: true, ..Also::default() };
     let access = ChannelAccess::find_with(data, caller, channel_id, also).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
@@ -168,28 +138,19 @@ async fn edit(
     let seen = access.seen().channel_of(&guild, category);
     let mut channel = access.channel.clone();
     form.apply(&mut channel);
-    let channel = put(data, channel, seen, arrival).await?;
+    let channel = put(input, channel, seen).await?;
     Ok(reply::ok(&ChannelObject::new(&channel, newest(data, &access).await)))
 }
 
 /// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any. Direct messages are
 /// not closed.
-pub(crate) async fn delete_channel(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
-    let channel_id = ids.channel()?;
-    settled(|| delete(&data, &caller, channel_id, arrival)).await
+pub(crate) async fn delete_channel(input: Input) -> Result<Response, Refused> {
+    let channel_id = input.ids.channel()?;
+    settled(|| delete(&input, channel_id)).await
 }
 
-async fn delete(
-    data: &Data,
-    caller: &Caller,
-    channel_id: ChannelId,
-    arrival: Arrival,
-) -> Result<Response, Refused> {
+async fn delete(input: &Input, channel_id: ChannelId) -> Result<Response, Refused> {
+    let Input { data, caller, .. } = input;
     let access = ChannelAccess::find(data, caller, channel_id).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let guild = if access.channel.r#type == CATEGORY {
@@ -200,15 +161,12 @@ async fn delete(
     // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
     // leaves a smaller category that can be deleted again.
     for child in guild.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
-        put(data, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child), arrival).await?;
+        put(input, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child)).await?;
     }
     let last_message_id = newest(data, &access).await;
     let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
-    let channel = data
-        .delete_channel(&request, &data.change(arrival))
-        .await
-        .found_or(ApiError::UnknownChannel)?
-        .channel;
+    let channel =
+        data.delete_channel(&request, &input.change()).await.found_or(ApiError::UnknownChannel)?.channel;
     let channel = channel.unwrap_or(access.channel);
     Ok(reply::ok(&ChannelObject::new(&channel, last_message_id)))
 }
@@ -225,12 +183,12 @@ async fn surroundings(
     }
 }
 
-async fn put(data: &Data, channel: Channel, seen: Seen, arrival: Arrival) -> Result<Channel, Refused> {
+async fn put(input: &Input, channel: Channel, seen: Seen) -> Result<Channel, Refused> {
     // A row from before repetitions were refused becomes what it counts as.
     let channel = Channel { overwrites: merged(&channel.overwrites), ..channel };
     let request = PutChannelRequest { channel: Some(channel), basis: seen.basis() };
     let channel =
-        data.put_channel(&request, &data.change(arrival)).await.found_or(ApiError::UnknownChannel)?.channel;
+        input.data.put_channel(&request, &input.change()).await.found_or(ApiError::UnknownChannel)?.channel;
     Ok(channel.ok_or(ApiError::Internal)?)
 }
 

@@ -1,22 +1,18 @@
 //! `POST /channels/{channel_id}/messages`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::validate::{CreateMessageForm, parse_body};
 
 use crate::{
     answer::error::Refused,
-    data::Data,
     flow::posting::{self, Nonce},
     permission::access::ChannelAccess,
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    request::{body::Payload, input::Input},
 };
 
 /// Appends a message.
 pub(crate) async fn create_message(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;

@@ -1,6 +1,6 @@
 //! `GET /users/@me/guilds` and `DELETE /users/@me/guilds/{guild_id}`
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use weir_discord::{
     error::{ApiError, Leaf},
@@ -13,7 +13,7 @@ use crate::{
     data::Data,
     flow::memberships::{PAGE_MAX, Walk, page_above, walk},
     permission::access::GuildAccess,
-    request::{caller::Caller, path::PathIds, query::QueryPairs},
+    request::{caller::Caller, input::Input, query::QueryPairs},
 };
 
 /// Guilds read at once for a page: two calls each. A choice: a page takes 25 round trips instead of 200, and one caller does not fill the
@@ -22,8 +22,7 @@ const READS_AT_ONCE: usize = 8;
 
 /// The caller's guilds, ascending.
 pub(crate) async fn list_current_guilds(
-    State(data): State<Data>,
-    caller: Caller,
+    Input { data, caller, .. }: Input,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let limit = query.limit(PAGE_MAX, PAGE_MAX)? as usize;
@@ -76,11 +75,7 @@ async fn between(data: &Data, caller: &Caller, after: u64, before: u64) -> Resul
 }
 
 /// Leaves a guild. The owner cannot: a guild always has one.
-pub(crate) async fn leave_guild(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn leave_guild(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let access = GuildAccess::find(&data, &caller, guild_id).await?;
     if access.guild().owner_id == caller.id.get() {

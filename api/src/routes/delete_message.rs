@@ -1,24 +1,18 @@
 //! `DELETE /channels/{channel_id}/messages/{message_id}`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::{DeleteMessageRequest, Message};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    data::Data,
     flow::history,
     permission::access::ChannelAccess,
-    request::{arrival::Arrival, caller::Caller, path::PathIds},
+    request::input::Input,
 };
 
 /// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.
-pub(crate) async fn delete_message(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn delete_message(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     let row = history::message(&data, channel_id.get(), message_id.get()).await?;

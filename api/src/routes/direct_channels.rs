@@ -1,6 +1,6 @@
 //! `GET` and `POST /users/@me/channels`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{
     error::ApiError,
     object::DirectChannelObject,
@@ -12,7 +12,7 @@ use crate::{
     answer::{error::Refused, reply},
     data::Data,
     flow::opening::open,
-    request::{arrival::Arrival, body::Payload, caller::Caller},
+    request::{body::Payload, caller::Caller, input::Input},
 };
 
 /// None: at Discord bots see none here, and user accounts have no such list yet.
@@ -22,9 +22,7 @@ pub(crate) async fn list_direct_channels(_: Caller) -> Response {
 
 /// Opens direct messages with a user, or returns those that are open. Groups are not served.
 pub(crate) async fn open_direct_channel(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
+    Input { data, caller, arrival, .. }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let recipient_id = parse_fields(&parse_body(&body)?, |fields| {

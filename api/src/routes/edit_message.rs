@@ -1,6 +1,6 @@
 //! `PATCH /channels/{channel_id}/messages/{message_id}`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{
     error::ApiError,
     object::NonceEcho,
@@ -12,19 +12,15 @@ use weir_proto::data::{EditMessageRequest, Message};
 use crate::{
     answer::{error::Refused, found::FoundOr as _},
     cache::users::named,
-    data::Data,
     flow::{history, posting},
     permission::access::ChannelAccess,
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    request::{body::Payload, input::Input},
     routes::delete_message::is_system,
 };
 
 /// Changes the caller's own message; of others', only the flags, with MANAGE_MESSAGES.
 pub(crate) async fn edit_message(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);

@@ -1,15 +1,14 @@
 //! Lists of what Weir does not have: sounds, stickers, voice regions, commands. Client libraries ask for them when they start, and some wait for
 //! the answer before they are ready. The true answer is that there are none.
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use serde::Serialize;
 use weir_discord::error::ApiError;
 
 use crate::{
     answer::{error::Refused, reply},
-    data::Data,
     permission::access::GuildAccess,
-    request::{caller::Caller, path::PathIds},
+    request::{caller::Caller, input::Input, path::PathIds},
 };
 
 /// The empty list.
@@ -55,31 +54,19 @@ pub(crate) async fn application_items(caller: Caller, ids: PathIds) -> Result<Re
 }
 
 /// A list of a guild that the caller is in.
-pub(crate) async fn guild_list(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn guild_list(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&NONE))
 }
 
 /// `GET /guilds/{guild_id}/soundboard-sounds`
-pub(crate) async fn guild_items(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn guild_items(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&Items { items: NONE }))
 }
 
 /// `GET /guilds/{guild_id}/threads/active`
-pub(crate) async fn active_threads(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn active_threads(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     GuildAccess::find(&data, &caller, ids.guild()?).await?;
     Ok(reply::ok(&ActiveThreads { threads: NONE, members: NONE }))
 }

@@ -1,23 +1,18 @@
 //! `GET /channels/{channel_id}/messages/{message_id}`
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{object::NonceEcho, permission::Permissions};
 
 use crate::{
     answer::error::Refused,
     cache::users::named,
-    data::Data,
     flow::{history, posting},
     permission::access::ChannelAccess,
-    request::{caller::Caller, path::PathIds},
+    request::input::Input,
 };
 
 /// One message.
-pub(crate) async fn get_message(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn get_message(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require(Permissions::READ_MESSAGE_HISTORY)?;

@@ -1,6 +1,6 @@
 //! `POST /guilds`, `GET /guilds/{guild_id}` and `DELETE /guilds/{guild_id}`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use weir_discord::{
     error::ApiError,
     object::GuildObject,
@@ -11,17 +11,15 @@ use weir_proto::data::DeleteGuildRequest;
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
     app::App,
-    data::Data,
     flow::founding::{self, Plan},
     permission::access::GuildAccess,
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds, query::QueryPairs},
+    request::{body::Payload, input::Input, query::QueryPairs},
 };
 
 /// Founds a guild that the caller owns, with @everyone and a text channel.
 pub(crate) async fn create_guild(
     State(app): State<App>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
+    Input { caller, arrival, .. }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let body = parse_body(&body)?;
@@ -37,9 +35,7 @@ pub(crate) async fn create_guild(
 
 /// A guild that the caller is in.
 pub(crate) async fn get_guild(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, .. }: Input,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let with_counts = query.flag("with_counts")?;
@@ -53,12 +49,7 @@ pub(crate) async fn get_guild(
 }
 
 /// Deletes a guild; only its owner may.
-pub(crate) async fn delete_guild(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn delete_guild(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let access = GuildAccess::find(&data, &caller, guild_id).await?;
     if access.guild().owner_id != caller.id.get() {

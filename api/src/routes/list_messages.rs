@@ -1,21 +1,18 @@
 //! `GET /channels/{channel_id}/messages`
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{permission::Permissions, validate::HistoryQuery};
 
 use crate::{
     answer::{error::Refused, reply},
-    data::Data,
     flow::history::Page,
     permission::access::ChannelAccess,
-    request::{caller::Caller, path::PathIds, query::QueryPairs},
+    request::{input::Input, query::QueryPairs},
 };
 
 /// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.
 pub(crate) async fn list_messages(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, .. }: Input,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let query = HistoryQuery::parse(query.iter())?;

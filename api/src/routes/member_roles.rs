@@ -1,14 +1,13 @@
 //! `PUT` and `DELETE /guilds/{guild_id}/members/{user_id}/roles/{role_id}`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::error::ApiError;
 use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    data::Data,
     permission::{access::GuildAccess, basis::settled},
-    request::{arrival::Arrival, caller::Caller, path::PathIds},
+    request::input::Input,
     routes::roles::role_below,
 };
 
@@ -20,34 +19,19 @@ enum Act {
 }
 
 /// Gives a member a role.
-pub(crate) async fn grant_role(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
-    settled(|| change(&data, &caller, &ids, arrival, Act::Grant)).await
+pub(crate) async fn grant_role(input: Input) -> Result<Response, Refused> {
+    settled(|| change(&input, Act::Grant)).await
 }
 
 /// Takes a role from a member.
-pub(crate) async fn revoke_role(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
-    settled(|| change(&data, &caller, &ids, arrival, Act::Revoke)).await
+pub(crate) async fn revoke_role(input: Input) -> Result<Response, Refused> {
+    settled(|| change(&input, Act::Revoke)).await
 }
 
 /// Judges by the caller's rows and the role's, and not by the member's: the data service adds and removes roles on the row as it finds it,
 /// so that many roles of one member may change at once, and never makes a member again who was removed.
-async fn change(
-    data: &Data,
-    caller: &Caller,
-    ids: &PathIds,
-    arrival: Arrival,
-    act: Act,
-) -> Result<Response, Refused> {
+async fn change(input: &Input, act: Act) -> Result<Response, Refused> {
+    let Input { data, caller, ids, .. } = input;
     let (guild_id, user_id, role_id) = (ids.guild()?, ids.user_or_me(caller)?, ids.role()?);
     let access = GuildAccess::find(data, caller, guild_id).await?;
     let role = role_below(&access, role_id)?;
@@ -65,6 +49,6 @@ async fn change(
         remove_role_ids,
         basis: access.seen().role(role).basis(),
     };
-    data.update_member(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMember)?;
+    data.update_member(&request, &input.change()).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())
 }

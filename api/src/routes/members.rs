@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use serde_json::Value;
 use weir_discord::{
     error::ApiError,
@@ -20,16 +20,13 @@ use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
     app::App,
     config::AddMembers,
-    data::Data,
     entry::auth::require_consent,
     flow::memberships::{By, require_room},
     permission::{
         access::{GuildAccess, member_of},
         basis::settled,
     },
-    request::{
-        arrival::Arrival, body::Payload, caller::Caller, client::Client, path::PathIds, query::QueryPairs,
-    },
+    request::{body::Payload, client::Client, input::Input, query::QueryPairs},
     routes::roles::role_below,
 };
 
@@ -40,9 +37,7 @@ const ROLES_MAX: usize = 250;
 
 /// Members by user id, ascending.
 pub(crate) async fn list_members(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
+    Input { data, caller, ids, .. }: Input,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
@@ -58,11 +53,7 @@ pub(crate) async fn list_members(
 }
 
 /// One member.
-pub(crate) async fn get_member(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn get_member(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let (guild_id, user_id) = (ids.guild()?, ids.user_or_me(&caller)?);
     GuildAccess::find(&data, &caller, guild_id).await?;
     let (member, user) =
@@ -74,36 +65,34 @@ pub(crate) async fn get_member(
 /// for, so where consent is asked for (`api.add_members`) it is the user's own token. Answers 201 with the member, or 204 if it was one already.
 pub(crate) async fn put_member(
     State(app): State<App>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
     client: Client,
-    ids: PathIds,
+    input: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
-    let (guild_id, user_id) = (ids.guild()?, ids.user()?);
+    let (guild_id, user_id) = (input.ids.guild()?, input.ids.user()?);
     let body = parse_body(&body)?;
     let (nick, role_ids) = parse_fields(&body, |fields| {
         let nick = fields.name("nick", 0..=NICK_MAX).unwrap_or_default().to_owned();
         let roles: BTreeSet<u64> = fields.ids("roles", ROLES_MAX).unwrap_or_default().into_iter().collect();
         (nick, roles.into_iter().collect::<Vec<_>>())
     })?;
-    let by = if user_id == caller.id { By::Itself } else { By::Others };
+    let by = if user_id == input.caller.id { By::Itself } else { By::Others };
     let consent = match app.config.add_members {
         AddMembers::Open => None,
         AddMembers::Consent => Some((client, body.get("access_token").and_then(Value::as_str))),
     };
-    settled(|| add(&app, &caller, (guild_id, user_id, by), (&nick, &role_ids), consent, arrival)).await
+    settled(|| add(&app, &input, (guild_id, user_id, by), (&nick, &role_ids), consent)).await
 }
 
 async fn add(
     app: &App,
-    caller: &Caller,
+    input: &Input,
     (guild_id, user_id, by): (GuildId, UserId, By),
     (nick, role_ids): (&str, &[u64]),
     consent: Option<(Client, Option<&str>)>,
-    arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(&app.data, caller, guild_id).await?;
+    let Input { data, caller, arrival, .. } = input;
+    let access = GuildAccess::find(data, caller, guild_id).await?;
     access.require(Permissions::CREATE_INSTANT_INVITE)?;
     if !nick.is_empty() {
         access.require(Permissions::MANAGE_NICKNAMES)?;
@@ -118,7 +107,7 @@ async fn add(
         }
         seen = seen.role(role);
     }
-    if member_of(&app.data, guild_id, user_id.get(), &app.data.call()).await?.is_some() {
+    if member_of(data, guild_id, user_id.get(), &data.call()).await?.is_some() {
         return Ok(reply::no_content());
     }
     let by = match consent {
@@ -129,7 +118,7 @@ async fn add(
         }
     };
     let turn = app.turns.take([user_id.get()]).await?;
-    require_room(&app.data, user_id, by).await?;
+    require_room(data, user_id, by).await?;
     let member = Member {
         guild_id: guild_id.get(),
         user_id: user_id.get(),
@@ -139,8 +128,7 @@ async fn add(
         rev: 0,
     };
     let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
-    let data = app.data.clone();
-    let call = data.change(arrival);
+    let (data, call) = (data.clone(), input.change());
     let put = async move { data.put_member(&request, &call).await.found_or(ApiError::UnknownUser) };
     let stored = turn.make(put).await?;
     let (member, user) = (stored.member.ok_or(ApiError::Internal)?, stored.user);
@@ -148,22 +136,13 @@ async fn add(
 }
 
 /// Removes a member, with KICK_MEMBERS. Never the owner, and only those below the caller.
-pub(crate) async fn kick_member(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
-    let (guild_id, user_id) = (ids.guild()?, ids.user()?);
-    settled(|| kick(&data, &caller, (guild_id, user_id), arrival)).await
+pub(crate) async fn kick_member(input: Input) -> Result<Response, Refused> {
+    let (guild_id, user_id) = (input.ids.guild()?, input.ids.user()?);
+    settled(|| kick(&input, guild_id, user_id)).await
 }
 
-async fn kick(
-    data: &Data,
-    caller: &Caller,
-    (guild_id, user_id): (GuildId, UserId),
-    arrival: Arrival,
-) -> Result<Response, Refused> {
+async fn kick(input: &Input, guild_id: GuildId, user_id: UserId) -> Result<Response, Refused> {
+    let Input { data, caller, .. } = input;
     let access = GuildAccess::find(data, caller, guild_id).await?;
     access.require(Permissions::KICK_MEMBERS)?;
     let target = member_of(data, guild_id, user_id.get(), &data.call()).await?;
@@ -171,7 +150,7 @@ async fn kick(
     require_above(&access, &target)?;
     let basis = access.seen().powers(&access.state, &target).basis();
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get(), basis };
-    data.delete_member(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMember)?;
+    data.delete_member(&request, &input.change()).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())
 }
 

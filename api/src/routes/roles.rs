@@ -2,7 +2,7 @@
 //!
 //! Two rules beside MANAGE_ROLES: act only on roles below one's highest, and hand out only bits that one holds.
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{
     error::ApiError,
     object::RoleObject,
@@ -16,49 +16,32 @@ use weir_proto::{
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    data::Data,
     permission::{
         access::GuildAccess,
         basis::{Seen, settled},
     },
-    request::{arrival::Arrival, body::Payload, caller::Caller, path::PathIds},
+    request::{body::Payload, input::Input},
 };
 
 /// Where a new role stands: just above @everyone. Equals are ordered by age.
 const LOWEST_POSITION: u32 = 1;
 
 /// The guild's roles.
-pub(crate) async fn list_roles(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn list_roles(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let access = GuildAccess::find(&data, &caller, ids.guild()?).await?;
     let roles: Vec<_> = access.state.roles.iter().map(RoleObject::new).collect();
     Ok(reply::ok(&roles))
 }
 
 /// Creates a role. Answers 200, not 201, as Discord does.
-pub(crate) async fn create_role(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-    Payload(body): Payload,
-) -> Result<Response, Refused> {
-    let guild_id = ids.guild()?;
+pub(crate) async fn create_role(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
+    let guild_id = input.ids.guild()?;
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| create(&data, &caller, guild_id, form.clone(), arrival)).await
+    settled(|| create(&input, guild_id, form.clone())).await
 }
 
-async fn create(
-    data: &Data,
-    caller: &Caller,
-    guild_id: GuildId,
-    form: RoleForm,
-    arrival: Arrival,
-) -> Result<Response, Refused> {
-    let access = GuildAccess::find(data, caller, guild_id).await?;
+async fn create(input: &Input, guild_id: GuildId, form: RoleForm) -> Result<Response, Refused> {
+    let access = GuildAccess::find(&input.data, &input.caller, guild_id).await?;
     access.require(Permissions::MANAGE_ROLES)?;
     access.require_held(form.permissions.unwrap_or_default())?;
     let everyone = access.state.roles.iter().find(|role| role.id == guild_id.get());
@@ -69,64 +52,47 @@ async fn create(
         ..Role::default()
     };
     form.apply(&mut role);
-    put(data, role, access.seen(), arrival).await
+    put(input, role, access.seen()).await
 }
 
 /// Changes a role.
-pub(crate) async fn edit_role(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-    Payload(body): Payload,
-) -> Result<Response, Refused> {
-    let (guild_id, role_id) = (ids.guild()?, ids.role()?);
+pub(crate) async fn edit_role(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
+    let (guild_id, role_id) = (input.ids.guild()?, input.ids.role()?);
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| edit(&data, &caller, (guild_id, role_id), form.clone(), arrival)).await
+    settled(|| edit(&input, guild_id, role_id, form.clone())).await
 }
 
 async fn edit(
-    data: &Data,
-    caller: &Caller,
-    (guild_id, role_id): (GuildId, RoleId),
+    input: &Input,
+    guild_id: GuildId,
+    role_id: RoleId,
     form: RoleForm,
-    arrival: Arrival,
 ) -> Result<Response, Refused> {
-    let access = GuildAccess::find(data, caller, guild_id).await?;
+    let access = GuildAccess::find(&input.data, &input.caller, guild_id).await?;
     let known = role_below(&access, role_id)?;
     let mut role = known.clone();
     let before = role.permissions;
     form.apply(&mut role);
     // Taking away is as much an act as granting.
     access.require_held(Permissions(before ^ role.permissions))?;
-    put(data, role, access.seen().role(known), arrival).await
+    put(input, role, access.seen().role(known)).await
 }
 
 /// Deletes a role; @everyone stays.
-pub(crate) async fn delete_role(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
-    let (guild_id, role_id) = (ids.guild()?, ids.role()?);
-    settled(|| delete(&data, &caller, (guild_id, role_id), arrival)).await
+pub(crate) async fn delete_role(input: Input) -> Result<Response, Refused> {
+    let (guild_id, role_id) = (input.ids.guild()?, input.ids.role()?);
+    settled(|| delete(&input, guild_id, role_id)).await
 }
 
-async fn delete(
-    data: &Data,
-    caller: &Caller,
-    (guild_id, role_id): (GuildId, RoleId),
-    arrival: Arrival,
-) -> Result<Response, Refused> {
-    let access = GuildAccess::find(data, caller, guild_id).await?;
+async fn delete(input: &Input, guild_id: GuildId, role_id: RoleId) -> Result<Response, Refused> {
+    let access = GuildAccess::find(&input.data, &input.caller, guild_id).await?;
     let role = role_below(&access, role_id)?;
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
     }
     let basis = access.seen().role(role).basis();
     let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get(), basis };
-    data.delete_role(&request, &data.change(arrival)).await.found_or(ApiError::UnknownRole)?;
+    input.data.delete_role(&request, &input.change()).await.found_or(ApiError::UnknownRole)?;
     Ok(reply::no_content())
 }
 
@@ -147,8 +113,8 @@ pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role,
     }
 }
 
-async fn put(data: &Data, role: Role, seen: Seen, arrival: Arrival) -> Result<Response, Refused> {
+async fn put(input: &Input, role: Role, seen: Seen) -> Result<Response, Refused> {
     let request = PutRoleRequest { role: Some(role), basis: seen.basis() };
-    let role = data.put_role(&request, &data.change(arrival)).await.found_or(ApiError::UnknownRole)?.role;
+    let role = input.data.put_role(&request, &input.change()).await.found_or(ApiError::UnknownRole)?.role;
     Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
 }

@@ -7,7 +7,7 @@
 //!
 //! Authentication, limits and error bodies are those of Discord's routes.
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use serde::Serialize;
 use weir_discord::{
     error::{ApiError, Leaf},
@@ -35,7 +35,7 @@ use crate::{
         posting::{self, Nonce},
     },
     permission::access::{ChannelAccess, Channels, GuildAccess},
-    request::{arrival::Arrival, body::Payload, caller::Caller, query::QueryPairs},
+    request::{body::Payload, caller::Caller, input::Input, query::QueryPairs},
 };
 
 /// Discord's type of text channels.
@@ -57,8 +57,7 @@ struct History<'a> {
 /// `POST /servers`
 pub(crate) async fn create_server(
     State(app): State<App>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
+    Input { caller, arrival, .. }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let body = parse_body(&body)?;
@@ -73,9 +72,7 @@ pub(crate) async fn create_server(
 
 /// `POST /messages`
 pub(crate) async fn create_message(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
+    Input { data, caller, arrival, .. }: Input,
     Payload(body): Payload,
 ) -> Result<Response, Refused> {
     let body = parse_body(&body)?;
@@ -118,8 +115,7 @@ fn first_text_channel(state: &GuildState) -> Option<&Channel> {
 
 /// `GET /history`
 pub(crate) async fn get_history(
-    State(data): State<Data>,
-    caller: Caller,
+    Input { data, caller, .. }: Input,
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let limit = query.limit(HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX)?;

@@ -1,23 +1,17 @@
 //! `POST /channels/{channel_id}/typing`
 
-use axum::{Extension, extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{error::ApiError, permission::Permissions};
 use weir_proto::data::TypingRequest;
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    data::Data,
     permission::access::ChannelAccess,
-    request::{arrival::Arrival, caller::Caller, path::PathIds},
+    request::input::Input,
 };
 
 /// Announces that the caller types. Nothing is stored.
-pub(crate) async fn typing(
-    State(data): State<Data>,
-    Extension(arrival): Extension<Arrival>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn typing(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let access = ChannelAccess::find(&data, &caller, ids.channel()?).await?;
     access.require_messages()?;
     access.require(Permissions::SEND_MESSAGES)?;

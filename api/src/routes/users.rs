@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use weir_discord::{
     error::ApiError,
     object::{OwnUserObject, UserObject, UserSource},
@@ -10,8 +10,7 @@ use weir_discord::{
 
 use crate::{
     answer::{error::Refused, reply},
-    data::Data,
-    request::{caller::Caller, path::PathIds},
+    request::{caller::Caller, input::Input},
 };
 
 /// The caller.
@@ -20,11 +19,7 @@ pub(crate) async fn get_current_user(caller: Caller) -> Response {
 }
 
 /// Anybody.
-pub(crate) async fn get_user(
-    State(data): State<Data>,
-    caller: Caller,
-    ids: PathIds,
-) -> Result<Response, Refused> {
+pub(crate) async fn get_user(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let id = ids.user_or_me(&caller)?.get();
     let found = data.users(BTreeSet::from([id])).await?;
     Ok(reply::ok(&UserObject::new(found.user(id).ok_or(ApiError::UnknownUser)?)))
