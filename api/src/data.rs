@@ -9,7 +9,7 @@ use weir_proto::data::User;
 
 use crate::{
     answer::error::Refused,
-    cache::users::{Known, USER_BYTES, Users},
+    cache::users::{USER_BYTES, Users, UsersById},
     config::ApiConfig,
     request::arrival::Arrival,
 };
@@ -49,7 +49,7 @@ impl Data {
     ///
     /// # Errors
     /// Those of the calls.
-    pub(crate) async fn users(&self, ids: BTreeSet<u64>) -> Result<Known, Refused> {
+    pub(crate) async fn users(&self, ids: BTreeSet<u64>) -> Result<UsersById, Refused> {
         let found = self.0.users.find(ids, &self.0.client, &self.call()).await;
         found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))
     }

@@ -1,5 +1,6 @@
-//! What a caller may do: [`access`] reads the rows that decide it, [`basis`] tells the data service which rows those were and decides anew
-//! when they have changed.
+//! What a caller may do: [`access`] reads the rows that decide it, [`read_set`] tells the data service which rows those
+//! were, and [`retry`] decides anew when one of them has changed.
 
 pub(crate) mod access;
-pub(crate) mod basis;
+pub(crate) mod read_set;
+pub(crate) mod retry;

@@ -15,7 +15,7 @@ mod store;
 pub use bucket::Bucket;
 pub(crate) use bucket::Major;
 pub use config::RateLimitConfig;
-pub(crate) use headers::Standing;
+pub(crate) use headers::BucketState;
 pub use rate::Rate;
 pub(crate) use store::STATE_BYTES;
 
@@ -79,19 +79,19 @@ impl<C: Clock + Clone> RateLimits<C> {
         bucket: Bucket,
         major: Major,
         now: SystemTime,
-    ) -> Result<Standing, Exhausted> {
+    ) -> Result<BucketState, Exhausted> {
         if let Err(refusal) = self.global.check_key(&Key::global(caller)) {
             return Err(Exhausted {
                 limited: self.limited(&refusal, RateLimitScope::Global),
-                standing: None,
+                bucket_state: None,
             });
         }
         let rate = self.rates.rate(bucket);
         match self.buckets[bucket as usize].check_key(&Key::bucket(caller, bucket, major)) {
-            Ok(snapshot) => Ok(Standing::after(bucket, rate, snapshot.remaining_burst_capacity(), now)),
+            Ok(snapshot) => Ok(BucketState::after(bucket, rate, snapshot.remaining_burst_capacity(), now)),
             Err(refusal) => Err(Exhausted {
                 limited: self.limited(&refusal, RateLimitScope::User),
-                standing: Some(Standing::after(bucket, rate, 0, now)),
+                bucket_state: Some(BucketState::after(bucket, rate, 0, now)),
             }),
         }
     }
@@ -106,7 +106,7 @@ impl<C: Clock + Clone> RateLimits<C> {
 pub(crate) struct Exhausted {
     pub(crate) limited: RateLimited,
     /// The bucket's headers; none beside the global limit.
-    pub(crate) standing: Option<Standing>,
+    pub(crate) bucket_state: Option<BucketState>,
 }
 
 /// GCRA's form of a rate: one more request every `per / requests`, `requests` of them at once.

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use weir_data_client::DataError;
-use weir_discord::error::{ApiError, FormErrors, Leaf, RateLimitScope};
+use weir_discord::error::{ApiError, FormErrors, Leaf, RateLimitScope, RateLimited};
 use weir_proto::{
     data::{Refusal, RefusalReason},
     refusal::RefusalCause,
 };
 
-use crate::{answer::reply, ratelimit::Standing};
+use crate::{answer::reply, ratelimit::BucketState};
 
 const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 const GLOBAL: HeaderName = HeaderName::from_static("x-ratelimit-global");
@@ -25,7 +25,7 @@ const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 pub(crate) struct Refused {
     error: ApiError,
     /// The caller's bucket, if its limit refused. Boxed nowhere: refusals are made only on the way out.
-    standing: Option<Standing>,
+    bucket_state: Option<BucketState>,
     /// What is wrong behind this tier, if something is. Boxed: it is rare, and a refusal travels through every function.
     fault: Option<Box<Fault>>,
 }
@@ -83,8 +83,8 @@ impl Refused {
     }
 
     /// The caller's bucket is empty.
-    pub(crate) fn limited(limited: weir_discord::error::RateLimited, standing: Option<Standing>) -> Self {
-        Self { error: ApiError::RateLimited(limited), standing, fault: None }
+    pub(crate) fn limited(limited: RateLimited, bucket_state: Option<BucketState>) -> Self {
+        Self { error: ApiError::RateLimited(limited), bucket_state, fault: None }
     }
 
     /// What the data service's error means to the client; `missing` is what `not_found` says of this call.
@@ -123,7 +123,7 @@ fn with_wait(error: ApiError) -> ApiError {
 
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
-        Self { error, standing: None, fault: None }
+        Self { error, bucket_state: None, fault: None }
     }
 }
 
@@ -162,8 +162,8 @@ impl IntoResponse for Refused {
                 headers.insert(GLOBAL, HeaderValue::from_static("true"));
             }
         }
-        if let Some(standing) = self.standing {
-            standing.write(headers);
+        if let Some(bucket_state) = self.bucket_state {
+            bucket_state.write(headers);
         }
         if let Some(fault) = self.fault {
             response.extensions_mut().insert(*fault);

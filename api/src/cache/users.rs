@@ -37,7 +37,7 @@ impl Users {
         ids: BTreeSet<u64>,
         data: &DataClient,
         options: &CallOptions,
-    ) -> Result<Known, DataError> {
+    ) -> Result<UsersById, DataError> {
         let mut known = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
         for id in ids {
@@ -54,15 +54,15 @@ impl Users {
                 known.insert(user.id, user);
             }
         }
-        Ok(Known(known))
+        Ok(UsersById(known))
     }
 }
 
 /// Users that were found, by id.
 #[derive(Debug, Default)]
-pub(crate) struct Known(HashMap<u64, Arc<User>>);
+pub(crate) struct UsersById(HashMap<u64, Arc<User>>);
 
-impl Known {
+impl UsersById {
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.0.contains_key(&id)
     }
@@ -73,7 +73,7 @@ impl Known {
     }
 }
 
-impl UserSource for Known {
+impl UserSource for UsersById {
     fn user(&self, id: u64) -> Option<&User> {
         self.0.get(&id).map(|user| &**user)
     }

@@ -30,16 +30,18 @@ pub(crate) async fn admit(
 ) -> Response {
     // Text that is no UTF-8 once percent-decoded: no route has such a path.
     let Ok(path) = path else { return Refused::from(ApiError::UnknownRoute).into_response() };
-    let client = Client::noted(request.extensions());
+    let client = Client::from_extensions(request.extensions());
     let caller = match auth::identify(&app, request.headers(), client).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
-    let standing = match &app.rate_limits {
+    let bucket_state = match &app.rate_limits {
         None => None,
         Some(limits) => match limits.charge(caller.id, bucket, Major::of(path.iter()), SystemTime::now()) {
-            Ok(standing) => Some(standing),
-            Err(exhausted) => return Refused::limited(exhausted.limited, exhausted.standing).into_response(),
+            Ok(bucket_state) => Some(bucket_state),
+            Err(exhausted) => {
+                return Refused::limited(exhausted.limited, exhausted.bucket_state).into_response();
+            }
         },
     };
     let user = caller.id.get();
@@ -50,8 +52,8 @@ pub(crate) async fn admit(
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
     response.extensions_mut().insert(ChargeTo { client: client.address(), user });
-    if let Some(standing) = standing {
-        standing.write(response.headers_mut());
+    if let Some(bucket_state) = bucket_state {
+        bucket_state.write(response.headers_mut());
     }
     response
 }

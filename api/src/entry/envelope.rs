@@ -104,7 +104,7 @@ pub(crate) async fn wrap(
             Err(_full) => Refused::busy().into_response(),
         }
     };
-    seal(response.headers_mut());
+    add_common_headers(response.headers_mut());
     response.extensions_mut().insert(Instead(Arc::clone(&parts.no_room)));
     if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
         parts.metrics.fault(kind);
@@ -149,7 +149,7 @@ async fn slow_down(parts: &Parts, client: IpAddr, own: bool, response: &mut Resp
 /// What is sent instead of an answer for which there is no room: as if too many requests were under way.
 fn no_room() -> http::Response<Bytes> {
     let mut response = Refused::busy().into_bytes();
-    seal(response.headers_mut());
+    add_common_headers(response.headers_mut());
     response
 }
 
@@ -159,7 +159,7 @@ fn is_free(response: &Response) -> bool {
     response.extensions().get::<ChargeTo>().is_none()
 }
 
-fn seal(headers: &mut HeaderMap) {
+fn add_common_headers(headers: &mut HeaderMap) {
     headers.insert(header::VIA, VIA);
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

@@ -9,7 +9,7 @@ use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _},
-    cache::users::{Known, named},
+    cache::users::{UsersById, named},
     data::Data,
     permission::access::ChannelAccess,
 };
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Page {
     guild_id: u64,
     pub(crate) rows: Vec<Message>,
-    users: Known,
+    users: UsersById,
 }
 
 impl Page {

@@ -26,7 +26,7 @@ pub(crate) async fn guild_count(data: &Data, caller: &Caller) -> Result<u32, Ref
 
 /// Who brings a user into one more guild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum AddedBy {
     /// The user itself.
     Itself,
     /// Somebody else.
@@ -42,10 +42,10 @@ const GUILDS_BY_OTHERS_MAX: usize = GUILDS_MAX - 100;
 ///
 /// # Errors
 /// 30001 if the user is in as many guilds as it may be, and those of the data service. One call for each 200 guilds, at most 13.
-pub(crate) async fn require_room(data: &Data, user_id: UserId, by: By) -> Result<(), Refused> {
+pub(crate) async fn require_room(data: &Data, user_id: UserId, by: AddedBy) -> Result<(), Refused> {
     let most = match by {
-        By::Itself => GUILDS_MAX,
-        By::Others => GUILDS_BY_OTHERS_MAX,
+        AddedBy::Itself => GUILDS_MAX,
+        AddedBy::Others => GUILDS_BY_OTHERS_MAX,
     };
     let many = walk(data, user_id, 0, u64::MAX).await?.ids.len();
     if many < most { Ok(()) } else { Err(ApiError::GuildLimit.into()) }

@@ -18,7 +18,7 @@ use weir_proto::{
 use crate::{
     answer::{error::Refused, found::FoundOr as _},
     data::Data,
-    permission::basis::Seen,
+    permission::read_set::ReadSet,
     request::caller::Caller,
 };
 
@@ -27,7 +27,7 @@ const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
 
 /// What is read of a channel beside what decides what the caller may do in it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Also {
+pub(crate) struct Extras {
     /// All its overwrites, not those alone that concern the caller.
     pub(crate) all_overwrites: bool,
     /// Roles of the guild that the caller need not have; at most 250.
@@ -54,7 +54,7 @@ impl ChannelAccess {
     /// # Errors
     /// 10003 if there is no such channel, 50001 if the caller does not see it.
     pub(crate) async fn find(data: &Data, caller: &Caller, channel_id: ChannelId) -> Result<Self, Refused> {
-        Self::find_with(data, caller, channel_id, Also::default()).await
+        Self::find_with(data, caller, channel_id, Extras::default()).await
     }
 
     /// The same, and what the caller needs beside the check.
@@ -65,14 +65,14 @@ impl ChannelAccess {
         data: &Data,
         caller: &Caller,
         channel_id: ChannelId,
-        also: Also,
+        extras: Extras,
     ) -> Result<Self, Refused> {
         let request = GetChannelContextRequest {
             channel_id: channel_id.get(),
             user_id: caller.id.get(),
             concerned_only: true,
-            whole_channel: also.all_overwrites,
-            role_ids: also.role_ids,
+            whole_channel: extras.all_overwrites,
+            role_ids: extras.role_ids,
         };
         let context =
             data.get_channel_context(&request, &data.call()).await.found_or(ApiError::UnknownChannel)?;
@@ -129,10 +129,10 @@ impl ChannelAccess {
         }
     }
 
-    /// The rows by which was found what the caller may do: its own, and the channel with the one above it.
-    pub(crate) fn seen(&self) -> Seen {
-        let seen = Seen::default().channel(&self.channel).channel_of(&self.state, self.channel.parent_id);
-        self.member.iter().fold(seen, |seen, member| seen.powers(&self.state, member))
+    /// The rows that say what the caller may do here: its own, the channel's and its parent's.
+    pub(crate) fn read_set(&self) -> ReadSet {
+        let read = ReadSet::default().channel(&self.channel).channel_of(&self.state, self.channel.parent_id);
+        self.member.iter().fold(read, |read, member| read.powers(&self.state, member))
     }
 
     /// What gateways need to render an event by this caller without asking.
@@ -205,9 +205,9 @@ impl GuildAccess {
         self.state.guild.as_ref().expect("state_of refuses a state without its guild")
     }
 
-    /// The rows by which was found what the caller may do.
-    pub(crate) fn seen(&self) -> Seen {
-        Seen::default().powers(&self.state, &self.member)
+    /// The rows that say what the caller may do.
+    pub(crate) fn read_set(&self) -> ReadSet {
+        ReadSet::default().powers(&self.state, &self.member)
     }
 
     pub(crate) fn may(&self, needed: Permissions) -> bool {

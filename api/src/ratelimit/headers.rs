@@ -14,7 +14,7 @@ const BUCKET: HeaderName = HeaderName::from_static("x-ratelimit-bucket");
 
 /// How full a caller's bucket is after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct BucketState {
     bucket: Bucket,
     limit: u32,
     remaining: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Standing {
     reset_at: SystemTime,
 }
 
-impl Standing {
+impl BucketState {
     /// The bucket has `remaining` requests left of its rate, and is full again once what was taken has come back.
     pub(super) fn after(bucket: Bucket, rate: Rate, remaining: u32, now: SystemTime) -> Self {
         let limit = rate.requests.get();

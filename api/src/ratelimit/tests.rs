@@ -23,9 +23,9 @@ fn limits(config: RateLimitConfig) -> (RateLimits<FakeRelativeClock>, FakeRelati
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-fn headers(standing: Standing) -> HeaderMap {
+fn headers(bucket_state: BucketState) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    standing.write(&mut headers);
+    bucket_state.write(&mut headers);
     headers
 }
 
@@ -46,7 +46,7 @@ fn a_bucket_empties_refuses_and_refills() {
         (refused.limited.scope, refused.limited.retry_after),
         (RateLimitScope::User, Duration::from_secs(1))
     );
-    assert_eq!(headers(refused.standing.unwrap())["x-ratelimit-remaining"], "0");
+    assert_eq!(headers(refused.bucket_state.unwrap())["x-ratelimit-remaining"], "0");
     clock.advance(refused.limited.retry_after);
     charge().expect("what retry_after says is enough");
     assert!(charge().is_err(), "only one came back");
@@ -75,7 +75,7 @@ fn the_global_limit_spans_buckets_and_has_no_bucket_headers() {
         limits.charge(caller(1), bucket, Major(0), NOW).unwrap();
     }
     let refused = limits.charge(caller(1), Bucket::GetChannel, Major(1), NOW).unwrap_err();
-    assert_eq!((refused.limited.scope, refused.standing), (RateLimitScope::Global, None));
+    assert_eq!((refused.limited.scope, refused.bucket_state), (RateLimitScope::Global, None));
     assert!(refused.limited.retry_after <= Duration::from_millis(334));
 }
 

@@ -17,19 +17,19 @@ pub(crate) struct Client(IpAddr);
 
 impl Client {
     /// A router that is called without a server has no peers; all of its callers are counted as one.
-    const NOBODYS: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
     /// Works the address out. The envelope does, once, and puts it into the request's extensions.
     pub(crate) fn of(trusted: &TrustedProxies, headers: &HeaderMap, peer: Option<Peer>) -> Self {
-        let Some(Peer(peer)) = peer else { return Self::NOBODYS };
+        let Some(Peer(peer)) = peer else { return Self::UNKNOWN };
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let forwarded = forwarded.filter_map(|value| value.to_str().ok());
         Self(trusted.client(peer.ip(), forwarded))
     }
 
     /// The one that the envelope noted.
-    pub(crate) fn noted(request: &Extensions) -> Self {
-        request.get::<Self>().copied().unwrap_or(Self::NOBODYS)
+    pub(crate) fn from_extensions(request: &Extensions) -> Self {
+        request.get::<Self>().copied().unwrap_or(Self::UNKNOWN)
     }
 
     pub(crate) fn address(self) -> IpAddr {
@@ -41,6 +41,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::noted(&parts.extensions))
+        Ok(Self::from_extensions(&parts.extensions))
     }
 }

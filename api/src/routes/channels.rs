@@ -21,8 +21,9 @@ use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
     data::Data,
     permission::{
-        access::{Also, ChannelAccess, Channels, GuildAccess, member_of, state_of},
-        basis::{Seen, settled},
+        access::{ChannelAccess, Channels, Extras, GuildAccess, member_of, state_of},
+        read_set::ReadSet,
+        retry::retry_on_conflict,
     },
     request::{body::Payload, input::Input},
     routes::direct_channels,
@@ -54,7 +55,7 @@ pub(crate) async fn list_channels(Input { data, caller, ids, .. }: Input) -> Res
 pub(crate) async fn create_channel(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
     let guild_id = input.ids.guild()?;
     let form = ChannelForm::parse_create(&parse_body(&body)?)?;
-    settled(|| create(&input, guild_id, form.clone())).await
+    retry_on_conflict(|| create(&input, guild_id, form.clone())).await
 }
 
 async fn create(input: &Input, guild_id: GuildId, form: ChannelForm) -> Result<Response, Refused> {
@@ -73,17 +74,17 @@ async fn create(input: &Input, guild_id: GuildId, form: ChannelForm) -> Result<R
         }
         check_subjects(&access.state, wanted)?;
     }
-    let seen = category.into_iter().fold(access.seen(), Seen::channel);
+    let read = category.into_iter().fold(access.read_set(), ReadSet::channel);
     let mut channel = Channel { guild_id: guild_id.get(), position, overwrites, ..Channel::default() };
     form.apply(&mut channel);
-    let channel = put(input, channel, seen).await?;
+    let channel = put(input, channel, read).await?;
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
 }
 
 /// A channel that the caller sees.
 pub(crate) async fn get_channel(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
-    let also = Also { all_overwrites: true, ..Also::default() };
-    let access = ChannelAccess::find_with(&data, &caller, ids.channel()?, also).await?;
+    let extras = Extras { all_overwrites: true, ..Extras::default() };
+    let access = ChannelAccess::find_with(&data, &caller, ids.channel()?, extras).await?;
     let last_message_id = newest(&data, &access).await;
     if access.is_direct() {
         return direct_channels::object(&data, &caller, &access.channel, last_message_id).await;
@@ -107,13 +108,13 @@ async fn newest(data: &Data, access: &ChannelAccess) -> u64 {
 pub(crate) async fn edit_channel(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
     let channel_id = input.ids.channel()?;
     let body = parse_body(&body)?;
-    settled(|| edit(&input, channel_id, &body)).await
+    retry_on_conflict(|| edit(&input, channel_id, &body)).await
 }
 
 async fn edit(input: &Input, channel_id: ChannelId, body: &Map<String, Value>) -> Result<Response, Refused> {
     let Input { data, caller, .. } = input;
-    let also = Also { all_overwrites: true, ..Also::default() };
-    let access = ChannelAccess::find_with(data, caller, channel_id, also).await?;
+    let extras = Extras { all_overwrites: true, ..Extras::default() };
+    let access = ChannelAccess::find_with(data, caller, channel_id, extras).await?;
     access.require(Permissions::MANAGE_CHANNELS)?;
     let kind = access.channel.r#type;
     let mut form = ChannelForm::parse_change(body, kind)?;
@@ -135,10 +136,10 @@ async fn edit(input: &Input, channel_id: ChannelId, body: &Map<String, Value>) -
         }
         check_subjects(&guild, wanted)?;
     }
-    let seen = access.seen().channel_of(&guild, category);
+    let read = access.read_set().channel_of(&guild, category);
     let mut channel = access.channel.clone();
     form.apply(&mut channel);
-    let channel = put(input, channel, seen).await?;
+    let channel = put(input, channel, read).await?;
     Ok(reply::ok(&ChannelObject::new(&channel, newest(data, &access).await)))
 }
 
@@ -146,7 +147,7 @@ async fn edit(input: &Input, channel_id: ChannelId, body: &Map<String, Value>) -
 /// not closed.
 pub(crate) async fn delete_channel(input: Input) -> Result<Response, Refused> {
     let channel_id = input.ids.channel()?;
-    settled(|| delete(&input, channel_id)).await
+    retry_on_conflict(|| delete(&input, channel_id)).await
 }
 
 async fn delete(input: &Input, channel_id: ChannelId) -> Result<Response, Refused> {
@@ -161,10 +162,10 @@ async fn delete(input: &Input, channel_id: ChannelId) -> Result<Response, Refuse
     // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
     // leaves a smaller category that can be deleted again.
     for child in guild.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
-        put(input, Channel { parent_id: 0, ..child.clone() }, access.seen().channel(child)).await?;
+        put(input, Channel { parent_id: 0, ..child.clone() }, access.read_set().channel(child)).await?;
     }
     let last_message_id = newest(data, &access).await;
-    let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.seen().basis() };
+    let request = DeleteChannelRequest { channel_id: channel_id.get(), basis: access.read_set().basis() };
     let channel =
         data.delete_channel(&request, &input.change()).await.found_or(ApiError::UnknownChannel)?.channel;
     let channel = channel.unwrap_or(access.channel);
@@ -183,10 +184,10 @@ async fn surroundings(
     }
 }
 
-async fn put(input: &Input, channel: Channel, seen: Seen) -> Result<Channel, Refused> {
+async fn put(input: &Input, channel: Channel, read: ReadSet) -> Result<Channel, Refused> {
     // A row from before repetitions were refused becomes what it counts as.
     let channel = Channel { overwrites: merged(&channel.overwrites), ..channel };
-    let request = PutChannelRequest { channel: Some(channel), basis: seen.basis() };
+    let request = PutChannelRequest { channel: Some(channel), basis: read.basis() };
     let channel =
         input.data.put_channel(&request, &input.change()).await.found_or(ApiError::UnknownChannel)?.channel;
     Ok(channel.ok_or(ApiError::Internal)?)

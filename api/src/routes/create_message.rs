@@ -5,7 +5,7 @@ use weir_discord::validate::{CreateMessageForm, parse_body};
 
 use crate::{
     answer::error::Refused,
-    flow::posting::{self, Nonce},
+    flow::send_message::{self, Nonce},
     permission::access::ChannelAccess,
     request::{body::Payload, input::Input},
 };
@@ -17,7 +17,8 @@ pub(crate) async fn create_message(
 ) -> Result<Response, Refused> {
     let channel_id = ids.channel()?;
     let form = CreateMessageForm::parse(&parse_body(&body)?)?;
-    let access = ChannelAccess::find_with(&data, &caller, channel_id, posting::needs(&form.content)).await?;
+    let access =
+        ChannelAccess::find_with(&data, &caller, channel_id, send_message::needs(&form.content)).await?;
     let nonce = if form.enforce_nonce { Nonce::Enforced } else { Nonce::Echoed };
-    posting::post(&data, &access, form, nonce, arrival).await
+    send_message::send(&data, &access, form, nonce, arrival).await
 }

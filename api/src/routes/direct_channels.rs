@@ -11,7 +11,7 @@ use weir_proto::data::Channel;
 use crate::{
     answer::{error::Refused, reply},
     data::Data,
-    flow::opening::open,
+    flow::open_direct,
     request::{body::Payload, caller::Caller, input::Input},
 };
 
@@ -33,7 +33,7 @@ pub(crate) async fn open_direct_channel(
         fields.id("recipient_id")
     })?;
     let recipient_id = recipient_id.ok_or(ApiError::Internal)?;
-    let opened = open(&data, &caller, recipient_id, arrival).await?;
+    let opened = open_direct::open(&data, &caller, recipient_id, arrival).await?;
     object(&data, &caller, &opened.channel, opened.last_message_id).await
 }
 

@@ -12,7 +12,7 @@ use weir_proto::data::{EditMessageRequest, Message};
 use crate::{
     answer::{error::Refused, found::FoundOr as _},
     cache::users::named,
-    flow::{history, posting},
+    flow::{history, send_message},
     permission::access::ChannelAccess,
     request::{body::Payload, input::Input},
     routes::delete_message::is_system,
@@ -25,7 +25,7 @@ pub(crate) async fn edit_message(
 ) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let mut form = EditMessageForm::parse(&parse_body(&body)?)?;
-    let named_in = posting::needs(form.content.as_deref().unwrap_or_default());
+    let named_in = send_message::needs(form.content.as_deref().unwrap_or_default());
     let access = ChannelAccess::find_with(&data, &caller, channel_id, named_in).await?;
     let row = history::message(&data, channel_id.get(), message_id.get()).await?;
     authorize(&access, &row, &form)?;
@@ -41,16 +41,22 @@ pub(crate) async fn edit_message(
         referenced.as_ref().map(|replied| replied.author_id).filter(|id| row.mention_user_ids.contains(id));
     let parsed = ParsedMentions::of(form.content.as_deref().unwrap_or_default());
     let shown = named(std::iter::once(&row).chain(&referenced));
-    let (mentions, users) =
-        posting::resolve_mentions(&data, &access, &parsed, &form.allowed_mentions, replied_author, shown)
-            .await?;
+    let (mentions, users) = send_message::resolve_mentions(
+        &data,
+        &access,
+        &parsed,
+        &form.allowed_mentions,
+        replied_author,
+        shown,
+    )
+    .await?;
     let mut edited = Message { flags: form.flags_after(row.flags), ..row };
     if form.content.is_some() {
         edited.mention_user_ids = mentions.users;
         edited.mention_role_ids = mentions.roles;
         edited.mention_everyone = mentions.everyone;
     }
-    let context = posting::context(&access, &edited, referenced, &users);
+    let context = send_message::context(&access, &edited, referenced, &users);
     let request = EditMessageRequest {
         channel_id: edited.channel_id,
         message_id: edited.id,
@@ -66,7 +72,7 @@ pub(crate) async fn edit_message(
     let row =
         data.edit_message(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?.message;
     let row = row.ok_or(ApiError::Internal)?;
-    Ok(posting::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))
+    Ok(send_message::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))
 }
 
 fn authorize(access: &ChannelAccess, row: &Message, form: &EditMessageForm) -> Result<(), Refused> {

@@ -6,7 +6,7 @@ use weir_discord::{object::NonceEcho, permission::Permissions};
 use crate::{
     answer::error::Refused,
     cache::users::named,
-    flow::{history, posting},
+    flow::{history, send_message},
     permission::access::ChannelAccess,
     request::input::Input,
 };
@@ -19,5 +19,5 @@ pub(crate) async fn get_message(Input { data, caller, ids, .. }: Input) -> Resul
     let row = history::message(&data, channel_id.get(), message_id.get()).await?;
     let referenced = history::replied_to(&data, &row).await?;
     let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
-    Ok(posting::answer(&row, access.channel.guild_id, referenced.as_ref(), &users, NonceEcho::Omit))
+    Ok(send_message::answer(&row, access.channel.guild_id, referenced.as_ref(), &users, NonceEcho::Omit))
 }

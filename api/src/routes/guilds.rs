@@ -11,12 +11,12 @@ use weir_proto::data::DeleteGuildRequest;
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
     app::App,
-    flow::founding::{self, Plan},
+    flow::create_guild::{self, NewGuild},
     permission::access::GuildAccess,
     request::{body::Payload, input::Input, query::QueryPairs},
 };
 
-/// Founds a guild that the caller owns, with @everyone and a text channel.
+/// Creates a guild that the caller owns, with @everyone and a text channel.
 pub(crate) async fn create_guild(
     State(app): State<App>,
     Input { caller, arrival, .. }: Input,
@@ -29,7 +29,7 @@ pub(crate) async fn create_guild(
         }
     })?;
     let name = GuildForm::parse_create(&body)?.name.unwrap_or_default();
-    let state = founding::found(&app, &caller, Plan { name, members: Vec::new() }, arrival).await?;
+    let state = create_guild::create(&app, &caller, NewGuild { name, members: Vec::new() }, arrival).await?;
     Ok(reply::created(&GuildObject::new(&state).ok_or(ApiError::Internal)?))
 }
 

@@ -6,7 +6,7 @@ use weir_proto::data::UpdateMemberRequest;
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    permission::{access::GuildAccess, basis::settled},
+    permission::{access::GuildAccess, retry::retry_on_conflict},
     request::input::Input,
     routes::roles::role_below,
 };
@@ -20,12 +20,12 @@ enum Act {
 
 /// Gives a member a role.
 pub(crate) async fn grant_role(input: Input) -> Result<Response, Refused> {
-    settled(|| change(&input, Act::Grant)).await
+    retry_on_conflict(|| change(&input, Act::Grant)).await
 }
 
 /// Takes a role from a member.
 pub(crate) async fn revoke_role(input: Input) -> Result<Response, Refused> {
-    settled(|| change(&input, Act::Revoke)).await
+    retry_on_conflict(|| change(&input, Act::Revoke)).await
 }
 
 /// Judges by the caller's rows and the role's, and not by the member's: the data service adds and removes roles on the row as it finds it,
@@ -47,7 +47,7 @@ async fn change(input: &Input, act: Act) -> Result<Response, Refused> {
         user_id: user_id.get(),
         add_role_ids,
         remove_role_ids,
-        basis: access.seen().role(role).basis(),
+        basis: access.read_set().role(role).basis(),
     };
     data.update_member(&request, &input.change()).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())

@@ -21,10 +21,10 @@ use crate::{
     app::App,
     config::AddMembers,
     entry::auth::require_consent,
-    flow::memberships::{By, require_room},
+    flow::memberships::{AddedBy, require_room},
     permission::{
         access::{GuildAccess, member_of},
-        basis::settled,
+        retry::retry_on_conflict,
     },
     request::{body::Payload, client::Client, input::Input, query::QueryPairs},
     routes::roles::role_below,
@@ -76,18 +76,18 @@ pub(crate) async fn put_member(
         let roles: BTreeSet<u64> = fields.ids("roles", ROLES_MAX).unwrap_or_default().into_iter().collect();
         (nick, roles.into_iter().collect::<Vec<_>>())
     })?;
-    let by = if user_id == input.caller.id { By::Itself } else { By::Others };
+    let by = if user_id == input.caller.id { AddedBy::Itself } else { AddedBy::Others };
     let consent = match app.config.add_members {
         AddMembers::Open => None,
         AddMembers::Consent => Some((client, body.get("access_token").and_then(Value::as_str))),
     };
-    settled(|| add(&app, &input, (guild_id, user_id, by), (&nick, &role_ids), consent)).await
+    retry_on_conflict(|| add(&app, &input, (guild_id, user_id, by), (&nick, &role_ids), consent)).await
 }
 
 async fn add(
     app: &App,
     input: &Input,
-    (guild_id, user_id, by): (GuildId, UserId, By),
+    (guild_id, user_id, by): (GuildId, UserId, AddedBy),
     (nick, role_ids): (&str, &[u64]),
     consent: Option<(Client, Option<&str>)>,
 ) -> Result<Response, Refused> {
@@ -98,14 +98,14 @@ async fn add(
         access.require(Permissions::MANAGE_NICKNAMES)?;
     }
     // Of two who add the same user at once one does, and the other finds it done.
-    let mut seen = access.seen().member(user_id.get(), None);
+    let mut read = access.read_set().member(user_id.get(), None);
     for role_id in role_ids {
         let role_id = RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?;
         let role = role_below(&access, role_id)?;
         if role.id == guild_id.get() {
             return Err(ApiError::InvalidRole.into());
         }
-        seen = seen.role(role);
+        read = read.role(role);
     }
     if member_of(data, guild_id, user_id.get(), &data.call()).await?.is_some() {
         return Ok(reply::no_content());
@@ -114,7 +114,7 @@ async fn add(
         None => by,
         Some((client, token)) => {
             require_consent(app, client, user_id, token).await?;
-            By::Itself
+            AddedBy::Itself
         }
     };
     let turn = app.turns.take([user_id.get()]).await?;
@@ -127,7 +127,7 @@ async fn add(
         joined_at_ms: arrival.unix_ms(),
         rev: 0,
     };
-    let request = PutMemberRequest { member: Some(member), basis: seen.basis() };
+    let request = PutMemberRequest { member: Some(member), basis: read.basis() };
     let (data, call) = (data.clone(), input.change());
     let put = async move { data.put_member(&request, &call).await.found_or(ApiError::UnknownUser) };
     let stored = turn.make(put).await?;
@@ -138,7 +138,7 @@ async fn add(
 /// Removes a member, with KICK_MEMBERS. Never the owner, and only those below the caller.
 pub(crate) async fn kick_member(input: Input) -> Result<Response, Refused> {
     let (guild_id, user_id) = (input.ids.guild()?, input.ids.user()?);
-    settled(|| kick(&input, guild_id, user_id)).await
+    retry_on_conflict(|| kick(&input, guild_id, user_id)).await
 }
 
 async fn kick(input: &Input, guild_id: GuildId, user_id: UserId) -> Result<Response, Refused> {
@@ -148,7 +148,7 @@ async fn kick(input: &Input, guild_id: GuildId, user_id: UserId) -> Result<Respo
     let target = member_of(data, guild_id, user_id.get(), &data.call()).await?;
     let (target, _user) = target.ok_or(ApiError::UnknownMember)?;
     require_above(&access, &target)?;
-    let basis = access.seen().powers(&access.state, &target).basis();
+    let basis = access.read_set().powers(&access.state, &target).basis();
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: user_id.get(), basis };
     data.delete_member(&request, &input.change()).await.found_or(ApiError::UnknownMember)?;
     Ok(reply::no_content())

@@ -16,10 +16,7 @@ use weir_proto::{
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    permission::{
-        access::GuildAccess,
-        basis::{Seen, settled},
-    },
+    permission::{access::GuildAccess, read_set::ReadSet, retry::retry_on_conflict},
     request::{body::Payload, input::Input},
 };
 
@@ -37,7 +34,7 @@ pub(crate) async fn list_roles(Input { data, caller, ids, .. }: Input) -> Result
 pub(crate) async fn create_role(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
     let guild_id = input.ids.guild()?;
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| create(&input, guild_id, form.clone())).await
+    retry_on_conflict(|| create(&input, guild_id, form.clone())).await
 }
 
 async fn create(input: &Input, guild_id: GuildId, form: RoleForm) -> Result<Response, Refused> {
@@ -52,14 +49,14 @@ async fn create(input: &Input, guild_id: GuildId, form: RoleForm) -> Result<Resp
         ..Role::default()
     };
     form.apply(&mut role);
-    put(input, role, access.seen()).await
+    put(input, role, access.read_set()).await
 }
 
 /// Changes a role.
 pub(crate) async fn edit_role(input: Input, Payload(body): Payload) -> Result<Response, Refused> {
     let (guild_id, role_id) = (input.ids.guild()?, input.ids.role()?);
     let form = RoleForm::parse(&parse_body(&body)?)?;
-    settled(|| edit(&input, guild_id, role_id, form.clone())).await
+    retry_on_conflict(|| edit(&input, guild_id, role_id, form.clone())).await
 }
 
 async fn edit(
@@ -75,13 +72,13 @@ async fn edit(
     form.apply(&mut role);
     // Taking away is as much an act as granting.
     access.require_held(Permissions(before ^ role.permissions))?;
-    put(input, role, access.seen().role(known)).await
+    put(input, role, access.read_set().role(known)).await
 }
 
 /// Deletes a role; @everyone stays.
 pub(crate) async fn delete_role(input: Input) -> Result<Response, Refused> {
     let (guild_id, role_id) = (input.ids.guild()?, input.ids.role()?);
-    settled(|| delete(&input, guild_id, role_id)).await
+    retry_on_conflict(|| delete(&input, guild_id, role_id)).await
 }
 
 async fn delete(input: &Input, guild_id: GuildId, role_id: RoleId) -> Result<Response, Refused> {
@@ -90,7 +87,7 @@ async fn delete(input: &Input, guild_id: GuildId, role_id: RoleId) -> Result<Res
     if role_id.get() == guild_id.get() {
         return Err(ApiError::InvalidRole.into());
     }
-    let basis = access.seen().role(role).basis();
+    let basis = access.read_set().role(role).basis();
     let request = DeleteRoleRequest { guild_id: guild_id.get(), role_id: role_id.get(), basis };
     input.data.delete_role(&request, &input.change()).await.found_or(ApiError::UnknownRole)?;
     Ok(reply::no_content())
@@ -113,8 +110,8 @@ pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role,
     }
 }
 
-async fn put(input: &Input, role: Role, seen: Seen) -> Result<Response, Refused> {
-    let request = PutRoleRequest { role: Some(role), basis: seen.basis() };
+async fn put(input: &Input, role: Role, read: ReadSet) -> Result<Response, Refused> {
+    let request = PutRoleRequest { role: Some(role), basis: read.basis() };
     let role = input.data.put_role(&request, &input.change()).await.found_or(ApiError::UnknownRole)?.role;
     Ok(reply::ok(&RoleObject::new(&role.ok_or(ApiError::Internal)?)))
 }

@@ -29,10 +29,10 @@ use crate::{
     app::App,
     data::Data,
     flow::{
-        founding::{self, MEMBERS_MAX, Plan},
+        create_guild::{self, MEMBERS_MAX, NewGuild},
         history::Page,
-        opening,
-        posting::{self, Nonce},
+        open_direct,
+        send_message::{self, Nonce},
     },
     permission::access::{ChannelAccess, Channels, GuildAccess},
     request::{body::Payload, caller::Caller, input::Input, query::QueryPairs},
@@ -63,7 +63,7 @@ pub(crate) async fn create_server(
     let body = parse_body(&body)?;
     let members = parse_fields(&body, |fields| fields.ids("members", MEMBERS_MAX - 1))?.unwrap_or_default();
     let name = GuildForm::parse_create(&body)?.name.unwrap_or_default();
-    let state = founding::found(&app, &caller, Plan { name, members }, arrival).await?;
+    let state = create_guild::create(&app, &caller, NewGuild { name, members }, arrival).await?;
     let guild = state.guild.as_ref().ok_or(ApiError::Internal)?;
     let channel = first_text_channel(&state).ok_or(ApiError::Internal)?;
     let server = Server { server_id: Id(guild.id), channel_id: Id(channel.id), name: &guild.name };
@@ -93,12 +93,13 @@ pub(crate) async fn create_message(
     let channel_id = match target {
         (Some(channel_id), ..) => channel_id,
         (None, Some(server_id), _) => text_channel_of(&data, &caller, server_id).await?,
-        (_, _, Some(user_id)) => opening::open(&data, &caller, user_id, arrival).await?.channel.id,
+        (_, _, Some(user_id)) => open_direct::open(&data, &caller, user_id, arrival).await?.channel.id,
         (None, None, None) => return Err(ApiError::Internal.into()),
     };
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
-    let access = ChannelAccess::find_with(&data, &caller, channel_id, posting::needs(&form.content)).await?;
-    posting::post(&data, &access, form, Nonce::Enforced, arrival).await
+    let access =
+        ChannelAccess::find_with(&data, &caller, channel_id, send_message::needs(&form.content)).await?;
+    send_message::send(&data, &access, form, Nonce::Enforced, arrival).await
 }
 
 async fn text_channel_of(data: &Data, caller: &Caller, server_id: u64) -> Result<u64, Refused> {

@@ -1,4 +1,4 @@
-//! How direct messages begin: what Discord's route and the short flow share.
+//! Opens direct messages, for Discord's route and for the short flow.
 
 use weir_discord::error::ApiError;
 use weir_proto::data::{Channel, OpenDirectRequest};

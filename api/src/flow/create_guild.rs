@@ -1,4 +1,4 @@
-//! How a guild begins: what Discord's route and the short flow share.
+//! Creates a guild, for Discord's route and for the short flow.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::{
     answer::{error::Refused, found::FoundOr as _},
     app::App,
     config::AddMembers,
-    flow::memberships::{By, require_room},
+    flow::memberships::{AddedBy, require_room},
     request::{arrival::Arrival, caller::Caller},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 const FIRST_CHANNEL: &str = "general";
 /// Name by which the data service knows the role that has the guild's id.
 const EVERYONE: &str = "@everyone";
-/// Most members that a guild is founded with, its owner included; the data service's bound for one commit.
+/// Most members that a guild is created with, its owner included; the data service's bound for one commit.
 pub(crate) const MEMBERS_MAX: usize = 500;
 
 /// Members whose number of guilds is looked up at once. A choice: a full guild takes 63 round trips, and one caller does not fill the data
@@ -61,8 +61,8 @@ const EVERYONE_MAY: &[Permissions] = &[
     Permissions::SEND_POLLS,
 ];
 
-/// A guild to be.
-pub(crate) struct Plan {
+/// A guild that is to be created.
+pub(crate) struct NewGuild {
     pub(crate) name: String,
     /// Users beside the owner, at most [`MEMBERS_MAX`].
     pub(crate) members: Vec<u64>,
@@ -73,13 +73,13 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// A form error for members that do not exist, 50025 for any where members must consent, 30001 if one of them is in as many guilds as it may be, and those of the calls.
-pub(crate) async fn found(
+pub(crate) async fn create(
     app: &App,
     caller: &Caller,
-    plan: Plan,
+    new: NewGuild,
     arrival: Arrival,
 ) -> Result<GuildState, Refused> {
-    let mut ids: BTreeSet<u64> = plan.members.into_iter().collect();
+    let mut ids: BTreeSet<u64> = new.members.into_iter().collect();
     ids.remove(&caller.id.get());
     let known = app.data.users(ids.clone()).await?;
     if ids.iter().any(|id| known.user(*id).is_none()) {
@@ -91,13 +91,13 @@ pub(crate) async fn found(
     }
     let turn = app.turns.take(std::iter::once(caller.id.get()).chain(ids.iter().copied())).await?;
     let data = &app.data;
-    require_room(data, caller.id, By::Itself).await?;
+    require_room(data, caller.id, AddedBy::Itself).await?;
     let others: Vec<UserId> = ids.iter().filter_map(|id| UserId::try_from(*id).ok()).collect();
-    let looks = others.into_iter().map(|id| require_room(data, id, By::Others));
+    let looks = others.into_iter().map(|id| require_room(data, id, AddedBy::Others));
     stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect::<()>().await?;
     let permissions = EVERYONE_MAY.iter().fold(Permissions::NONE, |all, one| all | *one).0;
     let request = CreateGuildRequest {
-        guild: Some(Guild { name: plan.name, owner_id: caller.id.get(), ..Guild::default() }),
+        guild: Some(Guild { name: new.name, owner_id: caller.id.get(), ..Guild::default() }),
         roles: vec![Role { name: EVERYONE.to_owned(), permissions, ..Role::default() }],
         channels: vec![Channel { name: FIRST_CHANNEL.to_owned(), ..Channel::default() }],
         members: std::iter::once(caller.id.get())

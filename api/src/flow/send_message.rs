@@ -1,4 +1,4 @@
-//! From a valid form to a stored message: what Discord's route and the short flow share.
+//! Sends a message, from a valid form to the stored row, for Discord's route and for the short flow.
 //!
 //! At most four data calls, in this order: the channel's context (the caller made it), the message replied to, the users that are
 //! mentioned and not cached, the creation.
@@ -19,10 +19,10 @@ use weir_proto::data::{CreateMessageRequest, EventContext, Message};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
-    cache::users::{Known, named},
+    cache::users::{UsersById, named},
     data::Data,
     flow::history,
-    permission::access::{Also, ChannelAccess},
+    permission::access::{ChannelAccess, Extras},
     request::arrival::Arrival,
 };
 
@@ -36,15 +36,15 @@ pub(crate) enum Nonce {
 }
 
 /// What a message needs of its channel beside the check: the roles that its text names.
-pub(crate) fn needs(content: &str) -> Also {
-    Also { role_ids: ParsedMentions::of(content).roles, ..Also::default() }
+pub(crate) fn needs(content: &str) -> Extras {
+    Extras { role_ids: ParsedMentions::of(content).roles, ..Extras::default() }
 }
 
 /// Creates a message by the caller of `access`, which was found with what it [`needs`], and answers with it.
 ///
 /// # Errors
 /// 50008, 50013, 50006, 160002, the unknown-message form error, and those of the data calls.
-pub(crate) async fn post(
+pub(crate) async fn send(
     data: &Data,
     access: &ChannelAccess,
     form: CreateMessageForm,
@@ -154,7 +154,7 @@ pub(crate) async fn resolve_mentions(
     allowed: &AllowedMentions,
     replied_author: Option<u64>,
     mut shown: BTreeSet<u64>,
-) -> Result<(Mentions, Known), Refused> {
+) -> Result<(Mentions, UsersById), Refused> {
     shown.extend(&parsed.users);
     let users = data.users(shown).await?;
     let roles = &access.state.roles;
@@ -173,7 +173,7 @@ pub(crate) fn context(
     access: &ChannelAccess,
     row: &Message,
     referenced: Option<Message>,
-    users: &Known,
+    users: &UsersById,
 ) -> EventContext {
     let shown = row.mention_user_ids.iter().chain(referenced.iter().flat_map(|row| &row.mention_user_ids));
     let ids: BTreeSet<u64> = shown.copied().collect();
