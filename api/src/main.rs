@@ -49,13 +49,7 @@ fn main() -> ExitCode {
     let reader = &mut tier.reader;
     let listen = reader.addr("listen.api", ([127, 0, 0, 1], 8_080).into());
     let data_service = reader.string("connect.data_service", "127.0.0.1:8082");
-    let gateway_url = reader.string("gateway.public_url", "ws://127.0.0.1:8081");
-    reader.require(
-        "gateway.public_url",
-        gateway_url.starts_with("ws://") || gateway_url.starts_with("wss://"),
-        "it must be ws:// or wss://, a host and perhaps a port",
-        "write for example \"wss://gateway.example.org\"",
-    );
+    let gateway_url = reader.web_socket_url("gateway.public_url", "ws://127.0.0.1:8081");
     let config = ApiConfig::read(reader, gateway_url, listen.ip().is_loopback());
     tier.run(|start| run(start, listen, data_service, config), |_| Exit::Failed)
 }

@@ -15,7 +15,10 @@ use super::keys::KEYS;
 use super::problem::{Problem, Problems, masked};
 use super::setting::{Setting, Source, Written};
 use super::suggest::nearest;
-use super::units::{DURATION_FIX, SIZE_FIX, format_duration, format_size, parse_duration, parse_size};
+use super::units::{
+    DURATION_FIX, SIZE_FIX, WEB_SOCKET_FIX, WEB_SOCKET_RULE, format_duration, format_size, is_web_socket_url,
+    parse_duration, parse_size,
+};
 
 /// A value that is never shown: not in the effective configuration, not in problems, not by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -123,6 +126,16 @@ impl Reader {
     /// An address to listen on or connect to, `127.0.0.1:8080` or `[::1]:8080`; port 0 chooses a free one.
     pub fn addr(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
         self.or_default(key, default, address, |value| quoted(&value.to_string()))
+    }
+
+    /// The URL of a WebSocket server, `wss://gateway.example.org`, without a path; returned without a slash at its end.
+    pub fn web_socket_url(&mut self, key: &str, default: &str) -> String {
+        without_slash(&self.or_default(key, default.to_owned(), web_socket_url, |value| quoted(value)))
+    }
+
+    /// The URL of a WebSocket server that may be absent, like [`Reader::web_socket_url`].
+    pub fn optional_web_socket_url(&mut self, key: &str) -> Option<String> {
+        self.optional(key, web_socket_url, |value| quoted(value)).as_deref().map(without_slash)
     }
 
     /// One of the named `choices`.
@@ -323,6 +336,15 @@ fn address(written: &Written) -> Result<SocketAddr, BadValue> {
             "write for example \"127.0.0.1:8080\" or \"[::1]:8080\"",
         )
     })
+}
+
+fn web_socket_url(written: &Written) -> Result<String, BadValue> {
+    let url = text(written)?;
+    if is_web_socket_url(&url) { Ok(url) } else { Err(BadValue::new(WEB_SOCKET_RULE, WEB_SOCKET_FIX)) }
+}
+
+fn without_slash(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
 }
 
 fn list(written: &Written) -> Result<Vec<String>, BadValue> {

@@ -66,6 +66,40 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(source("listen.api"), "default");
 }
 
+/// The api reads the key with a default and the gateway without one. The api took a path and a query, to which clients
+/// would have appended another.
+#[test]
+fn a_web_socket_url_keeps_one_rule_with_and_without_a_default() {
+    let key = "gateway.public_url";
+    let with_default = |text: &str| {
+        let mut reader = from_file(&format!("{key} = {text:?}\n")).into_reader();
+        let url = reader.web_socket_url(key, "ws://127.0.0.1:8081");
+        reader.finish().map(|_| url)
+    };
+    let optional = |text: &str| {
+        let mut reader = from_file(&format!("{key} = {text:?}\n")).into_reader();
+        let url = reader.optional_web_socket_url(key);
+        reader.finish().map(|_| url)
+    };
+    for (text, url) in
+        [("ws://127.0.0.1:8081", "ws://127.0.0.1:8081"), ("wss://g.example/", "wss://g.example")]
+    {
+        assert_eq!(with_default(text).unwrap(), url);
+        assert_eq!(optional(text).unwrap().as_deref(), Some(url));
+    }
+    // The first four both refused, the others the gateway alone.
+    for text in ["", "http://a", "gateway.example.org", "ws:a", "ws://", "ws://a/b?x", "ws://a?x", "ws:// a"]
+    {
+        let told = format!("gateway.public_url = {text:?} (weir.toml line 1): it must be ws:// or wss://");
+        for problems in [with_default(text).map(drop).unwrap_err(), optional(text).map(drop).unwrap_err()] {
+            assert!(problems.to_string().contains(&told), "{problems}");
+        }
+    }
+    let mut reader = RawConfig::default().into_reader();
+    assert_eq!(reader.web_socket_url(key, "ws://127.0.0.1:8081"), "ws://127.0.0.1:8081");
+    assert_eq!(RawConfig::default().into_reader().optional_web_socket_url(key), None);
+}
+
 #[test]
 fn every_problem_of_every_layer_is_listed_at_once() {
     let mut raw = from_file("gateway.public_url = 5\n[data]\nstore_timeout = 5\nstor = \"cql\"\n");

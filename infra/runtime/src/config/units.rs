@@ -1,4 +1,5 @@
 //! Durations and sizes in text: whole numbers and their units, both ways. A number without a unit is never understood.
+//! The form of a WebSocket server's URL stands here too.
 
 use std::time::Duration;
 
@@ -24,6 +25,21 @@ pub(super) const DURATION_FIX: &str = "write whole numbers and units (ns, us, ms
 /// The form that a size must have.
 pub(super) const SIZE_FIX: &str =
     "write a whole number and a unit (B, KiB, MiB, GiB, TiB), such as \"64MiB\"";
+
+/// What the URL of a WebSocket server must look like.
+pub(super) const WEB_SOCKET_RULE: &str =
+    "it must be ws:// or wss://, a host and perhaps a port, without a path";
+
+/// What to write for the URL of a WebSocket server.
+pub(super) const WEB_SOCKET_FIX: &str = "write for example \"wss://gateway.example.org\"";
+
+/// True for the URL of a WebSocket server that clients may be told. Client libraries append a path and a query of their
+/// own, so the URL has none; it may end with a slash.
+pub(super) fn is_web_socket_url(text: &str) -> bool {
+    let host = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
+    let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@']))
+}
 
 /// Reads a duration: whole numbers, each with its unit, each unit at most once and the longest first (`90s`, `1h30m`).
 /// Gives `None` if the text is not one, or longer than 584 years.
@@ -117,6 +133,29 @@ mod tests {
         }
         for text in ["64", "64MB", "64mib", "64 MiB", "MiB", "20000000TiB", "1GiB1MiB"] {
             assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn web_socket_urls_are_a_scheme_a_host_and_perhaps_a_port() {
+        for good in
+            ["ws://127.0.0.1:8081", "ws://[::1]:8081", "wss://gateway.example.org", "wss://g.example.org/"]
+        {
+            assert!(is_web_socket_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "ws://",
+            "http://a",
+            "gateway.example.org",
+            "wss://a/b",
+            "wss://a//",
+            "wss://a?v=10",
+            "wss://a/#b",
+            "wss://u@a",
+            "ws:// a",
+        ] {
+            assert!(!is_web_socket_url(bad), "{bad}");
         }
     }
 
