@@ -1,4 +1,5 @@
-//! What a request is answered: a [`reply`], or an [`error`] in Discord's terms; [`found`] makes one of a data call.
+//! What a request is answered with: a [`reply`], or an [`error`] in Discord's terms. [`found`] turns the
+//! outcome of a data call into one of them.
 
 pub(crate) mod error;
 pub(crate) mod found;

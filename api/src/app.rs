@@ -1,5 +1,5 @@
-//! What requests share. This file imports only what it holds; the endpoints and the layers before them import it, and
-//! [`crate::router`] puts them together.
+//! What all requests share. This file imports only what it holds. The endpoints and the layers before them
+//! import it, and [`crate::router`] puts them together.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -17,19 +17,19 @@ use crate::{
     turns::Turns,
 };
 
-/// Shared state of the tier. Cheap to clone.
+/// The tier's shared state. Clones share it.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) config: ApiConfig,
     pub(crate) data: Data,
-    /// `None`: switched off.
+    /// `None` if rate limits are switched off.
     pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) credentials: Credentials,
-    /// What may be asked about tokens that were not good before.
+    /// Bounds how often clients may ask the data service about tokens that were not good before.
     pub(crate) strangers: Strangers,
-    /// Of users that are brought into guilds.
+    /// Turns of the users that are brought into guilds.
     pub(crate) turns: Turns,
 }
 
@@ -45,7 +45,7 @@ impl App {
         }))
     }
 
-    /// Shows what the tier remembers as parts of the process's memory.
+    /// Shows the tier's caches and tables as parts of the process's memory.
     pub(crate) fn watch(&self, budget: &Budget) {
         self.data.watch(budget);
         self.credentials.watch(budget, "api_credentials", CREDENTIAL_BYTES);
@@ -63,14 +63,14 @@ impl Deref for App {
     }
 }
 
-/// For endpoints that only ask the data service.
+/// Endpoints that only ask the data service take this instead of the whole state.
 impl FromRef<App> for Data {
     fn from_ref(app: &App) -> Self {
         app.data.clone()
     }
 }
 
-/// For whoever reads a body.
+/// Extractors that read a body take this instead of the whole state.
 impl FromRef<App> for Bounds {
     fn from_ref(app: &App) -> Self {
         app.config.bounds.clone()

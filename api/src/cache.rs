@@ -1,5 +1,5 @@
-//! What is remembered for some seconds: whose a token is, and what [`users`] look like. Nothing is lost with it but
-//! time.
+//! What the tier remembers for some seconds: the user of a token, and what [`users`] look like. If an entry
+//! is lost, it is read again.
 
 pub(crate) mod users;
 
@@ -17,7 +17,7 @@ pub(crate) type Credentials = BoundedCache<TokenHash, Caller>;
 /// Bytes of a credential in the cache: a hash, and a user as in [`users`].
 pub(crate) const CREDENTIAL_BYTES: usize = 1_100;
 
-/// A cache with a bound in entries and in age, which the process's memory budget shows.
+/// A cache with a bound in entries and in age. The process's memory budget shows it.
 pub(crate) struct BoundedCache<K, V> {
     entries: Cache<K, V>,
     entries_max: u64,
@@ -28,13 +28,13 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Room for `entries_max`, each kept for so long.
+    /// A cache of at most `entries_max` entries, each kept for `kept_for`.
     pub(crate) fn new(entries_max: u64, kept_for: Duration) -> Self {
         let entries = Cache::builder().max_capacity(entries_max).time_to_live(kept_for).build();
         Self { entries, entries_max }
     }
 
-    /// Shows the cache in `budget` as `name`, with entries of some `entry_bytes` each.
+    /// Shows the cache in `budget` as `name`, where an entry counts as `entry_bytes` bytes.
     pub(crate) fn watch(&self, budget: &Budget, name: &'static str, entry_bytes: usize) {
         let entries = self.entries.clone();
         budget.watch_entries(name, self.entries_max, entry_bytes, move || entries.entry_count());

@@ -1,4 +1,4 @@
-//! What the operator may set, with the origin of every default.
+//! What the operator may configure, with the origin of every default.
 
 use std::time::Duration;
 
@@ -15,37 +15,46 @@ use crate::{
 /// Configuration of the api tier. [`ApiConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// What `GET /gateway` answers: `ws://` or `wss://`, host and port, never with a trailing slash, because client libraries append
-    /// either `?v=10` or `/?v=10` to it.
+    /// The answer of `GET /gateway`: `ws://` or `wss://`, a host and a port. It never ends with a slash,
+    /// because client libraries append either `?v=10` or `/?v=10` to it.
     pub gateway_url: String,
-    /// Shards of a bot that should identify at once, as `GET /gateway/bot` tells. Default 1, Discord's for small bots: client libraries then
-    /// start one shard in five seconds, which is what the gateway enforces (`GatewayConfig::identify_limits`).
+    /// How many shards of a bot should identify at once, as `GET /gateway/bot` says. Default 1, which is
+    /// Discord's for small bots: client libraries then start one shard in five seconds, and the gateway
+    /// enforces that (`GatewayConfig::identify_limits`).
     pub max_concurrency: u32,
-    /// Discord's rate limits; `None` switches all of them off, as local load tests need. Default: Discord's numbers.
+    /// Discord's rate limits. `None` switches all of them off, as local load tests need. Default: Discord's
+    /// numbers.
     pub rate_limits: Option<RateLimitConfig>,
-    /// Who may put a user into a guild. Default: [`AddMembers::Open`], which is for a machine of one's own.
+    /// Who may put a user into a guild. Default: [`AddMembers::Open`], which is for an operator's own
+    /// machine.
     pub add_members: AddMembers,
     /// Bounds of sockets, requests and bodies.
     pub bounds: Bounds,
-    /// Most bytes that all clients together may make it hold. Default: 64 MiB of replies and 64 MiB of request bodies.
+    /// Most bytes that all clients together may make the tier hold. Default: 64 MiB of replies and 64 MiB of
+    /// request bodies.
     pub memory: MemoryMax,
-    /// Proxies whose `X-Forwarded-For` tells the client's address. Default: none, so that a client cannot choose its own.
+    /// Proxies whose `X-Forwarded-For` is believed about the client's address. Default: none, so that a
+    /// client cannot choose its own address.
     pub trusted_proxies: TrustedProxies,
-    /// Whole time that one call to the data service may take. Default 5 s: above the database's own timeout of 2 s.
+    /// Total time that one call to the data service may take. Default 5 s, which is above the database's own
+    /// timeout of 2 s.
     pub data_timeout: Duration,
-    /// Most users kept for rendering authors. Default 50,000: about 10 MiB, 50 with the longest names.
+    /// Most users kept for rendering authors. Default 50,000, which take about 10 MiB, or 50 MiB if all have
+    /// the longest names.
     pub users_cached_max: u64,
-    /// Oldest age of such a user. Default 10 s: a changed name shows that late in history; nothing else depends on it.
+    /// How long such a user is kept. Default 10 s: history shows a changed name that late, and nothing else
+    /// depends on it.
     pub users_cached_for: Duration,
-    /// Most resolved credentials kept. Default 20,000: about 4 MiB, 22 with the longest names.
+    /// Most resolved credentials kept. Default 20,000, which take about 4 MiB, or 22 MiB if all have the
+    /// longest names.
     pub credentials_cached_max: u64,
-    /// Oldest age of a resolved credential. Default 5 s. Safe because a credential is never revoked yet; when it can be, this is the
-    /// longest time for which a revoked one still works.
+    /// How long a resolved credential is kept. Default 5 s. This is safe because no credential is ever
+    /// revoked yet. When one can be, this is the longest time for which it still works after it was revoked.
     pub credentials_cached_for: Duration,
 }
 
 impl ApiConfig {
-    /// Defaults for everything but the gateway's address.
+    /// The defaults for everything but the gateway's address.
     #[must_use]
     pub fn new(gateway_url: impl Into<String>) -> Self {
         let mut gateway_url = gateway_url.into();
@@ -66,7 +75,7 @@ impl ApiConfig {
         }
     }
 
-    /// The bounds of what clients may make it hold, to be fitted into the process's memory.
+    /// The bounds of what clients may make the tier hold. The caller fits them into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         let connections = Bound::Size(&mut self.bounds.connections_max);
         let mut shares = vec![
@@ -77,7 +86,7 @@ impl ApiConfig {
             Share::entries(&mut self.credentials_cached_max, CREDENTIAL_BYTES),
             Share::fixed(Strangers::MEMORY_BYTES),
         ];
-        // Not cut: who is forgotten early has a full bucket again.
+        // This bound is not cut: a caller whose state is forgotten early has a full bucket again.
         shares
             .extend(self.rate_limits.iter().map(|limits| Share::fixed(limits.keys_max * STATE_BYTES as u64)));
         shares
@@ -87,8 +96,8 @@ impl ApiConfig {
 /// Who may put a user into a guild, besides the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddMembers {
-    /// Whoever may invite to the guild.
+    /// Every member that may invite to the guild.
     Open,
-    /// The same, if the user consents: its own token is the request's `access_token`.
+    /// The same members, if the user consents: the request's `access_token` has to be the user's own token.
     Consent,
 }

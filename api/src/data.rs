@@ -1,4 +1,5 @@
-//! The data service as an endpoint asks it: the typed client, the time that a call may take, and the users that were read lately.
+//! The data service as the endpoints ask it: the typed client, the time that a call may take, and the users
+//! that were read lately.
 
 use std::{collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::{
     request::arrival::Arrival,
 };
 
-/// The data service. Cheap to clone: clones share the users.
+/// The data service. Clones share the cache of users.
 #[derive(Clone)]
 pub(crate) struct Data(Arc<Parts>);
 
@@ -30,22 +31,22 @@ impl Data {
         Self(Arc::new(Parts { client, timeout: config.data_timeout, users }))
     }
 
-    /// Shows what the cache of users holds.
+    /// Shows the cache of users in the memory budget.
     pub(crate) fn watch(&self, budget: &Budget) {
         self.0.users.watch(budget, "api_users", USER_BYTES);
     }
 
-    /// How the data service is called for a request that carries no more than a deadline.
+    /// Options of a call that needs no more than a deadline.
     pub(crate) fn call(&self) -> CallOptions {
         CallOptions::within(self.0.timeout)
     }
 
-    /// How it is called for a change whose delivery is measured from the client's request on.
+    /// Options of a call for a change. The time from `arrival` on is measured until the change is delivered.
     pub(crate) fn change(&self, arrival: Arrival) -> CallOptions {
         CallOptions { accepted_at_us: Some(arrival.unix_us()), ..self.call() }
     }
 
-    /// Those of `ids` that exist: no call if all of them were read lately.
+    /// Returns those of `ids` that exist. Makes no call if all of them were read lately.
     ///
     /// # Errors
     /// Those of the calls.
@@ -54,7 +55,7 @@ impl Data {
         found.map_err(|error| Refused::from_data(error, ApiError::UnknownUser))
     }
 
-    /// Keeps users that came along with another answer.
+    /// Keeps users that another answer contained.
     pub(crate) fn learn<'a>(&self, users: impl IntoIterator<Item = &'a User>) {
         self.0.users.learn(users);
     }

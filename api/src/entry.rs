@@ -1,5 +1,6 @@
-//! What every request passes before its route: [`server`] (connections), [`envelope`] (what every answer carries), and inside of routing
-//! [`admission`] (identity by [`auth`], then rate limits). [`prefix`] has the versions of the paths.
+//! What every request passes before its route: [`server`] (connections) and [`envelope`] (what every answer
+//! carries). Inside of routing it passes [`admission`] (identity by [`auth`], then rate limits). [`prefix`]
+//! has the versions of the paths.
 
 pub(crate) mod admission;
 pub(crate) mod auth;

@@ -1,20 +1,22 @@
-//! The api tier: Discord's REST API over the data service. It holds the business logic (validation, permissions, rate limits) and no state
-//! that a restart would lose, so any number of it stands behind a load balancer.
+//! The api tier: Discord's REST API over the data service. It holds the business logic (validation,
+//! permissions, rate limits) and no state that a restart would lose, so any number of processes may stand
+//! behind a load balancer.
 //!
-//! A request meets the folders in this order: `entry` (connections, what every answer carries, then within `router` who is asking and how
-//! often: `ratelimit`) → `routes`, which read `request`, ask `permission` what the caller may do, share `flow` among them, ask the data
-//! service through `data`, and answer through `answer`. `cache` is what is remembered of users for some seconds.
+//! A request passes the folders in this order: `entry` accepts connections and gives every answer its common
+//! headers, then within `router` it finds out who is asking and how often (`ratelimit`). The `routes` read
+//! the `request`, ask `permission` what the caller may do, share `flow` among them, ask the data service
+//! through `data`, and answer through `answer`. `cache` keeps tokens and users for some seconds.
 //!
-//! Imports point one way: `app` is what requests share and knows neither routes nor layers, most routes need of it only `data`, and
-//! `router` alone knows all of them.
+//! Imports point one way. `app` is what requests share and knows neither routes nor layers; most routes need
+//! only `data` of it. `router` alone knows all of them.
 //!
-//! Discord's objects, the permission algorithm, validation and the error table are `weir-discord`'s; rows are the data service's. This
-//! crate connects them.
+//! `weir-discord` has Discord's objects, the permission algorithm, validation and the error table; the data
+//! service has the rows. This crate connects them.
 //!
 //! # Read your writes
-//! The data service's freshness tokens are not handed on: Discord's clients have no place for them, and with one owner for each channel
-//! a read that follows an acknowledged write shows it anyway. A deployment that reads from replicas would keep the token of each caller and
-//! channel here.
+//! The data service's freshness tokens are not passed on to clients: Discord's protocol has no place for
+//! them, and as each channel has one owner, a read that follows an acknowledged write shows it anyway. A
+//! deployment that reads from replicas would keep the token of each caller and channel here.
 
 mod answer;
 mod app;
@@ -46,11 +48,11 @@ pub use metrics::Metrics;
 pub use ratelimit::{Bucket, Rate, RateLimitConfig};
 pub use weir_connect::Drained;
 
-/// The names of the tier's parts in the process's memory.
+/// The names that the memory budget shows for the tier's parts.
 const MEMORY: MemoryNames =
     MemoryNames { connections: "api_connections", replies: "api_replies", bodies: "api_bodies" };
 
-/// The REST tier, ready to serve. Cheap to clone: clones share caches, limits and bounds.
+/// The REST tier, ready to serve. Clones share caches, limits and bounds.
 #[derive(Clone)]
 pub struct Api {
     app: app::App,
@@ -65,11 +67,13 @@ impl Api {
         Self { envelope: entry::envelope::Envelope::new(app.clone(), metrics), app }
     }
 
-    /// Serves HTTP/1.1 and HTTP/2 with prior knowledge until `stop` is cancelled; then refuses new connections, lets requests under way
-    /// finish for at most `drain`, and cuts the rest. What its clients hold counts in `budget`.
+    /// Serves HTTP/1.1, and HTTP/2 with prior knowledge, until `stop` is cancelled. Then it refuses new
+    /// connections, lets requests under way finish for at most `drain`, and cuts the rest. The memory that
+    /// its clients hold counts in `budget`.
     ///
     /// # Cancel safety
-    /// Dropping the future cuts every connection at once. Changes under way may or may not be carried out by the data service.
+    /// Dropping the future cuts every connection at once. The data service may or may not carry out changes
+    /// under way.
     pub async fn serve(
         self,
         listener: TcpListener,

@@ -13,9 +13,9 @@ use weir_runtime::{
     tier::{Start, TierFlags},
 };
 
-/// Time for requests under way when told to stop.
+/// How long requests under way may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Time for the admin listener at the very end, when only a scraper is left.
+/// How long the admin listener may go on at the very end, when only a scraper is left.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
 
 /// Weir's api tier. What has no flag is set in weir.toml or by WEIR_SECTION__KEY.
@@ -67,7 +67,8 @@ async fn run(start: Start, listen: SocketAddr, data_service: String, mut config:
     let data = DataClient::new(Arc::new(Http::new(client)));
     let bound = [("api", listener.local_addr()?), ("admin", admin.local_addr()?)];
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
-    // It answers 503 by itself while the data service is away, and tells clients when to come back.
+    // The api is ready without the data service: while that is away, it answers 503 and tells clients when to
+    // come back.
     readiness.register("api").ready();
     start.tell(&bound)?;
     let api = Api::new(config, data, Metrics::register(&registry));

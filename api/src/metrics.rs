@@ -1,4 +1,5 @@
-//! What the tier counts. Labels are route templates and status numbers: both sets are fixed, whatever strangers send.
+//! What the tier counts. Labels are route templates and status numbers. Both sets are fixed, whatever clients
+//! send.
 
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers `weir_api_requests_total{route,status}` and `weir_api_request_seconds{route}`; `route` is a method and a path template
-    /// without its version.
+    /// Registers `weir_api_requests_total{route,status}`, `weir_api_request_seconds{route}` and
+    /// `weir_api_data_faults_total{fault}`. `route` is a method and a path template without its version.
     #[must_use]
     pub fn register(registry: &Registry) -> Self {
         Self {
@@ -55,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// Counts one request that failed by what lies behind this tier.
+    /// Counts one request that failed because of a fault behind this tier.
     pub(crate) fn fault(&self, fault: &'static str) {
         self.faults.get_or_create(&Faulty { fault }).inc();
     }

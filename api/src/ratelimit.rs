@@ -1,10 +1,11 @@
-//! Discord's rate limits: fixed quotas for each caller, told in headers on every answer of a limited route.
+//! Discord's rate limits: fixed quotas for each caller, shown in headers on every answer of a limited route.
 //!
-//! Two gates in this order: all requests of the caller (global), then the route's bucket for the caller and the major parameter (the
-//! channel or guild in the path). The quotas are `governor`'s GCRA; the keyed state is our own bounded store ([`store`]).
+//! There are two gates in this order: all requests of the caller (global), then the route's bucket for the
+//! caller and the major parameter (the channel or guild in the path). The quotas are `governor`'s GCRA; the
+//! state by key is our own bounded [`store`].
 //!
-//! GCRA refills continuously where Discord counts windows. The headers stay true in both readings: after `Reset-After` the bucket is
-//! full again, and a 429's `retry_after` is when the next single request fits.
+//! GCRA refills continuously, whereas Discord counts windows. The headers are true in both readings: after
+//! `Reset-After` the bucket is full again, and a 429's `retry_after` is when the next single request fits.
 
 mod bucket;
 mod config;
@@ -44,14 +45,14 @@ pub(crate) struct RateLimits<C: Clock = MonotonicClock> {
 }
 
 impl RateLimits {
-    /// Limiters on the operating system's monotonic clock.
+    /// The limiters on the operating system's monotonic clock.
     pub(crate) fn new(config: RateLimitConfig) -> Self {
         Self::with_clock(config, MonotonicClock)
     }
 }
 
 impl<C: Clock + Clone> RateLimits<C> {
-    /// Limiters on any clock.
+    /// The limiters on any clock.
     pub(crate) fn with_clock(config: RateLimitConfig, clock: C) -> Self {
         let state = BoundedState::new(config.keys_max);
         let limiter = |rate: Rate| Limiter::new(quota(rate), state.clone(), clock.clone());
@@ -64,7 +65,7 @@ impl<C: Clock + Clone> RateLimits<C> {
         }
     }
 
-    /// Shows what is remembered of callers.
+    /// Shows the state that is kept of callers in the memory budget.
     pub(crate) fn watch(&self, budget: &Budget) {
         budget.watch_entries("api_rate_limits", self.rates.keys_max, STATE_BYTES, self.states.count());
     }
@@ -72,7 +73,8 @@ impl<C: Clock + Clone> RateLimits<C> {
     /// Charges one request of `caller` to its global limit and to the route's bucket.
     ///
     /// # Errors
-    /// [`Exhausted`]; a request that the bucket refuses has been charged to the global limit, as at Discord.
+    /// [`Exhausted`] if one of them is exceeded. A request that the bucket refuses has been charged to the
+    /// global limit, as at Discord.
     pub(crate) fn charge(
         &self,
         caller: UserId,
@@ -105,11 +107,11 @@ impl<C: Clock + Clone> RateLimits<C> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Exhausted {
     pub(crate) limited: RateLimited,
-    /// The bucket's headers; none beside the global limit.
+    /// The state of the bucket; `None` if the global limit refused.
     pub(crate) bucket_state: Option<BucketState>,
 }
 
-/// GCRA's form of a rate: one more request every `per / requests`, `requests` of them at once.
+/// A rate in GCRA's form: one more request every `per / requests`, and up to `requests` of them at once.
 fn quota(rate: Rate) -> Quota {
     let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
     Quota::with_period(each).expect("at least a nanosecond").allow_burst(rate.requests)

@@ -1,6 +1,6 @@
-//! What a request says: who made it ([`caller`]), from where ([`client`]) and when ([`arrival`]), its [`path`],
-//! [`query`] and [`body`], which is JSON or a [`form`]. These are extractors for any state. [`input`] is what nearly
-//! every route takes of them at once.
+//! The parts of a request: who made it ([`caller`]), from where ([`client`]) and when ([`arrival`]), its
+//! [`path`], its [`query`], and its [`body`], which is JSON or a [`form`]. These are extractors for any
+//! state. [`input`] has those that nearly every route takes, in one extractor.
 
 pub(crate) mod arrival;
 pub(crate) mod body;

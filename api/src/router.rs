@@ -1,8 +1,8 @@
-//! Paths to endpoints: the whole surface of the tier on one page.
+//! The tier's routes: this page lists all of them.
 //!
-//! A request passes, outermost first: the envelope (`Via`, CORS, metrics, the bound of requests under way) → the route → its admission
-//! (identity, then rate limits) → the endpoint. The envelope is outside of routing so that also a 404 carries `Via`; admission is inside,
-//! because a bucket belongs to a route.
+//! A request passes, from the outside in: the envelope (`Via`, CORS, metrics, the bound of requests under
+//! way) → the route → its admission (identity, then rate limits) → the endpoint. The envelope is outside of
+//! routing so that a 404 carries `Via` too. Admission is inside, because a bucket belongs to a route.
 
 use axum::{
     Router,
@@ -36,7 +36,8 @@ pub(crate) fn router(app: &App, envelope: &Envelope) -> Router {
     let all = PREFIXES.iter().fold(short_flows(app), |all, prefix| all.nest(prefix, discord.clone()));
     all.fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        // Bodies have their own bound in `request/body.rs`; axum's of 2 MB would refuse forms that an operator allows.
+        // Bodies have their own bound in `request/body.rs`. axum's of 2 MB would refuse forms that an
+        // operator allows.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(envelope.clone(), wrap))
         .with_state(app.clone())
@@ -103,7 +104,7 @@ fn discord(app: &App) -> Router<App> {
         )
 }
 
-/// What libraries ask for when they start, and of which there is nothing.
+/// Lists that client libraries ask for when they start. Weir has nothing to put into them.
 fn empty_lists(app: &App) -> Router<App> {
     let on = |bucket: Bucket, route: MethodRouter<App>| {
         route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))

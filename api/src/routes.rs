@@ -1,4 +1,4 @@
-//! The endpoints; [`crate::router`] says which path leads to which.
+//! The endpoints. [`crate::router`] says which path leads to which.
 
 pub(crate) mod application;
 pub(crate) mod bulk_delete;

@@ -10,7 +10,7 @@ use crate::{
     ratelimit::RateLimitConfig,
 };
 
-/// Whether Discord's rate limits are kept.
+/// Whether Discord's rate limits apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RateLimits {
     Discord,
@@ -18,9 +18,13 @@ enum RateLimits {
 }
 
 impl ApiConfig {
-    /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`]. `loopback`: only this machine reaches the
-    /// listeners, so that users are the operator's own, unless a proxy stands before them, as trusted proxies tell, or clients are sent to a
-    /// `gateway_url` that is not this machine's. An empty one is the listener's own.
+    /// Reads the `api.*` keys. `gateway_url` is what clients are told; see [`ApiConfig::new`]. `loopback`
+    /// says that only this machine reaches the listeners.
+    ///
+    /// If that is so, all users are the operator's own, and members may be added without their consent by
+    /// default. It is not so if a proxy stands before the listeners, as `api.trusted_proxies` shows, or if
+    /// `gateway_url` sends clients to another machine. An empty `gateway_url` stands for the listener's own
+    /// address.
     pub fn read(reader: &mut Reader, gateway_url: impl Into<String>, loopback: bool) -> Self {
         let mut config = Self::new(gateway_url);
         let second = Duration::from_secs(1);
@@ -45,7 +49,8 @@ impl ApiConfig {
     }
 }
 
-/// True if only this machine follows a `ws://` or `wss://` URL, or if there is none. What cannot be read is taken for others'.
+/// True if only this machine can follow a `ws://` or `wss://` URL, or if there is no URL. A URL that cannot
+/// be read counts as another machine's.
 fn is_this_machines(gateway_url: &str) -> bool {
     if gateway_url.is_empty() {
         return true;
@@ -57,7 +62,7 @@ fn is_this_machines(gateway_url: &str) -> bool {
         || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A number of things that there may be.
+/// Reads a number from 1 to `most`.
 fn count(reader: &mut Reader, key: &str, default: usize, most: u64) -> usize {
     usize::try_from(reader.u64(key, default as u64, 1..=most)).unwrap_or(usize::MAX)
 }

@@ -1,13 +1,19 @@
-//! Turns of users that are brought into guilds, so that of those who do it at once each finds what the one before has done.
+//! Turns of the users that are brought into guilds. Of several requests that add a user at once, each sees
+//! what the one before has done.
 //!
-//! Problem: whether a user has room for one more guild is read, and then the guild is changed. Between the two others read the same number,
-//! and a user above what its session may hold is closed with 4011 for good. Guarantee: in this process one at a time looks and changes for a
-//! user. So each process that serves the api can bring a user one guild too far at most, and the reserve of
-//! [`crate::flow::memberships`] covers a hundred processes.
+//! Problem: a request reads whether a user has room for one more guild, and then the guild is changed.
+//! Between the two, other requests would read the same number. The session of a user in too many guilds is
+//! closed with 4011 for good.
 //!
-//! How: a fixed number of turns, which users share by a hash that no client can foretell. All of a founding are taken in ascending order, so
-//! that two never wait for each other. A change goes on to its end when its client hangs up, and keeps its turns until then: given back
-//! earlier, the next would not see it. What keeps turns is bounded by their number.
+//! Guarantee: in this process one request at a time reads and changes for a user. So each process of the api
+//! brings a user one guild too far at most, and the reserve of [`crate::flow::memberships`] covers a hundred
+//! processes.
+//!
+//! How: there is a fixed number of turns, and users share them by a hash that no client can foretell. A
+//! request that creates a guild takes the turns of all its members in ascending order, so that two such
+//! requests never wait for each other. A change goes on to its end when its client hangs up, and keeps its
+//! turns until then: if they were given back earlier, the next request would not see the change. So no more
+//! changes can be under way than there are turns.
 
 use std::{
     collections::BTreeSet,
@@ -21,11 +27,12 @@ use weir_discord::error::ApiError;
 
 use crate::answer::error::Refused;
 
-/// Turns of a process, about 64 bytes each. A choice: the largest founding takes an eighth of them, so most others need not wait for it.
+/// Number of turns in a process, about 64 bytes each. This is a choice: the largest new guild takes an eighth
+/// of them, so most other requests need not wait for it.
 const TURNS: usize = 4_096;
 
-/// How long a request waits for its turns before it is told to come back. A choice: as long as one call to the data service may take by
-/// default.
+/// How long a request waits for its turns before it is told to come back. This is a choice: by default one
+/// call to the data service may take as long.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// All turns.
@@ -41,10 +48,13 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// The turns of these users, when those before are done. Dropping the future gives back what it had.
+    /// Waits for the turns of these users and takes them.
     ///
     /// # Errors
     /// 503 after [`WAIT_MAX`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back the turns that it had taken.
     pub(crate) async fn take(&self, users: impl IntoIterator<Item = u64>) -> Result<Turn, Refused> {
         let places: BTreeSet<usize> = users.into_iter().map(|user| self.place(user)).collect();
         let take = async {
@@ -62,16 +72,19 @@ impl Turns {
     }
 }
 
-/// Turns that were taken, until this is dropped.
+/// Turns that were taken. They are given back when this is dropped.
 pub(crate) struct Turn {
     held: Vec<OwnedMutexGuard<()>>,
 }
 
 impl Turn {
-    /// Makes the change, and gives the turns back when it is made. Dropping the future does not stop it.
+    /// Makes the change, and gives the turns back when it is made.
     ///
     /// # Errors
     /// Those of `change`; 500 if it panicked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the change.
     pub(crate) async fn make<T: Send + 'static>(
         self,
         change: impl Future<Output = Result<T, Refused>> + Send + 'static,

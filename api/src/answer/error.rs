@@ -1,4 +1,5 @@
-//! Refusals on their way out: what the data service answers, in Discord's terms, and how each becomes a response.
+//! Refusals: what an error of the data service means in Discord's terms, and how a refusal becomes a
+//! response.
 
 use std::time::Duration;
 
@@ -17,36 +18,39 @@ use crate::{answer::reply, ratelimit::BucketState};
 
 const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 const GLOBAL: HeaderName = HeaderName::from_static("x-ratelimit-global");
-/// Wait told with a 503 when nobody knows better: what whole-second clients wait anyway.
+/// The wait that a 503 names when the data service gave none. One second is what clients that only read whole
+/// seconds wait anyway.
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 
-/// A refused request. Wraps Discord's table so that it can become a response here.
+/// A refused request. It wraps Discord's error table so that an error can become a response here.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refused {
     error: ApiError,
-    /// The caller's bucket, if its limit refused. Boxed nowhere: refusals are made only on the way out.
+    /// The state of the caller's bucket, if its rate limit refused. It is not boxed, because refusals are
+    /// made only at the end of a request.
     bucket_state: Option<BucketState>,
-    /// What is wrong behind this tier, if something is. Boxed: it is rare, and a refusal travels through every function.
+    /// The fault behind this tier, if there is one. It is boxed because it is rare, and every function
+    /// returns a refusal.
     fault: Option<Box<Fault>>,
 }
 
-/// A fault of the data service or the database, on its way to the log. It travels with the answer, because only the outermost layer sees
-/// every answer.
+/// A fault of the data service or the database that is to be logged. It travels with the answer, because only
+/// the outermost layer sees every answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// Its word in metrics and logs: one of a fixed set.
+    /// Its word in metrics and logs, one of a fixed set.
     pub(crate) kind: &'static str,
-    /// The data service's words.
+    /// The data service's message.
     pub(crate) message: String,
 }
 
 impl Fault {
-    /// The fault that an error is a sign of; none for answers that are as they should be.
+    /// The fault that caused `error`; `None` if nothing is wrong with the service.
     fn of(error: &DataError) -> Option<Self> {
         let kind = match error {
             DataError::NotFound { .. } => return None,
             DataError::Refused { reason, .. } => match reason.cause() {
-                // The data service counts what limits refuse.
+                // The data service itself counts what its limits refuse.
                 RefusalCause::Request => return None,
                 RefusalCause::Service | RefusalCause::Database => reason.label(),
             },
@@ -61,12 +65,12 @@ impl Fault {
 }
 
 impl Refused {
-    /// True if this is the table's `error`.
+    /// True if the refusal is this `error` of Discord's table.
     pub(crate) fn is(&self, error: &ApiError) -> bool {
         self.error == *error
     }
 
-    /// Too many requests are under way in this process.
+    /// The refusal when too many requests are under way in this process.
     pub(crate) fn busy() -> Self {
         ApiError::Overloaded { retry_after: Some(RETRY_AFTER_UNKNOWN) }.into()
     }
@@ -77,7 +81,7 @@ impl Refused {
         self.into_response().map(|_| body)
     }
 
-    /// One wrong field of the body, the query or the path.
+    /// One field of the body, the query or the path is wrong.
     pub(crate) fn field(name: &str, leaf: Leaf) -> Self {
         FormErrors::field(name, leaf).into()
     }
@@ -87,12 +91,14 @@ impl Refused {
         Self { error: ApiError::RateLimited(limited), bucket_state, fault: None }
     }
 
-    /// What the data service's error means to the client; `missing` is what `not_found` says of this call.
+    /// What the data service's error means to the client. `missing` is the answer if the service did not find
+    /// what the call is about.
     pub(crate) fn from_data(error: DataError, missing: ApiError) -> Self {
         let fault = Fault::of(&error).map(Box::new);
         let error = match error {
             DataError::NotFound { .. } => missing,
-            // The service is stricter than the validation here. Not a 5xx: clients repeat those, and this would fail again.
+            // The service checks more strictly than the validation here. The answer is not a 5xx, because
+            // clients repeat those, and this request would fail again.
             DataError::Invalid { .. } => ApiError::InvalidForm(FormErrors::new()),
             DataError::Refused { reason: RefusalReason::Clock, retry_after, message, .. } => {
                 ApiError::ClockWrong { message, retry_after }
@@ -111,7 +117,7 @@ impl Refused {
     }
 }
 
-/// A 503 always says when to come back.
+/// Adds a wait to a 503 that has none: a 503 always says when to come back.
 fn with_wait(error: ApiError) -> ApiError {
     match error {
         ApiError::Overloaded { retry_after: None } => {
@@ -133,7 +139,8 @@ impl From<FormErrors> for Refused {
     }
 }
 
-/// A 503 that must not be taken for an ordinary one: only a repetition with the same nonce is safe.
+/// The body of a 503 that clients must not take for an ordinary one: repeating the request is safe only with
+/// the same nonce.
 #[derive(Serialize)]
 struct OutcomeUnknownBody {
     message: &'static str,

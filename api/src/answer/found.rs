@@ -1,16 +1,17 @@
-//! What a data call answered, or its error in Discord's terms.
+//! The outcome of a data call: its reply, or its error in Discord's terms.
 
 use weir_data_client::{DataError, Replied};
 use weir_discord::error::ApiError;
 
 use crate::answer::error::Refused;
 
-/// A data call's outcome.
+/// The outcome of a data call.
 pub(crate) trait FoundOr<T> {
-    /// The reply's message.
+    /// Returns the reply's message.
     ///
     /// # Errors
-    /// `missing` if what the call is about is not there; else what the data service's error means to the client.
+    /// `missing` if the data service did not find what the call is about; for any other error, what it means
+    /// to the client.
     fn found_or(self, missing: ApiError) -> Result<T, Refused>;
 }
 

@@ -1,4 +1,5 @@
-//! Answers. The content type is exactly `application/json`: two client libraries compare it as text.
+//! Successful answers. Their content type is exactly `application/json`, because two client libraries compare
+//! it as text.
 
 use axum::{
     body::Body,
@@ -14,7 +15,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     raw_json(status, weir_discord::object::to_json(value))
 }
 
-/// An answer whose body is JSON already.
+/// An answer whose body is JSON text already.
 pub(crate) fn raw_json(status: StatusCode, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

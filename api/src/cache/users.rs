@@ -1,4 +1,5 @@
-//! Users for rendering: a bounded, short-lived cache before `GetUsers`, asked once for all that a page names.
+//! Users for rendering: a bounded, short-lived cache in front of `GetUsers`. All users that a page names are
+//! asked for in one call.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,24 +12,26 @@ use weir_proto::data::{GetUsersRequest, Message, User};
 
 use crate::cache::BoundedCache;
 
-/// Most ids of one `GetUsers`; the contract's.
+/// Most ids of one `GetUsers` call. This is the contract's bound.
 const IDS_MAX: usize = 1_000;
 
-/// Bytes of a user in the cache: its names may have 320 each, its avatar 128; most have ten.
+/// Bytes that a user counts as in the cache. A user's names may have 320 bytes each and its avatar 128; most
+/// names have ten.
 pub(crate) const USER_BYTES: usize = 1_000;
 
 /// Users by id.
 pub(crate) type Users = BoundedCache<u64, Arc<User>>;
 
 impl Users {
-    /// Keeps users that came along with another answer.
+    /// Keeps users that another answer contained.
     pub(crate) fn learn<'a>(&self, users: impl IntoIterator<Item = &'a User>) {
         for user in users {
             self.insert(user.id, Arc::new(user.clone()));
         }
     }
 
-    /// Those of `ids` that exist. Asks the data service for all that are not cached, at most 1,000 in one call.
+    /// Returns those of `ids` that exist. Asks the data service for all that are not cached, at most 1,000 in
+    /// one call.
     ///
     /// # Errors
     /// Those of the call.
@@ -67,7 +70,7 @@ impl UsersById {
         self.0.contains_key(&id)
     }
 
-    /// One of them, taken out.
+    /// A copy of one of them.
     pub(crate) fn cloned(&self, id: u64) -> Option<User> {
         self.0.get(&id).map(|user| User::clone(user))
     }
@@ -79,7 +82,7 @@ impl UserSource for UsersById {
     }
 }
 
-/// Everyone whom the messages name: authors and the mentioned.
+/// The ids of all users that the messages name: their authors and the mentioned users.
 pub(crate) fn named<'a>(messages: impl IntoIterator<Item = &'a Message>) -> BTreeSet<u64> {
     messages
         .into_iter()

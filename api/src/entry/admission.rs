@@ -1,7 +1,8 @@
-//! What a request passes before its route: who is asking, then how often. Applied by [`crate::router`] to each route with its bucket,
-//! so that the rate-limit headers are on every answer of the route, also on its errors and 204s.
+//! Admission to a route: first who is asking, then how often. [`crate::router`] applies it to each route with
+//! the route's bucket, so that every answer of the route has the rate-limit headers, also an error or a 204.
 //!
-//! Identity first, because the limits are for each caller; limits before the body is read, so that a refused request costs least.
+//! Identity comes first, because the limits are for each caller. The limits come before the body is read, so
+//! that a refused request costs least.
 
 use std::time::SystemTime;
 
@@ -28,7 +29,7 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    // Text that is no UTF-8 once percent-decoded: no route has such a path.
+    // The path is not UTF-8 once it is percent-decoded, and no route has such a path.
     let Ok(path) = path else { return Refused::from(ApiError::UnknownRoute).into_response() };
     let client = Client::from_extensions(request.extensions());
     let caller = match auth::identify(&app, request.headers(), client).await {
@@ -46,7 +47,8 @@ pub(crate) async fn admit(
     };
     let user = caller.id.get();
     if let Some(BodyAccount(account)) = request.extensions_mut().remove() {
-        // A proxy's account would be shared by all of its clients.
+        // The connection's account is the proxy's, if there is one, and all of the proxy's clients would
+        // share it.
         request.extensions_mut().insert(BodyAccount(account.for_client(client.address()).for_token(user)));
     }
     request.extensions_mut().insert(caller);

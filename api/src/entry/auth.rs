@@ -1,9 +1,11 @@
-//! Who is asking: a token in `Authorization` to a user, through a small short-lived cache of hashes.
+//! Authentication: finds the user of the token in `Authorization`, through a small short-lived cache of
+//! hashes.
 //!
-//! Only the token's SHA-256 leaves this module. What strangers may ask of the data service is bounded by client address
-//! ([`weir_runtime::strangers`]): guesses are remembered for a moment only, apart from the successes, and a credential made a moment ago
-//! works at once. A cached success may outlive its credential by the cache's age; that is safe as long as credentials are
-//! never revoked, and the age is the price when they can be ([`crate::ApiConfig::credentials_cached_for`]).
+//! Only the token's SHA-256 leaves this module. What strangers may ask of the data service is bounded by
+//! client address ([`weir_runtime::strangers`]). Wrong tokens are remembered for a moment only, apart from
+//! the good ones. A credential that was just made works at once. A cached credential may be used after it was
+//! revoked for as long as the cache keeps it ([`crate::ApiConfig::credentials_cached_for`]). That is safe for
+//! now, because no credential is ever revoked.
 
 use std::sync::Arc;
 
@@ -23,21 +25,22 @@ use crate::{
     request::{caller::Caller, client::Client},
 };
 
-/// The caller that the headers name.
+/// Finds the caller by the request's headers.
 ///
 /// # Errors
-/// 401 for no token, one of another shape, and one that nobody has; 429 for an address with too many of the last; what the data service
-/// answers otherwise.
+/// 401 if there is no token, if it has another shape, or if no user has it; 429 for an address that sent too
+/// many tokens that no user has; for any other error of the data service, what it means to the client.
 pub(crate) async fn identify(app: &App, headers: &HeaderMap, client: Client) -> Result<Caller, Refused> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| parse_authorization(value).ok()).ok_or(ApiError::Unauthorized)?;
     resolve(app, &token, client).await
 }
 
-/// Makes sure that a user consents to what somebody else asks for: `token` is the user's own.
+/// Makes sure that a user consents to what another user asks for: `token` has to be the user's own.
 ///
 /// # Errors
-/// 50025 if it is not; 429 and those of the data service as for [`identify`], so that nobody tries out tokens here either.
+/// 50025 if it is not. 429 and the errors of the data service are as for [`identify`], so that nobody can try
+/// out tokens here either.
 pub(crate) async fn require_consent(
     app: &App,
     client: Client,
@@ -45,7 +48,7 @@ pub(crate) async fn require_consent(
     token: Option<&str>,
 ) -> Result<(), Refused> {
     let token = token.and_then(|text| parse_authorization(text).ok());
-    // What says that it is somebody else's need not be asked for.
+    // A token that claims to be another user's need not be looked up.
     let token = token.filter(|token| token.claimed_user() == Some(user_id)).ok_or(ApiError::ConsentNeeded)?;
     match resolve(app, &token, client).await {
         Ok(owner) if owner.id == user_id => Ok(()),
@@ -55,7 +58,7 @@ pub(crate) async fn require_consent(
     }
 }
 
-/// Whose a token is.
+/// Finds the user whose token this is.
 async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, Refused> {
     let hash = token.hash();
     if let Some(caller) = app.credentials.get(&hash) {

@@ -1,6 +1,6 @@
-//! The outermost layer: what every answer carries, whatever it says. `Via`, CORS, the count and the time.
+//! The outermost layer. It gives every answer `Via` and the CORS headers, counts it and takes its time.
 //!
-//! Without `Via` one client library does not retry a 429 and another takes it for a ban. `Date` is hyper's.
+//! Without `Via` one client library does not retry a 429 and another takes it for a ban. hyper adds `Date`.
 
 use std::{
     net::IpAddr,
@@ -29,7 +29,7 @@ use crate::{
 
 const VIA: HeaderValue = HeaderValue::from_static("1.1 weir");
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
-/// What a browser's script may read besides the simple headers.
+/// The headers that a browser's script may read besides the simple ones.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Date, Retry-After, Via, X-RateLimit-Bucket, X-RateLimit-Global, X-RateLimit-Limit, X-RateLimit-Remaining, \
      X-RateLimit-Reset, X-RateLimit-Reset-After, X-RateLimit-Scope",
@@ -37,29 +37,31 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, X-Audit-Log-Reason, X-Super-Properties");
-/// A day: the answer never changes, and browsers cap it at two hours or a day.
+/// One day. The answer never changes, and browsers cap the time at two hours or a day.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 /// How often a fault of one kind is logged.
 const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Most answers that are kept for a while. Each is some KiB with its stream: a few MiB.
+/// Most answers that are held back at once. Each takes some KiB with its stream, so all of them take a few
+/// MiB.
 const LATE_MAX: usize = 1_024;
 
-/// What the layer holds. Cheap to clone: clones share it.
+/// What the layer holds. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Envelope(Arc<Parts>);
 
 struct Parts {
     app: App,
     metrics: Metrics,
-    /// Places for answers that are kept for a while (`strangers`).
+    /// One permit for each answer that is held back (`slow_down`).
     late: Semaphore,
-    /// A permit for each request under way, until its reply is sent; bounded by `bounds.requests_max`.
+    /// One permit for each request under way, kept until its reply is sent. There are `bounds.requests_max`
+    /// of them.
     under_way: Arc<Semaphore>,
     fault_log: LogGate,
-    /// What is sent instead of an answer for which there is no room.
+    /// Sent instead of an answer for which there is no room in memory.
     no_room: Arc<http::Response<Bytes>>,
 }
 
@@ -77,7 +79,7 @@ impl Envelope {
     }
 }
 
-/// Wraps every request, also those that no route matches.
+/// Wraps every request, also one that no route matches.
 pub(crate) async fn wrap(
     State(Envelope(parts)): State<Envelope>,
     mut request: Request,
@@ -96,11 +98,11 @@ pub(crate) async fn wrap(
             Ok(permit) => {
                 request.extensions_mut().insert(Arrival::now());
                 let mut response = next.run(request).await;
-                // A reply that its client does not read is under way still.
+                // The request is under way until its client has read the reply.
                 response.extensions_mut().insert(KeepUntilSent::new(permit));
                 response
             }
-            // Not queued: a queue would only add to the latency of what is admitted.
+            // The request is not queued: a queue would only add to the latency of the admitted ones.
             Err(_full) => Refused::busy().into_response(),
         }
     };
@@ -108,7 +110,7 @@ pub(crate) async fn wrap(
     response.extensions_mut().insert(Instead(Arc::clone(&parts.no_room)));
     if let Some(Fault { kind, message }) = response.extensions_mut().remove() {
         parts.metrics.fault(kind);
-        // A fault lasts, and is met by every request: one line of each kind in a while.
+        // A fault lasts, and every request meets it. So each kind is logged once in a while.
         if let Some(held_back) = parts.fault_log.pass(kind, tokio::time::Instant::now()) {
             tracing::warn!(
                 kind,
@@ -124,20 +126,21 @@ pub(crate) async fn wrap(
     if let Some(Peer(peer)) = peer
         && is_free(&response)
     {
-        // A proxy's connection carries others.
+        // A proxy's connection carries the requests of other clients too.
         let own = !proxies.trusts(peer.ip());
         slow_down(&parts, client.address(), own, &mut response).await;
     }
     response
 }
 
-/// Keeps an answer for the pause that is its client's due; where too many are kept, its connection is not read for as long, if it is its own.
+/// Holds an answer back for as long as its client has to pause. If too many answers are held back already,
+/// the connection is not read for that time, if it is the client's own (`own`).
 async fn slow_down(parts: &Parts, client: IpAddr, own: bool, response: &mut Response) {
     let pause = parts.app.strangers.answered(client, tokio::time::Instant::now());
     if pause.is_zero() {
         return;
     }
-    // Its place among the requests under way is for others.
+    // A request that is held back must not keep its place among the requests under way.
     drop(response.extensions_mut().remove::<KeepUntilSent>());
     match parts.late.try_acquire() {
         Ok(_place) => tokio::time::sleep(pause).await,
@@ -146,15 +149,16 @@ async fn slow_down(parts: &Parts, client: IpAddr, own: bool, response: &mut Resp
     }
 }
 
-/// What is sent instead of an answer for which there is no room: as if too many requests were under way.
+/// The answer for which there always is room. It says that too many requests are under way.
 fn no_room() -> http::Response<Bytes> {
     let mut response = Refused::busy().into_bytes();
     add_common_headers(response.headers_mut());
     response
 }
 
-/// Whether an answer was charged to nobody, so that its client may ask as fast as it can: no token, none that somebody has, or a caller
-/// above its rate limits. What a channel's limit refuses is not: a hot channel must not slow down those who also read others.
+/// True if no caller was charged for the answer, so that its client may ask as fast as it can: it sent no
+/// token, or one that no user has, or it is above its rate limits. A refusal by a channel's limit is not
+/// free, because a hot channel must not slow down callers who also read others.
 fn is_free(response: &Response) -> bool {
     response.extensions().get::<ChargeTo>().is_none()
 }
@@ -165,7 +169,7 @@ fn add_common_headers(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }
 
-/// Any origin may ask: authority is the token that the script itself holds, never a cookie.
+/// Any origin may ask, because authority is the token that the script itself holds, never a cookie.
 fn preflight() -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
@@ -176,7 +180,7 @@ fn preflight() -> Response {
     response
 }
 
-/// Method and path template; never the path itself, and of the methods only those that some route has.
+/// The method and the path's template. It never is the path itself, nor a method that no route has.
 fn route_label(request: &Request) -> String {
     let Some(matched) = request.extensions().get::<MatchedPath>() else { return UNMATCHED.to_owned() };
     let method = match *request.method() {

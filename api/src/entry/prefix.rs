@@ -1,9 +1,9 @@
-//! The versions of Discord's API, as prefixes of paths.
+//! The versions of Discord's API as prefixes of paths.
 
 /// Where Discord's routes are mounted, longest first. Both versions and the bare prefix are served alike.
 pub(crate) const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
 
-/// True for `/api/v` and a number that is not served.
+/// True for `/api/v` and the number of a version that is not served.
 pub(crate) fn names_other_version(path: &str) -> bool {
     let Some(rest) = path.strip_prefix("/api/v") else { return false };
     let version = rest.split('/').next().unwrap_or_default();

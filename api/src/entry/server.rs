@@ -1,7 +1,8 @@
-//! Connections of the REST tier: `weir-connect`'s server (HTTP/1.1 and HTTP/2 with prior knowledge on one port, counted connections, timed
-//! silence and stalled writes, graceful stop) in front of the router.
+//! Connections of the REST tier. `weir-connect`'s server stands in front of the router: HTTP/1.1 and HTTP/2
+//! with prior knowledge on one port, a bound on connections, timeouts for silence and for stalled writes, and
+//! a graceful stop.
 //!
-//! What a request means is [`crate::router`]'s; bodies have their own bounds in [`crate::request::body`].
+//! [`crate::router`] knows what a request means. Bodies have their own bounds in [`crate::request::body`].
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use weir_connect::{Drained, Memory, Server, ServerConfig};
 
 use crate::bounds::Bounds;
 
-/// Serves `router` until `stop` is cancelled, then refuses new connections, lets requests under way finish for at most `drain`, and cuts
-/// the connections that are left.
+/// Serves `router` until `stop` is cancelled, then refuses new connections, lets requests under way finish
+/// for at most `drain`, and cuts the connections that are left.
 ///
 /// # Cancel safety
 /// Dropping the future cuts every connection at once.

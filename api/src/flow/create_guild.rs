@@ -23,16 +23,17 @@ use crate::{
 
 /// Name of the first text channel, as Discord names it.
 const FIRST_CHANNEL: &str = "general";
-/// Name by which the data service knows the role that has the guild's id.
+/// The name by which the data service knows the role that has the guild's id.
 const EVERYONE: &str = "@everyone";
-/// Most members that a guild is created with, its owner included; the data service's bound for one commit.
+/// Most members that a guild is created with, its owner included. This is the data service's bound for one
+/// commit.
 pub(crate) const MEMBERS_MAX: usize = 500;
 
-/// Members whose number of guilds is looked up at once. A choice: a full guild takes 63 round trips, and one caller does not fill the data
-/// service.
+/// How many members' guilds are counted at once. This is a choice: a guild with all its members takes 63
+/// round trips, and one caller does not fill the data service.
 const LOOKS_AT_ONCE: usize = 8;
 
-/// What members may do in a new guild: take part, and nothing that touches other people's things.
+/// What everyone may do in a new guild: take part, and change nothing that belongs to others.
 const EVERYONE_MAY: &[Permissions] = &[
     Permissions::CREATE_INSTANT_INVITE,
     Permissions::ADD_REACTIONS,
@@ -64,15 +65,16 @@ const EVERYONE_MAY: &[Permissions] = &[
 /// A guild that is to be created.
 pub(crate) struct NewGuild {
     pub(crate) name: String,
-    /// Users beside the owner, at most [`MEMBERS_MAX`].
+    /// Users besides the owner, at most [`MEMBERS_MAX`].
     pub(crate) members: Vec<u64>,
 }
 
-/// Creates a guild owned by the caller. Nobody is brought into more guilds than it has room for: a look for each member comes before,
-/// in the turns of all of them.
+/// Creates a guild that the caller owns. No member is brought into more guilds than it has room for: while
+/// the turns of all members are held, the guilds of each are counted first.
 ///
 /// # Errors
-/// A form error for members that do not exist, 50025 for any where members must consent, 30001 if one of them is in as many guilds as it may be, and those of the calls.
+/// A form error for members that do not exist, 50025 for any member where members must consent, 30001 if one
+/// of them is in as many guilds as it may be, and the errors of the data calls.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
@@ -86,7 +88,7 @@ pub(crate) async fn create(
         return Err(Refused::field("members", Leaf::Choices("users that exist")));
     }
     if !ids.is_empty() && app.config.add_members == AddMembers::Consent {
-        // Each would have to show a token; they are added one by one.
+        // Each member would have to show its token, so members are added one by one afterwards.
         return Err(ApiError::ConsentNeeded.into());
     }
     let turn = app.turns.take(std::iter::once(caller.id.get()).chain(ids.iter().copied())).await?;

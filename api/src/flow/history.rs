@@ -14,7 +14,7 @@ use crate::{
     permission::access::ChannelAccess,
 };
 
-/// Rows of one channel, newest first, and the users that they name.
+/// Rows of one channel, newest first, and the users that the rows name.
 pub(crate) struct Page {
     guild_id: u64,
     pub(crate) rows: Vec<Message>,
@@ -22,7 +22,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads a page: one data call, and one more for users that are not cached.
+    /// Reads a page with one data call, and one more call if users are not cached.
     ///
     /// # Errors
     /// Those of the calls.
@@ -46,14 +46,15 @@ impl Page {
         Ok(Self { guild_id: access.channel.guild_id, rows, users })
     }
 
-    /// The page's objects. The message that a reply answers is shown if it is on the same page, and left out otherwise, which to a client
-    /// means "not fetched": a read for each reply would make a page of replies a hundred reads.
+    /// The page's messages as Discord's objects. If a message replies to another one, that one is shown if it
+    /// is on the same page. It is left out otherwise, which clients understand as "not fetched": one read for
+    /// each reply would make a page of replies a hundred reads.
     pub(crate) fn objects(&self) -> Vec<MessageObject<'_>> {
         self.rows.iter().map(|row| self.object(row)).collect()
     }
 
     fn object<'a>(&'a self, row: &'a Message) -> MessageObject<'a> {
-        // Newest first, so ids fall: a reply's target lies behind it.
+        // The newest row is first, so ids fall, and a message stands behind the replies to it.
         let referenced = match self.rows.binary_search_by(|other| row.reply_to.cmp(&other.id)) {
             Ok(index) => Referenced::Found(&self.rows[index]),
             Err(_) => Referenced::NotFetched,
@@ -69,7 +70,7 @@ impl Page {
     }
 }
 
-/// One message of a channel.
+/// Reads one message of a channel.
 ///
 /// # Errors
 /// 10008 if it is not there.
@@ -82,10 +83,10 @@ pub(crate) async fn message(data: &Data, channel_id: u64, message_id: u64) -> Re
     Ok(message.ok_or(ApiError::Internal)?)
 }
 
-/// The message that a row replies to, if it replies and the message is still there.
+/// Reads the message that `row` replies to. `None` if it replies to none, or if that message was deleted.
 ///
 /// # Errors
-/// Those of the call, but not that the message is gone.
+/// Those of the call.
 pub(crate) async fn replied_to(data: &Data, row: &Message) -> Result<Option<Message>, Refused> {
     if row.reply_to == 0 {
         return Ok(None);

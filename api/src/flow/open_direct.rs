@@ -12,14 +12,15 @@ use crate::{
 /// A channel of direct messages.
 pub(crate) struct Opened {
     pub(crate) channel: Channel,
-    /// 0 if there is none or it is not known.
+    /// 0 if the channel has no message or the id is not known.
     pub(crate) last_message_id: u64,
 }
 
-/// The channel of the caller and another user, made if there is none: one data call. Repeating it is safe.
+/// Returns the channel of the caller and another user, and creates it if there is none. This is one data
+/// call, and repeating it is safe.
 ///
 /// # Errors
-/// 50007 for the caller itself, 50033 if there is no such user, and those of the call.
+/// 50007 if the other user is the caller, 50033 if there is no such user, and the errors of the call.
 pub(crate) async fn open(
     data: &Data,
     caller: &Caller,

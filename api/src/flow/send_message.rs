@@ -1,7 +1,7 @@
 //! Sends a message, from a valid form to the stored row, for Discord's route and for the short flow.
 //!
-//! At most four data calls, in this order: the channel's context (the caller made it), the message replied to, the users that are
-//! mentioned and not cached, the creation.
+//! This takes at most four data calls in this order: the channel's context (which the caller has read
+//! already), the message replied to, the mentioned users that are not cached, the creation.
 
 use std::collections::BTreeSet;
 
@@ -26,24 +26,26 @@ use crate::{
     request::arrival::Arrival,
 };
 
-/// Whether an earlier message with the same nonce answers for this one.
+/// What the nonce of a message does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nonce {
-    /// Only echoed: Discord's route without `enforce_nonce`.
+    /// It is only echoed, as Discord's route does without `enforce_nonce`.
     Echoed,
-    /// The author's message of the last minutes with this nonce is returned, and none is made.
+    /// If the author sent a message with this nonce in the last minutes, that message is returned and none is
+    /// created.
     Enforced,
 }
 
-/// What a message needs of its channel beside the check: the roles that its text names.
+/// What the message needs of its channel besides the permission check: the roles that its text names.
 pub(crate) fn needs(content: &str) -> Extras {
     Extras { role_ids: ParsedMentions::of(content).roles, ..Extras::default() }
 }
 
-/// Creates a message by the caller of `access`, which was found with what it [`needs`], and answers with it.
+/// Creates a message by the caller of `access`, and answers with it. `access` must have been read with what
+/// the message [`needs`].
 ///
 /// # Errors
-/// 50008, 50013, 50006, 160002, the unknown-message form error, and those of the data calls.
+/// 50008, 50013, 50006, 160002, the form error for an unknown message, and the errors of the data calls.
 pub(crate) async fn send(
     data: &Data,
     access: &ChannelAccess,
@@ -89,11 +91,13 @@ pub(crate) async fn send(
         context: Some(context.clone()),
     };
     let reply = data.create_message(&request, &data.change(arrival)).await;
-    // Not found is only the message that an earlier request with this nonce made: it was deleted, and a repetition does not bring it back.
+    // The service only says "not found" if an earlier request with this nonce created a message that was
+    // deleted since. A repeated request does not bring it back.
     let created = reply.found_or(ApiError::UnknownMessage)?;
     let row = created.message.ok_or(ApiError::Internal)?;
     if created.deduplicated {
-        // The first message may say something else than this request: what it names is looked up anew.
+        // The first message may have another text than this request, so its users and its reply are looked up
+        // anew.
         let referenced = history::replied_to(data, &row).await?;
         let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
         return Ok(answer(&row, access.channel.guild_id, referenced.as_ref(), &users, echo));
@@ -101,7 +105,7 @@ pub(crate) async fn send(
     Ok(answer(&row, context.guild_id, context.referenced.as_ref(), &context, echo))
 }
 
-/// Drops what Discord drops in silence without the permission: embeds and the reading aloud.
+/// Drops what Discord drops silently if the permission is missing: embeds and text-to-speech.
 fn without_forbidden(
     access: &ChannelAccess,
     mut form: CreateMessageForm,
@@ -116,7 +120,8 @@ fn without_forbidden(
     Ok(form)
 }
 
-/// The message that a reply names; `None` if it is not there and the client said to send anyway.
+/// Reads the message that a reply names. `None` if it is not there and the client asked to send the reply
+/// anyway.
 async fn referenced(
     data: &Data,
     access: &ChannelAccess,
@@ -129,7 +134,7 @@ async fn referenced(
     let found = if here {
         history::message(data, access.channel.id, reply.message_id).await
     } else {
-        // A reply cannot leave its channel, so there the message is as good as unknown.
+        // A reply has to be in the channel of its message, so a message of another channel counts as unknown.
         Err(ApiError::UnknownMessage.into())
     };
     match found {
@@ -145,8 +150,11 @@ async fn referenced(
     }
 }
 
-/// What the text pings; and the users that it names together with those of `shown`, for rendering. One data call at most for ids that are
-/// not cached.
+/// Resolves the mentions of a text. Also returns the users that the text and `shown` name, for rendering.
+/// Makes at most one data call, for ids that are not cached.
+///
+/// # Errors
+/// Those of the call.
 pub(crate) async fn resolve_mentions(
     data: &Data,
     access: &ChannelAccess,
@@ -168,7 +176,7 @@ pub(crate) async fn resolve_mentions(
     Ok((mentions, users))
 }
 
-/// What gateways are told so that they need not ask.
+/// What gateways need to render the event, so that they need not ask for it.
 pub(crate) fn context(
     access: &ChannelAccess,
     row: &Message,
@@ -185,7 +193,8 @@ pub(crate) fn context(
     }
 }
 
-/// The answer that shows a message. A reply whose target was not `referenced` answers one that was deleted.
+/// The answer that shows a message. If the message is a reply and `referenced` is `None`, the message that it
+/// replies to was deleted.
 pub(crate) fn answer(
     row: &Message,
     guild_id: u64,

@@ -1,4 +1,5 @@
-//! What a caller may do where: the rows that a permission check needs, fetched in one step, and the checks in Discord's terms.
+//! What a caller may do in a channel or a guild: reads the rows that a permission check needs in one step,
+//! and checks in Discord's terms.
 
 use weir_data_client::{CallOptions, DataError};
 use weir_discord::{
@@ -22,34 +23,37 @@ use crate::{
     request::caller::Caller,
 };
 
-/// Discord's channel types that hold messages: text, direct, voice, announcement, the threads, stage.
+/// Discord's channel types that hold messages: text, direct, voice, announcement, the three of threads,
+/// stage.
 const WITH_MESSAGES: [u32; 8] = [0, 1, 2, 5, 10, 11, 12, 13];
 
-/// What is read of a channel beside what decides what the caller may do in it.
+/// What is read of a channel besides the rows for the permission check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
-    /// All its overwrites, not those alone that concern the caller.
+    /// All overwrites of the channel, not only those that concern the caller.
     pub(crate) all_overwrites: bool,
-    /// Roles of the guild that the caller need not have; at most 250.
+    /// Roles of the guild that are read although the caller may not have them; at most 250.
     pub(crate) role_ids: Vec<u64>,
 }
 
 /// A channel that the caller sees.
 pub(crate) struct ChannelAccess {
-    /// Its row; the overwrites are those that concern the caller, unless all were asked for.
+    /// The channel's row. Its overwrites are those that concern the caller, unless all were asked for.
     pub(crate) channel: Channel,
-    /// Of its guild what concerns the caller: its roles, those asked for, and the channel's parent. Empty for direct messages.
+    /// The part of the guild that concerns the caller: the caller's roles, the roles that were asked for, and
+    /// the channel's parent. Empty for direct messages.
     pub(crate) state: GuildState,
     /// The caller's membership; `None` for direct messages.
     member: Option<Member>,
     pub(crate) user: User,
     pub(crate) permissions: Permissions,
-    /// 0 if there is none or it is not known.
+    /// 0 if the channel has no message or the id is not known.
     pub(crate) last_message_id: u64,
 }
 
 impl ChannelAccess {
-    /// The caller's view of a channel: one data call, which costs the same however large the guild is.
+    /// Reads the caller's view of a channel with one data call, which costs the same however large the guild
+    /// is.
     ///
     /// # Errors
     /// 10003 if there is no such channel, 50001 if the caller does not see it.
@@ -57,7 +61,7 @@ impl ChannelAccess {
         Self::find_with(data, caller, channel_id, Extras::default()).await
     }
 
-    /// The same, and what the caller needs beside the check.
+    /// Like [`ChannelAccess::find`], and reads `extras` too.
     ///
     /// # Errors
     /// As [`ChannelAccess::find`].
@@ -107,8 +111,10 @@ impl ChannelAccess {
         is_direct(&self.channel)
     }
 
+    /// Makes sure that the caller has a permission.
+    ///
     /// # Errors
-    /// 50013 without the permission; 50003 in direct messages, where nobody can be given it.
+    /// 50013 if it does not; 50003 in direct messages, where nobody can be given one.
     pub(crate) fn require(&self, needed: Permissions) -> Result<(), Refused> {
         if self.may(needed) {
             Ok(())
@@ -119,8 +125,10 @@ impl ChannelAccess {
         }
     }
 
+    /// Makes sure that the channel holds messages.
+    ///
     /// # Errors
-    /// 50008 if the channel's type holds no messages.
+    /// 50008 if its type holds none.
     pub(crate) fn require_messages(&self) -> Result<(), Refused> {
         if WITH_MESSAGES.contains(&self.channel.r#type) {
             Ok(())
@@ -129,13 +137,13 @@ impl ChannelAccess {
         }
     }
 
-    /// The rows that say what the caller may do here: its own, the channel's and its parent's.
+    /// The rows that say what the caller may do here: its own, the channel's and the parent's.
     pub(crate) fn read_set(&self) -> ReadSet {
         let read = ReadSet::default().channel(&self.channel).channel_of(&self.state, self.channel.parent_id);
         self.member.iter().fold(read, |read, member| read.powers(&self.state, member))
     }
 
-    /// What gateways need to render an event by this caller without asking.
+    /// What gateways need to render an event by this caller, so that they need not ask for it.
     pub(crate) fn event_context(&self) -> EventContext {
         EventContext {
             guild_id: self.channel.guild_id,
@@ -151,11 +159,11 @@ fn is_direct(channel: &Channel) -> bool {
     UserPair::of_channel(channel).is_some()
 }
 
-/// How much of a guild's channels is read: what a handler does not need it does not pay for.
+/// How much is read of a guild's channels. A handler pays only for what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Channels {
     None,
-    /// Without topics and overwrites, but for one whose row is whole; 0 for none.
+    /// Channels without topics and overwrites. The row of the channel `whole` is complete; 0 for none.
     Bare {
         whole: u64,
     },
@@ -166,12 +174,12 @@ pub(crate) enum Channels {
 pub(crate) struct GuildAccess {
     pub(crate) state: GuildState,
     pub(crate) member: Member,
-    /// In the guild at large.
+    /// The caller's permissions in the guild, outside of any channel.
     pub(crate) permissions: Permissions,
 }
 
 impl GuildAccess {
-    /// The caller's view of a guild, without its channels: two data calls at once.
+    /// Reads the caller's view of a guild without its channels, with two data calls at once.
     ///
     /// # Errors
     /// 10004 if there is no such guild, 50001 if the caller is not in it.
@@ -179,7 +187,7 @@ impl GuildAccess {
         Self::find_with(data, caller, guild_id, Channels::None).await
     }
 
-    /// The same with channels.
+    /// Like [`GuildAccess::find`], and reads `channels` too.
     ///
     /// # Errors
     /// As [`GuildAccess::find`].
@@ -194,7 +202,8 @@ impl GuildAccess {
             state_of(data, guild_id, channels, &options),
             member_of(data, guild_id, caller.id.get(), &options)
         );
-        // The guild first: whoever asks for one that is not there learns that, and not that he is no member.
+        // The guild's error comes first: a guild that is not there is answered as unknown, not as one that
+        // the caller is no member of.
         let state = state?;
         let (member, _user) = member?.ok_or(ApiError::MissingAccess)?;
         let permissions = permissions_in(&state, None, &member);
@@ -214,26 +223,29 @@ impl GuildAccess {
         self.permissions.contains(needed)
     }
 
+    /// Makes sure that the caller has a permission.
+    ///
     /// # Errors
-    /// 50013 without the permission.
+    /// 50013 if it does not.
     pub(crate) fn require(&self, needed: Permissions) -> Result<(), Refused> {
         if self.may(needed) { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
     }
 
-    /// Permissions that are handed out must be held by whoever hands them out.
+    /// Makes sure that the caller itself has all permissions that it hands out.
     ///
     /// # Errors
-    /// 50013 if some bit of `granted` is not held.
+    /// 50013 if it lacks some bit of `granted`.
     pub(crate) fn require_held(&self, granted: Permissions) -> Result<(), Refused> {
         if injected(InjectedFault::RolesExceedTheirMaker) {
             return Ok(());
         }
-        // Bits without a meaning grant nothing; whoever has every bit with one may pass them on.
+        // Bits without a meaning grant nothing, so a caller that has every bit with a meaning may pass them
+        // on.
         self.require(granted & Permissions::ALL)
     }
 }
 
-/// A guild's state with so much of its channels.
+/// Reads a guild's state with as much of its channels as asked for.
 ///
 /// # Errors
 /// 10004 if there is no such guild.
@@ -255,7 +267,10 @@ pub(crate) async fn state_of(
     Ok(state.filter(|state| state.guild.is_some()).ok_or(ApiError::Internal)?)
 }
 
-/// A guild's member with its user; `None` if there is none.
+/// Reads a guild's member and its user; `None` if the user is no member.
+///
+/// # Errors
+/// Those of the call.
 pub(crate) async fn member_of(
     data: &Data,
     guild_id: GuildId,

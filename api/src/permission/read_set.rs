@@ -1,9 +1,10 @@
 //! The rows by which a change was judged, sent along with it as its preconditions.
 //!
-//! Between a handler's reading and the guild's turn others are served: the caller may have lost the role by which it may
-//! act, the member may be gone, the channel may be another. So a handler names the rows that it read, and the turn
-//! refuses the change if one of them is no longer as it was. The handler then reads and judges again
-//! ([`crate::permission::retry`]). An acknowledged change is thus never undone by one that did not see it.
+//! Other changes are made between a handler's reading and the guild's turn: the caller may have lost the role
+//! by which it may act, the member may have left, the channel may have changed. So a handler names the rows
+//! that it read, and the turn refuses the change if one of them is no longer as it was. The handler then
+//! reads and judges again ([`crate::permission::retry`]). So no acknowledged change is undone by one whose
+//! caller had not seen it.
 
 use weir_proto::data::{Basis, Channel, GuildState, Member, Role, RowSeen};
 
@@ -12,7 +13,8 @@ use weir_proto::data::{Basis, Channel, GuildState, Member, Role, RowSeen};
 pub(crate) struct ReadSet(Basis);
 
 impl ReadSet {
-    /// The rows that say what a member may do in the guild, and on whom it may act: its own and those of its roles.
+    /// The rows that say what a member may do in the guild, and on whom it may act: its own and those of its
+    /// roles.
     pub(crate) fn powers(self, state: &GuildState, member: &Member) -> Self {
         let held = |role: &&Role| role.id == member.guild_id || member.role_ids.contains(&role.id);
         let read = self.member(member.user_id, Some(member));
@@ -31,13 +33,13 @@ impl ReadSet {
         self
     }
 
-    /// A channel of the guild, if there is one with this id.
+    /// The guild's channel with this id, if there is one.
     pub(crate) fn channel_of(self, state: &GuildState, id: u64) -> Self {
         let found = state.channels.iter().find(|channel| channel.id == id);
         found.into_iter().fold(self, Self::channel)
     }
 
-    /// A user's membership, or that it has none.
+    /// A user's membership, or the fact that it has none.
     pub(crate) fn member(mut self, user_id: u64, member: Option<&Member>) -> Self {
         add(&mut self.0.members, user_id, member.map(|member| member.rev));
         self

@@ -1,15 +1,15 @@
-//! Deciding a change anew when the rows that decided it have changed meanwhile.
+//! Decides a change anew when the rows that decided it have changed meanwhile.
 
 use weir_discord::error::ApiError;
 
 use crate::answer::error::Refused;
 
-/// Times that a change is decided before the caller is told to come back. Each time means that another caller's change
-/// got through meanwhile: a choice, above the number of people who press the same button at once.
+/// How often a change is decided before the caller is told to come back. Each time another caller's change
+/// came first. The number is a choice, above the number of people who press the same button at once.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// Runs `attempt`, which reads, judges and asks for a change, and runs it again for as long as its read set has changed
-/// before the change's turn came.
+/// Runs `attempt`, which reads, judges and asks for a change. Runs it again while the data service refuses
+/// the change because a row of its read set has changed.
 ///
 /// # Errors
 /// Those of `attempt`; [`ApiError::Contended`] if another change came first every time.

@@ -1,4 +1,4 @@
-//! Which routes share a bucket, and what tells two of a caller's buckets apart.
+//! Which routes share a bucket, and how the buckets of one caller are told apart.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -18,7 +18,7 @@ pub enum Bucket {
     EditMessage,
     /// Deleting a message.
     DeleteMessage,
-    /// Announcing that one types.
+    /// Showing that the caller is typing.
     Typing,
     /// Reading a channel.
     GetChannel,
@@ -28,15 +28,15 @@ pub enum Bucket {
     CreateGuild,
     /// Reading a guild, its channels or its roles.
     GetGuild,
-    /// Deleting or leaving a guild, and creating what it holds: channels and roles.
+    /// Deleting or leaving a guild, and creating its channels and roles.
     ChangeGuild,
     /// Reading members.
     GetMembers,
     /// Adding members.
     ChangeMembers,
-    /// Reading users, oneself included, and one's guilds and application.
+    /// Reading users, the caller's own included, and the caller's guilds and application.
     Users,
-    /// Where the gateway is.
+    /// Asking for the gateway's address.
     Gateway,
     /// `POST /messages`.
     ShortMessages,
@@ -69,8 +69,8 @@ impl Bucket {
         Self::OpenDirect,
     ];
 
-    /// The value of `X-RateLimit-Bucket`: opaque to clients, the same on every node, and never changed, because clients key their own
-    /// queues with it.
+    /// The value of `X-RateLimit-Bucket`. It is opaque to clients and the same on every node, and it never
+    /// changes, because clients key their own queues with it.
     #[must_use]
     pub const fn id(self) -> &'static str {
         match self {
@@ -95,8 +95,9 @@ impl Bucket {
         }
     }
 
-    /// The rate unless the operator sets another. Message routes and typing: what client authors have long observed at Discord, who
-    /// publishes no numbers. The others: guesses below the global limit, wide enough for a bot's start.
+    /// The rate unless the operator sets another. The rates of message routes and typing are what client
+    /// authors have long observed at Discord, who publishes no numbers. The others are guesses below the
+    /// global limit, wide enough for a bot's start.
     #[must_use]
     pub const fn default_rate(self) -> Rate {
         match self {
@@ -107,8 +108,8 @@ impl Bucket {
             Self::GetChannel | Self::GetGuild | Self::GetMembers => rate(10, 5),
             Self::Users => rate(30, 30),
             Self::Gateway => rate(5, 5),
-            // Their paths name no channel, so one bucket spans all of a caller's channels: as wide as the global limit. A channel is
-            // protected by the data service's own limits.
+            // The paths of these routes name no channel, so one bucket spans all channels of a caller. It is
+            // as wide as the global limit; each channel is protected by the data service's own limits.
             Self::ShortMessages | Self::ShortHistory => rate(50, 1),
         }
     }
@@ -118,13 +119,14 @@ const fn rate(requests: u32, seconds: u64) -> Rate {
     Rate::new(NonZeroU32::new(requests).expect("written above, never 0"), Duration::from_secs(seconds))
 }
 
-/// What, beside the caller, tells two buckets of the same routes apart: the channel or guild in the path, 0 if there is none.
+/// The part of a bucket's key besides the caller and the routes: the channel or guild in the path, 0 if there
+/// is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Major(pub(crate) u64);
 
 impl Major {
-    /// The first path parameter that is a major one. A value that is no id shares one bucket: such a request fails anyway, and must
-    /// not open a bucket of its own.
+    /// Takes the first path parameter that is a channel or a guild. All values that are no id share one
+    /// bucket: such a request fails anyway, and must not make a bucket of its own.
     pub(crate) fn of<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let major = parameters.into_iter().find(|(name, _)| matches!(*name, "channel_id" | "guild_id"));
         Self(major.and_then(|(_, value)| value.parse().ok()).unwrap_or(0))

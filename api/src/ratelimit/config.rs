@@ -1,4 +1,4 @@
-//! What the operator may set of the rate limits.
+//! What the operator may configure of the rate limits.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,12 +7,14 @@ use super::{bucket::Bucket, rate::Rate};
 /// Rate limits for each authenticated caller.
 #[derive(Debug, Clone)]
 pub struct RateLimitConfig {
-    /// All requests of one caller together. Default 50 in 1 s, Discord's documented global limit.
+    /// The limit for all requests of one caller together. Default 50 in 1 s, Discord's documented global
+    /// limit.
     pub global: Rate,
-    /// Each bucket's rate, by [`Bucket`]'s order.
+    /// Each bucket's rate, in the order of [`Bucket`].
     rates: [Rate; Bucket::ALL.len()],
-    /// Most (caller, bucket, major parameter) triples remembered. Default 131,072: about 20 MiB. When it is full the least used are
-    /// forgotten, which gives them a full bucket; the global limit keeps one caller from profiting.
+    /// Most (caller, bucket, major parameter) triples remembered. Default 131,072, which take about 20 MiB.
+    /// When the store is full, the least used triples are forgotten and have a full bucket again; the global
+    /// limit keeps one caller from profiting.
     pub keys_max: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a limited route tells its caller on every answer: the `X-RateLimit-*` headers.
+//! The `X-RateLimit-*` headers, which every answer of a limited route has.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,14 +23,16 @@ pub(crate) struct BucketState {
 }
 
 impl BucketState {
-    /// The bucket has `remaining` requests left of its rate, and is full again once what was taken has come back.
+    /// The state of a bucket that has `remaining` requests left of its rate. It is full again once the
+    /// requests that were taken have come back.
     pub(super) fn after(bucket: Bucket, rate: Rate, remaining: u32, now: SystemTime) -> Self {
         let limit = rate.requests.get();
         let reset_after = rate.per / limit * limit.saturating_sub(remaining);
         Self { bucket, limit, remaining, reset_after, reset_at: now + reset_after }
     }
 
-    /// Writes the whole set: a client that finds only some of them assumes a limit of 1. The scope is a 429's alone, and is not written here.
+    /// Writes all headers of the set: a client that finds only some of them assumes a limit of 1. Only a 429
+    /// has the header for the scope, so it is not written here.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(LIMIT, self.limit.into());
         headers.insert(REMAINING, self.remaining.into());
@@ -40,7 +42,7 @@ impl BucketState {
     }
 }
 
-/// Seconds with three decimals, rounded up: a client that waits exactly so long must not come too early.
+/// Seconds with three decimals, rounded up: a client that waits exactly this long must not come too early.
 fn seconds(duration: Duration) -> HeaderValue {
     let ms = duration.as_nanos().div_ceil(1_000_000);
     let text = format!("{}.{:03}", ms / 1_000, ms % 1_000);

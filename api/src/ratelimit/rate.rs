@@ -1,8 +1,8 @@
-//! How often something may be asked.
+//! A rate: how many requests are allowed in which time.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// So many requests in so much time, all of them at once if the caller likes.
+/// `requests` requests in the time `per`. The caller may send all of them at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Requests of a full bucket.

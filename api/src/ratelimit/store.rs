@@ -1,4 +1,5 @@
-//! Limiter state for each (caller, bucket, major parameter), bounded whatever keys strangers choose.
+//! The limiters' state for each (caller, bucket, major parameter). It is bounded, whatever keys clients
+//! choose.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +12,19 @@ use weir_proto::id::UserId;
 
 use super::bucket::{Bucket, Major};
 
-/// State that nobody touched for so long is forgotten. Twice the longest default period (60 s): by then every bucket is full again, so
-/// nothing is lost. A configured period beyond this is cut short for callers who pause as long.
+/// How long a state is kept that nobody uses. This is twice the longest default period (60 s): by then every
+/// bucket is full again, so nothing is lost. If a longer period is configured, a caller who pauses this long
+/// has a full bucket early.
 const IDLE_MAX: Duration = Duration::from_secs(120);
 
-/// Bytes of a state: its key, a number, the cache's own.
+/// Bytes that a state counts as: its key, a number, and what the cache itself needs.
 pub(crate) const STATE_BYTES: usize = 160;
 
-/// Whose state it is.
+/// The key of a state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     caller: UserId,
-    /// `None`: the caller's global limit.
+    /// `None` for the caller's global limit.
     bucket: Option<(Bucket, Major)>,
 }
 
@@ -36,9 +38,11 @@ impl Key {
     }
 }
 
-/// The states. One store serves all limiters: the key names the limiter, so each entry is only ever read with one quota.
+/// The states. One store serves all limiters: the key names the limiter, so each entry is only ever read with
+/// one quota.
 ///
-/// Eviction is by frequency (TinyLFU): a flood of random keys displaces itself before it displaces a busy caller's state.
+/// Entries are evicted by frequency of use (TinyLFU): a flood of random keys displaces its own entries before
+/// it displaces a busy caller's state.
 #[derive(Clone)]
 pub(super) struct BoundedState {
     states: Cache<Key, Arc<InMemoryState>>,
@@ -49,7 +53,7 @@ impl BoundedState {
         Self { states: Cache::builder().max_capacity(keys_max).time_to_idle(IDLE_MAX).build() }
     }
 
-    /// How many there are, in a moment's lag.
+    /// Returns a function that counts the states. Its answer lags by a moment.
     pub(super) fn count(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let states = self.states.clone();
         move || states.entry_count()

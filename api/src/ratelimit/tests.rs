@@ -110,7 +110,8 @@ fn buckets_are_numbered_as_listed_and_their_ids_differ() {
 }
 
 proptest! {
-    /// In any window, no more than a burst and what refilled is admitted; and `retry_after` is always enough.
+    /// In any window, no more is admitted than a burst and what was refilled, and `retry_after` is always
+    /// enough.
     #[test]
     fn admitted_never_exceeds_burst_and_refill(requests in 1_u32..20, per_ms in 20_u64..5_000, steps in prop::collection::vec(0_u64..500, 1..200)) {
         let per = Duration::from_millis(per_ms);

@@ -1,13 +1,13 @@
-//! When a request came.
+//! When a request arrived.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// When a request's head had arrived.
+/// The time at which a request's head had arrived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival(SystemTime);
 
 impl Arrival {
-    /// Now.
+    /// The current time.
     pub(crate) fn now() -> Self {
         Self(SystemTime::now())
     }

@@ -1,4 +1,5 @@
-//! Request bodies: bounded in bytes and time, JSON or a form, handed on as JSON bytes.
+//! Request bodies. They are bounded in bytes and time. A body is JSON or a form, and both are handed on as
+//! JSON bytes.
 
 use std::net::Ipv4Addr;
 
@@ -15,10 +16,10 @@ use weir_discord::error::{ApiError, Leaf};
 
 use crate::{answer::error::Refused, bounds::Bounds, request::form};
 
-/// The request's JSON text, not yet parsed. An empty body is `{}`, as at Discord.
+/// The request's JSON text, not yet parsed. An empty body is taken for `{}`, as at Discord.
 pub(crate) struct Payload(pub(crate) Bytes);
 
-/// How a body says what it says.
+/// The format of a body.
 enum Kind {
     Json,
     UrlEncoded,
@@ -40,12 +41,12 @@ where
             Some(_) => return Err(Refused::field("Content-Type", Leaf::BadContentType)),
         };
         let (parts, body) = request.into_parts();
-        // Who comes without the server has an account of their own.
+        // A request that did not come through the server has an account of its own.
         let account = parts.extensions.get::<BodyAccount>().cloned();
         let account = account
             .unwrap_or_else(|| BodyAccount(Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into())));
         let bytes = read(body, &account, &Bounds::from_ref(state)).await?;
-        // A whole form is in memory already and bounded: what follows never waits for the network.
+        // The whole form is in memory already and bounded, so what follows never waits for the network.
         let whole = |bytes| Request::from_parts(parts, Body::from(bytes));
         let json = match kind {
             Kind::Json => bytes,
@@ -56,13 +57,13 @@ where
     }
 }
 
-/// The content type without parameters; `None` if it is absent or no text.
+/// The content type without parameters; `None` if the header is absent or no text.
 fn media_type(request: &Request) -> Option<&str> {
     let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
     value.split(';').next().map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// Bytes that are held on their sender's account as long as they are used.
+/// Bytes that count on their sender's account for as long as they are used.
 struct Held {
     bytes: Bytes,
     _hold: Hold,
@@ -81,7 +82,8 @@ async fn read(mut body: Body, account: &BodyAccount, bounds: &Bounds) -> Result<
         Ok(Ok((bytes, _hold))) => Ok(Bytes::from_owner(Held { bytes, _hold })),
         Ok(Err(BodyError::TooLarge(_))) => Err(ApiError::TooLarge.into()),
         Ok(Err(BodyError::Full(_))) => Err(Refused::busy()),
-        // Broken off, or too slow: what arrived is not the JSON that was meant, and mostly nobody is left to read this.
+        // The body broke off, or was too slow. The bytes that arrived are not the JSON that was meant, and
+        // mostly no client is left to read this answer.
         Ok(Err(BodyError::BrokenOff(_) | BodyError::TooSlow)) | Err(_) => Err(ApiError::InvalidJson.into()),
     }
 }

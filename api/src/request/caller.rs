@@ -1,4 +1,4 @@
-//! The user that a request is made by.
+//! The user that makes a request.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
-        // The route's admission put it there; a route without admission has no caller.
+        // The route's admission put it there. A route without admission has no caller.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::Unauthorized.into())
     }
 }

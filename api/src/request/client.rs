@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The address that a request comes from.
 
 use std::{
     convert::Infallible,
@@ -10,16 +10,17 @@ use http::{Extensions, HeaderMap, request::Parts};
 use weir_connect::Peer;
 use weir_runtime::TrustedProxies;
 
-/// The client's address: its connection's, unless a trusted proxy names another. What strangers ask is counted by it, and what a caller makes
-/// the server hold.
+/// The client's address: that of its connection, unless a trusted proxy names another. The requests of
+/// strangers, and the memory that a caller makes the server hold, are counted by it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    /// A router that is called without a server has no peers; all of its callers are counted as one.
+    /// Requests to a router without a server have no peer. All of them count as one client's.
     const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-    /// Works the address out. The envelope does, once, and puts it into the request's extensions.
+    /// Works out the address. The envelope does this once for a request and puts the result into the
+    /// request's extensions.
     pub(crate) fn of(trusted: &TrustedProxies, headers: &HeaderMap, peer: Option<Peer>) -> Self {
         let Some(Peer(peer)) = peer else { return Self::UNKNOWN };
         let forwarded = headers.get_all("x-forwarded-for").iter();
@@ -27,7 +28,7 @@ impl Client {
         Self(trusted.client(peer.ip(), forwarded))
     }
 
-    /// The one that the envelope noted.
+    /// The address that the envelope put into the request's extensions.
     pub(crate) fn from_extensions(request: &Extensions) -> Self {
         request.get::<Self>().copied().unwrap_or(Self::UNKNOWN)
     }

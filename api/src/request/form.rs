@@ -1,8 +1,10 @@
-//! Forms as bodies, `application/x-www-form-urlencoded` and `multipart/form-data`, turned into the JSON that they stand for.
+//! Forms as bodies, `application/x-www-form-urlencoded` and `multipart/form-data`, turned into the JSON that
+//! they stand for.
 //!
-//! A form has only text, so every value becomes a JSON string, and a field that comes more than once a list of them. What a text means (a
-//! number, an id, true or false) is known where the field is read, in [`weir_discord::validate::Fields`]. An object cannot be said in
-//! fields: `payload_json` is a field that holds the whole body.
+//! A form has only text. So every value becomes a JSON string, and a field that comes more than once becomes
+//! a list of strings. Whether a text stands for a number, an id or a truth value is known where the field is
+//! read, in [`weir_discord::validate::Fields`]. Fields cannot hold an object, so the field `payload_json`
+//! holds the whole body as JSON.
 
 use axum::{
     extract::{Form, FromRequest as _, Multipart, Request, multipart::Field},
@@ -17,7 +19,8 @@ use crate::answer::error::Refused;
 /// The field that holds the whole body as JSON.
 const PAYLOAD_JSON: &str = "payload_json";
 
-/// The JSON of a URL-encoded form that is in memory and bounded. Bytes that are no UTF-8 become U+FFFD, as the URL standard has it.
+/// The JSON of a URL-encoded form, which is in memory and bounded. Bytes that are not UTF-8 become U+FFFD, as
+/// the URL standard says.
 pub(crate) async fn url_encoded(request: Request) -> Result<Bytes, Refused> {
     let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, &()).await.map_err(malformed)?;
     let mut fields = Fields::default();
@@ -27,7 +30,8 @@ pub(crate) async fn url_encoded(request: Request) -> Result<Bytes, Refused> {
     fields.into_json()
 }
 
-/// The JSON of a multipart form that is in memory and bounded. Files are refused rather than dropped in silence.
+/// The JSON of a multipart form, which is in memory and bounded. Files are refused rather than dropped
+/// silently.
 pub(crate) async fn multipart(request: Request) -> Result<Bytes, Refused> {
     let mut form = Multipart::from_request(request, &()).await.map_err(malformed)?;
     let mut fields = Fields::default();
@@ -35,7 +39,7 @@ pub(crate) async fn multipart(request: Request) -> Result<Bytes, Refused> {
         if is_file(&field) {
             return Err(Refused::field("files", Leaf::Unsupported));
         }
-        // Nothing asks for a field without a name.
+        // No endpoint asks for a field without a name.
         let Some(name) = field.name().map(str::to_owned) else { continue };
         let bytes = field.bytes().await.map_err(malformed)?;
         match String::from_utf8(bytes.into()) {
@@ -56,7 +60,7 @@ fn is_file(field: &Field<'_>) -> bool {
         || field.name().is_some_and(|name| name == "file" || name.starts_with("files["))
 }
 
-/// A form's fields. As many as fit into a body: its bound in bytes is theirs too.
+/// A form's fields. Their number is bounded by the body's bound in bytes.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 
@@ -74,7 +78,8 @@ impl Fields {
         }
     }
 
-    /// `payload_json` alone if it is there: what stands beside it is ignored, as are unknown keys of JSON.
+    /// Returns the text of `payload_json` if there is one, and ignores the other fields then, as unknown keys
+    /// of JSON are ignored.
     fn into_json(mut self) -> Result<Bytes, Refused> {
         match self.0.remove(PAYLOAD_JSON) {
             None => Ok(Value::Object(self.0).to_string().into()),

@@ -1,4 +1,4 @@
-//! What nearly every route is given of a request.
+//! The parts of a request that nearly every route takes.
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
@@ -11,17 +11,17 @@ use crate::{
     request::{arrival::Arrival, caller::Caller, path::PathIds},
 };
 
-/// Who asks, for what, and when; and the data service, which knows the answer.
+/// The caller, the ids in the path and the time of arrival, together with the data service.
 pub(crate) struct Input {
     pub(crate) data: Data,
     pub(crate) caller: Caller,
-    /// The ids in the path: as many as the route's template has, perhaps none.
+    /// The ids in the path. A route whose template has none has none here.
     pub(crate) ids: PathIds,
     pub(crate) arrival: Arrival,
 }
 
 impl Input {
-    /// How the data service is called for the change that the request asks for.
+    /// Options of the data call that makes the change which the request asks for.
     pub(crate) fn change(&self) -> CallOptions {
         self.data.change(self.arrival)
     }
@@ -39,7 +39,7 @@ where
             data: Data::from_ref(state),
             caller: Caller::from_request_parts(parts, state).await?,
             ids: PathIds::from_request_parts(parts, state).await?,
-            // The envelope notes it for every request.
+            // The envelope sets it for every request.
             arrival: parts.extensions.get::<Arrival>().copied().ok_or(ApiError::Internal)?,
         })
     }

@@ -14,7 +14,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathIds {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        // Fails only for text that is no UTF-8 once percent-decoded: no route has such a path.
+        // This fails only for text that is not UTF-8 once it is percent-decoded, and no route has such a
+        // path.
         let raw =
             RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::UnknownRoute)?;
         Ok(Self(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
@@ -23,6 +24,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathIds {
 
 impl PathIds {
     /// The text of a parameter.
+    ///
+    /// # Panics
+    /// If the route's template does not have the parameter.
     pub(crate) fn text(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str()).expect("the route's template has this parameter")
@@ -31,8 +35,9 @@ impl PathIds {
     fn id<T: std::str::FromStr<Err = SnowflakeError>>(&self, name: &'static str) -> Result<T, Refused> {
         let text = self.text(name);
         text.parse().map_err(|_| match text.chars().next() {
-            // No id begins so, but the last word of some route of Discord's that is not served here (`messages/pins`, `members/search`): it is
-            // unknown like any other, not a wrong id.
+            // No id begins with these characters, but the last word of a Discord route does that is not
+            // served here (`messages/pins`, `members/search`). Such a path is unknown like any other, and not
+            // a wrong id.
             Some('a'..='z' | '@') => ApiError::UnknownRoute.into(),
             _ => Refused::field(name, Leaf::NotASnowflake),
         })
@@ -54,12 +59,13 @@ impl PathIds {
         self.id("user_id")
     }
 
-    /// A user, who may be named `@me`; also percent-encoded, as a router does not match it with the static segment.
+    /// The id of a user, who may be named `@me`. A percent-encoded `@me` arrives here too, because the router
+    /// does not match it with a static segment.
     pub(crate) fn user_or_me(&self, caller: &Caller) -> Result<UserId, Refused> {
         if self.text("user_id") == "@me" { Ok(caller.id) } else { self.user() }
     }
 
-    /// An application: its bot's id is its own.
+    /// The id of an application, which is the id of its bot.
     pub(crate) fn application(&self) -> Result<UserId, Refused> {
         self.id("application_id")
     }

@@ -1,4 +1,4 @@
-//! The query's pairs, decoded.
+//! The decoded pairs of the query.
 
 use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
@@ -36,12 +36,12 @@ impl QueryPairs {
         parse_limit(self.value("limit"), default, max)
     }
 
-    /// An id, or 0, which clients page after.
+    /// An id, or 0, after which clients begin to page.
     pub(crate) fn id(&self, key: &str) -> Result<Option<u64>, FormErrors> {
         parse_query_snowflake(key, self.value(key))
     }
 
-    /// A flag; false if absent.
+    /// A truth value; false if the key is absent.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, FormErrors> {
         Ok(parse_query_bool(key, self.value(key))?.unwrap_or(false))
     }

@@ -9,7 +9,7 @@ use crate::{
     request::input::Input,
 };
 
-/// The caller's application. A bot and its application share their id and their owner here.
+/// The caller's application. Here a bot and its application have the same id and the same owner.
 pub(crate) async fn get_current_application(Input { data, caller, .. }: Input) -> Result<Response, Refused> {
     let guilds = guild_count(&data, &caller).await?;
     Ok(reply::ok(&ApplicationObject::new(&caller.user, guilds)))

@@ -14,11 +14,11 @@ use crate::{
     request::{body::Payload, input::Input},
 };
 
-/// Messages older than this are not deleted in bulk; Discord's.
+/// Messages older than this are not deleted in bulk. This is Discord's bound.
 const AGE_MAX_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 
-/// Deletes 2 to 100 messages, with MANAGE_MESSAGES. Ids of no message are ignored. All go in one step, of which clients
-/// see one MESSAGE_DELETE_BULK.
+/// Deletes 2 to 100 messages, with MANAGE_MESSAGES. Ids that belong to no message are ignored. All messages
+/// are deleted in one step, and clients get one MESSAGE_DELETE_BULK.
 pub(crate) async fn bulk_delete(
     Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,
@@ -28,7 +28,8 @@ pub(crate) async fn bulk_delete(
     let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require_messages()?;
     access.require(Permissions::MANAGE_MESSAGES)?;
-    // All or nothing as far as it can be known before: the whole request fails on one that is too old.
+    // As far as the ages are known beforehand, all messages are deleted or none: one that is too old fails
+    // the whole request.
     if message_ids.iter().any(|id| unix_ms(*id) + AGE_MAX_MS <= arrival.unix_ms()) {
         return Err(ApiError::BulkDeleteTooOld.into());
     }

@@ -32,7 +32,8 @@ use crate::{
 /// Discord's type of categories.
 const CATEGORY: u32 = 4;
 
-/// The guild's channels. All of them, to every member, as at Discord: seeing that a channel exists is not seeing into it.
+/// Lists the guild's channels. Every member gets all of them, as at Discord: a member may know of a channel
+/// that it cannot look into.
 pub(crate) async fn list_channels(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let options = data.call();
@@ -65,7 +66,8 @@ async fn create(input: &Input, guild_id: GuildId, form: ChannelForm) -> Result<R
     access.require(Permissions::MANAGE_CHANNELS)?;
     check_parent(&access.state, &form, form.kind.unwrap_or(0))?;
     let position = form.position.unwrap_or_else(|| next_position(&access.state));
-    // A channel starts with its category's overwrites, so that what is made in a hidden category is hidden; it keeps them as its own.
+    // A channel starts with a copy of its category's overwrites, so that a channel in a hidden category is
+    // hidden.
     let category = access.state.channels.iter().find(|channel| form.parent_id == Some(channel.id));
     let overwrites = category.map(|category| category.overwrites.clone()).unwrap_or_default();
     if let Some(wanted) = &form.overwrites {
@@ -81,7 +83,7 @@ async fn create(input: &Input, guild_id: GuildId, form: ChannelForm) -> Result<R
     Ok(reply::created(&ChannelObject::new(&channel, 0)))
 }
 
-/// A channel that the caller sees.
+/// Shows a channel that the caller sees.
 pub(crate) async fn get_channel(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let extras = Extras { all_overwrites: true, ..Extras::default() };
     let access = ChannelAccess::find_with(&data, &caller, ids.channel()?, extras).await?;
@@ -92,8 +94,9 @@ pub(crate) async fn get_channel(Input { data, caller, ids, .. }: Input) -> Resul
     Ok(reply::ok(&ChannelObject::new(&access.channel, last_message_id)))
 }
 
-/// The id of a channel's newest message, read from its history if need be: the owner knows it only of channels that were written since it started. 0 if
-/// there is none, or if it cannot be told now: then the channel is still worth showing.
+/// The id of a channel's newest message. The owner knows it only of channels that were written since it
+/// started; otherwise it is read from the history. 0 if there is none, and also if it cannot be read now,
+/// because the channel is worth showing without it.
 async fn newest(data: &Data, access: &ChannelAccess) -> u64 {
     if access.last_message_id != 0 {
         return access.last_message_id;
@@ -143,8 +146,8 @@ async fn edit(input: &Input, channel_id: ChannelId, body: &Map<String, Value>) -
     Ok(reply::ok(&ChannelObject::new(&channel, newest(data, &access).await)))
 }
 
-/// Deletes a channel, with MANAGE_CHANNELS, and answers with what it was. A category's channels stay, outside of any. Direct messages are
-/// not closed.
+/// Deletes a channel, with MANAGE_CHANNELS, and answers with its last state. The channels of a category stay,
+/// outside of any category. Direct messages cannot be closed.
 pub(crate) async fn delete_channel(input: Input) -> Result<Response, Refused> {
     let channel_id = input.ids.channel()?;
     retry_on_conflict(|| delete(&input, channel_id)).await
@@ -159,8 +162,8 @@ async fn delete(input: &Input, channel_id: ChannelId) -> Result<Response, Refuse
     } else {
         GuildState::default()
     };
-    // First the children, so that no client ever sees one whose category is gone. At most 500 short calls, and a failure in between
-    // leaves a smaller category that can be deleted again.
+    // The children are moved first, so that no client ever sees one whose category is gone. This takes at
+    // most 500 short calls. A failure in between leaves a smaller category, which can be deleted again.
     for child in guild.channels.iter().filter(|child| child.parent_id == channel_id.get()) {
         put(input, Channel { parent_id: 0, ..child.clone() }, access.read_set().channel(child)).await?;
     }
@@ -172,7 +175,7 @@ async fn delete(input: &Input, channel_id: ChannelId) -> Result<Response, Refuse
     Ok(reply::ok(&ChannelObject::new(&channel, last_message_id)))
 }
 
-/// The channel's guild, beyond what concerns the caller; empty for direct messages.
+/// Reads the channel's guild beyond what concerns the caller; empty for direct messages.
 async fn surroundings(
     data: &Data,
     access: &ChannelAccess,
@@ -185,7 +188,8 @@ async fn surroundings(
 }
 
 async fn put(input: &Input, channel: Channel, read: ReadSet) -> Result<Channel, Refused> {
-    // A row from before repetitions were refused becomes what it counts as.
+    // A row from before repeated overwrites were refused may hold some. They are merged into what they count
+    // as.
     let channel = Channel { overwrites: merged(&channel.overwrites), ..channel };
     let request = PutChannelRequest { channel: Some(channel), basis: read.basis() };
     let channel =
@@ -193,6 +197,8 @@ async fn put(input: &Input, channel: Channel, read: ReadSet) -> Result<Channel, 
     Ok(channel.ok_or(ApiError::Internal)?)
 }
 
+/// Checks the category that a form names.
+///
 /// # Errors
 /// A form error if the form names a category that is none of the guild's, or puts a category into one.
 fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(), Refused> {
@@ -204,9 +210,11 @@ fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(),
     Ok(())
 }
 
+/// Checks that the overwrites for roles name roles of the guild, and that those for members name none.
+/// Whether a user is a member is not checked: an overwrite may be set before its member joins.
+///
 /// # Errors
-/// 50028 for a role that the guild does not have, and for a role called a member. Whether a member is one is not asked: an overwrite may
-/// wait for it.
+/// 50028 for a role that the guild does not have, and for a role that is called a member.
 fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Refused> {
     let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
     let wrong = |one: &Overwrite| {
@@ -215,7 +223,7 @@ fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Re
     if overwrites.iter().any(wrong) { Err(ApiError::InvalidRole.into()) } else { Ok(()) }
 }
 
-/// The channel without the overwrites of roles that are gone, which count for nothing.
+/// The channel without the overwrites of deleted roles, which have no effect.
 fn without_deleted_roles(state: &GuildState, channel: &Channel) -> Channel {
     let mut channel = channel.clone();
     channel.overwrites.retain(|overwrite| is_there(state, overwrite));

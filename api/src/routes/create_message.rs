@@ -10,7 +10,7 @@ use crate::{
     request::{body::Payload, input::Input},
 };
 
-/// Appends a message.
+/// Creates a message.
 pub(crate) async fn create_message(
     Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,

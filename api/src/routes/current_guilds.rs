@@ -16,8 +16,8 @@ use crate::{
     request::{caller::Caller, input::Input, query::QueryPairs},
 };
 
-/// Guilds read at once for a page: two calls each. A choice: a page takes 25 round trips instead of 200, and one caller does not fill the
-/// data service.
+/// How many guilds of a page are read at once, with two calls each. This is a choice: a page takes 25 round
+/// trips instead of 200, and one caller does not fill the data service.
 const READS_AT_ONCE: usize = 8;
 
 /// The caller's guilds, ascending.
@@ -32,7 +32,7 @@ pub(crate) async fn list_current_guilds(
         None => page_above(&data, caller.id, after, PAGE_MAX).await?,
         Some(before) => {
             let mut ids = between(&data, &caller, after, before).await?;
-            // Paging downwards: the ones next to the anchor.
+            // The client pages downwards, so it gets the guilds next to the anchor.
             ids.drain(..ids.len().saturating_sub(limit));
             ids
         }
@@ -46,11 +46,11 @@ pub(crate) async fn list_current_guilds(
 
 fn object(access: &GuildAccess, with_counts: bool) -> PartialGuildObject<'_> {
     let object = PartialGuildObject::new(access.guild(), access.member.user_id, access.permissions);
-    // Presence lives in the gateways; nobody counts it.
+    // Presence lives in the gateways, and nobody counts it.
     if with_counts { object.with_counts(access.state.member_count, 0) } else { object }
 }
 
-/// A guild that was listed; `None` if the caller left or it was deleted since.
+/// Reads a guild that was listed; `None` if the caller left it or it was deleted since.
 async fn member_guild(data: &Data, caller: &Caller, id: u64) -> Result<Option<GuildAccess>, Refused> {
     let id = GuildId::try_from(id).map_err(|_| ApiError::Internal)?;
     match GuildAccess::find(data, caller, id).await {
@@ -62,10 +62,11 @@ async fn member_guild(data: &Data, caller: &Caller, id: u64) -> Result<Option<Gu
     }
 }
 
-/// Ids of all the caller's guilds above `after` and below `before`, ascending.
+/// The ids of all the caller's guilds above `after` and below `before`, ascending.
 ///
 /// # Errors
-/// A form error that names the greatest `before` if they cannot all be walked: what is next to the anchor is then not known.
+/// A form error that names the greatest `before` that works, if the guilds are more than can be listed: the
+/// ones next to the anchor are not known then.
 async fn between(data: &Data, caller: &Caller, after: u64, before: u64) -> Result<Vec<u64>, Refused> {
     let Walk { ids, broken_off_at } = walk(data, caller.id, after, before).await?;
     match broken_off_at {
@@ -74,14 +75,14 @@ async fn between(data: &Data, caller: &Caller, after: u64, before: u64) -> Resul
     }
 }
 
-/// Leaves a guild. The owner cannot: a guild always has one.
+/// Leaves a guild. The owner cannot leave, because a guild always has one.
 pub(crate) async fn leave_guild(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let access = GuildAccess::find(&data, &caller, guild_id).await?;
     if access.guild().owner_id == caller.id.get() {
         return Err(Refused::field("guild_id", Leaf::Choices("guilds that the caller does not own")));
     }
-    // Rests on nothing: a guild's owner never changes, and everybody else may leave.
+    // The change has no preconditions: a guild's owner never changes, and all other members may leave.
     let request = DeleteMemberRequest { guild_id: guild_id.get(), user_id: caller.id.get(), basis: None };
     data.delete_member(&request, &data.call()).await.found_or(ApiError::MissingAccess)?;
     Ok(reply::no_content())

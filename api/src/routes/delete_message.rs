@@ -11,7 +11,7 @@ use crate::{
     request::input::Input,
 };
 
-/// Deletes the caller's own message, or with MANAGE_MESSAGES anyone's.
+/// Deletes a message: the caller's own, or anybody's with MANAGE_MESSAGES.
 pub(crate) async fn delete_message(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let access = ChannelAccess::find(&data, &caller, channel_id).await?;
@@ -31,12 +31,13 @@ pub(crate) async fn delete_message(Input { data, caller, ids, arrival }: Input) 
     Ok(reply::no_content())
 }
 
-/// Message types that Discord never deletes: changes of recipients, calls, renames of groups, starters of threads.
+/// True for message types that Discord never deletes: changes of recipients, calls, renames of groups,
+/// starters of threads.
 fn is_undeletable(row: &Message) -> bool {
     matches!(row.r#type, 1..=5 | 21)
 }
 
-/// Message types that people do not write: imported histories hold them.
+/// True for message types that people do not write. Imported histories hold them.
 pub(crate) fn is_system(row: &Message) -> bool {
     !matches!(row.r#type, 0 | 19 | 20 | 23)
 }

@@ -15,12 +15,12 @@ use crate::{
     request::{body::Payload, caller::Caller, input::Input},
 };
 
-/// None: at Discord bots see none here, and user accounts have no such list yet.
+/// Answers with an empty list: at Discord bots see no channels here, and user accounts have no such list yet.
 pub(crate) async fn list_direct_channels(_: Caller) -> Response {
     reply::raw_json(http::StatusCode::OK, "[]")
 }
 
-/// Opens direct messages with a user, or returns those that are open. Groups are not served.
+/// Opens direct messages with a user, or returns the channel if they are open. Groups are not served.
 pub(crate) async fn open_direct_channel(
     Input { data, caller, arrival, .. }: Input,
     Payload(body): Payload,
@@ -37,7 +37,8 @@ pub(crate) async fn open_direct_channel(
     object(&data, &caller, &opened.channel, opened.last_message_id).await
 }
 
-/// The answer that shows a channel of the caller's direct messages: one data call if the other user is not cached.
+/// The answer that shows a channel of the caller's direct messages. Makes one data call if the other user is
+/// not cached.
 pub(crate) async fn object(
     data: &Data,
     caller: &Caller,

@@ -18,7 +18,7 @@ use crate::{
     routes::delete_message::is_system,
 };
 
-/// Changes the caller's own message; of others', only the flags, with MANAGE_MESSAGES.
+/// Changes a message: the caller's own, or with MANAGE_MESSAGES only the flags of another's.
 pub(crate) async fn edit_message(
     Input { data, caller, ids, arrival }: Input,
     Payload(body): Payload,
@@ -36,7 +36,8 @@ pub(crate) async fn edit_message(
         return Err(ApiError::EmptyMessage.into());
     }
     let referenced = history::replied_to(&data, &row).await?;
-    // An edit pings nobody anew for having been replied to, and forgets nobody who was.
+    // If the author of the message replied to was pinged before, it stays among the mentioned users. An edit
+    // does not ping it anew.
     let replied_author =
         referenced.as_ref().map(|replied| replied.author_id).filter(|id| row.mention_user_ids.contains(id));
     let parsed = ParsedMentions::of(form.content.as_deref().unwrap_or_default());

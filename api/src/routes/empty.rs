@@ -1,5 +1,6 @@
-//! Lists of what Weir does not have: sounds, stickers, voice regions, commands. Client libraries ask for them when they start, and some wait for
-//! the answer before they are ready. The true answer is that there are none.
+//! Lists of what Weir does not have: sounds, stickers, voice regions, commands. Client libraries ask for them
+//! when they start, and some wait for the answer before they are ready. The true answer is that the lists are
+//! empty.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::{
 /// The empty list.
 const NONE: [(); 0] = [];
 
-/// An empty list below a key.
+/// An object with an empty list.
 #[derive(Serialize)]
 struct Items {
     items: [(); 0],
@@ -41,7 +42,8 @@ pub(crate) async fn sticker_packs() -> Response {
     reply::ok(&StickerPacks { sticker_packs: NONE })
 }
 
-/// A list of the caller's application. Replacing the commands by others ends in none, too: nobody could call them here.
+/// A list of the caller's application. A request that replaces the commands gets an empty list too, because
+/// nobody could call a command here.
 pub(crate) async fn application_list(caller: Caller, ids: PathIds) -> Result<Response, Refused> {
     own(&caller, &ids)?;
     Ok(reply::ok(&NONE))
@@ -71,7 +73,11 @@ pub(crate) async fn active_threads(Input { data, caller, ids, .. }: Input) -> Re
     Ok(reply::ok(&ActiveThreads { threads: NONE, members: NONE }))
 }
 
-/// A bot and its application share their id here; nobody reads another's.
+/// Makes sure that the application in the path is the caller's. Here a bot and its application have the same
+/// id.
+///
+/// # Errors
+/// 50001 if it is another's.
 fn own(caller: &Caller, ids: &PathIds) -> Result<(), Refused> {
     if ids.application()? == caller.id { Ok(()) } else { Err(ApiError::MissingAccess.into()) }
 }

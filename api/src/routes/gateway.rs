@@ -10,20 +10,22 @@ use crate::{
     request::caller::Caller,
 };
 
-/// Identifies in a day; Discord's for bots in few guilds. Told to clients as never used up: the gateway does not count them, and a client
-/// that is told of none left stops for hours.
+/// How many sessions a bot may start in a day, which is Discord's number for bots in few guilds. Clients are
+/// always told that all of them are left: the gateway does not count them, and a client that is told of none
+/// stops for hours.
 const SESSION_STARTS: u32 = 1_000;
 
-/// Guilds for which a shard is recommended. Discord's advice; the gateway's bound for a session is about twice that, so that a bot may join
-/// some more before it has to be started anew with more shards. At most three are recommended, because no more guilds are counted.
+/// For how many guilds one shard is recommended, which is Discord's advice. The gateway lets a session have
+/// about twice as many, so that a bot may join some more before it has to be started again with more shards.
+/// At most three shards are recommended, because no more guilds are counted.
 const GUILDS_OF_A_SHARD: u32 = 1_000;
 
-/// Where the gateway is. No authentication, as at Discord.
+/// Tells the gateway's address. This needs no authentication, as at Discord.
 pub(crate) async fn gateway(State(app): State<App>) -> Response {
     reply::ok(&GatewayReply::new(&app.config.gateway_url))
 }
 
-/// The same, with how to connect.
+/// Tells the gateway's address and how a bot should connect.
 pub(crate) async fn gateway_bot(State(app): State<App>, caller: Caller) -> Result<Response, Refused> {
     let shards = guild_count(&app.data, &caller).await?.div_ceil(GUILDS_OF_A_SHARD).max(1);
     let limit = SessionStartLimit {

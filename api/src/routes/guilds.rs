@@ -42,13 +42,13 @@ pub(crate) async fn get_guild(
     let access = GuildAccess::find(&data, &caller, ids.guild()?).await?;
     let mut object = GuildObject::new(&access.state).ok_or(ApiError::Internal)?;
     if with_counts {
-        // Presence lives in the gateways; nobody counts it.
+        // Presence lives in the gateways, and nobody counts it.
         object = object.with_counts(access.state.member_count, 0);
     }
     Ok(reply::ok(&object))
 }
 
-/// Deletes a guild; only its owner may.
+/// Deletes a guild. Only its owner may.
 pub(crate) async fn delete_guild(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let guild_id = ids.guild()?;
     let access = GuildAccess::find(&data, &caller, guild_id).await?;

@@ -10,7 +10,8 @@ use crate::{
     request::{input::Input, query::QueryPairs},
 };
 
-/// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY it is empty, not refused.
+/// A page of history, newest first whatever the anchor. Without READ_MESSAGE_HISTORY the page is empty, and
+/// the request is not refused.
 pub(crate) async fn list_messages(
     Input { data, caller, ids, .. }: Input,
     query: QueryPairs,

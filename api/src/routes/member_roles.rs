@@ -28,8 +28,9 @@ pub(crate) async fn revoke_role(input: Input) -> Result<Response, Refused> {
     retry_on_conflict(|| change(&input, Act::Revoke)).await
 }
 
-/// Judges by the caller's rows and the role's, and not by the member's: the data service adds and removes roles on the row as it finds it,
-/// so that many roles of one member may change at once, and never makes a member again who was removed.
+/// Judges by the caller's rows and the role's, and not by the member's row: the data service adds and removes
+/// roles on the member's row as it finds it. So many roles of one member may change at once, and a user that
+/// was removed never becomes a member again by this.
 async fn change(input: &Input, act: Act) -> Result<Response, Refused> {
     let Input { data, caller, ids, .. } = input;
     let (guild_id, user_id, role_id) = (ids.guild()?, ids.user_or_me(caller)?, ids.role()?);

@@ -30,9 +30,9 @@ use crate::{
     routes::roles::role_below,
 };
 
-/// Most members of a page; Discord's.
+/// Most members of a page. This is Discord's bound.
 const PAGE_MAX: u32 = 1_000;
-/// Most roles of a member: as many as a guild has.
+/// Most roles of a member, which is as many as a guild has.
 const ROLES_MAX: usize = 250;
 
 /// Members by user id, ascending.
@@ -61,8 +61,9 @@ pub(crate) async fn get_member(Input { data, caller, ids, .. }: Input) -> Result
     Ok(reply::ok(&MemberObject::full(&member, user.as_ref())))
 }
 
-/// Adds a user, with CREATE_INSTANT_INVITE. Discord asks for the user's OAuth2 token as `access_token`; a self-hosted server has none to ask
-/// for, so where consent is asked for (`api.add_members`) it is the user's own token. Answers 201 with the member, or 204 if it was one already.
+/// Adds a user, with CREATE_INSTANT_INVITE. Discord asks for the user's OAuth2 token as `access_token`. A
+/// self-hosted server has none to ask for, so where consent is required (`api.add_members`) it is the user's
+/// own token. Answers 201 with the member, or 204 if the user was one already.
 pub(crate) async fn put_member(
     State(app): State<App>,
     client: Client,
@@ -97,7 +98,7 @@ async fn add(
     if !nick.is_empty() {
         access.require(Permissions::MANAGE_NICKNAMES)?;
     }
-    // Of two who add the same user at once one does, and the other finds it done.
+    // If two callers add the same user at once, one of them does, and the other finds that it is done.
     let mut read = access.read_set().member(user_id.get(), None);
     for role_id in role_ids {
         let role_id = RoleId::try_from(*role_id).map_err(|_| ApiError::InvalidRole)?;
@@ -135,7 +136,7 @@ async fn add(
     Ok(reply::created(&MemberObject::full(&member, user.as_ref())))
 }
 
-/// Removes a member, with KICK_MEMBERS. Never the owner, and only those below the caller.
+/// Removes a member, with KICK_MEMBERS. The member has to stand below the caller and is never the owner.
 pub(crate) async fn kick_member(input: Input) -> Result<Response, Refused> {
     let (guild_id, user_id) = (input.ids.guild()?, input.ids.user()?);
     retry_on_conflict(|| kick(&input, guild_id, user_id)).await
@@ -154,8 +155,10 @@ async fn kick(input: &Input, guild_id: GuildId, user_id: UserId) -> Result<Respo
     Ok(reply::no_content())
 }
 
+/// Makes sure that the caller stands above the member.
+///
 /// # Errors
-/// 50013 if the caller does not stand above the member.
+/// 50013 if it does not.
 fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
     let owner = access.guild().owner_id == target.user_id && !injected(InjectedFault::OwnerNotSpared);
     let above = outranks(&access.state, &access.member, highest_role(&access.state, target));

@@ -1,6 +1,7 @@
 //! `GET` and `POST /guilds/{guild_id}/roles`; `PATCH` and `DELETE /guilds/{guild_id}/roles/{role_id}`
 //!
-//! Two rules beside MANAGE_ROLES: act only on roles below one's highest, and hand out only bits that one holds.
+//! Two rules hold besides MANAGE_ROLES: a caller may act only on roles below its highest one, and hand out
+//! only permissions that it has.
 
 use axum::response::Response;
 use weir_discord::{
@@ -20,7 +21,7 @@ use crate::{
     request::{body::Payload, input::Input},
 };
 
-/// Where a new role stands: just above @everyone. Equals are ordered by age.
+/// The position of a new role, just above @everyone. Roles with the same position are ordered by age.
 const LOWEST_POSITION: u32 = 1;
 
 /// The guild's roles.
@@ -70,12 +71,12 @@ async fn edit(
     let mut role = known.clone();
     let before = role.permissions;
     form.apply(&mut role);
-    // Taking away is as much an act as granting.
+    // Taking a permission away needs the same right as granting it.
     access.require_held(Permissions(before ^ role.permissions))?;
     put(input, role, access.read_set().role(known)).await
 }
 
-/// Deletes a role; @everyone stays.
+/// Deletes a role. @everyone cannot be deleted.
 pub(crate) async fn delete_role(input: Input) -> Result<Response, Refused> {
     let (guild_id, role_id) = (input.ids.guild()?, input.ids.role()?);
     retry_on_conflict(|| delete(&input, guild_id, role_id)).await
@@ -93,15 +94,16 @@ async fn delete(input: &Input, guild_id: GuildId, role_id: RoleId) -> Result<Res
     Ok(reply::no_content())
 }
 
-/// A role that the caller may act on.
+/// Finds a role that the caller may act on.
 ///
 /// # Errors
-/// 50013 without MANAGE_ROLES or if the role is not below the caller's highest; 10011 if there is no such role.
+/// 50013 without MANAGE_ROLES or if the role is not below the caller's highest; 10011 if there is no such
+/// role.
 pub(crate) fn role_below(access: &GuildAccess, role_id: RoleId) -> Result<&Role, Refused> {
     access.require(Permissions::MANAGE_ROLES)?;
     let role =
         access.state.roles.iter().find(|role| role.id == role_id.get()).ok_or(ApiError::UnknownRole)?;
-    // Everybody stands on @everyone, so whoever manages roles may change it.
+    // Every member stands on @everyone or above it, so a caller with MANAGE_ROLES may always change it.
     let everyone = role.id == access.guild().id;
     if everyone || outranks(&access.state, &access.member, Some(role)) {
         Ok(role)

@@ -1,9 +1,10 @@
 //! The short flows, without a version in their paths: a message in three requests and no client library.
 //!
 //! - `POST /servers {name, members?}` → 201 `{server_id, channel_id, name}`
-//! - `POST /messages {channel | server | user, content, nonce?}` → 200, Discord's message object. Always deduplicates by nonce. To a `user`
-//!   it is a direct message.
-//! - `GET /history?channel=&before=&limit=` → `{messages: [newest first], next}`; `next` is the `before` of the next page, or null.
+//! - `POST /messages {channel | server | user, content, nonce?}` → 200, Discord's message object. Always
+//!   deduplicates by nonce. To a `user` it is a direct message.
+//! - `GET /history?channel=&before=&limit=` → `{messages: [newest first], next}`; `next` is the `before` of
+//!   the next page, or null.
 //!
 //! Authentication, limits and error bodies are those of Discord's routes.
 
@@ -80,7 +81,7 @@ pub(crate) async fn create_message(
     let target = parse_fields(&body, |fields| {
         let target = (fields.id("channel"), fields.id("server"), fields.id("user"));
         match target {
-            // One that is there and no id was noted by its reading.
+            // If a field is there but is no id, reading it has noted that error already.
             (None, None, None) if ids.iter().all(|name| fields.value(name).is_none()) => {
                 fields.fail("channel", Leaf::Required);
             }
@@ -108,7 +109,7 @@ async fn text_channel_of(data: &Data, caller: &Caller, server_id: u64) -> Result
     Ok(first_text_channel(&access.state).ok_or(ApiError::UnknownChannel)?.id)
 }
 
-/// The uppermost text channel; of those in one place the oldest.
+/// The uppermost text channel; the oldest one if several have the same position.
 fn first_text_channel(state: &GuildState) -> Option<&Channel> {
     let text = state.channels.iter().filter(|channel| channel.r#type == TEXT);
     text.min_by_key(|channel| (channel.position, channel.id))
@@ -127,7 +128,7 @@ pub(crate) async fn get_history(
     access.require_messages()?;
     access.require(Permissions::READ_MESSAGE_HISTORY)?;
     let page = Page::read(&data, &access, HistoryQuery { anchor, limit }).await?;
-    // A full page may be the last one; then the next is empty and ends the walk.
+    // A full page may be the last one. Then the next page is empty and ends the walk.
     let full = page.rows.len() == limit as usize;
     let next = page.rows.last().filter(|_| full).map(|row| Id(row.id));
     Ok(reply::ok(&History { messages: page.objects(), next }))

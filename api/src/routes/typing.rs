@@ -10,7 +10,7 @@ use crate::{
     request::input::Input,
 };
 
-/// Announces that the caller types. Nothing is stored.
+/// Shows that the caller is typing. Nothing is stored.
 pub(crate) async fn typing(Input { data, caller, ids, arrival }: Input) -> Result<Response, Refused> {
     let access = ChannelAccess::find(&data, &caller, ids.channel()?).await?;
     access.require_messages()?;

@@ -13,12 +13,12 @@ use crate::{
     request::{caller::Caller, input::Input},
 };
 
-/// The caller.
+/// Shows the caller.
 pub(crate) async fn get_current_user(caller: Caller) -> Response {
     reply::ok(&OwnUserObject::new(&caller.user))
 }
 
-/// Anybody.
+/// Shows any user.
 pub(crate) async fn get_user(Input { data, caller, ids, .. }: Input) -> Result<Response, Refused> {
     let id = ids.user_or_me(&caller)?.get();
     let found = data.users(BTreeSet::from([id])).await?;
