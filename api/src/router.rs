@@ -43,10 +43,14 @@ pub(crate) fn router(app: &App, envelope: &Envelope) -> Router {
         .with_state(app.clone())
 }
 
+/// Puts admission before a route: who is asking, then the rate limit of the route's bucket.
+fn admission(app: &App) -> impl Fn(Bucket, MethodRouter<App>) -> MethodRouter<App> {
+    let app = app.clone();
+    move |bucket, route| route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
+}
+
 fn discord(app: &App) -> Router<App> {
-    let on = |bucket: Bucket, route: MethodRouter<App>| {
-        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
-    };
+    let on = admission(app);
     use Bucket as B;
     empty_lists(app)
         .route("/gateway", get(gateway::gateway))
@@ -106,9 +110,7 @@ fn discord(app: &App) -> Router<App> {
 
 /// Lists that client libraries ask for when they start. Weir has nothing to put into them.
 fn empty_lists(app: &App) -> Router<App> {
-    let on = |bucket: Bucket, route: MethodRouter<App>| {
-        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
-    };
+    let on = admission(app);
     let commands = || get(empty::application_list).put(empty::application_list);
     let of_guild = || on(Bucket::GetGuild, get(empty::guild_list));
     Router::new()
@@ -129,9 +131,7 @@ fn empty_lists(app: &App) -> Router<App> {
 }
 
 fn short_flows(app: &App) -> Router<App> {
-    let on = |bucket: Bucket, route: MethodRouter<App>| {
-        route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
-    };
+    let on = admission(app);
     Router::new()
         .route("/servers", on(Bucket::CreateGuild, post(short::create_server)))
         .route("/messages", on(Bucket::ShortMessages, post(short::create_message)))
