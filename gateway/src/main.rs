@@ -99,8 +99,13 @@ async fn run(
     let admin = tokio::spawn(admin.serve(stop_admin.clone(), ADMIN_DRAIN));
     let (bus, data_service) = (readiness.register("bus"), readiness.register("data_service"));
     let (data, seen) = (deps.data.clone(), inbox.clone());
-    let watching =
-        tokio::spawn(dependencies::watch(move || seen.connected(), data, bus, data_service, shutdown.token()));
+    let watching = tokio::spawn(dependencies::watch(
+        move || seen.connected(),
+        data,
+        bus,
+        data_service,
+        shutdown.token(),
+    ));
     tokio::select! {
         () = inbox.wait_registered() => {}
         () = shutdown.begun() => {}

@@ -118,8 +118,11 @@ impl Tiers {
 
         let GatewayEnd { inbox, sessions, redis } = backend.gateway_end()?;
         if let Some(redis) = redis {
-            let watching =
-                dependencies::watch_bus(move || redis.connected(), readiness.register("bus"), gateway_stop.clone());
+            let watching = dependencies::watch_bus(
+                move || redis.connected(),
+                readiness.register("bus"),
+                gateway_stop.clone(),
+            );
             // It ends with the gateway.
             tokio::spawn(watching);
         }

@@ -4,12 +4,12 @@
 use deadpool_redis::redis::{FromRedisValue, parse_redis_value};
 use weir_fuzz::{CASES_DEFAULT, binary, run, text};
 
-use super::{Streams, Taken, entry, run_of};
+use super::{Content, Streams, entry, run_of};
 
 const REPLY: &[u8] = b"*1\r\n*2\r\n$7\r\ninbox:a\r\n*2\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nr\r\n$4\r\n\x08\x01\x18\x02\r\n*2\r\n$3\r\n2-0\r\n*2\r\n$1\r\ne\r\n$2\r\n\x08\x01\r\n";
 const NOTHING: &[u8] = b"*-1\r\n";
 
-fn records(reply: &[u8]) -> Vec<(u64, Taken)> {
+fn records(reply: &[u8]) -> Vec<(u64, Content)> {
     let Ok(value) = parse_redis_value(reply) else { return Vec::new() };
     let Ok(streams) = Streams::from_redis_value(value) else { return Vec::new() };
     let entries = streams.unwrap_or_default().into_iter().flat_map(|(_, entries)| entries);
@@ -20,13 +20,13 @@ fn records(reply: &[u8]) -> Vec<(u64, Taken)> {
 fn replies_with_records() {
     let valid = records(REPLY);
     assert_eq!(valid.len(), 2);
-    assert_eq!(valid[0], (1, Taken::Record(b"\x08\x01\x18\x02".as_slice().into())));
+    assert_eq!(valid[0], (1, Content::Record(b"\x08\x01\x18\x02".as_slice().into())));
     run("redis reply", CASES_DEFAULT, &binary([REPLY, NOTHING]), |input| {
         let bytes: usize = records(&input)
             .iter()
             .map(|(_, taken)| match taken {
-                Taken::Record(record) | Taken::Ephemeral(record) => record.len(),
-                Taken::Unknown => 0,
+                Content::Record(record) | Content::Ephemeral(record) => record.len(),
+                Content::Unknown => 0,
             })
             .sum();
         assert!(bytes <= input.len());
