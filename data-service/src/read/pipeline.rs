@@ -188,7 +188,7 @@ impl ReadPath {
         loop {
             let memory = self.memory(&key);
             let page = self.page_request(reading, key, Asked { memory, query }, dependence);
-            let reply: Reply<ReadValue> = self.protect.page(&reading.admitted, page).await?;
+            let reply: Reply<ReadValue> = self.protect.page(&reading.admitted, &page).await?;
             let remembered = reply.outcome() != Outcome::Led;
             // Checked again after the answer is there (rule 3): what is remembered counts only while the tenure lasts.
             if remembered && self.memory(&key) != memory && !armed(Seeded::CachedReplyUnchecked) {

@@ -16,6 +16,7 @@ mod fencing;
 mod first_bucket;
 mod flights;
 mod forms;
+mod gates;
 mod guild_basis;
 mod guild_size;
 mod history;

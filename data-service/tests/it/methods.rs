@@ -194,7 +194,7 @@ async fn explanations(client: &DataClient, place: Place) {
     let page = page_of(place.channel, At::Latest, 5);
     let reply = client.list_messages(&page, &asking).await.unwrap();
     let explain = reply.explain.expect("asked for").to_str().unwrap().to_owned();
-    assert!(explain.contains("outcome=hit") && explain.contains("tail"), "{explain}");
+    assert!(explain.contains("outcome=hit") && explain.contains("History("), "{explain}");
     assert!(explain.contains(&format!("rev={}", newest.rev)) && explain.contains("owner="), "{explain}");
     let freshness = reply.freshness.expect("a token in every reply of a channel");
     let token = weir_data_service::freshness::Freshness::decode(&freshness).unwrap();
