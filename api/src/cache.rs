@@ -1,6 +1,8 @@
-//! What the tier remembers for some seconds: the user of a token, and what [`users`] look like. If an entry
+//! What the tier remembers for some seconds: the user of a token, what [`users`] look
+//! like, and [`pages`] as they were rendered. If an entry
 //! is lost, it is read again.
 
+pub(crate) mod pages;
 pub(crate) mod users;
 
 use std::{hash::Hash, time::Duration};

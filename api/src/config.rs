@@ -42,9 +42,12 @@ pub struct ApiConfig {
     /// Most users kept for rendering authors. Default 50,000, which take about 10 MiB, or 50 MiB if all have
     /// the longest names.
     pub users_cached_max: u64,
-    /// How long such a user is kept. Default 10 s: history shows a changed name that late, and nothing else
-    /// depends on it.
+    /// How late a history may show a user's changed name: half of it users are kept, and half of it rendered pages.
+    /// Default 10 s. Nothing else depends on it.
     pub users_cached_for: Duration,
+    /// Most bytes of pages of history that are kept as they were rendered, with the rows that they were rendered
+    /// from. Default 32 MiB: about 600 pages of 50 messages, which is more than are hot at once.
+    pub pages_cached_bytes: u64,
     /// Most resolved credentials kept. Default 20,000, which take about 4 MiB, or 22 MiB if all have the
     /// longest names.
     pub credentials_cached_max: u64,
@@ -70,6 +73,7 @@ impl ApiConfig {
             data_timeout: Duration::from_secs(5),
             users_cached_max: 50_000,
             users_cached_for: Duration::from_secs(10),
+            pages_cached_bytes: 32 << 20,
             credentials_cached_max: 20_000,
             credentials_cached_for: Duration::from_secs(5),
         }
@@ -83,6 +87,7 @@ impl ApiConfig {
             Share::bytes(&mut self.memory.replies),
             Share::bytes(&mut self.memory.bodies),
             Share::entries(&mut self.users_cached_max, USER_BYTES),
+            Share::wide(&mut self.pages_cached_bytes),
             Share::entries(&mut self.credentials_cached_max, CREDENTIAL_BYTES),
             Share::fixed(Strangers::MEMORY_BYTES),
         ];

@@ -1,5 +1,5 @@
 //! The data service as the endpoints ask it: the typed client, the time that a call may take, and the users
-//! that were read lately.
+//! and pages that were read lately.
 
 use std::{collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
 
@@ -10,7 +10,10 @@ use weir_proto::data::User;
 
 use crate::{
     answer::error::Refused,
-    cache::users::{USER_BYTES, Users, UsersById},
+    cache::{
+        pages::Pages,
+        users::{USER_BYTES, Users, UsersById},
+    },
     config::ApiConfig,
     request::arrival::Arrival,
 };
@@ -23,17 +26,27 @@ struct Parts {
     client: DataClient,
     timeout: Duration,
     users: Users,
+    pages: Pages,
 }
 
 impl Data {
     pub(crate) fn new(client: DataClient, config: &ApiConfig) -> Self {
-        let users = Users::new(config.users_cached_max, config.users_cached_for);
-        Self(Arc::new(Parts { client, timeout: config.data_timeout, users }))
+        // A name that is shown may be as old as both together.
+        let kept_for = config.users_cached_for / 2;
+        let users = Users::new(config.users_cached_max, kept_for);
+        let pages = Pages::new(config.pages_cached_bytes, kept_for);
+        Self(Arc::new(Parts { client, timeout: config.data_timeout, users, pages }))
     }
 
-    /// Shows the cache of users in the memory budget.
+    /// Shows the caches in the memory budget.
     pub(crate) fn watch(&self, budget: &Budget) {
         self.0.users.watch(budget, "api_users", USER_BYTES);
+        self.0.pages.watch(budget);
+    }
+
+    /// Pages as they were rendered lately.
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.0.pages
     }
 
     /// Options of a call that needs no more than a deadline.

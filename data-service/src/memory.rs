@@ -8,7 +8,7 @@ use weir_store::embedded::{EmbeddedConfig, EmbeddedStore, StoreMemory};
 
 use crate::{
     backend::{Backend, BackendConfig, StoreChoice},
-    node::DataServiceConfig,
+    node::{DataServiceConfig, JSON_BYTES_MAX},
 };
 
 /// The names of the listener's parts.
@@ -52,7 +52,11 @@ impl ListenerBounds {
 impl DataServiceConfig {
     /// The bounds of its caches, to be fitted into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
-        vec![Share::wide(&mut self.cache_bytes), Share::bytes(&mut self.live.tails_bytes_max)]
+        vec![
+            Share::wide(&mut self.cache_bytes),
+            Share::bytes(&mut self.live.tails_bytes_max),
+            Share::fixed(JSON_BYTES_MAX),
+        ]
     }
 }
 

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_bus::EventBus;
-use weir_connect::{Dispatch, Router};
+use weir_connect::{Dispatch, KeptJson, Router};
 use weir_protect::{Gates, Generations, Limits, Protect, ProtectConfig, TokioClock};
 use weir_runtime::{Readiness, Registry, config::Reader};
 use weir_store::Store;
@@ -39,6 +39,9 @@ use crate::{
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Pause before the limits are read again when that failed at the beginning of a tenure.
 const RELOAD_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of pages that are kept as JSON with their encoded form: about 250 default pages. A choice: those who read JSON are operators and
+/// services in other languages, and ask for what is hot.
+pub(crate) const JSON_BYTES_MAX: u64 = 16 << 20;
 /// Longest wait for turns and outbox when stopping.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -275,6 +278,9 @@ impl DataService {
         clock_skew::tell(&watched, &clock_check);
         tasks.push(tokio::spawn(clock_skew::watch(watched, clock_check, stop.clone())));
         let founders = Arc::default();
+        let json = Arc::new(KeptJson::new(JSON_BYTES_MAX));
+        let seen = Arc::clone(&json);
+        registry.budget().watch("data_json", json.bytes_max(), move || seen.bytes());
         let paths = Paths {
             reads,
             sequencer,
@@ -285,6 +291,7 @@ impl DataService {
             outbox,
             limits: book,
             observer,
+            json,
             founders,
         };
         Ok(Arc::new(Self { paths, faults: Faults::new(&registry), tasks: std::sync::Mutex::new(tasks) }))

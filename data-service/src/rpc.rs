@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
-use weir_connect::{ConnectError, Context};
+use weir_connect::{ConnectError, Context, KeptJson};
 use weir_data_client::client::{ACCEPTED_AT, EXPLAIN, FRESHNESS};
 use weir_protect::{LimitKind, Scope, Scopes};
 use weir_store::Store;
@@ -65,6 +65,8 @@ pub struct Paths {
     pub limits: Arc<LimitBook>,
     /// Counts.
     pub observer: Arc<Observer>,
+    /// Pages as JSON.
+    pub(crate) json: Arc<KeptJson>,
     /// Who founds guilds now.
     pub(crate) founders: Arc<founders::Founders>,
 }

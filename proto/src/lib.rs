@@ -1,6 +1,7 @@
 //! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on nothing else of the workspace.
 //!
 //! - [`id`]: snowflakes and the newtypes over them.
+//! - [`page`]: a page of history on its way without its rows being decoded.
 //! - [`pair`]: two users, the key of their direct messages.
 //! - [`overwrite`], [`extent`]: what of a channel's overwrites, and of a guild, concerns whom.
 //! - [`bucket`]: ten-day buckets of a channel's history.
@@ -13,6 +14,7 @@ pub mod extent;
 mod fuzz;
 pub mod id;
 pub mod overwrite;
+pub mod page;
 pub mod pair;
 pub mod refusal;
 

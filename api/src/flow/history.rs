@@ -1,18 +1,85 @@
 //! Pages of messages, from the query to Discord's objects.
 
+use bytes::Bytes;
+use prost::Message as _;
 use weir_discord::{
     error::ApiError,
-    object::{ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced},
+    object::{ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, to_json},
     validate::{Anchor, HistoryQuery},
 };
-use weir_proto::data::{GetMessageRequest, ListMessagesRequest, Message};
+use weir_proto::{
+    data::{GetMessageRequest, ListMessagesRequest, ListMessagesResponse, Message, ViewPageRequest},
+    id::ChannelId,
+};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _},
     cache::users::{UsersById, named},
     data::Data,
     permission::access::ChannelAccess,
+    request::caller::Caller,
 };
+
+/// A page of a channel that the caller sees. Its rows are read only if somebody needs them.
+pub(crate) struct ViewedPage {
+    pub(crate) access: ChannelAccess,
+    request: ListMessagesRequest,
+    /// An encoded `ListMessagesResponse`.
+    encoded: Bytes,
+}
+
+impl ViewedPage {
+    /// Reads a page and the caller's view of the channel with one data call.
+    ///
+    /// # Errors
+    /// 10003 if there is no such channel, 50001 if the caller does not see it.
+    pub(crate) async fn read(
+        data: &Data,
+        caller: &Caller,
+        channel_id: ChannelId,
+        query: HistoryQuery,
+    ) -> Result<Self, Refused> {
+        let mut request = ListMessagesRequest {
+            channel_id: channel_id.get(),
+            limit: query.limit,
+            ..ListMessagesRequest::default()
+        };
+        match query.anchor {
+            Anchor::Newest => {}
+            Anchor::Before(id) => request.before = Some(id),
+            Anchor::After(id) => request.after = Some(id),
+            Anchor::Around(id) => request.around = Some(id),
+        }
+        let call = ViewPageRequest { page: Some(request), viewer_id: caller.id.get() };
+        let viewed = data.view_page(&call, &data.call()).await.found_or(ApiError::UnknownChannel)?;
+        let access = ChannelAccess::judge(viewed.context.ok_or(ApiError::Internal)?, caller)?;
+        Ok(Self { access, request, encoded: viewed.page })
+    }
+
+    /// The page as JSON, rendered unless it was lately.
+    ///
+    /// # Errors
+    /// Those of the call for its users.
+    pub(crate) async fn json(&self, data: &Data) -> Result<Bytes, Refused> {
+        if let Some(json) = data.pages().get(&self.request, &self.encoded) {
+            return Ok(json);
+        }
+        let json = Bytes::from(to_json(&self.rows(data).await?.objects()));
+        data.pages().insert(&self.request, &self.encoded, json.clone());
+        Ok(json)
+    }
+
+    /// The page's rows and the users that they name, with one data call if users are not cached.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(crate) async fn rows(&self, data: &Data) -> Result<Page, Refused> {
+        let rows =
+            ListMessagesResponse::decode(self.encoded.clone()).map_err(|_| ApiError::Internal)?.messages;
+        let users = data.users(named(&rows)).await?;
+        Ok(Page { guild_id: self.access.channel.guild_id, rows, users })
+    }
+}
 
 /// Rows of one channel, newest first, and the users that the rows name.
 pub(crate) struct Page {
@@ -22,30 +89,6 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads a page with one data call, and one more call if users are not cached.
-    ///
-    /// # Errors
-    /// Those of the calls.
-    pub(crate) async fn read(
-        data: &Data,
-        access: &ChannelAccess,
-        query: HistoryQuery,
-    ) -> Result<Self, Refused> {
-        let channel_id = access.channel.id;
-        let mut request =
-            ListMessagesRequest { channel_id, limit: query.limit, ..ListMessagesRequest::default() };
-        match query.anchor {
-            Anchor::Newest => {}
-            Anchor::Before(id) => request.before = Some(id),
-            Anchor::After(id) => request.after = Some(id),
-            Anchor::Around(id) => request.around = Some(id),
-        }
-        let rows =
-            data.list_messages(&request, &data.call()).await.found_or(ApiError::UnknownChannel)?.messages;
-        let users = data.users(named(&rows)).await?;
-        Ok(Self { guild_id: access.channel.guild_id, rows, users })
-    }
-
     /// The page's messages as Discord's objects. If a message replies to another one, that one is shown if it
     /// is on the same page. It is left out otherwise, which clients understand as "not fetched": one read for
     /// each reply would make a page of replies a hundred reads.

@@ -9,8 +9,8 @@ use weir_discord::{
 };
 use weir_proto::{
     data::{
-        Channel, EventContext, GetChannelContextRequest, GetGuildRequest, GetMemberRequest, Guild,
-        GuildExtent, GuildState, Member, User,
+        Channel, EventContext, GetChannelContextRequest, GetChannelContextResponse, GetGuildRequest,
+        GetMemberRequest, Guild, GuildExtent, GuildState, Member, User,
     },
     id::{ChannelId, GuildId},
     pair::UserPair,
@@ -80,6 +80,14 @@ impl ChannelAccess {
         };
         let context =
             data.get_channel_context(&request, &data.call()).await.found_or(ApiError::UnknownChannel)?;
+        Self::judge(context, caller)
+    }
+
+    /// What the caller may do in the channel that was read.
+    ///
+    /// # Errors
+    /// 50001 if the caller does not see it.
+    pub(crate) fn judge(context: GetChannelContextResponse, caller: &Caller) -> Result<Self, Refused> {
         let channel = context.channel.ok_or(ApiError::Internal)?;
         let (state, member, permissions) = if is_direct(&channel) {
             (GuildState::default(), None, permissions_in_direct(&channel, caller.id.get()))

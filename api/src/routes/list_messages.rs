@@ -5,8 +5,7 @@ use weir_discord::{permission::Permissions, validate::HistoryQuery};
 
 use crate::{
     answer::{error::Refused, reply},
-    flow::history::Page,
-    permission::access::ChannelAccess,
+    flow::history::ViewedPage,
     request::{input::Input, query::QueryPairs},
 };
 
@@ -17,11 +16,10 @@ pub(crate) async fn list_messages(
     query: QueryPairs,
 ) -> Result<Response, Refused> {
     let query = HistoryQuery::parse(query.iter())?;
-    let access = ChannelAccess::find(&data, &caller, ids.channel()?).await?;
-    access.require_messages()?;
-    if !access.may(Permissions::READ_MESSAGE_HISTORY) {
+    let page = ViewedPage::read(&data, &caller, ids.channel()?, query).await?;
+    page.access.require_messages()?;
+    if !page.access.may(Permissions::READ_MESSAGE_HISTORY) {
         return Ok(reply::raw_json(http::StatusCode::OK, "[]"));
     }
-    let page = Page::read(&data, &access, query).await?;
-    Ok(reply::ok(&page.objects()))
+    Ok(reply::raw_json(http::StatusCode::OK, page.json(&data).await?))
 }

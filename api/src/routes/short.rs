@@ -31,7 +31,7 @@ use crate::{
     data::Data,
     flow::{
         create_guild::{self, MEMBERS_MAX, NewGuild},
-        history::Page,
+        history::ViewedPage,
         open_direct,
         send_message::{self, Nonce},
     },
@@ -124,10 +124,10 @@ pub(crate) async fn get_history(
     let anchor = query.id("before")?.map_or(Anchor::Newest, Anchor::Before);
     let channel_id = query.id("channel")?.ok_or_else(|| Refused::field("channel", Leaf::Required))?;
     let channel_id = ChannelId::try_from(channel_id).map_err(|_| ApiError::UnknownChannel)?;
-    let access = ChannelAccess::find(&data, &caller, channel_id).await?;
-    access.require_messages()?;
-    access.require(Permissions::READ_MESSAGE_HISTORY)?;
-    let page = Page::read(&data, &access, HistoryQuery { anchor, limit }).await?;
+    let page = ViewedPage::read(&data, &caller, channel_id, HistoryQuery { anchor, limit }).await?;
+    page.access.require_messages()?;
+    page.access.require(Permissions::READ_MESSAGE_HISTORY)?;
+    let page = page.rows(&data).await?;
     // A full page may be the last one. Then the next page is empty and ends the walk.
     let full = page.rows.len() == limit as usize;
     let next = page.rows.last().filter(|_| full).map(|row| Id(row.id));

@@ -85,7 +85,7 @@ async fn every_error_of_a_read_has_its_answer() {
     let ann = served.bot("ann");
     let place = served.guild(&ann).await;
     for code in Code::ALL {
-        served.data.fail_next("ListMessages", ConnectError::new(code, "x"));
+        served.data.fail_next("ViewPage", ConnectError::new(code, "x"));
         let answer = served.get(&ann, &place.messages()).await;
         let expected = match code {
             Code::NotFound => (404, 10_003),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, sleep_until};
 use weir_connect::{codec::Codec, dispatch::UnaryRequest};
-use weir_proto::{admin, data};
+use weir_proto::{admin, data, page::ViewedPage};
 
 use crate::{DataError, Transport, TransportError};
 
@@ -199,6 +199,21 @@ methods! { data, "weir.data.v1.GuildService":
     Read get_member "GetMember" GetMemberRequest -> GetMemberResponse;
     Read get_channel_context "GetChannelContext" GetChannelContextRequest -> GetChannelContextResponse;
 }
+
+impl DataClient {
+    /// Calls `weir.data.v1.GuildService/ViewPage`, and leaves the page's rows encoded; see the .proto file.
+    ///
+    /// # Errors
+    /// [`DataError`]
+    pub async fn view_page(
+        &self,
+        request: &data::ViewPageRequest,
+        options: &CallOptions,
+    ) -> Result<Replied<ViewedPage>, DataError> {
+        self.call("/weir.data.v1.GuildService/ViewPage", Effect::Read, request, options).await
+    }
+}
+
 methods! { admin, "weir.admin.v1.LimitService":
     Read list_limits "ListLimits" ListLimitsRequest -> ListLimitsResponse;
     Write set_limit "SetLimit" SetLimitRequest -> SetLimitResponse;

@@ -9,9 +9,8 @@ use weir_proto::{
 };
 
 use super::{
-    page::mismatch,
     pipeline::{Failure, ReadOptions, ReadPath, Reading},
-    query::{ReadQuery, ReadValue},
+    query::{ReadQuery, ReadValue, mismatch},
 };
 use crate::{key::Key, outbox::rebuild::Changes};
 
@@ -135,20 +134,31 @@ impl ReadPath {
         user_id: u64,
         options: ReadOptions,
     ) -> Result<Option<ChannelContext>, Failure> {
-        // Not charged to the channel's request limit: it is part of a request that will be.
+        // Charged to no channel: with a page that is read for its sake it is one request (`ReadPath::viewed_page`), and a change is charged
+        // as a write.
         let mut reading = self.admit(Key::Channel(channel_id), options)?;
-        let Some(channel) = self.channel_part(&mut reading, channel_id).await? else { return Ok(None) };
+        self.context_part(&mut reading, channel_id, user_id).await
+    }
+
+    /// The same, as a part of a request.
+    pub(crate) async fn context_part(
+        &self,
+        reading: &mut Reading,
+        channel_id: u64,
+        user_id: u64,
+    ) -> Result<Option<ChannelContext>, Failure> {
+        let Some(channel) = self.channel_part(reading, channel_id).await? else { return Ok(None) };
         if let Some(pair) = UserPair::of_channel(&channel) {
             // The pair's row decides which channel is the pair's: what an owner that lost its lease left behind is none.
-            if self.direct_part(&mut reading, pair).await? != Some(channel_id) {
+            if self.direct_part(reading, pair).await? != Some(channel_id) {
                 return Ok(None);
             }
-            let user = self.user_part(&mut reading, user_id).await?;
+            let user = self.user_part(reading, user_id).await?;
             return Ok(Some(ChannelContext { channel, state: None, member: None, user }));
         }
-        let Some(state) = self.guild_part(&mut reading, channel.guild_id).await? else { return Ok(None) };
-        let member = self.member_part(&mut reading, channel.guild_id, user_id).await?;
-        let user = self.user_part(&mut reading, user_id).await?;
+        let Some(state) = self.guild_part(reading, channel.guild_id).await? else { return Ok(None) };
+        let member = self.member_part(reading, channel.guild_id, user_id).await?;
+        let user = self.user_part(reading, user_id).await?;
         Ok(Some(ChannelContext { channel, state: Some(state), member, user }))
     }
 }

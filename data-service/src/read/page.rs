@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_protect::{
-    Dependence, LimitKind, Outcome, ReadError,
+    Dependence, LimitKind, Outcome,
     tail::{TailAnchor, TailQuery},
 };
 use weir_proto::{bucket::Bucket, data::Message};
@@ -12,8 +12,9 @@ use weir_store::{PartitionRange, RowOrder};
 
 pub use super::query::{PAGE_DEFAULT, PAGE_MAX};
 use super::{
+    directory::ChannelContext,
     pipeline::{Failure, ReadOptions, ReadPath, Reading, Served, scopes},
-    query::{ReadQuery, ReadValue, Rows},
+    query::{ReadQuery, ReadValue, Rows, mismatch},
 };
 use crate::{
     key::{CLASS_READS, Key},
@@ -52,7 +53,42 @@ impl ReadPath {
         limit: usize,
         options: ReadOptions,
     ) -> Result<Page, Failure> {
-        let mut reading = self.admit_history(channel_id, options).await?;
+        let reading = self.admit_history(channel_id, options).await?;
+        self.page_part(reading, channel_id, anchor, limit).await
+    }
+
+    /// A page with what the check of a user's permissions needs: admitted once, by the channel's limits, and then read at the same time.
+    /// `None` instead of the context if there is no such channel.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    ///
+    /// # Cancel safety
+    /// As [`ReadPath::page`].
+    pub async fn viewed_page(
+        &self,
+        channel_id: u64,
+        viewer_id: u64,
+        anchor: TailAnchor,
+        limit: usize,
+        options: ReadOptions,
+    ) -> Result<(Option<ChannelContext>, Page), Failure> {
+        let reading = self.admit_history(channel_id, options).await?;
+        let mut of_context = reading.clone();
+        let (context, page) = tokio::join!(
+            self.context_part(&mut of_context, channel_id, viewer_id),
+            self.page_part(reading, channel_id, anchor, limit)
+        );
+        Ok((context?, page?))
+    }
+
+    async fn page_part(
+        &self,
+        mut reading: Reading,
+        channel_id: u64,
+        anchor: TailAnchor,
+        limit: usize,
+    ) -> Result<Page, Failure> {
         if let Some(page) = self.tail_page(channel_id, TailQuery { anchor, limit }, &mut reading) {
             return Ok(page);
         }
@@ -274,10 +310,4 @@ fn newest(before: u64, limit: usize) -> PartitionRange {
 
 fn is_around(anchor: TailAnchor) -> bool {
     matches!(anchor, TailAnchor::Around(_))
-}
-
-/// The read came back as something else than the key holds: a defect, told as damaged data.
-pub(crate) fn mismatch(value: &ReadValue) -> Failure {
-    let reason = format!("a read answered with {:?}", std::mem::discriminant(value));
-    ReadError::Store(weir_store::ReadError::Corrupt { reason })
 }

@@ -316,3 +316,9 @@ impl weir_protect::PageCache<Key, Asked, ReadValue> for MokaCache {
         }
     }
 }
+
+/// The read came back as something else than the key holds: a defect, told as damaged data.
+pub(crate) fn mismatch(value: &ReadValue) -> weir_protect::ReadError<ReadError> {
+    let reason = format!("a read answered with {:?}", std::mem::discriminant(value));
+    weir_protect::ReadError::Store(ReadError::Corrupt { reason })
+}

@@ -9,14 +9,18 @@ use weir_proto::{
         UpdateMemberResponse,
     },
     extent,
+    page::ViewedPage,
 };
 
-use super::{Paths, change_headers, deadline, form, options, owned, reply_headers, required, within};
+use super::{
+    Paths, change_headers, deadline, form, message::page_of, options, owned, refused, reply_headers,
+    required, within,
+};
 use crate::{
     key::Key,
     live::scope::ScopeKind,
     observe::Write,
-    read::Reading,
+    read::{Reading, directory::ChannelContext},
     rpc::error,
     write::{
         op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op, ROLES_MAX},
@@ -58,6 +62,7 @@ pub fn router(paths: &Paths) -> Router {
         "ListMembers" => list_members,
         "GetMember" => get_member,
         "GetChannelContext" => channel_context,
+        "ViewPage" => view_page,
     }
 }
 
@@ -392,20 +397,47 @@ async fn channel_context(
     let found =
         paths.reads.channel_context(channel_id, user_id, options(&context)).await.map_err(error::of_read)?;
     let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    Ok(shown_context(&paths, found, &request).into())
+}
+
+/// The reply's form of what a permission check needs.
+fn shown_context(
+    paths: &Paths,
+    found: ChannelContext,
+    request: &data::GetChannelContextRequest,
+) -> GetChannelContextResponse {
     let (state, channel) = match found.state {
         Some(state) if request.concerned_only => {
             let member = found.member.as_deref();
-            let (state, channel) = extent::concerning(&state, &found.channel, member, &request);
+            let (state, channel) = extent::concerning(&state, &found.channel, member, request);
             (Some(state), channel)
         }
         state => (state.map(|state| (*state).clone()), (*found.channel).clone()),
     };
-    let reply = GetChannelContextResponse {
+    let last_message_id = paths.live.last_message_id(channel.id);
+    GetChannelContextResponse {
         channel: Some(channel),
         state,
         member: found.member.map(|member| (*member).clone()),
         user: found.user.map(|user| (*user).clone()),
-        last_message_id: paths.live.last_message_id(channel_id),
-    };
-    Ok(reply.into())
+        last_message_id,
+    }
+}
+
+async fn view_page(
+    paths: Paths,
+    context: Context,
+    request: data::ViewPageRequest,
+) -> Result<Reply<ViewedPage>, ConnectError> {
+    let user_id = required("viewer_id", request.viewer_id)?;
+    let page = request.page.ok_or_else(|| ConnectError::invalid_argument("page is missing"))?;
+    let (channel_id, anchor, limit) = page_of(&page)?;
+    let found = paths.reads.viewed_page(channel_id, user_id, anchor, limit, options(&context)).await;
+    let (found, page) = found.map_err(|failure| refused(&context, failure))?;
+    let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let concerned = data::GetChannelContextRequest { concerned_only: true, ..Default::default() };
+    let shown = shown_context(&paths, found, &concerned);
+    let mut reply = Reply::message(ViewedPage { context: Some(shown), page: page.encoded });
+    reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
+    Ok(reply)
 }

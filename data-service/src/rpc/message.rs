@@ -1,5 +1,7 @@
 //! `weir.data.v1.MessageService`.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_protect::tail::TailAnchor;
@@ -54,7 +56,7 @@ pub fn router(paths: &Paths) -> Router {
             })
         }};
     }
-    let router = Router::new(weir_proto::contract());
+    let router = Router::new(weir_proto::contract()).keep_json(Arc::clone(&paths.json));
     let router = method!(router, "ListMessages", list);
     let router = method!(router, "GetMessage", get);
     let router = method!(router, "CreateMessage", create);
@@ -75,13 +77,10 @@ fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {
     }
 }
 
-async fn list(
-    paths: Paths,
-    context: Context,
-    request: ListMessagesRequest,
-) -> Result<Reply<ListMessagesResponse>, ConnectError> {
+/// Which page of which channel is asked for, and how many rows.
+pub(super) fn page_of(request: &ListMessagesRequest) -> Result<(u64, TailAnchor, usize), ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
-    let anchor = anchor(&request)?;
+    let anchor = anchor(request)?;
     let limit = match usize::try_from(request.limit) {
         Ok(0) => PAGE_DEFAULT,
         Ok(limit) if limit <= PAGE_MAX => limit,
@@ -89,6 +88,15 @@ async fn list(
             return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")));
         }
     };
+    Ok((channel_id, anchor, limit))
+}
+
+async fn list(
+    paths: Paths,
+    context: Context,
+    request: ListMessagesRequest,
+) -> Result<Reply<ListMessagesResponse>, ConnectError> {
+    let (channel_id, anchor, limit) = page_of(&request)?;
     let page = paths.reads.page(channel_id, anchor, limit, options(&context)).await;
     let page = page.map_err(|failure| refused(&context, failure))?;
     let mut reply = Reply::encoded(page.encoded);

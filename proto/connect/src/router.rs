@@ -22,6 +22,7 @@ use crate::codec::Codec;
 use crate::decoded;
 use crate::dispatch::{Dispatch, UnaryRequest, UnaryResponse};
 use crate::error::ConnectError;
+use crate::kept_json::KeptJson;
 
 /// Large replies that a router writes as JSON at once. One: a page of 200 KB takes some milliseconds of a
 /// processor. So callers who ask for many occupy one processor at most, and the others serve protobuf.
@@ -108,13 +109,22 @@ pub struct Router {
     methods: HashMap<&'static str, Method>,
     // The turn to write a large reply as JSON.
     json_turn: Arc<Semaphore>,
+    kept_json: Option<Arc<KeptJson>>,
 }
 
 impl Router {
     /// A router without methods, for messages that `contract` describes. The JSON form of a message follows
     /// from its description.
     pub fn new(contract: DescriptorPool) -> Router {
-        Router { contract, methods: HashMap::new(), json_turn: Arc::new(Semaphore::new(JSON_AT_ONCE)) }
+        let json_turn = Arc::new(Semaphore::new(JSON_AT_ONCE));
+        Router { contract, methods: HashMap::new(), json_turn, kept_json: None }
+    }
+
+    /// Methods that are added from now on keep the JSON of shared replies in `kept`.
+    #[must_use]
+    pub fn keep_json(mut self, kept: Arc<KeptJson>) -> Router {
+        self.kept_json = Some(kept);
+        self
     }
 
     /// Adds the method `path`, such as `/weir.data.v1.MessageService/ListMessages`.
@@ -138,6 +148,7 @@ impl Router {
             takes: shape::<Req>(&self.contract),
             gives: shape::<Res>(&self.contract),
             json_turn: Arc::clone(&self.json_turn),
+            kept_json: self.kept_json.clone(),
             handler,
         };
         let typed = Arc::new(typed);
@@ -206,6 +217,7 @@ struct Typed<F> {
     takes: MessageDescriptor,
     gives: MessageDescriptor,
     json_turn: Arc<Semaphore>,
+    kept_json: Option<Arc<KeptJson>>,
     handler: F,
 }
 
@@ -238,17 +250,25 @@ where
         let outcome =
             AssertUnwindSafe(async { (typed.handler)(context, message).await }).catch_unwind().await;
         let reply = outcome.unwrap_or_else(|panic| Err(panicked(typed.path, panic.as_ref())))?;
-        let proto = match reply.body {
-            Body::Message(message) => message.encode_to_vec().into(),
-            Body::EncodedProto(bytes) => bytes,
+        let (proto, shared) = match reply.body {
+            Body::Message(message) => (Bytes::from(message.encode_to_vec()), false),
+            Body::EncodedProto(bytes) => (bytes, true),
         };
+        let kept = typed.kept_json.as_ref().filter(|_| shared && codec == Codec::Json);
+        if let Some(json) = kept.and_then(|kept| kept.get(&proto)) {
+            return Ok(UnaryResponse { headers: reply.headers, body: json });
+        }
         let _turn = if codec == Codec::Json && proto.len() > JSON_SMALL {
             // The semaphore is never closed.
             typed.json_turn.acquire().await.ok()
         } else {
             None
         };
-        Ok(UnaryResponse { headers: reply.headers, body: codec.encode(proto, &typed.gives)? })
+        let body = codec.encode(proto.clone(), &typed.gives)?;
+        if let Some(kept) = kept {
+            kept.insert(proto, body.clone());
+        }
+        Ok(UnaryResponse { headers: reply.headers, body })
     }
     .boxed()
 }
@@ -265,6 +285,8 @@ fn panicked(path: &'static str, panic: &(dyn Any + Send)) -> ConnectError {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     /// The well-known message of that name, which is in every descriptor pool.
@@ -313,6 +335,32 @@ mod tests {
         assert!(!is_sent_beside_a_large_one(2 * JSON_SMALL, Codec::Json).await);
         assert!(is_sent_beside_a_large_one(JSON_SMALL / 2, Codec::Json).await);
         assert!(is_sent_beside_a_large_one(2 * JSON_SMALL, Codec::Proto).await);
+    }
+
+    #[tokio::test]
+    async fn a_shared_reply_is_written_as_json_once() {
+        let page = Bytes::from(SourceContext { file_name: "x".repeat(100) }.encode_to_vec());
+        let handler = move |_, _: SourceContext| {
+            let page = page.clone();
+            async move { Ok(Reply::<SourceContext>::encoded(page)) }
+        };
+        let kept = Arc::new(KeptJson::new(1 << 20));
+        let router = Router::new(DescriptorPool::global()).keep_json(Arc::clone(&kept));
+        let router = router.unary("/test.v1.Test/Give", handler);
+        let ask = async |codec, body: &'static [u8]| {
+            let request = UnaryRequest {
+                path: "/test.v1.Test/Give".into(),
+                codec,
+                headers: HeaderMap::new(),
+                timeout: None,
+                body: Bytes::from_static(body),
+            };
+            router.call(request).await.unwrap().body
+        };
+        let (first, second) = (ask(Codec::Json, b"{}").await, ask(Codec::Json, b"{}").await);
+        assert!(first.starts_with(br#"{"fileName":"x"#), "{first:?}");
+        assert_eq!((first.as_ptr(), &first), (second.as_ptr(), &second), "the same bytes again");
+        assert_ne!(ask(Codec::Proto, b"").await, first, "protobuf stays protobuf");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use weir_proto::{
         ListUserGuildsResponse, OpenDirectRequest, OpenDirectResponse, PutChannelRequest, PutChannelResponse,
         PutMemberRequest, PutMemberResponse, PutRoleRequest, PutRoleResponse, Refusal, RefusalReason,
         ResolveTokenRequest, ResolveTokenResponse, UpdateMemberRequest, UpdateMemberResponse,
+        ViewPageRequest, ViewPageResponse,
     },
     extent,
     id::UserId,
@@ -237,5 +238,16 @@ impl World {
         };
         let user = self.user(request.user_id);
         Ok(GetChannelContextResponse { channel: Some(channel), state, member, user, last_message_id })
+    }
+
+    pub(super) fn view_page(&mut self, request: ViewPageRequest) -> Answer<ViewPageResponse> {
+        let page = request.page.unwrap_or_default();
+        let context = self.get_channel_context(GetChannelContextRequest {
+            channel_id: page.channel_id,
+            user_id: request.viewer_id,
+            concerned_only: true,
+            ..GetChannelContextRequest::default()
+        })?;
+        Ok(ViewPageResponse { context: Some(context), page: Some(self.list_messages(page)?) })
     }
 }

@@ -54,5 +54,6 @@ pub(super) fn router(service: &DataService) -> Router {
             ListMembers list_members;
             GetMember get_member;
             GetChannelContext get_channel_context;
+            ViewPage view_page;
     }
 }
