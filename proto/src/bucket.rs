@@ -23,7 +23,7 @@ impl Bucket {
         Self::of_raw(id.get())
     }
 
-    /// The smallest raw id that belongs to the bucket.
+    /// The smallest raw snowflake that belongs to the bucket.
     #[must_use]
     pub fn first_raw(self) -> u64 {
         (u64::from(self.0) * BUCKET_MS) << 22

@@ -1,4 +1,5 @@
-//! What the extents of the contract leave of a guild: its state is large, and what most callers need of it is not.
+//! The parts of a guild that each extent of the contract keeps. A guild's state is large, and most callers
+//! need little of it.
 
 use crate::{
     data::{
@@ -7,7 +8,7 @@ use crate::{
     overwrite,
 };
 
-/// The state that a request asks for.
+/// Returns the parts of the state that a request asks for.
 #[must_use]
 pub fn of_guild(state: &GuildState, request: &GetGuildRequest) -> GuildState {
     let with = |channels: Vec<Channel>| GuildState {
@@ -30,8 +31,8 @@ pub fn of_guild(state: &GuildState, request: &GetGuildRequest) -> GuildState {
     }
 }
 
-/// What a member's permissions in a channel follow from, and the channel as it is shown with them, as
-/// `GetChannelContextRequest.concerned_only` says. Nothing of `state` is copied but that.
+/// The rows on which a member's permissions in a channel depend, and the channel as it is shown with them, as
+/// `GetChannelContextRequest.concerned_only` says. Nothing else of `state` is copied.
 #[must_use]
 pub fn concerning(
     state: &GuildState,
@@ -66,7 +67,7 @@ pub fn concerning(
     (concerned, channel)
 }
 
-/// A channel without what makes it large.
+/// A channel without the fields that make it large.
 fn bare(channel: &Channel) -> Channel {
     Channel {
         id: channel.id,
@@ -91,7 +92,8 @@ mod tests {
 
     fn row(id: u64, parent_id: u64) -> Channel {
         let one = |id, r#type| Overwrite { id, r#type, allow: 1, deny: 2 };
-        // Of @everyone, of a role that the member has, of another; of the member, of another; of a role with the member's id, of nothing.
+        // Of @everyone, the member's role and another role; of the member and another; of a role with the
+        // member's id; of an unknown type.
         let overwrites = vec![one(1, 0), one(2, 0), one(3, 0), one(7, 1), one(8, 1), one(7, 0), one(7, 2)];
         Channel { id, guild_id: 1, parent_id, topic: "t".into(), overwrites, rev: id, ..Channel::default() }
     }

@@ -1,5 +1,6 @@
-//! Every message of the contract, which is also what is stored and what the bus carries, and ids: whatever the bytes, no panic, nothing that
-//! grows beyond what came, and what was read is written and read again alike.
+//! Fuzzes ids and every message of the contract, which are also what the store and the bus hold. For any
+//! bytes nothing panics, nothing grows beyond the input, and a message that was read is written and read
+//! again alike.
 
 use prost::{Message, Name};
 use weir_fuzz::{CASES_DEFAULT, binary, filled, run, text};
@@ -9,7 +10,7 @@ use crate::{
     id::{ChannelId, Snowflake},
 };
 
-/// Messages with fields of their own; each with its part of the inputs.
+/// Messages with fields of their own. Each gets its part of the inputs.
 const TYPES: u32 = 30;
 
 fn decodes<M: Name + Default>() {
@@ -21,10 +22,10 @@ fn decodes<M: Name + Default>() {
     run(&format!("protobuf {name}"), CASES_DEFAULT / TYPES, &binary([valid]), |input| {
         let Ok(read) = M::decode(input.as_slice()) else { return };
         let written = read.encode_to_vec();
-        // A negative number of 32 bits may come in five bytes and is written in ten.
+        // A negative number of 32 bits may be read from five bytes and is written in ten.
         assert!(written.len() <= 2 * input.len(), "{} bytes from {}", written.len(), input.len());
         let again = M::decode(written.as_slice()).expect("what was written is read");
-        // By their bytes: a number may be NaN, which is not equal to itself.
+        // They are compared by their bytes, because a number may be NaN, which is not equal to itself.
         assert_eq!(again.encode_to_vec(), written);
     });
 }

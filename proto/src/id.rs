@@ -1,19 +1,21 @@
-//! Snowflakes: ids that carry their creation time, and the newtypes that keep one kind from being passed for another.
+//! Snowflakes (ids that carry their creation time), and newtypes that keep one kind of id from being passed
+//! for another.
 
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
-/// Milliseconds between 1970-01-01T00:00Z and 2015-01-01T00:00Z, the snowflake's epoch. Discord's; client libraries compute with it.
+/// Milliseconds between 1970-01-01T00:00Z and 2015-01-01T00:00Z, the epoch of snowflakes. It is Discord's,
+/// and client libraries compute with it.
 pub const EPOCH_MS: u64 = 1_420_070_400_000;
 /// Bits of the worker number.
 pub const WORKER_BITS: u32 = 10;
 /// Bits of the sequence within one millisecond of one worker.
 pub const SEQUENCE_BITS: u32 = 12;
-/// Worker numbers are below this.
+/// Bound of worker numbers: all are below it.
 pub const WORKERS: u16 = 1 << WORKER_BITS;
-/// Sequence numbers are below this.
+/// Bound of sequence numbers: all are below it.
 pub const SEQUENCES: u16 = 1 << SEQUENCE_BITS;
-/// Worker number of every imported message, and of no other: no live worker has it, so an id says by itself where it comes from, whatever
-/// any clock shows.
+/// Worker number of every imported message, and of no other. No live worker has it, so an id shows that its
+/// message was imported, whatever any clock shows.
 pub const IMPORT_WORKER: u16 = 1_022;
 
 /// A 64-bit id: 42 bits of milliseconds since [`EPOCH_MS`], 10 bits of worker, 12 bits of sequence. Never 0.
@@ -23,7 +25,7 @@ pub struct Snowflake(NonZeroU64);
 /// Why a number or text is not a snowflake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SnowflakeError {
-    /// 0 is never an id: some client libraries hold ids in types that have no 0.
+    /// 0 is never an id, because some client libraries hold ids in types that have no 0.
     #[error("an id is never 0")]
     Zero,
     /// The text is not a decimal number below 2^64.
@@ -50,19 +52,19 @@ impl Snowflake {
         self.0.get()
     }
 
-    /// Milliseconds since 1970-01-01T00:00Z at which it was minted.
+    /// Milliseconds since 1970-01-01T00:00Z at which the id was made.
     #[must_use]
     pub fn unix_ms(self) -> u64 {
         unix_ms(self.get())
     }
 
-    /// The number of the worker that minted it.
+    /// The number of the worker that made the id.
     #[must_use]
     pub fn worker(self) -> u16 {
         (self.get() >> SEQUENCE_BITS) as u16 & (WORKERS - 1)
     }
 
-    /// Its place among those minted by one worker in one millisecond.
+    /// The place of the id among those that one worker made in one millisecond.
     #[must_use]
     pub fn sequence(self) -> u16 {
         self.get() as u16 & (SEQUENCES - 1)
@@ -75,7 +77,7 @@ pub fn unix_ms(raw: u64) -> u64 {
     (raw >> (WORKER_BITS + SEQUENCE_BITS)) + EPOCH_MS
 }
 
-/// True of a raw snowflake that an import derived; it was not minted by a channel's owner.
+/// True for a raw snowflake that an import derived, as opposed to one that a channel's owner made.
 #[must_use]
 pub fn is_imported(raw: u64) -> bool {
     (raw >> SEQUENCE_BITS) as u16 & (WORKERS - 1) == IMPORT_WORKER
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_known_discord_id_has_its_known_time() {
-        // The worked example of Discord's public reference: 175928847299117063 was made at 2016-04-30T11:18:25.796Z.
+        // The worked example of Discord's public reference: 175928847299117063 was made at
+        // 2016-04-30T11:18:25.796Z.
         let id: Snowflake = "175928847299117063".parse().expect("a number");
         assert_eq!((id.unix_ms(), id.worker(), id.sequence()), (1_462_015_105_796, 32, 7));
     }

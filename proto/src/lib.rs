@@ -1,12 +1,14 @@
-//! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on nothing else of the workspace.
+//! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on no other crate
+//! of the workspace.
 //!
 //! - [`id`]: snowflakes and the newtypes over them.
 //! - [`page`]: a page of history on its way without its rows being decoded.
 //! - [`pair`]: two users, the key of their direct messages.
-//! - [`overwrite`], [`extent`]: what of a channel's overwrites, and of a guild, concerns whom.
+//! - [`overwrite`], [`extent`]: which overwrites of a channel, and which parts of a guild, apply to a member.
 //! - [`bucket`]: ten-day buckets of a channel's history.
-//! - [`refusal`]: what is behind a refusal, and its word in metrics.
-//! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and `weir.admin.v1`, described by [`contract`].
+//! - [`refusal`]: the cause of a refusal, and its word in metrics.
+//! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and
+//!   `weir.admin.v1`, described by [`contract`].
 
 pub mod bucket;
 pub mod extent;
@@ -20,7 +22,8 @@ pub mod refusal;
 
 use prost_reflect::DescriptorPool;
 
-/// Generated types, nested as the packages are, because they name each other by those paths; the comments are in the .proto files.
+/// Generated types. They are nested as the packages are, because they name each other by those paths. Their
+/// comments are in the .proto files.
 #[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all, reason = "generated code")]
 mod weir {
     pub mod data {
@@ -40,7 +43,8 @@ mod weir {
     }
 }
 
-/// The contract's descriptors, from which protobuf's JSON mapping of its messages follows. Each call decodes them anew; clones are cheap.
+/// The contract's descriptors, which define protobuf's JSON mapping of its messages. Each call decodes them
+/// anew; clones are cheap.
 ///
 /// # Panics
 /// Never: the build has compiled them.

@@ -1,8 +1,8 @@
-//! Pairs of users: what a direct message is found by.
+//! Pairs of users, the keys by which direct messages are found.
 
 use crate::{data::Channel, id::UserId};
 
-/// Two different users, in one order whoever is named first: the key of the direct messages between them.
+/// Two different users, always in the same order: the key of the direct messages between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserPair {
     low: UserId,
@@ -10,13 +10,14 @@ pub struct UserPair {
 }
 
 impl UserPair {
-    /// The pair of two users; `None` if they are one.
+    /// The pair of two users; `None` if they are the same user.
     #[must_use]
     pub fn of(one: UserId, other: UserId) -> Option<Self> {
         (one != other).then(|| Self { low: one.min(other), high: one.max(other) })
     }
 
-    /// The pair in a direct message's channel; `None` if it lists anything but two different users, ascending.
+    /// The pair in a direct message's channel; `None` if it lists anything but two different users,
+    /// ascending.
     #[must_use]
     pub fn of_recipients(recipient_ids: &[u64]) -> Option<Self> {
         let &[low, high] = recipient_ids else { return None };
@@ -30,7 +31,7 @@ impl UserPair {
         (channel.guild_id == 0).then(|| Self::of_recipients(&channel.recipient_ids))?
     }
 
-    /// The user with the smaller id, in whose turn the pair's channel is made.
+    /// The user with the smaller id. The pair's channel is made in this user's turn.
     #[must_use]
     pub fn low(self) -> UserId {
         self.low
@@ -42,7 +43,7 @@ impl UserPair {
         self.high
     }
 
-    /// Both, ascending, as a channel lists them.
+    /// Both users, ascending, as a channel lists them.
     #[must_use]
     pub fn ids(self) -> [u64; 2] {
         [self.low.get(), self.high.get()]

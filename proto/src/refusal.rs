@@ -1,21 +1,22 @@
-//! What a refusal means to those who count it: what is behind it, and its word in metrics and logs.
+//! Causes of refusals, and the words for refusals in metrics and logs.
 
 use crate::data::RefusalReason;
 
-/// What is behind a refusal.
+/// The cause of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCause {
-    /// The request: it met a limit that somebody set, another caller's change, or a guild or user that has all it may
-    /// have. Nothing is wrong with the service.
+    /// The request: it met a limit that somebody set, another caller's change, or a guild or user that has
+    /// all it may have. Nothing is wrong with the service.
     Request,
-    /// The data service: it is full, stops, does not own the channel, or has no clock that it may go by.
+    /// The data service: it is full, is stopping, does not own the channel, or has no clock that it can
+    /// trust.
     Service,
-    /// The database: it does not answer, or has not told yet what became of an earlier write.
+    /// The database: it does not answer, or the outcome of an earlier write is not known yet.
     Database,
 }
 
 impl RefusalReason {
-    /// What is behind the refusal.
+    /// The cause of the refusal.
     #[must_use]
     pub const fn cause(self) -> RefusalCause {
         match self {
@@ -29,7 +30,8 @@ impl RefusalReason {
             | Self::GuildRoles
             | Self::GuildOverwrites
             | Self::OwnedGuilds => RefusalCause::Request,
-            // `Unspecified` is what a later version of the service names and this one does not know.
+            // A later version of the service may name reasons that this one does not know; they arrive as
+            // `Unspecified`.
             Self::Unspecified | Self::Overloaded | Self::NotOwner | Self::Clock | Self::Stopping => {
                 RefusalCause::Service
             }
@@ -37,7 +39,7 @@ impl RefusalReason {
         }
     }
 
-    /// The refusal's word in metrics and logs. It is a label's value, so it never changes.
+    /// The refusal's word in metrics and logs. It is the value of a label, so it never changes.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
