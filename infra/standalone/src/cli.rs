@@ -1,4 +1,4 @@
-//! The command line. Its words are a contract: scripts depend on them.
+//! The command line. Scripts depend on its words, so they are a contract.
 
 use clap::{Parser, Subcommand};
 
@@ -58,13 +58,13 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs it.
+    /// Runs the command.
     ///
     /// # Errors
     /// [`CommandError`]
     ///
     /// # Panics
-    /// For `serve`, which is not a command of this kind; `main` takes it out.
+    /// For `serve`, which `main` handles before it calls this.
     pub(crate) async fn run(self, context: &Context) -> Result<Done, CommandError> {
         match self {
             Self::Serve(_) => unreachable!("main runs it by itself"),

@@ -1,5 +1,5 @@
-//! The subcommands but `serve`: one file each. A command takes its arguments and a [`Context`], and ends
-//! with a [`Done`](crate::output::Done) or a [`CommandError`]; it prints nothing on standard output by itself.
+//! The subcommands except `serve`, one file each. A command takes its arguments and a [`Context`], and ends
+//! with a [`Done`](crate::output::Done) or a [`CommandError`]. It prints nothing on standard output itself.
 
 pub(crate) mod bot;
 pub(crate) mod demo;
@@ -22,10 +22,10 @@ use crate::{
     reach::Target,
 };
 
-/// Time for one call of a command: a person waits for it.
+/// Time limit for one call of a command. A person waits for it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every command gets.
+/// What every command is given.
 pub(crate) struct Context {
     /// The common flags.
     pub(crate) common: CommonArgs,
@@ -36,7 +36,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Where to look for the service.
+    /// Says where to look for the service.
     pub(crate) fn target(&self) -> Target<'_> {
         Target {
             config: &self.config,
@@ -46,17 +46,18 @@ impl Context {
     }
 }
 
-/// How calls are made.
+/// Options of every call.
 fn options() -> CallOptions {
     CallOptions::within(CALL_TIMEOUT)
 }
 
-/// A call's message, or what was asked with what the service said to it.
+/// Returns a call's message, or an error that names the request and the service's error.
 fn answered<T>(act: impl Into<String>, reply: Result<Replied<T>, DataError>) -> Result<T, CommandError> {
     reply.map(|replied| replied.message).map_err(|source| CommandError::Data { act: act.into(), source })
 }
 
-/// Checks what people will read again in a table or a log: its length in characters, and that it is one line without control characters.
+/// Checks text that people will read later in a table or a log: its length in characters, and that it is one
+/// line without control characters.
 fn words(what: &str, text: &str, max: usize) -> Result<(), CommandError> {
     let problem = if text.chars().count() > max {
         format!("{what} has more than {max} characters")
@@ -70,7 +71,7 @@ fn words(what: &str, text: &str, max: usize) -> Result<(), CommandError> {
     Err(CommandError::Usage { problem })
 }
 
-/// Milliseconds since 1970-01-01T00:00Z.
+/// The current time in milliseconds since 1970-01-01T00:00Z.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The configuration of `weir`: one section for each tier, and what only the whole process has.
+//! The configuration of `weir`: one section for each tier, and the settings of the process as a whole.
 
 mod flags;
 
@@ -13,34 +13,34 @@ use weir_runtime::{
 
 pub(crate) use flags::{CommonArgs, Misplaced, ServeArgs};
 
-/// Longest time from the wish to stop until the process ends, but for the last sync of the store: below the 30 s that customary supervisors
-/// wait before they kill.
+/// Longest time from a stop request until the process ends, without the store's last sync. It is below the 30
+/// s that supervisors usually wait before they kill.
 const DRAIN: Duration = Duration::from_secs(20);
-/// Log filter of subcommands, unless the operator set one: their own output is what they are run for.
+/// Log filter of subcommands, unless the operator set one. A subcommand is run for its own output.
 const FILTER_OF_COMMANDS: &str = "warn";
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// Where it listens.
+    /// The addresses of the listeners.
     pub(crate) listen: Listen,
     /// Store, bus and data directory.
     pub(crate) backend: BackendConfig,
     /// The data service.
     pub(crate) data: DataServiceConfig,
-    /// The gateway; its `public_url` is filled in once it is bound.
+    /// The gateway. Its `public_url` is filled in once the listener is bound.
     pub(crate) gateway: GatewayConfig,
-    /// What clients are told, if not the bound address.
+    /// The gateway address that clients are given, if it is not the bound one.
     pub(crate) public_url: Option<String>,
-    /// The api; its `gateway_url` is filled in once the gateway is bound.
+    /// The api. Its `gateway_url` is filled in once the gateway is bound.
     pub(crate) api: ApiConfig,
     /// Log output of the server.
     pub(crate) log: TelemetryConfig,
     /// Log output of the other subcommands.
     pub(crate) log_of_commands: TelemetryConfig,
-    /// From the wish to stop until what is left is cut.
+    /// Time from a stop request until remaining work is cut off.
     pub(crate) drain: Duration,
-    /// The most memory to use, if less than the process may, in bytes.
+    /// The bound on memory in bytes, if it is lower than what the process may use.
     pub(crate) memory_max: Option<u64>,
 }
 
@@ -58,11 +58,11 @@ pub(crate) struct Listen {
 }
 
 impl Config {
-    /// Merges defaults, file, environment and flags. `serving`: its listeners will be bound, so no two may have one address; elsewhere
-    /// `--admin` only says where to look for a server.
+    /// Merges defaults, file, environment and flags. If `serving`, the listeners will be bound, so no two may
+    /// have the same address; otherwise `--admin` only says where to look for a server.
     ///
     /// # Errors
-    /// Every problem of all of them.
+    /// All problems of all sources.
     pub(crate) fn load(
         common: &CommonArgs,
         serve: &ServeArgs,
@@ -128,7 +128,7 @@ impl Config {
 }
 
 impl Listen {
-    /// True if only programs on this machine reach any of them.
+    /// True if only programs on this machine can reach the listeners.
     fn are_loopback(&self) -> bool {
         [self.api, self.gateway, self.data_service, self.admin].iter().all(|addr| addr.ip().is_loopback())
     }

@@ -1,4 +1,4 @@
-//! What a command can end with, and the exit code of each.
+//! Errors of the commands, and the exit code of each.
 
 use std::io;
 
@@ -11,69 +11,69 @@ use crate::{
     config::Misplaced, import::ImportError, limit::GrammarError, reach::ReachError, serve::ServeError,
 };
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] Problems),
-    /// A flag of another subcommand.
+    /// A flag belongs to another subcommand.
     #[error(transparent)]
     Misplaced(#[from] Misplaced),
-    /// An argument is not in its form.
+    /// An argument has the wrong form.
     #[error(transparent)]
     Grammar(#[from] GrammarError),
-    /// Arguments that do not go together.
+    /// Arguments contradict each other.
     #[error("{problem}")]
     Usage {
-        /// What is wrong, and what would do.
+        /// What is wrong, and what is accepted.
         problem: String,
     },
-    /// No service to talk to.
+    /// There is no service to call.
     #[error(transparent)]
     Reach(#[from] ReachError),
-    /// The service's answer.
+    /// The service answered with an error.
     #[error("{act}")]
     Data {
-        /// What was asked of it.
+        /// The request.
         act: String,
-        /// What it said.
+        /// The service's error.
         #[source]
         source: DataError,
     },
-    /// What was named is not there.
+    /// Something that the operator named does not exist.
     #[error("there is no {what}")]
     NotFound {
-        /// What was named.
+        /// The thing that was named.
         what: String,
     },
-    /// The service left something out of its answer.
+    /// The service's answer lacks something.
     #[error("the service answered without the {what}")]
     Incomplete {
         /// What is missing.
         what: &'static str,
     },
-    /// The import.
+    /// The import failed.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// The schema.
+    /// The schema could not be applied.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// Serving.
+    /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Log output.
+    /// Logs could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// No secret could be made.
+    /// No secret could be created.
     #[error("the operating system gave no random bytes")]
     Random(#[source] getrandom::Error),
     /// `weir doctor` found something that must be put right.
     #[error("{failed} of {checks} checks failed")]
     Unhealthy {
-        /// Checks that failed.
+        /// Number of checks that failed.
         failed: usize,
-        /// Checks in all.
+        /// Number of all checks.
         checks: usize,
     },
     /// Standard output is closed or full.
@@ -85,7 +85,7 @@ pub(crate) enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code.
+    /// The exit code of the error.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Misplaced(_) | Self::Grammar(_) | Self::Usage { .. } => Exit::Usage,
@@ -104,7 +104,7 @@ impl CommandError {
         }
     }
 
-    /// Itself and its causes, each once.
+    /// The error and its causes, each once.
     pub(crate) fn chain(&self) -> String {
         launch::chain(self)
     }

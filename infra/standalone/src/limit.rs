@@ -4,36 +4,36 @@ pub(crate) mod rate;
 pub(crate) mod scope;
 pub(crate) mod until;
 
-/// Text that is not in its form. Each variant says what would be.
+/// Text in the wrong form. The message of each variant says what is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GrammarError {
-    /// Not a scope.
+    /// The text is not a scope.
     #[error(
         "{text:?} is no scope: write channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all, or gate/NAME"
     )]
     Scope {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// An id that nothing has.
+    /// The id cannot exist.
     #[error("{text:?} names nothing: ids are whole numbers from 1 on, * is all of them")]
     Id {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// Not a kind.
+    /// The text is not a kind.
     #[error("{text:?} is no kind: write requests, database-reads, writes, concurrency, or off for a gate")]
     Kind {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// Not a gate.
+    /// The text is not a gate.
     #[error("{text:?} is no gate: write gate/ and one of {}", scope::GATES.join(", "))]
     Gate {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// A switch and a limit mixed up.
+    /// A gate's switch and a limit are mixed up.
     #[error(
         "{scope} and {kind} do not go together: gates are switched off (gate/cache off), everything else is limited"
     )]
@@ -43,44 +43,44 @@ pub(crate) enum GrammarError {
         /// The kind.
         kind: &'static str,
     },
-    /// Not a rate.
+    /// The text is not a rate.
     #[error("{text:?} is no rate: write a number and a unit of time, such as 50/s, 0.5/s, 3000/m or 100/h")]
     Rate {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// A rate that cannot be kept.
+    /// The service cannot keep this rate.
     #[error(
         "{text:?} is out of range: a rate is 0/s, which refuses everything, or from 0.001/s to 10000000/s"
     )]
     RateRange {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// Not a number of reads at once.
+    /// The text is not a number of reads at once.
     #[error("{text:?} is no concurrency: write a whole number of at least 1, such as 8")]
     Concurrency {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// Not a duration.
+    /// The text is not a duration.
     #[error("{text:?} is no duration: write numbers and units, such as 30s, 10m, 1h30m or 2d")]
     Duration {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// Not a time.
+    /// The text is not a time.
     #[error(
         "{text:?} is no time: write 18:00, today or tomorrow, or an instant such as 2026-01-31T18:00:00Z"
     )]
     Until {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
-    /// A time that is over.
+    /// The time is in the past.
     #[error("{text} is over")]
     Past {
-        /// What was written.
+        /// The text as written.
         text: String,
     },
 }

@@ -1,8 +1,9 @@
 //! The binary `weir`: every tier in one process, and the operator's subcommands.
 //!
-//! [`cli`] says what can be asked, [`config`] what can be set. [`serve`] runs the tiers; the other subcommands ([`command`]) call the data
-//! service that [`reach`] finds. [`import`] and [`limit`] are what the larger of them consist of; [`output`] and
-//! [`error`] are how they end. Nothing exists only here: the tiers are the libraries that the binaries of each tier link too.
+//! [`cli`] defines the command line, [`config`] the settings. [`serve`] runs the tiers; the other subcommands
+//! ([`command`]) call the data service that [`reach`] finds. [`import`] and [`limit`] hold the parts of the
+//! larger subcommands, [`output`] and [`error`] their results. Nothing exists only here: the tiers are the
+//! libraries that the binaries of each tier link too.
 
 mod cli;
 mod command;
@@ -28,14 +29,15 @@ use crate::{
     output::Output,
 };
 
-/// Longest argument, in bytes: the operating system's longest path.
+/// Longest argument, in bytes; the operating system's longest path.
 const ARGUMENT_BYTES_MAX: usize = 4_096;
 
 fn main() -> ExitCode {
-    // While there is one thread: with several, the time zone of the environment cannot be read safely.
+    // This comes first, while the process has one thread. With several, the time zone cannot be read safely
+    // from the environment.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
     if std::env::args_os().any(|argument| argument.len() > ARGUMENT_BYTES_MAX) {
-        // Without it: messages repeat what was wrong.
+        // This message does not repeat the argument, as clap's would.
         return launch::wrong_usage(&format!("weir: an argument is longer than {ARGUMENT_BYTES_MAX} bytes"));
     }
     let cli: Cli = match launch::command_line() {

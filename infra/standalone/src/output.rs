@@ -1,4 +1,4 @@
-//! What a command says: text for people, or with `--json` one object on the last line of standard output.
+//! The output of a command: text for people, or with `--json` one object on the last line of standard output.
 
 use std::io::{self, Write};
 
@@ -8,14 +8,14 @@ use weir_runtime::Exit;
 /// A command's result in both forms.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// For people; empty if there is nothing to say.
+    /// Text for people; empty if there is nothing to say.
     pub(crate) text: String,
-    /// For scripts: an object.
+    /// An object for scripts.
     pub(crate) json: Value,
 }
 
 impl Done {
-    /// With a remark on how it was done: below the text, and a member of the object.
+    /// Adds a remark on how the command was carried out: below the text, and as a member of the object.
     pub(crate) fn noting(mut self, note: Option<String>) -> Self {
         if let Some(note) = note {
             self.text = if self.text.is_empty() { note.clone() } else { format!("{}\n{note}", self.text) };
@@ -27,14 +27,14 @@ impl Done {
     }
 }
 
-/// Which form was asked for.
+/// The form that was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
 }
 
 impl Output {
-    /// `json`: whether `--json` was given.
+    /// `json` says whether `--json` was given.
     pub(crate) fn new(json: bool) -> Self {
         Self { json }
     }
@@ -42,15 +42,15 @@ impl Output {
     /// Prints a result.
     ///
     /// # Errors
-    /// Those of standard output.
+    /// The errors of standard output.
     pub(crate) fn done(self, done: &Done) -> io::Result<()> {
         let text = if self.json { done.json.to_string() } else { done.text.clone() };
         if text.is_empty() { Ok(()) } else { line(&text) }
     }
 
-    /// Prints why there is no result: the error with its causes, and how the process ends by it.
+    /// Prints why there is no result: the error with its causes, and how the process ends.
     pub(crate) fn failed(self, chain: &str, exit: Exit) {
-        // If standard error is closed there is nowhere left to say it; the exit code still does.
+        // If standard error is closed, only the exit code is left to report the error.
         let _ = writeln!(io::stderr(), "weir: {chain}");
         if self.json {
             let _ = line(&json!({ "error": chain, "exit": exit.code() }).to_string());
@@ -58,17 +58,17 @@ impl Output {
     }
 }
 
-/// One line, or several, on standard output, seen at once also through a pipe.
+/// Prints one line, or several, on standard output. They are visible at once, also through a pipe.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", text.trim_end_matches('\n'))?;
     out.flush()
 }
 
-/// Longest cell of a table, in characters. What is longer was written past this program.
+/// Longest cell of a table, in characters. Another program wrote what is longer.
 const CELL_MAX: usize = 500;
 
-/// A cell that a terminal shows as it is: control characters escaped, the end of what is too long cut off.
+/// A cell that is safe for a terminal: control characters are escaped, and text that is too long is cut off.
 fn plain(cell: &str) -> String {
     let escaped = |character: char| match character.is_control() {
         true => character.escape_default().collect(),
@@ -81,7 +81,7 @@ fn plain(cell: &str) -> String {
     shown
 }
 
-/// Columns aligned by the longest cell; the head in capitals.
+/// Aligns columns by their longest cell; the head is in capitals.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();

@@ -1,5 +1,6 @@
-//! How a subcommand gets at the data service: through the admin listener of a running server, or, where none runs on the data directory, by
-//! opening the embedded store in this process. The same calls either way.
+//! How a subcommand reaches the data service: through the admin listener of a running server, or, if none
+//! runs on the data directory, by opening the embedded store in this process. The calls are the same either
+//! way.
 
 use std::{
     fs,
@@ -33,24 +34,24 @@ use weir_store::embedded;
 
 use crate::config::Config;
 
-/// Time for the first call to a server, which shows whether it is there and takes the token.
+/// Time limit for the first call to a server, which shows whether it exists and accepts the token.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command waits for a directory that is held by a process which cannot be called: a server that starts needs a second, and
-/// another command seldom more.
+/// How long a command waits for a directory that a process holds which cannot be called. A starting server
+/// needs a second, and another command seldom more.
 const HELD_WAIT: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// Pause between two attempts.
 const HELD_LOOK: Duration = Duration::from_millis(100);
 
-/// Why there is no service to talk to.
+/// Why there is no service to call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReachError {
-    /// None runs, as far as can be seen.
+    /// No server was found.
     #[error("no server runs on {}: start one with `weir serve`, or name one with --admin ADDR:PORT", directory.display())]
     NoServer {
         /// The data directory.
         directory: PathBuf,
     },
-    /// None runs, and there is no store that could be opened instead.
+    /// No server was found, and there is no store that could be opened instead.
     #[error(
         "no server runs on {} and there is no store in it: name the right directory with --data, or start a server with `weir serve`",
         directory.display()
@@ -64,7 +65,7 @@ pub(crate) enum ReachError {
     Silent {
         /// Its admin listener.
         address: SocketAddr,
-        /// What the transport said.
+        /// The transport's error.
         reason: String,
     },
     /// A process holds the data directory, but cannot be called.
@@ -75,7 +76,7 @@ pub(crate) enum ReachError {
         /// The process.
         pid: String,
     },
-    /// The server does not take the token.
+    /// The server does not accept the token.
     #[error("the server at {address} does not accept the token of {}: name the right one with --admin-token-file", file.display())]
     Denied {
         /// Its admin listener.
@@ -86,26 +87,26 @@ pub(crate) enum ReachError {
     /// There is no usable token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The file that says where the server is cannot be used.
+    /// The file that names the server's address cannot be used.
     #[error(transparent)]
     AddressFile(#[from] FileError),
-    /// Something answers, but not as Weir does.
+    /// Something answers, but it is not Weir.
     #[error("what listens at {address} is no admin listener of Weir: {reason}")]
     Answer {
         /// The address.
         address: SocketAddr,
-        /// What it said.
+        /// Its answer.
         reason: String,
     },
     /// The store could not be opened in this process.
     #[error(transparent)]
     Backend(BackendError),
-    /// Nor the data service over it.
+    /// The data service over that store could not start.
     #[error("the data service cannot start")]
     DataService(#[from] OpenError),
 }
 
-/// True if a store is in the directory, or what may be left of one.
+/// True if the directory holds a store, or possible remains of one.
 fn is_there(directory: &Path) -> bool {
     !matches!(embedded::inspect(directory), Ok(None))
 }
@@ -115,7 +116,7 @@ fn of_a_cluster(directory: &Path) -> bool {
     token_file(directory).exists() && !directory.join(VERSION_FILE).exists()
 }
 
-/// The process that holds a data directory's lock, without taking it for longer than the look.
+/// The process that holds a data directory's lock. The check itself does not keep the lock.
 pub(crate) fn holder(directory: &Path) -> Option<String> {
     let path = directory.join("weir.lock");
     let lock = fs::File::open(&path).ok()?;
@@ -125,47 +126,47 @@ pub(crate) fn holder(directory: &Path) -> Option<String> {
     }
 }
 
-/// What a command does where no server runs and no store is.
+/// What a command does if no server runs and there is no store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfAbsent {
-    /// It ends: what it asks for or changes is in another directory.
+    /// The command fails: what it needs is in another directory.
     Refuse,
-    /// It makes a store: what it brings can be the first.
+    /// The command creates a store, because it may bring the first content.
     Make,
 }
 
 /// A data service to call.
 pub(crate) struct Service {
-    /// For calls of `weir.data.v1` and `weir.admin.v1`.
+    /// Makes calls of `weir.data.v1` and `weir.admin.v1`.
     pub(crate) client: DataClient,
-    /// Where its server's REST listener is, if it has one and it is known.
+    /// Address of the server's REST listener, if it has one and it is known.
     pub(crate) api: Option<SocketAddr>,
     local: Option<Local>,
 }
 
-/// One that runs in this process, for this command.
+/// A service that runs in this process, for this command.
 struct Local {
     directory: PathBuf,
-    /// There was no store before.
+    /// True if there was no store before.
     made: bool,
     backend: Backend,
     data: Arc<DataService>,
     stop: CancellationToken,
 }
 
-/// Where to look.
+/// Where to look for the service.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     /// The configuration.
     pub(crate) config: &'a Config,
-    /// True if `--admin` was given: then only that server counts.
+    /// True if `--admin` was given. Then only that server is considered.
     pub(crate) admin_given: bool,
-    /// `--admin-token-file`.
+    /// The value of `--admin-token-file`.
     pub(crate) token_file: Option<&'a Path>,
 }
 
 impl Service {
-    /// The server that runs.
+    /// Finds the running server.
     ///
     /// # Errors
     /// [`ReachError`]
@@ -178,7 +179,7 @@ impl Service {
             Some(running) => match Self::at(target, reachable(running.address), running.api.map(reachable))
                 .await
             {
-                // A file that a killed server left.
+                // A killed server left the file behind.
                 Err(ReachError::Silent { .. }) => Err(ReachError::NoServer { directory: directory.clone() }),
                 reached => reached,
             },
@@ -186,11 +187,12 @@ impl Service {
         }
     }
 
-    /// The server that runs, or else the embedded store, opened in this process; `absent` says what if there is none.
+    /// Finds the running server, or else opens the embedded store in this process; `absent` says what to do
+    /// if there is none.
     ///
-    /// A server on a cluster holds no lock on its directory, so a running server is looked for first, and a directory that only such
-    /// servers have used is never given an embedded store. Otherwise whoever holds the store's lock is the server: no file that was left
-    /// behind can mislead.
+    /// A server on a cluster holds no lock on its directory. So a running server is looked for first, and a
+    /// directory that only such servers have used never gets an embedded store. Otherwise the process that
+    /// holds the store's lock is the server, so a file that was left behind cannot mislead.
     ///
     /// # Errors
     /// [`ReachError`]
@@ -207,7 +209,7 @@ impl Service {
             }
             let there = is_there(directory);
             let pid = match (there, absent, holder(directory)) {
-                // A server that starts here for the first time makes the store any moment.
+                // A server that starts here for the first time is about to create the store.
                 (false, IfAbsent::Refuse, Some(pid)) => pid,
                 (false, IfAbsent::Refuse, None) if !is_there(directory) => {
                     return Err(ReachError::NoStore { directory: directory.clone() });
@@ -220,7 +222,7 @@ impl Service {
                     opened => return opened,
                 },
             };
-            // Its holder is starting or stopping, or is a command like this one.
+            // The process that holds the lock is starting or stopping, or is a command like this one.
             if started.elapsed() >= HELD_WAIT {
                 return Err(ReachError::Held { directory: directory.clone(), pid });
             }
@@ -242,7 +244,7 @@ impl Service {
         Ok(Self { client, api: None, local: Some(Local { directory, made, backend, data, stop }) })
     }
 
-    /// The server at an address, if it takes the token.
+    /// Connects to the server at an address, if it accepts the token.
     async fn at(
         target: &Target<'_>,
         address: SocketAddr,
@@ -276,7 +278,7 @@ impl Service {
                     Code::Unimplemented | Code::NotFound => {
                         ReachError::Answer { address, reason: error.message }
                     }
-                    // It is there, and whatever it has to say it will say to the call itself.
+                    // The server exists. Any other error will reappear in the call itself.
                     _ => return Ok(Self::remote(client, authorization, api)),
                 });
             }
@@ -289,7 +291,8 @@ impl Service {
         Self { client: DataClient::new(Arc::new(transport)), api, local: None }
     }
 
-    /// What to tell if the service runs in this process: whoever believes that a server heard it should learn that none did.
+    /// The remark to print if the service runs in this process. Otherwise the operator might believe that a
+    /// server received the call.
     pub(crate) fn note(&self) -> Option<String> {
         let Local { directory, made, .. } = self.local.as_ref()?;
         let directory = directory.display();
@@ -300,7 +303,8 @@ impl Service {
         })
     }
 
-    /// Ends when the service can do nothing more for as long as this process lives, with the reason; never, if another process serves.
+    /// Completes with the reason once the service can never work again in this process. It never completes if
+    /// another process serves.
     ///
     /// # Cancel safety
     /// Safe.
@@ -311,7 +315,7 @@ impl Service {
         }
     }
 
-    /// Ends it, if it runs in this process: waits for changes under way and closes the store.
+    /// Ends the service if it runs in this process: waits for changes under way and closes the store.
     pub(crate) async fn close(self) {
         if let Some(Local { backend, data, stop, .. }) = self.local {
             stop.cancel();

@@ -1,7 +1,8 @@
 //! `weir serve`: every tier in one process.
 //!
-//! [`listeners`] are bound before anything is opened, so that a port in use is the first thing to be told and port 0 works;
-//! [`tiers`] puts the tiers on top of each other and takes them down in the opposite order of their dependence; this file is their life.
+//! [`listeners`] are bound before anything is opened, so that a port in use is reported first and port 0
+//! works. [`tiers`] starts the tiers, each after those that it depends on, and stops them in the opposite
+//! order. This file runs them from start to end.
 
 mod error;
 mod listeners;
@@ -41,7 +42,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     let memory_max = config.memory_max;
     memory::settle(memory_max, shares(&mut config, &mut listener));
     let (registry, readiness) = (Registry::new(), Readiness::new());
-    // Before anything can be asked: the store is open before the tiers are there.
+    // This comes before anything can be asked, because the store is open before the tiers exist.
     let checks = tiers::TIERS.map(|tier| readiness.register(tier));
     let threads = ListenerThreads::start().map_err(ServeError::Threads)?;
     let listeners =
@@ -59,7 +60,8 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     if let Some(warning) = open_to_others(&directory) {
         tracing::warn!("{warning}");
     }
-    // Probes and callers get an answer while the store is opened, or another one's lease waited for.
+    // Probes and callers get an answer while the store is opened, or while another process's lease is waited
+    // for.
     let (doors, listeners) = Doors::open(&config, &threads, listeners)?;
     let opened =
         Backend::open(config.backend.clone(), Arc::new(SystemClock), &shutdown.token(), &readiness).await;
@@ -74,7 +76,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     backend.watch_memory(registry.budget());
     let tiers =
         Tiers::start(&config, &backend, &threads, listeners, doors, registry, (&readiness, checks)).await?;
-    // Whoever reads the greeting may ask at once whether it is ready.
+    // A program that reads the greeting may ask at once whether the server is ready.
     backend.look().await;
     let running = Running { address: bound.admin, api: Some(bound.api), pid: std::process::id() };
     running.write(&directory)?;
@@ -93,13 +95,13 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     output::line(&told).map_err(ServeError::Print)?;
     let ended = run(&backend, tiers, &shutdown, config.drain).await;
     running.remove(&directory);
-    // Also if it failed while the process was told to stop.
+    // The store may also have failed while the process was being stopped.
     let ended = match backend.lost() {
         Some(reason) => Err(ServeError::StoreLost { reason }),
         None => ended,
     };
     if let Err(ServeError::StoreLost { .. }) = ended {
-        // Its threads may never end; the process must.
+        // The store's threads may never end, but the process must.
         return ended;
     }
     threads.end().await;
@@ -110,7 +112,7 @@ pub(crate) async fn serve(mut config: Config, json: bool) -> Result<(), ServeErr
     ended
 }
 
-/// From ready to drained.
+/// Runs from ready to drained.
 async fn run(
     backend: &Backend,
     mut tiers: Tiers,
@@ -125,20 +127,21 @@ async fn run(
     if let Err(error) = &ended {
         tracing::error!(%error, "stopping");
     }
-    // Readiness ends first, so that load balancers look elsewhere.
+    // Readiness ends first, so that load balancers choose other servers.
     shutdown.begin();
     tiers.stop(drain).await;
     ended
 }
 
-/// The data directory is there and only ours. The embedded store makes it too; with a cluster nobody else would.
+/// Creates the data directory, for our user alone. The embedded store creates it too; with a cluster nothing
+/// else would.
 fn make_private(path: &std::path::Path) -> Result<(), ServeError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| ServeError::Directory { path: path.to_owned(), source })
 }
 
-/// What an operator should know of listeners that are not only this machine's.
+/// A warning for the operator about listeners that other machines can reach.
 fn reached_by_others(bound: &crate::config::Listen) -> Vec<String> {
     let others = [
         (
@@ -152,7 +155,7 @@ fn reached_by_others(bound: &crate::config::Listen) -> Vec<String> {
     others.map(|(name, address, what)| format!("the {name} listener is at {address}: {what}")).collect()
 }
 
-/// What an operator should know of a data directory that others can look into.
+/// A warning for the operator about a data directory that other users can read.
 fn open_to_others(directory: &std::path::Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(directory).ok()?.permissions().mode() & 0o777;

@@ -1,4 +1,4 @@
-//! The words of the contract.
+//! Checks the words of the contract.
 
 use super::*;
 use crate::config::Misplaced;

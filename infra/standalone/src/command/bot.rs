@@ -19,7 +19,7 @@ use crate::{
     reach::{IfAbsent, Service},
 };
 
-/// Longest name, in characters: Discord's longest of an author.
+/// Longest name, in characters. Discord's longest name of an author has as many.
 const NAME_MAX: usize = 80;
 /// Name of the role that bots get in a guild.
 const ROLE: &str = "weir bots";
@@ -45,14 +45,14 @@ pub(crate) struct Bot {
     pub(crate) token: BotToken,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, CommandError> {
     let BotAction::Create { name, guild } = action;
     words("a bot's name", &name, NAME_MAX)?;
     if name.is_empty() {
         return Err(CommandError::Usage { problem: "a bot's name has at least one letter".to_owned() });
     }
-    // A guild is in a store that is there already.
+    // A guild can only be in a store that exists already.
     let absent = if guild.is_some() { IfAbsent::Refuse } else { IfAbsent::Make };
     let service = Service::server_or_store(&context.target(), absent).await?;
     let outcome = create_in(&service.client, &name, guild).await;
@@ -72,7 +72,8 @@ pub(crate) async fn run(action: BotAction, context: &Context) -> Result<Done, Co
 
 async fn create_in(client: &DataClient, name: &str, guild: Option<GuildId>) -> Result<Bot, CommandError> {
     let role = match guild {
-        // Before the bot is there: a guild that does not exist should leave nothing behind.
+        // The role is looked up before the bot is created, so that a guild that does not exist leaves nothing
+        // behind.
         Some(guild) => Some((guild.get(), role_of(client, guild.get()).await?)),
         None => None,
     };
@@ -83,7 +84,8 @@ async fn create_in(client: &DataClient, name: &str, guild: Option<GuildId>) -> R
     Ok(bot)
 }
 
-/// Creates a bot. In two steps, because a token names its user, whose id the service mints: a bot whose second step failed can do nothing.
+/// Creates a bot. It takes two steps, because a token names its user and the service makes the user's id. A
+/// bot whose second step failed can do nothing.
 ///
 /// # Errors
 /// [`CommandError`]
@@ -102,7 +104,7 @@ pub(crate) async fn create(client: &DataClient, name: &str) -> Result<Bot, Comma
     Ok(Bot { user, token })
 }
 
-/// The guild's role for bots, made if it is missing.
+/// Returns the guild's role for bots, and creates it if it is missing.
 async fn role_of(client: &DataClient, guild_id: u64) -> Result<u64, CommandError> {
     let request = GetGuildRequest { guild_id, ..GetGuildRequest::default() };
     let reply = match client.get_guild(&request, &options()).await {

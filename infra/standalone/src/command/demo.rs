@@ -1,4 +1,4 @@
-//! `weir demo`: something to look at, and the requests to look with.
+//! `weir demo`: creates some content, and prints requests that show it.
 
 use clap::Args;
 use serde_json::json;
@@ -41,7 +41,7 @@ struct Scene {
     channel_id: u64,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<Done, CommandError> {
     let service = Service::server_or_store(&context.target(), IfAbsent::Make).await?;
     let outcome = set_up(&service.client, &args.name).await;

@@ -1,4 +1,4 @@
-//! `weir doctor`: looks at everything that has to be right, and says what to do about what is not.
+//! `weir doctor`: checks everything that must be right, and says how to fix what is wrong.
 
 mod checks;
 mod finding;
@@ -12,7 +12,7 @@ use crate::{
 };
 use finding::{Finding, Verdict};
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// [`CommandError::Unhealthy`] if a check failed, after all are printed.
@@ -23,7 +23,7 @@ pub(crate) async fn run(context: &Context) -> Result<Done, CommandError> {
     if failed == 0 {
         return Ok(done);
     }
-    // The error's own object is the last line then.
+    // With `--json` the last line is the error's own object.
     let text = if context.common.json { done.json.to_string() } else { done.text };
     line(&text).map_err(CommandError::Print)?;
     Err(CommandError::Unhealthy { failed, checks: findings.len() })

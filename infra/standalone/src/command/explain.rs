@@ -17,7 +17,7 @@ use crate::{
     reach::Service,
 };
 
-/// Newest buckets that are listed one by one; the others are counted.
+/// The number of newest buckets that are listed one by one; the others are counted.
 const BUCKETS_SHOWN: usize = 3;
 
 /// `weir explain …`
@@ -27,7 +27,7 @@ pub(crate) struct ExplainArgs {
     channel: ChannelId,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: ExplainArgs, context: &Context) -> Result<Done, CommandError> {
     let service = Service::server(&context.target()).await?;
     let request = ExplainChannelRequest { channel_id: args.channel.get() };
@@ -82,7 +82,7 @@ fn describe(seen: &ExplainChannelResponse, offset: UtcOffset) -> String {
     lines.join("\n")
 }
 
-/// The newest first, with the day on which each began.
+/// Lists the buckets, newest first, with the day on which each began.
 fn buckets(numbers: &[u32], offset: UtcOffset) -> String {
     let day = |number: u32| {
         let began = until::show(unix_ms(Bucket(number).first_raw()), offset);

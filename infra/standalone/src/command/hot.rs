@@ -17,7 +17,7 @@ use crate::{
     reach::Service,
 };
 
-/// Between two displays of `--watch`: the service itself sees changes of a second.
+/// Pause between two displays of `--watch`. The service itself updates its rates every second.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// `weir hot …`
@@ -31,7 +31,7 @@ pub(crate) struct HotArgs {
     limit: u32,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: HotArgs, context: &Context) -> Result<Done, CommandError> {
     let service = Service::server(&context.target()).await?;
     let request = ListHotChannelsRequest { limit: args.limit };

@@ -25,23 +25,25 @@ use crate::{
     reach::{IfAbsent, Service},
 };
 
-/// Longest guild name, in characters: Discord's.
+/// Longest guild name, in characters; Discord's limit.
 const GUILD_NAME_MAX: usize = 100;
 
 /// `weir import …`
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// An export of DiscordChatExporter (JSON), or lines of {"channel", "author", "timestamp", "content", "action"?, "reply_to"?, "id"?}; plain or gzip
+    /// An export of DiscordChatExporter (JSON), or lines of {"channel", "author", "timestamp", "content",
+    /// "action"?, "reply_to"?, "id"?}; plain or gzip
     file: PathBuf,
     /// Name of the guild that is made for it (default: the export's, or the file's name)
     #[arg(long, value_name = "NAME")]
     guild_name: Option<String>,
-    /// Stop before anything is written if a line cannot be imported, instead of leaving it out, or cannot keep its time
+    /// Stop before anything is written if a line cannot be imported, instead of leaving it out, or cannot
+    /// keep its time
     #[arg(long)]
     strict: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, CommandError> {
     let began = Instant::now();
     let given = args.guild_name.is_some();
@@ -53,10 +55,11 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         );
         return Err(CommandError::Usage { problem });
     }
-    // The same for a job that is continued tomorrow: what lies in the future is judged by today, and such lines are rare enough.
+    // A job that is continued tomorrow judges its lines by tomorrow's time. Lines from the future are too
+    // rare to matter.
     let now = now_ms();
     let (file, strict) = (args.file, args.strict);
-    // Before the service is looked for: a file with wrong lines should not have opened a store.
+    // This comes before the search for the service, so that a file with wrong lines opens no store.
     let scanning = tokio::task::spawn_blocking(move || {
         let mut progress = Progress::stderr();
         let scanned = scan(&file, now, strict, &mut progress);
@@ -73,13 +76,13 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
         let sending = send(&service.client, Arc::clone(&scan), guild_name.clone(), &mut progress, &stop);
         tokio::select! {
             outcome = sending => outcome,
-            // Nothing that is repeated can succeed any more.
+            // The store has failed for good, so repeating a call cannot succeed.
             reason = service.lost() => Err(ImportError::Lost { reason }),
         }
     };
     progress.clear();
     let imported = match outcome {
-        // Its threads may never end; the process must.
+        // The store's threads may never end, but the process must.
         Err(error @ ImportError::Lost { .. }) => return Err(error.into()),
         Err(error) => {
             service.close().await;
@@ -96,7 +99,7 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> Result<Done, Com
     Ok(shown(&scan, &imported, kept?, began.elapsed().as_secs_f64()).noting(note))
 }
 
-/// The guild's name, if it is not the one that was asked for: a job that is continued has its guild already.
+/// The guild's name if it is not the requested one: a continued job keeps the guild that it has.
 async fn name_kept(
     service: &Service,
     imported: &Imported,
@@ -109,13 +112,14 @@ async fn name_kept(
     Ok((guild.name != asked).then_some(guild.name))
 }
 
-/// The guild's name that the file tells, as long as one may be; none if it would be no name to the api.
+/// The guild's name in the file, cut to the longest that is allowed; `None` if the api would not take it as a
+/// name.
 fn named(guild: &str) -> Option<String> {
     Some(guild.chars().take(GUILD_NAME_MAX).collect())
         .filter(|name: &String| !is_blank(name) && !name.contains('\0'))
 }
 
-/// The file's name without its endings.
+/// The file's name without its extensions.
 fn name_of(file: &Path) -> String {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = [".gz", ".ndjson", ".jsonl", ".json"]

@@ -19,7 +19,7 @@ use crate::{
 
 /// Longest reason, in characters: a sentence or two, which a table can still show.
 const REASON_MAX: usize = 500;
-/// Longest name of who did it, in characters: a user, an `@` and the longest host name in use.
+/// Longest name of the operator, in characters: a user, an `@` and the longest host name in use.
 const WHO_MAX: usize = 100;
 
 /// `weir limits …`
@@ -60,11 +60,13 @@ pub(crate) enum LimitsAction {
 /// `weir limits set …`
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
-    /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all; or gate/NAME, to switch a gate off
+    /// channel/ID, channel/*, guild/ID, guild/*, class/reads, class/writes, all; or gate/NAME, to switch a
+    /// gate off
     scope: String,
     /// requests, database-reads, writes or concurrency; off for a gate
     kind: String,
-    /// Such as 50/s, 3000/m or 100/h (0/s refuses everything); for concurrency a number, such as 8; for a gate nothing
+    /// Such as 50/s, 3000/m or 100/h (0/s refuses everything); for concurrency a number, such as 8; for a
+    /// gate nothing
     rate: Option<String>,
     /// Requests that may come at once, at least 1 (default: a second's worth)
     #[arg(long)]
@@ -87,7 +89,7 @@ pub(crate) struct SetArgs {
 }
 
 impl SetArgs {
-    /// The limit that was described.
+    /// Returns the limit that the arguments describe.
     fn limit(self, now: OffsetDateTime) -> Result<Limit, CommandError> {
         let usage = |problem: &str| CommandError::Usage { problem: problem.to_owned() };
         let (scope, kind) = scope::with_kind(&self.scope, &self.kind)?;
@@ -106,7 +108,7 @@ impl SetArgs {
         if self.burst.is_some() && matches!(kind, LimitKind::Concurrency | LimitKind::GateOff) {
             return Err(usage("--burst goes with rates"));
         }
-        // On the wire 0 stands for the default.
+        // In the contract 0 stands for the default.
         if self.burst == Some(0) {
             return Err(usage("--burst is at least 1; to refuse everything set a rate of 0/s"));
         }
@@ -129,9 +131,9 @@ impl SetArgs {
     }
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(action: LimitsAction, context: &Context) -> Result<Done, CommandError> {
-    // Arguments first: a slip should not have to wait for a server.
+    // Arguments are checked first, so that a mistake waits for no server.
     let asked = Asked::of(action, OffsetDateTime::now_utc().to_offset(context.offset))?;
     let service = Service::server_or_store(&context.target(), IfAbsent::Refuse).await?;
     let outcome = ask(&service.client, asked, context.offset).await;
@@ -140,7 +142,7 @@ pub(crate) async fn run(action: LimitsAction, context: &Context) -> Result<Done,
     Ok(outcome?.noting(note))
 }
 
-/// What is asked, understood.
+/// The requested action, with its arguments parsed.
 #[derive(Debug)]
 enum Asked {
     List { scope: Option<String>, kind: Option<LimitKind> },
@@ -236,7 +238,7 @@ fn listed(limits: &[Limit], offset: UtcOffset) -> Done {
 fn changed(changes: &[LimitChange], offset: UtcOffset) -> Done {
     let row = |change: &LimitChange| {
         let mut row = vec![until::show(change.at_ms, offset), change.who.clone(), change.action.clone()];
-        // Without the two columns that are the service's count and the change's own author.
+        // The row leaves out two columns: the service's count, and the author of the change.
         row.extend(change.limit.iter().flat_map(|limit| {
             let cells = cells(limit, offset);
             cells.into_iter().enumerate().filter(|(column, _)| !matches!(column, 6 | 7)).map(|(_, cell)| cell)
@@ -268,7 +270,7 @@ fn limit_json(limit: &Limit) -> Value {
     })
 }
 
-/// `$USER@host`, as far as they are known.
+/// `$USER@host`, with the parts that are known.
 fn operator() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::geteuid().as_raw()));

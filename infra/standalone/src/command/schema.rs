@@ -11,11 +11,12 @@ use crate::{error::CommandError, output::Done};
 /// `weir schema …`
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum SchemaAction {
-    /// Create the keyspace and tables of --store cql://…, or bring them to this version; again changes nothing
+    /// Create the keyspace and tables of --store cql://…, or bring them to this version; again changes
+    /// nothing
     Apply,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(action: SchemaAction, context: &Context) -> Result<Done, CommandError> {
     let SchemaAction::Apply = action;
     let backend = &context.config.backend;

@@ -1,4 +1,4 @@
-//! The flags of the command line that stand for keys of the configuration.
+//! The command line's flags that set keys of the configuration.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,8 @@ pub(crate) struct CommonArgs {
     /// Store: embedded, or `cql://host[:port][,host…]/keyspace`
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// Admin listener: where serve binds it, where the other commands look for a server (default: the one of the data directory)
+    /// Admin listener: where serve binds it, where the other commands look for a server (default: the one of
+    /// the data directory)
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<String>,
     /// Token file of that server (default: admin.token in the data directory)
@@ -50,7 +51,7 @@ pub(crate) struct ServeArgs {
     pub(crate) check_config: bool,
 }
 
-/// A command line that clap accepts and that still makes no sense.
+/// A command line that clap accepts but that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{flag} belongs to serve, not to this subcommand")]
 pub(crate) struct Misplaced {
@@ -59,7 +60,7 @@ pub(crate) struct Misplaced {
 }
 
 impl ServeArgs {
-    /// Flags before the word `serve` count as flags after it; those after it win.
+    /// Flags before the word `serve` count like flags after it; if both are given, those after it win.
     pub(crate) fn or(self, before: Self) -> Self {
         Self {
             api: self.api.or(before.api),
@@ -71,8 +72,10 @@ impl ServeArgs {
         }
     }
 
+    /// Checks that no flag is set.
+    ///
     /// # Errors
-    /// [`Misplaced`] if any is set.
+    /// [`Misplaced`] if one is.
     pub(crate) fn none(&self) -> Result<(), Misplaced> {
         let given = [
             (self.api.is_some(), "--api"),

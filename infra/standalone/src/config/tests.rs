@@ -1,4 +1,4 @@
-//! Good and bad configurations, each as an operator would write it.
+//! Valid and invalid configurations, as operators would write them.
 
 use weir_api::AddMembers;
 use weir_data_service::backend::{BusChoice, StoreChoice};
@@ -22,7 +22,7 @@ fn of_file(file: &str) -> Result<Config, String> {
     loaded.map(|(config, _)| config).map_err(|problems| problems.to_string())
 }
 
-/// Every key that there is, with a value that is not its default.
+/// Every key, with a value that is not its default.
 const FULL: &str = include_str!("../../samples/full.toml");
 
 #[test]
@@ -46,7 +46,8 @@ fn the_sample_with_every_key_is_accepted_and_leaves_none_out() {
     assert!(missing.is_empty(), "samples/full.toml lacks {missing:?}");
 }
 
-/// The one list of keys is what the binaries read: `weir` all of it, but for what only a tier alone needs.
+/// The one list of keys is what the binaries read. `weir` reads all of it except the keys that only a single
+/// tier needs.
 #[test]
 fn the_keys_of_the_whole_are_those_that_its_binaries_read() {
     const OF_TIERS_ALONE: [&str; 1] = ["connect.data_service"];

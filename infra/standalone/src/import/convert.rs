@@ -1,4 +1,4 @@
-//! Lines to batches, in the file's order.
+//! Converts lines to batches, in the file's order.
 
 use std::{collections::HashMap, mem::take};
 
@@ -16,54 +16,57 @@ use super::{
     scan::Scan,
 };
 
-/// Lines of one batch, at most. With lines of usual length the bytes end a batch first.
+/// Most lines of one batch. With lines of usual length, the bound on bytes ends a batch first.
 pub(crate) const BATCH_LINES_MAX: u64 = 4_000;
-/// Messages of one channel in a batch: the contract's bound.
+/// Most messages of one channel in a batch; the contract's bound.
 pub(crate) const CHANNEL_MESSAGES_MAX: usize = 1_000;
-/// Bytes of a batch. The admin listener takes requests of 256 KiB; the rest is for the batch's own frame.
+/// Most bytes of a batch. The admin listener takes requests of 256 KiB; the rest is for the batch's own
+/// frame.
 pub(crate) const BATCH_BYTES_MAX: usize = 192 * 1024;
-/// Bytes that frame a message, or a channel, in a batch: field tags and lengths.
+/// Bytes of field tags and lengths that a message or a channel needs in a batch.
 const FRAME_BYTES: usize = 16;
-/// Discord's type of a reply.
+/// Discord's message type of a reply.
 const TYPE_REPLY: u32 = 19;
 
-/// What the service made of the job's names.
+/// The service's answer to the job's names.
 #[derive(Debug)]
 pub(crate) struct Placed {
     /// Channel ids, by the channel's number in the file.
     pub(crate) channel_ids: Vec<u64>,
-    /// Id of the first author; the others' follow it, see [`super::ids::nth`].
+    /// Id of the first author. The other authors' ids follow it; see [`super::ids::nth`].
     pub(crate) author_id_base: Snowflake,
-    /// Lines that are durable already.
+    /// Number of lines that are durable already.
     pub(crate) lines_done: u64,
 }
 
 /// Messages to send in one call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// Encoded `weir.data.v1.ImportMessagesRequest`, one for each channel.
+    /// Encoded `weir.data.v1.ImportMessagesRequest` messages, one for each channel.
     pub(crate) requests: Vec<Vec<u8>>,
     /// All lines up to this one are durable once the batch is.
     pub(crate) lines_done: u64,
 }
 
-/// What the second pass counted: of the whole file, but for what this run wrote.
+/// Counts of the second pass. They cover the whole file, except for `written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Converted {
-    /// Messages of this run.
+    /// Messages that this run wrote.
     pub(crate) written: u64,
     /// Replies that were kept.
     pub(crate) replies: u64,
-    /// Replies whose line is not in the same channel, not before them in time, or beyond what is remembered: ordinary messages now.
+    /// Replies that became ordinary messages, because their target is not in the same channel, not before
+    /// them in time, or beyond what is remembered.
     pub(crate) replies_dropped: u64,
-    /// Messages whose time is not the line's, because more lines have that millisecond than it has ids.
+    /// Messages whose time differs from the line's, because more lines have that millisecond than it has ids.
     pub(crate) moved: u64,
 }
 
-/// Turns the file's lines into batches and hands them to `give`, which says whether to go on. Blocks.
+/// Converts the file's lines to batches and hands them to `give`, which says whether to go on. Blocks.
 ///
 /// # Errors
-/// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned, [`ImportError::Scattered`].
+/// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned,
+/// [`ImportError::Scattered`].
 pub(crate) fn convert(
     scan: &Scan,
     placed: &Placed,
@@ -98,12 +101,12 @@ struct Converter<'a> {
     scan: &'a Scan,
     placed: &'a Placed,
     ids: ImportIds,
-    /// Lines that others reply to, as they come: used where the scan did not need to look ahead.
+    /// Lines that others reply to, filled as they come. It is used where the scan did not need to look ahead.
     replied: HashMap<u64, Replied>,
-    /// Messages of the batch, by channel number.
+    /// The batch's messages, by channel number.
     pending: Vec<Vec<Message>>,
     pending_bytes: usize,
-    /// Lines before the batch.
+    /// Number of lines before the batch.
     batch_from: u64,
     counted: Converted,
 }
@@ -122,7 +125,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The row of a line, and its channel's number; `None` if its id cannot be told.
+    /// The row of a line, and its channel's number; `None` if its id cannot be derived.
     fn message(&mut self, line: &Numbered<'_>) -> Option<(usize, Message)> {
         let channel = line.channel;
         let derived = self.ids.next(line.at_ms, self.scan.order.is_newest_first(channel)).ok()?;
@@ -144,7 +147,7 @@ impl<'a> Converter<'a> {
         Some((channel, message))
     }
 
-    /// The message that a reply refers to; 0 if it cannot.
+    /// The message that a reply refers to; 0 if the reply cannot be kept.
     fn reply(&mut self, channel: usize, id: u64, target: u64) -> u64 {
         let known = self.scan.plan.as_ref().map_or(&self.replied, |plan| &plan.replied);
         match known.get(&target) {
@@ -159,7 +162,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The batch, if the message does not fit into it any more; `before` is the line before the message's.
+    /// The batch, if the message no longer fits into it; `before` is the line before the message's.
     fn make_room(&mut self, channel: usize, message: &Message, before: u64) -> Option<Batch> {
         let full = before.saturating_sub(self.batch_from) >= BATCH_LINES_MAX
             || self.pending[channel].len() == CHANNEL_MESSAGES_MAX
@@ -174,7 +177,7 @@ impl<'a> Converter<'a> {
         self.pending[channel].push(message);
     }
 
-    /// The batch as it is, which may be empty: wrong lines count as done too.
+    /// The batch as it is. It may be empty, because wrong lines count as done too.
     fn finish(&mut self, lines_done: u64) -> Batch {
         self.batch_from = lines_done;
         self.pending_bytes = 0;
@@ -186,7 +189,7 @@ impl<'a> Converter<'a> {
         let requests = filled
             .map(|(messages, channel_id)| {
                 let mut messages = take(messages);
-                // A call's ids rise; the file's lines need not.
+                // The ids of a call rise, but those of the file's lines need not.
                 messages.sort_unstable_by_key(|message| message.id);
                 let request = ImportMessagesRequest { channel_id: *channel_id, messages };
                 request.encode_to_vec()

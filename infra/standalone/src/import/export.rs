@@ -1,5 +1,6 @@
-//! A channel as DiscordChatExporter writes it in JSON: `{"guild": …, "channel": …, …, "messages": […], …}`, taken apart message by message, so
-//! that a file of any length costs no more than its longest message.
+//! Reads a channel that DiscordChatExporter wrote as JSON: `{"guild": …, "channel": …, …, "messages": […],
+//! …}`. It is taken apart message by message, so a file of any length costs no more memory than its longest
+//! message.
 
 use std::{
     borrow::Cow,
@@ -10,17 +11,18 @@ use serde::Deserialize;
 
 use super::line::{self, BadLine, CONTENT_MAX, Line, Raw};
 
-/// Longest message, in bytes: it lists embeds, and who reacted with what. A longer one is read past and reported.
+/// Longest message, in bytes; it lists embeds and reactions with their users. A longer one is skipped and
+/// reported.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What stands before the messages.
+/// The part of the file before the messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// Name of the guild.
     pub(crate) guild: String,
     /// Name of the channel.
     pub(crate) channel: String,
-    /// Its length, in bytes, with the bracket that opens the messages.
+    /// Its length in bytes, including the bracket that opens the messages.
     pub(crate) bytes: usize,
 }
 
@@ -36,7 +38,7 @@ struct Before {
 }
 
 impl Header {
-    /// Understands the beginning of a file; `None` if it is not of that form.
+    /// Parses the beginning of a file; `None` if it has another form.
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         let bytes = messages_begin(head)?;
         let closed = [&head[..bytes], b"]}"].concat();
@@ -45,7 +47,7 @@ impl Header {
     }
 }
 
-/// Where the text of JSON is: how deep, and whether inside of a string.
+/// A position in JSON text: how deep it is, and whether it is inside of a string.
 #[derive(Debug, Default, Clone, Copy)]
 struct Place {
     depth: usize,
@@ -67,10 +69,10 @@ impl Place {
     }
 }
 
-/// The place after the bracket of the outermost object's `messages`.
+/// The position after the bracket of the outermost object's `messages`.
 fn messages_begin(head: &[u8]) -> Option<usize> {
     let mut place = Place::default();
-    // Of the last string of the outermost object.
+    // Bounds of the last string in the outermost object.
     let (mut from, mut to) = (0, 0);
     for (index, byte) in head.iter().enumerate() {
         let before = place;
@@ -88,10 +90,11 @@ fn messages_begin(head: &[u8]) -> Option<usize> {
     None
 }
 
-/// Reads the next message into `message`; `None` after the last, false if it is longer than [`MESSAGE_BYTES_MAX`].
+/// Reads the next message into `message`; `None` after the last, false if it is longer than
+/// [`MESSAGE_BYTES_MAX`].
 ///
 /// # Errors
-/// The reader's, and what is neither a message nor the end.
+/// The reader's errors, and an error if the text is neither a message nor the end.
 pub(crate) fn next(reader: &mut impl BufRead, message: &mut Vec<u8>) -> io::Result<Option<bool>> {
     let mut place = Place::default();
     let mut fits = true;
@@ -165,7 +168,8 @@ struct Reference {
     message_id: Option<u64>,
 }
 
-/// Understands a message; see [`line::parse`]. Attachments become their addresses, below the text if there is room.
+/// Parses a message; see [`line::parse`]. Attachments become their addresses, below the text if there is
+/// room.
 pub(crate) fn parse<'a>(
     bytes: &'a [u8],
     channel: &'a str,
@@ -181,7 +185,7 @@ pub(crate) fn parse<'a>(
         }
     }
     let Author { name, discriminator } = exported.author;
-    // Without it two people of the same name would become one.
+    // Without it two people of the same name would become one author.
     let author = match discriminator.as_deref() {
         None | Some("" | "0" | "0000") => name,
         Some(discriminator) => format!("{name}#{discriminator}").into(),

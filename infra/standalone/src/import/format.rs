@@ -1,19 +1,19 @@
-//! What a file is that holds no line of the form wanted, and what to do with it.
+//! Names the form of a file that has no line of the expected form, and says what to do with it.
 
-/// A file's form, as its first bytes tell.
+/// A file's form, as its first bytes show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
-    /// What it is.
+    /// Name of the form.
     pub(crate) name: &'static str,
     /// What to do.
     pub(crate) advice: &'static str,
-    /// Nothing of the form wanted begins so.
+    /// True if no file of the expected form begins with these bytes.
     pub(crate) certain: bool,
 }
 
 const CONVERT: &str = "write each message as one line {\"channel\", \"author\", \"timestamp\", \"content\"}";
 
-/// Names the form of a file that begins with these bytes.
+/// Returns the form of a file that begins with these bytes.
 pub(crate) fn of(head: &[u8]) -> Format {
     let certain = |name, advice| Format { name, advice, certain: true };
     let start = head.trim_ascii_start();

@@ -1,4 +1,5 @@
-//! Lines and exports from a stranger's file: whatever the bytes, no panic, and nothing beyond the bounds is taken.
+//! Fuzzes lines and exports of untrusted files: for any bytes nothing panics, and nothing beyond the bounds
+//! is accepted.
 
 use weir_fuzz::{run, text};
 

@@ -1,31 +1,33 @@
-//! Lines of the first pass that are kept for the second, so that a file of usual size is unpacked and parsed once.
+//! Lines of the first pass that are kept for the second, so that a file of usual size is decompressed and
+//! parsed only once.
 
-/// Memory for them, in bytes. A longer file is read again instead; 64 MiB are about half a million messages of usual length.
+/// Memory for the lines, in bytes. A longer file is read again instead; 64 MiB hold about half a million
+/// messages of usual length.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A line that can be imported, its names replaced by their numbers.
+/// A line that can be imported, with its names replaced by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbered<'a> {
-    /// Its place in the file, from 1.
+    /// The line's place in the file, from 1.
     pub(crate) position: u64,
-    /// Number of its channel.
+    /// Number of the channel.
     pub(crate) channel: usize,
-    /// Number of its author.
+    /// Number of the author.
     pub(crate) author: usize,
-    /// Milliseconds since 1970-01-01T00:00Z, as the file tells.
+    /// Milliseconds since 1970-01-01T00:00Z, as the file says.
     pub(crate) at_ms: i64,
-    /// The number that others reply to.
+    /// The number by which other lines reply to this one.
     pub(crate) number: u64,
-    /// The line that it replies to.
+    /// The number of the line that this one replies to.
     pub(crate) reply_to: Option<u64>,
-    /// What is stored.
+    /// The content to store.
     pub(crate) content: &'a str,
 }
 
-/// All lines of a file, in order, or none.
+/// All lines of a file in order, or none.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The lines, their contents left out, and where each one's ends in `text`.
+    /// The lines without their contents, and the position in `text` where each content ends.
     lines: Vec<(Numbered<'static>, usize)>,
     text: String,
     bytes_max: usize,
@@ -39,12 +41,12 @@ impl Default for Held {
 }
 
 impl Held {
-    /// Keeps at most so many bytes.
+    /// Keeps at most `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { lines: Vec::new(), text: String::new(), bytes_max, overflown: false }
     }
 
-    /// Keeps a line, or forgets all if it does not fit.
+    /// Keeps a line, or drops all lines if it does not fit.
     pub(crate) fn push(&mut self, line: &Numbered<'_>) {
         if self.overflown {
             return;
@@ -58,7 +60,7 @@ impl Held {
         self.lines.push((Numbered { content: "", ..*line }, self.text.len()));
     }
 
-    /// The lines; `None` if they were too many.
+    /// The lines; `None` if they did not fit.
     pub(crate) fn lines(&self) -> Option<impl Iterator<Item = Numbered<'_>>> {
         let mut start = 0;
         let lines = self.lines.iter().map(move |(line, end)| {

@@ -1,9 +1,10 @@
-//! Ids of imported messages: a function of the file alone, so that a repeated import gives the same ids.
+//! Ids of imported messages. They follow from the file alone, so a repeated import gives the same ids.
 //!
-//! An id's milliseconds are the line's, in whatever order the lines come, and no two lines of a file have the same id. Lines of the same
-//! millisecond count up; in a channel that is written newest first they count down, so that its order is kept there too. After 4,096 of a
-//! millisecond the next free id is taken, and the line counts as moved. Times before ids begin cannot be in one: those lines take the first
-//! ids there are, in their channel's order.
+//! An id has the line's millisecond, in whatever order the lines come, and no two lines of a file have the
+//! same id. Lines of the same millisecond count up; in a channel that is written newest first they count
+//! down, which keeps its order. After 4,096 lines of a millisecond the next free id is taken, and the line
+//! counts as moved. Times before the epoch of ids cannot be in an id. Those lines take the first ids that
+//! exist, in their channel's order.
 
 use weir_proto::id::{EPOCH_MS, IMPORT_WORKER, MessageId, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
@@ -12,10 +13,11 @@ use super::{
     taken::Taken,
 };
 
-/// Milliseconds that are remembered above the latest time to come, for lines that do not fit into theirs: four million of one millisecond.
+/// Milliseconds above the latest time still to come whose ids are remembered, for lines that do not fit into
+/// their own millisecond. Four million lines of one millisecond fit.
 const CARRY_MS: i64 = 1_000;
 
-/// Milliseconds since [`EPOCH_MS`] and sequence in one number, so that counting up carries by itself.
+/// Milliseconds since [`EPOCH_MS`] and the sequence in one number, so that counting up carries by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Tick(u64);
 
@@ -36,8 +38,9 @@ impl Tick {
     }
 }
 
-/// The `index`th id of a row that was minted together: ids of one worker count up in sequence and millisecond, not as plain numbers,
-/// between which other workers' lie. The service counts a job's authors so.
+/// The `index`th id of rows that were created together. Ids of one worker count up in sequence and
+/// millisecond; as plain numbers they have gaps, where other workers' ids lie. The service numbers a job's
+/// authors so.
 pub(crate) fn nth(first: Snowflake, index: u64) -> u64 {
     let tick =
         (first.get() >> (WORKER_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | u64::from(first.sequence())) + index;
@@ -48,33 +51,35 @@ pub(crate) fn nth(first: Snowflake, index: u64) -> u64 {
 /// A line's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Derived {
-    /// It.
+    /// The id.
     pub(crate) id: MessageId,
-    /// Its time is not the line's: there are too many lines of that millisecond.
+    /// The id has not the line's time, because too many lines have that millisecond.
     pub(crate) moved: bool,
 }
 
-/// The lines' times are in such disorder that not all ids can be remembered that may be taken again.
+/// The lines' times are in such disorder that not all ids that may collide can be remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scattered;
 
-/// Derives ids, line after line. What lies outside of the times to come is forgotten, so a file in about the order of its times costs
-/// little whatever its length; in others each run of ids is remembered, up to the bound of [`Taken`].
+/// Derives ids, line after line. Ids outside of the times still to come are forgotten, so a file that is
+/// roughly in order of its times costs little, whatever its length. In other files each run of ids is
+/// remembered, up to the bound of [`Taken`].
 #[derive(Debug)]
 pub(crate) struct ImportIds {
     taken: Taken,
-    /// Times of each block and all after it.
+    /// The range of times in each block and all blocks after it.
     to_come: Vec<Span>,
     messages: u64,
-    /// Next for a line before ids begin, in a channel that is written oldest first, and in one that is written newest first.
+    /// Next id for a line before the epoch of ids: in a channel that is written oldest first, and in one that
+    /// is written newest first.
     early: u64,
     early_down: u64,
-    /// What lies from here on may be taken without it being known.
+    /// From this id on an id may be taken although it is not remembered.
     forgotten_from: Option<u64>,
 }
 
 impl ImportIds {
-    /// For a file with this order of times, of which so many lie before ids begin.
+    /// For a file with this order of times and `before_epoch` lines before the epoch of ids.
     pub(crate) fn new(order: &Order, before_epoch: u64) -> Self {
         let mut taken = Taken::default();
         taken.take_below(before_epoch);
@@ -88,10 +93,11 @@ impl ImportIds {
         }
     }
 
-    /// The id of the file's next message: its time, and whether its channel is written newest first.
+    /// Returns the id of the file's next message, from its time and from whether its channel is written
+    /// newest first.
     ///
     /// # Errors
-    /// [`Scattered`]: it cannot be told which ids are free.
+    /// [`Scattered`] if it is not known which ids are free.
     pub(crate) fn next(&mut self, at_ms: i64, newest_first: bool) -> Result<Derived, Scattered> {
         if self.messages.is_multiple_of(BLOCK_MESSAGES) {
             self.forget();
@@ -126,7 +132,7 @@ impl ImportIds {
         }
     }
 
-    /// Forgets what no line to come can meet.
+    /// Forgets the ids that no later line can collide with.
     fn forget(&mut self) {
         let block = usize::try_from(self.messages / BLOCK_MESSAGES).unwrap_or(usize::MAX);
         if let Some(span) = self.to_come.get(block) {

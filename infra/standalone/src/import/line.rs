@@ -1,4 +1,5 @@
-//! One line of a chat file: `{channel, author, timestamp, content, action?, reply_to?, id?}`. Other fields are ignored.
+//! One line of a chat file: `{channel, author, timestamp, content, action?, reply_to?, id?}`. Other fields
+//! are ignored.
 
 use std::borrow::Cow;
 
@@ -6,61 +7,63 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use weir_discord::validate::{is_blank, is_empty_content};
 
-/// Longest content, in Unicode code points: what the store holds, and Discord's limit for subscribers; bots may send half of it.
+/// Longest content, in Unicode code points. It is the store's limit, and Discord's for subscribers; bots may
+/// send half of it.
 pub(crate) const CONTENT_MAX: usize = 4_000;
-/// Longest channel name, in code points: Discord's.
+/// Longest channel name, in code points; Discord's limit.
 pub(crate) const CHANNEL_MAX: usize = 100;
-/// Longest author name, in code points: Discord's longest, that of webhooks.
+/// Longest author name, in code points; Discord's limit for webhooks, its longest.
 pub(crate) const AUTHOR_MAX: usize = 80;
 
 /// A line that can be imported.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
-    /// Name of its channel.
+    /// Name of the channel.
     pub(crate) channel: Cow<'a, str>,
-    /// Name of its author.
+    /// Name of the author.
     pub(crate) author: Cow<'a, str>,
-    /// Milliseconds since 1970-01-01T00:00Z; below [`weir_proto::id::EPOCH_MS`] the message keeps its place, its time cannot be told.
+    /// Milliseconds since 1970-01-01T00:00Z. A message from before [`weir_proto::id::EPOCH_MS`] keeps its
+    /// place, but its time cannot be stored.
     pub(crate) at_ms: i64,
-    /// What is stored.
+    /// The content to store.
     pub(crate) content: Cow<'a, str>,
-    /// The line that it replies to.
+    /// The number of the line that this one replies to.
     pub(crate) reply_to: Option<u64>,
-    /// The number that others reply to.
+    /// The number by which other lines reply to this one.
     pub(crate) number: u64,
-    /// True if the line tells its number itself, as its `id`.
+    /// True if the line has an explicit `id`.
     pub(crate) has_id: bool,
 }
 
 /// Why a line cannot be imported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadLine {
-    /// Longer than [`super::source::LINE_BYTES_MAX`].
+    /// The line is longer than [`super::source::LINE_BYTES_MAX`].
     #[error("it is longer than {} bytes", super::source::LINE_BYTES_MAX)]
     TooLong,
-    /// Not an object of that form.
+    /// The line is not a JSON object of the expected form.
     #[error("it is not the JSON object wanted: {reason}")]
     Json {
-        /// What the parser said.
+        /// The parser's message.
         reason: String,
     },
-    /// No channel name, too long a one, or one of which nothing can be seen.
+    /// The channel name is missing, too long, or has no visible character.
     #[error("channel must have 1 to {CHANNEL_MAX} characters, of which something can be seen")]
     Channel,
-    /// No author name, too long a one, or one of which nothing can be seen.
+    /// The author name is missing, too long, or has no visible character.
     #[error("author must have 1 to {AUTHOR_MAX} characters, of which something can be seen")]
     Author,
-    /// U+0000, which ends a text for many a client.
+    /// A field contains U+0000, which ends a text for many clients.
     #[error("{field} contains U+0000")]
     Nul {
-        /// Where.
+        /// The name of the field.
         field: &'static str,
     },
-    /// Not RFC 3339.
+    /// The timestamp is not RFC 3339.
     #[error("timestamp must be RFC 3339, such as 2019-09-04T16:20:00Z")]
     Timestamp,
-    /// Later than now. A channel's next id is above its last, so one line from the future would drag every message that is sent later
-    /// there; the data service refuses such ids.
+    /// The timestamp is later than now. A channel's next id is above its last, so one line from the future
+    /// would move every later message of the channel to that time; the data service refuses such ids.
     #[error("timestamp lies in the future")]
     Future,
     /// An earlier line has this id.
@@ -69,18 +72,18 @@ pub(crate) enum BadLine {
         /// The id.
         id: u64,
     },
-    /// No content, or only whitespace.
+    /// The content is missing, or only whitespace.
     #[error("content is empty, or only whitespace")]
     Empty,
-    /// Too much content.
+    /// The content is too long.
     #[error("content has {count} characters, at most {CONTENT_MAX} are allowed")]
     Content {
-        /// Code points, as they would be stored.
+        /// Code points of the content as it would be stored.
         count: usize,
     },
 }
 
-/// A message as it is written.
+/// A message as the file has it.
 #[derive(Deserialize)]
 #[serde(expecting = "an object with channel, author, timestamp and content")]
 pub(super) struct Raw<'a> {
@@ -100,7 +103,8 @@ pub(super) struct Raw<'a> {
     pub(super) id: Option<u64>,
 }
 
-/// A whole number, or the same as text: beyond 2^53 many languages have no other way to write one exactly.
+/// A whole number, or the same as text. Beyond 2^53 many languages cannot write a number exactly in any other
+/// way.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number<'a> {
@@ -109,12 +113,12 @@ enum Number<'a> {
     Other(serde::de::IgnoredAny),
 }
 
-/// A message's own number; its errors name it.
+/// Reads a message's own number; errors name the field.
 pub(super) fn id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     number("id", from)
 }
 
-/// The number of the message that one replies to; its errors name it.
+/// Reads the number of the message that this one replies to; errors name the field.
 pub(super) fn reply_to<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     number("reply_to", from)
 }
@@ -124,7 +128,7 @@ fn number<'de, D: Deserializer<'de>>(field: &str, from: D) -> Result<Option<u64>
     match Option::<Number<'de>>::deserialize(from)? {
         None => Ok(None),
         Some(Number::Plain(number)) => Ok(Some(number)),
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         Some(Number::Text(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
             text.parse().map(Some).map_err(|_| wrong())
         }
@@ -132,13 +136,14 @@ fn number<'de, D: Deserializer<'de>>(field: &str, from: D) -> Result<Option<u64>
     }
 }
 
-/// Understands a line. `position` is its number in the file, from 1; it stands in for a missing `id`. `now_ms` is the present.
+/// Parses a line. `position` is its number in the file, from 1, and replaces a missing `id`. `now_ms` is the
+/// current time.
 pub(crate) fn parse(bytes: &[u8], position: u64, now_ms: u64) -> Result<Line<'_>, BadLine> {
     let raw: Raw<'_> = serde_json::from_slice(bytes).map_err(|error| BadLine::json(&error))?;
     checked(raw, position, now_ms)
 }
 
-/// Checks what is written.
+/// Checks the fields of a message.
 pub(super) fn checked(raw: Raw<'_>, position: u64, now_ms: u64) -> Result<Line<'_>, BadLine> {
     if !within(&raw.channel, CHANNEL_MAX) {
         return Err(BadLine::Channel);
@@ -184,13 +189,13 @@ impl BadLine {
     }
 }
 
-/// What the parser said, without its line: it only ever sees one.
+/// The parser's message without its line number, which is always 1.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.replace(&format!(" at line {} column ", error.line()), " at column ")
 }
 
-/// The form in which Discord's own `/me` stores an action.
+/// The form in which Discord stores an action of `/me`.
 fn action(content: &str) -> String {
     format!("_{content}_")
 }
@@ -320,7 +325,7 @@ mod tests {
         let told = |text: &str| parse(text.as_bytes(), 35, NOW).expect_err("wrong").to_string();
         assert!(told("null").contains("expected an object with channel, author"), "{}", told("null"));
         assert!(told("{").ends_with("at column 1"), "{}", told("{"));
-        // The form that is stored counts: the two underscores of an action too.
+        // The bound counts the stored form, with the two underscores of an action.
         let text = serde_json::json!({ "channel": "a", "author": "b", "timestamp": good, "content": long(CONTENT_MAX), "action": true });
         assert_eq!(
             parse(text.to_string().as_bytes(), 1, NOW),

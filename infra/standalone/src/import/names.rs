@@ -1,4 +1,4 @@
-//! Names numbered in order of first appearance.
+//! Numbers names in order of their first appearance.
 
 use std::collections::HashMap;
 
@@ -15,12 +15,12 @@ pub(crate) struct Names {
 pub(crate) struct TooMany;
 
 impl Names {
-    /// None yet; at most `max`.
+    /// An empty list of at most `max` names.
     pub(crate) fn new(max: usize) -> Self {
         Self { numbers: HashMap::new(), names: Vec::new(), max }
     }
 
-    /// The number of a name, which gets the next one if it is new.
+    /// Returns the number of a name, which gets the next number if it is new.
     pub(crate) fn number(&mut self, name: &str) -> Result<usize, TooMany> {
         if let Some(number) = self.numbers.get(name) {
             return Ok(*number);
@@ -34,7 +34,7 @@ impl Names {
         Ok(number)
     }
 
-    /// The number of a name that has one.
+    /// Returns the number of a name; `None` if it has none.
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.numbers.get(name).copied()
     }

@@ -1,9 +1,10 @@
-//! In which order a file's times come: what ids need to know of it before the first is made.
+//! The order of a file's times, which must be known before the first id is made.
 
-/// Messages of a block: for each, 16 bytes tell the times that are still to come. A hundred million messages have some 1,500 blocks.
+/// Messages of a block. For each block 16 bytes hold the range of the times still to come. A hundred million
+/// messages have some 1,500 blocks.
 pub(crate) const BLOCK_MESSAGES: u64 = 65_536;
 
-/// Times between which messages lie, milliseconds since 1970-01-01T00:00Z.
+/// A range of times, in milliseconds since 1970-01-01T00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     /// The earliest.
@@ -18,7 +19,7 @@ impl Span {
     }
 }
 
-/// How often a channel's time goes which way.
+/// How often a channel's time rises, and how often it falls.
 #[derive(Debug, Clone, Copy)]
 struct Course {
     last_ms: i64,
@@ -31,7 +32,7 @@ struct Course {
 pub(crate) struct Order {
     blocks: Vec<Span>,
     messages: u64,
-    /// By the channel's number.
+    /// Indexed by channel number.
     channels: Vec<Course>,
 }
 
@@ -50,17 +51,18 @@ impl Order {
                 course.falls += u64::from(at_ms < course.last_ms);
                 course.last_ms = at_ms;
             }
-            // Channels are numbered as they appear.
+            // Channels are numbered in order of their first appearance.
             None => self.channels.push(Course { last_ms: at_ms, rises: 0, falls: 0 }),
         }
     }
 
-    /// True if the channel is written newest first, as Discord's API gives it: of two lines of one instant the first is then the later.
+    /// True if the channel is written newest first, as Discord's API returns it. Of two lines with the same
+    /// time the first is then the later message.
     pub(crate) fn is_newest_first(&self, channel: usize) -> bool {
         self.channels.get(channel).is_some_and(|course| course.falls > course.rises)
     }
 
-    /// For each block, between which times it and all after it lie.
+    /// For each block, the range of times in it and all blocks after it.
     pub(crate) fn to_come(&self) -> Vec<Span> {
         let mut spans = self.blocks.clone();
         for index in (1..spans.len()).rev() {

@@ -1,21 +1,22 @@
-//! What must be known of a file's ids before its first message is written: of a newest-first file, to which message a reply belongs whose
-//! line comes later; with `--strict`, whether every line keeps its time.
+//! Facts about a file's ids that are needed before its first message is written: in a newest-first file the
+//! messages that replies refer to, because their lines come later; with `--strict`, whether every line keeps
+//! its time.
 
 use std::collections::HashMap;
 
 /// A message that others reply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replied {
-    /// Number of its channel.
+    /// Number of the channel.
     pub(crate) channel: usize,
-    /// Its id.
+    /// Id of the message.
     pub(crate) id: u64,
 }
 
-/// Ids of a whole file.
+/// Facts about the ids of a whole file.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// By the number that others reply to; as many as the scan keeps.
+    /// By the number that others reply to. It holds as many as the scan keeps.
     pub(crate) replied: HashMap<u64, Replied>,
     /// Messages that do not keep their time.
     pub(crate) moved: u64,

@@ -1,13 +1,14 @@
-//! How far an import is, on standard error: a line that rewrites itself on a terminal, one line every ten seconds elsewhere.
+//! Shows on standard error how far an import is: on a terminal with a line that is rewritten in place,
+//! elsewhere with one line every ten seconds.
 
 use std::{
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
 
-/// Between two displays on a terminal.
+/// Pause between two displays on a terminal.
 const EVERY_TERMINAL: Duration = Duration::from_millis(200);
-/// Between two lines in a log.
+/// Pause between two lines in a log.
 const EVERY_LOG: Duration = Duration::from_secs(10);
 
 /// Where progress is shown, and when it was last.
@@ -15,11 +16,11 @@ const EVERY_LOG: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     mode: Mode,
     shown: Option<Instant>,
-    /// When writing began and the lines that were durable then: the rate is that of this run.
+    /// When writing began, and how many lines were durable then. The rate that is shown is this run's.
     began: Option<(Instant, u64)>,
-    /// Something on the terminal's line has to go before anything else is written.
+    /// True if the terminal's line must be cleared before anything else is written.
     dirty: bool,
-    /// What was said, of a silent one.
+    /// What a silent display would have shown.
     #[cfg(test)]
     pub(crate) said: Vec<String>,
 }
@@ -33,7 +34,7 @@ enum Mode {
 }
 
 impl Progress {
-    /// To standard error.
+    /// Shows progress on standard error.
     pub(crate) fn stderr() -> Self {
         let mode = if stderr().is_terminal() { Mode::Terminal } else { Mode::Log };
         Self {
@@ -46,20 +47,20 @@ impl Progress {
         }
     }
 
-    /// To nowhere.
+    /// Shows nothing.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
         Self { mode: Mode::Silent, shown: None, began: None, dirty: false, said: Vec::new() }
     }
 
-    /// The first pass is at this line.
+    /// Reports that the first pass is at this line.
     pub(crate) fn scanned(&mut self, lines: u64) {
         if self.due() {
             self.show(&format!("reading: {lines} lines"));
         }
     }
 
-    /// The second pass has made `done` of `total` lines durable.
+    /// Reports that the second pass has made `done` of `total` lines durable.
     pub(crate) fn written(&mut self, done: u64, total: u64) {
         let (since, from) = *self.began.get_or_insert((Instant::now(), done));
         if self.due() {
@@ -68,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// A message of its own, beside the progress.
+    /// Prints a message beside the progress.
     pub(crate) fn say(&mut self, text: &str) {
         self.clear();
         #[cfg(test)]
@@ -80,7 +81,7 @@ impl Progress {
         let _ = writeln!(stderr(), "{text}");
     }
 
-    /// Leaves the terminal's line.
+    /// Clears the terminal's line.
     pub(crate) fn clear(&mut self) {
         if self.dirty {
             let _ = write!(stderr(), "\r\x1b[K");
@@ -95,7 +96,7 @@ impl Progress {
             #[cfg(test)]
             Mode::Silent => return false,
         };
-        // The first display waits too: a short import shows none.
+        // The first display waits too, so a short import shows none.
         let since = *self.shown.get_or_insert_with(Instant::now);
         let due = since.elapsed() >= every;
         if due {
@@ -116,7 +117,7 @@ impl Progress {
     }
 }
 
-/// `done` of `total` lines, of which this run wrote `own` in `elapsed`.
+/// Describes `done` of `total` lines, of which this run wrote `own` in `elapsed`.
 fn describe(done: u64, total: u64, own: u64, elapsed: Duration) -> String {
     let percent = if total == 0 { 100.0 } else { done as f64 * 100.0 / total as f64 };
     let rate = own as f64 / elapsed.as_secs_f64().max(0.001);

@@ -1,4 +1,4 @@
-//! The first pass: what is in the file, without keeping its messages.
+//! The first pass. It finds out what the file contains, without keeping its messages.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,66 +21,68 @@ use super::{
     taken::Taken,
 };
 
-/// Most channels of a file: what Discord allows in a guild.
+/// Most channels of a file; Discord allows as many in a guild.
 pub(crate) const CHANNELS_MAX: usize = 500;
 /// Most authors of a file. Their names are the largest part of the scan's memory: about 100 bytes each.
 pub(crate) const AUTHORS_MAX: usize = 1_000_000;
-/// Most lines whose ids are kept because another line replies to them: 8 bytes each here and 40 in the second pass. Replies to lines beyond
-/// become ordinary messages and are counted.
+/// Most lines whose ids are kept because other lines reply to them. Each takes 8 bytes here and 40 in the
+/// second pass. Replies to further lines become ordinary messages and are counted.
 pub(crate) const REPLIED_MAX: usize = 4_000_000;
-/// Wrong lines reported one by one; the rest is only counted, by reason.
+/// Wrong lines that are reported one by one. Further ones are only counted, by reason.
 const REPORTED_MAX: u64 = 100;
-/// Wrong lines, none of them a message, after which the file is taken to be of another form.
+/// So many wrong lines at a file's start, with no message among them, mean that it has another form.
 const FOREIGN_LINES: usize = 20;
-/// Lines between two looks at the progress display.
+/// Lines between two updates of the progress display.
 const PROGRESS_EVERY: u64 = 4_096;
 
-/// What the first pass found.
+/// The result of the first pass.
 #[derive(Debug)]
 pub(crate) struct Scan {
     /// The file.
     pub(crate) path: PathBuf,
-    /// SHA-256 of the file: the job's key.
+    /// SHA-256 of the file, which is the job's key.
     pub(crate) job: [u8; 32],
-    /// The present that lines were judged by, milliseconds since 1970-01-01T00:00Z; the second pass uses the same.
+    /// The time by which lines were judged, in milliseconds since 1970-01-01T00:00Z. The second pass uses the
+    /// same.
     pub(crate) now_ms: u64,
-    /// Name of the guild, if the file tells it.
+    /// Name of the guild, if the file has it.
     pub(crate) guild: Option<String>,
     /// Channel names.
     pub(crate) channels: Names,
     /// Author names.
     pub(crate) authors: Names,
-    /// Lines in all.
+    /// Number of lines.
     pub(crate) lines: u64,
-    /// Lines that are messages.
+    /// Number of lines that are messages.
     pub(crate) messages: u64,
-    /// Lines that cannot be imported.
+    /// Number of lines that cannot be imported.
     pub(crate) bad: u64,
-    /// Messages older than the epoch of ids.
+    /// Number of messages older than the epoch of ids.
     pub(crate) before_epoch: u64,
     /// Numbers of lines that others reply to.
     pub(crate) replied: HashSet<u64>,
-    /// The order of their times.
+    /// The order of the messages' times.
     pub(crate) order: Order,
-    /// What had to be looked up ahead, if anything.
+    /// The facts that had to be known in advance, if there are any.
     pub(crate) plan: Option<Plan>,
-    /// The lines, if they are few enough to be kept.
+    /// The lines, if they fit into memory.
     pub(crate) held: Held,
 }
 
-/// Tells the operator about wrong lines: the first ones singly.
+/// Reports wrong lines to the operator, the first ones one by one.
 #[derive(Debug, Default)]
 struct Complaints {
-    /// Those before the first message, kept back: one word says it if the file is of another form.
+    /// Wrong lines before the first message, held back: one report replaces them if the file has another
+    /// form.
     first: Vec<(u64, BadLine)>,
-    /// Nothing is kept back any more.
+    /// True once nothing is held back any more.
     open: bool,
     reported: u64,
     unreported: HashMap<&'static str, u64>,
 }
 
 impl Complaints {
-    /// Notes a wrong line; false if there were only such as another form has.
+    /// Notes a wrong line. Returns false if all lines so far look like a file of another form.
     fn note(&mut self, position: u64, fault: BadLine, progress: &mut Progress) -> bool {
         if self.open {
             self.tell(position, &fault, progress);
@@ -94,7 +96,7 @@ impl Complaints {
         self.first.len() < FOREIGN_LINES
     }
 
-    /// Tells what was kept back, and from now on all.
+    /// Reports what was held back, and from now on every wrong line.
     fn open(&mut self, progress: &mut Progress) {
         self.open = true;
         for (position, fault) in std::mem::take(&mut self.first) {
@@ -121,7 +123,7 @@ impl Complaints {
     }
 }
 
-/// A wrong line's kind, for counting.
+/// A wrong line's kind, by which it is counted.
 fn label(fault: &BadLine) -> &'static str {
     match fault {
         BadLine::TooLong => "too many bytes",
@@ -140,7 +142,8 @@ fn label(fault: &BadLine) -> &'static str {
 /// Reads the whole file. Blocks.
 ///
 /// # Errors
-/// [`ImportError`]: unreadable, too many names, nothing in it, or with `strict` a wrong line; nothing was written then.
+/// [`ImportError`] if the file is unreadable, has too many names or no message, or with `strict` has a wrong
+/// line. Nothing was written then.
 pub(crate) fn scan(
     path: &Path,
     now_ms: u64,
@@ -150,7 +153,7 @@ pub(crate) fn scan(
     scan_into(Held::default(), path, now_ms, strict, progress)
 }
 
-/// The same, with a place for its lines.
+/// Does the same, keeping lines in `held`.
 pub(super) fn scan_into(
     held: Held,
     path: &Path,
@@ -224,7 +227,7 @@ fn foreign(path: &Path, Format { name, advice, certain: _ }: Format) -> ImportEr
     ImportError::Format { path: path.to_owned(), name, advice }
 }
 
-/// A reading of the file, line after line; both passes are one, so both skip the same lines.
+/// A reading of the file, line after line. Both passes use it, so both skip the same lines.
 #[derive(Debug)]
 pub(crate) struct Reading {
     now_ms: u64,
@@ -232,12 +235,12 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// One that has seen nothing.
+    /// A reading that has seen no line yet.
     pub(crate) fn new(now_ms: u64) -> Self {
         Self { now_ms, taken: Taken::default() }
     }
 
-    /// A line's meaning; `None` for a blank one, which is nothing.
+    /// Parses a line; `None` for a blank one, which is ignored.
     pub(crate) fn understand<'a>(
         &mut self,
         found: &FileLine<'a>,
@@ -249,7 +252,7 @@ impl Reading {
             FileLine::Line(bytes) => line::parse(bytes, position, self.now_ms),
             FileLine::Exported(bytes, channel) => export::parse(bytes, channel, position, self.now_ms),
         };
-        // The id of a line that is wrong for another reason stays free: it may be there again, mended.
+        // If a line is wrong for another reason, its id stays free, because a corrected copy may follow.
         Some(line.and_then(|line| {
             let fresh = !line.has_id || self.taken.take(line.number);
             if fresh { Ok(line) } else { Err(BadLine::Repeated { id: line.number }) }
@@ -279,12 +282,13 @@ impl Scan {
         Ok(())
     }
 
-    /// Its ids, from the first on.
+    /// The ids of the file's lines, from the first on.
     pub(crate) fn ids(&self) -> ImportIds {
         ImportIds::new(&self.order, self.before_epoch)
     }
 
-    /// Hands every line to `take`, in order, until that says no: those kept, or else the file's, read again. Blocks.
+    /// Hands every line to `take`, in order, until `take` returns false. The lines are those that were kept,
+    /// or the file's, read again. Blocks.
     ///
     /// # Errors
     /// [`ImportError::Read`], [`ImportError::Changed`] if the file is not the one that was scanned.
@@ -308,7 +312,8 @@ impl Scan {
                 }
             }
         }
-        // Only now is it known that the lines read were those scanned. The ids of a changed file may differ, so the job must not be finished.
+        // Only now is it certain that the lines are those that were scanned. A changed file may have other
+        // ids, so its job must not be finished.
         let same = lines.hash().map_err(failed)? == self.job && position == self.lines;
         if same { Ok(()) } else { Err(changed()) }
     }
@@ -421,7 +426,7 @@ mod tests {
         assert!(told(&"10:00 <ann> hi\n".repeat(500)).contains("text that is not JSON"));
         assert!(told(&"{\"user\":\"U\",\"text\":\"x\"}\n".repeat(500)).contains("other fields"));
         assert!(told("{\n  \"a\": 1\n}\n").contains("over many lines"));
-        // One line of the right form, and the wrong ones are told singly as ever.
+        // With one line of the right form, the wrong lines are reported one by one as usual.
         let found = of(&format!("{}{GOOD}", "x\n".repeat(FOREIGN_LINES - 1)), false).expect("two are good");
         assert_eq!((found.messages, found.bad), (2, FOREIGN_LINES as u64 - 1));
     }

@@ -1,4 +1,4 @@
-//! Sending a job: its names, its batches a few calls at a time, its end.
+//! Sends a job: its names, then its batches, a few calls at a time, then its end.
 
 use std::{
     ops::Range,
@@ -29,43 +29,44 @@ use super::{
     scan::Scan,
 };
 
-/// Authors of one call: the contract's bound.
+/// Most authors of one call; the contract's bound.
 const AUTHORS_PART_MAX: usize = 5_000;
-/// Bytes of author names in one call, so that it stays below the admin listener's 256 KiB with all channel names (50 KB) beside them.
+/// Most bytes of author names in one call. With all channel names (50 KB) the call stays below the admin
+/// listener's 256 KiB.
 const AUTHORS_PART_BYTES_MAX: usize = 128 * 1024;
-/// Batches that wait to be sent: the next one is filled while others are under way.
+/// Batches that wait to be sent. The next one is filled while others are under way.
 const BATCHES_WAITING_MAX: usize = 1;
-/// Calls under way at once. The service writes those of one channel in one step while it syncs the ones before, so a few suffice; each
-/// holds a batch in memory, and a killed job repeats as many.
+/// Calls under way at once. The service writes the calls of one channel in one step while it syncs the calls
+/// before, so a few suffice. Each holds a batch in memory, and a killed job repeats as many calls.
 const CALLS_AT_ONCE: usize = 16;
-/// Time for one call. A batch is some thousand rows, which a healthy store syncs in milliseconds.
+/// Time limit of one call. A batch is some thousand rows, which a healthy store syncs in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one call is repeated before the import gives up. It covers a restart of the service.
+/// How long a call is repeated before the import gives up. A restart of the service takes less.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a call may go unanswered before the waiting is told.
+/// How long a call may go unanswered before the operator is told of the wait.
 const TELL_AFTER: Duration = Duration::from_secs(3);
-/// First pause between two tries; doubles up to [`PAUSE_MAX`].
+/// First pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause between two tries.
+/// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What was imported.
+/// The result of an import.
 #[derive(Debug)]
 pub(crate) struct Imported {
     /// The job's guild.
     pub(crate) guild_id: u64,
     /// Channel ids, by the channel's number in the file.
     pub(crate) channel_ids: Vec<u64>,
-    /// Lines that were durable before this run.
+    /// Number of lines that were durable before this run.
     pub(crate) continued_after: u64,
-    /// What the second pass counted.
+    /// Counts of the second pass.
     pub(crate) converted: Converted,
 }
 
 /// Sends what was scanned. `stop` ends it after the call under way.
 ///
 /// # Errors
-/// [`ImportError`]; what was written stays, and the same job continues after it.
+/// [`ImportError`]. Lines that were written stay, and the same job continues after them.
 ///
 /// # Cancel safety
 /// Dropping the future is like a crash: the job continues after its last durable batch.
@@ -95,21 +96,23 @@ pub(crate) async fn send(
     };
     let author_id_base =
         Snowflake::try_from(begun.author_id_base).map_err(|_| ImportError::Answer { answered: 0, asked })?;
-    // Of a finished job nothing is left to write; its second pass only counts.
+    // A finished job has nothing left to write; its second pass only counts.
     let lines_done = if begun.finished { scan.lines } else { begun.lines_done };
     let placed = Placed { channel_ids: begun.channel_ids, author_id_base, lines_done };
     let (give, mut batches) = mpsc::channel::<Batch>(BATCHES_WAITING_MAX);
     let (tell, converted) = oneshot::channel();
-    // A thread of its own: it spends its life waiting for the sender, which would keep one of the runtime's pool from its work.
+    // The reader has a thread of its own. It mostly waits for the sender, which would keep a thread of the
+    // runtime's pool from other work.
     let reader = std::thread::Builder::new().name("weir-import".to_owned()).spawn({
         let scan = scan.clone();
         move || {
-            // Nobody takes batches or the outcome any more once the sender has failed; the reader then stops.
+            // Once the sender has failed, nobody receives batches or the result. The reader then stops.
             let _ = tell.send(convert(&scan, &placed, |batch| give.blocking_send(batch).is_ok()));
         }
     });
     reader.map_err(ImportError::Thread)?;
-    // Lines of calls that were answered, with all before them: what a call says is durable.
+    // Lines of calls that were answered, with all lines before them. Each call reports this number as
+    // durable.
     calls.durable.store(imported.continued_after, Ordering::Relaxed);
     calls.progress(|progress| progress.written(imported.continued_after, scan.lines));
     let write = async |batches: Vec<Vec<u8>>| {
@@ -123,7 +126,7 @@ pub(crate) async fn send(
         let lines_done = batch.lines_done;
         write(batch.requests).await.map(|_| lines_done)
     });
-    // Answers in the order of the file, whichever comes first.
+    // Answers are handled in the order of the file, whichever arrives first.
     let mut answers = std::pin::pin!(writes.buffered(CALLS_AT_ONCE));
     while let Some(lines_done) = answers.next().await {
         let lines_done = lines_done?;
@@ -134,14 +137,14 @@ pub(crate) async fn send(
     if begun.finished {
         return Ok(imported);
     }
-    // The last calls' lines are told by none after them.
+    // No later call reports the lines of the last calls, so an empty one does.
     write(Vec::new()).await?;
     let request = FinishImportRequest { job: scan.job.to_vec() };
     calls.patiently(async || client.finish_import(&request, &options()).await).await?;
     Ok(imported)
 }
 
-/// Announces the job's names, authors in parts.
+/// Announces the job's names, with the authors in parts.
 async fn begin(
     client: &DataClient,
     scan: &Scan,
@@ -164,7 +167,7 @@ async fn begin(
     Ok(answer)
 }
 
-/// Cuts the authors into parts that one call takes.
+/// Divides the authors into parts that fit into one call.
 fn parts(authors: &[String]) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -184,14 +187,14 @@ fn options() -> CallOptions {
     CallOptions::within(CALL_TIMEOUT)
 }
 
-/// What the calls of a job share.
+/// State that the calls of a job share.
 struct Calls<'a> {
-    /// Lines that are durable.
+    /// Number of lines that are durable.
     durable: AtomicU64,
-    /// Ends it.
+    /// Ends the job.
     stop: &'a CancellationToken,
     progress: Mutex<&'a mut Progress>,
-    /// That a call waits was told; one line for all that wait.
+    /// True if a wait was reported, which is done once for all waiting calls.
     told: AtomicBool,
 }
 
@@ -200,7 +203,8 @@ impl Calls<'_> {
         tell(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Makes a call until it is answered, for [`PATIENCE`]. Every call of a job may be repeated, also one whose outcome is not known.
+    /// Repeats a call until it is answered, for at most [`PATIENCE`]. Every call of a job may be repeated,
+    /// even if its outcome is not known.
     async fn patiently<T>(
         &self,
         call: impl AsyncFn() -> Result<Replied<T>, DataError>,
@@ -249,7 +253,8 @@ impl Calls<'_> {
         }
     }
 
-    /// Waits for `wait`, and tells [`TELL_AFTER`] after `started` that there is waiting, for what, and until when.
+    /// Waits for `wait`. [`TELL_AFTER`] after `started` it tells the operator what it waits for, and until
+    /// when.
     async fn told_if_slow<T>(
         &self,
         wait: impl Future<Output = T>,
@@ -271,7 +276,7 @@ impl Calls<'_> {
     }
 }
 
-/// That the import waits, for what, and how long.
+/// Says that the import waits, why, and for how long.
 fn waiting(last: Option<&DataError>) -> String {
     let patience = PATIENCE.as_secs();
     match last {

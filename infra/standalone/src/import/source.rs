@@ -1,4 +1,5 @@
-//! The file: plain or gzip by its first bytes, its hash computed as it is read, its lines bounded.
+//! Reads the file. Its first bytes show whether it is plain or gzip, its hash is computed as it is read, and
+//! its lines are bounded.
 
 use std::{
     fs::File,
@@ -16,47 +17,48 @@ use super::{
     format::{self, Format},
 };
 
-/// Longest line, in bytes. A message of 4,000 code points, every one escaped as a surrogate pair, is 48 KB; names add little. A longer line
-/// is read past and reported, never held.
+/// Longest line, in bytes. A message of 4,000 code points, each escaped as a surrogate pair, has 48 KB; names
+/// add little. A longer line is skipped and reported, never held.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes by which a file's form is told: what DiscordChatExporter writes before the messages is a few kilobytes.
+/// Bytes by which a file's form is recognised. DiscordChatExporter writes a few kilobytes before the
+/// messages.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a part, unpacked.
+/// Bytes of a part, after decompression.
 const READ_BYTES: usize = 256 * 1024;
-/// How some editors begin a UTF-8 text; no part of it.
+/// Bytes with which some editors begin a UTF-8 text. They are not part of it.
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
-/// How a gzip member begins.
+/// First bytes of a gzip member.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Parts of the file that are read, unpacked and hashed ahead of the lines, in a thread of their own.
+/// Parts of the file that a thread of its own reads, decompresses and hashes ahead of the lines.
 const PARTS_AHEAD: usize = 4;
 
-/// A file being read line by line.
+/// A file that is read line by line.
 pub(crate) struct Lines {
     reader: Ahead,
     line: Vec<u8>,
-    /// Nothing was read yet.
+    /// True until something is read.
     at_start: bool,
-    /// What the file is, if it is not of lines.
+    /// The file's form, if it does not consist of lines.
     format: Format,
-    /// Of an export of DiscordChatExporter.
+    /// The header, if the file is an export of DiscordChatExporter.
     header: Option<Header>,
-    /// The export's last message was read.
+    /// True once the export's last message was read.
     ended: bool,
 }
 
-/// A line of the file, without its end.
+/// A line of the file, without its line ending.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FileLine<'a> {
-    /// Its bytes.
+    /// The line's bytes.
     Line(&'a [u8]),
     /// A message of an export, and its channel.
     Exported(&'a [u8], &'a str),
-    /// It is longer than [`LINE_BYTES_MAX`], or [`export::MESSAGE_BYTES_MAX`].
+    /// The line is longer than [`LINE_BYTES_MAX`], or the message than [`export::MESSAGE_BYTES_MAX`].
     TooLong,
 }
 
-/// Hashes what passes, and puts the bytes that were looked at for the magic number back in front.
+/// Hashes the bytes that pass, and puts the bytes that were read to find the magic number back in front.
 struct Hashing {
     file: File,
     hash: Sha256,
@@ -72,7 +74,7 @@ impl Read for Hashing {
 
 enum Decoded {
     Plain(io::Chain<io::Cursor<Vec<u8>>, Hashing>),
-    // Many members, because files are often made by appending.
+    // A file may have many members, because files are often made by appending.
     Gzip(Box<MultiGzDecoder<io::Chain<io::Cursor<Vec<u8>>, Hashing>>>),
 }
 
@@ -85,12 +87,12 @@ impl Read for Decoded {
     }
 }
 
-/// What the reading thread has ready. It ends when nobody takes its parts any more.
+/// Parts that the reading thread has ready. The thread ends when nobody receives its parts any more.
 struct Ahead {
     parts: mpsc::Receiver<Vec<u8>>,
     part: Vec<u8>,
     used: usize,
-    /// Gives the hash at the file's end, or says why it did not get there.
+    /// Returns the hash at the file's end, or the error that ended the reading.
     thread: Option<JoinHandle<io::Result<[u8; 32]>>>,
     hash: [u8; 32],
 }
@@ -133,7 +135,7 @@ impl BufRead for Ahead {
     }
 }
 
-/// Reads to the end, part by part; the hash of the file as it is on disk.
+/// Reads to the end, part by part. Returns the hash of the file as it is on disk.
 fn read_on(mut decoded: Decoded, give: &mpsc::SyncSender<Vec<u8>>) -> io::Result<[u8; 32]> {
     loop {
         let mut part = Vec::with_capacity(READ_BYTES);
@@ -172,7 +174,7 @@ impl Lines {
         Ok(Self { reader, line: Vec::new(), at_start: true, format, header, ended: false })
     }
 
-    /// What the file is, if none of its lines is a message.
+    /// The file's form, if none of its lines is a message.
     pub(crate) fn format(&self) -> Format {
         self.format
     }
@@ -182,7 +184,8 @@ impl Lines {
         self.header.as_ref().map(|header| header.guild.as_str())
     }
 
-    /// The next line, or message of an export; `None` at the end. The last line need not end with a line feed.
+    /// Returns the next line, or message of an export; `None` at the end. The last line need not end with a
+    /// line feed.
     pub(crate) fn read(&mut self) -> io::Result<Option<FileLine<'_>>> {
         self.line.clear();
         if let Some(header) = &self.header {
@@ -212,7 +215,7 @@ impl Lines {
         Ok(Some(FileLine::Line(&self.line)))
     }
 
-    /// SHA-256 of the whole file, as it is on disk; reads what is left of it.
+    /// Returns SHA-256 of the whole file as it is on disk, after reading the rest of it.
     pub(crate) fn hash(mut self) -> io::Result<[u8; 32]> {
         io::copy(&mut self.reader, &mut io::sink())?;
         Ok(self.reader.hash)

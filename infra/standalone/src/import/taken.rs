@@ -1,18 +1,19 @@
-//! Which ids of lines have been seen, so that the second line with one is found.
+//! Remembers the ids of lines that were seen, so that a second line with the same id is found.
 
 use std::collections::BTreeMap;
 
-/// Runs of ids that are remembered: 16 bytes each and about as many for the tree. A file whose ids count up is one run, whatever its length;
-/// one whose ids jump at every line has a run for each. Beyond it the least ids are forgotten, and their repetition goes unnoticed.
+/// Most runs of ids that are remembered. Each takes 16 bytes and about as many for the tree. A file whose ids
+/// count up is one run, whatever its length; one whose ids jump at every line has a run for each line. Beyond
+/// the bound the smallest ids are forgotten, and their repetition goes unnoticed.
 const RUNS_MAX: usize = 4_000_000;
 
 /// A set of ids, kept as runs of consecutive ones.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// Last id of each run, by its first.
+    /// Last id of each run, by its first id.
     runs: BTreeMap<u64, u64>,
     max: usize,
-    /// There were more runs than are remembered.
+    /// True if there were more runs than are remembered.
     forgot: bool,
 }
 
@@ -27,7 +28,7 @@ impl Taken {
         Self { runs: BTreeMap::new(), max, forgot: false }
     }
 
-    /// Takes an id; false if it was taken before.
+    /// Adds an id; false if the set had it already.
     pub(crate) fn take(&mut self, id: u64) -> bool {
         let below = self.runs.range(..=id).next_back().map(|(first, last)| (*first, *last));
         if below.is_some_and(|(_, last)| last >= id) {
@@ -47,28 +48,28 @@ impl Taken {
         true
     }
 
-    /// True once ids had to be forgotten: from then on a repetition may go unnoticed.
+    /// True once ids were forgotten. From then on a repetition may go unnoticed.
     pub(crate) fn forgot(&self) -> bool {
         self.forgot
     }
 
-    /// Runs that are remembered.
+    /// Number of runs that are remembered.
     #[cfg(test)]
     pub(crate) fn runs(&self) -> usize {
         self.runs.len()
     }
 
-    /// True if none was taken.
+    /// True if the set has no id.
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// True if the id was taken.
+    /// True if the set has the id.
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.runs.range(..=id).next_back().is_some_and(|(_, last)| *last >= id)
     }
 
-    /// The first id from this one on that is not taken.
+    /// The first id from this one on that the set does not have.
     pub(crate) fn free_from(&self, id: u64) -> u64 {
         match self.runs.range(..=id).next_back() {
             Some((_, last)) if *last >= id => last.saturating_add(1),
@@ -76,7 +77,7 @@ impl Taken {
         }
     }
 
-    /// The last id up to this one that is not taken.
+    /// The last id up to this one that the set does not have.
     pub(crate) fn free_to(&self, id: u64) -> Option<u64> {
         match self.runs.range(..=id).next_back() {
             Some((first, last)) if *last >= id => first.checked_sub(1),
@@ -84,14 +85,15 @@ impl Taken {
         }
     }
 
-    /// Takes all below an id.
+    /// Adds all ids below this one.
     pub(crate) fn take_below(&mut self, id: u64) {
         if let Some(last) = id.checked_sub(1) {
             self.runs.insert(0, last);
         }
     }
 
-    /// Forgets the runs that lie outside of these ids, for one who will not ask for them again; true if any lay above.
+    /// Forgets the runs outside of these ids, for a caller that will not ask for them again. Returns true if
+    /// any lay above.
     pub(crate) fn keep(&mut self, from: u64, to: u64) -> bool {
         let above = self.runs.last_key_value().is_some_and(|(first, _)| *first > to);
         self.runs.retain(|first, last| *last >= from && *first <= to);

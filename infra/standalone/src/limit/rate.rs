@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 
 use super::GrammarError;
 
-/// Units and their seconds.
+/// Units of time and their seconds.
 const UNITS: [(&str, f64); 4] = [("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
 
-/// Rates that the service keeps, in requests a second, beside 0: those of `weir_protect`'s limiter.
+/// Rates that the service can keep beside 0, in requests a second. They are those of `weir_protect`'s
+/// limiter.
 const RANGE: RangeInclusive<f64> = 0.001..=10_000_000.0;
 
-/// Requests a second. 0 refuses everything.
+/// Parses a rate in requests a second. 0 refuses everything.
 ///
 /// # Errors
 /// [`GrammarError::Rate`], [`GrammarError::RateRange`]
@@ -25,7 +26,7 @@ pub(crate) fn per_second(text: &str) -> Result<f64, GrammarError> {
     Ok(rate)
 }
 
-/// How many at once.
+/// Parses a number of reads at once.
 ///
 /// # Errors
 /// [`GrammarError::Concurrency`]
@@ -34,7 +35,7 @@ pub(crate) fn at_once(text: &str) -> Result<f64, GrammarError> {
     number.map(f64::from).ok_or_else(|| GrammarError::Concurrency { text: text.to_owned() })
 }
 
-/// Digits and perhaps a point: `f64`'s own grammar also knows signs, exponents and infinities.
+/// Parses digits and perhaps a point. `f64`'s own grammar also accepts signs, exponents and infinities.
 fn plain(text: &str) -> Option<f64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let edges = text.starts_with(|first: char| first.is_ascii_digit())
@@ -42,7 +43,7 @@ fn plain(text: &str) -> Option<f64> {
     if digits && edges { text.parse().ok() } else { None }
 }
 
-/// A rate as an operator would write it.
+/// Formats a rate as an operator would write it.
 pub(crate) fn show(per_second: f64) -> String {
     let whole = |rate: f64| (rate - rate.round()).abs() < 1e-6 && rate >= 1.0;
     let fitting = UNITS.iter().find(|(_, seconds)| whole(per_second * seconds));

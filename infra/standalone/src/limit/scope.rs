@@ -4,11 +4,11 @@ use weir_proto::{admin::LimitKind, id::Snowflake};
 
 use super::GrammarError;
 
-/// The gates that can be switched off, by the contract's names.
+/// The gates that can be switched off, by their names in the contract.
 pub(crate) const GATES: [&str; 5] =
     ["request_limit", "cache", "coalesce", "database_read_limit", "concurrency"];
 
-/// A scope in the form of the contract.
+/// Parses a scope into the contract's form.
 ///
 /// # Errors
 /// [`GrammarError::Scope`], [`GrammarError::Id`], [`GrammarError::Gate`]
@@ -47,7 +47,7 @@ const KINDS: [(LimitKind, &str); 5] = [
     (LimitKind::GateOff, "off"),
 ];
 
-/// A kind.
+/// Parses a kind.
 ///
 /// # Errors
 /// [`GrammarError::Kind`]
@@ -58,7 +58,7 @@ pub(crate) fn kind(text: &str) -> Result<LimitKind, GrammarError> {
     found.map(|(kind, _)| *kind).ok_or_else(|| GrammarError::Kind { text: text.to_owned() })
 }
 
-/// A scope and a kind that go together: gates are only switched off, and nothing else is.
+/// Parses a scope and a kind that fit each other: the kind `off` fits gates and nothing else.
 ///
 /// # Errors
 /// [`GrammarError`]

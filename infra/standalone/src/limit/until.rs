@@ -1,4 +1,5 @@
-//! When a limit ends: `--for 10m`, `--until 18:00`, `--until 2026-01-31T18:00:00Z`. Pure: the present and the offset are given.
+//! When a limit ends: `--for 10m`, `--until 18:00`, `--until 2026-01-31T18:00:00Z`. The functions are pure:
+//! the caller gives the current time and the offset.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -10,17 +11,17 @@ use weir_runtime::config::parse_duration;
 
 use super::GrammarError;
 
-/// Durations that make sense. A limit that is meant to stay has no end, and nobody sees one of less than a second: either
-/// is a slip of the finger.
+/// Durations that make sense. A permanent limit has no end, and nobody notices a limit of less than a second,
+/// so anything outside is a typing error.
 const DURATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
 /// A time of day.
 const TIME_OF_DAY: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]");
-/// How an end is shown.
+/// The form in which an end is shown.
 const SHOWN: &[BorrowedFormatItem<'_>] = format_description!(
     "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]"
 );
 
-/// A duration, in the form of the configuration's; see [`parse_duration`].
+/// Parses a duration in the configuration's form; see [`parse_duration`].
 ///
 /// # Errors
 /// [`GrammarError::Duration`]
@@ -29,7 +30,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, GrammarError> {
     understood.ok_or_else(|| GrammarError::Duration { text: text.to_owned() })
 }
 
-/// An end: the next time of that day, or an instant. Milliseconds since 1970-01-01T00:00Z.
+/// Parses an end: a time of day, which is its next occurrence, or an instant. Returns milliseconds since
+/// 1970-01-01T00:00Z.
 ///
 /// # Errors
 /// [`GrammarError::Until`], [`GrammarError::Past`] for an instant that is over.
@@ -37,7 +39,7 @@ pub(crate) fn instant(text: &str, now: OffsetDateTime) -> Result<u64, GrammarErr
     let end = match (Time::parse(text, TIME_OF_DAY), OffsetDateTime::parse(text, &Rfc3339)) {
         (Ok(of_day), _) => {
             let today = now.replace_time(of_day);
-            // A time of day that is over means tomorrow's.
+            // If the time of day is over, tomorrow's is meant.
             if today > now { today } else { today + time::Duration::DAY }
         }
         (Err(_), Ok(instant)) => instant,
@@ -49,12 +51,12 @@ pub(crate) fn instant(text: &str, now: OffsetDateTime) -> Result<u64, GrammarErr
     Ok(unix_ms(end))
 }
 
-/// Milliseconds since 1970-01-01T00:00Z; 0 before.
+/// Milliseconds since 1970-01-01T00:00Z; 0 for an earlier time.
 pub(crate) fn unix_ms(at: OffsetDateTime) -> u64 {
     u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
-/// A time for people, in their offset.
+/// Formats a time for people, in their offset.
 pub(crate) fn show(unix_ms: u64, offset: UtcOffset) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
     let shown = at.and_then(|at| at.checked_to_offset(offset)).and_then(|at| at.format(SHOWN).ok());

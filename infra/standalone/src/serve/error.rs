@@ -12,11 +12,11 @@ pub(crate) enum ServeError {
     /// A listener could not be bound.
     #[error("cannot listen on {address} for the {tier}")]
     Bind {
-        /// Whose listener.
+        /// The tier of the listener.
         tier: &'static str,
         /// Its address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -31,40 +31,40 @@ pub(crate) enum ServeError {
     Directory {
         /// Its path.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// Store or bus.
+    /// The store or the bus failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The data service.
+    /// The data service could not start.
     #[error("the data service cannot start")]
     DataService(#[from] OpenError),
-    /// The gateway.
+    /// The gateway could not start.
     #[error("the gateway cannot start")]
     Gateway(#[from] StartError),
-    /// The operators' token.
+    /// The operators' token could not be read or created.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The file that tells other commands where it listens.
+    /// The file that tells other commands the server's addresses could not be written.
     #[error(transparent)]
     AddressFile(#[from] FileError),
     /// Standard output is closed.
     #[error("the addresses cannot be printed")]
     Print(#[source] io::Error),
-    /// A tier's task ended although nobody asked it to.
+    /// A tier's task ended unexpectedly.
     #[error("the {tier} ended by itself")]
     Ended {
-        /// Which.
+        /// The tier.
         tier: &'static str,
     },
-    /// The store can no longer vouch for what is on disk.
+    /// The store can no longer guarantee what is on disk.
     #[error(
         "the store is lost to this process and takes no more writes: {reason}; nothing was acknowledged since: look at the disk, then start again"
     )]
     StoreLost {
-        /// Its first error.
+        /// The store's first error.
         reason: String,
     },
 }

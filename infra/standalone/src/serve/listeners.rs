@@ -1,4 +1,4 @@
-//! The four listeners, bound and not served yet, and whose threads serve them.
+//! The four listeners, bound but not served yet, and the threads that serve them.
 
 use std::{io, net::SocketAddr};
 
@@ -11,15 +11,20 @@ use weir_runtime::{Admin, Readiness, Registry, Threads, launch::LAST_THREADS};
 use super::error::ServeError;
 use crate::config::Listen;
 
-/// The threads of the listeners that strangers may flood, so that such a flood is not the others'. The api and what is behind all of them share
-/// the process's own; the admin listener brings its own. They must outlive the tiers, and end before the store is closed: tasks that were cut hold it.
+/// Threads of the listeners that strangers may flood, so that a flood of one does not slow the others. The
+/// api and everything behind the listeners share the process's own threads; the admin listener brings its
+/// own. These threads must outlive the tiers and end before the store is closed, because tasks that were cut
+/// off still hold it.
 pub(super) struct ListenerThreads {
     pub(super) gateway: Threads,
-    /// They have a low priority: the tiers of this process do not come by this door, and a stranger on it could keep every processor busy.
+    /// Their priority is low. The tiers of this process do not use this listener, and a stranger on it could
+    /// keep every processor busy.
     pub(super) data_service: Threads,
 }
 
 impl ListenerThreads {
+    /// Starts the threads.
+    ///
     /// # Errors
     /// The operating system gives no more descriptors.
     pub(super) fn start() -> io::Result<Self> {
@@ -29,25 +34,25 @@ impl ListenerThreads {
         })
     }
 
-    /// Ends them, and with them what was cut.
+    /// Ends the threads, and with them the tasks that were cut off.
     pub(super) async fn end(self) {
         self.gateway.end(LAST_THREADS).await;
         self.data_service.end(LAST_THREADS).await;
     }
 }
 
-/// Bound listeners. Whoever connects before they are served waits.
+/// Bound listeners. A client that connects before they are served waits.
 pub(super) struct Listeners {
     pub(super) api: TcpListener,
     pub(super) gateway: TcpListener,
     pub(super) data_service: Server,
     pub(super) admin: Admin,
-    /// The addresses, with the ports that port 0 became.
+    /// The addresses, with the ports that were chosen for port 0.
     pub(super) bound: Listen,
 }
 
 impl Listeners {
-    /// Binds all. `stopping` ends the readiness that the admin listener shows.
+    /// Binds all listeners. `stopping` ends the readiness that the admin listener shows.
     ///
     /// # Errors
     /// [`ServeError::Bind`] for the first that cannot be bound.
@@ -62,7 +67,7 @@ impl Listeners {
         let failed = |tier, address: SocketAddr| move |source| ServeError::Bind { tier, address, source };
         let data_config = listener.server(registry.budget());
         let api = weir_connect::listen(listen.api).map_err(failed("api", listen.api))?;
-        // Each on the threads that serve it: those hear of its connections.
+        // Each listener is bound on the threads that serve it, because those receive its events.
         let address = listen.gateway;
         let gateway = threads.gateway.run(async move { weir_connect::listen(address) }).await;
         let gateway = gateway.map_err(failed("gateway", listen.gateway))?;

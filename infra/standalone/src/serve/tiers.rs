@@ -1,4 +1,4 @@
-//! The tiers over one backend, and the order in which they stop.
+//! Starts the tiers over one backend, and stops them in order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +22,12 @@ use super::{
 };
 use crate::config::Config;
 
-/// Part of the drain time that the listeners behind the gateway get, each: requests are short, sessions are not.
+/// Part of the drain time that each listener behind the gateway gets. Requests are short, sessions are not.
 const REQUEST_SHARE: u32 = 4;
-/// Time for the admin listener at the very end: nobody but a scraper is left.
+/// Time for the admin listener at the very end, when only a scraper may still use it.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
 
-/// The tiers' names in `/readyz`.
+/// The names of the tiers in `/readyz`.
 pub(super) const TIERS: [&str; 3] = ["data_service", "gateway", "api"];
 
 /// Running tiers.
@@ -41,7 +41,8 @@ pub(super) struct Tiers {
     admin: Serving<Drained>,
 }
 
-/// The data service's and the operators' listeners, served from the beginning; what is behind them comes when the store is open.
+/// The listeners of the data service and the operators, served from the beginning. The services behind them
+/// follow when the store is open.
 pub(super) struct Doors {
     data_listener: Serving<Drained>,
     callers: Arc<Standby>,
@@ -50,7 +51,7 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Serves them. The rest of the listeners is left.
+    /// Serves the two listeners and leaves the others bound.
     ///
     /// # Errors
     /// [`ServeError::Token`]
@@ -72,7 +73,7 @@ impl Doors {
         Ok((Self { data_listener, callers, admin, operators }, [api, gateway]))
     }
 
-    /// Stops serving before anything was behind them.
+    /// Stops serving before any service was behind the listeners.
     pub(super) async fn close(self) {
         self.data_listener.stop("data service listener").await;
         self.admin.stop("admin listener").await;
@@ -86,7 +87,7 @@ struct Serving<D> {
 }
 
 impl<D: Send + 'static> Serving<D> {
-    /// Stops it and waits for its end; it bounds its own drain.
+    /// Stops the listener and waits for its end; the listener bounds its own drain.
     async fn stop(self, tier: &'static str) -> Option<D> {
         self.stop.cancel();
         let ended = self.task.await;
@@ -95,10 +96,10 @@ impl<D: Send + 'static> Serving<D> {
 }
 
 impl Tiers {
-    /// Starts every tier. `config.drain` is shared out among them.
+    /// Starts every tier. `config.drain` is divided among them.
     ///
     /// # Errors
-    /// [`ServeError`]; what had started ends with the process.
+    /// [`ServeError`]. Tiers that were started end with the process.
     pub(super) async fn start(
         config: &Config,
         backend: &Backend,
@@ -112,7 +113,7 @@ impl Tiers {
         let (gateway_stop, data_stop) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts::over(backend, Arc::new(SystemClock), registry.clone(), readiness.clone());
         let data = DataService::open(config.data.clone(), parts, data_stop.clone()).await?;
-        // The same bytes as over HTTP, without a socket.
+        // The calls carry the same bytes as over HTTP, without a socket.
         let client = DataClient::new(Arc::new(InProcess::new(data.dispatch())));
         let share = config.drain / REQUEST_SHARE;
 
@@ -123,7 +124,7 @@ impl Tiers {
                 readiness.register("bus"),
                 gateway_stop.clone(),
             );
-            // It ends with the gateway.
+            // The task ends with the gateway.
             tokio::spawn(watching);
         }
         let metrics = weir_gateway::Metrics::new(&registry);
@@ -147,7 +148,7 @@ impl Tiers {
         Ok(Self { gateway, gateway_stop, api, data_listener, data, data_stop, admin })
     }
 
-    /// Ends when a listener's task does, with its name: nobody asked it to.
+    /// Completes with a listener's name when its task ends unexpectedly.
     ///
     /// # Cancel safety
     /// Safe.
@@ -159,8 +160,9 @@ impl Tiers {
         }
     }
 
-    /// Stops the tiers, those that depend on others first: sessions are told to reconnect while requests are still answered, requests are
-    /// finished while changes are still made, and changes while the store is open. The admin listener watches all of it.
+    /// Stops the tiers, dependent ones first. Sessions are told to reconnect while requests are still
+    /// answered, requests are finished while changes are still made, and changes while the store is open. The
+    /// admin listener serves until the end.
     pub(super) async fn stop(self, drain: Duration) {
         tracing::info!(?drain, "draining");
         self.gateway_stop.cancel();

@@ -1,10 +1,11 @@
-//! `weir` on a CQL cluster and Redis, where there are any.
+//! Tests `weir` on a CQL cluster and Redis, if the environment names them.
 
 use serde_json::{Value, json};
 
 use crate::process::Home;
 
-/// The value of a variable that names a server; `None` with a note if there is none, except where that is a failure.
+/// The value of a variable that names a server. If it is unset, prints a note and returns `None`, or fails
+/// where the test must not be skipped.
 fn server(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok();
     if found.is_none() {
@@ -14,7 +15,7 @@ fn server(variable: &str) -> Option<String> {
     found
 }
 
-/// A keyspace of this test's own, dropped at its end.
+/// A keyspace for this test alone, dropped at its end.
 struct Keyspace {
     node: String,
     name: String,
@@ -33,7 +34,7 @@ impl Drop for Keyspace {
             let session =
                 scylla::client::session_builder::SessionBuilder::new().known_node(&self.node).build().await;
             if let Ok(session) = session {
-                // Whatever became of it is the next run's to see; its keyspace has another name.
+                // If this fails, nothing is lost: the next run's keyspace has another name.
                 let _ = session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", self.name), &[]).await;
             }
         });
@@ -63,7 +64,7 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
     let again = home.ok(&["schema", "apply"]);
     assert_eq!((&again["applied"], &again["version"]), (&json!([]), &first["version"]));
 
-    // A database number of its own keeps other tests' keys apart.
+    // The test has a Redis database number of its own, which keeps other tests' keys apart.
     let server = home.serve(&["--bus", &format!("{redis}/7")]);
     let token = home.ok(&["bot", "create", "ferris"])["token"].as_str().expect("a token").to_owned();
     let headers =
@@ -73,7 +74,8 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
         let (status, text) = server.http("api", method, path, &headers, &body.to_string());
         (status, serde_json::from_str::<Value>(&text).unwrap_or(Value::Null))
     };
-    // Also without the configuration that names the cluster: the running server counts, not the default store.
+    // It also works without the configuration that names the cluster: the running server counts, not the
+    // default store.
     std::fs::rename(home.data().join("weir.toml"), home.data().join("aside.toml")).expect("renamed");
     let other = home.ok(&["bot", "create", "crab"])["token"].as_str().expect("a token").to_owned();
     let authorization = format!("Bot {other}");
@@ -102,7 +104,7 @@ fn the_schema_is_applied_once_and_messages_pass_through_cluster_and_redis() {
     );
     assert_eq!(server.stop(), Some(0));
 
-    // The same on the bus in memory; and what was said before is there.
+    // The same works on the bus in memory, and the earlier messages are still there.
     let server = home.serve(&["--bus", "memory"]);
     assert_ne!(crate::direct::talk(&home, &server), direct, "other users, another channel");
     assert_eq!(server.stop(), Some(0));

@@ -1,4 +1,4 @@
-//! The operator's subcommands, against a server and without one.
+//! Tests the operator's subcommands, with a server and without one.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn wrong_words_are_usage_errors_and_no_server_is_unreachable() {
     }
 }
 
-/// In a wrong directory a command must not seem to have worked.
+/// In the wrong directory a command must not seem to have worked.
 #[test]
 fn what_reads_or_limits_makes_no_store() {
     let home = Home::new();
@@ -78,7 +78,7 @@ fn an_overlong_argument_is_not_repeated() {
     assert_eq!((output.status.code(), output.stderr.len() < 200), (Some(2), true));
 }
 
-/// As an operator meets them: a guild that is not there, a name that is none.
+/// Mistakes that operators make: a guild that does not exist, an invalid name.
 #[test]
 fn what_is_not_there_is_named_and_names_are_readable() {
     let home = Home::new();
@@ -90,7 +90,7 @@ fn what_is_not_there_is_named_and_names_are_readable() {
     }
 }
 
-/// `chmod 600` is what helps, and the same mistake has the same exit code everywhere.
+/// `chmod 600` is the remedy, and the same mistake has the same exit code everywhere.
 #[test]
 fn an_exposed_token_is_a_refusal_that_says_what_to_do() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -150,7 +150,7 @@ fn a_bot_joins_a_guild_as_its_administrator_and_the_role_is_shared() {
 #[test]
 fn limits_are_set_kept_and_recorded_with_and_without_a_server() {
     let home = Home::new();
-    // Where there is no store, there is nothing to limit.
+    // Without a store there is nothing to limit.
     home.ok(&["bot", "create", "x"]);
     let set = home.ok(&[
         "limits",
@@ -242,7 +242,7 @@ fn doctor_is_content_with_a_fresh_directory_and_with_a_server() {
     let file: String =
         any.iter().map(|(section, key)| format!("{section}.{key} = \"127.0.0.1:0\"\n")).collect();
     std::fs::write(home.data().join("weir.toml"), file).expect("written");
-    // The machine's disk is not this test's affair: the checks are printed before the failure, if there is one.
+    // The machine's disk may fail its check, but the checks are printed before that failure.
     let verdicts = || {
         let output = home.run(&["--json", "doctor"]);
         let text = String::from_utf8(output.stdout).expect("text");
@@ -273,8 +273,8 @@ fn the_embedded_store_has_no_schema_to_apply() {
     assert_eq!(code, 2, "{refusal}");
 }
 
-/// A server on a cluster that is starting, or was stopped, has left its token and nothing else: a command must not answer from a new,
-/// empty store beside it.
+/// A server on a cluster that is starting, or was stopped, has left its token and nothing else. A command
+/// must not answer from a new, empty store beside it.
 #[test]
 fn a_directory_that_a_clusters_server_used_is_never_given_an_embedded_store() {
     let home = Home::new();

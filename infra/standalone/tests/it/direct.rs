@@ -1,4 +1,5 @@
-//! Direct messages through the whole stack: api, data service, bus and gateway of a real process, with sockets of three users.
+//! Tests direct messages through the whole stack: api, data service, bus and gateway of a real process, with
+//! sockets of three users.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,7 +11,7 @@ use weir_testkit::{Signal, http};
 
 use crate::process::{Home, Server};
 
-/// DIRECT_MESSAGES and DIRECT_MESSAGE_TYPING; neither guilds nor MESSAGE_CONTENT.
+/// DIRECT_MESSAGES and DIRECT_MESSAGE_TYPING, without the intents of guilds and MESSAGE_CONTENT.
 const INTENTS: u64 = 1 << 12 | 1 << 14;
 /// Longest wait for a payload; delivery takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +47,7 @@ impl User {
     }
 }
 
-/// A gateway session, on its user's own socket.
+/// A gateway session on a socket of its user.
 struct Session<'a> {
     runtime: &'a Runtime,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -64,7 +65,7 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Goes on with a session on a new connection.
+    /// Continues the session on a new connection.
     fn resume(self, server: &Server, user: &User) -> Self {
         let mut again = Self::connect(self.runtime, server);
         (again.id, again.seq) = (self.id, self.seq);
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
         payload
     }
 
-    /// The `d` of the next payload, which is this dispatch.
+    /// The `d` of the next payload, which must be this dispatch.
     fn dispatch(&mut self, name: &str) -> Value {
         let mut payload = self.payload();
         assert_eq!(payload["t"], name, "{payload}");
@@ -101,7 +102,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Two users talk, and a third does not hear of it. Returns the channel.
+/// Two users talk, and a third does not receive anything. Returns the channel.
 pub(crate) fn talk(home: &Home, server: &Server) -> String {
     let runtime = Runtime::new().expect("a runtime");
     let api = server.address("api");
@@ -116,7 +117,7 @@ pub(crate) fn talk(home: &Home, server: &Server) -> String {
     assert_eq!(bob.ask(api, "DELETE", &message, &Value::Null).1["code"], 50_003);
     ann.ok(api, "DELETE", &message, &Value::Null);
     for session in &mut sessions {
-        // Both are bots, which are told of the messages and not of the channel.
+        // Both are bots, which receive the messages but not the channel's creation.
         let created = session.dispatch("MESSAGE_CREATE");
         assert_eq!((&created["content"], created.get("guild_id")), (&json!("between us"), None));
         assert_eq!(created["author"]["username"], "ann");
@@ -128,11 +129,11 @@ pub(crate) fn talk(home: &Home, server: &Server) -> String {
         assert_eq!(session.dispatch("TYPING_START")["user_id"], bob.id);
     }
 
-    // Away for a while, and back.
+    // One user disconnects and comes back.
     let [_, away] = sessions;
     let told: Vec<Value> = ["one", "two"].map(|word| ann.tell(api, &bob, word)["id"].clone()).into();
     let mut back = away.resume(server, &bob);
-    // A bus between machines may bring the last of them only after the replay.
+    // A bus between machines may deliver the last of them only after the replay.
     let (mut heard, mut resumed) = (Vec::new(), false);
     while heard.len() < told.len() || !resumed {
         let mut payload = back.payload();
@@ -148,7 +149,7 @@ pub(crate) fn talk(home: &Home, server: &Server) -> String {
         assert_eq!(status, expected, "{page}");
     }
 
-    // Both sides open at once; and what the third hears first is this.
+    // Both sides open the channel at once. The first thing that the third user receives is this.
     let openings = [(&ann, &eve), (&eve, &ann), (&ann, &eve), (&eve, &ann)];
     let opened: Vec<Value> = std::thread::scope(|scope| {
         let threads = openings.map(|(user, other)| {
@@ -188,7 +189,7 @@ fn a_channel_its_messages_and_the_session_that_missed_them_survive_a_kill() {
     assert_eq!(server.wait(), None);
 
     let server = home.serve(&[]);
-    // The log is read again for both: what it holds is for one of them.
+    // The log is read again for both sessions, but what it holds is for one of them.
     third.resume(&server, &eve).dispatch("RESUMED");
     let mut session = session.resume(&server, &bob);
     assert_eq!(session.dispatch("MESSAGE_CREATE")["id"], first["id"]);

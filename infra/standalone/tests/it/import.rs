@@ -1,4 +1,5 @@
-//! `weir import`: what is in the file is in the history, once, in order, however often it was cut.
+//! Tests `weir import`: the file's messages are in the history once and in order, however often the import
+//! was interrupted.
 
 use std::{io::Write as _, process::Stdio};
 
@@ -33,7 +34,7 @@ fn packed(home: &Home, lines: &[String]) -> String {
     path.display().to_string()
 }
 
-/// A channel's whole history, oldest first, by the data service.
+/// A channel's whole history, oldest first, as the data service returns it.
 fn history(server: &Server, channel: &str) -> Vec<Value> {
     let mut rows: Vec<Value> = Vec::new();
     loop {
@@ -146,7 +147,7 @@ fn an_import_that_was_killed_is_completed_by_the_same_command() {
     let file = packed(&home, &lines(LINES));
     let mut command = home.command(&["import", &file]);
     let mut child = Child::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).expect("runs");
-    // Killed as soon as something was written, wherever it is then.
+    // The import is killed as soon as something was written, wherever it is then.
     let metrics = || server.http("admin", "GET", "/metrics", &[], "").1;
     let written = |text: &str| {
         let writes = text.lines().filter(|line| line.starts_with("weir_data_db_writes_total"));
@@ -173,11 +174,11 @@ fn strict_refuses_a_file_with_a_wrong_line_before_anything_is_written() {
     assert_eq!((&imported["messages"], &imported["skipped"]), (&json!(9), &json!(1)));
 }
 
-/// The limit on the size of files stands for a full disk: the write that crosses it fails.
+/// A limit on the size of files stands for a full disk: the write that crosses it fails.
 #[test]
 fn an_import_whose_store_fails_ends_at_once_and_says_why() {
     let home = Home::new();
-    // The journal has its first size of 64 MiB now; opened again it is cut to what is in it.
+    // The journal has its first size of 64 MiB now. When it is opened again, it is cut to its content.
     home.ok(&["bot", "create", "x"]);
     let mut lines = lines(4_000);
     for line in &mut lines {
@@ -187,7 +188,7 @@ fn an_import_whose_store_fails_ends_at_once_and_says_why() {
     }
     let file = packed(&home, &lines);
     let inner = home.command(&["--json", "import", &file]);
-    // In blocks of 512 bytes; without the signal the write itself fails.
+    // The limit is in blocks of 512 bytes. Without the signal the write itself fails.
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg("trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"").arg(inner.get_program());
     command.args(inner.get_args()).current_dir(home.data()).stdin(Stdio::null());

@@ -1,4 +1,5 @@
-//! The binary as its users have it: real processes, real sockets, one data directory for each test.
+//! Tests the binary as its users run it: with real processes, real sockets, and one data directory for each
+//! test.
 
 mod cluster;
 mod commands;

@@ -1,4 +1,4 @@
-//! Starting and stopping `weir`.
+//! Starts and stops `weir`.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weir_testkit::{Child, Signal, http};
 
-/// A data directory of a test's own.
+/// The data directory of one test.
 pub(crate) struct Home {
     pub(crate) directory: TempDir,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Home {
 /// A running server.
 pub(crate) struct Server {
     child: Child,
-    /// What it printed.
+    /// The object that the server printed.
     pub(crate) told: Value,
 }
 
@@ -31,7 +31,7 @@ impl Home {
         self.directory.path()
     }
 
-    /// `weir` with arguments, in an environment without ours.
+    /// `weir` with arguments, in an environment without our variables.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = weir_testkit::command(env!("CARGO_BIN_EXE_weir"));
         command.current_dir(self.data()).arg("--data").arg(self.data().join("data")).args(arguments);
@@ -43,7 +43,7 @@ impl Home {
         self.command(arguments).stdin(Stdio::null()).output().expect("the binary runs")
     }
 
-    /// Runs a command with `--json`; its exit code and the object on its last line.
+    /// Runs a command with `--json`. Returns its exit code and the object on its last line.
     pub(crate) fn json(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.run(&[&["--json"], arguments].concat());
         let text = String::from_utf8(output.stdout).expect("text");
@@ -63,7 +63,7 @@ impl Home {
         object
     }
 
-    /// Starts a server on free ports and waits for the line in which it tells them.
+    /// Starts a server on free ports and waits for the line with its addresses.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
         let any = "127.0.0.1:0";
         let listen = ["--api", any, "--gateway", any, "--data-service", any, "--admin", any, "--json"];
@@ -75,12 +75,12 @@ impl Home {
 }
 
 impl Server {
-    /// One of the addresses that it printed.
+    /// One of the addresses that the server printed.
     pub(crate) fn address(&self, tier: &str) -> SocketAddr {
         weir_testkit::address(&self.told, tier).expect("an address")
     }
 
-    /// A request over HTTP/1.1; status and body.
+    /// Sends a request over HTTP/1.1. Returns status and body.
     pub(crate) fn http(
         &self,
         tier: &str,
@@ -100,12 +100,12 @@ impl Server {
         self.child.signal(signal).expect("it runs");
     }
 
-    /// Waits for its end; its exit code, `None` if a signal ended it.
+    /// Waits for the server's end. Returns its exit code; `None` if a signal ended it.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
     }
 
-    /// Stops it as a supervisor does.
+    /// Stops the server as a supervisor does.
     pub(crate) fn stop(mut self) -> Option<i32> {
         self.child.stop().expect("it ends").code()
     }

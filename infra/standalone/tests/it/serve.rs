@@ -1,4 +1,4 @@
-//! The life of a server.
+//! Tests how a server starts, runs and stops.
 
 use std::time::Duration;
 
@@ -42,12 +42,12 @@ fn it_prints_its_addresses_answers_on_all_of_them_and_stops_when_told() {
     assert!(!home.data().join("data/admin.json").exists());
 }
 
-/// Names and niceness of a process's threads.
+/// Names and nice values of a process's threads.
 fn threads(pid: u32) -> Vec<(String, i32)> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
     let of = |task: std::fs::DirEntry| {
         let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
-        // `tid (name) state ppid …`: niceness is the nineteenth field.
+        // `tid (name) state ppid …`: the nice value is the nineteenth field.
         let (head, tail) = stat.rsplit_once(')')?;
         let name = head.split_once('(')?.1.to_owned();
         Some((name, tail.split_whitespace().nth(16)?.parse().ok()?))
@@ -101,7 +101,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let demo = home.ok(&["demo"]);
     server.signal(Signal::KILL);
     assert_eq!(server.wait(), None);
-    // The file that it left behind does not mislead.
+    // The file that the server left behind does not mislead.
     let (code, refusal) = home.json(&["hot"]);
     assert_eq!(code, 4, "{refusal}");
     let server = home.serve(&[]);

@@ -1,4 +1,4 @@
-//! The checks, in the order in which they are worth reading.
+//! The checks, in the order in which an operator should read them.
 
 use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
@@ -29,15 +29,16 @@ use crate::{
     reach::{ReachError, Service, holder},
 };
 
-/// Room on the disk below which writes will soon fail: the embedded store's journals (256 MiB) and one large compaction beside them.
+/// Free space below which writes will soon fail. The embedded store's journals (256 MiB) and one large
+/// compaction need this much.
 const ROOM_MIN: u64 = 1 << 30;
-/// Room that is comfortable.
+/// Free space from which the check passes.
 const ROOM_COMFORTABLE: u64 = 8 << 30;
-/// Open files below which it is not worth starting.
+/// Open files below which starting is pointless.
 const FILES_MIN: u64 = 256;
-/// 2026-01-01T00:00:00Z: no machine that runs this is older.
+/// 2026-01-01T00:00:00Z. No machine that runs this version has an earlier date.
 const CLOCK_MIN_MS: u64 = 1_767_225_600_000;
-/// How far this machine's clock may be off the database's: the bound within which nodes mint.
+/// How far this machine's clock may differ from the database's: within this bound nodes make ids.
 const CLOCK_OFF_MAX: Duration = Duration::from_millis(500);
 /// Time for the database to answer.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -128,15 +129,16 @@ fn data_directory(directory: &Path) -> Finding {
     Finding::ok(CHECK, format!("{shown}, permissions {mode:03o}"))
 }
 
-/// The directory itself, or the nearest above it that is there.
+/// The directory itself, or its nearest parent that exists.
 fn existing(directory: &Path) -> &Path {
     let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     if there.as_os_str().is_empty() { Path::new(".") } else { there }
 }
 
-/// Tries it: permissions do not tell of a file system that is read-only, or of one that takes no files.
+/// Writes a file to find out: permissions do not show that a file system is read-only, or that it takes no
+/// files.
 fn writable(directory: &Path) -> std::io::Result<()> {
-    // A name of this process's own; the file has no name any more when this returns.
+    // The name belongs to this process alone. The file has no name any more when this returns.
     let path = directory.join(format!(".weir-doctor-{}", std::process::id()));
     fs::File::create_new(&path)?;
     fs::remove_file(&path)
@@ -157,7 +159,7 @@ fn token(directory: &Path) -> Option<Finding> {
 
 fn room(directory: &Path) -> Finding {
     const CHECK: &str = "disk";
-    // A directory that is not there yet will be on its parent's disk.
+    // A directory that does not exist yet will be on its parent's disk.
     let there = existing(directory);
     match rustix::fs::statvfs(there) {
         Ok(disk) => judge_room(disk.f_bavail.saturating_mul(disk.f_frsize)),
@@ -202,7 +204,7 @@ fn files(context: &Context) -> Finding {
     judge_files(limit.maximum.unwrap_or(u64::MAX), wanted)
 }
 
-/// `connections`: the bounds of all listeners together.
+/// `connections` is the sum of the bounds of all listeners.
 fn judge_files(most: u64, connections: u64) -> Finding {
     const CHECK: &str = "open files";
     let found = if most == u64::MAX { "no limit".to_owned() } else { format!("at most {most}") };
@@ -243,7 +245,8 @@ fn judge_memory(limit: Limit, fit: Fit) -> Finding {
                 "give the process {} or more, or set smaller parts",
                 mib(wanted / PARTS_SHARE.0 * PARTS_SHARE.1)
             );
-            // Half of everything still serves: caches hit less often, and fewer connections are taken.
+            // With half of every bound the service still works: caches hit less often, and it takes fewer
+            // connections.
             if left < wanted / 2 || left > limit.parts() {
                 Finding::warn(CHECK, found, fix)
             } else {
@@ -253,7 +256,7 @@ fn judge_memory(limit: Limit, fit: Fit) -> Finding {
     }
 }
 
-/// Whether a server runs, as a finding and as a fact.
+/// Whether a server runs, as a finding and as a flag.
 async fn server(context: &Context) -> (Finding, bool) {
     const CHECK: &str = "server";
     match Service::server(&context.target()).await {
@@ -275,7 +278,7 @@ async fn server(context: &Context) -> (Finding, bool) {
     }
 }
 
-/// The embedded store: what can be seen from outside, and, unless a server has it open, that it can be opened.
+/// Checks the embedded store from outside, and, unless a server has it open, whether it can be opened.
 async fn embedded_store(context: &Context, runs: bool) -> Finding {
     let backend = &context.config.backend;
     let found = layout(&backend.directory);
@@ -295,9 +298,9 @@ async fn embedded_store(context: &Context, runs: bool) -> Finding {
     }
 }
 
-/// Name of the check of the store.
+/// Name of the store's check.
 const CHECK_STORE: &str = "store";
-/// What to do about a damaged one.
+/// What to do about a damaged store.
 const RESTORE: &str = "restore the directory from a backup, or name another with --data";
 
 fn layout(directory: &Path) -> Finding {
@@ -330,7 +333,7 @@ async fn cluster(context: &Context) -> Vec<Finding> {
     vec![ready, clock]
 }
 
-/// The bus between machines; `bus` is shown without its password.
+/// Judges the bus between machines; `bus` is shown without its password.
 fn judge_bus(bus: &str, answered: &Result<(), PingError>) -> Finding {
     const CHECK: &str = "bus";
     match answered {
@@ -386,14 +389,14 @@ mod tests {
             (judge_room(ROOM_MIN).verdict, Verdict::Warn),
             (judge_room(ROOM_COMFORTABLE).verdict, Verdict::Ok),
             (judge_files(FILES_MIN - 1, 20_120).verdict, Verdict::Fail),
-            // The defaults of all listeners, under the customary limit.
+            // The default bounds of all listeners, under the customary limit.
             (judge_files(20_000, 20_120).verdict, Verdict::Warn),
             (judge_files(22_168, 20_120).verdict, Verdict::Ok),
             (judge_files(u64::MAX, 20_120).verdict, Verdict::Ok),
             (judge_memory(limit, Fit::Whole { wanted: 1 }).verdict, Verdict::Ok),
             (judge_memory(limit, Fit::Cut { wanted: 500, left: 300 }).verdict, Verdict::Ok),
             (judge_memory(limit, Fit::Cut { wanted: 700, left: 300 }).verdict, Verdict::Warn),
-            // The least of everything is more than may be used.
+            // Even the smallest sizes of all parts exceed the limit.
             (judge_memory(limit, Fit::Cut { wanted: 500, left: 301 }).verdict, Verdict::Warn),
             (judge_clock(Duration::from_millis(501)).verdict, Verdict::Fail),
             (judge_clock(Duration::from_millis(300)).verdict, Verdict::Warn),

@@ -1,11 +1,11 @@
 //! A check's result.
 
-/// How a check went.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// As it should be.
+    /// All is well.
     Ok,
-    /// It works, but not for everything or not for long.
+    /// It works, but not for everything, or not for long.
     Warn,
     /// It does not work.
     Fail,
@@ -17,7 +17,7 @@ pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) verdict: Verdict,
     pub(super) found: String,
-    /// What to do; empty if nothing.
+    /// What to do; empty if there is nothing to do.
     pub(super) fix: String,
 }
 

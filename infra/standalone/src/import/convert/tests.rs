@@ -1,4 +1,5 @@
-//! Batches keep order, bounds and truth about what is done, and a job that was cut goes on with the same rows.
+//! Batches keep their order and bounds and report correctly what is done, and a job that was cut off
+//! continues with the same rows.
 
 use super::*;
 use crate::import::{
@@ -29,7 +30,8 @@ fn placed(scan: &Scan, lines_done: u64) -> Placed {
     }
 }
 
-/// The file's batches, from the lines that were kept; those of the file read again are the same.
+/// The file's batches, made from the lines that were kept. They must equal the batches of the file read
+/// again.
 fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
     let converted = |scan: &Scan| {
         let mut batches = Vec::new();
@@ -44,7 +46,7 @@ fn batches(scan: &Scan, lines_done: u64) -> (Vec<Batch>, Converted) {
     kept
 }
 
-/// The scan of a file too long to be kept.
+/// The scan of a file that is too long to be kept.
 fn unkept(path: &Path) -> Scan {
     let scan =
         scan_into(Held::new(0), path, 1_767_225_600_000, false, &mut Progress::silent()).expect("good");

@@ -1,4 +1,4 @@
-//! Every line has its own time and an id of its own, in any order of lines.
+//! Every line keeps its time and gets an id of its own, in any order of lines.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ fn flake(derived: Derived) -> Snowflake {
     derived.id.0
 }
 
-/// Channels are numbered as they appear.
+/// Numbers channels in order of their first appearance.
 fn numbered(mut lines: Vec<(usize, i64)>) -> Vec<(usize, i64)> {
     let mut seen = Vec::new();
     for (channel, _) in &mut lines {
@@ -64,7 +64,7 @@ proptest! {
             let times: HashSet<_> = lines.iter().filter(|line| line.0 == channel).map(|line| line.1).collect();
             let own = lines.iter().zip(&ids).filter(|(line, _)| line.0 == channel).map(|(_, one)| flake(*one));
             let own: Vec<_> = own.collect();
-            // One instant alone does not tell which way the file goes.
+            // A single time does not show in which direction the file is ordered.
             prop_assert!(times.len() < 2 || own.windows(2).all(|pair| pair[0] > pair[1]));
         }
     }

@@ -1,4 +1,4 @@
-//! A job against a service that fails in every way a real one does.
+//! Runs jobs against a service that fails in every way in which a real one does.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,11 +22,11 @@ use crate::import::scan::scan;
 enum Fate {
     /// It is carried out and answered.
     Done,
-    /// It is carried out and the answer is lost.
+    /// It is carried out, but the answer is lost.
     DoneUnheard,
-    /// It is not carried out, the service says to come back.
+    /// It is not carried out, and the service says when to repeat it.
     Refused,
-    /// The service says that it is wrong.
+    /// The service rejects it as wrong.
     Wrong,
 }
 
@@ -40,7 +40,7 @@ struct State {
     fates: VecDeque<Fate>,
 }
 
-/// The import service's contract, in memory.
+/// The contract of the import service, in memory.
 #[derive(Default)]
 struct Service(Mutex<State>);
 
@@ -156,7 +156,7 @@ async fn lost_answers_and_refusals_are_repeated_and_nothing_is_doubled() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_cut_goes_on_where_the_service_is() {
     let (_file, scan) = scanned(40_000);
-    // The names, then more calls than are under way at once.
+    // The names, then more calls than may be under way at once.
     let service = Service::with(&[&[Fate::Done; 10][..], &[Fate::Wrong]].concat());
     let error = run(&service, &scan).await.expect_err("cut");
     let lines_done = service.state().lines_done;
@@ -183,12 +183,12 @@ async fn patience_ends() {
     );
 }
 
-/// What is said on standard error while a job is sent.
+/// The messages on standard error while a job is sent.
 async fn said(fates: &[Fate]) -> Vec<String> {
     let (_file, scan) = scanned(10);
     let client = DataClient::new(Service::with(fates));
     let mut progress = Progress::silent();
-    // Whether it comes to an end is not what is asked here.
+    // The test asks only for the messages, not whether the job ends.
     let _ = send(&client, scan, "g".to_owned(), &mut progress, &CancellationToken::new()).await;
     progress.said
 }
