@@ -42,7 +42,7 @@ pub(crate) enum Bench {
 /// Runs `bench`; `arguments` go to it unchanged.
 ///
 /// # Errors
-/// When it fails or is not written yet.
+/// If it fails or is not written yet.
 pub(crate) fn run(
     workspace: &Workspace,
     children: &Children,
@@ -59,7 +59,7 @@ pub(crate) fn run(
     | Bench::LimitChange
     | Bench::Import = bench
     {
-        // They start the binaries that lie beside theirs.
+        // These benchmarks start binaries that must lie beside their own.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX)?;
     }

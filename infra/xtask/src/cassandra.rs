@@ -1,7 +1,8 @@
-//! A real Cassandra node from its Maven artifact: no Docker, no package, no root.
+//! Runs a real Cassandra node from its Maven artifact: without Docker, a system package or root.
 //!
-//! Maven resolves `cassandra-all` with everything it needs into `target/xtask/cassandra/lib`; a node is then one `java` process over these jars
-//! with a configuration written here. Measured on two cores: jars 9 s (once), boot to the first CQL answer 6-14 s, about 1 GB resident.
+//! Maven resolves `cassandra-all` with all dependencies into `target/xtask/cassandra/lib`. A node is then one
+//! `java` process over these jars, with a configuration written here. Measured on two cores: jars 9 s (once),
+//! boot to the first CQL answer 6-14 s, about 1 GB resident.
 
 use std::{
     fs,
@@ -21,7 +22,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The release under test. 5.0 is the newest line whose protocol and lightweight transactions the scylla driver is tested against.
+/// The release under test. 5.0 is the newest release line whose protocol and lightweight transactions the
+/// scylla driver is tested against.
 const VERSION: &str = "5.0.4";
 
 /// Java releases that Cassandra 5.0 supports.
@@ -30,13 +32,13 @@ const JAVA: [u32; 2] = [11, 17];
 /// Heap of one node. The smallest size that ran the conformance suite without long collections.
 const HEAP: &str = "512m";
 
-/// Longest download of the 100 jars (66 MB); seconds on a good line.
+/// Longest download of the 100 jars (66 MB). On a good connection it takes seconds.
 const DOWNLOAD_MAX: Duration = Duration::from_secs(600);
 
-/// Longest boot until CQL answers: ten times the slowest boot measured, for machines that compile meanwhile.
+/// Longest boot until CQL answers: ten times the slowest boot measured, for machines that also compile.
 const BOOT_MAX: Duration = Duration::from_secs(140);
 
-/// Patience with one CQL answer while probing.
+/// Longest wait for one CQL answer while probing.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 
 /// What the node prints when the native transport is open.
@@ -52,7 +54,7 @@ impl Jars {
     /// Downloads the jars unless an earlier run did.
     ///
     /// # Errors
-    /// When Maven fails. A missing Java or Maven is a skip, not an error.
+    /// If Maven fails. A missing Java or Maven is a skip, not an error.
     pub(crate) fn ensure(workspace: &Workspace, children: &Children) -> Result<Setup<Self>> {
         if let Some(missing) = ["java", "mvn"].into_iter().find(|program| !process::in_path(program)) {
             return Ok(Setup::Skipped(format!("{missing} is not in PATH")));
@@ -63,7 +65,7 @@ impl Jars {
         }
         let home = workspace.own("cassandra")?;
         let lib = home.join("lib");
-        // Written last: an interrupted download is repeated.
+        // The stamp is written last, so an interrupted download is repeated.
         let stamp = home.join(format!("complete-{VERSION}"));
         if !stamp.is_file() {
             download(children, &home, &lib)?;
@@ -99,7 +101,7 @@ fn parse_java_release(text: &str) -> Option<u32> {
     version.split(['.', '-', '+']).next()?.parse().ok()
 }
 
-/// One node on one machine: where it lives and where it listens.
+/// One node on this machine: its folder and its addresses.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     folder: PathBuf,
@@ -115,12 +117,12 @@ impl Node {
         Self { folder, cql, storage_port, heap: HEAP.to_owned() }
     }
 
-    /// With another heap, if one is named.
+    /// Sets another heap size, if one is given.
     pub(crate) fn with_heap(self, heap: Option<&str>) -> Self {
         Self { heap: heap.map_or(self.heap, str::to_owned), ..self }
     }
 
-    /// Where CQL clients connect.
+    /// The address for CQL clients.
     pub(crate) fn cql(&self) -> SocketAddr {
         self.cql
     }
@@ -150,7 +152,7 @@ impl Node {
             .arg("-XX:+UseG1GC")
             .arg("-Djdk.attach.allowAttachSelf=true")
             .arg("-Dcassandra-foreground=true")
-            // A single node has nobody to gossip with; waiting for it would cost 8 s a boot.
+            // A single node has no other node to gossip with; waiting for one would cost 8 s a boot.
             .arg("-Dcassandra.skip_wait_for_gossip_to_settle=0")
             .arg("-Dcassandra.ring_delay_ms=4000")
             .arg(format!("-Dcassandra.config=file://{}", conf.join("cassandra.yaml").display()))
@@ -171,7 +173,7 @@ impl Node {
     /// Starts the node and waits until it answers CQL. It is stopped when the returned value is dropped.
     ///
     /// # Errors
-    /// When it ends or stays silent; the error carries the end of its log.
+    /// If it ends or stays silent; the error contains the end of its log.
     pub(crate) fn start(&self, jars: &Jars, children: &Children) -> Result<Running> {
         let command = self.prepare(jars)?;
         let output = log::create(&self.log())?;
@@ -183,11 +185,13 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until the node says that it listens and answers CQL; `ended` tells how it ended, if it did.
+    /// Waits until the node says that it listens, and answers CQL. `ended` says how the node ended, if it
+    /// did.
     pub(crate) fn await_cql(&self, mut ended: impl FnMut() -> Result<Option<String>>) -> Result<()> {
         let deadline = Instant::now() + BOOT_MAX;
         loop {
-            // The log line first: it keeps us from taking a stranger's server on that port for ours.
+            // The log line is checked first, so that another program's server on that port is not taken for
+            // ours.
             if log::contains(&self.log(), LISTENING) && answers(self.cql) {
                 return Ok(());
             }
@@ -206,7 +210,7 @@ impl Node {
     }
 }
 
-/// Whether a CQL server answers at `address`: sends OPTIONS (protocol 4) and expects SUPPORTED.
+/// True if a CQL server answers at `address`: sends OPTIONS (protocol 4) and expects SUPPORTED.
 pub(crate) fn answers(address: SocketAddr) -> bool {
     const OPTIONS: [u8; 9] = [0x04, 0, 0, 0, 0x05, 0, 0, 0, 0];
     const SUPPORTED: u8 = 0x06;
@@ -221,7 +225,7 @@ pub(crate) fn answers(address: SocketAddr) -> bool {
     ask().is_ok_and(|opcode| opcode == SUPPORTED)
 }
 
-/// Resolves the artifact and everything it depends on.
+/// Makes Maven resolve the artifact and all its dependencies.
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>weir</groupId><artifactId>cassandra-node</artifactId><version>1</version>
@@ -231,8 +235,8 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 "#;
 
-/// One small node. Memory bounds are far below the defaults, so that the node fits beside a build; snapshots on DROP are off, because tests
-/// drop keyspaces all the time.
+/// Configuration of one small node. Memory bounds are far below the defaults, so that the node fits beside a
+/// build. Snapshots on DROP are off, because tests drop keyspaces all the time.
 const CASSANDRA_YAML: &str = r#"cluster_name: weir-dev
 num_tokens: 8
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -280,7 +284,7 @@ const EXPORTED: [&str; 9] = [
     "jdk.unsupported/sun.misc",
 ];
 
-/// The same, for packages that it reaches into by reflection.
+/// JDK packages that Cassandra accesses by reflection.
 const OPENED: [&str; 16] = [
     "java.base/java.io",
     "java.base/java.lang",
@@ -332,7 +336,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // Redis' answer to a command that it does not know.
+            // Redis' answer to an unknown command.
             stream.write_all(b"-ERR unknown command\r\n").unwrap();
         });
         assert!(!answers(address));

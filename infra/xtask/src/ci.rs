@@ -19,8 +19,9 @@ pub(crate) fn run(workspace: &Workspace, children: &Children, steps: &mut Steps)
     steps.run("fmt", || run(&["fmt", "--all", "--check"]));
     steps.run("tidy", || tidy::run(workspace));
     steps.run("proto compatibility", || proto_golden::check(workspace));
-    // Building cargo-deny costs minutes on two cores, so CI does without it: `tidy` checks licences, bans, duplicates and sources from the
-    // same deny.toml. Where it is installed it adds what only it knows, the advisory database.
+    // Building cargo-deny takes minutes on two cores, so CI works without it: `tidy` checks licences, bans,
+    // duplicates and sources from the same deny.toml. Where cargo-deny is installed it adds the advisory
+    // database, which only it has.
     if process::in_path("cargo-deny") {
         steps.run("deny", || run(&["deny", "--workspace", "check"]));
     } else {

@@ -1,6 +1,8 @@
-//! The client libraries of the acceptance bots, installed as their users install them, once for each set of pinned versions.
+//! Installs the client libraries of the acceptance bots as their users install them, once for each set of
+//! pinned versions.
 //!
-//! The pins are in `infra/acceptance`; lock files are not kept, because they name the hosts of package registries.
+//! The pins are in `infra/acceptance`. Lock files are not kept, because they name the hosts of package
+//! registries.
 
 use std::{
     fs,
@@ -17,13 +19,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Longest installation of one library; 4-6 s on a good line.
+/// Longest installation of one library. On a good connection it takes 4-6 s.
 const INSTALL_MAX: Duration = Duration::from_secs(300);
 
-/// discord.py in a virtual environment of its own.
+/// Installs discord.py in a virtual environment of its own.
 ///
 /// # Errors
-/// When the installation fails. A missing Python is a skip.
+/// If the installation fails. A missing Python is a skip.
 pub(crate) fn discord_py(workspace: &Workspace, children: &Children) -> Result<Setup<Command>> {
     if !process::in_path("python3") {
         return Ok(Setup::Skipped("python3 is not in PATH".to_owned()));
@@ -44,10 +46,11 @@ pub(crate) fn discord_py(workspace: &Workspace, children: &Children) -> Result<S
     Ok(Setup::Ready(bot))
 }
 
-/// discord.js beside a copy of its bot: Node looks for modules from where a file lies.
+/// Installs discord.js beside a copy of its bot, because Node looks for modules near the file that needs
+/// them.
 ///
 /// # Errors
-/// When the installation fails. A missing Node or npm is a skip.
+/// If the installation fails. A missing Node or npm is a skip.
 pub(crate) fn discord_js(workspace: &Workspace, children: &Children) -> Result<Setup<Command>> {
     if let Some(missing) = ["node", "npm"].into_iter().find(|program| !process::in_path(program)) {
         return Ok(Setup::Skipped(format!("{missing} is not in PATH")));
@@ -75,7 +78,8 @@ pub(crate) fn discord_js(workspace: &Workspace, children: &Children) -> Result<S
     Ok(Setup::Ready(bot))
 }
 
-/// Runs `act` unless the same pins were installed before. The copy of the pins is written last, so a broken installation is repeated.
+/// Runs `act` unless the same pins were installed before. The copy of the pins is written last, so a broken
+/// installation is repeated.
 fn install(home: &Path, pins: &Path, act: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let stamp: PathBuf = home.join("installed");
     let wanted = fs::read(pins).with_context(|| format!("read {}", pins.display()))?;

@@ -1,4 +1,5 @@
-//! Log files of servers that xtask starts: creation, readiness lines, and bounded excerpts for error messages.
+//! Log files of servers that xtask starts: creation, readiness lines, and bounded excerpts for error
+//! messages.
 
 use std::{
     fs::{self, File},
@@ -8,13 +9,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// Lines of a log that an error shows. A Java stack trace with its cause fits; more would hide the message above it.
+/// Lines of a log that an error shows. A Java stack trace with its cause fits; more lines would hide the
+/// message above.
 const EXCERPT_LINES: usize = 40;
 
-/// Bytes read from the end of a log for an excerpt: [`EXCERPT_LINES`] of generous length.
+/// Bytes read from the end of a log for an excerpt: [`EXCERPT_LINES`] long lines.
 const EXCERPT_BYTES: u64 = 16 * 1024;
 
-/// Creates or empties the log at `path`, opened for appending so that several writers do not overwrite each other.
+/// Creates or empties the log at `path`, opened for appending so that several writers do not overwrite each
+/// other.
 pub(crate) fn create(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -23,7 +26,7 @@ pub(crate) fn create(path: &Path) -> Result<File> {
     File::options().append(true).open(path).with_context(|| format!("open {}", path.display()))
 }
 
-/// Whether the log holds `needle`. An unreadable log holds nothing.
+/// True if the log contains `needle`. An unreadable log contains nothing.
 pub(crate) fn contains(path: &Path, needle: &str) -> bool {
     fs::read(path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(needle))
 }
@@ -44,7 +47,7 @@ fn read_end(path: &Path) -> std::io::Result<String> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(EXCERPT_BYTES)))?;
     let mut bytes = Vec::new();
-    // A server may still write: the bound is on what we take, not only on where we start.
+    // A server may still write, so the amount is bounded too, not only the start.
     file.take(EXCERPT_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

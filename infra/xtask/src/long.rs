@@ -1,4 +1,5 @@
-//! `cargo xtask long`: the runs that are too long for every change, by name. Each has a short form in `cargo xtask test`.
+//! `cargo xtask long`: the runs that are too long for every change, by name. Each has a short form in `cargo
+//! xtask test`.
 
 use std::{env, process::Command, time::Duration};
 
@@ -12,12 +13,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Longest run of one of them. 200 kills take a quarter of an hour.
+/// Longest of these runs. 200 kills take a quarter of an hour.
 const LONG_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Variable by which the sweep is told how many damages to try for each kind of stop.
+/// Variable that tells the sweep how many damages to try for each kind of stop.
 const DAMAGES: &str = "WEIR_DAMAGE";
-/// That many if nothing else was said: enough for all that the sweep knows. It takes about a quarter of an hour.
+/// Damages to try if the variable is unset: enough for all that the sweep knows. They take about a quarter of
+/// an hour.
 const DAMAGES_MAX: &str = "10000";
 
 /// The runs.
@@ -33,13 +35,14 @@ pub(crate) enum Run {
     BusLossesTiers,
     /// An import killed 50 times.
     ImportKills,
-    /// The embedded store's files damaged in every way that the sweep knows, some 5,000 for each of two kinds of stop, or in `WEIR_DAMAGE`.
+    /// The embedded store's files damaged in every way that the sweep knows, some 5,000 for each of two kinds
+    /// of stop, or in `WEIR_DAMAGE`.
     Damage,
     /// Every decoder with 100,000 inputs for each target, or as many as `WEIR_FUZZ_CASES` says.
     Fuzz,
 }
 
-/// Tells every target of the decoders how many inputs to try.
+/// Variable that tells every decoder's target how many inputs to try.
 const INPUTS: &str = "WEIR_FUZZ_CASES";
 /// Inputs for each target of a long run.
 const INPUTS_MAX: &str = "100000";
@@ -67,11 +70,11 @@ impl Run {
         }
     }
 
-    /// What `weir-loadtest` is told; for what are tests, cargo.
+    /// Arguments for `weir-loadtest`, or for cargo if the run consists of tests.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
-            // Of each of three processes.
+            // The number counts for each of three processes.
             Self::KillsTiers => &["kills", "--target", "tiers", "--kills", "67", "--writers", "32"],
             Self::BusLosses => &["bus-losses", "--busy", "100", "--silent", "100", "--writers", "32"],
             Self::BusLossesTiers => {
@@ -89,14 +92,16 @@ impl Run {
                 "--nocapture",
                 "damage::sweep",
             ],
-            // All targets, which are the tests in modules `fuzz`. Each tells how many inputs it had.
+            // Runs all targets, which are the tests in modules named `fuzz`. Each prints how many inputs it
+            // had.
             Self::Fuzz => {
                 &["test", "--workspace", "--lib", "--bins", "--test", "it", "fuzz::", "--", "--nocapture"]
             }
         }
     }
 
-    /// For what are tests: the variable that tells them how much to try, and how much it is unless that is set.
+    /// For runs that consist of tests: the variable that tells them how much to try, and its value if it is
+    /// unset.
     fn amount(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Damage => Some((DAMAGES, DAMAGES_MAX)),
@@ -129,10 +134,10 @@ impl Chosen {
     }
 }
 
-/// Builds the binaries as they are released, and runs what was chosen.
+/// Builds release binaries and runs what was chosen.
 ///
 /// # Errors
-/// When the run's folder cannot be made or removed; what fails in a run is told by its step.
+/// If the run's folder cannot be created or removed. A failure within a run is reported by its step.
 pub(crate) fn run(
     workspace: &Workspace,
     children: &Children,
@@ -165,7 +170,7 @@ pub(crate) fn run(
     workspace.remove_run_folder(&folder)
 }
 
-/// The command of a run; `None` if a server that it needs is not there.
+/// The command of a run; `None` if a server that it needs is missing.
 fn scenario(
     workspace: &Workspace,
     run: Run,
@@ -182,7 +187,7 @@ fn scenario(
     let mut command = Command::new(workspace.built("release", "weir-loadtest"));
     command.args(run.arguments());
     if run.needs_cassandra() {
-        // A keyspace for each run: the server may be a developer's own.
+        // Each run has a keyspace of its own, because the server may be a developer's.
         let keyspace = format!("weir_long_{}_{}", run.arguments()[0].replace('-', "_"), std::process::id());
         command.args(["--store", &format!("cql://{}/{keyspace}", cassandra?.name())]);
     }

@@ -68,7 +68,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Race reads and writes in virtual time, with seeds that repeat: the layer alone, then the data service over a store that fails.
+    /// Race reads and writes in virtual time, with seeds that repeat: the layer alone, then the data service
+    /// over a store that fails.
     Sim {
         /// Histories of each kind; a second takes some fifty of the data service.
         #[arg(long, default_value_t = 10_000)]

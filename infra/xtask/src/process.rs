@@ -1,9 +1,10 @@
 //! Child processes that cannot outlive xtask.
 //!
-//! Three cases must leave nothing behind: a normal end or a panic (`Drop` of [`Running`]), Ctrl-C or termination (the signal thread of
-//! [`Children`]), and xtask being killed outright (the kernel's parent-death signal). The last needs code between fork and exec, which Rust
-//! only offers as `unsafe`; so xtask starts *itself* as the child with the hidden subcommand `exec-child`, arms the signal there, and then
-//! replaces itself by the real program. Every child leads its own process group, so that what it starts is stopped with it.
+//! Nothing may be left behind in three cases: a normal end or a panic (`Drop` of [`Running`]), Ctrl-C or
+//! termination (the signal thread of [`Children`]), and SIGKILL of xtask (the kernel's parent-death signal).
+//! The last needs code between fork and exec, which Rust only offers as `unsafe`. So xtask starts *itself* as
+//! the child with the hidden subcommand `exec-child`, arms the signal there, and then replaces itself by the
+//! real program. Every child leads a process group of its own, so that its descendants are stopped with it.
 
 use std::{
     convert::Infallible,
@@ -24,11 +25,12 @@ use signal_hook::{
     iterator::Signals,
 };
 
-/// Time between two looks at a child or a port. Guess: below what a person notices, and 50 looks a second cost nothing.
+/// Time between two checks of a child or a port. A guess: a person does not notice it, and 50 checks a second
+/// cost nothing.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Time that a stopped process group gets to end by itself before it is killed. Cassandra's shutdown hook needs about 2 s on two cores;
-/// nothing that is stopped here holds data anyone wants, so twice that is generous.
+/// Time for a stopped process group to end by itself before it is killed. Cassandra's shutdown hook needs
+/// about 2 s on two cores. Nobody needs the data of anything stopped here, so twice that is generous.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// Exit code after a signal, as shells report SIGINT.
@@ -49,7 +51,8 @@ pub(crate) struct Children {
     registry: Arc<Mutex<Registry>>,
 }
 
-/// Shared with the signal thread. A group is listed only while its leader is unreaped, so its number cannot have been reused.
+/// Shared with the signal thread. A group is listed only while its leader is unreaped, so its number cannot
+/// have been reused.
 #[derive(Debug, Default)]
 struct Registry {
     groups: Vec<Pid>,
@@ -78,7 +81,8 @@ impl Children {
         self.spawn_wrapped(&mut wrapped).with_context(|| format!("start {}", shown(command)))
     }
 
-    /// Like [`Children::spawn`], with stdio set by `configure` on the command that is really spawned.
+    /// Does the same as [`Children::spawn`], with stdio set by `configure` on the command that is really
+    /// spawned.
     pub(crate) fn spawn_with(
         &self,
         command: &Command,
@@ -103,7 +107,7 @@ impl Children {
     /// Runs `command` to its end with inherited output.
     ///
     /// # Errors
-    /// When it cannot be started, ends with a failure, or takes longer than `limit` (it is then killed).
+    /// If it cannot be started, ends with a failure, or takes longer than `limit`, after which it is killed.
     pub(crate) fn run(&self, command: &Command, limit: Duration) -> Result<()> {
         let mut running = self.spawn(command)?;
         match running.wait(limit)? {
@@ -119,14 +123,15 @@ impl Children {
     }
 
     fn stop_all(&self) {
-        // The lock is kept to the end: no child can be started any more.
+        // The lock is kept to the end, so no child can be started any more.
         let registry = self.lock();
         for &group in &registry.groups {
             signal(group, Signal::TERM);
         }
         let deadline = Instant::now() + STOP_GRACE;
         while registry.groups.iter().any(|&group| has_members(group)) && Instant::now() < deadline {
-            // A leader that has ended counts as a member until someone takes its status, and the main thread may be waiting elsewhere.
+            // A leader that has ended counts as a member until its status is taken, and the main thread may
+            // be waiting for something else.
             for &group in &registry.groups {
                 let _not_yet = rustix::process::waitpid(Some(group), WaitOptions::NOHANG);
             }
@@ -157,7 +162,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The child's stdout, once, if it was piped.
+    /// Takes the child's stdout, if it was piped and is still there.
     pub(crate) fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -167,7 +172,7 @@ impl Running {
         self.child.try_wait().context("look at a child")
     }
 
-    /// Waits for the end, at most `limit`; `None` when it passed.
+    /// Waits for the end, at most `limit`; `None` if that time passed.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -184,13 +189,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Deregistered before the leader is reaped for good: afterwards its number may belong to a stranger.
+        // The group is deregistered before its leader is reaped; afterwards its number may belong to another
+        // program.
         self.children.lock().groups.retain(|&group| group != self.group);
         signal(self.group, Signal::TERM);
         if matches!(self.wait(STOP_GRACE), Ok(None) | Err(_)) {
             signal(self.group, Signal::KILL);
         }
-        // A grandchild may have outlived its leader; the group's number stays taken as long as it has a member.
+        // A grandchild may have outlived its leader. The group's number stays taken as long as the group has
+        // a member.
         signal(self.group, Signal::KILL);
         let _reaped = self.child.wait();
     }
@@ -205,12 +212,12 @@ pub(crate) fn pause() {
     thread::sleep(POLL);
 }
 
-/// Whether a process with this id exists.
+/// True if a process with this id exists.
 pub(crate) fn is_alive(pid: i32) -> bool {
     Pid::from_raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
-/// Sends SIGTERM to the group led by `pid`, and SIGKILL when it does not end in time.
+/// Sends SIGTERM to the group led by `pid`, and SIGKILL if it does not end in time.
 pub(crate) fn stop_group(pid: i32) -> Result<()> {
     let group = Pid::from_raw(pid).context("a process id is never 0")?;
     signal(group, Signal::TERM);
@@ -224,7 +231,8 @@ pub(crate) fn stop_group(pid: i32) -> Result<()> {
 
 /// The command that starts `command` through `exec-child`.
 pub(crate) fn exec_child(command: &Command, lifetime: Lifetime) -> Command {
-    // Through /proc, because `cargo test` may relink, and thereby unlink, the file that we were started from.
+    // It goes through /proc, because `cargo test` may relink, and thereby unlink, the file that xtask was
+    // started from.
     let mut wrapped = Command::new("/proc/self/exe");
     let lifetime = match lifetime {
         Lifetime::Bound => "bound",
@@ -243,10 +251,10 @@ pub(crate) fn exec_child(command: &Command, lifetime: Lifetime) -> Command {
     wrapped
 }
 
-/// The body of `exec-child`: arms the parent-death signal or leaves the session, then becomes the program.
+/// The body of `exec-child`: arms the parent-death signal or starts a new session, then becomes the program.
 ///
 /// # Errors
-/// Only returns when the program could not be started.
+/// It only returns if the program could not be started.
 pub(crate) fn become_child(lifetime: Lifetime, argv: &[OsString]) -> Result<Infallible> {
     let (program, arguments) = argv.split_first().context("exec-child needs a program")?;
     match lifetime {
@@ -260,7 +268,7 @@ pub(crate) fn become_child(lifetime: Lifetime, argv: &[OsString]) -> Result<Infa
     Err(error).with_context(|| format!("start {}", program.display()))
 }
 
-/// The command line for messages.
+/// The command line as messages show it.
 pub(crate) fn shown(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {
@@ -270,14 +278,14 @@ pub(crate) fn shown(command: &Command) -> String {
     line
 }
 
-/// Whether `program` can be found in PATH.
+/// True if `program` is in PATH.
 pub(crate) fn in_path(program: &str) -> bool {
     let Some(path) = std::env::var_os("PATH") else { return false };
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn signal(group: Pid, signal: Signal) {
-    // Only fails when the group is gone, which is what is wanted.
+    // This only fails if the group is gone, which is what we want.
     let _gone = rustix::process::kill_process_group(group, signal);
 }
 

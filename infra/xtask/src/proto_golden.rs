@@ -1,7 +1,9 @@
-//! The contract's golden summary: `proto/compat.golden` lists every field, enum value and method of the .proto files, one to a line.
+//! The contract's golden summary: `proto/compat.golden` lists every field, enum value and method of the
+//! .proto files, one to a line.
 //!
-//! Clients of another version read and write by these numbers and names (Connect's JSON uses the names), so a line that vanished or changed
-//! is a broken client: it fails. A new line is compatible, but must be added on purpose, by `cargo xtask proto-golden --bless`.
+//! Clients of another version read and write by these numbers and names (Connect's JSON uses the names). A
+//! line that vanished or changed means a broken client, so the check fails. A new line is compatible, but
+//! must be added on purpose, by `cargo xtask proto-golden --bless`.
 
 use std::{
     collections::BTreeSet,
@@ -14,19 +16,19 @@ use protox::prost_reflect::{DescriptorPool, Kind};
 
 use crate::workspace::Workspace;
 
-/// Differing lines that a message shows: a screenful.
+/// Most differing lines that a message shows: a screenful.
 const SHOWN_MAX: usize = 20;
 
-/// What the golden file and the .proto files disagree on.
+/// Lines in which the golden file and the .proto files differ.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Difference {
-    /// In the golden file only: breaks clients.
+    /// Lines that only the golden file has. Their removal breaks clients.
     removed: Vec<String>,
-    /// In the .proto files only: to be blessed.
+    /// Lines that only the .proto files have. They are to be blessed.
     added: Vec<String>,
 }
 
-/// Fails unless the golden file is what the .proto files say.
+/// Fails unless the golden file matches the .proto files.
 ///
 /// # Errors
 /// With the lines that differ.
@@ -48,7 +50,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 /// Writes the golden file.
 ///
 /// # Errors
-/// When that would forget a line, unless `accept_breaking`.
+/// If that would drop a line, unless `accept_breaking`.
 pub(crate) fn bless(workspace: &Workspace, accept_breaking: bool) -> Result<()> {
     let current = summary(&workspace.root().join("proto/proto"))?;
     let difference = difference(&read_golden(workspace)?, &current);
@@ -65,7 +67,7 @@ pub(crate) fn bless(workspace: &Workspace, accept_breaking: bool) -> Result<()> 
     Ok(())
 }
 
-/// At most [`SHOWN_MAX`] of the lines, and how many more there are.
+/// At most [`SHOWN_MAX`] of the lines, and the number of further ones.
 fn excerpt(lines: &[String]) -> String {
     let mut text: String = lines.iter().take(SHOWN_MAX).map(|line| format!("\n  {line}")).collect();
     if lines.len() > SHOWN_MAX {
@@ -102,7 +104,7 @@ fn summary(root: &Path) -> Result<BTreeSet<String>> {
     let set = protox::compile(&files, [root]).context("compile the .proto files")?;
     let pool = DescriptorPool::from_file_descriptor_set(set).context("link the .proto files")?;
     let mut lines = BTreeSet::new();
-    // Types that come with protobuf are not ours to keep.
+    // Types that come with protobuf are not part of our contract.
     let foreign = |name: &str| name.starts_with("google.protobuf.");
     for message in pool.all_messages().filter(|message| !foreign(message.full_name())) {
         for field in message.fields() {

@@ -1,4 +1,5 @@
-//! A Redis server for the tests of the event bus: from PATH, or Debian's package when we may install it.
+//! A Redis server for the tests of the event bus. It comes from PATH, or from Debian's package if we may
+//! install that.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,19 +18,19 @@ use crate::{
     steps::Setup,
 };
 
-/// Longest index update or installation by apt; 10-20 s on a good line.
+/// Longest index update or installation by apt. On a good connection it takes 10-20 s.
 const INSTALL_MAX: Duration = Duration::from_secs(300);
 
-/// Longest start until PING is answered: it takes some 10 ms, also on a busy machine well below this.
+/// Longest start until PING is answered. It takes some 10 ms, and stays far below this on a busy machine.
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// Patience with one answer while probing.
+/// Longest wait for one answer while probing.
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// Makes `redis-server` available.
 ///
 /// # Errors
-/// When the installation was tried and failed.
+/// If the installation was tried and failed.
 pub(crate) fn ensure_installed(children: &Children) -> Result<Setup<()>> {
     if process::in_path("redis-server") {
         return Ok(Setup::Ready(()));
@@ -42,14 +43,14 @@ pub(crate) fn ensure_installed(children: &Children) -> Result<Setup<()>> {
     eprintln!("xtask: installing redis-server with apt-get");
     for arguments in [&["update", "-q"][..], &["install", "-qy", "--no-install-recommends", "redis-server"]] {
         let mut apt = Command::new("apt-get");
-        // RUNLEVEL=1 keeps Debian's scripts from starting a system-wide server that nobody asked for.
+        // RUNLEVEL=1 keeps Debian's scripts from starting a system-wide server.
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
         children.run(&apt, INSTALL_MAX)?;
     }
     Ok(Setup::Ready(()))
 }
 
-/// One server: where it lives and where it listens.
+/// One server: its folder and its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     folder: PathBuf,
@@ -62,7 +63,7 @@ impl Server {
         Self { folder, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
     }
 
-    /// Where clients connect, in the form that `--bus` takes.
+    /// The address for clients, in the form that `--bus` takes.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
@@ -88,7 +89,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits until PING is answered; `ended` tells whether the server is gone.
+    /// Waits until PING is answered; `ended` says whether the server is gone.
     pub(crate) fn await_ping(&self, mut ended: impl FnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + START_MAX;
         while !answers(self.address) {
@@ -107,7 +108,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the server answers now.
+    /// True if the server answers now.
     pub(crate) fn answers(&self) -> bool {
         answers(self.address)
     }

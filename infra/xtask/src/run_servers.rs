@@ -1,4 +1,4 @@
-//! The servers of a run of tests: our own, in the run's folder, or those that the environment names.
+//! Servers for a run of tests: our own, in the run's folder, or those that the environment names.
 
 use std::{
     env,
@@ -17,23 +17,23 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Names a CQL server (`host:port`) for the tests to use.
+/// Variable that names a CQL server (`host:port`) for the tests.
 pub(crate) const CQL_VARIABLE: &str = "WEIR_TEST_CQL";
 
-/// Names a Redis server (`redis://host:port`) for the tests to use.
+/// Variable that names a Redis server (`redis://host:port`) for the tests.
 pub(crate) const REDIS_VARIABLE: &str = "WEIR_TEST_REDIS";
 
 /// A server for the tests: ours, or one that the environment names.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// What the tests are told.
+    /// The server's address as the tests are given it.
     name: String,
-    /// Keeps ours running.
+    /// Keeps our own server running.
     _running: Option<Running>,
 }
 
 impl Server {
-    /// What the tests are told: `host:port` of a CQL node, the url of Redis.
+    /// The address as the tests are given it: `host:port` of a CQL node, the URL of Redis.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -48,12 +48,12 @@ pub(crate) struct Servers<'a> {
 }
 
 impl<'a> Servers<'a> {
-    /// `folder` is [`Workspace::run_folder`]'s.
+    /// `folder` is the result of [`Workspace::run_folder`].
     pub(crate) fn new(workspace: &'a Workspace, children: &'a Children, folder: &'a Path) -> Self {
         Self { workspace, children, folder }
     }
 
-    /// A Redis server, or why there is none.
+    /// Returns a Redis server, or the reason why there is none.
     pub(crate) fn redis(&self) -> Result<Setup<Server>> {
         if let Ok(name) = env::var(REDIS_VARIABLE) {
             eprintln!("xtask: using {name}");
@@ -68,7 +68,7 @@ impl<'a> Servers<'a> {
         Ok(Setup::Ready(Server { name: server.url(), _running: Some(running) }))
     }
 
-    /// A Cassandra node, or why there is none.
+    /// Returns a Cassandra node, or the reason why there is none.
     pub(crate) fn cassandra(&self) -> Result<Setup<Server>> {
         if let Ok(name) = env::var(CQL_VARIABLE) {
             let address: Option<SocketAddr> =
@@ -88,7 +88,7 @@ impl<'a> Servers<'a> {
         Ok(Setup::Ready(Server { name: node.cql().to_string(), _running: Some(running) }))
     }
 
-    /// The part of `folder` that [`Workspace::own`] expects.
+    /// The name of a part of `folder`, as [`Workspace::own`] expects it.
     pub(crate) fn below(&self, name: &str) -> String {
         let run = self.folder.file_name().unwrap_or_default().to_string_lossy();
         format!("{run}/{name}")

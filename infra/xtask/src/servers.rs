@@ -1,7 +1,8 @@
 //! A developer's own servers: `cargo xtask cassandra|redis up|down|status`.
 //!
-//! They outlive xtask, in a session of their own, and keep their data in `target/xtask/dev-*` until `down --wipe`. The pid file names the
-//! leader of the server's process group; it is trusted only while the server also answers on its port.
+//! They outlive xtask, in a session of their own, and keep their data in `target/xtask/dev-*` until `down
+//! --wipe`. The pid file names the leader of the server's process group. It is trusted only while the server
+//! also answers on its port.
 
 use std::{
     fs,
@@ -20,13 +21,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Cassandra's usual port: drivers and cqlsh need no flag.
+/// Cassandra's usual port, so drivers and cqlsh need no flag.
 const CQL_PORT: u16 = 9042;
 
 /// Cassandra's usual port between nodes.
 const STORAGE_PORT: u16 = 7000;
 
-/// Not 6379: a machine's own Redis, if there is one, is not ours to write to.
+/// Not 6379, because a Redis of the machine's own must not be written to.
 const REDIS_PORT: u16 = 6390;
 
 /// What to do with a server.
@@ -170,7 +171,7 @@ fn down(name: &str, pid_file: &PidFile, running: Option<(i32, u16)>, wipe: Optio
     Ok(())
 }
 
-/// Starts `command` in a session of its own with its output in `log`; returns its process id.
+/// Starts `command` in a session of its own with its output in `log`. Returns its process id.
 fn detach(command: &Command, log: &std::path::Path) -> Result<u32> {
     let output = log::create(log)?;
     let errors = output.try_clone().context("share the log")?;

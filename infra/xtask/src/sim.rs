@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: the seeded histories, as many as one likes.
+//! `cargo xtask sim`: runs any number of seeded histories.
 
 use anyhow::Result;
 
@@ -8,13 +8,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Test binaries with seeded histories: package, and the module that holds them.
+/// Test binaries with seeded histories: the package, and the module that has them.
 const SIMULATIONS: [(&str, &str); 2] = [("weir-protect", "simulation::"), ("weir-data-service", "history::")];
 
 /// Runs `seeds` histories of each kind; a violation is reported with its seed.
 ///
 /// # Errors
-/// When a history breaks a rule.
+/// If a history breaks a rule.
 pub(crate) fn run(workspace: &Workspace, children: &Children, seeds: u64) -> Result<()> {
     for (package, module) in SIMULATIONS {
         let arguments =

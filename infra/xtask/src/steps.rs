@@ -1,4 +1,4 @@
-//! The steps of a run: what was done, how it ended, how long it took.
+//! The steps of a run: what each did, how it ended, and how long it took.
 
 use std::{
     process::ExitCode,
@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::Result;
 
-/// Whether something that a step needs is there.
+/// Whether something that a step needs is available.
 #[derive(Debug)]
 pub(crate) enum Setup<T> {
-    /// Use it.
+    /// It is available.
     Ready(T),
-    /// It cannot be had on this machine, for this reason.
+    /// It is not available on this machine, for this reason.
     Skipped(String),
 }
 
@@ -20,9 +20,9 @@ pub(crate) enum Setup<T> {
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
-    /// With the reason.
+    /// The step failed for this reason.
     Failed(String),
-    /// With the reason.
+    /// The step was skipped for this reason.
     Skipped(String),
 }
 
@@ -41,12 +41,12 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// `strict`: something that is missing fails the run, as CI wants it, instead of being skipped.
+    /// If `strict`, something that is missing fails the run, as CI needs it, instead of skipping the step.
     pub(crate) fn new(strict: bool) -> Self {
         Self { rows: Vec::new(), strict }
     }
 
-    /// Steps of a run whose strictness is the environment's: `CI=true` is strict.
+    /// Steps of a run whose strictness the environment sets: `CI=true` is strict.
     pub(crate) fn of_environment() -> Self {
         Self::new(std::env::var("CI").is_ok_and(|value| value == "true"))
     }
@@ -56,7 +56,7 @@ impl Steps {
         self.set_up(name, || act().map(Setup::Ready));
     }
 
-    /// Runs a step that may find something missing; gives what it made, if it passed.
+    /// Runs a step that may find something missing. Returns what it made, if it passed.
     pub(crate) fn set_up<T>(&mut self, name: &str, act: impl FnOnce() -> Result<Setup<T>>) -> Option<T> {
         eprintln!("\nxtask: === {name}");
         let started = Instant::now();
@@ -77,7 +77,7 @@ impl Steps {
         made
     }
 
-    /// Notes a step that the caller asked not to run; never a failure.
+    /// Notes a step that the caller excluded. It is never a failure.
     pub(crate) fn not_wanted(&mut self, name: &str) {
         let outcome = Outcome::Skipped("not asked for".to_owned());
         self.rows.push(Row { name: name.to_owned(), outcome, took: Duration::ZERO });
@@ -99,7 +99,7 @@ impl Steps {
         let line = |row: &Row| {
             let (word, reason) = match &row.outcome {
                 Outcome::Passed => ("passed", ""),
-                // Only the first line: logs were shown where they arose.
+                // Only the first line is shown, because logs were shown where they arose.
                 Outcome::Failed(reason) => ("failed", reason.lines().next().unwrap_or_default()),
                 Outcome::Skipped(reason) => ("skipped", reason.as_str()),
             };

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: sets up what the tests need by itself and runs everything.
+//! `cargo xtask test`: sets up everything that the tests need and runs all tests.
 
 use std::{process::Command, time::Duration};
 
@@ -15,13 +15,15 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Longest run of one acceptance bot. Seconds without rate limits; with Discord's usual five messages in five seconds about four minutes.
+/// Longest run of one acceptance bot. It takes seconds without rate limits, and about four minutes with
+/// Discord's usual five messages in five seconds.
 const BOT_MAX: Duration = Duration::from_secs(600);
 
-/// Longest run of one kill scenario. About a minute; on a busy machine every start of a process takes its whole patience.
+/// Longest run of one kill scenario. It takes about a minute; on a busy machine every start of a process may
+/// take as long as it is allowed.
 const KILLS_MAX: Duration = Duration::from_secs(1_200);
 
-/// The attacks of a test run: about a quarter of a minute each.
+/// The attacks of a test run. Each takes about a quarter of a minute.
 const ATTACKS: [&str; 11] = [
     "ping-flood",
     "never-identify",
@@ -120,7 +122,8 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// The parts that cargo runs, with the servers they need; the servers stop at the end, to leave the memory to the bots.
+    /// Runs the parts that cargo runs, with the servers that they need. The servers stop at the end, which
+    /// leaves the memory to the bots.
     fn cargo_tests(&self, steps: &mut Steps) {
         let redis = self.part(steps, Part::Redis, "redis", || self.servers.redis());
         let cassandra = self.part(steps, Part::Cassandra, "cassandra", || self.servers.cassandra());
@@ -136,7 +139,8 @@ impl Runner<'_> {
         self.kills(steps, cassandra.as_ref(), redis.as_ref());
     }
 
-    /// The scenarios that kill or attack processes, small; `cargo xtask bench kills` and `cargo xtask attack` run them at any size.
+    /// Runs small forms of the scenarios that kill or attack processes; `cargo xtask bench kills` and `cargo
+    /// xtask attack` run them at any size.
     fn kills(&self, steps: &mut Steps, cassandra: Option<&Server>, redis: Option<&Server>) {
         if ![Part::Kills, Part::BusLosses, Part::ImportKills, Part::Attack]
             .into_iter()
@@ -164,14 +168,14 @@ impl Runner<'_> {
             let (Some(cassandra), Some(redis)) = (cassandra, redis) else {
                 return Ok(Setup::Skipped("it needs Cassandra and Redis".to_owned()));
             };
-            // A keyspace for each run: the server may be a developer's own.
+            // Each run has a keyspace of its own, because the server may be a developer's.
             let store = format!("cql://{}/weir_kills_{}", cassandra.name(), std::process::id());
             let tiers = ["--target", "tiers", "--store", &store, "--redis", redis.name()];
-            // Of each of three processes.
+            // The number counts for each of three processes.
             scenario(&[&["kills", "--kills", "7", "--writers", "20"][..], &tiers].concat())
         });
         self.part(steps, Part::BusLosses, "bus losses", || {
-            // A server of its own, because it is killed.
+            // The scenario has a Redis of its own, because it kills it.
             if let Setup::Skipped(reason) = redis::ensure_installed(self.children)? {
                 return Ok(Setup::Skipped(reason));
             }
@@ -181,7 +185,7 @@ impl Runner<'_> {
             scenario(&["import-kills", "--kills", "3", "--messages", "5000"])
         });
         self.part(steps, Part::Attack, "attacks", || {
-            // One for each part of the memory and each listener; `cargo xtask attack` runs all.
+            // One attack for each part of the memory and each listener; `cargo xtask attack` runs all.
             let mut arguments =
                 vec!["attack", "--seconds", "2", "--settle-seconds", "30", "--fill-seconds", "2"];
             for attack in ATTACKS {
@@ -207,7 +211,8 @@ impl Runner<'_> {
     }
 
     fn loom(&self) -> Result<()> {
-        // A folder of its own: other flags would make cargo rebuild everything in `target/` twice.
+        // Loom has a folder of its own, because other flags would make cargo rebuild everything in `target/`
+        // twice.
         let arguments =
             ["test", "--release", "-p", "weir-protect", "--test", "loom", "--target-dir", "target/loom"];
         let mut loom = cargo::cargo(self.workspace, arguments);
@@ -231,7 +236,8 @@ impl Runner<'_> {
     }
 
     fn server(&self) -> Result<Weir> {
-        // With the whole workspace, although two binaries are wanted: the same features as in the tests, so nothing is built twice.
+        // The whole workspace is built although only two binaries are needed. The features are then the same
+        // as in the tests, so nothing is built twice.
         let build = cargo::cargo(
             self.workspace,
             ["build", "--workspace", "--bin", "weir", "--bin", "acceptance-twilight"],
@@ -264,7 +270,7 @@ impl Runner<'_> {
     }
 }
 
-/// Tells the tests about a server, or that there is none.
+/// Tells the tests the address of a server, or that there is none.
 fn tell(test: &mut Command, variable: &str, server: Option<&Server>) {
     match server {
         Some(server) => test.env(variable, server.name()),

@@ -1,6 +1,7 @@
 //! `tidy`: the rules of this repository that neither rustc nor clippy can check.
 //!
-//! Each rule is a pure function from what it looks at to the violations it found, so that every rule has tests that break it.
+//! Each rule is a pure function from its input to the violations in it, and every rule has tests that break
+//! it.
 
 mod circles;
 mod dependencies;
@@ -32,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     bail!("{} violations:\n  {}", violations.len(), violations.join("\n  "))
 }
 
-/// What cargo knows about all packages, for the platform that the services run on.
+/// Output of `cargo metadata` for the platform that the services run on.
 fn metadata(workspace: &Workspace) -> Result<String> {
     let arguments = ["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"];
     let mut command: Command = cargo::cargo(workspace, arguments);

@@ -1,4 +1,4 @@
-//! A running `weir` on free ports with a data directory of its own: what the acceptance bots talk to.
+//! A running `weir` on free ports with a data directory of its own, for the acceptance bots.
 
 use std::{
     fs,
@@ -18,10 +18,11 @@ use crate::{
     process::{self, Children, Running},
 };
 
-/// Longest start until `/readyz` agrees: an empty store opens in milliseconds; this bounds a failure on a busy machine.
+/// Longest start until `/readyz` succeeds. An empty store opens in milliseconds, so only a failure on a busy
+/// machine takes as long.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// Longest creation of one bot.
+/// Longest time to create one bot.
 const BOT_MAX: Duration = Duration::from_secs(30);
 
 /// The addresses that `weir serve --json` prints once its listeners are bound.
@@ -32,7 +33,7 @@ pub(crate) struct Bound {
     admin: SocketAddr,
 }
 
-/// A running server; stopped when dropped.
+/// A running server. It is stopped when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Weir {
     binary: PathBuf,
@@ -46,12 +47,13 @@ impl Weir {
     /// Starts `binary` below `folder` and waits until it is ready.
     ///
     /// # Errors
-    /// When it ends, does not say where it listens, or does not become ready; the end of its log goes to stderr.
+    /// If it ends, does not print its addresses, or does not become ready. The end of its log goes to stderr.
     pub(crate) fn start(binary: &Path, folder: &Path, children: &Children) -> Result<Self> {
         let (data, out, log) = (folder.join("data"), folder.join("weir.out"), folder.join("weir.log"));
         let (stdout, stderr) = (log::create(&out)?, log::create(&log)?);
         let mut serve = Command::new(binary);
-        // The bots send as fast as they can; Discord's limits would stretch seconds to minutes. The limits have tests of their own.
+        // The bots send as fast as they can, and Discord's limits would stretch seconds to minutes. The
+        // limits have tests of their own.
         serve.env("WEIR_API__RATE_LIMITS", "off").env("WEIR_GATEWAY__IDENTIFY_LIMITS", "off");
         serve.args(["serve", "--json", "--data"]).arg(&data);
         for listener in ["--api", "--gateway", "--data-service", "--admin"] {
@@ -64,7 +66,7 @@ impl Weir {
         Ok(Self { binary: binary.to_owned(), data, log, bound, _server: server })
     }
 
-    /// Where it listens.
+    /// The server's addresses.
     pub(crate) fn bound(&self) -> &Bound {
         &self.bound
     }
@@ -74,10 +76,10 @@ impl Weir {
         log::tail(&self.log)
     }
 
-    /// Creates a bot account; gives its token.
+    /// Creates a bot account and returns its token.
     ///
     /// # Errors
-    /// When the command fails or its last line has no token.
+    /// If the command fails or its last line has no token.
     pub(crate) fn create_bot(&self, name: &str, children: &Children) -> Result<String> {
         let mut create = Command::new(&self.binary);
         create
@@ -122,7 +124,7 @@ fn await_ready(server: &mut Running, out: &Path) -> Result<Bound> {
     }
 }
 
-/// The bound addresses in one line of output, if it is the line that holds them.
+/// The bound addresses, if this line of output contains them.
 fn parse_bound(line: &str) -> Option<Bound> {
     let object: Value = serde_json::from_str(line).ok()?;
     let of = |listener| address(&object, listener).ok();

@@ -1,7 +1,7 @@
-//! Where things are: the repository's root and xtask's own folder below `target/`.
+//! Paths: the repository's root and xtask's own folder below `target/`.
 //!
-//! Everything xtask downloads or writes stays in `target/xtask`, so `cargo clean` removes it all and nothing outside the clone is touched
-//! (the one exception is Debian's Redis package, see [`crate::redis`]).
+//! Everything that xtask downloads or writes stays in `target/xtask`. So `cargo clean` removes it all and
+//! nothing outside the clone is touched, with one exception: Debian's Redis package, see [`crate::redis`].
 
 use std::{
     fs, io,
@@ -26,7 +26,7 @@ impl Workspace {
         Ok(Self { root: root.to_path_buf() })
     }
 
-    /// Uses `root` as the repository; for tests of the source rules.
+    /// Uses `root` as the repository, for tests of the source rules.
     #[cfg(test)]
     pub(crate) fn at(root: &Path) -> Self {
         Self { root: root.to_path_buf() }
@@ -37,15 +37,15 @@ impl Workspace {
         &self.root
     }
 
-    /// xtask's own folder for `part`, created when missing.
+    /// xtask's own folder for `part`, created if it is missing.
     pub(crate) fn own(&self, part: &str) -> Result<PathBuf> {
         let folder = self.root.join("target/xtask").join(part);
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// A fresh folder for the servers and data of this run. Its name carries our process id, so that two runs never share one and a later run
-    /// can tell which folders were left by a run that was killed (those are removed here).
+    /// Creates a fresh folder for the servers and data of this run. Its name has our process id, so two runs
+    /// never share one, and a later run recognises the folders that a killed run left and removes them.
     pub(crate) fn run_folder(&self) -> Result<PathBuf> {
         let parent = self.own("")?;
         remove_abandoned(&parent).context("remove folders of runs that were killed")?;
@@ -57,14 +57,14 @@ impl Workspace {
         fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
     }
 
-    /// A binary of a build, by its profile's folder (`debug`, `release`).
+    /// A binary of a build, in its profile's folder (`debug`, `release`).
     pub(crate) fn built(&self, profile: &str, name: &str) -> PathBuf {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
         self.root().join(target).join(profile).join(name)
     }
 }
 
-/// Start of the name of every run's folder; the process id follows.
+/// Start of the name of every run's folder. The process id follows it.
 const RUN_PREFIX: &str = "run-";
 
 fn remove_abandoned(parent: &Path) -> io::Result<()> {

@@ -1,7 +1,9 @@
-//! Import circles between the files of a crate: files that need each other can only be read, tested and moved together.
+//! Import circles between the files of a crate. Files that need each other can only be read, tested and moved
+//! together.
 //!
-//! A file needs another if it names something in it, outside of its tests. What a folder's file hands on (`pub use`) is followed to where it is;
-//! that is no need of the folder's. Names within macros are not seen, but nearly all of those are imported at the top.
+//! A file needs another if it names something in it, outside of its tests. A re-export (`pub use`) of a
+//! folder's file is followed to the item itself, and does not count as a need of the folder's file. Names
+//! within macros are not seen, but nearly all of those are imported at the top.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,34 +17,35 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// A path of modules, from the crate's root.
+/// A module path from the crate's root.
 type Module = Vec<String>;
 
-/// Crates whose files have circles: their folder, and how many files each circle has, the largest first. All others have none. The numbers may
-/// only fall.
+/// Crates whose files have circles: their folder, and the number of files in each circle, the largest first.
+/// All other crates have none. The numbers may only fall.
 const KNOWN: &[(&str, &[usize])] = &[("data-service/protect", &[4])];
 
-/// How often one re-export may lead to another.
+/// Longest chain of re-exports that is followed.
 const HANDED_ON_MAX: usize = 8;
 
-/// Folders in which no crate of ours is.
+/// Folders that contain no crate of ours.
 const NOT_CRATES: [&str; 4] = ["target", "node_modules", "src", "tests"];
 
 /// One file.
 #[derive(Debug, Default)]
 struct Source {
-    /// Paths that it names, from the root.
+    /// Paths that the file names, from the root.
     names: BTreeSet<Module>,
-    /// What it hands on, and where that is.
+    /// Names that the file re-exports, and the paths of their items.
     hands_on: HashMap<String, Module>,
-    /// Modules that only tests have.
+    /// Modules that exist only for tests.
     tests: Vec<String>,
 }
 
-/// Crates with more circles than are known, or with fewer: then the table is to be mended.
+/// Reports crates with more circles than [`KNOWN`] has, or with fewer, which means that the table must be
+/// lowered.
 ///
 /// # Errors
-/// When a file cannot be read or is no Rust.
+/// If a file cannot be read or is not Rust.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut violations = Vec::new();
     for folder in crates(root)? {
@@ -77,7 +80,7 @@ fn judge(folder: &str, found: &[Vec<String>], known: &[usize]) -> Option<String>
     let mut sizes: Vec<usize> = found.iter().map(Vec::len).collect();
     sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
     let allowed = |place: usize| known.get(place).copied().unwrap_or(0);
-    // Two circles that became one are a larger one.
+    // If two circles became one, that one is larger than both.
     if sizes.iter().enumerate().any(|(place, size)| *size > allowed(place)) {
         let shown: Vec<String> = found.iter().map(|circle| circle.join(" ")).collect();
         return Some(format!(
@@ -93,11 +96,11 @@ fn judge(folder: &str, found: &[Vec<String>], known: &[usize]) -> Option<String>
 /// The circles of the crate below `folder`, each as the sorted names of its files.
 ///
 /// # Errors
-/// When a file cannot be read or is no Rust.
+/// If a file cannot be read or is not Rust.
 pub(crate) fn find(folder: &Path) -> Result<Vec<Vec<String>>> {
     let mut files = BTreeMap::new();
     read(folder, folder, &mut files)?;
-    // A binary beside a library is a crate of its own, which only wires.
+    // A binary beside a library is a crate of its own and only connects parts.
     let root = if folder.join("lib.rs").exists() { "lib" } else { "main" };
     files.remove(if root == "lib" { "main" } else { "lib" });
     let mut sources: BTreeMap<Module, (String, Source)> = BTreeMap::new();
@@ -136,7 +139,7 @@ fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> Res
     Ok(())
 }
 
-/// Which file needs which.
+/// Maps each file to the files that it needs.
 fn needs(sources: &BTreeMap<Module, (String, Source)>) -> BTreeMap<&str, BTreeSet<&str>> {
     let of = |(name, source): &(String, Source)| {
         let needed = source.names.iter().filter_map(|path| home(sources, path, HANDED_ON_MAX));
@@ -145,7 +148,7 @@ fn needs(sources: &BTreeMap<Module, (String, Source)>) -> BTreeMap<&str, BTreeSe
     sources.values().map(|file| (file.0.as_str(), of(file))).collect()
 }
 
-/// The file in which a path's item is.
+/// The file that contains the item of a path.
 fn home<'a>(
     sources: &'a BTreeMap<Module, (String, Source)>,
     path: &[String],
@@ -164,7 +167,7 @@ fn home<'a>(
     }
 }
 
-/// Every file that one needs, directly or not; itself if it is in a circle.
+/// Every file that this one needs, directly or not. It includes the file itself if that is in a circle.
 fn reached<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTreeSet<&'a str> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(at) = open.pop() {
@@ -173,7 +176,7 @@ fn reached<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> B
     seen
 }
 
-/// Groups of files that reach each other.
+/// Groups of files that all need each other, directly or not.
 fn circles(needs: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<Vec<String>> {
     let reach: BTreeMap<&str, BTreeSet<&str>> =
         needs.keys().map(|file| (*file, reached(needs, file))).collect();
@@ -201,20 +204,21 @@ impl Source {
 
 /// Reads one file.
 struct Reader {
-    /// Where it is; within a module of the file, that.
+    /// The module that is being read: the file's, or one within the file.
     module: Module,
     source: Source,
 }
 
 impl Reader {
-    /// A path from the root, of one that begins here.
+    /// The path from the root, for a path that begins in this module.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let (first, rest) = path.split_first()?;
         let mut at = match first.as_str() {
             "crate" => Module::new(),
             "self" => self.module.clone(),
             "super" => self.module.split_last()?.1.to_vec(),
-            // A module below this one, or another crate: then no file has that path.
+            // The name is a module below this one, or another crate. In the latter case no file has that
+            // path.
             own => child(&self.module, own),
         };
         for segment in rest {
@@ -227,7 +231,7 @@ impl Reader {
         Some(at)
     }
 
-    /// The paths of a `use`, each with the name that it has here.
+    /// The paths of a `use`, each with its name in this file.
     fn flatten(tree: &UseTree, before: &[String], found: &mut Vec<(String, Module)>) {
         match tree {
             UseTree::Path(path) => {
@@ -310,7 +314,7 @@ impl<'ast> Visit<'ast> for Reader {
 mod tests {
     use super::*;
 
-    /// The circles of a crate of these files.
+    /// The circles of a crate with these files.
     fn of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {

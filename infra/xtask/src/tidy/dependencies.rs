@@ -1,4 +1,5 @@
-//! Rules for other people's packages: licences, bans, sources and duplicates, read from the same `deny.toml` that cargo-deny reads.
+//! Rules for other people's packages: licences, bans, sources and duplicates, read from the `deny.toml` that
+//! cargo-deny reads too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,17 +15,17 @@ use super::{
     licence,
 };
 
-/// The package whose linked dependencies are what we ship; only there a duplicate costs every user.
+/// The package whose linked dependencies we ship. Only there a duplicate affects every user.
 const SHIPPED: &str = "weir-standalone";
 
 /// The part of `deny.toml` that is checked here.
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     licences: BTreeSet<String>,
-    /// Package name to the licences that it alone may have.
+    /// Maps a package name to the licences that only it may have.
     exceptions: BTreeMap<String, BTreeSet<String>>,
     banned: BTreeSet<String>,
-    /// `name@version` that may be a duplicate, see [`names`].
+    /// `name@version` of packages that may be duplicates; see [`names`].
     skipped: BTreeSet<String>,
 }
 
@@ -32,7 +33,7 @@ impl Policy {
     /// Reads `deny.toml`.
     ///
     /// # Errors
-    /// When it cannot be read or lacks the list of licences.
+    /// If it cannot be read or lacks the list of licences.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("parse {}", path.display()))
@@ -79,7 +80,8 @@ pub(crate) fn check(graph: &Graph, policy: &Policy) -> Vec<String> {
         if policy.banned.contains(&package.name) {
             violations.push(format!("{} is banned by deny.toml", package.name));
         }
-        // Never a git repository: a branch there can change under us, and a registry keeps what it has published.
+        // A git repository is never accepted: a branch can change at any time, whereas a registry keeps what
+        // it has published.
         if !package.source.as_deref().is_some_and(|source| source.starts_with("registry+")) {
             violations
                 .push(format!("{} comes from {:?}, not from the registry", package.name, package.source));
@@ -115,7 +117,7 @@ fn duplicates(graph: &Graph, policy: &Policy) -> Vec<String> {
     lines.collect()
 }
 
-/// Whether `NAME@VERSION` means this package; the version may be shortened, `1.2` for every 1.2.x.
+/// True if `NAME@VERSION` means this package. The version may be shortened: `1.2` means every 1.2.x.
 fn names(skip: &str, package: &Package) -> bool {
     let Some((name, version)) = skip.split_once('@') else { return skip == package.name };
     let rest = package.version.strip_prefix(version);

@@ -1,18 +1,18 @@
-//! The dependency graph, as `cargo metadata` prints it.
+//! The dependency graph as `cargo metadata` prints it.
 
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// How a package needs another one.
+/// How a package depends on another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Linked into it.
+    /// The dependency is linked into the package.
     Normal,
-    /// Needed to build it.
+    /// The dependency is needed to build the package.
     Build,
-    /// Needed for its tests and benchmarks.
+    /// The dependency is needed for tests and benchmarks.
     Dev,
 }
 
@@ -21,18 +21,18 @@ pub(crate) enum Kind {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// SPDX expression.
+    /// Its licence as an SPDX expression.
     pub(crate) licence: Option<String>,
-    /// Where it comes from; `None` for a path.
+    /// Its registry or repository; `None` for a path.
     pub(crate) source: Option<String>,
-    /// Whether it is a member of this workspace.
+    /// True if it is a member of this workspace.
     pub(crate) ours: bool,
-    /// Whether it runs in the compiler: it and what it needs are not linked into anything.
+    /// True if it runs in the compiler. Neither it nor its dependencies are linked into anything.
     macros: bool,
     dependencies: Vec<(usize, Kind)>,
 }
 
-/// All packages that cargo would use, and who needs whom.
+/// All packages that cargo would use, with their dependencies.
 #[derive(Debug)]
 pub(crate) struct Graph {
     packages: Vec<Package>,
@@ -42,7 +42,7 @@ impl Graph {
     /// Reads the output of `cargo metadata --format-version 1`.
     ///
     /// # Errors
-    /// When a key is missing: a cargo that prints another format.
+    /// If a key is missing because cargo prints another format.
     pub(crate) fn parse(metadata: &str) -> Result<Self> {
         let metadata: Value = serde_json::from_str(metadata).context("parse cargo metadata")?;
         let members: BTreeSet<&str> =
@@ -80,12 +80,12 @@ impl Graph {
         Ok(Self { packages })
     }
 
-    /// Members of the workspace.
+    /// The members of the workspace.
     pub(crate) fn ours(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.ours)
     }
 
-    /// Packages of other people.
+    /// The packages of other people.
     pub(crate) fn foreign(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| !package.ours)
     }
@@ -95,7 +95,8 @@ impl Graph {
         package.dependencies.iter().filter(|&&edge| self.links(edge)).map(|&(to, _)| &self.packages[to])
     }
 
-    /// Everything that the package called `root` links, directly or not, without itself. Empty when there is no such package.
+    /// Everything that the package called `root` links, directly or not, without itself. It is empty if there
+    /// is no such package.
     pub(crate) fn linked(&self, root: &str) -> Vec<&Package> {
         let Some(root) = self.packages.iter().position(|package| package.name == root) else {
             return Vec::new();
@@ -137,7 +138,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A graph from `(name, ours, dependencies)`; a dependency is a name, with `dev:` or `build:` before it where it is not linked.
+    /// A graph from `(name, ours, dependencies)`. A dependency is a name, with `dev:` or `build:` before it
+    /// if it is not linked.
     pub(crate) fn graph(packages: &[(&str, bool, &[&str])]) -> Graph {
         let described: Vec<Value> = packages
             .iter()

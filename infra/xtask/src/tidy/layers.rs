@@ -1,12 +1,12 @@
-//! Who may depend on whom: the tiers of the design, as a table.
+//! The table of dependencies that the design allows between our crates.
 //!
-//! Only linked dependencies count; tests may use what they like.
+//! Only linked dependencies count; tests may use any crate.
 
 use std::collections::BTreeSet;
 
 use super::graph::{Graph, Package};
 
-/// Which of our crates each of our crates may link. Adding a line here is a design change.
+/// The crates of ours that each of our crates may link. Adding a line here is a design change.
 const LAYERS: &[(&str, &[&str])] = &[
     ("weir-proto", &[]),
     ("weir-connect", &["weir-proto"]),
@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "weir-store",
         ],
     ),
-    // Neither of the two knows the other, nor anything that opens a database.
+    // Neither of the two knows the other, or anything that opens a database.
     (
         "weir-gateway",
         &["weir-proto", "weir-connect", "weir-discord", "weir-data-client", "weir-bus", "weir-runtime"],
@@ -36,17 +36,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("weir-api", &["weir-proto", "weir-connect", "weir-discord", "weir-data-client", "weir-runtime"]),
     ("weir-standalone", EVERY_TIER),
     ("weir-loadtest", &["weir-proto", "weir-connect", "weir-data-client", "weir-report", "weir-testkit"]),
-    // Linked by the load tests; dev-dependency of whoever has a benchmark.
+    // Linked by the load tests, and a dev-dependency of crates with a benchmark.
     ("weir-report", &[]),
-    // Dev-dependency of whoever decodes something.
+    // A dev-dependency of crates that decode something.
     ("weir-fuzz", &[]),
-    // Linked by the load tests and by xtask; dev-dependency of whoever has a binary.
+    // Linked by the load tests and xtask, and a dev-dependency of crates with a binary.
     ("weir-testkit", &[]),
     ("xtask", &["weir-testkit"]),
     ("acceptance-twilight", &[]),
 ];
 
-/// For what stands above the tiers and wires them.
+/// For crates that stand above the tiers and connect them.
 const EVERY_TIER: &[&str] = &[
     "weir-proto",
     "weir-connect",
@@ -61,17 +61,17 @@ const EVERY_TIER: &[&str] = &[
     "weir-api",
 ];
 
-/// Crates that open a database.
+/// Packages that open a database.
 const DATABASES: [&str; 2] = ["fjall", "scylla"];
 
 /// The crates of `data-service/` that may name one of [`DATABASES`].
 const OPENS_DATABASES: [&str; 2] = ["weir-data-service", "weir-store"];
 
-/// Tiers into which no database may be linked, however indirectly.
+/// Tiers that may not link a database, not even indirectly.
 const NO_DATABASE: [&str; 2] = ["weir-gateway", "weir-api"];
 
-/// The protection layer links nothing that these do not: its loom, mutation and fuzz builds must take seconds, and a team that puts it in
-/// front of its own table must not inherit ours.
+/// The protection layer links only these and their dependencies. Its loom, mutation and fuzz builds must take
+/// seconds, and a team that puts it in front of its own table must not inherit our dependencies.
 const PROTECT_LINKS: [&str; 2] = ["tokio", "thiserror"];
 
 /// All violations, one line each.

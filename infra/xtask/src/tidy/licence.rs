@@ -1,13 +1,15 @@
-//! SPDX licence expressions, as far as package manifests use them: `OR`, `AND`, `WITH`, parentheses, and the old `/`.
+//! SPDX licence expressions, as far as package manifests use them: `OR`, `AND`, `WITH`, parentheses, and the
+//! old `/`.
 
-/// Whether the licences that `allowed` accepts satisfy `expression`. An expression that cannot be read is not satisfied.
+/// True if the licences that `allowed` accepts satisfy `expression`. An expression that cannot be parsed is
+/// not satisfied.
 pub(crate) fn satisfied(expression: &str, allowed: impl Fn(&str) -> bool) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut reader = Reader { tokens: spaced.split_whitespace().collect(), at: 0, allowed: &allowed };
     reader.any_of() == Some(true) && reader.at == reader.tokens.len()
 }
 
-/// Recursive descent over the tokens; each method gives `None` for what is no expression.
+/// A recursive descent parser over the tokens. Each method returns `None` for text that is not an expression.
 struct Reader<'a> {
     tokens: Vec<&'a str>,
     at: usize,
@@ -18,7 +20,7 @@ impl<'a> Reader<'a> {
     fn any_of(&mut self) -> Option<bool> {
         let mut result = self.all_of()?;
         while self.take("OR") {
-            // No short circuit: the tokens must be consumed.
+            // No short circuit, because the tokens must be consumed.
             result |= self.all_of()?;
         }
         Some(result)

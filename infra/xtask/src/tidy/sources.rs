@@ -1,26 +1,27 @@
-//! Rules for every Rust source file: header, length, queues, and work left open.
+//! Rules for every Rust source file: header, length, queues, and open work.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-/// Longest file that needs no justification. Longer ones state theirs in a header line that begins with [`LENGTH_REASON`].
+/// Longest file that needs no justification. A longer one states its reason in a header line that begins with
+/// [`LENGTH_REASON`].
 const LINES_MAX: usize = 500;
 
 /// Start of the header line that says why a file is long: `//! Length: …`.
 const LENGTH_REASON: &str = "//! Length:";
 
-/// Split, so that this file passes its own rules.
+/// The word is split, so that this file passes its own rules.
 const UNBOUNDED: &str = concat!("unbounded", "_channel");
 const OPEN_WORK: &str = concat!("TO", "DO");
 
-/// Folders that hold no sources of ours.
+/// Folders that contain no sources of ours.
 const NOT_OURS: [&str; 2] = ["target", "node_modules"];
 
 /// All violations in the files below `root`, one line each.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// If a file cannot be read.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut violations = Vec::new();
     walk(root, &mut |path, text| {
@@ -70,7 +71,7 @@ fn check_file(text: &str) -> Vec<String> {
     violations
 }
 
-/// Whether the text goes on with `(#123)`.
+/// True if the text continues with `(#123)`.
 fn names_an_issue(rest: &str) -> bool {
     let number = rest.strip_prefix("(#").and_then(|rest| rest.split_once(')')).map(|(number, _)| number);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))

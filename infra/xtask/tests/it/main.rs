@@ -1,4 +1,4 @@
-//! xtask as its users run it: the binary, with real processes.
+//! Tests xtask as its users run it: the binary, with real processes.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Life of the child in the tests below. A child that is not stopped keeps its pipe open that long, which is how the tests see it.
+/// Life of the child in the tests below. A child that is not stopped keeps its pipe open for this long, which
+/// is how the tests notice it.
 const CHILD_LIFE: Duration = Duration::from_secs(60);
 
 fn xtask() -> &'static str {
     env!("CARGO_BIN_EXE_xtask")
 }
 
-/// Goal: a server never outlives an xtask that was killed. Method: a shell stands for xtask and starts a child through `exec-child`; the
-/// shell is killed without a chance to clean up; the child's pipe must close long before the child would have ended by itself.
+/// Goal: a server never outlives an xtask that was killed. Method: a shell stands for xtask and starts a
+/// child through `exec-child`; the shell is killed without a chance to clean up; the child's pipe must close
+/// long before the child would have ended by itself.
 #[test]
 fn child_dies_with_its_parent_even_when_that_is_killed() {
     let child = format!("echo ready; exec sleep {}", CHILD_LIFE.as_secs());
@@ -32,11 +34,11 @@ fn child_dies_with_its_parent_even_when_that_is_killed() {
     assert!(killed.elapsed() < CHILD_LIFE / 2, "the child lived on for {:?}", killed.elapsed());
 }
 
-/// Goal: a developer's server stays when the shell that started it is gone. Method: as above, but detached; the child must say something
-/// after its parent's death.
+/// Goal: a developer's server stays when the shell that started it is gone. Method: as above, but detached;
+/// the child must say something after its parent's death.
 #[test]
 fn detached_child_outlives_its_parent() {
-    // The child waits until its parent is gone (it is then adopted by another process), and speaks.
+    // The child waits until its parent is gone and another process has adopted it, and then prints.
     let child = r#"start=$(cut -d" " -f4 /proc/$$/stat); echo ready; while [ "$(cut -d" " -f4 /proc/$$/stat)" = "$start" ]; do :; done; echo alive"#;
     let mut parent = Command::new("sh")
         .args(["-c", "\"$1\" exec-child detached -- sh -c \"$2\" & wait", "sh", xtask(), child])
