@@ -1,24 +1,25 @@
-//! Addresses that nobody listens on.
+//! Free addresses for listeners.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 
-/// Ports to choose from: below the range (32768 and up) from which the kernel takes the clients' own. A listener's port from that range
-/// could be taken by a client while the listener is down; a client could even be connected to itself.
+/// Ports to choose from. They lie below the range (32768 and up) from which the kernel takes ports for
+/// clients. A client could take a listener's port from that range while the listener is down, and could even
+/// connect to itself.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
-/// Tries to find a free port.
+/// Most attempts to find a free port.
 const PORT_TRIES: usize = 1_000;
 
-/// Different addresses on loopback that are free now, and that nobody is given by accident later.
+/// Returns different addresses on loopback that are free now and that the kernel gives to no client later.
 ///
 /// # Errors
-/// When there are not so many.
+/// If there are not enough of them.
 pub fn free_addresses<const N: usize>(random: &mut Rng) -> Result<[SocketAddr; N]> {
     let mut found: Vec<(SocketAddr, TcpListener)> = Vec::with_capacity(N);
     for _ in 0..PORT_TRIES {
-        // All are held until the last is found, so that they are different.
+        // All are held until the last is found, so that they differ.
         if found.len() == N {
             break;
         }
@@ -32,10 +33,10 @@ pub fn free_addresses<const N: usize>(random: &mut Rng) -> Result<[SocketAddr; N
     addresses.try_into().ok().context("no free ports")
 }
 
-/// [`free_addresses`] that no seed decides.
+/// [`free_addresses`] with a random seed.
 ///
 /// # Errors
-/// When there are not so many.
+/// If there are not enough of them.
 pub fn any_free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     free_addresses(&mut Rng::new())
 }

@@ -15,34 +15,34 @@ use crate::{
     requests::is_ready,
 };
 
-/// Longest time from the start of a process until it is ready: leases of the one that was killed (5 s) may have to be waited out, and a
-/// machine under test is busy.
+/// Longest time from the start of a process until it is ready. It may have to wait for the lease of the
+/// killed process (5 s) to end, and a machine under test is busy.
 const READY_MAX: Duration = Duration::from_secs(90);
 
-/// When a process can serve.
+/// How to tell that a process can serve.
 #[derive(Debug, Clone, Copy)]
 pub enum Ready {
-    /// When the admin listener there answers `/readyz` with 200.
+    /// The admin listener at this address answers `/readyz` with 200.
     Admin(SocketAddr),
-    /// When the address takes connections.
+    /// The address accepts connections.
     Connects(SocketAddr),
 }
 
-/// How a process is started, each time.
+/// How a process is started, every time.
 #[derive(Debug)]
 pub struct Program {
-    /// What messages call it.
+    /// The name of the process in messages.
     pub name: &'static str,
     /// Its command line and environment.
     pub command: Command,
-    /// When it can serve.
+    /// How to tell that it can serve.
     pub ready: Ready,
-    /// The file to which each process appends its output. Without one its errors go where this process's go, and
-    /// nothing is kept of the rest.
+    /// The file to which each process appends its output. Without a file its errors go to this process's
+    /// standard error, and its standard output is dropped.
     pub log: Option<PathBuf>,
 }
 
-/// Such a process, killed with the value. Errors are as for [`Child`].
+/// The process; it is killed when this value is dropped. Errors are as for [`Child`].
 #[derive(Debug)]
 pub struct Process {
     program: Program,
@@ -50,8 +50,8 @@ pub struct Process {
     started: Instant,
 }
 
-/// `redis-server` in the foreground, with its files in `directory`. It saves nothing: the outbox is the truth, the bus
-/// only carries it.
+/// `redis-server` in the foreground, with its files in `directory`. It saves nothing, because the outbox is
+/// the truth and the bus only carries it.
 #[must_use]
 pub fn redis_server(address: SocketAddr, directory: &Path) -> Command {
     let mut command = Command::new("redis-server");
@@ -84,32 +84,33 @@ impl Program {
         Child::spawn(&mut self.command)
     }
 
-    /// Where to look for what it said, for a message.
+    /// A hint for messages: where the output of the process is.
     fn see(&self) -> String {
         self.log.as_ref().map(|log| format!(" ({})", log.display())).unwrap_or_default()
     }
 }
 
 impl Process {
-    /// Starts it; see [`Process::ready`].
+    /// Starts the process; see [`Process::ready`].
     pub fn start(mut program: Program) -> Result<Self> {
         let child = program.spawn()?;
         Ok(Self { program, child, started: Instant::now() })
     }
 
-    /// What messages call it.
+    /// The name of the process in messages.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.program.name
     }
 
-    /// The system's number of the process.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it can serve, and gives the time since the start; fails if it ends before, and after 90 s.
+    /// Waits until the process can serve and returns the time since its start. Fails if it ends before, or
+    /// after 90 s.
     pub fn ready(&mut self) -> Result<Duration> {
         while !self.program.ready.is_now() {
             if let Some(ended) = self.ended()? {
@@ -122,20 +123,21 @@ impl Process {
         Ok(self.started.elapsed())
     }
 
-    /// How it ended, if it did by itself.
+    /// Returns how the process ended, if it ended by itself.
     pub fn ended(&mut self) -> Result<Option<String>> {
         let ended = self.child.ended()?;
         Ok(ended.map(|status| format!("{}{} ended with {status}", self.program.name, self.program.see())))
     }
 
-    /// Sends SIGKILL to this process alone; returns when it is gone. Gives how it had ended, if it had by itself.
+    /// Sends SIGKILL to this process alone and returns when it is gone. Returns how it had ended, if it had
+    /// ended by itself.
     pub fn kill(&mut self) -> Result<Option<String>> {
         let ended = self.ended()?;
         self.child.kill()?;
         Ok(ended)
     }
 
-    /// Starts it again after its end; see [`Process::ready`].
+    /// Starts the process again after its end; see [`Process::ready`].
     pub fn restart(&mut self) -> Result<()> {
         self.child = self.program.spawn()?;
         self.started = Instant::now();

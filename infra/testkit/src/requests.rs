@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-/// Longest wait for an answer; far above what any takes, also on a busy machine.
+/// Longest wait for an answer. It is far above what any answer needs, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The same for a probe, which is repeated.
+/// Longest wait for the answer to a probe, which is repeated.
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
-/// Sends a request; gives the answer's status and body.
+/// Sends a request. Returns the answer's status and body.
 ///
 /// # Panics
-/// When there is no answer within a minute, or it is no HTTP.
+/// If there is no answer within a minute, or it is not HTTP.
 #[must_use]
 pub fn http(
     address: SocketAddr,
@@ -31,7 +31,7 @@ pub fn http(
     ask(address, &request, PATIENCE).expect("an answer")
 }
 
-/// Whether the admin listener there says, within a second, that its process can serve.
+/// True if the admin listener at this address says within a second that its process can serve.
 #[must_use]
 pub fn is_ready(admin: SocketAddr) -> bool {
     let request = "GET /readyz HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n";
