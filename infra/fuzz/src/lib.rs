@@ -1,7 +1,9 @@
-//! Fuzzing of decoders in ordinary tests, on stable: valid inputs with pieces changed, put in or cut off, and now and then nothing but noise.
+//! Fuzzing of decoders in ordinary tests, on stable Rust. Inputs are valid ones with pieces changed, inserted
+//! or cut off, and occasionally pure noise.
 //!
-//! A target is a test in a module `fuzz` of the crate that has the decoder. It runs for a moment with everything else, and as long as
-//! `WEIR_FUZZ_CASES`, the number of inputs for each target, makes it: `cargo xtask long fuzz` runs all of them so and shows the counts.
+//! A target is a test in a module `fuzz` of the crate that has the decoder. It runs briefly with all other
+//! tests. `WEIR_FUZZ_CASES`, the number of inputs for each target, makes it run longer: `cargo xtask long
+//! fuzz` runs all targets this way and shows the counts.
 
 #![allow(clippy::print_stdout, reason = "a target tells how many inputs it had")]
 
@@ -13,7 +15,8 @@ use proptest::{
 };
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-/// Inputs for each target without `WEIR_FUZZ_CASES`: a second or so in a build without optimisations.
+/// Inputs for each target without `WEIR_FUZZ_CASES`. They take about a second in a build without
+/// optimisations.
 pub const CASES_DEFAULT: u32 = 3_000;
 
 /// Runs `check` on `WEIR_FUZZ_CASES` inputs, or on `default` of them.
@@ -23,7 +26,7 @@ pub const CASES_DEFAULT: u32 = 3_000;
 pub fn run<S: Strategy>(target: &str, default: u32, inputs: &S, check: impl FnMut(S::Value)) {
     let cases = std::env::var("WEIR_FUZZ_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    // proptest wants `Fn`.
+    // proptest requires `Fn`.
     let check = RefCell::new(check);
     let outcome = runner.run(inputs, |input| {
         (check.borrow_mut())(input);
@@ -33,7 +36,7 @@ pub fn run<S: Strategy>(target: &str, default: u32, inputs: &S, check: impl FnMu
     println!("fuzz {target}: {cases} inputs");
 }
 
-/// What text formats are made of, and what breaks them.
+/// Pieces of text formats, and text that breaks them.
 const TEXT: &[&[u8]] = &[
     b"\"",
     b"\\",
@@ -69,7 +72,7 @@ const TEXT: &[&[u8]] = &[
     b"/",
     b"@me",
 ];
-/// What binary formats are made of: lengths and numbers at their borders.
+/// Pieces of binary formats: lengths and numbers at their limits.
 const BINARY: &[&[u8]] = &[
     b"\0",
     b"\x01",
@@ -87,12 +90,12 @@ const BINARY: &[&[u8]] = &[
     b"\xff\xff\xff\xff\xff\xff\xff\xff",
 ];
 
-/// Texts like `valid`.
+/// Texts similar to `valid`.
 pub fn text(valid: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> impl Strategy<Value = Vec<u8>> {
     mutated(valid.into_iter().map(Into::into).collect(), TEXT)
 }
 
-/// Bytes like `valid`.
+/// Bytes similar to `valid`.
 pub fn binary(valid: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> impl Strategy<Value = Vec<u8>> {
     mutated(valid.into_iter().map(Into::into).collect(), BINARY)
 }
@@ -103,7 +106,7 @@ fn mutated(valid: Vec<Vec<u8>>, pieces: &'static [&'static [u8]]) -> impl Strate
         1 => Just(Vec::new()),
         3 => prop::sample::select(pieces).prop_map(<[u8]>::to_vec),
     ];
-    // Where, how much is cut out, what is put in, and how often.
+    // The position, the number of bytes cut out, the bytes put in, and the number of edits.
     let edit =
         (any::<prop::sample::Index>(), 0_usize..4, piece, prop_oneof![9 => Just(1_usize), 1 => 2_usize..200]);
     let edited = (prop::sample::select(valid.clone()), proptest::collection::vec(edit, 0..6)).prop_map(
@@ -116,7 +119,7 @@ fn mutated(valid: Vec<Vec<u8>>, pieces: &'static [&'static [u8]]) -> impl Strate
             bytes
         },
     );
-    // The beginning of one and the end of another, as after a torn write.
+    // The beginning of one input and the end of another, as after a torn write.
     let torn =
         (prop::sample::select(valid.clone()), prop::sample::select(valid), any::<[prop::sample::Index; 2]>())
             .prop_map(|(head, tail, [to, from])| {
@@ -126,7 +129,7 @@ fn mutated(valid: Vec<Vec<u8>>, pieces: &'static [&'static [u8]]) -> impl Strate
     prop_oneof![1 => proptest::collection::vec(any::<u8>(), 0..300), 6 => edited, 1 => torn]
 }
 
-/// A message with something in each of its fields, and in those of its inner messages.
+/// A message with a value in each of its fields, and in those of its inner messages.
 #[must_use]
 pub fn filled(shape: &MessageDescriptor) -> DynamicMessage {
     fill(shape, 3)
@@ -137,7 +140,7 @@ fn fill(shape: &MessageDescriptor, depth: u32) -> DynamicMessage {
     for field in shape.fields() {
         let Some(value) = value(&field, depth) else { continue };
         let value = if field.is_list() { Value::List(vec![value.clone(), value]) } else { value };
-        // Of a choice the last one stays.
+        // Of a oneof the last field remains.
         message.set_field(&field, value);
     }
     message
