@@ -1,12 +1,13 @@
 // Acceptance bot on unmodified discord.js: the scenario of README.md.
 //
-// Takes WEIR_API (http://127.0.0.1:PORT) and WEIR_TOKEN from the environment (the gateway's address comes from GET /gateway/bot). Prints one
-// line for each step and, last, one JSON object {ok, library, steps}; exits 0 only when every step passed.
+// Takes WEIR_API (http://127.0.0.1:PORT) and WEIR_TOKEN from the environment (the gateway's address comes
+// from GET /gateway/bot). Prints one line for each step and, last, one JSON object {ok, library, steps};
+// exits 0 only when every step passed.
 
 import net from 'node:net';
 import process from 'node:process';
 
-// ---- nothing but loopback: installed before the library is loaded ------------------------------------------------
+// ---- nothing but loopback: installed before the library is loaded -----------------------------------------
 
 const connects = [];
 const violations = [];
@@ -29,11 +30,12 @@ const { ChannelType, Client, Events, GatewayIntentBits, Options, version } = awa
 const WAIT_MS = 30_000;
 // Messages of the history step: more than one page of 100, so that paging must join pages.
 const HISTORY = 130;
-// Messages of the resume step, and how many are sent before the cut. discord.js waits 500 ms before it reconnects, so some are missed.
+// Messages of the resume step, and how many are sent before the cut. discord.js waits 500 ms before it
+// reconnects, so some are missed.
 const RESUME_TOTAL = 60;
 const RESUME_BEFORE_CUT = 20;
 
-// ---- step bookkeeping ----------------------------------------------------------------------------------------------
+// ---- step bookkeeping -------------------------------------------------------------------------------------
 
 const steps = [];
 
@@ -73,7 +75,7 @@ function within(promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-// Listens from now on, so that an event that overtakes the reply is not missed; await the result later.
+// Listens from now on, so that an event that overtakes the reply is not missed. The result is awaited later.
 function expectEvent(emitter, event, accept = () => true) {
   const seen = new Promise((resolve) => {
     const listener = (...args) => {
@@ -89,7 +91,7 @@ function expectEvent(emitter, event, accept = () => true) {
   return bounded;
 }
 
-// ---- the scenario --------------------------------------------------------------------------------------------------
+// ---- the scenario -----------------------------------------------------------------------------------------
 
 const api = process.env.WEIR_API;
 const token = process.env.WEIR_TOKEN;
@@ -97,7 +99,8 @@ const token = process.env.WEIR_TOKEN;
 const client = new Client({
   intents: [GatewayIntentBits.Guilds, GatewayIntentBits.GuildMessages, GatewayIntentBits.MessageContent],
   rest: { api: `${api}/api` },
-  // Deleted and edited messages must come from the cache as in any bot; the default bound of 200 a channel is enough.
+  // Deleted and edited messages must come from the cache as in any bot; the default bound of 200 a channel is
+  // enough.
   makeCache: Options.cacheWithLimits(Options.DefaultMakeCacheSettings),
 });
 
@@ -214,7 +217,7 @@ async function resumeWithoutGap(channel) {
   const resumed = expectEvent(client, Events.ShardResume);
 
   while (posted.length < RESUME_TOTAL) {
-    // Another REST caller: plain fetch, its own connection.
+    // Another REST caller: plain fetch, on a connection of its own.
     const response = await fetch(`${api}/api/v10/channels/${channel.id}/messages`, {
       method: 'POST',
       headers: { authorization: `Bot ${token}`, 'content-type': 'application/json' },
@@ -228,12 +231,13 @@ async function resumeWithoutGap(channel) {
     check(response.status === 200, `POST failed with ${response.status}: ${JSON.stringify(reply)}`);
     posted.push(reply.id);
     if (posted.length === RESUME_BEFORE_CUT) cut();
-    // Spread over more than the library's 500 ms, so that some are missed and some arrive after the resume.
+    // Sending is spread over more than the library's 500 ms, so that some are missed and some arrive after
+    // the resume.
     if (posted.length > RESUME_BEFORE_CUT) await pause(30);
   }
   await resumed;
 
-  // A last message after everything else: when it is here, whatever was to come twice has come.
+  // A last message after everything else: once it arrives, any repeated message has arrived too.
   const last = expectEvent(client, Events.MessageCreate, (message) => message.content === 'resume end');
   await channel.send('resume end');
   await last;
@@ -243,7 +247,7 @@ async function resumeWithoutGap(channel) {
   sameIds(received, posted, 'every message once and in order');
 }
 
-// Resets the TCP connection under the WebSocket: no close frame, and bytes on their way are lost.
+// Resets the TCP connection under the WebSocket: there is no close frame, and bytes on their way are lost.
 function cut() {
   client.ws._ws.strategy.shards.get(0).connection._socket.resetAndDestroy();
 }

@@ -1,11 +1,12 @@
 """Acceptance bot on unmodified discord.py.
 
-Takes WEIR_API (http://127.0.0.1:PORT), WEIR_GATEWAY (ws://127.0.0.1:PORT) and WEIR_TOKEN from the environment. Prints one line for each
-step and, last, one JSON object {"ok", "library", "steps"}; exits 0 only when every step passed. The same scenario is written for
-discord.js and twilight beside this file; README.md tells it in prose.
+Takes WEIR_API (http://127.0.0.1:PORT), WEIR_GATEWAY (ws://127.0.0.1:PORT) and WEIR_TOKEN from the
+environment. Prints one line for each step and, last, one JSON object {"ok", "library", "steps"}; exits 0 only
+when every step passed. The same scenario is written for discord.js and twilight beside this file; README.md
+describes it in prose.
 
-The library is changed nowhere: only its two documented-by-convention base addresses are set, and one *instance's* connect method is
-wrapped so that a reconnect waits until messages have been missed.
+The library is not modified. Only its two base addresses are set, as is the custom, and the connect method of
+one *instance* is wrapped so that a reconnect waits until messages have been missed.
 """
 
 import asyncio
@@ -30,14 +31,14 @@ HISTORY = 130
 # Messages of the resume step, and how many of them are sent before the cut, and while the bot is away.
 RESUME_TOTAL, RESUME_BEFORE_CUT, RESUME_MISSED = 60, 20, 15
 
-# ---- nothing but loopback ------------------------------------------------------------------------------------------
+# ---- nothing but loopback ----------------------------------------------------------------------------------
 
 connects: list[str] = []
 violations: list[str] = []
 
 
 def loopback_only(event: str, args: tuple) -> None:
-    """Audit hook: Python calls it before every connect and name look-up; raising forbids the act."""
+    """Audit hook. Python calls it before every connect and name look-up; an exception forbids the call."""
     if event == "socket.connect" and isinstance(args[1], tuple):
         host = args[1][0]
     elif event == "socket.getaddrinfo":
@@ -52,7 +53,7 @@ def loopback_only(event: str, args: tuple) -> None:
 
 sys.addaudithook(loopback_only)
 
-# ---- step bookkeeping ------------------------------------------------------------------------------------------------
+# ---- step bookkeeping --------------------------------------------------------------------------------------
 
 steps: list[dict] = []
 
@@ -77,7 +78,7 @@ def check(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-# ---- the bot ---------------------------------------------------------------------------------------------------------
+# ---- the bot -----------------------------------------------------------------------------------------------
 
 
 class Bot(discord.Client):
@@ -97,7 +98,8 @@ class Bot(discord.Client):
         self.messages.append(message)
 
     def expect(self, event: str, accept=lambda *_: True):
-        """Registers the listener now, so that an event that overtakes the reply is not missed; await the result later."""
+        """Registers the listener now, so that an event that overtakes the reply is not missed. The result is
+        awaited later."""
         waiting = self.wait_for(event, check=accept, timeout=WAIT_SECONDS)
 
         async def named():
@@ -222,7 +224,7 @@ async def resume_without_gap(bot: Bot, channel: discord.TextChannel, api: str, t
     await asyncio.wait_for(poster, 4 * WAIT_SECONDS)
     await resumed
 
-    # A last message after everything else: when it is here, whatever was to come twice has come.
+    # A last message after everything else: once it arrives, any repeated message has arrived too.
     last = bot.expect("message", lambda message: message.content == "resume end")
     await channel.send("resume end")
     await last
@@ -234,7 +236,7 @@ async def resume_without_gap(bot: Bot, channel: discord.TextChannel, api: str, t
 
 
 def cut(bot: Bot) -> None:
-    """Resets the TCP connection under the WebSocket: no close frame, and bytes on their way are lost."""
+    """Resets the TCP connection under the WebSocket: without a close frame, and bytes on their way are lost."""
     stream = bot.ws.socket
     stream.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream._response.connection.transport.abort()

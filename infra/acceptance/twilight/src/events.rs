@@ -1,4 +1,4 @@
-//! The gateway side of the bot: a task that drives the shard, and the events that came out of it in order.
+//! The gateway side of the bot: a task that drives the shard, and the events that it delivered, in order.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use twilight_gateway::{Event, EventTypeFlags, Shard, StreamExt as _, error::Rece
 /// Longest wait for one event or reply. Delivery takes milliseconds; this only bounds a failure.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
-/// Events between the shard's task and the scenario: ten times what the whole scenario causes.
+/// Most events between the shard's task and the scenario: ten times what the whole scenario causes.
 const BACKLOG: usize = 4096;
 
-/// What the gateway delivered.
+/// The events that the gateway delivered.
 #[derive(Debug)]
 pub(crate) struct Events {
     incoming: mpsc::Receiver<Result<Event>>,
@@ -34,7 +34,7 @@ impl Events {
         Self { incoming, held, log: Vec::new(), driver }
     }
 
-    /// Stops or resumes driving the shard: a shard that is not driven cannot reconnect.
+    /// Stops or resumes driving the shard. A shard that is not driven cannot reconnect.
     pub(crate) fn hold(&self, held: bool) {
         self.held.send_replace(held);
     }
@@ -42,7 +42,7 @@ impl Events {
     /// Waits until an event is accepted, counting from `mark`; events before it stay in the log.
     ///
     /// # Errors
-    /// When none comes within [`WAIT`], or one could not be parsed.
+    /// If none comes within [`WAIT`], or one could not be parsed.
     pub(crate) async fn until<T>(
         &mut self,
         mark: usize,
@@ -65,7 +65,7 @@ impl Events {
         time::timeout(WAIT, search).await.with_context(|| format!("no {what} within {} s", WAIT.as_secs()))?
     }
 
-    /// The place in the log that events from now on come after.
+    /// The position in the log at which the next event will be.
     pub(crate) fn mark(&self) -> usize {
         self.log.len()
     }

@@ -1,8 +1,9 @@
 //! Proof that this process talks to loopback only.
 //!
-//! The other bots forbid a connect outside loopback from inside their runtime. A Rust program has no such hook without `unsafe`, so this one
-//! watches the kernel's list of its own TCP sockets while it runs. A socket that lives shorter than [`PERIOD`] can be missed; twilight keeps
-//! its connections open, and an attempt that gets no answer stays in the list for seconds.
+//! The other bots forbid a connect outside loopback from inside their runtime. A Rust program has no such
+//! hook without `unsafe`, so this one watches the kernel's list of its own TCP sockets while it runs. A
+//! socket that lives shorter than [`PERIOD`] can be missed; twilight keeps its connections open, and an
+//! attempt that gets no answer stays in the list for seconds.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -14,10 +15,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Time between two looks. The kernel walks its whole table for one, which measured 9-18 ms: more often would slow what is watched.
+/// Time between two checks. For each, the kernel walks its whole table, which took 9-18 ms when measured:
+/// more checks would slow down what is watched.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// A running watch over this process' sockets; it ends when the last clone is dropped.
+/// A running watch over this process' sockets. It ends when the last clone is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     seen: Arc<Mutex<Seen>>,
@@ -32,7 +34,8 @@ struct Seen {
 }
 
 impl Watch {
-    /// Starts to look every [`PERIOD`], on a thread of its own: the list is read with blocking calls.
+    /// Starts to check every [`PERIOD`], on a thread of its own, because the list is read with blocking
+    /// calls.
     pub(crate) fn start() -> Self {
         let watch = Self::default();
         let looking = Arc::downgrade(&watch.seen);
@@ -40,8 +43,10 @@ impl Watch {
         watch
     }
 
+    /// Judges what the watch has seen, after one more look.
+    ///
     /// # Errors
-    /// When a socket outside loopback was seen, or the watch saw nothing at all.
+    /// If a socket outside loopback was seen, or the watch saw nothing at all.
     pub(crate) fn verdict(&self) -> Result<()> {
         look(&self.seen);
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +97,7 @@ fn remotes() -> Result<Vec<String>> {
     Ok(remotes)
 }
 
-/// The remote address of one line of the kernel's table, when the socket is ours and not listening.
+/// The remote address in a line of the kernel's table, if the socket is ours and not listening.
 fn connected(line: &str, own: &HashSet<String>) -> Option<String> {
     const LISTEN: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -103,7 +108,7 @@ fn connected(line: &str, own: &HashSet<String>) -> Option<String> {
 fn own_sockets() -> Result<HashSet<String>> {
     let mut inodes = HashSet::new();
     for entry in fs::read_dir("/proc/self/fd").context("list open files")? {
-        // A file may be closed between listing and reading: then it is no connection either.
+        // A file may be closed between listing and reading; then it is no connection either.
         let Ok(link) = entry.and_then(|entry| fs::read_link(entry.path())) else { continue };
         let link = link.to_string_lossy();
         if let Some(inode) = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) {
@@ -113,7 +118,8 @@ fn own_sockets() -> Result<HashSet<String>> {
     Ok(inodes)
 }
 
-/// The kernel prints an address as 32-bit words in host order: 127.0.0.1 is `0100007F`, ::1 ends in `01000000`.
+/// The kernel prints an address as 32-bit words in host order: 127.0.0.1 is `0100007F`, ::1 ends in
+/// `01000000`.
 fn is_loopback(remote: &str) -> bool {
     let address = remote.split(':').next().unwrap_or_default();
     match address.len() {

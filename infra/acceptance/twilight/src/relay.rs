@@ -1,7 +1,8 @@
 //! A TCP relay whose connections can be cut from outside.
 //!
-//! twilight owns its socket and offers only a clean close. The relay stands between it and the gateway for the first connection and can reset
-//! it: no close frame, and bytes on their way are lost, as when a phone leaves its network.
+//! twilight owns its socket and offers only a clean close. The relay stands between twilight and the gateway
+//! for the first connection and can reset it: there is no close frame, and bytes on their way are lost, as
+//! when a phone leaves its network.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,7 +13,7 @@ use tokio::{
     sync::watch,
 };
 
-/// A running relay; it ends with the runtime.
+/// A running relay. It ends with the runtime.
 #[derive(Debug)]
 pub(crate) struct Relay {
     address: SocketAddr,
@@ -33,7 +34,7 @@ impl Relay {
         Ok(Self { address, cuts })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -44,14 +45,15 @@ impl Relay {
     }
 }
 
-/// Copies both ways until one side ends or the relay is cut; an error on either side ends the pair, which is all a relay can do about it.
+/// Copies both ways until one side ends or the relay is cut. An error on either side ends the connection, as
+/// a relay cannot do more about it.
 async fn relay(mut client: TcpStream, target: String, mut cut: watch::Receiver<u32>) {
     cut.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
     tokio::select! {
         _ended = io::copy_bidirectional(&mut client, &mut server) => {}
         _cut = cut.changed() => {
-            // With no time to linger, closing sends RST instead of FIN.
+            // Without time to linger, closing sends RST instead of FIN.
             let _unsupported = (client.set_zero_linger(), server.set_zero_linger());
         }
     }

@@ -1,4 +1,4 @@
-//! The scenario: what a bot does in its first minutes, and then a torn connection.
+//! The scenario: the first minutes of a bot's life, and then a broken connection.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(target: &Target, steps: &mut Steps) -> Result<()> {
     steps.step("loopback_only", async { watch.verdict() }).await
 }
 
-/// A REST client of its own: twilight adds `/api/v10` to the proxy's address.
+/// A new REST client. twilight adds `/api/v10` to the proxy's address.
 fn client(target: &Target) -> Client {
     Client::builder().token(target.token.clone()).proxy(target.api.clone(), true).timeout(WAIT).build()
 }
@@ -237,7 +237,7 @@ async fn resume_without_gap(
 ) -> Result<()> {
     let mark = events.mark();
     let (progress, mut posted) = watch::channel(0_usize);
-    // Another REST caller: a client of its own with connections of its own.
+    // Another REST caller: a client with connections of its own.
     let poster = client(target);
     let posting = tokio::spawn(async move {
         let mut ids = Vec::with_capacity(RESUME_TOTAL);
@@ -257,7 +257,7 @@ async fn resume_without_gap(
     let posted = posting.await.context("the other caller")??;
     events.until(mark, "RESUMED", |event| matches!(event, Event::Resumed).then_some(())).await?;
 
-    // A last message after everything else: when it is here, whatever was to come twice has come.
+    // A last message after everything else: once it arrives, any repeated message has arrived too.
     let last = http.create_message(channel).content("resume end").await?.model().await?.id;
     events
         .until(mark, "the last message", |event| {
@@ -285,7 +285,7 @@ async fn resume_without_gap(
 
 /// Waits until the other caller has posted `count` messages.
 async fn reached(posted: &mut watch::Receiver<usize>, count: usize) -> Result<()> {
-    /// Sixty messages under Discord's usual limit of five in five seconds, and as much again.
+    /// Time for sixty messages under Discord's usual limit of five in five seconds, doubled.
     const POSTING_MAX: Duration = Duration::from_secs(120);
     tokio::time::timeout(POSTING_MAX, posted.wait_for(|&done| done >= count))
         .await

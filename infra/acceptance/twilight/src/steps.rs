@@ -1,11 +1,11 @@
-//! The record of what was checked, one line for each step and one JSON object at the end.
+//! The record of all checks: one line for each step, and one JSON object at the end.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// The release that `Cargo.toml` pins, for the report.
+/// The release that `Cargo.toml` pins, as the report shows it.
 const LIBRARY: &str = "twilight 0.18";
 
 /// The steps so far.
@@ -16,7 +16,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Runs one step, prints how it ended and keeps that for the report.
+    /// Runs one step, prints how it ended, and keeps the result for the report.
     pub(crate) async fn step<T>(&mut self, name: &str, act: impl Future<Output = Result<T>>) -> Result<T> {
         let started = Instant::now();
         let result = act.await;
@@ -37,7 +37,7 @@ impl Steps {
         result
     }
 
-    /// Notes an error; one that a step already reported is not reported twice.
+    /// Notes an error, unless a step already reported it.
     pub(crate) fn fail_run(&mut self, error: &anyhow::Error) {
         if !self.failed {
             self.entries
@@ -46,7 +46,7 @@ impl Steps {
         }
     }
 
-    /// Whether no step failed.
+    /// True if no step failed.
     pub(crate) fn all_passed(&self) -> bool {
         !self.failed
     }
