@@ -13,12 +13,15 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::recorder::{Failure, Recorder};
 
-/// Requests under way at once in one stream. One that is due when so many are open is counted as failed: the server is that far behind.
+/// Most requests of one stream that may be under way. A request that is due when so many are open counts as
+/// failed, because the server is that far behind.
 const OPEN_MAX: usize = 4_000;
 
-/// Sends requests at `per_second` for `length`, evenly spaced, and records each from the moment it was due.
+/// Sends requests at `per_second` for `length`, evenly spaced, and records each from the moment at which it
+/// was due.
 ///
-/// `request` gets its number. Waits for the last answers before it returns; each has a deadline of its own.
+/// `request` is given the request's number. The function waits for the last answers before it returns; each
+/// request has a deadline of its own.
 pub(crate) async fn run<F, T>(per_second: f64, length: Duration, recorder: Arc<Recorder>, request: F)
 where
     F: Fn(u64) -> T,
@@ -26,13 +29,14 @@ where
 {
     let start = Instant::now();
     let gap = Duration::from_secs_f64(1.0 / per_second);
-    // At most a few million in a run: the product is exact enough.
+    // A run has at most a few million requests, so the product is exact enough.
     let count = (per_second * length.as_secs_f64()) as u64;
     let open = Arc::new(AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..count {
         let due = start + gap.mul_f64(number as f64);
-        // Timers have a millisecond's grain: those due within it leave together, and their lateness counts as latency.
+        // Timers have a resolution of a millisecond. Requests due within it are sent together, and their
+        // lateness counts as latency.
         if due > Instant::now() {
             sleep_until(due).await;
         }

@@ -1,5 +1,5 @@
-//! What a run leaves behind: its seed, its data and logs if something was wrong, its violations, and one JSON object on
-//! the last line.
+//! The evidence of a run: its seed, its violations, one JSON object on the last line, and after a failure its
+//! data and logs.
 
 use std::{fmt::Display, path::Path};
 
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Violations shown one by one; the rest is counted.
+/// Most violations that are shown one by one; the others are counted.
 const SHOWN_MAX: usize = 40;
 
 /// The seed of a run, and the directory of its data and logs.
@@ -18,7 +18,7 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// With the seed that was given, or another; it is shown, so that the run can be repeated.
+    /// Uses the given seed or a random one, and shows it so that the run can be repeated.
     pub(crate) fn new(seed: Option<u64>) -> Result<Self> {
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         let directory = tempfile::tempdir()?;
@@ -30,12 +30,12 @@ impl Evidence {
         self.directory.path()
     }
 
-    /// What the seed decides.
+    /// A random generator that starts from the seed.
     pub(crate) fn random(&self) -> Rng {
         Rng::with_seed(self.seed)
     }
 
-    /// Removes the directory after a good outcome; after a bad one keeps it, and says where it is.
+    /// Removes the directory if the run succeeded. Otherwise keeps it and says where it is.
     pub(crate) fn after(self, outcome: Result<()>) -> Result<()> {
         let kept = || format!("data and logs are kept in {}", self.directory.keep().display());
         outcome.map_err(|error| error.context(kept()))
@@ -45,7 +45,7 @@ impl Evidence {
 /// Prints the violations, and on the last line `result` with their number.
 ///
 /// # Errors
-/// When there are any.
+/// If there are any.
 pub(crate) fn judge(violations: &[impl Display], mut result: Value) -> Result<()> {
     for violation in violations.iter().take(SHOWN_MAX) {
         println!("VIOLATION {violation}");

@@ -1,15 +1,15 @@
 //! Load tests against Weir on this machine.
 //!
-//! - [`arrival`]: open-loop schedules: requests are due at fixed times whatever the answers do, and latency counts from the due time, so a
-//!   stalled server cannot hide its stall (no coordinated omission).
+//! - [`arrival`]: open-loop schedules. Requests are due at fixed times whatever the answers do, and latency
+//!   counts from the due time, so a stalled server cannot hide its stall (no coordinated omission).
 //! - [`recorder`]: latencies and failures of one stream of requests.
-//! - [`target`]: the data service under test; [`process`]: binaries, listeners and commands of all of them.
+//! - [`target`]: the data service under test; [`process`]: binaries, listeners and commands of all scenarios.
 //! - [`machine`]: what load and server share.
 //! - [`place`]: a guild with channels to begin with.
 //! - [`rest`]: a client of the REST api that hides no failure.
-//! - [`random`]: lengths of time between two.
-//! - [`evidence`]: what a run with a seed leaves behind.
-//! - [`scenario`]: what is asked.
+//! - [`random`]: random lengths of time.
+//! - [`evidence`]: the seed, data and logs that a run leaves.
+//! - [`scenario`]: the scenarios.
 //! - [`table`]: streams of requests side by side; JSON and SVG are `weir-report`'s.
 
 #![expect(clippy::print_stdout, reason = "reports go to standard output, progress to standard error")]
@@ -47,9 +47,11 @@ enum Scenario {
     Attack(scenario::attack::Options),
     /// Connects sessions of one guild, sends messages to all of them, and tells what each costs the server.
     Fanout(scenario::fanout::Options),
-    /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of order.
+    /// Kills processes while people write and bots listen, and checks that nothing is lost, doubled or out of
+    /// order.
     Kills(scenario::kills::Options),
-    /// Empties the event bus under traffic and in silence, and checks that everything still arrives, once, in order and soon.
+    /// Empties the event bus under traffic and in silence, and checks that everything still arrives, once, in
+    /// order and soon.
     BusLosses(scenario::kills::losses::Options),
     /// Kills imports, continues them, and checks that all of the file is there in order.
     ImportKills(scenario::import_kills::Options),

@@ -1,4 +1,4 @@
-//! What every scenario on the data service begins with: a guild with channels, and somebody who writes in them.
+//! The start of every scenario on the data service: a guild with channels, and a member who writes in them.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ pub(crate) struct Place {
     author_id: u64,
 }
 
-/// Options of a set-up's calls: a machine that is being filled is busy.
+/// Options for the calls of a set-up. A machine is busy while it is filled, so they may take long.
 pub(crate) fn calls() -> CallOptions {
     CallOptions::within(Duration::from_secs(10))
 }
 
 impl Place {
-    /// Makes it, with so many channels.
+    /// Creates the guild with so many channels.
     pub(crate) async fn new(data: &DataClient, channels: u64) -> Result<Self> {
         let user = User { username: "loadtest".into(), bot: true, ..User::default() };
         let user = CreateUserRequest { user: Some(user), token_hash: Vec::new() };

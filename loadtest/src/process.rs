@@ -1,5 +1,5 @@
-//! What all scenarios need to run processes of their own: where the binaries are, where a `weir` listens, what a command
-//! printed, and how much memory a process holds.
+//! Helpers for processes that scenarios run: the paths of binaries, the addresses of a `weir`, a command's
+//! output, and the memory that a process holds.
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use tokio::{process::Command, time::timeout};
 use weir_testkit::free_addresses;
 
-/// Where a `weir` of a scenario's own listens.
+/// The addresses of a scenario's own `weir`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listeners {
     pub(crate) api: SocketAddr,
@@ -18,13 +18,13 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// On free ports.
+    /// Free ports.
     pub(crate) fn free(random: &mut Rng) -> Result<Self> {
         let [api, gateway, data_service, admin] = free_addresses(random)?;
         Ok(Self { api, gateway, data_service, admin })
     }
 
-    /// The flags that say so.
+    /// The flags that set these addresses.
     pub(crate) fn flags(&self) -> Vec<String> {
         let Self { api, gateway, data_service, admin } = self;
         let listeners =
@@ -40,10 +40,10 @@ pub(crate) fn rss_kib(id: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Runs a command to its end and gives the JSON object on the last line of its output.
+/// Runs a command to its end and returns the JSON object on the last line of its output.
 ///
 /// # Errors
-/// When it fails, with what it said.
+/// If it fails, with its output.
 pub(crate) async fn last_json(command: &mut Command, patience: Duration) -> Result<serde_json::Value> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let shown = format!("{:?}", command.as_std());
@@ -60,7 +60,7 @@ pub(crate) fn last_line(text: &str) -> Result<serde_json::Value> {
     serde_json::from_str(last).with_context(|| format!("no JSON was printed, but {text:?}"))
 }
 
-/// Where the binaries of a profile are: beside this one, or in the other profile's directory.
+/// The path of a profile's binary: beside this one, or in the other profile's directory.
 pub(crate) fn binary(name: &str, profile: Option<&str>) -> Result<PathBuf> {
     let me = std::env::current_exe()?;
     let mut directory = me.parent().context("a binary has a directory")?.to_owned();

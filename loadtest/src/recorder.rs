@@ -1,4 +1,4 @@
-//! What came of one stream of requests.
+//! Latencies and failures of one stream of requests.
 
 use std::{
     sync::{
@@ -12,19 +12,19 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use weir_data_client::DataError;
 
-/// Latencies are recorded from 1 us to 60 s in three digits.
+/// Longest latency: from 1 us to 60 s are recorded, in three digits.
 const MICROS_MAX: u64 = 60_000_000;
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Refused by a limit: the intended answer to a stampede.
+    /// A limit refused it, which is the intended answer to a stampede.
     Refused,
     /// Too many of the stream's requests were open when it was due.
     Backlog,
     /// Its deadline passed.
     Deadline,
-    /// Anything else.
+    /// Any other failure.
     Error,
 }
 
@@ -49,7 +49,8 @@ pub(crate) struct Recorder {
     failed: AtomicU64,
 }
 
-/// The numbers of a stream. An error or a late answer counts as infinite latency: it is in the percentiles as [`MICROS_MAX`].
+/// The numbers of a stream. An error or a late answer counts as infinite latency: the percentiles include it
+/// as [`MICROS_MAX`].
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Numbers {
     pub(crate) answered: u64,
@@ -85,7 +86,7 @@ impl Recorder {
         };
     }
 
-    /// Adds what another recorder saw.
+    /// Adds the numbers of another recorder.
     pub(crate) fn add(&self, other: &Self) {
         let theirs = other.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut ours = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +99,7 @@ impl Recorder {
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answered = latencies.len();
         let failed = self.failed.load(Ordering::Relaxed);
-        // Recorded no time at all it would still be the greatest.
+        // Even a count of 0 would make this the maximum.
         if failed > 0 {
             latencies.saturating_record_n(MICROS_MAX, failed);
         }
@@ -115,12 +116,12 @@ impl Recorder {
         }
     }
 
-    /// The histogram so far, for the plot: (percentile, microseconds).
+    /// The histogram so far as points of a plot: (percentile, microseconds).
     pub(crate) fn curve(&self) -> Vec<(f64, f64)> {
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         latencies.saturating_record_n(MICROS_MAX, self.failed.load(Ordering::Relaxed));
         let points = (0..=400).map(|step| {
-            // From 0 to 99.99 % with steps that get finer towards the end: x = -log10(1 - q).
+            // From 0 to 99.99 %, with steps that get finer towards the end: x = -log10(1 - q).
             let x = f64::from(step) / 100.0;
             let quantile = 1.0 - 10_f64.powf(-x);
             (x, latencies.value_at_quantile(quantile) as f64)

@@ -1,6 +1,8 @@
-//! A client of the REST api that hides no failure: one HTTP/1.1 connection at a time, made anew when it breaks, and each request sent once.
+//! A client of the REST api that hides no failure. It has one HTTP/1.1 connection at a time, opens a new one
+//! when it breaks, and sends each request once.
 //!
-//! Client libraries repeat requests by themselves. Here the caller repeats, because it counts what got no answer.
+//! Client libraries repeat requests by themselves. Here the caller repeats them, because it counts the
+//! requests without an answer.
 
 use std::{
     net::SocketAddr,
@@ -22,16 +24,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Whole time of one request. Above every deadline of the service, so that what is late here hangs.
+/// Longest time of one request. It is above every deadline of the service, so a later answer means that the
+/// service hangs.
 const CALL_MAX: Duration = Duration::from_secs(15);
-/// Pause before a request is repeated: a server that is down refuses at once, and fifty clients must not spin on the processors it needs.
+/// Pause before a request is repeated. A server that is down refuses at once, and fifty clients must not use
+/// up the processors that it needs.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Longest `Retry-After` that is kept.
+/// Longest `Retry-After` that the client obeys.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
-/// Most messages of a page: Discord's.
+/// Most messages of a page; Discord's limit.
 pub(crate) const PAGE_MAX: usize = 100;
 
-/// A client with one bot's token.
+/// A client with the token of one bot.
 pub(crate) struct Rest {
     address: SocketAddr,
     authorization: HeaderValue,
@@ -42,12 +46,12 @@ pub(crate) struct Rest {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// Null if it has none.
+    /// The body as JSON; null if there is none.
     pub(crate) body: Value,
     retry_after: Option<Duration>,
 }
 
-/// No answer. What became of the request is unknown, except after [`NoAnswer::Connect`].
+/// There was no answer. The outcome of the request is unknown, except after [`NoAnswer::Connect`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
     #[error("no connection")]
@@ -60,16 +64,16 @@ pub(crate) enum NoAnswer {
     NotJson(#[from] serde_json::Error),
 }
 
-/// What to make of a request's outcome.
+/// How to proceed after a request.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// 2xx.
+    /// The answer is 2xx.
     Done(Value),
-    /// Certainly not done: repeat after the pause.
+    /// The request was certainly not carried out: repeat it after the pause.
     NotDone(Duration),
-    /// Done or not: repeat after the pause, if repeating is safe.
+    /// The request may have been carried out: repeat it after the pause, if repeating is safe.
     Unknown(Duration),
-    /// 4xx: repeating is pointless.
+    /// The answer is 4xx: repeating is pointless.
     Rejected { status: StatusCode, body: Value },
 }
 
@@ -80,12 +84,12 @@ impl Rest {
         Ok(Self { address, authorization, connection: None })
     }
 
-    /// A client of its own connection.
+    /// A client with the same token and a connection of its own.
     pub(crate) fn another(&self) -> Self {
         Self { address: self.address, authorization: self.authorization.clone(), connection: None }
     }
 
-    /// Sends one request, once. After an error the connection is given up.
+    /// Sends one request, once. After an error the connection is dropped.
     pub(crate) async fn call(
         &mut self,
         method: Method,
@@ -133,15 +137,16 @@ impl Rest {
         let stream = TcpStream::connect(self.address).await.map_err(NoAnswer::Connect)?;
         stream.set_nodelay(true).map_err(NoAnswer::Connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender or the socket; an error reaches the request that waits for its answer.
+        // The task ends with the sender or the socket. An error reaches the request that waits for its
+        // answer.
         tokio::spawn(connection);
         Ok(sender)
     }
 
-    /// Repeats a request that may be done twice until it is done.
+    /// Repeats a request until it succeeds; carrying it out twice must be harmless.
     ///
     /// # Errors
-    /// When `patience` is over, or the server rejects it.
+    /// If `patience` is over, or the server rejects it.
     pub(crate) async fn insist(
         &mut self,
         method: Method,
@@ -164,7 +169,7 @@ impl Rest {
         }
     }
 
-    /// A page of a channel, newest first.
+    /// Returns a page of a channel, newest first.
     pub(crate) async fn page(
         &mut self,
         channel: u64,

@@ -1,4 +1,4 @@
-//! Scenarios, one in each file.
+//! The scenarios, one in each file.
 
 pub(crate) mod attack;
 pub(crate) mod fanout;

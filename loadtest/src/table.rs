@@ -37,7 +37,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let numbers = &row.numbers;
-        // Counts of one phase: exact in a double.
+        // Counts of one phase are exact in a double.
         let rate = |count: u64| count as f64 / row.seconds;
         let ms = |us: u64| us as f64 / 1_000.0;
         let _ = writeln!(

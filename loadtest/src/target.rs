@@ -1,4 +1,4 @@
-//! The process under test: a `data-service` of its own, ended with the test.
+//! The process under test: a `data-service` that ends with the test.
 
 use std::{process::Command, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     scenario::kills::target::apply_schema,
 };
 
-/// Connections of a client; each carries 200 requests at once.
+/// Connections of a client. Each carries 200 requests at once.
 const CONNECTIONS: usize = 8;
 
 /// A data service under test.
@@ -50,7 +50,8 @@ fn client(address: &str) -> Result<HttpClient> {
 }
 
 impl Target {
-    /// Starts `data-service` on `store` with free ports, on the processors that `cpus` names (as for `taskset`), if it does.
+    /// Starts `data-service` on `store` with free ports. If `cpus` is given, it runs on those processors (as
+    /// for `taskset`).
     pub(crate) async fn start(store: &str, cpus: Option<&str>) -> Result<Self> {
         if store.starts_with("cql://") {
             apply_schema(&binary("weir", None)?, store).await?;
@@ -71,9 +72,9 @@ impl Target {
             .args(["--data-service", &data_address, "--admin", &admin_address])
             .args(["--store", store, "--bus", "memory", "--data"])
             .arg(directory.path())
-            // One node has room for one copy; a keyspace that exists keeps what it has.
+            // One node has room for one copy. An existing keyspace keeps its replication.
             .env("WEIR_CQL__REPLICATION", "1")
-            // A line for each limit that is set would drown the report.
+            // A line for each limit that is set would hide the report.
             .env("WEIR_LOG__FILTER", "warn");
         let program = Program { name: "data-service", command, ready: Ready::Admin(admin), log: None };
         let mut process = Process::start(program)?;
@@ -110,7 +111,7 @@ pub(crate) fn sum_of(text: &str, name: &str) -> f64 {
     text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// The body of a page of the admin listener.
+/// Returns the body of a page of the admin listener.
 pub(crate) async fn get(admin: &str, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(admin).await?;

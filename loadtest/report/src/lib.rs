@@ -1,7 +1,8 @@
-//! What a benchmark leaves behind: a table for people, JSON for tools, a plot for both.
+//! The results of a benchmark: a table for people, JSON for tools, a plot for both.
 //!
-//! A benchmark measures its contenders in turns, round after round, and gives a figure for each round; the report says median, worst and
-//! spread, and compares contenders round by round, so that a machine that slows down between rounds slows both sides.
+//! A benchmark measures its contenders in turns, round after round, and gives a figure for each round. The
+//! report shows median, worst and spread. It compares contenders round by round, so that a machine that slows
+//! down between rounds slows both sides.
 //!
 //! ```no_run
 //! let mut report = weir_report::Report::new("creates", "Creates in one channel");
@@ -32,7 +33,7 @@ pub use self::{plot::curves, series::Goal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeriesId(usize);
 
-/// A benchmark's report while it is filled.
+/// The report of a benchmark while it is filled.
 #[derive(Debug)]
 pub struct Report {
     name: &'static str,
@@ -57,12 +58,12 @@ impl Report {
         }
     }
 
-    /// A size or choice that the figures depend on.
+    /// Adds a size or choice on which the figures depend.
     pub fn setting(&mut self, name: &str, value: impl Into<serde_json::Value>) {
         self.settings.insert(name.to_owned(), value.into());
     }
 
-    /// Figures of one contender, one for each round; at least one round.
+    /// Adds the figures of one contender, one for each round and at least one.
     pub fn series(&mut self, name: &str, unit: &'static str, rounds: Vec<f64>) -> SeriesId {
         self.series.push(Series::new(name, unit, rounds, None));
         SeriesId(self.series.len() - 1)
@@ -75,12 +76,12 @@ impl Report {
         self.ratios.push(Series::new(name, "ratio", rounds, goal));
     }
 
-    /// Figures with a goal of their own.
+    /// Adds figures that have a goal of their own.
     pub fn figure(&mut self, name: &str, unit: &'static str, rounds: Vec<f64>, goal: Goal) {
         self.ratios.push(Series::new(name, unit, rounds, Some(goal)));
     }
 
-    /// A sentence for the end of the report.
+    /// Adds a sentence to the end of the report.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
@@ -120,7 +121,7 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(out, "{note}");
         }
-        // What is more than a number or a word is for the JSON only.
+        // Settings that are neither numbers nor words are only in the JSON.
         let plain = self.settings.iter().filter(|(_, value)| !value.is_array() && !value.is_object());
         let sizes: Vec<String> = plain.map(|(name, value)| format!("{name} {value}")).collect();
         if !sizes.is_empty() {
@@ -133,7 +134,7 @@ impl Report {
     /// Prints the table and writes JSON and plot into [`folder`].
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     #[expect(clippy::print_stdout, reason = "the report is what a benchmark is run for")]
     pub fn finish(self) -> Result<()> {
         print!("{}", self.table());
@@ -151,7 +152,7 @@ impl Report {
     }
 }
 
-/// Three digits that count, without an exponent.
+/// Formats three significant digits, without an exponent.
 fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -166,20 +167,21 @@ fn write(path: &Path, document: &impl Serialize) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The root of the workspace that the process runs in: `cargo bench` starts a benchmark in its crate's folder.
+/// The root of the workspace in which the process runs. `cargo bench` starts a benchmark in its crate's
+/// folder.
 ///
 /// # Errors
-/// When the process has no folder.
+/// If the process has no current folder.
 pub fn root() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
     let root = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
     Ok(root.unwrap_or(&here).to_owned())
 }
 
-/// `target/bench` of the workspace, made if need be.
+/// `target/bench` of the workspace, created if it is missing.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn folder() -> Result<PathBuf> {
     let folder = root()?.join("target/bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

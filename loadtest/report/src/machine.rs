@@ -1,30 +1,31 @@
-//! Which machine and versions a figure is from.
+//! The machine and the versions that produced a figure.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The machine, and what was built how.
+/// The machine, and the build of the benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Machine {
     /// Processors that this process may use.
     processors: usize,
-    /// Their model, as the system names it.
+    /// Processor model, as the system names it.
     processor: String,
-    /// Memory.
+    /// Memory in GiB.
     memory_gib: u64,
-    /// Linux's release.
+    /// Release of Linux.
     kernel: String,
-    /// Weir's version.
+    /// Version of Weir.
     weir: &'static str,
-    /// `release` or `debug`: of the benchmark itself.
+    /// Build of the benchmark itself: `release` or `debug`.
     build: &'static str,
-    /// Processes that wanted to run in the last minute, on average, before the report was made: work beside the benchmark shows here.
+    /// Average number of processes that wanted to run in the last minute before the report. It shows whether
+    /// other work ran beside the benchmark.
     load: String,
 }
 
 impl Machine {
-    /// This one, now.
+    /// This machine, now.
     pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let memory = read("/proc/meminfo");

@@ -12,10 +12,10 @@ const PANEL: u32 = 300;
 /// Width of a plot, in pixels.
 const WIDTH: u32 = 900;
 
-/// Figures over rounds: a panel for each unit, a line for each series.
+/// Plots figures over rounds: a panel for each unit, a line for each series.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) fn rounds<'a>(path: &Path, title: &str, series: impl Iterator<Item = &'a Series>) -> Result<()> {
     let mut panels: Vec<(&str, Vec<&Series>)> = Vec::new();
     for one in series {
@@ -24,13 +24,13 @@ pub(crate) fn rounds<'a>(path: &Path, title: &str, series: impl Iterator<Item = 
             None => panels.push((one.unit, vec![one])),
         }
     }
-    // At most a handful of units.
+    // There are at most a handful of units.
     let height = PANEL * panels.len().max(1) as u32;
     let whole = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     whole.fill(&WHITE)?;
     for (area, (unit, panel)) in whole.split_evenly((panels.len().max(1), 1)).iter().zip(&panels) {
         let most = panel.iter().flat_map(|series| &series.rounds).copied().fold(0.0, f64::max).max(1e-9);
-        // The number of rounds, exact in a double.
+        // The number of rounds is exact in a double.
         let last = panel.iter().map(|series| series.rounds.len()).max().unwrap_or(1).max(2) as f64;
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 16))
@@ -52,10 +52,10 @@ pub(crate) fn rounds<'a>(path: &Path, title: &str, series: impl Iterator<Item = 
     Ok(())
 }
 
-/// Latencies over percentiles: each curve is (`-log10(1 - quantile)`, microseconds).
+/// Plots latencies over percentiles. Each curve consists of (`-log10(1 - quantile)`, microseconds).
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn curves(path: &Path, title: &str, curves: &[(String, Vec<(f64, f64)>)]) -> Result<()> {
     let high = curves.iter().flat_map(|(_, curve)| curve).map(|(_, us)| us / 1_000.0).fold(1.0, f64::max);
     let area = SVGBackend::new(path, (WIDTH, 520)).into_drawing_area();

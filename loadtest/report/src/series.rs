@@ -1,21 +1,21 @@
-//! Figures of rounds, and what they should be.
+//! Figures of rounds, and their goals.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a ratio or figure should be.
+/// The goal of a ratio or figure.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// This or more.
+    /// The figure must be this or more.
     AtLeast(f64),
-    /// This or less.
+    /// The figure must be this or less.
     AtMost(f64),
 }
 
 impl Goal {
-    /// Whether `figure` reaches it.
+    /// True if `figure` meets the goal.
     pub(crate) fn is_met(self, figure: f64) -> bool {
         match self {
             Self::AtLeast(goal) => figure >= goal,
@@ -23,7 +23,7 @@ impl Goal {
         }
     }
 
-    /// The worst of several figures.
+    /// The worst of several figures by this goal.
     pub(crate) fn worst(self, figures: &[f64]) -> f64 {
         match self {
             Self::AtLeast(_) => figures.iter().copied().fold(f64::INFINITY, f64::min),
@@ -44,9 +44,9 @@ impl fmt::Display for Goal {
 /// One contender's figures, one for each round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Series {
-    /// Who or what.
+    /// Name of the contender.
     pub(crate) name: String,
-    /// Of what.
+    /// Unit, e.g. `creates/s`.
     pub(crate) unit: &'static str,
     /// A figure for each round, in order.
     pub(crate) rounds: Vec<f64>,
@@ -66,7 +66,7 @@ impl Series {
     }
 }
 
-/// The middle of some figures, of an even number the upper one; 0 of none.
+/// The middle one of some figures. Of an even number it is the upper one; of none it is 0.
 fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,15 +1,17 @@
-//! Hostile clients against a real `weir` with few descriptors and little memory: what each may make it hold or do, and what an innocent
-//! client notices.
+//! Hostile clients against a real `weir` with few descriptors and little memory: what each of them makes the
+//! server hold or do, and what an innocent client notices.
 //!
-//! Attackers, innocents and server share this machine; the attackers' threads step back behind the others ([`yield_to_others`]),
-//! because in truth they would have processors of their own; and innocents are compared with a phase in which nobody attacks and the same
-//! processor time is spent on nothing ([`burner`]). What an attack makes the kernel do (connects, copies) cannot step back, so a second
-//! process, the neighbour, has innocents of its own and is not attacked: what those see is the machine's. Every attack is bounded in time and
-//! in connections, and goes to the process that the scenario started on loopback.
+//! Attackers, innocents and server share this machine. The attackers' threads have a lower priority than the
+//! others ([`yield_to_others`]), because in reality attackers have processors of their own. The innocents'
+//! latencies are compared with a phase without an attack in which the same processor time is spent on nothing
+//! ([`burner`]). The kernel's work for an attack (connects, copies) has no lower priority. So a second
+//! process that is not attacked, the neighbour, has innocents of its own; what they notice is due to the
+//! machine. Every attack is bounded in time and in connections, and goes to the process that the scenario
+//! started on loopback.
 //!
-//! [`victim`]: the process and what is measured of it; [`innocent`]: who must not notice; [`burner`]: what the
-//! machine alone costs them; [`ground`]: what an attacker has to work with; [`attacks`]: the list; [`websocket`],
-//! [`http`] and [`calls`]: how each is done; [`verdict`]: the table and the goals.
+//! [`victim`]: the process and its measurements; [`innocent`]: clients that must not notice the attack;
+//! [`burner`]: what sharing the machine costs them; [`ground`]: what an attacker can use; [`attacks`]: the
+//! list; [`websocket`], [`http`] and [`calls`]: how each attack works; [`verdict`]: the table and the goals.
 
 mod attacks;
 mod burner;
@@ -39,12 +41,12 @@ pub(super) use self::{
 };
 use crate::machine::yield_to_others;
 
-/// Time that an attack gets to end by itself after its time is over; then it is cut.
+/// Time for an attack to end by itself after its time is over. Then it is cut off.
 const END_MAX: Duration = Duration::from_secs(10);
 
 /// Threads of the attackers.
 const ATTACKERS: usize = 2;
-/// Their name.
+/// Name of the attackers' threads.
 const ATTACKER: &str = "attacker";
 
 /// How the suite is run.
@@ -76,12 +78,12 @@ pub(crate) struct Options {
 /// Runs the attacks one after the other, each on a process of its own, and prints the table.
 ///
 /// # Errors
-/// When a process ends, an operator's page is not answered, or memory is above its goal. Latencies are told and not judged: they are this
-/// machine's.
+/// If a process ends, an operator's page is not answered, or memory is above its goal. Latencies are reported
+/// but not judged, because they depend on this machine.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let attacks: Vec<Attack> =
         if options.only.is_empty() { Attack::all().collect() } else { options.only.clone() };
-    // Of their own, and behind all others.
+    // The attackers' own threads, with the lowest priority.
     let attackers = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(ATTACKERS)
@@ -119,12 +121,13 @@ async fn one(options: &Options, attack: Attack, attackers: &Runtime) -> Result<R
     outcome.map_err(|error| error.context(format!("logs are kept in {}", directory.keep().display())))
 }
 
-/// Between two looks at how full it is.
+/// Pause between two checks of how full the cache is.
 const FILL_STEP: Duration = Duration::from_millis(500);
-/// Of its bound, when it counts as full: a cache evicts before it is quite full.
+/// Share of its bound at which a cache counts as full. It evicts before it is quite full.
 const FULL: f64 = 0.9;
 
-/// Reads what nobody has until the data service's cache of pages is full. Nothing else is kept of what nobody has.
+/// Reads channels that do not exist until the data service's cache of pages is full. Such reads leave nothing
+/// else in memory.
 async fn fill(victim: &Victim, ground: &Ground, longest: Duration) -> Result<()> {
     let until = Instant::now() + longest;
     for round in 0.. {
@@ -157,10 +160,10 @@ async fn observe(
     let ground = Arc::new(Ground::prepare(&victim).await.context("the attacker's own guild")?);
     let innocents = Innocents::settle(&victim).await.context("the innocents' guilds")?;
     let beside = Innocents::settle(&neighbour).await.context("the neighbour's guilds")?;
-    // The neighbour's ask all the time, so that the machine is as busy in each phase.
+    // The neighbour's innocents ask all the time, so that the machine is equally busy in each phase.
     let read_for = async |length| tokio::join!(innocents.read_for(length), beside.read_for(length));
 
-    // What is steady holds a full cache: what fills it later is no attacker's.
+    // The steady state includes a full cache, so that later growth of the cache is not blamed on an attacker.
     fill(&victim, &ground, Duration::from_secs(options.fill_seconds)).await?;
     let (alone, _) = read_for(seconds.min(Duration::from_secs(10))).await;
     let steady = victim.look().await?;

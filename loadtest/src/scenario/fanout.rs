@@ -1,9 +1,10 @@
-//! Sessions of one guild: so many connects at once, then messages to all of them. What is told is how long a connect takes, whether the
-//! accept queue overflowed, and what a delivery costs the server.
+//! Sessions of one guild: many connect at once, then messages go to all of them. The scenario reports how
+//! long a connect takes, whether the accept queue overflowed, and what a delivery costs the server.
 //!
-//! Clients are bare sockets that read and answer nothing, because a library for each of 15,000 sessions would be what is measured. They
-//! share the machine with the server, so the time until the last session has a message is mostly theirs; the processor time of
-//! the server for each delivery is its own, and is what two builds are compared by.
+//! Clients are bare sockets that read and answer nothing, because with a library for each of 15,000 sessions
+//! the libraries would be measured. They share the machine with the server, so the time until the last
+//! session has a message is mostly theirs. The server's processor time for each delivery is its own, so two
+//! builds are compared by it.
 
 use std::{
     net::SocketAddr,
@@ -40,15 +41,16 @@ use crate::{
     rest::Rest,
 };
 
-/// Longest time until a session has READY and its guild: above every retransmission of a SYN (1, 3 and 7 s).
+/// Longest time until a session has READY and its guild. It is above every retransmission of a SYN (1, 3 and
+/// 7 s).
 const BEGIN_MAX: Duration = Duration::from_secs(60);
 /// Longest time until all sessions have a message.
 const DELIVERED_MAX: Duration = Duration::from_secs(60);
-/// Pause between two looks at the count of deliveries: the resolution of what is told.
+/// Pause between two checks of the count of deliveries, and so the resolution of the reported times.
 const POLL: Duration = Duration::from_micros(500);
-/// A connect that took so long waited for a second SYN, because the first was dropped.
+/// A connect that took this long waited for a second SYN, because the first was dropped.
 const RESENT: Duration = Duration::from_millis(950);
-/// The buffer of a session's socket on this side, in bytes: a message of the scenario and a small guild.
+/// Read buffer of a session's socket, in bytes. It holds a message of the scenario and a small guild.
 const BUFFER: usize = 4 << 10;
 
 /// How it is run.
@@ -71,10 +73,10 @@ pub(crate) struct Options {
     before_identify_limits: bool,
 }
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// When a session does not begin, a message does not reach all, or the accept queue overflowed.
+/// If a session does not begin, a message does not reach all, or the accept queue overflowed.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut random = Rng::with_seed(u64::from(std::process::id()));
@@ -88,9 +90,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut command = Command::new(&weir);
     command.args(listeners.flags()).arg("--data").arg(&data).envs([
         ("WEIR_API__RATE_LIMITS", "off"),
-        // So that the sessions fit beside them into 20,000 open files.
+        // This leaves room for the sessions within 20,000 open files.
         ("WEIR_API__CONNECTIONS_MAX", "500"),
-        // Nobody beats: the run is shorter.
+        // No client sends heartbeats: the run is shorter.
         ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", "10m"),
         ("WEIR_LOG__FILTER", "warn"),
     ]);
@@ -158,7 +160,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Sessions that read until they are dropped.
+/// Sessions that read until this value is dropped.
 struct Sessions {
     tasks: JoinSet<Result<()>>,
     slowest: Duration,
@@ -198,7 +200,7 @@ async fn connect(
     Ok(sessions)
 }
 
-/// A session with READY and its guild; gives how long its connect took.
+/// Opens a session and waits for READY and its guild. Also returns how long its connect took.
 async fn begin(gateway: SocketAddr, token: &str) -> Result<(BufReader<TcpStream>, Duration)> {
     let started = Instant::now();
     let mut stream = TcpStream::connect(gateway).await?;
@@ -221,7 +223,7 @@ async fn begin(gateway: SocketAddr, token: &str) -> Result<(BufReader<TcpStream>
 /// GUILDS and GUILD_MESSAGES.
 const INTENTS: u64 = 1 | 1 << 9;
 
-/// The next frame's text; frames of a server are not masked, and Weir's are not fragmented.
+/// The next frame's text. A server does not mask frames, and Weir does not fragment them.
 async fn next(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
     let head = stream.read_u16().await?;
     let length = match head & 0x7f {
@@ -239,14 +241,14 @@ async fn next(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
 /// Processor time of a process since its start.
 fn cpu_seconds(id: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name, in parentheses, may have spaces; utime and stime are the 12th and 13th field behind it.
+    // The name, in parentheses, may have spaces; utime and stime are the 12th and 13th field after it.
     let behind = stat.rsplit_once(')').context("a strange /proc/ID/stat")?.1;
     let ticks = behind.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Times that an accept queue of this machine overflowed, whoever's.
+/// Number of times that an accept queue of this machine overflowed, for any listener.
 fn listen_overflows() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/net/netstat")?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));

@@ -1,13 +1,15 @@
-//! One channel is stampeded while quiet ones are read: with the gates on, with the gates off, and the quiet load alone; interleaved.
+//! One channel is stampeded while quiet ones are read: with the gates on, with the gates off, and with the
+//! quiet load alone, interleaved.
 //!
-//! Goal (G5): the quiet channels' p99 beside the stampede is at most 1.25 times their p99 alone, while the hot channel still gets 0.9 of
-//! its limit. The stampede arrives at ten times the rate at which the channel can be read without gates.
+//! Goal (G5): the quiet channels' p99 beside the stampede is at most 1.25 times their p99 alone, while the
+//! hot channel still gets 0.9 of its limit. The stampede's rate is ten times the rate at which the channel
+//! can be read without gates.
 //!
-//! The hot channel's messages are long and its pages full: what a raid pastes. That also keeps ten times the capacity within what the
-//! generator can send from the same machine.
+//! The hot channel's messages are long and its pages full, as in a raid. That also keeps ten times the
+//! capacity within the rate at which the generator can send from the same machine.
 //!
-//! A database is slow for seconds after a stampede without gates. The phase that follows must not pay for it, and whichever comes next in
-//! the order would: so the quiet load runs alone once more in between, and is not counted.
+//! A database is slow for seconds after a stampede without gates. So that this is not blamed on the next
+//! phase, the quiet load runs alone once more in between, and is not counted.
 
 mod world;
 
@@ -48,7 +50,8 @@ pub(crate) struct Options {
     /// Reads a second over all quiet channels.
     #[arg(long, default_value_t = 100.0)]
     quiet_rate: f64,
-    /// Messages in each channel. More than the tail cache keeps (400), so that most quiet pages are the database's.
+    /// Messages in each channel. More than the tail cache keeps (400), so that most quiet pages are the
+    /// database's.
     #[arg(long, default_value_t = 1_000)]
     messages: u64,
     /// Bytes of a quiet channel's message.
@@ -60,8 +63,8 @@ pub(crate) struct Options {
     /// Requests a second on the hot channel; 0 means ten times the capacity that is measured first.
     #[arg(long, default_value_t = 0.0)]
     hot_rate: f64,
-    /// Limit of requests a second for the hot channel while the gates are on; 0 means an eighth of the capacity that is measured first:
-    /// what an operator grants one channel of a machine that serves many.
+    /// Limit of requests a second for the hot channel while the gates are on; 0 means an eighth of the
+    /// capacity that is measured first: what an operator grants one channel of a machine that serves many.
     #[arg(long, default_value_t = 0.0)]
     hot_limit: f64,
     /// Seconds of each phase.
@@ -75,19 +78,20 @@ pub(crate) struct Options {
     service_cpus: Option<String>,
 }
 
-/// Deadline of each read: a user who waits longer has gone.
+/// Deadline of each read. A user who waits longer has left.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Rows of a quiet channel's page: what clients ask for.
+/// Rows of a quiet channel's page, as many as clients usually ask for.
 const PAGE: u32 = 50;
-/// Rows of a hot channel's page: the most that a page has.
+/// Rows of a hot channel's page, the most that a page can have.
 const HOT_PAGE: u32 = 100;
-/// Part of a second that a burst of the hot channel may spend at once: small, so that a phase admits its rate and little more.
+/// Part of a second that a burst of the hot channel may use at once. It is small, so that a phase admits its
+/// rate and little more.
 const BURST_SECONDS: f64 = 0.05;
 /// Pause after a phase.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Longest wait for the service to recover from a phase without gates.
 const RECOVERY_MAX: Duration = Duration::from_secs(180);
-/// Gates that are switched off for comparison.
+/// Gates that are switched off for the comparison.
 const GATES: [&str; 5] = ["request_limit", "cache", "coalesce", "database_read_limit", "concurrency"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +140,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 
     let rates = Rates { capacity, hot_rate, hot_limit };
     let run = Run { target, world, options, rates };
-    // A database that was just filled, and compiles as it runs, is slower at first.
+    // A database that was just filled, and compiles as it runs, is slow at first.
     for phase in [Phase::GatesOn, Phase::Alone] {
         run.phase(phase, "warm-up").await?;
     }
@@ -154,7 +158,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     report(&run.options, &run.rates, &phases, run.target.rss_kib())
 }
 
-/// A service that is filled, and what it is asked.
+/// A filled service and its clients.
 struct Run {
     target: Target,
     world: Arc<World>,
@@ -176,13 +180,13 @@ impl Run {
             numbers.p99_us as f64 / 1_000.0,
             numbers.failed
         );
-        // What the phase left in queues, here and in the database, ends before the next begins.
+        // Work that the phase left in queues, here and in the database, ends before the next phase begins.
         tokio::time::sleep(SETTLE).await;
         Ok(seen)
     }
 }
 
-/// What one phase saw.
+/// The results of one phase.
 struct Seen {
     phase: Phase,
     quiet: Arc<Recorder>,
@@ -197,8 +201,8 @@ struct Rates {
     hot_limit: f64,
 }
 
-/// [`prepare`], again until it succeeds: without gates a stampede may leave the database's driver without a connection for a while, and
-/// then no limit can be stored.
+/// Repeats [`prepare`] until it succeeds. Without gates a stampede may leave the database's driver without a
+/// connection for a while, and then no limit can be stored.
 async fn prepare_patiently(admin: &DataClient, phase: Phase, hot: u64, hot_limit: f64) -> Result<()> {
     let began = tokio::time::Instant::now();
     loop {
@@ -263,7 +267,8 @@ async fn read(data: DataClient, channel_id: u64, before: Option<u64>, limit: u32
     Ok(())
 }
 
-/// Reads of the hot channel a second that the service and its database answer without gates, measured by 64 callers in a closed loop.
+/// Measures how many reads of the hot channel a second the service and its database answer without gates,
+/// with 64 callers in a closed loop.
 async fn capacity(data: &DataClient, world: &Arc<World>) -> Result<f64> {
     const CALLERS: u64 = 64;
     const LENGTH: Duration = Duration::from_secs(3);
@@ -288,8 +293,8 @@ async fn capacity(data: &DataClient, world: &Arc<World>) -> Result<f64> {
     Ok(done as f64 / LENGTH.as_secs_f64())
 }
 
-/// The quiet stream reads pages anywhere in its channels. The stampede reads what a viral channel's readers do: nine of ten the newest
-/// page, the tenth an older one.
+/// Runs one phase. The quiet stream reads random pages of its channels. The stampede reads like the readers
+/// of a viral channel: nine of ten read the newest page, the tenth an older one.
 async fn one_phase(
     target: &Target,
     world: &Arc<World>,
@@ -315,7 +320,8 @@ async fn one_phase(
     quiet_reads
 }
 
-/// Reads the quiet channels from a thread and connections of their own, so that the stampede's queues in this process are not theirs.
+/// Reads the quiet channels with a thread and connections of their own, so that they do not wait in the
+/// stampede's queues in this process.
 async fn quiet_stream(
     target: &Target,
     world: Arc<World>,
@@ -332,7 +338,7 @@ async fn quiet_stream(
                 let data = make_client()?;
                 let request = |number| {
                     let random = scatter(number);
-                    // Below the number of channels, a usize.
+                    // The remainder is below the number of channels, a usize.
                     let channel = (random % world.quiet.len() as u64) as usize;
                     let before = some_page(&world.ids[channel], random >> 16);
                     read(data.clone(), world.quiet[channel], before, PAGE)
@@ -341,7 +347,7 @@ async fn quiet_stream(
                 Ok(())
             })
         };
-        // The receiver is gone only if the run was given up.
+        // The receiver is gone only if the run was aborted.
         drop(done.send(run()));
     })?;
     ended.await.context("the quiet stream's thread ended early")?
@@ -362,7 +368,7 @@ fn report(options: &Options, rates: &Rates, phases: &[Seen], rss_kib: Option<u64
             phase: phase.name().to_owned(),
             stream,
             offered_per_s,
-            // Phases of one kind: a small number.
+            // The number of phases of one kind is small.
             seconds: (of(phase).count() as u64 * options.seconds) as f64,
             database_reads: of(phase).map(|seen| seen.database_reads).sum(),
             numbers,

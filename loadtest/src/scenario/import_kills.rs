@@ -1,9 +1,11 @@
-//! Kills imports and continues them: what is there at the end must be the file, whatever was interrupted when.
+//! Kills imports and continues them. The final history must be the file, whatever was interrupted at which
+//! moment.
 //!
-//! A reference import runs through once; its time is the range from which the moments of the kills are drawn. Then imports into fresh
-//! directories are killed and continued until enough kills hit; every one that finished is read through REST, whole. With a server, which
-//! a cluster needs, every second kill hits it instead, and the import must go on by itself. [`life`] is one import, however often killed;
-//! [`chat`] says what the file promises, [`paging`] compares, [`synthetic`] makes a file if none is given.
+//! A reference import runs through once; the moments of the kills are drawn from its time. Then imports into
+//! fresh directories are killed and continued until enough kills hit. Every finished import is read through
+//! REST, whole. With a server, which a cluster needs, every second kill hits the server instead, and the
+//! import must go on by itself. [`life`] is one import with all its kills; [`chat`] says what the file
+//! promises, [`paging`] compares, [`synthetic`] makes a file if none is given.
 
 mod chat;
 mod life;
@@ -44,7 +46,8 @@ pub(crate) struct Options {
     /// Kills.
     #[arg(long, default_value_t = 10)]
     kills: u32,
-    /// Store: `cql://127.0.0.1:PORT/keyspace`; each import gets a keyspace of its own, named after this one. They stay.
+    /// Store: `cql://127.0.0.1:PORT/keyspace`; each import gets a keyspace of its own, named after this one.
+    /// They stay.
     #[arg(long)]
     store: Option<String>,
     /// Import through a running server also into the embedded store; into a cluster it is always so.
@@ -74,7 +77,7 @@ pub(crate) struct VerifyOptions {
     channels: PathBuf,
 }
 
-/// Compares a running server with a file; prints what differs and fails if anything does.
+/// Compares a running server with a file. Prints the differences and fails if there are any.
 pub(crate) async fn verify(options: VerifyOptions) -> Result<()> {
     let text =
         std::fs::read_to_string(&options.channels).with_context(|| options.channels.display().to_string())?;
@@ -91,11 +94,11 @@ pub(crate) async fn verify(options: VerifyOptions) -> Result<()> {
     )
 }
 
-/// Runs the scenario, prints what came of it, and fails if something was wrong.
+/// Runs the scenario, prints its results, and fails if something was wrong.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let evidence = Evidence::new(options.seed)?;
     let outcome = import_kills(&options, &evidence).await;
-    // On a failure what the imports left is evidence.
+    // After a failure the data of the imports is evidence.
     evidence.after(outcome)
 }
 
@@ -128,7 +131,7 @@ async fn import_kills(options: &Options, evidence: &Evidence) -> Result<()> {
         bail!("the reference import took longer than {IMPORT_MAX:?}");
     };
     let whole = began.elapsed();
-    // A file is told by its messages a second; exact in a double.
+    // The speed is given in the file's messages a second, which are exact in a double.
     let rate = bench.chat.messages as f64 / whole.as_secs_f64();
     println!("reference: {:.2} s, {rate:.0} messages/s", whole.as_secs_f64());
     let mut problems = bench.promises(&reference);
@@ -152,7 +155,7 @@ async fn import_kills(options: &Options, evidence: &Evidence) -> Result<()> {
             problems.extend(bench.promises(result));
         }
         if let Import::Done(_) | Import::Survived(_) = outcome {
-            // It ended: another import takes the kills that are left.
+            // It ended before its kill, so another import takes the kills that are left.
             problems.extend(bench.finish(life, &reference, &mut resumed).await?);
             lives += 1;
             life = bench.life().await?;

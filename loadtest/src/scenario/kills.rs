@@ -1,12 +1,14 @@
-//! Kills processes while people write and bots listen, and checks that nothing that anyone was told is lost, doubled or out of order.
+//! Kills processes while people write and bots listen. It checks that nothing that any client was told is
+//! lost, doubled or out of order.
 //!
-//! Writers post through REST and repeat what got no answer; bots hold gateway sessions, lose their sockets at random moments too, resume,
-//! and read histories again after INVALID_SESSION. Meanwhile SIGKILL hits at random moments. At the end [`check`] compares what writers were told, what the
-//! histories show and what each bot saw.
+//! Writers post through REST and repeat requests without an answer. Bots hold gateway sessions, lose their
+//! sockets at random moments too, resume, and read histories again after INVALID_SESSION. Meanwhile processes
+//! get SIGKILL at random moments. At the end [`check`] compares what writers were told, what the histories
+//! show and what each bot saw.
 //!
-//! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`scene`]: how all of
-//! them begin and end; [`observed`]: what was seen; [`check`]: the judge, who tells of each [`violation`];
-//! [`summary`]: the report. [`losses`] is a scenario of its own, in which not a process but the bus's memory is lost.
+//! [`target`]: the processes; [`writer`], [`bot`] (its protocol: [`conversation`]): the clients; [`scene`]:
+//! their start and end; [`observed`]: what was seen; [`check`]: the judge, which reports each [`violation`];
+//! [`summary`]: the report. [`losses`] is a scenario of its own: not a process but the bus's memory is lost.
 
 mod bot;
 mod check;
@@ -38,11 +40,12 @@ use crate::{
     random::between,
 };
 
-/// Time from ready to the next kill, at least and at most: with the lower end bots are still resuming, with the upper all is quiet again.
+/// Shortest and longest time from ready to the next kill: after the shortest, bots are still resuming; after
+/// the longest, all is quiet again.
 const BETWEEN_KILLS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(2_500));
-/// One of so many kills comes before everything is ready again: in the middle of recovery.
+/// One kill out of this many comes before everything is ready again, in the middle of recovery.
 const EARLY_ONE_IN: u64 = 4;
-/// Time from the start to such a kill, at most.
+/// Longest time from the start to such a kill.
 const EARLY_MAX: Duration = Duration::from_millis(800);
 
 /// How the scenario is run. Everything is on this machine's loopback and ends by itself.
@@ -63,10 +66,12 @@ pub(crate) struct Options {
     /// Longest pause of a writer between two messages, in milliseconds.
     #[arg(long, default_value_t = 50)]
     think_ms: u64,
-    /// Longest time for which a bot keeps a connection before its network fails, in milliseconds; 0: it never does.
+    /// Longest time for which a bot keeps a connection before its network fails, in milliseconds; 0: it never
+    /// does.
     #[arg(long, default_value_t = 4_000)]
     keep_ms: u64,
-    /// Store: `cql://127.0.0.1:PORT/keyspace`. The keyspace is made if it is not there, and stays. `tiers` need it.
+    /// Store: `cql://127.0.0.1:PORT/keyspace`. The keyspace is made if it is not there, and stays. `tiers`
+    /// need it.
     #[arg(long)]
     store: Option<String>,
     /// Event bus: `redis://127.0.0.1:PORT`. `tiers` need it.
@@ -80,7 +85,7 @@ pub(crate) struct Options {
     seed: Option<u64>,
 }
 
-/// Runs the scenario, prints what came of it, and fails if something was wrong.
+/// Runs the scenario, prints its results, and fails if something was wrong.
 pub(crate) async fn run(options: Options) -> Result<()> {
     ensure!(options.writers > 0 && options.bots > 0, "writers and bots must be above 0");
     ensure!(
@@ -117,7 +122,7 @@ async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result
     let kills = kill(&mut scene.target, options.kills, scene.clock, &mut random, &mut observed).await?;
     let mut written = scene.stop_writers().await?;
 
-    // The last message of each channel: a bot that saw it has nothing more to come.
+    // The last message of each channel. A bot that saw it has nothing more to receive.
     let mut last = scene.another_writer(&mut random);
     let mut markers = Vec::with_capacity(scene.channels.len());
     for (number, channel) in scene.channels.iter().copied().enumerate() {
@@ -154,7 +159,7 @@ async fn kill(
             }
             let process = &mut target.processes[index];
             let name = process.name();
-            // Before the signal: whatever a client sees of it is later.
+            // The time is taken before the signal, so whatever a client sees of the kill is later.
             let at = clock.now();
             observed.failures.extend(process.kill()?);
             process.restart()?;
@@ -170,7 +175,7 @@ async fn kill(
         }
     }
     wait_ready(target, &mut kills)?;
-    // The clients come back to what the last kill left.
+    // The clients reconnect to what the last kill left.
     sleep(BETWEEN_KILLS.1).await;
     Ok(kills)
 }

@@ -1,7 +1,8 @@
-//! A limit is set and lifted while its channel is hot: how soon does it act, and does the change itself admit anything?
+//! A limit is set and lifted while its channel is hot: how soon does it act, and does the change itself admit
+//! any request?
 //!
-//! Goals (G10, one process): from the operator's call to the first reply that shows it at most 10 ms at the 99th percentile; requests
-//! admitted beyond the new quota: none.
+//! Goals (G10, one process): at most 10 ms at the 99th percentile from the operator's call to the first reply
+//! that shows it; no requests admitted beyond the new quota.
 
 use std::{
     sync::{
@@ -51,32 +52,33 @@ pub(crate) struct Options {
     quiet_rate: f64,
 }
 
-/// The limit that is set: one request at once, and one each ten seconds.
+/// The limit that is set: one request every ten seconds.
 const RATE: f64 = 0.1;
-/// Its burst.
+/// Its burst: one request at once.
 const BURST: u64 = 1;
-/// Time that a limit stays in force, and that it stays lifted.
+/// Time for which a limit stays in force, and then stays lifted.
 const HOLD: Duration = Duration::from_millis(30);
-/// Longest wait for a change to show.
+/// Longest wait until a change shows.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages of each channel.
 const MESSAGES: u64 = 100;
-/// Callers that ask the hot channel one request after another.
+/// Callers that read the hot channel, one request after another.
 const WATCHERS: usize = 2;
 
-/// What the watchers saw last: when a reply came, and when its request had been sent.
+/// The watchers' last observation: when a reply came, and when its request had been sent.
 #[derive(Debug, Clone, Copy)]
 struct Sight {
     admitted: bool,
     replied: Instant,
 }
 
-/// Requests that were admitted although they were sent while the limit was in force for certain.
+/// Requests that were admitted although they were sent while the limit was certainly in force.
 #[derive(Debug, Default)]
 struct Admitted {
-    /// Whether the limit is in force for certain: its call has returned, and that of its end was not sent.
+    /// True if the limit is certainly in force: the call that set it has returned, and the call that lifts it
+    /// was not sent.
     in_force: AtomicBool,
-    /// Number of the change in force.
+    /// Number of the change that is in force.
     change: AtomicU64,
     count: AtomicU64,
 }
@@ -93,11 +95,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let mut watchers = tokio::task::JoinSet::new();
     for _ in 0..WATCHERS {
         let (stop, show, admitted) = (Arc::clone(&stop), Arc::clone(&show), Arc::clone(&admitted));
-        // Connections of their own: what they wait for is not behind the stream's requests.
+        // The watchers have connections of their own, so that they do not wait behind the stream's requests.
         let data = target.another_client()()?;
         watchers.spawn(watch_channel(data, hot, stop, show, admitted));
     }
-    // The changes end long before; the streams are stopped by then.
+    // The changes end long before this, and the streams are stopped then.
     let longest = Duration::from_secs(3_600);
     let quiet_seen = Arc::new(Recorder::default());
     let stream = |rate, channel, recorder: &Arc<Recorder>| {
@@ -141,7 +143,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     report.series("lifted, median of a round", "ms", halves(&lifted, 0.5));
     report.figure("set, p99 of a round", "ms", halves(&set, 0.99), Goal::AtMost(10.0));
     report.figure("lifted, p99 of a round", "ms", halves(&lifted, 0.99), Goal::AtMost(10.0));
-    // A round's changes, each with its burst: a small number.
+    // A round has a small number of changes, each with its burst.
     let changes = f64::from(options.rounds * options.changes);
     let beyond = admitted.count.load(Ordering::Relaxed) as f64 - changes * BURST as f64;
     report.figure("admitted beyond the quota", "requests", vec![beyond.max(0.0)], Goal::AtMost(0.0));
@@ -156,7 +158,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     report.finish()
 }
 
-/// Sets and lifts the limit, round after round; milliseconds until each showed.
+/// Sets and lifts the limit, round after round. Returns the milliseconds until each change showed.
 async fn measure(
     options: &Options,
     admin: &DataClient,
@@ -216,18 +218,18 @@ async fn measure(
     Ok((set, lifted))
 }
 
-/// Milliseconds from `began` to the first reply after it that was `admitted`, or refused.
+/// Milliseconds from `began` to the first later reply that was `admitted`, or refused if that is false.
 async fn shown(sights: &mut watch::Receiver<Sight>, admitted: bool, began: Instant) -> Result<f64> {
     let wanted = |sight: &Sight| sight.admitted == admitted && sight.replied > began;
     let sight = timeout(PATIENCE, sights.wait_for(wanted)).await.context("the change does not show")??;
     Ok((sight.replied - began).as_secs_f64() * 1_000.0)
 }
 
-/// The figure below which `quantile` of the others lie.
+/// The figure below which a share `quantile` of the figures lies.
 fn at(figures: &[f64], quantile: f64) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
-    // Below the length, a small number.
+    // The index is below the length, a small number.
     let index = (sorted.len().saturating_sub(1) as f64 * quantile).round() as usize;
     sorted.get(index).copied().unwrap_or(0.0)
 }
@@ -237,7 +239,7 @@ async fn read(data: &DataClient, channel_id: u64) -> Result<(), DataError> {
     data.list_messages(&request, &CallOptions::within(Duration::from_secs(2))).await.map(drop)
 }
 
-/// Asks for the newest page, one request after another, and shows each reply.
+/// Asks for the newest page, one request after another, and publishes each reply.
 async fn watch_channel(
     data: DataClient,
     hot: u64,
@@ -261,7 +263,7 @@ async fn watch_channel(
             Err(error) => return Err(error.into()),
         };
         let replied = Instant::now();
-        // Still the same change in force: the whole request lay within it.
+        // If the same change is still in force, the whole request lay within it.
         let in_force = sent_in_force
             && admitted.in_force.load(Ordering::SeqCst)
             && change == admitted.change.load(Ordering::SeqCst);
@@ -282,7 +284,7 @@ async fn history(admin: &DataClient, hot: u64) -> Result<u64> {
     Ok(changes.len() as u64)
 }
 
-/// A hot and a quiet channel with messages.
+/// Creates a hot and a quiet channel with messages.
 async fn fill(data: &DataClient) -> Result<(u64, u64)> {
     let place = Place::new(data, 2).await?;
     let [hot, quiet] = place.channels[..] else { anyhow::bail!("two channels were asked for") };

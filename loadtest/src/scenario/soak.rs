@@ -1,8 +1,9 @@
 //! A long run with clients of every kind coming and going: memory must be flat.
 //!
-//! It uses the innocents and the hostile clients of [`super::attack`], few of each, all at once. Before it the store's write buffers are
-//! filled and written out, twice, so that their filling is not taken for a leak. Memory is looked at each second; the median of the last
-//! quarter is compared with that of the second, so that warming up does not count and a slow leak does. What grew meanwhile is named.
+//! It uses the innocents and the hostile clients of [`super::attack`], few of each, all at once. Before it,
+//! the store's write buffers are filled and written out twice, so that their filling is not taken for a leak.
+//! Memory is measured each second. The median of the last quarter is compared with that of the second
+//! quarter, so that warming up does not count and a slow leak does. Parts that grew in between are named.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,20 +20,22 @@ use crate::place::Place;
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(60);
-/// Pause between two looks at memory.
+/// Pause between two measurements of memory.
 const POLL: Duration = Duration::from_secs(1);
-/// Length of one turn of the clients; then they all leave and come again.
+/// Length of one turn of the clients, after which they all leave and connect again.
 const TURN: Duration = Duration::from_secs(30);
-/// Last quarter's memory over the second's, at most: below it is the allocator's breathing.
+/// Most memory of the last quarter, as a multiple of the second's. Growth below it is the allocator's normal
+/// variation.
 const FLAT: f64 = 1.05;
 
-/// Messages of [`CHARACTERS`] that are written first: 36 MiB, twice what the largest write buffer holds.
+/// Messages of [`CHARACTERS`] that are written first. They are 36 MiB, twice what the largest write buffer
+/// holds.
 const MESSAGES: usize = 9_000;
 const CHARACTERS: usize = 4_000;
-/// Channels that they are written to, and writers at once.
+/// Channels that they are written to, and the number of writers at once.
 const CHANNELS: u64 = 200;
 const WRITERS: usize = 32;
-/// Growth of a part, in bytes, that is worth a line.
+/// Growth of a part, in bytes, from which it is reported.
 const GREW: f64 = 256.0 * 1_024.0;
 
 /// How the soak is run.
@@ -46,10 +49,10 @@ pub(crate) struct Options {
     profile: Option<String>,
 }
 
-/// Runs it.
+/// Runs the soak.
 ///
 /// # Errors
-/// When the process ends or its memory grows.
+/// If the process ends or its memory grows.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let limits = Limits { descriptors: 4_096, memory_mib: 6_144 };
@@ -116,7 +119,7 @@ async fn fill(ground: &Ground) -> Result<()> {
         .await
 }
 
-/// The parts that held more later, a line for each.
+/// Describes the parts that held more later, a line for each.
 fn grown(early: &BTreeMap<String, f64>, late: &BTreeMap<String, f64>) -> String {
     let before = |part| early.get(part).copied().unwrap_or_default();
     let more = late.iter().filter(|(part, bytes)| **bytes > before(*part) + GREW);
@@ -126,7 +129,7 @@ fn grown(early: &BTreeMap<String, f64>, late: &BTreeMap<String, f64>) -> String 
     .collect()
 }
 
-/// Connections of every kind, a few of each, for a turn; then all leave and come again.
+/// Runs connections of every kind, a few of each, for a turn. Then all leave and connect again.
 async fn strangers(ground: Arc<Ground>, until: Instant) {
     for turn in 0.. {
         if Instant::now() >= until {

@@ -1,4 +1,4 @@
-//! The attacks: what each is called, what it does, and who can do it.
+//! The attacks: what each is called, what it does, and whether it needs a token.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) enum Attack {
     HeavyGuild,
 }
 
-/// Far from the rounds that fill the caches before it.
+/// Round of an attack, far above the rounds that filled the caches before it.
 const ATTACK_ROUND: u64 = 1 << 32;
 
 impl Attack {
@@ -49,7 +49,7 @@ impl Attack {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// Whether the attacker holds a bot's valid token.
+    /// True if the attacker has a bot's valid token.
     pub(in crate::scenario) fn has_token(self) -> bool {
         match self {
             Self::PingFlood
@@ -75,7 +75,7 @@ impl Attack {
         }
     }
 
-    /// What it does, in a line.
+    /// Describes the attack in a line.
     pub(in crate::scenario) fn what(self) -> &'static str {
         match self {
             Self::PingFlood => "four WebSocket connections send pings at full speed and read nothing",
@@ -113,7 +113,7 @@ impl Attack {
         }
     }
 
-    /// Does it until then, and tells what it did.
+    /// Attacks until `until`, and describes what was done.
     pub(in crate::scenario) async fn run(self, ground: Arc<Ground>, until: Instant) -> String {
         match self {
             Self::PingFlood => websocket::ping_flood(ground.gateway, 4, until).await,

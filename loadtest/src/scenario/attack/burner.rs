@@ -1,4 +1,5 @@
-//! Processor time that is spent on nothing: what attackers cost their victims only because they share a machine.
+//! Spends processor time on nothing, to measure what attackers cost their victims only because they share a
+//! machine.
 
 use std::{
     fs,
@@ -14,10 +15,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::machine::yield_to_others;
 
-/// Longest time for which a burner spins or sleeps before it looks again.
+/// Longest time for which a burner spins or sleeps before it checks again.
 const STEP: Duration = Duration::from_micros(500);
 
-/// Processor time of this process's threads of that name; zero where the system does not tell.
+/// Processor time of this process's threads with this name; zero if the system does not say.
 pub(super) fn spent(name: &str) -> Duration {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Duration::ZERO };
     let of = |task: fs::DirEntry| {
@@ -25,19 +26,20 @@ pub(super) fn spent(name: &str) -> Duration {
         if read("comm")?.trim_end() != name {
             return None;
         }
-        // Nanoseconds on a processor, then other numbers.
+        // Nanoseconds on a processor, followed by other numbers.
         read("schedstat")?.split_whitespace().next()?.parse::<u64>().ok()
     };
     Duration::from_nanos(tasks.flatten().filter_map(of).sum())
 }
 
-/// Threads that spin; they stop when this is dropped.
+/// Threads that spin. They stop when this value is dropped.
 pub(super) struct Burners {
     stop: Arc<AtomicBool>,
 }
 
 impl Burners {
-    /// So many threads that together use `share` processors, as far as the others leave them, behind all others.
+    /// Starts `threads` threads with a lower priority than all others. Together they use `share` processors,
+    /// as far as the others leave them.
     pub(super) fn start(threads: usize, share: f64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         for _ in 0..threads {

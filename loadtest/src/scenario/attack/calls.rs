@@ -1,4 +1,4 @@
-//! Attacks through calls that are right in form: reads of what nobody has, guilds that cost more than others.
+//! Attacks with valid calls: reads of channels that do not exist, and guilds that cost more than others.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{place, rest::Rest};
 
-/// Readers at once.
+/// Readers that run at once.
 const READERS: usize = 64;
-/// Channels made by one call: a call's body has a bound.
+/// Channels that one call creates, because the call's body is bounded.
 const CHANNELS_A_CALL: usize = 500;
 
-/// Reads channels that nobody has; in each round others.
+/// Reads channels that do not exist, different ones in each round.
 pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, until: Instant) -> String {
     let read = Count::default();
     let data = ground.data.clone();
@@ -31,10 +31,10 @@ pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, un
         async move {
             let mut random = Rng::with_seed(round << 16 | number);
             loop {
-                // A snowflake of the last years, so that it has a form that channels have.
+                // A snowflake of the last years, in the form that ids of channels have.
                 let channel_id = (1_000_000_000_000_000_000 + random.u64(..1 << 58)).max(1);
                 let request = ListMessagesRequest { channel_id, limit: 50, ..ListMessagesRequest::default() };
-                // Refused or empty: what it costs is what counts.
+                // The answer may be a refusal or empty: only its cost matters.
                 let _answer =
                     data.list_messages(&request, &CallOptions::within(Duration::from_secs(5))).await;
                 read.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +45,8 @@ pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, un
     format!("{} reads", read.load(Ordering::Relaxed))
 }
 
-/// A guild of the attacker's with so many channels, each with so many overwrites; `None` if it was refused.
+/// Creates a guild of the attacker's with so many channels, each with so many overwrites; `None` if that was
+/// refused.
 pub(in crate::scenario) async fn heavy_guild(
     ground: &Ground,
     channels: usize,

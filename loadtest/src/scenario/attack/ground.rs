@@ -1,4 +1,4 @@
-//! What an attacker has to work with: a bot, a guild with a full page of messages, and the addresses.
+//! What an attacker can use: a bot, a guild with a full page of messages, and the addresses.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,29 +13,29 @@ use super::{
 };
 use crate::rest::{self, Rest};
 
-/// Patience with an answer while the ground is prepared.
+/// Longest wait for an answer while the ground is prepared.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Messages in the attacker's channel: one full page.
 const PAGE: usize = 100;
-/// Characters of each, below the 2,000 that a message may have: a page of some 200 KB.
+/// Characters of each message, below the 2,000 that it may have; a page then has some 200 KB.
 const CHARACTERS: usize = 1_900;
 
-/// What an attacker has to work with.
+/// What an attacker can use.
 pub(in crate::scenario) struct Ground {
     pub(in crate::scenario) api: SocketAddr,
     pub(in crate::scenario) gateway: SocketAddr,
     pub(in crate::scenario) data_service: SocketAddr,
     pub(in crate::scenario) admin: SocketAddr,
-    /// A valid bot's. Those without a token do not use it.
+    /// A bot's valid token. Attackers without a token do not use it.
     pub(in crate::scenario) token: String,
     pub(in crate::scenario) user: u64,
     pub(in crate::scenario) guild: u64,
-    /// A channel of that guild, with a full page.
+    /// A channel of that guild with a full page of messages.
     pub(in crate::scenario) channel: u64,
     pub(in crate::scenario) data: DataClient,
 }
 
-/// One request that is sent many times.
+/// A request that is sent many times.
 #[derive(Debug, Clone)]
 pub(in crate::scenario) struct Ask {
     pub(in crate::scenario) address: SocketAddr,
@@ -46,7 +46,7 @@ pub(in crate::scenario) struct Ask {
 }
 
 impl Ground {
-    /// Makes the attacker's bot, guild and messages.
+    /// Creates the attacker's bot, guild and messages.
     pub(in crate::scenario) async fn prepare(victim: &Victim) -> Result<Self> {
         let token = victim.bot("attacker").await?;
         let mut own = Rest::new(victim.api, &token)?;

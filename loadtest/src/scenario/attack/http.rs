@@ -1,4 +1,4 @@
-//! Hostile HTTP: connections that are held, heads and bodies that do not end, replies that nobody reads.
+//! Hostile HTTP: connections that are held, heads and bodies that never end, replies that are never read.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,17 +20,18 @@ use tokio::{
 
 use super::ground::{Ask, Ground};
 
-/// Patience with one step of an attacker; then it tries something else.
+/// Longest wait for one step of an attacker, which then tries something else.
 const STEP_MAX: Duration = Duration::from_secs(2);
-/// Pause before a connection that was refused or cut is opened anew: an attacker is stubborn, and bounded.
+/// Pause before a connection that was refused or cut is opened again: an attacker is stubborn, but bounded.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Receive buffer of a client that does not read, in bytes: small, so that what it was sent lies with the server.
+/// Receive buffer, in bytes, of a client that does not read. It is small, so that replies stay in the
+/// server's memory.
 const DEAF_BUFFER: u32 = 4 << 10;
 
-/// A count that attackers of one kind share.
+/// A counter that attackers of one kind share.
 pub(in crate::scenario) type Count = Arc<AtomicU64>;
 
-/// Runs `attacker` so often at once until then; each gets its number.
+/// Runs `size` attackers at once, again and again, until `until`. Each is given its number.
 pub(in crate::scenario) async fn crowd<F, T>(size: usize, until: Instant, attacker: F)
 where
     F: Fn(u64) -> T,
@@ -46,7 +47,7 @@ where
     while tasks.join_next().await.is_some() {}
 }
 
-/// Where attackers come from: another address of loopback than the innocents', as it would be.
+/// Source address of the attackers. As in reality, it is another one than the innocents'.
 const ATTACKERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn socket() -> std::io::Result<TcpSocket> {
@@ -60,7 +61,7 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     socket()?.connect(address).await
 }
 
-/// One with a receive buffer as small as the kernel allows.
+/// A connection with a receive buffer as small as the kernel allows.
 pub(in crate::scenario) async fn deaf(address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket()?;
     socket.set_recv_buffer_size(DEAF_BUFFER)?;
@@ -73,7 +74,8 @@ async fn until_closed(stream: &mut TcpStream) {
     while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
-/// Opens so many connections to each address, sends `start` and holds them; those that are closed are opened again.
+/// Opens so many connections to each address, sends `start` and holds them. Connections that are closed are
+/// opened again.
 pub(in crate::scenario) async fn hold(
     addresses: &[(SocketAddr, usize)],
     start: &'static [u8],
@@ -107,7 +109,7 @@ pub(in crate::scenario) async fn hold(
     )
 }
 
-/// Heads that come a byte a second.
+/// Sends request heads at a byte a second.
 pub(in crate::scenario) async fn slow_heads(
     address: SocketAddr,
     connections: usize,
@@ -135,7 +137,7 @@ pub(in crate::scenario) async fn slow_heads(
     format!("{} connections", opened.load(Ordering::Relaxed))
 }
 
-/// Requests with tokens of the right form that nobody has.
+/// Sends requests with tokens of a valid form that belong to nobody.
 pub(in crate::scenario) async fn unknown_tokens(
     address: SocketAddr,
     connections: usize,
@@ -175,12 +177,12 @@ pub(in crate::scenario) async fn unknown_tokens(
     format!("{} asked, {} answered", asked.load(Ordering::Relaxed), answered.load(Ordering::Relaxed))
 }
 
-/// `base64url(user id).base64url(time).base64url(secret)`, with a secret that nobody has.
+/// A token `base64url(user id).base64url(time).base64url(secret)` with a secret that belongs to nobody.
 pub(in crate::scenario) fn unknown_token(number: u64, round: u64) -> String {
     format!("MTAwMDAwMDAwMDAwMDAwMDAw.AAAAAAAA.{:022}{:021}", number, round)
 }
 
-/// So many connects at once, each closed when it is there; then all again.
+/// Opens so many connections at once, closes each when it is open, and begins again.
 pub(in crate::scenario) async fn connect_storm(
     address: SocketAddr,
     connections: usize,
@@ -210,19 +212,19 @@ pub(in crate::scenario) async fn connect_storm(
 
 type Http2 = h2::client::SendRequest<Bytes>;
 
-/// An HTTP/2 connection that gives its streams this window; a task answers pings.
+/// Opens an HTTP/2 connection that gives its streams this window; a task answers pings.
 async fn http2(address: SocketAddr, window: u32) -> Option<(Http2, tokio::task::JoinHandle<()>)> {
     let stream = timeout(STEP_MAX, deaf(address)).await.ok()?.ok()?;
     let handshake = h2::client::Builder::new().initial_window_size(window).handshake::<_, Bytes>(stream);
     let (sender, connection) = timeout(STEP_MAX, handshake).await.ok()?.ok()?;
     let answering = tokio::spawn(async move {
-        // It ends with the connection; that it was cut is what the attack counts.
+        // It ends with the connection. That the connection was cut is what the attack counts.
         let _ended = connection.await;
     });
     Some((sender, answering))
 }
 
-/// Connections that send no request and answer pings.
+/// Opens connections that send no request and answer pings.
 pub(in crate::scenario) async fn idle_http2(addresses: &[(SocketAddr, usize)], until: Instant) -> String {
     let opened = Count::default();
     let each: Vec<SocketAddr> =
@@ -247,7 +249,7 @@ pub(in crate::scenario) async fn idle_http2(addresses: &[(SocketAddr, usize)], u
     format!("{} opened", opened.load(Ordering::Relaxed))
 }
 
-/// Ends a connection's task with the attacker.
+/// Ends a connection's task when the attacker ends.
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
 impl AbortOnDrop {
@@ -274,7 +276,7 @@ fn request(ask: &Ask) -> Option<Request<()>> {
     Some(request)
 }
 
-/// Streams whose replies get no window. Those that the server resets are opened again.
+/// Opens streams whose replies get no window. Streams that the server resets are opened again.
 pub(in crate::scenario) async fn deaf_streams(
     ask: &Ask,
     connections: usize,
@@ -298,7 +300,7 @@ pub(in crate::scenario) async fn deaf_streams(
                         let (sender, ask) = (sender.clone(), ask.clone());
                         held.spawn(async move { one_deaf_stream(sender, &ask, &opened, &reset).await });
                     }
-                    // A stream ended; another takes its place, unless the connection is gone.
+                    // A stream ended. Another takes its place, unless the connection is gone.
                     if matches!(held.join_next().await, Some(Ok(false)) | Some(Err(_)) | None) {
                         break;
                     }
@@ -326,18 +328,18 @@ async fn one_deaf_stream(sender: Http2, ask: &Ask, opened: &Count, reset: &Count
     if !empty && body.send_data(Bytes::from(ask.body.clone()), true).is_err() {
         return false;
     }
-    // The head comes without a window; the body does not, until the server gives the stream up.
+    // The head arrives without a window. The body does not, until the server gives up the stream.
     let Ok(answer) = response.await else { return true };
     let mut body = answer.into_body();
     if !matches!(body.data().await, Some(Ok(_))) {
         reset.fetch_add(1, Ordering::Relaxed);
     }
-    // An attacker who is cut at once would otherwise only spin.
+    // Without a pause an attacker that is cut off at once would only spin.
     sleep(AGAIN).await;
     true
 }
 
-/// Streams that are opened and reset at once.
+/// Opens streams and resets them at once.
 pub(in crate::scenario) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -> String {
     let (opened, cut) = (Count::default(), Count::default());
     crowd(connections, until, |_| {
@@ -352,7 +354,7 @@ pub(in crate::scenario) async fn rapid_reset(ask: &Ask, connections: usize, unti
                         body.send_reset(h2::Reason::CANCEL);
                         opened.fetch_add(1, Ordering::Relaxed);
                         sender = ready;
-                        // Each step of the connection's task needs a turn of this thread.
+                        // The connection's task needs this thread for each of its steps.
                         tokio::task::yield_now().await;
                     }
                     cut.fetch_add(1, Ordering::Relaxed);
@@ -366,7 +368,7 @@ pub(in crate::scenario) async fn rapid_reset(ask: &Ask, connections: usize, unti
     format!("{} streams, {} connections cut", opened.load(Ordering::Relaxed), cut.load(Ordering::Relaxed))
 }
 
-/// Bodies of which the last bytes never come.
+/// Sends bodies whose last bytes never arrive.
 pub(in crate::scenario) async fn unfinished_bodies(
     address: SocketAddr,
     path: &str,
@@ -407,7 +409,7 @@ pub(in crate::scenario) async fn unfinished_bodies(
     )
 }
 
-/// HTTP/1.1 requests one after the other whose replies nobody reads.
+/// Sends HTTP/1.1 requests one after the other and never reads the replies.
 pub(in crate::scenario) async fn deaf_replies(ground: &Ground, connections: usize, until: Instant) -> String {
     let sent = Count::default();
     let ask = ground.page_of_api();
@@ -421,7 +423,7 @@ pub(in crate::scenario) async fn deaf_replies(ground: &Ground, connections: usiz
         async move {
             loop {
                 if let Ok(mut stream) = deaf(ask.address).await {
-                    // Until the server takes no more.
+                    // It sends until the server takes no more.
                     while matches!(timeout(STEP_MAX, stream.write_all(request.as_bytes())).await, Ok(Ok(())))
                     {
                         sent.fetch_add(1, Ordering::Relaxed);

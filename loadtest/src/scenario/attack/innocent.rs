@@ -1,4 +1,4 @@
-//! Clients that do nothing wrong and should not notice an attack.
+//! Clients that behave well and should not notice an attack.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,14 @@ use crate::{
 
 /// Bots, each with a guild of its own.
 const BOTS: u64 = 4;
-/// Connections of each.
+/// Connections of each bot.
 const CONNECTIONS: u64 = 3;
-/// Requests of each connection: with three of them a bot stays below the 50 in a second of its short routes.
+/// Requests a second on each connection. With three connections a bot stays below the 50 a second of its
+/// short routes.
 const PER_SECOND: f64 = 12.0;
-/// One of so many requests writes.
+/// One request out of this many is a write.
 const WRITE_ONE_IN: u64 = 10;
-/// Patience with each request of the set-up.
+/// Longest wait for each request of the set-up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The innocents' connections.
@@ -39,7 +40,7 @@ struct Client {
 }
 
 impl Innocents {
-    /// Makes bots and guilds, and some messages to read.
+    /// Creates bots and guilds, and some messages to read.
     pub(in crate::scenario) async fn settle(victim: &Victim) -> Result<Self> {
         let mut clients = Vec::new();
         for bot in 0..BOTS {
@@ -56,14 +57,14 @@ impl Innocents {
         Ok(Self { clients })
     }
 
-    /// Asks at a steady rate; each request's time counts from when it was due.
+    /// Asks at a steady rate; a request's time counts from the moment at which it was due.
     pub(in crate::scenario) async fn read_for(&self, length: Duration) -> Numbers {
         let recorder = Arc::new(Recorder::default());
         let mut tasks = JoinSet::new();
         let gap = Duration::from_secs_f64(1.0 / PER_SECOND);
         for (index, client) in self.clients.iter().enumerate() {
             let (client, recorder) = (Arc::clone(client), Arc::clone(&recorder));
-            // Spread over the gap, so that they do not come in step. Below 100 clients.
+            // Starts are spread over the gap, so that clients are not in step. They are fewer than 100.
             let start = Instant::now() + gap.mul_f64(index as f64 / self.clients.len() as f64);
             tasks.spawn(async move {
                 let mut rest = client.rest.lock().await;
@@ -93,7 +94,7 @@ impl Innocents {
     }
 }
 
-/// `POST /servers`; gives its channel.
+/// `POST /servers`; returns the guild's channel.
 pub(in crate::scenario) async fn open_guild(rest: &mut Rest, name: &str) -> Result<u64> {
     let made = rest.insist(Method::POST, "/servers", Some(&json!({ "name": name })), PATIENCE).await?;
     crate::rest::id(&made["channel_id"]).context("POST /servers gave no channel_id")

@@ -8,31 +8,32 @@ use super::{
 };
 use crate::recorder::Numbers;
 
-/// Most memory above steady that somebody without a token may make the process hold, in MiB.
+/// Most memory above the steady state that an attacker without a token may make the process hold, in MiB.
 const STRANGER_MIB: f64 = 64.0;
-/// The same with one token.
+/// The same for an attacker with one token.
 const TOKEN_MIB: f64 = 256.0;
-/// Memory after the attack over steady, at most.
+/// Most memory after the attack, as a multiple of the steady state.
 const SETTLED: f64 = 1.10;
-/// Below this a process's steady memory is so small that a tenth of it is noise, in MiB.
+/// Steady memory, in MiB, below which a tenth of it is only noise.
 const SETTLED_FLOOR_MIB: f64 = 16.0;
 
-/// One attack's outcome.
+/// The outcome of one attack.
 pub(in crate::scenario) struct Row {
     pub(in crate::scenario) attack: Attack,
-    /// What the attacker counted.
+    /// The attacker's own counts.
     pub(in crate::scenario) did: String,
     pub(in crate::scenario) steady: Look,
     pub(in crate::scenario) watched: Watched,
     pub(in crate::scenario) database_reads: f64,
     pub(in crate::scenario) after: Look,
-    /// Processors that the attackers used.
+    /// Number of processors that the attackers used.
     pub(in crate::scenario) share: f64,
     pub(in crate::scenario) alone: Numbers,
-    /// Without an attack, while as much processor time is spent on nothing.
+    /// The innocents' numbers without an attack, while as much processor time is spent on nothing.
     pub(in crate::scenario) busy: Numbers,
     pub(in crate::scenario) attacked: Numbers,
-    /// What the innocents of the neighbour saw meanwhile, whom nobody attacks: it shares the machine and no process.
+    /// The numbers of the neighbour's innocents during the attack. The neighbour shares the machine but no
+    /// process, and is not attacked.
     pub(in crate::scenario) neighbour: Numbers,
 }
 
@@ -45,17 +46,18 @@ impl Row {
         if self.attack.has_token() { 1.5 } else { 1.25 }
     }
 
-    /// How many times their usual latency the innocents saw, on a machine as busy.
+    /// The innocents' latency during the attack, as a multiple of their latency on an equally busy machine.
     fn ratio(&self) -> f64 {
         self.attacked.p99_us as f64 / self.busy.p99_us.max(1) as f64
     }
 
-    /// Whether they saw what the goal allows.
+    /// True if their latency meets the goal.
     fn is_fast(&self) -> bool {
         self.ratio() <= self.p99_goal()
     }
 
-    /// Whether they saw no more than the goal allows above what the neighbour's saw: then it is the machine that is short of processors.
+    /// True if their latency exceeds that of the neighbour's innocents by no more than the goal allows. The
+    /// machine is then short of processors.
     fn is_as_fast_as_neighbour(&self) -> bool {
         self.attacked.p99_us as f64 <= self.p99_goal() * self.neighbour.p99_us as f64
     }
@@ -68,7 +70,8 @@ impl Row {
         self.after.rss_mib <= (self.steady.rss_mib * SETTLED).max(self.steady.rss_mib + SETTLED_FLOOR_MIB)
     }
 
-    /// Goals that were missed, without latency, which is the machine's as much as the service's.
+    /// Number of goals that were missed. Latency is not counted, because it depends on the machine as much as
+    /// on the service.
     pub(in crate::scenario) fn missed(&self) -> usize {
         let memory = self.above_steady() > self.memory_goal();
         let health = self.watched.probes_failed > 0;

@@ -1,4 +1,4 @@
-//! The process under attack: started with limits, looked at while it is attacked.
+//! The process under attack: how it is started with limits, and how it is measured during the attack.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,14 @@ use crate::{
     target,
 };
 
-/// Pause between two looks at the process.
+/// Pause between two checks of the process.
 const POLL: Duration = Duration::from_millis(100);
-/// Patience with a page of the admin listener. A prober in production has about this much.
+/// Longest wait for a page of the admin listener. Probers in production wait about as long.
 const PAGE_MAX: Duration = Duration::from_secs(3);
-/// Caches of the victim, small, so that they are full when the attack begins.
+/// Size of the victim's caches. They are small, so that they are full when the attack begins.
 const CACHE: &str = "16MiB";
 
-/// What the process may have.
+/// Limits of the process.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::scenario) struct Limits {
     pub(in crate::scenario) descriptors: u64,
@@ -44,26 +44,26 @@ pub(in crate::scenario) struct Victim {
     data: PathBuf,
 }
 
-/// What the process holds at one moment.
+/// Measurements of the process at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::scenario) struct Look {
     pub(in crate::scenario) rss_mib: f64,
-    /// Since its start.
+    /// Database reads since the process started.
     pub(in crate::scenario) database_reads: f64,
 }
 
-/// The most of it during an attack.
+/// The highest measurements during an attack.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::scenario) struct Watched {
     pub(in crate::scenario) rss_mib: f64,
     pub(in crate::scenario) descriptors: usize,
-    /// Times that `/healthz` was asked, and was not answered with 200 in time.
+    /// How often `/healthz` was asked and did not answer with 200 in time.
     pub(in crate::scenario) probes: u32,
     pub(in crate::scenario) probes_failed: u32,
 }
 
 impl Victim {
-    /// Starts it and waits until it is ready.
+    /// Starts the process and waits until it is ready.
     pub(in crate::scenario) fn start(
         directory: &Path,
         profile: Option<&str>,
@@ -91,35 +91,35 @@ impl Victim {
         Ok(Self { process, api, gateway, data_service, admin, weir, data })
     }
 
-    /// A new bot's token.
+    /// Creates a bot and returns its token.
     pub(in crate::scenario) async fn bot(&self, name: &str) -> Result<String> {
         create_bot(&self.weir, &self.data, self.admin, name, None).await
     }
 
-    /// What it holds now.
+    /// Measures the process now.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process is gone.
     pub(in crate::scenario) async fn look(&mut self) -> Result<Look> {
         let (rss_mib, _descriptors) = self.resources()?;
         let page = self.metrics().await?;
         Ok(Look { rss_mib, database_reads: target::sum_of(&page, "weir_data_db_reads_total") })
     }
 
-    /// How full a part of its memory is, as a share of its bound.
+    /// How full a part of the process's memory is, as a share of its bound.
     ///
     /// # Errors
-    /// When `/metrics` is not answered.
+    /// If `/metrics` is not answered.
     pub(in crate::scenario) async fn fullness(&self, part: &str) -> Result<f64> {
         let page = self.metrics().await?;
         let of = |series: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
         Ok(of("weir_memory_held_bytes") / of("weir_memory_held_max_bytes").max(f64::MIN_POSITIVE))
     }
 
-    /// Bytes that each part of its memory holds.
+    /// Bytes that each part of the process's memory holds.
     ///
     /// # Errors
-    /// When `/metrics` is not answered.
+    /// If `/metrics` is not answered.
     pub(in crate::scenario) async fn parts(&self) -> Result<BTreeMap<String, f64>> {
         let page = self.metrics().await?;
         let part = |line: &str| {
@@ -141,14 +141,14 @@ impl Victim {
         let id = self.process.id();
         let kib = process::rss_kib(id).context("the process is gone")?;
         let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).context("the process is gone")?.count();
-        // A few gigabytes in KiB: exact in a double.
+        // A few gigabytes in KiB are exact in a double.
         Ok((kib as f64 / 1_024.0, descriptors))
     }
 
-    /// Looks at it until then.
+    /// Measures the process until `until`.
     ///
     /// # Errors
-    /// When the process ends.
+    /// If the process ends.
     pub(in crate::scenario) async fn watch(&mut self, until: Instant) -> Result<Watched> {
         let mut watched = Watched::default();
         while Instant::now() < until {
@@ -165,10 +165,10 @@ impl Victim {
         Ok(watched)
     }
 
-    /// Ends it.
+    /// Ends the process.
     ///
     /// # Errors
-    /// When it had ended before.
+    /// If it had ended before.
     pub(in crate::scenario) fn stop(mut self) -> Result<()> {
         match self.process.kill()? {
             Some(ended) => bail!("{ended}"),

@@ -1,4 +1,4 @@
-//! Hostile WebSocket clients, written on bare sockets: a library would answer, read and behave.
+//! Hostile WebSocket clients, written on bare sockets, because a library would answer, read and behave.
 
 use std::{
     net::SocketAddr,
@@ -17,9 +17,9 @@ use super::{
     http::{Count, crowd, deaf, unknown_token},
 };
 
-/// Patience with one step.
+/// Longest wait for one step.
 const STEP_MAX: Duration = Duration::from_secs(2);
-/// Pause before a connection that was refused or cut is opened anew.
+/// Pause before a connection that was refused or cut is opened again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Pings in one write.
 const PINGS: usize = 500;
@@ -27,13 +27,13 @@ const PINGS: usize = 500;
 const TEXT: u8 = 1;
 const PING: u8 = 9;
 
-/// How sessions of an attack identify.
+/// How the sessions of an attack identify.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::scenario) struct Hello {
-    /// Beside version and encoding.
+    /// Query parameters besides version and encoding.
     pub(in crate::scenario) query: &'static str,
     pub(in crate::scenario) intents: u64,
-    /// Whether what comes is read; else the session stays and is deaf.
+    /// True if the session reads what it receives. Otherwise it stays connected and never reads.
     pub(in crate::scenario) reads: bool,
 }
 
@@ -41,7 +41,7 @@ pub(in crate::scenario) struct Hello {
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {
-        // Below 126 and below 2^16: they fit.
+        // The lengths are below 126 and below 2^16, so they fit.
         short @ 0..126 => frame.push(0x80 | short as u8),
         long => {
             frame.push(0x80 | 126);
@@ -53,7 +53,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The head that asks for a WebSocket.
+/// The request head that asks for a WebSocket.
 pub(in crate::scenario) fn upgrade(query: &str) -> String {
     format!(
         "GET /?v=10&encoding=json{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -61,7 +61,7 @@ pub(in crate::scenario) fn upgrade(query: &str) -> String {
     )
 }
 
-/// A connection after its handshake.
+/// Opens a connection and completes its handshake.
 async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
     let mut stream = timeout(STEP_MAX, deaf(address)).await.ok()?.ok()?;
     stream.write_all(upgrade(query).as_bytes()).await.ok()?;
@@ -70,7 +70,7 @@ async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
     (start == *b"HTTP/1.1 101").then_some(stream)
 }
 
-/// Pings of the longest kind, as fast as they leave; nothing is read.
+/// Sends pings of the longest kind as fast as they leave, and reads nothing.
 pub(in crate::scenario) async fn ping_flood(
     address: SocketAddr,
     connections: usize,
@@ -96,7 +96,7 @@ pub(in crate::scenario) async fn ping_flood(
     format!("{} pings, {} connections cut", sent.load(Ordering::Relaxed), cut.load(Ordering::Relaxed))
 }
 
-/// Connections that are opened and then silent.
+/// Opens connections and then stays silent.
 pub(in crate::scenario) async fn never_identify(
     address: SocketAddr,
     connections: usize,
@@ -120,7 +120,7 @@ pub(in crate::scenario) async fn never_identify(
     format!("{} opened", opened.load(Ordering::Relaxed))
 }
 
-/// The frame that identifies.
+/// The frame of Identify.
 pub(in crate::scenario) fn identify(token: &str, intents: u64) -> Vec<u8> {
     let properties = r#"{"os":"linux","browser":"attack","device":"attack"}"#;
     let payload =
@@ -128,7 +128,7 @@ pub(in crate::scenario) fn identify(token: &str, intents: u64) -> Vec<u8> {
     frame(TEXT, payload.as_bytes())
 }
 
-/// Identifies with tokens that nobody has.
+/// Identifies with tokens that belong to nobody.
 pub(in crate::scenario) async fn unknown_identify(
     address: SocketAddr,
     connections: usize,
@@ -155,7 +155,7 @@ pub(in crate::scenario) async fn unknown_identify(
     format!("{} tried", tried.load(Ordering::Relaxed))
 }
 
-/// Sessions of the attacker's token: read and left at once, or kept and never read.
+/// Opens sessions with the attacker's token: they are read and left at once, or kept and never read.
 pub(in crate::scenario) async fn sessions(
     ground: &Ground,
     hello: Hello,
@@ -174,14 +174,14 @@ pub(in crate::scenario) async fn sessions(
                 {
                     identified.fetch_add(1, Ordering::Relaxed);
                     if hello.reads {
-                        // HELLO, READY and the first guild, or what comes of them in a moment.
+                        // HELLO, READY and the first guild, as far as they arrive within a moment.
                         let mut buffer = vec![0; 16 << 10];
                         let read =
                             async { while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {} };
                         let _left = timeout(Duration::from_millis(100), read).await;
                         continue;
                     }
-                    // Deaf: it notices its end only by a write that fails.
+                    // Without reading, only a failed write shows the connection's end.
                     while stream.write_all(&frame(TEXT, br#"{"op":1,"d":null}"#)).await.is_ok() {
                         sleep(Duration::from_secs(1)).await;
                     }
@@ -194,11 +194,12 @@ pub(in crate::scenario) async fn sessions(
     format!("{} identifies sent", identified.load(Ordering::Relaxed))
 }
 
-/// Payloads that a connection sends before it leaves: with the one that resumes, as many as it may in a minute.
+/// Payloads that a connection sends before it leaves. With the one that resumes they are as many as it may
+/// send in a minute.
 const BEFORE_LEAVING: usize = 118;
 
-/// Sessions that ask for a hundred members each time, whom nobody knows, as fast as they may; then they leave and resume, for their
-/// connection's payloads are counted anew. Of what is answered they read nothing.
+/// Opens sessions that each time request a hundred members that do not exist, as fast as they may. Then they
+/// leave and resume, because a new connection's payloads are counted anew. They read none of the answers.
 pub(in crate::scenario) async fn member_requests(
     ground: &Ground,
     connections: usize,
@@ -228,7 +229,7 @@ pub(in crate::scenario) async fn member_requests(
                     alive &= session.is_some();
                 }
                 if !alive {
-                    // A token identifies once in a while.
+                    // A token may identify only once in a while.
                     sleep(AGAIN).await;
                     continue;
                 }
@@ -245,7 +246,7 @@ pub(in crate::scenario) async fn member_requests(
                     }
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
-                // Time to have been read.
+                // This gives the server time to read them.
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -254,16 +255,16 @@ pub(in crate::scenario) async fn member_requests(
     format!("{} requests, {} resumes", asked.load(Ordering::Relaxed), resumed.load(Ordering::Relaxed))
 }
 
-/// The frame that resumes a session from its READY on.
+/// The frame that resumes a session, from its READY on.
 fn resume(token: &str, session: &str) -> Vec<u8> {
     let payload = format!(r#"{{"op":6,"d":{{"token":"{token}","session_id":"{session}","seq":1}}}}"#);
     frame(TEXT, payload.as_bytes())
 }
 
-/// Bytes read in the hope of READY, which comes among the first.
+/// Most bytes that are read to find READY, which arrives among the first.
 const READY_MAX: usize = 64 << 10;
 
-/// The session that READY names. `None` if none comes.
+/// The session id in READY; `None` if no READY arrives.
 async fn session_of(stream: &mut TcpStream) -> Option<String> {
     let mut read = Vec::new();
     let found = async {

@@ -1,4 +1,4 @@
-//! The channels of the scenario, and pages of them.
+//! The channels of the scenario, and their pages.
 
 use std::sync::{
     Arc,
@@ -11,15 +11,15 @@ use weir_proto::data::ListMessagesRequest;
 
 use crate::place::{Place, calls};
 
-/// Writers of the set-up.
+/// Writers during the set-up.
 const SETUP_WRITERS: usize = 64;
 
-/// How many channels and rows.
+/// The number of channels and rows.
 pub(super) struct Sizes {
     pub(super) quiet_channels: u64,
-    /// Of each channel.
+    /// Messages of each channel.
     pub(super) messages: u64,
-    /// Of a quiet channel's message.
+    /// Bytes of a quiet channel's message.
     pub(super) content_bytes: usize,
     pub(super) hot_content_bytes: usize,
 }
@@ -28,7 +28,7 @@ pub(super) struct Sizes {
 pub(super) struct World {
     pub(super) hot: u64,
     pub(super) quiet: Vec<u64>,
-    /// Message ids, in order, for each quiet channel and last the hot one.
+    /// Message ids in order, for each quiet channel and last for the hot one.
     pub(super) ids: Vec<Vec<u64>>,
 }
 
@@ -90,9 +90,9 @@ pub(super) fn scatter(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A page somewhere in a channel, by a number.
+/// A random page of a channel, chosen by `number`.
 pub(super) fn some_page(ids: &[u64], number: u64) -> Option<u64> {
-    // Below the length, a usize.
+    // The remainder is below the length, a usize.
     let index = (number % ids.len().max(1) as u64) as usize;
     ids.get(index).copied()
 }

@@ -1,7 +1,8 @@
-//! What a chat file promises, read from its documented form alone: for each channel its messages in order of their times, with author and
-//! reply. Messages of one instant are in the file's order, or against it where more of the channel's times fall than rise.
+//! What a chat file promises, read from its documented form alone: for each channel its messages in order of
+//! their times, with author and reply. Messages of one instant are in the file's order, or in the reverse
+//! order if more of the channel's times fall than rise.
 //!
-//! Deliberately not the importer's own code: what checks it must not share its faults.
+//! This is deliberately not the importer's own code: the check must not share its faults.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Longest line, in bytes; a longer one is not a message.
+/// Longest line, in bytes. A longer one is not a message.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Longest content, channel name and author name, in characters.
 const CONTENT_MAX: usize = 4_000;
@@ -27,39 +28,41 @@ const IDS_BEGIN_MS: i64 = 1_420_070_400_000;
 /// How far in the future a message may be.
 const AHEAD_MAX: time::Duration = time::Duration::days(1);
 
-/// A chat file's messages. About 40 bytes for each, whatever it says.
+/// The messages of a chat file. Each takes about 40 bytes, whatever its length.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chat {
-    /// By name.
+    /// Messages by channel name.
     pub(crate) channels: BTreeMap<String, Vec<Promised>>,
     pub(crate) messages: u64,
-    /// Lines that are no messages.
+    /// Number of lines that are no messages.
     pub(crate) skipped: u64,
 }
 
-/// A message that must be there.
+/// A message that must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Promised {
-    /// Line in the file, from 1, to find it again.
+    /// Number of its line in the file, from 1, to find it again.
     pub(crate) line: u64,
     pub(crate) content: u64,
     pub(crate) author: u64,
-    /// When it was said, milliseconds since 1970-01-01T00:00Z; all that is before 2015 is at its first instant.
+    /// The message's time, in milliseconds since 1970-01-01T00:00Z. All times before 2015 are moved to that
+    /// year's first instant.
     pub(crate) at_ms: i64,
-    /// Place in its channel of the message that it replies to.
+    /// Position in its channel of the message that it replies to.
     pub(crate) reply_to: Option<usize>,
 }
 
-/// A text in eight bytes: two texts of a file agree by accident once in some billion files.
+/// Reduces a text to eight bytes. Two texts of a file have the same digest by accident once in some billion
+/// files.
 pub(crate) fn digest(text: &str) -> u64 {
-    // Without random keys: the same in each run.
+    // It has no random keys, so it is the same in each run.
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
 }
 
 impl Chat {
-    /// Reads a file, plain or gzip by its first bytes. `now` is what "the future" is measured by.
+    /// Reads a file, plain or gzip by its first bytes. A time is in the future if it is after `now`.
     pub(crate) fn read(path: &Path, now: OffsetDateTime) -> Result<Self> {
         let mut file = File::open(path).with_context(|| path.display().to_string())?;
         let mut magic = [0; 2];
@@ -71,7 +74,8 @@ impl Chat {
 
     fn of(mut lines: impl BufRead, now: OffsetDateTime) -> Result<Self> {
         let mut chat = Self::default();
-        // Channel and line of the last message with this number, and by line the number that is replied to.
+        // By number: channel and line of the last message with it. By line: the number of the message that is
+        // replied to.
         let mut numbered: HashMap<u64, (String, u64)> = HashMap::new();
         let mut replies: HashMap<u64, u64> = HashMap::new();
         let mut bytes = Vec::new();
@@ -81,7 +85,7 @@ impl Chat {
                 break;
             }
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            // A blank line has a number and is nothing.
+            // A blank line counts in the numbering and is no message.
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
@@ -109,7 +113,7 @@ impl Chat {
             for (place, promised) in promised.iter_mut().enumerate() {
                 let replied = replies.get(&promised.line).and_then(|number| numbered.get(number));
                 let there = replied.filter(|(channel, _)| channel == name);
-                // Only what is before it in its own channel can be replied to.
+                // A reply can only refer to an earlier message of its own channel.
                 promised.reply_to =
                     there.and_then(|(_, line)| places.get(line).copied()).filter(|there| *there < place);
             }
@@ -125,7 +129,7 @@ fn put_in_order(promised: &mut [Promised]) {
     if count(|one, next| one > next) > count(|one, next| one < next) {
         promised.reverse();
     }
-    // Stable: of one instant they stay as they are.
+    // The sort is stable, so messages of one instant keep their order.
     promised.sort_by_key(|promised| promised.at_ms.max(IDS_BEGIN_MS));
 }
 
@@ -194,7 +198,7 @@ mod tests {
         let replies = |channel: &str| {
             chat.channels[channel].iter().map(|promised| promised.reply_to).collect::<Vec<_>>()
         };
-        // Only what is before it in its own channel can be replied to.
+        // A reply can only refer to an earlier message of its own channel.
         assert_eq!(replies("a"), [None, Some(0), None, None]);
         assert_eq!(replies("b"), [None, Some(0)]);
         assert_eq!(chat.channels["a"][3].content, digest("_waves_"));

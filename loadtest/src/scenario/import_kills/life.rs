@@ -1,4 +1,4 @@
-//! One import into a store of its own, killed and continued until it is done, and what is checked of it then.
+//! One import into a store of its own, which is killed and continued until it is done, and then checked.
 
 use std::{
     collections::BTreeMap,
@@ -28,12 +28,12 @@ pub(super) const IMPORT_MAX: Duration = Duration::from_secs(3_600);
 /// Exit code of a command that found no server.
 const UNREACHABLE: i32 = 4;
 
-/// What all imports of a run share.
+/// State that all imports of a run share.
 pub(super) struct Bench {
     pub(super) weir: PathBuf,
-    /// URL of a cluster's keyspace, from which those of the imports are named.
+    /// URL of a cluster's keyspace. The imports' keyspaces are named after it.
     pub(super) store: Option<String>,
-    /// Whether imports go through a running server.
+    /// True if imports go through a running server.
     pub(super) serves: bool,
     pub(super) directory: PathBuf,
     pub(super) file: PathBuf,
@@ -42,7 +42,7 @@ pub(super) struct Bench {
     pub(super) lives: u32,
 }
 
-/// An import into a store of its own, however often it is killed.
+/// An import into a store of its own, with all its kills.
 pub(super) struct Life {
     pub(super) number: u32,
     data: PathBuf,
@@ -57,7 +57,7 @@ struct Server {
     admin: SocketAddr,
 }
 
-/// Whom a kill hits.
+/// The process that a kill hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Victim {
     Import,
@@ -66,9 +66,9 @@ pub(super) enum Victim {
 
 /// How a run of `weir import` ended.
 pub(super) enum Import {
-    /// With what it printed, before its kill.
+    /// It ended before its kill and printed this.
     Done(Value),
-    /// With what it printed, although its server was killed.
+    /// It ended and printed this, although its server was killed.
     Survived(Value),
     Killed,
 }
@@ -93,7 +93,8 @@ impl Bench {
         Ok(life)
     }
 
-    /// Runs `weir import`; after `patience` SIGKILL hits the victim. A server starts again and the import must end by itself.
+    /// Runs `weir import`. After `patience` the victim gets SIGKILL. A killed server starts again, and the
+    /// import must then end by itself.
     pub(super) fn import(&self, life: &mut Life, patience: Duration, victim: Victim) -> Result<Import> {
         let mut command = Command::new(&self.weir);
         command
@@ -127,13 +128,14 @@ impl Bench {
         let status = status.with_context(|| format!("the import did not end within {IMPORT_MAX:?}"))?;
         server.process.ready()?;
         if status.code() == Some(UNREACHABLE) {
-            // It had not reached the server yet, and said so: whoever started it starts it again.
+            // It had not reached the server yet and said so; an operator would start it again.
             return Ok(Import::Killed);
         }
         Ok(Import::Survived(result(status)?))
     }
 
-    /// Continues an import to its end, twice: a finished one that is repeated says the same. Then reads it.
+    /// Continues an import to its end, then repeats it: a finished import must report the same again. Then
+    /// reads it.
     pub(super) async fn finish(
         &mut self,
         mut life: Life,
@@ -160,7 +162,7 @@ impl Bench {
         Ok(problems)
     }
 
-    /// What the result says wrongly about the file.
+    /// Errors in what the result says about the file.
     pub(super) fn promises(&self, result: &Value) -> Vec<String> {
         let said = [("messages", self.chat.messages), ("skipped", self.chat.skipped)];
         let wrong = said.iter().filter(|(key, wanted)| result[*key] != *wanted);
@@ -171,7 +173,7 @@ impl Bench {
             .collect()
     }
 
-    /// Compares all of an import through a server, and removes what it wrote on this disk if nothing differs.
+    /// Compares the whole import through a server. If nothing differs, removes what it wrote on this disk.
     pub(super) async fn read(&mut self, mut life: Life, result: &Value) -> Result<Vec<String>> {
         let mut server = match life.server.take() {
             Some(server) => server,
@@ -211,14 +213,14 @@ impl Bench {
     }
 }
 
-/// The part of an import's result that does not depend on when it ran: names, not ids.
+/// The part of an import's result that does not depend on when it ran: it has names but no ids.
 fn shape(result: &Value) -> (Vec<&str>, &Value, &Value) {
     let channels = result["channels"].as_object();
     let names = channels.into_iter().flat_map(|channels| channels.keys().map(String::as_str)).collect();
     (names, &result["messages"], &result["skipped"])
 }
 
-/// Names and ids.
+/// The channels' names and ids.
 pub(super) fn channels(value: &Value) -> Result<BTreeMap<String, u64>> {
     let object = value.as_object().with_context(|| format!("no object of channels: {value}"))?;
     let pair = |(name, id): (&String, &Value)| {

@@ -1,4 +1,4 @@
-//! Compares what REST shows of a channel, page by page, with what the file promises of it.
+//! Compares a channel as REST shows it, page by page, with what the file promises.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,16 +11,16 @@ use crate::rest::{self, PAGE_MAX, Rest};
 
 /// Channels that are read at once.
 const CHANNELS_AT_ONCE: usize = 4;
-/// How long a page is tried.
+/// How long a page is requested before the check fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Differences of one channel that are told; after the first everything may be shifted.
+/// Most differences of one channel that are reported. After the first everything may be shifted.
 const DIFFERENCES_MAX: usize = 5;
 
-/// What was compared.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) messages: u64,
-    /// What is wrong, with channel and line.
+    /// The differences, with channel and line.
     pub(crate) differences: Vec<String>,
 }
 
@@ -33,10 +33,10 @@ struct Shown {
     reply_to: Option<u64>,
 }
 
-/// Reads every channel. `ids` names them as the import did.
+/// Reads every channel. `ids` maps the channels' names to the ids from the import.
 ///
 /// # Errors
-/// When a page cannot be had; differences are no errors.
+/// If a page cannot be read; differences are no errors.
 pub(crate) async fn compare(chat: &Arc<Chat>, rest: &Rest, ids: &BTreeMap<String, u64>) -> Result<Compared> {
     let mut all = Compared::default();
     for name in chat.channels.keys().filter(|name| !ids.contains_key(*name)) {
@@ -79,7 +79,7 @@ async fn channel(mut rest: Rest, name: &str, id: u64, promised: &[Promised]) -> 
     Ok(Compared { messages: shown.len() as u64, differences: differences(name, promised, &shown) })
 }
 
-/// `shown` is the channel in order, oldest first.
+/// Compares a channel. `shown` is in order, oldest first.
 fn differences(name: &str, promised: &[Promised], shown: &[Shown]) -> Vec<String> {
     let mut found = Vec::new();
     if promised.len() != shown.len() {
@@ -116,7 +116,8 @@ fn differences(name: &str, promised: &[Promised], shown: &[Shown]) -> Vec<String
 impl Shown {
     fn of(message: &Value) -> Option<Self> {
         let author = &message["author"];
-        // Bots and imported authors have no discriminator; a display name says best what the file said.
+        // Bots and imported authors have no discriminator. The display name is closest to the name in the
+        // file.
         let author = author["global_name"].as_str().or_else(|| author["username"].as_str())?;
         let reply_to = &message["message_reference"]["message_id"];
         Some(Self {

@@ -1,5 +1,5 @@
-//! A chat file of any size for runs without one: uneven channels, replies, actions, times that stand still and go back, lines that are no
-//! messages. The same seed gives the same file.
+//! Makes a chat file of any size for runs without one: uneven channels, replies, actions, times that stand
+//! still or go back, lines that are no messages. The same seed gives the same file.
 
 use std::{
     fs::File,
@@ -16,10 +16,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::random::between;
 
-/// Channels; half of the messages are in the first, half of the rest in the second, and so on.
+/// Number of channels. Half of the messages are in the first, half of the rest in the second, and so on.
 const CHANNELS: u64 = 6;
 const AUTHORS: u64 = 150;
-/// Time of the first message: 2019-09-04T16:20:00Z, so that some buckets lie between it and the last.
+/// Time of the first message: 2019-09-04T16:20:00Z. With it the messages span several buckets.
 const FIRST_MS: i64 = 1_567_614_000_000;
 /// Longest step from one message to the next: ten thousand messages take about three months.
 const STEP: Duration = Duration::from_secs(1_500);
@@ -40,7 +40,7 @@ const WORDS: [&str; 12] = [
     "…",
 ];
 
-/// Writes `messages` messages, and some lines that are none, to a gzip file.
+/// Writes `messages` messages, and some lines that are no messages, to a gzip file.
 pub(crate) fn write(path: &Path, messages: u64, random: &mut Rng) -> Result<()> {
     let mut out = BufWriter::new(GzEncoder::new(File::create(path)?, Compression::fast()));
     let (mut at_ms, mut written, mut line) = (FIRST_MS, 0, 0_u64);
@@ -60,7 +60,8 @@ pub(crate) fn write(path: &Path, messages: u64, random: &mut Rng) -> Result<()> 
             "content": content(written, random),
         });
         if random.u64(..5) == 0 {
-            // Often in another channel, sometimes later in the file: those replies cannot be kept.
+            // The reply's target is often in another channel and sometimes later in the file. Those replies
+            // cannot be kept.
             message["reply_to"] = (line.saturating_sub(20) + random.u64(..22)).into();
         }
         if random.u64(..30) == 0 {
@@ -77,7 +78,7 @@ fn channel(random: &mut Rng) -> u64 {
 }
 
 fn next_time(at_ms: i64, random: &mut Rng) -> i64 {
-    // Steps of minutes.
+    // The steps last minutes.
     let step = between(random, Duration::ZERO, STEP).as_millis() as i64;
     match random.u64(..20) {
         0..5 => at_ms,

@@ -1,4 +1,5 @@
-//! A gateway client on its socket: connects, beats, reads, and connects again, until it is told to stop.
+//! A gateway client on its socket. It connects, sends heartbeats, reads, and connects again, until it is told
+//! to stop.
 
 use std::{
     net::SocketAddr,
@@ -33,14 +34,14 @@ use crate::{
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time for Hello.
 const HELLO_MAX: Duration = Duration::from_secs(10);
-/// Pause between two tries to connect, at least and at most; libraries wait longer, which would test less.
+/// Shortest and longest pause between two attempts to connect. Libraries wait longer, which would test less.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
-/// Pause before an Identify after INVALID_SESSION: Discord says 1 to 5 seconds.
+/// Shortest and longest pause before an Identify after INVALID_SESSION. Discord says 1 to 5 seconds.
 const LONG_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
-/// How long a reading of the history is tried.
+/// How long the client tries to read the history.
 const READ_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Longer than any run.
+/// A time that is longer than any run.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -49,11 +50,11 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(super) struct Client {
     conversation: Arc<Mutex<Conversation>>,
     tasks: JoinSet<Result<()>>,
-    /// Histories that are being read.
+    /// Number of histories that are being read.
     readings: Arc<AtomicUsize>,
 }
 
-/// What a client needs to live.
+/// State of a running client.
 struct Life {
     gateway: SocketAddr,
     conversation: Arc<Mutex<Conversation>>,
@@ -65,14 +66,15 @@ struct Life {
     keep: Option<Duration>,
 }
 
-/// Where a client finds its server, and how it behaves.
+/// The server's address, and how the client behaves.
 #[derive(Clone)]
 pub(super) struct Habits {
     pub(super) gateway: SocketAddr,
     pub(super) api: SocketAddr,
     pub(super) channels: Arc<[u64]>,
     pub(super) clock: Clock,
-    /// Longest time for which a connection is kept before the client's network fails; `None`: it never does.
+    /// Longest time for which a connection is kept before the client's network fails; `None` if it never
+    /// fails.
     pub(super) keep: Option<Duration>,
 }
 
@@ -97,12 +99,12 @@ impl Client {
         Ok(Self { conversation, tasks, readings })
     }
 
-    /// Asks something of what it has seen so far.
+    /// Evaluates `ask` on what the client has seen so far.
     pub(super) fn look<T>(&self, ask: impl FnOnce(&Bot) -> T) -> T {
         ask(lock(&self.conversation).seen())
     }
 
-    /// Whether these messages, each the last of its channel, were delivered or read.
+    /// True if these messages, each the last of its channel, were delivered or read.
     pub(super) fn has_seen(&self, last: &[(u64, u64)]) -> bool {
         let conversation = lock(&self.conversation);
         let is_read = |of: &(u64, u64)| conversation.seen().reread.iter().rev().any(|read| read == of);
@@ -112,16 +114,16 @@ impl Client {
                 .all(|(channel, id)| conversation.newest(*channel) >= *id || is_read(&(*channel, *id)))
     }
 
-    /// Ends the client and gives what it saw.
+    /// Ends the client and returns what it saw.
     pub(super) async fn stop(mut self) -> Bot {
         self.tasks.shutdown().await;
         lock(&self.conversation).seen().clone()
     }
 
-    /// An error of the client itself, if it ended.
+    /// The client's own error, if it ended with one.
     pub(super) fn failure(&mut self) -> Option<String> {
         match self.tasks.try_join_next()? {
-            // It was told by a close code to stop; that is in what it saw.
+            // A close code told it to stop, which is part of what it saw.
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{error:#}")),
             Err(error) => Some(error.to_string()),
@@ -135,16 +137,16 @@ fn lock(conversation: &Mutex<Conversation>) -> MutexGuard<'_, Conversation> {
 
 /// Why a connection ended.
 enum End {
-    /// The socket, with the gateway's close code.
+    /// The socket closed, with the gateway's close code if it sent one.
     Closed(Option<u16>),
-    /// The gateway asked for it.
+    /// The gateway asked the client to leave.
     Left,
     LeftForLong,
 }
 
 impl Life {
     async fn live(mut self) -> Result<()> {
-        // Readings end with the client.
+        // The readings end with the client.
         let mut readings = JoinSet::new();
         loop {
             let end = self.connection(&mut readings).await?;
@@ -199,9 +201,10 @@ impl Life {
                     Frame::Step(Step::Hello(_)) => anyhow::bail!("the gateway sent a second Hello"),
                     Frame::End(end) => return Ok(end),
                 },
-                // The network fails: no close frame, and what is under way is lost.
+                // The network fails: there is no close frame, and data under way is lost.
                 () = &mut cut => return Ok(End::Closed(None)),
-                // Nobody heard the last beat: the connection is dead, though its socket does not know.
+                // The last heartbeat was not acknowledged: the connection is dead, although its socket is
+                // still open.
                 _ = beats.tick() => if heard { heard = false; true } else { return Ok(End::Closed(None)) },
             };
             if beat {
@@ -230,7 +233,8 @@ impl Life {
         })
     }
 
-    /// Reads every channel's history down to what was seen before, as a client does that lost its session.
+    /// Reads every channel's history down to what was seen before, as a client does after it lost its
+    /// session.
     fn read_again(&self, readings: &mut JoinSet<Result<()>>) {
         for channel in self.channels.iter().copied() {
             let (mut rest, conversation) = (self.rest.another(), Arc::clone(&self.conversation));
@@ -258,7 +262,7 @@ impl Life {
     }
 }
 
-/// What a frame means.
+/// The meaning of a frame.
 enum Frame {
     Step(Step),
     End(End),

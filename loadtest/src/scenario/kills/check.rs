@@ -1,8 +1,9 @@
-//! The checker: what was seen in, what must not have been seen out. Pure.
+//! The checker, a pure function from what was seen to the violations in it.
 //!
-//! It judges by what clients were told and nothing else, so it holds for any server. A message is known by its content, which is unique;
-//! "must" begins where a request left after a READY came, and "may" is everything whose outcome nobody was told.
-//! [`history`] checks what REST shows at the end, [`bot`] what each client saw, both by what is [`known`].
+//! It judges only by what clients were told, so it works for any server. A message is identified by its
+//! content, which is unique. A message must be seen if its request left after READY arrived. It may be seen
+//! if no client was told its outcome. [`history`] checks what REST shows at the end, [`bot`] what each client
+//! saw; both use what is [`known`].
 
 mod bot;
 mod history;
@@ -13,7 +14,7 @@ mod tests;
 use self::known::Known;
 use super::{observed::Observed, violation::Violation};
 
-/// All violations, those of history first.
+/// Returns all violations, those of history first.
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let known = Known::of(observed);
     let rejected = observed.rejections.iter().map(|what| Violation::Rejected { what: what.clone() });

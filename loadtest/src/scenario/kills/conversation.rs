@@ -1,7 +1,8 @@
-//! One gateway client's side of the protocol, without sockets and clocks: what comes in, what is to be done, what was seen.
+//! One gateway client's side of the protocol, without sockets and clocks: it takes payloads, says what to do
+//! next, and notes what was seen.
 //!
-//! It behaves as client libraries do: after a lost socket it resumes from the last number it saw; after INVALID_SESSION, or a close that
-//! ends the session, it identifies anew.
+//! It behaves as client libraries do. After a lost socket it resumes from the last number that it saw. After
+//! INVALID_SESSION, or a close that ends the session, it identifies anew.
 
 use serde_json::{Value, json};
 
@@ -10,31 +11,32 @@ use crate::rest;
 
 /// GUILDS, GUILD_MESSAGES and MESSAGE_CONTENT.
 const INTENTS: u64 = 1 | 1 << 9 | 1 << 15;
-/// Closes after which client libraries identify anew: a number that was never sent, a session that timed out.
+/// Close codes after which client libraries identify anew: a number that was never sent, a session that timed
+/// out.
 const SESSION_OVER: [u16; 2] = [4007, 4009];
-/// Closes after which client libraries stop for good.
+/// Close codes after which client libraries stop for good.
 const FATAL: [u16; 6] = [4004, 4010, 4011, 4012, 4013, 4014];
 
-/// What the shell is to do after a payload.
+/// What the client must do after a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing.
+    /// Nothing is to be done.
     Go,
-    /// Beat with this interval, in milliseconds, and send [`Conversation::opening`].
+    /// Send heartbeats with this interval, in milliseconds, and send [`Conversation::opening`].
     Hello(u64),
-    /// Beat now.
+    /// Send a heartbeat now.
     Beat,
-    /// The last beat was heard.
+    /// The last heartbeat was acknowledged.
     Heard,
-    /// A session began: read the histories down to what is known.
+    /// A session began: read the histories back to the newest known message.
     Read,
-    /// Leave and connect again.
+    /// Disconnect and connect again.
     Leave,
-    /// Leave, wait as clients do before they identify again, and connect.
+    /// Disconnect, wait as clients do before they identify again, and connect.
     LeaveForLong,
 }
 
-/// A payload that no gateway sends.
+/// A payload that no gateway should send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the gateway sent {0}")]
 pub(super) struct Strange(String);
@@ -46,9 +48,9 @@ pub(super) struct Conversation {
     session: Option<Session>,
     /// When Identify left on this connection.
     identified: Micros,
-    /// What was seen; [`Conversation::seen`] gives it.
+    /// What was seen; [`Conversation::seen`] returns it.
     bot: Bot,
-    /// Newest id of each channel, for reading again.
+    /// Newest id of each channel, where a later reading ends.
     newest: Vec<(u64, u64)>,
 }
 
@@ -64,27 +66,27 @@ impl Conversation {
         Self { token, session: None, identified: 0, bot: Bot { name, ..Bot::default() }, newest: Vec::new() }
     }
 
-    /// Where to connect, if a session says so.
+    /// The address to connect to, if a session names one.
     pub(super) fn resume_url(&self) -> Option<&str> {
         self.session.as_ref().map(|session| session.url.as_str())
     }
 
-    /// What it has seen so far.
+    /// What the client has seen so far.
     pub(super) fn seen(&self) -> &Bot {
         &self.bot
     }
 
-    /// Newest id seen in a channel; 0 if none was.
+    /// Newest id seen in a channel; 0 if there is none.
     pub(super) fn newest(&self, channel: u64) -> u64 {
         self.newest.iter().find(|(of, _)| *of == channel).map_or(0, |(_, id)| *id)
     }
 
-    /// Notes what a reading of a channel's history showed.
+    /// Notes the messages that a reading of a channel's history showed.
     pub(super) fn read(&mut self, channel: u64, ids: impl IntoIterator<Item = u64>) {
         self.bot.reread.extend(ids.into_iter().map(|id| (channel, id)));
     }
 
-    /// Resume if there is a session, else Identify.
+    /// The first payload: Resume if there is a session, else Identify.
     pub(super) fn opening(&mut self, now: Micros) -> String {
         let payload = match &self.session {
             Some(session) => {
@@ -104,10 +106,10 @@ impl Conversation {
         json!({ "op": 1, "d": self.session.as_ref().map(|session| session.seq) }).to_string()
     }
 
-    /// A text frame came.
+    /// Handles a text frame.
     ///
     /// # Errors
-    /// [`Strange`]; what was seen is as before.
+    /// [`Strange`]; what was seen is unchanged.
     pub(super) fn payload(&mut self, text: &str, now: Micros) -> Result<Step, Strange> {
         let strange = || Strange(text.chars().take(200).collect());
         let payload: Value = serde_json::from_str(text).map_err(|_| strange())?;
@@ -127,7 +129,8 @@ impl Conversation {
         }
     }
 
-    /// The connection ended, with a close code if the gateway sent one. Gives false if a client library would not come back.
+    /// Notes that the connection ended, with a close code if the gateway sent one. Returns false if a client
+    /// library would not connect again.
     pub(super) fn closed(&mut self, code: Option<u16>, now: Micros) -> bool {
         match code {
             Some(code) if FATAL.contains(&code) => {
@@ -142,7 +145,7 @@ impl Conversation {
     }
 
     fn lose(&mut self, why: &str, now: Micros) {
-        // Without a session it was an identify that was refused for now.
+        // Without a session it was an Identify that was refused for now.
         if let Some(session) = self.session.take()
             && let Some(epoch) = self.bot.epochs.last_mut()
         {
@@ -242,7 +245,7 @@ mod tests {
         assert!(conversation.seen().epochs[0].lost.is_none());
         assert_eq!(conversation.payload(r#"{"op":9,"d":false}"#, 20), Ok(Step::LeaveForLong));
         assert_eq!(op(&conversation.opening(25)), 2);
-        // Refused once more, without a session: no epoch is lost by that.
+        // It is refused once more without a session, so no epoch is lost.
         assert_eq!(conversation.payload(r#"{"op":9,"d":false}"#, 26), Ok(Step::LeaveForLong));
         assert_eq!(ready(&mut conversation, 30), Ok(Step::Read));
         let epochs = &conversation.seen().epochs;

@@ -1,9 +1,10 @@
-//! Empties the event bus again and again, under traffic and in silence, and checks that everything still reaches every session, once, in
-//! order, and soon: without any other message after it.
+//! Empties the event bus again and again, under traffic and in silence. It checks that everything still
+//! reaches every session, once, in order, and soon, even if no other message follows.
 //!
-//! Redis is killed and started empty at random moments; the tiers live on. After each loss one message is posted, most often before the
-//! gateway has come back to the bus, and all bots must have seen it within [`Options::late_ms`]. No session may be lost by any of it.
-//! The rest is as in [`super`]: its writers, bots, and its judge.
+//! Redis is killed and started empty at random moments, while the tiers keep running. After each loss one
+//! message is posted, usually before the gateway has reconnected to the bus, and all bots must have seen it
+//! within [`Options::late_ms`]. No session may be lost. The rest is as in [`super`], with its writers, bots
+//! and judge.
 
 use std::{path::Path, time::Duration};
 
@@ -27,13 +28,15 @@ use crate::{
     random::between,
 };
 
-/// For how long the bus is away, at least and at most: from a restart that nobody notices to one in which all are in their longest pause.
+/// Shortest and longest time for which the bus is away: from a restart that no tier notices to one after
+/// which all are in their longest pause.
 const AWAY: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(2_500));
-/// Pause between the bus's return and the message: most of it lies before the gateway has come back, some after.
+/// Pause between the bus's return and the message. Most of it lies before the gateway has reconnected, some
+/// after.
 const UNTIL_POSTED: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(1_500));
-/// Pause before the next loss, so that everybody is back and quiet, or in the middle of it.
+/// Pause before the next loss. All clients are then back and quiet, or still reconnecting.
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(2_500));
-/// Pause between two looks at the bots.
+/// Pause between two checks of the bots.
 const POLL: Duration = Duration::from_millis(10);
 
 /// How the scenario is run. Everything is on this machine's loopback and ends by itself.
@@ -57,8 +60,8 @@ pub(crate) struct Options {
     /// Longest pause of a writer between two messages, in milliseconds.
     #[arg(long, default_value_t = 50)]
     think_ms: u64,
-    /// Longest time from a message's acknowledgement until every bot has it, in milliseconds. A gateway is back within two seconds of
-    /// pause and one of timeout, and a publisher asks each second.
+    /// Longest time from a message's acknowledgement until every bot has it, in milliseconds. A gateway is
+    /// back within two seconds of pause and one of timeout, and a publisher asks each second.
     #[arg(long, default_value_t = 8_000)]
     late_ms: u64,
     /// Store: `cql://127.0.0.1:PORT/keyspace`; without it the embedded one. `tiers` need it.
@@ -76,13 +79,13 @@ pub(crate) struct Options {
 struct Loss {
     silent: bool,
     away: Duration,
-    /// From the bus's return until the message left.
+    /// Time from the bus's return until the message left.
     until_posted: Duration,
-    /// From the message's acknowledgement until the last bot had it; `None` if that took too long.
+    /// Time from the message's acknowledgement until the last bot had it; `None` if that took too long.
     delivered: Option<Duration>,
 }
 
-/// Runs the scenario, prints what came of it, and fails if something was wrong.
+/// Runs the scenario, prints its results, and fails if something was wrong.
 pub(crate) async fn run(options: Options) -> Result<()> {
     ensure!(options.writers > 0 && options.bots > 0, "writers and bots must be above 0");
     ensure!(
@@ -110,7 +113,7 @@ async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result
         bus: Some(&url),
         directory,
     };
-    // No network fails here: whatever a session lacks, it would lack for good.
+    // No client's network fails here, so a message that a session lacks would be missing for good.
     let (writers, bots, keep) = (options.writers, options.bots, None);
     let cast = Cast { writers, bots, think: Duration::from_millis(options.think_ms), keep };
     let mut scene = Scene::begin(&plan, &cast, &mut random).await?;
@@ -136,14 +139,14 @@ async fn observe(options: &Options, directory: &Path, mut random: Rng) -> Result
         format!("the message {:?} after a loss {when} was not with all bots in time", loss.until_posted)
     }));
     for index in 0..scene.target.processes.len() {
-        // Whatever became of the bus, it is back and they with it.
+        // Whatever happened to the bus, it is back, and so are its clients.
         scene.target.ready(index)?;
     }
     scene.end(written, &mut observed).await?;
     Ok((observed, losses))
 }
 
-/// Who empties, and what came of it.
+/// What an emptying needs, and its results.
 struct Emptying {
     writer: Writer,
     late: Duration,
@@ -187,7 +190,7 @@ impl Emptying {
     }
 }
 
-/// Prints a line for each loss; gives the run's figures.
+/// Prints a line for each loss; returns the run's figures.
 fn print(observed: &Observed, losses: &[Loss], seed: u64) -> Value {
     println!("{:<8} {:>9} {:>16} {:>14}", "loss", "away ms", "until posted ms", "delivered ms");
     for loss in losses {

@@ -1,4 +1,5 @@
-//! What a run saw: the material of [`super::check`]. Plain values; times are microseconds since the run began, on one clock.
+//! What a run saw; [`super::check`] judges it. The values are plain; times are microseconds since the run
+//! began, on one clock.
 
 use std::time::Instant;
 
@@ -15,12 +16,13 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Micros {
-        // A run takes minutes.
+        // A run takes only minutes.
         self.0.elapsed().as_micros() as u64
     }
 }
 
-/// What an edit puts behind a content: the message stays recognisable, and whether it was edited can be seen.
+/// The text that an edit appends to a content. The message stays recognisable, and one sees whether it was
+/// edited.
 const EDITED: &str = " (edited)";
 
 /// The content after an edit of a message that was created with `content`.
@@ -38,24 +40,24 @@ pub(super) fn original(content: &str) -> &str {
 pub(super) struct Observed {
     pub(super) creates: Vec<Create>,
     pub(super) changes: Vec<Change>,
-    /// Requests that a correct server would not have rejected: the request and the answer.
+    /// Requests that a correct server would not have rejected: each with its answer.
     pub(super) rejections: Vec<String>,
-    /// Processes and clients that ended although nobody ended them, or that never caught up.
+    /// Processes and clients that ended unexpectedly, or never caught up.
     pub(super) failures: Vec<String>,
-    /// Each channel's history at the end, read page by page from its end.
+    /// Each channel's history at the end, read page by page.
     pub(super) histories: Vec<History>,
     pub(super) bots: Vec<Bot>,
-    /// When a process was killed that takes its sessions with it.
+    /// When a process was killed whose sessions end with it.
     pub(super) session_kills: Vec<Micros>,
 }
 
-/// A message that a writer wanted.
+/// A message that a writer tried to create.
 #[derive(Debug, Clone)]
 pub(super) struct Create {
     pub(super) channel: u64,
-    /// Unique in the run.
+    /// The content, which is unique in the run.
     pub(super) content: String,
-    /// Before its first request left.
+    /// The time before its first request left.
     pub(super) sent: Micros,
     pub(super) acknowledged: Option<Acknowledged>,
 }
@@ -66,14 +68,14 @@ pub(super) struct Acknowledged {
     pub(super) id: u64,
 }
 
-/// An edit or a deletion; at most one of each kind for a message, sent once.
+/// An edit or a deletion. There is at most one of each kind for a message, sent once.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) kind: ChangeKind,
     pub(super) channel: u64,
     pub(super) id: u64,
     pub(super) sent: Micros,
-    /// If not, it may have happened or not.
+    /// If false, it may have happened or not.
     pub(super) acknowledged: bool,
 }
 
@@ -83,7 +85,7 @@ pub(super) enum ChangeKind {
     Delete,
 }
 
-/// A channel, newest first, as its pages came.
+/// A channel's messages, newest first, as its pages came.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     pub(super) channel: u64,
@@ -100,25 +102,25 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bot {
     pub(super) name: String,
-    /// One for each session, in order.
+    /// The client's sessions, in order.
     pub(super) epochs: Vec<Epoch>,
-    /// Ids that it read from histories after a READY, by channel.
+    /// Ids that the client read from histories after a READY, by channel.
     pub(super) reread: Vec<(u64, u64)>,
     pub(super) resumed: u64,
-    /// Closes with a code that makes client libraries stop for good.
+    /// Close codes that make client libraries stop for good.
     pub(super) fatal: Vec<u16>,
 }
 
 /// A session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Epoch {
-    /// Before its Identify left.
+    /// The time before its Identify left.
     pub(super) identified: Micros,
-    /// After its READY came.
+    /// The time after its READY came.
     pub(super) ready: Micros,
     /// When and why it was lost, if it was.
     pub(super) lost: Option<(Micros, String)>,
-    /// In order of arrival.
+    /// The dispatches in order of arrival.
     pub(super) dispatches: Vec<Dispatch>,
 }
 
@@ -128,7 +130,8 @@ pub(super) struct Dispatch {
     pub(super) what: What,
 }
 
-/// The part of a dispatch that is checked. Contents are compared when they come, so that a run of a million messages fits in memory.
+/// The part of a dispatch that is checked. Contents are compared on arrival, so that a run of a million
+/// messages fits in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Create {
@@ -142,6 +145,6 @@ pub(super) enum What {
     },
     /// Any other event that has a number of its own.
     Other,
-    /// It repeats the number of the last other one: RESUMED, TYPING_START.
+    /// A dispatch that repeats the number of the last other one: RESUMED, TYPING_START.
     Ephemeral,
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use weir_testkit::{Process, Program, Ready, free_addresses, redis_server};
 
-/// The server, killed with the value.
+/// The server; it is killed when this value is dropped.
 pub(super) struct Redis {
     address: SocketAddr,
     process: Process,
@@ -27,12 +27,12 @@ impl Redis {
         Ok(redis)
     }
 
-    /// In the form that `--bus` takes.
+    /// The address in the form that `--bus` takes.
     pub(super) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// SIGKILL to this process alone; returns when it is gone, with all that it remembered.
+    /// Sends SIGKILL to this process alone. Returns when it is gone, with all its data.
     pub(super) fn kill(&mut self) -> Result<()> {
         match self.process.kill()? {
             Some(ended) => bail!("{ended}"),

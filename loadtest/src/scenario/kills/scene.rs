@@ -1,5 +1,5 @@
-//! How the scenarios of kills and of losses begin and end: with a target and its guild, bots that have READY, writers;
-//! and with the histories.
+//! The start and the end of the scenarios of kills and of losses: a target with its guild, bots that have
+//! READY, and writers; at the end the histories.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,30 +23,30 @@ use crate::rest::{self, Rest};
 
 /// Channels of the guild.
 const CHANNELS: usize = 3;
-/// Patience with each request of the set-up and of the last reading.
+/// Longest time for each request of the set-up and of the last reading.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time for the bots to get READY, and at the end to catch up.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
-/// Pause between two looks at the bots.
+/// Pause between two checks of the bots.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Who plays.
+/// The clients of a scenario.
 pub(super) struct Cast {
     pub(super) writers: usize,
     pub(super) bots: usize,
-    /// Longest pause of a writer between two messages; the shortest is none.
+    /// Longest pause of a writer between two messages; the shortest is zero.
     pub(super) think: Duration,
-    /// Longest time for which a bot keeps a connection before its network fails; without it that never does.
+    /// Longest time for which a bot keeps a connection before its network fails; `None` if it never fails.
     pub(super) keep: Option<Duration>,
 }
 
-/// A target, and who uses it.
+/// A target and its clients.
 pub(super) struct Scene {
     pub(super) target: Target,
     pub(super) clock: Clock,
     pub(super) channels: Arc<[u64]>,
     pub(super) bots: Vec<Client>,
-    /// With the token of the bot that owns the guild.
+    /// A client with the token of the bot that owns the guild.
     rest: Rest,
     think: Duration,
     stop: watch::Sender<bool>,
@@ -56,11 +56,12 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Starts the target, makes a guild with its channels, waits for the bots' READY, and lets the writers write.
+    /// Starts the target, creates a guild with its channels, waits for the bots' READY, and starts the
+    /// writers.
     pub(super) async fn begin(plan: &Plan<'_>, cast: &Cast, random: &mut Rng) -> Result<Self> {
         let target = Target::start(plan, random).await?;
         let clock = Clock::start();
-        // Names of an earlier run may be in the same keyspace.
+        // The keyspace may already contain the names of an earlier run.
         let unique = format!("{:08x}", random.u32(..));
         let token = target.create_bot(&format!("writer-{unique}"), None).await?;
         let mut rest = Rest::new(target.api, &token)?;
@@ -84,7 +85,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// One more writer, which does not write by itself.
+    /// Returns one more writer, which the caller drives.
     pub(super) fn another_writer(&mut self, random: &mut Rng) -> Writer {
         let number = self.next;
         self.next += 1;
@@ -99,7 +100,7 @@ impl Scene {
         }
     }
 
-    /// Tells the writers to stop; gives what they wrote, once the last has.
+    /// Tells the writers to stop. Returns what they wrote, once the last has stopped.
     pub(super) async fn stop_writers(&mut self) -> Result<Written> {
         self.stop.send_replace(true);
         let mut written = Written::default();
@@ -109,7 +110,7 @@ impl Scene {
         Ok(written)
     }
 
-    /// Waits until all bots are so far.
+    /// Waits until `is_done` is true for all bots.
     pub(super) async fn settle(&mut self, what: &str, is_done: impl Fn(&Client) -> bool) -> Result<()> {
         let deadline = Instant::now() + SETTLE_MAX;
         while !self.bots.iter().all(&is_done) {
@@ -124,7 +125,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Reads the histories and stops the bots, and with what was written all is observed.
+    /// Reads the histories, stops the bots, and completes `observed` with these and with what was written.
     pub(super) async fn end(mut self, written: Written, observed: &mut Observed) -> Result<()> {
         for channel in self.channels.iter().copied() {
             observed.histories.push(read(&mut self.rest, channel).await?);
@@ -138,7 +139,7 @@ impl Scene {
     }
 }
 
-/// A guild with its channels.
+/// Creates a guild with its channels.
 async fn found(rest: &mut Rest) -> Result<(u64, Arc<[u64]>)> {
     let body = json!({ "name": "kills" });
     let guild = rest.insist(Method::POST, "/api/v10/guilds", Some(&body), PATIENCE).await?;
@@ -153,7 +154,7 @@ async fn found(rest: &mut Rest) -> Result<(u64, Arc<[u64]>)> {
     Ok((guild, channels.into()))
 }
 
-/// A channel's whole history, page by page.
+/// Reads a channel's whole history, page by page.
 async fn read(rest: &mut Rest, channel: u64) -> Result<History> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
@@ -164,7 +165,8 @@ async fn read(rest: &mut Rest, channel: u64) -> Result<History> {
             let content = message["content"].as_str().with_context(|| format!("no content: {message}"))?;
             rows.push(Row { id, content: content.to_owned() });
         }
-        // A page that is not full is the last one; a wrong order, which the checker reports, must not make this endless.
+        // A page that is not full is the last one. A wrong order, which the checker reports, must not make
+        // this endless.
         if length < rest::PAGE_MAX {
             return Ok(History { channel, rows });
         }

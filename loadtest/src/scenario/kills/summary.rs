@@ -10,14 +10,14 @@ use super::observed::{Micros, Observed, What};
 #[derive(Debug)]
 pub(super) struct Kill {
     pub(super) name: &'static str,
-    /// Of the process.
+    /// Index of the process.
     pub(super) index: usize,
     pub(super) at: Micros,
-    /// From the start until `/readyz` agreed; `None` if it was killed before.
+    /// Time from the start until `/readyz` succeeded; `None` if the process was killed before.
     pub(super) ready: Option<Duration>,
 }
 
-/// Prints it; gives the run's figures.
+/// Prints the report; returns the run's figures.
 pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, seed: u64) -> Value {
     let mut acknowledged: Vec<Micros> =
         observed.creates.iter().filter_map(|create| Some(create.acknowledged?.at)).collect();
@@ -58,15 +58,17 @@ pub(super) fn print(observed: &Observed, kills: &[Kill], retried: u64, seed: u64
     })
 }
 
-/// The kill that a session from `begun` to `told` ended by: the last one in its life of a process that holds sessions, because a client hears
-/// of it only once all that it needs runs again. If there was none (which the checks report) it is the last kill of all.
+/// The kill that ended a session which lasted from `begun` to `told`: the last kill during its life of a
+/// process that holds sessions. A client learns of it only once all that it needs runs again. If there was
+/// none, which the checks report, it is the last kill of all.
 fn ended_by((begun, told): (Micros, Micros), kills: &[Kill], session_kills: &[Micros]) -> Option<usize> {
     let before = || kills.iter().rposition(|kill| kill.at <= told);
     let held = |kill: &Kill| (begun..=told).contains(&kill.at) && session_kills.contains(&kill.at);
     kills.iter().rposition(held).or_else(before)
 }
 
-/// Longest time without an acknowledgement that ended after `from`, and began before `until`: what a kill cost the writers.
+/// Longest time without an acknowledgement that ended after `from` and began before `until`: what a kill cost
+/// the writers.
 fn silence(acknowledged: &[Micros], from: Micros, until: Micros) -> Micros {
     let first = acknowledged.partition_point(|at| *at < from).saturating_sub(1);
     let pairs = acknowledged[first..].windows(2).take_while(|pair| pair[0] < until);

@@ -1,4 +1,5 @@
-//! What is killed: `weir` alone, or the three tiers as processes of their own on Cassandra and Redis.
+//! The processes that are killed: `weir` alone, or the three tiers in processes of their own on Cassandra and
+//! Redis.
 
 use std::{
     ffi::OsString,
@@ -17,13 +18,15 @@ use crate::process;
 
 /// Longest run of an operator's command.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
-/// How often clients beat: often, so that a connection that died silently is found within the test.
+/// Interval of the clients' heartbeats. It is short, so that a connection that died silently is found within
+/// the test.
 const HEARTBEAT: &str = "5s";
 
 /// Which processes are under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Every tier in one process, on the embedded store unless another is named; only on that one do its sessions survive it.
+    /// Every tier in one process, on the embedded store unless another is named; only on that one do its
+    /// sessions survive it.
     Weir,
     /// `data-service`, `api` and `gateway`. The gateway's sessions end with it.
     Tiers,
@@ -32,7 +35,7 @@ pub(crate) enum Kind {
 /// The processes under test and where they listen.
 pub(super) struct Target {
     pub(super) processes: Vec<Process>,
-    /// Sessions live in the embedded store, and with it survive the process.
+    /// True if sessions live in the embedded store and therefore survive the process.
     sessions_survive: bool,
     pub(super) api: SocketAddr,
     pub(super) gateway: SocketAddr,
@@ -41,20 +44,20 @@ pub(super) struct Target {
     data: PathBuf,
 }
 
-/// Which binaries, on which servers.
+/// The binaries and the servers that they use.
 pub(super) struct Plan<'a> {
     pub(super) kind: Kind,
     pub(super) profile: Option<&'a str>,
-    /// The store's URL; `None` is the embedded one.
+    /// The store's URL; `None` for the embedded store.
     pub(super) store: Option<&'a str>,
-    /// The bus's URL; `None` is memory.
+    /// The bus's URL; `None` for the bus in memory.
     pub(super) bus: Option<&'a str>,
-    /// For data and logs.
+    /// Directory for data and logs.
     pub(super) directory: &'a Path,
 }
 
 impl Target {
-    /// Starts everything and waits until it is ready.
+    /// Starts all processes and waits until they are ready.
     pub(super) async fn start(plan: &Plan<'_>, random: &mut Rng) -> Result<Self> {
         let [api, gateway, data_service, admin, api_admin, gateway_admin] = free_addresses(random)?;
         let weir = process::binary("weir", plan.profile)?;
@@ -125,14 +128,14 @@ impl Target {
         let mut target = Self { processes: Vec::new(), sessions_survive, api, gateway, admin, weir, data };
         for program in programs {
             let mut process = Process::start(program)?;
-            // One after the other: the first makes the keyspace that the others rely on.
+            // They start one after the other, because the first creates the keyspace that the others rely on.
             process.ready()?;
             target.processes.push(process);
         }
         Ok(target)
     }
 
-    /// Waits until all are ready; gives the time that the process with this index took.
+    /// Waits until all are ready. Returns the time that the process with this index took.
     pub(super) fn ready(&mut self, index: usize) -> Result<Duration> {
         let mut took = Duration::ZERO;
         for (number, process) in self.processes.iter_mut().enumerate() {
@@ -144,26 +147,27 @@ impl Target {
         Ok(took)
     }
 
-    /// Creates a bot, in a guild if one is named; gives its token.
+    /// Creates a bot, in a guild if one is named. Returns its token.
     pub(super) async fn create_bot(&self, name: &str, guild: Option<u64>) -> Result<String> {
         create_bot(&self.weir, &self.data, self.admin, name, guild).await
     }
 
-    /// Whether a kill of this process takes sessions with it.
+    /// True if a kill of this process ends sessions.
     pub(super) fn holds_sessions(&self, index: usize) -> bool {
         let name = self.processes.get(index).map(Process::name);
         !self.sessions_survive && matches!(name, Some("gateway" | "weir"))
     }
 }
 
-/// The variables of a binary; it refuses those of others.
+/// The variables of a binary, which refuses those of other binaries.
 pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
-    // Without Discord's rate limits, which would make the writers wait instead of write.
+    // Discord's rate limits are off, because they would make the writers wait instead of write.
     let unlimited = ("WEIR_API__RATE_LIMITS", "off".to_owned());
-    // And without its limits on identifies: a bot that lost its session would stand still for five seconds.
+    // Its limits on identifies are off too, because a bot that lost its session would stand still for five
+    // seconds.
     let identifies = ("WEIR_GATEWAY__IDENTIFY_LIMITS", "off".to_owned());
     let heartbeat = ("WEIR_GATEWAY__HEARTBEAT_INTERVAL", HEARTBEAT.to_owned());
-    // One node: the keyspace of a test needs one copy.
+    // There is one node, so the keyspace of a test needs one copy.
     let one_copy = ("WEIR_CQL__REPLICATION", "1".to_owned());
     match name {
         "api" => vec![unlimited],
@@ -173,14 +177,14 @@ pub(crate) fn environment(name: &str) -> Vec<(&'static str, String)> {
     }
 }
 
-/// `weir schema apply`: makes the keyspace of a `cql://` store.
+/// Runs `weir schema apply`, which creates the keyspace of a `cql://` store.
 pub(crate) async fn apply_schema(weir: &Path, store: &str) -> Result<()> {
     let mut command = tokio::process::Command::new(weir);
     command.args(["schema", "apply", "--json", "--store", store]).envs(environment("weir"));
     process::last_json(&mut command, COMMAND_MAX).await.map(drop)
 }
 
-/// `weir bot create` at a running server; gives the token.
+/// Runs `weir bot create` on a running server. Returns the token.
 pub(crate) async fn create_bot(
     weir: &Path,
     data: &Path,

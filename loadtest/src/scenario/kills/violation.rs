@@ -1,4 +1,4 @@
-//! What must not happen, and how it is told.
+//! Violations: what must not happen, and how it is reported.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ pub(super) enum Violation {
     Failed { what: String },
     /// An acknowledged message is not in its channel's history.
     LostCreate { channel: u64, id: u64, content: String },
-    /// Under the id of an acknowledged message stands another.
+    /// The id of an acknowledged message has another content.
     WrongContent { channel: u64, id: u64, wanted: String, found: String },
     /// A message that no writer of that channel wrote.
     Phantom { channel: u64, id: u64, content: String },
-    /// One content, two messages.
+    /// Two messages have the same content.
     Twice { content: String, first: u64, second: u64 },
     /// Pages are not in strictly falling order.
     PageOrder { channel: u64, above: u64, below: u64 },
@@ -33,13 +33,14 @@ pub(super) enum Violation {
     Again { at: Place, what: Subject, channel: u64, id: u64 },
     /// Something was not delivered in a session that had to see it.
     Gap { at: Place, what: Subject, channel: u64, id: u64 },
-    /// A message was delivered that history does not have and nobody deleted.
+    /// A message was delivered that is not in the history, although no writer deleted it.
     Unfounded { at: Place, channel: u64, id: u64 },
     /// A change was delivered before the message that it changes.
     BeforeItsMessage { at: Place, kind: ChangeKind, channel: u64, id: u64 },
-    /// A session was lost, and no process that holds sessions was killed in its life.
+    /// A session was lost although no process that holds sessions was killed during its life.
     SessionLost { at: Place, when: Micros, why: String },
-    /// Neither a session nor the re-reading after a READY showed a message to a client that did everything right.
+    /// A client that did everything right saw a message neither in a session nor in the re-reading after a
+    /// READY.
     NeverSeen { bot: String, channel: u64, id: u64 },
     /// A close code that makes client libraries stop for good.
     FatalClose { bot: String, code: u16 },
@@ -47,14 +48,14 @@ pub(super) enum Violation {
     NoSession { bot: String },
 }
 
-/// Which session: the client's name and the number of its session, from 0.
+/// A session: the client's name and the number of its session, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) bot: String,
     pub(super) epoch: usize,
 }
 
-/// What is delivered.
+/// The kind of what is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     Create,

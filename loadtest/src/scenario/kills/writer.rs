@@ -1,4 +1,4 @@
-//! One writer: posts messages one after another, each until it is acknowledged, and changes some of its own.
+//! A writer. It posts messages one after another, each until it is acknowledged, and changes some of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,25 +17,26 @@ use crate::{
     rest::{self, Rest, Verdict},
 };
 
-/// One of so many messages is followed by an edit or a deletion.
+/// One message out of this many is followed by an edit or a deletion.
 const CHANGE_ONE_IN: u64 = 10;
-/// How many of a writer's last messages may still be changed.
+/// Number of a writer's last messages that may still be changed.
 const CHANGEABLE_MAX: usize = 32;
-/// How long a message is repeated after the writers were told to stop. Above the longest start of a process, because with it the run ends.
+/// How long a message is repeated after the writers were told to stop. It is longer than the longest start of
+/// a process, because the run ends with it.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a writer did.
+/// A record of what a writer did.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) creates: Vec<Create>,
     pub(super) changes: Vec<Change>,
     pub(super) rejections: Vec<String>,
-    /// Requests that were repeated.
+    /// Number of requests that were repeated.
     pub(super) retried: u64,
 }
 
 impl Written {
-    /// Adds what another wrote.
+    /// Adds the record of another writer.
     pub(super) fn add(&mut self, other: Self) {
         self.creates.extend(other.creates);
         self.changes.extend(other.changes);
@@ -51,9 +52,9 @@ pub(super) struct Writer {
     pub(super) channels: Arc<[u64]>,
     pub(super) clock: Clock,
     pub(super) random: Rng,
-    /// Longest pause between two messages; the shortest is none.
+    /// Longest pause between two messages; the shortest is zero.
     pub(super) think: Duration,
-    /// True once it is to stop.
+    /// True once the writer must stop.
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -69,7 +70,7 @@ impl Writer {
     /// Writes until it is told to stop.
     ///
     /// # Errors
-    /// An answer that is no message.
+    /// An answer that is not a message.
     pub(super) async fn run(mut self) -> Result<Written> {
         let mut written = Written::default();
         let mut changeable: Vec<Changeable> = Vec::with_capacity(CHANGEABLE_MAX);
@@ -92,7 +93,8 @@ impl Writer {
         Ok(written)
     }
 
-    /// Posts one message until it is acknowledged; gives its id. `None` if it was rejected or the run ended first.
+    /// Posts one message until it is acknowledged, and returns its id. `None` if it was rejected or the run
+    /// ended first.
     pub(super) async fn create(
         &mut self,
         channel: u64,
@@ -137,7 +139,8 @@ impl Writer {
         Ok(id)
     }
 
-    /// Edits or deletes one of the last messages, with one request: repeating an edit would make two of it.
+    /// Edits or deletes one of the last messages with a single request, because a repeated edit would count
+    /// as two.
     async fn change(&mut self, changeable: &mut Vec<Changeable>, written: &mut Written) {
         if changeable.is_empty() {
             return;

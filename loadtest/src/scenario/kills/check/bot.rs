@@ -1,4 +1,5 @@
-//! What one client saw: each session strictly in history's order, once, complete; and sessions and re-reading together everything.
+//! Checks what one client saw. Each session must be complete, without repetition and in the history's order;
+//! sessions and re-reading together must show everything.
 
 use std::collections::{HashMap, HashSet};
 
@@ -40,7 +41,7 @@ pub(super) fn check(bot: &Bot, known: &Known<'_>, session_kills: &[Micros], viol
     }
 }
 
-/// `s` rises with each dispatch that has a number of its own, and repeats with the others.
+/// Checks that `s` rises with each dispatch that has a number of its own, and repeats with the others.
 fn numbers(at: &Place, dispatches: &[Dispatch], violations: &mut Vec<Violation>) {
     let mut last = 0;
     for dispatch in dispatches {
@@ -55,18 +56,18 @@ fn numbers(at: &Place, dispatches: &[Dispatch], violations: &mut Vec<Violation>)
     }
 }
 
-/// What one session brought.
+/// What one session delivered.
 #[derive(Default)]
 struct Delivered {
     creates: HashSet<(u64, u64)>,
     changes: HashSet<(Subject, u64, u64)>,
-    /// By channel.
+    /// Last message id, by channel.
     last: HashMap<u64, u64>,
 }
 
 fn order(at: &Place, epoch: &Epoch, known: &Known<'_>, violations: &mut Vec<Violation>) -> Delivered {
     let mut delivered = Delivered::default();
-    // Creations whose change came first: that is only wrong if the creation follows.
+    // Creations whose change came first. That is only wrong if the creation follows.
     let mut early: HashMap<(u64, u64), Vec<ChangeKind>> = HashMap::new();
     for dispatch in &epoch.dispatches {
         match dispatch.what {
@@ -105,7 +106,8 @@ fn position(rows: &[(u64, Micros)], id: u64) -> Option<usize> {
     rows.binary_search_by_key(&id, |(id, _)| *id).ok()
 }
 
-/// What left after READY came must be there: in the last session all of it, in an earlier one what lies before its last message.
+/// Everything that left after READY came must be there: in the last session all of it, in an earlier one what
+/// lies before its last message.
 fn complete(
     at: &Place,
     epoch: &Epoch,

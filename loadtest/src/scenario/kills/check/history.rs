@@ -1,4 +1,5 @@
-//! What REST shows at the end: every acknowledged message once, nothing that nobody wrote, deletions gone, edits shown, pages in order.
+//! Checks what REST shows at the end: every acknowledged message once, no message without a writer, no
+//! deleted message, every edit, and pages in order.
 
 use std::collections::HashMap;
 

@@ -1,18 +1,20 @@
-//! What the checks of histories and of clients share.
+//! Facts that the checks of histories and of clients share.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::scenario::kills::observed::{ChangeKind, Create, Micros, Observed, original};
 
-/// What follows from the writers' records and the histories.
+/// Facts that follow from the writers' records and the histories.
 pub(super) struct Known<'a> {
-    /// By the content at creation.
+    /// Creates by the content of the message.
     pub(super) creates: HashMap<&'a str, &'a Create>,
-    /// Messages that someone tried to delete: they may be gone.
+    /// Messages that a writer tried to delete, so they may be gone.
     pub(super) delete_tried: HashSet<(u64, u64)>,
-    /// For each channel what is in its history, rising: the id, and when its first request left; [`Micros::MAX`] if nobody wrote it.
+    /// For each channel the messages in its history, in rising order: the id, and when its first request
+    /// left, or [`Micros::MAX`] if no writer wrote it.
     pub(super) live: HashMap<u64, Vec<(u64, Micros)>>,
-    /// Changes that clients were told to have happened, of messages that nothing else may have removed: they must be delivered.
+    /// Changes that were acknowledged, of messages that nothing else may have removed. They must be
+    /// delivered.
     pub(super) told: Vec<(ChangeKind, u64, u64, Micros)>,
 }
 
@@ -31,7 +33,7 @@ impl<'a> Known<'a> {
         });
         let live = live.collect();
         let told = observed.changes.iter().filter(|change| change.acknowledged);
-        // An edit whose message was deleted soon after may be left out by a gateway that caught up later.
+        // If a message was deleted soon after an edit, a gateway that caught up later may leave out the edit.
         let told = told.filter(|change| match change.kind {
             ChangeKind::Edit => !delete_tried.contains(&(change.channel, change.id)),
             ChangeKind::Delete => true,

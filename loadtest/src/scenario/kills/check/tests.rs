@@ -32,7 +32,7 @@ fn change(kind: ChangeKind, id: u64, acknowledged: bool) -> Change {
     Change { kind, channel: CHANNEL, id, sent: 100 * id + 60, acknowledged }
 }
 
-/// Messages 1 to 5, of which bot `a` saw all in one session; READY at 10, before the first left.
+/// Messages 1 to 5. Bot `a` saw all of them in one session; its READY came at 10, before the first left.
 fn good() -> Observed {
     let dispatches = [Dispatch { s: 1, what: What::Other }, Dispatch { s: 2, what: What::Other }];
     let dispatches = dispatches.into_iter().chain((1..=5).map(|id| seen(2 + id, id))).collect();
@@ -49,7 +49,7 @@ fn at(epoch: usize) -> Place {
     Place { bot: "a".into(), epoch }
 }
 
-/// The violations after `spoil` did its harm to a good history.
+/// The violations after `spoil` has damaged a good history.
 fn spoiled<R>(spoil: impl FnOnce(&mut Observed) -> R) -> Vec<V> {
     let mut observed = good();
     spoil(&mut observed);
@@ -60,7 +60,8 @@ fn events(observed: &mut Observed) -> &mut Vec<Dispatch> {
     &mut observed.bots[0].epochs[0].dispatches
 }
 
-/// The session of a good history is lost at `when`, after message 3 was seen; another follows, and 4 and 5 are seen in it.
+/// The session of a good history is lost at `when`, after message 3 was seen. Another follows, in which 4 and
+/// 5 are seen.
 fn lose(observed: &mut Observed, when: Micros) {
     let bot = &mut observed.bots[0];
     let rest = bot.epochs[0].dispatches.split_off(5);
@@ -76,7 +77,7 @@ fn a_good_history_has_no_violation() {
 #[test]
 fn what_is_unknown_may_be_either_way() {
     assert_eq!(spoiled(|o| o.creates[4].acknowledged = None), []);
-    // Not acknowledged, not stored, not seen.
+    // The message is not acknowledged, not stored and not seen.
     let nowhere = spoiled(|o| {
         o.creates[4].acknowledged = None;
         o.histories[0].rows.remove(0);
@@ -161,7 +162,7 @@ fn a_gap_at_the_client_is_found() {
     let never = |id| V::NeverSeen { bot: "a".into(), channel: CHANNEL, id };
     assert_eq!(spoiled(|o| events(o).remove(4)), [gap(3), never(3)]);
     assert_eq!(spoiled(|o| events(o).pop()), [gap(5), never(5)]);
-    // Also if nobody was told that the message is there: it is.
+    // The same applies if no client was told that the message exists, because it does.
     let violations = spoiled(|o| {
         o.creates[2].acknowledged = None;
         events(o).remove(4);
@@ -252,7 +253,7 @@ fn a_gap_between_sessions_is_found_by_what_was_never_seen() {
     let between = |o: &mut Observed| {
         o.session_kills = vec![380];
         lose(o, 450);
-        // Message 4 left at 400, in neither session.
+        // Message 4 left at 400, which is in neither session.
         o.bots[0].epochs[1].dispatches.remove(0);
     };
     assert_eq!(spoiled(between), [V::NeverSeen { bot: "a".into(), channel: CHANNEL, id: 4 }]);
