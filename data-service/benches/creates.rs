@@ -1,16 +1,18 @@
-//! Creates in one channel: what group commit gives, and what memory saves.
+//! Creates in one channel: the gain of group commit, and of memory.
 //!
-//! Four ways to write, in turns (A-B-C-D-D-C-B-A), so that a noisy machine is noisy for all; compare within one run only:
+//! Four ways to write run in turns (A-B-C-D-D-C-B-A), so that a noisy machine is noisy for all; compare
+//! within one run only:
 //! - *group*: 1,000 writers in one channel, through the data service in the same process;
 //! - *one by one*: the same, but the service commits one create at a time;
 //! - *single*: one writer, one insert at a time into one partition, straight to the store;
 //! - *spread*: 1,000 writers, each with a channel of its own, straight to the store.
 //!
-//! Then 1,000 writers and 1,000 readers on one warm channel: reads in the database after the first, and stale reads, of which there must
-//! be none.
+//! Then 1,000 writers and 1,000 readers use one warm channel. We count the database reads after the first,
+//! and stale reads, of which there must be none.
 //!
-//! `cargo bench -p weir-data-service --bench creates [-- SECONDS [ROUNDS [MIXED_SECONDS]]]`, default 2, 10 and 30. The embedded store's
-//! directory is in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` the same over Cassandra, in a keyspace of its own.
+//! `cargo bench -p weir-data-service --bench creates [-- SECONDS [ROUNDS [MIXED_SECONDS]]]`, default 2, 10
+//! and 30. The embedded store's directory is in `TMPDIR`: set it to a real disk. With
+//! `WEIR_TEST_CQL=HOST:PORT` the same runs over Cassandra, in a keyspace of its own.
 
 use std::{
     env,
@@ -55,7 +57,7 @@ const WRITERS: u64 = 1_000;
 /// Content of a message, in bytes.
 const CONTENT_BYTES: usize = 100;
 
-/// A bus that takes everything: delivery is not what is measured.
+/// A bus that accepts everything: delivery is not measured.
 struct Nowhere;
 
 #[async_trait]
@@ -104,7 +106,7 @@ async fn insert(store: &dyn Store, channel_id: u64, sequence: &AtomicU64) {
 struct Bench {
     store: Arc<dyn Store>,
     service: Service,
-    /// Commits one create at a time.
+    /// A service that commits one create at a time.
     one_by_one: Service,
     sequence: Arc<AtomicU64>,
 }
@@ -156,7 +158,7 @@ impl Service {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
-    /// What sends reads to the database: readers' flights, turns that read a channel's end, and records published again.
+    /// Causes of database reads: readers' flights, turns that load a channel's tail, and republished records.
     fn causes(&self) -> [u64; 3] {
         [
             "weir_data_db_reads_total",
@@ -185,7 +187,7 @@ impl Bench {
         Self { store, service, one_by_one, sequence: Arc::default() }
     }
 
-    /// Runs `writers` copies of `step` for a time; steps a second.
+    /// Runs `writers` copies of `step` for `time` and returns steps a second.
     async fn rate<F: Future<Output = ()> + Send>(
         writers: u64,
         time: Duration,
@@ -231,7 +233,7 @@ impl Bench {
         .await
     }
 
-    /// Writers and readers on the one warm channel.
+    /// Runs writers and readers on the one warm channel.
     async fn mixed(&self, label: &str, report: &mut Report, time: Duration) {
         let Service { client, channel, guild, .. } = self.service.clone();
         let page = ListMessagesRequest { channel_id: channel, limit: 50, ..ListMessagesRequest::default() };
@@ -266,7 +268,8 @@ impl Bench {
                     let newest = reply.message.messages.first().map_or(0, |row| row.id);
                     stale.fetch_add(u64::from(newest < known), Ordering::Relaxed);
                     read.fetch_add(1, Ordering::Relaxed);
-                    // A page from memory is there at once: without this a reader would never let another task run.
+                    // A page from memory is ready at once: without this a reader would never let another task
+                    // run.
                     tokio::task::yield_now().await;
                 }
             })
@@ -321,7 +324,8 @@ impl Bench {
         let group = series("group", group);
         let (one, single, spread) =
             (series("one by one", one), series("single", single), series("spread", spread));
-        // The goals are for a database behind a network; the embedded store's own committer groups the spread writers too.
+        // The goals are for a database behind a network; the embedded store's own committer groups the spread
+        // writers too.
         let goal = |least: f64| (label == "cassandra").then_some(Goal::AtLeast(least));
         report.ratio(&format!("{label}, group / one by one"), group, one, goal(10.0));
         report.ratio(&format!("{label}, group / single"), group, single, goal(10.0));
@@ -330,7 +334,7 @@ impl Bench {
     }
 }
 
-/// How long and how often.
+/// Durations and rounds.
 #[derive(Clone, Copy)]
 struct Plan {
     time: Duration,
@@ -381,7 +385,7 @@ async fn main() {
     let session =
         SessionBuilder::new().known_nodes(&config.nodes).build().await.expect("the server is there");
     let mut drop = Statement::new(format!("DROP KEYSPACE IF EXISTS {}", config.keyspace));
-    // The server writes a snapshot of every table first.
+    // The server first writes a snapshot of every table.
     drop.set_request_timeout(Some(Duration::from_secs(180)));
     session.query_unpaged(drop, ()).await.expect("dropped");
     report.finish().expect("written");

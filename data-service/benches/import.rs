@@ -1,15 +1,18 @@
-//! `weir import` beside the raw store: the same rows, equally durable, in turns (A-B-B-A); compare within one run only.
+//! Compares `weir import` with the raw store: the same rows, equally durable, in turns (A-B-B-A); compare
+//! within one run only.
 //!
-//! - *import*: the binary `weir`, as a user types it: it reads the file, makes guild, channels and users, links replies, and keeps its
-//!   progress, so that it can be killed. Its own `seconds` count.
-//! - *raw*: the rows that an import leaves (messages, and for each author a user, a member and the place among the user's guilds) lie ready,
-//!   encoded, in memory; the store's own library writes them in batches, each durable before the next is sent (embedded, with the buffers
-//!   that Weir gives the store), or a number of them at once (CQL), into the same tables.
-//! - *raw, from the file*: the same, but the file is read, unpacked and parsed on the way: what a loader costs that makes no ids of the
-//!   lines' times, links no replies, checks no line and cannot be continued.
+//! - *import*: the binary `weir`, as a user runs it: it reads the file, makes guild, channels and users,
+//!   links replies, and stores its progress, so that it can be killed. Its own `seconds` count.
+//! - *raw*: the rows that an import leaves (messages, and for each author a user, a member and the place
+//!   among the user's guilds) are ready and encoded in memory. The store's own library writes them into the
+//!   same tables: in batches, each durable before the next is sent (embedded, with the buffers that Weir
+//!   gives the store), or a number of them at once (CQL).
+//! - *raw, from the file*: the same, but the file is read, unpacked and parsed on the way: the cost of a
+//!   loader that makes no ids of the lines' times, links no replies, checks no line and cannot be continued.
 //!
-//! `cargo bench -p weir-data-service --bench import -- FILE [ROUNDS]`; the binary is `target/release/weir`, or what `WEIR_BINARY` names. The
-//! embedded stores' directories are in `TMPDIR`: set it to a real disk. With `WEIR_TEST_CQL=HOST:PORT` also on that server.
+//! `cargo bench -p weir-data-service --bench import -- FILE [ROUNDS]`; the binary is `target/release/weir`,
+//! or the one in `WEIR_BINARY`. The embedded stores' directories are in `TMPDIR`: set it to a real disk. With
+//! `WEIR_TEST_CQL=HOST:PORT` it also runs on that server.
 
 use std::{
     collections::HashMap,
@@ -46,9 +49,11 @@ use weir_store::{
 };
 use weir_testkit::Child;
 
-/// Rows of one synced batch of the raw embedded store: about what the import's hold in the mean.
+/// Rows of one synced batch of the raw embedded store: about as many as the import's batches have in the
+/// mean.
 const ROWS_SYNCED: usize = 4_000;
-/// Bytes of contents of one raw CQL batch; the server warns above 5 KiB and refuses 50 KiB only across partitions.
+/// Bytes of contents of one raw CQL batch; the server warns above 5 KiB and refuses 50 KiB only across
+/// partitions.
 const BATCH_BYTES: usize = 48 * 1024;
 /// Statements of one raw CQL batch.
 const BATCH_ROWS: usize = 256;
@@ -67,13 +72,13 @@ struct Line {
 /// The guild of the raw rows.
 const GUILD: u64 = 1_000;
 
-/// What a loader makes of a file, row by row.
+/// Rows that a loader makes of a file.
 enum Row {
     Author(User, Member),
     Message(Message),
 }
 
-/// The file's rows with made-up ids, in the file's order; an author before the first message.
+/// Reads the file's rows with made-up ids, in the file's order; an author comes before its first message.
 fn each_row(file: &Path, mut give: impl FnMut(Row) -> Result<()>) -> Result<()> {
     let opened = std::fs::File::open(file).with_context(|| file.display().to_string())?;
     let lines = BufReader::new(flate2::read::MultiGzDecoder::new(opened)).lines();
@@ -121,11 +126,11 @@ fn rows(file: &Path) -> Result<Rows> {
     Ok(rows)
 }
 
-/// `weir import` into an embedded store, or through a server on another; messages a second.
+/// Runs `weir import` into an embedded store, or through a server on another one; returns messages a second.
 fn import(weir: &Path, file: &Path, store: &str) -> Result<f64> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");
-    // A cluster's data service is a server of its own; the embedded store is opened by the command.
+    // A cluster's data service is a separate server; the command itself opens the embedded store.
     let _server = if store == "embedded" { None } else { Some(serve(weir, store, &data)?) };
     let output = Command::new(weir)
         .args(["import", "--json", "--data"])
@@ -141,7 +146,7 @@ fn import(weir: &Path, file: &Path, store: &str) -> Result<f64> {
     Ok(messages.context("messages")? / seconds.context("seconds")?)
 }
 
-/// A server, ended with the value.
+/// Starts a server, which ends when the value is dropped.
 fn serve(weir: &Path, store: &str, data: &Path) -> Result<Child> {
     let mut command = Command::new(weir);
     command.args(["serve", "--json", "--store", store, "--data"]).arg(data);
@@ -149,7 +154,7 @@ fn serve(weir: &Path, store: &str, data: &Path) -> Result<Child> {
         command.args([listener, "127.0.0.1:0"]);
     }
     let mut server = Child::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-    // It prints its addresses once it can be called.
+    // The server prints its addresses once it can be called.
     server.line().context("weir serve ended before it was ready")?;
     Ok(server)
 }
@@ -182,7 +187,7 @@ fn encode(row: &Row, mut put: impl FnMut(Encoded)) {
     }
 }
 
-/// Rows into fjall, in synced batches.
+/// Writes rows into fjall in synced batches.
 struct RawEmbedded {
     database: fjall::Database,
     messages: fjall::Keyspace,
@@ -220,18 +225,18 @@ impl RawEmbedded {
     }
 }
 
-/// Encoded rows into fjall; messages a second.
+/// Writes encoded rows into fjall; returns messages a second.
 fn raw_embedded(rows: &[Encoded]) -> Result<f64> {
     let raw = RawEmbedded::open()?;
     let began = Instant::now();
     rows.chunks(ROWS_SYNCED).try_for_each(|part| raw.write(part))?;
-    // As the import is timed, to the end.
+    // The import is also timed to the end.
     drop(raw);
     let messages = rows.iter().filter(|row| row.is_message).count();
     Ok(messages as f64 / began.elapsed().as_secs_f64())
 }
 
-/// The file into fjall; messages a second.
+/// Loads the file into fjall; returns messages a second.
 fn raw_from_file(file: &Path) -> Result<f64> {
     let raw = RawEmbedded::open()?;
     let began = Instant::now();
@@ -285,10 +290,10 @@ impl Raw {
         })
     }
 
-    /// Messages a second.
+    /// Loads the rows and returns messages a second.
     async fn load(&self, authors: &[(User, Member)], parts: &[&[Message]]) -> Result<f64> {
         let began = Instant::now();
-        // As many statements at once as the import's store sends; an author is two.
+        // There are as many statements at once as the import's store sends; an author is two.
         let at_once = CqlConfig::new(Vec::new(), String::new()).call_concurrency / 2;
         let users = stream::iter(authors).map(|(user, _)| self.author(user)).buffer_unordered(at_once);
         users.try_collect::<Vec<()>>().await?;
@@ -342,7 +347,7 @@ impl Raw {
 
 async fn drop_keyspace(session: &Session, keyspace: &str) -> Result<()> {
     let mut drop = Statement::new(format!("DROP KEYSPACE IF EXISTS {keyspace}"));
-    // The server writes a snapshot of every table first.
+    // The server first writes a snapshot of every table.
     drop.set_request_timeout(Some(STATEMENT_MAX));
     session.query_unpaged(drop, ()).await?;
     Ok(())
@@ -375,7 +380,7 @@ async fn main() -> Result<()> {
     };
     let rounds: usize = arguments.next().map_or(Ok(10), |rounds| rounds.parse())?;
     let root = weir_report::root()?;
-    // `cargo bench` runs in the crate's folder; the file was named in the workspace's.
+    // `cargo bench` runs in the crate's folder, but the file's path is relative to the workspace.
     let file = root.join(file);
     let weir = env::var_os("WEIR_BINARY").map_or_else(|| root.join("target/release/weir"), PathBuf::from);
     let Rows { mut messages, authors } = rows(&file)?;

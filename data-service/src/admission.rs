@@ -1,6 +1,8 @@
-//! Limits that operators tune live: kept in the database, in force in memory, every change on record.
+//! Limits that operators tune live: stored in the database and applied in memory, with a record of every
+//! change.
 //!
-//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail. `enforce` is what a limit becomes.
+//! The arithmetic is the protection layer's; here are names, persistence, expiry and the audit trail.
+//! `enforce` turns a limit into a rule or a gate's switch.
 
 mod enforce;
 mod error;
@@ -35,13 +37,14 @@ use crate::{
 /// Kinds of rows in the store's settings.
 const LIMIT: &str = "limit";
 const CHANGE: &str = "limit_change";
-/// Limits kept; each is an operator's decision.
+/// Maximum stored limits; each is an operator's decision.
 const LIMITS_MAX: usize = 10_000;
 /// Changes kept for `limits history`; older ones are removed.
 const CHANGES_MAX: usize = 9_000;
-/// Changes that may wait for their removal: with those kept as many as the store reads in one go.
+/// Changes that may wait for their removal: together with the kept ones, as many as the store reads in one
+/// go.
 const CHANGES_OVER_MAX: usize = 1_000;
-/// Old changes are removed after the first change of a process and then after each so many.
+/// Old changes are removed after the first change of a process and then after each this many.
 const TRIM_EVERY: u64 = 64;
 
 /// The limits of one node.
@@ -52,21 +55,22 @@ pub struct LimitBook {
     clock: Arc<dyn Clock>,
     /// Limits in force, as operators see them.
     known: Mutex<Vec<Limit>>,
-    /// How many of them are of guilds: while none is, no request looks up its channel's guild.
+    /// Number of limits of guilds: while it is 0, no request looks up its channel's guild.
     of_guilds: AtomicU64,
-    /// Changes that this process made; their numbers distinguish those of one microsecond.
+    /// Changes that this process made; the count distinguishes changes of the same microsecond.
     changes: AtomicU64,
-    /// Number of changes at which old records are removed next.
+    /// Number of changes at which old records are next removed.
     trim_at: AtomicU64,
-    /// One change at a time, from the database to memory.
+    /// Held for a whole change, from the database to memory, so that there is one at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LimitBook {
-    /// Reads the limits and puts them into force.
+    /// Reads the limits and applies them.
     ///
     /// # Errors
-    /// [`LimitError::Read`], or [`LimitError::Invalid`] for a stored limit that this version does not understand.
+    /// [`LimitError::Read`], or [`LimitError::Invalid`] for a stored limit that this version does not
+    /// understand.
     pub async fn open(
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
@@ -88,11 +92,11 @@ impl LimitBook {
         Ok(Arc::new(book))
     }
 
-    /// Puts the database's limits into force in place of those in memory: at the start, and when a tenure begins, because another owner may
-    /// have changed them.
+    /// Replaces the limits in memory by the database's: at the start, and when a tenure begins, because
+    /// another owner may have changed them.
     ///
     /// # Errors
-    /// As [`LimitBook::open`]; then those before stay in force.
+    /// As [`LimitBook::open`]; then the limits in memory stay in force.
     pub(crate) async fn reload(&self) -> Result<(), LimitError> {
         let _one = self.changing.lock().await;
         let mut known = Vec::new();
@@ -103,7 +107,7 @@ impl LimitBook {
             known.push(limit);
         }
         let now_ms = self.clock.wall_us() / 1_000;
-        // A limit with an end comes behind the one without, and so takes its place.
+        // A limit with an end comes after the one without, and so takes its place.
         known.sort_by_key(|limit| limit.expires_at_ms != 0);
         let in_force: HashMap<Place, &Limit> = known
             .iter()
@@ -127,7 +131,7 @@ impl LimitBook {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Limit>> {
-        // Replaced in one step, so whole whatever panics.
+        // The list is replaced in one step, so it is consistent after any panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,7 +143,7 @@ impl LimitBook {
         self.of_guilds.load(Ordering::Acquire) > 0
     }
 
-    /// Limits in force, with what each refused in this process.
+    /// Limits in force, each with its number of refusals in this process.
     #[must_use]
     pub fn list(&self) -> Vec<Limit> {
         let views = self.limits.list();
@@ -153,7 +157,7 @@ impl LimitBook {
         known
     }
 
-    /// Limits that apply to a channel by name.
+    /// Limits that name this channel.
     #[must_use]
     pub fn of_channel(&self, channel_id: u64) -> Vec<Limit> {
         let own = format!("channel/{channel_id}");
@@ -163,21 +167,24 @@ impl LimitBook {
         self.list().into_iter().filter(|limit| general(&limit.scope)).collect()
     }
 
-    /// Puts a limit into force, in place of the one of the same scope and kind. It acts on the first request after this returns.
+    /// Applies a limit in place of the one of the same scope and kind. It acts on the first request after
+    /// this returns.
     ///
-    /// A dry run stands beside the limit that refuses, until one in earnest is set. One with an end stands before the one without, which
-    /// acts again (within a second) when it is over; one without an end replaces both.
+    /// A dry run stays beside the limit that refuses until it is replaced by a limit without dry run. A limit
+    /// with an end overrides the one without, which acts again (within a second) after that end; a limit
+    /// without an end replaces both.
     ///
     /// # Errors
     /// [`LimitError`]; then nothing changed, unless it is [`WriteError::Unknown`].
     ///
     /// # Cancel safety
-    /// A caller that leaves while another change is under way changes nothing. Later the change runs in a task of its own, to its end.
+    /// A caller that leaves while another change is under way changes nothing. Later the change runs in a
+    /// task of its own, to its end.
     pub async fn set(self: &Arc<Self>, limit: Limit) -> Result<Limit, LimitError> {
         self.change(|book, doubt| async move { book.put(limit, doubt).await }).await
     }
 
-    /// Takes a limit out of force, its dry run and the one behind it too; false if there is none.
+    /// Removes a limit with its dry run and the one that it overrides; false if there is none.
     ///
     /// # Errors
     /// [`LimitError`]; then it is still in force, unless it is [`WriteError::Unknown`].
@@ -197,8 +204,9 @@ impl LimitBook {
         self.change(change).await
     }
 
-    /// Runs a change in a task of its own: what is stored comes into force whoever leaves. There is one such task at a time, because it has
-    /// the lock before it begins. Its caller is told of a doubt at once.
+    /// Runs a change in a task of its own, so that a stored limit comes into force even if the caller leaves.
+    /// There is one such task at a time, because it has the lock before it begins. If the change is in doubt,
+    /// its caller is told at once.
     async fn change<T: Send + 'static, F: Future<Output = Result<T, LimitError>> + Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(Arc<Self>, Doubt) -> F,
@@ -222,7 +230,7 @@ impl LimitBook {
         }
     }
 
-    /// [`Self::set`], under [`Self::changing`].
+    /// [`Self::set`], called under [`Self::changing`].
     async fn put(&self, mut limit: Limit, mut doubt: Doubt) -> Result<Limit, LimitError> {
         limit.set_at_ms = self.clock.wall_us() / 1_000;
         limit.refused = 0;
@@ -230,7 +238,7 @@ impl LimitBook {
             return Err(invalid("expires_at_ms lies in the past"));
         }
         if limit.burst == 0 && limit.kind() != LimitKind::GateOff {
-            // At most 10^9 by the check in `rule`, so the cast keeps it.
+            // The check in `rule` allows at most 10^9, so the cast keeps the value.
             limit.burst = limit.rate.ceil().clamp(1.0, 1e9) as u64;
         }
         Force::of(&limit)?;
@@ -252,7 +260,7 @@ impl LimitBook {
         Ok(limit)
     }
 
-    /// Removes limits and puts into force what stands behind them. Under [`Self::changing`].
+    /// Removes limits and applies those that they overrode. Called under [`Self::changing`].
     async fn remove(
         &self,
         action: &str,
@@ -271,7 +279,7 @@ impl LimitBook {
         Ok(!gone.is_empty())
     }
 
-    /// Makes the rule or gate of a limit's place what `known` says.
+    /// Sets the rule or gate of a limit's place according to `known`.
     fn enforce(&self, known: &[Limit], place: &Limit) -> Result<(), LimitError> {
         let now_ms = self.clock.wall_us() / 1_000;
         let here = known.iter().filter(|limit| place_of(limit) == place_of(place) && !is_over(limit, now_ms));
@@ -284,7 +292,7 @@ impl LimitBook {
         }
     }
 
-    /// Removes limits whose time is over and puts that on record. (They stopped acting at that time by themselves.)
+    /// Removes expired limits and records that. (They stopped acting at their end by themselves.)
     ///
     /// # Errors
     /// [`LimitError`]; the rest is tried again at the next call.
@@ -293,9 +301,11 @@ impl LimitBook {
         let over: Vec<Limit> = self.lock().iter().filter(|limit| is_over(limit, now_ms)).cloned().collect();
         let mut expired = Ok(());
         for over in over {
-            // One at a time, so that no operator waits for many. A change may be in doubt for long: then at the next call.
+            // One limit at a time, so that no operator waits for many. A change may be in doubt for long;
+            // then the next call continues.
             let Ok(_one) = self.changing.try_lock() else { break };
-            // Looked for again under the lock, as it may have been renewed. One that stays keeps no other one listed.
+            // The limit is looked up again under the lock, as it may have been renewed. One that stays does
+            // not keep the others listed.
             let still = |limit: &Limit| same(limit, &over) && is_over(limit, now_ms);
             let removed = self.remove("expired", "weir", still, Doubt::Leave).await;
             expired = expired.and(removed.map(drop));
@@ -316,7 +326,8 @@ impl LimitBook {
         Ok(of_scope.take(limit).collect())
     }
 
-    /// Writes rows of limits and the records of their change in one step: no limit is in force that nobody set.
+    /// Writes rows of limits and the records of their change in one step: every limit in force has its
+    /// record.
     async fn keep(
         &self,
         mut rows: Vec<Setting>,
@@ -333,7 +344,7 @@ impl LimitBook {
             limit: Some(changed.clone()),
         };
         let number = self.changes.fetch_add(1, Ordering::Relaxed);
-        // Newest first by key: what is read first is what operators ask for.
+        // Keys sort the newest first, because operators mostly ask for the newest.
         let mut key = (u64::MAX - at_us).to_be_bytes().to_vec();
         key.extend((u64::MAX - number).to_be_bytes());
         rows.push(Setting { kind: CHANGE.to_owned(), key, value: Some(change.encode_to_vec().into()) });
@@ -344,7 +355,8 @@ impl LimitBook {
                 Err(error) => error,
             };
             match (error, &mut *doubt) {
-                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
+                // For a change in doubt, "not applied" concerns only this attempt: the first one may still
+                // have happened.
                 (WriteError::Unknown { reason }, Doubt::Resolve(tell)) => {
                     if let Some(tell) = tell.take() {
                         tracing::warn!(reason, "a limit's change is in doubt; sending it again");
@@ -363,11 +375,11 @@ impl LimitBook {
         }
     }
 
-    /// Removes the records of changes beyond those kept (9,000), if some were made since it last did. Beside the changes, never in their way:
-    /// it may read all records.
+    /// Removes the records of changes beyond those kept (9,000), if there were changes since the last
+    /// removal. It runs beside the changes and does not delay them, because it may read all records.
     ///
     /// # Errors
-    /// [`LimitError`]; what is left is removed by the next call that has something to do.
+    /// [`LimitError`]; the next call with something to remove removes the rest.
     pub async fn trim(&self) -> Result<(), LimitError> {
         let changes = self.changes.load(Ordering::Relaxed);
         if changes < self.trim_at.load(Ordering::Relaxed) {
@@ -387,11 +399,12 @@ impl LimitBook {
     }
 }
 
-/// What becomes of a change whose outcome is not known.
+/// Handling of a change whose outcome is not known.
 enum Doubt {
-    /// It is sent again until it is known. Who waits for it is told at the first doubt, with the reason.
+    /// The change is repeated until its outcome is known. The waiting caller is told at the first doubt, with
+    /// the reason.
     Resolve(Option<oneshot::Sender<String>>),
-    /// Somebody else makes it again.
+    /// Somebody else repeats the change.
     Leave,
 }
 
@@ -400,19 +413,19 @@ fn setting(limit: &Limit, value: Option<Bytes>) -> Setting {
     Setting { kind: LIMIT.to_owned(), key: key_of(limit).into_bytes(), value }
 }
 
-/// Whether two limits cannot stand beside each other.
+/// True if two limits cannot exist side by side.
 fn same(a: &Limit, b: &Limit) -> bool {
     place_of(a) == place_of(b) && (a.expires_at_ms == 0) == (b.expires_at_ms == 0)
 }
 
-/// Whether a limit that is set removes another.
+/// True if setting `limit` removes `old`.
 fn replaces(limit: &Limit, old: &Limit) -> bool {
     let tried = old.dry_run && !limit.dry_run;
     let whole = old.dry_run == limit.dry_run && limit.expires_at_ms == 0;
     old.scope == limit.scope && old.kind == limit.kind && (same(old, limit) || tried || whole)
 }
 
-/// Scope, kind, and whether it is a dry run: of the limits in one place one acts at a time.
+/// Scope, kind, and whether it is a dry run: one of the limits in a place acts at a time.
 type Place<'a> = (&'a str, i32, bool);
 
 fn place_of(limit: &Limit) -> Place<'_> {

@@ -1,11 +1,11 @@
-//! What a data service stands on, chosen by configuration: a store, the right to change it, and the way to gateways.
+//! The configured backend of a data service: a store, the right to change it, and the way to gateways.
 //!
 //! | store | ownership | bus `memory` | bus `redis://…` |
 //! |--|--|--|--|
 //! | `embedded` | the lock on its files | its own durable log | Redis Streams |
 //! | `cql://…` | leases in the database | a log in this process | Redis Streams |
 //!
-//! The binaries `weir` and `data-service` open the same backends through here.
+//! The binaries `weir` and `data-service` both open their backend here.
 
 mod config;
 
@@ -40,28 +40,29 @@ use crate::{
     steady,
 };
 
-/// Newest records of the embedded log that are looked at for the highest revision. Revisions of different channels are not in the order of
-/// the log, but none runs further ahead of the clock than its channel's commits in flight, so the newest hundreds hold the highest.
+/// Newest records of the embedded log in which the highest revision is searched. Revisions of different
+/// channels are not in the order of the log, but none runs further ahead of the clock than its channel's
+/// commits in flight, so the newest hundreds contain the highest.
 const TAIL_RECORDS: usize = 512;
-/// How often the store is asked whether it can serve: what is wrong is told within a second.
+/// Interval between checks whether the store can serve: a problem is reported within a second.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// How often the reason for waiting is told anew.
+/// Interval between reports of the reason for waiting.
 const TELL_EVERY: Duration = Duration::from_millis(250);
-/// Time for its answer.
+/// Time for the store's answer.
 const WATCH_WITHIN: Duration = Duration::from_secs(2);
 
-/// Why a bus between machines does not answer.
+/// Reasons why a bus between machines does not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PingError {
-    /// It cannot be asked: its address is wrong.
+    /// The bus cannot be called: its address is wrong.
     #[error(transparent)]
     Address(#[from] RedisError),
-    /// It did not answer in time, or refused.
+    /// The bus did not answer in time, or refused.
     #[error(transparent)]
     Unavailable(#[from] PublishError),
 }
 
-/// Asks the bus between machines whether it answers, for a second at most, and changes nothing there; `None` if the bus is in this process.
+/// Checks for at most a second whether the bus between machines answers; `None` for one in this process.
 ///
 /// # Errors
 /// [`PingError`]
@@ -74,16 +75,16 @@ pub async fn ping_bus(bus: &BusChoice) -> Option<Result<(), PingError>> {
     Some(asked.await)
 }
 
-/// Why a backend could not be opened.
+/// Reasons why a backend could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The embedded store: in use, of a newer version, damaged, or the operating system refused.
     #[error("cannot open the data directory")]
     Embedded(#[from] embedded::OpenError),
-    /// The thread that opens it panicked.
+    /// The thread that opens the store panicked.
     #[error("opening the data directory failed")]
     Opening(#[from] tokio::task::JoinError),
-    /// Its event log cannot be read.
+    /// The store's event log cannot be read.
     #[error("the event log cannot be read")]
     Log(#[from] InboxError),
     /// A record of the event log cannot be decoded.
@@ -95,7 +96,7 @@ pub enum BackendError {
     /// The bus cannot be set up. (One that does not answer yet is no error.)
     #[error("cannot use the event bus")]
     Bus(#[from] RedisError),
-    /// The clock is so long after everything that is stored that it is not believed.
+    /// The clock is so long after all stored data that it is not trusted.
     #[error(
         "this machine's clock shows {}, {} days after the newest change in the store ({}): set the clock, or if it is right, say so once with \
          store.accept_clock = \"{}\" in weir.toml, or WEIR_STORE__ACCEPT_CLOCK={}",
@@ -104,24 +105,24 @@ pub enum BackendError {
     ClockAhead {
         /// Microseconds since 1970-01-01T00:00Z.
         now_us: u64,
-        /// The same of the newest change.
+        /// Time of the newest change, in the same unit.
         newest_us: u64,
         /// The difference.
         ahead: Duration,
     },
-    /// The leases were not to be had.
+    /// The leases could not be taken.
     #[error("this node cannot take the channels over")]
     Leases(#[from] TakeError),
 }
 
 impl BackendError {
-    /// True if it was told to stop while it waited: no failure.
+    /// True if the node was told to stop while it waited, which is no failure.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(self, Self::Leases(TakeError::Stopped))
     }
 
-    /// True if the database does not answer, as opposed to being wrong.
+    /// True if the database does not answer, as opposed to a wrong configuration or schema.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
@@ -138,7 +139,7 @@ impl BackendError {
         }
     }
 
-    /// The directory and the process that uses it, if that is why.
+    /// The directory and the process that uses it, if that is the reason.
     #[must_use]
     pub fn in_use_by(&self) -> Option<(&PathBuf, &str)> {
         match self {
@@ -148,13 +149,13 @@ impl BackendError {
     }
 }
 
-/// A gateway's end of the bus: where its records come from, and where it keeps its sessions.
+/// A gateway's end of the bus: its source of records, and its session store.
 pub struct GatewayEnd {
-    /// Where records come from.
+    /// Source of records.
     pub inbox: Arc<dyn Inbox>,
-    /// Where sessions are kept.
+    /// Session store.
     pub sessions: Arc<dyn SessionStore>,
-    /// Records come from outside of this process through it: whether it is reached is part of the readiness.
+    /// Set if records from other processes come through it: its connection is part of the readiness.
     pub redis: Option<Arc<RedisInbox>>,
 }
 
@@ -178,17 +179,17 @@ pub struct Backend {
     local: Local,
     redis: Option<RedisConfig>,
     pub(crate) embedded: Option<Arc<EmbeddedStore>>,
-    /// Renews the leases until told to give them up.
+    /// Task that renews the leases until told to give them up.
     leases: Option<(CancellationToken, JoinHandle<()>)>,
-    /// Whether the store can serve.
+    /// Readiness of the store.
     store_check: Option<Check>,
-    /// Whether this node may change channels; none if nobody else ever may.
+    /// Readiness to change channels; `None` if no other node ever may.
     ownership_check: Option<Check>,
 }
 
 impl Backend {
-    /// Opens what the configuration names. Waits for the leases of a predecessor to end, which `stop` ends too; meanwhile `readiness` says
-    /// for whom. It is ready when [`Backend::look`] says so.
+    /// Opens the configured backend. Waits for the leases of a predecessor to end, which `stop` ends too;
+    /// meanwhile `readiness` names the holder. The backend is ready when [`Backend::look`] reports so.
     ///
     /// # Errors
     /// [`BackendError`]
@@ -206,7 +207,7 @@ impl Backend {
             StoreChoice::Embedded => Self::embedded(config.embedded).await?,
             StoreChoice::Cql(_) => {
                 let store: Arc<dyn Store> = CqlStore::connect(config.cql).await?;
-                // Before the lease is taken: its row would tell a wrong time to all who come later.
+                // This precedes taking the lease, whose row would give a wrong time to all later nodes.
                 let last_us = Leased::last_end_us(&*store).await.map_err(TakeError::from)?;
                 judge_clock(&*clock, last_us, config.accept_clock_us)?;
                 Self::cql(store, Arc::clone(&clock), stop, readiness.register("ownership")).await?
@@ -249,7 +250,7 @@ impl Backend {
         check: Check,
     ) -> Result<Self, BackendError> {
         let holder = format!("{}-{}", std::process::id(), clock.wall_us());
-        // A token of its own: the leases are given up after everything else has stopped.
+        // The token is a separate one: the leases are given up after everything else has stopped.
         let release = CancellationToken::new();
         let (ownership, renewing) = Leased::start(Arc::clone(&store), clock, holder, release.clone()).await?;
         loop {
@@ -267,7 +268,7 @@ impl Backend {
             store,
             bus: Arc::clone(&bus) as _,
             ownership,
-            // The tenure says it.
+            // The tenure contains it.
             mint_above_us: 0,
             local: Local::Memory(bus),
             redis: None,
@@ -284,7 +285,7 @@ impl Backend {
     /// [`BackendError::Bus`]
     pub fn gateway_end(&self) -> Result<GatewayEnd, BackendError> {
         Ok(match (&self.redis, &self.local) {
-            // Sessions of an inbox that ends with the process end with it too.
+            // Sessions of an inbox that ends with the process end with it.
             (Some(redis), _) => {
                 let redis = RedisInbox::start(redis.clone())?;
                 let inbox = Arc::clone(&redis) as _;
@@ -299,8 +300,8 @@ impl Backend {
         })
     }
 
-    /// Tells the readiness whether the store can serve and whether this node may change channels. Call it once before anybody is told that
-    /// the service runs; then [`Backend::watch`].
+    /// Updates the readiness: whether the store can serve and whether this node may change channels. Call it
+    /// once before the service is announced as running; then [`Backend::watch`].
     ///
     /// # Cancel safety
     /// Safe.
@@ -317,8 +318,8 @@ impl Backend {
         }
     }
 
-    /// Tells the readiness twice a second whether the store can serve and whether this node may change channels; ends when the store is lost
-    /// for good, with the reason. The process must end then: what is on disk is no longer known to it.
+    /// Updates the readiness as [`Backend::look`] does, twice a second, until the store is lost for good;
+    /// returns the reason. The process must end then: it no longer knows what is on disk.
     ///
     /// # Cancel safety
     /// Safe.
@@ -332,13 +333,13 @@ impl Backend {
         }
     }
 
-    /// Why the store is lost for good, if it is. A process that was told to stop asks once more before it says that all went well.
+    /// The reason if the store is lost for good. A stopping process checks this before it reports success.
     #[must_use]
     pub fn lost(&self) -> Option<String> {
         self.embedded.as_ref().and_then(|store| store.poisoned())
     }
 
-    /// Gives the leases up and closes the store. Call it last. Gives why the store is lost, if it failed at its very end.
+    /// Gives the leases up and closes the store. Call it last. Returns the reason if the store failed then.
     ///
     /// # Cancel safety
     /// Dropping the future leaves leases that end by themselves, and a store that closes when it is dropped.
@@ -355,7 +356,7 @@ impl Backend {
     }
 }
 
-/// Whether the clock is to be believed, by the time of the newest change in the store, or the end of the last lease on it.
+/// Trusts the clock or not, by the newest change in the store or the end of the last lease on it.
 fn judge_clock(clock: &dyn Clock, newest_us: u64, accepted_us: u64) -> Result<(), BackendError> {
     let now_us = clock.wall_us();
     match steady::too_far(now_us, newest_us, accepted_us) {
@@ -364,7 +365,7 @@ fn judge_clock(clock: &dyn Clock, newest_us: u64, accepted_us: u64) -> Result<()
     }
 }
 
-/// Says whether this node owns its channels, and if not, who does.
+/// Reports whether this node owns its channels, and if not, which node does.
 fn tell_ownership(ownership: &dyn Ownership, check: &Check) {
     match (ownership.tenure(0), ownership.held_by()) {
         (Ok(_), _) => check.ready(),
@@ -381,7 +382,7 @@ fn tell_ownership(ownership: &dyn Ownership, check: &Check) {
 async fn highest_rev(log: &dyn Inbox) -> Result<u64, BackendError> {
     let after = log.head().saturating_sub(TAIL_RECORDS as u64);
     let batch = match log.read(after, TAIL_RECORDS).await {
-        // The log was trimmed to less than that.
+        // The log was trimmed to fewer records.
         Err(InboxError::Truncated { floor }) => log.read(floor, TAIL_RECORDS).await?,
         read => read?,
     };
@@ -445,7 +446,7 @@ mod tests {
         assert_eq!(reason(Ok(())), None);
     }
 
-    /// The clock of a machine at so many days after 1970.
+    /// The clock of a machine this many days after 1970.
     fn at_day(day: u64) -> Arc<dyn Clock> {
         Arc::new(crate::clock::ManualClock::new(day * 86_400 * 1_000_000))
     }
@@ -464,7 +465,7 @@ mod tests {
             };
             Backend::open(config, at_day(day), &CancellationToken::new(), &Readiness::new()).await
         };
-        // 20,000 days: 2024-10-04. An empty store knows no time.
+        // 20,000 days: 2024-10-04. An empty store has no time to compare with.
         let backend = open(30_000, 0).await.expect("nothing is stored");
         let rev = 20_000 * 86_400 * 1_000_000;
         let record = Bytes::from(Record { rev, ..Record::default() }.encode_to_vec());

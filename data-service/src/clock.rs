@@ -1,4 +1,4 @@
-//! Time as the data service needs it: wall time to mint with, and a clock that counts sleep to judge leases by.
+//! Clocks of the data service: wall time for minting, and a clock that counts sleep for judging leases.
 
 pub use weir_runtime::clock::{LeaseClock, ManualClock, SystemClock, WallClock};
 

@@ -1,11 +1,13 @@
 //! Freshness tokens: "at least this state", opaque to callers.
 //!
-//! A token names a channel or guild and a revision of it. A read that carries one is served only from what is at least that new.
+//! A token names a channel or guild and one of its revisions. A read with a token gets only state that is at
+//! least that new.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::HeaderValue;
 
-/// Version of the form; a token of another version is ignored, which costs freshness nothing: the owner's reads are never older.
+/// Version of the format; a token of another version is ignored, which makes no read stale: the owner's reads
+/// are never older.
 const VERSION: u8 = 1;
 
 /// A decoded token.
@@ -13,7 +15,7 @@ const VERSION: u8 = 1;
 pub struct Freshness {
     /// The channel or guild.
     pub scope_id: u64,
-    /// A read shows at least this revision.
+    /// The read must show at least this revision.
     pub rev: u64,
 }
 

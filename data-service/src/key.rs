@@ -1,4 +1,4 @@
-//! Keys of the read stack: every partition or row that can be read, cached and made stale.
+//! Keys of the read stack: every partition or row that can be read, cached and invalidated.
 
 use weir_proto::{bucket::Bucket, pair::UserPair};
 
@@ -7,10 +7,10 @@ pub const CLASS_READS: u8 = 0;
 /// Class of writes in limits: `class/writes`.
 pub const CLASS_WRITES: u8 = 1;
 
-/// What a read is of. Its generations live in the cell that its hash selects.
+/// Subject of a read. Its generations live in the cell that its hash selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// A channel's history as a whole: what its tail may answer, and what its limits are for.
+    /// A channel's history as a whole: for answers of its tail, and for its limits.
     History(u64),
     /// The list of a channel's buckets.
     Buckets(u64),
@@ -37,7 +37,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The channel, guild or user whose revisions tell how new a read of the key is; `None` for what has none.
+    /// The channel, guild or user whose revisions show how new a read of the key is; `None` if there is none.
     #[must_use]
     pub fn scope(&self) -> Option<u64> {
         match *self {
@@ -54,7 +54,8 @@ impl Key {
         }
     }
 
-    /// The id that hot-channel counts and limits are kept by: the channel for history, 0 for what has none.
+    /// The id under which hot channels are counted and limited: the channel for history, 0 for keys without
+    /// one.
     #[must_use]
     pub fn channel(&self) -> u64 {
         match *self {

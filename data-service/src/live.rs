@@ -1,16 +1,17 @@
-//! What is in memory of the channels, guilds and users that are in use: their heads, tails, nonces and guilds, with one owner, [`Live`].
+//! State in memory of the channels, guilds and users in use: heads, tails, nonces and guilds. It has one
+//! owner, [`Live`].
 //!
-//! Reading, writing and the outbox meet here and do not import each other. A read is served from it and may seed it; a turn loads it,
-//! changes it together with the barrier, and puts it in doubt. It is also what the owner of a channel drops when it gives the channel up
-//! ([`Live::drop_ended`]).
+//! Reading, writing and the outbox meet here and do not import each other. A read is served from this state
+//! and may seed it. A turn loads it, changes it together with the barrier, and puts it in doubt. The owner of
+//! a channel drops this state when it gives the channel up ([`Live::drop_ended`]).
 //!
 //! - [`scope`]: the state of one channel, guild or user.
-//! - [`table`]: all of them, bounded.
+//! - [`table`]: all scopes, bounded.
 //! - [`nonce`]: five minutes of (author, nonce) of one channel.
 //! - `load`: the state is read before the first change under a tenure.
 //! - `serve`: reads are answered from the state.
 //! - `change`: a commit changes the state, in one step with the barrier.
-//! - `weight`: what a row costs in memory.
+//! - `weight`: bytes of a row in memory.
 
 mod change;
 mod load;
@@ -38,17 +39,18 @@ use self::{
 };
 use crate::ownership::Ownership;
 
-/// Bounds of what is in memory.
+/// Bounds of the state in memory.
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
-    /// Scopes in memory at once: each holds its head, nonces and perhaps a tail. Above it idle ones are forgotten and read again.
+    /// Scopes in memory at once: each holds its head, nonces and perhaps a tail. Above this bound idle scopes
+    /// are evicted and read again.
     pub scopes_max: usize,
     /// Rows of a channel's tail.
     pub tail_rows_max: usize,
     /// Bytes of a channel's tail.
     pub tail_bytes_max: usize,
-    /// Bytes of all scopes together, with what is remembered of each. Above it idle ones are forgotten and read again, and the tails of
-    /// busy ones are dropped.
+    /// Bytes of all scopes together, including their content. Above this bound idle scopes are evicted and
+    /// read again, and the tails of busy scopes are dropped.
     pub tails_bytes_max: usize,
 }
 
@@ -71,12 +73,12 @@ pub struct Live {
     generations: Arc<Generations>,
     scopes: ScopeTable,
     tail_bounds: TailBounds,
-    /// Ends of channels that were read from the store.
+    /// Counts the tails that were read from the store.
     tails_read: Counter,
 }
 
 impl Live {
-    /// Nothing in memory yet; registers its metrics.
+    /// Creates the empty state and registers its metrics.
     #[must_use]
     pub fn new(
         config: &LiveConfig,
@@ -95,24 +97,26 @@ impl Live {
         Arc::new(Self { store, ownership, generations, scopes, tail_bounds, tails_read })
     }
 
-    /// The scope for a turn, made if need be; `None` if the table is full of busy ones, or the id is busy as another kind.
+    /// The scope for a turn, made if need be; `None` if the table is full of busy scopes, or the id is busy
+    /// as another kind.
     pub(crate) fn scope(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
         self.scopes.get_or_insert(id, kind)
     }
 
-    /// A scope's turns are over: what it costs now is weighed.
+    /// Weighs a scope at the end of its turns.
     pub(crate) fn weigh(&self, scope: &Scope) {
         self.scopes.trim(scope);
     }
 
-    /// Scopes in memory, and their weight with all that is remembered of them in bytes, now that all that is due has left.
+    /// Number of scopes in memory, and their weight in bytes with their content, after all due evictions.
     pub(crate) fn held(&self) -> (usize, u64) {
         let (_, bytes) = self.scopes.weighed();
         (self.scopes.all().len(), bytes)
     }
 
-    /// Drops what is remembered under a tenure that is over, as when this node gives a slot up: all of a scope's state in one call. A scope
-    /// with a turn under way is left to it: its next one finds the tenure over. A commit in doubt stays in doubt.
+    /// Drops all state that belongs to an ended tenure, as when this node gives a slot up: all of a scope's
+    /// state in one call. A scope with a turn under way keeps it until its next turn finds the tenure ended.
+    /// A commit in doubt stays in doubt.
     pub fn drop_ended(&self) {
         for scope in self.scopes.all() {
             let epoch = self.ownership.tenure(scope.id).ok().map(|tenure| tenure.epoch);

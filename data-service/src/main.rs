@@ -22,7 +22,7 @@ use weir_runtime::{
     tier::{Start, TierFlags},
 };
 
-/// Time for requests under way when told to stop; changes under way have their own ten seconds after it.
+/// Time for requests under way after the signal to stop; changes under way then have their own ten seconds.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Weir's data service. What has no flag is set in weir.toml or by WEIR_SECTION__KEY.
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     tier.run(|start| run(start, listen, backend, data), exit_of)
 }
 
-/// A database that does not answer is told apart from one that is wrong: waiting helps.
+/// An unreachable database has an exit code of its own, apart from a wrong one: waiting helps.
 fn exit_of(error: &anyhow::Error) -> Exit {
     let unreachable = error.downcast_ref::<BackendError>().is_some_and(BackendError::is_unreachable);
     if unreachable { Exit::Unreachable } else { Exit::Failed }
@@ -96,7 +96,8 @@ async fn run(
         .context("cannot make the data directory")?;
     let directory = config.directory.clone();
     let token = AdminToken::load_or_create(&config.directory.join("admin.token"))?;
-    // They answer from here on: a probe learns that the process lives and for what it waits, a caller that it should come back.
+    // The listeners answer from here on: a probe learns that the process lives and what it waits for, a
+    // caller that it should retry.
     let (operators, callers) = (Standby::new(), Standby::new());
     let (stop_admin, stop_data) = (CancellationToken::new(), CancellationToken::new());
     tracing::info!(data_service = %server.local_addr()?, admin = %admin.local_addr()?, "listening");
@@ -119,9 +120,9 @@ async fn run(
     let service = DataService::open(data, parts, stop_data.clone()).await?;
     operators.begin(service.admin_dispatch());
     callers.begin(service.dispatch());
-    // Whoever reads the addresses may rely on what stands behind them.
+    // A process that reads the addresses may rely on the services behind them.
     backend.look().await;
-    // Where the operators' commands find it, as they find `weir`.
+    // The operators' commands find it there, as they find `weir`.
     let running = Running { address: admin_address, api: None, pid: std::process::id() };
     running.write(&directory)?;
     start.tell(&bound)?;
@@ -136,7 +137,7 @@ async fn run(
     service.closed().await;
     stop_admin.cancel();
     admin.await?;
-    // Also if it failed while it was told to stop.
+    // This also covers a failure while the process was told to stop.
     let lost = match lost.or_else(|| backend.lost()) {
         Some(reason) => Some(reason),
         None => backend.close().await,

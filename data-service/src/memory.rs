@@ -1,4 +1,4 @@
-//! What a data service may hold in memory: bounds to be fitted into the process's memory, and how the parts are shown.
+//! Memory of a data service: bounds that are fitted into the process's memory, and gauges of the parts.
 
 use std::sync::{Arc, Weak};
 
@@ -11,16 +11,16 @@ use crate::{
     node::{DataServiceConfig, JSON_BYTES_MAX},
 };
 
-/// The names of the listener's parts.
+/// Names of the listener's parts.
 const LISTENER: MemoryNames =
     MemoryNames { connections: "data_connections", replies: "data_replies", bodies: "data_bodies" };
 
 /// Bounds of the listener that gateways and apis call.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerBounds {
-    /// Most open connections. Default 1,024.
+    /// Maximum open connections. Default 1,024.
     pub connections_max: usize,
-    /// Most bytes that all callers together may make it hold. Default: 64 MiB of replies and 64 MiB of request bodies.
+    /// Maximum bytes held for all callers together. Default: 64 MiB of replies and 64 MiB of request bodies.
     pub memory: MemoryMax,
 }
 
@@ -31,7 +31,7 @@ impl Default for ListenerBounds {
 }
 
 impl ListenerBounds {
-    /// The same, to be fitted into the process's memory.
+    /// The bounds as shares, to be fitted into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         let connections = Bound::Size(&mut self.connections_max);
         vec![
@@ -41,7 +41,7 @@ impl ListenerBounds {
         ]
     }
 
-    /// The server's configuration; what its callers hold counts in `budget`.
+    /// The server's configuration; memory held for its callers counts in `budget`.
     #[must_use]
     pub fn server(self, budget: &Budget) -> ServerConfig {
         let memory = Memory::of(budget, LISTENER, self.connections_max, self.memory);
@@ -50,7 +50,7 @@ impl ListenerBounds {
 }
 
 impl DataServiceConfig {
-    /// The bounds of its caches, to be fitted into the process's memory.
+    /// The bounds of the caches, to be fitted into the process's memory.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         vec![
             Share::wide(&mut self.cache_bytes),
@@ -61,8 +61,8 @@ impl DataServiceConfig {
 }
 
 impl BackendConfig {
-    /// The bounds of what the store holds, to be fitted into the process's memory. Its write buffers cannot be cut: their sizes are kept with
-    /// a store that is there already.
+    /// The bounds of the store's memory, to be fitted into the process's memory. The write buffers cannot be
+    /// cut: an existing store keeps their sizes.
     pub fn shares(&mut self) -> Vec<Share<'_>> {
         match self.store {
             StoreChoice::Cql(_) => Vec::new(),
@@ -80,7 +80,7 @@ impl BackendConfig {
 }
 
 impl Backend {
-    /// Shows what the store holds, if it is in this process.
+    /// Shows the store's memory, if the store is in this process.
     pub fn watch_memory(&self, budget: &Budget) {
         let Some((store, config)) = self.embedded_store() else { return };
         let store = Arc::downgrade(store);
@@ -93,7 +93,7 @@ impl Backend {
         for (name, max, figure) in parts {
             let store = Weak::clone(&store);
             let max = usize::try_from(max).unwrap_or(usize::MAX);
-            // A store that is closed holds nothing.
+            // A closed store holds no memory.
             budget.watch(name, max, move || store.upgrade().map_or(0, |store| figure(store.memory())));
         }
     }

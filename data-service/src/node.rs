@@ -1,4 +1,4 @@
-//! One data service: its parts put together.
+//! One data service, put together from its parts.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -35,30 +35,30 @@ use crate::{
     write::{Sequencer, SequencerConfig, SequencerParts},
 };
 
-/// How often limits are looked at for their end, to put it on record; they stop acting by themselves.
+/// Interval between checks for ended limits, which are then put on record; they stop acting by themselves.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
-/// Pause before the limits are read again when that failed at the beginning of a tenure.
+/// Pause before the limits are read again after a failure at the beginning of a tenure.
 const RELOAD_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes of pages that are kept as JSON with their encoded form: about 250 default pages. A choice: those who read JSON are operators and
 /// services in other languages, and ask for what is hot.
 pub(crate) const JSON_BYTES_MAX: u64 = 16 << 20;
-/// Longest wait for turns and outbox when stopping.
+/// Longest wait for turns and outbox at a stop.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Bounds and timeouts of the data service.
 #[derive(Debug, Clone)]
 pub struct DataServiceConfig {
-    /// How long a database read may take before its flight gives up.
+    /// Time after which a database read's flight gives up.
     pub store_timeout: Duration,
     /// Bytes of cached pages and rows.
     pub cache_bytes: u64,
-    /// Reads of one partition in the database at once.
+    /// Concurrent database reads of one partition.
     pub partition_concurrency: u32,
     /// Slots of the limiter's table, 16 bytes each.
     pub limit_slots: usize,
-    /// Cells of the array that tells cached pages from stale ones, 8 bytes each.
+    /// Cells of the array that separates current cached pages from stale ones, 8 bytes each.
     pub generation_cells: usize,
-    /// Bounds of what is in memory of channels, guilds and users.
+    /// Bounds of the state in memory of channels, guilds and users.
     pub live: LiveConfig,
     /// The sequencer's bounds.
     pub sequencer: SequencerConfig,
@@ -67,10 +67,11 @@ pub struct DataServiceConfig {
 impl Default for DataServiceConfig {
     fn default() -> Self {
         Self {
-            // The driver's own timeout is of the same size; whichever is first ends the flight.
+            // The driver's own timeout has the same size; the first of the two ends the flight.
             store_timeout: Duration::from_secs(2),
             cache_bytes: 256 << 20,
-            // A core serves 20-50 k reads a second; more than this many of one partition only queue (ScyllaDB's advice is 10-25 a core).
+            // A core serves 20-50 k reads a second; more than this many reads of one partition only queue
+            // (ScyllaDB's advice is 10-25 a core).
             partition_concurrency: 8,
             limit_slots: 1 << 18,
             generation_cells: weir_protect::generation::CELLS_DEFAULT,
@@ -113,7 +114,7 @@ impl DataServiceConfig {
                 second / 100..=second * 60,
             ),
             cache_bytes: reader.size("data.cache", default.cache_bytes, 0..=1 << 40),
-            // The range keeps it within u32.
+            // The range keeps the value within u32.
             partition_concurrency: reader.u64("data.partition_concurrency", 8, 1..=10_000) as u32,
             limit_slots: size(reader.u64("data.limit_slots", default.limit_slots as u64, 1_024..=1 << 28)),
             generation_cells: default.generation_cells,
@@ -123,12 +124,12 @@ impl DataServiceConfig {
     }
 }
 
-/// On every platform that Weir runs on a usize has 64 bits; elsewhere the bound is the platform's own.
+/// On every platform that Weir runs on a usize has 64 bits; elsewhere the platform's maximum is the bound.
 fn size(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-/// What a data service is made of.
+/// Parts of a data service.
 pub struct Parts {
     /// The database.
     pub store: Arc<dyn Store>,
@@ -140,14 +141,14 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Ids are minted above this: microseconds since 1970-01-01T00:00Z.
     pub mint_above_us: u64,
-    /// Where metrics are registered.
+    /// Registry of the metrics.
     pub registry: Registry,
-    /// Where it says that it cannot do its work.
+    /// Reports that the service cannot do its work.
     pub readiness: Readiness,
 }
 
 impl Parts {
-    /// Over an open store and bus.
+    /// Takes the parts from an open backend.
     #[must_use]
     pub fn over(backend: &Backend, clock: Arc<dyn Clock>, registry: Registry, readiness: Readiness) -> Self {
         Self {
@@ -162,22 +163,22 @@ impl Parts {
     }
 }
 
-/// Why it could not be opened.
+/// Reasons why the service could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The stored limits could not be put into force; starting without them could hurt.
+    /// The stored limits could not be applied; starting without them could do harm.
     #[error("the limits could not be loaded")]
     Limits(#[from] LimitError),
 }
 
-/// What is held in memory for channels, guilds and users, and for pages that were read. Each has its bound in the configuration.
+/// Memory held for channels, guilds and users, and for cached pages. Each has its bound in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// Channels, guilds and users.
     pub scopes: usize,
-    /// Their weight, with all that is remembered of them, in bytes.
+    /// Weight of these with their content, in bytes.
     pub scope_bytes: u64,
-    /// Pages and rows that were read.
+    /// Cached pages and rows.
     pub pages: u64,
     /// Their weight in bytes.
     pub page_bytes: u64,
@@ -201,7 +202,7 @@ impl DataService {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, OpenError> {
         let Parts { store, bus, ownership, clock, mint_above_us, registry, readiness } = parts;
-        // From here on nobody asks the machine's own wall clock.
+        // From here on nothing reads the machine's own wall clock.
         let steady = Steady::new(clock);
         let clock: Arc<dyn Clock> = Arc::clone(&steady) as _;
         let layer_clock: Arc<dyn weir_protect::Clock> =
@@ -210,7 +211,7 @@ impl DataService {
         let generations = Arc::new(Generations::new(config.generation_cells));
         let observer = Arc::new(Observer::new(&registry));
         let mut tenures = ownership.tenures();
-        // What is read from here on is of this tenure or a later one.
+        // Reads from here on belong to this tenure or a later one.
         tenures.mark_unchanged();
         let holder = format!("{}-{}", ownership.node(), clock.wall_us());
         let outbox = Outbox::new(bus, Arc::clone(&store), Arc::clone(&clock), holder, &registry);
@@ -329,7 +330,7 @@ impl DataService {
         &self.paths
     }
 
-    /// What is held in memory now.
+    /// Memory held now.
     #[must_use]
     pub fn held(&self) -> Held {
         let (pages, page_bytes) = self.paths.reads.pages.weighed();
@@ -337,15 +338,15 @@ impl DataService {
         Held { scopes, scope_bytes, pages, page_bytes }
     }
 
-    /// After `stop`: waits until changes under way and the outbox are done, ten seconds at most. What is left then is in the database and
-    /// is published by the next start.
+    /// Call this after `stop`: it waits until changes under way and the outbox are done, ten seconds at most.
+    /// The rest is in the database, and the next start publishes it.
     pub async fn closed(&self) {
         let tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let work = async {
             self.paths.sequencer.idle().await;
             for task in tasks {
-                // A task that panicked has been logged by the runtime; stopping goes on.
+                // The runtime has logged a task that panicked; stopping goes on.
                 drop(task.await);
             }
         };
@@ -355,8 +356,8 @@ impl DataService {
     }
 }
 
-/// The protection layer's clock: its own monotonic time, and the wall clock that the rest of the service goes by, so that a limit ends
-/// for the gates and for the book at the same moment.
+/// The protection layer's clock: its own monotonic time, and the wall clock that the rest of the service
+/// uses, so that a limit ends for the gates and for the book at the same moment.
 struct LayerClock {
     monotonic: TokioClock,
     wall: Arc<dyn Clock>,
@@ -372,8 +373,8 @@ impl weir_protect::Clock for LayerClock {
     }
 }
 
-/// Takes over what another owner may have left, each time that a tenure begins: its limits, and its unpublished records. What is in memory
-/// of earlier tenures goes.
+/// At the begin of each tenure, takes over what another owner may have left: its limits, and its unpublished
+/// records. State in memory of earlier tenures is dropped.
 async fn follow_tenures(
     mut tenures: watch::Receiver<u64>,
     live: Arc<Live>,
@@ -382,7 +383,7 @@ async fn follow_tenures(
     stop: CancellationToken,
 ) {
     let mut seen = tenures.clone();
-    // Apart, so that limits that cannot be read keep no later tenure's records waiting.
+    // This runs separately, so that unreadable limits do not delay the records of later tenures.
     let records = async {
         while tenures.changed().await.is_ok() {
             outbox.recover();

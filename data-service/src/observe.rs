@@ -1,4 +1,4 @@
-//! What the data service tells of itself: metrics, and the hottest channels.
+//! Metrics of the data service, and its hottest channels.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use weir_runtime::{Registry, label_values, metrics::LATENCY_SECONDS};
 
 use crate::key::Key;
 
-/// What was read.
+/// Kind of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     /// Messages of one partition.
@@ -85,7 +85,7 @@ struct ReadLabels {
     outcome: &'static str,
 }
 
-/// What was written.
+/// Kind of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Write {
     /// A message was created.
@@ -94,9 +94,9 @@ pub enum Write {
     EditMessage,
     /// A message was removed.
     DeleteMessage,
-    /// A guild, or something in it.
+    /// A guild or a part of it was changed.
     Guild,
-    /// A user.
+    /// A user was changed.
     User,
     /// A direct channel was opened.
     Direct,
@@ -128,7 +128,7 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-/// Counters and the hot list. Shared by all paths.
+/// Counters and the list of hot channels. Shared by all paths.
 pub struct Observer {
     reads: Family<ReadLabels, Counter>,
     db_reads: Family<MethodLabel, Counter>,
@@ -178,7 +178,7 @@ impl Observer {
         }
     }
 
-    /// The hottest channels, and the window in which they were counted.
+    /// The hottest channels, and the length of the window in which they were counted.
     pub(crate) fn hottest(&self, limit: usize) -> (Vec<Hot>, Duration) {
         self.hot.top(limit)
     }
@@ -206,7 +206,7 @@ impl weir_protect::Observer<Key> for Observer {
     }
 }
 
-/// What is counted of a channel.
+/// Counted events of a channel.
 #[derive(Debug, Clone, Copy)]
 enum Count {
     Request,
@@ -225,12 +225,12 @@ pub(crate) struct Hot {
     pub(crate) refused: u64,
 }
 
-/// Channels counted in each shard of a window: the space-saving bound. A channel with more than 1 / 64 of its shard's requests is
-/// certainly among them (Metwally, Agrawal, El Abbadi 2005).
+/// Channels counted in each shard of a window: the space-saving bound. A channel with more than 1 / 64 of its
+/// shard's requests is certainly among them (Metwally, Agrawal, El Abbadi 2005).
 const SHARD_CHANNELS: usize = 64;
-/// Shards, each with a lock of its own.
+/// Shards, each with its own lock.
 const SHARDS: usize = 16;
-/// Length of a window, in milliseconds; the list tells of the last full one and the present one.
+/// Length of a window, in milliseconds; the list covers the last full one and the present one.
 const WINDOW_MS: u64 = 5_000;
 
 #[derive(Debug, Default)]
@@ -277,7 +277,8 @@ impl HotList {
         shard.turn_to(number);
         let counts = &mut shard.now.counts;
         if !counts.contains_key(&channel_id) && counts.len() >= SHARD_CHANNELS {
-            // Space-saving: the least counted makes room, and its count is the newcomer's possible error.
+            // Space-saving: the new channel replaces the one with the lowest count, which is its possible
+            // error.
             let least = counts.iter().min_by_key(|(_, hot)| hot.requests + hot.writes).map(|(id, _)| *id);
             if let Some(inherited) = least.and_then(|id| counts.remove(&id)) {
                 counts.insert(channel_id, Hot { channel_id, ..inherited });

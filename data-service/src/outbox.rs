@@ -1,9 +1,10 @@
-//! The outbox: committed changes on their way to the bus.
+//! The outbox: it delivers committed changes to the bus.
 //!
-//! The created row, or its row in `changes`, is the outbox record; the bus only carries it. So a bus that is down delays delivery and never
-//! an acknowledgement: what could not be handed over is remembered as (scope, revision) and read back from the database later. A process
-//! that dies between commit and publication leaves a watermark behind: everything below it was published; its successor publishes what
-//! is above it again, and consumers drop what they have.
+//! The created row, or its row in `changes`, is the outbox record; the bus only carries it. So a bus that is
+//! down delays delivery and never an acknowledgement: records that it did not take are remembered as (scope,
+//! revision) and read back from the database later. A process that dies between commit and publication leaves
+//! a watermark: everything below it was published. Its successor republishes everything above it, and
+//! consumers drop the records that they have.
 
 mod heal;
 pub mod rebuild;
@@ -38,25 +39,27 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// Queues by which records leave; a scope always uses the same one, which keeps its order.
+/// Queues to the bus; a scope always uses the same one, which keeps its order.
 const LANES: usize = 4;
-/// Records that wait in one lane. Above it the scope is noted as behind instead: the database has the records.
+/// Records that wait in one lane. Above this bound the scope joins the backlog instead: the database has the
+/// records.
 const LANE_RECORDS_MAX: usize = 8_192;
-/// Records handed to the bus at once.
+/// Records in one call of the bus.
 const PUBLISH_MAX: usize = 512;
-/// Scopes noted as behind. Above it the whole window since the watermark is published again.
+/// Scopes in the backlog. Above this bound everything since the watermark is republished.
 const BEHIND_MAX: usize = 100_000;
 /// How often the watermark is stored.
 const WATERMARK_EVERY: Duration = Duration::from_secs(1);
-/// How far before the last word that the bus has everything records are published again when it has lost some. Half a minute more than a
-/// gateway may be away before it cuts its sessions off instead (`RedisConfig::recovered_window`), for the time that its return takes: so
-/// one of the two covers whatever it missed.
+/// When the bus has lost records, we republish from this long before it last confirmed that it has
+/// everything. It is half a minute more than a gateway may be away before it cuts its sessions off instead
+/// (`RedisConfig::recovered_window`), for the time that its return takes. So one of the two covers all that
+/// it missed.
 const LOST_WINDOW_US: u64 = 90 * 1_000_000;
-/// The watermark stays this far behind the clock: what was published since may have met a bus that had just lost its memory, to which no
-/// gateway had come back yet, and this process may end before it is told so. Gateways come back within four seconds (renewal, pause and
-/// timeout of `RedisConfig`).
+/// The watermark stays this far behind the clock. Records published since may have met a bus that had just
+/// lost its memory, to which no gateway had come back yet, and this process may end before it learns so.
+/// Gateways come back within four seconds (renewal, pause and timeout of `RedisConfig`).
 const UNHEARD_US: u64 = 10 * 1_000_000;
-/// Kind of the stored watermarks: one for each start of a data service, under its name.
+/// Kind of the stored watermarks: each start of a data service has one under its name.
 const SETTING: &str = "outbox_watermark";
 
 /// One record in a lane.
@@ -67,25 +70,26 @@ struct Item {
     rev: u64,
     topics: Vec<u64>,
     record: Bytes,
-    /// Held for its drop: the commit's mark goes with its last record.
+    /// Held for its drop: the commit's mark ends with its last record.
     _pending: Option<Pending>,
 }
 
-/// A change between the moment before its revision is minted and the one in which its records are with the bus, or noted as behind: the
-/// watermark stays below it. Dropping it ends that.
+/// Mark of a change, from before its revision is minted until its records are with the bus or in the backlog:
+/// the watermark stays below it. Dropping it removes the mark.
 pub(crate) struct Pending {
-    /// None if the store's commit is the publication, so that there is no watermark.
+    /// `None` if the store's commit is the publication, so that there is no watermark.
     outbox: Option<Arc<Outbox>>,
     key: (u64, u64),
 }
 
 impl Pending {
-    /// Microseconds since 1970-01-01T00:00Z at which it began; the change's revisions must not lie below.
+    /// Microseconds since 1970-01-01T00:00Z at which the change began; its revisions must not lie below.
     pub(crate) fn began_us(&self) -> u64 {
         self.key.0
     }
 
-    /// The change's fate will not be known in this process: the watermark stays below it for good.
+    /// Keeps the mark because this process will not learn the change's fate: the watermark stays below it for
+    /// good.
     pub(crate) fn leave(self) {
         std::mem::forget(self);
     }
@@ -93,27 +97,28 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // A turn that panics may have committed: its records are the next start's.
+        // A turn that panics may have committed: the next start publishes its records.
         if let Some(outbox) = self.outbox.take().filter(|_| !std::thread::panicking()) {
             lock(&outbox.pending).remove(&self.key);
         }
     }
 }
 
-/// A scope whose records above a revision must be read back and published.
+/// Backlog of a scope: its records above a revision must be read back and published.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
-    /// Where to read from: the change before the first that waits, so that what is read is chained to it. May be of long ago.
+    /// Revision to read from: the change before the first record that waits, so that the records follow it.
+    /// It may be old.
     after_rev: u64,
-    /// Below the first that waits, and close to it.
+    /// A revision closely below the first record that waits.
     since_rev: u64,
-    /// The same of those that wait since gateways were last told that records are lost: every session has begun anew since, and finds what was
-    /// committed before in what it reads. `u64::MAX` if there are none.
+    /// The same for records that wait since gateways were last told of lost records: every session has begun
+    /// anew since and reads what was committed before. `u64::MAX` if there are none.
     unsaid_since_rev: u64,
     is_channel: bool,
-    /// Records noted so, as far as they were counted.
+    /// Records in this backlog, as far as they were counted.
     records: u64,
-    /// How often it fell behind: one that does so again while it is healed is healed again.
+    /// Number of additions: a scope that is added again while it is republished is republished again.
     times: u64,
 }
 
@@ -122,13 +127,13 @@ pub struct Outbox {
     bus: Arc<dyn EventBus>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// Unique for each start of a process.
+    /// Holder name, unique for each start of a process.
     holder: String,
     lanes: Vec<mpsc::Sender<Item>>,
-    /// Receivers until [`Outbox::start`] takes them.
+    /// Holds the receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
     behind: Mutex<HashMap<u64, Behind>>,
-    /// Held while gateways are told that records are lost, so that it is said once for all that is lost by then.
+    /// Held while gateways are told of lost records, so that one message covers all records lost by then.
     saying_lost: tokio::sync::Mutex<()>,
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
     pending: Mutex<BTreeSet<(u64, u64)>>,
@@ -137,22 +142,23 @@ pub struct Outbox {
     waiting: Gauge,
     /// Records that were read back from the database and published.
     republished: Counter,
-    /// When the last call began that the bus answered with having everything; before the first one when this process began. Microseconds
-    /// since 1970-01-01T00:00Z.
+    /// Begin of the last call in whose answer the bus confirmed that it has everything; before the first such
+    /// call, the start of this process. Microseconds since 1970-01-01T00:00Z.
     kept_us: AtomicU64,
-    /// That the bus does not take records was said, and not yet that it does again.
+    /// An outage of the bus was reported, and its end was not yet.
     told: AtomicBool,
-    /// Other processes' watermarks are to be looked at: at the start, and whenever a tenure begins.
+    /// Other processes' watermarks must be read: at the start, and whenever a tenure begins.
     recover: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain maps, whole between statements.
+    // The maps are consistent between statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outbox {
-    /// An outbox to `bus`, which registers its metrics; nothing moves before [`Outbox::start`], unless the store's commits are the publication.
+    /// Creates an outbox to `bus` and registers its metrics; nothing moves before [`Outbox::start`], unless
+    /// the store's commits are the publication.
     #[must_use]
     pub fn new(
         bus: Arc<dyn EventBus>,
@@ -188,13 +194,15 @@ impl Outbox {
         })
     }
 
-    /// True if records are durable in the gateways' log with the commit, so that nothing else needs to be kept for them.
+    /// True if a commit makes the records durable in the gateways' log, so that nothing else must be kept for
+    /// them.
     #[must_use]
     pub fn committed_with_store(&self) -> bool {
         self.bus.committed_with_store()
     }
 
-    /// Starts the lanes, the healer and the watermark, and publishes what an earlier process may have left unpublished.
+    /// Starts the lanes, the healer and the watermark, and publishes what an earlier process may have left
+    /// unpublished.
     pub fn start(self: &Arc<Self>, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
         if self.bus.committed_with_store() {
             return Vec::new();
@@ -208,24 +216,25 @@ impl Outbox {
         tasks
     }
 
-    /// Every change with a revision up to this one is with the bus, or noted as behind, or never was; no later one has such a revision.
-    /// 0 if records are durable with the commit, so that nobody needs to know.
+    /// Every change up to this revision is with the bus, is in the backlog, or never happened; no later
+    /// change has such a revision. 0 if records are durable with the commit, so that nobody needs the value.
     pub(crate) fn settled_us(&self) -> u64 {
         if self.bus.committed_with_store() {
             return 0;
         }
-        // Under the lock that changes begin under: see `begin`.
+        // Read under the lock under which changes begin: see `begin`.
         let pending = lock(&self.pending);
         let now_us = self.clock.wall_us();
         pending.first().map_or(now_us, |(began_us, _)| now_us.min(*began_us)).saturating_sub(1)
     }
 
-    /// Begins a change of a scope, before its revisions are minted. One at a time for each scope.
+    /// Begins a change of a scope, before its revisions are minted. A scope has one at a time.
     pub(crate) fn begin(self: &Arc<Self>, scope_id: u64) -> Pending {
         if self.bus.committed_with_store() {
             return Pending { outbox: None, key: (self.clock.wall_us(), scope_id) };
         }
-        // The clock is read under the lock, here and by the watermark: either the watermark sees this mark, or it read an earlier time.
+        // Here and in the watermark the clock is read under the lock: either the watermark sees this mark, or
+        // it read an earlier time.
         let mut pending = lock(&self.pending);
         let key = (self.clock.wall_us(), scope_id);
         pending.insert(key);
@@ -233,7 +242,8 @@ impl Outbox {
         Pending { outbox: Some(Arc::clone(self)), key }
     }
 
-    /// The commit may or may not hold; what the database has is published from there.
+    /// Leaves a commit whose outcome is unknown: if the database has it, its records are published from
+    /// there.
     pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, pending: Pending) {
         if !self.bus.committed_with_store() {
             self.fall_behind(scope_id, is_channel, prev_rev, pending.began_us().saturating_sub(1));
@@ -241,7 +251,7 @@ impl Outbox {
         drop(pending);
     }
 
-    /// Hands a commit's records over. Called in the scope's turn, so in order.
+    /// Hands a commit's records over, in order because it is called in the scope's turn.
     pub(crate) async fn publish(
         &self,
         scope_id: u64,
@@ -254,7 +264,7 @@ impl Outbox {
             let outgoing = records
                 .into_iter()
                 .map(|record| Outgoing { topics: record.topics, record: record.outbox.record });
-            // It only wakes readers; the records are in their log already.
+            // This only wakes readers; the records are already in their log.
             if let Err(error) = self.bus.publish(outgoing.collect()).await {
                 tracing::warn!(error = %error, "readers of the log were not woken");
             }
@@ -278,12 +288,13 @@ impl Outbox {
         }
     }
 
-    /// Hands over a record that is not kept (typing).
+    /// Hands over a record that is not stored (typing).
     pub(crate) async fn publish_ephemeral(&self, topics: Vec<u64>, record: Bytes) {
         self.bus.publish_ephemeral(Outgoing { topics, record }).await;
     }
 
-    /// Publishes what other owners may have left unpublished: called when a tenure begins, after which nobody else leaves anything.
+    /// Publishes records that other owners may have left: called when a tenure begins, after which nobody
+    /// else leaves any.
     pub(crate) fn recover(&self) {
         self.recover.store(true, Ordering::Release);
         self.heal.notify_one();
@@ -292,7 +303,7 @@ impl Outbox {
     fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64, since_rev: u64) {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
-        // Scope 0 stands for all of them: the healer publishes everything active since that revision.
+        // Scope 0 stands for all scopes: everything active since that revision is republished.
         let records = u64::from(scope_id != 0);
         let (scope_id, after_rev) = if full { (0, since_rev) } else { (scope_id, after_rev) };
         let entry = behind.entry(scope_id).or_insert(Behind {
@@ -319,7 +330,8 @@ impl Outbox {
             tokio::select! {
                 count = items.recv_many(&mut batch, PUBLISH_MAX) => if count == 0 { return },
                 () = stop.cancelled() => {
-                    // What is left stays above the watermark and is published by the successor, or now if the bus takes it.
+                    // The remaining records stay above the watermark; the successor publishes them, or we do
+                    // now if the bus takes them.
                     items.close();
                     if items.recv_many(&mut batch, LANE_RECORDS_MAX).await == 0 { return }
                 }
@@ -329,7 +341,7 @@ impl Outbox {
                 record: item.record.clone(),
             });
             if let Err(error) = self.hand_over(outgoing.collect()).await {
-                // Once for an outage, not for each batch of it.
+                // An outage is reported once, not for each batch.
                 if !self.told.swap(true, Ordering::AcqRel) {
                     tracing::warn!(%error, "the event bus takes no records; they wait in the database");
                 }
@@ -337,14 +349,15 @@ impl Outbox {
                     self.fall_behind(item.scope_id, item.is_channel, item.prev_rev, item.rev - 1);
                 }
             }
-            // Their marks go with them: published, or noted as behind.
+            // Their marks are dropped with them: the records are published or in the backlog.
             batch.clear();
         }
     }
 
-    /// Hands records to the bus, and notes the last [`LOST_WINDOW_US`] as behind if some of it may not have reached a gateway: the bus lost
-    /// its memory, or a gateway was away for so long that the bus had forgotten it. The window counts from the last answer before that, not
-    /// from now: the bus or the database may have been away in between.
+    /// Hands records to the bus. If some of the last [`LOST_WINDOW_US`] may not have reached a gateway, that
+    /// window joins the backlog: the bus lost its memory, or it had forgotten a gateway that was away for
+    /// long. The window counts from the last answer before that, not from now: the bus or the database may
+    /// have been away in between.
     async fn hand_over(&self, outgoing: Vec<Outgoing>) -> Result<(), PublishError> {
         let began_us = self.clock.wall_us();
         match self.bus.publish(outgoing).await? {
@@ -386,7 +399,8 @@ impl Outbox {
             if stop.is_cancelled() {
                 return;
             }
-            // Carries nothing: it tells whether the bus lost its memory while there was nothing to publish.
+            // The call carries no records: it checks whether the bus lost its memory while there was nothing
+            // to publish.
             if let Err(error) = self.hand_over(Vec::new()).await {
                 tracing::debug!(error = %error, "the event bus does not answer");
             }

@@ -1,7 +1,8 @@
 //! Ownership: the right to change a channel or guild, and the time up to which ids may be minted.
 //!
-//! Every scope hashes to a slot and each slot has one owner. One node owns all slots: [`WholeStore`] where the store's lock on its
-//! files already proves it, [`leased::Leased`] where a database is shared. Many nodes will answer per slot behind the same trait.
+//! Every scope hashes to a slot and each slot has one owner. One node owns all slots: [`WholeStore`] where
+//! the lock on the store's files already proves it, [`leased::Leased`] where a database is shared. Many nodes
+//! will answer per slot behind the same trait.
 
 pub mod clock_skew;
 pub mod leased;
@@ -11,19 +12,21 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Proof that this node owns a scope now.
+/// Ownership term: proof that this node owns a scope now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tenure {
     /// Ids and revisions must lie below: microseconds since 1970-01-01T00:00Z.
     pub mint_until_us: u64,
-    /// Ids and revisions must lie above: the end of the last owner's tenure, microseconds since 1970-01-01T00:00Z.
+    /// Ids and revisions must lie above: the end of the last owner's term, microseconds since
+    /// 1970-01-01T00:00Z.
     pub mint_above_us: u64,
-    /// Which tenure: a commit that began under one and ended under another must not be acknowledged.
+    /// Fencing token of this term: a commit that began under one and ended under another must not be
+    /// acknowledged.
     pub epoch: u64,
-    /// Tenures of one reign follow each other without another owner's in between. A commit in doubt of an earlier reign is not repeated:
-    /// whoever owned in between has sealed the channel without it.
+    /// Id shared by terms that follow each other without another owner's in between. A commit in doubt from
+    /// another reign is not repeated: the owner in between has sealed the channel without it.
     pub reign: u64,
-    /// Worker number of the ids minted under it.
+    /// Worker number of the ids minted in this term.
     pub worker: u16,
 }
 
@@ -33,13 +36,14 @@ pub enum NotOwner {
     /// Another node owns it, or the lease has ended.
     #[error("this node does not own the channel now")]
     Elsewhere,
-    /// The lease of its worker number has ended: until it is held again, somebody else might mint with it.
+    /// The lease of this node's worker number has ended: until it is held again, another node might mint with
+    /// it.
     #[error("this node's worker number is not held now")]
     Worker,
     /// The node's clock is too far from the database's.
     #[error("this node's clock is {off_ms} ms off the database's")]
     Clock {
-        /// How far.
+        /// Difference in milliseconds.
         off_ms: u64,
     },
     /// The node's clock has jumped, see [`crate::steady`].
@@ -48,40 +52,42 @@ pub enum NotOwner {
         ahead_ms / 1_000
     )]
     ClockJumped {
-        /// How far.
+        /// Size of the jump in milliseconds.
         ahead_ms: u64,
     },
 }
 
 /// Answers whether this node owns a scope.
 pub trait Ownership: Send + Sync + 'static {
-    /// The tenure for a scope, as of now. Cheap: it is asked before and after every commit and before every cached reply.
+    /// The scope's present tenure. This is cheap, because it is called before and after every commit and
+    /// before every cached reply.
     ///
     /// # Errors
     /// [`NotOwner`]
     fn tenure(&self, scope_id: u64) -> Result<Tenure, NotOwner>;
 
-    /// The name of this node in explanations.
+    /// Name of this node in explanations.
     fn node(&self) -> &str;
 
-    /// The epoch of the newest tenure; changes when another one begins. Whatever was read from the database before then, of records that
-    /// any owner writes, is to be read again.
+    /// The epoch of the newest tenure; changes when another one begins. Records that any owner writes, and
+    /// that were read from the database before then, must be read again.
     fn tenures(&self) -> watch::Receiver<u64>;
 
-    /// Who owns instead of this node, if it is known: for people.
+    /// Name of the node that owns instead of this one, if known; for operators.
     fn held_by(&self) -> Option<String> {
         None
     }
 }
 
 impl dyn Ownership {
-    /// True if the tenure is still the one that `before` was.
+    /// True if the tenure `before` is still the present one.
     pub fn still(&self, scope_id: u64, before: Tenure) -> bool {
         self.tenure(scope_id).is_ok_and(|now| now.epoch == before.epoch)
     }
 }
 
-/// The owner of a store whose files nobody else can open: the lock ends with the process, so the tenure does not end before it.
+/// Owner of a store whose files nobody else can open: the lock ends with the process, so the tenure does not
+/// end before it.
 #[derive(Debug)]
 pub struct WholeStore {
     tenure: Tenure,
@@ -89,7 +95,8 @@ pub struct WholeStore {
 }
 
 impl WholeStore {
-    /// `mint_above_us`: the greatest revision that is durable in the store, so that a clock that was set back repeats no id.
+    /// `mint_above_us`: the greatest revision that is durable in the store, so that a clock that was set back
+    /// repeats no id.
     #[must_use]
     pub fn new(mint_above_us: u64) -> Arc<Self> {
         let tenure = Tenure { mint_until_us: u64::MAX, mint_above_us, epoch: 1, reign: 1, worker: 0 };

@@ -41,17 +41,18 @@ use crate::{
     },
 };
 
-/// Deadline of a call that sets none. Above the database's own timeout, so that it is the database's answer that ends a call.
+/// Deadline of a call that sets none. It is above the database's own timeout, so that the database's answer
+/// ends a call.
 const WITHIN_DEFAULT: Duration = Duration::from_secs(5);
 
-/// What the methods work with.
+/// Dependencies of the methods.
 #[derive(Clone)]
 pub struct Paths {
     /// Reads.
     pub reads: Arc<ReadPath>,
     /// Changes.
     pub sequencer: Arc<Sequencer>,
-    /// What is in memory.
+    /// State in memory.
     pub live: Arc<Live>,
     /// The right to change scopes.
     pub ownership: Arc<dyn Ownership>,
@@ -59,37 +60,39 @@ pub struct Paths {
     pub store: Arc<dyn Store>,
     /// Time.
     pub clock: Arc<Steady>,
-    /// The way out.
+    /// Publishes committed changes.
     pub outbox: Arc<Outbox>,
     /// Limits.
     pub limits: Arc<LimitBook>,
-    /// Counts.
+    /// Metrics.
     pub observer: Arc<Observer>,
     /// Pages as JSON.
     pub(crate) json: Arc<KeptJson>,
-    /// Who founds guilds now.
+    /// Locks of owners whose guilds are being created.
     pub(crate) founders: Arc<founders::Founders>,
 }
 
 impl Paths {
-    /// Every change with a revision up to this one was committed before now, and none that is committed later has such a revision, whoever
-    /// owns the scope then; 0 if that is not known. Revisions of all scopes are those of one clock as long as one node owns all of them.
+    /// Every change up to this revision was committed before now, and no later commit of any owner has such a
+    /// revision; 0 if that is not known. Revisions of all scopes are those of one clock as long as one node
+    /// owns all of them.
     pub(crate) fn settled_us(&self, scope_id: u64) -> u64 {
-        // A node that has lost its lease without knowing it goes on only up to the time to which it might mint; its successor mints above.
+        // A node that has lost its lease without knowing it mints only up to the lease's end; its successor
+        // mints above.
         let Ok(tenure) = self.ownership.tenure(scope_id) else { return 0 };
         self.outbox.settled_us().min(tenure.mint_until_us.saturating_sub(1))
     }
 
-    /// Charges a write to the limits of its channel (0 for none), its class and all.
+    /// Charges a write to the limits of its channel (0 for none), of its class, and of all writes.
     pub(crate) async fn charge_write(&self, channel_id: u64) -> Result<(), ChangeError> {
         self.charge_writes(channel_id, 1).await
     }
 
-    /// Charges so many writes at once: all of them, or none if a limit has not room for all.
+    /// Charges `writes` at once: all of them, or none if a limit has no room for all.
     pub(crate) async fn charge_writes(&self, channel_id: u64, writes: u32) -> Result<(), ChangeError> {
         let guild = self.reads.guild_of(channel_id);
         self.charge(channel_id, scopes(channel_id, &guild, CLASS_WRITES), writes)?;
-        // By leave of the others: who is not known is not read for free.
+        // The other limits admit the write first, so that no row is read uncharged to find its guild.
         if matches!(guild, GuildOf::Unread)
             && let Ok(Some(channel)) = self.reads.channel_row(channel_id).await
             && channel.guild_id != 0
@@ -112,23 +115,23 @@ impl Paths {
     }
 }
 
-/// How long a call may take.
+/// Time for a call.
 pub(crate) fn within(context: &Context) -> Duration {
     context.remaining().unwrap_or(WITHIN_DEFAULT)
 }
 
-/// The instant by which a change must have begun.
+/// Instant by which a change must have begun.
 pub(crate) fn deadline(context: &Context) -> Instant {
     Instant::now() + within(context)
 }
 
-/// What a read's headers ask for.
+/// Options that a read's headers request.
 pub(crate) fn options(context: &Context) -> ReadOptions {
     let freshness = context.headers.get(FRESHNESS).and_then(Freshness::decode);
     ReadOptions { within: within(context), freshness, explain: context.headers.contains_key(EXPLAIN) }
 }
 
-/// Microseconds at which the tier in front accepted the client's request; 0 if it did not say.
+/// Microseconds at which the tier in front accepted the client's request; 0 if the header is missing.
 pub(crate) fn accepted_at(headers: &HeaderMap) -> u64 {
     headers
         .get(ACCEPTED_AT)
@@ -137,7 +140,7 @@ pub(crate) fn accepted_at(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-/// Headers of a read's reply: the token, and the explanation if it was asked for.
+/// Headers of a read's reply: the token, and the explanation if it was requested.
 pub(crate) fn reply_headers(
     paths: &Paths,
     context: &Context,
@@ -155,7 +158,7 @@ pub(crate) fn reply_headers(
     headers
 }
 
-/// The error of a read, with the explanation if it was asked for and the read was refused.
+/// The error of a read, with the explanation if it was requested and the read was refused.
 pub(crate) fn refused(context: &Context, failure: Failure) -> ConnectError {
     let explained = failure
         .refusal()
@@ -173,7 +176,7 @@ pub(crate) fn change_headers(scope_id: u64, rev: u64) -> HeaderMap {
     HeaderMap::from_iter([(FRESHNESS, Freshness { scope_id, rev }.encode())])
 }
 
-/// An id that is present.
+/// Checks that an id is present.
 pub(crate) fn required(name: &str, id: u64) -> Result<u64, ConnectError> {
     if id == 0 { Err(ConnectError::invalid_argument(format!("{name} is missing"))) } else { Ok(id) }
 }

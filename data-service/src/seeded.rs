@@ -1,16 +1,18 @@
-//! The faults that the mutation check puts back into the sequencer, its ownership and its outbox, one at a time.
+//! Injected faults that the mutation check puts into the sequencer, its ownership and its outbox, one at a
+//! time.
 //!
-//! They exist only in builds with the feature `faults`, which this crate's own tests enable; elsewhere `armed` is a constant `false`, and
-//! every faulty branch is compiled away. The protection layer has its own (`weir_protect::fault`).
+//! They exist only in builds with the feature `faults`, which this crate's own tests enable; elsewhere
+//! `armed` is a constant `false`, and every faulty branch is compiled away. The protection layer has its own
+//! (`weir_protect::fault`).
 
-/// One known mistake of services that own what they write, named for what the code would do wrong.
+/// A known mistake of services that own the data they write, named for the wrong behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seeded {
     /// Hazard 42: a lease counts after its end.
     LeaseEndIgnored,
-    /// Hazard 42: a lease counts from the answer, not from the question.
+    /// Hazard 42: a lease counts from the answer, not from the request.
     LeaseCountsFromAnswer,
-    /// Hazard 41: a taker does not wait out the lease of another.
+    /// Hazard 41: a taker does not wait for the other's lease to end.
     TakerDoesNotWait,
     /// Hazard 41: a worker number counts after its lease's end.
     WorkerLeaseIgnored,
@@ -20,25 +22,25 @@ pub enum Seeded {
     MintsPastLease,
     /// Rule 3: a node whose clock is off mints.
     ClockOffIgnored,
-    /// Hazard 42: the lease is not looked at again after a commit.
+    /// Hazard 42: the lease is not checked again after a commit.
     AcknowledgesWithoutTenure,
     /// Hazard 42: a commit in doubt is repeated by a node that no longer owns the channel.
     ResendsWithoutTenure,
     /// Hazard 42: a commit in doubt is repeated although another owner came in between.
     ReignIgnored,
-    /// Hazard 42: what was remembered under one tenure is served under the next.
+    /// Hazard 42: state remembered under one tenure is served under the next.
     MemoryOutlivesTenure,
-    /// Hazard 42: the lease is not looked at again after a remembered answer was made.
+    /// Hazard 42: the lease is not checked again after an answer from memory was made.
     CachedReplyUnchecked,
     /// Hazard 43: the watermark does not wait for changes under way.
     WatermarkPassesPending,
-    /// Hazard 43: what an earlier process left unpublished stays so.
+    /// Hazard 43: records that an earlier process left unpublished stay so.
     NoRecovery,
-    /// Hazard 43: that the bus lost its memory is ignored.
+    /// Hazard 43: a loss of the bus's memory is ignored.
     LossIgnored,
-    /// Hazard 43: what the bus did not take is forgotten.
+    /// Hazard 43: records that the bus did not take are forgotten.
     FailedPublishForgotten,
-    /// Hazard 45: a revision is the clock's, also below the last one.
+    /// Hazard 45: a revision is the clock's, even below the last one.
     RevIsTheClock,
     /// Hazard 46: a turn runs inside the future of the caller that began it.
     TurnInCallersFuture,
@@ -88,23 +90,24 @@ impl Seeded {
 
 #[cfg(feature = "faults")]
 thread_local! {
-    /// Of the thread, so that tests that run beside each other do not share one: each runs its service on its own thread.
+    /// One per thread, so that concurrent tests do not share a fault: each runs its service on its own
+    /// thread.
     static ARMED: std::cell::Cell<Option<Seeded>> = const { std::cell::Cell::new(None) };
 }
 
-/// Puts a fault back for everything that runs on this thread from now on.
+/// Injects a fault into everything that runs on this thread from now on.
 #[cfg(feature = "faults")]
 pub fn arm(fault: Seeded) {
     ARMED.set(Some(fault));
 }
 
-/// True if the fault was put back on this thread.
+/// True if the fault is injected on this thread.
 #[cfg(feature = "faults")]
 pub(crate) fn armed(fault: Seeded) -> bool {
     ARMED.get() == Some(fault)
 }
 
-/// Never.
+/// Always false.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn armed(_: Seeded) -> bool {
     false

@@ -1,9 +1,11 @@
-//! A wall clock that is believed only as far as the boot clock confirms it.
+//! A wall clock that is trusted only as far as the boot clock confirms it.
 //!
-//! Ids and revisions are made of wall time and may never fall, so one message from a clock that ran ahead closes a channel until that time
-//! has come. Therefore a wall clock that has gone on by much more than the boot clock since it was last believed is not used: time goes on by
-//! the boot clock, changes are refused, and the operator is told. It is believed again when the two agree, or after a new start, at which it
-//! is compared with what is stored ([`too_far`]). A clock that goes back needs none of this: ids stay above those before.
+//! Ids and revisions are made of wall time and may never fall, so one message from a clock that ran ahead
+//! closes a channel until that time has come. Therefore a wall clock that advanced much more than the boot
+//! clock since its last trusted reading is not used: the boot clock gives the time, changes are refused, and
+//! the operator is told. The wall clock is trusted again when the two agree, or after a new start, which
+//! compares it with the stored data ([`too_far`]). A clock that goes back needs none of this: ids stay above
+//! the earlier ones.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,12 +18,13 @@ use crate::{
 };
 use weir_runtime::clock::BootInstant;
 
-/// How far the wall clock may go ahead of the boot clock between two readings. Time services slew, or step by seconds; an operator who sets
-/// a clock by hand is off by minutes.
+/// Largest advance of the wall clock over the boot clock between two readings. Time services slew, or step by
+/// seconds; an operator who sets a clock by hand is off by minutes.
 pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// How far a clock may be after the newest change in the store when a service starts. A machine that was off, or a backup that is restored,
-/// is rarely older than a season; a clock that lost its battery or its century is off by years.
+/// Largest distance of a clock after the newest change in the store at a start. A machine that was off, or a
+/// backup that is restored, is rarely older than a season; a clock that lost its battery or its century is
+/// off by years.
 pub const START_AHEAD_MAX: Duration = Duration::from_secs(90 * 86_400);
 
 /// Both clocks at one moment.
@@ -32,39 +35,39 @@ struct Reading {
 }
 
 impl Reading {
-    /// The wall time that the boot clock makes of it at `boot`.
+    /// The wall time at `boot`, computed from this reading by the boot clock.
     fn wall_us_at(self, boot: BootInstant) -> u64 {
         let passed = u64::try_from(boot.saturating_since(self.boot).as_micros()).unwrap_or(u64::MAX);
         self.wall_us.saturating_add(passed)
     }
 }
 
-/// What a reading is worth.
+/// Verdict on a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Judged {
-    /// The last reading that was believed.
+    /// The last trusted reading.
     good: Reading,
-    /// The time to go by.
+    /// The time to use.
     wall_us: u64,
-    /// How far the wall clock jumped, if it is not believed.
+    /// Size of the wall clock's jump, if it is not trusted.
     jumped_us: Option<u64>,
 }
 
-/// Judges a reading by the last one that was believed. Pure.
+/// Judges a reading by the last trusted one. Pure.
 fn judge(good: Reading, now: Reading) -> Judged {
     let expected_us = good.wall_us_at(now.boot);
     let ahead_us = now.wall_us.saturating_sub(expected_us);
     if u128::from(ahead_us) > JUMP_MAX.as_micros() {
         return Judged { good, wall_us: expected_us, jumped_us: Some(ahead_us) };
     }
-    // A clock that was set back may come back: what it has shown once is no jump.
+    // A clock that was set back may come back: a time that it has shown before is no jump.
     let good = if now.wall_us >= expected_us { now } else { good };
     Judged { good, wall_us: now.wall_us, jumped_us: None }
 }
 
-/// How far `now_us` is after everything that is stored, if that is too far to be believed at a start: neither near the newest change
-/// (`newest_us`; 0 if there is none) nor before `accepted_us`, up to which an operator vouches for the clock. Microseconds since
-/// 1970-01-01T00:00Z. Pure.
+/// Distance of `now_us` after all stored data, if that is too far to be trusted at a start: neither near the
+/// newest change (`newest_us`; 0 if there is none) nor before `accepted_us`, until which an operator vouches
+/// for the clock. Microseconds since 1970-01-01T00:00Z. Pure.
 #[must_use]
 pub fn too_far(now_us: u64, newest_us: u64, accepted_us: u64) -> Option<Duration> {
     let ahead = Duration::from_micros(now_us.saturating_sub(newest_us));
@@ -90,14 +93,14 @@ struct State {
 }
 
 impl Steady {
-    /// Believes the clock as it is now.
+    /// Trusts the clock as it is now.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let good = read(&*clock);
         Arc::new(Self { clock, state: Mutex::new(State { good, jumped_us: None }) })
     }
 
-    /// Whether changes may be dated now.
+    /// Checks that changes may be dated now.
     ///
     /// # Errors
     /// [`NotOwner::ClockJumped`]
@@ -108,7 +111,7 @@ impl Steady {
         }
     }
 
-    /// Microseconds since 1970-01-01T00:00Z to go by.
+    /// The time to use, in microseconds since 1970-01-01T00:00Z.
     pub fn wall_us(&self) -> u64 {
         self.look().wall_us
     }
@@ -120,7 +123,7 @@ impl Steady {
 
     fn look(&self) -> Judged {
         let mut state = self.state();
-        // Read under the lock, so that readings are judged in their order.
+        // The clock is read under the lock, so that readings are judged in their order.
         let judged = judge(state.good, read(&*self.clock));
         let before = std::mem::replace(&mut state.jumped_us, judged.jumped_us);
         state.good = judged.good;
@@ -137,7 +140,7 @@ impl Steady {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Plain values, each written in one step.
+        // The values are plain, each written in one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn a_jump_is_one_beyond_what_the_boot_clock_confirms() {
         let good = at(NOW_US, 10);
-        // Ten days asleep: both clocks say so.
+        // The machine slept for ten days: both clocks show it.
         let slept = at(NOW_US + 10 * DAY_US, 10 + 864_000);
         assert_eq!(judge(good, slept), Judged { good: slept, wall_us: slept.wall_us, jumped_us: None });
         let edge = at(NOW_US + MAX_US, 10);

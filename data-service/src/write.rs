@@ -1,15 +1,18 @@
-//! The sequencer: every change of a channel, guild or user passes its turn, one after another.
+//! The sequencer: every change of a channel, guild or user runs in that scope's turn, one after another.
 //!
-//! The owner of a scope (a channel or a guild) mints ids and revisions, has one commit in flight for it, and gathers the creates that
-//! arrive meanwhile into the next. So a hot channel writes faster, not slower, and replies and events leave in revision order.
+//! The owner of a scope (a channel or a guild) mints ids and revisions and has one commit in flight for it.
+//! Creates that arrive meanwhile form the next commit. So a hot channel writes faster, not slower, and
+//! replies and events leave in revision order.
 //!
-//! - [`op`]: what can be asked for, and what can be answered.
-//! - `mailbox`: what waits for a scope's turn.
-//! - `turn`: one step; `create`, `edit`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with its pure plan in `plan`.
-//! - `preconditions`: whether what a guild's change rests on is still so.
-//! - `commit`: a step's end: sent until the outcome is known, barrier, acknowledgement, publication; `in_doubt`: the pauses until then.
+//! - [`op`]: requests and outcomes of turns.
+//! - `mailbox`: the queues of scopes.
+//! - `turn`: one step; `create`, `edit`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with
+//!   its pure plan in `plan`.
+//! - `preconditions`: checks that the rows on which a guild's change rests are unchanged.
+//! - `commit`: the end of a step: send until the outcome is known, barrier, acknowledgement, publication;
+//!   `in_doubt`: the pauses until then.
 //! - `rows`: rows that pass no turn.
-//! - `counters`: what the turns did, for operators.
+//! - `counters`: metrics of the turns.
 
 mod bulk;
 mod commit;
@@ -56,18 +59,19 @@ use crate::{
     steady::Steady,
 };
 
-/// How often a stopping service looks whether its turns are done.
+/// A stopping service checks this often whether its turns are done.
 const IDLE_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Bounds of the sequencer.
 #[derive(Debug, Clone)]
 pub struct SequencerConfig {
-    /// Changes that may wait for one scope's turn; more are refused. At one commit of 256 creates a millisecond this is a wait of 16 ms.
+    /// Changes that may wait for one scope's turn; more are refused. At one commit of 256 creates a
+    /// millisecond the wait is 16 ms.
     pub queue_max: usize,
     /// Bytes of content that may wait for one scope's turn.
     pub queue_bytes_max: usize,
-    /// Creates in one commit: about what gathers during the commit before at the fastest rates measured. 1 writes each by itself, which only
-    /// the benchmark wants.
+    /// Creates in one commit: about as many as gather during one commit at the fastest rates measured. With 1
+    /// each create has its own commit, which only the benchmark wants.
     pub batch_rows_max: usize,
 }
 
@@ -77,7 +81,7 @@ impl Default for SequencerConfig {
     }
 }
 
-/// What a sequencer is made of.
+/// Parts of a sequencer.
 pub struct SequencerParts {
     /// The database.
     pub store: Arc<dyn Store>,
@@ -85,15 +89,15 @@ pub struct SequencerParts {
     pub clock: Arc<Steady>,
     /// The right to change scopes.
     pub ownership: Arc<dyn Ownership>,
-    /// What is in memory of the scopes.
+    /// State of the scopes in memory.
     pub live: Arc<Live>,
-    /// What tells reads of a state before a change from those after it.
+    /// Separates reads that began before a change from later ones.
     pub generations: Arc<Generations>,
-    /// Where committed changes go.
+    /// Publishes committed changes.
     pub outbox: Arc<Outbox>,
-    /// Mints ids.
+    /// Id generator.
     pub minter: Arc<Minter>,
-    /// Where it is noted that ids cannot be minted.
+    /// Records that ids cannot be minted.
     pub clock_skew: Arc<ClockSkew>,
 }
 
@@ -109,13 +113,15 @@ pub struct Sequencer {
     generations: Arc<Generations>,
     outbox: Arc<Outbox>,
     mailboxes: Mailboxes,
-    /// Where changes run, whoever asks for them: a listener's threads may step back behind others, and end before the service does.
+    /// Runtime on which all changes run: a listener's threads may step back behind others, and may end before
+    /// the service does.
     home: Handle,
     counters: TurnCounters,
 }
 
 impl Sequencer {
-    /// A sequencer over its parts, which registers its metrics. Changes run on the runtime on which this is called.
+    /// Creates a sequencer over its parts and registers its metrics. Changes run on the runtime on which this
+    /// is called.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -139,20 +145,20 @@ impl Sequencer {
         })
     }
 
-    /// The tenure for a change of a scope: this node owns it, and its clock may date the change.
+    /// The tenure for a change of a scope: this node owns the scope, and its clock may date the change.
     pub(crate) fn tenure_to_change(&self, scope_id: u64) -> Result<Tenure, NotOwner> {
         self.clock.check()?;
         self.ownership.tenure(scope_id)
     }
 
-    /// Tells of a refusal that is the clock's, once for all of them.
+    /// Reports a refusal that the clock caused, once for all of them.
     pub(crate) fn note_refusal(&self, error: &ChangeError) {
         if let ChangeError::Refused(Refused::ClockBehind(MintError::Ahead { ahead_ms })) = error {
             self.clock_skew.noticed(*ahead_ms, self.clock.wall_us() / 1_000);
         }
     }
 
-    /// An id for what is made now and passes no turn.
+    /// Mints an id for a row that is made now and passes no turn.
     ///
     /// # Errors
     /// [`Refused::ClockBehind`], [`Refused::NotOwner`]
@@ -161,7 +167,8 @@ impl Sequencer {
         Ok(minted.inspect_err(|error| self.note_refusal(error))?.get())
     }
 
-    /// The first of `count` ids in a row (1 to 2^20), for what is made now and passes no turn.
+    /// Mints `count` consecutive ids (1 to 2^20) for rows that are made now and pass no turn, and returns the
+    /// first.
     ///
     /// # Errors
     /// [`MintError`]; nothing is used up.
@@ -191,15 +198,16 @@ impl Sequencer {
                 self.home.spawn(self.turns(scope));
             }
         } else {
-            // Who only waits does not keep it in memory.
+            // A caller that only waits must not keep the scope in memory.
             drop(scope);
         }
-        // The sender is dropped only by a turn that panicked: what it had done by then is not known.
+        // Only a turn that panicked drops the sender: it is not known what it had done by then.
         let answer = answer.await.unwrap_or_else(|_| Err(ChangeError::OutcomeUnknown));
         answer.inspect_err(|error| self.note_refusal(error))
     }
 
-    /// [`Self::run`], with its type erased: a turn may submit a change of another scope, and so contain this.
+    /// [`Self::run`] with its type erased: a turn may submit a change of another scope, so the future may
+    /// contain itself.
     fn turns(self: &Arc<Self>, scope: Arc<Scope>) -> BoxFuture<'static, ()> {
         Box::pin(Arc::clone(self).run(scope))
     }

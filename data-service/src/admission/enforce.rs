@@ -1,4 +1,4 @@
-//! What a limit becomes: a rule of the limiter, or a gate's off switch; and what is no limit at all. Pure.
+//! Turns a limit into a rule of the limiter or a gate's off switch, and refuses invalid limits. Pure.
 
 use weir_protect::{Bound, Gate, Gates, LimitKind as Kind, Limits, Quota, Rule, Scope, Selector};
 use weir_proto::admin::{Limit, LimitKind};
@@ -6,7 +6,7 @@ use weir_proto::admin::{Limit, LimitKind};
 use super::error::{LimitError, invalid};
 use crate::key::{CLASS_READS, CLASS_WRITES};
 
-/// What refusals call a limit.
+/// Name of a limit in refusals.
 pub(super) fn name_of(limit: &Limit) -> String {
     let kind = match limit.kind() {
         LimitKind::Unspecified => "unspecified",
@@ -19,7 +19,7 @@ pub(super) fn name_of(limit: &Limit) -> String {
     format!("{}/{kind}", limit.scope)
 }
 
-/// How a limit acts: a rule of the limiter, or a gate's off switch.
+/// Effect of a limit: a rule of the limiter, or a gate's off switch.
 pub(super) enum Force {
     Rule(Box<Rule>),
     Off(Gate),
@@ -80,7 +80,8 @@ fn selector(scope: &str) -> Result<Selector, LimitError> {
     })
 }
 
-/// Refuses a limit that no request ever meets. Only what is set is looked at: a stored one of an earlier version does no harm.
+/// Refuses a limit that no request ever meets. This checks only new limits: a stored one of an earlier
+/// version does no harm.
 pub(super) fn can_refuse(limit: &Limit) -> Result<(), LimitError> {
     let other = match (limit.scope.as_str(), limit.kind()) {
         ("class/reads", LimitKind::Writes) => "class/writes",

@@ -1,18 +1,18 @@
-//! Why a limit was not set.
+//! Reasons why a limit was not set.
 
 use weir_store::{ReadError, WriteError};
 
-/// Why a limit was not set.
+/// Reasons why a limit was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
-    /// What was asked for is not a limit.
+    /// The request is not a valid limit.
     #[error("{problem}")]
     Invalid {
-        /// The rule that it breaks, and what would do.
+        /// The broken rule, and values that would be valid.
         problem: String,
     },
-    /// It could not be stored, so it is not in force either; or, if the outcome is not known, it is sent again until it is known, and in
-    /// force then.
+    /// The limit could not be stored, so it is not in force either. If the outcome is not known, it is
+    /// repeated until it is, and then the limit comes into force.
     #[error("the limit could not be stored")]
     Store(#[from] WriteError),
     /// The limits could not be read.

@@ -1,4 +1,4 @@
-//! Which backend, and how it is reached.
+//! Configuration of the backend and its addresses.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -9,13 +9,13 @@ use weir_store::{
     embedded::EmbeddedConfig,
 };
 
-/// Where data lives if nothing else is said.
+/// Default data directory.
 const DIRECTORY: &str = "./weir-data";
-/// Port of CQL if none is given.
+/// Default CQL port.
 const CQL_PORT: u16 = 9_042;
-/// A day, as it is written.
+/// Text form of a day.
 const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-/// Nodes that can be named; the others are found by asking them.
+/// Maximum nodes in an address; the driver finds the others through them.
 const NODES_MAX: usize = 16;
 
 /// A database to open.
@@ -54,28 +54,28 @@ impl fmt::Debug for BusChoice {
     }
 }
 
-/// Text that names no store or bus.
+/// Errors of the text that names a store or bus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
-    /// Neither form of a store.
+    /// The text has neither form of a store.
     #[error("it must be embedded or cql://host[:port][,host…]/keyspace")]
     Store,
-    /// No host, or an empty one, or too many.
+    /// There is no host, an empty one, or too many.
     #[error("cql:// must be followed by 1 to {NODES_MAX} hosts")]
     Nodes,
-    /// A user, and perhaps a password, before the host.
+    /// A user, and perhaps a password, precedes the host.
     #[error("user and password do not belong into it: set cql.user and cql.password")]
     Credentials,
-    /// A port that is not one.
+    /// The port is not valid.
     #[error("{node:?} must be host or host:port")]
     Node {
-        /// The part of the text.
+        /// The invalid part of the text.
         node: String,
     },
-    /// A keyspace that may not stand in a statement.
+    /// The keyspace may not stand in a statement.
     #[error("the keyspace must be at most 48 lower-case letters, digits and _, a letter first")]
     Keyspace,
-    /// Neither form of a bus.
+    /// The text has neither form of a bus.
     #[error("it must be memory or redis://host:port")]
     Bus,
 }
@@ -102,13 +102,13 @@ impl FromStr for StoreChoice {
     }
 }
 
-/// `host` or `host:port`, `[v6]` or `[v6]:port`, always with the port.
+/// Parses `host` or `host:port`, `[v6]` or `[v6]:port`, and always returns a port.
 fn node(text: &str) -> Result<String, InvalidAddress> {
     if text.is_empty() {
         return Err(InvalidAddress::Nodes);
     }
     let wrong = || InvalidAddress::Node { node: text.to_owned() };
-    // A colon inside of brackets belongs to the address.
+    // A colon inside brackets belongs to the address.
     let after_host = text.rfind(']').map_or(0, |bracket| bracket + 1);
     match text[after_host..].rsplit_once(':') {
         Some((rest, port)) => {
@@ -163,14 +163,14 @@ impl fmt::Display for BusChoice {
 /// A backend to open.
 #[derive(Debug, Clone)]
 pub struct BackendConfig {
-    /// Which store.
+    /// The store.
     pub store: StoreChoice,
-    /// Which bus.
+    /// The bus.
     pub bus: BusChoice,
     /// Holds the embedded store, the operators' token and the address of the admin listener.
     pub directory: PathBuf,
-    /// Up to when an operator vouches for the clock, although it is long after everything stored: microseconds since 1970-01-01T00:00Z; 0 if
-    /// nobody does.
+    /// Time until which an operator vouches for the clock, although it is long after all stored data:
+    /// microseconds since 1970-01-01T00:00Z; 0 if no operator does.
     pub accept_clock_us: u64,
     /// Used if the store is embedded.
     pub embedded: EmbeddedConfig,
@@ -179,7 +179,8 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
-    /// Reads the keys `store.url`, `store.directory`, `store.cache`, `store.accept_clock`, `bus.url` and `cql.*`.
+    /// Reads the keys `store.url`, `store.directory`, `store.cache`, `store.accept_clock`, `bus.url` and
+    /// `cql.*`.
     pub fn read(reader: &mut Reader) -> Self {
         let store = reader.parsed(
             "store.url",
@@ -259,7 +260,7 @@ fn read_cql(reader: &mut Reader, address: CqlAddress) -> CqlConfig {
     config
 }
 
-/// `3`, or `east:3,west:2`.
+/// Parses `3`, or `east:3,west:2`.
 fn replication(text: &str) -> Result<Replication, String> {
     let rule = || "it must be a number of copies, or datacentre:copies for each".to_owned();
     let copies =

@@ -1,4 +1,4 @@
-//! What a commit does to the state in memory, in one step with the barrier (rule 6): whoever reads sees both or neither.
+//! A commit changes the state in memory in one step with the barrier (rule 6): a reader sees both or neither.
 
 use std::sync::Arc;
 
@@ -14,30 +14,30 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// What a commit changes of a scope beside its head.
+/// Changes that a commit makes to a scope beside its head.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Messages were appended, in the order of their ids; their nonces are remembered from this moment on, in microseconds since
-    /// 1970-01-01T00:00Z.
+    /// Messages were appended, in the order of their ids; their nonces are remembered from this time on, in
+    /// microseconds since 1970-01-01T00:00Z.
     Appended(Vec<Message>, u64),
-    /// A message is another.
+    /// A message was edited.
     Edited(Box<Message>),
-    /// Messages are gone.
+    /// Messages were removed.
     Removed(Vec<u64>),
-    /// Rows were written anywhere below the tail: of what is remembered only the end holds.
+    /// Rows were written anywhere in the history: the tail is dropped.
     Imported,
-    /// The guild is another; `None` if it is gone.
+    /// The guild changed; `None` if it was deleted.
     Guild(Option<Arc<GuildState>>),
-    /// Nothing that is in memory.
+    /// Nothing in memory changed.
     Nothing,
 }
 
-/// When a commit's outcome became known.
+/// The time at which a commit's outcome became known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// At once.
+    /// The outcome was known at once.
     InTime,
-    /// After it was in doubt: the keys were marked so, and the tail is gone.
+    /// The commit was in doubt first: its keys were marked so, and the tail was dropped.
     Late,
 }
 
@@ -75,12 +75,13 @@ impl ScopeState {
 }
 
 impl Live {
-    /// The keys that a commit is about to change: a turn that panics may have committed, and then their reads are not shared any more.
+    /// Stores the keys that a commit is about to change: if the turn panics it may have committed, and reads
+    /// of these keys are no longer shared.
     pub(crate) fn take_in_hand(&self, scope: &Scope, keys: impl Iterator<Item = Key>) {
         scope.lock().in_hand = keys.collect();
     }
 
-    /// A commit is durable: its head, its effect, and the barrier of its keys.
+    /// Applies a durable commit: its head, its effect, and the barrier of its keys.
     pub(crate) fn committed(
         &self,
         scope: &Scope,
@@ -93,7 +94,8 @@ impl Live {
         state.apply(effect, known);
         state.head = Some(head);
         state.unresolved = false;
-        // Under the lock: a read that seeds the tail compares the version and sees either both or neither.
+        // This happens under the lock: a read that seeds the tail compares the version and so sees both or
+        // neither.
         match known {
             Known::Late if !armed(Seeded::DoubtLeavesMemoryOn) => self.resolve(barriers),
             Known::InTime | Known::Late if armed(Seeded::CommitDoesNotBump) => {}
@@ -101,12 +103,14 @@ impl Live {
         }
     }
 
-    /// A commit did not happen. Every outcome raises the barrier (rule 6): what was read during the attempt is not shared.
+    /// Ends a commit that did not happen. Every outcome raises the barrier (rule 6): reads made during the
+    /// attempt are not shared.
     pub(crate) fn not_committed(&self, barriers: &[(Key, Barrier)]) {
         self.raise(barriers);
     }
 
-    /// A commit's outcome is not known: until it is, nothing of its keys is served from memory or kept there.
+    /// Marks a commit as in doubt: until its outcome is known, its keys are neither served from memory nor
+    /// cached.
     pub(crate) fn in_doubt(&self, scope: &Scope, barriers: &[(Key, Barrier)]) {
         {
             let mut state = scope.lock();
@@ -119,7 +123,7 @@ impl Live {
         }
     }
 
-    /// A commit in doubt is another owner's to find: what is remembered is from before it.
+    /// Ends a commit in doubt whose outcome another owner will find: the state in memory predates the commit.
     pub(crate) fn superseded(&self, scope: &Scope, barriers: &[(Key, Barrier)]) {
         let mut state = scope.lock();
         state.forget();
@@ -127,8 +131,9 @@ impl Live {
         self.resolve(barriers);
     }
 
-    /// Drops all that is remembered of a scope, so that the next turn reads it again. If its commit is in doubt its keys stay marked so:
-    /// they are read from the database until the process ends, because nobody will find out what came of it.
+    /// Drops a scope's state, so that the next turn reads it again. If its commit is in doubt, its keys stay
+    /// marked: they are read from the database until the process ends, because nobody will find out the
+    /// outcome.
     pub(crate) fn forget(&self, scope: &Scope) {
         let in_hand = {
             let mut state = scope.lock();

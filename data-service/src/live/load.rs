@@ -1,4 +1,4 @@
-//! Loading: the state of a scope is read before its first change under a tenure.
+//! Loads the state of a scope before its first change under a tenure.
 
 use std::sync::Arc;
 
@@ -20,17 +20,19 @@ use crate::{
     ownership::Tenure,
 };
 
-/// Rows read when a channel is loaded: a default page twice, so that the page that follows a write comes from memory.
+/// Rows read when a channel is loaded: twice the default page, so that the page after a write comes from
+/// memory.
 const TAIL_ROWS: usize = 100;
-/// Buckets looked at for those rows; a sparser channel keeps a shorter tail.
+/// Buckets searched for those rows; a sparser channel keeps a shorter tail.
 const TAIL_BUCKETS: usize = 4;
 
 /// Changes read at once when a scope is loaded.
 const CHANGES_PAGE: usize = 1_000;
 /// Rows read at once for their nonces when a channel is loaded.
 const NONCE_PAGE: usize = 1_000;
-/// Rows below the tail that are looked at for their nonces; as many as nonces are remembered, and 66 reads. A channel that gets more than
-/// 218 messages a second remembers nonces for less than five minutes across a change of owners.
+/// Rows below the tail whose nonces are loaded; as many as nonces are remembered, and 66 reads. A channel
+/// that gets more than 218 messages a second remembers nonces for less than five minutes across a change of
+/// owners.
 const NONCE_ROWS_MAX: usize = NONCES_MAX;
 
 /// Reads a guild with its roles, channels and member count.
@@ -42,14 +44,14 @@ pub(crate) async fn read_guild(store: &dyn Store, guild_id: u64) -> Result<Optio
     Ok(Some(GuildState { guild: Some(guild), roles, channels, member_count, rev }))
 }
 
-/// The end of a channel as read.
+/// A channel's tail as read from the store.
 struct ReadTail {
     /// Newest first.
     rows: Vec<Message>,
     bucket: Option<Bucket>,
-    /// Exclusive: every live row above it is in `rows`.
+    /// Exclusive lower bound: every live row above it is in `rows`.
     floor: u64,
-    /// No live row is at or below the floor.
+    /// True if no live row is at or below the floor.
     complete: bool,
 }
 
@@ -80,8 +82,8 @@ async fn read_tail(store: &dyn Store, channel_id: u64) -> Result<ReadTail, ReadE
 }
 
 impl Live {
-    /// The scope's head under this tenure, read with all else that a turn needs if it is not in memory. In the turn; `now_us` is its wall
-    /// time in microseconds since 1970-01-01T00:00Z.
+    /// The scope's head under this tenure. If it is not in memory, it is read with all else that a turn
+    /// needs. Called in the turn; `now_us` is its wall time in microseconds since 1970-01-01T00:00Z.
     pub(crate) async fn load(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
         let known = {
             let mut state = scope.lock();
@@ -100,7 +102,7 @@ impl Live {
         match scope.kind {
             ScopeKind::Guild => self.load_guild(scope, tenure, now_us).await,
             ScopeKind::Channel => self.load_channel(scope, tenure, now_us).await,
-            // Its turns write into other scopes, and read what they need.
+            // A user's turns write into other scopes and read what they need.
             ScopeKind::User => Ok(Head {
                 epoch: tenure.epoch,
                 last_rev: 0,
@@ -119,7 +121,7 @@ impl Live {
         let last_rev = recorded_rev.max(state.rev_floor);
         let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id: 0, bucket: None };
         state.head = Some(head);
-        // Its rows do not show members, nor what was deleted; both are included.
+        // The guild's rows show neither members' changes nor deletions; `recorded_rev` includes both.
         state.guild = guild.map(|guild| Arc::new(GuildState { rev: recorded_rev, ..guild }));
         Ok(head)
     }
@@ -147,8 +149,9 @@ impl Live {
         Ok(head)
     }
 
-    /// Reads the tail of a scope whose head is known: it was dropped in doubt or for want of memory, and readers miss it. If that fails
-    /// the change goes on without, and the next reader to miss it asks again.
+    /// Reads the tail of a scope whose head is known: it was dropped in doubt or for lack of memory, and
+    /// readers miss it. If the read fails, the change goes on without a tail, and the next reader that misses
+    /// it asks again.
     async fn read_missed_tail(&self, scope: &Scope, tenure: Tenure) {
         self.tails_read.inc();
         let read = read_tail(&*self.store, scope.id).await;
@@ -160,9 +163,9 @@ impl Live {
         }
     }
 
-    /// The scope's last revision, by its rows' greatest and the changes after it.
+    /// The scope's last revision: the greatest of its rows and of the changes after them.
     async fn last_change(&self, scope_id: u64, read_rev: u64, now_us: u64) -> Result<u64, ReadError> {
-        // What is older than that is no longer kept, and below any clock.
+        // Older changes are no longer kept, and they are below any clock.
         let mut after_rev = read_rev.max(now_us.saturating_sub(KEPT_US));
         let mut last_rev = read_rev;
         loop {
@@ -175,7 +178,8 @@ impl Live {
         }
     }
 
-    /// Rows at and below `floor` whose nonces still count, newest first: a crowded channel's five minutes reach far below its tail.
+    /// Rows at and below `floor` whose nonces still count, newest first: the last five minutes of a crowded
+    /// channel reach far below its tail.
     async fn rows_with_nonces(
         &self,
         channel_id: u64,
@@ -200,7 +204,7 @@ impl Live {
         Ok(rows)
     }
 
-    /// A tail of all live rows above `floor`; `complete` if there is none at or below it.
+    /// A tail of all live rows above `floor`; it is `complete` if there are none at or below it.
     pub(super) fn tail_of(&self, rows: Vec<Message>, floor: u64, complete: bool) -> Tail<TailMessage> {
         let mut tail = Tail::new(self.tail_bounds);
         tail.seed(rows.into_iter().map(|row| Arc::new(TailMessage(row))).collect(), floor, complete);

@@ -1,27 +1,28 @@
-//! Five minutes of (author, nonce) for one channel: the idempotency of creates.
+//! Five minutes of (author, nonce) for one channel, which make creates idempotent.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-/// How long a nonce is remembered: "the past few minutes" of Discord's reference, taken as five.
+/// Time for which a nonce is remembered: "the past few minutes" of Discord's reference, taken as five.
 pub const REMEMBER_US: u64 = 5 * 60 * 1_000_000;
-/// Nonces remembered for a channel. Above it the oldest go early: at 200 creates a second with nonces in one channel memory would last
-/// five minutes; a faster channel remembers for less, about 16 MiB at most (with 25 ASCII characters each 12 MiB).
+/// Nonces remembered for a channel. Above this bound the oldest are dropped early: it lasts five minutes at
+/// 200 creates a second with nonces in one channel. A faster channel remembers for less, with about 16 MiB at
+/// most (with 25 ASCII characters each 12 MiB).
 pub const NONCES_MAX: usize = 65_536;
-/// Bytes of one remembered nonce beside its text: an entry of 32 bytes in each table, of which up to half is empty, and of the text its
-/// counters and what the allocator adds.
+/// Bytes of one remembered nonce beside its text: an entry of 32 bytes in each table, of which up to half is
+/// empty, the text's reference counts, and what the allocator adds.
 const NONCE_BYTES: usize = 160;
 
 /// The nonces of one channel.
 #[derive(Debug, Default)]
 pub struct Nonces {
-    /// Message id by author and nonce. A text is shared by both tables.
+    /// Message id by author and nonce. Both tables share a nonce's text.
     ids: HashMap<(u64, Arc<str>), u64>,
-    /// When each was remembered, oldest first; every entry of `ids` is here once.
+    /// Time of each entry, oldest first; every entry of `ids` is here once.
     order: VecDeque<(u64, u64, Arc<str>)>,
-    /// Bytes of all texts: 25 code points are up to 100.
+    /// Bytes of all texts: the 25 code points of one take up to 100 bytes.
     text_bytes: usize,
 }
 
@@ -30,11 +31,11 @@ impl Nonces {
     #[must_use]
     pub fn get(&mut self, author: u64, nonce: &str, now_us: u64) -> Option<u64> {
         self.expire(now_us);
-        // A borrowed key of a tuple with an owned part cannot be looked up without building it; nonces are at most 25 code points.
+        // A tuple key with an owned part must be built for the look-up; a nonce has at most 25 code points.
         self.ids.get(&(author, nonce.into())).copied()
     }
 
-    /// Remembers a nonce from `now_us` on. An empty nonce is none.
+    /// Remembers a nonce from `now_us` on. An empty nonce is ignored.
     pub fn insert(&mut self, author: u64, nonce: &str, message_id: u64, now_us: u64) {
         if nonce.is_empty() {
             return;
@@ -50,25 +51,25 @@ impl Nonces {
         }
     }
 
-    /// Forgets all.
+    /// Forgets all nonces.
     pub fn clear(&mut self) {
         self.ids.clear();
         self.order.clear();
         self.text_bytes = 0;
     }
 
-    /// How many are remembered.
+    /// Number of remembered nonces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Bytes that they cost.
+    /// Bytes of the remembered nonces.
     pub(crate) fn bytes(&self) -> usize {
         self.order.len() * NONCE_BYTES + self.text_bytes
     }
 
-    /// True if none is.
+    /// True if no nonce is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -132,7 +133,8 @@ mod tests {
         nonces.insert(1, "n", 100, 0);
         nonces.insert(1, "n", 200, 5);
         nonces.insert(1, "", 300, 5);
-        // The second insert replaced the id but not its age; the turn never makes a second one while the first is remembered.
+        // The second insert replaced the id but not its age; a turn never inserts one while the first is
+        // remembered.
         assert_eq!(nonces.len(), 1);
     }
 }

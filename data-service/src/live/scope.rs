@@ -21,17 +21,17 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// Encoded pages kept for a tail: the default page, and a few others that clients ask for.
+/// Encoded pages kept for a tail: the default page, and a few others that clients request.
 const ENCODED_MAX: usize = 8;
 
-/// What a scope is.
+/// Kind of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeKind {
     /// A channel's messages.
     Channel,
     /// A guild with its channels, roles and members.
     Guild,
-    /// A user, in whose turn its direct messages with users of greater ids are opened.
+    /// A user; its direct messages with users of greater ids are opened in its turn.
     User,
 }
 
@@ -63,12 +63,12 @@ impl TailRow for TailMessage {
 /// The head of a scope: its last revision and ids, known once they were read under a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The tenure under which it was read: under another it counts for nothing.
+    /// The tenure's `epoch` under which the head was read: under another one it is invalid.
     pub(crate) epoch: u64,
     /// Revision of the scope's last change.
     pub(crate) last_rev: u64,
-    /// Revision of the last change that made a record: what the next record names as the one before it. Rows that were imported have
-    /// revisions and make no records, so it may lie below `last_rev`.
+    /// Revision of the last change that made a record; the next record has it as `prev_rev`. Imported rows
+    /// have revisions and make no records, so it may lie below `last_rev`.
     pub(crate) recorded_rev: u64,
     /// Greatest message id of the channel; 0 for a guild or an empty channel.
     pub(crate) last_message_id: u64,
@@ -80,44 +80,48 @@ pub(crate) struct Head {
 pub struct Scope {
     /// Its id.
     pub id: u64,
-    /// Which of the three.
+    /// Its kind.
     pub kind: ScopeKind,
     state: Mutex<ScopeState>,
 }
 
-/// State of a scope; every field is written under its lock, and only in the scope's turn or where a method says so.
+/// State of a scope. Every field is written under its lock, and only in the scope's turn or where a method
+/// says so.
 pub(crate) struct ScopeState {
-    /// Tasks that take turns of this scope: one at most does, another may be about to end.
+    /// Tasks that take turns of this scope: at most one takes them, and another may be about to end.
     in_turn: u32,
-    /// Rises with every outcome and every seed; unique over the life of the table, so that a forgotten and returned scope never
-    /// repeats one. A read may seed the tail only if it did not change meanwhile.
+    /// Rises with every outcome and every seed. It is unique over the life of the table, so a scope that was
+    /// evicted and loaded again never repeats one. A read may seed the tail only if the version did not
+    /// change meanwhile.
     pub(crate) version: u64,
     versions: Versions,
     pub(crate) head: Option<Head>,
-    /// No revision at or below it is minted again by this process, whatever is forgotten and however the clock steps.
+    /// This process never again mints a revision at or below it, whatever is evicted and however the clock
+    /// steps.
     pub(crate) rev_floor: u64,
     pub(crate) nonces: Nonces,
     pub(crate) tail: Option<Tail<TailMessage>>,
-    /// The tenure under which the tail was read: under another it counts for nothing.
+    /// The tenure's `epoch` under which the tail was read: under another one it is invalid.
     pub(crate) tail_epoch: u64,
-    /// A reader wanted the newest messages from the tail when there was none: the next turn reads it. A channel that is never idle has
-    /// no other moment for it.
+    /// A reader wanted the newest messages when there was no tail, so the next turn reads it. A channel that
+    /// is never idle has no other moment for it.
     pub(crate) tail_missed: bool,
-    /// Encoded replies of the tail as it is now; emptied by every change.
+    /// Encoded replies of the present tail; emptied by every change.
     encoded: Vec<(TailQuery, Bytes)>,
-    /// A commit's outcome is not known: nothing is written or cached until it is.
+    /// A commit is in doubt: nothing is written or cached until its outcome is known.
     pub(crate) unresolved: bool,
-    /// Keys that the last commit changes: a turn that panics may have committed, and its reads must not be shared either.
+    /// Keys that the last commit changes: a turn that panics may have committed, so their reads must not be
+    /// shared.
     pub(crate) in_hand: Vec<Key>,
-    /// The guild as of `head`, for guild scopes.
+    /// For guild scopes, the guild as of `head`.
     pub(crate) guild: Option<Arc<GuildState>>,
-    /// The last bucket that an import wrote into the channel's index: buckets are never taken out of it.
+    /// The last bucket that an import wrote into the channel's index: the index never loses buckets.
     pub(crate) imported_bucket: Option<Bucket>,
     /// When the scope was last noted active in the store, microseconds since 1970-01-01T00:00Z.
     pub(crate) noted_at_us: u64,
 }
 
-/// Numbers for states of scopes, each given once; shared by all scopes of a table. Cheap to clone.
+/// Version numbers for states of scopes, each used once; shared by all scopes of a table. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Versions(Arc<AtomicU64>);
 
@@ -150,18 +154,20 @@ impl Scope {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ScopeState> {
-        // A panic under the lock leaves the state whole between statements; the turn's own panics forget the scope anyway.
+        // The state is consistent between statements, also after a panic; a turn that panics forgets the
+        // scope anyway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task begins to take turns of this scope, until the guard is dropped: until then no read seeds the tail.
+    /// Marks that a task takes turns of this scope until the guard is dropped; meanwhile no read seeds the
+    /// tail.
     pub(crate) fn begin_turns(self: &Arc<Self>) -> InTurn {
         self.lock().in_turn += 1;
         InTurn(Arc::clone(self))
     }
 }
 
-/// A task that takes turns of a scope.
+/// Guard of a task that takes turns of a scope.
 pub(crate) struct InTurn(Arc<Scope>);
 
 impl Drop for InTurn {
@@ -171,13 +177,13 @@ impl Drop for InTurn {
 }
 
 impl ScopeState {
-    /// Notes that something changed, or may have: encoded replies go, and no read in flight may seed the tail.
+    /// Notes a possible change: encoded replies are dropped, and no read in flight may seed the tail.
     pub(crate) fn changed(&mut self) {
         self.version = self.versions.next();
         self.encoded.clear();
     }
 
-    /// Drops all that is remembered.
+    /// Drops the scope's content.
     pub(crate) fn forget(&mut self) {
         self.changed();
         if let Some(head) = self.head.take() {
@@ -188,7 +194,8 @@ impl ScopeState {
         self.guild = None;
     }
 
-    /// Drops what was read under another tenure than that of `epoch`, unless a turn is under way. True if there was any.
+    /// Drops what was read under a tenure with another `epoch`, unless a turn is under way. True if there was
+    /// any.
     pub(crate) fn forget_other_than(&mut self, epoch: Option<u64>) -> bool {
         let remembered =
             self.head.map(|head| head.epoch).or_else(|| self.tail.is_some().then_some(self.tail_epoch));
@@ -199,12 +206,13 @@ impl ScopeState {
         ended
     }
 
-    /// True if no turn is under way and no commit in doubt, so that the scope may leave memory.
+    /// True if no turn is under way and no commit is in doubt, so that the scope may leave memory.
     pub(crate) fn idle(&self) -> bool {
         self.in_turn == 0 && !self.unresolved
     }
 
-    /// Installs a tail read outside the turn, if nothing changed or is changing since `version`.
+    /// Installs a tail that was read outside the turn, unless something changed since `version` or is
+    /// changing.
     pub(crate) fn seed(&mut self, version: u64, epoch: u64, tail: Tail<TailMessage>) -> bool {
         let unchanged = (self.version == version && self.idle()) || armed(Seeded::SeedIgnoresVersion);
         if unchanged && self.tail_under(epoch).is_none() {
@@ -221,13 +229,13 @@ impl ScopeState {
         self.encoded.clear();
     }
 
-    /// The tail, if it is certain under a tenure.
+    /// The tail, if it is certain under the tenure with this `epoch`.
     pub(crate) fn tail_under(&self, epoch: u64) -> Option<&Tail<TailMessage>> {
         let of_now = self.tail_epoch == epoch || armed(Seeded::MemoryOutlivesTenure);
         self.tail.as_ref().filter(|_| of_now && !self.unresolved)
     }
 
-    /// The encoded reply for a query, if it was kept since the last change.
+    /// The encoded reply for a query, if one was kept since the last change.
     pub(crate) fn encoded(&self, query: TailQuery) -> Option<Bytes> {
         let found = self.encoded.iter().find(|(kept, _)| *kept == query);
         found.map(|(_, bytes)| bytes.clone())
@@ -244,14 +252,14 @@ impl ScopeState {
         self.encoded.push((query, bytes));
     }
 
-    /// Bytes of all that is remembered: the tail and its encoded replies, nonces, and the guild.
+    /// Bytes of the scope's content: the tail and its encoded replies, nonces, and the guild.
     pub(crate) fn bytes(&self) -> usize {
         let tail = self.tail.as_ref().map_or(0, Tail::bytes);
         let encoded = self.encoded.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         tail + encoded + self.nonces.bytes() + self.guild.as_deref().map_or(0, guild_bytes)
     }
 
-    /// True if nothing is remembered, so that the scope may be forgotten as if it had never been asked for.
+    /// True if the scope has no content, so that it may be evicted as if it had never been loaded.
     pub(crate) fn is_blank(&self) -> bool {
         self.idle() && self.head.is_none() && self.tail.is_none() && self.rev_floor == 0
     }

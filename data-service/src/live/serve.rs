@@ -1,4 +1,4 @@
-//! Reads that are answered from memory: tails, heads, guilds. Nothing here changes a row.
+//! Serves reads from memory: tails, heads, guilds. Nothing here changes a row.
 
 use std::sync::Arc;
 
@@ -26,14 +26,15 @@ pub(crate) fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes 
     Bytes::from(out)
 }
 
-/// The right to seed a channel's tail with what is read from now on, unless something changes meanwhile.
+/// The right to seed a channel's tail with rows that are read from now on, unless something changes
+/// meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeedTicket {
     version: u64,
     epoch: u64,
 }
 
-/// What is known of a scope, for operators.
+/// Inspection of a scope, for operators.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ScopeSight {
     pub(crate) last_message_id: u64,
@@ -50,12 +51,14 @@ impl Live {
         head.map_or(0, |head| head.last_rev)
     }
 
-    /// A token's claim, cut down to what there is. Every reply carries what its scope's owner had resolved by then, so a greater claim is not
-    /// from here; without the cut it could be met by nothing remembered, and each read with it would be one of the database.
+    /// Caps a token's claim at the known revision. Every reply carries the revision that its scope's owner
+    /// had resolved by then, so a greater claim is not from here. Uncapped, no cached value could satisfy it,
+    /// and each read with it would reach the database.
     ///
-    /// Of a scope in which nothing was written under this tenure, or whose last change was forgotten since, no revision is known to compare
-    /// with. There the claim is dropped: what is remembered was read under this tenure, after all that others had committed, and a change made
-    /// under it is bumped before it is acknowledged. In doubt the claim stays.
+    /// A scope in which nothing was written under this tenure, or that was evicted since its last change, has
+    /// no known revision to compare with. There the claim is dropped: cached values were read under this
+    /// tenure, after all commits of other owners, and a change under this tenure bumps the generation before
+    /// it is acknowledged. In doubt the claim stays.
     pub(crate) fn attainable(&self, token: Freshness) -> Freshness {
         let Ok(tenure) = self.ownership.tenure(token.scope_id) else { return token };
         let Some(scope) = self.scopes.get(token.scope_id) else { return Freshness { rev: 0, ..token } };
@@ -72,12 +75,12 @@ impl Live {
         let Ok(tenure) = self.ownership.tenure(channel_id) else { return 0 };
         let Some(scope) = self.scopes.get(channel_id) else { return 0 };
         let state = scope.lock();
-        // In doubt, a greater id may already be there.
+        // In doubt, the database may already hold a greater id.
         let known = state.head.filter(|head| head.epoch == tenure.epoch && !state.unresolved);
         known.map_or(0, |head| head.last_message_id)
     }
 
-    /// The encoded page from the channel's tail and the revision that it contains, if the tail is certain.
+    /// The encoded page from the channel's tail, and the revision that it contains, if the tail is certain.
     pub(crate) fn serve_tail(&self, channel_id: u64, query: TailQuery) -> Option<(Bytes, u64)> {
         let tenure = self.ownership.tenure(channel_id).ok()?;
         let scope = self.scopes.get(channel_id)?;
@@ -95,15 +98,17 @@ impl Live {
             }
             (tail.serve(&query)?, state.version, rev)
         };
-        // Encoded outside the lock: writers of a hot channel do not wait for it. Kept only if nothing changed meanwhile.
+        // The page is encoded outside the lock, so that writers of a hot channel do not wait. It is kept only
+        // if nothing changed meanwhile.
         let encoded = encode_page(rows.iter().map(|row: &Arc<TailMessage>| &row.0));
         scope.lock().keep_encoded(version, query, encoded.clone());
         self.scopes.trim(&scope);
-        // Checked again after the answer was made (rule 3).
+        // The tenure is checked again after the answer was made (rule 3).
         self.remembered_under(channel_id, tenure).then_some((encoded, rev))
     }
 
-    /// One message as the tail knows it, `None` if the tail is certain that it is not there, and the revision that the tail contains.
+    /// One message from the tail, `None` if the tail is certain that it does not exist, and the revision that
+    /// the tail contains.
     pub(crate) fn tail_row(&self, channel_id: u64, id: u64) -> Option<(Option<Arc<Message>>, u64)> {
         let around = TailQuery { anchor: TailAnchor::Around(id), limit: 1 };
         let tenure = self.ownership.tenure(channel_id).ok()?;
@@ -118,10 +123,11 @@ impl Live {
         self.remembered_under(channel_id, tenure).then_some(row)
     }
 
-    /// The revision known before a read of the channel's end begins, and the right to seed its tail from that read.
+    /// The revision known before a read of the channel's newest rows begins, and the right to seed the tail
+    /// from that read.
     pub(crate) fn seed_ticket(&self, channel_id: u64) -> (u64, Option<SeedTicket>) {
         let Ok(tenure) = self.ownership.tenure(channel_id) else { return (0, None) };
-        // A guild's id asked for as a channel must not push the guild's own scope out.
+        // A read of a guild's id as a channel must not push the guild's own scope out.
         let known =
             self.scopes.get(channel_id).or_else(|| self.scopes.get_or_insert(channel_id, ScopeKind::Channel));
         let Some(scope) = known.filter(|scope| scope.kind == ScopeKind::Channel) else { return (0, None) };
@@ -131,11 +137,12 @@ impl Live {
         (rev, seedable.then_some(SeedTicket { version: state.version, epoch: tenure.epoch }))
     }
 
-    /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket. `asked`: how many rows were asked
-    /// for; fewer means that there are no more.
+    /// Seeds a channel's tail with its newest rows, newest first, if nothing changed since the ticket.
+    /// `asked`: the number of rows requested; a shorter result means that there are no more.
     ///
-    /// An id under which there is nothing, and of which nothing else is known, gets no tail: anybody can make up such ids, and would push
-    /// out channels that are there. A channel that is there and empty is answered by the page cache, like any other page.
+    /// An id without rows or any other known state gets no tail: anybody can make up such ids, and they would
+    /// push out existing channels. An existing empty channel is answered by the page cache, like any other
+    /// page.
     pub(crate) fn seed(&self, channel_id: u64, ticket: SeedTicket, rows: Vec<Message>, asked: usize) {
         let Some(scope) = self.scopes.get(channel_id) else { return };
         if rows.is_empty() && scope.lock().is_blank() {
@@ -151,14 +158,14 @@ impl Live {
         }
     }
 
-    /// The read for which a ticket was taken failed: a channel of which nothing is known leaves nothing behind.
+    /// Ends the read of a ticket that failed: a channel without known state leaves memory.
     pub(crate) fn unseeded(&self, channel_id: u64) {
         if let Some(scope) = self.scopes.get(channel_id) {
             self.scopes.drop_unused(&scope);
         }
     }
 
-    /// What is known of a channel.
+    /// Inspects a channel.
     pub(crate) fn sight(&self, channel_id: u64) -> ScopeSight {
         let Some(scope) = self.scopes.get(channel_id) else { return ScopeSight::default() };
         let state = scope.lock();
@@ -171,7 +178,8 @@ impl Live {
         }
     }
 
-    /// A guild as its turn left it and the revision of its last change, if it is in memory and ours.
+    /// A guild as its turn left it and the revision of its last change, if it is in memory and this node owns
+    /// it.
     pub(crate) fn guild_in_memory(&self, guild_id: u64) -> Option<(Arc<GuildState>, u64)> {
         let tenure = self.ownership.tenure(guild_id).ok()?;
         let scope = self.scopes.get(guild_id)?;
@@ -185,7 +193,7 @@ impl Live {
 }
 
 impl Live {
-    /// Whether what was remembered under a tenure may be told now that the answer is made (rule 3).
+    /// True if state read under a tenure may be returned now that the answer is made (rule 3).
     fn remembered_under(&self, scope_id: u64, tenure: Tenure) -> bool {
         self.ownership.still(scope_id, tenure) || armed(Seeded::CachedReplyUnchecked)
     }

@@ -1,4 +1,4 @@
-//! All scopes in memory, bounded in number and, with all that they remember, in bytes.
+//! All scopes in memory, bounded in number and in bytes, including their content.
 
 use std::{
     collections::HashMap,
@@ -9,19 +9,20 @@ use moka::{notification::RemovalCause, policy::EvictionPolicy};
 
 use super::scope::{Scope, ScopeKind, Versions};
 
-/// Shards of the table: enough that the lock of one is rarely waited for on machines of up to 64 cores.
+/// Shards of the table: enough that threads rarely wait for a shard's lock on machines of up to 64 cores.
 const SHARDS: usize = 64;
-/// Scopes looked at for one that may leave, when a shard is full. If all of them are busy the newcomer is refused.
+/// Scopes tried for eviction when a shard is full. If all of them are busy, the new scope is refused.
 const EVICTION_LOOKS: usize = 32;
 
 type Shard = Mutex<HashMap<u64, Arc<Scope>>>;
 
-/// Bytes that a scope costs before it remembers anything: its state, its place in the table and its entry among the weights. Measured as
-/// growth of the resident memory by 200,000 of them with an empty tail: 765 bytes each.
+/// Bytes of a scope without content: its state, its place in the table and its entry among the weights.
+/// Measured as growth of the resident memory by 200,000 of them with an empty tail: 765 bytes each.
 pub(crate) const SCOPE_BYTES: usize = 768;
 
-/// The table. moka decides which scope leaves when all together grow above their bound; it holds weights only, what is weighed stays with
-/// the scopes, so that there is one place where a tail changes. Each scope in the table has its weight there.
+/// The table. moka decides which scope is evicted when all together exceed their bound. It holds only
+/// weights, while the content stays with the scopes, so that a tail changes in one place. Each scope in the
+/// table has a weight there.
 pub(crate) struct ScopeTable {
     shards: Arc<[Shard]>,
     shard_max: usize,
@@ -30,19 +31,20 @@ pub(crate) struct ScopeTable {
 }
 
 fn shard_of(shards: &[Shard], id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Scope>>> {
-    // Snowflakes differ in their middle bits; a multiplication by an odd constant (2^64 / golden ratio) spreads them to the top.
+    // Snowflakes differ in their middle bits; multiplying by an odd constant (2^64 / golden ratio) spreads
+    // them to the top.
     let index = (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
     shards[index].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Only the table holds it and nothing runs or waits: nobody can be about to use it, because finding it takes the shard's lock, which the
-/// caller has.
+/// True if only the table holds the scope and nothing runs or waits. Nobody can be about to use it, because
+/// finding it takes the shard's lock, which the caller holds.
 fn leaves(scope: &Arc<Scope>) -> bool {
     Arc::strong_count(scope) == 1 && scope.lock().idle()
 }
 
-/// All scopes together are above their bound and this one is to go. One that is in use stays, without its tail; it is weighed again when
-/// its use ends.
+/// Evicts a scope because all scopes together exceed their bound. A scope in use stays, without its tail; it
+/// is weighed again when its use ends.
 fn make_room(shards: &[Shard], id: u64) {
     let mut shard = shard_of(shards, id);
     let Some(scope) = shard.get(&id) else { return };
@@ -58,14 +60,16 @@ fn make_room(shards: &[Shard], id: u64) {
 }
 
 impl ScopeTable {
-    /// A table of at most `scopes_max` scopes, which cost `bytes_max` bytes together with what they remember.
+    /// Creates a table of at most `scopes_max` scopes, which cost at most `bytes_max` bytes with their
+    /// content.
     pub(crate) fn new(scopes_max: usize, bytes_max: usize) -> Self {
         let shards: Arc<[Shard]> = (0..SHARDS).map(|_| Shard::default()).collect();
         let for_listener = Arc::clone(&shards);
         let weights = moka::sync::Cache::builder()
             .max_capacity(bytes_max as u64)
-            // Who was used last stays. By moka's default, frequency, a newcomer would leave at once while old ones stay for ever: using a
-            // scope is told by its weight, which counts as no use.
+            // The most recently used scopes stay. With moka's default, frequency, a new scope would leave at
+            // once while old ones stay for ever: a use of a scope is reported by its weight, which does not
+            // count as a use.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &u32| *bytes)
             .eviction_listener(move |id: Arc<u64>, _, cause| {
@@ -78,7 +82,7 @@ impl ScopeTable {
         Self { shards, shard_max, versions: Versions::default(), weights }
     }
 
-    /// What bytes all tails weigh, to look at.
+    /// A function that returns the weight of all scopes in bytes.
     pub(crate) fn weight(&self) -> impl Fn() -> usize + Send + Sync + use<> {
         let weights = self.weights.clone();
         move || usize::try_from(weights.weighted_size()).unwrap_or(usize::MAX)
@@ -89,12 +93,13 @@ impl ScopeTable {
         shard_of(&self.shards, id).get(&id).cloned()
     }
 
-    /// The scope, made if need be; `None` if the table is full of busy ones, or the id is busy as the other kind.
+    /// The scope, made if need be; `None` if the table is full of busy scopes, or the id is busy as another
+    /// kind.
     pub(crate) fn get_or_insert(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
         let mut shard = shard_of(&self.shards, id);
         match shard.get(&id) {
             Some(scope) if scope.kind == kind => return Some(Arc::clone(scope)),
-            // A read may have asked for a guild's id as a channel: what that left behind makes room.
+            // A read may have asked for a guild's id as a channel: the scope that it left makes room.
             Some(other) if leaves(other) => drop(shard.remove(&id)),
             Some(_) => return None,
             None => {}
@@ -115,10 +120,11 @@ impl ScopeTable {
         Some(scope)
     }
 
-    /// Takes a scope out of which nothing is remembered, unless somebody else has it in hand.
+    /// Removes a scope without content, unless somebody else holds it.
     pub(crate) fn drop_unused(&self, scope: &Arc<Scope>) {
         let mut shard = shard_of(&self.shards, scope.id);
-        // The table's and the caller's. One that is no longer the table's has the caller's alone.
+        // The two references are the table's and the caller's. A scope that left the table has only the
+        // caller's.
         let unused = Arc::strong_count(scope) == 2 && scope.lock().is_blank();
         if !unused {
             return;
@@ -128,17 +134,17 @@ impl ScopeTable {
         self.unweigh(scope.id);
     }
 
-    /// A scope has left the table. Not under any lock, as [`Self::trim`].
+    /// Removes the weight of a scope that has left the table. Never call it under a lock, as [`Self::trim`].
     fn unweigh(&self, id: u64) {
         self.weights.invalidate(&id);
-        // It may have come back before its weight was taken away.
+        // The scope may have come back before its weight was removed.
         if let Some(back) = self.get(id) {
             self.trim(&back);
         }
     }
 
-    /// Tells what a scope of the table costs now, and that it was used. Not under the lock of a scope or a shard: others may have to
-    /// leave inside.
+    /// Reports a scope's present weight and that it was used. Never call it under the lock of a scope or a
+    /// shard: it may evict others.
     pub(crate) fn trim(&self, scope: &Scope) {
         let bytes = SCOPE_BYTES + scope.lock().bytes();
         self.weights.insert(scope.id, u32::try_from(bytes).unwrap_or(u32::MAX));
@@ -149,7 +155,7 @@ impl ScopeTable {
         self.weights.get(&id);
     }
 
-    /// Weights held, and their sum in bytes, now that all that is due has left.
+    /// Number of weights and their sum in bytes, after all due evictions.
     pub(crate) fn weighed(&self) -> (u64, u64) {
         self.weights.run_pending_tasks();
         (self.weights.entry_count(), self.weights.weighted_size())
@@ -181,7 +187,7 @@ mod tests {
         assert!(Arc::ptr_eq(&held, &again), "a scope in use must not be replaced by a second one");
     }
 
-    /// What an id costs that somebody made up: an empty tail, which is one without rows.
+    /// Does what a read of a made-up id does: it leaves an empty tail, which has no rows.
     fn ask_for(table: &ScopeTable, id: u64) {
         let scope = table.get_or_insert(id, ScopeKind::Channel).expect("room");
         let mut tail = weir_protect::tail::Tail::new(BOUNDS);

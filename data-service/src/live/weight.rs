@@ -1,4 +1,4 @@
-//! What rows cost in memory, in bytes: for the bounds of tails, pages and scopes.
+//! Weights of rows in memory, in bytes: for the bounds of tails, pages and scopes.
 
 use weir_proto::data::{Channel, GuildState, Member, Message, Role};
 
@@ -9,7 +9,7 @@ pub(crate) fn message_bytes(message: &Message) -> usize {
     size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>()
 }
 
-/// Bytes of a guild that is held behind an `Arc`, about.
+/// Approximate bytes of a guild that is held behind an `Arc`.
 pub(crate) fn guild_bytes(state: &GuildState) -> usize {
     let channel = |row: &Channel| 50 + channel_bytes(row);
     let role = |row: &Role| 120 + row.name.len();
@@ -17,12 +17,12 @@ pub(crate) fn guild_bytes(state: &GuildState) -> usize {
     200 + roles + state.channels.iter().map(channel).sum::<usize>()
 }
 
-/// Bytes of a channel, about.
+/// Approximate bytes of a channel.
 pub(crate) fn channel_bytes(row: &Channel) -> usize {
     200 + row.overwrites.len() * 32 + row.topic.len() + row.name.len()
 }
 
-/// Bytes of a member, about.
+/// Approximate bytes of a member.
 pub(crate) fn member_bytes(row: &Member) -> usize {
     80 + row.role_ids.len() * 8 + row.nick.len()
 }

@@ -1,4 +1,4 @@
-//! What is behind: read back from the database, and published.
+//! Republishes events that the bus did not accept, reading them back from the database.
 
 use std::{
     collections::HashMap,
@@ -19,34 +19,37 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// Records read back and published at once for a scope that is behind.
+/// Records of a scope that are read back and published at once.
 const HEAL_PAGE: usize = 500;
-/// How often what is behind is tried again.
+/// Pause between attempts to publish the backlog.
 const HEAL_EVERY: Duration = Duration::from_millis(200);
-/// The same when nothing that is behind could be read, again and again.
+/// Longest pause while nothing of the backlog can be read.
 const HEAL_EVERY_MAX: Duration = Duration::from_secs(5);
-/// Scopes that are healed at once. Few: a store that times out answers none of them, and one that answers takes milliseconds for each.
+/// Scopes republished at once. There are few: a store that times out answers none of them, and a healthy one
+/// takes milliseconds for each.
 const HEALS_AT_ONCE: usize = 8;
-/// Window published again when there is no watermark, which then is a first start: nothing can be older than the seconds before.
+/// Without a stored watermark we republish the last ten minutes.
 const UNKNOWN_WINDOW_US: u64 = 600 * 1_000_000;
-/// A scope that writes may have been noted this long before its change: notes are renewed each minute, and are the database's time.
+/// A channel's activity note can be up to 65 s older than its last write: notes are renewed every minute, and
+/// they carry the database's time.
 const NOTED_BEFORE_US: u64 = 65 * 1_000_000;
-/// Watermarks of earlier processes that are looked at; each start removes those it has served.
+/// Watermarks of earlier processes that are read; each start removes those that it has served.
 const WATERMARKS_MAX: usize = 10_000;
-/// Active scopes looked at on recovery. If there are more, what the others left cannot be found: that is a loss, and said.
+/// Active scopes read on recovery. If there are more, the records of the others cannot be found: then data is
+/// lost, and we report `RecordsLost`.
 const ACTIVE_MAX: usize = 1_000_000;
 
-/// Why something could not be published.
+/// Reason why a backlog could not be published.
 enum Stuck {
-    /// The database does not tell of it. What else is behind may be told of.
+    /// The database did not return the records. Other scopes may still be readable.
     Unread,
-    /// The bus takes nothing, of anybody.
+    /// The bus accepts no records, of any scope.
     Bus,
 }
 
 impl Outbox {
     pub(super) async fn run_healer(self: Arc<Self>, stop: CancellationToken) {
-        // Also for the tenure that is there when it starts.
+        // This also serves the tenure that exists when the healer starts.
         self.heal.notify_one();
         loop {
             tokio::select! {
@@ -65,7 +68,8 @@ impl Outbox {
                 if round.is_empty() {
                     break;
                 }
-                // Each once before any again, and several at once: a channel that cannot be read keeps no other one waiting.
+                // Each scope has one attempt before any has a second, and several run at once: an unreadable
+                // channel delays no other.
                 let (mut healed, mut stuck) = (false, None);
                 let heals = round.into_iter().map(|(scope_id, behind)| self.heal(scope_id, behind));
                 let mut heals = stream::iter(heals).buffer_unordered(HEALS_AT_ONCE);
@@ -80,7 +84,7 @@ impl Outbox {
                 if stuck.is_none() {
                     continue;
                 }
-                // Only if nothing can be read for long, it is tried more seldom; what falls behind meanwhile is tried at once.
+                // The pause grows only while nothing can be read; new backlog is tried at once.
                 pause = if healed || matches!(stuck, Some(Stuck::Bus)) {
                     HEAL_EVERY
                 } else {
@@ -96,7 +100,7 @@ impl Outbox {
                     () = sleep(pause - HEAL_EVERY) => {}
                 }
             }
-            // All that earlier processes had left is published: their marks have served.
+            // Everything that earlier processes left is published, so their watermarks are removed.
             for holder in done_holders.drain(..) {
                 if let Err(error) = self.store.write_setting(SETTING, &holder, None).await {
                     tracing::warn!(error = %error, "an old watermark stays; the next start publishes more than it must");
@@ -105,7 +109,8 @@ impl Outbox {
         }
     }
 
-    /// [`Self::watermark`], asked for until it is known: a guess could leave something out. `None` if the process stops meanwhile.
+    /// [`Self::watermark`], repeated until it is known: a guess could leave something out. `None` if the
+    /// process stops meanwhile.
     async fn watermark_of_others(&self, stop: &CancellationToken) -> Option<(u64, Vec<Vec<u8>>)> {
         loop {
             match self.watermark().await {
@@ -121,7 +126,7 @@ impl Outbox {
         }
     }
 
-    /// The lowest watermark that other processes left, and their names.
+    /// The lowest watermark that other processes left, and the names of these processes.
     async fn watermark(&self) -> Result<(u64, Vec<Vec<u8>>), ReadError> {
         let kept = self.store.read_settings(SETTING, WATERMARKS_MAX).await?;
         let others = kept.into_iter().filter(|(holder, _)| *holder != self.holder.as_bytes());
@@ -130,12 +135,13 @@ impl Outbox {
             Some((mark, holder))
         });
         let (marks, holders): (Vec<u64>, Vec<Vec<u8>>) = marks.unzip();
-        // Without any it is the first start, or one after a long pause: what is still listed as active is published again.
+        // Without a watermark this is the first start, or one after a long pause: all scopes still listed as
+        // active are republished.
         let unknown = self.clock.wall_us().saturating_sub(UNKNOWN_WINDOW_US);
         Ok((marks.into_iter().min().unwrap_or(unknown), holders))
     }
 
-    /// Publishes what is behind for a scope (0: for all active ones), page by page.
+    /// Publishes the backlog of a scope (0: of all active ones), page by page.
     async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), Stuck> {
         if scope_id == 0 {
             let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
@@ -150,7 +156,8 @@ impl Outbox {
             }
             for (scope_id, is_channel) in active.scopes {
                 match self.heal_scope(scope_id, is_channel, behind.after_rev, 0).await {
-                    // It is behind by itself from here on, so that the others are not published again for it.
+                    // From here on the scope has its own backlog, so that the others are not republished
+                    // because of it.
                     Err(Stuck::Unread) => {
                         self.fall_behind(scope_id, is_channel, behind.after_rev, behind.since_rev);
                     }
@@ -162,7 +169,7 @@ impl Outbox {
             self.heal_scope(scope_id, behind.is_channel, behind.after_rev, behind.times).await?;
         }
         let mut all = lock(&self.behind);
-        // It may have fallen behind again meanwhile; only what was healed is taken off.
+        // New backlog may have come meanwhile; only what was published is removed.
         if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
             all.remove(&scope_id);
             self.waiting.dec_by(now.records.cast_signed());
@@ -173,7 +180,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tells every gateway that what was not published cannot all be found any more: its sessions begin again.
+    /// Tells every gateway that some unpublished records can no longer be found, so that its sessions begin
+    /// again.
     async fn say_lost(&self) -> Result<(), Stuck> {
         tracing::error!(
             "records were lost: more time has passed, or more channels were written, than the outbox covers"
@@ -184,7 +192,7 @@ impl Outbox {
         let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
         let out = Outgoing { topics: vec![EVERY_GATEWAY], record: rebuild::encode(&record) };
         self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)?;
-        // Whatever waited before it was told is told with it.
+        // This covers everything that was in the backlog before.
         for (scope_id, behind) in lock(&self.behind).iter_mut() {
             if before.get(scope_id) == Some(&behind.times) {
                 behind.unsaid_since_rev = u64::MAX;
@@ -193,7 +201,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// The same if a scope is behind for so long that edits and removals of it are gone from the database, and nobody was told yet.
+    /// Does the same if a scope's backlog is so old that its edits and removals are gone from the database,
+    /// and no gateway was told yet.
     async fn say_lost_if_outlived(&self, scope_id: u64) -> Result<(), Stuck> {
         let _one = self.saying_lost.lock().await;
         let before_us = self.clock.wall_us().saturating_sub(rebuild::KEPT_US);
@@ -202,8 +211,8 @@ impl Outbox {
         if outlived { self.say_lost().await } else { Ok(()) }
     }
 
-    /// `times`: how often it had fallen behind when this began. If it has not again, it is behind only from the last page on, so that a
-    /// channel of which a part can be read is not published again with each try.
+    /// `times`: the number of additions when this began. If none came since, the backlog shrinks to what
+    /// follows the last page, so that a partly readable channel is not republished with each attempt.
     async fn heal_scope(
         &self,
         scope_id: u64,

@@ -1,5 +1,5 @@
-//! The changes of a scope above a revision, rebuilt from the database: what a consumer of events fetches when it sees a gap, and what the
-//! outbox publishes again.
+//! Rebuilds the changes of a scope above a revision from the database: consumers of events fetch them when
+//! they see a gap, and the outbox republishes them.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,42 +13,45 @@ use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 use super::record::Audience;
 
-/// How long changes other than creates are kept: the schema's TTL.
+/// Time for which changes other than creates are kept: the schema's TTL.
 pub const KEPT_US: u64 = 24 * 60 * 60 * 1_000_000;
-/// Buckets of a channel's index that are read: 27 years.
+/// Buckets of a channel's index that are read: they cover 27 years.
 const BUCKETS_MAX: usize = 1_000;
-/// Rows of the changes read at once.
+/// Rows of `changes` read at once.
 const CHANGES_PAGE: usize = 500;
-/// Microseconds before a revision from which on rows are looked for first. A created row's id and its revision are minted at the same moment,
-/// so with a clock that was never set back nothing lies below; see [`start`].
+/// The first search for rows begins this many microseconds before a revision. A created row's id and its
+/// revision are minted at the same moment, so nothing lies below if the clock was never set back; see
+/// [`start`].
 const SLACK_US: u64 = 2_000_000;
-/// Rows of the first look below that, and of each one after it.
+/// Rows of the first read below that, and of each later one.
 const BACK_FIRST: usize = 32;
 const BACK_PAGE: usize = 1_000;
-/// Microseconds that are looked back over however many imported rows lie in them. A clock is believed five minutes ahead at once, and by more
-/// only at a start; a day is also what changes are kept for.
+/// Microseconds to search back, however many imported rows lie in them. A clock may be five minutes ahead at
+/// any time, and further ahead only at a start; a day is also the time for which changes are kept.
 const BACK_US: u64 = KEPT_US;
-/// Imported rows that are looked at below that: they tell nothing, and a channel may hold millions.
+/// Imported rows searched below that: they make no records, and a channel may hold millions.
 const BACK_ROWS_MAX: usize = 2_000;
 
 /// A page of changes.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Records with `rev` and `prev_rev` chained to each other and to the asked revision; oldest first. All that were committed before the
-    /// reading began and still show: a create whose row is gone is left out, its deletion follows.
+    /// Records, oldest first, whose `rev` and `prev_rev` link them to each other and to the given revision.
+    /// They are all that were committed before the reading began and still show: a create whose row is gone
+    /// is left out, and its deletion follows.
     pub records: Vec<Record>,
-    /// More follow above the last one.
+    /// True if more records follow above the last one.
     pub more: bool,
 }
 
-/// Whether all changes above `after_rev` are still kept at `now_us`.
+/// True if all changes above `after_rev` are still kept at `now_us`.
 #[must_use]
 pub const fn is_kept(after_rev: u64, now_us: u64) -> bool {
     after_rev.saturating_add(KEPT_US) >= now_us
 }
 
-/// Reads changes of a scope above `after_rev`, at most `limit`, for a caller that knows that none of them is older than what is kept: by
-/// [`is_kept`], or because it knows the change before the first one that it must publish, however old that is.
+/// Reads changes of a scope above `after_rev`, at most `limit`. The caller must know that none of them is
+/// older than what is kept: by [`is_kept`], or because it knows the change before the first one that it must
+/// publish, however old that is.
 ///
 /// # Errors
 /// Those of the store.
@@ -70,9 +73,10 @@ pub async fn read(
         && created.rows.last().is_none_or(|row| row.rev < last.rev)
         && created.to_rev == u64::MAX
     {
-        // The two are read one after the other, and the channel may be written meanwhile: a create between the reads and a change after it
-        // would look as if the change followed on what came before both. Commits come one at a time, so whoever sees a change and reads
-        // the rows afterwards sees every create before it; creates after it may hide a change in turn, and are left for the next reading.
+        // The two are read one after the other, and the channel may be written meanwhile: a create between
+        // the reads and a change after it would look as if the change followed directly on the earlier ones.
+        // Commits come one at a time, so rows that are read after a change include every create before it.
+        // Creates after it may hide a change in turn; they are left for the next reading.
         created = created_after(store, scope_id, after_rev, limit).await?;
         created.rows.retain(|row| row.rev < last.rev);
     }
@@ -103,9 +107,9 @@ pub async fn read(
     Ok(Changes { records, more })
 }
 
-/// Changes other than creates above `after_rev` and up to `to_rev`, oldest first, and up to which revision that is all of them: at least
-/// `limit` of them, or all. A store with a log keeps creates among the changes as well; they come from the rows, so here they are passed
-/// over.
+/// Changes other than creates above `after_rev` and up to `to_rev`, oldest first, and the revision up to
+/// which they are complete: at least `limit` of them, or all. A store with a log keeps creates among the
+/// changes as well; they come from the rows, so here they are skipped.
 async fn changed_after(
     store: &dyn Store,
     scope_id: u64,
@@ -135,7 +139,7 @@ async fn changed_after(
     }
 }
 
-/// Creates of a channel, and up to which revision they are all.
+/// Creates of a channel, and the revision up to which they are complete.
 struct Created {
     rows: Vec<Message>,
     to_rev: u64,
@@ -179,11 +183,13 @@ async fn created_after(
     Ok(Created { rows: found, to_rev: u64::MAX })
 }
 
-/// The id above which every row lies that was created above `after_rev`. `buckets` are the channel's, newest first.
+/// The id above which every row lies that was created above `after_rev`. `buckets` are the channel's, newest
+/// first.
 ///
-/// It is not the time of the revision: edits take revisions from a clock that is ahead, and after that clock was set right the next creates
-/// are above those by revision and of now by id. But both rise from one create of a channel to the next. So the first created row that is
-/// found below, and has no greater revision, has none that is wanted below it.
+/// The revision's time cannot serve as this id. Edits take revisions from a clock that is ahead; after that
+/// clock was set right, the next creates have revisions above those but ids of the present. Both rise from
+/// one create of a channel to the next. So the first created row found below, with no greater revision, has
+/// no wanted row below it.
 async fn start(
     store: &dyn Store,
     channel_id: u64,
@@ -220,7 +226,7 @@ async fn start(
     Ok(start)
 }
 
-/// The revision of the last record that a row tells of; 0 if it was imported and not changed since.
+/// The revision of the last record that a row shows; 0 if the row was imported and not changed since.
 pub(crate) fn recorded_rev(row: &Message) -> u64 {
     if row.last_rev > row.rev || !is_imported(row.id) { row.last_rev } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! Event records: what a plan tells the world.
+//! Event records: the announcement of a plan's changes.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,15 +9,16 @@ use weir_proto::{
 };
 use weir_store::OutboxRecord;
 
-/// A record with its topics: those of its audience, and users whose gateways must hear of it although they may not yet watch the guild.
+/// A record with its topics: those of its audience, and users whose gateways must receive it although they
+/// may not yet watch the guild.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Announced {
     pub(crate) outbox: OutboxRecord,
     pub(crate) topics: Vec<u64>,
 }
 
-/// Whom the records of a channel or guild go to. It follows from the channel's row, so whoever reads a change back from the database
-/// knows it too.
+/// Receivers of a channel's or guild's records. They follow from the channel's row, so code that reads a
+/// change back from the database knows them too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Audience {
     /// 0 for a direct message.
@@ -42,13 +43,13 @@ impl Audience {
         }
     }
 
-    /// What gateways are interested in to hear of it.
+    /// Topics under which gateways register interest in these records.
     pub(crate) fn topics(&self) -> Vec<u64> {
         if self.guild_id == 0 { self.recipient_ids.clone() } else { vec![self.guild_id] }
     }
 }
 
-/// What all records of one change have in common.
+/// Fields that all records of one change have in common.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) scope_id: u64,
@@ -78,17 +79,17 @@ impl Origin {
     }
 }
 
-/// The change that a row tells of, for rows that are their own outbox record.
+/// The change that a created row shows; such rows are their own outbox record.
 pub(crate) fn created(message: Message) -> Change {
     Change::MessageCreated(message)
 }
 
-/// The change that a removal tells of.
+/// The change that a removal makes.
 pub(crate) fn deleted(channel_id: u64, id: u64) -> Change {
     Change::MessageDeleted(MessageDeleted { id, channel_id })
 }
 
-/// The change that a removal of several tells of.
+/// The change that a removal of several messages makes.
 pub(crate) fn deleted_together(channel_id: u64, ids: Vec<u64>) -> Change {
     Change::MessagesDeleted(MessagesDeleted { ids, channel_id })
 }

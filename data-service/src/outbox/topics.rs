@@ -1,10 +1,10 @@
-//! Whom a record is for. Pure.
+//! Receivers of a record. Pure.
 
 use weir_proto::event::{Record, record::Change};
 
 use super::record::Audience;
 
-/// Guild, or users of a direct message, and users whose membership a record changes.
+/// The guild or the users of a direct message, and users whose membership a record changes.
 pub(super) fn topics(record: &Record) -> Vec<u64> {
     let audience = Audience { guild_id: record.guild_id, recipient_ids: record.recipient_ids.clone() };
     let mut topics = audience.topics();

@@ -1,6 +1,7 @@
-//! A clock that is behind the ids in the database: it, or another node's, had run ahead. No id is minted until it has caught up, which may
-//! take hours, so it is told once at each end, shown as a metric, and makes the node unready if it concerns all that it mints. A clock that has just
-//! jumped ahead makes it unready too; see [`crate::steady`].
+//! A clock that is behind the ids in the database: it, or another node's, had run ahead. No id is minted
+//! until it has caught up, which may take hours. So its begin and end are logged once each, a metric shows
+//! it, and the node is unready if it concerns every id. A clock that has just jumped ahead makes the node
+//! unready too; see [`crate::steady`].
 
 use std::sync::{
     Arc,
@@ -14,13 +15,13 @@ use weir_runtime::{Check, Registry, metrics::Gauge};
 use super::mint::{AHEAD_MS_MAX, MintError, Minter};
 use crate::steady::Steady;
 
-/// How often it is looked whether the clock has caught up.
+/// Interval between checks whether the clock has caught up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How far stored ids lie ahead of the clock, as far as anybody noticed.
+/// The greatest distance noticed by which stored ids lie ahead of the clock.
 #[derive(Debug)]
 pub struct ClockSkew {
-    /// Milliseconds since 1970-01-01T00:00Z at which minting is possible again; 0 if it is.
+    /// Milliseconds since 1970-01-01T00:00Z at which minting is possible again; 0 if it is possible now.
     until_ms: AtomicU64,
     seconds: Gauge,
 }
@@ -36,7 +37,7 @@ impl ClockSkew {
         Self { until_ms: AtomicU64::new(0), seconds }
     }
 
-    /// An id could not be minted, because it would have been this far ahead of the clock.
+    /// Notes that an id could not be minted because it would have been this far ahead of the clock.
     pub(crate) fn noticed(&self, ahead_ms: u64, now_ms: u64) {
         let until_ms = now_ms + ahead_ms.saturating_sub(AHEAD_MS_MAX);
         let before = self.until_ms.fetch_max(until_ms, Ordering::AcqRel);
@@ -49,7 +50,7 @@ impl ClockSkew {
         }
     }
 
-    /// Looks at the clock; true as long as it lags.
+    /// Checks the clock; true as long as it lags.
     pub(crate) fn look(&self, now_ms: u64) -> bool {
         let until_ms = self.until_ms.load(Ordering::Acquire);
         if until_ms == 0 {
@@ -59,7 +60,7 @@ impl ClockSkew {
             self.seconds.set(gauge(until_ms - now_ms + AHEAD_MS_MAX));
             return true;
         }
-        // If it grew meanwhile, that is the next one's beginning.
+        // If the lag grew meanwhile, that begins the next one.
         if self.until_ms.compare_exchange(until_ms, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.seconds.set(0);
             tracing::info!("the clock has caught up with stored ids: creating goes on");
@@ -72,14 +73,14 @@ fn gauge(ahead_ms: u64) -> i64 {
     i64::try_from(ahead_ms.div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
-/// What is looked at: the clock, and the ids that it dates.
+/// The clock to check, and the ids that it dates.
 pub(crate) struct Watched {
     pub(crate) clock: Arc<Steady>,
     pub(crate) minter: Arc<Minter>,
     pub(crate) skew: Arc<ClockSkew>,
 }
 
-/// Puts `check` and the metric up to date.
+/// Updates `check` and the metric.
 pub(crate) fn tell(watched: &Watched, check: &Check) {
     let Watched { clock, minter, skew } = watched;
     let now_us = clock.wall_us();
@@ -87,7 +88,8 @@ pub(crate) fn tell(watched: &Watched, check: &Check) {
         check.not_ready(jumped.to_string());
         return;
     }
-    // The readiness follows what concerns every channel. One channel whose ids are ahead is refused by itself; the others are well.
+    // Readiness covers only lags that concern every channel. If one channel's ids are ahead, its own changes
+    // are refused and the others work.
     match minter.ahead(now_us) {
         Some(ahead_ms) => {
             skew.noticed(ahead_ms, now_us / 1_000);
@@ -98,7 +100,7 @@ pub(crate) fn tell(watched: &Watched, check: &Check) {
     skew.look(now_us / 1_000);
 }
 
-/// Keeps them up to date until `stop`.
+/// Updates both regularly until `stop`.
 pub(crate) async fn watch(watched: Watched, check: Check, stop: CancellationToken) {
     loop {
         tokio::select! {

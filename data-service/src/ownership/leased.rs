@@ -1,18 +1,20 @@
 //! Ownership by leases in a shared database.
 //!
-//! Two leases: `slots/all`, the right to change anything, and `worker/N`, a worker number. Both are rows changed by lightweight
-//! transactions (a Redis failover can forget, so they are not there). A lease carries `mint_until`: its holder mints only below it, its
-//! successor only above it. A taker waits until the row has not changed for a whole lease on its *own* clock, one that counts sleep, so
-//! no two clocks are ever compared for safety.
+//! There are two leases: `slots/all`, the right to change anything, and `worker/N`, a worker number. Both are
+//! rows changed by lightweight transactions; they are not in Redis, because its failover can forget. A lease
+//! carries `mint_until`: its holder mints only below it, its successor only above it. A taker waits until the
+//! row has not changed for a whole lease on its *own* clock, one that counts sleep, so safety never depends
+//! on comparing two clocks.
 //!
-//! Who stops in order leaves the row to nobody, with the time up to which it told what is settled; the next one begins above that, and waits
-//! for nothing.
+//! A node that stops in order leaves the row to nobody, with the time up to which it reported everything as
+//! settled. The next owner begins above that time and need not wait.
 //!
-//! Who loses the slots asks for them again like any other taker, for as long as the process lives: `Leased::keep` is one loop of both
-//! states. What it gets then is a new tenure of a new reign.
+//! A node that loses the slots asks for them again like any other taker, for as long as the process lives:
+//! `Leased::keep` is one loop of both states. It then gets a new tenure of a new reign.
 //!
-//! A worker number's row is never removed, only taken over long after its end: "renewed" proves that nobody else had it meanwhile, and a
-//! number that went to another is replaced by a free one. Nothing is minted while its lease is not known to run.
+//! A worker number's row is never removed, only taken over long after its end: a renewal proves that nobody
+//! else had it meanwhile, and a number that another node took is replaced by a free one. Nothing is minted
+//! unless its lease is known to run.
 
 use std::{
     sync::{
@@ -32,34 +34,36 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// Length of a lease. A killed node's channels are without an owner for at most this and the time to take over. A guess between the
-/// driver's timeout (2 s) and what users bear.
+/// Length of a lease. A killed node's channels have no owner for at most this and the time to take over. It
+/// is a guess between the driver's timeout (2 s) and what users bear.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// How often a lease is renewed: four chances before it ends.
+/// Interval between renewals of a lease: there are four chances before it ends.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// How often who waits for the slots looks whether they are free: what an orderly handover costs at most.
+/// A node that waits for the slots checks this often whether they are free: the longest delay of an orderly
+/// handover.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// Part of the lease at its end that the holder does not use: covers the rates of two clocks drifting apart (200 ppm of 5 s is 1 ms)
-/// and the work between a check and its effect.
+/// Part at the end of the lease that the holder does not use. It covers the drift of two clocks (200 ppm of 5
+/// s is 1 ms) and the work between a check and its effect.
 pub const MARGIN: Duration = Duration::from_millis(250);
 /// A clock further from the database's than this does not mint (rule 3).
 pub const CLOCK_OFF_MAX: Duration = Duration::from_millis(500);
-/// Tries for a free worker number before giving up; with 1,000 numbers and few nodes the first is nearly always free.
+/// Attempts to find a free worker number; with 1,000 numbers and few nodes the first one is nearly always
+/// free.
 const WORKER_TRIES: u16 = 64;
-/// A worker number is taken over only this long after its lease's end, in microseconds of the database's clock: ten times the lease, far
-/// more than any holder's ids run ahead of that clock (one second).
+/// A worker number is taken over only this long after its lease's end, in microseconds of the database's
+/// clock. It is ten times the lease, far more than any holder's ids run ahead of that clock (one second).
 const WORKER_FREE_AFTER_US: u64 = 10 * 5_000_000;
 
-/// Worker numbers that are leased are below this; those from here to 1,023 are for ids that are derived, not minted.
+/// Leased worker numbers are below this; those from here to 1,023 are for ids that are derived, not minted.
 const LEASED_WORKERS: u16 = 1_000;
 const _: () =
     assert!(LEASED_WORKERS <= weir_proto::id::IMPORT_WORKER, "a minted id would pass for an imported one");
 
 const SLOTS: &str = "slots/all";
-/// Holder of a lease that was given up in order.
+/// Holder name of a lease that was given up in order.
 const NOBODY: &str = "";
 
-/// Why the leases could not be taken.
+/// Reasons why the leases could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     /// The database did not answer.
@@ -71,36 +75,36 @@ pub enum TakeError {
     /// No worker number is free.
     #[error("no worker number is free after {WORKER_TRIES} tries")]
     NoWorker,
-    /// Told to stop while waiting.
+    /// The node was stopped while it waited.
     #[error("stopped while waiting for the lease")]
     Stopped,
 }
 
-/// What the current lease allows.
+/// State of the current lease.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     mint_until_us: u64,
     mint_above_us: u64,
     epoch: u64,
     reign: u64,
-    /// On the boot clock: before the end of the lease by [`MARGIN`].
+    /// Usable end on the boot clock: [`MARGIN`] before the end of the lease.
     until_boot_ns: u64,
 }
 
 #[derive(Debug)]
 struct State {
     held: Option<Held>,
-    /// The last tenure's number, and its reign's.
+    /// The numbers of the last tenure and of its reign.
     epoch: u64,
     reign: u64,
     worker: u16,
-    /// As [`Held::until_boot_ns`], of the worker number.
+    /// The same as [`Held::until_boot_ns`] for the worker number.
     worker_until_boot_ns: u64,
-    /// Who holds the slots instead, as last seen.
+    /// The other node that holds the slots, as last seen.
     other: Option<String>,
 }
 
-/// A row of another holder, and since when it has not changed.
+/// A row of another holder, and the time since which it has not changed.
 struct StandsStill {
     lease: Lease,
     since_boot_ns: u64,
@@ -111,7 +115,7 @@ pub struct Leased {
     clock: Arc<dyn Clock>,
     holder: String,
     state: Mutex<State>,
-    /// Milliseconds that the clock was off at the last renewal.
+    /// Clock difference at the last renewal, in milliseconds.
     clock_off_ms: AtomicU64,
     tenures: watch::Sender<u64>,
 }
@@ -158,13 +162,14 @@ impl Ownership for Leased {
 }
 
 impl Leased {
-    /// Takes a worker number and asks for the slots, then for as long as `stop` lets it: waits out another holder, renews what it holds,
-    /// and begins again if it loses it. At the end the slots are given up. It need not hold them when this returns; see [`Self::held`].
+    /// Takes a worker number and asks for the slots. Until `stop` it waits for another holder to end, renews
+    /// its own leases, and begins again if it loses them. At the end the slots are given up. They may not be
+    /// held yet when this returns; see [`Self::held`].
     ///
-    /// `holder`: unique for each start of a process.
+    /// `holder`: a name unique for each start of a process.
     ///
     /// # Errors
-    /// [`TakeError`] of the first question; later ones are tried again.
+    /// [`TakeError`] of the first request; later ones are repeated.
     pub async fn start(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -194,7 +199,7 @@ impl Leased {
         Ok((leased, keeping))
     }
 
-    /// [`Self::start`], and waits until the slots are held.
+    /// [`Self::start`], which then waits until the slots are held.
     ///
     /// # Errors
     /// [`TakeError`]
@@ -211,9 +216,9 @@ impl Leased {
         }
     }
 
-    /// The end of the last lease of the slots, by the database's clock when it was taken: about when the newest change was made.
-    /// Microseconds since 1970-01-01T00:00Z; 0 if there never was one. It leaves everything as it is, but for a row of nobody's in a new
-    /// store.
+    /// The end of the last lease of the slots, by the database's clock when it was taken: about when the
+    /// newest change was made. Microseconds since 1970-01-01T00:00Z; 0 if there never was one. It changes
+    /// nothing, except that a new store gets a row of nobody's.
     ///
     /// # Errors
     /// [`WriteError`] if the database does not answer.
@@ -225,7 +230,7 @@ impl Leased {
         })
     }
 
-    /// Waits until the slots were held for the first time.
+    /// Waits until the slots were first held.
     ///
     /// # Cancel safety
     /// Safe.
@@ -234,20 +239,21 @@ impl Leased {
         let _ = self.tenures.subscribe().wait_for(|epoch| *epoch > 0).await;
     }
 
-    /// This node's worker number; it counts only while [`Ownership::tenure`] names it.
+    /// This node's worker number; valid only while [`Ownership::tenure`] returns it.
     #[must_use]
     pub fn worker(&self) -> u16 {
         self.state().worker
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Plain values, written in one step.
+        // The values are plain and are written in one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One question for the slots: a renewal if they are held, else a try to take them, over a row that stood still for a whole lease.
+    /// One request for the slots: a renewal if they are held, else an attempt to take a row that stood still
+    /// for a whole lease.
     async fn ask(&self, store: &dyn Store, still: &mut Option<StandsStill>) -> Result<(), TakeError> {
-        // Read before the question is sent: the lease counts from here, never from the answer.
+        // The clock is read before the request is sent: the lease counts from here, never from the answer.
         let asked_boot_ns = self.clock.boot().as_ns();
         let before = self.state().held;
         let stood_still = |still: &&StandsStill| {
@@ -262,7 +268,8 @@ impl Leased {
         let wanted = Lease { name: SLOTS.to_owned(), holder: self.holder.clone(), mint_until_us };
         loop {
             match store.take_lease(wanted.clone(), expected.clone()).await? {
-                // Nobody is to be waited for. It ends: whoever changes the row meanwhile is somebody.
+                // The row has no holder to wait for. The loop ends: a node that changes the row meanwhile is
+                // a holder.
                 LeaseAnswer::HeldBy(free) if free.holder == NOBODY && expected.as_ref() != Some(&free) => {
                     expected = Some(free);
                 }
@@ -283,20 +290,20 @@ impl Leased {
         }
     }
 
-    /// Gives the slots up. Their row stays, as nobody's, with the time up to which this process told what is settled: by the clocks alone the
-    /// next one could write below it.
+    /// Gives the slots up. Their row stays, as nobody's, with the time up to which this process reported
+    /// everything as settled: by the clocks alone the next owner could write below it.
     async fn give_up(&self, store: &dyn Store, held: Held) -> Result<(), WriteError> {
         let row = |holder: &str, mint_until_us| {
             let holder = holder.to_owned();
             Lease { name: SLOTS.to_owned(), holder, mint_until_us }
         };
-        // Never above the lease itself, below which all is minted: a clock that has gone ahead would stay in the row, and nobody could write
-        // until its time came.
+        // The time is never above the lease itself, below which all ids are minted: otherwise the time of a
+        // clock that ran ahead would stay in the row, and nobody could write until then.
         let free = row(NOBODY, self.clock.wall_us().min(held.mint_until_us));
         let mut own = row(&self.holder, held.mint_until_us);
         loop {
             match store.take_lease(free.clone(), Some(own.clone())).await? {
-                // A renewal whose answer was lost: it is our own row still, and nobody renews it any more.
+                // The answer to a renewal was lost: the row is still ours, and nobody renews it any more.
                 LeaseAnswer::HeldBy(newer) if newer.holder == self.holder && newer != own => own = newer,
                 _ => return Ok(()),
             }
@@ -305,12 +312,12 @@ impl Leased {
 
     fn won(&self, asked_boot_ns: u64, mint_until_us: u64, mint_above_us: u64, renewed: bool) {
         let mut state = self.state();
-        // Judged now that the answer is there, not when the question was sent: this process may have been paused in between. A lease
-        // that lapsed may have been another's for a while, although the row is ours again: a new tenure, so that every channel forgets
-        // what it remembers.
+        // The lease is judged when the answer has come, not when the request was sent: this process may have
+        // been paused in between. If the lease lapsed, another node may have held it for a while although the
+        // row is ours again. So this is a new tenure, and every channel forgets its state.
         let now_ns = self.clock.boot().as_ns();
         let unbroken = renewed && state.held.is_some_and(|held| now_ns < held.until_boot_ns);
-        // Not renewed: the row had gone, or was another's.
+        // The lease was not renewed: its row was missing or another node's.
         if state.held.is_none() || !renewed {
             state.reign += 1;
         }
@@ -331,7 +338,7 @@ impl Leased {
         }
     }
 
-    /// Somebody else holds the slots: said once for each holder, not for each look at its row.
+    /// Logs that another node holds the slots, once for each holder and not for each read of its row.
     fn lost_to(&self, other: &str) {
         let mut state = self.state();
         let held = state.held.take().is_some();
@@ -351,7 +358,7 @@ impl Leased {
         }
     }
 
-    /// Keeps the worker number, or takes another if it went to somebody else.
+    /// Keeps the worker number, or takes another one if a different node took it.
     async fn keep_worker(&self, store: &dyn Store) -> Result<(), TakeError> {
         let asked_boot_ns = self.clock.boot().as_ns();
         let worker = self.worker();
@@ -373,7 +380,7 @@ impl Leased {
         Ok(())
     }
 
-    /// Renews what is held and asks for what is not, until `stop`.
+    /// Renews the held leases and requests the missing ones, until `stop`.
     async fn keep(
         self: Arc<Self>,
         store: Arc<dyn Store>,
@@ -422,13 +429,14 @@ fn worker_lease(worker: u16, holder: &str, now_us: u64) -> Lease {
     }
 }
 
-/// The first free number from one that the holder's name selects. A number whose last holder is gone stays taken for a while: there are
-/// enough, and its ids must lie in the past of any clock that may mint.
+/// The first free number, starting from one that the holder's name selects. A number whose last holder is
+/// gone stays taken for a while: there are enough, and its ids must lie in the past of any clock that may
+/// mint.
 async fn take_worker(store: &dyn Store, holder: &str) -> Result<u16, TakeError> {
     let first = holder.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let now_us = store.clock_us().await?;
     for step in 0..WORKER_TRIES {
-        // Below the number of leased workers, so it fits.
+        // The value is below the number of leased workers, so it fits.
         let worker = ((first.wrapping_add(u32::from(step))) % u32::from(LEASED_WORKERS)) as u16;
         let wanted = worker_lease(worker, holder, now_us);
         match store.take_lease(wanted.clone(), None).await? {

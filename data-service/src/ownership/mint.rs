@@ -1,4 +1,5 @@
-//! Minting: snowflakes of the worker number that a tenure names, unique in the process and rising within a channel.
+//! Id generator: snowflakes with the tenure's worker number, unique in the process and rising within a
+//! channel.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,17 +10,18 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// How far ids may run ahead of the clock, in milliseconds: the same bound as a node's clock may differ from the database's (500 ms).
-/// Beyond it minting stops rather than date messages into the future.
+/// How far ids may run ahead of the clock, in milliseconds: the same bound as for a node's clock against the
+/// database's (500 ms). Beyond it minting stops rather than date messages into the future.
 pub const AHEAD_MS_MAX: u64 = 500;
 
-/// Why no id can be minted.
+/// Reasons why no id can be minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
-    /// The next id would lie more than [`AHEAD_MS_MAX`] after the clock: the channel's last id, or this worker's, is from a faster clock.
+    /// The next id would lie more than [`AHEAD_MS_MAX`] after the clock: the channel's last id, or this
+    /// worker's, is from a faster clock.
     #[error("this service's clock is behind its stored ids by {:.1} s; nothing can be created until it has caught up", *ahead_ms as f64 / 1_000.0)]
     Ahead {
-        /// How far.
+        /// Distance in milliseconds.
         ahead_ms: u64,
     },
     /// The next id would not lie below the lease's end.
@@ -27,23 +29,24 @@ pub enum MintError {
     LeaseEnded,
 }
 
-/// Mints the ids of one process. Lock-free; share it.
+/// Id generator of one process. Lock-free; share it.
 #[derive(Debug)]
 pub struct Minter {
-    /// Milliseconds since the snowflake's epoch << 12 | sequence, of the last id minted: rises over all worker numbers that the process
-    /// ever has, so that one which it gets back repeats nothing.
+    /// Milliseconds since the snowflake's epoch << 12 | sequence, of the last id minted. It rises over all
+    /// worker numbers that the process ever has, so that a number which it gets back repeats no id.
     last: AtomicU64,
 }
 
 impl Minter {
-    /// Mints above everything at or before `floor_unix_ms`.
+    /// Creates a generator whose ids are later than `floor_unix_ms`.
     #[must_use]
     pub fn new(floor_unix_ms: u64) -> Self {
         let floor = floor_unix_ms.saturating_sub(EPOCH_MS) << SEQUENCE_BITS;
         Self { last: AtomicU64::new(floor | ((1 << SEQUENCE_BITS) - 1)) }
     }
 
-    /// How many milliseconds the next id would lie ahead of the clock, if that is too many whatever it is for.
+    /// Milliseconds by which the next id, of any kind, would lie too far ahead of the clock; `None` if it
+    /// would not.
     #[must_use]
     pub fn ahead(&self, now_us: u64) -> Option<u64> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
@@ -51,7 +54,8 @@ impl Minter {
         Some(next_ms.saturating_sub(now_ms)).filter(|ahead_ms| *ahead_ms > AHEAD_MS_MAX)
     }
 
-    /// An id above `above` (0 for none), dated `max(now, ...)`, not below the end of the tenure before, and before this one's end.
+    /// Mints an id above `above` (0 for none), dated `max(now, ...)`, not below the end of the previous
+    /// tenure, and before this one's end.
     ///
     /// # Errors
     /// [`MintError`]; nothing is used up.
@@ -59,7 +63,7 @@ impl Minter {
         self.reserve(now_us, above, tenure, 1)
     }
 
-    /// The first of `count` ids in a row (1 to 2^20); see [`Self::nth`].
+    /// Mints `count` consecutive ids (1 to 2^20) and returns the first; see [`Self::nth`].
     ///
     /// # Errors
     /// As [`Self::mint`].
@@ -71,7 +75,8 @@ impl Minter {
         count: u64,
     ) -> Result<Snowflake, MintError> {
         let now_ms = (now_us / 1_000).saturating_sub(EPOCH_MS);
-        // Below that lie its predecessor's ids, also of other worker numbers and of a clock that is half a second ahead.
+        // Below that lie the predecessor's ids, also of other worker numbers and of a clock that is half a
+        // second ahead.
         let above_ms = tenure.mint_above_us.div_ceil(1_000).saturating_sub(EPOCH_MS);
         let above = tick_above(above, tenure.worker).max(above_ms << SEQUENCE_BITS);
         let mut last = self.last.load(Ordering::Acquire);
@@ -94,7 +99,7 @@ impl Minter {
         }
     }
 
-    /// The `index`th of a row of ids reserved together.
+    /// The `index`th of ids that were reserved together.
     #[must_use]
     pub fn nth(first: Snowflake, index: u64) -> u64 {
         let tick = (first.get() >> 22) << SEQUENCE_BITS | u64::from(first.sequence());
@@ -104,15 +109,16 @@ impl Minter {
     }
 }
 
-/// The first tick whose id of a worker is above `above`.
+/// The first tick for which the worker's id is above `above`.
 fn tick_above(above: u64, worker: u16) -> u64 {
     let (ms, sequence) = (above >> 22, above & ((1 << SEQUENCE_BITS) - 1));
     let its_worker = above >> SEQUENCE_BITS & ((1 << WORKER_BITS) - 1);
     match above {
         0 => 0,
-        // Ids of one worker are in the order of their ticks: a busy channel fits thousands of them into one millisecond.
+        // Ids of one worker are in the order of their ticks: a busy channel has thousands of them in one
+        // millisecond.
         _ if its_worker == u64::from(worker) => (ms << SEQUENCE_BITS | sequence) + 1,
-        // An id of the same millisecond could be smaller, if the other worker's number is greater.
+        // An id of the same millisecond could be smaller if the other worker's number is greater.
         _ => (ms + 1) << SEQUENCE_BITS,
     }
 }
@@ -144,7 +150,8 @@ mod tests {
             let (mut now, mut last) = (NOW_US, 0);
             for (forward_us, other_ahead_ms) in steps {
                 now += forward_us;
-                // Another worker's id in the same channel, at most 400 ms ahead, with a greater worker number.
+                // Another worker's id in the same channel, at most 400 ms ahead, with a greater worker
+                // number.
                 let other = Snowflake::from_parts(now / 1_000 + other_ahead_ms, 9, 4_095).expect("in range").get();
                 let id = minter.mint(now, other, EVER).expect("within the bound").get();
                 prop_assert!(id > other && id > last);

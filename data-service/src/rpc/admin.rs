@@ -1,4 +1,4 @@
-//! `weir.admin.v1`: limits and sight. Mounted behind the operators' token.
+//! `weir.admin.v1`: limits and inspection. Mounted behind the operators' token.
 
 use weir_connect::{ConnectError, Context, Reply, Router, error::Code};
 use weir_proto::admin::{
@@ -11,7 +11,7 @@ use weir_store::WriteError;
 use super::{Paths, required};
 use crate::{admission::LimitError, rpc::error};
 
-/// Hot channels in one reply, at most and by default.
+/// Hot channels in one reply: both the maximum and the default.
 const HOT_MAX: u32 = 1_000;
 const HOT_DEFAULT: u32 = 20;
 /// Changes in one reply of the history.
@@ -99,7 +99,7 @@ async fn hot(
     let limit = if request.limit == 0 { HOT_DEFAULT } else { request.limit.min(HOT_MAX) };
     let (hottest, window) = paths.observer.hottest(limit as usize);
     let window_s = window.as_secs_f64();
-    // Counts of at most ten seconds: far below 2^52, so a double holds them.
+    // The counts are of at most ten seconds, far below 2^52, so a double holds them.
     let rate = |count: u64| count as f64 / window_s;
     let channels = hottest.into_iter().map(|hot| HotChannel {
         channel_id: hot.channel_id,

@@ -1,4 +1,4 @@
-//! What a caller is told: one table from every failure inside to a Connect error.
+//! The errors that callers get: one table from every internal failure to a Connect error.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::{
     write::op::{ChangeError, Refused},
 };
 
-/// Milliseconds after which a caller may try again when the database or ownership is the reason: about a lease's renewal.
+/// Milliseconds after which a caller may retry when the database or ownership is the reason: about a lease's
+/// renewal.
 const RETRY_LATER_MS: u64 = 1_000;
 
 /// An error with a typed refusal.
@@ -31,7 +32,7 @@ fn refusal(
     ConnectError::new(code, message).with_detail(REFUSAL_TYPE, &detail)
 }
 
-/// Longest wait told to a caller, in milliseconds: what it waits for may be over sooner (a clock that is set right).
+/// Longest wait sent to a caller, in milliseconds: the reason may end sooner (a clock that is set right).
 const RETRY_MAX_MS: u64 = 60_000;
 
 /// Milliseconds, rounded up: a caller that comes back after them finds room.
@@ -49,7 +50,7 @@ pub fn reason_of(gate: Gate) -> RefusalReason {
         // Only writes are charged several at once.
         Gate::BeyondBurst => RefusalReason::WriteBurst,
         Gate::ConcurrencyQueueFull | Gate::ConcurrencyWait => RefusalReason::Concurrency,
-        // `FlightsFull`, and what a later version of the layer adds: the node is full.
+        // `FlightsFull`, and reasons that a later version of the layer adds: the node is full.
         _ => RefusalReason::Overloaded,
     }
 }
@@ -90,7 +91,7 @@ pub fn of_read(failure: Failure) -> ConnectError {
     }
 }
 
-/// A limit's refusal in words: which, why, and when to come back.
+/// A limit's refusal in words: the limit, the reason, and the wait.
 fn over(limit: &str, reason: &str, wait: Duration) -> String {
     let seconds = ms(wait) as f64 / 1_000.0;
     if limit.is_empty() {
@@ -105,31 +106,31 @@ pub(crate) fn standing_by() -> ConnectError {
     refusal(Code::Unavailable, RefusalReason::NotOwner, "", RETRY_LATER_MS, message.to_owned())
 }
 
-/// Whose fault an error is.
+/// Cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The caller's, or a limit's: nothing is wrong here.
+    /// The caller or a limit caused it: nothing is wrong here.
     Callers,
-    /// The database's or this service's; it may pass.
+    /// The database or this service caused it; it may pass.
     Database,
-    /// What is stored is damaged; it does not pass by itself.
+    /// Stored data is damaged; it does not pass by itself.
     Damage,
 }
 
-/// The word of a refusal in metrics and logs.
+/// The name of a refusal in metrics and logs.
 #[must_use]
 pub fn word_of(reason: RefusalReason) -> &'static str {
     reason.label()
 }
 
-/// What an error is called in metrics, and whose fault it is.
+/// The name of an error in metrics, and its cause.
 #[must_use]
 pub fn fault_of(error: &ConnectError) -> (&'static str, Fault) {
     if let Some(refusal) = error.detail::<Refusal>(REFUSAL_TYPE) {
         let reason = refusal.reason();
         let fault = match reason.cause() {
             RefusalCause::Database => Fault::Database,
-            // Those of ownership and clock have their own line where they begin and end.
+            // Refusals of ownership and clock are logged separately at their begin and end.
             RefusalCause::Request | RefusalCause::Service => Fault::Callers,
         };
         return (word_of(reason), fault);
@@ -165,14 +166,15 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         ChangeError::NotFound(_) => ConnectError::not_found(message),
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
-        // Not `resource_exhausted`: waiting does not help.
+        // It is not `resource_exhausted`: waiting does not help.
         ChangeError::GuildFull(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
         ChangeError::OwnedGuilds => {
             refusal(Code::FailedPrecondition, RefusalReason::OwnedGuilds, "", 0, message)
         }
-        // `deadline_exceeded` of a write means doubt to callers; this one certainly did not happen, and says so by its refusal.
+        // For callers, `deadline_exceeded` of a write means doubt; this one certainly did not happen, and its
+        // refusal says so.
         ChangeError::Deadline => refusal(Code::ResourceExhausted, RefusalReason::Overloaded, "", 0, message),
-        // `unknown` is Connect's word for it; clients of ours read it as doubt for every write.
+        // `unknown` is Connect's code for it; our clients read it as doubt for every write.
         ChangeError::OutcomeUnknown => ConnectError::unknown(message),
         ChangeError::Refused(refused) => match refused {
             Refused::Overloaded | Refused::TableFull => {
@@ -189,7 +191,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
             Refused::ClockBehind(MintError::LeaseEnded) | Refused::ClockOff(_) => {
                 refusal(Code::Unavailable, RefusalReason::Clock, "", RETRY_LATER_MS, message)
             }
-            // Not `resource_exhausted`: waiting does not help.
+            // It is not `resource_exhausted`: waiting does not help.
             Refused::Limit { limit, reason: reason @ RefusalReason::WriteBurst, .. } => {
                 let message = format!("more changes at once than the limit {limit} ever lets through");
                 refusal(Code::FailedPrecondition, *reason, limit, 0, message)

@@ -1,5 +1,6 @@
-//! What callers were refused or told went wrong: counted by the words of the one error table ([`crate::rpc::error`]), and logged, each kind
-//! once in a while, where the fault is the service's or the database's. A caller that is over a limit is no line in a log.
+//! Metrics and logs of the errors that callers get. They are counted by the names of the one error table
+//! ([`crate::rpc::error`]). Faults of the service or the database are logged, each kind once in a while. A
+//! caller over a limit is not logged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,8 @@ use weir_runtime::Registry;
 
 use crate::rpc::error::{Fault, fault_of};
 
-/// How often a fault of one kind is logged: often enough to see that it lasts, seldom enough to leave room for its cause.
+/// Interval between logs of one kind of fault: short enough to see that it lasts, long enough to leave room
+/// for its cause.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,7 +24,7 @@ struct Labels {
     error: &'static str,
 }
 
-/// Counts and logs. One for a service.
+/// Counts and logs errors. A service has one.
 pub struct Faults {
     errors: Family<Labels, Counter>,
     log: LogGate,
@@ -56,7 +58,7 @@ impl Faults {
     }
 }
 
-/// Methods whose errors are noted.
+/// Wraps methods so that their errors are counted.
 pub(crate) struct Noted<D> {
     pub(crate) methods: D,
     pub(crate) faults: Arc<Faults>,

@@ -1,6 +1,7 @@
-//! The form of rows, whatever a caller sends: it decides what they may say, and this tier what can be stored.
+//! Checks the form of rows, independently of the caller: the api decides what rows may say, and this tier
+//! what can be stored.
 //!
-//! Bounds are bytes: four for each character that an api lets through, which is as long as one can be.
+//! Bounds are in bytes: four for each character that an api accepts, the longest encoding of one.
 
 use std::collections::HashSet;
 
@@ -19,43 +20,44 @@ const NAME_MAX: usize = 400;
 const TOPIC_MAX: usize = 4_096;
 /// Bytes of a nick: 32 code points of four bytes.
 const NICK_MAX: usize = 128;
-/// Bytes of a user's names: 80 code points of four bytes, as many as `weir bot create` and imports take (Discord's longest, that of webhooks).
+/// Bytes of a user's names: 80 code points of four bytes, as many as `weir bot create` and imports take
+/// (Discord's longest, that of webhooks).
 const USERNAME_MAX: usize = 320;
-/// Bytes of the name of an avatar's picture. A choice, above Discord's 34.
+/// Bytes of the name of an avatar's picture. We chose a bound above Discord's 34.
 const AVATAR_MAX: usize = 128;
 
-/// What is wrong with a row.
+/// Errors of a row's form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
-    /// Text that must be there is not.
+    /// A required text is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
-    /// Too many bytes.
+    /// A text has too many bytes.
     #[error("{what} has at most {max} bytes")]
     Long {
-        /// Which text.
+        /// Name of the text.
         what: &'static str,
         /// Its bound in bytes.
         max: usize,
     },
-    /// U+0000 ends a text for many a client.
+    /// The text contains U+0000, which ends a text for many clients.
     #[error("{0} holds U+0000")]
     Null(&'static str),
-    /// Too many of something.
+    /// A list has too many entries.
     #[error("{what} are at most {max}")]
     Many {
-        /// Of what.
+        /// Name of the list.
         what: &'static str,
         /// Its bound.
         max: usize,
     },
-    /// An id of 0.
+    /// An id is 0.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A key that is there twice: which of the two counts would be nobody's decision.
+    /// A key occurs twice: nobody has decided which of the two counts.
     #[error("two {what} with id {id}")]
     Twice {
-        /// Of what.
+        /// Name of the key's kind.
         what: &'static str,
         /// The id.
         id: u64,
@@ -87,7 +89,7 @@ fn check_name(what: &'static str, name: &str, max: usize) -> Result<(), Malforme
     check_text(what, name, max)
 }
 
-/// Checks that ids are set and there once.
+/// Checks that ids are set and occur once.
 ///
 /// # Errors
 /// [`Malformed::Missing`], [`Malformed::Twice`]
@@ -112,7 +114,7 @@ pub(super) fn check_guild(guild: &Guild) -> Result<(), Malformed> {
     check_name("a guild's name", &guild.name, NAME_MAX)
 }
 
-/// Checks a channel, and takes away bits of its overwrites that mean nothing.
+/// Checks a channel, and clears bits of its overwrites that have no meaning.
 ///
 /// # Errors
 /// `invalid_argument`: [`Malformed`], and those of [`overwrites::check`].
@@ -122,8 +124,8 @@ pub(super) fn check_channel(channel: &mut Channel) -> Result<(), ConnectError> {
     overwrites::check(&mut channel.overwrites)
 }
 
-/// Checks a role, and takes away permission bits that mean nothing: a row never holds what a later version could take for something that
-/// somebody was given.
+/// Checks a role, and clears permission bits that have no meaning: otherwise a later version could take a
+/// stored bit for a permission that somebody granted.
 ///
 /// # Errors
 /// [`Malformed`]
@@ -133,7 +135,7 @@ pub(super) fn check_role(role: &mut Role) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Checks a new guild's roles, of which those without an id get one.
+/// Checks a new guild's roles; those without an id will get one.
 ///
 /// # Errors
 /// [`Malformed`]
@@ -142,7 +144,7 @@ pub(super) fn check_roles(roles: &mut [Role]) -> Result<(), Malformed> {
     roles.iter_mut().try_for_each(check_role)
 }
 
-/// Checks a member. That the guild has its roles is the caller's to know.
+/// Checks a member. The caller must check that the guild has its roles.
 ///
 /// # Errors
 /// [`Malformed`]
@@ -181,7 +183,7 @@ pub(super) fn check_username(name: &str) -> Result<(), Malformed> {
     check_name("a username", name, USERNAME_MAX)
 }
 
-/// Checks the names of a guild that is imported, and of its channels.
+/// Checks the names of an imported guild and of its channels.
 ///
 /// # Errors
 /// [`Malformed`]

@@ -1,13 +1,14 @@
-//! Whose guilds are being founded: two foundings of one owner come one after the other, so that each counts the other's guild.
+//! Locks for creating guilds: two creations by one owner come one after the other, so that each counts the
+//! other's guild.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use tokio::sync::Mutex;
 
-/// Locks that keep two foundings of one owner apart; owners share them by their id.
+/// Locks that separate two creations by one owner; owners share them by their id.
 const TURNS: usize = 64;
 
-/// Whose guilds are being founded.
+/// Locks of owners whose guilds are being created.
 #[derive(Debug)]
 pub(crate) struct Founders([Mutex<()>; TURNS]);
 

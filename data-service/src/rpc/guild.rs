@@ -81,7 +81,8 @@ async fn change(
     answer.await.map_err(|error| error::of_change(&error))
 }
 
-/// Passes a change of a channel through its guild's turn, with the channel's newest message for those who are told.
+/// Passes a change of a channel through its guild's turn, with the channel's newest message for the record's
+/// receivers.
 async fn change_channel(
     paths: &Paths,
     context: &Context,
@@ -100,7 +101,7 @@ async fn change_channel(
     answer.await.map_err(|error| error::of_change(&error))
 }
 
-/// Lets a change in: before this nothing is read or written for its sake that its caller could not ask for anyway.
+/// Admits a change: before this, nothing is read or written for it that its caller could not request anyway.
 async fn admit(paths: &Paths, basis: Option<Basis>) -> Result<Basis, ChangeError> {
     let basis = basis.unwrap_or_default();
     preconditions::check(&basis)?;
@@ -124,7 +125,7 @@ async fn submit(
     answer.await
 }
 
-/// The reply to a change of a guild, with the token that a later read shows it by.
+/// The reply to a change of a guild, with a token so that later reads show the change.
 fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
     let mut reply = Reply::message(message);
     reply.headers = change_headers(guild_id, paths.live.resolved_rev(guild_id));
@@ -190,7 +191,7 @@ async fn get(
     request: data::GetGuildRequest,
 ) -> Result<Reply<GetGuildResponse>, ConnectError> {
     let guild_id = required("guild_id", request.guild_id)?;
-    // Before the read: it shows everything up to here.
+    // Taken before the read, which therefore shows everything up to here.
     let as_of_us = paths.settled_us(guild_id);
     let mut reading = paths.reads.admit(Key::Guild(guild_id), options(&context)).map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;

@@ -1,7 +1,8 @@
 //! `weir.admin.v1.ImportService`: resumable bulk loading.
 //!
-//! A job is known by its file's hash. Its ids are minted once, at its first start, and kept before they are used; message ids are the
-//! caller's, derived from the file. So every step may be repeated and ends with the same rows.
+//! A job is identified by its file's hash. Its ids are minted once, at its first start, and stored before
+//! they are used; message ids are the caller's, derived from the file. So every step may be repeated and ends
+//! with the same rows.
 
 use prost::Message as _;
 use weir_connect::{ConnectError, Context, Reply, Router};
@@ -19,17 +20,17 @@ use crate::{key::Key, ownership::mint::Minter, rpc::error, write::rows::RowWrite
 
 /// Kind of the job rows in the store's settings.
 const JOB: &str = "import";
-/// Authors of a file, ids are reserved for all of them at once: 2^20 are 256 ms of ids.
+/// Maximum authors of a file. Ids are reserved for all of them at once: 2^20 are 256 ms of ids.
 const AUTHORS_MAX: u64 = 1 << 20;
-/// Channels of a file.
+/// Maximum channels of a file.
 const CHANNELS_MAX: usize = 500;
 /// Names in one call.
 const NAMES_MAX: usize = 5_000;
-/// Calls that write guild and names at once, or whose write is in doubt: each holds the rows of one request, some megabytes at most. A job
-/// sends them one after another.
+/// Concurrent calls that write guild and names, or whose write is in doubt: each holds the rows of one
+/// request, some megabytes at most. A job sends them one after another.
 const PUTS_MAX: usize = 16;
-/// Permissions of @everyone in an imported guild: view channels, send messages, read history (bits 10, 11, 16), and what Discord grants
-/// beside them for reactions, embeds, files and invites (bits 6, 14, 15, 0).
+/// Permissions of @everyone in an imported guild: view channels, send messages, read history (bits 10, 11,
+/// 16), and the ones that Discord adds for reactions, embeds, files and invites (bits 6, 14, 15, 0).
 const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 | 1;
 
 /// The service's methods.
@@ -48,7 +49,7 @@ pub fn router(paths: &Paths) -> Router {
         })
 }
 
-/// A job's row is the answer to its beginning, as it stands.
+/// Reads a job's row, which is the answer to its beginning, unchanged.
 async fn load(paths: &Paths, job: &[u8]) -> Result<Option<BeginImportResponse>, ConnectError> {
     let row = paths.store.read_setting(JOB, job).await;
     let row = row.map_err(|error| ConnectError::unavailable(error.to_string()))?;
@@ -118,17 +119,19 @@ async fn begin(
     Ok(state.into())
 }
 
-/// Ids ahead of the clock that are waited for: a large job's own. More is a clock that is wrong, and may last hours.
+/// Longest distance of ids ahead of the clock for which we wait: a large job's own. A greater one means a
+/// wrong clock, and may last hours.
 const AHEAD_WAITED_MS: u64 = 5_000;
 
-/// Mints the job's ids. Nothing uses them before they are kept.
+/// Mints the job's ids. Nothing uses them before they are stored.
 async fn first_start(
     paths: &Paths,
     request: &BeginImportRequest,
 ) -> Result<BeginImportResponse, ConnectError> {
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
-    // Ids may run at most half a second ahead of the clock, which is two million of them; a row of authors is waited for.
+    // Ids may run at most half a second ahead of the clock, which is two million of them; for a row of
+    // authors we wait.
     let reserve = async |count: u64| {
         loop {
             match sequencer.reserve(tenure, count) {
@@ -159,7 +162,7 @@ async fn first_start(
 
 /// The id of the job's `index`th author.
 fn author_id(base: u64, index: u64) -> u64 {
-    // Minted by `reserve`, so never 0.
+    // `reserve` minted it, so it is never 0.
     weir_proto::id::Snowflake::try_from(base).map_or(0, |first| Minter::nth(first, index))
 }
 
@@ -232,7 +235,8 @@ async fn write(
         }
         batches.push(batch);
     }
-    // Channels at once: each is its own turn. The lines are those of calls that were answered before, so they need not wait for this one's.
+    // Channels run concurrently: each is its own turn. The lines are those of earlier answered calls, so they
+    // need not wait for this one's.
     let progress = async {
         if request.lines_done > state.lines_done {
             state.lines_done = request.lines_done;

@@ -1,4 +1,5 @@
-//! Listeners that answer before there is anything behind them: a data service that opens its store, or waits for another's lease.
+//! Listeners that answer before the service is ready: a data service that opens its store, or waits for
+//! another node's lease.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,22 +8,22 @@ use weir_connect::{Codec, ConnectError, Dispatch, UnaryRequest, UnaryResponse};
 
 use crate::rpc::error;
 
-/// Methods that are refused as `unavailable` until they are there.
+/// Methods that are refused as `unavailable` until they are ready.
 #[derive(Default)]
 pub struct Standby {
     methods: OnceLock<Arc<dyn Dispatch>>,
 }
 
 impl Standby {
-    /// Without methods yet.
+    /// Creates the listener without methods.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// From now on these answer. Only the first call counts.
+    /// Serves these methods from now on. Only the first call counts.
     pub fn begin(&self, methods: Arc<dyn Dispatch>) {
-        // A second call would be a mistake of its caller, and the methods that are there go on.
+        // A second call would be its caller's mistake, and the first methods stay.
         let _ = self.methods.set(methods);
     }
 }
@@ -30,12 +31,12 @@ impl Standby {
 #[async_trait]
 impl Dispatch for Standby {
     fn serves(&self, path: &str) -> bool {
-        // Which paths there are is not known yet; "not found" would be taken for good.
+        // The paths are not known yet, and callers would take "not found" as final.
         self.methods.get().is_none_or(|methods| methods.serves(path))
     }
 
     fn decoded_bytes(&self, path: &str, codec: Codec, body: &[u8]) -> usize {
-        // Nothing is decoded before the methods are there.
+        // Nothing is decoded before the methods are set.
         self.methods.get().map_or(0, |methods| methods.decoded_bytes(path, codec, body))
     }
 

@@ -1,19 +1,21 @@
-//! What a channel's overwrites must look like, whatever a caller sends: it decides what they may say, and this tier what can be stored.
+//! Checks a channel's overwrites, independently of the caller: the api decides what they may say, and this
+//! tier what can be stored.
 
 use std::collections::HashSet;
 
 use weir_connect::ConnectError;
 use weir_proto::{data::Overwrite, overwrite};
 
-/// Overwrites of one channel. Discord's bound (error 30060); of all channels of a guild together: `write::op::OVERWRITES_MAX`.
+/// Maximum overwrites of one channel. Discord's bound (error 30060); of all channels of a guild together:
+/// `write::op::OVERWRITES_MAX`.
 const OVERWRITES_MAX: usize = 1_000;
 
-/// Refuses what is not well formed, and takes away bits that mean nothing: a row never holds what a later version could take for something
-/// that somebody was given.
+/// Refuses malformed overwrites, and clears bits that have no meaning: otherwise a later version could take a
+/// stored bit for a permission that somebody granted.
 ///
 /// # Errors
-/// `invalid_argument` for too many, for an id of 0, for another type than a role's or a member's, and for a key that is there twice: which of
-/// the two counts would be nobody's decision.
+/// `invalid_argument` for too many, for an id of 0, for another type than a role's or a member's, and for a
+/// key that occurs twice: nobody has decided which of the two counts.
 pub(super) fn check(overwrites: &mut [Overwrite]) -> Result<(), ConnectError> {
     if overwrites.len() > OVERWRITES_MAX {
         let problem = format!("a channel has at most {OVERWRITES_MAX} overwrites");

@@ -1,13 +1,14 @@
-//! How many guilds a user owns, and the bound of it.
+//! Counts the guilds that a user owns, and bounds them.
 //!
-//! Rows of guilds are not kept by owner, so each guild is noted among its owner's before it is made and taken away after it is gone. A note
-//! whose guild was certainly not made is taken back. One that is left without its guild (the process died in between, nobody knows what came
-//! of the founding) counts while the guild may yet appear, and then until somebody looks: whoever comes to the bound looks at a few notes,
-//! those first that were not looked at for longest, and takes such ones away. So of the guilds that are noted the bound may be reached late,
-//! and is never passed.
+//! Guilds are not stored by owner, so each guild gets a note under its owner before it is made, and loses it
+//! after it is gone. A note whose guild was certainly not made is taken back. A note can be left without a
+//! guild: the process died in between, or the outcome of the creation is unknown. It counts while the guild
+//! may yet appear, and then until it is checked: an owner that reaches the bound has a few notes checked,
+//! those first whose last check is oldest, and removes such notes. So an owner may reach the bound late by
+//! its notes, and never passes it.
 //!
-//! Not noted, and so not counted, are guilds that were founded before notes were kept, and those that an import made: their owner may have
-//! that many more.
+//! Guilds that were created before notes were kept, and those that an import made, have no note and do not
+//! count: their owner may have that many more.
 
 use std::time::Duration;
 
@@ -25,26 +26,32 @@ use crate::{
     write::op::{ChangeError, OWNED_MAX, Refused},
 };
 
-/// Age from which a guild that is not there will not appear any more, and time after which a note is looked at again. A choice: far above the
-/// deadline of a call, and above the time for which a write stays in doubt while its database is there at all.
+/// Age from which a missing guild will not appear any more, and time after which a note is checked again. We
+/// chose it far above the deadline of a call, and above the time for which a write stays in doubt while its
+/// database is up.
 const APPEARS_WITHIN: Duration = Duration::from_secs(600);
-/// Notes that one founding looks at. Each costs a read of a guild, which may be large, while other owners wait for the turn. A choice: one
-/// note without its guild is found in 25 attempts at most, and in the first if it is the only one that is due.
+/// Notes checked by one creation. Each costs a read of a guild, which may be large, while other owners wait
+/// for the lock. We chose it so that one note without its guild is found in 25 attempts at most, and in the
+/// first if it is the only one that is due.
 const LOOKS_MAX: usize = 8;
-/// Longest time that the answer to a failed founding waits for its note to be taken back; what is not taken back in it counts for
-/// [`APPEARS_WITHIN`]. A choice: the founding's deadline may be over by then, and a healthy database writes in much less.
+/// Longest time that the answer to a failed creation waits until its note is taken back; a note left after it
+/// counts for [`APPEARS_WITHIN`]. We chose it because the creation's deadline may be over by then, and a
+/// healthy database writes in much less.
 const TAKE_BACK_WITHIN: Duration = Duration::from_secs(1);
-/// A guild that is counted to its owner's and not made yet. No other guild of the owner is founded until this is dropped.
+/// A guild that counts under its owner and is not made yet. No other guild of the owner is created until this
+/// is dropped.
 pub(super) struct Noted<'a> {
     _turn: MutexGuard<'a, ()>,
     owner_id: u64,
     guild_id: u64,
-    /// It was not noted before: by an earlier founding with the same id, whose guild may be there.
+    /// True if this call made the note. An earlier creation with the same id may have made it, and its guild
+    /// may exist.
     fresh: bool,
 }
 
 impl Noted<'_> {
-    /// Counts the guild no more, because it was certainly not made. What fails counts until somebody comes to the bound.
+    /// Removes the note, because the guild was certainly not made. After a failure it counts until the owner
+    /// reaches the bound.
     pub(super) async fn take_back(self, paths: &Paths) {
         if self.fresh {
             let forgotten = forget(paths, Some(self.owner_id), self.guild_id);
@@ -55,14 +62,14 @@ impl Noted<'_> {
     }
 }
 
-/// Counts a guild to its owner's before it is made.
+/// Counts a guild under its owner before it is made.
 ///
 /// # Errors
-/// [`ChangeError::OwnedGuilds`] if it owns as many as it may; [`ChangeError::Deadline`]; [`Refused::Database`] if that cannot be found out.
-/// Whatever became of the note, the guild is not made.
+/// [`ChangeError::OwnedGuilds`] if it owns the maximum; [`ChangeError::Deadline`]; [`Refused::Database`] if
+/// that cannot be found out. Whatever became of the note, the guild is not made.
 ///
 /// # Cancel safety
-/// A note may be left behind, which counts for [`APPEARS_WITHIN`] and until somebody looks.
+/// A note may be left behind, which counts for [`APPEARS_WITHIN`] and until it is checked.
 pub(super) async fn note(
     paths: &Paths,
     owner_id: u64,
@@ -77,7 +84,7 @@ async fn note_in_turn(paths: &Paths, owner_id: u64, guild_id: u64) -> Result<Not
     let turn = paths.founders.turn(owner_id).lock().await;
     let (kind, key) = (kind(owner_id), guild_id.to_be_bytes());
     let store = &paths.store;
-    // Some more than the bound: notes whose guilds never came.
+    // More than the bound, because some notes have no guild.
     let notes = store.read_settings(&kind, 2 * OWNED_MAX).await.map_err(|error| unread(&error))?;
     let fresh = !notes.iter().any(|(noted, _)| *noted == key);
     if notes.len() >= OWNED_MAX && notes.len() - look(paths, owner_id, &notes).await? >= OWNED_MAX {
@@ -92,7 +99,7 @@ fn unread(error: &dyn std::error::Error) -> ChangeError {
     Refused::Database(error.to_string()).into()
 }
 
-/// Looks at notes that are due, and takes those away whose guild is not there. How many these were.
+/// Checks due notes and removes those whose guild is missing. Returns the number of removed notes.
 async fn look(paths: &Paths, owner_id: u64, notes: &[(Vec<u8>, Bytes)]) -> Result<usize, ChangeError> {
     let now_ms = paths.clock.wall_ms();
     let mut looked = Vec::new();
@@ -108,7 +115,8 @@ async fn look(paths: &Paths, owner_id: u64, notes: &[(Vec<u8>, Bytes)]) -> Resul
     Ok(gone)
 }
 
-/// The notes to look at now: a note's key is its guild's id, and its value when it was last looked at, in Unix milliseconds; empty if never.
+/// Notes to check now: a note's key is its guild's id, and its value the time of its last check, in Unix
+/// milliseconds; empty if never.
 fn due(notes: &[(Vec<u8>, Bytes)], now_ms: u64) -> impl Iterator<Item = &[u8]> {
     let within_ms = u64::try_from(APPEARS_WITHIN.as_millis()).unwrap_or(u64::MAX);
     let since = |(key, looked): &(Vec<u8>, Bytes)| number(looked).max(unix_ms(number(key)));
@@ -118,12 +126,12 @@ fn due(notes: &[(Vec<u8>, Bytes)], now_ms: u64) -> impl Iterator<Item = &[u8]> {
     due.into_iter().take(LOOKS_MAX).map(|(key, _)| &**key)
 }
 
-/// A number as notes hold it; 0 if it is none.
+/// Reads a number from a note; 0 if it is not valid.
 fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
-/// Takes a guild that is not there from its owner's. What fails is made good when the owner comes to the bound.
+/// Removes the note of a missing guild. A failure is made good when the owner reaches the bound.
 pub(super) async fn forget(paths: &Paths, owner_id: Option<u64>, guild_id: u64) {
     let Some(owner_id) = owner_id else { return };
     let store = &paths.store;
@@ -132,7 +140,7 @@ pub(super) async fn forget(paths: &Paths, owner_id: Option<u64>, guild_id: u64) 
     }
 }
 
-/// Whose a guild is; `None` if there is none.
+/// The owner of a guild; `None` if there is no such guild.
 ///
 /// # Errors
 /// [`Failure`]

@@ -25,8 +25,9 @@ use crate::{
 
 /// Ids in one `GetUsers`.
 const USERS_MAX: usize = 1_000;
-/// New users being written, or in doubt, at once: each holds a row of some hundred bytes (a request, at most) and a task. At two milliseconds
-/// a write this is half a million a second; only a database that does not answer lets so many gather.
+/// Concurrent writes of new users, including those in doubt: each holds a row of some hundred bytes (a
+/// request, at most) and a task. At two milliseconds a write this is half a million a second; only a database
+/// that does not answer lets so many gather.
 const CREATES_MAX: usize = 1_024;
 
 /// The service's methods.
@@ -72,7 +73,7 @@ async fn create(
     user.rev = now_us;
     let mut rows = vec![RowChange::PutUser(user.clone())];
     rows.extend(token.map(|hash| RowChange::PutToken { hash, user_id: user.id }));
-    // Not a scope's turn: a fresh id has no earlier state, and the same rows again change nothing.
+    // No turn is needed: a fresh id has no earlier state, and writing the same rows again changes nothing.
     let touched = [Key::User(user.id)].into_iter().chain(token.map(Key::Token)).collect();
     let written = writer.write(sequencer, tenure, rows, now_us, touched).await;
     written.map_err(|error| error::of_change(&error))?;

@@ -1,4 +1,5 @@
-//! The turn that removes several messages in one step: one commit, one revision and one record, so that nobody sees a half of it.
+//! The turn that removes several messages in one step: one commit, one revision and one record, so that
+//! nobody sees a part of it.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 
-/// A removal that is ready: what it rests on, its revision, and the messages that are there.
+/// A planned removal: its preconditions, its revision, and the messages that exist.
 struct Planned {
     begun: Begun,
     pending: Pending,
@@ -60,7 +61,7 @@ impl Sequencer {
         self.commit(scope, begun, prepared, answer).await;
     }
 
-    /// What is to be done, or what to answer if no message is there.
+    /// Plans the removal, or answers if none of the messages exists.
     async fn plan_bulk(
         &self,
         scope: &Scope,
@@ -74,7 +75,8 @@ impl Sequencer {
         let (mut found, mut above) = (Vec::with_capacity(message_ids.len()), 0);
         for message_id in message_ids {
             if let Some(row) = self.row(scope, *message_id).await? {
-                // Above the row's own too: an import gives rows revisions that the channel's tail need not show.
+                // The revision must also exceed the row's own: an import gives rows revisions that the
+                // channel's tail need not show.
                 above = above.max(row.last_rev);
                 found.push(*message_id);
             }

@@ -1,7 +1,8 @@
-//! A commit: sent until its outcome is known, then barrier, acknowledgement, publication.
+//! A commit is sent until its outcome is known; then come barrier, acknowledgement and publication.
 //!
-//! The order of the last steps is the barrier (rule 6): the database has it, then the generations rise and the tail changes in one step,
-//! then the caller is told, then the world. The tenure is checked again after the commit: a process that was paused tells nobody of a
+//! The order of the last steps is the barrier (rule 6): first the database has the change, then the
+//! generations rise and the tail changes in one step, then the caller is answered, then the records are
+//! published. The tenure is checked again after the commit: a process that was paused must not acknowledge a
 //! change that another owner may not know.
 
 use std::time::Duration;
@@ -26,12 +27,13 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// How often a fenced owner that has a write in doubt looks whether it owns again.
+/// A fenced owner with a write in doubt checks this often whether it owns the scope again.
 const OWNER_LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A scope that writes is noted active again after this, well below the hour that the note outlives the changes.
+/// The activity note of a scope that writes is renewed after this, well below the hour by which the note
+/// outlives the changes.
 const NOTE_ACTIVE_EVERY_US: u64 = 60 * 1_000_000;
 
-/// What a turn begins with: the right to change the scope, and its head as it is.
+/// Begin of a turn: the right to change the scope, and its present head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     pub(super) tenure: Tenure,
@@ -43,40 +45,40 @@ pub(super) struct Prepared {
     pub(super) rows: Vec<RowChange>,
     pub(super) records: Vec<Announced>,
     pub(super) rows_are_outbox: bool,
-    /// The head afterwards.
+    /// Head after the commit.
     pub(super) head: Head,
-    /// What else of the scope changes in memory.
+    /// Other changes of the scope's state in memory.
     pub(super) effect: Effect,
-    /// Keys whose answers change, and how.
+    /// Keys whose answers change, and how they change.
     pub(super) barriers: Vec<(Key, Barrier)>,
     pub(super) pending: Pending,
 }
 
-/// What came of a write that was sent once.
+/// Outcome of one attempt to write.
 pub(super) enum Sent {
-    /// It is durable.
+    /// The write is durable.
     Committed,
-    /// It did not happen.
+    /// The write did not happen.
     NotCommitted(ChangeError),
-    /// Nobody knows yet; the database can still tell.
+    /// The outcome is not known yet; the database can still answer.
     InDoubt,
-    /// The store is broken: nobody will ever know here.
+    /// The store is broken: this process will never know the outcome.
     Lost,
 }
 
-/// What came of a write in doubt.
+/// Final outcome of a write in doubt.
 pub(super) enum Resolved {
-    /// It is durable.
+    /// The write is durable.
     Committed,
-    /// Another owner had the scope meanwhile: what is in the database is what that owner found there.
+    /// Another owner had the scope meanwhile: the database holds what that owner found there.
     Superseded,
-    /// The store is broken: nobody will ever know here.
+    /// The store is broken: this process will never know the outcome.
     Lost,
 }
 
 impl Sequencer {
-    /// Sends a commit until its outcome is known. `answer` is called once, as soon as the callers can be told: if the outcome is in doubt
-    /// that is before this returns.
+    /// Sends a commit until its outcome is known. `answer` is called once, as soon as the callers can be
+    /// answered: if the outcome is in doubt, that is before this function returns.
     pub(super) async fn commit(
         &self,
         scope: &Scope,
@@ -86,7 +88,7 @@ impl Sequencer {
     ) {
         let Begun { tenure, head: before } = begun;
         let Prepared { rows, records, rows_are_outbox, head, effect, mut barriers, pending } = prepared;
-        // Whatever changes, who asks for the scope's changes from now on joins no read from before.
+        // After any change, a request for the scope's changes must not join an earlier read.
         barriers.push((Key::Changes(scope.id), Barrier::Append));
         if let Err(error) = self.note_active(scope).await {
             return answer(Err(error));
@@ -133,14 +135,15 @@ impl Sequencer {
                         self.live.superseded(scope, &barriers);
                         self.leave_to_database(scope, before, pending);
                     }
-                    // The scope stays in doubt: nothing is served from memory and nothing written until the process is replaced.
+                    // The scope stays in doubt: until the process is replaced, nothing is served from memory
+                    // and nothing is written.
                     Resolved::Lost => pending.leave(),
                 }
             }
         }
     }
 
-    /// Whether the tenure of a commit is the one of now, so that somebody may be told of it.
+    /// True if the commit's tenure is still the present one, so that the change may be acknowledged.
     fn still(&self, scope: &Scope, tenure: Tenure) -> bool {
         self.ownership.still(scope.id, tenure) || armed(Seeded::AcknowledgesWithoutTenure)
     }
@@ -150,8 +153,8 @@ impl Sequencer {
         self.outbox.publish(scope.id, is_channel, before.last_rev, pending, records).await;
     }
 
-    /// Another owner may have sealed the scope without this commit in sight: nobody is told that it holds. It will be found in the history
-    /// if it is there, and published from there by its owner.
+    /// Another owner may have sealed the scope without seeing this commit, so the change is not acknowledged.
+    /// If the commit is in the history, the new owner finds it there and publishes it.
     fn disown(&self, scope: &Scope, before: Head, pending: Pending) {
         scope.lock().forget();
         self.leave_to_database(scope, before, pending);
@@ -162,7 +165,8 @@ impl Sequencer {
         self.outbox.leave_to_database(scope.id, is_channel, before.last_rev, pending);
     }
 
-    /// A write's outcome is not known: until it is, nothing of its keys is served from memory or kept there.
+    /// Marks a write as in doubt: until its outcome is known, its keys are neither served from memory nor
+    /// cached.
     pub(super) fn in_doubt(&self, scope: &Scope, barriers: &[(Key, Barrier)]) {
         self.counters.in_doubt.inc();
         if !armed(Seeded::DoubtLeavesMemoryOn) {
@@ -170,7 +174,7 @@ impl Sequencer {
         }
     }
 
-    /// Waits for the outcome of a write that is sent for the first time.
+    /// Sends a write for the first time and waits for its outcome.
     pub(super) async fn send(
         &self,
         scope_id: u64,
@@ -202,8 +206,9 @@ impl Sequencer {
         let mut pauses = Pauses::new();
         loop {
             pauses.wait().await;
-            // A fenced owner writes nothing, not even what it has sent before: its successor's history must not change behind it. Once it
-            // owns again, and nobody else did in between, it finds out what came of the commit before it does anything else.
+            // A fenced owner writes nothing, not even what it has sent before: its successor's history must
+            // not change behind it. If it owns the scope again, and nobody else did in between, it first
+            // finds out what came of the commit.
             let now = loop {
                 match self.ownership.tenure(scope_id) {
                     Ok(now) => break now,
@@ -220,13 +225,15 @@ impl Sequencer {
                     tracing::error!(reason, "the store is poisoned");
                     return Resolved::Lost;
                 }
-                // After a doubt, "not applied" speaks of this attempt only: the first may still have happened.
+                // For a write in doubt, "not applied" concerns only this attempt: the first one may still
+                // have happened.
                 Err(WriteError::Unknown { .. } | WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
             }
         }
     }
 
-    /// Notes that the scope writes, so that a successor publishes what this process leaves unpublished.
+    /// Notes that the scope writes, so that a successor publishes the records that this process leaves
+    /// unpublished.
     async fn note_active(&self, scope: &Scope) -> Result<(), ChangeError> {
         if self.outbox.committed_with_store() {
             return Ok(());

@@ -1,13 +1,13 @@
-//! What the turns did, as operators see it.
+//! Metrics of the turns, for operators.
 
 use weir_runtime::{Registry, metrics::Counter};
 
 /// Counts of the turns of all scopes.
 #[derive(Debug)]
 pub(super) struct TurnCounters {
-    /// Commits sent, repetitions not among them.
+    /// Commits sent, without repetitions.
     pub(super) commits: Counter,
-    /// Commits whose outcome was not known at first.
+    /// Commits whose outcome was first unknown.
     pub(super) in_doubt: Counter,
     /// Turns that panicked; each is a defect.
     pub(super) panicked: Counter,

@@ -1,4 +1,4 @@
-//! The turn of creates: those that wait together become one commit.
+//! The turn of creates: creates that wait together become one commit.
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
@@ -35,7 +35,8 @@ impl Sequencer {
                 return;
             }
         };
-        // Before anything is minted: the outbox must not take the time after it for published.
+        // This comes before anything is minted: otherwise the outbox could take the time after it for
+        // published.
         let pending = self.outbox.begin(scope.id);
         let now_us = pending.began_us();
         let mut plan = {
@@ -81,7 +82,8 @@ impl Sequencer {
         self.live.weigh(scope);
     }
 
-    /// Writes the bucket into the channel's index before its first message, unless it is the newest that is known to be there.
+    /// Writes the bucket into the channel's index before its first message, unless it is the newest one known
+    /// in the index.
     async fn index_bucket(
         &self,
         scope: &Scope,
@@ -91,7 +93,8 @@ impl Sequencer {
         if known == Some(bucket) {
             return Ok(());
         }
-        // Idempotent and harmless if it is there without messages, so an unknown outcome is simply a refusal.
+        // The write is idempotent, and an index entry without messages is harmless, so an unknown outcome is
+        // simply a refusal.
         self.store
             .add_bucket(scope.id, bucket)
             .await

@@ -1,10 +1,11 @@
-//! The opening of direct messages: one channel for each pair of users.
+//! Opens direct messages: each pair of users has one channel.
 //!
-//! Two turns, one inside the other. The outer one is that of the pair's lower user: of all who open the same pair one comes first, and the
-//! others find what it made. The inner one is the new channel's, as for every change of a channel: it commits the channel's row, the
-//! pair's row that leads to it and, as the first record of the channel's own chain, its creation, in one step. So nobody hears of a
-//! message before the channel, and a process that dies in between leaves all of it or nothing that counts: a channel to which its pair's
-//! row does not lead is none (`read/directory.rs`), and the next caller makes another.
+//! Two turns are nested. The outer one is that of the pair's lower user: of several callers that open the
+//! same pair one is first, and the others find the channel that it made. The inner turn is the new channel's,
+//! as for every change of a channel. In one step it commits the channel's row, the pair's row that leads to
+//! it, and the creation as the first record of the channel. So nobody hears of a message before its channel.
+//! A process that dies in between leaves a complete channel or none that counts: a channel to which its
+//! pair's row does not lead does not exist (`read/directory.rs`), and the next caller makes another.
 
 use std::sync::Arc;
 
@@ -37,15 +38,16 @@ use crate::{
 /// Discord's type of direct messages.
 const DIRECT: u32 = 1;
 
-/// What the outer turn found.
+/// Result of the outer turn's look-up.
 enum Found {
     There(Channel),
-    /// An id for the channel, and both users.
+    /// No channel exists: an id for the new one, and both users.
     Nothing(u64, Vec<User>),
 }
 
 impl Sequencer {
-    /// The outer turn. It lasts until the fate of what it made is known, so that the next one finds that or makes its own.
+    /// The outer turn. It lasts until the fate of the new channel is known, so that the next turn finds that
+    /// channel or makes its own.
     pub(super) async fn open_turn(self: &Arc<Self>, scope: &Scope, op: OpenOp) {
         let OpenOp { pair, accepted_at_us, deadline, answer } = op;
         let (id, users) = match self.find_direct(scope, pair, deadline).await {
@@ -58,7 +60,7 @@ impl Sequencer {
             Op::Make(Box::new(MakeOp { pair, users, accepted_at_us, deadline, answer, over }))
         });
         drop(answer.send(made.await));
-        // Nothing is ever sent: the inner turn drops its end when it is over, however it ends.
+        // Nothing is sent on this channel: the inner turn drops its end when it is over, however it ends.
         let _ = ended.await;
     }
 
@@ -121,7 +123,7 @@ impl Sequencer {
     }
 }
 
-/// Row and record of a new channel. The record says who the two are, so that a gateway need not ask.
+/// Row and record of a new channel. The record contains both users, so that a gateway need not read them.
 fn made(
     id: u64,
     pair: UserPair,

@@ -16,11 +16,11 @@ use crate::{
     outbox::{Pending, record::Origin},
 };
 
-/// What a change of a message is found to be.
+/// Plan for a change of a message.
 enum Planned {
-    /// At this revision; with the row after an edit, none for a removal.
+    /// The change gets this revision. The row is the one after an edit; a removal has none.
     Commit(Pending, u64, Option<Box<Message>>),
-    /// An edit after which the row is as it is.
+    /// The edit leaves the row as it is.
     Same(Box<Message>),
 }
 
@@ -29,7 +29,7 @@ impl Sequencer {
         let ChangeOp { message_id, change, context, audience, accepted_at_us, deadline } = op;
         let (begun, pending, rev, row) = match self.plan_edit(scope, message_id, &change, deadline).await {
             Ok((begun, Planned::Commit(pending, rev, row))) => (begun, pending, rev, row),
-            // Nothing to commit; but what was found counts only under the tenure (rule 3).
+            // There is nothing to commit, but the row that was found counts only under the tenure (rule 3).
             Ok((begun, Planned::Same(row))) => {
                 let still = self.ownership.still(scope.id, begun.tenure);
                 return match change {
@@ -81,7 +81,8 @@ impl Sequencer {
         let begun = self.begin(scope).await?;
         let row = self.row(scope, message_id).await?.ok_or(ChangeError::NotFound("message"))?;
         let pending = self.outbox.begin(scope.id);
-        // Above the row's own too: an import gives rows revisions that the channel's tail need not show.
+        // The revision must also exceed the row's own: an import gives rows revisions that the channel's tail
+        // need not show.
         let rev = begun.next_rev(pending.began_us(), row.last_rev)?;
         let after = match change {
             MessageChange::Edit(request, _) => match edit::edited(&row, request, rev, pending.began_us()) {

@@ -1,4 +1,4 @@
-//! The turn of a guild: every change of it and of its channels, roles and members.
+//! The turn of a guild: every change of the guild and of its channels, roles and members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ impl Sequencer {
         let GuildOp { change, basis, last_message_id, deadline, answer } = op;
         let (begun, plan, pending, rev) = match self.plan_guild(scope, change, &basis, deadline).await {
             Ok((begun, Planned::Change(plan), pending, rev)) => (begun, plan, pending, rev),
-            // Nothing to commit; but what was found counts only under the tenure (rule 3).
+            // There is nothing to commit, but what was found counts only under the tenure (rule 3).
             Ok((begun, Planned::Same(found), ..)) => {
                 let still = self.ownership.still(scope.id, begun.tenure);
                 return drop(answer.send(if still { Ok(found) } else { Err(Refused::NotOwner.into()) }));
@@ -42,7 +42,7 @@ impl Sequencer {
             let audience = Audience::guild(scope.id);
             let context = match &event {
                 Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
-                    // What was posted since it was read is known here.
+                    // Messages posted since the caller read it are known here.
                     let last_message_id = last_message_id.max(self.live.last_message_id(row.id));
                     Some(EventContext { last_message_id, ..EventContext::default() })
                 }

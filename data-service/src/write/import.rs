@@ -1,4 +1,4 @@
-//! The turn of an import: rows with ids of the caller's, written as they are and told to nobody.
+//! The turn of an import: rows with ids of the caller's, written unchanged and without events.
 
 use weir_protect::Change as Barrier;
 use weir_proto::{bucket::Bucket, data::Message};
@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-/// An import that is ready to be sent.
+/// An import that is ready to send.
 struct Planned {
     begun: Begun,
     rows: Vec<RowChange>,
-    /// The head afterwards; its `last_rev` is the greatest revision of the rows.
+    /// Head after the import; its `last_rev` is the greatest revision of the rows.
     head: Head,
     barriers: Vec<(Key, Barrier)>,
 }
@@ -67,7 +67,7 @@ impl Sequencer {
         let head = Head {
             epoch: begun.tenure.epoch,
             last_rev: rev,
-            // Imported rows are no events: the next record follows on the one before them.
+            // Imported rows are not events: the next record follows the record before them.
             recorded_rev: begun.head.recorded_rev,
             last_message_id: begun.head.last_message_id.max(last_message_id),
             bucket: begun.head.bucket.max(buckets.last().copied()),
@@ -75,7 +75,8 @@ impl Sequencer {
         Ok(Planned { begun, rows, head, barriers: keys.map(|key| (key, Barrier::Both)).collect() })
     }
 
-    /// Writes buckets into the channel's index, but for one that the import before wrote: an import is in the order of its buckets.
+    /// Writes buckets into the channel's index, except one that the previous import wrote: imports are in the
+    /// order of their buckets.
     async fn index_buckets(&self, scope: &Scope, buckets: &[Bucket]) -> Result<(), ChangeError> {
         let mut indexed = scope.lock().imported_bucket;
         for bucket in buckets {
@@ -89,8 +90,8 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Sends the rows until their outcome is known. An import is idempotent by its ids: whatever the failure, the caller sends the same
-    /// rows again.
+    /// Sends the rows until their outcome is known. An import is idempotent by its ids: after any failure the
+    /// caller sends the same rows again.
     async fn write_import(
         &self,
         scope: &Scope,

@@ -1,15 +1,16 @@
-//! Writes in doubt: the database did not tell what came of them, and they are sent again until it does (rule 2).
+//! Writes in doubt: the database did not report their outcome, and they are sent again until it does (rule
+//! 2).
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The first pause: a coordinator that was restarted or lost one packet answers by then.
+/// First pause: a coordinator that was restarted or lost one packet answers by then.
 const FIRST: Duration = Duration::from_millis(50);
-/// The longest: a database that was away is noticed within this.
+/// Longest pause: when a database is back, this is noticed within it.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// The pauses between repetitions; each is twice the one before, up to a bound.
+/// Pauses between repetitions; each is twice the previous one, up to a bound.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     next: Duration,
@@ -20,7 +21,7 @@ impl Pauses {
         Self { next: FIRST }
     }
 
-    /// Waits for the next one.
+    /// Waits for the next pause.
     pub(crate) async fn wait(&mut self) {
         sleep(self.next).await;
         self.next = (self.next * 2).min(LONGEST);

@@ -1,7 +1,8 @@
-//! What waits for the turns of scopes: one queue for each scope that has a turn under way or waiting.
+//! The queues of changes that wait for a turn: one for each scope that has a turn under way or waiting.
 //!
-//! A queue is there exactly while a task takes turns of its scope: the push that makes it starts the task, and the task removes it when it
-//! finds it empty. So a scope has one such task at a time, and there are no more queues than scopes in memory.
+//! A queue exists exactly while a task takes turns of its scope: the push that makes the queue starts the
+//! task, and the task removes the queue when it is empty. So a scope has one such task at a time, and there
+//! are no more queues than scopes in memory.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -10,21 +11,22 @@ use std::{
 
 use super::op::{CreateOp, ImportOp, Op, Refused, message_bytes};
 
-/// Bytes of creates in one batch: the bound of `batch_size_fail_threshold` in common CQL deployments is 50 KiB for logged multi-partition
-/// batches; single-partition batches of 64 KiB stay far below a commit log segment.
+/// Bytes of creates in one batch. `batch_size_fail_threshold` in common CQL deployments is 50 KiB, for logged
+/// multi-partition batches; single-partition batches of 64 KiB stay far below a commit log segment.
 const BATCH_BYTES_MAX: usize = 64 << 10;
-/// Imported rows written in one step: half of what an import has under way at once, so that one half gathers while the other is synced.
+/// Imported rows written in one step: half of what an import has under way at once, so that one half gathers
+/// while the other is synced.
 const IMPORT_ROWS_MAX: usize = 8_000;
-/// Shards of the table, each with a lock of its own: as many as the table of scopes has, for the same reason.
+/// Shards of the table, each with its own lock: as many as the table of scopes has, for the same reason.
 const SHARDS: usize = 64;
 
-/// What one turn works on.
+/// Work of one turn.
 pub(crate) enum Work {
     /// Creates that go into one batch, oldest first.
     Creates(Vec<CreateOp>),
     /// Imports that are written in one step, oldest first.
     Imports(Vec<ImportOp>),
-    /// Any other single entry.
+    /// One entry of any other kind.
     One(Op),
 }
 
@@ -49,9 +51,10 @@ impl Mailboxes {
     }
 
     fn shard(&self, scope_id: u64) -> MutexGuard<'_, HashMap<u64, Mailbox>> {
-        // As the table of scopes: the multiplication spreads the middle bits, in which snowflakes differ, to the top.
+        // As in the table of scopes, the multiplication spreads the middle bits, in which snowflakes differ,
+        // to the top.
         let index = (scope_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
-        // Queues are whole between statements.
+        // The queues are consistent between statements.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +73,8 @@ impl Mailboxes {
                 let mailbox = occupied.into_mut();
                 let full =
                     mailbox.entries.len() >= self.entries_max || mailbox.bytes + bytes > self.bytes_max;
-                // An entry larger than the bound is still let into an empty queue: single requests have their own bound.
+                // An entry larger than the bound may still enter an empty queue: single requests have their
+                // own bound.
                 if full && !mailbox.entries.is_empty() {
                     return Err(Refused::Overloaded);
                 }
@@ -81,7 +85,8 @@ impl Mailboxes {
         }
     }
 
-    /// The next turn's work, of creates at most so many; `None` if there is none, and then the task that asks is to end.
+    /// Work of the next turn, with at most `batch_rows_max` creates. `None` if there is no work; then the
+    /// calling task must end.
     pub(crate) fn next(&self, scope_id: u64, batch_rows_max: usize) -> Option<Work> {
         let mut shard = self.shard(scope_id);
         let work = shard.get_mut(&scope_id).and_then(|mailbox| mailbox.next(batch_rows_max));
@@ -91,7 +96,7 @@ impl Mailboxes {
         work
     }
 
-    /// Puts creates that belong to a later commit back to the front. In a turn.
+    /// Puts creates that belong to a later commit back to the front. It is called in a turn.
     pub(crate) fn put_back(&self, scope_id: u64, creates: Vec<CreateOp>) {
         let mut shard = self.shard(scope_id);
         let mailbox = shard.entry(scope_id).or_default();
@@ -136,7 +141,7 @@ impl Mailbox {
         Some(Work::Creates(creates))
     }
 
-    /// An import and those that wait right behind it.
+    /// An import and the imports that wait directly behind it.
     fn imports(&mut self, first: ImportOp) -> Vec<ImportOp> {
         let mut rows = first.messages.len();
         let mut imports = vec![first];

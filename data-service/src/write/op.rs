@@ -1,4 +1,4 @@
-//! What can be asked of a scope's turn, and what can be answered.
+//! Requests to a scope's turn, and their outcomes.
 
 use std::time::Duration;
 
@@ -13,24 +13,25 @@ use crate::{
     ownership::{NotOwner, mint::MintError},
 };
 
-/// Channels of a guild; Discord's bound (error 30013).
+/// Maximum channels of a guild; Discord's bound (error 30013).
 pub(crate) const CHANNELS_MAX: usize = 500;
-/// Roles of a guild; Discord's bound (error 30005).
+/// Maximum roles of a guild; Discord's bound (error 30005).
 pub(crate) const ROLES_MAX: usize = 250;
-/// Overwrites of all channels of a guild together. A choice: 20 for each of as many channels as there may be, and 300 KB of a guild's state,
-/// which every gateway keeps, every change copies and GUILD_CREATE shows. Discord bounds those of a channel only (error 30060).
+/// Maximum overwrites of all channels of a guild together. We chose 20 for each of as many channels as there
+/// may be: 300 KB of a guild's state, which every gateway keeps, every change copies and GUILD_CREATE shows.
+/// Discord bounds only those of one channel (error 30060).
 pub(crate) const OVERWRITES_MAX: usize = 10_000;
-/// Guilds that one user may own. Discord's bound of guilds that a paying account may be in, of which it may own all; its bots may found
-/// guilds only while they are in fewer than 10.
+/// Guilds that one user may own. Discord lets a paying account be in this many guilds, and own all of them;
+/// its bots may create guilds only while they are in fewer than 10.
 pub(crate) const OWNED_MAX: usize = 200;
 
-/// Why a change was refused before it was made: nothing happened, the same change may be sent again.
+/// Reasons to refuse a change before it was made: nothing happened, and the same change may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The scope's queue is full.
     #[error("too many changes wait for this channel")]
     Overloaded,
-    /// The table of scopes has no place for another one: all that it could forget have changes under way.
+    /// The table of scopes has no place for another one: all that it could evict have changes under way.
     #[error("too many channels have changes under way at once")]
     TableFull,
     /// The database cannot be reached.
@@ -39,55 +40,55 @@ pub enum Refused {
     /// This node does not own the scope.
     #[error("this node does not own the channel now")]
     NotOwner,
-    /// Ids would run ahead of the clock.
+    /// The next ids would run ahead of the clock.
     #[error(transparent)]
     ClockBehind(MintError),
-    /// The clock is off.
+    /// The node's clock is wrong.
     #[error(transparent)]
     ClockOff(NotOwner),
-    /// A limit.
+    /// The change exceeds a limit.
     #[error("over the limit {limit}")]
     Limit {
-        /// Its name.
+        /// Name of the limit.
         limit: String,
-        /// Which kind.
+        /// Kind of limit.
         reason: RefusalReason,
-        /// When to come back.
+        /// Wait before the next attempt.
         retry_after: Duration,
     },
 }
 
-/// Why a change has no result.
+/// Reasons why a change has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// Refused before anything was done.
+    /// The change was refused before anything was done.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// What it would change is not there.
+    /// The row to change does not exist.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// A row on which the caller's decision rests is no longer as it was seen; nothing was done.
+    /// A row on which the caller's decision rests has changed since it was read; nothing was done.
     #[error("a {0} was changed since it was looked at")]
     Conflict(&'static str),
-    /// The guild has as many as it may have; nothing was done.
+    /// The guild has the maximum of this kind; nothing was done.
     #[error(transparent)]
     GuildFull(#[from] GuildFull),
-    /// The user owns as many guilds as it may; nothing was done.
+    /// The user owns the maximum of guilds; nothing was done.
     #[error("a user owns at most {OWNED_MAX} guilds")]
     OwnedGuilds,
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// The deadline passed while it waited; it was not done.
+    /// The deadline passed while the change waited; it was not made.
     #[error("the deadline passed before the change was made")]
     Deadline,
-    /// It was sent to the database and nobody knows yet whether it happened.
+    /// The change was sent to the database, and its outcome is not known yet.
     #[error("the outcome of the change is not known")]
     OutcomeUnknown,
 }
 
 impl ChangeError {
-    /// True if the change was certainly not made, and never will be.
+    /// True if the change was certainly not made and never will be.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         match self {
@@ -103,7 +104,7 @@ impl ChangeError {
     }
 }
 
-/// What a guild has as many of as it may have.
+/// The kind of which a guild has the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GuildFull {
     /// Channels.
@@ -112,13 +113,13 @@ pub enum GuildFull {
     /// Roles.
     #[error("a guild has at most {ROLES_MAX} roles")]
     Roles,
-    /// Overwrites of all channels.
+    /// Overwrites of all channels together.
     #[error("a guild's channels have at most {OVERWRITES_MAX} overwrites together")]
     Overwrites,
 }
 
 impl GuildFull {
-    /// What callers are told.
+    /// The refusal reason that callers get.
     #[must_use]
     pub fn reason(self) -> RefusalReason {
         match self {
@@ -129,16 +130,16 @@ impl GuildFull {
     }
 }
 
-/// A created message, or the one an earlier creation with the same nonce made.
+/// A created message, or the one that an earlier create with the same nonce made.
 #[derive(Debug, Clone)]
 pub struct Created {
     /// The row.
     pub message: Message,
-    /// True if nothing was written.
+    /// True if nothing was written because the nonce was a repetition.
     pub deduplicated: bool,
 }
 
-/// Where an outcome goes.
+/// Sender of an outcome.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, ChangeError>>;
 
 /// A message to append.
@@ -152,7 +153,7 @@ pub(crate) struct CreateOp {
     pub(crate) answer: Answer<Created>,
 }
 
-/// What a change does to a message that is there.
+/// Change of an existing message.
 pub(crate) enum MessageChange {
     Edit(Box<data::EditMessageRequest>, Answer<Message>),
     /// Answers with the removal's revision.
@@ -180,29 +181,29 @@ pub(crate) struct BulkOp {
     pub(crate) answer: Answer<Removed>,
 }
 
-/// What a removal of several messages did.
+/// Result of a removal of several messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Removed {
-    /// The removal's revision, or the channel's last one if nothing was there.
+    /// The removal's revision, or the channel's last one if none of the messages existed.
     pub(crate) rev: u64,
-    /// The messages that were there, ascending.
+    /// The messages that existed, ascending.
     pub(crate) message_ids: Vec<u64>,
 }
 
-/// Rows with ids of the past.
+/// Rows with ids from the past.
 pub(crate) struct ImportOp {
     pub(crate) messages: Vec<Message>,
     pub(crate) answer: Answer<u32>,
 }
 
 impl ImportOp {
-    /// Bytes it holds while it waits.
+    /// Bytes that the import holds while it waits.
     pub(crate) fn bytes(&self) -> usize {
         self.messages.iter().map(message_bytes).sum()
     }
 }
 
-/// A change of a guild and what belongs to it.
+/// A change of a guild or of its channels, roles or members.
 #[derive(Debug, Clone)]
 pub(crate) enum GuildChange {
     Create(Box<data::CreateGuildRequest>),
@@ -217,7 +218,7 @@ pub(crate) enum GuildChange {
 }
 
 impl GuildChange {
-    /// The user whose membership it changes, if it changes one.
+    /// The user whose membership changes, if one does.
     pub(crate) fn member_id(&self) -> Option<u64> {
         match self {
             Self::PutMember(member) => Some(member.user_id),
@@ -233,7 +234,7 @@ impl GuildChange {
     }
 }
 
-/// Changes of a member who is there, as set operations on the row that the turn finds.
+/// Changes of an existing member, as set operations on the row that the turn finds.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberUpdate {
     pub(crate) user_id: u64,
@@ -241,7 +242,7 @@ pub(crate) struct MemberUpdate {
     pub(crate) remove_role_ids: Vec<u64>,
 }
 
-/// What a guild's change answers.
+/// Answer to a guild's change.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum GuildAnswer {
     Created { state: data::GuildState, members: Vec<data::Member> },
@@ -251,18 +252,19 @@ pub(crate) enum GuildAnswer {
     Done,
 }
 
-/// A guild's change, waiting.
+/// A guild's change that waits for its turn.
 pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
-    /// What the caller's decision rests on.
+    /// Preconditions: the rows on which the caller's decision rests.
     pub(crate) basis: data::Basis,
-    /// Of a channel's change or deletion: its newest message, as it was read before; 0 if there is none or it is not known.
+    /// Newest message of the channel that is changed or deleted, as read before; 0 if there is none or it is
+    /// not known.
     pub(crate) last_message_id: u64,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }
 
-/// The opening of a pair's direct messages.
+/// A request to open a pair's direct messages.
 pub(crate) struct OpenOp {
     pub(crate) pair: UserPair,
     pub(crate) accepted_at_us: u64,
@@ -270,7 +272,7 @@ pub(crate) struct OpenOp {
     pub(crate) answer: Answer<data::Channel>,
 }
 
-/// The making of the channel of a pair's direct messages, in the channel's own turn.
+/// A request to make the channel of a pair's direct messages, in the channel's own turn.
 pub(crate) struct MakeOp {
     pub(crate) pair: UserPair,
     /// Both users.
@@ -278,7 +280,7 @@ pub(crate) struct MakeOp {
     pub(crate) accepted_at_us: u64,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<data::Channel>,
-    /// Dropped when the turn is over: later than the answer if the commit is in doubt.
+    /// Dropped at the end of the turn, which is later than the answer if the commit is in doubt.
     pub(crate) over: oneshot::Sender<std::convert::Infallible>,
 }
 
@@ -293,7 +295,8 @@ pub(crate) enum Op {
     Make(Box<MakeOp>),
 }
 
-/// Bytes that a row costs beside its text: ids, revisions, framing. Measured on encoded rows of the chat schema: 60 to 110.
+/// Bytes of a row beside its text: ids, revisions, framing. Measured on encoded rows of the chat schema: 60
+/// to 110.
 const ROW_BYTES: usize = 128;
 
 /// Bytes that a message counts for, in queues and batches.

@@ -1,4 +1,4 @@
-//! The plans of changes: what is there, the request and fresh ids give rows, records and an answer. Pure.
+//! Pure plans of changes: existing rows, the request and fresh ids give new rows, records and an answer.
 
 pub(super) mod create;
 pub(super) mod edit;

@@ -1,7 +1,8 @@
-//! What a guild's change rests on: whether the rows that its caller saw are still so. Pure.
+//! Preconditions of a guild's change: the rows that its caller saw must be unchanged. Pure.
 //!
-//! A caller reads a guild, judges (may this member give away that role?), and sends a change. Between the reading and the change's turn
-//! others are served. The turn decides the order, so here, and nowhere before, can be known that the judgement still holds.
+//! A caller reads a guild, judges (may this member give away that role?), and sends a change. Other changes
+//! may happen between the reading and the change's turn. The turn decides the order, so only here is it known
+//! that the judgement still holds.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,13 @@ use weir_proto::data::{Basis, GuildState, Member, RowSeen};
 
 use super::op::{CHANNELS_MAX, ChangeError, ROLES_MAX};
 
-/// Members that a basis may name; each costs the turn a read. A change concerns two, its author and its object.
+/// Members that a basis may name; each costs the turn a read. A change concerns two: its author and its
+/// target.
 pub(crate) const MEMBERS_MAX: usize = 8;
 
 /// # Errors
-/// [`ChangeError::Invalid`] for a basis that names more rows than a guild can have, or more members than a turn reads.
+/// [`ChangeError::Invalid`] for a basis that names more rows than a guild can have, or more members than a
+/// turn reads.
 pub(crate) fn check(basis: &Basis) -> Result<(), ChangeError> {
     let Basis { roles, channels, members } = basis;
     if roles.len() > ROLES_MAX || channels.len() > CHANNELS_MAX || members.len() > MEMBERS_MAX {
@@ -24,10 +27,11 @@ pub(crate) fn check(basis: &Basis) -> Result<(), ChangeError> {
     Ok(())
 }
 
-/// Whether each row of the basis is as it was seen. `members`: those that it names and that are there, by user.
+/// Checks that each row of the basis is as the caller saw it. `members`: the existing ones that the basis
+/// names, by user.
 ///
 /// # Errors
-/// [`ChangeError::Conflict`] with the first kind of row that is not.
+/// [`ChangeError::Conflict`] with the first kind of row that changed.
 pub(crate) fn holds(
     basis: &Basis,
     state: Option<&GuildState>,

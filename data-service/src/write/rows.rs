@@ -1,7 +1,8 @@
-//! Rows that pass no turn (users, tokens, an import's guild): their write and its barrier.
+//! Writes rows that pass no turn (users, tokens, an import's guild), with their barrier.
 //!
-//! Both run in a task of their own, so a caller that leaves skips neither. A write in doubt is sent again with the same revision until it is
-//! known (rule 2); until then nothing of its keys is served from memory or kept there.
+//! Both run in a task of their own, so a caller that leaves skips neither. A write in doubt is sent again
+//! with the same revision until its outcome is known (rule 2); until then its keys are neither served from
+//! memory nor cached.
 
 use std::sync::Arc;
 
@@ -20,14 +21,15 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
-/// Writes rows that pass no turn.
+/// Writer of rows that pass no turn.
 #[derive(Debug, Clone)]
 pub(crate) struct RowWriter {
-    /// One permit for each write whose outcome is not known, so that a database that hangs cannot gather tasks.
+    /// One permit for each write whose outcome is not known, so that a hanging database cannot make tasks
+    /// pile up.
     free: Arc<Semaphore>,
 }
 
-/// What one write is made of.
+/// One write and what it needs.
 struct Write {
     rows: Vec<RowChange>,
     rev: u64,
@@ -38,7 +40,7 @@ struct Write {
 }
 
 impl RowWriter {
-    /// At most `writes_max` writes under way or in doubt at once; more are refused.
+    /// Allows at most `writes_max` writes under way or in doubt at once; more are refused.
     pub(crate) fn new(writes_max: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(writes_max)) }
     }
@@ -48,9 +50,8 @@ impl RowWriter {
     /// # Errors
     /// [`ChangeError`]. After [`ChangeError::OutcomeUnknown`] the write goes on.
     ///
-    /// # Cancel safety
-    /// The write runs in a task of its own: a caller that leaves neither stops it nor skips a step. The task ends when the outcome is known,
-    /// when another owner came in between, or with the service.
+    /// The write runs in a task of its own: a caller that leaves neither stops it nor skips a step. The task
+    /// ends when the outcome is known, when another owner came in between, or with the service.
     pub(crate) async fn write(
         &self,
         sequencer: &Arc<Sequencer>,
@@ -64,7 +65,7 @@ impl RowWriter {
         let write = Write { rows, rev, barrier, tenure, _permit: permit };
         let (answer, answered) = oneshot::channel();
         sequencer.home.spawn(run(Arc::clone(sequencer), write, answer));
-        // The sender is dropped only by a task that panicked: what it had done by then is not known.
+        // Only a task that panicked drops the sender: it is not known what it had done by then.
         answered.await.unwrap_or(Err(ChangeError::OutcomeUnknown))
     }
 }
@@ -77,7 +78,8 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
         write.barrier.raise();
     }
     let told = match &written {
-        // A process that was paused tells nobody of a row that another owner may remember as absent (rule 3).
+        // A process that was paused must not acknowledge a row that another owner may remember as absent
+        // (rule 3).
         Ok(()) if sequencer.ownership.still(0, write.tenure) => Ok(()),
         Err(WriteError::NotApplied { reason }) => Err(Refused::Database(reason.clone()).into()),
         Err(WriteError::Halted(halt)) => Err(Refused::Database(halt.to_string()).into()),
@@ -95,7 +97,7 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
             }
             resolve(sequencer, write).await;
         }
-        // Nobody will ever know here: its keys stay out of memory until the process is replaced.
+        // This process will never know the outcome: the keys stay out of memory until it is replaced.
         Err(WriteError::Poisoned { reason }) => tracing::error!(reason, "the store is poisoned"),
         Ok(()) | Err(WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
     }
@@ -103,7 +105,7 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
 
 /// Sends a write in doubt until its outcome is known.
 async fn resolve(sequencer: Arc<Sequencer>, mut write: Write) {
-    // Not held over the pauses: the service and its store need not outlive their users for a write in doubt.
+    // It is not held during the pauses: a write in doubt must not keep the service and its store alive.
     let service = Arc::downgrade(&sequencer);
     drop(sequencer);
     let mut pauses = Pauses::new();
@@ -121,14 +123,14 @@ async fn resolve(sequencer: Arc<Sequencer>, mut write: Write) {
                 tracing::error!(reason, "the store is poisoned");
                 return;
             }
-            // "Not applied" speaks of this attempt only: the first may still have happened.
+            // "Not applied" concerns only this attempt: the first one may still have happened.
             Err(WriteError::Unknown { .. } | WriteError::NotApplied { .. } | WriteError::Halted(_)) => {}
         }
     }
     write.barrier.resolve();
 }
 
-/// Sees to it that every outcome bumps, a panic's included.
+/// Guard that bumps the keys' generations on every outcome, also on a panic.
 struct Barrier {
     generations: Arc<Generations>,
     touched: Vec<Key>,
@@ -172,7 +174,8 @@ impl Barrier {
 
 impl Drop for Barrier {
     fn drop(&mut self) {
-        // Sent, and then a panic: what it had done is not known, and nobody will send it again. (In doubt it stays unresolved.)
+        // The write was sent, then came a panic: its effect is not known, and nobody will repeat it. (In
+        // doubt it stays unresolved.)
         if self.state == State::Sent {
             self.doubt();
         }
@@ -198,7 +201,7 @@ mod tests {
                 },
                 false,
             ),
-            // A panic before the outcome.
+            // A panic came before the outcome.
             (|_| {}, true),
         ];
         for (index, (end, unresolved)) in ends.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! One turn: who may act, and where the scope stands; the kinds of turns are in the files beside.
+//! The start of a turn: the right to change the scope, and its head. Each kind of turn has a file beside this
+//! one.
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl Sequencer {
         Ok(Begun { tenure, head })
     }
 
-    /// A row as the owner sees it: from the tail, else from the store.
+    /// Reads a row as the owner sees it: from the tail, else from the store.
     pub(super) async fn row(&self, scope: &Scope, message_id: u64) -> Result<Option<Message>, ChangeError> {
         {
             let state = scope.lock();
@@ -81,7 +82,8 @@ impl Begun {
         Head { last_rev: rev, recorded_rev: rev, epoch: self.tenure.epoch, ..self.head }
     }
 
-    /// The revision of the scope's next change, above those of the rows that it changes too: the clock's, or the one after the last.
+    /// The revision of the scope's next change: the clock's, or the one after the last. It also exceeds those
+    /// of the rows that it changes.
     pub(super) fn next_rev(&self, now_us: u64, rows_rev: u64) -> Result<u64, ChangeError> {
         if armed(Seeded::RevIsTheClock) {
             return Ok(now_us);

@@ -1,4 +1,4 @@
-//! The plan of a batch of creates: who is a repetition, which ids, which bucket. Pure.
+//! The plan of a batch of creates: finds repetitions, mints ids, chooses the bucket. Pure.
 
 use weir_proto::{bucket::Bucket, data::Message};
 use weir_store::RowChange;
@@ -13,15 +13,15 @@ use crate::{
     write::op::{ChangeError, CreateOp, Created},
 };
 
-/// What a batch of creates comes to.
+/// Plan of a batch of creates.
 pub(crate) struct CreatePlan {
-    /// Creates to commit, each with its finished row; all of one bucket.
+    /// Creates to commit, each with its finished row; all are in one bucket.
     pub(crate) fresh: Vec<(CreateOp, Message)>,
-    /// Repetitions of remembered nonces: the message id each one made.
+    /// Repetitions of remembered nonces, each with the id of the existing message.
     pub(crate) repeated: Vec<(CreateOp, u64)>,
-    /// Repetitions of a create in this very batch: index into `fresh`.
+    /// Repetitions of a create in the same batch, each with its index into `fresh`.
     pub(crate) twins: Vec<(CreateOp, usize)>,
-    /// Creates that belong to the next bucket, or repeat one that does: for the next turn.
+    /// Creates for the next turn: they belong to the next bucket, or repeat one that does.
     pub(crate) later: Vec<CreateOp>,
     /// Creates for which no id could be minted.
     pub(crate) refused: Vec<(CreateOp, MintError)>,
@@ -72,7 +72,7 @@ pub(crate) fn plan(
         };
         let bucket = Bucket::of_raw(id);
         if *plan.bucket.get_or_insert(bucket) != bucket {
-            // The id is used up, which costs nothing; the create gets another in its own commit.
+            // The id is used up, which costs nothing; the create gets another one in its own commit.
             plan.later.push(create);
             break;
         }
@@ -91,7 +91,7 @@ pub(crate) fn plan(
 }
 
 impl CreatePlan {
-    /// Rows and records of the commit; records carry the chain from `prev_rev` on.
+    /// Rows and records of the commit; the first record follows `prev_rev`.
     pub(crate) fn commit(&self, channel_id: u64, prev_rev: u64) -> (Vec<RowChange>, Vec<Announced>) {
         let mut prev_rev = prev_rev;
         let mut rows = Vec::with_capacity(self.fresh.len());
@@ -110,7 +110,7 @@ impl CreatePlan {
         (rows, records)
     }
 
-    /// Acknowledges the committed rows, twins included.
+    /// Acknowledges the committed rows and their twins.
     pub(crate) fn acknowledge(self) {
         let messages: Vec<Message> = self.fresh.iter().map(|(_, row)| row.clone()).collect();
         for (twin, index) in self.twins {
@@ -122,7 +122,7 @@ impl CreatePlan {
         }
     }
 
-    /// Answers everyone whose row was in the commit.
+    /// Sends the error to every caller whose row was in the commit.
     pub(crate) fn fail(self, error: &ChangeError) {
         for (create, _) in self.fresh {
             drop(create.answer.send(Err(error.clone())));

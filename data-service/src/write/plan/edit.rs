@@ -7,10 +7,11 @@ use weir_store::RowChange;
 
 use crate::outbox::record::deleted;
 
-/// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if it is as it was.
+/// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if nothing
+/// changed.
 ///
-/// The time of the edit is the clock's: a revision may be ahead of it. And it is set only if what the message says is another: a
-/// moderator who hides the embeds has edited nothing.
+/// The time of the edit is the clock's: a revision may be ahead of it. It is set only if the message's
+/// content changes: a moderator who hides the embeds has edited nothing.
 pub(crate) fn edited(
     before: &Message,
     request: &EditMessageRequest,

@@ -1,4 +1,5 @@
-//! The plan of a guild's change. Pure: the state before, the change and fresh ids give rows, records and the state after.
+//! The pure plan of a guild's change: the state before, the change and fresh ids give rows, records and the
+//! state after.
 
 use std::sync::Arc;
 
@@ -16,35 +17,35 @@ use crate::{
     },
 };
 
-/// What a change comes to.
+/// Plan of a guild's change.
 #[derive(Debug)]
 pub(crate) struct GuildPlan {
     pub(crate) rows: Vec<RowChange>,
-    /// Each becomes a record; with the users whose gateways must hear of it.
+    /// Events, each of which becomes a record, with the users whose gateways must receive it.
     pub(crate) events: Vec<(Change, Vec<u64>)>,
-    /// The state afterwards; `None` if the guild is gone.
+    /// State after the change; `None` if the guild is deleted.
     pub(crate) state: Option<Arc<GuildState>>,
     /// Keys whose rows changed.
     pub(crate) touched: Vec<Key>,
     pub(crate) answer: GuildAnswer,
 }
 
-/// What a change is found to be.
+/// Result of planning a change.
 #[derive(Debug)]
 pub(crate) enum Planned {
-    /// Something is to be committed.
+    /// The change must be committed.
     Change(GuildPlan),
-    /// All is already as it should become.
+    /// The guild already is as requested.
     Same(GuildAnswer),
 }
 
-/// What the plan must know beside the guild's state.
+/// Inputs of the plan beside the guild's state.
 pub(crate) struct Facts {
-    /// The member as it is now, for member changes.
+    /// The member's present row, for member changes.
     pub(crate) member: Option<Member>,
     /// The user concerned, for member events.
     pub(crate) user: Option<weir_proto::data::User>,
-    /// All member ids, for the removal of a guild.
+    /// All member ids, for the deletion of a guild.
     pub(crate) member_ids: Vec<u64>,
     /// The clock, in milliseconds since 1970-01-01T00:00Z: a revision may be ahead of it.
     pub(crate) now_ms: u64,
@@ -54,7 +55,7 @@ fn not_found(what: &'static str) -> ChangeError {
     ChangeError::NotFound(what)
 }
 
-/// Plans one change at revision `rev`; `mint` gives fresh ids.
+/// Plans one change at revision `rev`; `mint` returns fresh ids.
 pub(crate) fn plan(
     guild_id: u64,
     state: Option<&GuildState>,
@@ -116,7 +117,7 @@ pub(crate) fn plan(
                 None => return Err(not_found("channel")),
             }
             let many = overwrites(&after.channels);
-            // A guild from before the bound may still lose some.
+            // A guild from before the bound may still remove overwrites.
             if many > OVERWRITES_MAX && many > overwrites(&before.channels) {
                 return Err(GuildFull::Overwrites.into());
             }
@@ -224,12 +225,12 @@ pub(crate) fn plan(
     Ok(Planned::Change(GuildPlan { rows, events: vec![(event, also)], state, touched, answer }))
 }
 
-/// Overwrites of these channels together.
+/// Number of overwrites of these channels together.
 fn overwrites(channels: &[Channel]) -> usize {
     channels.iter().map(|channel| channel.overwrites.len()).sum()
 }
 
-/// The member with roles added and taken away; those that stay keep their order.
+/// The member with roles added and removed; roles that stay keep their order.
 fn updated(mut member: Member, update: &MemberUpdate, roles: &[Role]) -> Member {
     for role_id in &update.add_role_ids {
         if !member.role_ids.contains(role_id) {
@@ -237,7 +238,7 @@ fn updated(mut member: Member, update: &MemberUpdate, roles: &[Role]) -> Member 
         }
     }
     member.role_ids.retain(|role_id| !update.remove_role_ids.contains(role_id));
-    // Ids of roles that were deleted stay until there are too many with them.
+    // Ids of deleted roles stay until the member has too many roles.
     if member.role_ids.len() > ROLES_MAX {
         member.role_ids.retain(|role_id| roles.iter().any(|role| role.id == *role_id));
     }
@@ -265,7 +266,7 @@ fn create(
     let mut touched = vec![Key::Guild(guild_id), Key::Members(guild_id)];
     let mut state = GuildState { rev, ..GuildState::default() };
     for (index, mut role) in roles.into_iter().enumerate() {
-        // The first role is @everyone if it says so; its id is the guild's.
+        // The first role is @everyone if it has that name; its id is the guild's.
         if index == 0 && role.id == 0 && role.name == "@everyone" {
             role.id = guild_id;
         } else if role.id != guild_id {
