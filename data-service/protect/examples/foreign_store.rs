@@ -1,4 +1,4 @@
-//! Puts the layer in front of a table that one already has: user profiles in memory, 20 ms a read.
+//! Puts the layer in front of an existing table: user profiles in memory, 20 ms a read.
 //!
 //! `cargo run -p weir-protect --example foreign_store`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -17,7 +17,7 @@ use weir_protect::{
     Scope, Scopes, Selector, Stamped, Store, Value,
 };
 
-/// The table one already has. Nothing in it knows the layer.
+/// The existing table. Nothing in it depends on the layer.
 #[derive(Clone, Default)]
 struct Profiles {
     rows: Arc<Mutex<HashMap<u64, String>>>,
@@ -45,7 +45,7 @@ impl Profiles {
 #[error("the table cannot be reached")]
 struct Unreachable;
 
-// ---- what the layer asks for: a query, a value, a store, and somewhere to keep pages ------------------------------
+// ---- what the layer needs: a query, a value, a store, and a cache of pages -------------------------------
 
 /// A profile is read whole, so there is one query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,7 +83,7 @@ impl PageCache<u64, Whole, Profile> for Pages {
     }
 }
 
-// ---- its use ------------------------------------------------------------------------------------------------------
+// ---- its use -----------------------------------------------------------------------------------------
 
 async fn profile(
     layer: &Protect<Profiles>,
@@ -95,7 +95,7 @@ async fn profile(
     Ok((reply.outcome().label(), reply.value))
 }
 
-/// Commit, bump, acknowledge; the guard bumps even if this future is dropped in between.
+/// Commits, bumps, then acknowledges; the guard bumps even if this future is dropped in between.
 async fn rename(layer: &Protect<Profiles>, user: u64, name: &str) {
     let pending = layer.generations().write(&user, Change::Mutate);
     layer.store().update(user, name).await;

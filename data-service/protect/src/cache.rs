@@ -1,9 +1,9 @@
-//! The page cache's contract: what an entry carries, and when it is a hit.
+//! The page cache's contract: the content of an entry, and the conditions of a hit.
 //!
-//! The bounded store itself (moka, say) is the user's. What makes it safe is here: an entry carries the generation
-//! that was current *before* its store read began, and a hit is valid only while that generation still is. A fill
-//! that races a bump therefore cannot be served, whichever of the two comes first: the comparison at the hit is the
-//! one atomic step, and there is no check-then-insert to get wrong.
+//! The user supplies the bounded store itself (moka, say). The rules that make it safe are here: an entry
+//! carries the generation that was current *before* its store read began, and a hit is valid only while that
+//! generation is current. So a fill that races a bump cannot be served, whichever of the two comes first: the
+//! comparison at the hit is the one atomic step, and there is no check-then-insert to get wrong.
 
 use std::{hash::Hash, time::Duration};
 
@@ -13,19 +13,19 @@ use crate::{
     generation::{Dependence, Generation, Generations},
 };
 
-/// A value with the evidence of how fresh it is.
+/// A value with the proof of its freshness.
 #[derive(Debug, Clone)]
 pub struct Stamped<V> {
-    /// The value as the store returned it. Its clone is made for each hit: keep it cheap (an `Arc`, `Bytes`).
+    /// The value as the store returned it. It is cloned for each hit: keep that cheap (an `Arc`, `Bytes`).
     pub value: V,
     /// The partition's generation before the store read began.
     pub generation: Generation,
-    /// Which changes make the value stale.
+    /// Kinds of changes that make the value stale.
     pub dependence: Dependence,
-    /// The highest revision that was resolved when the store read began, and that the read must have seen; 0 if it
-    /// need not have seen any. See [`crate::store::Store::QUORUM`].
+    /// The highest revision that was resolved when the store read began, and that the read must have seen; 0
+    /// if there is no such guarantee. See [`crate::store::Store::QUORUM`].
     pub floor: u64,
-    /// When the store read began: the value's age counts from here.
+    /// Begin of the store read, from which the value's age counts.
     pub read_at: Nanos,
 }
 
@@ -36,8 +36,8 @@ impl<V> Stamped<V> {
         now.since(self.read_at)
     }
 
-    /// Whether no change has made the entry stale since its store read began: without it there is no hit. Compared at
-    /// the hit and not before, because between any earlier look and the hit a write can be acknowledged.
+    /// True if no change has made the entry stale since its store read began; otherwise there is no hit. It
+    /// is compared at the hit, because a write can be acknowledged between any earlier check and the hit.
     #[must_use]
     pub fn is_current<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
         let trusted =
@@ -45,8 +45,8 @@ impl<V> Stamped<V> {
         trusted || generations.is_servable(key, self.generation, self.dependence)
     }
 
-    /// Whether a fill is to put the entry. It is not what makes a fill safe ([`Stamped::is_current`] is, at each hit);
-    /// it saves the cache an entry that nobody could hit.
+    /// True if a fill should put the entry. This is not what makes a fill safe ([`Stamped::is_current`] is,
+    /// at each hit); it saves the cache an entry that nobody could hit.
     #[must_use]
     pub fn is_worth_keeping<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
         generations.faulty(Fault::HitIgnoresStamp)
@@ -56,16 +56,16 @@ impl<V> Stamped<V> {
 
 /// A bounded store of pages, supplied by the user.
 ///
-/// It may forget at any moment and must never invent; it needs no invalidation. Both methods are called on the
-/// request path and must not block.
+/// It may evict at any moment and must never invent entries; it needs no invalidation. Both methods are
+/// called on the request path and must not block.
 pub trait PageCache<K, Q, V>: Send + Sync + 'static {
-    /// The entry last put for exactly this key and query, if it is still held.
+    /// The last entry put for exactly this key and query, if it is still there.
     fn get(&self, key: &K, query: &Q) -> Option<Stamped<V>>;
     /// Replaces the entry of this key and query.
     fn put(&self, key: &K, query: &Q, entry: Stamped<V>);
 }
 
-/// Holds nothing: every read goes to a flight.
+/// A cache without entries: every read goes to a flight.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoCache;
 
@@ -77,7 +77,7 @@ impl<K, Q, V> PageCache<K, Q, V> for NoCache {
     fn put(&self, _: &K, _: &Q, _: Stamped<V>) {}
 }
 
-/// What a tail answered.
+/// Answer from a tail.
 #[derive(Debug, Clone)]
 pub struct TailAnswer<V> {
     /// The page, equal to what the store would return now.
@@ -86,15 +86,16 @@ pub struct TailAnswer<V> {
     pub floor: u64,
 }
 
-/// The live end of warm partitions, kept by whoever orders their writes; asked before the page cache.
+/// The live end of warm partitions, kept by the code that orders their writes; asked before the page cache.
 ///
-/// It answers only when certain: its own locking makes an answer current at some moment during the call.
+/// It answers only when certain: its own locking ensures that an answer is current at some moment during the
+/// call.
 pub trait TailSource<K, Q, V>: Send + Sync + 'static {
     /// The page of `query`, or `None` if the store must be asked.
     fn serve(&self, key: &K, query: &Q) -> Option<TailAnswer<V>>;
 }
 
-/// Keeps no tails.
+/// A source without tails.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoTail;
 

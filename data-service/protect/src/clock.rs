@@ -1,4 +1,5 @@
-//! Time as a parameter: monotonic nanoseconds for every decision, wall milliseconds only for a rule's expiry.
+//! Time as a parameter: monotonic nanoseconds for every decision, and wall milliseconds only for a rule's
+//! expiry.
 
 use std::{
     fmt,
@@ -42,7 +43,8 @@ impl Nanos {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// The time from `earlier` to this point; zero when `earlier` is later, as after a step back of the clock.
+    /// The time from `earlier` to this point; zero when `earlier` is later, as after a step back of the
+    /// clock.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -55,7 +57,7 @@ impl fmt::Debug for Nanos {
     }
 }
 
-/// Where the layer reads time.
+/// Source of time for the layer.
 pub trait Clock: Send + Sync + 'static {
     /// Monotonic time. The limiter also tolerates a clock that steps back; see [`crate::limit::gcra`].
     fn now(&self) -> Nanos;
@@ -100,7 +102,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// A clock that stands still until it is told otherwise, for tests; it may also be set back.
+/// A clock for tests that moves only when told to; it may also be set back.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ns: AtomicU64,
@@ -120,7 +122,7 @@ impl ManualClock {
         self.set_wall_ms(self.wall_ms() + u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Sets the monotonic axis, backwards too: this is how a stepping clock is simulated.
+    /// Sets the monotonic axis, also backwards, which simulates a stepping clock.
     pub fn set(&self, now: Nanos) {
         self.now_ns.store(now.as_nanos(), Ordering::Release);
     }

@@ -1,8 +1,8 @@
-//! Places in the store: a hard maximum at once for each key, with a bounded first-come-first-served queue.
+//! Places in the store: each key has a hard maximum at once, with a bounded first-come-first-served queue.
 //!
-//! A place is counted before it is given and given back when its permit is dropped, by completion, timeout, panic or
-//! cancellation alike. The decision and the count are one critical section, so the number in flight is never above
-//! the limit. The table holds only keys with someone in flight or waiting.
+//! A place is counted before it is given, and it is free again when its permit is dropped, by completion,
+//! timeout, panic or cancellation alike. The decision and the count are one critical section, so the number
+//! in flight is never above the limit. The table holds only keys with a caller in flight or waiting.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,7 +21,7 @@ use crate::{
 /// Shards of the table, each with its lock. 64: several for each core of the largest machines in use.
 const SHARDS: usize = 64;
 
-/// As many callers as allowed are waiting for a place of this key.
+/// The maximum number of callers waits for a place of this key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue of {len} is full")]
 pub struct QueueFull {
@@ -36,21 +36,21 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-/// One key's places. Exists only while something is in flight, granted or waiting.
+/// One key's places. An entry exists only while a caller is in flight, granted or waiting.
 #[derive(Debug, Default)]
 struct Entry {
-    /// The limit that the latest caller brought.
+    /// The limit of the latest caller.
     limit: u32,
-    /// Permits out, and grants not yet collected. Never raised above `limit`.
+    /// Permits out, and grants not yet collected. It never rises above `limit`.
     in_flight: u32,
     /// Callers without a place, oldest first.
     queue: VecDeque<Waiting>,
-    /// Tickets of callers that have a place and have not been polled since.
+    /// Tickets of callers that have a place and have not been polled since then.
     granted: Vec<u64>,
 }
 
 impl Entry {
-    /// Gives free places to the oldest callers; their wakers are to be called without the lock.
+    /// Gives free places to the oldest callers; the caller must wake them without the lock.
     fn grant(&mut self, woken: &mut Vec<Waker>) {
         while self.in_flight < self.limit {
             let Some(next) = self.queue.pop_front() else { return };
@@ -67,7 +67,7 @@ impl Entry {
 
 type Shard<K> = Mutex<HashMap<K, Entry>>;
 
-/// The gate. Memory: about 100 bytes for each key with someone in flight, 24 for each caller that waits.
+/// The gate. Memory: about 100 bytes for each key with a caller in flight, 24 for each caller that waits.
 pub struct ConcurrencyGate<K> {
     shards: Box<[Shard<K>]>,
     hasher: RandomState,
@@ -77,13 +77,13 @@ pub struct ConcurrencyGate<K> {
 }
 
 impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
-    /// A gate whose keys each let at most `queue_len_max` callers wait.
+    /// Creates a gate whose keys each let at most `queue_len_max` callers wait.
     #[must_use]
     pub fn new(queue_len_max: usize) -> Self {
         Self::with_faults(SHARDS, queue_len_max, Faults::none())
     }
 
-    /// The same for the mutation check, committing `faults`.
+    /// The same for the mutation check, with injected `faults`.
     pub fn with_faults(shards: usize, queue_len_max: usize, faults: Faults) -> Self {
         Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
@@ -94,14 +94,14 @@ impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
         }
     }
 
-    /// A place among the `limit` places of `key`, now or in turn. `limit` may differ from call to call: the latest
-    /// holds, and a lowered one only stops new places until enough have come back.
+    /// A place among the `limit` places of `key`, now or in turn. `limit` may differ from call to call: the
+    /// latest applies, and a lowered one only stops new places until enough have been returned.
     ///
     /// # Errors
     /// [`QueueFull`] at once, without waiting.
     ///
     /// # Cancel safety
-    /// Dropping the returned future gives up the turn, or the place if it had just been given.
+    /// Dropping the returned future gives up the turn, or the place if it was just given.
     pub fn acquire(self: &Arc<Self>, key: K, limit: u32) -> Result<Acquire<K>, QueueFull> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let mut woken = Vec::new();
@@ -145,18 +145,18 @@ impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
         self.shard(key).get(key).map_or(0, |entry| entry.queue.len())
     }
 
-    /// Keys with someone in flight or waiting.
+    /// Keys with a caller in flight or waiting.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Gives one place back and hands it on.
+    /// Frees one place and gives it to the next caller.
     fn release(&self, key: &K) {
         self.change(key, |entry| entry.in_flight -= 1);
     }
 
-    /// Applies `change`, hands on what became free and forgets an idle key.
+    /// Applies `change`, gives freed places to waiting callers and removes an idle key.
     fn change(&self, key: &K, change: impl FnOnce(&mut Entry)) {
         let mut woken = Vec::new();
         let mut shard = self.shard(key);
@@ -170,7 +170,7 @@ impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
             shard.remove(key);
         }
         drop(shard);
-        // A woken thread would otherwise run into the lock at once.
+        // The lock is released first: a woken thread would otherwise run into it at once.
         woken.into_iter().for_each(Waker::wake);
     }
 
@@ -246,7 +246,7 @@ impl<K: Clone + Eq + Hash> Drop for Acquire<K> {
     }
 }
 
-/// One place in the store; given back when dropped.
+/// One place in the store; it is free again when this is dropped.
 pub struct Permit<K: Clone + Eq + Hash> {
     gate: Arc<ConcurrencyGate<K>>,
     key: K,

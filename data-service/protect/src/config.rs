@@ -1,4 +1,4 @@
-//! The layer's numbers: each with its unit, its bound and its origin.
+//! Configuration of the layer: each number with its unit, its bound and its origin.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,27 +7,31 @@ use crate::{fault::Faults, generation::CELLS_DEFAULT};
 /// Bounds and timeouts of one [`crate::stack::Protect`].
 #[derive(Debug, Clone)]
 pub struct ProtectConfig {
-    /// Longest time a read stays in the store. A flight and its permits stay exactly as long as the read, or until
-    /// this passes; callers' deadlines do not shorten it, because a database query cannot be taken back.
+    /// Longest time that a read stays in the store. A flight and its permits stay as long as the read, or
+    /// until this time passes; callers' deadlines do not shorten it, because a database query cannot be taken
+    /// back.
     ///
     /// Set it to the driver's own request timeout. Default 2 s: a guess, to be measured.
     pub store_timeout: Duration,
-    /// Oldest entry that is a hit. Default 60 s: bounds what a lost invalidation can cost.
+    /// Maximum age of an entry for a hit. Default 60 s: it bounds the cost of a lost invalidation.
     pub cache_age_max: Duration,
     /// Cells of the generation array, 8 bytes each, rounded up to a power of two; see [`CELLS_DEFAULT`].
     pub generation_cells: usize,
-    /// Most flights under way at once, each with its task (about 2 KiB plus the store's future). Default 65,536.
+    /// Maximum flights under way at once, each with its task (about 2 KiB plus the store's future). Default
+    /// 65,536.
     pub flights_max: usize,
-    /// Slots of the limiter's table, 16 bytes each, rounded up; see [`crate::limit::table`]. Default 2^16: 1 MiB.
+    /// Slots of the limiter's table, 16 bytes each, rounded up; see [`crate::limit::table`]. Default 2^16: 1
+    /// MiB.
     pub limit_slots: usize,
-    /// Most reads of one partition in the store at once. `None`: no bound. Default 8: enough to hide latency, few
-    /// enough that one hot partition cannot occupy a replica; a guess, to be measured.
+    /// Maximum reads of one partition in the store at once. `None`: no bound. Default 8: enough to hide
+    /// latency, few enough that one hot partition cannot occupy a replica; a guess, to be measured.
     pub partition_concurrency: Option<NonZeroU32>,
-    /// Most flights that wait for a place in one partition. Default 256.
+    /// Maximum flights that wait for a place in one partition. Default 256.
     pub queue_len_max: usize,
-    /// Longest wait for a place. Default 1 s. A flight also stops waiting when its last waiter's deadline passes.
+    /// Longest wait for a place. Default 1 s. A flight also stops waiting when its last waiter's deadline
+    /// passes.
     pub queue_wait_max: Duration,
-    /// Faults put back by the mutation check; none in any other build.
+    /// Faults injected by the mutation check; there are none in any other build.
     pub faults: Faults,
 }
 

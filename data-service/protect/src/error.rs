@@ -1,31 +1,32 @@
-//! Why a read has no answer: one enum, one table of labels.
+//! Reasons why a read has no answer: one enum, one table of labels.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{limit::Scope, reason::RefusalReason};
 
-/// A gate's answer to a request that it did not let through. Nothing was read or charged.
+/// A gate's refusal of a request. Nothing was read or charged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("refused by {} {}", .reason.label(), .limit)]
 pub struct Refusal {
-    /// Which gate.
+    /// The gate that refused.
     pub reason: RefusalReason,
-    /// The scope whose limit was hit; `None` for the layer's own bounds.
+    /// The scope of the exceeded limit; `None` for the layer's own bounds.
     pub scope: Option<Scope>,
     /// The limit's name, as the operator gave it.
     pub limit: Arc<str>,
-    /// When the same request can succeed at the earliest, from now; zero for [`RefusalReason::BeyondBurst`], which never does.
+    /// Time from now after which the same request can succeed at the earliest; zero for
+    /// [`RefusalReason::BeyondBurst`], which never does.
     pub retry_after: Duration,
 }
 
-/// Where a deadline passed.
+/// The stage at which a deadline passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Before any gate: nothing was done for the request.
+    /// It passed before any gate: nothing was done for the request.
     Arrival,
-    /// While waiting for a flight; the read may still be under way and can be joined.
+    /// It passed while waiting for a flight; the read may still be under way and can be joined.
     Flight,
-    /// Before the store: every waiter of the flight was gone or late when its turn came.
+    /// It passed before the store: every waiter of the flight was gone or late when its turn came.
     Queue,
 }
 
@@ -41,14 +42,14 @@ impl Stage {
     }
 }
 
-/// Why a read has no answer. `E` is the store's own error, shared with every waiter.
+/// Reasons why a read has no answer. `E` is the store's own error, shared with every waiter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError<E> {
     /// The caller's deadline passed.
     #[error("deadline exceeded at {}", .stage.label())]
     DeadlineExceeded {
-        /// Where.
+        /// The stage at which it passed.
         stage: Stage,
     },
     /// A gate refused.
@@ -85,7 +86,7 @@ impl<E> ReadError<E> {
         }
     }
 
-    /// The refusal, if a gate refused.
+    /// The refusal, if there is one.
     #[must_use]
     pub const fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -98,7 +99,8 @@ impl<E> ReadError<E> {
         }
     }
 
-    /// Whether a caller that accepts a stale answer should get one instead: the store, or what guards it, is at fault.
+    /// True if the store or its protection is at fault, so that a caller that accepts a stale answer should
+    /// get one.
     #[must_use]
     pub const fn is_store_side(&self) -> bool {
         match self {

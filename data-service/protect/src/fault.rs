@@ -1,17 +1,17 @@
-//! The faults that the mutation check puts back, one at a time.
+//! Faults that the mutation check injects, one at a time.
 //!
 //! A fault exists only in builds with the feature `faults`, which this crate's own tests enable; elsewhere
 //! [`Faults::armed`] is a constant `false` and every faulty branch is compiled away.
 
-/// One known mistake of coalescing caches and limiters, named for what the code would do wrong.
+/// A known mistake of coalescing caches and limiters, named for the wrong behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Hazard 1: a read joins a flight that began before the last acknowledged write.
     JoinAnyGeneration,
     /// Hazard 1: a page that reached the end when its flight began is joined as one that did not.
     JoinByCallersDependence,
-    /// Hazards 2, 3: a hit does not compare the entry's stamp with the current generation, and a fill puts whatever
-    /// it has read.
+    /// Hazards 2, 3: a hit does not compare the entry's stamp with the current generation, and a fill puts
+    /// any value that it read.
     HitIgnoresStamp,
     /// Hazard 4: the stamp is compared before the fill, and the hit trusts that.
     CheckThenInsert,
@@ -19,7 +19,7 @@ pub enum Fault {
     StampAtEnd,
     /// Hazard 5: an unresolved write leaves hits allowed.
     HitWhileUnresolved,
-    /// Hazard 5: the end of an unresolved write leaves current what was read before it landed.
+    /// Hazard 5: after an unresolved write, values that were read before it landed are still current.
     ResolvedWithoutBump,
     /// Hazard 6: the end of an unresolved write is not recorded.
     UnresolvedForEver,
@@ -27,10 +27,10 @@ pub enum Fault {
     IgnoreFloorOnHit,
     /// Hazard 7: a join does not compare the flight's floor with the caller's.
     IgnoreFloorOnJoin,
-    /// Hazard 7: what one replica answered is said to contain all that was resolved.
+    /// Hazard 7: one replica's answer is said to contain everything that was resolved.
     FloorWithoutQuorum,
-    /// Hazard 8: "not found" is taken for an answer that no append can make stale. Committed by the tests' store,
-    /// because it is a store's value that knows whether anything was found.
+    /// Hazard 8: "not found" is taken for an answer that no append can make stale. The tests' store injects
+    /// it, because only a store's value knows whether anything was found.
     AbsenceDependsOnMutation,
     /// Hazard 9: the read runs inside its first caller's future instead of a task of its own.
     LeadInline,
@@ -40,7 +40,7 @@ pub enum Fault {
     FollowersRetry,
     /// Hazard 13: a flight ends at its leader's deadline, not at the latest of its waiters'.
     LeaderDeadline,
-    /// Hazard 13: the store has as long as the leader is willing to wait.
+    /// Hazard 13: the store's time is the one that the leader is willing to wait.
     StoreDeadlineIsLeaders,
     /// Hazard 14: a panic publishes nothing.
     PanicPublishesNothing,
@@ -48,7 +48,7 @@ pub enum Fault {
     RemoveAfterPublish,
     /// Hazard 16: each waiter of a failed flight reads again, one after another.
     RetryInTurn,
-    /// Hazard 22: a stale answer is given to a caller whose token is newer.
+    /// Hazard 22: a caller gets a stale answer although its token is newer.
     StaleIgnoresFloor,
     /// Hazard 24: check and commit of a charge are two critical sections.
     ChargeInTwoSteps,
@@ -56,7 +56,7 @@ pub enum Fault {
     ChargeSurvivesRefusal,
     /// Hazard 25: a changed quota starts with a full burst.
     QuotaChangeRefills,
-    /// Hazard 25: the same, of keys that have no slot in the table.
+    /// Hazard 25: the same for keys without a slot in the table.
     QuotaChangeRefillsUnseen,
     /// Hazard 25: a slot keeps the quota under which it was created.
     QuotaChangeIgnored,
@@ -74,16 +74,16 @@ pub enum Fault {
     PermitLeaksOnPanic,
     /// Hazard 30: a flight keeps its leader's priority.
     LeaderPriority,
-    /// Rule 13: a full table forgets a debt instead of handing it on.
+    /// Rule 13: a full table forgets a debt instead of passing it on.
     EvictionForgives,
-    /// Hazard 32: a wider page is handed out uncut.
+    /// Hazard 32: a wider page is returned uncut.
     SubsumeUncut,
     /// Hazard 46: a write whose caller left between commit and bump never bumps.
     DroppedWriteSkipsBump,
 }
 
 impl Fault {
-    /// Every fault, for a test that must not forget one.
+    /// All faults, for a test that must not forget one.
     pub const ALL: [Self; 36] = [
         Self::JoinAnyGeneration,
         Self::JoinByCallersDependence,
@@ -124,7 +124,7 @@ impl Fault {
     ];
 }
 
-/// The faults in force: none, except in a test build that armed one.
+/// The active faults: none, except in a test build that injected one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
     #[cfg(feature = "faults")]
@@ -148,14 +148,14 @@ impl Faults {
         Self { fault: Some(fault) }
     }
 
-    /// Whether `fault` is to be committed.
+    /// True if `fault` is injected.
     #[cfg(feature = "faults")]
     #[must_use]
     pub fn armed(self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 
-    /// Whether `fault` is to be committed: never in this build.
+    /// True if `fault` is injected: never in this build.
     #[cfg(not(feature = "faults"))]
     #[must_use]
     #[inline(always)]

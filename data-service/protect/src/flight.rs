@@ -1,7 +1,8 @@
-//! Flights: one store read shared by all who want its answer.
+//! Flights: one store read shared by all callers that want its answer.
 //!
-//! [`slot`] is the shared result and the queue of those who wait for it; [`waiter`] is one flight with its callers;
-//! [`table`] is the state machine that decides who leads and who joins. None knows tokio: the task that runs a flight's read is [`crate::stack`]'s.
+//! [`slot`] is the shared result and the queue of its waiters; [`waiter`] is one flight with its callers;
+//! [`table`] is the state machine that decides which caller leads and which joins. None of them depends on
+//! tokio: the task that runs a flight's read belongs to [`crate::stack`].
 
 pub mod slot;
 pub mod table;

@@ -1,4 +1,4 @@
-//! The off switches: each gate can be taken out of the path live, so that one run can show what it does.
+//! The off switches: each gate can be disabled live, so that one run can show its effect.
 
 use crate::sync::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ pub enum Gate {
     RequestLimit,
     /// The tail and the page cache, both for hits and for fills.
     Cache,
-    /// Joining flights. Off: each read is a flight of its own, still detached.
+    /// Joining flights. If it is off, each read is a flight of its own, still detached.
     Coalesce,
     /// The database-read limit.
     DatabaseReadLimit,
@@ -22,7 +22,7 @@ impl Gate {
     pub const ALL: [Self; 5] =
         [Self::RequestLimit, Self::Cache, Self::Coalesce, Self::DatabaseReadLimit, Self::Concurrency];
 
-    /// The stable word of the operator's command.
+    /// The gate's stable name in the operator's command.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Gate {
     }
 }
 
-/// The state of every gate's switch; all on at first. A change acts on the next read that reaches the gate.
+/// State of every gate's switch; all are on at first. A change acts on the next read that reaches the gate.
 #[derive(Debug)]
 pub struct Gates {
     on: [AtomicBool; Gate::ALL.len()],
@@ -48,14 +48,14 @@ impl Default for Gates {
 }
 
 impl Gates {
-    /// Whether `gate` is in the path.
+    /// True if `gate` is in the path.
     #[must_use]
     pub fn is_on(&self, gate: Gate) -> bool {
         // Relaxed: a switch orders nothing but itself.
         self.on[gate as usize].load(Ordering::Relaxed)
     }
 
-    /// Puts `gate` into the path or takes it out.
+    /// Enables or disables `gate`.
     pub fn set(&self, gate: Gate, on: bool) {
         self.on[gate as usize].store(on, Ordering::Relaxed);
     }

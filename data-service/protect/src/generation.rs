@@ -1,8 +1,9 @@
 //! The barrier: two generations for each partition, in a fixed array of striped cells.
 //!
-//! A writer commits, bumps, then acknowledges. A read carries the generation that it saw before its store read began,
-//! and its answer may be shared or served again only while that generation is current. There is no table to grow and
-//! nothing to evict: partitions that fall into one cell share its generations, which costs a read, never correctness.
+//! A writer commits, bumps, then acknowledges. A read carries the generation that it saw before its store
+//! read began, and its answer may be shared or served again only while that generation is current. There is
+//! no table to grow and nothing to evict: partitions in the same cell share its generations, which costs a
+//! read, never correctness.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -11,26 +12,27 @@ use crate::{
     sync::{AtomicU32, AtomicU64, Ordering, RandomState},
 };
 
-/// Cells by default: 2^20, of 8 bytes each, 8 MiB. With `p` partitions written within a page's life in the cache the
-/// share of needless invalidations is about `p / 2^20`: one in ten with 100,000 partitions being written.
+/// Default number of cells: 2^20 of 8 bytes each, 8 MiB. With `p` partitions written within a page's life in
+/// the cache, the share of needless invalidations is about `p / 2^20`: one in ten with 100,000 partitions
+/// being written.
 pub const CELLS_DEFAULT: usize = 1 << 20;
 
-/// Cells that count unresolved writes: 2^12, of 4 bytes each, 16 KiB. Such writes are rare, and sharing a cell with
-/// one only keeps a partition out of the cache until it is resolved.
+/// Cells that count unresolved writes: 2^12 of 4 bytes each, 16 KiB. Such writes are rare, and a partition
+/// that shares a cell with one only stays out of the cache until the write is resolved.
 const UNRESOLVED_CELLS: usize = 1 << 12;
 
-/// One append. The low half counts appends; its overflow after 2^32 carries into the mutate half, which is a bump
-/// too many and therefore harmless.
+/// One append. The low half counts appends; its overflow after 2^32 carries into the mutate half, which is
+/// one bump too many and therefore harmless.
 const APPEND: u64 = 1;
 /// One mutation.
 const MUTATE: u64 = 1 << 32;
 
-/// What a change does to the rows of its partition.
+/// Effect of a change on the rows of its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Adds a row at the end.
     Append,
-    /// Alters or removes a row that is already there, or adds one that is not at the end.
+    /// Alters or removes an existing row, or adds one that is not at the end.
     Mutate,
     /// Both, or unknown.
     Both,
@@ -46,7 +48,7 @@ impl Change {
     }
 }
 
-/// Which changes make an answer stale.
+/// Kinds of changes that make an answer stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dependence {
     /// The answer reaches the end of the partition: stale after any change.
@@ -60,9 +62,9 @@ pub enum Dependence {
 pub struct Generation(u64);
 
 impl Generation {
-    /// Whether an answer that was read under this generation is still good now that `current` holds.
+    /// True if an answer that was read under this generation is still good when `current` holds.
     ///
-    /// Equality, not order: the halves wrap.
+    /// The check is for equality, not order: the halves wrap.
     #[must_use]
     pub const fn is_current(self, current: Self, dependence: Dependence) -> bool {
         match dependence {
@@ -75,8 +77,8 @@ impl Generation {
 /// The fixed striped array of generations. Wait-free; never grows.
 #[derive(Debug)]
 pub struct Generations {
-    /// Low half: appends; high half: mutations. Written by [`Generations::bump`] alone, with `AcqRel`: whoever reads
-    /// the new value also sees the commit before it.
+    /// Low half: appends; high half: mutations. Written only by [`Generations::bump`], with `AcqRel`: a
+    /// reader of the new value also sees the commit before it.
     cells: Box<[AtomicU64]>,
     /// Unresolved writes for each (coarser) cell; nonzero keeps its partitions out of the cache.
     unresolved: Box<[AtomicU32]>,
@@ -91,7 +93,7 @@ impl Generations {
         Self::with_faults(cells, Faults::none())
     }
 
-    /// The same for the mutation check, committing `faults`.
+    /// The same for the mutation check, with injected `faults`.
     pub fn with_faults(cells: usize, faults: Faults) -> Self {
         let cells = cells.max(1).next_power_of_two();
         Self {
@@ -102,14 +104,14 @@ impl Generations {
         }
     }
 
-    /// The generation of the partition `key` now.
+    /// The present generation of the partition `key`.
     #[must_use]
     pub fn snapshot<K: Hash + ?Sized>(&self, key: &K) -> Generation {
         Generation(self.cell(key).load(Ordering::Acquire))
     }
 
-    /// The generation to stamp an answer with whose store read began under `begun`: that one. One taken now would say
-    /// of an old answer that it is new.
+    /// The generation for stamping an answer whose store read began under `begun`: `begun` itself. The
+    /// present one would make an old answer look new.
     #[must_use]
     pub fn stamp<K: Hash + ?Sized>(&self, key: &K, begun: Generation) -> Generation {
         if self.faulty(Fault::StampAtEnd) { self.snapshot(key) } else { begun }
@@ -131,10 +133,10 @@ impl Generations {
         self.bump(key, Change::Mutate);
     }
 
-    /// A write about to be sent to the store: bumps when it is dropped, however that comes about.
+    /// Guard of a write that is about to be sent to the store: it bumps when it is dropped, for any reason.
     ///
-    /// Hold it across the commit, and drop it before the acknowledgement. A caller that leaves between commit and
-    /// bump, an error and a panic all bump.
+    /// Hold it across the commit, and drop it before the acknowledgement. A caller that leaves between commit
+    /// and bump, an error and a panic all bump.
     #[must_use = "dropping it is the bump"]
     pub fn write<'a, K: Hash + ?Sized>(&'a self, key: &'a K, change: Change) -> PendingWrite<'a, K> {
         PendingWrite {
@@ -145,24 +147,25 @@ impl Generations {
         }
     }
 
-    /// Records that a write of `key` timed out and may yet land: until the guard is dropped, nothing of `key` is
-    /// served from the cache or filled into it. Bumps at both ends.
+    /// Records that a write of `key` timed out and may yet land: until the guard is dropped, nothing of `key`
+    /// is served from the cache or filled into it. Bumps at both ends.
     #[must_use = "dropping it says that the write is resolved"]
     pub fn unresolved<'a, K: Hash + ?Sized>(&'a self, key: &'a K) -> Unresolved<'a, K> {
         self.mark_unresolved(key);
         Unresolved { generations: self, key }
     }
 
-    /// The first half of [`Generations::unresolved`], for a caller that cannot hold a borrow. Each call needs one
-    /// [`Generations::mark_resolved`].
+    /// The first half of [`Generations::unresolved`], for a caller that cannot hold a borrow. Each call needs
+    /// one [`Generations::mark_resolved`].
     pub fn mark_unresolved<K: Hash + ?Sized>(&self, key: &K) {
         self.unresolved_cell(key).fetch_add(1, Ordering::AcqRel);
         self.bump(key, Change::Both);
     }
 
-    /// The second half: the write's outcome is known.
+    /// The second half: records that the write's outcome is known.
     pub fn mark_resolved<K: Hash + ?Sized>(&self, key: &K) {
-        // Bump before unmarking: a reader that no longer sees the mark must see that what was read under it is stale.
+        // The bump comes before unmarking: a reader that no longer sees the mark must see that earlier reads
+        // are stale.
         if !self.faulty(Fault::ResolvedWithoutBump) {
             self.bump(key, Change::Both);
         }
@@ -171,14 +174,14 @@ impl Generations {
         }
     }
 
-    /// Whether some write of `key` (or of a key in its cell) is unresolved.
+    /// True if some write of `key` (or of a key in its cell) is unresolved.
     #[must_use]
     pub fn is_unresolved<K: Hash + ?Sized>(&self, key: &K) -> bool {
         !self.faults.armed(Fault::HitWhileUnresolved)
             && self.unresolved_cell(key).load(Ordering::Acquire) != 0
     }
 
-    /// Whether an answer of `key`, read under `generation`, may be served now: the one check of a hit.
+    /// True if an answer of `key`, read under `generation`, may be served now: the one check of a hit.
     ///
     /// The unresolved mark is read before the generation; see [`Generations::mark_resolved`].
     #[must_use]
@@ -195,7 +198,7 @@ impl Generations {
         self.faults.armed(fault)
     }
 
-    /// Bytes held, for ever.
+    /// Bytes of the array, which never change.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.cells) + size_of_val(&*self.unresolved)
@@ -221,7 +224,7 @@ fn at<T>(cells: &[T], hash: u64) -> &T {
     &cells[hash & (cells.len() - 1)]
 }
 
-/// A write in progress; see [`Generations::write`].
+/// Guard of a write in progress; see [`Generations::write`].
 #[derive(Debug)]
 pub struct PendingWrite<'a, K: Hash + ?Sized> {
     generations: &'a Generations,
@@ -232,7 +235,8 @@ pub struct PendingWrite<'a, K: Hash + ?Sized> {
 }
 
 impl<K: Hash + ?Sized> PendingWrite<'_, K> {
-    /// Bumps now: the write has an outcome. The same as dropping it, but visible at the call site.
+    /// Bumps now because the write has an outcome. It is the same as dropping the guard, but visible at the
+    /// call site.
     pub fn settle(mut self) {
         self.armed = true;
     }
@@ -246,7 +250,7 @@ impl<K: Hash + ?Sized> Drop for PendingWrite<'_, K> {
     }
 }
 
-/// An unresolved write; see [`Generations::unresolved`].
+/// Guard of an unresolved write; see [`Generations::unresolved`].
 #[derive(Debug)]
 pub struct Unresolved<'a, K: Hash + ?Sized> {
     generations: &'a Generations,

@@ -1,5 +1,6 @@
-//! The protection layer: coalescing, a write barrier, a page cache's rules, live limits and concurrency gates in front
-//! of any store. Generic over key, query, value and store; it knows neither chat nor CQL, and needs only tokio.
+//! The protection layer: coalescing, a write barrier, a page cache's rules, live limits and concurrency gates
+//! in front of any store. It is generic over key, query, value and store, independent of chat and CQL, and
+//! needs only tokio.
 //!
 //! # The phases of a read, in order
 //!
@@ -13,26 +14,29 @@
 //! | waits its turn | [`concurrency`] | a hard maximum in the store for each partition and scope |
 //! | reads | [`store`] | what the user implements |
 //!
-//! Beside the path: [`generation`] is the barrier that writers bump, [`clock`] is time, [`config`] the numbers,
-//! [`error`] the ways to fail, [`observe`] where metrics attach, [`fault`] what the mutation check puts back.
+//! Beside the path: [`generation`] is the barrier that writers bump, [`clock`] is time, [`config`] the
+//! numbers, [`error`] the kinds of failure, [`observe`] the hooks for metrics, [`fault`] the injected faults.
 //!
 //! # What holds
 //!
-//! - A read that starts after a write was acknowledged sees it: the writer commits, bumps, then acknowledges; a read
-//!   joins only flights, and hits only entries, whose generation is still current. Of a write that is *not yet*
-//!   acknowledged two reads in succession may see it, then not (see `tests/it/simulation.rs` for when).
-//! - Who holds a freshness token is answered only from a read that must have seen that revision: one that began when it
-//!   was resolved, and that asked a quorum (see [`Store::QUORUM`]).
-//! - A caller that leaves neither cancels nor restarts a read. A read in the store keeps its place there until the
-//!   store answers or the store timeout passes, and can be joined all the while.
+//! - A read that starts after a write was acknowledged sees it: the writer commits, bumps, then acknowledges;
+//!   a read joins only flights, and hits only entries, whose generation is still current. Of a write that is
+//!   *not yet* acknowledged two reads in succession may see it, then not (see `tests/it/simulation.rs` for
+//!   when).
+//! - A caller with a freshness token is answered only from a read that must have seen that revision: one that
+//!   began when it was resolved, and that asked a quorum (see [`Store::QUORUM`]).
+//! - A caller that leaves neither cancels nor restarts a read. A read in the store keeps its place there
+//!   until the store answers or the store timeout passes, and can be joined all the while.
 //! - An error, a panic and a refusal reach every waiter typed, and the next call leads at once.
-//! - What is admitted in any window of length `w` is at most `burst + rate · w`; a refused request was charged nothing.
+//! - What is admitted in any window of length `w` is at most `burst + rate · w`; a refused request was
+//!   charged nothing.
 //! - All memory is bounded, by constants and by [`config::ProtectConfig`].
 //!
 //! # Use
 //!
-//! Implement [`Store`], [`Query`] and [`Value`] for the table, build a [`Protect`] over it, call [`Protect::read`], and
-//! let every writer hold [`Generations::write`] across its commit. `examples/foreign_store.rs` does all of it.
+//! Implement [`Store`], [`Query`] and [`Value`] for the table, build a [`Protect`] over it, call
+//! [`Protect::read`], and let every writer hold [`Generations::write`] across its commit.
+//! `examples/foreign_store.rs` does all of it.
 
 pub mod cache;
 pub mod clock;

@@ -1,7 +1,9 @@
-//! Limits that an operator tunes while they are in force: rates and concurrency, for each key, group, class and all.
+//! Limits that an operator tunes while they are in force: rates and concurrency, for each key, group, class
+//! and all.
 //!
-//! From the outside in: [`Limits`] charges all of a request's scopes in one step; [`rules`] is what an operator says;
-//! [`table`] holds the state of many rates in fixed memory; [`gcra`] is the arithmetic of one.
+//! From the outside in: [`Limits`] charges all of a request's scopes in one step; [`rules`] are the
+//! operator's settings; [`table`] holds the state of many rates in fixed memory; [`gcra`] is the arithmetic
+//! of one rate.
 
 pub mod gcra;
 mod limits;

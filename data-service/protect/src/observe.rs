@@ -1,10 +1,10 @@
-//! Where metrics attach.
+//! Hooks for metrics.
 
 use std::time::Duration;
 
 use crate::{reason::RefusalReason, request::Outcome};
 
-/// Told what happened, on the request path: implementations count, and do not block.
+/// Receives events on the request path: implementations count, and do not block.
 pub trait Observer<K>: Send + Sync + 'static {
     /// A read was answered. `elapsed` runs from arrival to answer.
     fn on_read(&self, key: &K, outcome: Outcome, elapsed: Duration) {
@@ -21,13 +21,13 @@ pub trait Observer<K>: Send + Sync + 'static {
         let _ = (key, reason);
     }
 
-    /// A read went to the store and came back, failed or timed out. `waiters`: callers attached to it at its end.
+    /// A read returned from the store, failed or timed out. `waiters`: callers attached to it at its end.
     fn on_db_read(&self, key: &K, elapsed: Duration, ok: bool, waiters: u32) {
         let _ = (key, elapsed, ok, waiters);
     }
 }
 
-/// Observes nothing.
+/// An observer that does nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoObserver;
 

@@ -1,6 +1,6 @@
-//! Which gate refused: one enum, one table of labels.
+//! Reasons of refusals: one enum, one table of labels.
 
-/// Which gate refused, in the vocabulary of metrics, replies and `explain`.
+/// The gate that refused, in the vocabulary of metrics, replies and `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusalReason {
@@ -10,13 +10,13 @@ pub enum RefusalReason {
     DatabaseReadLimit,
     /// The write rate of a scope is used up.
     WriteLimit,
-    /// More at once than a limit's burst: it never fits.
+    /// The amount exceeds a limit's burst: it never fits.
     BeyondBurst,
-    /// As many reads as allowed are in the store, and as many as allowed wait.
+    /// The maximum number of reads is in the store, and the maximum number waits.
     ConcurrencyQueueFull,
     /// A place in the store did not become free within the longest wait.
     ConcurrencyWait,
-    /// As many flights as the table may hold are under way.
+    /// The maximum number of flights is under way.
     FlightsFull,
 }
 

@@ -1,10 +1,10 @@
-//! What a caller asks and what it is told: the request, the reply, and the explanation of the reply.
+//! The request of a caller, the reply, and the explanation of the reply.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{clock::Nanos, generation::Dependence, limit::Scope};
 
-/// Most scopes that one request can be charged to: key, group, class and all.
+/// Maximum scopes to which one request can be charged: key, group, class and all.
 pub const SCOPES_MAX: usize = 4;
 
 /// The scopes of one request, held inline. Order: narrowest first; concurrency is taken in this order.
@@ -15,17 +15,18 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// No scope: nothing to charge.
+    /// No scopes, so nothing is charged.
     pub const NONE: Self = Self { items: [Scope::All; SCOPES_MAX], len: 0 };
 
-    /// These scopes; those after the first [`SCOPES_MAX`] are a programmer's error and ignored in release builds.
+    /// Takes these scopes; passing more than [`SCOPES_MAX`] is a programmer's error, and release builds
+    /// ignore the rest.
     #[must_use]
     pub fn new(scopes: &[Scope]) -> Self {
         debug_assert!(scopes.len() <= SCOPES_MAX, "a request has at most {SCOPES_MAX} scopes");
         scopes.iter().take(SCOPES_MAX).fold(Self::NONE, |all, &scope| all.and(scope))
     }
 
-    /// These scopes and one more.
+    /// Adds one scope at the end.
     #[must_use]
     pub fn and(mut self, scope: Scope) -> Self {
         debug_assert!(usize::from(self.len) < SCOPES_MAX, "a request has at most {SCOPES_MAX} scopes");
@@ -36,7 +37,7 @@ impl Scopes {
         self
     }
 
-    /// These scopes and one more, in its place among them.
+    /// Adds one scope in its place among them.
     #[must_use]
     pub fn with(self, scope: Scope) -> Self {
         let wider = |other: &Scope| other.tag() > scope.tag();
@@ -63,7 +64,7 @@ pub enum Priority {
     Batch = 1,
     /// Work that a person waits for indirectly.
     Background = 2,
-    /// A person waits.
+    /// A request for which a person waits.
     #[default]
     Interactive = 3,
 }
@@ -79,9 +80,11 @@ impl Priority {
     }
 }
 
-/// Leave to read, which only [`crate::Protect::admit`] gives: the deadline has not passed and the request is charged.
+/// Permission to read, which only [`crate::Protect::admit`] gives: the deadline has not passed and the
+/// request is charged.
 ///
-/// One request may read several pages by it; each of them is charged for its own reads of the store, to the same scopes.
+/// One request may read several pages with it; each of them is charged for its own reads of the store, to the
+/// same scopes.
 #[derive(Debug, Clone)]
 pub struct Admitted {
     pub(crate) scopes: Scopes,
@@ -90,7 +93,7 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// When the caller stops waiting.
+    /// Time at which the caller stops waiting.
     #[must_use]
     pub const fn deadline(&self) -> Nanos {
         self.deadline
@@ -102,22 +105,25 @@ impl Admitted {
 pub struct PageRequest<K, Q> {
     /// The partition.
     pub key: K,
-    /// The page of it.
+    /// The page of the partition.
     pub query: Q,
-    /// A freshness token: the answer must come from a read that began when at least this revision was resolved.
+    /// A freshness token: the answer must come from a read that began when at least this revision was
+    /// resolved.
     pub floor: Option<u64>,
-    /// Whether a cached answer will do. A flight that this read leads fills the cache all the same.
+    /// True if a cached answer will do. A flight that this read leads fills the cache in any case.
     pub allow_cache: bool,
-    /// True for what leads to answers and is none: it is cached whatever [`crate::Gate::Cache`] says, so that a run
-    /// without the cache measures the answers and not the way to them.
+    /// True for index data, which leads to answers: it is cached regardless of [`crate::Gate::Cache`], so
+    /// that a run without the cache measures the answers and not the way to them.
     pub index: bool,
-    /// Oldest cached answer that will do, if that is less than the layer's own bound.
+    /// Maximum age of an acceptable cached answer, if that is less than the layer's own bound.
     pub age_max: Option<Duration>,
-    /// Oldest *stale* answer that will do when the store cannot be asked; `None` wants none. Never below `floor`.
+    /// Maximum age of an acceptable *stale* answer when the store cannot be read; `None` accepts none. Never
+    /// below `floor`.
     pub stale_max: Option<Duration>,
-    /// Which changes make the answer stale, as far as the query alone tells; see [`crate::store::Value::dependence`].
+    /// Kinds of changes that make the answer stale, as far as the query shows; see
+    /// [`crate::store::Value::dependence`].
     pub dependence: Dependence,
-    /// Importance.
+    /// Importance of the read.
     pub priority: Priority,
 }
 
@@ -141,22 +147,22 @@ impl<K, Q> PageRequest<K, Q> {
 /// A request of one page: its admission and the page.
 #[derive(Debug, Clone)]
 pub struct ReadRequest<K, Q> {
-    /// Whose budgets it is charged to.
+    /// Scopes that are charged.
     pub scopes: Scopes,
-    /// When the caller stops waiting.
+    /// Time at which the caller stops waiting.
     pub deadline: Nanos,
-    /// What is read.
+    /// The page to read.
     pub page: PageRequest<K, Q>,
 }
 
 impl<K, Q> ReadRequest<K, Q> {
-    /// An interactive read of the end of a partition, cache allowed, charged to nobody.
+    /// An interactive read of the end of a partition, cache allowed, charged to no scope.
     pub const fn new(key: K, query: Q, deadline: Nanos) -> Self {
         Self { scopes: Scopes::NONE, deadline, page: PageRequest::new(key, query) }
     }
 }
 
-/// Where an answer came from.
+/// Origin of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The tail or the page cache.
@@ -169,7 +175,7 @@ pub enum Outcome {
     Subsumed,
     /// A cached page known to be possibly out of date, which the caller accepts.
     Stale,
-    /// Nowhere: a gate refused.
+    /// No origin, because a gate refused.
     Refused,
 }
 
@@ -188,29 +194,30 @@ impl Outcome {
     }
 }
 
-/// Time spent at each gate. The last two are the flight's, shared by all who waited for it.
+/// Time spent at each gate. The last two are the flight's, shared by all its waiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GateTimes {
     /// From arrival to the cache's answer: the request limit, the tail and the page cache.
     pub admission: Duration,
     /// From there until the flight's result arrived.
     pub flight: Duration,
-    /// Of the flight: waiting for a place in the store.
+    /// Part of the flight: waiting for a place in the store.
     pub concurrency: Duration,
-    /// Of the flight: in the store.
+    /// Part of the flight: in the store.
     pub store: Duration,
 }
 
 /// The explanation of one reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explain {
-    /// Where the answer came from.
+    /// Origin of the answer.
     pub outcome: Outcome,
     /// Time since the store read behind the answer began; zero from the tail.
     pub age: Duration,
-    /// The highest revision that was resolved when that read began and that it must have seen; 0 if it need not have.
+    /// The highest revision that was resolved when that read began and that it must have seen; 0 if there is
+    /// no such guarantee.
     pub floor: u64,
-    /// Where the time went.
+    /// Time spent at each gate.
     pub times: GateTimes,
     /// A dry-run limit that would have refused this request.
     pub would_refuse: Option<Arc<str>>,
@@ -221,12 +228,12 @@ pub struct Explain {
 pub struct Reply<V> {
     /// The page.
     pub value: V,
-    /// How it was come by.
+    /// Explanation of the answer.
     pub explain: Explain,
 }
 
 impl<V> Reply<V> {
-    /// Where the answer came from.
+    /// Origin of the answer.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         self.explain.outcome

@@ -1,5 +1,5 @@
-//! The stack: the order in which a read meets the gates, and the only place that knows it. [`Protect::admit`] is the
-//! first two, and what it returns is what [`Protect::page`] takes, so that nothing is read that was not let in.
+//! The stack: the only definition of the order in which a read meets the gates. [`Protect::admit`] is the
+//! first two gates, and its result is a parameter of [`Protect::page`], so nothing is read without admission.
 //!
 //! | # | gate | why here | turned away |
 //! |--|--|--|--|
@@ -13,9 +13,9 @@
 //! | – | *adaptive limit of the shard (later)* | | |
 //! | 7 | store | | `Store`, `StoreTimeout` |
 //!
-//! Between 3 and 4 there is a gap in which a flight can end: a caller that would lead therefore looks into the page
-//! cache once more, under the flight table's lock, and a flight fills the cache under the same lock when its entry
-//! goes. The flight itself, from 6 on, runs in a task of its own (`stack/flying.rs`).
+//! Between 3 and 4 there is a gap in which a flight can end. Therefore a caller that would lead checks the
+//! page cache once more, under the flight table's lock, and a flight fills the cache under the same lock when
+//! its entry is removed. The flight itself, from 6 on, runs in a task of its own (`stack/flying.rs`).
 
 mod builder;
 mod flying;
@@ -50,9 +50,9 @@ use crate::{
 #[derive(Debug, Clone)]
 struct Landed<V> {
     entry: Stamped<V>,
-    /// Waiting for a place in the store.
+    /// Time of waiting for a place in the store.
     concurrency: Duration,
-    /// In the store.
+    /// Time in the store.
     store: Duration,
 }
 
@@ -83,7 +83,8 @@ struct Inner<S: Store> {
     flights: Arc<Flights<S>>,
     partitions: Arc<ConcurrencyGate<S::Key>>,
     scopes: Arc<ConcurrencyGate<Scope>>,
-    /// Whose threads fly: those of whoever built the layer, so that nobody waits for a leader whose threads step back.
+    /// Runtime of the flights: that of the code that built the layer, so that nobody waits for a leader whose
+    /// threads step back.
     home: Option<Handle>,
 }
 
@@ -95,7 +96,7 @@ fn lost<S: Store>(lost: Lost) -> Landing<S> {
 }
 
 impl<S: Store> Protect<S> {
-    /// Starts putting a layer over `store` together.
+    /// Starts building a layer over `store`.
     #[must_use]
     pub fn builder(store: S) -> Builder<S> {
         Builder {
@@ -116,7 +117,7 @@ impl<S: Store> Protect<S> {
         &self.inner.store
     }
 
-    /// The clock that deadlines are expressed in.
+    /// The clock of the deadlines.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
@@ -140,7 +141,7 @@ impl<S: Store> Protect<S> {
         &self.inner.gates
     }
 
-    /// Flights under way, those that wait for a place included.
+    /// Flights under way, including those that wait for a place.
     #[must_use]
     pub fn flights(&self) -> usize {
         self.inner.flights.live()
@@ -152,15 +153,15 @@ impl<S: Store> Protect<S> {
         (self.inner.partitions.in_flight(key), self.inner.partitions.queued(key))
     }
 
-    /// Reads in the store now that count for one scope, and flights that wait for a place of it; zero while no rule
-    /// bounds how many it may have at once.
+    /// Reads in the store now that count for one scope, and flights that wait for a place of it; zero while
+    /// no rule bounds their number.
     #[must_use]
     pub fn scope_load(&self, scope: Scope) -> (u32, usize) {
         (self.inner.scopes.in_flight(&scope), self.inner.scopes.queued(&scope))
     }
 
-    /// Gates 1 and 2: lets a request in, or refuses it before anything is read for its sake. `subject` is the partition
-    /// that it is chiefly about, for the observer.
+    /// Gates 1 and 2: admits a request, or refuses it before anything is read for it. `subject` is the
+    /// partition that it chiefly concerns, for the observer.
     ///
     /// # Errors
     /// [`ReadError::DeadlineExceeded`] at [`Stage::Arrival`], or [`ReadError::Refused`]: nothing was charged.
@@ -175,8 +176,8 @@ impl<S: Store> Protect<S> {
         admitted.inspect_err(|error| self.inner.observe_error(subject, error, arrived))
     }
 
-    /// Lets in what is a part of a request that was charged already, or the caller's own need: it passes the deadline
-    /// and is charged for its reads of the store, to `scopes`, but is no request of its own.
+    /// Admits a part of a request that was charged already, or a read that the caller itself needs. It passes
+    /// the deadline and its reads of the store are charged to `scopes`, but it is not charged as a request.
     ///
     /// # Errors
     /// [`ReadError::DeadlineExceeded`] at [`Stage::Arrival`].
@@ -185,7 +186,7 @@ impl<S: Store> Protect<S> {
         Ok(Admitted { scopes, deadline, would_refuse: None })
     }
 
-    /// Charges an admitted request to one more scope, which was not known before something was read; it counts for the
+    /// Charges an admitted request to one more scope, which was known only after a read; it counts for the
     /// pages that are read from now on.
     ///
     /// # Errors
@@ -203,7 +204,7 @@ impl<S: Store> Protect<S> {
         Ok(Admitted { scopes, would_refuse: admitted.would_refuse.or(also), ..admitted })
     }
 
-    /// Whether the gate of `kind` would refuse a request of these scopes now. Nothing is charged.
+    /// Checks whether the gate of `kind` would refuse a request of these scopes now. Nothing is charged.
     ///
     /// # Errors
     /// [`ReadError::Refused`]
@@ -212,7 +213,7 @@ impl<S: Store> Protect<S> {
             LimitKind::Requests => Gate::RequestLimit,
             LimitKind::DatabaseReads => Gate::DatabaseReadLimit,
             LimitKind::Concurrency => Gate::Concurrency,
-            // Writes do not come by these gates.
+            // Writes do not pass these gates.
             LimitKind::Writes => return Ok(()),
         };
         let refusal = self.inner.limits.peek(scopes.as_slice(), kind, self.inner.clock.now());
@@ -223,7 +224,8 @@ impl<S: Store> Protect<S> {
     /// Reads one page: [`Self::admit`] and [`Self::page`].
     ///
     /// # Errors
-    /// [`ReadError`]: by the deadline at the latest. A refusal has charged nothing and has not touched the store.
+    /// [`ReadError`], by the deadline at the latest. A refusal has charged nothing and has not touched the
+    /// store.
     ///
     /// # Cancel safety
     /// As [`Self::page`].
@@ -241,11 +243,12 @@ impl<S: Store> Protect<S> {
     /// Gates 3 to 7: reads one page of an admitted request.
     ///
     /// # Errors
-    /// [`ReadError`]: by the deadline at the latest. A refusal has charged nothing and has not touched the store.
+    /// [`ReadError`], by the deadline at the latest. A refusal has charged nothing and has not touched the
+    /// store.
     ///
     /// # Cancel safety
-    /// Dropping the future detaches this caller and nothing else: a flight that it started goes on for the others,
-    /// and to fill the cache.
+    /// Dropping the future detaches this caller and nothing else: a flight that it started goes on for the
+    /// others, and to fill the cache.
     pub async fn page(&self, admitted: &Admitted, page: &PageOf<S>) -> ReadResult<S> {
         let arrived = self.inner.clock.now();
         let result = self.through_the_gates(admitted, page, arrived).await;
@@ -259,8 +262,8 @@ impl<S: Store> Protect<S> {
         result
     }
 
-    /// The first half of gate 3 alone: the page if the tail has it. For pages that are put together from several
-    /// partitions when it has not.
+    /// The first half of gate 3 alone: the page if the tail has it. It serves pages that are otherwise put
+    /// together from several partitions.
     pub fn tail(&self, admitted: &Admitted, page: &PageOf<S>) -> Option<Reply<S::Value>> {
         let arrived = self.inner.clock.now();
         let mut reply = self.inner.tail_page(page, arrived)?;
@@ -270,7 +273,7 @@ impl<S: Store> Protect<S> {
         Some(reply)
     }
 
-    /// What is remembered of a page, to decide by whom a request is paid for: it is no read, and is counted as none.
+    /// The cached value of a page, for deciding which request is charged for it; it is not counted as a read.
     pub fn remembered(&self, page: &PageOf<S>) -> Option<S::Value> {
         self.inner.cached(page, &[], self.inner.clock.now()).map(|reply| reply.value)
     }
@@ -309,7 +312,8 @@ impl<S: Store> Protect<S> {
         let inner = &self.inner;
         let entered = inner.clock.now();
         let mut lost_leader = false;
-        // A second round only when a wider page turned out not to hold the answer; then none is looked for.
+        // A second round happens only if a wider page turned out not to contain the answer; then none is
+        // searched.
         loop {
             let mut would_refuse = None;
             let (waiter, outcome, wide) = match inner.enter(admitted, request, &wider, lost_leader) {
@@ -355,7 +359,7 @@ impl<S: Store> Protect<S> {
         }
     }
 
-    /// Gate 5 and the start of the flight. A refusal reaches the leader and whoever joined through the flight.
+    /// Gate 5 and the start of the flight. A refusal reaches the leader and every caller that joined.
     ///
     /// Returns a dry-run limit that would have refused. Does not wait, except under [`Fault::LeadInline`].
     async fn launch(&self, lead: LeadOf<S>, admitted: &Admitted, request: &PageOf<S>) -> Option<Arc<str>> {
@@ -413,7 +417,7 @@ impl<S: Store> Inner<S> {
         self.observer.on_error(key, error.label(), self.clock.now().since(arrived));
     }
 
-    /// Charges the scopes, unless the gate is off. Tells the dry-run limit that would have refused.
+    /// Charges the scopes, unless the gate is off. Returns the dry-run limit that would have refused.
     fn charge(
         &self,
         scopes: &[Scope],
@@ -433,7 +437,7 @@ impl<S: Store> Inner<S> {
         ReadError::Refused(Refusal { reason, scope: None, limit: Arc::from(limit), retry_after })
     }
 
-    /// Gate 4. A caller that would lead looks into the page cache once more, in the same step.
+    /// Gate 4. A caller that would lead checks the page cache once more, in the same step.
     fn enter(
         &self,
         admitted: &Admitted,

@@ -1,17 +1,18 @@
-//! What the layer protects: the store, its queries and its values.
+//! Interfaces of the protected store, its queries and its values.
 
 use std::{error::Error, fmt::Debug, hash::Hash};
 
 use crate::{clock::Nanos, generation::Dependence, request::Priority};
 
-/// What a flight knows when it goes to the store.
+/// State of a flight when it goes to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadContext {
-    /// When the layer stops waiting for the store: now plus the store timeout, whatever the callers' deadlines are.
+    /// Time at which the layer stops waiting for the store: now plus the store timeout, whatever the callers'
+    /// deadlines are.
     pub deadline: Nanos,
     /// The highest freshness token among the waiters: nonzero asks for a quorum of the datacentre.
     pub floor: u64,
-    /// The most important waiter's.
+    /// The priority of the most important waiter.
     pub priority: Priority,
 }
 
@@ -26,14 +27,16 @@ pub trait Store: Send + Sync + 'static {
     /// A failed read. Cloned for each waiter.
     type Error: Error + Clone + Send + Sync + 'static;
 
-    /// Whether every read sees all that was resolved when it began: there is one copy of the data, or every read asks
-    /// a quorum, whatever its context says.
+    /// True if every read sees everything that was resolved when it began: there is one copy of the data, or
+    /// every read asks a quorum, regardless of its context.
     ///
-    /// Unless it says so, only a read whose [`ReadContext::floor`] was above 0 is stamped with [`Store::floor`]. Any
-    /// other may come from a replica that lags, so whoever holds a token neither hits its page nor joins its flight.
+    /// If false, only a read whose [`ReadContext::floor`] was above 0 is stamped with [`Store::floor`]. Any
+    /// other may come from a replica that lags, so a caller with a token neither hits its page nor joins its
+    /// flight.
     const QUORUM: bool = false;
 
-    /// Reads one page. Runs in a task of its own; dropped when the store timeout passes, never because callers left.
+    /// Reads one page. Runs in a task of its own; dropped when the store timeout passes, never because
+    /// callers left.
     fn read(
         &self,
         key: &Self::Key,
@@ -41,9 +44,9 @@ pub trait Store: Send + Sync + 'static {
         context: ReadContext,
     ) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
 
-    /// The highest revision of `key` that is resolved now: called just before a read begins. It is the floor of the
-    /// answer if the read is one of a quorum (see [`Store::QUORUM`]). A store without
-    /// revisions keeps the default, and its callers pass no floors.
+    /// The highest revision of `key` that is resolved now: called just before a read begins. It is the floor
+    /// of the answer if the read asks a quorum (see [`Store::QUORUM`]). A store without revisions keeps the
+    /// default, and its callers pass no floors.
     fn floor(&self, key: &Self::Key) -> u64 {
         let _ = key;
         0
@@ -52,7 +55,8 @@ pub trait Store: Send + Sync + 'static {
 
 /// A query of a [`Store`], compared in full: two queries are one flight only if they are equal.
 pub trait Query: Clone + Eq + Hash + Debug + Send + Sync + 'static {
-    /// Queries whose answers contain this one's, best first, a few at most: [`Value::cut`] takes it out of them.
+    /// Queries whose answers contain this one's, best first, a few at most: [`Value::cut`] extracts it from
+    /// them.
     ///
     /// The default offers none. An empty `Vec` costs no allocation.
     fn wider(&self) -> Vec<Self> {
@@ -62,7 +66,8 @@ pub trait Query: Clone + Eq + Hash + Debug + Send + Sync + 'static {
 
 /// An answer of a [`Store`].
 pub trait Value<Q>: Clone + Send + Sync + 'static {
-    /// Narrows what makes this answer stale, now that it is known; `requested` is the caller's view.
+    /// Narrows the kinds of changes that make this answer stale, now that it is known; `requested` is the
+    /// caller's view.
     ///
     /// A page that turned out to lie wholly below the end may return [`Dependence::Mutate`].
     fn dependence(&self, query: &Q, requested: Dependence) -> Dependence {
@@ -70,7 +75,7 @@ pub trait Value<Q>: Clone + Send + Sync + 'static {
         requested
     }
 
-    /// The answer of `to`, cut from this answer of `from`; `None` if it is not certain to be the store's.
+    /// The answer of `to`, cut from this answer of `from`; `None` if it might differ from the store's.
     fn cut(&self, from: &Q, to: &Q) -> Option<Self> {
         let _ = (from, to);
         None

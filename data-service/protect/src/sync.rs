@@ -1,6 +1,7 @@
 //! Locks and atomics: `std` in every build, loom's models under `--cfg weir_loom`.
 //!
-//! The cores of this crate take them from here, so that the same code that ships is explored over all interleavings.
+//! The cores of this crate import them from here, so that all interleavings of the shipped code itself are
+//! explored.
 
 #[cfg(weir_loom)]
 pub(crate) use loom::sync::{
@@ -22,8 +23,9 @@ pub(crate) type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHa
 
 /// Locks `mutex` whether or not an earlier holder panicked.
 ///
-/// Every critical section of this crate leaves its data consistent at each point where foreign code (a key's `Hash`
-/// or `Eq`) could panic, so a poisoned lock carries no information: refusing it would wedge the key for good.
+/// Every critical section of this crate leaves its data consistent at each point where foreign code (a key's
+/// `Hash` or `Eq`) could panic, so a poisoned lock carries no information: refusing it would wedge the key
+/// for good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
-//! The live end of one log: every live row above a floor, in memory, changed only by whoever orders the log's writes.
+//! The live end of one log: every live row above a floor, in memory, changed only by the code that orders the
+//! log's writes.
 //!
-//! A page is served only if it is certain that it equals the full log's. That takes two facts: nothing above the
-//! *floor* is missing, and if the tail is *complete* nothing is below it either. Appending keeps both; evicting the
-//! oldest row raises the floor and ends completeness; editing and deleting change rows above the floor and are no
-//! concern of the tail below it.
+//! A page is served only if it certainly equals the full log's. That takes two facts: nothing above the
+//! *floor* is missing, and if the tail is *complete* there is nothing below it either. Appending keeps both;
+//! evicting the oldest row raises the floor and ends completeness; edits and deletions change rows above
+//! the floor, and those below it do not concern the tail.
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -11,11 +12,11 @@ use std::{collections::VecDeque, mem, sync::Arc};
 pub trait TailRow {
     /// The row's place in the log: unique, rising with each append, above 0.
     fn position(&self) -> u64;
-    /// The bytes that the row is counted with.
+    /// Bytes that the row counts for.
     fn weight(&self) -> usize;
 }
 
-/// Where a page lies.
+/// Position of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TailAnchor {
     /// The newest rows.
@@ -31,18 +32,18 @@ pub enum TailAnchor {
 /// A page of a log. Positions need not exist. Answers are always newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TailQuery {
-    /// Where.
+    /// Position of the page.
     pub anchor: TailAnchor,
-    /// How many rows.
+    /// Number of rows.
     pub limit: usize,
 }
 
 /// The bounds of one tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TailBounds {
-    /// Most rows.
+    /// Maximum rows.
     pub rows_max: usize,
-    /// Most bytes, by [`TailRow::weight`].
+    /// Maximum bytes, by [`TailRow::weight`].
     pub bytes_max: usize,
 }
 
@@ -56,16 +57,16 @@ pub struct OutOfOrder {
     pub last: u64,
 }
 
-/// What of the log is known.
+/// Known part of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     /// Exclusive: every live row above it is in the tail.
     floor: u64,
-    /// No live row is at or below the floor.
+    /// True if no live row is at or below the floor.
     complete: bool,
 }
 
-/// The tail of one log. `None` is known of it until it is seeded or appended to.
+/// The tail of one log. Nothing is known of the log until the tail is seeded or appended to.
 #[derive(Debug, Clone)]
 pub struct Tail<R> {
     /// Ascending by position, all above the floor.
@@ -79,14 +80,14 @@ pub struct Tail<R> {
 }
 
 impl<R: TailRow> Tail<R> {
-    /// A tail of which nothing is known.
+    /// Creates a tail without knowledge of its log.
     #[must_use]
     pub const fn new(bounds: TailBounds) -> Self {
         Self { rows: VecDeque::new(), bytes: 0, known: None, last: 0, bounds }
     }
 
-    /// Starts over from `rows`, in any order: every live row of the log above `floor`. `complete` says that there is
-    /// none at or below it. Rows at or below the floor are ignored.
+    /// Starts over from `rows`, in any order: every live row of the log above `floor`. `complete` is true if
+    /// there is none at or below it. Rows at or below the floor are ignored.
     pub fn seed(&mut self, mut rows: Vec<Arc<R>>, floor: u64, complete: bool) {
         self.drop_all();
         rows.retain(|row| row.position() > floor);
@@ -99,10 +100,10 @@ impl<R: TailRow> Tail<R> {
         self.evict();
     }
 
-    /// The log has grown by `row`. On a tail of which nothing is known it becomes the first known row.
+    /// Appends `row` to the log. If nothing is known of the log, it becomes the first known row.
     ///
     /// # Errors
-    /// [`OutOfOrder`]; the tail is unchanged, but its owner's order is broken: [`Tail::drop_all`] is then in place.
+    /// [`OutOfOrder`]; the tail is unchanged, but its owner's order is broken: call [`Tail::drop_all`].
     pub fn append(&mut self, row: Arc<R>) -> Result<(), OutOfOrder> {
         let position = row.position();
         if position <= self.last {
@@ -116,7 +117,7 @@ impl<R: TailRow> Tail<R> {
         Ok(())
     }
 
-    /// A row has changed in place. `false` if it is not in the tail, which then stays as it is.
+    /// Replaces a row in place. `false` if it is not in the tail, which then stays unchanged.
     pub fn replace(&mut self, row: Arc<R>) -> bool {
         let Some(place) = self.find(row.position()) else { return false };
         self.bytes += row.weight();
@@ -125,14 +126,14 @@ impl<R: TailRow> Tail<R> {
         true
     }
 
-    /// A row is gone from the log. `false` if it is not in the tail.
+    /// Removes a row. `false` if it is not in the tail.
     pub fn remove(&mut self, position: u64) -> bool {
         let Some(row) = self.find(position).and_then(|place| self.rows.remove(place)) else { return false };
         self.bytes -= row.weight();
         true
     }
 
-    /// Nothing is known any more: a write is unresolved, or the log has another owner.
+    /// Drops all knowledge of the log: a write is unresolved, or the log has another owner.
     pub fn drop_all(&mut self) {
         self.rows = VecDeque::new();
         self.bytes = 0;
@@ -145,32 +146,32 @@ impl<R: TailRow> Tail<R> {
         self.find(position).map(|place| &self.rows[place])
     }
 
-    /// The newest row, if it is known which one that is.
+    /// The newest row, if it is known.
     #[must_use]
     pub fn newest(&self) -> Option<&Arc<R>> {
         self.rows.back()
     }
 
-    /// Rows held.
+    /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether no row is held. That says nothing about the log: see [`Tail::floor`].
+    /// True if the tail has no rows. That does not describe the log: see [`Tail::floor`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Bytes held, by [`TailRow::weight`].
+    /// Bytes of the rows, by [`TailRow::weight`].
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The position above which every live row is held, and whether there is nothing at or below it; `None` while
-    /// nothing is known.
+    /// The position above which every live row is in the tail, and whether there are none at or below it;
+    /// `None` while nothing is known.
     #[must_use]
     pub fn floor(&self) -> Option<(u64, bool)> {
         self.known.map(|known| (known.floor, known.complete))
@@ -202,7 +203,7 @@ impl<R: TailRow> Tail<R> {
         }
     }
 
-    /// The last `limit` of the first `end` rows: certain if there are so many, or if nothing lies below.
+    /// The last `limit` of the first `end` rows: certain if there are that many, or if nothing lies below.
     fn newest_below(&self, known: Known, end: usize, limit: usize) -> Option<Vec<Arc<R>>> {
         let start = match end.checked_sub(limit) {
             Some(start) => start,
@@ -226,7 +227,8 @@ impl<R: TailRow> Tail<R> {
         self.rows.binary_search_by_key(&position, |row| row.position()).ok()
     }
 
-    /// Drops the oldest rows until both bounds hold. The newest row goes too if it alone is above the byte bound.
+    /// Drops the oldest rows until both bounds hold. The newest row is dropped too if it alone exceeds the
+    /// byte bound.
     fn evict(&mut self) {
         while self.rows.len() > self.bounds.rows_max || self.bytes > self.bounds.bytes_max {
             let Some(row) = self.rows.pop_front() else { return };

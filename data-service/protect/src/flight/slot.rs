@@ -1,22 +1,23 @@
-//! A result that arrives once and is handed to everyone who waits for it.
+//! A result that arrives once and is given to every waiter.
 
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, lock};
 
-/// A waiter's place in a [`Slot`], to be given back with `Slot::leave`.
+/// A waiter's place in a [`Slot`], to be freed with `Slot::leave`.
 #[derive(Debug, Default)]
 pub struct Seat(Option<usize>);
 
 #[derive(Debug)]
 enum State<R> {
-    /// `wakers[i]` is `None` for a free seat; `free` lists those. 16 bytes a waiter and 8 for each freed seat.
+    /// `wakers[i]` is `None` for a free seat; `free` lists those. 16 bytes a waiter and 8 for each freed
+    /// seat.
     Pending { wakers: Vec<Option<Waker>>, free: Vec<usize> },
-    /// The result, for everyone, for as long as anyone holds the slot.
+    /// The result, for every waiter, as long as the slot exists.
     Done(R),
 }
 
-/// A result that arrives once. Waiters cost 16 bytes each beside their own future.
+/// A result that arrives once. Each waiter costs 16 bytes beside its own future.
 #[derive(Debug)]
 pub struct Slot<R> {
     state: Mutex<State<R>>,
@@ -27,7 +28,7 @@ impl<R: Clone> Slot<R> {
         Self { state: Mutex::new(State::Pending { wakers: Vec::new(), free: Vec::new() }) }
     }
 
-    /// Publishes `result` and wakes every waiter. Later calls change nothing: the first result is the result.
+    /// Publishes `result` and wakes every waiter. Later calls change nothing: the first result stays.
     pub(super) fn publish(&self, result: R) {
         let mut state = lock(&self.state);
         let woken = match &mut *state {
@@ -35,12 +36,12 @@ impl<R: Clone> Slot<R> {
             State::Done(_) => return,
         };
         *state = State::Done(result);
-        // Unlock first: a woken thread would otherwise run into the lock at once.
+        // The lock is released first: a woken thread would otherwise run into it at once.
         drop(state);
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// The result, or a registration to be woken for it.
+    /// The result, or a registration that wakes the caller for it.
     pub(super) fn poll(&self, seat: &mut Seat, cx: &Context<'_>) -> Poll<R> {
         let mut state = lock(&self.state);
         let (wakers, free) = match &mut *state {
@@ -60,7 +61,7 @@ impl<R: Clone> Slot<R> {
         Poll::Pending
     }
 
-    /// Gives up a seat: its waker is dropped and the seat is free for the next waiter.
+    /// Frees a seat: its waker is dropped and the next waiter can have the seat.
     pub(super) fn leave(&self, seat: &mut Seat) {
         let Some(place) = seat.0.take() else { return };
         let mut state = lock(&self.state);
@@ -72,7 +73,8 @@ impl<R: Clone> Slot<R> {
             }
         };
         drop(state);
-        // Dropped outside the lock: a waker's drop can free its task, and with it further waiters of this slot.
+        // The waker is dropped outside the lock: its drop can free its task, and with it further waiters of
+        // this slot.
         drop(waker);
     }
 

@@ -1,10 +1,11 @@
-//! Who leads, who joins: a pure state machine, without tokio and without a clock of its own.
+//! Decides which caller leads and which joins: a pure state machine, without tokio and without a clock of its
+//! own.
 //!
-//! One entry for each request (partition and query, compared in full) holds the newest flight. A flight is *queued*
-//! until [`Lead::begin`] and *begun* afterwards. A queued flight can be joined by anyone: its store read is still to
-//! come, so it sees every write acknowledged so far. A begun flight can be joined only while the generation that it
-//! captured is current, and by a caller whose freshness token its floor reaches. A flight that cannot be joined is
-//! replaced in the table and goes on for those who have it.
+//! One entry for each request (partition and query, compared in full) holds the newest flight. A flight is
+//! *queued* until [`Lead::begin`] and *begun* afterwards. Any caller can join a queued flight: its store read
+//! has yet to begin, so it sees every write acknowledged so far. A begun flight can be joined only while the
+//! generation that it captured is current, and by a caller whose freshness token its floor reaches. A flight
+//! that cannot be joined is replaced in the table and goes on for its waiters.
 //!
 //! ```text
 //! enter ──lead──▶ queued ──begin──▶ begun ──finish──▶ gone: the entry is removed, then the result is published
@@ -27,11 +28,12 @@ use crate::{
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, lock},
 };
 
-/// Shards of the table, each with its lock: all queries of one partition share a shard, so that a narrower query can
-/// look for a wider one's flight in the same step. 64: several for each core of the largest machines in use.
+/// Shards of the table, each with its own lock. All queries of one partition share a shard, so that a
+/// narrower query can look for a wider one's flight in the same step. 64: several for each core of the
+/// largest machines in use.
 const SHARDS: usize = 64;
 
-/// How a flight ended without a result of its own.
+/// Reason why a flight ended without a result of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// Its task panicked.
@@ -40,20 +42,20 @@ pub enum Lost {
     Dropped,
 }
 
-/// What a flight captured before its store read began.
+/// State that a flight captured before its store read began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     /// The partition's generation.
     pub generation: Generation,
-    /// The highest resolved revision that the read is going to see.
+    /// The highest resolved revision that the read will see.
     pub floor: u64,
 }
 
 #[derive(Debug)]
 struct Entry<R> {
     flight: Arc<Flight<R>>,
-    /// The leader's. A later caller may know more (the tail has since passed the page, so that appends no longer
-    /// concern it), but this flight may have begun before that.
+    /// The leader's dependence. A later caller may know more (the tail has since passed the page, so that
+    /// appends no longer concern it), but this flight may have begun before that.
     dependence: Dependence,
     /// `None` while queued.
     begun: Option<Begun>,
@@ -80,7 +82,7 @@ type Shard<K, Q, R> = Mutex<HashMap<(K, Q), Entry<R>>>;
 pub struct FlightTable<K, Q, R> {
     shards: Box<[Shard<K, Q, R>]>,
     hasher: RandomState,
-    /// Flights between `enter` and `finish`, replaced ones included.
+    /// Flights between `enter` and `finish`, including replaced ones.
     live: AtomicUsize,
     live_max: usize,
     /// Makes the result of a flight that was lost.
@@ -88,28 +90,28 @@ pub struct FlightTable<K, Q, R> {
     faults: Faults,
 }
 
-/// What [`FlightTable::enter`] decided.
+/// Decision of [`FlightTable::enter`].
 #[derive(Debug)]
 pub enum Entered<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone, F> {
-    /// A flight ended between the caller's look into the cache and now, and left this there.
+    /// A flight ended between the caller's check of the cache and now, and left this value there.
     Found(F),
-    /// Nobody is reading this: the caller runs the read, and waits like everyone else.
+    /// No flight reads this: the caller runs the read, and waits like every other caller.
     Led(Lead<K, Q, R>, Waiter<R>),
-    /// Someone is.
+    /// The caller joined a flight.
     Joined(Waiter<R>),
-    /// Someone is reading a wider page, the answer of this query.
+    /// The caller joined the flight of a wider page, the answer of this query.
     Subsumed(Waiter<R>, Q),
-    /// As many flights as allowed are under way.
+    /// The maximum number of flights is under way.
     Full,
 }
 
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> {
-    /// An empty table of at most `live_max` flights.
+    /// Creates an empty table of at most `live_max` flights.
     pub fn new(live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
         Self::with_faults(SHARDS, live_max, lost, Faults::none())
     }
 
-    /// [`FlightTable::new`] for the mutation check and for models: with so many shards, committing `faults`.
+    /// [`FlightTable::new`] with `shards` and injected `faults`, for the mutation check and for models.
     pub fn with_faults(shards: usize, live_max: usize, lost: fn(Lost) -> R, faults: Faults) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
@@ -121,11 +123,13 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
         })
     }
 
-    /// Joins the flight of this request, or of one of the `wider` queries, or leads a new one: one atomic step.
+    /// Joins the flight of this request, or of one of the `wider` queries, or leads a new one: one atomic
+    /// step.
     ///
-    /// `current` reads the partition's generation; it is called under the lock, so that no flight can begin between
-    /// the two. `look` is called, under the lock too, when the caller would lead: a flight fills the cache before its
-    /// entry goes, so what `look` misses now nobody has filled. It must be quick and must not call back.
+    /// `current` reads the partition's generation; it is called under the lock, so that no flight can begin
+    /// between the two. `look` is also called under the lock, when the caller would lead: a flight fills the
+    /// cache before its entry is removed, so a value that `look` misses has not been filled. It must be quick
+    /// and must not call back.
     pub fn enter<F>(
         self: &Arc<Self>,
         key: &K,
@@ -159,7 +163,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
         Entered::Led(lead, waiter)
     }
 
-    /// A flight that nobody can join, for when coalescing is switched off; `None` if the table is full.
+    /// A flight that no caller can join, for when coalescing is off; `None` if the table is full.
     pub fn alone(self: &Arc<Self>, key: &K, query: &Q, want: &Want) -> Option<(Lead<K, Q, R>, Waiter<R>)> {
         let lead = self.lead((key.clone(), query.clone()), want, false)?;
         let waiter = lead.flight.attach(want, self.faults);
@@ -173,7 +177,8 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
     }
 
     fn lead(self: &Arc<Self>, id: (K, Q), want: &Want, listed: bool) -> Option<Lead<K, Q, R>> {
-        // Raise, then compare: never above the bound, at worst a refusal too many beside another refusal.
+        // The count is raised, then compared: it never exceeds the bound, but concurrent refusals may cause
+        // one refusal too many.
         if self.live.fetch_add(1, Ordering::AcqRel) >= self.live_max {
             self.live.fetch_sub(1, Ordering::AcqRel);
             return None;
@@ -183,7 +188,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<(K, Q), Entry<R>>> {
-        // Which low bits are kept does not matter.
+        // Any of the low bits will do.
         #[expect(clippy::cast_possible_truncation, reason = "only low bits are kept")]
         let hash = self.hasher.hash_one(key) as usize;
         lock(&self.shards[hash % self.shards.len()])
@@ -196,12 +201,12 @@ impl<K, Q, R> fmt::Debug for FlightTable<K, Q, R> {
     }
 }
 
-/// The duty to finish a flight. Dropping it finishes the flight as lost, so that no waiter is ever stranded.
+/// The duty to finish a flight. Dropping it finishes the flight as lost, so that no waiter is stranded.
 pub struct Lead<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> {
     table: Arc<FlightTable<K, Q, R>>,
     id: (K, Q),
     flight: Arc<Flight<R>>,
-    /// Whether the table knows this flight.
+    /// True if the table contains this flight.
     listed: bool,
     finished: bool,
 }
@@ -225,12 +230,14 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
         &self.flight
     }
 
-    /// The store read is about to begin, and `begun` was captured: from now on only callers of that generation join.
-    /// `None` if nobody waits any more: the entry is gone, and the read must not be sent.
+    /// Records that the store read is about to begin and that `begun` was captured: from now on only callers
+    /// of that generation join. `None` if no caller waits any more: the entry is removed, and the read must
+    /// not be sent.
     ///
-    /// What is returned is what the flight has begun with. Unless every read is one of a `quorum`, the floor is kept
-    /// only if some waiter holds a token, because then the read is one. That is decided under the lock, where nobody
-    /// can attach: a token that came a moment later would make the read better than its floor, never worse.
+    /// Returns the state with which the flight has begun. Unless every read asks a `quorum`, the floor is
+    /// kept only if some waiter holds a token, because then the read asks one. That is decided under the
+    /// lock, where no caller can attach: a token that came a moment later would make the read better than its
+    /// floor, never worse.
     #[must_use]
     pub fn begin(&self, now: Nanos, mut begun: Begun, quorum: bool) -> Option<Begun> {
         let mut shard = self.table.shard(self.key());
@@ -248,7 +255,8 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
         Some(begun)
     }
 
-    /// Whether the flight may be given up because nobody waits any more; if so its entry is gone when this returns.
+    /// True if the flight may be given up because no caller waits any more; then its entry is removed on
+    /// return.
     #[must_use]
     pub fn retire(&self, now: Nanos) -> bool {
         let mut shard = self.table.shard(self.key());
@@ -261,14 +269,14 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
 }
 
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
-    /// Removes the entry, then publishes: whoever looks from now on leads anew and never meets an old error.
+    /// Removes the entry, then publishes: later callers lead anew and never get an old error.
     pub fn finish(self, result: R) {
         self.land(result, || ());
     }
 
-    /// [`Lead::finish`] that calls `fill` first, in one step with the removal: who finds no flight finds the cache
-    /// filled. A flight that a newer one has replaced does not fill: what it read may be older. `fill` must be quick
-    /// and must not call back.
+    /// [`Lead::finish`] that calls `fill` first, in one step with the removal: a caller that finds no flight
+    /// finds the cache filled. A flight that a newer one has replaced does not fill: its value may be older.
+    /// `fill` must be quick and must not call back.
     pub fn land(mut self, result: R, fill: impl FnOnce()) {
         self.settle(result, fill);
     }
@@ -295,7 +303,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
         self.listed && shard.get(&self.id).is_some_and(|e| Arc::ptr_eq(&e.flight, &self.flight))
     }
 
-    /// Only this flight's own entry: a newer flight may have taken its place.
+    /// Removes only this flight's own entry: a newer flight may have taken its place.
     fn unlist(&self, shard: &mut HashMap<(K, Q), Entry<R>>) {
         if self.is_newest(shard) {
             shard.remove(&self.id);

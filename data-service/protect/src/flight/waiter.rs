@@ -1,4 +1,4 @@
-//! One flight and those who wait for it: what they want together, and the future of the result.
+//! One flight and its waiters: their combined requirements, and the future of the result.
 
 use std::{
     pin::Pin,
@@ -15,14 +15,14 @@ use crate::{
     sync::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
-/// What a caller wants of a flight.
+/// A caller's requirements on a flight.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
-    /// Which changes make the answer stale for this caller.
+    /// Kinds of changes that make the answer stale for this caller.
     pub dependence: Dependence,
     /// The caller's freshness token.
     pub floor: Option<u64>,
-    /// When the caller stops waiting.
+    /// Time at which the caller stops waiting.
     pub deadline: Nanos,
     /// The caller's importance.
     pub priority: Priority,
@@ -34,7 +34,7 @@ pub struct Flight<R> {
     slot: Slot<R>,
     /// Callers attached now. Raised under the shard's lock, lowered without it.
     waiters: AtomicU32,
-    /// The latest deadline among all who ever attached, in nanoseconds. Raised under the shard's lock.
+    /// The latest deadline among all callers ever attached, in nanoseconds. Raised under the shard's lock.
     deadline: AtomicU64,
     /// The highest token among them.
     floor: AtomicU64,
@@ -59,7 +59,7 @@ impl<R: Clone> Flight<R> {
         self.waiters.load(Ordering::Acquire)
     }
 
-    /// The latest deadline among all who ever attached.
+    /// The latest deadline among all callers ever attached.
     #[must_use]
     pub fn deadline(&self) -> Nanos {
         Nanos::from_nanos(self.deadline.load(Ordering::Acquire))
@@ -83,7 +83,7 @@ impl<R: Clone> Flight<R> {
         &self.slot
     }
 
-    /// Under the shard's lock.
+    /// Attaches a caller. Called under the shard's lock.
     pub(super) fn attach(self: &Arc<Self>, want: &Want, faults: Faults) -> Waiter<R> {
         self.waiters.fetch_add(1, Ordering::AcqRel);
         if !faults.armed(Fault::LeaderDeadline) {
@@ -96,8 +96,8 @@ impl<R: Clone> Flight<R> {
         Waiter { flight: Arc::clone(self), seat: Seat::default() }
     }
 
-    /// Whether anyone is still waiting whose deadline has not passed. Decided under the shard's lock, where nobody
-    /// can attach.
+    /// True if some waiter's deadline has not passed. Decided under the shard's lock, where no caller can
+    /// attach.
     pub(super) fn is_wanted(&self, now: Nanos) -> bool {
         self.waiters() > 0 && self.deadline() > now
     }
@@ -112,7 +112,7 @@ pub struct Waiter<R: Clone> {
 }
 
 impl<R: Clone> Waiter<R> {
-    /// The flight that it waits for.
+    /// The caller's flight.
     #[must_use]
     pub const fn flight(&self) -> &Arc<Flight<R>> {
         &self.flight

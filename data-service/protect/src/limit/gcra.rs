@@ -1,14 +1,14 @@
 //! The generic cell rate algorithm, in whole nanoseconds and without state of its own.
 //!
-//! A rate is one cell each `t` nanoseconds with a burst of `b` cells. The whole state is one number, the *theoretical
-//! arrival time* TAT: the moment at which the bucket is full again. A cell at `now` is admitted if
-//! `max(TAT, now) + t - b·t <= now`, and then moves TAT to `max(TAT, now) + t`. So in any window of length `w` at
-//! most `b + w/t` cells are admitted, whatever the arrivals.
+//! A rate is one cell each `t` nanoseconds with a burst of `b` cells. The whole state is one number, the
+//! *theoretical arrival time* TAT: the moment at which the bucket is full again. A cell at `now` is admitted
+//! if `max(TAT, now) + t - b·t <= now`, and then moves TAT to `max(TAT, now) + t`. So in any window of length
+//! `w` at most `b + w/t` cells are admitted, whatever the arrivals.
 //!
-//! When a quota changes at the moment `c` from (b1, t1) to (b2, t2), the tokens in hand stay in hand and no more:
-//! `TAT' = c + b2·t2 - min(tokens, b2)·t2`, with `tokens = (c + b1·t1 - TAT) / t1` from 0 to b1. Raising a limit
-//! therefore acts at once but grants no retroactive burst, and what is converted at the first check after the change
-//! is the same as if it had been converted at the change.
+//! When a quota changes at the moment `c` from (b1, t1) to (b2, t2), the tokens in hand are kept and none are
+//! added: `TAT' = c + b2·t2 - min(tokens, b2)·t2`, with `tokens = (c + b1·t1 - TAT) / t1` from 0 to b1. So
+//! raising a limit acts at once but grants no retroactive burst, and a conversion at the first check after
+//! the change gives the same result as one at the change.
 
 use std::time::Duration;
 
@@ -18,20 +18,22 @@ use crate::clock::Nanos;
 pub const RATE_MAX: f64 = 10_000_000.0;
 /// Lowest rate, in cells a second: one in about 17 minutes.
 pub const RATE_MIN: f64 = 0.001;
-/// Largest burst, in cells. With [`RATE_MIN`] it keeps `b·t` below 10^18 ns, a twentieth of the range of [`Nanos`].
+/// Largest burst, in cells. With [`RATE_MIN`] it keeps `b·t` below 10^18 ns, a twentieth of the range of
+/// [`Nanos`].
 pub const BURST_MAX: u32 = 1_000_000;
 
-/// Farthest that TAT can lie beyond `now + b·t` because threads read the clock at different moments. Beyond it the
-/// clock has stepped back, and TAT is pulled in, else the key would be blocked for as long as the step.
+/// Largest distance of TAT beyond `now + b·t` that comes from threads reading the clock at different moments.
+/// Beyond it the clock has stepped back, and TAT is pulled in; otherwise the key would be blocked for as long
+/// as the step.
 const STEP_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// What a refused caller is told when a limit admits nothing at all.
+/// Wait sent to a refused caller when a limit admits nothing at all.
 pub const BLOCKED_RETRY: Duration = Duration::from_secs(60);
 
 /// A rate and a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
-    /// `t`, nanoseconds for each cell, rounded up: never more than the rate, at most 1 % less.
+    /// `t`, nanoseconds for each cell, rounded up: the rate is never exceeded and at most 1 % lower.
     interval_ns: u64,
     /// `b`, cells; 0 admits nothing.
     burst: u32,
@@ -49,7 +51,7 @@ pub enum QuotaError {
 }
 
 impl Quota {
-    /// Admits nothing.
+    /// A quota that admits nothing.
     pub const BLOCKED: Self = Self { interval_ns: 1, burst: 0 };
 
     /// `rate` cells a second, `burst` of them at once after a pause. A burst of 0 admits nothing.
@@ -63,7 +65,7 @@ impl Quota {
         if burst > BURST_MAX {
             return Err(QuotaError::Burst(burst));
         }
-        // In range by the checks above: 100 ..= 10^12.
+        // The checks above keep it in range: 100 ..= 10^12.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 100 and 10^12")]
         let interval_ns = (1e9 / rate).ceil() as u64;
         Ok(Self { interval_ns, burst })
@@ -75,7 +77,7 @@ impl Quota {
         self.interval_ns
     }
 
-    /// Cells at once after a pause.
+    /// Number of cells at once after a pause.
     #[must_use]
     pub const fn burst(self) -> u32 {
         self.burst
@@ -84,7 +86,7 @@ impl Quota {
     /// Cells a second.
     #[must_use]
     pub fn rate(self) -> f64 {
-        // Below 2^53 by construction.
+        // It is below 2^53 by construction.
         #[expect(clippy::cast_precision_loss, reason = "interval_ns is below 2^53")]
         let interval = self.interval_ns as f64;
         1e9 / interval
@@ -97,14 +99,15 @@ impl Quota {
     }
 }
 
-/// The answer to one cell.
+/// Verdict on one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Admitted; the new TAT is to be stored.
+    /// The cell is admitted; store the new TAT.
     Admit(Nanos),
-    /// Refused; nothing is to be stored. The duration is when as many cells can be admitted at the earliest.
+    /// The cell is refused; store nothing. The duration is the earliest time after which as many cells can be
+    /// admitted.
     Refuse(Duration),
-    /// More cells at once than the burst, so never; nothing is to be stored.
+    /// The cells exceed the burst, so they never fit; store nothing.
     NeverFits,
 }
 
@@ -123,7 +126,7 @@ pub fn check_many(quota: Quota, amount: u32, tat: Nanos, now: Nanos) -> Verdict 
     if amount > quota.burst {
         return Verdict::NeverFits;
     }
-    // At most `fill_ns`, which has room.
+    // The product is at most `fill_ns`, which has room.
     let next = tat.max(now).as_nanos().saturating_add(quota.interval_ns * u64::from(amount));
     let limit = now.as_nanos().saturating_add(quota.fill_ns());
     if next <= limit {
@@ -133,15 +136,15 @@ pub fn check_many(quota: Quota, amount: u32, tat: Nanos, now: Nanos) -> Verdict 
     }
 }
 
-/// `tat`, unless the clock stepped back: then the emptiest state that `now` allows.
+/// `tat`, or the emptiest state that `now` allows if the clock stepped back.
 #[must_use]
 pub fn after_step(quota: Quota, tat: Nanos, now: Nanos) -> Nanos {
     let emptiest = now.after(Duration::from_nanos(quota.fill_ns()));
     if tat > emptiest.after(STEP_TOLERANCE) { emptiest } else { tat }
 }
 
-/// The state under `to`, in force since `changed`, of a bucket whose state under `from` is `tat`: at that moment it
-/// had the same tokens, at most `to`'s burst.
+/// Converts `tat`, the state under `from`, to the state under `to`, in force since `changed`: at that moment
+/// the bucket had the same tokens, at most `to`'s burst.
 #[must_use]
 pub fn convert(from: Quota, to: Quota, tat: Nanos, changed: Nanos) -> Nanos {
     // tokens·t1, in nanoseconds: 0 ..= b1·t1.

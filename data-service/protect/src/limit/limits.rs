@@ -25,7 +25,7 @@ use crate::{
 
 /// The limits in force and their state.
 ///
-/// A change is made under a write lock that charges hold for reading: it acts on the first charge after it returns,
+/// A change holds a write lock that charges hold for reading: it acts on the first charge after it returns,
 /// and no charge sees half of it.
 pub struct Limits {
     rules: RwLock<RuleSet>,
@@ -35,12 +35,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No rules, and a table of `slots` slots of 16 bytes.
+    /// Creates limits without rules, with a table of `slots` slots of 16 bytes.
     pub fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
         Self::with_faults(slots, clock, Faults::none())
     }
 
-    /// The same for the mutation check, committing `faults`.
+    /// The same for the mutation check, with injected `faults`.
     pub fn with_faults(slots: usize, clock: Arc<dyn Clock>, faults: Faults) -> Self {
         Self {
             rules: RwLock::new(RuleSet::with_faults(faults)),
@@ -50,7 +50,7 @@ impl Limits {
         }
     }
 
-    /// Puts `rule` into force, in place of the rule of the same selector, kind and run.
+    /// Applies `rule` in place of the rule of the same selector, kind and run.
     ///
     /// # Errors
     /// [`RuleError`]; then nothing has changed.
@@ -59,17 +59,17 @@ impl Limits {
         self.write().insert(rule, at)
     }
 
-    /// Takes a rule out of force; `false` if there is none.
+    /// Removes a rule; `false` if there is none.
     pub fn remove(&self, selector: Selector, kind: LimitKind, dry_run: bool) -> bool {
         let now = self.clock.now();
         self.write().remove((selector, kind, dry_run), now).is_some()
     }
 
-    /// Puts exactly `rules` into force. Versions rise: one that arrives late is refused.
+    /// Replaces all rules by `rules`. Versions rise: a set that arrives late is refused.
     ///
     /// # Errors
-    /// [`RuleError::Outdated`], with nothing changed; any other error leaves the rules before the faulty one in force
-    /// and the version as it was.
+    /// [`RuleError::Outdated`], with nothing changed; any other error leaves the rules before the faulty one
+    /// in force and the version as it was.
     pub fn install(&self, version: u64, rules: Vec<Rule>) -> Result<(), RuleError> {
         let at = self.moment();
         let mut set = self.write();
@@ -89,7 +89,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The rules in force, those that have expired but not been removed included.
+    /// The rules in force, including expired ones that are not removed yet.
     #[must_use]
     pub fn list(&self) -> Vec<RuleView> {
         let set = self.read();
@@ -101,8 +101,8 @@ impl Limits {
         set.iter().map(view).collect()
     }
 
-    /// Charges one cell of `kind` to every scope, or to none: one step, so that a refused scope costs the others
-    /// nothing.
+    /// Charges one cell of `kind` to every scope, or to none: one step, so that a refused scope costs the
+    /// others nothing.
     ///
     /// # Errors
     /// The refusal with the longest wait, so that a retry after it meets none of the limits that refused.
@@ -113,8 +113,8 @@ impl Limits {
     /// The same for `amount` cells at once: all of them to every scope, or none to any.
     ///
     /// # Errors
-    /// As [`Limits::charge`]; [`RefusalReason::BeyondBurst`] without a wait if a limit's burst is below `amount`, so
-    /// that the same charge can never be made.
+    /// As [`Limits::charge`]; [`RefusalReason::BeyondBurst`] without a wait if a limit's burst is below
+    /// `amount`, so that the same charge can never be made.
     pub fn charge_many(
         &self,
         scopes: &[Scope],
@@ -157,7 +157,7 @@ impl Limits {
         Ok(Admitted { would_refuse })
     }
 
-    /// The refusal that [`Limits::charge`] would give now; nothing is charged or counted.
+    /// The refusal that [`Limits::charge`] would return now; nothing is charged or counted.
     #[must_use]
     pub fn peek(&self, scopes: &[Scope], kind: LimitKind, now: Nanos) -> Option<Refusal> {
         let set = self.read();
@@ -174,7 +174,7 @@ impl Limits {
         refusals.max_by_key(|refusal| refusal.retry_after)
     }
 
-    /// How many reads of `scope` may be in the store at once, and the name of the rule that says so.
+    /// Maximum reads of `scope` in the store at once, and the name of the rule with this bound.
     #[must_use]
     pub fn at_once(&self, scope: Scope) -> Option<(u32, Arc<str>)> {
         let set = self.read();
@@ -186,7 +186,7 @@ impl Limits {
         }
     }
 
-    /// Bytes of the table, held for ever. Rules come on top, about 200 bytes each.
+    /// Bytes of the table, which never change. Rules add about 200 bytes each.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.table.bytes()
@@ -196,7 +196,7 @@ impl Limits {
         Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() }
     }
 
-    /// Wall time if some rule expires; while none does it is not read.
+    /// Wall time if some rule expires; otherwise it is not read.
     fn wall_ms(&self, set: &RuleSet) -> u64 {
         if set.expiring > 0 { self.clock.wall_ms() } else { 0 }
     }
@@ -217,19 +217,19 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// Two words that nobody outside the process knows.
+/// Two words that only this process knows.
 #[derive(Debug)]
 struct Secret(u64, u64);
 
 impl Secret {
     fn new() -> Self {
         let random = RandomState::new();
-        // Odd, so that the multiplication loses nothing.
+        // The word is odd, so that the multiplication loses nothing.
         Self(random.hash_one(0_u8), random.hash_one(1_u8) | 1)
     }
 
-    /// The hash of a counted thing: two folded multiplications, as in wyhash. A check would spend a third of its time
-    /// on SipHash; the secret words keep an attacker from choosing keys that meet in one set.
+    /// The hash of a limited scope: two folded multiplications, as in wyhash. SipHash would take a third of a
+    /// check's time; the secret words keep an attacker from choosing keys that meet in one set.
     fn hash(&self, scope: Scope, kind: LimitKind, dry_run: bool) -> u64 {
         let tag = scope.tag() << 3 | (kind as usize) << 1 | usize::from(dry_run);
         let fold = |a: u64, b: u64| {

@@ -1,10 +1,10 @@
-//! The distinct quotas of a process, numbered, so that a slot can name the one it was charged under in two bytes.
+//! The distinct quotas of a process, numbered, so that a slot can refer to its quota in two bytes.
 
 use std::collections::HashMap;
 
 use crate::limit::gcra::Quota;
 
-/// The number of a quota. 0 is never given out: an empty slot has it.
+/// The number of a quota. 0 is never assigned: an empty slot has it.
 pub(super) type QuotaId = u16;
 
 /// Every quota in use, by number. Immutable once published in a rule snapshot.
@@ -16,12 +16,12 @@ pub(super) struct Quotas {
 }
 
 impl Quotas {
-    /// The quota numbered `id`; `None` for 0 and for numbers not given out.
+    /// The quota numbered `id`; `None` for 0 and for unassigned numbers.
     pub(super) fn get(&self, id: QuotaId) -> Option<Quota> {
         self.by_id.get(usize::from(id).checked_sub(1)?).copied()
     }
 
-    /// The number of `quota`, given out now if need be. `None` once 65,535 distinct quotas have been seen.
+    /// The number of `quota`, assigned now if need be. `None` once 65,535 distinct quotas have been seen.
     pub(super) fn intern(&mut self, quota: Quota) -> Option<QuotaId> {
         if let Some(&id) = self.ids.get(&quota) {
             return Some(id);
@@ -32,10 +32,11 @@ impl Quotas {
         Some(id)
     }
 
-    /// Gives the number of a quota that no rule uses to `quota`: for when all numbers are given out.
+    /// Reassigns the number of a quota that no rule uses to `quota`, when all numbers are assigned.
     ///
-    /// A slot that still has the number is read under the wrong old quota at its next check. It holds a debt that its
-    /// key has not paid off since the old rule went; the conversion caps what it can gain at the new quota's burst.
+    /// A slot that still has the number is read under the wrong old quota at its next check. It holds a debt
+    /// that its key has not paid off since the old rule was removed; the conversion caps its gain at the new
+    /// quota's burst.
     pub(super) fn recycle(&mut self, quota: Quota, in_use: impl Fn(Quota) -> bool) -> Option<QuotaId> {
         let place = self.by_id.iter().position(|&old| !in_use(old))?;
         self.ids.remove(&self.by_id[place]);

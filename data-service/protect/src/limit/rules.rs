@@ -1,13 +1,13 @@
-//! What a rule says: whom it counts together, what it limits, how much, and until when.
+//! Rules of limits: scope, kind, bound, and expiry.
 
 use std::sync::Arc;
 
 use crate::{limit::gcra::Quota, reason::RefusalReason};
 
-/// Most rules at once: about 200 bytes each, 20 MiB. A refusal to add one more is typed.
+/// Maximum rules at once: about 200 bytes each, 20 MiB. Adding one more returns a typed error.
 pub const RULES_MAX: usize = 100_000;
 
-/// Whom a limit counts together.
+/// Scope of a limit, whose members are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One key (a channel).
@@ -21,7 +21,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Which kind of scope this is: 0 ..= 3.
+    /// Index of the scope's kind: 0 ..= 3.
     pub(crate) const fn tag(self) -> usize {
         match self {
             Self::Key(_) => 0,
@@ -40,29 +40,29 @@ impl Scope {
     }
 }
 
-/// To which scopes a rule applies.
+/// Selects the scopes to which a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// This one, in preference to a rule for each.
+    /// This scope; such a rule takes precedence over a rule for each.
     One(Scope),
     /// Every key that has no rule of its own, each counted alone.
     EachKey,
-    /// Every group that has none.
+    /// Every group without a rule of its own.
     EachGroup,
-    /// Every class that has none.
+    /// Every class without a rule of its own.
     EachClass,
 }
 
-/// What is limited.
+/// Kind of events that are limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitKind {
-    /// Requests, hits included.
+    /// Requests, including hits.
     Requests,
     /// Reads that go to the store.
     DatabaseReads,
     /// Writes.
     Writes,
-    /// Reads that are in the store at once.
+    /// Reads in the store at once.
     Concurrency,
 }
 
@@ -79,7 +79,7 @@ impl LimitKind {
     }
 }
 
-/// How much.
+/// Amount that a rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// A rate: for every kind but [`LimitKind::Concurrency`].
@@ -88,27 +88,28 @@ pub enum Bound {
     AtOnce(u32),
 }
 
-/// One limit. Selector, kind and `dry_run` together name it: a second rule of the same three replaces the first.
+/// One limit, identified by selector, kind and `dry_run`: a second rule with the same three replaces the
+/// first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What refusals call it.
+    /// Name in refusals.
     pub name: Arc<str>,
-    /// To whom it applies.
+    /// Scopes to which it applies.
     pub selector: Selector,
-    /// What it limits.
+    /// Kind of limited events.
     pub kind: LimitKind,
-    /// How much.
+    /// Allowed amount.
     pub bound: Bound,
     /// Wall time in milliseconds from which it no longer applies; `None`: until removed.
     pub expires_at_ms: Option<u64>,
-    /// Counts what it would refuse, and admits it.
+    /// True if it only counts refusals and still admits.
     pub dry_run: bool,
 }
 
-/// A change of the rules that was not made.
+/// Reasons why a change of the rules was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// A concurrency rule without a number at once, or a rate rule without a rate.
+    /// A concurrency rule has no number at once, or a rate rule has no rate.
     #[error("the bound does not suit the kind")]
     BoundDoesNotSuit,
     /// [`RULES_MAX`] rules are in force.
@@ -125,14 +126,14 @@ pub enum RuleError {
     },
 }
 
-/// A rule and what it did.
+/// A rule and its effects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleView {
     /// The rule.
     pub rule: Rule,
-    /// Charges that it refused since it was first set.
+    /// Charges refused since the rule was first set.
     pub refused: u64,
-    /// Charges that it would have refused in a dry run.
+    /// Charges that a dry run would have refused.
     pub would_refuse: u64,
 }
 

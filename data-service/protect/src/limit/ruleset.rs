@@ -1,4 +1,4 @@
-//! The rules in force, and which of them applies to a scope.
+//! The rules in force, and the selection of the rule for a scope.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -23,9 +23,9 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) rule: Rule,
-    /// Of a rate: its number, and the TAT of a key without a slot.
+    /// For a rate: its number, and the TAT of a key without a slot.
     pub(super) rate: Option<(QuotaId, Quota, Nanos)>,
-    /// When its bound was last changed.
+    /// Time of the last change of its bound.
     set_at: Nanos,
     pub(super) counts: Counts,
 }
@@ -36,7 +36,7 @@ impl Active {
     }
 }
 
-/// What names a rule: selector, kind, and whether it is a dry run.
+/// Identity of a rule: selector, kind, and whether it is a dry run.
 pub(super) type RuleKey = (Selector, LimitKind, bool);
 
 /// The moment of a charge on both axes.
@@ -46,7 +46,7 @@ pub(super) struct Moment {
     pub(super) wall_ms: u64,
 }
 
-/// The rule that applies to a scope, and since when at the latest.
+/// The rule that applies to a scope, and the latest time from which it applies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Applied<'a> {
     pub(super) active: &'a Active,
@@ -60,21 +60,22 @@ const EACH: usize = 3;
 pub(super) struct RuleSet {
     /// Rules of one scope.
     own: HashMap<(Scope, LimitKind, bool), Active>,
-    /// Rules for each, by scope's tag, kind and run: found without a hash, since the usual charge meets no others.
+    /// Rules for each, by scope's tag, kind and run: found without a hash, because the usual charge meets no
+    /// others.
     each: [[[Option<Box<Active>>; 2]; LimitKind::COUNT]; EACH],
-    /// How many rules of `own` there are for each tag, kind and run, so that none is looked up in vain.
+    /// Number of rules in `own` for each tag, kind and run, so that no look-up is in vain.
     own_count: [[[usize; 2]; LimitKind::COUNT]; EACH + 1],
     /// Rules with an expiry: while zero, the wall clock is not read.
     pub(super) expiring: usize,
     pub(super) quotas: Quotas,
-    /// When a rule of one scope was last removed, whichever: from then at the latest the rule for each applies.
+    /// Last removal of any rule of one scope: from then at the latest the rule for each applies.
     removed_at: Nanos,
     pub(super) version: u64,
     faults: Faults,
 }
 
 impl RuleSet {
-    /// No rules; committing `faults`.
+    /// Creates an empty set with injected `faults`.
     pub(super) fn with_faults(faults: Faults) -> Self {
         Self { faults, ..Self::default() }
     }
@@ -94,14 +95,14 @@ impl RuleSet {
             return Some(Applied { active, since: active.set_at });
         }
         let active = self.each.get(tag)?[kind as usize][run].as_deref().filter(|a| a.is_live(at.wall_ms))?;
-        // The scope's own rule may have given way later than this one was set: by removal, or by expiry.
+        // The scope's own rule may have ended later than this one was set: by removal, or by expiry.
         let expired = own.and_then(|own| own.rule.expires_at_ms).map_or(Nanos::ZERO, |expired_ms| {
             at.now.before(Duration::from_millis(at.wall_ms.saturating_sub(expired_ms)))
         });
         Some(Applied { active, since: active.set_at.max(self.removed_at).max(expired) })
     }
 
-    /// Every rule, expired ones included.
+    /// Every rule, including expired ones.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Active> {
         self.own.values().chain(self.each.iter().flatten().flatten().flatten().map(Box::as_ref))
     }
@@ -146,7 +147,8 @@ impl RuleSet {
         Ok(())
     }
 
-    /// What becomes of a key that has no slot, and so is settled under the rule that applied until now.
+    /// New baseline of a key without a slot, which is therefore settled under the rule that applied until
+    /// now.
     fn baseline(&self, key: RuleKey, quota: Quota, at: Moment) -> Nanos {
         let before = match key.0 {
             Selector::One(scope) => self.find(scope, key.1, key.2, at).map(|applied| applied.active),
@@ -212,7 +214,7 @@ impl RuleSet {
     }
 }
 
-/// Where the rule of this key is: the indices of a rule for each, or the key of a scope's own.
+/// Location of this key's rule: the indices of a rule for each, or the key of a scope's own.
 fn each(key: RuleKey) -> Result<(usize, usize, usize), (Scope, LimitKind, bool)> {
     let (selector, kind, dry_run) = key;
     let tag = match selector {

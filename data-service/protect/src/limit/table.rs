@@ -1,13 +1,13 @@
 //! The state of many rates in fixed memory: a set-associative table of eight-way sets.
 //!
-//! A slot is 16 bytes: 48 bits of the key's hash, the number of the quota that it was charged under, and its TAT. The
-//! hash is keyed with a secret of the process, and the set's index adds its own low bits, so two keys share a slot
-//! with a probability of less than 2^-45 a lookup. The table never grows: a newcomer to a full set takes the slot
-//! that is settled or nearest to it, *with its debt*. A caller that rotates random keys therefore gains nothing: it
+//! A slot is 16 bytes: 48 bits of the key's hash, the number of its quota, and its TAT. The hash is keyed
+//! with a secret of the process, and the set's index adds its own low bits, so two keys share a slot with a
+//! probability of less than 2^-45 a lookup. The table never grows: a new key in a full set takes the slot
+//! that is settled or nearest to it, *with its debt*. So a caller that rotates random keys gains nothing: it
 //! pays the debts of the slots that it takes.
 //!
-//! Sets are spread over shards, each with a mutex. A charge of several cells locks their shards in ascending order,
-//! checks all, and commits all or none.
+//! Sets are spread over shards, each with a mutex. A charge of several cells locks their shards in ascending
+//! order, checks all, and commits all or none.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ use crate::{
 
 /// Ways of a set: eight slots are two cache lines, which the processor fetches as a pair.
 const WAYS: usize = 8;
-/// Most shards. 256: many more than cores, and 10 KiB of mutexes.
+/// Maximum shards. 256: many more than cores, and 10 KiB of mutexes.
 const SHARDS_MAX: usize = 256;
-/// Most cells of one charge: four scopes, each enforced and in dry run.
+/// Maximum cells of one charge: four scopes, each enforced and in dry run.
 pub(super) const CELLS_MAX: usize = 2 * crate::request::SCOPES_MAX;
 
 /// The low bits of a slot's head hold the quota's number, the rest the hash.
@@ -35,13 +35,13 @@ const QUOTA_BITS: u32 = 16;
 struct Slot {
     /// `hash & !0xffff | quota id`; 0 in the low bits: empty.
     head: u64,
-    /// Nanoseconds; `now` or less: settled.
+    /// Nanoseconds; at most `now` if the slot is settled.
     tat: u64,
 }
 
 impl Slot {
     const fn quota_id(self) -> QuotaId {
-        // Exactly the low 16 bits.
+        // The cast keeps exactly the low 16 bits.
         #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are meant")]
         let id = self.head as QuotaId;
         id
@@ -63,17 +63,18 @@ pub(super) struct Cell {
     pub(super) hash: u64,
     /// The quota in force.
     pub(super) quota: Quota,
-    /// Its number.
+    /// The quota's number.
     pub(super) quota_id: QuotaId,
-    /// The TAT of a key without a slot: what a settled key was converted to at the last change of the quota.
+    /// The TAT of a key without a slot: the one to which a settled key was converted at the last change of
+    /// the quota.
     pub(super) baseline: Nanos,
-    /// When the quota came into force for this key: a slot of another quota is converted as of then.
+    /// Time from which the quota applies to this key: a slot of another quota is converted as of then.
     pub(super) since: Nanos,
-    /// Whether a refusal refuses the charge (else it is a dry run).
+    /// True if its refusal refuses the charge; otherwise it is a dry run.
     pub(super) enforced: bool,
 }
 
-/// The answer to a charge.
+/// Result of a charge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Decision {
     /// The enforced cell with the longest wait among those that refused. If set, nothing was charged.
@@ -84,7 +85,7 @@ pub(super) struct Decision {
     pub(super) would_refuse: Option<usize>,
 }
 
-/// Where a slot is.
+/// Position of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     shard: usize,
@@ -95,7 +96,8 @@ struct Place {
 /// The table; see the module's documentation.
 #[derive(Debug)]
 pub struct LimitTable {
-    /// `shards[i]` holds the sets whose index is `i` modulo the number of shards. Both counts are powers of two.
+    /// `shards[i]` holds the sets whose index is `i` modulo the number of shards. Both counts are powers of
+    /// two.
     shards: Box<[Mutex<Box<[Set]>>]>,
     sets: usize,
     faults: Faults,
@@ -108,7 +110,7 @@ impl LimitTable {
         Self::with_faults(slots, Faults::none())
     }
 
-    /// The same for the mutation check, committing `faults`.
+    /// The same for the mutation check, with injected `faults`.
     pub fn with_faults(slots: usize, faults: Faults) -> Self {
         let sets = slots.div_ceil(WAYS).max(1).next_power_of_two();
         let shards = sets.min(SHARDS_MAX);
@@ -116,14 +118,14 @@ impl LimitTable {
         Self { shards: (0..shards).map(|_| shard()).collect(), sets, faults }
     }
 
-    /// Bytes held, for ever.
+    /// Bytes of the table, which never change.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.sets * size_of::<Set>() + size_of_val(&*self.shards)
     }
 
-    /// Checks every cell and, if no enforced one refuses, charges every cell that has room with `amount`: in one step.
-    /// `cells` are at most [`CELLS_MAX`], all of them there.
+    /// Checks every cell and, if no enforced one refuses, charges every cell that has room with `amount`, in
+    /// one step. `cells` has at most [`CELLS_MAX`] entries, all of them set.
     pub(super) fn charge(
         &self,
         cells: &[Option<Cell>],
@@ -131,7 +133,7 @@ impl LimitTable {
         now: Nanos,
         quotas: &Quotas,
     ) -> Decision {
-        // One cell is the usual case: what it costs is mostly what it has to put on the stack.
+        // One cell is the usual case: its cost is mostly its space on the stack.
         match cells.len() {
             0 | 1 => self.charge_up_to::<1>(cells, amount, now, quotas),
             2..=4 => self.charge_up_to::<4>(cells, amount, now, quotas),
@@ -139,13 +141,13 @@ impl LimitTable {
         }
     }
 
-    /// How long one cell would be refused for; charges and changes nothing.
+    /// Time for which one cell would be refused; nothing is charged or changed.
     pub(super) fn peek(&self, cell: &Cell, now: Nanos, quotas: &Quotas) -> Option<Duration> {
         let (shard, set) = self.address(cell.hash);
         let ways = lock(&self.shards[shard])[set];
         let tat = match ways.iter().find(|slot| slot.is(cell.hash)) {
             Some(slot) => self.renew(*slot, cell, now, quotas).tat,
-            // As `place` would make it.
+            // The slot is the one that `place` would make.
             None => {
                 let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns())).as_nanos();
                 let least = ways.iter().map(|slot| slot.tat).min().unwrap_or(0);
@@ -155,7 +157,7 @@ impl LimitTable {
         match gcra::check(cell.quota, Nanos::from_nanos(tat), now) {
             Verdict::Admit(_) => None,
             Verdict::Refuse(wait) => Some(wait),
-            // One cell fits into every burst that is not 0, which refuses.
+            // One cell fits into every burst except 0, which refuses it.
             Verdict::NeverFits => Some(gcra::BLOCKED_RETRY),
         }
     }
@@ -203,7 +205,7 @@ impl LimitTable {
         decision
     }
 
-    /// The slot of `cell`, made if need be, its TAT expressed in the cell's quota. Charges nothing.
+    /// The slot of `cell`, made if need be, with its TAT converted to the cell's quota. Nothing is charged.
     fn place<const N: usize>(
         &self,
         held: &mut Held<'_, N>,
@@ -231,7 +233,7 @@ impl LimitTable {
         Place { shard, set, way }
     }
 
-    /// `slot` with its TAT converted to the cell's quota, and pulled in if the clock stepped back.
+    /// Returns `slot` with its TAT converted to the cell's quota, and pulled in if the clock stepped back.
     fn renew(&self, slot: Slot, cell: &Cell, now: Nanos, quotas: &Quotas) -> Slot {
         let tat = Nanos::from_nanos(slot.tat);
         if slot.quota_id() == cell.quota_id || self.faults.armed(Fault::QuotaChangeIgnored) {
@@ -246,7 +248,7 @@ impl LimitTable {
         Slot { head: head(cell), tat: converted.as_nanos() }
     }
 
-    /// [`gcra::after_step`], for every TAT before it is used.
+    /// Applies [`gcra::after_step`] to a TAT before its use.
     fn stepped(&self, quota: Quota, tat: Nanos, now: Nanos) -> Nanos {
         let stepped = gcra::after_step(quota, tat, now);
         if self.faults.armed(Fault::StepBackBlocks) {
@@ -268,7 +270,7 @@ impl LimitTable {
         for (shard, cell) in wanted.iter_mut().zip(cells.iter().flatten()) {
             *shard = self.address(cell.hash).0;
         }
-        // Ascending and without repetition: two charges can never wait for each other.
+        // The order is ascending and without repetition: two charges can never wait for each other.
         wanted.sort_unstable();
         let mut shards = [const { None }; N];
         let mut last = usize::MAX;

@@ -1,4 +1,4 @@
-//! Puts a layer together; everything but the store has a default.
+//! Builds a layer; everything but the store has a default.
 
 use std::{fmt, sync::Arc};
 
@@ -18,11 +18,11 @@ use crate::{
     store::Store,
 };
 
-/// Shards of the flight table and of the concurrency gates, each with its lock: several for each core of the largest
-/// machines in use.
+/// Shards of the flight table and of the concurrency gates, each with its own lock: several for each core of
+/// the largest machines in use.
 const SHARDS: usize = 64;
 
-/// Puts a [`Protect`] together. Everything but the store has a default.
+/// Builds a [`Protect`]. Everything but the store has a default.
 pub struct Builder<S: Store> {
     pub(super) store: S,
     pub(super) config: ProtectConfig,
@@ -42,7 +42,7 @@ impl<S: Store> Builder<S> {
         self
     }
 
-    /// The clock that deadlines are expressed in. Default: a [`TokioClock`] made now.
+    /// The clock of the deadlines. Default: a [`TokioClock`] made now.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -70,7 +70,8 @@ impl<S: Store> Builder<S> {
         self
     }
 
-    /// Limits shared with a write path or with another layer on the same clock. Default: its own, without rules.
+    /// Limits shared with a write path or with another layer on the same clock. Default: its own, without
+    /// rules.
     #[must_use]
     pub fn limits(mut self, limits: Arc<Limits>) -> Self {
         self.limits = Some(limits);
@@ -84,7 +85,8 @@ impl<S: Store> Builder<S> {
         self
     }
 
-    /// The layer. Its reads of the store run on the runtime in which this is called; outside of one, on that of whoever asks.
+    /// Builds the layer. Its reads of the store run on the runtime in which this is called; outside of one,
+    /// on the caller's.
     #[must_use]
     pub fn build(self) -> Protect<S> {
         let config = self.config;

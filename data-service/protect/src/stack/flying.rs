@@ -1,4 +1,5 @@
-//! One flight, from its place in the store to its landing. Runs in a task of its own: nothing here depends on a caller.
+//! One flight, from its place in the store to its result. It runs in a task of its own: nothing here depends
+//! on a caller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +16,10 @@ use crate::{
     store::{ReadContext, Store, Value},
 };
 
-/// Takes the places, reads the store, fills the cache, and only then lets the result be seen.
+/// Takes the places, reads the store, fills the cache, and only then publishes the result.
 ///
-/// Every way out finishes `lead`: a panic and a stopping runtime do so through its `Drop`. Places go back the same way.
+/// Every way out finishes `lead`: a panic and a stopping runtime do so through its `Drop`. Places are freed
+/// the same way.
 pub(super) async fn fly<S: Store>(
     inner: Arc<Inner<S>>,
     lead: LeadOf<S>,
@@ -41,7 +43,8 @@ pub(super) async fn fly<S: Store>(
     if matches!(result, Err(ReadError::StoreTimeout { .. })) {
         places.leak_if(inner.faulty(Fault::PermitLeaksOnTimeout));
     }
-    // The database has answered, or is given up: its place goes to the next flight before this one's waiters wake.
+    // The database has answered, or is given up: its place goes to the next flight before this one's waiters
+    // wake.
     drop(places);
     let landed = result.map(|value| {
         let dependence = value.dependence(lead.query(), dependence);
@@ -76,8 +79,9 @@ async fn read<S: Store>(
     result
 }
 
-/// Puts the page into the cache: before the flight's entry goes, and before anyone sees the page. So who finds no
-/// flight finds the page, and who has seen the page finds none older in the cache.
+/// Puts the page into the cache before the flight's entry is removed and before any caller sees the page. So
+/// a caller that finds no flight finds the page, and one that has seen the page finds no older one in the
+/// cache.
 fn fill<'a, S: Store>(
     inner: &'a Inner<S>,
     lead: &LeadOf<S>,

@@ -1,4 +1,4 @@
-//! Gate 3: what can be answered without the store, and when a cached page is a hit.
+//! Gate 3: answers that need no store, and the conditions under which a cached page is a hit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ impl<S: Store> Inner<S> {
             .or_else(|| wider.iter().find_map(|wide| self.page(request, wide, now)))
     }
 
-    /// Whether what is remembered may answer.
+    /// True if a cached value may answer.
     fn may_hit(&self, request: &PageOf<S>) -> bool {
         request.allow_cache && (request.index || self.gates.is_on(Gate::Cache))
     }
@@ -62,7 +62,8 @@ impl<S: Store> Inner<S> {
         self.served(request, query, &entry, Outcome::Hit, now)
     }
 
-    /// A cached page that may be out of date, for a caller that accepts it; never one below its token.
+    /// A cached page that may be out of date, for a caller that accepts one; it is never below the caller's
+    /// token.
     pub(super) fn stale(&self, request: &PageOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
         let stale_max = request.stale_max.filter(|_| self.gates.is_on(Gate::Cache))?;
         let entry = self.cache.get(&request.key, &request.query)?;
@@ -73,7 +74,7 @@ impl<S: Store> Inner<S> {
         self.served(request, &request.query, &entry, Outcome::Stale, arrived)
     }
 
-    /// The reply made of a cached entry, cut if it is a wider page's.
+    /// The reply made of a cached entry, cut if the entry is a wider page's.
     fn served(
         &self,
         request: &PageOf<S>,

@@ -1,8 +1,8 @@
 //! Gate 6: a flight's places in the store, for its partition and for each of its leader's scopes.
 //!
-//! Partition first, then the scopes from the narrowest to the widest: who waits holds only places narrower than the
-//! one it waits for, so a hot partition's queue does not occupy places that others could use, and since everyone
-//! takes them in the same order nobody waits in a circle.
+//! The order is partition first, then the scopes from the narrowest to the widest. A waiting flight holds
+//! only places narrower than the one it waits for, so a hot partition's queue does not occupy places that
+//! others could use. All take them in the same order, so there is no circular wait.
 
 use std::{mem, num::NonZeroU32};
 
@@ -19,7 +19,7 @@ use crate::{
     store::Store,
 };
 
-/// The places of one flight, given back together.
+/// The places of one flight, freed together.
 #[derive(Debug)]
 pub(super) struct Places<S: Store> {
     partition: Option<Permit<S::Key>>,
@@ -29,7 +29,7 @@ pub(super) struct Places<S: Store> {
 }
 
 impl<S: Store> Places<S> {
-    /// Loses every place, as code would that gives them back by hand and forgot this way out.
+    /// Loses every place, like code that frees them by hand and forgot this way out.
     pub(super) fn leak_if(&mut self, faulty: bool) {
         if faulty {
             mem::forget(self.partition.take());
@@ -38,14 +38,15 @@ impl<S: Store> Places<S> {
     }
 }
 
-/// The permits give themselves back; this is here for the fault alone.
+/// The permits free themselves; this exists only for the injected fault.
 impl<S: Store> Drop for Places<S> {
     fn drop(&mut self) {
         self.leak_if(self.leaks_on_panic && std::thread::panicking());
     }
 }
 
-/// Waits for every place, at most until the longest wait, and only while some caller of the flight can still use it.
+/// Waits for every place, at most for the longest wait, and only while some caller of the flight can still
+/// use it.
 pub(super) async fn take<S: Store>(
     inner: &Inner<S>,
     lead: &LeadOf<S>,
@@ -76,7 +77,8 @@ pub(super) async fn take<S: Store>(
     Ok(places)
 }
 
-/// Waits for one turn. A caller that joins meanwhile may have a later deadline, which the flight then waits for too.
+/// Waits for one turn. A caller that joins meanwhile may have a later deadline, which then applies to the
+/// flight too.
 async fn wait<S: Store, K: Clone + Eq + std::hash::Hash>(
     inner: &Inner<S>,
     lead: &LeadOf<S>,
