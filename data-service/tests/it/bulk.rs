@@ -1,4 +1,4 @@
-//! Several messages removed in one step: one commit, one record, and the same after a crash.
+//! Several messages removed in one step: there is one commit and one record, and the same after a crash.
 
 use std::time::Duration;
 

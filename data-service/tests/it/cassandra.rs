@@ -1,5 +1,5 @@
-//! The service over a real Cassandra, whose address `WEIR_TEST_CQL` gives, in a keyspace of its own that is dropped afterwards. One test for
-//! all: most of its time is the schema's.
+//! The service over a real Cassandra at the address in `WEIR_TEST_CQL`, in a keyspace of its own that is
+//! dropped afterwards. There is one test for everything, because the schema takes most of its time.
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! A clock that ran ahead once and was set back: refused in plain words, seen, and over when it has caught up.
+//! A clock that ran ahead once and was set back: changes are refused in plain words, the lag is visible, and
+//! it ends when the clock has caught up.
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
-//! Rule 4 from end to end: the real outbox answers the real gateway, over a scripted store and a bus that repeats and loses.
+//! Rule 4 from end to end: the real outbox serves the real gateway, over a scripted store and a bus that
+//! repeats and loses.
 //!
-//! The data service is killed between commit and publication, also in channels that were quiet for longer than the watermark lags; messages are
-//! removed before a gap is fetched; rows are imported; the bus is down. Of all that the sessions may notice nothing: each hears every
-//! acknowledged message that is not removed, once and in the channel's order, and none is told to begin again.
+//! The data service is killed between commit and publication, also in channels that were quiet for longer
+//! than the watermark lags; messages are removed before a gap is fetched; rows are imported; the bus is down.
+//! The sessions must notice none of this: each gets every acknowledged message that is not removed, once and
+//! in the channel's order, and none has to begin again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

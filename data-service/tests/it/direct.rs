@@ -1,4 +1,5 @@
-//! Direct messages: one channel for each pair, whatever fails and whoever asks; and whom its records go to.
+//! Direct messages: one channel for each pair, after any failure and for any caller; and the receivers of its
+//! records.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! A bus that records what it is given, and is down or forgetful when told.
+//! A bus that stores all records, and is down or forgetful when told.
 
 use std::sync::{
     Arc, Mutex,

@@ -1,9 +1,11 @@
-//! A store in memory that does what a test's script says: it delays, hangs, fails, forgets answers, and counts everything.
+//! A store in memory that follows a test's script: it delays, hangs, fails, loses answers, and counts every
+//! call.
 //!
-//! Rows obey the store's rules (the higher revision wins, a removal holds against what is not above it), so a repeated or late write shows
-//! exactly what a database would show.
+//! Rows obey the store's rules (the higher revision wins, a removal overrides every row that is not above
+//! it), so a repeated or late write has exactly a database's effect.
 //!
-//! Length: it implements the whole Store trait over one scripted state; in two files the script and its effects would lie apart.
+//! Length: it implements the whole Store trait over one scripted state; in two files the script and its
+//! effects would lie apart.
 
 mod calls;
 mod rows;

@@ -1,4 +1,5 @@
-//! Rule 3 and hazards 42 and 45: what a node may tell after it lost the right to, and what it may remember when it has it again.
+//! Rule 3 and hazards 42 and 45: the answers allowed to a node that has lost the right to change, and the
+//! state that it may keep when it has the right again.
 
 use std::{sync::Arc, time::Duration};
 

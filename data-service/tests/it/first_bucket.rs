@@ -1,4 +1,5 @@
-//! Hazard 44 and rule 12: the first message of a channel, and of a bucket, is found through the index, whatever dies and whoever looks on.
+//! Hazard 44 and rule 12: the first message of a channel, and of a bucket, is found through the index, after
+//! any crash and with concurrent readers.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! Crowds on one partition: how many reads reach the database.
+//! Crowds on one partition: the number of reads that reach the database.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 

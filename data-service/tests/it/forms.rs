@@ -1,4 +1,5 @@
-//! What the data service stores has a form, whatever an api sends: names, bounds, keys, and bits that mean something.
+//! The data service checks the form of stored rows, independently of the api: names, bounds, keys, and bits
+//! with a meaning.
 
 use weir_data_client::{DataClient, DataError};
 use weir_proto::{

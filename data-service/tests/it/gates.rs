@@ -1,4 +1,5 @@
-//! The order of the gates as the service has it: who is turned away at one has not touched those behind it.
+//! The order of the gates in the service: a request that is refused at one gate has not touched the later
+//! ones.
 
 use std::time::Duration;
 

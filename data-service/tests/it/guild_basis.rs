@@ -1,6 +1,7 @@
 //! An acknowledged change of a guild is never undone by a concurrent request that did not see it.
 //!
-//! The requests run over a store whose calls take random times, in virtual time: each seed is one interleaving.
+//! The requests run over a store whose calls take random times, in virtual time: each seed is one
+//! interleaving.
 
 use std::{future::Future, time::Duration};
 

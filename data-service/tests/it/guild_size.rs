@@ -1,4 +1,5 @@
-//! How large a guild's overwrites may be, whatever an api sends, and that a permission check does not pay for them.
+//! The maximum size of a guild's overwrites, independently of the api; a permission check does not pay for
+//! them.
 
 use prost::Message as _;
 use weir_data_client::{DataClient, DataError};

@@ -1,7 +1,9 @@
-//! Rules 6 and 8 as a register: no reply lacks a change that was acknowledged before the request, and none shows one that was undone.
+//! Rules 6 and 8 as a register: no reply lacks a change that was acknowledged before the request, and none
+//! shows an undone one.
 //!
-//! Writers and readers run against a store whose every call takes a random time before and after it looks. Each operation notes a number
-//! when it begins and when its answer is there; the numbers order what must be seen.
+//! Writers and readers run against a store whose every call takes a random time before and after its effect.
+//! Each operation notes a number when it begins and when its answer is there; the numbers order the changes
+//! that must be seen.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Imported rows are known by their ids' worker number, and by nothing that a clock has a part in.
+//! Imported rows are recognized by their ids' worker number, independently of any clock.
 
 use weir_data_client::DataError;
 use weir_proto::{

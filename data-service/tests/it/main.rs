@@ -1,6 +1,7 @@
 //! The data service as a whole: its methods over a real embedded store, and its rules over a scripted one.
 //!
-//! Time is tokio's paused clock wherever the store is the scripted one, so minutes of waiting cost nothing and a failing seed fails again.
+//! Time is tokio's paused clock in all tests with the scripted store, so minutes of waiting cost nothing and
+//! a failing seed fails again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

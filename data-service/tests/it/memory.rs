@@ -1,4 +1,4 @@
-//! What ids that somebody made up cost, and whom they push out.
+//! Made-up ids: their cost in memory, and the scopes that they evict.
 
 use weir_data_service::node::DataServiceConfig;
 

@@ -1,4 +1,4 @@
-//! One walk through the methods, for any transport and any store.
+//! One sequence of calls through the methods, for any transport and any store.
 
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_proto::{

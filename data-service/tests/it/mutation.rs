@@ -1,4 +1,4 @@
-//! The mutation check: each fault of [`Seeded`] is put back alone, and some test must fail by it.
+//! The mutation check: each fault of [`Seeded`] is injected alone, and some test must fail because of it.
 //!
 //! The `match` is exhaustive on purpose: a new fault without a test does not compile.
 

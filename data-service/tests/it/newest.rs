@@ -1,4 +1,4 @@
-//! The newest message of each channel of a guild: right at once, after a restart, and read once.
+//! The newest message of each channel of a guild: it is right at once and after a restart, and is read once.
 
 use std::sync::atomic::Ordering::SeqCst;
 

@@ -1,4 +1,4 @@
-//! A data service under test, with everything around it.
+//! A data service under test, with its whole environment.
 
 use std::{sync::Arc, time::Duration};
 

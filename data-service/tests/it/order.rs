@@ -1,4 +1,4 @@
-//! Rules 1 and 2: one order for each channel, and what happens while a commit's outcome is not known.
+//! Rules 1 and 2: one order for each channel, and the behaviour while a commit's outcome is not known.
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 

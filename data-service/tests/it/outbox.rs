@@ -1,6 +1,7 @@
-//! Rule 4 and hazard 43: every acknowledged change reaches the bus, whatever dies in between.
+//! Rule 4 and hazard 43: every acknowledged change reaches the bus after any crash in between.
 //!
-//! Length: one world of fakes serves every way in which a process, the bus or the database may fail between commit and publication.
+//! Length: one world of fakes serves every way in which a process, the bus or the database may fail between
+//! commit and publication.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How many guilds one user may own.
+//! The maximum number of guilds that one user may own.
 
 use weir_data_client::{DataClient, DataError};
 use weir_proto::{

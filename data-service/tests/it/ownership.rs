@@ -1,4 +1,4 @@
-//! Ownership and time under a test's control.
+//! Ownership and time, controlled by a test.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Pages against the whole list: any anchor, any limit, histories over years with holes in them.
+//! Pages against the whole list: any anchor, any limit, histories over years with gaps in them.
 
 use std::sync::Arc;
 

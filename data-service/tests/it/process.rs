@@ -1,4 +1,5 @@
-//! The binary `data-service` itself: what it tells the scripts that start it, and where commands find it.
+//! The binary `data-service` itself: its output for the scripts that start it, and the file by which commands
+//! find it.
 
 use std::{
     net::TcpStream,

@@ -1,4 +1,5 @@
-//! The methods over the embedded store, through the in-process transport, and its outbox towards a bus that is not its own log.
+//! The methods over the embedded store, through the in-process transport, and its outbox with a bus that is
+//! not its own log.
 
 use std::{sync::Arc, time::Duration};
 

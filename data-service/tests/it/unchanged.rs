@@ -1,4 +1,5 @@
-//! A change after which a row is as it was is none: no revision, no record. And an edit's time is that of an edit.
+//! A change that leaves its row unchanged makes no revision and no record. An edit's time is that of a real
+//! edit.
 
 use std::time::Duration;
 

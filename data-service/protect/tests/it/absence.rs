@@ -1,5 +1,5 @@
-//! Hazard 8: many registers, each with one write, its insert. "Not found" is a value like any other: who reads it after
-//! the insert was acknowledged has read something old.
+//! Hazard 8: many registers, each with one write, its insert. "Not found" is a value like any other: a read
+//! that returns it after the insert was acknowledged is stale.
 
 use std::{
     collections::{HashMap, HashSet},

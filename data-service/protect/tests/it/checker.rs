@@ -1,10 +1,11 @@
-//! A checker of histories: is this register regular, is it atomic?
+//! A checker of histories: it decides whether a register is regular and whether it is atomic.
 //!
-//! The register's writes are made one after another with rising values, as a channel's owner makes them. For such a
-//! register both properties are conditions on pairs of operations (Lamport, "On interprocess communication", 1986).
-//! *Regular*: no read from the future, and no read of a value older than the last write that was acknowledged before
-//! the read began. *Atomic* (linearizable): also no read of a value older than one that a read before it returned,
-//! which adds something only about writes that are not acknowledged yet.
+//! The register's writes are made one after another with rising values, as a channel's owner makes them. For
+//! such a register both properties are conditions on pairs of operations (Lamport, "On interprocess
+//! communication", 1986). *Regular*: no read from the future, and no read of a value older than the last
+//! write that was acknowledged before the read began. *Atomic* (linearizable): also no read of a value older
+//! than the one that an earlier read returned; this is stricter only for writes that are not acknowledged
+//! yet.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The small parts, each by itself: generations, clock, scopes, the gate's queue.
+//! The small parts, each tested alone: generations, clock, scopes, the gate's queue.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! The store under test: logs of numbers, read with scripted delays, failures and panics, and everything counted.
+//! The store under test: logs of numbers, read with scripted delays, failures and panics; it counts every
+//! call.
 
 use std::{
     collections::{HashMap, VecDeque},

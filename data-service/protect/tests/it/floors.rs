@@ -1,4 +1,4 @@
-//! Floors of a store each of whose reads sees everything that is resolved.
+//! Floors of a store whose every read sees everything that is resolved.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Each hazard by its number, on the code as it is. Those that depend on interleavings of atomics are in `loom`.
+//! Each hazard by its number, on the unchanged code. Those that depend on interleavings of atomics are in
+//! `loom`.
 
 use crate::{
     fake::{MS, NONE, Step},

@@ -1,4 +1,4 @@
-//! Many callers at once, in virtual time: how many reads the store sees, and how long callers wait.
+//! Many callers at once, in virtual time: the number of reads in the store, and the callers' waits.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The layer's tests as one binary: `scenario` holds what must never happen, `hazards` runs each scenario on the code
-//! as it is, `mutation` runs it with its fault put back and expects it to be caught.
+//! The layer's tests as one binary. `scenario` holds the forbidden outcomes; `hazards` runs each scenario on
+//! the unchanged code; `mutation` runs it with its fault injected and expects the scenario to catch it.
 #![cfg(not(weir_loom))]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may unwrap")]
 

@@ -1,6 +1,6 @@
-//! The mutation check: each fault is put back alone, and each of its scenarios must catch it, for the reason that it
-//! is there for: the violation, or the panic, must contain the scenario's words. Any other failure counts as missed,
-//! and so does a scenario that does not end.
+//! The mutation check: each fault is injected alone, and each of its scenarios must catch it for the right
+//! reason: the violation, or the panic, must contain the scenario's words. Any other failure counts as
+//! missed, and so does a scenario that does not end.
 //!
 //! The `match` is exhaustive on purpose: a new fault without a scenario does not compile.
 

@@ -1,4 +1,5 @@
-//! Negative controls: caches in use whose coalescing the checker must flag, or it would prove nothing about ours.
+//! Negative controls: the checker must flag the coalescing of known caches, or it would prove nothing about
+//! ours.
 
 use foyer_memory::{Cache, CacheBuilder};
 use weir_protect::{Nanos, Priority, ReadContext, Store};

@@ -1,4 +1,4 @@
-//! The order of the gates: who is turned away at one has not touched those after it.
+//! The order of the gates: a request that is refused at one gate has not touched the later ones.
 
 use std::{
     num::NonZeroU32,

@@ -1,4 +1,4 @@
-//! Scenarios whose situations are drawn: over deadlines, and over the ends of writes.
+//! Scenarios with random situations: over deadlines, and over the ends of writes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Errors and refusals: typed, shared by all who wait, with one label each.
+//! Errors and refusals: they are typed, shared by all waiters, and have one label each.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 

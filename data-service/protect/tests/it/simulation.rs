@@ -1,10 +1,10 @@
-//! Raced reads and writes with random delays, checked as a register. Goal G4 in small: no stale read.
+//! Racing reads and writes with random delays, checked as a register. Goal G4 in small: no stale read.
 //!
-//! Over any store the layer is a regular register: what was acknowledged is seen. It is an atomic one if the store's
-//! reads take effect in the order in which they are sent. Over a store that reorders them, a write that is *not
-//! acknowledged yet* can be seen by one read and missed by a later one: the first came back from a flight that the
-//! later one's had replaced. Preventing that would need every write in progress to stop joins and hits, which on a
-//! busy channel is always.
+//! Over any store the layer is a regular register: acknowledged writes are seen. It is an atomic one if the
+//! store's reads take effect in the order in which they are sent. Over a store that reorders them, a write
+//! that is *not acknowledged yet* can be seen by one read and missed by a later one: the later read's flight
+//! had replaced the first one's. Preventing that would need every write in progress to stop joins and hits,
+//! which on a busy channel is always.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! The tail against the whole log: whatever it serves equals the log's page.
+//! The tail against the whole log: every page that it serves equals the log's.
 
 use std::sync::Arc;
 

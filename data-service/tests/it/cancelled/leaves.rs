@@ -1,4 +1,4 @@
-//! A caller that leaves.
+//! A caller that leaves before its answer.
 
 use std::{
     future::Future,

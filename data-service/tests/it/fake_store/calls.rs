@@ -1,4 +1,4 @@
-//! The store's trait over the script: what each call waits for, counts and does.
+//! The store's trait over the script: the waits, counts and effects of each call.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

@@ -1,4 +1,4 @@
-//! The scripted store's rows and the rules by which changes meet them.
+//! The scripted store's rows and the rules for changing them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! Writes against flights and cache: what a read may return after an acknowledged write.
+//! Writes against flights and cache: the values that a read may return after an acknowledged write.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Flights and those who wait for them: leaders that leave, reads that fail, deadlines that differ.
+//! Flights and their waiters: leaders that leave, reads that fail, deadlines that differ.
 
 use std::{
     cmp::Ordering,

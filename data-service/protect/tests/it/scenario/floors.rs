@@ -1,4 +1,4 @@
-//! Freshness tokens over three replicas: what a caller who knows of a revision may be answered with.
+//! Freshness tokens over three replicas: the answers allowed for a caller with a known revision.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Rates: what is admitted in any window, across changes of quota, steps of the clock and full tables.
+//! Rates: the cells admitted in any window, across changes of quota, steps of the clock and full tables.
 
 use std::{
     sync::{

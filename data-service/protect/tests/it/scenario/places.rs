@@ -1,4 +1,4 @@
-//! Places in the store: never too many out, and all of them back.
+//! Places in the store: there are never too many out, and all of them return.
 
 use std::{
     num::NonZeroU32,
