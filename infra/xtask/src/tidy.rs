@@ -8,6 +8,8 @@ mod dependencies;
 mod graph;
 mod layers;
 mod licence;
+mod modules;
+mod names;
 mod sources;
 
 use std::process::Command;
@@ -25,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let policy = dependencies::Policy::read(&workspace.root().join("deny.toml"))?;
     let mut violations = sources::check(workspace.root())?;
     violations.extend(circles::check(workspace.root())?);
+    violations.extend(names::check(workspace.root())?);
     violations.extend(layers::check(&graph));
     violations.extend(dependencies::check(&graph, &policy));
     if violations.is_empty() {

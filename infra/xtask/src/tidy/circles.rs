@@ -1,86 +1,58 @@
-//! Import circles between the files of a crate. Files that need each other can only be read, tested and moved
-//! together.
+//! Import circles between the files of a crate: files that need each other can only be read, tested and moved together.
 //!
-//! A file needs another if it names something in it, outside of its tests. A re-export (`pub use`) of a
-//! folder's file is followed to the item itself, and does not count as a need of the folder's file. Names
-//! within macros are not seen, but nearly all of those are imported at the top.
+//! A file needs another if it names something in it, outside of its tests. What a folder's file hands on (`pub use`) is followed to where it is;
+//! that is no need of the folder's. Names within macros are not seen, but nearly all of those are imported at the top.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use syn::{
-    Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility,
+    File, Item, ItemMod, ItemUse, Visibility,
     visit::{self, Visit},
 };
 
-/// A module path from the crate's root.
-type Module = Vec<String>;
+use super::modules::{
+    HANDED_ON_MAX, Module, Parsed, absolute, child, crates, flatten, is_test, parsed, shown,
+};
 
-/// Crates whose files have circles: their folder, and the number of files in each circle, the largest first.
-/// All other crates have none. The numbers may only fall.
+/// Crates whose files have circles: their folder, and how many files each circle has, the largest first. All others have none. The numbers may
+/// only fall.
 const KNOWN: &[(&str, &[usize])] = &[("data-service/protect", &[4])];
-
-/// Longest chain of re-exports that is followed.
-const HANDED_ON_MAX: usize = 8;
-
-/// Folders that contain no crate of ours.
-const NOT_CRATES: [&str; 4] = ["target", "node_modules", "src", "tests"];
 
 /// One file.
 #[derive(Debug, Default)]
 struct Source {
-    /// Paths that the file names, from the root.
+    /// Paths that it names, from the root.
     names: BTreeSet<Module>,
-    /// Names that the file re-exports, and the paths of their items.
+    /// What it hands on, and where that is.
     hands_on: HashMap<String, Module>,
-    /// Modules that exist only for tests.
+    /// Modules that only tests have.
     tests: Vec<String>,
 }
 
-/// Reports crates with more circles than [`KNOWN`] has, or with fewer, which means that the table must be
-/// lowered.
+/// Crates with more circles than are known, or with fewer: then the table is to be mended.
 ///
 /// # Errors
-/// If a file cannot be read or is not Rust.
+/// When a file cannot be read or is no Rust.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let mut violations = Vec::new();
     for folder in crates(root)? {
         let found = find(&folder.join("src"))?;
-        let shown = folder.strip_prefix(root).unwrap_or(&folder).display().to_string();
+        let shown = shown(root, &folder);
         let known = KNOWN.iter().find(|(folder, _)| *folder == shown);
         violations.extend(judge(&shown, &found, known.map_or(&[], |(_, sizes)| sizes)));
     }
     Ok(violations)
 }
 
-/// Folders below `root` that have a manifest and sources.
-fn crates(root: &Path) -> Result<Vec<PathBuf>> {
-    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = open.pop() {
-        if folder.join("Cargo.toml").exists() && folder.join("src").exists() {
-            found.push(folder.clone());
-        }
-        for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.is_dir() && !name.starts_with('.') && !NOT_CRATES.contains(&name.as_ref()) {
-                open.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 fn judge(folder: &str, found: &[Vec<String>], known: &[usize]) -> Option<String> {
     let mut sizes: Vec<usize> = found.iter().map(Vec::len).collect();
     sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
     let allowed = |place: usize| known.get(place).copied().unwrap_or(0);
-    // If two circles became one, that one is larger than both.
+    // Two circles that became one are a larger one.
     if sizes.iter().enumerate().any(|(place, size)| *size > allowed(place)) {
         let shown: Vec<String> = found.iter().map(|circle| circle.join(" ")).collect();
         return Some(format!(
@@ -96,23 +68,11 @@ fn judge(folder: &str, found: &[Vec<String>], known: &[usize]) -> Option<String>
 /// The circles of the crate below `folder`, each as the sorted names of its files.
 ///
 /// # Errors
-/// If a file cannot be read or is not Rust.
+/// When a file cannot be read or is no Rust.
 pub(crate) fn find(folder: &Path) -> Result<Vec<Vec<String>>> {
-    let mut files = BTreeMap::new();
-    read(folder, folder, &mut files)?;
-    // A binary beside a library is a crate of its own and only connects parts.
-    let root = if folder.join("lib.rs").exists() { "lib" } else { "main" };
-    files.remove(if root == "lib" { "main" } else { "lib" });
     let mut sources: BTreeMap<Module, (String, Source)> = BTreeMap::new();
-    for (name, text) in files {
-        let module: Module =
-            if name == root { Module::new() } else { name.split('/').map(str::to_owned).collect() };
-        let module = match module.split_last() {
-            Some((last, folder)) if last == "mod" => folder.to_vec(),
-            Some(_) | None => module,
-        };
-        let parsed = syn::parse_file(&text).with_context(|| format!("parse {name}.rs"))?;
-        sources.insert(module.clone(), (name, Source::of(&parsed, module)));
+    for Parsed { name, module, file } in parsed(folder)? {
+        sources.insert(module.clone(), (name, Source::of(&file, module)));
     }
     let tests: Vec<Module> = sources
         .iter()
@@ -122,24 +82,7 @@ pub(crate) fn find(folder: &Path) -> Result<Vec<Vec<String>>> {
     Ok(circles(&needs(&sources)))
 }
 
-fn child(module: &[String], name: &str) -> Module {
-    module.iter().cloned().chain([name.to_owned()]).collect()
-}
-
-fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            read(root, &path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(root).unwrap_or(&path).with_extension("").display().to_string();
-            files.insert(name, fs::read_to_string(&path)?);
-        }
-    }
-    Ok(())
-}
-
-/// Maps each file to the files that it needs.
+/// Which file needs which.
 fn needs(sources: &BTreeMap<Module, (String, Source)>) -> BTreeMap<&str, BTreeSet<&str>> {
     let of = |(name, source): &(String, Source)| {
         let needed = source.names.iter().filter_map(|path| home(sources, path, HANDED_ON_MAX));
@@ -148,7 +91,7 @@ fn needs(sources: &BTreeMap<Module, (String, Source)>) -> BTreeMap<&str, BTreeSe
     sources.values().map(|file| (file.0.as_str(), of(file))).collect()
 }
 
-/// The file that contains the item of a path.
+/// The file in which a path's item is.
 fn home<'a>(
     sources: &'a BTreeMap<Module, (String, Source)>,
     path: &[String],
@@ -167,7 +110,7 @@ fn home<'a>(
     }
 }
 
-/// Every file that this one needs, directly or not. It includes the file itself if that is in a circle.
+/// Every file that one needs, directly or not; itself if it is in a circle.
 fn reached<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTreeSet<&'a str> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(at) = open.pop() {
@@ -176,7 +119,7 @@ fn reached<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> B
     seen
 }
 
-/// Groups of files that all need each other, directly or not.
+/// Groups of files that reach each other.
 fn circles(needs: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<Vec<String>> {
     let reach: BTreeMap<&str, BTreeSet<&str>> =
         needs.keys().map(|file| (*file, reached(needs, file))).collect();
@@ -204,60 +147,9 @@ impl Source {
 
 /// Reads one file.
 struct Reader {
-    /// The module that is being read: the file's, or one within the file.
+    /// Where it is; within a module of the file, that.
     module: Module,
     source: Source,
-}
-
-impl Reader {
-    /// The path from the root, for a path that begins in this module.
-    fn absolute(&self, path: &[String]) -> Option<Module> {
-        let (first, rest) = path.split_first()?;
-        let mut at = match first.as_str() {
-            "crate" => Module::new(),
-            "self" => self.module.clone(),
-            "super" => self.module.split_last()?.1.to_vec(),
-            // The name is a module below this one, or another crate. In the latter case no file has that
-            // path.
-            own => child(&self.module, own),
-        };
-        for segment in rest {
-            if segment == "super" {
-                at.pop()?;
-            } else {
-                at.push(segment.clone());
-            }
-        }
-        Some(at)
-    }
-
-    /// The paths of a `use`, each with its name in this file.
-    fn flatten(tree: &UseTree, before: &[String], found: &mut Vec<(String, Module)>) {
-        match tree {
-            UseTree::Path(path) => {
-                Self::flatten(&path.tree, &child(before, &path.ident.to_string()), found);
-            }
-            UseTree::Group(group) => group.items.iter().for_each(|tree| Self::flatten(tree, before, found)),
-            UseTree::Glob(_) => found.push(("*".to_owned(), before.to_vec())),
-            UseTree::Name(name) if name.ident == "self" => {
-                found.push((before.last().cloned().unwrap_or_default(), before.to_vec()));
-            }
-            UseTree::Name(name) => {
-                let name = name.ident.to_string();
-                found.push((name.clone(), child(before, &name)));
-            }
-            UseTree::Rename(rename) => {
-                found.push((rename.rename.to_string(), child(before, &rename.ident.to_string())));
-            }
-        }
-    }
-}
-
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
-    })
 }
 
 impl<'ast> Visit<'ast> for Reader {
@@ -286,10 +178,8 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        let mut found = Vec::new();
-        Self::flatten(&item.tree, &[], &mut found);
-        for (name, path) in found {
-            let Some(path) = self.absolute(&path) else { continue };
+        for (name, path) in flatten(&item.tree) {
+            let Some(path) = absolute(&self.module, &path) else { continue };
             match item.vis {
                 Visibility::Inherited => {
                     self.source.names.insert(path);
@@ -304,7 +194,7 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 && path.leading_colon.is_none() {
             let path: Module = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-            self.source.names.extend(self.absolute(&path));
+            self.source.names.extend(absolute(&self.module, &path));
         }
         visit::visit_path(self, path);
     }
@@ -312,9 +202,11 @@ impl<'ast> Visit<'ast> for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    /// The circles of a crate with these files.
+    /// The circles of a crate of these files.
     fn of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
