@@ -13,10 +13,14 @@ use weir_proto::{
     },
     data::{Channel, Guild, ImportMessagesRequest, Member, Role, User},
 };
-use weir_store::RowChange;
 
 use super::{Paths, form, message::write_import};
-use crate::{key::Key, ownership::mint::Minter, rpc::error, write::rows::RowWriter};
+use crate::{
+    live::scope::ScopeKind,
+    ownership::mint::Minter,
+    rpc::error,
+    write::op::{ImportGuildOp, Op},
+};
 
 /// Kind of the job rows in the store's settings.
 const JOB: &str = "import";
@@ -26,9 +30,6 @@ const AUTHORS_MAX: u64 = 1 << 20;
 const CHANNELS_MAX: usize = 500;
 /// Names in one call.
 const NAMES_MAX: usize = 5_000;
-/// Concurrent calls that write guild and names, or whose write is in doubt: each holds the rows of one
-/// request, some megabytes at most. A job sends them one after another.
-const PUTS_MAX: usize = 16;
 /// Permissions of @everyone in an imported guild: view channels, send messages, read history (bits 10, 11,
 /// 16), and the ones that Discord adds for reactions, embeds, files and invites (bits 6, 14, 15, 0).
 const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 | 1;
@@ -36,10 +37,9 @@ const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 |
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
     let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
-    let writer = RowWriter::new(PUTS_MAX);
     Router::new(weir_proto::contract())
         .unary("/weir.admin.v1.ImportService/BeginImport", move |_, request| {
-            begin(begin_paths.clone(), writer.clone(), request)
+            begin(begin_paths.clone(), request)
         })
         .unary("/weir.admin.v1.ImportService/WriteImport", move |context, request| {
             write(write_paths.clone(), context, request)
@@ -62,21 +62,21 @@ async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<
     kept.map_err(|error| ConnectError::unavailable(error.to_string()))
 }
 
+/// Writes those rows of the guild that do not exist, in the guild's turn.
 async fn put(
     paths: &Paths,
-    writer: &RowWriter,
-    rows: Vec<RowChange>,
-    touched: Vec<Key>,
+    guild_id: u64,
+    founding: Option<(Guild, Role, Vec<Channel>)>,
+    authors: Vec<(User, Member)>,
 ) -> Result<(), ConnectError> {
-    let sequencer = &paths.sequencer;
-    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
-    let written = writer.write(sequencer, tenure, rows, paths.clock.wall_us(), touched).await;
-    written.map_err(|error| error::of_change(&error))
+    let written = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
+        Op::ImportGuild(Box::new(ImportGuildOp { founding, authors, answer }))
+    });
+    written.await.map_err(|error| error::of_change(&error))
 }
 
 async fn begin(
     paths: Paths,
-    writer: RowWriter,
     request: BeginImportRequest,
 ) -> Result<Reply<BeginImportResponse>, ConnectError> {
     if request.job.len() != 32 {
@@ -112,10 +112,8 @@ async fn begin(
     if state.channel_ids.len() != request.channel_names.len() {
         return Err(ConnectError::invalid_argument("the job was begun with other channels"));
     }
-    if request.first_author == 0 {
-        put_guild(&paths, &writer, &request, &state).await?;
-    }
-    put_authors(&paths, &writer, &request, &state).await?;
+    let founding = (request.first_author == 0).then(|| founding(&request, &state));
+    put(&paths, state.guild_id, founding, authors(&request, &state)).await?;
     Ok(state.into())
 }
 
@@ -166,12 +164,8 @@ fn author_id(base: u64, index: u64) -> u64 {
     weir_proto::id::Snowflake::try_from(base).map_or(0, |first| Minter::nth(first, index))
 }
 
-async fn put_guild(
-    paths: &Paths,
-    writer: &RowWriter,
-    request: &BeginImportRequest,
-    state: &BeginImportResponse,
-) -> Result<(), ConnectError> {
+/// The guild's own rows: itself, @everyone and its channels.
+fn founding(request: &BeginImportRequest, state: &BeginImportResponse) -> (Guild, Role, Vec<Channel>) {
     let guild_id = state.guild_id;
     let owner_id = author_id(state.author_id_base, 0);
     let guild = Guild { id: guild_id, name: request.guild_name.clone(), owner_id, rev: 0 };
@@ -182,38 +176,27 @@ async fn put_guild(
         permissions: EVERYONE,
         ..Role::default()
     };
-    let mut rows = vec![RowChange::PutGuild(guild), RowChange::PutRole(everyone)];
-    let mut touched = vec![Key::Guild(guild_id)];
-    for (position, (name, id)) in (0..).zip(request.channel_names.iter().zip(&state.channel_ids)) {
-        rows.push(RowChange::PutChannel(Channel {
-            id: *id,
-            guild_id,
-            name: name.clone(),
-            position,
-            ..Channel::default()
-        }));
-        touched.push(Key::Channel(*id));
-    }
-    put(paths, writer, rows, touched).await
+    let channels = (0..).zip(request.channel_names.iter().zip(&state.channel_ids));
+    let channels = channels.map(|(position, (name, id))| Channel {
+        id: *id,
+        guild_id,
+        name: name.clone(),
+        position,
+        ..Channel::default()
+    });
+    (guild, everyone, channels.collect())
 }
 
-async fn put_authors(
-    paths: &Paths,
-    writer: &RowWriter,
-    request: &BeginImportRequest,
-    state: &BeginImportResponse,
-) -> Result<(), ConnectError> {
+/// The authors that the call names, by rising id.
+fn authors(request: &BeginImportRequest, state: &BeginImportResponse) -> Vec<(User, Member)> {
     let guild_id = state.guild_id;
     let joined_at_ms = weir_proto::id::unix_ms(guild_id);
-    let mut rows = Vec::with_capacity(request.author_names.len() * 2);
-    let mut touched = vec![Key::Guild(guild_id), Key::Members(guild_id)];
-    for (index, name) in (request.first_author..).zip(&request.author_names) {
-        let id = author_id(state.author_id_base, index);
-        rows.push(RowChange::PutUser(User { id, username: name.clone(), ..User::default() }));
-        rows.push(RowChange::PutMember(Member { guild_id, user_id: id, joined_at_ms, ..Member::default() }));
-        touched.extend([Key::User(id), Key::Member(guild_id, id), Key::UserGuilds(id)]);
-    }
-    put(paths, writer, rows, touched).await
+    let authors = (request.first_author..).zip(&request.author_names).map(|(index, name)| {
+        let user_id = author_id(state.author_id_base, index);
+        let user = User { id: user_id, username: name.clone(), ..User::default() };
+        (user, Member { guild_id, user_id, joined_at_ms, ..Member::default() })
+    });
+    authors.collect()
 }
 
 async fn write(

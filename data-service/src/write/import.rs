@@ -1,21 +1,29 @@
 //! The turn of an import: rows with ids of the caller's, written unchanged and without events.
 
+use std::collections::BTreeSet;
+
 use weir_protect::Change as Barrier;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Channel, Guild, Member, Message, Role, User},
+};
 use weir_store::RowChange;
 
 use super::{
     Sequencer,
     commit::{Begun, Resolved, Sent},
-    op::{ChangeError, ImportOp, Refused},
+    op::{ChangeError, ImportGuildOp, ImportOp, Refused},
 };
 use crate::{
     key::Key,
     live::{
         Effect, Known,
-        scope::{Head, Scope},
+        scope::{Head, Scope, ScopeKind},
     },
 };
+
+/// Members read at once.
+const MEMBERS_PAGE: usize = 1_000;
 
 /// An import that is ready to send.
 struct Planned {
@@ -90,6 +98,85 @@ impl Sequencer {
         Ok(())
     }
 
+    /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it, and finds what it made before as
+    /// it is now: rows that exist are not written.
+    pub(super) async fn import_guild_turn(&self, scope: &Scope, op: ImportGuildOp) {
+        let ImportGuildOp { founding, authors, answer } = op;
+        let answer = |outcome| drop(answer.send(outcome));
+        match self.plan_import_guild(scope, founding, authors).await {
+            Ok(planned) if planned.rows.is_empty() => answer(Ok(())),
+            Ok(planned) => self.write_import(scope, planned, answer).await,
+            Err(error) => answer(Err(error)),
+        }
+    }
+
+    async fn plan_import_guild(
+        &self,
+        scope: &Scope,
+        founding: Option<(Guild, Role, Vec<Channel>)>,
+        authors: Vec<(User, Member)>,
+    ) -> Result<Planned, ChangeError> {
+        let begun = self.begin(scope).await?;
+        let rev = begun.next_rev(self.clock.wall_us(), 0)?;
+        let state = scope.lock().guild.clone();
+        let state = state.as_deref();
+        let (mut rows, mut keys) = (Vec::new(), vec![Key::Guild(scope.id)]);
+        if let Some((guild, role, channels)) = founding {
+            if state.is_none() {
+                rows.push(RowChange::PutGuild(guild));
+            }
+            if !state.is_some_and(|state| state.roles.iter().any(|row| row.id == role.id)) {
+                rows.push(RowChange::PutRole(role));
+            }
+            for channel in channels {
+                if !state.is_some_and(|state| state.channels.iter().any(|row| row.id == channel.id)) {
+                    keys.push(Key::Channel(channel.id));
+                    rows.push(RowChange::PutChannel(channel));
+                }
+            }
+        }
+        let there = self.members_between(scope.id, &authors).await?;
+        for (user, member) in authors.into_iter().filter(|(user, _)| !there.contains(&user.id)) {
+            let id = user.id;
+            keys.extend([
+                Key::Members(scope.id),
+                Key::User(id),
+                Key::Member(scope.id, id),
+                Key::UserGuilds(id),
+            ]);
+            rows.extend([RowChange::PutUser(user), RowChange::PutMember(member)]);
+        }
+        let head = Head { last_rev: rev, epoch: begun.tenure.epoch, ..begun.head };
+        Ok(Planned {
+            begun,
+            rows,
+            head,
+            barriers: keys.into_iter().map(|key| (key, Barrier::Both)).collect(),
+        })
+    }
+
+    /// Which of the authors, by rising id, are members already.
+    async fn members_between(
+        &self,
+        guild_id: u64,
+        authors: &[(User, Member)],
+    ) -> Result<BTreeSet<u64>, ChangeError> {
+        let (Some((first, _)), Some((last, _))) = (authors.first(), authors.last()) else {
+            return Ok(BTreeSet::new());
+        };
+        let (mut there, mut after) = (BTreeSet::new(), first.id - 1);
+        loop {
+            let page = self.store.read_members(guild_id, after, MEMBERS_PAGE).await?;
+            there.extend(page.iter().map(|member| member.user_id));
+            match page.last() {
+                Some(member) if page.len() == MEMBERS_PAGE && member.user_id < last.id => {
+                    after = member.user_id;
+                }
+                Some(_) | None => return Ok(there),
+            }
+        }
+    }
+
     /// Sends the rows until their outcome is known. An import is idempotent by its ids: after any failure the
     /// caller sends the same rows again.
     async fn write_import(
@@ -106,6 +193,10 @@ impl Sequencer {
         match sent {
             Sent::Committed => {
                 self.live.committed(scope, (head, Effect::Imported), &barriers, Known::InTime);
+                if scope.kind == ScopeKind::Guild {
+                    // Its state in memory is another now, and is read again by whoever needs it.
+                    self.live.forget(scope);
+                }
                 if self.ownership.still(scope.id, tenure) {
                     answer(Ok(()));
                 } else {

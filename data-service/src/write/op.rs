@@ -203,6 +203,15 @@ impl ImportOp {
     }
 }
 
+/// What an import makes of a guild: those of its rows that do not exist are written.
+pub(crate) struct ImportGuildOp {
+    /// Its guild, role and channels; none in a call that adds authors only.
+    pub(crate) founding: Option<(data::Guild, data::Role, Vec<data::Channel>)>,
+    /// Authors and their memberships, by rising user id.
+    pub(crate) authors: Vec<(data::User, data::Member)>,
+    pub(crate) answer: Answer<()>,
+}
+
 /// A change of a guild or of its channels, roles or members.
 #[derive(Debug, Clone)]
 pub(crate) enum GuildChange {
@@ -290,6 +299,7 @@ pub(crate) enum Op {
     Change(Box<ChangeOp>),
     Bulk(Box<BulkOp>),
     Import(ImportOp),
+    ImportGuild(Box<ImportGuildOp>),
     Guild(Box<GuildOp>),
     Open(OpenOp),
     Make(Box<MakeOp>),
@@ -319,6 +329,10 @@ impl Op {
             },
             Self::Bulk(op) => ROW_BYTES + op.message_ids.len() * size_of::<u64>(),
             Self::Import(op) => op.bytes(),
+            Self::ImportGuild(op) => {
+                let channels = op.founding.as_ref().map_or(0, |(_, _, channels)| channels.len());
+                ROW_BYTES * (2 + channels + 2 * op.authors.len())
+            }
             Self::Guild(op) => {
                 let data::Basis { roles, channels, members } = &op.basis;
                 ROW_BYTES * 8 + (roles.len() + channels.len() + members.len()) * size_of::<data::RowSeen>()

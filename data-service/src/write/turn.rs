@@ -50,6 +50,7 @@ impl Sequencer {
             Work::One(Op::Bulk(op)) => self.bulk_turn(scope, *op).await,
             Work::Imports(imports) => self.import_turn(scope, imports).await,
             Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
+            Work::One(Op::ImportGuild(op)) => self.import_guild_turn(scope, *op).await,
             Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
             Work::One(Op::Open(op)) => self.open_turn(scope, op).await,
             Work::One(Op::Make(op)) => self.make_turn(scope, *op).await,
