@@ -117,12 +117,20 @@ impl Live {
     /// Drops all state that belongs to an ended tenure, as when this node gives a slot up: all of a scope's
     /// state in one call. A scope with a turn under way keeps it until its next turn finds the tenure ended.
     /// A commit in doubt stays in doubt.
-    pub fn drop_ended(&self) {
-        for scope in self.scopes.all() {
-            let epoch = self.ownership.tenure(scope.id).ok().map(|tenure| tenure.epoch);
-            if scope.lock().forget_other_than(epoch) {
-                self.scopes.trim(&scope);
+    ///
+    /// # Cancel safety
+    /// What was not looked at yet stays, unserved, and is dropped by the next call or read again by its next turn.
+    pub async fn drop_ended(&self) {
+        for shard in 0..table::SHARDS {
+            // One at a time, so that the others may leave the table meanwhile.
+            for id in self.scopes.ids_of_shard(shard) {
+                let Some(scope) = self.scopes.get(id) else { continue };
+                let epoch = self.ownership.tenure(id).ok().map(|tenure| tenure.epoch);
+                if scope.lock().forget_other_than(epoch) {
+                    self.scopes.trim(&scope);
+                }
             }
+            tokio::task::yield_now().await;
         }
     }
 }

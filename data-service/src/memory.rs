@@ -8,7 +8,7 @@ use weir_store::embedded::{EmbeddedConfig, EmbeddedStore, StoreMemory};
 
 use crate::{
     backend::{Backend, BackendConfig, StoreChoice},
-    node::{DataServiceConfig, JSON_BYTES_MAX},
+    node::DataServiceConfig,
 };
 
 /// Names of the listener's parts.
@@ -55,7 +55,7 @@ impl DataServiceConfig {
         vec![
             Share::wide(&mut self.cache_bytes),
             Share::bytes(&mut self.live.tails_bytes_max),
-            Share::fixed(JSON_BYTES_MAX),
+            Share::wide(&mut self.json_bytes),
         ]
     }
 }

@@ -39,9 +39,6 @@ use crate::{
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Pause before the limits are read again after a failure at the beginning of a tenure.
 const RELOAD_AGAIN: Duration = Duration::from_secs(1);
-/// Bytes of pages that are kept as JSON with their encoded form: about 250 default pages. A choice: those who read JSON are operators and
-/// services in other languages, and ask for what is hot.
-pub(crate) const JSON_BYTES_MAX: u64 = 16 << 20;
 /// Longest wait for turns and outbox at a stop.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
@@ -52,6 +49,9 @@ pub struct DataServiceConfig {
     pub store_timeout: Duration,
     /// Bytes of cached pages and rows.
     pub cache_bytes: u64,
+    /// Bytes of pages that are kept as JSON with their encoded form. Callers that read JSON are operators and
+    /// services in other languages, which ask for what is hot.
+    pub json_bytes: u64,
     /// Concurrent database reads of one partition.
     pub partition_concurrency: u32,
     /// Slots of the limiter's table, 16 bytes each.
@@ -70,6 +70,8 @@ impl Default for DataServiceConfig {
             // The driver's own timeout has the same size; the first of the two ends the flight.
             store_timeout: Duration::from_secs(2),
             cache_bytes: 256 << 20,
+            // About 250 default pages.
+            json_bytes: 16 << 20,
             // A core serves 20-50 k reads a second; more than this many reads of one partition only queue
             // (ScyllaDB's advice is 10-25 a core).
             partition_concurrency: 8,
@@ -118,6 +120,7 @@ impl DataServiceConfig {
             partition_concurrency: reader.u64("data.partition_concurrency", 8, 1..=10_000) as u32,
             limit_slots: size(reader.u64("data.limit_slots", default.limit_slots as u64, 1_024..=1 << 28)),
             generation_cells: default.generation_cells,
+            json_bytes: default.json_bytes,
             live,
             sequencer,
         }
@@ -279,7 +282,7 @@ impl DataService {
         clock_skew::tell(&watched, &clock_check);
         tasks.push(tokio::spawn(clock_skew::watch(watched, clock_check, stop.clone())));
         let founders = Arc::default();
-        let json = Arc::new(KeptJson::new(JSON_BYTES_MAX));
+        let json = Arc::new(KeptJson::new(config.json_bytes));
         let seen = Arc::clone(&json);
         registry.budget().watch("data_json", json.bytes_max(), move || seen.bytes());
         let paths = Paths {
@@ -387,7 +390,7 @@ async fn follow_tenures(
     let records = async {
         while tenures.changed().await.is_ok() {
             outbox.recover();
-            live.drop_ended();
+            live.drop_ended().await;
         }
     };
     let limits = async {

@@ -12,9 +12,9 @@ pub struct ViewedPage {
     /// What the check of the viewer's permissions needs.
     #[prost(message, optional, tag = "1")]
     pub context: Option<GetChannelContextResponse>,
-    /// An encoded `ListMessagesResponse`.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub page: Bytes,
+    /// An encoded `ListMessagesResponse`; empty for a page without rows.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub page: Option<Bytes>,
 }
 
 impl prost::Name for ViewedPage {
@@ -43,12 +43,14 @@ mod tests {
         let context = GetChannelContextResponse { channel: Some(channel), ..Default::default() };
         let message = Message { id: 9, content: "hello".into(), ..Message::default() };
         let page = ListMessagesResponse { messages: vec![message] };
-        let viewed = ViewedPage { context: Some(context.clone()), page: page.encode_to_vec().into() };
+        let viewed = ViewedPage { context: Some(context.clone()), page: Some(page.encode_to_vec().into()) };
         let reply = ViewPageResponse { context: Some(context), page: Some(page) };
         assert_eq!(viewed.encode_to_vec(), reply.encode_to_vec());
         assert_eq!(ViewedPage::decode(&*reply.encode_to_vec()).unwrap(), viewed);
         // A page without rows is there all the same.
         let empty = ViewPageResponse { page: Some(ListMessagesResponse::default()), ..reply };
-        assert_eq!(ViewedPage::decode(&*empty.encode_to_vec()).unwrap().page, Bytes::new());
+        let viewed = ViewedPage { page: Some(Bytes::new()), ..viewed };
+        assert_eq!(viewed.encode_to_vec(), empty.encode_to_vec());
+        assert_eq!(ViewedPage::decode(&*empty.encode_to_vec()).unwrap(), viewed);
     }
 }

@@ -53,7 +53,7 @@ impl ViewedPage {
         let call = ViewPageRequest { page: Some(request), viewer_id: caller.id.get() };
         let viewed = data.view_page(&call, &data.call()).await.found_or(ApiError::UnknownChannel)?;
         let access = ChannelAccess::judge(viewed.context.ok_or(ApiError::Internal)?, caller)?;
-        Ok(Self { access, request, encoded: viewed.page })
+        Ok(Self { access, request, encoded: viewed.page.ok_or(ApiError::Internal)? })
     }
 
     /// The page as JSON, rendered unless it was lately.
@@ -64,7 +64,10 @@ impl ViewedPage {
         if let Some(json) = data.pages().get(&self.request, &self.encoded) {
             return Ok(json);
         }
-        let json = Bytes::from(to_json(&self.rows(data).await?.objects()));
+        let mut json = to_json(&self.rows(data).await?.objects());
+        // It grew by doubling, and is kept.
+        json.shrink_to_fit();
+        let json = Bytes::from(json);
         data.pages().insert(&self.request, &self.encoded, json.clone());
         Ok(json)
     }

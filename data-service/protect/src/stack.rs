@@ -372,7 +372,12 @@ impl<S: Store> Protect<S> {
                 None
             }
             Ok(would_refuse) => {
-                let flight = flying::fly(Arc::clone(inner), lead, scopes, request.dependence, request.index);
+                let flight = flying::fly(
+                    Arc::clone(inner),
+                    lead,
+                    scopes,
+                    (request.dependence, request.index, request.store_timeout),
+                );
                 if inner.faulty(Fault::LeadInline) {
                     Box::pin(flight).await;
                 } else {

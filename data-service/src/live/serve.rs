@@ -23,6 +23,8 @@ pub(crate) fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes 
         // Field 1 of ListMessagesResponse: `repeated Message messages`.
         prost::encoding::message::encode(1, row, &mut out);
     }
+    // It grew by doubling, and is kept.
+    out.shrink_to_fit();
     Bytes::from(out)
 }
 

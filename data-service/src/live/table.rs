@@ -10,7 +10,7 @@ use moka::{notification::RemovalCause, policy::EvictionPolicy};
 use super::scope::{Scope, ScopeKind, Versions};
 
 /// Shards of the table: enough that threads rarely wait for a shard's lock on machines of up to 64 cores.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 /// Scopes tried for eviction when a shard is full. If all of them are busy, the new scope is refused.
 const EVICTION_LOOKS: usize = 32;
 
@@ -159,6 +159,11 @@ impl ScopeTable {
     pub(crate) fn weighed(&self) -> (u64, u64) {
         self.weights.run_pending_tasks();
         (self.weights.entry_count(), self.weights.weighted_size())
+    }
+
+    /// Ids of the scopes of one shard, of which there are [`SHARDS`].
+    pub(crate) fn ids_of_shard(&self, shard: usize) -> Vec<u64> {
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     /// All scopes now in memory.

@@ -60,8 +60,9 @@ impl ReadPath {
         self.guild_part(&mut self.admit_unlimited()?, id).await
     }
 
-    /// Changes of a channel or guild above a revision that is not older than what is kept, for a gateway that catches up: those who ask for
-    /// the same share a read.
+    /// Changes of a channel or guild above a revision that is not older than what is kept, for a gateway that catches up. Those who ask for
+    /// the same share a read; it is charged to the class and to all, but not to the channel, so that clients that are refused there do not
+    /// keep gateways from telling of what was said.
     pub(crate) async fn changes(
         &self,
         scope_id: u64,
@@ -69,7 +70,7 @@ impl ReadPath {
         limit: usize,
         options: ReadOptions,
     ) -> Result<Arc<Changes>, Failure> {
-        let mut reading = self.admit_catching_up(scope_id, options)?;
+        let mut reading = self.admit_attendant(options.within)?;
         let is_channel = self.channel_part(&mut reading, scope_id).await?.is_some();
         let query = ReadQuery::Changes { after_rev, limit, is_channel };
         match self.part(&mut reading, Key::Changes(scope_id), query, Dependence::Append).await? {

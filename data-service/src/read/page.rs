@@ -13,7 +13,7 @@ use weir_store::{PartitionRange, RowOrder};
 pub use super::query::{PAGE_DEFAULT, PAGE_MAX};
 use super::{
     directory::ChannelContext,
-    pipeline::{Failure, ReadOptions, ReadPath, Reading, Served, scopes},
+    pipeline::{Failure, GuildOf, ReadOptions, ReadPath, Reading, Served, scopes},
     query::{ReadQuery, ReadValue, Rows, mismatch},
 };
 use crate::{
@@ -58,7 +58,7 @@ impl ReadPath {
     }
 
     /// A page with what the check of a user's permissions needs: admitted once, by the channel's limits, and then read at the same time.
-    /// `None` instead of the context if there is no such channel.
+    /// `None` if there is no such channel. The page may have failed where the context has not.
     ///
     /// # Errors
     /// [`Failure`]
@@ -72,14 +72,17 @@ impl ReadPath {
         anchor: TailAnchor,
         limit: usize,
         options: ReadOptions,
-    ) -> Result<(Option<ChannelContext>, Page), Failure> {
+    ) -> Result<Option<(ChannelContext, Result<Page, Failure>)>, Failure> {
         let reading = self.admit_history(channel_id, options).await?;
-        let mut of_context = reading.clone();
+        // It is a part of this request, but its rows are the guild's and the viewer's: they are not charged to the channel's reads of
+        // the database, and do not wait for its places there.
+        let mut of_context = self.admit_part_of(&reading, options)?;
         let (context, page) = tokio::join!(
             self.context_part(&mut of_context, channel_id, viewer_id),
             self.page_part(reading, channel_id, anchor, limit)
         );
-        Ok((context?, page?))
+        // What is wrong with the page is for those who may see it.
+        Ok(context?.map(|context| (context, page)))
     }
 
     async fn page_part(
@@ -154,6 +157,10 @@ impl ReadPath {
         reading: &mut Reading,
     ) -> Result<Gathered, Failure> {
         let mut rows: Vec<Message> = Vec::new();
+        // No id is below the first one: the channel's buckets need not be looked through for it.
+        if before <= 1 {
+            return Ok(Gathered::Own(rows));
+        }
         let mut next = None;
         // A page below an id usually lies in that id's bucket: looked at first, without the index.
         if before != u64::MAX && before > 0 {
@@ -283,7 +290,14 @@ impl ReadPath {
     /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else as it is served when it is
     /// made. Limits are looked at and not charged.
     pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
-        let scopes = scopes(channel_id, &self.guild_of(channel_id), CLASS_READS);
+        let guild = match self.guild_of(channel_id) {
+            GuildOf::Unread => match self.channel_row(channel_id).await? {
+                Some(channel) if channel.guild_id != 0 => GuildOf::Guild(channel.guild_id),
+                Some(_) | None => GuildOf::Nobodys,
+            },
+            known => known,
+        };
+        let scopes = scopes(channel_id, &guild, CLASS_READS);
         self.protect.would_pass(scopes, LimitKind::Requests)?;
         let mut reading = self.admit_unlimited()?;
         reading.served = Served::nothing(true);

@@ -42,6 +42,9 @@ pub type Failure = ReadError<weir_store::ReadError>;
 /// How long a read of the service's own may take. The flight that it waits for ends by the store's timeout, of the same size by default.
 const OWN_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long the reads may take by which changes are rebuilt: the deadline of a gateway's call.
+const CHANGES_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a caller asks of a read beside its query.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadOptions {
@@ -118,13 +121,18 @@ impl ReadPath {
         let scopes = scopes(channel_id, &guild, CLASS_READS);
         let admitted = self.protect.admit(&subject, scopes, self.deadline(options.within))?;
         let mut reading = self.reading(admitted, options);
-        if matches!(guild, GuildOf::Unread)
-            // Whoever cannot be told apart is charged as before; the page says what is wrong with the database.
-            && let Ok(Some(channel)) = self.channel_part(&mut reading, channel_id).await
-            && channel.guild_id != 0
-        {
-            let group = Scope::Group(channel.guild_id);
-            reading.admitted = self.protect.admit_to(&subject, reading.admitted, group)?;
+        if matches!(guild, GuildOf::Unread) {
+            let channel = match self.channel_part(&mut reading, channel_id).await {
+                // Without it the guild's limit could be passed.
+                Err(refused @ ReadError::Refused(_)) => return Err(refused),
+                // The page says what is wrong with the database, or is in memory.
+                Err(_) => None,
+                Ok(channel) => channel,
+            };
+            if let Some(channel) = channel.filter(|channel| channel.guild_id != 0) {
+                let group = Scope::Group(channel.guild_id);
+                reading.admitted = self.protect.admit_to(&subject, reading.admitted, group)?;
+            }
         }
         Ok(reading)
     }
@@ -135,14 +143,9 @@ impl ReadPath {
         self.admit_own(Scopes::new(&[Scope::Class(CLASS_READS), Scope::All]), within)
     }
 
-    /// Gate 1 for what gateways need to catch up: it is charged for its reads of the database, to the channel or guild too, and is no
-    /// request. So a stampede of clients that is refused does not keep gateways from telling of what was said.
-    pub(crate) fn admit_catching_up(&self, scope_id: u64, options: ReadOptions) -> Result<Reading, Failure> {
-        // The id is a channel's or a guild's; only one of the two can have a limit.
-        let scopes = [Scope::Key(scope_id), Scope::Group(scope_id), Scope::Class(CLASS_READS), Scope::All];
-        let mut reading = self.admit_own(Scopes::new(&scopes), options.within)?;
-        reading.served.steps = options.explain.then(Vec::new);
-        Ok(reading)
+    /// Gate 1 for another part of a request that was let in, whose rows are not the channel's.
+    pub(crate) fn admit_part_of(&self, reading: &Reading, options: ReadOptions) -> Result<Reading, Failure> {
+        Ok(Reading { freshness: reading.freshness, ..self.admit_attendant(options.within)? })
     }
 
     /// Gate 1 for a read of the service's own (a channel's guild, an operator's question): no limits are charged.
@@ -167,8 +170,9 @@ impl ReadPath {
             return GuildOf::Nobodys;
         }
         let key = Key::Channel(channel_id);
-        let page = PageRequest::new(key, Asked { memory: self.memory(&key), query: ReadQuery::Whole });
-        match self.protect.remembered(&page) {
+        let asked = Asked { memory: self.memory(&key), query: ReadQuery::Whole };
+        match self.protect.remembered(&PageRequest { index: is_index(&key), ..PageRequest::new(key, asked) })
+        {
             Some(ReadValue::Channel(Some(channel))) if channel.guild_id != 0 => {
                 GuildOf::Guild(channel.guild_id)
             }
@@ -220,8 +224,9 @@ impl ReadPath {
         PageRequest {
             dependence,
             floor: token.map(|token| token.rev),
-            // So that a cold page without the cache costs one read: the way to it is no answer.
-            index: matches!(key, Key::Buckets(_)),
+            index: is_index(&key),
+            // A gateway waits for 5 s, and what it asks for takes several reads.
+            store_timeout: matches!(key, Key::Changes(_)).then_some(CHANGES_WITHIN),
             ..PageRequest::new(key, asked)
         }
     }
@@ -243,6 +248,12 @@ impl ReadPath {
     pub(crate) fn cache_on(&self) -> bool {
         self.protect.gates().is_on(Gate::Cache)
     }
+}
+
+/// What leads to an answer and is none is kept whatever the cache's switch says: a cold page without the cache costs one read, and whom a
+/// request is charged to is known.
+fn is_index(key: &Key) -> bool {
+    matches!(key, Key::Buckets(_) | Key::Channel(_))
 }
 
 /// Scopes that a request for a channel (0 for none) is charged to, narrowest first.

@@ -434,11 +434,22 @@ async fn view_page(
     let page = request.page.ok_or_else(|| ConnectError::invalid_argument("page is missing"))?;
     let (channel_id, anchor, limit) = page_of(&page)?;
     let found = paths.reads.viewed_page(channel_id, user_id, anchor, limit, options(&context)).await;
-    let (found, page) = found.map_err(|failure| refused(&context, failure))?;
-    let found = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let found = found.map_err(|failure| refused(&context, failure))?;
+    let (found, page) = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    // One who is not in the guild is told so by the api, whatever became of the page.
+    let page = match page {
+        Ok(page) => Some(page),
+        Err(_) if found.state.is_some() && found.member.is_none() => None,
+        Err(failure) => return Err(refused(&context, failure)),
+    };
     let concerned = data::GetChannelContextRequest { concerned_only: true, ..Default::default() };
     let shown = shown_context(&paths, found, &concerned);
-    let mut reply = Reply::message(ViewedPage { context: Some(shown), page: page.encoded });
-    reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
+    let mut reply = Reply::message(ViewedPage {
+        context: Some(shown),
+        page: page.as_ref().map(|page| page.encoded.clone()),
+    });
+    if let Some(page) = page {
+        reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
+    }
     Ok(reply)
 }

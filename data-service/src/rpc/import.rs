@@ -5,6 +5,7 @@
 //! with the same rows.
 
 use prost::Message as _;
+use tokio::time::Instant;
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_proto::{
     admin::{
@@ -14,7 +15,7 @@ use weir_proto::{
     data::{Channel, Guild, ImportMessagesRequest, Member, Role, User},
 };
 
-use super::{Paths, form, message::write_import};
+use super::{Paths, deadline, form, message::write_import};
 use crate::{
     live::scope::ScopeKind,
     ownership::mint::Minter,
@@ -38,8 +39,8 @@ const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 |
 pub fn router(paths: &Paths) -> Router {
     let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
     Router::new(weir_proto::contract())
-        .unary("/weir.admin.v1.ImportService/BeginImport", move |_, request| {
-            begin(begin_paths.clone(), request)
+        .unary("/weir.admin.v1.ImportService/BeginImport", move |context, request| {
+            begin(begin_paths.clone(), context, request)
         })
         .unary("/weir.admin.v1.ImportService/WriteImport", move |context, request| {
             write(write_paths.clone(), context, request)
@@ -62,21 +63,22 @@ async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<
     kept.map_err(|error| ConnectError::unavailable(error.to_string()))
 }
 
-/// Writes those rows of the guild that do not exist, in the guild's turn.
+/// Writes what an import makes of the guild, in the guild's turn.
 async fn put(
     paths: &Paths,
-    guild_id: u64,
+    (guild_id, deadline): (u64, Instant),
     founding: Option<(Guild, Role, Vec<Channel>)>,
     authors: Vec<(User, Member)>,
 ) -> Result<(), ConnectError> {
     let written = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
-        Op::ImportGuild(Box::new(ImportGuildOp { founding, authors, answer }))
+        Op::ImportGuild(Box::new(ImportGuildOp { founding, authors, deadline, answer }))
     });
     written.await.map_err(|error| error::of_change(&error))
 }
 
 async fn begin(
     paths: Paths,
+    context: Context,
     request: BeginImportRequest,
 ) -> Result<Reply<BeginImportResponse>, ConnectError> {
     if request.job.len() != 32 {
@@ -113,7 +115,7 @@ async fn begin(
         return Err(ConnectError::invalid_argument("the job was begun with other channels"));
     }
     let founding = (request.first_author == 0).then(|| founding(&request, &state));
-    put(&paths, state.guild_id, founding, authors(&request, &state)).await?;
+    put(&paths, (state.guild_id, deadline(&context)), founding, authors(&request, &state)).await?;
     Ok(state.into())
 }
 

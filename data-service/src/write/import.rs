@@ -1,11 +1,13 @@
 //! The turn of an import: rows with ids of the caller's, written unchanged and without events.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::Instant;
 
 use weir_protect::Change as Barrier;
 use weir_proto::{
     bucket::Bucket,
-    data::{Channel, Guild, Member, Message, Role, User},
+    data::{Channel, Guild, GuildState, Member, Message, Role, User},
 };
 use weir_store::RowChange;
 
@@ -18,7 +20,7 @@ use crate::{
     key::Key,
     live::{
         Effect, Known,
-        scope::{Head, Scope, ScopeKind},
+        scope::{Head, Scope},
     },
 };
 
@@ -29,8 +31,10 @@ const MEMBERS_PAGE: usize = 1_000;
 struct Planned {
     begun: Begun,
     rows: Vec<RowChange>,
-    /// Head after the import; its `last_rev` is the greatest revision of the rows.
+    /// Head after the import; its `last_rev` is at or above the revisions of the rows.
     head: Head,
+    /// What else changes in memory.
+    effect: Effect,
     barriers: Vec<(Key, Barrier)>,
 }
 
@@ -80,7 +84,13 @@ impl Sequencer {
             last_message_id: begun.head.last_message_id.max(last_message_id),
             bucket: begun.head.bucket.max(buckets.last().copied()),
         };
-        Ok(Planned { begun, rows, head, barriers: keys.map(|key| (key, Barrier::Both)).collect() })
+        Ok(Planned {
+            begun,
+            rows,
+            head,
+            effect: Effect::Imported,
+            barriers: keys.map(|key| (key, Barrier::Both)).collect(),
+        })
     }
 
     /// Writes buckets into the channel's index, except one that the previous import wrote: imports are in the
@@ -98,13 +108,21 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it, and finds what it made before as
-    /// it is now: rows that exist are not written.
+    /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it. Rows that exist are written
+    /// again as they are now, because a load that was interrupted may have left a part of what belongs to them; rows that were
+    /// removed since are made again.
     pub(super) async fn import_guild_turn(&self, scope: &Scope, op: ImportGuildOp) {
-        let ImportGuildOp { founding, authors, answer } = op;
+        let ImportGuildOp { founding, authors, deadline, answer } = op;
         let answer = |outcome| drop(answer.send(outcome));
+        if deadline <= Instant::now() {
+            return answer(Err(ChangeError::Deadline));
+        }
         match self.plan_import_guild(scope, founding, authors).await {
-            Ok(planned) if planned.rows.is_empty() => answer(Ok(())),
+            // What was found counts only under the tenure (rule 3).
+            Ok(planned) if planned.rows.is_empty() => {
+                let still = self.ownership.still(scope.id, planned.begun.tenure);
+                answer(if still { Ok(()) } else { Err(Refused::NotOwner.into()) });
+            }
             Ok(planned) => self.write_import(scope, planned, answer).await,
             Err(error) => answer(Err(error)),
         }
@@ -118,61 +136,74 @@ impl Sequencer {
     ) -> Result<Planned, ChangeError> {
         let begun = self.begin(scope).await?;
         let rev = begun.next_rev(self.clock.wall_us(), 0)?;
-        let state = scope.lock().guild.clone();
-        let state = state.as_deref();
-        let (mut rows, mut keys) = (Vec::new(), vec![Key::Guild(scope.id)]);
-        if let Some((guild, role, channels)) = founding {
-            if state.is_none() {
-                rows.push(RowChange::PutGuild(guild));
-            }
-            if !state.is_some_and(|state| state.roles.iter().any(|row| row.id == role.id)) {
-                rows.push(RowChange::PutRole(role));
+        let before = scope.lock().guild.clone();
+        let members = self.members_among(scope.id, &authors).await?;
+        let mut state = match (before, &founding) {
+            (Some(state), _) => GuildState::clone(&state),
+            (None, Some((guild, ..))) => GuildState {
+                guild: Some(guild.clone()),
+                member_count: u32::try_from(members.len()).unwrap_or(u32::MAX),
+                ..GuildState::default()
+            },
+            // It was deleted while the job ran.
+            (None, None) => return Err(ChangeError::NotFound("guild")),
+        };
+        state.rev = rev;
+        let (mut rows, mut keys) = (Vec::new(), vec![Key::Guild(scope.id), Key::Members(scope.id)]);
+        if let Some((_, role, channels)) = founding {
+            rows.extend(state.guild.clone().map(RowChange::PutGuild));
+            if !state.roles.iter().any(|row| row.id == role.id) {
+                state.roles.push(role);
             }
             for channel in channels {
-                if !state.is_some_and(|state| state.channels.iter().any(|row| row.id == channel.id)) {
-                    keys.push(Key::Channel(channel.id));
-                    rows.push(RowChange::PutChannel(channel));
+                if !state.channels.iter().any(|row| row.id == channel.id) {
+                    state.channels.push(channel);
                 }
             }
+            rows.extend(state.roles.iter().cloned().map(RowChange::PutRole));
+            keys.extend(state.channels.iter().map(|channel| Key::Channel(channel.id)));
+            rows.extend(state.channels.iter().cloned().map(RowChange::PutChannel));
         }
-        let there = self.members_between(scope.id, &authors).await?;
-        for (user, member) in authors.into_iter().filter(|(user, _)| !there.contains(&user.id)) {
+        for (user, member) in authors {
             let id = user.id;
-            keys.extend([
-                Key::Members(scope.id),
-                Key::User(id),
-                Key::Member(scope.id, id),
-                Key::UserGuilds(id),
-            ]);
-            rows.extend([RowChange::PutUser(user), RowChange::PutMember(member)]);
+            keys.extend([Key::User(id), Key::Member(scope.id, id), Key::UserGuilds(id)]);
+            let there = members.get(&id).cloned();
+            state.member_count += u32::from(there.is_none());
+            // Nothing changes a user, so it is the same row again.
+            rows.extend([RowChange::PutUser(user), RowChange::PutMember(there.unwrap_or(member))]);
         }
         let head = Head { last_rev: rev, epoch: begun.tenure.epoch, ..begun.head };
+        let effect = Effect::Guild(Some(Arc::new(state)));
         Ok(Planned {
             begun,
             rows,
             head,
+            effect,
             barriers: keys.into_iter().map(|key| (key, Barrier::Both)).collect(),
         })
     }
 
-    /// Which of the authors, by rising id, are members already.
-    async fn members_between(
+    /// The memberships that the authors, who have rising ids, have already.
+    async fn members_among(
         &self,
         guild_id: u64,
         authors: &[(User, Member)],
-    ) -> Result<BTreeSet<u64>, ChangeError> {
+    ) -> Result<BTreeMap<u64, Member>, ChangeError> {
         let (Some((first, _)), Some((last, _))) = (authors.first(), authors.last()) else {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         };
-        let (mut there, mut after) = (BTreeSet::new(), first.id - 1);
+        let (mut there, mut after) = (BTreeMap::new(), first.id - 1);
         loop {
             let page = self.store.read_members(guild_id, after, MEMBERS_PAGE).await?;
-            there.extend(page.iter().map(|member| member.user_id));
-            match page.last() {
-                Some(member) if page.len() == MEMBERS_PAGE && member.user_id < last.id => {
-                    after = member.user_id;
+            let next = page.last().map(|member| member.user_id);
+            let full = page.len() == MEMBERS_PAGE;
+            there.extend(page.into_iter().map(|member| (member.user_id, member)));
+            match next {
+                Some(id) if full && id < last.id => after = id,
+                Some(_) | None => {
+                    there.retain(|id, _| *id <= last.id);
+                    return Ok(there);
                 }
-                Some(_) | None => return Ok(there),
             }
         }
     }
@@ -185,18 +216,14 @@ impl Sequencer {
         planned: Planned,
         answer: impl FnOnce(Result<(), ChangeError>) + Send,
     ) {
-        let Planned { begun: Begun { tenure, .. }, rows, head, barriers } = planned;
+        let Planned { begun: Begun { tenure, .. }, rows, head, effect, barriers } = planned;
         self.live.take_in_hand(scope, barriers.iter().map(|(key, _)| *key));
         let write = || self.store.put_rows(rows.clone(), head.last_rev);
         let sent = self.send(scope.id, write()).await;
         let lost = matches!(sent, Sent::Lost);
         match sent {
             Sent::Committed => {
-                self.live.committed(scope, (head, Effect::Imported), &barriers, Known::InTime);
-                if scope.kind == ScopeKind::Guild {
-                    // Its state in memory is another now, and is read again by whoever needs it.
-                    self.live.forget(scope);
-                }
+                self.live.committed(scope, (head, effect), &barriers, Known::InTime);
                 if self.ownership.still(scope.id, tenure) {
                     answer(Ok(()));
                 } else {
@@ -216,7 +243,7 @@ impl Sequencer {
                     if lost { Resolved::Lost } else { self.resolve(scope.id, tenure, write).await };
                 match resolved {
                     Resolved::Committed => {
-                        self.live.committed(scope, (head, Effect::Imported), &barriers, Known::Late);
+                        self.live.committed(scope, (head, effect), &barriers, Known::Late);
                     }
                     Resolved::Superseded => self.live.superseded(scope, &barriers),
                     Resolved::Lost => {}

@@ -203,12 +203,13 @@ impl ImportOp {
     }
 }
 
-/// What an import makes of a guild: those of its rows that do not exist are written.
+/// What an import makes of a guild.
 pub(crate) struct ImportGuildOp {
     /// Its guild, role and channels; none in a call that adds authors only.
     pub(crate) founding: Option<(data::Guild, data::Role, Vec<data::Channel>)>,
     /// Authors and their memberships, by rising user id.
     pub(crate) authors: Vec<(data::User, data::Member)>,
+    pub(crate) deadline: Instant,
     pub(crate) answer: Answer<()>,
 }
 
@@ -331,7 +332,8 @@ impl Op {
             Self::Import(op) => op.bytes(),
             Self::ImportGuild(op) => {
                 let channels = op.founding.as_ref().map_or(0, |(_, _, channels)| channels.len());
-                ROW_BYTES * (2 + channels + 2 * op.authors.len())
+                let names: usize = op.authors.iter().map(|(user, _)| user.username.len()).sum();
+                ROW_BYTES * (2 + channels + 2 * op.authors.len()) + names
             }
             Self::Guild(op) => {
                 let data::Basis { roles, channels, members } = &op.basis;

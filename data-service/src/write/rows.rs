@@ -1,4 +1,4 @@
-//! Writes rows that pass no turn (users, tokens, an import's guild), with their barrier.
+//! Writes rows that pass no turn (users and tokens), with their barrier.
 //!
 //! Both run in a task of their own, so a caller that leaves skips neither. A write in doubt is sent again
 //! with the same revision until its outcome is known (rule 2); until then its keys are neither served from

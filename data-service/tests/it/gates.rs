@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use prost::Message as _;
 use tokio::time::sleep;
 use weir_data_client::{CallOptions, DataClient, DataError};
 use weir_protect::Gate;
 use weir_proto::{
     admin::{Limit, LimitKind, SetLimitRequest},
-    data::{ListChangesRequest, RefusalReason},
+    data::{ListChangesRequest, ListMessagesResponse, RefusalReason, ViewPageRequest},
+    page::ViewedPage,
 };
 
 use crate::node::{At, Node, Place, Talk, World, options, page_of};
@@ -171,14 +174,16 @@ async fn a_smaller_page_is_cut_from_a_larger_one() {
     assert_eq!(again[0].content, "another", "a change makes the larger page stale too");
 }
 
-/// Gateways that catch up share their reads, and are bounded by the channel's database reads but not by its requests.
+/// Gateways that catch up share their reads, and no limit of the channel keeps them from it.
 #[tokio::test(start_paused = true)]
 async fn changes_pass_the_gates() {
     let world = World::new(7);
     let (node, place) = cold(&world).await;
     let after_rev = world.bus.of(place.channel)[40].rev;
     let request = ListChangesRequest { scope_id: place.channel, after_rev, limit: 100 };
-    limit(&node.client, format!("channel/{}", place.channel), LimitKind::Requests, 0.0, 0).await;
+    for kind in [LimitKind::Requests, LimitKind::DatabaseReads] {
+        limit(&node.client, format!("channel/{}", place.channel), kind, 0.0, 0).await;
+    }
     world.store.answers_take(Duration::from_millis(20));
     let far = options();
     let alone = world.store.reads();
@@ -189,11 +194,66 @@ async fn changes_pass_the_gates() {
     let crowd = join_all((0..50).map(|_| node.client.list_changes(&request, &far))).await;
     assert!(crowd.into_iter().all(|reply| reply.unwrap().message == one));
     assert!(world.store.reads() - before <= alone, "fifty gateways read what one reads");
-    limit(&node.client, format!("channel/{}", place.channel), LimitKind::DatabaseReads, 0.0, 0).await;
+    limit(&node.client, "class/reads".into(), LimitKind::DatabaseReads, 0.0, 0).await;
     match node.client.list_changes(&request, &far).await {
         Err(DataError::Refused { reason: RefusalReason::DatabaseReadLimit, .. }) => {}
         other => panic!("{other:?}"),
     }
+}
+
+async fn view(node: &Node, channel_id: u64, viewer_id: u64, at: At) -> Result<ViewedPage, DataError> {
+    let request = ViewPageRequest { page: Some(page_of(channel_id, at, 50)), viewer_id };
+    Ok(node.client.view_page(&request, &options()).await?.message)
+}
+
+/// A page and the check of its viewer are one request; the viewer's own rows are not the channel's reads of the database.
+#[tokio::test(start_paused = true)]
+async fn a_viewed_page_is_one_request_and_its_check_costs_the_channel_nothing() {
+    let world = World::new(9);
+    let node = world.node().await;
+    let place = node.place().await;
+    Talk(&node.client, place).create("in the tail").await.unwrap();
+    limit(&node.client, format!("channel/{}", place.channel), LimitKind::DatabaseReads, 0.0, 0).await;
+    limit(&node.client, format!("channel/{}", place.channel), LimitKind::Requests, 0.001, 3).await;
+    let viewed = view(&node, place.channel, place.user, At::Latest).await.unwrap();
+    let page = ListMessagesResponse::decode(viewed.page.unwrap()).unwrap();
+    assert_eq!(page.messages[0].content, "in the tail");
+    let context = viewed.context.unwrap();
+    assert_eq!((context.member.unwrap().user_id, context.channel.unwrap().id), (place.user, place.channel));
+    // Where the tail is not in memory, the page would be a read of the database that the channel may not make. A stranger is told that it
+    // is no member all the same.
+    let cold = world.node().await;
+    let outside = view(&cold, place.channel, place.user + (1 << 22), At::Latest).await.unwrap();
+    assert_eq!((outside.page, outside.context.unwrap().member), (None, None));
+    match view(&cold, place.channel, place.user, At::Latest).await {
+        Err(DataError::Refused { reason: RefusalReason::DatabaseReadLimit, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    for _ in 0..2 {
+        view(&node, place.channel, place.user, At::Latest).await.unwrap();
+    }
+    let reads = world.store.reads();
+    match view(&node, place.channel, place.user, At::Latest).await {
+        Err(DataError::Refused { reason: RefusalReason::RequestLimit, .. }) => {}
+        other => panic!("the fourth of three: {other:?}"),
+    }
+    assert_eq!(world.store.reads(), reads, "nothing is read for what is refused");
+    match view(&node, 77 << 22, place.user, At::Latest).await {
+        Err(DataError::NotFound { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let empty = node.place().await;
+    assert_eq!(view(&node, empty.channel, empty.user, At::Latest).await.unwrap().page, Some(Bytes::new()));
+}
+
+/// No id is below the first: a channel's buckets are not looked through for such a page.
+#[tokio::test(start_paused = true)]
+async fn a_page_before_everything_costs_no_read() {
+    let world = World::new(10);
+    let (node, place) = cold(&world).await;
+    let reads = world.store.history_reads();
+    assert!(Talk(&node.client, place).list(At::Before(0), 50).await.unwrap().is_empty());
+    assert_eq!(world.store.history_reads(), reads);
 }
 
 /// With the cache switched off a page costs one read of its rows: where they lie is no answer, and is kept.

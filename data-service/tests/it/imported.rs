@@ -88,7 +88,7 @@ async fn what_an_import_adds_to_a_guild_in_memory_is_seen() {
 
 /// A job that was killed begins anew: what was changed in its guild meanwhile stays so.
 #[tokio::test(start_paused = true)]
-async fn a_job_that_begins_again_undoes_no_change() {
+async fn a_job_that_begins_again_keeps_what_was_changed() {
     let world = World::new(4);
     let node = world.node().await;
     let job = begin(&node, 0, ["ann", "bob"]).await;

@@ -24,8 +24,7 @@ pub(super) async fn fly<S: Store>(
     inner: Arc<Inner<S>>,
     lead: LeadOf<S>,
     scopes: Scopes,
-    dependence: Dependence,
-    index: bool,
+    (dependence, index, store_timeout): (Dependence, bool, Option<Duration>),
 ) {
     let queued_at = inner.clock.now();
     let mut places = match places::take(&inner, &lead, &scopes).await {
@@ -39,7 +38,8 @@ pub(super) async fn fly<S: Store>(
     let Some(begun) = lead.begin(read_at, begun, S::QUORUM) else {
         return lead.finish(Err(ReadError::DeadlineExceeded { stage: Stage::Queue }));
     };
-    let result = read(&inner, &lead, read_at).await;
+    let store_timeout = store_timeout.unwrap_or(inner.config.store_timeout);
+    let result = read(&inner, &lead, read_at, store_timeout).await;
     if matches!(result, Err(ReadError::StoreTimeout { .. })) {
         places.leak_if(inner.faulty(Fault::PermitLeaksOnTimeout));
     }
@@ -61,11 +61,12 @@ async fn read<S: Store>(
     inner: &Inner<S>,
     lead: &LeadOf<S>,
     read_at: Nanos,
+    store_timeout: Duration,
 ) -> Result<S::Value, ReadError<S::Error>> {
     let flight = lead.flight();
     let after: Duration = match inner.faulty(Fault::StoreDeadlineIsLeaders) {
-        false => inner.config.store_timeout,
-        true => flight.deadline().since(read_at).min(inner.config.store_timeout),
+        false => store_timeout,
+        true => flight.deadline().since(read_at).min(store_timeout),
     };
     let context =
         ReadContext { deadline: read_at.after(after), floor: flight.floor(), priority: flight.priority() };
