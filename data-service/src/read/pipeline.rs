@@ -2,16 +2,16 @@
 //!
 //! | # | gate | where |
 //! |--|--|--|
-//! | 1 | deadline | [`ReadPath::admit`], [`ReadPath::admit_history`] |
+//! | 1 | deadline | `ReadPath::admit`, `ReadPath::admit_history` |
 //! | 2 | request limit of channel, guild, class and all | the same |
-//! | 3 | tail, then page cache | [`ReadPath::tail`], [`ReadPath::part`] |
-//! | 4 | join a flight | [`ReadPath::part`] |
+//! | 3 | tail, then page cache | `ReadPath::tail`, `ReadPath::part` |
+//! | 4 | join a flight | `ReadPath::part` |
 //! | 5 | database-read limit | the same, of whoever leads the flight |
 //! | 6 | concurrency of the partition | the flight |
-//! | 7 | database | the flight: [`super::query::Database`] |
+//! | 7 | database | the flight: `super::query::Database` |
 //!
 //! The gates are the protection layer's (`weir_protect::stack`); here is whom a read is charged to and what it may be answered from. A
-//! [`Reading`] can only be had from the first two gates, and nothing is read without one. `tests/it/order.rs` asks the service itself.
+//! `Reading` can only be had from the first two gates, and nothing is read without one. `tests/it/gates.rs` asks the service itself.
 
 use std::{
     sync::{
