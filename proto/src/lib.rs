@@ -5,12 +5,14 @@
 //! - [`page`]: a page of history on its way without its rows being decoded.
 //! - [`pair`]: two users, the key of their direct messages.
 //! - [`overwrite`], [`extent`]: which overwrites of a channel, and which parts of a guild, apply to a member.
+//! - [`change`]: what a record's change is about.
 //! - [`bucket`]: ten-day buckets of a channel's history.
 //! - [`refusal`]: the cause of a refusal, and its word in metrics.
 //! - [`data`], [`event`], [`admin`]: the generated messages of `weir.data.v1`, `weir.event.v1` and
 //!   `weir.admin.v1`, described by [`contract`].
 
 pub mod bucket;
+pub mod change;
 pub mod extent;
 #[cfg(test)]
 mod fuzz;

@@ -14,6 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use weir_bus::{InboxError, Position};
 use weir_discord::dispatch::Visibility;
 use weir_proto::{
+    change::ChangeKind,
     event::record::Change,
     id::{GuildId, UserId},
 };
@@ -102,18 +103,7 @@ fn changes_view(change: &Change, user_id: UserId) -> Option<bool> {
         }
         Change::GuildDeleted(_) => Some(true),
         Change::MemberUpdated(_) => is_about(change, user_id).then_some(false),
-        Change::ChannelCreated(_)
-        | Change::ChannelUpdated(_)
-        | Change::ChannelDeleted(_)
-        | Change::RoleCreated(_)
-        | Change::RoleUpdated(_)
-        | Change::RoleDeleted(_) => Some(false),
-        Change::MessageCreated(_)
-        | Change::MessageEdited(_)
-        | Change::MessageDeleted(_)
-        | Change::MessagesDeleted(_)
-        | Change::Typing(_)
-        | Change::RecordsLost(_) => None,
+        other => (ChangeKind::of(other) == ChangeKind::Rights).then_some(false),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use weir_bus::Position;
 use weir_discord::dispatch::{Dispatch, dispatch};
 use weir_proto::{
+    change::ChangeKind,
     data::EventContext,
     event::{Record, record::Change},
     id::{ChannelId, GuildId, MessageId, UserId},
@@ -142,19 +143,11 @@ impl Entry {
         self.record().and_then(|record| record.change.as_ref())
     }
 
-    /// True if it belongs to a message and its revision is at most `rev`.
+    /// True if it belongs to a channel's history and its revision is at most `rev`.
     pub(crate) fn is_message_up_to(&self, rev: u64) -> bool {
         self.record().is_some_and(|record| {
-            let message = matches!(
-                record.change,
-                Some(
-                    Change::MessageCreated(_)
-                        | Change::MessageEdited(_)
-                        | Change::MessageDeleted(_)
-                        | Change::MessagesDeleted(_)
-                )
-            );
-            message && record.rev <= rev
+            let kind = record.change.as_ref().map(ChangeKind::of);
+            kind == Some(ChangeKind::History) && record.rev <= rev
         })
     }
 
@@ -180,19 +173,11 @@ pub(crate) fn membership(change: &Change) -> Option<(&[u64], Option<u64>, bool)>
             Some((&[], Some(added.member.as_ref()?.user_id), true))
         }
         Change::MemberRemoved(removed) => Some((&[], Some(removed.user.as_ref()?.id), false)),
-        Change::MessageCreated(_)
-        | Change::MessageEdited(_)
-        | Change::MessageDeleted(_)
-        | Change::MessagesDeleted(_)
-        | Change::Typing(_)
-        | Change::RecordsLost(_)
-        | Change::GuildDeleted(_)
-        | Change::ChannelCreated(_)
-        | Change::ChannelUpdated(_)
-        | Change::ChannelDeleted(_)
-        | Change::RoleCreated(_)
-        | Change::RoleUpdated(_)
-        | Change::RoleDeleted(_) => None,
+        // Of all members at once, or of none.
+        other => {
+            debug_assert_ne!(ChangeKind::of(other), ChangeKind::Membership, "{other:?}");
+            None
+        }
     }
 }
 

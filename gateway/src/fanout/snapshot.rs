@@ -9,6 +9,7 @@ use std::sync::{
 use prost::Message as _;
 use weir_discord::permission::{GuildView, Permissions};
 use weir_proto::{
+    change::ChangeKind,
     data::{Channel, GuildState, Member, Role},
     event::{Record, record::Change},
     id::{ChannelId, MessageId},
@@ -147,14 +148,11 @@ impl Snapshot {
             },
             Change::MemberAdded(_) => Self { member_count: self.member_count.saturating_add(1), ..next },
             Change::MemberRemoved(_) => Self { member_count: self.member_count.saturating_sub(1), ..next },
-            Change::MemberUpdated(_)
-            | Change::GuildDeleted(_)
-            | Change::MessageCreated(_)
-            | Change::MessageEdited(_)
-            | Change::MessageDeleted(_)
-            | Change::MessagesDeleted(_)
-            | Change::Typing(_)
-            | Change::RecordsLost(_) => next,
+            // Nothing else is a part of the state.
+            other => {
+                debug_assert_ne!(ChangeKind::of(other), ChangeKind::Rights, "{other:?}");
+                next
+            }
         })
     }
 
