@@ -1,6 +1,7 @@
 //! Keys of the read stack: every partition or row that can be read, cached and invalidated.
 
 use weir_proto::{bucket::Bucket, pair::UserPair};
+use weir_store::row::{RowKey, Table};
 
 /// Class of reads in limits: `class/reads`.
 pub const CLASS_READS: u8 = 0;
@@ -34,6 +35,8 @@ pub enum Key {
     Direct(UserPair),
     /// The user behind a credential's hash.
     Token([u8; 32]),
+    /// The rows of a described table that differ in the last id of their key.
+    Listed(&'static Table, RowKey),
 }
 
 impl Key {
@@ -49,6 +52,7 @@ impl Key {
             | Self::Guild(id)
             | Self::Members(id) => Some(id),
             Self::Member(guild, _) => Some(guild),
+            Self::Listed(_, under) => Some(under.scope()),
             Self::Direct(pair) => Some(pair.low().get()),
             Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
         }
@@ -63,6 +67,7 @@ impl Key {
             | Self::Buckets(channel)
             | Self::Rows(channel, _)
             | Self::Channel(channel) => channel,
+            Self::Listed(table, under) if table.of_channel => under.scope(),
             Self::Changes(_)
             | Self::Guild(_)
             | Self::Member(..)
@@ -70,7 +75,27 @@ impl Key {
             | Self::User(_)
             | Self::UserGuilds(_)
             | Self::Direct(_)
-            | Self::Token(_) => 0,
+            | Self::Token(_)
+            | Self::Listed(..) => 0,
+        }
+    }
+
+    /// What is read, as metrics name it.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::History(_) | Self::Rows(..) => "ListMessages",
+            Self::Buckets(_) => "Buckets",
+            Self::Changes(_) => "Changes",
+            Self::Channel(_) => "Channel",
+            Self::Guild(_) => "Guild",
+            Self::Member(..) => "Member",
+            Self::Members(_) => "Members",
+            Self::User(_) => "User",
+            Self::UserGuilds(_) => "UserGuilds",
+            Self::Direct(_) => "Direct",
+            Self::Token(_) => "Token",
+            Self::Listed(table, _) => table.name,
         }
     }
 }

@@ -18,70 +18,9 @@ use weir_runtime::{Registry, label_values, metrics::LATENCY_SECONDS};
 
 use crate::key::Key;
 
-/// Kind of a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// Messages of one partition.
-    ListMessages,
-    /// A channel's buckets.
-    Buckets,
-    /// Changes of a channel or guild.
-    Changes,
-    /// A channel's row.
-    Channel,
-    /// A guild.
-    Guild,
-    /// A member.
-    Member,
-    /// A guild's members.
-    Members,
-    /// A user.
-    User,
-    /// A user's guilds.
-    UserGuilds,
-    /// The channel of a pair of users.
-    Direct,
-    /// A credential.
-    Token,
-}
-
-label_values! {
-    pub Method {
-        ListMessages => "ListMessages",
-        Buckets => "Buckets",
-        Changes => "Changes",
-        Channel => "Channel",
-        Guild => "Guild",
-        Member => "Member",
-        Members => "Members",
-        User => "User",
-        UserGuilds => "UserGuilds",
-        Direct => "Direct",
-        Token => "Token",
-    }
-}
-
-impl From<&Key> for Method {
-    fn from(key: &Key) -> Self {
-        match key {
-            Key::History(_) | Key::Rows(..) => Self::ListMessages,
-            Key::Buckets(_) => Self::Buckets,
-            Key::Changes(_) => Self::Changes,
-            Key::Channel(_) => Self::Channel,
-            Key::Guild(_) => Self::Guild,
-            Key::Member(..) => Self::Member,
-            Key::Members(_) => Self::Members,
-            Key::User(_) => Self::User,
-            Key::UserGuilds(_) => Self::UserGuilds,
-            Key::Direct(_) => Self::Direct,
-            Key::Token(_) => Self::Token,
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReadLabels {
-    method: Method,
+    method: &'static str,
     outcome: &'static str,
 }
 
@@ -94,6 +33,8 @@ pub enum Write {
     EditMessage,
     /// A message was removed.
     DeleteMessage,
+    /// A message was pinned or unpinned.
+    Pin,
     /// A guild or a part of it was changed.
     Guild,
     /// A user was changed.
@@ -107,6 +48,7 @@ label_values! {
         CreateMessage => "CreateMessage",
         EditMessage => "EditMessage",
         DeleteMessage => "DeleteMessage",
+        Pin => "Pin",
         Guild => "Guild",
         User => "User",
         Direct => "Direct",
@@ -120,7 +62,7 @@ struct WriteLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabel {
-    method: Method,
+    method: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -186,19 +128,19 @@ impl Observer {
 
 impl weir_protect::Observer<Key> for Observer {
     fn on_read(&self, key: &Key, outcome: Outcome, elapsed: Duration) {
-        let labels = ReadLabels { method: key.into(), outcome: outcome.label() };
+        let labels = ReadLabels { method: key.label(), outcome: outcome.label() };
         self.reads.get_or_create_owned(&labels).inc();
         self.read_seconds.observe(elapsed.as_secs_f64());
     }
 
     fn on_refused(&self, key: &Key, reason: RefusalReason) {
-        let labels = ReadLabels { method: key.into(), outcome: Outcome::Refused.label() };
+        let labels = ReadLabels { method: key.label(), outcome: Outcome::Refused.label() };
         self.reads.get_or_create_owned(&labels).inc();
         self.refused(key.channel(), reason);
     }
 
     fn on_db_read(&self, key: &Key, _: Duration, _: bool, _: u32) {
-        self.db_reads.get_or_create_owned(&MethodLabel { method: key.into() }).inc();
+        self.db_reads.get_or_create_owned(&MethodLabel { method: key.label() }).inc();
         let channel = key.channel();
         if channel != 0 {
             self.hot.count(channel, Count::DatabaseRead);

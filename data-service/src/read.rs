@@ -7,11 +7,14 @@
 //! - [`query`]: what lies behind the gates; `tails`: what answers before them.
 //! - [`page`]: how a page is put together.
 //! - `newest`: the newest message of each channel of a guild.
+//! - `listed`: rows of described tables; `pins`: a channel's pinned messages.
 //! - [`directory`]: users, guilds, channels and members, and the changes of a scope.
 
 pub mod directory;
+mod listed;
 mod newest;
 pub mod page;
+pub(crate) mod pins;
 pub mod pipeline;
 pub mod query;
 mod tails;

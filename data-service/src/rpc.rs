@@ -11,6 +11,7 @@ pub mod message;
 pub mod not_ready;
 mod overwrites;
 pub(crate) mod owned;
+mod pin;
 pub mod user;
 
 use std::{sync::Arc, time::Duration};

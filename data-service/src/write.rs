@@ -6,26 +6,26 @@
 //!
 //! - [`op`]: requests and outcomes of turns.
 //! - `mailbox`: the queues of scopes.
-//! - `turn`: one step; `create`, `edit`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with
-//!   its pure plan in `plan`.
+//! - `turn`: one step; `create`, `alter`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with
+//!   its plan in `plan`.
 //! - `preconditions`: checks that the rows on which a guild's change rests are unchanged.
 //! - `commit`: the end of a step: send until the outcome is known, barrier, acknowledgement, publication;
 //!   `in_doubt`: the pauses until then.
 //! - `rows`: rows that pass no turn.
 //! - `counters`: metrics of the turns.
 
+mod alter;
 mod bulk;
 mod commit;
 mod counters;
 mod create;
 mod direct;
-mod edit;
 mod guild;
 mod import;
 pub(crate) mod in_doubt;
 mod mailbox;
 pub mod op;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod preconditions;
 pub(crate) mod rows;
 mod turn;

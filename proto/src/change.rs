@@ -28,7 +28,8 @@ impl ChangeKind {
             Change::MessageCreated(_)
             | Change::MessageEdited(_)
             | Change::MessageDeleted(_)
-            | Change::MessagesDeleted(_) => Self::History,
+            | Change::MessagesDeleted(_)
+            | Change::PinsChanged(_) => Self::History,
             Change::Typing(_) => Self::Ephemeral,
             Change::GuildCreated(_) | Change::GuildDeleted(_) => Self::Guild,
             Change::ChannelCreated(_)

@@ -29,7 +29,8 @@ impl RefusalReason {
             | Self::GuildChannels
             | Self::GuildRoles
             | Self::GuildOverwrites
-            | Self::OwnedGuilds => RefusalCause::Request,
+            | Self::OwnedGuilds
+            | Self::ChannelPins => RefusalCause::Request,
             // A later version of the service may name reasons that this one does not know; they arrive as
             // `Unspecified`.
             Self::Unspecified | Self::Overloaded | Self::NotOwner | Self::Clock | Self::Stopping => {
@@ -60,6 +61,7 @@ impl RefusalReason {
             Self::GuildOverwrites => "guild_overwrites",
             Self::OwnedGuilds => "owned_guilds",
             Self::WriteBurst => "write_burst",
+            Self::ChannelPins => "channel_pins",
         }
     }
 }

@@ -174,6 +174,8 @@ methods! { data, "weir.data.v1.MessageService":
     Write edit_message "EditMessage" EditMessageRequest -> EditMessageResponse;
     Write delete_message "DeleteMessage" DeleteMessageRequest -> DeleteMessageResponse;
     Write delete_messages "DeleteMessages" DeleteMessagesRequest -> DeleteMessagesResponse;
+    Write set_pinned "SetPinned" SetPinnedRequest -> SetPinnedResponse;
+    Read list_pins "ListPins" ListPinsRequest -> ListPinsResponse;
     Read list_changes "ListChanges" ListChangesRequest -> ListChangesResponse;
     Write typing "Typing" TypingRequest -> TypingResponse;
 }

@@ -278,11 +278,22 @@ impl ReadPath {
         options: ReadOptions,
     ) -> Result<(Option<Arc<Message>>, Served), Failure> {
         let mut reading = self.admit_history(channel_id, options).await?;
+        let row = self.message_part(&mut reading, channel_id, message_id).await?;
+        Ok((row, reading.served))
+    }
+
+    /// The same, as a part of a request.
+    pub(crate) async fn message_part(
+        &self,
+        reading: &mut Reading,
+        channel_id: u64,
+        message_id: u64,
+    ) -> Result<Option<Arc<Message>>, Failure> {
         let below_tail = message_id <= self.live.last_message_id(channel_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
         let key = Key::Rows(channel_id, Bucket::of_raw(message_id));
-        match self.part(&mut reading, key, ReadQuery::Point(message_id), dependence).await? {
-            ReadValue::Message(row) => Ok((row, reading.served)),
+        match self.part(reading, key, ReadQuery::Point(message_id), dependence).await? {
+            ReadValue::Message(row) => Ok(row),
             other => Err(mismatch(&other)),
         }
     }

@@ -8,7 +8,7 @@ use weir_proto::{
     bucket::Bucket,
     data::{Channel, GuildState, Member, Message, User},
 };
-use weir_store::{PartitionRange, ReadError, RowOrder, Store};
+use weir_store::{PartitionRange, ReadError, RowOrder, Store, row::RowRange};
 
 use crate::{
     key::Key,
@@ -37,6 +37,8 @@ pub enum ReadQuery {
     Point(u64),
     /// Entries above an id, at most so many.
     After(u64, usize),
+    /// Rows of a described table with a last id above one and below another, at most so many.
+    Between(u64, u64, usize),
     /// A page of a history, wherever its rows lie.
     Page(TailQuery),
     /// Changes above a revision, at most so many.
@@ -154,6 +156,8 @@ pub enum ReadValue {
     Page(Bytes),
     /// Changes of a scope.
     Changes(Arc<Changes>),
+    /// Rows of a described table, encoded.
+    Listed(Arc<[Bytes]>),
 }
 
 impl Value<Asked> for ReadValue {
@@ -204,6 +208,7 @@ impl ReadValue {
                 Self::Guilds(ids) => ids.len() * 8,
                 Self::Direct(_) | Self::Token(_) => 8,
                 Self::Page(encoded) => encoded.len(),
+                Self::Listed(rows) => rows.iter().map(|row| size_of::<Bytes>() + row.len()).sum(),
                 // Never kept.
                 Self::Changes(_) => 0,
             }
@@ -255,12 +260,21 @@ impl weir_protect::Store for Database {
             }
             (Key::Direct(pair), _) => ReadValue::Direct(store.read_direct(pair).await?),
             (Key::Token(hash), _) => ReadValue::Token(store.read_token(hash).await?),
+            (Key::Listed(table, under), ReadQuery::Between(after, before, limit)) => {
+                let rows = store.read_rows(table, RowRange { under, after, before, limit }).await?;
+                ReadValue::Listed(rows.into())
+            }
             (Key::Changes(scope), ReadQuery::Changes { after_rev, limit, is_channel }) => {
                 let found = rebuild::read(store, scope, is_channel, after_rev, limit).await?;
                 ReadValue::Changes(Arc::new(found))
             }
             (
-                Key::History(_) | Key::Rows(..) | Key::Changes(_) | Key::Members(_) | Key::UserGuilds(_),
+                Key::History(_)
+                | Key::Rows(..)
+                | Key::Changes(_)
+                | Key::Members(_)
+                | Key::UserGuilds(_)
+                | Key::Listed(..),
                 query,
             ) => {
                 return Err(ReadError::Corrupt { reason: format!("{key:?} cannot be asked for {query:?}") });

@@ -167,7 +167,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // It is not `resource_exhausted`: waiting does not help.
-        ChangeError::GuildFull(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
+        ChangeError::Full(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
         ChangeError::OwnedGuilds => {
             refusal(Code::FailedPrecondition, RefusalReason::OwnedGuilds, "", 0, message)
         }
@@ -207,7 +207,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::op::GuildFull;
+    use crate::write::op::Full;
 
     #[test]
     fn a_refusal_tells_reason_limit_and_time_rounded_up() {
@@ -238,7 +238,7 @@ mod tests {
         for error in [
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
-            ChangeError::GuildFull(GuildFull::Roles),
+            ChangeError::Full(Full::Roles),
             ChangeError::OwnedGuilds,
             ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),

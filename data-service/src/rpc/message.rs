@@ -8,7 +8,7 @@ use weir_protect::tail::TailAnchor;
 use weir_proto::{
     data::{
         CreateMessageRequest, CreateMessageResponse, DeleteMessageRequest, DeleteMessageResponse,
-        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse,
+        DeleteMessagesRequest, DeleteMessagesResponse, EditMessageRequest, EditMessageResponse, EventContext,
         GetMessageRequest, GetMessageResponse, ImportMessagesRequest, ListChangesRequest,
         ListChangesResponse, ListMessagesRequest, ListMessagesResponse, Message, TypingRequest,
         TypingResponse,
@@ -17,14 +17,21 @@ use weir_proto::{
     id::{IMPORT_WORKER, is_imported, unix_ms},
 };
 
-use super::{Paths, accepted_at, change_headers, deadline, options, refused, reply_headers, required};
+use super::{
+    Paths, accepted_at, change_headers, deadline, options,
+    pin::{list_pins, set_pinned},
+    refused, reply_headers, required,
+};
 use crate::{
     live::scope::ScopeKind,
     observe::Write,
     outbox::{rebuild, record::Audience},
     read::page::{PAGE_DEFAULT, PAGE_MAX},
     rpc::error,
-    write::op::{BulkOp, ChangeOp, CreateOp, ImportOp, MessageChange, Op},
+    write::{
+        op::{AlterOp, Altered, BulkOp, CreateOp, ImportOp, Op},
+        plan::{Alteration, delete::Delete},
+    },
 };
 
 /// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
@@ -64,6 +71,8 @@ pub fn router(paths: &Paths) -> Router {
     let router = method!(router, "DeleteMessage", delete);
     let router = method!(router, "DeleteMessages", delete_many);
     let router = method!(router, "ListChanges", list_changes);
+    let router = method!(router, "SetPinned", set_pinned);
+    let router = method!(router, "ListPins", list_pins);
     method!(router, "Typing", typing)
 }
 
@@ -193,8 +202,6 @@ async fn edit(
     context: Context,
     request: EditMessageRequest,
 ) -> Result<Reply<EditMessageResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let message_id = required("message_id", request.message_id)?;
     check(&Message {
         author_id: 1,
         content: request.content.clone().unwrap_or_default(),
@@ -203,23 +210,10 @@ async fn edit(
         mention_role_ids: request.mention_role_ids.clone(),
         ..Message::default()
     })?;
-    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Write::EditMessage, channel_id);
     let mut request = request;
-    let event_context = request.context.take();
-    let audience =
-        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
-    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
-    let row = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
-        let change = MessageChange::Edit(Box::new(request), answer);
-        let context = event_context;
-        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
-    });
-    let row = row.await.map_err(|error| error::of_change(&error))?;
-    let headers = change_headers(channel_id, row.last_rev);
-    let mut reply = Reply::message(EditMessageResponse { message: Some(row) });
-    reply.headers = headers;
-    Ok(reply)
+    let of = (request.channel_id, request.message_id, request.context.take());
+    let altered = alter(&paths, &context, of, Write::EditMessage, request).await?;
+    Ok(altered.reply(EditMessageResponse { message: Some(altered.outcome.message.clone()) }))
 }
 
 async fn delete(
@@ -227,22 +221,47 @@ async fn delete(
     context: Context,
     request: DeleteMessageRequest,
 ) -> Result<Reply<DeleteMessageResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let message_id = required("message_id", request.message_id)?;
+    let of = (request.channel_id, request.message_id, request.context);
+    let altered = alter(&paths, &context, of, Write::DeleteMessage, Delete).await?;
+    Ok(altered.reply(DeleteMessageResponse { rev: altered.outcome.rev }))
+}
+
+/// A change of one message that was made.
+pub(super) struct Done {
+    channel_id: u64,
+    pub(super) outcome: Altered,
+}
+
+impl Done {
+    /// The reply, with the revision of the change.
+    pub(super) fn reply<T: prost::Message>(&self, message: T) -> Reply<T> {
+        let mut reply = Reply::message(message);
+        reply.headers = change_headers(self.channel_id, self.outcome.rev);
+        reply
+    }
+}
+
+/// Changes one message: charges the write to its channel, and makes the change in the channel's turn.
+pub(super) async fn alter(
+    paths: &Paths,
+    context: &Context,
+    (channel_id, message_id, event_context): (u64, u64, Option<EventContext>),
+    method: Write,
+    plan: impl Alteration + 'static,
+) -> Result<Done, ConnectError> {
+    let channel_id = required("channel_id", channel_id)?;
+    let message_id = required("message_id", message_id)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Write::DeleteMessage, channel_id);
-    let event_context = request.context;
-    let audience =
-        audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
-    let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
-    let rev = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
-        let (change, context) = (MessageChange::Delete(answer), event_context);
-        Op::Change(Box::new(ChangeOp { message_id, change, context, audience, accepted_at_us, deadline }))
+    paths.observer.on_write(method, channel_id);
+    let told = event_context.as_ref().map(|context| context.guild_id);
+    let audience = audience_of(paths, channel_id, told).await?;
+    let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
+    let altered = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+        let (plan, context) = (Box::new(plan), event_context);
+        Op::Alter(Box::new(AlterOp { message_id, plan, context, audience, accepted_at_us, deadline, answer }))
     });
-    let rev = rev.await.map_err(|error| error::of_change(&error))?;
-    let mut reply = Reply::message(DeleteMessageResponse { rev });
-    reply.headers = change_headers(channel_id, rev);
-    Ok(reply)
+    let outcome = altered.await.map_err(|error| error::of_change(&error))?;
+    Ok(Done { channel_id, outcome })
 }
 
 async fn delete_many(

@@ -1,17 +1,17 @@
 //! The turn that removes several messages in one step: one commit, one revision and one record, so that
 //! nobody sees a part of it.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
-use weir_proto::bucket::Bucket;
-use weir_store::RowChange;
+use weir_proto::{bucket::Bucket, data::Message};
 
 use super::{
     Sequencer,
     commit::{Begun, Prepared},
     op::{BulkOp, ChangeError, Removed},
+    plan::delete::removal,
 };
 use crate::{
     key::Key,
@@ -27,7 +27,7 @@ struct Planned {
     begun: Begun,
     pending: Pending,
     rev: u64,
-    found: Vec<u64>,
+    found: Vec<Message>,
 }
 
 impl Sequencer {
@@ -39,20 +39,23 @@ impl Sequencer {
             Ok(Err(nothing)) => return drop(answer.send(Ok(nothing))),
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let remove = |&message_id| RowChange::DeleteMessage { channel_id: scope.id, message_id, rev };
-        let buckets: BTreeSet<Bucket> = found.iter().map(|id| Bucket::of_raw(*id)).collect();
+        let (mut rows, mut stale) = (Vec::with_capacity(found.len()), HashSet::new());
+        for row in &found {
+            let (removed, keys) = removal(row, rev);
+            rows.extend(removed);
+            stale.insert(Key::Rows(scope.id, Bucket::of_raw(row.id)));
+            stale.extend(keys);
+        }
+        let found: Vec<u64> = found.iter().map(|row| row.id).collect();
         let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us };
         let event = deleted_together(scope.id, found.clone());
         let prepared = Prepared {
-            rows: found.iter().map(remove).collect(),
+            rows,
             records: vec![origin.record(rev, begun.head.recorded_rev, event)],
             rows_are_outbox: false,
             head: begun.head_at(rev),
             effect: Effect::Removed(found.clone()),
-            barriers: buckets
-                .into_iter()
-                .map(|bucket| (Key::Rows(scope.id, bucket), Barrier::Mutate))
-                .collect(),
+            barriers: stale.into_iter().map(|key| (key, Barrier::Mutate)).collect(),
             pending,
         };
         let answer = |outcome: Result<(), ChangeError>| {
@@ -78,11 +81,11 @@ impl Sequencer {
                 // The revision must also exceed the row's own: an import gives rows revisions that the
                 // channel's tail need not show.
                 above = above.max(row.last_rev);
-                found.push(*message_id);
+                found.push(row);
             }
         }
         if found.is_empty() {
-            return Ok(Err(Removed { rev: begun.head.last_rev, message_ids: found }));
+            return Ok(Err(Removed { rev: begun.head.last_rev, message_ids: Vec::new() }));
         }
         let pending = self.outbox.begin(scope.id);
         let rev = begun.next_rev(pending.began_us(), above)?;

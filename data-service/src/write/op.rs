@@ -8,6 +8,7 @@ use weir_proto::{
     pair::UserPair,
 };
 
+use super::plan::Alteration;
 use crate::{
     outbox::record::Audience,
     ownership::{NotOwner, mint::MintError},
@@ -21,6 +22,8 @@ pub(crate) const ROLES_MAX: usize = 250;
 /// may be: 300 KB of a guild's state, which every gateway keeps, every change copies and GUILD_CREATE shows.
 /// Discord bounds only those of one channel (error 30060).
 pub(crate) const OVERWRITES_MAX: usize = 10_000;
+/// Maximum pinned messages of a channel; Discord's bound (error 30003).
+pub(crate) const PINS_MAX: usize = 250;
 /// Guilds that one user may own. Discord lets a paying account be in this many guilds, and own all of them;
 /// its bots may create guilds only while they are in fewer than 10.
 pub(crate) const OWNED_MAX: usize = 200;
@@ -70,9 +73,9 @@ pub enum ChangeError {
     /// A row on which the caller's decision rests has changed since it was read; nothing was done.
     #[error("a {0} was changed since it was looked at")]
     Conflict(&'static str),
-    /// The guild has the maximum of this kind; nothing was done.
+    /// The guild or channel has the maximum of this kind; nothing was done.
     #[error(transparent)]
-    GuildFull(#[from] GuildFull),
+    Full(#[from] Full),
     /// The user owns the maximum of guilds; nothing was done.
     #[error("a user owns at most {OWNED_MAX} guilds")]
     OwnedGuilds,
@@ -95,7 +98,7 @@ impl ChangeError {
             Self::Refused(_)
             | Self::NotFound(_)
             | Self::Conflict(_)
-            | Self::GuildFull(_)
+            | Self::Full(_)
             | Self::OwnedGuilds
             | Self::Invalid(_)
             | Self::Deadline => true,
@@ -104,9 +107,9 @@ impl ChangeError {
     }
 }
 
-/// The kind of which a guild has the maximum.
+/// The kind of which a guild or channel has the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum GuildFull {
+pub enum Full {
     /// Channels.
     #[error("a guild has at most {CHANNELS_MAX} channels")]
     Channels,
@@ -116,9 +119,12 @@ pub enum GuildFull {
     /// Overwrites of all channels together.
     #[error("a guild's channels have at most {OVERWRITES_MAX} overwrites together")]
     Overwrites,
+    /// Pinned messages of a channel.
+    #[error("a channel has at most {PINS_MAX} pinned messages")]
+    Pins,
 }
 
-impl GuildFull {
+impl Full {
     /// The refusal reason that callers get.
     #[must_use]
     pub fn reason(self) -> RefusalReason {
@@ -126,6 +132,7 @@ impl GuildFull {
             Self::Channels => RefusalReason::GuildChannels,
             Self::Roles => RefusalReason::GuildRoles,
             Self::Overwrites => RefusalReason::GuildOverwrites,
+            Self::Pins => RefusalReason::ChannelPins,
         }
     }
 }
@@ -153,21 +160,26 @@ pub(crate) struct CreateOp {
     pub(crate) answer: Answer<Created>,
 }
 
-/// Change of an existing message.
-pub(crate) enum MessageChange {
-    Edit(Box<data::EditMessageRequest>, Answer<Message>),
-    /// Answers with the removal's revision.
-    Delete(Answer<u64>),
-}
-
 /// A change of one message.
-pub(crate) struct ChangeOp {
+pub(crate) struct AlterOp {
     pub(crate) message_id: u64,
-    pub(crate) change: MessageChange,
+    pub(crate) plan: Box<dyn Alteration>,
     pub(crate) context: Option<EventContext>,
     pub(crate) audience: Audience,
     pub(crate) accepted_at_us: u64,
     pub(crate) deadline: Instant,
+    pub(crate) answer: Answer<Altered>,
+}
+
+/// Result of a change of one message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Altered {
+    /// The row after the change; the row before, if the message was removed.
+    pub(crate) message: Message,
+    /// The revision of the change, or of the row that was left as it is.
+    pub(crate) rev: u64,
+    /// False if the message was as asked already.
+    pub(crate) changed: bool,
 }
 
 /// The removal of several messages in one step.
@@ -297,7 +309,7 @@ pub(crate) struct MakeOp {
 /// One entry of a scope's queue.
 pub(crate) enum Op {
     Create(Box<CreateOp>),
-    Change(Box<ChangeOp>),
+    Alter(Box<AlterOp>),
     Bulk(Box<BulkOp>),
     Import(ImportOp),
     ImportGuild(Box<ImportGuildOp>),
@@ -320,14 +332,7 @@ impl Op {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Create(op) => message_bytes(&op.message),
-            Self::Change(op) => match &op.change {
-                MessageChange::Edit(request, _) => {
-                    ROW_BYTES
-                        + request.content.as_ref().map_or(0, String::len)
-                        + request.embeds_json.as_ref().map_or(0, String::len)
-                }
-                MessageChange::Delete(_) => ROW_BYTES,
-            },
+            Self::Alter(op) => ROW_BYTES + op.plan.bytes(),
             Self::Bulk(op) => ROW_BYTES + op.message_ids.len() * size_of::<u64>(),
             Self::Import(op) => op.bytes(),
             Self::ImportGuild(op) => {

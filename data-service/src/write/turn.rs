@@ -46,7 +46,7 @@ impl Sequencer {
     pub(super) async fn turn(self: &Arc<Self>, scope: &Scope, work: Work) {
         match work {
             Work::Creates(creates) => self.create_turn(scope, creates).await,
-            Work::One(Op::Change(op)) => self.edit_turn(scope, *op).await,
+            Work::One(Op::Alter(op)) => self.alter_turn(scope, *op).await,
             Work::One(Op::Bulk(op)) => self.bulk_turn(scope, *op).await,
             Work::Imports(imports) => self.import_turn(scope, imports).await,
             Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
@@ -81,6 +81,16 @@ impl Begun {
     /// The head after a change at `rev` that makes a record and no message.
     pub(super) fn head_at(&self, rev: u64) -> Head {
         Head { last_rev: rev, recorded_rev: rev, epoch: self.tenure.epoch, ..self.head }
+    }
+
+    /// The first of `count` (at least 1) revisions in a row, as [`Begun::next_rev`].
+    pub(super) fn next_revs(&self, now_us: u64, rows_rev: u64, count: usize) -> Result<u64, ChangeError> {
+        let first = self.next_rev(now_us, rows_rev)?;
+        let last = first + (count as u64).saturating_sub(1);
+        if last >= self.tenure.mint_until_us && first != last {
+            return Err(Refused::NotOwner.into());
+        }
+        Ok(first)
     }
 
     /// The revision of the scope's next change: the clock's, or the one after the last. It also exceeds those

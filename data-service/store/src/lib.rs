@@ -10,6 +10,7 @@ mod commit;
 pub mod cql;
 pub mod embedded;
 mod halt;
+pub mod row;
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use weir_proto::{
 };
 
 pub use halt::Halt;
+
+use row::{RowKey, RowPut, RowRange, Table};
 
 /// Why a read failed. Reads change nothing, so every one may be repeated.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -110,6 +113,26 @@ impl PartitionRange {
 /// and so is loading an old export again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowChange {
+    /// Writes a row of a described type ([`row::Row`]) whole.
+    Put(RowPut),
+    /// Removes a row of a described type.
+    Remove {
+        /// Its table.
+        table: &'static Table,
+        /// Its whole key.
+        key: RowKey,
+        /// Revision of the removal.
+        rev: u64,
+    },
+    /// Removes the rows of a described type that lie below a key; see [`row::REMOVED_UNDER_MAX`].
+    RemoveUnder {
+        /// Their table.
+        table: &'static Table,
+        /// The first ids of their keys, at least those of the partition.
+        key: RowKey,
+        /// Revision of the removal.
+        rev: u64,
+    },
     /// Writes a message's set columns, with `last_rev` as timestamp. In [`Store::commit`], a message whose
     /// `last_rev` is above its `rev` is an edit: it replaces the editable columns of the stored row, and
     /// never creates a row. In [`Store::put_rows`] it is the whole row.
@@ -285,6 +308,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// One live message.
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError>;
+
+    // ---- rows of described types
+    // ----------------------------------------------------------------------------------
+
+    /// The encoded row under a whole key. Code that knows the type calls [`row::get`].
+    async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError>;
+
+    /// Encoded rows of a range, by the last id of their key ascending. Code that knows the type calls
+    /// [`row::list`].
+    async fn read_rows(&self, table: &'static Table, range: RowRange) -> Result<Vec<Bytes>, ReadError>;
 
     // ---- change
     // ---------------------------------------------------------------------------------------------------

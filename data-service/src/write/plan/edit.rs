@@ -1,23 +1,21 @@
-//! The plan of an edit or a removal of one message. Pure.
+//! The edit of one message.
 
-use weir_proto::data::{EditMessageRequest, Message};
-use weir_proto::event::record::Change;
+use async_trait::async_trait;
+use weir_proto::{
+    data::{EditMessageRequest, Message},
+    event::record::Change,
+};
+use weir_store::{RowChange, Store};
 
-use weir_store::RowChange;
-
-use crate::outbox::record::deleted;
+use super::{Alteration, At, Planned};
+use crate::write::op::ChangeError;
 
 /// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if nothing
 /// changed.
 ///
 /// The time of the edit is the clock's: a revision may be ahead of it. It is set only if the message's
 /// content changes: a moderator who hides the embeds has edited nothing.
-pub(crate) fn edited(
-    before: &Message,
-    request: &EditMessageRequest,
-    rev: u64,
-    now_us: u64,
-) -> Option<Message> {
+fn edited(before: &Message, request: &EditMessageRequest, rev: u64, now_us: u64) -> Option<Message> {
     let mut row = before.clone();
     if let Some(content) = &request.content {
         row.content.clone_from(content);
@@ -43,14 +41,21 @@ pub(crate) fn edited(
     Some(row)
 }
 
-/// Row change and event of an edit.
-pub(crate) fn edit_commit(row: &Message) -> (RowChange, Change) {
-    (RowChange::PutMessage(row.clone()), Change::MessageEdited(row.clone()))
-}
+#[async_trait]
+impl Alteration for EditMessageRequest {
+    fn bytes(&self) -> usize {
+        self.content.as_ref().map_or(0, String::len) + self.embeds_json.as_ref().map_or(0, String::len)
+    }
 
-/// Row change and event of a removal.
-pub(crate) fn delete_commit(channel_id: u64, message_id: u64, rev: u64) -> (RowChange, Change) {
-    (RowChange::DeleteMessage { channel_id, message_id, rev }, deleted(channel_id, message_id))
+    async fn plan(&self, _: &dyn Store, before: &Message, at: At) -> Result<Option<Planned>, ChangeError> {
+        let Some(row) = edited(before, self, at.rev, at.now_us) else { return Ok(None) };
+        Ok(Some(Planned {
+            rows: vec![RowChange::PutMessage(row.clone())],
+            events: vec![Change::MessageEdited(row.clone())],
+            stale: Vec::new(),
+            row: Some(Box::new(row)),
+        }))
+    }
 }
 
 #[cfg(test)]

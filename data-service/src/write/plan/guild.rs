@@ -12,8 +12,7 @@ use weir_store::RowChange;
 use crate::{
     key::Key,
     write::op::{
-        CHANNELS_MAX, ChangeError, GuildAnswer, GuildChange, GuildFull, MemberUpdate, OVERWRITES_MAX,
-        ROLES_MAX,
+        CHANNELS_MAX, ChangeError, Full, GuildAnswer, GuildChange, MemberUpdate, OVERWRITES_MAX, ROLES_MAX,
     },
 };
 
@@ -100,7 +99,7 @@ pub(crate) fn plan(
             let fresh = channel.id == 0;
             if fresh {
                 if after.channels.len() >= CHANNELS_MAX {
-                    return Err(GuildFull::Channels.into());
+                    return Err(Full::Channels.into());
                 }
                 channel.id = mint()?;
             }
@@ -119,7 +118,7 @@ pub(crate) fn plan(
             let many = overwrites(&after.channels);
             // A guild from before the bound may still remove overwrites.
             if many > OVERWRITES_MAX && many > overwrites(&before.channels) {
-                return Err(GuildFull::Overwrites.into());
+                return Err(Full::Overwrites.into());
             }
             rows.push(RowChange::PutChannel(channel.clone()));
             let event = if fresh { Change::ChannelCreated } else { Change::ChannelUpdated };
@@ -136,7 +135,7 @@ pub(crate) fn plan(
             let fresh = role.id == 0;
             if fresh {
                 if after.roles.len() >= ROLES_MAX {
-                    return Err(GuildFull::Roles.into());
+                    return Err(Full::Roles.into());
                 }
                 role.id = mint()?;
             }
@@ -259,7 +258,7 @@ fn create(
         )));
     }
     if overwrites(&channels) > OVERWRITES_MAX {
-        return Err(GuildFull::Overwrites.into());
+        return Err(Full::Overwrites.into());
     }
     let guild = Guild { id: guild_id, rev, ..guild };
     let mut rows = vec![RowChange::PutGuild(guild.clone())];
@@ -409,11 +408,11 @@ mod tests {
         state.channels = (1..=CHANNELS_MAX as u64).map(|id| Channel { id, ..Channel::default() }).collect();
         state.roles = (1..=ROLES_MAX as u64).map(|id| Role { id, ..Role::default() }).collect();
         for (change, full) in [
-            (GuildChange::PutChannel(Channel::default()), GuildFull::Channels),
-            (GuildChange::PutRole(Role::default()), GuildFull::Roles),
+            (GuildChange::PutChannel(Channel::default()), Full::Channels),
+            (GuildChange::PutRole(Role::default()), Full::Roles),
         ] {
             let outcome = plan(7, Some(&state), change, facts(), 11, &mut ids());
-            assert!(matches!(outcome, Err(ChangeError::GuildFull(what)) if what == full), "{outcome:?}");
+            assert!(matches!(outcome, Err(ChangeError::Full(what)) if what == full), "{outcome:?}");
         }
         let known = GuildChange::PutChannel(Channel { id: 1, ..Channel::default() });
         assert!(plan(7, Some(&state), known, facts(), 11, &mut ids()).is_ok());
@@ -426,7 +425,7 @@ mod tests {
             Channel { id, overwrites, ..Channel::default() }
         };
         let full = |outcome: Result<Planned, ChangeError>| {
-            matches!(outcome, Err(ChangeError::GuildFull(GuildFull::Overwrites)))
+            matches!(outcome, Err(ChangeError::Full(Full::Overwrites)))
         };
         let mut state = guild();
         state.channels =

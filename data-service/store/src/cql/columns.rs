@@ -87,6 +87,7 @@ pub(super) fn whole_message(message: Message) -> Result<Vec<Column>, WriteError>
         unless_default(message.tts, boolean),
         ordered(message.rev)?,
         ordered(message.last_rev)?,
+        unless_default(message.pinned_at_ms, bits),
     ])
 }
 
@@ -106,6 +107,7 @@ pub(super) fn edited_message(message: Message) -> Result<Vec<Column>, WriteError
         ids(message.mention_role_ids),
         boolean(message.mention_everyone),
         text(message.embeds_json),
+        bits(message.pinned_at_ms),
         ordered(message.last_rev)?,
         ordered(message.channel_id)?,
         small(Bucket::of_raw(message.id).0)?,
@@ -131,6 +133,7 @@ pub(super) struct MessageRow {
     tts: Option<bool>,
     rev: Option<i64>,
     last_rev: Option<i64>,
+    pinned_at_ms: Option<i64>,
 }
 
 impl MessageRow {
@@ -168,6 +171,7 @@ impl MessageRow {
             tts: self.tts.unwrap_or(false),
             rev,
             last_rev: number(self.last_rev).max(rev),
+            pinned_at_ms: number(self.pinned_at_ms),
         })
     }
 }
@@ -192,7 +196,7 @@ mod tests {
             Message { id: 1 << 30, channel_id: 2, author_id: 3, rev: 4, last_rev: 4, ..Message::default() };
         let columns = whole_message(message.clone()).expect("in range");
         let unset = columns.iter().filter(|column| matches!(column, MaybeUnset::Unset)).count();
-        assert_eq!((columns.len(), unset), (17, 11));
+        assert_eq!((columns.len(), unset), (18, 12));
         let columns = edited_message(message).expect("in range");
         assert!(columns.iter().all(|column| matches!(column, MaybeUnset::Set(_))));
     }

@@ -21,9 +21,9 @@ use weir_proto::{bucket::Bucket, data::Message};
 
 use super::{
     columns::{self, Column, blob, ordered, small, text},
-    statements::Query,
+    statements::{Query, RowQuery},
 };
-use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError, commit::pair_of};
+use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError, commit::pair_of, row::RowPut};
 
 /// Bytes after which a batch of several partitions is cut. Cassandra refuses such batches above 50 KiB
 /// (`batch_size_fail_threshold`), counted after encoding; ScyllaDB above 1 MiB.
@@ -139,6 +139,22 @@ impl Plan {
     fn row(&mut self, row: RowChange) -> Result<(), WriteError> {
         use Stage::{Dependent, First, GuildRow};
         match row {
+            RowChange::Put(RowPut { table, key, rev, row }) => {
+                let bytes = row.len();
+                let mut values = key.ids().iter().map(|id| ordered(*id)).collect::<Result<Vec<_>, _>>()?;
+                values.extend([blob(row), ordered(rev)?]);
+                self.push(Query::Row(table, RowQuery::Put), Dependent, bytes, values);
+                Ok(())
+            }
+            RowChange::Remove { table, key, rev } | RowChange::RemoveUnder { table, key, rev } => {
+                let ids = key.ids();
+                let mut values = vec![ordered(rev)?];
+                for id in ids {
+                    values.push(ordered(*id)?);
+                }
+                self.push(Query::Row(table, RowQuery::Delete(ids.len())), Dependent, 0, values);
+                Ok(())
+            }
             RowChange::PutMessage(message) => self.message(message),
             RowChange::DeleteMessage { channel_id, message_id, rev } => {
                 let bucket = small(Bucket::of_raw(message_id).0)?;

@@ -106,6 +106,13 @@ async fn apply_missing(session: &Session, config: &CqlConfig) -> Result<(Vec<i32
         MIGRATIONS.iter().filter(|migration| !present.iter().any(|(number, _)| *number == migration.number))
     {
         for statement in migration.statements(keyspace) {
+            // A column cannot be added twice. An earlier run may have ended between this statement and the
+            // note that the migration was applied.
+            if let Some((table, column)) = migration::added_column(&statement)
+                && column_exists(session, keyspace, table, column).await?
+            {
+                continue;
+            }
             run(session, &format!("migration {} ({})", migration.number, migration.name), &statement).await?;
         }
         let note = format!(
@@ -224,6 +231,19 @@ async fn keyspace_exists(session: &Session, config: &CqlConfig) -> Result<bool, 
         config.keyspace
     );
     Ok(!rows::<(String,)>(session, "looking for the keyspace", &statement).await?.is_empty())
+}
+
+async fn column_exists(
+    session: &Session,
+    keyspace: &str,
+    table: &str,
+    column: &str,
+) -> Result<bool, SchemaError> {
+    let statement = format!(
+        "SELECT column_name FROM system_schema.columns \
+         WHERE keyspace_name = '{keyspace}' AND table_name = '{table}' AND column_name = '{column}'"
+    );
+    Ok(!rows::<(String,)>(session, "looking for a column", &statement).await?.is_empty())
 }
 
 /// Whether the database refused the statement itself, because it names something that does not exist.

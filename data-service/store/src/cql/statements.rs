@@ -1,8 +1,12 @@
 //! Every statement, prepared once for each connection: only a prepared statement has a known partition, and
 //! so a node and a shard.
 
+use std::collections::HashMap;
+
 use futures_util::future::try_join_all;
 use scylla::{client::session::Session, errors::PrepareError, statement::prepared::PreparedStatement};
+
+use crate::row::{TABLES, Table};
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident => $text:expr;)*) => {
@@ -10,16 +14,19 @@ macro_rules! statements {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub(super) enum Query {
             $($(#[$doc])* $name,)*
+            /// A statement of a described table.
+            Row(&'static Table, RowQuery),
         }
 
         impl Query {
-            /// All statements, in the order of their numbers.
-            const ALL: &'static [Self] = &[$(Self::$name),*];
+            /// The statements that are written below.
+            const WRITTEN: &'static [Self] = &[$(Self::$name),*];
 
             /// The statement's text; `{keyspace}` stands for the keyspace.
-            fn text(self) -> &'static str {
+            fn text(self) -> String {
                 match self {
-                    $(Self::$name => $text,)*
+                    $(Self::$name => $text.to_owned(),)*
+                    Self::Row(table, query) => query.text(table),
                 }
             }
         }
@@ -37,20 +44,20 @@ statements! {
     AddBucket => "INSERT INTO {keyspace}.buckets (channel_id, bucket) VALUES (?, ?)";
     /// Channel, bucket, least id, greatest id, limit.
     PageNewest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
-        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, pinned_at_ms FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id DESC LIMIT ?";
     /// Channel, bucket, least id, greatest id, limit.
     PageOldest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
-        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev FROM {keyspace}.messages \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, pinned_at_ms FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id ASC LIMIT ?";
     /// All columns, then the timestamp. A column without a value stays unbound, which writes nothing.
     InsertMessage => "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, nonce, type, flags, \
-        reply_to, edited_at_ms, mention_user_ids, mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev) \
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+        reply_to, edited_at_ms, mention_user_ids, mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, \
+        pinned_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     /// Timestamp, the editable columns, key. It does not write the author, so an edit that comes after a
     /// delete leaves a row that is never shown.
     EditMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET content = ?, flags = ?, edited_at_ms = ?, mention_user_ids = ?, \
-        mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, last_rev = ? \
+        mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, pinned_at_ms = ?, last_rev = ? \
         WHERE channel_id = ? AND bucket = ? AND message_id = ?";
     /// Timestamp, key.
     DeleteMessage => "DELETE FROM {keyspace}.messages USING TIMESTAMP ? WHERE channel_id = ? AND bucket = ? AND message_id = ?";
@@ -147,32 +154,79 @@ statements! {
     Ping => "SELECT key FROM system.local";
 }
 
+/// What a statement does to a described table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RowQuery {
+    /// Key.
+    Get,
+    /// All ids of the key but the last, after, before, limit.
+    List,
+    /// Key, row, timestamp.
+    Put,
+    /// Timestamp, then so many ids of the key.
+    Delete(usize),
+}
+
+impl RowQuery {
+    fn of(table: &Table) -> impl Iterator<Item = Self> {
+        let deletes = (table.partition.len()..=table.key_len()).map(Self::Delete);
+        [Self::Get, Self::List, Self::Put].into_iter().chain(deletes)
+    }
+
+    fn text(self, table: &Table) -> String {
+        let (name, columns) = (table.name, table.columns().collect::<Vec<_>>());
+        let equal = |columns: &[&str]| {
+            columns.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ")
+        };
+        match self {
+            Self::Get => format!("SELECT row FROM {{keyspace}}.{name} WHERE {}", equal(&columns)),
+            Self::List => {
+                let (last, first) = columns.split_last().expect("a table has columns");
+                format!(
+                    "SELECT row FROM {{keyspace}}.{name} WHERE {} AND {last} > ? AND {last} < ? LIMIT ?",
+                    equal(first)
+                )
+            }
+            Self::Put => format!(
+                "INSERT INTO {{keyspace}}.{name} ({}, row) VALUES ({}?) USING TIMESTAMP ?",
+                columns.join(", "),
+                "?, ".repeat(columns.len())
+            ),
+            Self::Delete(ids) => {
+                format!("DELETE FROM {{keyspace}}.{name} USING TIMESTAMP ? WHERE {}", equal(&columns[..ids]))
+            }
+        }
+    }
+}
+
 /// The prepared statements.
 #[derive(Debug)]
-pub(super) struct Statements(Vec<PreparedStatement>);
+pub(super) struct Statements(HashMap<Query, PreparedStatement>);
 
 impl Statements {
     /// Prepares all statements for a keyspace whose name was checked.
     pub(super) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, PrepareError> {
-        let prepared = Query::ALL.iter().map(|query| async move {
+        let of_tables =
+            TABLES.iter().flat_map(|table| RowQuery::of(table).map(|query| Query::Row(table, query)));
+        let prepared = Query::WRITTEN.iter().copied().chain(of_tables).map(|query| async move {
             let mut prepared = session.prepare(query.text().replace("{keyspace}", keyspace)).await?;
             // This informs only the driver's bookkeeping; none of our policies lets it repeat anything.
             prepared.set_is_idempotent(!matches!(
                 query,
                 Query::NewLease | Query::RenewLease | Query::ReplaceLease
             ));
-            Ok(prepared)
+            Ok::<_, PrepareError>((query, prepared))
         });
-        try_join_all(prepared).await.map(Self)
+        Ok(Self(try_join_all(prepared).await?.into_iter().collect()))
     }
 
     /// A statement.
     pub(super) fn get(&self, query: Query) -> &PreparedStatement {
-        &self.0[query as usize]
+        &self.0[&query]
     }
 
     /// A statement, to set its options before it is used.
     pub(super) fn get_mut(&mut self, query: Query) -> &mut PreparedStatement {
-        &mut self.0[query as usize]
+        self.0.get_mut(&query).expect("every statement was prepared")
     }
 }

@@ -14,13 +14,14 @@ use weir_proto::{
 
 use super::{
     CqlStore,
-    columns::{MessageRow, blob, boolean, border, decode, ordered, small},
+    columns::{Column, MessageRow, blob, boolean, border, decode, ordered, small},
     lease, plan,
-    statements::Query,
+    statements::{Query, RowQuery},
 };
 use crate::{
     Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
     Setting, Store, StoreCounters, WriteError, clock,
+    row::{RowKey, RowRange, Table},
 };
 
 /// Partitions over which active scopes are spread.
@@ -45,6 +46,11 @@ fn active_shard(scope_id: u64) -> u32 {
     (scope_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as u32
 }
 
+/// The ids of a key. Those that CQL cannot hold have no row.
+fn ids(key: &RowKey) -> Result<Vec<Column>, WriteError> {
+    key.ids().iter().map(|id| ordered(*id)).collect()
+}
+
 /// Microseconds since 1970 of a time UUID, which counts 100 ns since 1582-10-15.
 fn unix_us(uuid: CqlTimeuuid) -> u64 {
     const UNIX_EPOCH: u64 = 0x01B2_1DD2_1381_4000;
@@ -58,7 +64,7 @@ impl CqlStore {
     async fn blobs<T: prost::Message + Default>(
         &self,
         query: Query,
-        values: Vec<super::columns::Column>,
+        values: Vec<Column>,
     ) -> Result<Vec<T>, ReadError> {
         let rows: Vec<BlobRow> = self.sender.rows(query, values).await?;
         rows.into_iter().map(|(row,)| decode(&format!("{query:?}"), row)).collect()
@@ -163,6 +169,24 @@ impl Store for CqlStore {
         let row: Option<MessageRow> =
             self.sender.row(Query::PageNewest, (border(channel_id), bucket, id, id, 1)).await?;
         Ok(row.and_then(|row| row.into_message(channel_id)))
+    }
+
+    async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError> {
+        let Ok(values) = ids(&key) else { return Ok(None) };
+        let row: Option<(Vec<u8>,)> = self.sender.row(Query::Row(table, RowQuery::Get), values).await?;
+        Ok(row.map(|(row,)| row.into()))
+    }
+
+    async fn read_rows(&self, table: &'static Table, range: RowRange) -> Result<Vec<Bytes>, ReadError> {
+        let (Ok(mut values), Ok(after)) = (ids(&range.under), ordered(range.after)) else {
+            return Ok(Vec::new());
+        };
+        // Beyond CQL's numbers there are no ids.
+        let before = range.before.min(i64::MAX.cast_unsigned());
+        let last = ordered(before).and_then(|before| Ok([after, before, small(range.limit as u32)?]));
+        values.extend(last.map_err(|error| ReadError::Unavailable { reason: error.to_string() })?);
+        let rows: Vec<(Vec<u8>,)> = self.sender.rows(Query::Row(table, RowQuery::List), values).await?;
+        Ok(rows.into_iter().map(|(row,)| row.into()).collect())
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), WriteError> {

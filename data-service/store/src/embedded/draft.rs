@@ -231,11 +231,17 @@ impl<'a> Draft<'a> {
         self.rows.set(table, key, None);
     }
 
-    /// Keys under a prefix as this write sees them, ascending. Costs memory and time in proportion to their
-    /// number, so it is used only to delete a guild.
-    pub(super) fn keys_under(&self, table: Table, prefix: &[u8]) -> Result<BTreeSet<Slice>, PlanError> {
+    /// Keys under a prefix as this write sees them, ascending: the first `max` of the tree, and those that
+    /// this batch has put. Costs memory and time in proportion to their number, so it is used only for what is
+    /// deleted with all that hangs on it.
+    pub(super) fn keys_under(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        max: usize,
+    ) -> Result<BTreeSet<Slice>, PlanError> {
         let mut keys = BTreeSet::new();
-        for row in self.tables.get(table).prefix(table.stored_key(prefix)) {
+        for row in self.tables.get(table).prefix(table.stored_key(prefix)).take(max) {
             keys.insert(table.own_key(row.key()?));
         }
         for rows in [&self.group.rows, &self.rows] {

@@ -47,7 +47,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Key of the row in which every batch writes its own number, as a journal stores it. No other table's key
 /// has its length.
 pub(super) fn batch_key() -> Vec<u8> {
-    let mut key = vec![Table::Meta as u8];
+    let mut key = vec![Table::Meta.number()];
     key.extend_from_slice(BATCH_KEY);
     key
 }

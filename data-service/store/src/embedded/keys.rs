@@ -4,6 +4,7 @@
 use weir_proto::bucket::Bucket;
 
 use super::tables::Table;
+use crate::row::RowKey;
 
 /// `messages`: channel, bucket, inverted message id.
 pub(super) fn message(channel_id: u64, bucket: Bucket, message_id: u64) -> [u8; 20] {
@@ -38,9 +39,14 @@ pub(super) fn two(first: u64, second: u64) -> [u8; 16] {
 /// `removals`: table, key.
 pub(super) fn removal(table: Table, key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + key.len());
-    bytes.push(table as u8);
+    bytes.push(table.number());
     bytes.extend_from_slice(key);
     bytes
+}
+
+/// Key of a described table, or the beginning of one.
+pub(super) fn row(key: &RowKey) -> Vec<u8> {
+    key.ids().iter().flat_map(|id| id.to_be_bytes()).collect()
 }
 
 /// Longest kind of a setting, in bytes: one byte stores its length.

@@ -16,7 +16,11 @@ use super::{
     keys,
     tables::Table,
 };
-use crate::{Commit, RowChange, commit::pair_of};
+use crate::{
+    Commit, RowChange,
+    commit::pair_of,
+    row::{REMOVED_UNDER_MAX, RowPut},
+};
 
 /// The origin of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +108,13 @@ fn look_ahead<const N: usize>(
 /// Plans one row.
 fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Result<(), PlanError> {
     match row {
+        RowChange::Put(row) => put_row(draft, row),
+        RowChange::Remove { table, key, rev } => remove_row(draft, Table::Row(table), &keys::row(&key), rev),
+        RowChange::RemoveUnder { table, key, rev } => {
+            let table = Table::Row(table);
+            let keys = draft.keys_under(table, &keys::row(&key), REMOVED_UNDER_MAX)?;
+            keys.iter().try_for_each(|key| remove_row(draft, table, key, rev))
+        }
         RowChange::PutMessage(message) => put_message(draft, message, rev, origin),
         RowChange::DeleteMessage { channel_id, message_id, rev } => {
             let key = keys::message(channel_id, Bucket::of_raw(message_id), message_id);
@@ -143,6 +154,35 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
         RowChange::PutMember(member) => put_member(draft, member, rev),
         RowChange::DeleteMember { guild_id, user_id } => delete_member(draft, guild_id, user_id, rev),
     }
+}
+
+/// Puts a row of a described table; its revision stands before it.
+fn put_row(draft: &mut Draft<'_>, put: RowPut) -> Result<(), PlanError> {
+    let (table, key) = (Table::Row(put.table), keys::row(&put.key));
+    let found = draft.get(table, &key)?.and_then(|row| keys::number_at(&row, 0));
+    let removed = draft.get(Table::Removals, &keys::removal(table, &key))?;
+    let removed = removed.and_then(|row| keys::number_at(&row, 0));
+    if found.is_none_or(|found| found <= put.rev) && removed.is_none_or(|removed| removed < put.rev) {
+        draft.put(table, key, [&keys::one(put.rev)[..], &put.row[..]].concat());
+    }
+    Ok(())
+}
+
+fn remove_row(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64) -> Result<(), PlanError> {
+    let found = draft.get(table, key)?.and_then(|row| keys::number_at(&row, 0));
+    if found.is_none_or(|found| found <= rev) {
+        note_removal(draft, table, key, rev)?;
+    }
+    Ok(())
+}
+
+/// Removes a row and notes at which revision.
+fn note_removal(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64) -> Result<(), PlanError> {
+    let marker = keys::removal(table, key);
+    let earlier = draft.get(Table::Removals, &marker)?.and_then(|row| keys::number_at(&row, 0));
+    draft.remove(table, key);
+    draft.put(Table::Removals, marker, keys::one(rev.max(earlier.unwrap_or(0))));
+    Ok(())
 }
 
 /// An edit never creates a row: an edit that lost its race with a delete would leave half a message.
@@ -229,7 +269,7 @@ fn delete_guild(
     rev: u64,
 ) -> Result<(), PlanError> {
     let known = |draft: &Draft<'_>, table, named: &[u64]| -> Result<Vec<u64>, PlanError> {
-        let keys = draft.keys_under(table, &keys::one(guild_id))?;
+        let keys = draft.keys_under(table, &keys::one(guild_id), usize::MAX)?;
         Ok(keys.iter().filter_map(|key| keys::number_at(key, 8)).chain(named.iter().copied()).collect())
     };
     for channel_id in known(draft, Table::ChannelsByGuild, channel_ids)? {
@@ -283,10 +323,7 @@ fn remove<R: Revised>(draft: &mut Draft<'_>, table: Table, key: &[u8], rev: u64)
     let found = stored_rev::<R>(draft, table, key)?;
     let written = found.is_none_or(|found| found <= rev);
     if written {
-        let marker = keys::removal(table, key);
-        let earlier = draft.get(Table::Removals, &marker)?.and_then(|row| keys::number_at(&row, 0));
-        draft.remove(table, key);
-        draft.put(Table::Removals, marker, keys::one(rev.max(earlier.unwrap_or(0))));
+        note_removal(draft, table, key, rev)?;
     }
     Ok(Done { written, existed: found.is_some() })
 }

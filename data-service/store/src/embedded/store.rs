@@ -21,6 +21,7 @@ use super::{
 use crate::{
     Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
     Setting, Store, StoreCounters, WriteError, clock,
+    row::{self, RowKey, RowRange},
 };
 
 /// Bytes of a row beside its value, for the committer's bounds: key, header, and the log's index.
@@ -29,6 +30,7 @@ const ROW_BYTES: usize = 64;
 /// About how many bytes a row takes in a batch.
 fn row_bytes(row: &RowChange) -> usize {
     let value = match row {
+        RowChange::Put(put) => put.row.len(),
         RowChange::PutMessage(row) => row.encoded_len(),
         RowChange::PutUser(row) => row.encoded_len(),
         RowChange::PutGuild(row) => row.encoded_len(),
@@ -38,7 +40,9 @@ fn row_bytes(row: &RowChange) -> usize {
         RowChange::DeleteGuild { channel_ids, member_ids, .. } => {
             (channel_ids.len() + member_ids.len()) * ROW_BYTES
         }
-        RowChange::PutToken { .. }
+        RowChange::Remove { .. }
+        | RowChange::RemoveUnder { .. }
+        | RowChange::PutToken { .. }
         | RowChange::DeleteMessage { .. }
         | RowChange::DeleteChannel { .. }
         | RowChange::DeleteRole { .. }
@@ -93,6 +97,14 @@ impl Store for EmbeddedStore {
 
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
         self.readers.read(move |view| view.message(channel_id, message_id)).await
+    }
+
+    async fn read_row(&self, table: &'static row::Table, key: RowKey) -> Result<Option<Bytes>, ReadError> {
+        self.readers.read(move |view| view.described(table, &key)).await
+    }
+
+    async fn read_rows(&self, table: &'static row::Table, range: RowRange) -> Result<Vec<Bytes>, ReadError> {
+        self.readers.read(move |view| view.described_rows(table, &range)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), WriteError> {

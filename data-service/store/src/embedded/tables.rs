@@ -8,10 +8,10 @@
 use fjall::Slice;
 
 use super::config::EmbeddedConfig;
+use crate::row;
 
-/// A table. Its number is stored: never change one, and never give one to another table.
+/// A table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub(super) enum Table {
     /// (channel, bucket, inverted message id) → `Message`.
     Messages,
@@ -52,6 +52,8 @@ pub(super) enum Table {
     Meta,
     /// (low user, high user) → (channel, revision): direct messages.
     DirectChannels,
+    /// The key's ids → (revision, row): a described table.
+    Row(&'static row::Table),
 }
 
 /// A fjall keyspace. Its name is stored: never rename one.
@@ -89,29 +91,41 @@ impl KeyspaceId {
 }
 
 impl Table {
-    /// The table's name in errors.
-    pub(super) fn name(self) -> &'static str {
+    /// The table's number, which is stored: never change one, and never give one to another table. And its
+    /// name in errors.
+    const fn number_and_name(self) -> (u8, &'static str) {
         match self {
-            Self::Messages => "messages",
-            Self::Buckets => "buckets",
-            Self::Users => "users",
-            Self::Tokens => "tokens",
-            Self::Guilds => "guilds",
-            Self::Roles => "roles",
-            Self::Channels => "channels",
-            Self::ChannelsByGuild => "channels_by_guild",
-            Self::Members => "members",
-            Self::UserGuilds => "user_guilds",
-            Self::MemberCounts => "member_counts",
-            Self::Removals => "removals",
-            Self::Events => "events",
-            Self::Changes => "changes",
-            Self::Sessions => "sessions",
-            Self::Settings => "settings",
-            Self::Leases => "leases",
-            Self::Meta => "meta",
-            Self::DirectChannels => "direct_channels",
+            Self::Messages => (0, "messages"),
+            Self::Buckets => (1, "buckets"),
+            Self::Users => (2, "users"),
+            Self::Tokens => (3, "tokens"),
+            Self::Guilds => (4, "guilds"),
+            Self::Roles => (5, "roles"),
+            Self::Channels => (6, "channels"),
+            Self::ChannelsByGuild => (7, "channels_by_guild"),
+            Self::Members => (8, "members"),
+            Self::UserGuilds => (9, "user_guilds"),
+            Self::MemberCounts => (10, "member_counts"),
+            Self::Removals => (11, "removals"),
+            Self::Events => (12, "events"),
+            Self::Changes => (13, "changes"),
+            Self::Sessions => (14, "sessions"),
+            Self::Settings => (15, "settings"),
+            Self::Leases => (16, "leases"),
+            Self::Meta => (17, "meta"),
+            Self::DirectChannels => (18, "direct_channels"),
+            Self::Row(table) => (table.number, table.name),
         }
+    }
+
+    /// The table's number.
+    pub(super) const fn number(self) -> u8 {
+        self.number_and_name().0
+    }
+
+    /// The table's name in errors.
+    pub(super) const fn name(self) -> &'static str {
+        self.number_and_name().1
     }
 
     /// The keyspace that holds the table.
@@ -135,7 +149,8 @@ impl Table {
             | Self::Settings
             | Self::Leases
             | Self::Meta
-            | Self::DirectChannels => KeyspaceId::Small,
+            | Self::DirectChannels
+            | Self::Row(_) => KeyspaceId::Small,
         }
     }
 
@@ -146,7 +161,7 @@ impl Table {
             KeyspaceId::Small => {
                 let key = key.as_ref();
                 let mut stored = Vec::with_capacity(1 + key.len());
-                stored.push(self as u8);
+                stored.push(self.number());
                 stored.extend_from_slice(key);
                 stored.into()
             }
@@ -182,7 +197,7 @@ mod tests {
             assert_eq!(table.own_key(key(table)), b"key");
         }
         // Numbers are stored, so these must never change.
-        assert_eq!((Table::Messages as u8, Table::Removals as u8, Table::Meta as u8), (0, 11, 17));
-        assert_eq!(Table::DirectChannels as u8, 18);
+        assert_eq!((Table::Messages.number(), Table::Removals.number(), Table::Meta.number()), (0, 11, 17));
+        assert_eq!(Table::DirectChannels.number(), 18);
     }
 }

@@ -17,7 +17,10 @@ use super::{
     readers::View,
     tables::Table,
 };
-use crate::{Active, OutboxRecord, PartitionRange, ReadError, RowOrder};
+use crate::{
+    Active, OutboxRecord, PartitionRange, ReadError, RowOrder,
+    row::{self, RowKey, RowRange},
+};
 
 /// How many records in a row must have older revisions before the search of the log stops: by default as many
 /// commits as may wait for the disk at once, which is all that can lie between the minting of a revision and
@@ -66,6 +69,11 @@ fn number(table: Table, bytes: &[u8], at: usize) -> Result<u64, ReadError> {
     number_at(bytes, at).ok_or_else(|| corrupt(table, "a number is missing"))
 }
 
+/// The row behind its revision.
+fn behind_rev(table: Table, value: &Slice) -> Result<Bytes, ReadError> {
+    value.get(8..).map(Bytes::copy_from_slice).ok_or_else(|| corrupt(table, "a row without its revision"))
+}
+
 impl View {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, ReadError> {
         self.snapshot.get(self.tables.get(table), table.stored_key(key)).map_err(failed(table))
@@ -97,6 +105,38 @@ impl View {
         let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
         let rows = self.range(table, keys::two(first, from)..=keys::two(first, u64::MAX), false);
         rows.take(limit).map(|row| number(table, &row?.0, 8)).collect()
+    }
+
+    /// A row of a described table, without its revision.
+    pub(super) fn described(
+        &self,
+        table: &'static row::Table,
+        key: &RowKey,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let table = Table::Row(table);
+        self.value(table, &keys::row(key))?.map(|value| behind_rev(table, &value)).transpose()
+    }
+
+    /// Rows of a described table that differ in the last id.
+    pub(super) fn described_rows(
+        &self,
+        table: &'static row::Table,
+        range: &RowRange,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let (Some(from), Some(to)) = (range.after.checked_add(1), range.before.checked_sub(1)) else {
+            return Ok(Vec::new());
+        };
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let table = Table::Row(table);
+        let key = |last: u64| {
+            let mut key = keys::row(&range.under);
+            key.extend_from_slice(&last.to_be_bytes());
+            table.stored_key(key)
+        };
+        let rows = self.snapshot.range(self.tables.get(table), key(from)..=key(to)).take(range.limit);
+        rows.map(|row| behind_rev(table, &row.into_inner().map_err(failed(table))?.1)).collect()
     }
 
     pub(super) fn buckets(

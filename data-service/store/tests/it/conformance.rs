@@ -4,6 +4,7 @@ mod commits;
 mod coordination;
 mod directory;
 mod history;
+mod rows;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -50,6 +51,9 @@ const CHECKS: &[Check] = checks![
     directory::a_pair_has_one_channel_which_is_in_no_guild,
     directory::of_two_channels_of_a_pair_the_higher_revision_stays,
     directory::a_direct_channel_without_two_users_is_refused,
+    rows::a_row_is_found_by_its_key_and_listed_in_the_order_of_its_last_id,
+    rows::the_higher_revision_of_a_row_stays_and_a_removal_holds,
+    rows::rows_below_a_key_go_together_and_others_stay,
     coordination::settings_are_kept_by_kind_and_key,
     coordination::a_lease_has_one_holder,
     coordination::of_many_takers_exactly_one_wins,

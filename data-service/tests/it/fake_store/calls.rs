@@ -16,6 +16,7 @@ use weir_proto::{
 use weir_store::{
     Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
     Setting, Store, StoreCounters, WriteError,
+    row::{RowKey, RowRange, Table},
 };
 
 use super::{FakeStore, Fate, Rows};
@@ -55,6 +56,14 @@ impl Store for FakeStore {
     async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
         self.point_reads.fetch_add(1, SeqCst);
         self.read(|rows| rows.read_message(channel_id, message_id)).await
+    }
+
+    async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError> {
+        self.read(|rows| rows.read_row(table, key)).await
+    }
+
+    async fn read_rows(&self, table: &'static Table, range: RowRange) -> Result<Vec<Bytes>, ReadError> {
+        self.read(|rows| rows.read_rows(table, range)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), WriteError> {

@@ -8,7 +8,10 @@ use weir_proto::{
     data::{Channel, Guild, Member, Message, Role, User},
     pair::UserPair,
 };
-use weir_store::{Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, RowChange, RowOrder};
+use weir_store::{
+    Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, RowChange, RowOrder,
+    row::{RowKey, RowRange, Table},
+};
 
 /// One message's place: its row, and the revision of its removal.
 #[derive(Debug, Default, Clone)]
@@ -30,6 +33,8 @@ pub(crate) struct Rows {
     /// Channel and revision of each pair.
     pub(crate) direct: BTreeMap<UserPair, (u64, u64)>,
     pub(crate) members: BTreeMap<(u64, u64), Member>,
+    /// Rows of described tables with their revisions, and revisions of removals.
+    pub(crate) described: BTreeMap<(&'static Table, RowKey), (u64, Option<Bytes>)>,
     pub(crate) settings: BTreeMap<(String, Vec<u8>), Bytes>,
     pub(crate) leases: HashMap<String, Lease>,
     /// Whether it is a channel, and when it was noted.
@@ -98,6 +103,19 @@ impl Rows {
         Some((guild, roles.collect(), channels.collect()))
     }
 
+    pub(crate) fn read_row(&self, table: &'static Table, key: RowKey) -> Option<Bytes> {
+        self.described.get(&(table, key)).and_then(|(_, row)| row.clone())
+    }
+
+    pub(crate) fn read_rows(&self, table: &'static Table, range: RowRange) -> Vec<Bytes> {
+        let within = |key: &RowKey| {
+            let last = key.ids().last().copied().unwrap_or(0);
+            key.is_under(&range.under) && last > range.after && last < range.before
+        };
+        let of_table = self.described.iter().filter(|((of, key), _)| *of == table && within(key));
+        of_table.filter_map(|(_, (_, row))| row.clone()).take(range.limit).collect()
+    }
+
     pub(crate) fn read_changes(&self, scope_id: u64, after_rev: u64, limit: usize) -> Vec<OutboxRecord> {
         let above = self.changes.range((scope_id, after_rev.saturating_add(1))..=(scope_id, u64::MAX));
         above.take(limit).map(|(_, record)| record.clone()).collect()
@@ -117,6 +135,25 @@ impl Rows {
     /// `whole`: a row of an import, not an edit.
     pub(crate) fn apply(&mut self, change: &RowChange, rev: u64, whole: bool) {
         match change {
+            RowChange::Put(put) => {
+                let cell = self.described.entry((put.table, put.key)).or_default();
+                if cell.0 < put.rev || (cell.0 == put.rev && cell.1.is_some()) {
+                    *cell = (put.rev, Some(put.row.clone()));
+                }
+            }
+            RowChange::Remove { table, key, rev } => {
+                let cell = self.described.entry((table, *key)).or_default();
+                if cell.0 <= *rev {
+                    *cell = (*rev, None);
+                }
+            }
+            RowChange::RemoveUnder { table, key, rev } => {
+                for ((of, at), cell) in &mut self.described {
+                    if of == table && at.is_under(key) && cell.0 <= *rev {
+                        *cell = (*rev, None);
+                    }
+                }
+            }
             RowChange::PutMessage(row) => {
                 let cell = self.messages.entry((row.channel_id, row.id)).or_default();
                 let known = cell.row.as_ref().map(|row| row.last_rev);

@@ -23,15 +23,15 @@ prop_compose! {
         numbers in (any::<i64>(), number(), number(), number(), number(), number(), number()),
         words in (words(), words(), words()),
         lists in (ids(), ids()),
-        rest in (option::of(any::<i32>()), option::of(any::<bool>()), option::of(any::<bool>())),
+        rest in (option::of(any::<i32>()), option::of(any::<bool>()), option::of(any::<bool>()), option::of(any::<i64>())),
     ) -> MessageRow {
         let (message_id, author_id, flags, reply_to, edited_at_ms, rev, last_rev) = numbers;
         let (content, nonce, embeds_json) = words;
         let (mention_user_ids, mention_role_ids) = lists;
-        let (r#type, mention_everyone, tts) = rest;
+        let (r#type, mention_everyone, tts, pinned_at_ms) = rest;
         MessageRow {
             message_id, author_id, content, nonce, r#type, flags, reply_to, edited_at_ms, mention_user_ids,
-            mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev,
+            mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, pinned_at_ms,
         }
     }
 }

@@ -106,6 +106,7 @@ pub(super) async fn every_field_of_a_message_comes_back(store: &dyn Store) {
         tts: true,
         rev,
         last_rev: rev,
+        pinned_at_ms: 7,
     };
     let bare = message(channel_id, id + 1, "");
     store.commit(creates(channel_id, &[whole.clone(), bare.clone()])).await.expect("committed");

@@ -1,0 +1,52 @@
+//! A channel's pinned messages.
+
+use std::cmp::Reverse;
+
+use weir_proto::data::{Message, Pin};
+
+use super::pipeline::{Failure, ReadOptions, ReadPath, Reading, Served};
+use crate::write::plan::pin;
+
+/// Pinned messages in a page at most; Discord's bound, and the default.
+pub(crate) const PINS_PAGE_MAX: usize = 50;
+/// Messages read at once for one page: enough to hide the database's latency, few beside its own concurrency.
+const AT_ONCE: usize = 25;
+
+/// A page of pins.
+pub(crate) struct PinsPage {
+    /// The messages, the last one pinned first.
+    pub(crate) messages: Vec<Message>,
+    pub(crate) has_more: bool,
+    pub(crate) served: Served,
+}
+
+impl ReadPath {
+    /// At most `limit` messages that were pinned before a time (milliseconds since 1970-01-01T00:00Z; 0 for no
+    /// bound). It is one request for the channel's history; what of it reaches the database is charged.
+    pub(crate) async fn pins(
+        &self,
+        channel_id: u64,
+        (before_ms, limit): (u64, usize),
+        options: ReadOptions,
+    ) -> Result<PinsPage, Failure> {
+        let mut reading = self.admit_history(channel_id, options).await?;
+        let mut pins: Vec<Pin> = self.list_part(&mut reading, pin::all_of(channel_id)).await?;
+        pins.retain(|pin| before_ms == 0 || pin.pinned_at_ms < before_ms);
+        pins.sort_unstable_by_key(|pin| Reverse((pin.pinned_at_ms, pin.message_id)));
+        let has_more = pins.len() > limit;
+        pins.truncate(limit);
+        let mut messages = Vec::with_capacity(pins.len());
+        for some in pins.chunks(AT_ONCE) {
+            let mut parts: Vec<Reading> = some.iter().map(|_| reading.clone()).collect();
+            let reads = parts
+                .iter_mut()
+                .zip(some)
+                .map(|(part, pin)| self.message_part(part, channel_id, pin.message_id));
+            let found = futures_util::future::try_join_all(reads).await?;
+            // A message that was unpinned or removed in between is none of the pins any more.
+            let found = found.into_iter().flatten().filter(|row| row.pinned_at_ms != 0);
+            messages.extend(found.map(|row| (*row).clone()));
+        }
+        Ok(PinsPage { messages, has_more, served: reading.served })
+    }
+}

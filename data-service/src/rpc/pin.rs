@@ -1,0 +1,38 @@
+//! Pins of `weir.data.v1.MessageService`.
+
+use weir_connect::{ConnectError, Context, Reply};
+use weir_proto::data::{ListPinsRequest, ListPinsResponse, SetPinnedRequest, SetPinnedResponse};
+
+use super::{Paths, message::alter, options, refused, reply_headers, required};
+use crate::{observe::Write, read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
+
+pub(super) async fn set_pinned(
+    paths: Paths,
+    context: Context,
+    request: SetPinnedRequest,
+) -> Result<Reply<SetPinnedResponse>, ConnectError> {
+    let of = (request.channel_id, request.message_id, request.context);
+    let done = alter(&paths, &context, of, Write::Pin, SetPinned(request.pinned)).await?;
+    let (message, changed) = (Some(done.outcome.message.clone()), done.outcome.changed);
+    Ok(done.reply(SetPinnedResponse { message, changed }))
+}
+
+pub(super) async fn list_pins(
+    paths: Paths,
+    context: Context,
+    request: ListPinsRequest,
+) -> Result<Reply<ListPinsResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let limit = match request.limit as usize {
+        0 => PINS_PAGE_MAX,
+        limit if limit <= PINS_PAGE_MAX => limit,
+        _ => return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PINS_PAGE_MAX}"))),
+    };
+    let page = paths.reads.pins(channel_id, (request.before_ms, limit), options(&context)).await;
+    let page = page.map_err(|failure| refused(&context, failure))?;
+    let rev = page.messages.iter().map(|row| row.last_rev).max().unwrap_or(0);
+    let headers = reply_headers(&paths, &context, channel_id, rev, &page.served);
+    let mut reply = Reply::message(ListPinsResponse { messages: page.messages, has_more: page.has_more });
+    reply.headers = headers;
+    Ok(reply)
+}

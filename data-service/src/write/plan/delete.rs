@@ -1,0 +1,32 @@
+//! The removal of one message, with the rows that hang on it.
+
+use async_trait::async_trait;
+use weir_proto::data::{Message, Pin};
+use weir_store::{RowChange, Store, row::Row as _};
+
+use super::{Alteration, At, Planned, pin};
+use crate::{key::Key, outbox::record::deleted, write::op::ChangeError};
+
+/// Removes the message.
+pub(crate) struct Delete;
+
+#[async_trait]
+impl Alteration for Delete {
+    async fn plan(&self, _: &dyn Store, before: &Message, at: At) -> Result<Option<Planned>, ChangeError> {
+        let (rows, stale) = removal(before, at.rev);
+        let events = vec![deleted(before.channel_id, before.id)];
+        Ok(Some(Planned { row: None, rows, events, stale }))
+    }
+}
+
+/// Removes a message and what hangs on it: the rows, and the keys whose answers change beside the message's.
+pub(crate) fn removal(row: &Message, rev: u64) -> (Vec<RowChange>, Vec<Key>) {
+    let (channel_id, message_id) = (row.channel_id, row.id);
+    let (mut rows, mut stale) = (vec![RowChange::DeleteMessage { channel_id, message_id, rev }], Vec::new());
+    if row.pinned_at_ms != 0 {
+        let pin = Pin { channel_id, message_id, ..Pin::default() };
+        rows.push(RowChange::remove::<Pin>(pin.key(), rev));
+        stale.push(pin::listed(channel_id));
+    }
+    (rows, stale)
+}
