@@ -5,7 +5,7 @@
 //! every input of a merge), and the first refusal poisons it. So while few descriptors are left it gets no
 //! new work; see [`Spare::check`].
 
-use std::{fs::File, io};
+use std::{fs::File, io, os::fd::AsRawFd as _};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -72,12 +72,20 @@ impl Spare {
         }
     }
 
-    /// Does the same at a fraction of the cost, before each batch: checks whether there is any free
-    /// descriptor. While there were none, it tries nothing: each try takes the free ones for a moment, and
-    /// fjall may need just those.
+    /// Does the same at a fraction of the cost, before each batch: the number of the lowest free descriptor
+    /// shows how many there can be. While there were too few, it tries nothing: each try takes the free ones
+    /// for a moment, and fjall may need just those.
     pub(super) fn check_quickly(&mut self) -> bool {
         let well = self.spare.len() == self.wanted;
-        well && (self.null.try_clone().is_ok() || self.check())
+        well && (self.is_far_from(limit()) || self.check())
+    }
+
+    /// False if fewer than twice as many descriptors as are spare can be free. A connect storm takes what is
+    /// free within a batch or two, and it is too late when none is.
+    fn is_far_from(&self, limit: u64) -> bool {
+        // The system gives out the lowest number that is free.
+        let lowest = self.null.try_clone().ok().and_then(|file| u64::try_from(file.as_raw_fd()).ok());
+        lowest.is_some_and(|lowest| lowest.saturating_add(2 * self.wanted as u64) < limit)
     }
 }
 
