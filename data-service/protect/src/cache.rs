@@ -9,7 +9,6 @@ use std::{hash::Hash, time::Duration};
 
 use crate::{
     clock::Nanos,
-    fault::Fault,
     generation::{Dependence, Generation, Generations},
 };
 
@@ -40,17 +39,14 @@ impl<V> Stamped<V> {
     /// is compared at the hit, because a write can be acknowledged between any earlier check and the hit.
     #[must_use]
     pub fn is_current<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
-        let trusted =
-            generations.faulty(Fault::HitIgnoresStamp) || generations.faulty(Fault::CheckThenInsert);
-        trusted || generations.is_servable(key, self.generation, self.dependence)
+        generations.is_servable(key, self.generation, self.dependence)
     }
 
     /// True if a fill should put the entry. This is not what makes a fill safe ([`Stamped::is_current`] is,
     /// at each hit); it saves the cache an entry that nobody could hit.
     #[must_use]
     pub fn is_worth_keeping<K: Hash + ?Sized>(&self, key: &K, generations: &Generations) -> bool {
-        generations.faulty(Fault::HitIgnoresStamp)
-            || generations.is_servable(key, self.generation, self.dependence)
+        generations.is_servable(key, self.generation, self.dependence)
     }
 }
 

@@ -13,10 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::{
-    fault::{Fault, Faults},
-    sync::{AtomicU64, Mutex, MutexGuard, Ordering, RandomState, lock},
-};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, RandomState, lock};
 
 /// Shards of the table, each with its lock. 64: several for each core of the largest machines in use.
 const SHARDS: usize = 64;
@@ -73,24 +70,23 @@ pub struct ConcurrencyGate<K> {
     hasher: RandomState,
     tickets: AtomicU64,
     queue_len_max: usize,
-    faults: Faults,
 }
 
 impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
     /// Creates a gate whose keys each let at most `queue_len_max` callers wait.
     #[must_use]
     pub fn new(queue_len_max: usize) -> Self {
-        Self::with_faults(SHARDS, queue_len_max, Faults::none())
+        Self::with_shards(SHARDS, queue_len_max)
     }
 
-    /// The same for the mutation check, with injected `faults`.
-    pub fn with_faults(shards: usize, queue_len_max: usize, faults: Faults) -> Self {
+    /// [`ConcurrencyGate::new`] with `shards` shards: a model has one, so that it has few interleavings.
+    #[must_use]
+    pub fn with_shards(shards: usize, queue_len_max: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
             hasher: RandomState::new(),
             tickets: AtomicU64::new(0),
             queue_len_max,
-            faults,
         }
     }
 
@@ -110,12 +106,6 @@ impl<K: Clone + Eq + Hash> ConcurrencyGate<K> {
         entry.limit = limit;
         entry.grant(&mut woken);
         if entry.in_flight < limit && entry.queue.is_empty() {
-            if self.faults.armed(Fault::ConcurrencyCheckThenAdd) {
-                drop(shard);
-                std::thread::yield_now();
-                shard = self.shard(&key);
-            }
-            let entry = shard.entry(key.clone()).or_default();
             entry.in_flight += 1;
             entry.granted.push(ticket);
         } else if limit == 0 || entry.queue.len() >= self.queue_len_max {
@@ -231,11 +221,9 @@ impl<K: Clone + Eq + Hash> Future for Acquire<K> {
 impl<K: Clone + Eq + Hash> Drop for Acquire<K> {
     fn drop(&mut self) {
         let Some(gate) = self.gate.take() else { return };
-        let leaks = gate.faults.armed(Fault::PermitLeaks);
         gate.change(&self.key, |entry| {
             let granted = entry.granted.iter().position(|&ticket| ticket == self.ticket);
             match granted {
-                Some(_) if leaks => {}
                 Some(place) => {
                     entry.granted.swap_remove(place);
                     entry.in_flight -= 1;

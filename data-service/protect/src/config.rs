@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::{fault::Faults, generation::CELLS_DEFAULT};
+use crate::generation::CELLS_DEFAULT;
 
 /// Bounds and timeouts of one [`crate::stack::Protect`].
 #[derive(Debug, Clone)]
@@ -31,8 +31,6 @@ pub struct ProtectConfig {
     /// Longest wait for a place. Default 1 s. A flight also stops waiting when its last waiter's deadline
     /// passes.
     pub queue_wait_max: Duration,
-    /// Faults injected by the mutation check; there are none in any other build.
-    pub faults: Faults,
 }
 
 impl Default for ProtectConfig {
@@ -46,7 +44,6 @@ impl Default for ProtectConfig {
             partition_concurrency: NonZeroU32::new(8),
             queue_len_max: 256,
             queue_wait_max: Duration::from_secs(1),
-            faults: Faults::none(),
         }
     }
 }

@@ -7,10 +7,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use crate::{
-    fault::{Fault, Faults},
-    sync::{AtomicU32, AtomicU64, Ordering, RandomState},
-};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, RandomState};
 
 /// Default number of cells: 2^20 of 8 bytes each, 8 MiB. With `p` partitions written within a page's life in
 /// the cache, the share of needless invalidations is about `p / 2^20`: one in ten with 100,000 partitions
@@ -83,24 +80,17 @@ pub struct Generations {
     /// Unresolved writes for each (coarser) cell; nonzero keeps its partitions out of the cache.
     unresolved: Box<[AtomicU32]>,
     hasher: RandomState,
-    faults: Faults,
 }
 
 impl Generations {
     /// An array of `cells` cells, rounded up to a power of two; eight bytes each.
     #[must_use]
     pub fn new(cells: usize) -> Self {
-        Self::with_faults(cells, Faults::none())
-    }
-
-    /// The same for the mutation check, with injected `faults`.
-    pub fn with_faults(cells: usize, faults: Faults) -> Self {
         let cells = cells.max(1).next_power_of_two();
         Self {
             cells: (0..cells).map(|_| AtomicU64::new(0)).collect(),
             unresolved: (0..cells.min(UNRESOLVED_CELLS)).map(|_| AtomicU32::new(0)).collect(),
             hasher: RandomState::new(),
-            faults,
         }
     }
 
@@ -108,13 +98,6 @@ impl Generations {
     #[must_use]
     pub fn snapshot<K: Hash + ?Sized>(&self, key: &K) -> Generation {
         Generation(self.cell(key).load(Ordering::Acquire))
-    }
-
-    /// The generation for stamping an answer whose store read began under `begun`: `begun` itself. The
-    /// present one would make an old answer look new.
-    #[must_use]
-    pub fn stamp<K: Hash + ?Sized>(&self, key: &K, begun: Generation) -> Generation {
-        if self.faulty(Fault::StampAtEnd) { self.snapshot(key) } else { begun }
     }
 
     /// Makes every answer stale that `change` could have altered. Call it after the commit and before the
@@ -139,12 +122,7 @@ impl Generations {
     /// and bump, an error and a panic all bump.
     #[must_use = "dropping it is the bump"]
     pub fn write<'a, K: Hash + ?Sized>(&'a self, key: &'a K, change: Change) -> PendingWrite<'a, K> {
-        PendingWrite {
-            generations: self,
-            key,
-            change,
-            armed: !self.faults.armed(Fault::DroppedWriteSkipsBump),
-        }
+        PendingWrite { generations: self, key, change }
     }
 
     /// Records that a write of `key` timed out and may yet land: until the guard is dropped, nothing of `key`
@@ -166,19 +144,14 @@ impl Generations {
     pub fn mark_resolved<K: Hash + ?Sized>(&self, key: &K) {
         // The bump comes before unmarking: a reader that no longer sees the mark must see that earlier reads
         // are stale.
-        if !self.faulty(Fault::ResolvedWithoutBump) {
-            self.bump(key, Change::Both);
-        }
-        if !self.faults.armed(Fault::UnresolvedForEver) {
-            self.unresolved_cell(key).fetch_sub(1, Ordering::AcqRel);
-        }
+        self.bump(key, Change::Both);
+        self.unresolved_cell(key).fetch_sub(1, Ordering::AcqRel);
     }
 
     /// True if some write of `key` (or of a key in its cell) is unresolved.
     #[must_use]
     pub fn is_unresolved<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        !self.faults.armed(Fault::HitWhileUnresolved)
-            && self.unresolved_cell(key).load(Ordering::Acquire) != 0
+        self.unresolved_cell(key).load(Ordering::Acquire) != 0
     }
 
     /// True if an answer of `key`, read under `generation`, may be served now: the one check of a hit.
@@ -188,14 +161,10 @@ impl Generations {
     pub fn is_servable<K: Hash + ?Sized>(&self, key: &K, generation: Generation, on: Dependence) -> bool {
         let hash = self.hash(key);
         let unresolved = at(&self.unresolved, hash).load(Ordering::Acquire) != 0;
-        if unresolved && !self.faults.armed(Fault::HitWhileUnresolved) {
+        if unresolved {
             return false;
         }
         generation.is_current(Generation(at(&self.cells, hash).load(Ordering::Acquire)), on)
-    }
-
-    pub(crate) fn faulty(&self, fault: Fault) -> bool {
-        self.faults.armed(fault)
     }
 
     /// Bytes of the array, which never change.
@@ -230,23 +199,19 @@ pub struct PendingWrite<'a, K: Hash + ?Sized> {
     generations: &'a Generations,
     key: &'a K,
     change: Change,
-    /// Always true outside the mutation check.
-    armed: bool,
 }
 
 impl<K: Hash + ?Sized> PendingWrite<'_, K> {
     /// Bumps now because the write has an outcome. It is the same as dropping the guard, but visible at the
     /// call site.
-    pub fn settle(mut self) {
-        self.armed = true;
+    pub fn settle(self) {
+        drop(self);
     }
 }
 
 impl<K: Hash + ?Sized> Drop for PendingWrite<'_, K> {
     fn drop(&mut self) {
-        if self.armed {
-            self.generations.bump(self.key, self.change);
-        }
+        self.generations.bump(self.key, self.change);
     }
 }
 

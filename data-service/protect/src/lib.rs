@@ -15,7 +15,7 @@
 //! | reads | [`store`] | what the user implements |
 //!
 //! Beside the path: [`generation`] is the barrier that writers bump, [`clock`] is time, [`config`] the
-//! numbers, [`error`] the kinds of failure, [`observe`] the hooks for metrics, [`fault`] the injected faults.
+//! numbers, [`error`] the kinds of failure, [`observe`] the hooks for metrics.
 //!
 //! # What holds
 //!
@@ -43,7 +43,6 @@ pub mod clock;
 pub mod concurrency;
 pub mod config;
 pub mod error;
-pub mod fault;
 pub mod flight;
 pub mod gates;
 pub mod generation;

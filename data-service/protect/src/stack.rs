@@ -35,7 +35,6 @@ use crate::{
     concurrency::ConcurrencyGate,
     config::ProtectConfig,
     error::{ReadError, Refusal, Stage},
-    fault::Fault,
     flight::{Entered, FlightTable, Lead, Lost, Waiter, Want},
     gates::{Gate, Gates},
     generation::Generations,
@@ -43,7 +42,7 @@ use crate::{
     observe::{NoObserver, Observer},
     reason::RefusalReason,
     request::{Admitted, GateTimes, Outcome, PageRequest, ReadRequest, Reply, Scopes},
-    store::{Query, Store},
+    store::{Query, Store, Value},
 };
 
 /// A finished flight, shared by its waiters.
@@ -311,12 +310,11 @@ impl<S: Store> Protect<S> {
     ) -> ReadResult<S> {
         let inner = &self.inner;
         let entered = inner.clock.now();
-        let mut lost_leader = false;
         // A second round happens only if a wider page turned out not to contain the answer; then none is
         // searched.
         loop {
             let mut would_refuse = None;
-            let (waiter, outcome, wide) = match inner.enter(admitted, request, &wider, lost_leader) {
+            let (waiter, outcome, wide) = match inner.enter(admitted, request, &wider) {
                 Entered::Found(reply) => return Ok(reply),
                 Entered::Joined(waiter) => (waiter, Outcome::Joined, None),
                 Entered::Subsumed(waiter, wide) => (waiter, Outcome::Subsumed, Some(wide)),
@@ -324,23 +322,14 @@ impl<S: Store> Protect<S> {
                     return Err(inner.refused_by_bound(RefusalReason::FlightsFull, "flights_max"));
                 }
                 Entered::Led(lead, waiter) => {
-                    would_refuse = self.launch(lead, admitted, request).await;
+                    would_refuse = self.launch(lead, admitted, request);
                     (waiter, Outcome::Led, None)
                 }
             };
-            let landed = match self.wait(waiter, admitted).await {
-                Err(ReadError::Panicked) if inner.faulty(Fault::FollowersRetry) && !lost_leader => {
-                    lost_leader = true;
-                    continue;
-                }
-                Err(ReadError::Store(_)) if inner.faulty(Fault::RetryInTurn) && outcome != Outcome::Led => {
-                    continue;
-                }
-                landed => landed?,
-            };
+            let landed = self.wait(waiter, admitted).await?;
             let value = match wide {
                 None => landed.entry.value.clone(),
-                Some(wide) => match inner.cut(&landed.entry.value, &wide, &request.query) {
+                Some(wide) => match landed.entry.value.cut(&wide, &request.query) {
                     Some(value) => value,
                     None => {
                         wider.clear();
@@ -361,8 +350,8 @@ impl<S: Store> Protect<S> {
 
     /// Gate 5 and the start of the flight. A refusal reaches the leader and every caller that joined.
     ///
-    /// Returns a dry-run limit that would have refused. Does not wait, except under [`Fault::LeadInline`].
-    async fn launch(&self, lead: LeadOf<S>, admitted: &Admitted, request: &PageOf<S>) -> Option<Arc<str>> {
+    /// Returns a dry-run limit that would have refused.
+    fn launch(&self, lead: LeadOf<S>, admitted: &Admitted, request: &PageOf<S>) -> Option<Arc<str>> {
         let inner = &self.inner;
         let now = inner.clock.now();
         let scopes = admitted.scopes;
@@ -378,14 +367,10 @@ impl<S: Store> Protect<S> {
                     scopes,
                     (request.dependence, request.index, request.store_timeout),
                 );
-                if inner.faulty(Fault::LeadInline) {
-                    Box::pin(flight).await;
-                } else {
-                    match &inner.home {
-                        Some(home) => home.spawn(flight),
-                        None => tokio::spawn(flight),
-                    };
-                }
+                match &inner.home {
+                    Some(home) => home.spawn(flight),
+                    None => tokio::spawn(flight),
+                };
                 would_refuse
             }
         }
@@ -401,10 +386,6 @@ impl<S: Store> Protect<S> {
 }
 
 impl<S: Store> Inner<S> {
-    fn faulty(&self, fault: Fault) -> bool {
-        self.config.faults.armed(fault)
-    }
-
     fn in_time(&self, deadline: Nanos, now: Nanos) -> Result<(), ReadError<S::Error>> {
         if deadline > now { Ok(()) } else { Err(ReadError::DeadlineExceeded { stage: Stage::Arrival }) }
     }
@@ -443,17 +424,11 @@ impl<S: Store> Inner<S> {
     }
 
     /// Gate 4. A caller that would lead checks the page cache once more, in the same step.
-    fn enter(
-        &self,
-        admitted: &Admitted,
-        request: &PageOf<S>,
-        wider: &[S::Query],
-        lost_leader: bool,
-    ) -> EnteredOf<S> {
+    fn enter(&self, admitted: &Admitted, request: &PageOf<S>, wider: &[S::Query]) -> EnteredOf<S> {
         let PageRequest { key, query, dependence, floor, priority, .. } = request;
         let (dependence, floor, deadline, priority) = (*dependence, *floor, admitted.deadline, *priority);
         let want = Want { dependence, floor, deadline, priority };
-        if !self.gates.is_on(Gate::Coalesce) || lost_leader {
+        if !self.gates.is_on(Gate::Coalesce) {
             let alone = self.flights.alone(key, query, &want);
             return alone.map_or(Entered::Full, |(lead, waiter)| Entered::Led(lead, waiter));
         }

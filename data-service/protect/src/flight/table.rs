@@ -22,7 +22,6 @@ use std::{
 
 use crate::{
     clock::Nanos,
-    fault::{Fault, Faults},
     flight::waiter::{Flight, Waiter, Want},
     generation::{Dependence, Generation},
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, lock},
@@ -62,17 +61,12 @@ struct Entry<R> {
 }
 
 impl<R: Clone> Entry<R> {
-    fn is_joinable(&self, want: &Want, current: Generation, faults: Faults) -> bool {
+    fn is_joinable(&self, want: &Want, current: Generation) -> bool {
         let Some(begun) = self.begun else { return true };
-        if faults.armed(Fault::LastWaiterRemoves) && self.flight.waiters() == 0 {
-            return false;
-        }
         let fresh = begun.generation.is_current(current, want.dependence)
-            && (begun.generation.is_current(current, self.dependence)
-                || faults.armed(Fault::JoinByCallersDependence));
+            && begun.generation.is_current(current, self.dependence);
         let reaches = want.floor.is_none_or(|floor| begun.floor >= floor);
-        (fresh || faults.armed(Fault::JoinAnyGeneration))
-            && (reaches || faults.armed(Fault::IgnoreFloorOnJoin))
+        fresh && reaches
     }
 }
 
@@ -87,7 +81,6 @@ pub struct FlightTable<K, Q, R> {
     live_max: usize,
     /// Makes the result of a flight that was lost.
     lost: fn(Lost) -> R,
-    faults: Faults,
 }
 
 /// Decision of [`FlightTable::enter`].
@@ -108,18 +101,17 @@ pub enum Entered<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone, F> {
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> {
     /// Creates an empty table of at most `live_max` flights.
     pub fn new(live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
-        Self::with_faults(SHARDS, live_max, lost, Faults::none())
+        Self::with_shards(SHARDS, live_max, lost)
     }
 
-    /// [`FlightTable::new`] with `shards` and injected `faults`, for the mutation check and for models.
-    pub fn with_faults(shards: usize, live_max: usize, lost: fn(Lost) -> R, faults: Faults) -> Arc<Self> {
+    /// [`FlightTable::new`] with `shards` shards: a model has one, so that it has few interleavings.
+    pub fn with_shards(shards: usize, live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
             hasher: RandomState::new(),
             live: AtomicUsize::new(0),
             live_max,
             lost,
-            faults,
         })
     }
 
@@ -142,20 +134,20 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
         let mut shard = self.shard(key);
         let current = current();
         let id = (key.clone(), query.clone());
-        if let Some(entry) = shard.get(&id).filter(|e| e.is_joinable(want, current, self.faults)) {
-            return Entered::Joined(entry.flight.attach(want, self.faults));
+        if let Some(entry) = shard.get(&id).filter(|e| e.is_joinable(want, current)) {
+            return Entered::Joined(entry.flight.attach(want));
         }
         for candidate in wider {
             let wide = shard.get(&(key.clone(), candidate.clone()));
-            if let Some(entry) = wide.filter(|e| e.is_joinable(want, current, self.faults)) {
-                return Entered::Subsumed(entry.flight.attach(want, self.faults), candidate.clone());
+            if let Some(entry) = wide.filter(|e| e.is_joinable(want, current)) {
+                return Entered::Subsumed(entry.flight.attach(want), candidate.clone());
             }
         }
         if let Some(found) = look() {
             return Entered::Found(found);
         }
         let Some(lead) = self.lead(id, want, true) else { return Entered::Full };
-        let waiter = lead.flight.attach(want, self.faults);
+        let waiter = lead.flight.attach(want);
         shard.insert(
             lead.id.clone(),
             Entry { flight: Arc::clone(&lead.flight), dependence: want.dependence, begun: None },
@@ -166,7 +158,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> 
     /// A flight that no caller can join, for when coalescing is off; `None` if the table is full.
     pub fn alone(self: &Arc<Self>, key: &K, query: &Q, want: &Want) -> Option<(Lead<K, Q, R>, Waiter<R>)> {
         let lead = self.lead((key.clone(), query.clone()), want, false)?;
-        let waiter = lead.flight.attach(want, self.faults);
+        let waiter = lead.flight.attach(want);
         Some((lead, waiter))
     }
 
@@ -246,7 +238,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
             return None;
         }
         let sees_all = quorum || self.flight.floor() > 0;
-        if !sees_all && !self.table.faults.armed(Fault::FloorWithoutQuorum) {
+        if !sees_all {
             begun.floor = 0;
         }
         if let Some(entry) = shard.get_mut(&self.id).filter(|e| Arc::ptr_eq(&e.flight, &self.flight)) {
@@ -287,15 +279,9 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
             fill();
         }
         self.finished = true;
-        if self.table.faults.armed(Fault::RemoveAfterPublish) {
-            drop(shard);
-            self.flight.slot().publish(result);
-            self.unlist(&mut self.table.shard(&self.id.0));
-        } else {
-            self.unlist(&mut shard);
-            drop(shard);
-            self.flight.slot().publish(result);
-        }
+        self.unlist(&mut shard);
+        drop(shard);
+        self.flight.slot().publish(result);
         self.table.live.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -313,7 +299,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
 
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Drop for Lead<K, Q, R> {
     fn drop(&mut self) {
-        if !self.finished && !self.table.faults.armed(Fault::PanicPublishesNothing) {
+        if !self.finished {
             let lost = if std::thread::panicking() { Lost::Panicked } else { Lost::Dropped };
             self.settle((self.table.lost)(lost), || ());
         }

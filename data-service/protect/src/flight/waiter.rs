@@ -8,7 +8,6 @@ use std::{
 
 use crate::{
     clock::Nanos,
-    fault::{Fault, Faults},
     flight::slot::{Seat, Slot},
     generation::Dependence,
     request::Priority,
@@ -84,15 +83,11 @@ impl<R: Clone> Flight<R> {
     }
 
     /// Attaches a caller. Called under the shard's lock.
-    pub(super) fn attach(self: &Arc<Self>, want: &Want, faults: Faults) -> Waiter<R> {
+    pub(super) fn attach(self: &Arc<Self>, want: &Want) -> Waiter<R> {
         self.waiters.fetch_add(1, Ordering::AcqRel);
-        if !faults.armed(Fault::LeaderDeadline) {
-            self.deadline.fetch_max(want.deadline.as_nanos(), Ordering::AcqRel);
-        }
+        self.deadline.fetch_max(want.deadline.as_nanos(), Ordering::AcqRel);
         self.floor.fetch_max(want.floor.unwrap_or(0), Ordering::AcqRel);
-        if !faults.armed(Fault::LeaderPriority) {
-            self.priority.fetch_max(want.priority as u8, Ordering::AcqRel);
-        }
+        self.priority.fetch_max(want.priority as u8, Ordering::AcqRel);
         Waiter { flight: Arc::clone(self), seat: Seat::default() }
     }
 

@@ -12,7 +12,6 @@ use std::{
 use crate::{
     clock::{Clock, Nanos},
     error::Refusal,
-    fault::Faults,
     limit::{
         gcra,
         rules::{Admitted, Bound, LimitKind, Rule, RuleError, RuleView, Scope, Selector},
@@ -37,14 +36,9 @@ pub struct Limits {
 impl Limits {
     /// Creates limits without rules, with a table of `slots` slots of 16 bytes.
     pub fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
-        Self::with_faults(slots, clock, Faults::none())
-    }
-
-    /// The same for the mutation check, with injected `faults`.
-    pub fn with_faults(slots: usize, clock: Arc<dyn Clock>, faults: Faults) -> Self {
         Self {
-            rules: RwLock::new(RuleSet::with_faults(faults)),
-            table: LimitTable::with_faults(slots, faults),
+            rules: RwLock::new(RuleSet::default()),
+            table: LimitTable::new(slots),
             clock,
             secret: Secret::new(),
         }

@@ -4,7 +4,6 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     clock::Nanos,
-    fault::{Fault, Faults},
     limit::{
         gcra::{self, Quota},
         quotas::{QuotaId, Quotas},
@@ -71,15 +70,9 @@ pub(super) struct RuleSet {
     /// Last removal of any rule of one scope: from then at the latest the rule for each applies.
     removed_at: Nanos,
     pub(super) version: u64,
-    faults: Faults,
 }
 
 impl RuleSet {
-    /// Creates an empty set with injected `faults`.
-    pub(super) fn with_faults(faults: Faults) -> Self {
-        Self { faults, ..Self::default() }
-    }
-
     /// The rule that applies to `scope`: its own, else the one for each.
     pub(super) fn find(
         &self,
@@ -158,7 +151,6 @@ impl RuleSet {
         };
         match before.and_then(|active| active.rate) {
             Some((_, old, baseline)) if old == quota => baseline,
-            Some(_) if self.faults.armed(Fault::QuotaChangeRefillsUnseen) => Nanos::ZERO,
             Some((_, old, baseline)) => gcra::convert(old, quota, baseline.max(at.now), at.now),
             None => Nanos::ZERO,
         }

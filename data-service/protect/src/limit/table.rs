@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use crate::{
     clock::Nanos,
-    fault::{Fault, Faults},
     limit::{
         gcra::{self, Quota, Verdict},
         quotas::{QuotaId, Quotas},
@@ -100,22 +99,16 @@ pub struct LimitTable {
     /// two.
     shards: Box<[Mutex<Box<[Set]>>]>,
     sets: usize,
-    faults: Faults,
 }
 
 impl LimitTable {
     /// A table of `slots` slots, rounded up so that the number of sets is a power of two.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self::with_faults(slots, Faults::none())
-    }
-
-    /// The same for the mutation check, with injected `faults`.
-    pub fn with_faults(slots: usize, faults: Faults) -> Self {
         let sets = slots.div_ceil(WAYS).max(1).next_power_of_two();
         let shards = sets.min(SHARDS_MAX);
         let shard = || Mutex::new(vec![Set::default(); sets / shards].into_boxed_slice());
-        Self { shards: (0..shards).map(|_| shard()).collect(), sets, faults }
+        Self { shards: (0..shards).map(|_| shard()).collect(), sets }
     }
 
     /// Bytes of the table, which never change.
@@ -146,12 +139,12 @@ impl LimitTable {
         let (shard, set) = self.address(cell.hash);
         let ways = lock(&self.shards[shard])[set];
         let tat = match ways.iter().find(|slot| slot.is(cell.hash)) {
-            Some(slot) => self.renew(*slot, cell, now, quotas).tat,
+            Some(slot) => renew(*slot, cell, now, quotas).tat,
             // The slot is the one that `place` would make.
             None => {
                 let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns())).as_nanos();
                 let least = ways.iter().map(|slot| slot.tat).min().unwrap_or(0);
-                self.stepped(cell.quota, cell.baseline, now).as_nanos().max(least.min(debt_max))
+                gcra::after_step(cell.quota, cell.baseline, now).as_nanos().max(least.min(debt_max))
             }
         };
         match gcra::check(cell.quota, Nanos::from_nanos(tat), now) {
@@ -176,8 +169,7 @@ impl LimitTable {
         for (i, cell) in cells.iter().flatten().enumerate().take(N) {
             let place = self.place(&mut held, cell, now, quotas, &next[..i]);
             let slot = held.slot(place);
-            let quota = self.quota_of(cell, *slot, quotas);
-            let verdict = gcra::check_many(quota, amount, Nanos::from_nanos(slot.tat), now);
+            let verdict = gcra::check_many(cell.quota, amount, Nanos::from_nanos(slot.tat), now);
             next[i] = Some((place, verdict));
             match verdict {
                 Verdict::Admit(_) => {}
@@ -189,13 +181,8 @@ impl LimitTable {
                 }
             }
         }
-        if self.faults.armed(Fault::ChargeInTwoSteps) {
-            drop(held);
-            std::thread::yield_now();
-            held = self.lock_all::<N>(cells);
-        }
         let refused = decision.refused.is_some() || decision.never_fits.is_some();
-        if !refused || self.faults.armed(Fault::ChargeSurvivesRefusal) {
+        if !refused {
             for (place, verdict) in next.into_iter().flatten() {
                 if let Verdict::Admit(tat) = verdict {
                     held.slot(place).tat = tat.as_nanos();
@@ -217,52 +204,17 @@ impl LimitTable {
         let (shard, set) = self.address(cell.hash);
         let ways = held.set(shard, set);
         if let Some(way) = ways.iter().position(|slot| slot.is(cell.hash)) {
-            ways[way] = self.renew(ways[way], cell, now, quotas);
+            ways[way] = renew(ways[way], cell, now, quotas);
             return Place { shard, set, way };
         }
         // The emptiest slot that this charge does not already use; an empty one has a TAT of 0.
         let free = |way: &usize| !taken.iter().flatten().any(|(p, _)| *p == Place { shard, set, way: *way });
         let way = (0..WAYS).filter(free).min_by_key(|&way| ways[way].tat).unwrap_or(0);
         let debt_max = now.after(Duration::from_nanos(cell.quota.fill_ns()));
-        let inherited = match self.faults.armed(Fault::EvictionForgives) {
-            false => Nanos::from_nanos(ways[way].tat).min(debt_max),
-            true => Nanos::ZERO,
-        };
-        let baseline = self.stepped(cell.quota, cell.baseline, now);
+        let inherited = Nanos::from_nanos(ways[way].tat).min(debt_max);
+        let baseline = gcra::after_step(cell.quota, cell.baseline, now);
         ways[way] = Slot { head: head(cell), tat: baseline.max(inherited).as_nanos() };
         Place { shard, set, way }
-    }
-
-    /// Returns `slot` with its TAT converted to the cell's quota, and pulled in if the clock stepped back.
-    fn renew(&self, slot: Slot, cell: &Cell, now: Nanos, quotas: &Quotas) -> Slot {
-        let tat = Nanos::from_nanos(slot.tat);
-        if slot.quota_id() == cell.quota_id || self.faults.armed(Fault::QuotaChangeIgnored) {
-            return Slot { tat: self.stepped(cell.quota, tat, now).as_nanos(), ..slot };
-        }
-        let since = cell.since.min(now);
-        let converted = match quotas.get(slot.quota_id()) {
-            _ if self.faults.armed(Fault::QuotaChangeRefills) => now,
-            Some(old) => gcra::convert(old, cell.quota, self.stepped(old, tat, now), since),
-            None => self.stepped(cell.quota, cell.baseline, now),
-        };
-        Slot { head: head(cell), tat: converted.as_nanos() }
-    }
-
-    /// Applies [`gcra::after_step`] to a TAT before its use.
-    fn stepped(&self, quota: Quota, tat: Nanos, now: Nanos) -> Nanos {
-        let stepped = gcra::after_step(quota, tat, now);
-        if self.faults.armed(Fault::StepBackBlocks) {
-            return tat;
-        }
-        if self.faults.armed(Fault::StepBackRefills) && stepped != tat { now } else { stepped }
-    }
-
-    /// The quota to check against: the cell's own.
-    fn quota_of(&self, cell: &Cell, slot: Slot, quotas: &Quotas) -> Quota {
-        if self.faults.armed(Fault::QuotaChangeIgnored) {
-            return quotas.get(slot.quota_id()).unwrap_or(cell.quota);
-        }
-        cell.quota
     }
 
     fn lock_all<const N: usize>(&self, cells: &[Option<Cell>]) -> Held<'_, N> {
@@ -289,6 +241,20 @@ impl LimitTable {
         let set = hash as usize & (self.sets - 1);
         (set % self.shards.len(), set / self.shards.len())
     }
+}
+
+/// Returns `slot` with its TAT converted to the cell's quota, and pulled in if the clock stepped back.
+fn renew(slot: Slot, cell: &Cell, now: Nanos, quotas: &Quotas) -> Slot {
+    let tat = Nanos::from_nanos(slot.tat);
+    if slot.quota_id() == cell.quota_id {
+        return Slot { tat: gcra::after_step(cell.quota, tat, now).as_nanos(), ..slot };
+    }
+    let since = cell.since.min(now);
+    let converted = match quotas.get(slot.quota_id()) {
+        Some(old) => gcra::convert(old, cell.quota, gcra::after_step(old, tat, now), since),
+        None => gcra::after_step(cell.quota, cell.baseline, now),
+    };
+    Slot { head: head(cell), tat: converted.as_nanos() }
 }
 
 fn head(cell: &Cell) -> u64 {

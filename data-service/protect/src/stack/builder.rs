@@ -18,10 +18,6 @@ use crate::{
     store::Store,
 };
 
-/// Shards of the flight table and of the concurrency gates, each with its own lock: several for each core of
-/// the largest machines in use.
-const SHARDS: usize = 64;
-
 /// Builds a [`Protect`]. Everything but the store has a default.
 pub struct Builder<S: Store> {
     pub(super) store: S,
@@ -90,23 +86,20 @@ impl<S: Store> Builder<S> {
     #[must_use]
     pub fn build(self) -> Protect<S> {
         let config = self.config;
-        let faults = config.faults;
         let clock = self.clock.unwrap_or_else(|| Arc::new(TokioClock::new()));
-        let limits = self
-            .limits
-            .unwrap_or_else(|| Arc::new(Limits::with_faults(config.limit_slots, Arc::clone(&clock), faults)));
-        let generations = self
-            .generations
-            .unwrap_or_else(|| Arc::new(Generations::with_faults(config.generation_cells, faults)));
+        let limits =
+            self.limits.unwrap_or_else(|| Arc::new(Limits::new(config.limit_slots, Arc::clone(&clock))));
+        let generations =
+            self.generations.unwrap_or_else(|| Arc::new(Generations::new(config.generation_cells)));
         let inner = Inner {
             store: self.store,
             cache: self.cache,
             tail: self.tail,
             observer: self.observer,
             gates: Arc::new(Gates::default()),
-            flights: FlightTable::with_faults(SHARDS, config.flights_max, lost::<S>, faults),
-            partitions: Arc::new(ConcurrencyGate::with_faults(SHARDS, config.queue_len_max, faults)),
-            scopes: Arc::new(ConcurrencyGate::with_faults(SHARDS, config.queue_len_max, faults)),
+            flights: FlightTable::new(config.flights_max, lost::<S>),
+            partitions: Arc::new(ConcurrencyGate::new(config.queue_len_max)),
+            scopes: Arc::new(ConcurrencyGate::new(config.queue_len_max)),
             config,
             clock,
             generations,

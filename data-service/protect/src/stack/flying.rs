@@ -8,7 +8,6 @@ use crate::{
     cache::Stamped,
     clock::Nanos,
     error::{ReadError, Stage},
-    fault::Fault,
     flight::table::Begun,
     gates::Gate,
     generation::Dependence,
@@ -27,7 +26,7 @@ pub(super) async fn fly<S: Store>(
     (dependence, index, store_timeout): (Dependence, bool, Option<Duration>),
 ) {
     let queued_at = inner.clock.now();
-    let mut places = match places::take(&inner, &lead, &scopes).await {
+    let places = match places::take(&inner, &lead, &scopes).await {
         Ok(places) => places,
         Err(error) => return lead.finish(Err(error)),
     };
@@ -40,16 +39,14 @@ pub(super) async fn fly<S: Store>(
     };
     let store_timeout = store_timeout.unwrap_or(inner.config.store_timeout);
     let result = read(&inner, &lead, read_at, store_timeout).await;
-    if matches!(result, Err(ReadError::StoreTimeout { .. })) {
-        places.leak_if(inner.faulty(Fault::PermitLeaksOnTimeout));
-    }
     // The database has answered, or is given up: its place goes to the next flight before this one's waiters
     // wake.
     drop(places);
     let landed = result.map(|value| {
         let dependence = value.dependence(lead.query(), dependence);
-        let generation = inner.generations.stamp(lead.key(), begun.generation);
-        let entry = Stamped { value, generation, dependence, floor: begun.floor, read_at };
+        // The present generation would make an old answer look new.
+        let Begun { generation, floor } = begun;
+        let entry = Stamped { value, generation, dependence, floor, read_at };
         let store = inner.clock.now().since(read_at);
         Landed { entry, concurrency: read_at.since(queued_at), store }
     });
@@ -64,16 +61,12 @@ async fn read<S: Store>(
     store_timeout: Duration,
 ) -> Result<S::Value, ReadError<S::Error>> {
     let flight = lead.flight();
-    let after: Duration = match inner.faulty(Fault::StoreDeadlineIsLeaders) {
-        false => store_timeout,
-        true => flight.deadline().since(read_at).min(store_timeout),
-    };
-    let context =
-        ReadContext { deadline: read_at.after(after), floor: flight.floor(), priority: flight.priority() };
+    let deadline = read_at.after(store_timeout);
+    let context = ReadContext { deadline, floor: flight.floor(), priority: flight.priority() };
     let read = inner.store.read(lead.key(), lead.query(), context);
-    let result = match tokio::time::timeout(after, read).await {
+    let result = match tokio::time::timeout(store_timeout, read).await {
         Ok(result) => result.map_err(ReadError::Store),
-        Err(_) => Err(ReadError::StoreTimeout { after }),
+        Err(_) => Err(ReadError::StoreTimeout { after: store_timeout }),
     };
     let elapsed = inner.clock.now().since(read_at);
     inner.observer.on_db_read(lead.key(), elapsed, result.is_ok(), flight.waiters());

@@ -6,7 +6,6 @@ use super::{Inner, PageOf};
 use crate::{
     cache::Stamped,
     clock::Nanos,
-    fault::Fault,
     gates::Gate,
     request::{Explain, GateTimes, Outcome, Reply},
     store::{Store, Value},
@@ -36,7 +35,7 @@ impl<S: Store> Inner<S> {
             return None;
         }
         let answer = self.tail.serve(&request.key, &request.query)?;
-        if !self.reaches(answer.floor, request) {
+        if !Self::reaches(answer.floor, request) {
             return None;
         }
         let times = GateTimes { admission: self.clock.now().since(now), ..GateTimes::default() };
@@ -55,7 +54,7 @@ impl<S: Store> Inner<S> {
             request.age_max.map_or(self.config.cache_age_max, |max| max.min(self.config.cache_age_max));
         let hit = entry.is_current(&request.key, &self.generations)
             && entry.age(now) <= age_max
-            && self.reaches(entry.floor, request);
+            && Self::reaches(entry.floor, request);
         if !hit {
             return None;
         }
@@ -67,8 +66,7 @@ impl<S: Store> Inner<S> {
     pub(super) fn stale(&self, request: &PageOf<S>, arrived: Nanos) -> Option<Reply<S::Value>> {
         let stale_max = request.stale_max.filter(|_| self.gates.is_on(Gate::Cache))?;
         let entry = self.cache.get(&request.key, &request.query)?;
-        let reaches = self.reaches(entry.floor, request) || self.faulty(Fault::StaleIgnoresFloor);
-        if !reaches || entry.age(self.clock.now()) > stale_max {
+        if !Self::reaches(entry.floor, request) || entry.age(self.clock.now()) > stale_max {
             return None;
         }
         self.served(request, &request.query, &entry, Outcome::Stale, arrived)
@@ -86,19 +84,16 @@ impl<S: Store> Inner<S> {
         let (outcome, value) = if *query == request.query {
             (outcome, entry.value.clone())
         } else {
-            (Outcome::Subsumed, self.cut(&entry.value, query, &request.query)?)
+            (Outcome::Subsumed, entry.value.cut(query, &request.query)?)
         };
         let now = self.clock.now();
         let times = GateTimes { admission: now.since(arrived), ..GateTimes::default() };
         Some(reply(outcome, value, entry, times, now, None))
     }
 
-    pub(super) fn cut(&self, value: &S::Value, from: &S::Query, to: &S::Query) -> Option<S::Value> {
-        if self.faulty(Fault::SubsumeUncut) { Some(value.clone()) } else { value.cut(from, to) }
-    }
-
-    fn reaches(&self, floor: u64, request: &PageOf<S>) -> bool {
-        request.floor.is_none_or(|wanted| floor >= wanted) || self.faulty(Fault::IgnoreFloorOnHit)
+    /// True if an answer of this floor contains what the request's token wants.
+    fn reaches(floor: u64, request: &PageOf<S>) -> bool {
+        request.floor.is_none_or(|wanted| floor >= wanted)
     }
 }
 

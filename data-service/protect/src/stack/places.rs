@@ -4,14 +4,13 @@
 //! only places narrower than the one it waits for, so a hot partition's queue does not occupy places that
 //! others could use. All take them in the same order, so there is no circular wait.
 
-use std::{mem, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use super::{Inner, LeadOf};
 use crate::{
     clock::Nanos,
     concurrency::{Acquire, Permit},
     error::{ReadError, Refusal, Stage},
-    fault::Fault,
     gates::Gate,
     limit::Scope,
     reason::RefusalReason,
@@ -24,25 +23,6 @@ use crate::{
 pub(super) struct Places<S: Store> {
     partition: Option<Permit<S::Key>>,
     scopes: [Option<Permit<Scope>>; SCOPES_MAX],
-    /// [`Fault::PermitLeaksOnPanic`].
-    leaks_on_panic: bool,
-}
-
-impl<S: Store> Places<S> {
-    /// Loses every place, like code that frees them by hand and forgot this way out.
-    pub(super) fn leak_if(&mut self, faulty: bool) {
-        if faulty {
-            mem::forget(self.partition.take());
-            self.scopes.iter_mut().for_each(|scope| mem::forget(scope.take()));
-        }
-    }
-}
-
-/// The permits free themselves; this exists only for the injected fault.
-impl<S: Store> Drop for Places<S> {
-    fn drop(&mut self) {
-        self.leak_if(self.leaks_on_panic && std::thread::panicking());
-    }
 }
 
 /// Waits for every place, at most for the longest wait, and only while some caller of the flight can still
@@ -52,19 +32,19 @@ pub(super) async fn take<S: Store>(
     lead: &LeadOf<S>,
     scopes: &Scopes,
 ) -> Result<Places<S>, ReadError<S::Error>> {
-    let leaks_on_panic = inner.faulty(Fault::PermitLeaksOnPanic);
-    let mut places = Places { partition: None, scopes: [const { None }; SCOPES_MAX], leaks_on_panic };
+    let mut places = Places { partition: None, scopes: [const { None }; SCOPES_MAX] };
     if !inner.gates.is_on(Gate::Concurrency) {
         return Ok(places);
     }
+    let Places { partition, scopes: held } = &mut places;
     let give_up = inner.clock.now().after(inner.config.queue_wait_max);
     let refused = |reason| inner.refused_by_bound(reason, "partition_concurrency");
     if let Some(limit) = inner.config.partition_concurrency.map(NonZeroU32::get) {
         let turn = inner.partitions.acquire(lead.key().clone(), limit);
         let turn = turn.map_err(|_| refused(RefusalReason::ConcurrencyQueueFull))?;
-        places.partition = Some(wait(inner, lead, turn, give_up, refused).await?);
+        *partition = Some(wait(inner, lead, turn, give_up, refused).await?);
     }
-    for (place, &scope) in places.scopes.iter_mut().zip(scopes.as_slice()) {
+    for (place, &scope) in held.iter_mut().zip(scopes.as_slice()) {
         let Some((limit, name)) = inner.limits.at_once(scope) else { continue };
         let refused = |reason| {
             let retry_after = inner.config.queue_wait_max;

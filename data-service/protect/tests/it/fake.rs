@@ -13,7 +13,6 @@ use std::{
 use weir_protect::{
     Clock, Dependence, Nanos, PageCache, PageRequest, Protect, ProtectConfig, Query, ReadContext,
     ReadRequest, Stamped, Store, TailAnchor, TailQuery, TokioClock, Value,
-    fault::{Fault, Faults},
 };
 
 /// A page of a log, as the tail knows it.
@@ -357,15 +356,14 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 
 impl Bed {
     /// Reads take 100 ms; small tables; no bound on the cache's age within a test's virtual hours.
-    pub(crate) fn new(faults: Faults) -> Self {
-        Self::with(faults, |_| ())
+    pub(crate) fn new() -> Self {
+        Self::with(|_| ())
     }
 
-    pub(crate) fn with(faults: Faults, change: impl FnOnce(&mut ProtectConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut ProtectConfig)) -> Self {
         let mut config = ProtectConfig {
             cache_age_max: Duration::from_secs(24 * 3600),
             generation_cells: 1 << 10,
-            faults,
             ..ProtectConfig::default()
         };
         change(&mut config);
@@ -403,12 +401,6 @@ pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
-}
-
-pub(crate) const NONE: Faults = Faults::none();
-
-pub(crate) fn one(fault: Fault) -> Faults {
-    Faults::one(fault)
 }
 
 /// What a scenario found wrong.

@@ -12,10 +12,7 @@ use weir_protect::{
     },
 };
 
-use crate::{
-    fake::NONE,
-    scenario::limits::{Rig, quota, rule},
-};
+use crate::scenario::limits::{Rig, quota, rule};
 
 const KEY: &[Scope] = &[Scope::Key(1)];
 /// How far the clock steps back.
@@ -40,7 +37,7 @@ proptest! {
         let theirs = governor::Quota::per_second(NonZeroU32::new(rate).unwrap());
         let theirs = theirs.allow_burst(NonZeroU32::new(burst).unwrap());
         let oracle = governor::RateLimiter::direct_with_clock(theirs, clock.clone());
-        let rig = Rig::new(64, NONE);
+        let rig = Rig::new(64);
         rig.set(Selector::EachKey, quota(f64::from(rate), burst));
         for gap in gaps_us {
             clock.advance(Duration::from_micros(gap));
@@ -60,7 +57,7 @@ proptest! {
         let theirs = governor::Quota::per_second(NonZeroU32::new(rate).unwrap());
         let theirs = theirs.allow_burst(NonZeroU32::new(burst).unwrap());
         let oracle = governor::RateLimiter::direct_with_clock(theirs, clock.clone());
-        let rig = Rig::new(64, NONE);
+        let rig = Rig::new(64);
         rig.set(Selector::EachKey, quota(f64::from(rate), burst));
         for (gap, amount) in asked {
             clock.advance(Duration::from_micros(gap));
@@ -80,7 +77,7 @@ proptest! {
         burst in 1_u32..30,
         gaps_us in proptest::collection::vec(0_u64..20_000, 1..400),
     ) {
-        let rig = Rig::new(64, NONE);
+        let rig = Rig::new(64);
         let quota = quota(f64::from(rate), burst);
         rig.set(Selector::EachKey, quota);
         let mut admitted: VecDeque<u64> = VecDeque::new();
@@ -115,7 +112,7 @@ proptest! {
         ),
         seen in any::<bool>(),
     ) {
-        let rig = Rig::new(64, NONE);
+        let rig = Rig::new(64);
         // Late enough for 120 steps back.
         rig.clock.set(weir_protect::Nanos::ZERO.after(200 * STEP));
         let mut now = quota(10.0, 5);
@@ -191,7 +188,7 @@ proptest! {
 
 #[test]
 fn retry_after_is_exact() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 3));
     assert_eq!(rig.burst(KEY, 5), 3);
     let refusal = rig.limits.charge(KEY, LimitKind::Requests, rig.clock.now()).unwrap_err();
@@ -205,7 +202,7 @@ fn retry_after_is_exact() {
 
 #[test]
 fn the_longest_wait_is_reported() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 1));
     rig.set(Selector::EachGroup, quota(1.0, 1));
     let scopes = &[Scope::Key(1), Scope::Group(2)];
@@ -216,7 +213,7 @@ fn the_longest_wait_is_reported() {
 
 #[test]
 fn a_rule_of_its_own_goes_before_the_one_for_each() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(1.0, 2));
     rig.set(Selector::One(Scope::Key(1)), quota(1.0, 5));
     // Raised from 2 to 5 while settled: the two in hand stay two.
@@ -231,7 +228,7 @@ fn a_rule_of_its_own_goes_before_the_one_for_each() {
 
 #[test]
 fn kinds_scopes_and_keys_are_counted_apart() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     for selector in [Selector::EachKey, Selector::EachGroup, Selector::EachClass, Selector::One(Scope::All)] {
         rig.set(selector, quota(1.0, 1));
     }
@@ -246,7 +243,7 @@ fn kinds_scopes_and_keys_are_counted_apart() {
 
 #[test]
 fn dry_run_counts_and_admits() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(1.0, 5));
     let stricter = Rule { name: "stricter".into(), dry_run: true, ..rule(Selector::EachKey, quota(1.0, 1)) };
     rig.limits.set(stricter).unwrap();
@@ -261,7 +258,7 @@ fn dry_run_counts_and_admits() {
 
 #[test]
 fn a_rule_expires_by_the_wall_clock() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(1.0, 100));
     let own = rule(Selector::One(Scope::Key(1)), Quota::BLOCKED);
     rig.limits.set(Rule { expires_at_ms: Some(5_000), ..own }).unwrap();
@@ -275,7 +272,7 @@ fn a_rule_expires_by_the_wall_clock() {
 
 #[test]
 fn blocked_admits_nothing_and_unblocking_grants_no_burst() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, Quota::BLOCKED);
     assert_eq!(rig.burst(KEY, 10), 0);
     rig.set(Selector::EachKey, quota(10.0, 10));
@@ -287,12 +284,12 @@ fn blocked_admits_nothing_and_unblocking_grants_no_burst() {
 /// A key that lost its slot while settled is treated like one that kept it.
 #[test]
 fn raising_grants_nothing_to_keys_without_a_slot() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
     rig.set(Selector::EachKey, quota(100.0, 50));
     assert_eq!(rig.burst(KEY, 100), 10);
     // Said again a moment later, it must not change what is left.
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
     rig.set(Selector::EachKey, quota(100.0, 50));
     rig.set(Selector::EachKey, quota(100.0, 50));
@@ -301,7 +298,7 @@ fn raising_grants_nothing_to_keys_without_a_slot() {
 
 #[test]
 fn versions_rise() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.limits.install(2, vec![rule(Selector::EachKey, quota(1.0, 1))]).unwrap();
     rig.limits.install(3, vec![rule(Selector::EachGroup, quota(1.0, 1))]).unwrap();
     let late = rig.limits.install(2, vec![rule(Selector::EachKey, quota(1.0, 1))]);
@@ -312,7 +309,7 @@ fn versions_rise() {
 
 #[test]
 fn bounds_must_suit_their_kinds() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     let rate = Rule { kind: LimitKind::Concurrency, ..rule(Selector::EachKey, quota(1.0, 1)) };
     assert_eq!(rig.limits.set(rate), Err(RuleError::BoundDoesNotSuit));
     let number = Rule { bound: Bound::AtOnce(3), ..rule(Selector::EachKey, quota(1.0, 1)) };
@@ -336,7 +333,7 @@ fn quotas_have_a_range() {
 /// 70,000 distinct quotas, more than can be numbered: the numbers of those no longer in force are given out again.
 #[test]
 fn numbers_of_old_quotas_are_reused() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     for i in 0..70_000_u32 {
         rig.set(Selector::EachKey, quota(1.0 + f64::from(i) / 16.0, 1));
     }
@@ -345,7 +342,7 @@ fn numbers_of_old_quotas_are_reused() {
 
 #[test]
 fn memory_is_flat_under_random_keys() {
-    let rig = Rig::new(1 << 10, NONE);
+    let rig = Rig::new(1 << 10);
     rig.set(Selector::EachKey, quota(1.0, 1));
     let before = rig.limits.bytes();
     for key in 0..100_000 {
@@ -358,7 +355,7 @@ fn memory_is_flat_under_random_keys() {
 
 #[test]
 fn a_peek_tells_what_a_charge_would_and_changes_nothing() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(1.0, 2));
     let peek = || rig.limits.peek(KEY, LimitKind::Requests, rig.clock.now());
     for _ in 0..5 {
@@ -378,7 +375,7 @@ fn a_peek_tells_what_a_charge_would_and_changes_nothing() {
 /// Several cells together are as many single ones at one moment, or none of them.
 #[test]
 fn an_amount_is_charged_whole_or_not_at_all() {
-    let rig = Rig::new(64, NONE);
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 5));
     let charge = |amount| rig.limits.charge_many(KEY, LimitKind::Requests, amount, rig.clock.now());
     assert!(charge(3).is_ok());

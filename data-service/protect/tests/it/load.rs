@@ -5,14 +5,14 @@ use std::time::Duration;
 use weir_protect::{Gate, Outcome, ReadError, Stage};
 
 use crate::{
-    fake::{Bed, LATEST, MS, NONE, Step, pause, settle},
+    fake::{Bed, LATEST, MS, Step, pause, settle},
     scenario::flights::spawn,
 };
 
 /// Goal G1: simultaneous identical reads with the cache off.
 #[tokio::test(start_paused = true)]
 async fn twenty_thousand_simultaneous_reads_are_one() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.layer.gates().set(Gate::Cache, false);
     let reads: Vec<_> = (0..20_000).map(|_| spawn(&bed, bed.request(LATEST))).collect();
     let mut led = 0;
@@ -25,7 +25,7 @@ async fn twenty_thousand_simultaneous_reads_are_one() {
 /// Goal G1, staggered over one read's time.
 #[tokio::test(start_paused = true)]
 async fn staggered_reads_are_one() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.layer.gates().set(Gate::Cache, false);
     let mut reads = Vec::new();
     for _ in 0..99 {
@@ -41,7 +41,7 @@ async fn staggered_reads_are_one() {
 /// Goal G2: half of the callers cancel, and the leader is one of them.
 #[tokio::test(start_paused = true)]
 async fn cancelled_leader_and_half_the_callers_cost_nothing() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.layer.gates().set(Gate::Cache, false);
     let reads: Vec<_> = (0..4_000).map(|_| spawn(&bed, bed.request(LATEST))).collect();
     settle().await;
@@ -59,7 +59,7 @@ async fn cancelled_leader_and_half_the_callers_cost_nothing() {
 #[tokio::test(start_paused = true)]
 async fn hung_store_is_read_once_for_each_store_timeout() {
     let timeout = Duration::from_secs(2);
-    let bed = Bed::with(NONE, |config| config.store_timeout = timeout);
+    let bed = Bed::with(|config| config.store_timeout = timeout);
     bed.store.usual(Step::Hang);
     let (begun, mut reads) = (tokio::time::Instant::now(), Vec::new());
     for _ in 0..80 {
@@ -90,7 +90,7 @@ async fn hung_store_is_read_once_for_each_store_timeout() {
 /// A hot partition of many pages occupies no more than its places, and another partition does not feel it.
 #[tokio::test(start_paused = true)]
 async fn hot_partition_leaves_the_store_to_others() {
-    let bed = Bed::with(NONE, |config| config.queue_wait_max = Duration::from_secs(60));
+    let bed = Bed::with(|config| config.queue_wait_max = Duration::from_secs(60));
     let hot: Vec<_> =
         (0..200).map(|i| spawn(&bed, bed.request(crate::fake::Page::latest(1_000 + i)))).collect();
     settle().await;
@@ -109,7 +109,7 @@ async fn hot_partition_leaves_the_store_to_others() {
 /// The future of a waiting read, with its flight's share, is what a waiter costs (goal G8: 1 KiB).
 #[tokio::test(start_paused = true)]
 async fn a_waiter_costs_less_than_a_kibibyte() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     let read = bed.layer.read(bed.request(LATEST));
     let bytes = size_of_val(&read);
     assert!(bytes <= 1024, "{bytes} bytes");

@@ -1,5 +1,4 @@
-//! The layer's tests as one binary. `scenario` holds the forbidden outcomes; `hazards` runs each scenario on
-//! the unchanged code; `mutation` runs it with its fault injected and expects the scenario to catch it.
+//! The layer's tests as one binary. `scenario` holds the forbidden outcomes; `hazards` plays each of them.
 #![cfg(not(weir_loom))]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may unwrap")]
 
@@ -11,7 +10,6 @@ mod floors;
 mod hazards;
 mod limiter;
 mod load;
-mod mutation;
 mod opponents;
 mod order;
 mod properties;

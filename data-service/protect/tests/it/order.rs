@@ -12,7 +12,7 @@ use weir_protect::{
     TailAnswer, TailSource,
 };
 
-use crate::fake::{Broken, LATEST, MS, NONE, Page, Rows, page_of, pause, settle};
+use crate::fake::{Broken, LATEST, MS, Page, Rows, page_of, pause, settle};
 
 /// Every gate's collaborator writes down that it was asked.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +138,7 @@ async fn full_flight_table_refuses_after_the_cache() {
 /// Hits and joined reads spend no database budget: a budget of one read serves everyone.
 #[tokio::test(start_paused = true)]
 async fn hits_and_joined_reads_cost_no_budget() {
-    let bed = crate::fake::Bed::new(NONE);
+    let bed = crate::fake::Bed::new();
     let bound = Bound::Rate(Quota::per_second(0.001, 1).unwrap());
     let (name, selector, kind) = ("one".into(), Selector::EachKey, LimitKind::DatabaseReads);
     bed.layer
@@ -184,7 +184,7 @@ async fn switches_take_gates_out() {
 /// With coalescing off each caller reads for itself.
 #[tokio::test(start_paused = true)]
 async fn without_coalescing_each_reads() {
-    let bed = crate::fake::Bed::with(NONE, |config| config.partition_concurrency = NonZeroU32::new(100));
+    let bed = crate::fake::Bed::with(|config| config.partition_concurrency = NonZeroU32::new(100));
     bed.layer.gates().set(Gate::Coalesce, false);
     let reads: Vec<_> = (0..10).map(|_| crate::scenario::flights::spawn(&bed, bed.request(LATEST))).collect();
     settle().await;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use weir_protect::fault::Faults;
 
 use crate::{
-    fake::{MS, NONE, Verdict},
+    fake::{MS, Verdict},
     scenario::{
         barrier::{self, Ending},
         flights,
@@ -28,7 +27,7 @@ proptest! {
         long in 1_u32..400,
         occupied in any::<bool>(),
     ) {
-        in_virtual_time(flights::deadlines_differ(NONE, short * MS, long * MS, occupied))?;
+        in_virtual_time(flights::deadlines_differ(short * MS, long * MS, occupied))?;
     }
 
     /// Writes end in any way and order, some of those that timed out not before all the others: nothing old is read,
@@ -37,19 +36,19 @@ proptest! {
     fn hazard_06_cache_works_after_any_ends_of_writes(
         endings in proptest::collection::vec((proptest::sample::select(&Ending::ALL[..]), any::<bool>()), 1..10),
     ) {
-        in_virtual_time(barrier::cache_works_after(NONE, &endings))?;
+        in_virtual_time(barrier::cache_works_after(&endings))?;
     }
 }
 
-/// One of each ending, so that a fault that concerns one of them is met for certain.
-pub(crate) async fn every_ending(faults: Faults) -> Verdict {
+/// One of each ending, so that a mistake that concerns one of them is met for certain.
+pub(crate) async fn every_ending() -> Verdict {
     for ending in Ending::ALL {
-        barrier::cache_works_after(faults, &[(ending, false)]).await?;
+        barrier::cache_works_after(&[(ending, false)]).await?;
     }
     Ok(())
 }
 
 /// The leader leaves while the read is in the store, or while it waits for its place.
-pub(crate) async fn short_leader(faults: Faults, occupied: bool) -> Verdict {
-    flights::deadlines_differ(faults, 10 * MS, Duration::from_secs(1), occupied).await
+pub(crate) async fn short_leader(occupied: bool) -> Verdict {
+    flights::deadlines_differ(10 * MS, Duration::from_secs(1), occupied).await
 }

@@ -8,7 +8,7 @@ use weir_protect::{
 };
 
 use crate::{
-    fake::{Bed, Broken, LATEST, MS, NONE, Page, Step, but, pause, settle},
+    fake::{Bed, Broken, LATEST, MS, Page, Step, but, pause, settle},
     scenario::flights::spawn,
 };
 
@@ -63,7 +63,7 @@ fn every_error_has_a_label_and_a_message() {
 /// The leader's refusal reaches those who joined before it, with reason and wait, and nobody touches the store.
 #[tokio::test(start_paused = true)]
 async fn refusal_behind_the_flight_reaches_everyone() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.layer.limits().set(rule(LimitKind::Concurrency, Bound::AtOnce(1))).unwrap();
     let occupant = spawn(&bed, scoped(&bed, Page::latest(3)));
     settle().await;
@@ -87,7 +87,7 @@ async fn refusal_behind_the_flight_reaches_everyone() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_by_the_database_read_limit_with_the_wait() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     let quota = Quota::per_second(10.0, 1).unwrap();
     bed.layer.limits().set(rule(LimitKind::DatabaseReads, Bound::Rate(quota))).unwrap();
     bed.layer.read(scoped(&bed, Page::latest(2))).await.unwrap();
@@ -111,7 +111,7 @@ async fn refused_by_the_database_read_limit_with_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_place_ends_at_the_longest_wait() {
-    let bed = Bed::with(NONE, |config| {
+    let bed = Bed::with(|config| {
         config.partition_concurrency = NonZeroU32::new(1);
         config.queue_wait_max = 50 * MS;
     });
@@ -128,7 +128,7 @@ async fn waiting_for_a_place_ends_at_the_longest_wait() {
 /// Work that nobody waits for any more is dropped before the store, not in it.
 #[tokio::test(start_paused = true)]
 async fn expired_work_never_reaches_the_store() {
-    let bed = Bed::with(NONE, |config| config.partition_concurrency = NonZeroU32::new(1));
+    let bed = Bed::with(|config| config.partition_concurrency = NonZeroU32::new(1));
     let occupant = spawn(&bed, bed.request(Page::latest(3)));
     settle().await;
     let mut short = bed.request(LATEST);
@@ -145,7 +145,7 @@ async fn expired_work_never_reaches_the_store() {
 
 #[tokio::test(start_paused = true)]
 async fn hung_read_is_abandoned_typed_and_its_place_is_free() {
-    let bed = Bed::with(NONE, |config| {
+    let bed = Bed::with(|config| {
         config.partition_concurrency = NonZeroU32::new(1);
         config.store_timeout = 300 * MS;
     });
@@ -158,7 +158,7 @@ async fn hung_read_is_abandoned_typed_and_its_place_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn stale_answers_only_to_those_who_accept_them_and_marked() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.acknowledged(1, 3);
     bed.layer.read(bed.request(LATEST)).await.unwrap();
     bed.acknowledged(1, 4);
@@ -174,7 +174,7 @@ async fn stale_answers_only_to_those_who_accept_them_and_marked() {
 
 #[tokio::test(start_paused = true)]
 async fn explanations_tell_age_times_and_dry_run() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     let stricter = Rule { dry_run: true, ..rule(LimitKind::DatabaseReads, Bound::Rate(Quota::BLOCKED)) };
     bed.layer.limits().set(stricter).unwrap();
     let led = bed.layer.read(scoped(&bed, LATEST)).await.unwrap().explain;
@@ -196,7 +196,7 @@ fn stopping_runtime_strands_nobody() {
     let reading =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let bed = reading.block_on(async { Bed::new(NONE) });
+    let bed = reading.block_on(async { Bed::new() });
     bed.store.usual(Step::Hang);
     let leader = reading.spawn({
         let bed = bed.clone();
@@ -218,7 +218,7 @@ fn stopping_runtime_strands_nobody() {
 /// Who leads may leave with its whole runtime, or have threads that step back: the flight is the layer's, and others have joined it.
 #[tokio::test(start_paused = true)]
 async fn a_flight_outlives_the_runtime_of_its_leader() {
-    let bed = Bed::new(NONE);
+    let bed = Bed::new();
     bed.store.usual(Step::Reply(MS, MS));
     let leader = bed.clone();
     let asked = std::thread::spawn(move || {

@@ -1,10 +1,10 @@
 //! Hazard 32: a page cut from a wider one equals the page that the store would have returned.
 
 use proptest::test_runner::{Config, TestRunner};
-use weir_protect::{Outcome, fault::Faults};
+use weir_protect::Outcome;
 
 use crate::{
-    fake::{Bed, NONE, Page, Seeded, Verdict, must, page_of, settle},
+    fake::{Bed, Page, Seeded, Verdict, must, page_of, settle},
     scenario::flights::spawn,
 };
 
@@ -14,8 +14,8 @@ fn any_page(random: &mut Seeded) -> Page {
 }
 
 /// Appends, deletions and pairs of overlapping reads at random; each read is compared with the log.
-pub(crate) async fn subsumed_pages_equal_direct_reads(faults: Faults, seed: u64) -> Verdict {
-    let (bed, mut random) = (Bed::new(faults), Seeded(seed));
+pub(crate) async fn subsumed_pages_equal_direct_reads(seed: u64) -> Verdict {
+    let (bed, mut random) = (Bed::new(), Seeded(seed));
     let mut subsumed = 0;
     for step in 1..200 {
         match random.below(4) {
@@ -56,7 +56,7 @@ fn hazard_32_subsumed_pages_equal_direct_reads() {
         .run(&seeds, |seed| {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-            let verdict = runtime.unwrap().block_on(subsumed_pages_equal_direct_reads(NONE, seed));
+            let verdict = runtime.unwrap().block_on(subsumed_pages_equal_direct_reads(seed));
             verdict.map_err(proptest::test_runner::TestCaseError::fail)
         })
         .unwrap();

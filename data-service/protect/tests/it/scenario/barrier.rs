@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use weir_protect::{Change, Outcome, Stamped, fault::Faults};
+use weir_protect::{Change, Outcome, Stamped};
 
 use super::flights::spawn;
 use crate::fake::{Bed, LATEST, MS, Page, Rows, Step, Verdict, must, page_of, pause};
 
 /// Hazards 1 and 8: a slow read begins, a write is acknowledged, another read begins.
-pub(crate) async fn read_after_write_joins_an_older_flight(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn read_after_write_joins_an_older_flight() -> Verdict {
+    let bed = Bed::new();
     // Looks at once, before the write, and answers long after it. The value it saw is "not found".
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
     let older = tokio::spawn({
@@ -25,8 +25,8 @@ pub(crate) async fn read_after_write_joins_an_older_flight(faults: Faults) -> Ve
 }
 
 /// Hazard 1: a page that reached the end when its flight began lies below the end when the next caller asks for it.
-pub(crate) async fn tail_overtakes_a_page(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn tail_overtakes_a_page() -> Verdict {
+    let bed = Bed::new();
     bed.acknowledged(1, 5);
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
     let page = Page::before(8, 5);
@@ -44,8 +44,8 @@ pub(crate) async fn tail_overtakes_a_page(faults: Faults) -> Verdict {
 }
 
 /// Hazard 2: an older flight ends after the write's bump, and its page must not outlive it.
-pub(crate) async fn older_flight_fills_after_the_bump(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn older_flight_fills_after_the_bump() -> Verdict {
+    let bed = Bed::new();
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
     let older = tokio::spawn({
         let bed = bed.clone();
@@ -60,8 +60,8 @@ pub(crate) async fn older_flight_fills_after_the_bump(faults: Faults) -> Verdict
 }
 
 /// Hazard 3: the writer puts its own page into the cache during a flight, whose older page then replaces it.
-pub(crate) async fn write_through_is_overwritten(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn write_through_is_overwritten() -> Verdict {
+    let bed = Bed::new();
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
     let older = tokio::spawn({
         let bed = bed.clone();
@@ -80,8 +80,8 @@ pub(crate) async fn write_through_is_overwritten(faults: Faults) -> Verdict {
 }
 
 /// Hazard 5: a write times out and lands later; nothing is served from the cache in between.
-pub(crate) async fn late_write_and_the_cache(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn late_write_and_the_cache() -> Verdict {
+    let bed = Bed::new();
     bed.layer.generations().mark_unresolved(&1_u64);
     let first = bed.layer.read(bed.request(LATEST)).await.unwrap();
     let second = bed.layer.read(bed.request(LATEST)).await.unwrap();
@@ -96,8 +96,8 @@ pub(crate) async fn late_write_and_the_cache(faults: Faults) -> Verdict {
 }
 
 /// Hazard 5: a read is sent while a write is unresolved, looks before it lands and answers after it is resolved.
-pub(crate) async fn page_of_the_window_outlives_it(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn page_of_the_window_outlives_it() -> Verdict {
+    let bed = Bed::new();
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
     let unresolved = bed.layer.generations().unresolved(&1_u64);
     let older = spawn(&bed, bed.request(LATEST));
@@ -111,8 +111,8 @@ pub(crate) async fn page_of_the_window_outlives_it(faults: Faults) -> Verdict {
 }
 
 /// Hazard 4, as far as it needs no race: what was in order when the page was put is not when it is asked for.
-pub(crate) async fn page_outlives_a_write(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn page_outlives_a_write() -> Verdict {
+    let bed = Bed::new();
     bed.layer.read(bed.request(LATEST)).await.unwrap();
     let cached = bed.layer.read(bed.request(LATEST)).await.unwrap();
     must(cached.outcome() == Outcome::Hit, || "the page should be cached".to_owned())?;
@@ -142,8 +142,8 @@ impl Ending {
 
 /// Hazard 6: however writes end, in whatever order, nothing read afterwards is old, and the cache works again. Of a
 /// write that timed out, `true` says that its owner learns the outcome only after all the others.
-pub(crate) async fn cache_works_after(faults: Faults, endings: &[(Ending, bool)]) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn cache_works_after(endings: &[(Ending, bool)]) -> Verdict {
+    let bed = Bed::new();
     let generations = bed.layer.generations();
     let read = || bed.layer.read(bed.request(LATEST));
     let current = |read: &Rows| {
@@ -181,8 +181,8 @@ pub(crate) async fn cache_works_after(faults: Faults, endings: &[(Ending, bool)]
 }
 
 /// Hazard 22: a caller accepts stale answers, but holds a token.
-pub(crate) async fn stale_answer_to_a_token_holder(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn stale_answer_to_a_token_holder() -> Verdict {
+    let bed = Bed::new();
     bed.acknowledged(1, 3);
     bed.layer.read(bed.request(LATEST)).await.unwrap();
     bed.acknowledged(1, 5);
@@ -199,9 +199,9 @@ pub(crate) async fn stale_answer_to_a_token_holder(faults: Faults) -> Verdict {
 }
 
 /// Hazard 46, the reading side: a writer's future is dropped at every point of its path.
-pub(crate) async fn writer_dropped_between_commit_and_bump(faults: Faults) -> Verdict {
+pub(crate) async fn writer_dropped_between_commit_and_bump() -> Verdict {
     for patience in [5_u32, 15, 25] {
-        let bed = Bed::new(faults);
+        let bed = Bed::new();
         bed.layer.read(bed.request(LATEST)).await.unwrap();
         let write = async {
             let pending = bed.layer.generations().write(&1_u64, Change::Append);
@@ -219,8 +219,8 @@ pub(crate) async fn writer_dropped_between_commit_and_bump(faults: Faults) -> Ve
 }
 
 /// Rule 6: appends do not disturb pages below the tail, mutations do.
-pub(crate) async fn pages_below_the_tail(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn pages_below_the_tail() -> Verdict {
+    let bed = Bed::new();
     for row in 1..=5 {
         bed.acknowledged(1, row);
     }

@@ -14,7 +14,6 @@ use std::{
 use tokio::task::JoinHandle;
 use weir_protect::{
     Dependence, Generation, Nanos, Priority, ReadError, ReadRequest, Reply,
-    fault::Faults,
     flight::{Entered, FlightTable, Want},
 };
 
@@ -47,10 +46,10 @@ impl Leaving {
 
 /// Hazard 9 and goal G3: the leader is dropped at each of its await points, that is, after `n` polls, for every `n`
 /// until it has its answer. Followers get the first read's answer, in time.
-pub(crate) async fn leader_dropped(faults: Faults, leaving: Leaving) -> Verdict {
+pub(crate) async fn leader_dropped(leaving: Leaving) -> Verdict {
     let Leaving { occupied, followers_first } = leaving;
     for polls in 0.. {
-        let bed = Bed::with(faults, |config| config.partition_concurrency = std::num::NonZeroU32::new(1));
+        let bed = Bed::with(|config| config.partition_concurrency = std::num::NonZeroU32::new(1));
         let occupant = occupied.then(|| spawn(&bed, bed.request(Page::latest(3))));
         settle().await;
         let begun = tokio::time::Instant::now();
@@ -104,8 +103,8 @@ async fn poll_times<F: Future>(mut future: Pin<&mut F>, times: usize) -> Option<
 }
 
 /// Hazard 10: the last waiter leaves, then another comes, while the read is in the store.
-pub(crate) async fn last_waiter_leaves_and_another_comes(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn last_waiter_leaves_and_another_comes() -> Verdict {
+    let bed = Bed::new();
     let first = spawn(&bed, bed.request(LATEST));
     settle().await;
     first.abort();
@@ -117,8 +116,8 @@ pub(crate) async fn last_waiter_leaves_and_another_comes(faults: Faults) -> Verd
 }
 
 /// Hazards 11 and 14: the read panics under many waiters; each is told so, and the next call leads at once.
-pub(crate) async fn read_panics(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn read_panics() -> Verdict {
+    let bed = Bed::new();
     bed.store.script([Step::Panic(10 * MS)]);
     let waiters: Vec<_> = (0..20).map(|_| spawn(&bed, bed.request(LATEST))).collect();
     for waiter in waiters {
@@ -135,13 +134,8 @@ pub(crate) async fn read_panics(faults: Faults) -> Verdict {
 
 /// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place meanwhile, or is
 /// in the store already.
-pub(crate) async fn deadlines_differ(
-    faults: Faults,
-    short: Duration,
-    long: Duration,
-    occupied: bool,
-) -> Verdict {
-    let bed = Bed::with(faults, |config| {
+pub(crate) async fn deadlines_differ(short: Duration, long: Duration, occupied: bool) -> Verdict {
+    let bed = Bed::with(|config| {
         config.partition_concurrency = std::num::NonZeroU32::new(1);
         config.queue_wait_max = Duration::from_secs(60);
     });
@@ -178,7 +172,7 @@ pub(crate) async fn deadlines_differ(
 }
 
 /// Hazard 15: whoever is woken with an error asks again in that very moment, and must not join the failed flight.
-pub(crate) async fn error_is_joined_late(faults: Faults) -> Verdict {
+pub(crate) async fn error_is_joined_late() -> Verdict {
     type Table = FlightTable<u64, u64, Result<u64, Broken>>;
     type Asked = Entered<u64, u64, Result<u64, Broken>, ()>;
     struct AskAgain {
@@ -203,7 +197,7 @@ pub(crate) async fn error_is_joined_late(faults: Faults) -> Verdict {
             }
         }
     }
-    let table = Table::with_faults(1, 10, |_| Err(Broken), faults);
+    let table = Table::new(10, |_| Err(Broken));
     let Entered::Led(lead, mut waiter) = ask(&table) else { return Err("nobody leads".to_owned()) };
     let again = AskAgain { table: Arc::clone(&table), joined: AtomicUsize::new(0), leads: Mutex::default() };
     let again = Arc::new(again);
@@ -217,8 +211,8 @@ pub(crate) async fn error_is_joined_late(faults: Faults) -> Verdict {
 }
 
 /// Hazard 16: a store that always fails, and a thousand waiters.
-pub(crate) async fn failing_store(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn failing_store() -> Verdict {
+    let bed = Bed::new();
     bed.store.usual(Step::Fail(10 * MS));
     let begun = tokio::time::Instant::now();
     let waiters: Vec<_> = (0..1_000).map(|_| spawn(&bed, bed.request(LATEST))).collect();
@@ -231,8 +225,8 @@ pub(crate) async fn failing_store(faults: Faults) -> Verdict {
 }
 
 /// Hazard 30: an important caller joins an unimportant one's flight before it goes to the store.
-pub(crate) async fn important_follower(faults: Faults) -> Verdict {
-    let bed = Bed::with(faults, |config| config.partition_concurrency = std::num::NonZeroU32::new(1));
+pub(crate) async fn important_follower() -> Verdict {
+    let bed = Bed::with(|config| config.partition_concurrency = std::num::NonZeroU32::new(1));
     let occupant = spawn(&bed, bed.request(Page::latest(3)));
     settle().await;
     let mut batch = bed.request(LATEST);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use weir_protect::{Outcome, ReadRequest, fault::Faults};
+use weir_protect::{Outcome, ReadRequest};
 
 use super::flights::spawn;
 use crate::fake::{Bed, LATEST, MS, Page, Seeded, Step, Verdict, but, must, pause, settle};
@@ -25,8 +25,8 @@ fn past_the_cache(request: ReadRequest<u64, Page>) -> ReadRequest<u64, Page> {
 const EARLY: [Step; 1] = [Step::Reply(Duration::ZERO, Duration::from_millis(100))];
 
 /// Hazards 7 and 19: a page is cached, nobody here hears of a later write; a caller holds its token.
-pub(crate) async fn token_hits_an_older_page(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn token_hits_an_older_page() -> Verdict {
+    let bed = Bed::new();
     bed.acknowledged(1, 3);
     bed.layer.read(token(&bed, 3)).await.unwrap();
     let reached = bed.layer.read(token(&bed, 3)).await.unwrap();
@@ -40,8 +40,8 @@ pub(crate) async fn token_hits_an_older_page(faults: Faults) -> Verdict {
 }
 
 /// Hazard 7: the same of a read that is in the air.
-pub(crate) async fn token_joins_an_older_flight(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn token_joins_an_older_flight() -> Verdict {
+    let bed = Bed::new();
     bed.acknowledged(1, 3);
     bed.store.script(EARLY);
     let below = spawn(&bed, token(&bed, 3));
@@ -60,8 +60,8 @@ pub(crate) async fn token_joins_an_older_flight(faults: Faults) -> Verdict {
 
 /// Hazard 7: 3 is acknowledged by two replicas and resolved here; the third lags and is asked by a caller without a
 /// token, so its page must not be said to contain 3.
-pub(crate) async fn lagging_page_is_hit(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn lagging_page_is_hit() -> Verdict {
+    let bed = Bed::new();
     acknowledged_by_two(&bed);
     let lagging = bed.layer.read(bed.request(LATEST)).await.unwrap();
     must(lagging.value.newest() == 0, || "the replica should lag".to_owned())?;
@@ -78,8 +78,8 @@ pub(crate) async fn lagging_page_is_hit(faults: Faults) -> Verdict {
 }
 
 /// Hazard 7: the same of a read that is in the air.
-pub(crate) async fn lagging_flight_is_joined(faults: Faults) -> Verdict {
-    let bed = Bed::new(faults);
+pub(crate) async fn lagging_flight_is_joined() -> Verdict {
+    let bed = Bed::new();
     acknowledged_by_two(&bed);
     let lagging = spawn(&bed, past_the_cache(bed.request(LATEST)));
     settle().await;
@@ -90,8 +90,8 @@ pub(crate) async fn lagging_flight_is_joined(faults: Faults) -> Verdict {
 
 /// The other way round, a token that comes while the flight still waits for its place makes it a read of a quorum, for
 /// all who share it.
-pub(crate) async fn token_joins_a_waiting_flight(faults: Faults) -> Verdict {
-    let bed = Bed::with(faults, |config| config.partition_concurrency = std::num::NonZeroU32::new(1));
+pub(crate) async fn token_joins_a_waiting_flight() -> Verdict {
+    let bed = Bed::with(|config| config.partition_concurrency = std::num::NonZeroU32::new(1));
     acknowledged_by_two(&bed);
     let occupant = spawn(&bed, bed.request(Page::latest(3)));
     settle().await;
@@ -110,9 +110,9 @@ pub(crate) async fn token_joins_a_waiting_flight(faults: Faults) -> Verdict {
 
 /// Hazard 7: writes by two replicas of three, whichever, some through another node, of which nobody here hears; reads
 /// that ask any replica, some with the newest token there is. Whoever holds one is never answered with less.
-pub(crate) async fn tokens_over_lagging_replicas(faults: Faults, seeds: u64) -> Verdict {
+pub(crate) async fn tokens_over_lagging_replicas(seeds: u64) -> Verdict {
     for seed in 0..seeds {
-        let bed = Bed::new(faults);
+        let bed = Bed::new();
         bed.store.random(seed, false);
         let acknowledged = Arc::new(AtomicU64::new(0));
         let mut readers = Vec::new();

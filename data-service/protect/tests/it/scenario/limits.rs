@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use weir_protect::{
-    Bound, Clock, LimitKind, Limits, ManualClock, Nanos, Quota, Rule, Scope, Selector, fault::Faults,
-};
+use weir_protect::{Bound, Clock, LimitKind, Limits, ManualClock, Nanos, Quota, Rule, Scope, Selector};
 
 use crate::fake::{Verdict, must};
 
@@ -36,9 +34,9 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) fn new(slots: usize, faults: Faults) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let clock = Arc::new(ManualClock::new(Nanos::from_nanos(3_600_000_000_000)));
-        let limits = Arc::new(Limits::with_faults(slots, Arc::clone(&clock) as _, faults));
+        let limits = Arc::new(Limits::new(slots, Arc::clone(&clock) as _));
         Self { clock, limits }
     }
 
@@ -59,11 +57,11 @@ impl Rig {
 const KEY: &[Scope] = &[Scope::Key(1)];
 
 /// Hazard 24: threads race for the last cells of a burst, at one moment.
-pub(crate) async fn over_admission_under_contention(faults: Faults) -> Verdict {
+pub(crate) async fn over_admission_under_contention() -> Verdict {
     const BURST: usize = 5;
     let threads = 4;
     for _ in 0..200 {
-        let rig = Rig::new(64, faults);
+        let rig = Rig::new(64);
         rig.set(Selector::EachKey, quota(1.0, u32::try_from(BURST).unwrap()));
         let (admitted, barrier) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(threads)));
         let race = || {
@@ -87,8 +85,8 @@ pub(crate) async fn over_admission_under_contention(faults: Faults) -> Verdict {
 }
 
 /// Rule 13: a refused channel must not have charged its guild.
-pub(crate) async fn refused_child_charges_its_parent(faults: Faults) -> Verdict {
-    let rig = Rig::new(64, faults);
+pub(crate) async fn refused_child_charges_its_parent() -> Verdict {
+    let rig = Rig::new(64);
     rig.set(Selector::One(Scope::Key(1)), quota(1.0, 1));
     rig.set(Selector::EachGroup, quota(1.0, 10));
     let child = &[Scope::Group(9), Scope::Key(1)];
@@ -100,8 +98,8 @@ pub(crate) async fn refused_child_charges_its_parent(faults: Faults) -> Verdict 
 
 /// Hazard 25: b10 becomes b50 when `used` of the ten tokens are gone; then b50 becomes b10. With none used the key has
 /// no slot when the quota changes.
-pub(crate) async fn changed_quota(faults: Faults, used: usize) -> Verdict {
-    let rig = Rig::new(64, faults);
+pub(crate) async fn changed_quota(used: usize) -> Verdict {
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
     must(rig.burst(KEY, used) == used, || "the first burst is short".to_owned())?;
     rig.set(Selector::EachKey, quota(100.0, 50));
@@ -118,8 +116,8 @@ pub(crate) async fn changed_quota(faults: Faults, used: usize) -> Verdict {
 
 /// Hazard 26: the clock steps back, three times. Each time the key counts as empty, and fills from there at its rate:
 /// so a clock that steps grants nothing, and blocks nobody for as long as it stepped.
-pub(crate) async fn clock_steps_back(faults: Faults) -> Verdict {
-    let rig = Rig::new(64, faults);
+pub(crate) async fn clock_steps_back() -> Verdict {
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
     must(rig.burst(KEY, 100) == 10, || "the first burst is not 10".to_owned())?;
     for step in 1..=3 {
@@ -139,8 +137,8 @@ pub(crate) async fn clock_steps_back(faults: Faults) -> Verdict {
 
 /// Hazard 26: the limit was changed before the step; a key that nobody has seen is told when to come back, and it is
 /// not when the clock shows that time again.
-pub(crate) async fn clock_steps_back_before_a_change(faults: Faults) -> Verdict {
-    let rig = Rig::new(64, faults);
+pub(crate) async fn clock_steps_back_before_a_change() -> Verdict {
+    let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
     rig.set(Selector::EachKey, quota(100.0, 50));
     rig.clock.set(rig.clock.now().before(Duration::from_secs(1_000)));
@@ -153,9 +151,9 @@ pub(crate) async fn clock_steps_back_before_a_change(faults: Faults) -> Verdict 
 }
 
 /// Rule 13: a caller rotates keys through a full table; it must not get a fresh burst for each.
-pub(crate) async fn rotated_keys(faults: Faults) -> Verdict {
+pub(crate) async fn rotated_keys() -> Verdict {
     let slots = 64;
-    let rig = Rig::new(slots, faults);
+    let rig = Rig::new(slots);
     rig.set(Selector::EachKey, quota(1.0, 2));
     let admitted: usize = (0..10_000).map(|key| rig.burst(&[Scope::Key(key)], 2)).sum();
     must(admitted <= slots * 2, || format!("{admitted} admitted through {slots} slots of burst 2"))

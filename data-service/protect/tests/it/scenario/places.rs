@@ -11,16 +11,15 @@ use std::{
 use weir_protect::{
     Bound, LimitKind, ReadRequest, Rule, Scope, Scopes, Selector,
     concurrency::{ConcurrencyGate, Permit},
-    fault::Faults,
 };
 
 use super::flights::spawn;
 use crate::fake::{Bed, LATEST, MS, Page, Step, Verdict, must, pause, settle};
 
 /// Hazard 27: threads race for the last place.
-pub(crate) async fn too_many_places(faults: Faults) -> Verdict {
+pub(crate) async fn too_many_places() -> Verdict {
     const LIMIT: u32 = 2;
-    let gate = Arc::new(ConcurrencyGate::with_faults(1, 100, faults));
+    let gate = Arc::new(ConcurrencyGate::new(100));
     let (worst, threads) = (Arc::new(AtomicU32::new(0)), 4);
     let barrier = Arc::new(Barrier::new(threads));
     let race = || {
@@ -43,8 +42,8 @@ pub(crate) async fn too_many_places(faults: Faults) -> Verdict {
 }
 
 /// Hazard 28: turns and permits are dropped in every state, and every place comes back.
-pub(crate) async fn places_come_back(faults: Faults) -> Verdict {
-    let gate = Arc::new(ConcurrencyGate::<u64>::with_faults(1, 100, faults));
+pub(crate) async fn places_come_back() -> Verdict {
+    let gate = Arc::new(ConcurrencyGate::<u64>::new(100));
     let polled = |turn| async move {
         let mut turn = Box::pin(turn);
         let ready: Option<Permit<u64>> = tokio::time::timeout(MS, &mut turn).await.ok();
@@ -63,8 +62,8 @@ pub(crate) async fn places_come_back(faults: Faults) -> Verdict {
 }
 
 /// Hazard 28: a caller that waited is given the place, and leaves before it is polled again.
-pub(crate) async fn place_given_to_one_who_leaves(faults: Faults) -> Verdict {
-    let gate = Arc::new(ConcurrencyGate::<u64>::with_faults(1, 100, faults));
+pub(crate) async fn place_given_to_one_who_leaves() -> Verdict {
+    let gate = Arc::new(ConcurrencyGate::<u64>::new(100));
     let held = gate.acquire(1, 1).unwrap().await;
     let mut waiting = Box::pin(gate.acquire(1, 1).unwrap());
     let early = tokio::time::timeout(MS, &mut waiting).await;
@@ -76,8 +75,8 @@ pub(crate) async fn place_given_to_one_who_leaves(faults: Faults) -> Verdict {
 }
 
 /// Hazard 28: a read ends as `step` says, and its places, of the partition and of the scopes, are free at once.
-pub(crate) async fn places_come_back_after(faults: Faults, step: Step) -> Verdict {
-    let bed = bounded(faults);
+pub(crate) async fn places_come_back_after(step: Step) -> Verdict {
+    let bed = bounded();
     bed.store.script([step]);
     let ended = bed.layer.read(scoped(&bed, LATEST)).await;
     settle().await;
@@ -86,8 +85,8 @@ pub(crate) async fn places_come_back_after(faults: Faults, step: Step) -> Verdic
 
 /// Hazards 27 and 28 through the layer: reads end in every way while others leave or wait, some of them with the place
 /// of their partition in hand for one of their scope. The gauges hold, and return to zero.
-pub(crate) async fn reads_end_in_every_way(faults: Faults) -> Verdict {
-    let bed = bounded(faults);
+pub(crate) async fn reads_end_in_every_way() -> Verdict {
+    let bed = bounded();
     let ends = [Step::Hang, Step::Fail(5 * MS), Step::Panic(5 * MS), Step::Reply(5 * MS, 5 * MS)];
     bed.store.script((0..40).map(|i| ends[i % ends.len()]));
     let (mut reads, mut half_way) = (Vec::new(), false);
@@ -117,8 +116,8 @@ pub(crate) async fn reads_end_in_every_way(faults: Faults) -> Verdict {
 const SCOPES: [Scope; 2] = [Scope::Key(1), Scope::Group(9)];
 
 /// Three places for the partition, two for the key's scope, three for the group's; the store has 150 ms.
-fn bounded(faults: Faults) -> Bed {
-    let bed = Bed::with(faults, |config| {
+fn bounded() -> Bed {
+    let bed = Bed::with(|config| {
         config.partition_concurrency = NonZeroU32::new(3);
         config.store_timeout = 150 * MS;
     });
