@@ -29,7 +29,10 @@ impl ChangeKind {
             | Change::MessageEdited(_)
             | Change::MessageDeleted(_)
             | Change::MessagesDeleted(_)
-            | Change::PinsChanged(_) => Self::History,
+            | Change::PinsChanged(_)
+            | Change::ReactionAdded(_)
+            | Change::ReactionRemoved(_)
+            | Change::ReactionsCleared(_) => Self::History,
             Change::Typing(_) => Self::Ephemeral,
             Change::GuildCreated(_) | Change::GuildDeleted(_) => Self::Guild,
             Change::ChannelCreated(_)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::data::{GetChannelContextResponse, ViewPageResponse};
+use crate::data::{GetChannelContextResponse, OwnReactions, ViewPageResponse};
 
 /// A [`ViewPageResponse`] whose page stays encoded. On the wire the two are the same, because protobuf writes a nested message as its
 /// bytes. So a service writes a page that it has encoded for many callers, and a caller that has seen the same bytes before need not read
@@ -15,6 +15,9 @@ pub struct ViewedPage {
     /// An encoded `ListMessagesResponse`; empty for a page without rows.
     #[prost(bytes = "bytes", optional, tag = "2")]
     pub page: Option<Bytes>,
+    /// What the viewer reacted to messages of the page with, ascending by message.
+    #[prost(message, repeated, tag = "3")]
+    pub own: Vec<OwnReactions>,
 }
 
 impl prost::Name for ViewedPage {
@@ -43,8 +46,10 @@ mod tests {
         let context = GetChannelContextResponse { channel: Some(channel), ..Default::default() };
         let message = Message { id: 9, content: "hello".into(), ..Message::default() };
         let page = ListMessagesResponse { messages: vec![message] };
-        let viewed = ViewedPage { context: Some(context.clone()), page: Some(page.encode_to_vec().into()) };
-        let reply = ViewPageResponse { context: Some(context), page: Some(page) };
+        let own = vec![OwnReactions { message_id: 9, slots: vec![3], ..OwnReactions::default() }];
+        let encoded = Some(page.encode_to_vec().into());
+        let viewed = ViewedPage { context: Some(context.clone()), page: encoded, own: own.clone() };
+        let reply = ViewPageResponse { context: Some(context), page: Some(page), own };
         assert_eq!(viewed.encode_to_vec(), reply.encode_to_vec());
         assert_eq!(ViewedPage::decode(&*reply.encode_to_vec()).unwrap(), viewed);
         // A page without rows is there all the same.

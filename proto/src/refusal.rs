@@ -30,7 +30,8 @@ impl RefusalReason {
             | Self::GuildRoles
             | Self::GuildOverwrites
             | Self::OwnedGuilds
-            | Self::ChannelPins => RefusalCause::Request,
+            | Self::ChannelPins
+            | Self::MessageReactions => RefusalCause::Request,
             // A later version of the service may name reasons that this one does not know; they arrive as
             // `Unspecified`.
             Self::Unspecified | Self::Overloaded | Self::NotOwner | Self::Clock | Self::Stopping => {
@@ -62,6 +63,7 @@ impl RefusalReason {
             Self::OwnedGuilds => "owned_guilds",
             Self::WriteBurst => "write_burst",
             Self::ChannelPins => "channel_pins",
+            Self::MessageReactions => "message_reactions",
         }
     }
 }
