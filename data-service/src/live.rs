@@ -24,7 +24,7 @@ pub(crate) mod weight;
 pub(crate) use self::{
     change::{Effect, Known},
     load::read_guild,
-    serve::encode_page,
+    serve::{EncodedPage, encode_page},
 };
 
 use std::sync::Arc;

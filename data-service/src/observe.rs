@@ -14,7 +14,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
 use weir_protect::{Outcome, RefusalReason};
-use weir_runtime::{Registry, label_values, metrics::LATENCY_SECONDS};
+use weir_runtime::{Registry, metrics::LATENCY_SECONDS};
 
 use crate::key::Key;
 
@@ -24,40 +24,9 @@ struct ReadLabels {
     outcome: &'static str,
 }
 
-/// Kind of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Write {
-    /// A message was created.
-    CreateMessage,
-    /// A message was edited.
-    EditMessage,
-    /// A message was removed.
-    DeleteMessage,
-    /// A message was pinned or unpinned.
-    Pin,
-    /// A guild or a part of it was changed.
-    Guild,
-    /// A user was changed.
-    User,
-    /// A direct channel was opened.
-    Direct,
-}
-
-label_values! {
-    pub Write {
-        CreateMessage => "CreateMessage",
-        EditMessage => "EditMessage",
-        DeleteMessage => "DeleteMessage",
-        Pin => "Pin",
-        Guild => "Guild",
-        User => "User",
-        Direct => "Direct",
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabel {
-    method: Write,
+    method: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,7 +75,8 @@ impl Observer {
         }
     }
 
-    pub(crate) fn on_write(&self, method: Write, channel_id: u64) {
+    /// Counts a change; `method` says of what kind, in metrics.
+    pub(crate) fn on_write(&self, method: &'static str, channel_id: u64) {
         self.db_writes.get_or_create_owned(&WriteLabel { method }).inc();
         if channel_id != 0 {
             self.hot.count(channel_id, Count::Write);

@@ -12,6 +12,7 @@ pub mod not_ready;
 mod overwrites;
 pub(crate) mod owned;
 mod pin;
+mod reaction;
 pub mod user;
 
 use std::{sync::Arc, time::Duration};

@@ -176,6 +176,10 @@ methods! { data, "weir.data.v1.MessageService":
     Write delete_messages "DeleteMessages" DeleteMessagesRequest -> DeleteMessagesResponse;
     Write set_pinned "SetPinned" SetPinnedRequest -> SetPinnedResponse;
     Read list_pins "ListPins" ListPinsRequest -> ListPinsResponse;
+    Write add_reaction "AddReaction" AddReactionRequest -> ChangeReactionsResponse;
+    Write remove_reaction "RemoveReaction" RemoveReactionRequest -> ChangeReactionsResponse;
+    Write clear_reactions "ClearReactions" ClearReactionsRequest -> ChangeReactionsResponse;
+    Read list_reactions "ListReactions" ListReactionsRequest -> ListReactionsResponse;
     Read list_changes "ListChanges" ListChangesRequest -> ListChangesResponse;
     Write typing "Typing" TypingRequest -> TypingResponse;
 }

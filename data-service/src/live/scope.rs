@@ -5,7 +5,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
 use weir_protect::tail::{Tail, TailQuery, TailRow};
 use weir_proto::{
     bucket::Bucket,
@@ -14,6 +13,7 @@ use weir_proto::{
 
 use super::{
     nonce::Nonces,
+    serve::EncodedPage,
     weight::{guild_bytes, message_bytes},
 };
 use crate::{
@@ -107,7 +107,7 @@ pub(crate) struct ScopeState {
     /// is never idle has no other moment for it.
     pub(crate) tail_missed: bool,
     /// Encoded replies of the present tail; emptied by every change.
-    encoded: Vec<(TailQuery, Bytes)>,
+    encoded: Vec<(TailQuery, EncodedPage)>,
     /// A commit is in doubt: nothing is written or cached until its outcome is known.
     pub(crate) unresolved: bool,
     /// Keys that the last commit changes: a turn that panics may have committed, so their reads must not be
@@ -236,26 +236,26 @@ impl ScopeState {
     }
 
     /// The encoded reply for a query, if one was kept since the last change.
-    pub(crate) fn encoded(&self, query: TailQuery) -> Option<Bytes> {
+    pub(crate) fn encoded(&self, query: TailQuery) -> Option<EncodedPage> {
         let found = self.encoded.iter().find(|(kept, _)| *kept == query);
         found.map(|(_, bytes)| bytes.clone())
     }
 
     /// Keeps an encoded reply that was made from the tail at `version`.
-    pub(crate) fn keep_encoded(&mut self, version: u64, query: TailQuery, bytes: Bytes) {
+    pub(crate) fn keep_encoded(&mut self, version: u64, query: TailQuery, page: EncodedPage) {
         if self.version != version || self.tail.is_none() {
             return;
         }
         if self.encoded.len() >= ENCODED_MAX {
             self.encoded.remove(0);
         }
-        self.encoded.push((query, bytes));
+        self.encoded.push((query, page));
     }
 
     /// Bytes of the scope's content: the tail and its encoded replies, nonces, and the guild.
     pub(crate) fn bytes(&self) -> usize {
         let tail = self.tail.as_ref().map_or(0, Tail::bytes);
-        let encoded = self.encoded.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let encoded = self.encoded.iter().map(|(_, page)| page.bytes.len()).sum::<usize>();
         tail + encoded + self.nonces.bytes() + self.guild.as_deref().map_or(0, guild_bytes)
     }
 

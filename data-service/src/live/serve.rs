@@ -16,16 +16,28 @@ use crate::{
     seeded::{Seeded, armed},
 };
 
+/// A page as it is sent; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EncodedPage {
+    /// An encoded `ListMessagesResponse`.
+    pub bytes: Bytes,
+    /// Its messages that users reacted to; `None` if there are none.
+    pub reacted: Option<Arc<[u64]>>,
+}
+
 /// Encodes rows as a `ListMessagesResponse` without collecting them first.
-pub(crate) fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> Bytes {
-    let mut out = Vec::new();
+pub(crate) fn encode_page<'a>(rows: impl Iterator<Item = &'a Message>) -> EncodedPage {
+    let (mut out, mut reacted) = (Vec::new(), Vec::new());
     for row in rows {
+        if !row.reactions.is_empty() {
+            reacted.push(row.id);
+        }
         // Field 1 of ListMessagesResponse: `repeated Message messages`.
         prost::encoding::message::encode(1, row, &mut out);
     }
     // It grew by doubling, and is kept.
     out.shrink_to_fit();
-    Bytes::from(out)
+    EncodedPage { bytes: Bytes::from(out), reacted: (!reacted.is_empty()).then(|| reacted.into()) }
 }
 
 /// The right to seed a channel's tail with rows that are read from now on, unless something changes
@@ -83,7 +95,7 @@ impl Live {
     }
 
     /// The encoded page from the channel's tail, and the revision that it contains, if the tail is certain.
-    pub(crate) fn serve_tail(&self, channel_id: u64, query: TailQuery) -> Option<(Bytes, u64)> {
+    pub(crate) fn serve_tail(&self, channel_id: u64, query: TailQuery) -> Option<(EncodedPage, u64)> {
         let tenure = self.ownership.tenure(channel_id).ok()?;
         let scope = self.scopes.get(channel_id)?;
         let (rows, version, rev) = {

@@ -1,12 +1,15 @@
 //! Weights of rows in memory, in bytes: for the bounds of tails, pages and scopes.
 
-use weir_proto::data::{Channel, GuildState, Member, Message, Role};
+use weir_proto::data::{Channel, GuildState, Member, Message, ReactionCount, Role};
 
 /// Bytes of a message that is held behind an `Arc`.
 pub(crate) fn message_bytes(message: &Message) -> usize {
     let text = message.content.len() + message.embeds_json.len() + message.nonce.len();
     let mentions = message.mention_user_ids.len() + message.mention_role_ids.len();
-    size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>()
+    let reaction =
+        |row: &ReactionCount| size_of_val(row) + row.emoji.as_ref().map_or(0, |emoji| emoji.name.len());
+    let reactions = message.reactions.iter().map(reaction).sum::<usize>();
+    size_of::<Message>() + 2 * size_of::<usize>() + text + mentions * size_of::<u64>() + reactions
 }
 
 /// Approximate bytes of a guild that is held behind an `Arc`.

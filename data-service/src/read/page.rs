@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use weir_protect::{
     Dependence, LimitKind, Outcome,
     tail::{TailAnchor, TailQuery},
@@ -18,14 +17,14 @@ use super::{
 };
 use crate::{
     key::{CLASS_READS, Key},
-    live::encode_page,
+    live::{EncodedPage, encode_page},
 };
 
-/// A page, encoded as a `ListMessagesResponse`.
+/// A page with how it was served.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// The reply.
-    pub encoded: Bytes,
+    pub encoded: EncodedPage,
     /// Revision that the page is known to contain.
     pub rev: u64,
     /// How it was served.
@@ -58,21 +57,22 @@ impl ReadPath {
     }
 
     /// A page with what the check of a user's permissions needs: admitted once, by the channel's limits, and then read at the same time.
-    /// `None` if there is no such channel. The page may have failed where the context has not.
+    /// `None` if there is no such channel. The page may have failed where the context has not. The last is for what else the request reads
+    /// for its viewer.
     ///
     /// # Errors
     /// [`Failure`]
     ///
     /// # Cancel safety
     /// As [`ReadPath::page`].
-    pub async fn viewed_page(
+    pub(crate) async fn viewed_page(
         &self,
         channel_id: u64,
         viewer_id: u64,
         anchor: TailAnchor,
         limit: usize,
         options: ReadOptions,
-    ) -> Result<Option<(ChannelContext, Result<Page, Failure>)>, Failure> {
+    ) -> Result<Option<(ChannelContext, Result<Page, Failure>, Reading)>, Failure> {
         let reading = self.admit_history(channel_id, options).await?;
         // It is a part of this request, but its rows are the guild's and the viewer's: they are not charged to the channel's reads of
         // the database, and do not wait for its places there.
@@ -82,7 +82,7 @@ impl ReadPath {
             self.page_part(reading, channel_id, anchor, limit)
         );
         // What is wrong with the page is for those who may see it.
-        Ok(context?.map(|context| (context, page)))
+        Ok(context?.map(|context| (context, page, of_context)))
     }
 
     async fn page_part(
@@ -267,22 +267,7 @@ impl ReadPath {
         }
     }
 
-    /// One message; `None` if it is not there.
-    ///
-    /// # Errors
-    /// [`Failure`]
-    pub async fn message(
-        &self,
-        channel_id: u64,
-        message_id: u64,
-        options: ReadOptions,
-    ) -> Result<(Option<Arc<Message>>, Served), Failure> {
-        let mut reading = self.admit_history(channel_id, options).await?;
-        let row = self.message_part(&mut reading, channel_id, message_id).await?;
-        Ok((row, reading.served))
-    }
-
-    /// The same, as a part of a request.
+    /// One message, as a part of a request; `None` if it is not there.
     pub(crate) async fn message_part(
         &self,
         reading: &mut Reading,

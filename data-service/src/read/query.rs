@@ -13,7 +13,7 @@ use weir_store::{PartitionRange, ReadError, RowOrder, Store, row::RowRange};
 use crate::{
     key::Key,
     live::{
-        self, Live, encode_page,
+        self, EncodedPage, Live, encode_page,
         weight::{channel_bytes, guild_bytes, member_bytes, message_bytes},
     },
     outbox::rebuild::{self, Changes},
@@ -89,7 +89,7 @@ impl Query for Asked {
 #[derive(Debug)]
 struct ReadRows {
     rows: Vec<Message>,
-    encoded: OnceLock<Bytes>,
+    encoded: OnceLock<EncodedPage>,
 }
 
 /// Rows of one partition, in the order asked for; perhaps the first ones of a larger read, with which they are shared.
@@ -119,7 +119,7 @@ impl Rows {
 
     /// The rows as an encoded `ListMessagesResponse`: made once for all who share the whole read.
     #[must_use]
-    pub fn encoded(&self) -> Bytes {
+    pub fn encoded(&self) -> EncodedPage {
         if self.count < self.read.rows.len() {
             return encode_page(self.rows().iter());
         }
@@ -153,7 +153,7 @@ pub enum ReadValue {
     /// A user id.
     Token(Option<u64>),
     /// A page, encoded as a `ListMessagesResponse`.
-    Page(Bytes),
+    Page(EncodedPage),
     /// Changes of a scope.
     Changes(Arc<Changes>),
     /// Rows of a described table, encoded.
@@ -207,7 +207,7 @@ impl ReadValue {
                     .map_or(0, |row| 80 + row.username.len() + row.global_name.len() + row.avatar.len()),
                 Self::Guilds(ids) => ids.len() * 8,
                 Self::Direct(_) | Self::Token(_) => 8,
-                Self::Page(encoded) => encoded.len(),
+                Self::Page(encoded) => encoded.bytes.len(),
                 Self::Listed(rows) => rows.iter().map(|row| size_of::<Bytes>() + row.len()).sum(),
                 // Never kept.
                 Self::Changes(_) => 0,

@@ -13,13 +13,12 @@ use weir_proto::{
 };
 
 use super::{
-    Paths, change_headers, deadline, form, message::page_of, options, owned, refused, reply_headers,
-    required, within,
+    Paths, change_headers, deadline, form, message::page_of, options, owned, reaction::own_on, refused,
+    reply_headers, required, within,
 };
 use crate::{
     key::Key,
     live::scope::ScopeKind,
-    observe::Write,
     read::{Reading, directory::ChannelContext},
     rpc::error,
     write::{
@@ -106,7 +105,7 @@ async fn admit(paths: &Paths, basis: Option<Basis>) -> Result<Basis, ChangeError
     let basis = basis.unwrap_or_default();
     preconditions::check(&basis)?;
     paths.charge_write(0).await?;
-    paths.observer.on_write(Write::Guild, 0);
+    paths.observer.on_write("Guild", 0);
     Ok(basis)
 }
 
@@ -435,18 +434,22 @@ async fn view_page(
     let (channel_id, anchor, limit) = page_of(&page)?;
     let found = paths.reads.viewed_page(channel_id, user_id, anchor, limit, options(&context)).await;
     let found = found.map_err(|failure| refused(&context, failure))?;
-    let (found, page) = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
+    let (found, page, mut reading) = found.ok_or_else(|| ConnectError::not_found("channel not found"))?;
     // One who is not in the guild is told so by the api, whatever became of the page.
     let page = match page {
         Ok(page) => Some(page),
         Err(_) if found.state.is_some() && found.member.is_none() => None,
         Err(failure) => return Err(refused(&context, failure)),
     };
+    let reacted = page.as_ref().and_then(|page| page.encoded.reacted.as_deref()).unwrap_or_default();
+    let own = own_on(&paths.reads, &mut reading, (channel_id, user_id), reacted).await;
+    let own = own.map_err(|failure| refused(&context, failure))?;
     let concerned = data::GetChannelContextRequest { concerned_only: true, ..Default::default() };
     let shown = shown_context(&paths, found, &concerned);
     let mut reply = Reply::message(ViewedPage {
         context: Some(shown),
-        page: page.as_ref().map(|page| page.encoded.clone()),
+        page: page.as_ref().map(|page| page.encoded.bytes.clone()),
+        own,
     });
     if let Some(page) = page {
         reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);

@@ -20,11 +20,11 @@ use weir_proto::{
 use super::{
     Paths, accepted_at, change_headers, deadline, options,
     pin::{list_pins, set_pinned},
+    reaction::{add_reaction, clear_reactions, list_reactions, own_on, remove_reaction},
     refused, reply_headers, required,
 };
 use crate::{
     live::scope::ScopeKind,
-    observe::Write,
     outbox::{rebuild, record::Audience},
     read::page::{PAGE_DEFAULT, PAGE_MAX},
     rpc::error,
@@ -73,6 +73,10 @@ pub fn router(paths: &Paths) -> Router {
     let router = method!(router, "ListChanges", list_changes);
     let router = method!(router, "SetPinned", set_pinned);
     let router = method!(router, "ListPins", list_pins);
+    let router = method!(router, "AddReaction", add_reaction);
+    let router = method!(router, "RemoveReaction", remove_reaction);
+    let router = method!(router, "ClearReactions", clear_reactions);
+    let router = method!(router, "ListReactions", list_reactions);
     method!(router, "Typing", typing)
 }
 
@@ -108,7 +112,7 @@ async fn list(
     let (channel_id, anchor, limit) = page_of(&request)?;
     let page = paths.reads.page(channel_id, anchor, limit, options(&context)).await;
     let page = page.map_err(|failure| refused(&context, failure))?;
-    let mut reply = Reply::encoded(page.encoded);
+    let mut reply = Reply::encoded(page.encoded.bytes);
     reply.headers = reply_headers(&paths, &context, channel_id, page.rev, &page.served);
     Ok(reply)
 }
@@ -120,11 +124,24 @@ async fn get(
 ) -> Result<Reply<GetMessageResponse>, ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let message_id = required("message_id", request.message_id)?;
-    let found = paths.reads.message(channel_id, message_id, options(&context)).await;
-    let (row, served) = found.map_err(|failure| refused(&context, failure))?;
-    let row = row.ok_or_else(|| ConnectError::not_found("message not found"))?;
+    let found = async {
+        let mut reading = paths.reads.admit_history(channel_id, options(&context)).await?;
+        let Some(row) = paths.reads.message_part(&mut reading, channel_id, message_id).await? else {
+            return Ok(None);
+        };
+        let own = match row.reactions.is_empty() || request.viewer_id == 0 {
+            true => None,
+            false => {
+                let of = (channel_id, request.viewer_id);
+                own_on(&paths.reads, &mut reading, of, &[message_id]).await?.pop()
+            }
+        };
+        Ok(Some((row, own, reading.served)))
+    };
+    let found = found.await.map_err(|failure| refused(&context, failure))?;
+    let (row, own, served) = found.ok_or_else(|| ConnectError::not_found("message not found"))?;
     let headers = reply_headers(&paths, &context, channel_id, row.last_rev, &served);
-    let mut reply = Reply::message(GetMessageResponse { message: Some((*row).clone()) });
+    let mut reply = Reply::message(GetMessageResponse { message: Some((*row).clone()), own });
     reply.headers = headers;
     Ok(reply)
 }
@@ -170,7 +187,7 @@ async fn create(
     let channel_id = required("message.channel_id", message.channel_id)?;
     check(&message)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Write::CreateMessage, channel_id);
+    paths.observer.on_write("CreateMessage", channel_id);
     let told = request.context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(&paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
@@ -212,7 +229,7 @@ async fn edit(
     })?;
     let mut request = request;
     let of = (request.channel_id, request.message_id, request.context.take());
-    let altered = alter(&paths, &context, of, Write::EditMessage, request).await?;
+    let altered = alter(&paths, &context, of, request).await?;
     Ok(altered.reply(EditMessageResponse { message: Some(altered.outcome.message.clone()) }))
 }
 
@@ -222,7 +239,7 @@ async fn delete(
     request: DeleteMessageRequest,
 ) -> Result<Reply<DeleteMessageResponse>, ConnectError> {
     let of = (request.channel_id, request.message_id, request.context);
-    let altered = alter(&paths, &context, of, Write::DeleteMessage, Delete).await?;
+    let altered = alter(&paths, &context, of, Delete).await?;
     Ok(altered.reply(DeleteMessageResponse { rev: altered.outcome.rev }))
 }
 
@@ -246,13 +263,12 @@ pub(super) async fn alter(
     paths: &Paths,
     context: &Context,
     (channel_id, message_id, event_context): (u64, u64, Option<EventContext>),
-    method: Write,
     plan: impl Alteration + 'static,
 ) -> Result<Done, ConnectError> {
     let channel_id = required("channel_id", channel_id)?;
     let message_id = required("message_id", message_id)?;
     paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(method, channel_id);
+    paths.observer.on_write(plan.label(), channel_id);
     let told = event_context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
@@ -280,7 +296,7 @@ async fn delete_many(
     let writes = message_ids.len() as u32;
     paths.charge_writes(channel_id, writes).await.map_err(|error| error::of_change(&error))?;
     for _ in &message_ids {
-        paths.observer.on_write(Write::DeleteMessage, channel_id);
+        paths.observer.on_write("DeleteMessage", channel_id);
     }
     let event_context = request.context;
     let audience =

@@ -4,7 +4,7 @@ use weir_connect::{ConnectError, Context, Reply};
 use weir_proto::data::{ListPinsRequest, ListPinsResponse, SetPinnedRequest, SetPinnedResponse};
 
 use super::{Paths, message::alter, options, refused, reply_headers, required};
-use crate::{observe::Write, read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
+use crate::{read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
 
 pub(super) async fn set_pinned(
     paths: Paths,
@@ -12,7 +12,7 @@ pub(super) async fn set_pinned(
     request: SetPinnedRequest,
 ) -> Result<Reply<SetPinnedResponse>, ConnectError> {
     let of = (request.channel_id, request.message_id, request.context);
-    let done = alter(&paths, &context, of, Write::Pin, SetPinned(request.pinned)).await?;
+    let done = alter(&paths, &context, of, SetPinned(request.pinned)).await?;
     let (message, changed) = (Some(done.outcome.message.clone()), done.outcome.changed);
     Ok(done.reply(SetPinnedResponse { message, changed }))
 }

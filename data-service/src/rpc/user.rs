@@ -15,7 +15,6 @@ use super::{Paths, accepted_at, deadline, form, options, required};
 use crate::{
     key::Key,
     live::scope::ScopeKind,
-    observe::Write,
     rpc::error,
     write::{
         op::{ChangeError, Op, OpenOp},
@@ -63,7 +62,7 @@ async fn create(
     form::check_user(&user)?;
     let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
     paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(Write::User, 0);
+    paths.observer.on_write("User", 0);
     let sequencer = &paths.sequencer;
     let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
     let now_us = paths.clock.wall_us();
@@ -140,7 +139,7 @@ async fn open_direct(
 
 async fn open(paths: &Paths, context: &Context, pair: UserPair) -> Result<Channel, ChangeError> {
     paths.charge_write(0).await?;
-    paths.observer.on_write(Write::Direct, 0);
+    paths.observer.on_write("Direct", 0);
     let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
     let opened = paths.sequencer.submit(pair.low().get(), ScopeKind::User, |answer| {
         Op::Open(OpenOp { pair, accepted_at_us, deadline, answer })

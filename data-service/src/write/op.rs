@@ -24,6 +24,8 @@ pub(crate) const ROLES_MAX: usize = 250;
 pub(crate) const OVERWRITES_MAX: usize = 10_000;
 /// Maximum pinned messages of a channel; Discord's bound (error 30003).
 pub(crate) const PINS_MAX: usize = 250;
+/// Maximum emojis with which users reacted to a message; Discord's bound (error 30010).
+pub(crate) const REACTIONS_MAX: usize = 20;
 /// Guilds that one user may own. Discord lets a paying account be in this many guilds, and own all of them;
 /// its bots may create guilds only while they are in fewer than 10.
 pub(crate) const OWNED_MAX: usize = 200;
@@ -82,6 +84,9 @@ pub enum ChangeError {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The user's permissions, as the caller gave them, do not allow the change of what the turn found.
+    #[error("{0}")]
+    NotAllowed(&'static str),
     /// The deadline passed while the change waited; it was not made.
     #[error("the deadline passed before the change was made")]
     Deadline,
@@ -101,6 +106,7 @@ impl ChangeError {
             | Self::Full(_)
             | Self::OwnedGuilds
             | Self::Invalid(_)
+            | Self::NotAllowed(_)
             | Self::Deadline => true,
             Self::OutcomeUnknown => false,
         }
@@ -122,6 +128,9 @@ pub enum Full {
     /// Pinned messages of a channel.
     #[error("a channel has at most {PINS_MAX} pinned messages")]
     Pins,
+    /// Emojis with which users reacted to a message.
+    #[error("a message has reactions with at most {REACTIONS_MAX} emojis")]
+    Reactions,
 }
 
 impl Full {
@@ -133,6 +142,7 @@ impl Full {
             Self::Roles => RefusalReason::GuildRoles,
             Self::Overwrites => RefusalReason::GuildOverwrites,
             Self::Pins => RefusalReason::ChannelPins,
+            Self::Reactions => RefusalReason::MessageReactions,
         }
     }
 }
@@ -324,7 +334,9 @@ const ROW_BYTES: usize = 128;
 
 /// Bytes that a message counts for, in queues and batches.
 pub(crate) fn message_bytes(message: &Message) -> usize {
-    ROW_BYTES + message.content.len() + message.embeds_json.len() + message.nonce.len()
+    // A reaction's count: an emoji, a slot, framing.
+    let reactions = message.reactions.len() * 40;
+    ROW_BYTES + message.content.len() + message.embeds_json.len() + message.nonce.len() + reactions
 }
 
 impl Op {

@@ -6,6 +6,7 @@ pub(crate) mod delete;
 pub(crate) mod edit;
 pub(super) mod guild;
 pub(crate) mod pin;
+pub(crate) mod react;
 
 use async_trait::async_trait;
 use weir_proto::{data::Message, event::record::Change};
@@ -39,6 +40,9 @@ pub(crate) struct Planned {
 /// A change of one message, planned in the channel's turn.
 #[async_trait]
 pub(crate) trait Alteration: Send + Sync {
+    /// What metrics call it.
+    fn label(&self) -> &'static str;
+
     /// Bytes that it holds while it waits, beside a row's.
     fn bytes(&self) -> usize {
         0

@@ -6,17 +6,18 @@
 //! `schema/` (a test compares the two) and the type's line in [`TABLES`].
 
 mod pin;
+mod reaction;
 
 use std::{cmp::Ordering, fmt, hash};
 
 use bytes::Bytes;
 use prost::Message;
-use weir_proto::data::Pin;
+use weir_proto::data::{OwnReactions, Pin, Reaction};
 
 use crate::{ReadError, RowChange, Store};
 
 /// All tables.
-pub const TABLES: &[&Table] = &[Pin::TABLE];
+pub const TABLES: &[&Table] = &[Pin::TABLE, Reaction::TABLE, OwnReactions::TABLE];
 
 /// Most ids in a key.
 pub const KEY_IDS_MAX: usize = 4;

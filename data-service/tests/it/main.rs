@@ -36,6 +36,7 @@ mod owned;
 mod ownership;
 mod pages;
 mod process;
+mod reactions;
 mod smoke;
 mod transports;
 mod unchanged;

@@ -191,7 +191,7 @@ impl Talk<'_> {
     }
 
     pub(crate) async fn get(&self, id: u64) -> Result<Option<Message>, DataError> {
-        let request = GetMessageRequest { channel_id: self.1.channel, message_id: id };
+        let request = GetMessageRequest { channel_id: self.1.channel, message_id: id, viewer_id: 0 };
         match self.0.get_message(&request, &options()).await {
             Ok(reply) => Ok(reply.message.message),
             Err(DataError::NotFound { .. }) => Ok(None),

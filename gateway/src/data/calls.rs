@@ -194,7 +194,9 @@ impl DataCalls {
         channel_id: ChannelId,
         message_id: MessageId,
     ) -> Result<Option<Message>, DataError> {
-        let request = GetMessageRequest { channel_id: channel_id.get(), message_id: message_id.get() };
+        // What anybody reacted with is in no event.
+        let (channel_id, message_id) = (channel_id.get(), message_id.get());
+        let request = GetMessageRequest { channel_id, message_id, viewer_id: 0 };
         Ok(self.data.get_message(&request, &self.options()).await?.message.message)
     }
 

@@ -1,10 +1,13 @@
 //! The removal of one message, with the rows that hang on it.
 
 use async_trait::async_trait;
-use weir_proto::data::{Message, Pin};
-use weir_store::{RowChange, Store, row::Row as _};
+use weir_proto::data::{Message, Pin, Reaction};
+use weir_store::{
+    RowChange, Store,
+    row::{Row as _, RowKey},
+};
 
-use super::{Alteration, At, Planned, pin};
+use super::{Alteration, At, Planned, pin, react};
 use crate::{key::Key, outbox::record::deleted, write::op::ChangeError};
 
 /// Removes the message.
@@ -12,6 +15,10 @@ pub(crate) struct Delete;
 
 #[async_trait]
 impl Alteration for Delete {
+    fn label(&self) -> &'static str {
+        "DeleteMessage"
+    }
+
     async fn plan(&self, _: &dyn Store, before: &Message, at: At) -> Result<Option<Planned>, ChangeError> {
         let (rows, stale) = removal(before, at.rev);
         let events = vec![deleted(before.channel_id, before.id)];
@@ -27,6 +34,11 @@ pub(crate) fn removal(row: &Message, rev: u64) -> (Vec<RowChange>, Vec<Key>) {
         let pin = Pin { channel_id, message_id, ..Pin::default() };
         rows.push(RowChange::remove::<Pin>(pin.key(), rev));
         stale.push(pin::listed(channel_id));
+    }
+    if !row.reactions.is_empty() {
+        let whole = RowKey::new([channel_id, message_id]);
+        rows.push(RowChange::remove_under::<Reaction>(whole, rev));
+        stale.extend(row.reactions.iter().map(|count| react::users_of(row, count.slot)));
     }
     (rows, stale)
 }

@@ -43,6 +43,10 @@ fn edited(before: &Message, request: &EditMessageRequest, rev: u64, now_us: u64)
 
 #[async_trait]
 impl Alteration for EditMessageRequest {
+    fn label(&self) -> &'static str {
+        "EditMessage"
+    }
+
     fn bytes(&self) -> usize {
         self.content.as_ref().map_or(0, String::len) + self.embeds_json.as_ref().map_or(0, String::len)
     }

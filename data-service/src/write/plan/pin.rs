@@ -32,6 +32,10 @@ pub(crate) fn listed(channel_id: u64) -> Key {
 
 #[async_trait]
 impl Alteration for SetPinned {
+    fn label(&self) -> &'static str {
+        "Pin"
+    }
+
     /// The edit of the message, and the channel's pins.
     fn events(&self) -> usize {
         2

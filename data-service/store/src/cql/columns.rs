@@ -3,6 +3,7 @@
 //! CQL's integers are signed. Ids, revisions and positions order rows, so they must lie below 2^63
 //! (snowflakes do until 2084). Flags are bits, which keep their pattern.
 
+use prost::Message as _;
 use scylla::{
     DeserializeRow,
     value::{CqlValue, MaybeUnset},
@@ -67,8 +68,48 @@ pub(super) fn border(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// The fields of a message that have no column, encoded; empty if none is set. A new field of the contract is
+/// one of them by itself.
+fn more(message: &mut Message) -> Vec<u8> {
+    let columns = Message {
+        id: message.id,
+        channel_id: message.channel_id,
+        author_id: message.author_id,
+        content: std::mem::take(&mut message.content),
+        nonce: std::mem::take(&mut message.nonce),
+        r#type: message.r#type,
+        flags: message.flags,
+        reply_to: message.reply_to,
+        edited_at_ms: message.edited_at_ms,
+        mention_user_ids: std::mem::take(&mut message.mention_user_ids),
+        mention_role_ids: std::mem::take(&mut message.mention_role_ids),
+        mention_everyone: message.mention_everyone,
+        embeds_json: std::mem::take(&mut message.embeds_json),
+        tts: message.tts,
+        rev: message.rev,
+        last_rev: message.last_rev,
+        ..Message::default()
+    };
+    let rest = Message {
+        id: 0,
+        channel_id: 0,
+        author_id: 0,
+        r#type: 0,
+        flags: 0,
+        reply_to: 0,
+        edited_at_ms: 0,
+        mention_everyone: false,
+        tts: false,
+        rev: 0,
+        last_rev: 0,
+        ..std::mem::replace(message, columns)
+    };
+    rest.encode_to_vec()
+}
+
 /// Columns of a whole row in the order of `InsertMessage`, without its timestamp. Defaults are left out.
-pub(super) fn whole_message(message: Message) -> Result<Vec<Column>, WriteError> {
+pub(super) fn whole_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
+    let more = more(&mut message);
     Ok(vec![
         ordered(message.channel_id)?,
         small(Bucket::of_raw(message.id).0)?,
@@ -87,7 +128,7 @@ pub(super) fn whole_message(message: Message) -> Result<Vec<Column>, WriteError>
         unless_default(message.tts, boolean),
         ordered(message.rev)?,
         ordered(message.last_rev)?,
-        unless_default(message.pinned_at_ms, bits),
+        unless_default(more, blob),
     ])
 }
 
@@ -98,7 +139,8 @@ fn kind(number: u64) -> i32 {
 
 /// Columns of an edit in the order of `EditMessage`, without its timestamp. Defaults are written too: an edit
 /// may clear a column.
-pub(super) fn edited_message(message: Message) -> Result<Vec<Column>, WriteError> {
+pub(super) fn edited_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
+    let more = more(&mut message);
     Ok(vec![
         text(message.content),
         bits(message.flags),
@@ -107,7 +149,7 @@ pub(super) fn edited_message(message: Message) -> Result<Vec<Column>, WriteError
         ids(message.mention_role_ids),
         boolean(message.mention_everyone),
         text(message.embeds_json),
-        bits(message.pinned_at_ms),
+        blob(more),
         ordered(message.last_rev)?,
         ordered(message.channel_id)?,
         small(Bucket::of_raw(message.id).0)?,
@@ -133,7 +175,7 @@ pub(super) struct MessageRow {
     tts: Option<bool>,
     rev: Option<i64>,
     last_rev: Option<i64>,
-    pinned_at_ms: Option<i64>,
+    more: Option<Vec<u8>>,
 }
 
 impl MessageRow {
@@ -144,17 +186,21 @@ impl MessageRow {
 
     /// The message, or `None` if the row has no author. Such a row is left by an edit that lost its race, or
     /// by other writers.
-    pub(super) fn into_message(self, channel_id: u64) -> Option<Message> {
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] if the fields without columns cannot be decoded.
+    pub(super) fn into_message(self, channel_id: u64) -> Result<Option<Message>, ReadError> {
         let number = |column: Option<i64>| column.unwrap_or(0).cast_unsigned();
         let list = |column: Option<Vec<i64>>| {
             column.unwrap_or_default().into_iter().map(i64::cast_unsigned).collect()
         };
         let author_id = number(self.author_id);
         if author_id == 0 {
-            return None;
+            return Ok(None);
         }
         let rev = number(self.rev);
-        Some(Message {
+        let more = self.more.map_or_else(|| Ok(Message::default()), |more| decode("messages", Some(more)))?;
+        Ok(Some(Message {
             id: self.message_id.cast_unsigned(),
             channel_id,
             author_id,
@@ -171,8 +217,8 @@ impl MessageRow {
             tts: self.tts.unwrap_or(false),
             rev,
             last_rev: number(self.last_rev).max(rev),
-            pinned_at_ms: number(self.pinned_at_ms),
-        })
+            ..more
+        }))
     }
 }
 

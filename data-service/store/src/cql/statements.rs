@@ -44,20 +44,20 @@ statements! {
     AddBucket => "INSERT INTO {keyspace}.buckets (channel_id, bucket) VALUES (?, ?)";
     /// Channel, bucket, least id, greatest id, limit.
     PageNewest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
-        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, pinned_at_ms FROM {keyspace}.messages \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, more FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id DESC LIMIT ?";
     /// Channel, bucket, least id, greatest id, limit.
     PageOldest => "SELECT message_id, author_id, content, nonce, type, flags, reply_to, edited_at_ms, mention_user_ids, \
-        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, pinned_at_ms FROM {keyspace}.messages \
+        mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, more FROM {keyspace}.messages \
         WHERE channel_id = ? AND bucket = ? AND message_id >= ? AND message_id <= ? ORDER BY message_id ASC LIMIT ?";
     /// All columns, then the timestamp. A column without a value stays unbound, which writes nothing.
     InsertMessage => "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, nonce, type, flags, \
         reply_to, edited_at_ms, mention_user_ids, mention_role_ids, mention_everyone, embeds_json, tts, rev, last_rev, \
-        pinned_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+        more) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     /// Timestamp, the editable columns, key. It does not write the author, so an edit that comes after a
     /// delete leaves a row that is never shown.
     EditMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET content = ?, flags = ?, edited_at_ms = ?, mention_user_ids = ?, \
-        mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, pinned_at_ms = ?, last_rev = ? \
+        mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, more = ?, last_rev = ? \
         WHERE channel_id = ? AND bucket = ? AND message_id = ?";
     /// Timestamp, key.
     DeleteMessage => "DELETE FROM {keyspace}.messages USING TIMESTAMP ? WHERE channel_id = ? AND bucket = ? AND message_id = ?";

@@ -150,7 +150,9 @@ impl Store for CqlStore {
             let values = (border(channel_id), bucket_border(bucket), least, greatest, limited(missing));
             let rows: Vec<MessageRow> = self.sender.rows_until(query, values, deadline).await?;
             let (count, last) = (rows.len(), rows.last().map(MessageRow::id));
-            page.extend(rows.into_iter().filter_map(|row| row.into_message(channel_id)));
+            for row in rows {
+                page.extend(row.into_message(channel_id)?);
+            }
             let Some(last) = last else { break };
             if count < missing || page.len() >= range.limit {
                 break;
@@ -168,7 +170,7 @@ impl Store for CqlStore {
         let bucket = bucket_border(Bucket::of_raw(message_id));
         let row: Option<MessageRow> =
             self.sender.row(Query::PageNewest, (border(channel_id), bucket, id, id, 1)).await?;
-        Ok(row.and_then(|row| row.into_message(channel_id)))
+        row.map_or(Ok(None), |row| row.into_message(channel_id))
     }
 
     async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError> {

@@ -27,6 +27,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 4, name: "direct", text: include_str!("../../../schema/0004_direct.cql") },
     Migration { number: 5, name: "notes", text: include_str!("../../../schema/0005_notes.cql") },
     Migration { number: 6, name: "pins", text: include_str!("../../../schema/0006_pins.cql") },
+    Migration { number: 7, name: "reactions", text: include_str!("../../../schema/0007_reactions.cql") },
 ];
 
 impl Migration {

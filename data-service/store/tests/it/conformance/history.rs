@@ -1,6 +1,9 @@
 //! Buckets, pages, and what revisions do to messages.
 
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::{Message, ReactionCount},
+};
 use weir_store::{PartitionRange, RowChange, RowOrder, Store};
 
 use crate::fixture::{change, creates, message, newest, next_id, next_rev, page};
@@ -107,6 +110,7 @@ pub(super) async fn every_field_of_a_message_comes_back(store: &dyn Store) {
         rev,
         last_rev: rev,
         pinned_at_ms: 7,
+        reactions: vec![ReactionCount { slot: 8, count: 9, ..ReactionCount::default() }],
     };
     let bare = message(channel_id, id + 1, "");
     store.commit(creates(channel_id, &[whole.clone(), bare.clone()])).await.expect("committed");

@@ -1,0 +1,140 @@
+//! Reactions of `weir.data.v1.MessageService`, and a viewer's own on a page.
+
+use std::collections::BTreeSet;
+
+use weir_connect::{ConnectError, Context, Reply};
+use weir_proto::{
+    bucket::Bucket,
+    data::{
+        AddReactionRequest, ChangeReactionsResponse, ClearReactionsRequest, Emoji, ListReactionsRequest,
+        ListReactionsResponse, OwnReactions, Reaction, RemoveReactionRequest,
+    },
+};
+use weir_store::row::{RowKey, RowRange};
+
+use super::{
+    Paths,
+    message::{Done, alter},
+    options, refused, reply_headers, required,
+};
+use crate::{
+    read::{Failure, ReadPath, Reading},
+    write::plan::react::{Clear, React, Unreact, count_of, own_in},
+};
+
+/// Bytes of an emoji's name: the longest of Unicode's have 35, and names of a guild's own 32 characters.
+const EMOJI_MAX: usize = 128;
+/// Users in a reply at most, and if the caller does not say; Discord's.
+const USERS_MAX: usize = 100;
+const USERS_DEFAULT: usize = 25;
+/// Buckets that are looked at for one page's own reactions: a page of a channel in which somebody writes at
+/// least each month or so lies in fewer.
+const BUCKETS_MAX: usize = 16;
+
+fn checked(emoji: Option<Emoji>) -> Result<Emoji, ConnectError> {
+    let emoji = emoji.ok_or_else(|| ConnectError::invalid_argument("emoji is missing"))?;
+    if emoji.name.is_empty() || emoji.name.len() > EMOJI_MAX || emoji.name.contains('\0') {
+        let message = format!("emoji.name has 1 to {EMOJI_MAX} bytes and no U+0000");
+        return Err(ConnectError::invalid_argument(message));
+    }
+    Ok(emoji)
+}
+
+fn reply(done: &Done) -> Reply<ChangeReactionsResponse> {
+    done.reply(ChangeReactionsResponse { changed: done.outcome.changed })
+}
+
+pub(super) async fn add_reaction(
+    paths: Paths,
+    context: Context,
+    request: AddReactionRequest,
+) -> Result<Reply<ChangeReactionsResponse>, ConnectError> {
+    let user_id = required("user_id", request.user_id)?;
+    let plan = React { user_id, emoji: checked(request.emoji)?, only_join: request.only_join };
+    let of = (request.channel_id, request.message_id, request.context);
+    Ok(reply(&alter(&paths, &context, of, plan).await?))
+}
+
+pub(super) async fn remove_reaction(
+    paths: Paths,
+    context: Context,
+    request: RemoveReactionRequest,
+) -> Result<Reply<ChangeReactionsResponse>, ConnectError> {
+    let user_id = required("user_id", request.user_id)?;
+    let plan = Unreact { user_id, emoji: checked(request.emoji)? };
+    let of = (request.channel_id, request.message_id, request.context);
+    Ok(reply(&alter(&paths, &context, of, plan).await?))
+}
+
+pub(super) async fn clear_reactions(
+    paths: Paths,
+    context: Context,
+    request: ClearReactionsRequest,
+) -> Result<Reply<ChangeReactionsResponse>, ConnectError> {
+    let emoji = request.emoji.map(|emoji| checked(Some(emoji))).transpose()?;
+    let of = (request.channel_id, request.message_id, request.context);
+    Ok(reply(&alter(&paths, &context, of, Clear(emoji)).await?))
+}
+
+pub(super) async fn list_reactions(
+    paths: Paths,
+    context: Context,
+    request: ListReactionsRequest,
+) -> Result<Reply<ListReactionsResponse>, ConnectError> {
+    let channel_id = required("channel_id", request.channel_id)?;
+    let message_id = required("message_id", request.message_id)?;
+    let emoji = checked(request.emoji)?;
+    let limit = match request.limit as usize {
+        0 => USERS_DEFAULT,
+        limit if limit <= USERS_MAX => limit,
+        _ => return Err(ConnectError::invalid_argument(format!("limit must be 1 to {USERS_MAX}"))),
+    };
+    let found = async {
+        let mut reading = paths.reads.admit_history(channel_id, options(&context)).await?;
+        let Some(row) = paths.reads.message_part(&mut reading, channel_id, message_id).await? else {
+            return Ok(None);
+        };
+        let users = match count_of(&row, &emoji) {
+            Some(count) => {
+                let under = RowKey::new([channel_id, message_id, count.slot]);
+                let range = RowRange { under, after: request.after, before: u64::MAX, limit };
+                paths.reads.list_part::<Reaction>(&mut reading, range).await?
+            }
+            None => Vec::new(),
+        };
+        Ok(Some((users, row.last_rev, reading.served)))
+    };
+    let found = found.await.map_err(|failure| refused(&context, failure))?;
+    let (users, rev, served) = found.ok_or_else(|| ConnectError::not_found("message not found"))?;
+    let user_ids = users.into_iter().map(|row| row.user_id).collect();
+    let mut reply = Reply::message(ListReactionsResponse { user_ids });
+    reply.headers = reply_headers(&paths, &context, channel_id, rev, &served);
+    Ok(reply)
+}
+
+/// What a viewer reacted to these messages of a channel with, ascending by message. They are all that have
+/// reactions on one page; of those in more than 16 buckets, the newest ones are looked at.
+pub(super) async fn own_on(
+    reads: &ReadPath,
+    reading: &mut Reading,
+    (channel_id, viewer_id): (u64, u64),
+    message_ids: &[u64],
+) -> Result<Vec<OwnReactions>, Failure> {
+    let buckets: BTreeSet<Bucket> = message_ids.iter().map(|id| Bucket::of_raw(*id)).collect();
+    let (Some(least), Some(greatest)) = (message_ids.iter().min(), message_ids.iter().max()) else {
+        return Ok(Vec::new());
+    };
+    let skipped = buckets.len().saturating_sub(BUCKETS_MAX);
+    let mut own = Vec::new();
+    for bucket in buckets.into_iter().skip(skipped) {
+        let range = RowRange {
+            under: own_in(channel_id, bucket, viewer_id),
+            after: least - 1,
+            before: greatest.saturating_add(1),
+            limit: 1_000,
+        };
+        let rows = reads.list_part::<OwnReactions>(reading, range).await?;
+        own.extend(rows.into_iter().filter(|row| message_ids.contains(&row.message_id)));
+    }
+    Ok(own)
+}
