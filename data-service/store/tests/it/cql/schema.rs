@@ -1,11 +1,16 @@
 //! Migrations on a real cluster.
 
-use weir_store::cql::{
-    ConnectError, CqlStore,
-    schema::{self, MIGRATIONS, SchemaError},
+use weir_proto::{bucket::Bucket, data::Message};
+use weir_store::{
+    RowChange, Store as _,
+    cql::{
+        ConnectError, CqlStore,
+        schema::{self, MIGRATIONS, SchemaError},
+    },
 };
 
 use super::keyspace::{session, with_keyspace};
+use crate::fixture::{change, next_id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_twice_changes_nothing_and_drift_is_refused() {
@@ -53,6 +58,42 @@ async fn applying_twice_changes_nothing_and_drift_is_refused() {
         );
         let refused = schema::apply(&config).await;
         assert!(matches!(refused, Err(SchemaError::Drift { number: 2, .. })), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyspace_of_an_earlier_build_keeps_its_rows_and_an_interrupted_migration_is_repeated() {
+    with_keyspace("earlier", |config| async move {
+        schema::apply(&config).await.expect("applied");
+        let (session, keyspace) = (session(&config).await, &config.keyspace);
+        let run = async |statement: String| {
+            session.query_unpaged(statement.as_str(), ()).await.expect(&statement);
+        };
+        // As the builds before left it.
+        for table in ["pins", "reactions", "own_reactions"] {
+            run(format!("DROP TABLE {keyspace}.{table}")).await;
+        }
+        run(format!("ALTER TABLE {keyspace}.messages DROP more")).await;
+        run(format!("DELETE FROM {keyspace}.schema_migrations WHERE number IN (6, 7)")).await;
+        let (channel, id) = (next_id(), next_id());
+        let bucket = Bucket::of_raw(id).0;
+        run(format!(
+            "INSERT INTO {keyspace}.messages (channel_id, bucket, message_id, author_id, content, rev, last_rev) \
+             VALUES ({channel}, {bucket}, {id}, 3, 'kept', 5, 5) USING TIMESTAMP 5"
+        ))
+        .await;
+        assert_eq!(schema::apply(&config).await.expect("applied").applied, [6, 7]);
+        let store = CqlStore::connect(config.clone()).await.expect("connects");
+        let row = store.read_message(channel, id).await.expect("readable").expect("there");
+        assert_eq!((row.content.as_str(), row.pinned_at_ms, row.reactions.len()), ("kept", 0, 0));
+        // Cassandra drops what was written to a column of this name before it was dropped.
+        let pinned = Message { pinned_at_ms: 7, last_rev: 1 << 60, ..row };
+        store.commit(change(channel, 1 << 60, vec![RowChange::PutMessage(pinned.clone())])).await.expect("committed");
+        // The process ended between the added column and the note that it was added.
+        run(format!("DELETE FROM {keyspace}.schema_migrations WHERE number = 6")).await;
+        assert_eq!(schema::apply(&config).await.expect("applied").applied, [6]);
+        assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(pinned));
     })
     .await;
 }
