@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::{
     cargo::{self, CHECK_MAX},
-    process::{self, Children},
+    deny,
+    process::Children,
     proto_golden,
     steps::Steps,
     test::{self, Selection},
@@ -19,16 +20,7 @@ pub(crate) fn run(workspace: &Workspace, children: &Children, steps: &mut Steps)
     steps.run("fmt", || run(&["fmt", "--all", "--check"]));
     steps.run("tidy", || tidy::run(workspace));
     steps.run("proto compatibility", || proto_golden::check(workspace));
-    // Building cargo-deny takes minutes on two cores, so CI works without it: `tidy` checks licences, bans,
-    // duplicates and sources from the same deny.toml. Where cargo-deny is installed it adds the advisory
-    // database, which only it has.
-    if process::in_path("cargo-deny") {
-        steps.run("deny", || run(&["deny", "--workspace", "check"]));
-    } else {
-        eprintln!(
-            "\nxtask: cargo-deny is not installed; tidy checked deny.toml's rules, advisories are unchecked"
-        );
-    }
+    steps.set_up("deny", || deny::check(workspace, children));
     steps.run("clippy", || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     steps.run("docs", || {
         let mut doc = cargo::cargo(workspace, ["doc", "--no-deps", "--workspace"]);

@@ -1,7 +1,7 @@
-//! Installs the client libraries of the acceptance bots as their users install them, once for each set of
-//! pinned versions.
+//! Installs the client libraries of the acceptance bots as their users install them, and programs that come
+//! as Python packages, once for each set of pinned versions.
 //!
-//! The pins are in `infra/acceptance`. Lock files are not kept, because they name the hosts of package
+//! The bots' pins are in `infra/acceptance`. Lock files are not kept, because they name the hosts of package
 //! registries.
 
 use std::{
@@ -27,23 +27,35 @@ const INSTALL_MAX: Duration = Duration::from_secs(300);
 /// # Errors
 /// If the installation fails. A missing Python is a skip.
 pub(crate) fn discord_py(workspace: &Workspace, children: &Children) -> Result<Setup<Command>> {
+    let bots = workspace.root().join("infra/acceptance");
+    let home = workspace.own("clients/python")?;
+    let programs = match python(&home, &bots.join("requirements.txt"), children)? {
+        Setup::Ready(programs) => programs,
+        Setup::Skipped(reason) => return Ok(Setup::Skipped(reason)),
+    };
+    let mut bot = Command::new(programs.join("python"));
+    bot.arg(bots.join("bot_discordpy.py"));
+    Ok(Setup::Ready(bot))
+}
+
+/// Installs the pinned packages in a virtual environment below `home`. Returns the folder of its programs.
+///
+/// # Errors
+/// If the installation fails. A missing Python is a skip.
+pub(crate) fn python(home: &Path, pins: &Path, children: &Children) -> Result<Setup<PathBuf>> {
     if !process::in_path("python3") {
         return Ok(Setup::Skipped("python3 is not in PATH".to_owned()));
     }
-    let home = workspace.own("clients/python")?;
-    let bots = workspace.root().join("infra/acceptance");
-    let python = home.join("venv/bin/python");
-    install(&home, &bots.join("requirements.txt"), |pins| {
+    let programs = home.join("venv/bin");
+    install(home, pins, |pins| {
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv", "--clear"]).arg(home.join("venv"));
         children.run(&venv, INSTALL_MAX)?;
-        let mut pip = Command::new(&python);
+        let mut pip = Command::new(programs.join("python"));
         pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(pins);
         children.run(&pip, INSTALL_MAX)
     })?;
-    let mut bot = Command::new(python);
-    bot.arg(bots.join("bot_discordpy.py"));
-    Ok(Setup::Ready(bot))
+    Ok(Setup::Ready(programs))
 }
 
 /// Installs discord.js beside a copy of its bot, because Node looks for modules near the file that needs

@@ -9,6 +9,7 @@ mod cargo;
 mod cassandra;
 mod ci;
 mod clients;
+mod deny;
 mod log;
 mod long;
 mod process;
@@ -45,7 +46,7 @@ enum Task {
     Long(long::Chosen),
     /// Everything a change must pass: formatting, lints, docs, rules, tests.
     Ci,
-    /// The rules that neither rustc nor clippy check: layers, dependencies, sources.
+    /// The rules that neither rustc nor clippy check: layers, circles, names, sources.
     Tidy,
     /// Compare the .proto files with proto/compat.golden.
     ProtoGolden {

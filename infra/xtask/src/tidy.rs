@@ -4,10 +4,8 @@
 //! it.
 
 mod circles;
-mod dependencies;
 mod graph;
 mod layers;
-mod licence;
 mod modules;
 mod names;
 mod sources;
@@ -24,12 +22,10 @@ use crate::{cargo, process, workspace::Workspace};
 /// With one line for each violation.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let graph = graph::Graph::parse(&metadata(workspace)?)?;
-    let policy = dependencies::Policy::read(&workspace.root().join("deny.toml"))?;
     let mut violations = sources::check(workspace.root())?;
     violations.extend(circles::check(workspace.root())?);
     violations.extend(names::check(workspace.root())?);
     violations.extend(layers::check(&graph));
-    violations.extend(dependencies::check(&graph, &policy));
     if violations.is_empty() {
         return Ok(());
     }

@@ -20,11 +20,6 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    pub(crate) version: String,
-    /// Its licence as an SPDX expression.
-    pub(crate) licence: Option<String>,
-    /// Its registry or repository; `None` for a path.
-    pub(crate) source: Option<String>,
     /// True if it is a member of this workspace.
     pub(crate) ours: bool,
     /// True if it runs in the compiler. Neither it nor its dependencies are linked into anything.
@@ -54,9 +49,6 @@ impl Graph {
             index.insert(id, packages.len());
             packages.push(Package {
                 name: text(package, "name")?.to_owned(),
-                version: text(package, "version")?.to_owned(),
-                licence: package.get("license").and_then(Value::as_str).map(str::to_owned),
-                source: package.get("source").and_then(Value::as_str).map(str::to_owned),
                 ours: members.contains(id),
                 macros: is_macro(package),
                 dependencies: Vec::new(),
@@ -83,11 +75,6 @@ impl Graph {
     /// The members of the workspace.
     pub(crate) fn ours(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.ours)
-    }
-
-    /// The packages of other people.
-    pub(crate) fn foreign(&self) -> impl Iterator<Item = &Package> {
-        self.packages.iter().filter(|package| !package.ours)
     }
 
     /// The packages that `package` names itself and links.
@@ -143,11 +130,9 @@ pub(crate) mod tests {
     pub(crate) fn graph(packages: &[(&str, bool, &[&str])]) -> Graph {
         let described: Vec<Value> = packages
             .iter()
-            .map(|(name, ours, _)| {
-                let source = if *ours { Value::Null } else { json!("registry+index") };
+            .map(|(name, ..)| {
                 let kind = if name.ends_with("-derive") { "proc-macro" } else { "lib" };
-                let targets = json!([{"kind": [kind]}]);
-                json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT", "source": source, "targets": targets})
+                json!({"id": name, "name": name, "targets": [{"kind": [kind]}]})
             })
             .collect();
         let nodes: Vec<Value> = packages
