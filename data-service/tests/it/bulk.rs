@@ -28,9 +28,7 @@ fn told(records: Vec<Record>) -> Vec<(u64, Vec<u64>)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_of_several_is_one_commit_and_one_record() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     let mut ids = Vec::new();
     for index in 0..6 {
@@ -54,9 +52,7 @@ async fn a_removal_of_several_is_one_commit_and_one_record() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_of_several_that_was_not_published_is_told_whole_by_the_next_start() {
-    let mut world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     let (a, b) = (talk.create("a").await.unwrap().id, talk.create("b").await.unwrap().id);
     sleep(Duration::from_secs(5)).await;
@@ -72,9 +68,7 @@ async fn a_removal_of_several_that_was_not_published_is_told_whole_by_the_next_s
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_names_1_to_100_messages() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(5).await;
     for message_ids in [vec![], vec![0], (1..=101).collect()] {
         let request = DeleteMessagesRequest { channel_id: place.channel, message_ids, context: None };
         let refused = node.client.delete_messages(&request, &options()).await;
@@ -100,9 +94,7 @@ async fn limit_writes(client: &weir_data_client::DataClient, channel_id: u64, bu
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_is_charged_whole_or_not_at_all() {
-    let world = World::new(6);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(6).await;
     let talk = Talk(&node.client, place);
     let mut ids = Vec::new();
     for index in 0..12 {

@@ -97,9 +97,7 @@ fn found<T>(answer: Result<T, DataError>) -> Option<T> {
 
 impl Stage {
     async fn new(act: Act, seed: u64) -> Self {
-        let world = World::new(seed);
-        let node = world.node().await;
-        let place = node.place().await;
+        let (world, node, place) = World::with_place(seed).await;
         let talk = Talk(&node.client, place);
         let first = talk.create("first").await.unwrap();
         talk.list(At::Latest, 50).await.unwrap();
@@ -356,8 +354,7 @@ pub(crate) fn rows_in_doubt_are_written_in_the_end_and_not_remembered_before() {
 /// A database that takes no rows: callers are refused, not gathered.
 #[tokio::test(start_paused = true)]
 async fn writes_without_an_answer_are_bounded() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     world.store.script_rows([Fate::Hang; 2_000]);
     let mut refused = 0;
     for id in 1..=1_500_u64 {
@@ -411,8 +408,7 @@ async fn create_user(node: &Node) -> Result<(), DataError> {
 #[tokio::test(start_paused = true)]
 async fn rows_in_doubt_are_not_sent_by_who_does_not_own() {
     for another in [false, true] {
-        let world = World::new(1);
-        let node = world.node().await;
+        let (world, node) = World::with_node(1).await;
         world.store.script_rows([Fate::UnknownNotApplied]);
         assert!(matches!(create_user(&node).await, Err(DataError::OutcomeUnknown { .. })));
         world.ownership.lose();
@@ -439,8 +435,7 @@ async fn rows_in_doubt_are_not_sent_by_who_does_not_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_user_written_while_the_tenure_is_lost_is_told_to_nobody() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     world.store.script_rows([Fate::Slow(Duration::from_secs(1))]);
     let lose = async {
         sleep(Duration::from_millis(500)).await;
@@ -453,8 +448,7 @@ async fn a_user_written_while_the_tenure_is_lost_is_told_to_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_in_doubt_ends_with_the_service() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     world.store.script_rows([Fate::UnknownNotApplied; 1_000]);
     assert!(matches!(create_user(&node).await, Err(DataError::OutcomeUnknown { .. })));
     sleep(Duration::from_secs(60)).await;

@@ -26,9 +26,7 @@ fn reasons(node: &Node) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_ran_ahead_is_told_until_it_has_caught_up() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     sleep(Duration::from_secs(2)).await;
     assert_eq!((gauge(&node), reasons(&node)), (0, Vec::new()));
@@ -55,8 +53,7 @@ async fn a_clock_that_ran_ahead_is_told_until_it_has_caught_up() {
 
 #[tokio::test(start_paused = true)]
 async fn one_channel_whose_ids_are_ahead_leaves_the_rest_ready() {
-    let world = World::new(2);
-    let first = world.node().await;
+    let (world, first) = World::with_node(2).await;
     let (ahead, well) = (first.place().await, first.place().await);
     world.clock.set_skew(AHEAD_US);
     Talk(&first.client, ahead).create("dated four minutes ahead").await.unwrap();
@@ -74,9 +71,7 @@ async fn one_channel_whose_ids_are_ahead_leaves_the_rest_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_jumps_is_not_believed_until_it_is_right_again() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     let before = talk.create("before").await.unwrap();
     world.clock.set_skew(400 * DAY_US);
@@ -101,8 +96,7 @@ async fn a_clock_that_jumps_is_not_believed_until_it_is_right_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_for_long_goes_on() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     let talk = Talk(&node.client, node.place().await);
     talk.create("before").await.unwrap();
     world.clock.sleep_through(Duration::from_secs(100 * 86_400));
@@ -112,9 +106,7 @@ async fn a_machine_that_slept_for_long_goes_on() {
 /// Revisions follow the clock of every change, ids that of creates only: here the two of one row are four minutes apart.
 #[tokio::test(start_paused = true)]
 async fn what_is_posted_after_the_clock_was_set_back_is_published_whatever_dies() {
-    let mut world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(5).await;
     let talk = Talk(&node.client, place);
     let before = talk.create("before").await.unwrap();
     sleep(Duration::from_secs(2)).await;

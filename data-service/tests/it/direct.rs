@@ -114,8 +114,7 @@ pub(crate) async fn work(client: &DataClient) {
 #[tokio::test(start_paused = true)]
 async fn of_many_who_open_a_pair_at_once_all_get_one_channel() {
     for seed in 0..20 {
-        let world = World::new(seed);
-        let node = world.node().await;
+        let (world, node) = World::with_node(seed).await;
         let [ann, bob] = two(&node.client).await;
         let before = world.store.seen().len();
         world.store.slow(Duration::from_millis(20));
@@ -154,8 +153,7 @@ async fn while_the_making_is_in_doubt_nobody_is_told_and_nobody_makes_another() 
         Fate::Slow(Duration::from_secs(1)),
         Fate::NotApplied,
     ] {
-        let world = World::new(1);
-        let node = world.node().await;
+        let (world, node) = World::with_node(1).await;
         let [ann, bob] = two(&node.client).await;
         world.store.script([fate]);
         let answers = join_all([
@@ -187,8 +185,7 @@ async fn while_the_making_is_in_doubt_nobody_is_told_and_nobody_makes_another() 
 fn a_kill_at_any_moment_of_an_opening_leaves_one_channel_that_works() {
     for at_ms in 0..120 {
         crate::history::paused(async move {
-            let mut world = World::new(at_ms);
-            let node = world.node().await;
+            let (mut world, node) = World::with_node(at_ms).await;
             let [ann, bob] = two(&node.client).await;
             sleep(Duration::from_millis(2_500)).await;
             world.store.slow(Duration::from_millis(15));
@@ -226,8 +223,7 @@ fn goes_to(record: &Record, users: [u64; 2]) {
 
 #[tokio::test(start_paused = true)]
 async fn every_record_goes_to_both_users_and_to_no_guild() {
-    let world = World::new(2);
-    let node = world.node().await;
+    let (world, node) = World::with_node(2).await;
     let users = two(&node.client).await;
     let channel = open(&node.client, users[0], users[1]).await.unwrap();
     let talk = Talk(&node.client, Place { guild: 0, channel: channel.id, user: users[0] });
@@ -251,8 +247,7 @@ async fn every_record_goes_to_both_users_and_to_no_guild() {
 
 #[tokio::test(start_paused = true)]
 async fn records_left_unpublished_go_to_both_users_by_the_channels_row() {
-    let mut world = World::new(3);
-    let node = world.node().await;
+    let (mut world, node) = World::with_node(3).await;
     let users = two(&node.client).await;
     sleep(Duration::from_secs(5)).await;
     world.bus.down(true);
@@ -277,8 +272,7 @@ async fn records_left_unpublished_go_to_both_users_by_the_channels_row() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_to_which_its_pair_does_not_lead_is_none() {
-    let world = World::new(4);
-    let node = world.node().await;
+    let (world, node) = World::with_node(4).await;
     let users = two(&node.client).await;
     // As an owner that lost its lease half-way would leave it.
     let stray = Channel { id: 99 << 22, r#type: 1, recipient_ids: users.into(), ..Channel::default() };
@@ -299,9 +293,7 @@ async fn a_channel_to_which_its_pair_does_not_lead_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_guilds_channel_has_no_recipients_whatever_its_maker_says() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(5).await;
     let users = two(&node.client).await;
     let channel = Channel {
         guild_id: place.guild,

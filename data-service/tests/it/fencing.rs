@@ -21,9 +21,7 @@ fn is_not_owner<T>(answer: &Result<T, DataError>) -> bool {
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     world.store.script([Fate::Slow(Duration::from_secs(1))]);
     let lose = async {
@@ -51,9 +49,7 @@ pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and
 #[tokio::test(start_paused = true)]
 pub(crate) async fn what_was_remembered_before_a_lapse_is_not_served_after_it() {
     for seeded_by_write in [false, true] {
-        let world = World::new(2);
-        let node = world.node().await;
-        let place = node.place().await;
+        let (world, node, place) = World::with_place(2).await;
         let talk = Talk(&node.client, place);
         let mut known = Vec::new();
         for index in 0..60 {
@@ -93,9 +89,7 @@ pub(crate) async fn what_was_remembered_before_a_lapse_is_not_served_after_it() 
 
 #[tokio::test(start_paused = true)]
 async fn a_read_without_ownership_joins_no_older_flight() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     talk.create("old").await.unwrap();
     let cold = world.node().await;
@@ -114,9 +108,7 @@ async fn a_read_without_ownership_joins_no_older_flight() {
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel() {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(4).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
     world.store.script([Fate::UnknownNotApplied, Fate::UnknownNotApplied]);
@@ -139,9 +131,7 @@ pub(crate) async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_t
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
-    let world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(9).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
     world.store.script([Fate::UnknownNotApplied]);
@@ -221,9 +211,7 @@ async fn a_removal_by_a_slower_clock_holds_too() {
 #[tokio::test(start_paused = true)]
 pub(crate) async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     use weir_data_service::{clock::WallClock, ownership::Tenure};
-    let world = World::new(7);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(7).await;
     let talk = Talk(&node.client, place);
     talk.create("within").await.unwrap();
     let mint_until_us = world.clock.wall_us() + 2_000;
@@ -263,9 +251,7 @@ enum Work {
 /// Does `work` on a warm node whose tenure ends when it was asked for so often, while another owner has changed everything. Gives back how
 /// often it was asked for.
 async fn lost_after(work: Work, questions: u64) -> u64 {
-    let world = World::new(questions + 100);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(questions + 100).await;
     let talk = Talk(&node.client, place);
     let mut rows = Vec::new();
     for index in 0..8 {
@@ -332,9 +318,7 @@ pub(crate) async fn nobody_is_told_of_anything_after_the_lease_whenever_it_ends(
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_honoured_by_a_node_that_does_not_own() {
-    let world = World::new(8);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(8).await;
     let reply = node.client.create_message(&crate::node::create_in(place, "m"), &options()).await.unwrap();
     let token = CallOptions { freshness: reply.freshness, ..options() };
     let owner = FakeOwnership::new(3);

@@ -28,9 +28,7 @@ async fn assert_whole(world: &World, talk: &Talk<'_>, when: &str) {
 /// Kills the process so long after it was told to write the first message; true if that was acknowledged.
 async fn killed_after(at: Duration, later_bucket: bool, seed: u64) -> bool {
     let when = format!("killed after {at:?}, later: {later_bucket}, seed {seed}");
-    let mut world = World::new(seed);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(seed).await;
     if later_bucket {
         Talk(&node.client, place).create("of an older bucket").await.unwrap();
         world.clock.sleep_through(BUCKET_LATER);

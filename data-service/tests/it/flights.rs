@@ -7,25 +7,11 @@ use tokio::time::{Instant, sleep};
 use weir_data_client::{CallOptions, DataError};
 use weir_protect::Gate;
 
-use crate::node::{At, Node, Place, Talk, World, options, page_of};
-
-/// A node that never saw the channel, over a channel with 60 messages.
-async fn cold(world: &World) -> (Node, Place) {
-    let writer = world.node().await;
-    let place = writer.place().await;
-    for index in 0..60 {
-        Talk(&writer.client, place).create(&format!("m{index}")).await.unwrap();
-    }
-    let node = world.node().await;
-    // What a node reads for itself when it starts is over.
-    sleep(Duration::from_secs(2)).await;
-    (node, place)
-}
+use crate::node::{At, Talk, World, options, page_of};
 
 #[tokio::test(start_paused = true)]
 async fn twenty_thousand_simultaneous_reads_cost_two() {
-    let world = World::new(1);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(1).await;
     node.service.gates().set(Gate::Cache, false);
     world.store.answers_take(Duration::from_millis(50));
     let before = (world.store.index_reads(), world.store.partition_reads());
@@ -40,8 +26,7 @@ async fn twenty_thousand_simultaneous_reads_cost_two() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_leaves_costs_nothing_more() {
-    let world = World::new(2);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(2).await;
     node.service.gates().set(Gate::Cache, false);
     world.store.answers_take(Duration::from_millis(50));
     let before = world.store.history_reads();
@@ -65,8 +50,7 @@ async fn a_leader_that_leaves_costs_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_database_is_asked_once_for_each_timeout() {
-    let world = World::new(3);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(3).await;
     world.store.reads_hang.store(true, SeqCst);
     let before = world.store.history_reads();
     let (page, short) =
@@ -93,8 +77,7 @@ async fn a_hung_database_is_asked_once_for_each_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_read_reaches_every_waiter_and_the_next_call_reads_again() {
-    let world = World::new(4);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(4).await;
     world.store.answers_take(Duration::from_millis(10));
     world.store.reads_fail.store(1, SeqCst);
     let before = world.store.history_reads();
@@ -110,8 +93,7 @@ async fn a_failing_read_reaches_every_waiter_and_the_next_call_reads_again() {
 /// Rule 8 and the example of the design: a channel read and written at full speed costs no read in the database.
 #[tokio::test(start_paused = true)]
 async fn a_warm_channel_is_read_and_written_without_a_database_read() {
-    let world = World::new(5);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(5).await;
     let talk = Talk(&node.client, place);
     talk.create("warm").await.unwrap();
     let before = world.store.history_reads();
@@ -130,8 +112,7 @@ async fn a_warm_channel_is_read_and_written_without_a_database_read() {
 
 #[tokio::test(start_paused = true)]
 async fn old_pages_of_a_busy_channel_stay_in_memory() {
-    let world = World::new(6);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(6).await;
     let talk = Talk(&node.client, place);
     let newest = talk.list(At::Latest, 100).await.unwrap();
     // Beyond a tail of default size, so that the page is the cache's.

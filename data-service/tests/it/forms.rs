@@ -56,8 +56,7 @@ impl Puts<'_> {
 
 #[tokio::test(start_paused = true)]
 async fn rows_of_a_guild_have_their_form_whoever_sends_them() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(1).await;
     let puts = Puts(&node.client, node.place().await);
     let role = |name: &str| Role { name: name.into(), ..Role::default() };
     let made = puts.role(Role { permissions: u64::MAX, ..role("r") }).await.unwrap();
@@ -82,8 +81,7 @@ async fn rows_of_a_guild_have_their_form_whoever_sends_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_guild_begins_with_each_role_and_member_once() {
-    let world = World::new(2);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(2).await;
     let puts = Puts(&node.client, node.place().await);
     let role = |id: u64, name: &str| Role { id, name: name.into(), ..Role::default() };
     let member = |user_id: u64| Member { user_id, ..Member::default() };
@@ -105,9 +103,7 @@ async fn a_guild_begins_with_each_role_and_member_once() {
 
 #[tokio::test(start_paused = true)]
 async fn users_messages_and_imports_have_their_form_too() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(3).await;
     let puts = Puts(&node.client, place);
     let user = |username: &str| User { username: username.into(), ..User::default() };
     puts.user(user(&WIDE.repeat(80))).await.unwrap();

@@ -15,24 +15,11 @@ use weir_proto::{
     page::ViewedPage,
 };
 
-use crate::node::{At, Node, Place, Talk, World, options, page_of};
+use crate::node::{At, Node, Talk, World, options, page_of};
 
 async fn limit(client: &DataClient, scope: String, kind: LimitKind, rate: f64, burst: u64) {
     let limit = Limit { scope, kind: kind.into(), rate, burst, set_by: "ada".into(), ..Limit::default() };
     client.set_limit(&SetLimitRequest { limit: Some(limit) }, &options()).await.unwrap();
-}
-
-/// A channel with 60 messages, and a node that never saw it.
-async fn cold(world: &World) -> (Node, Place) {
-    let writer = world.node().await;
-    let place = writer.place().await;
-    for index in 0..60 {
-        Talk(&writer.client, place).create(&format!("m{index}")).await.unwrap();
-    }
-    let node = world.node().await;
-    // What a node reads for itself when it starts is over.
-    sleep(Duration::from_secs(2)).await;
-    (node, place)
 }
 
 /// How a page was served, in one word: the outcome, or the gate that refused.
@@ -54,8 +41,7 @@ const PATIENT: Duration = Duration::from_secs(60);
 /// From the last gate to the first: each refuses before anything behind it is touched, and what stands before it answers.
 #[tokio::test(start_paused = true)]
 async fn each_gate_refuses_before_the_next() {
-    let world = World::new(1);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(1).await;
     let (warm, old) = (node.place().await, At::Before(u64::MAX >> 1));
     Talk(&node.client, warm).create("in the tail").await.unwrap();
     // A page that is in the cache and in no tail.
@@ -93,8 +79,7 @@ async fn each_gate_refuses_before_the_next() {
 /// Each switch takes exactly its gate out of the way.
 #[tokio::test(start_paused = true)]
 async fn switches_take_gates_out() {
-    let world = World::new(2);
-    let (node, place) = cold(&world).await;
+    let (_world, node, place) = World::with_cold_place(2).await;
     for kind in [LimitKind::Requests, LimitKind::DatabaseReads] {
         limit(&node.client, format!("channel/{}", place.channel), kind, 0.0, 0).await;
     }
@@ -107,8 +92,7 @@ async fn switches_take_gates_out() {
 /// A crowd that asks for one cold page at once spends the database budget of one reader: the index and the rows.
 #[tokio::test(start_paused = true)]
 async fn joined_reads_cost_no_budget() {
-    let world = World::new(3);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(3).await;
     limit(&node.client, format!("channel/{}", place.channel), LimitKind::DatabaseReads, 0.001, 2).await;
     world.store.answers_take(Duration::from_millis(50));
     let crowd = (0..100).map(|_| served(&node, place.channel, At::Latest, 50, PATIENT));
@@ -122,9 +106,7 @@ async fn joined_reads_cost_no_budget() {
 /// Whose channel an id is, is read by leave of the other limits: made-up ids reach the database no faster than those let them.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_for_a_request_that_is_refused() {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(4).await;
     limit(&node.client, format!("guild/{}", place.guild), LimitKind::Requests, 1.0, 5).await;
     limit(&node.client, "class/reads".into(), LimitKind::Requests, 0.001, 3).await;
     let before = world.store.reads();
@@ -138,8 +120,7 @@ async fn nothing_is_read_for_a_request_that_is_refused() {
 /// A guild's limit holds for its channels, also for those whose guild must be read first.
 #[tokio::test(start_paused = true)]
 async fn a_guilds_limit_is_charged_once_for_each_request_whether_its_channel_is_known_or_not() {
-    let world = World::new(5);
-    let (node, place) = cold(&world).await;
+    let (_world, node, place) = World::with_cold_place(5).await;
     limit(&node.client, format!("guild/{}", place.guild), LimitKind::Requests, 0.001, 5).await;
     let mut outcomes = Vec::new();
     for _ in 0..8 {
@@ -152,8 +133,7 @@ async fn a_guilds_limit_is_charged_once_for_each_request_whether_its_channel_is_
 /// A smaller page is cut from a larger one of the same anchor, in flight or kept.
 #[tokio::test(start_paused = true)]
 async fn a_smaller_page_is_cut_from_a_larger_one() {
-    let world = World::new(6);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(6).await;
     let newest = world.store.rows().history(place.channel)[59].id;
     world.store.answers_take(Duration::from_millis(50));
     let reads = world.store.reads();
@@ -177,8 +157,7 @@ async fn a_smaller_page_is_cut_from_a_larger_one() {
 /// Gateways that catch up share their reads, and no limit of the channel keeps them from it.
 #[tokio::test(start_paused = true)]
 async fn changes_pass_the_gates() {
-    let world = World::new(7);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(7).await;
     let after_rev = world.bus.of(place.channel)[40].rev;
     let request = ListChangesRequest { scope_id: place.channel, after_rev, limit: 100 };
     for kind in [LimitKind::Requests, LimitKind::DatabaseReads] {
@@ -209,9 +188,7 @@ async fn view(node: &Node, channel_id: u64, viewer_id: u64, at: At) -> Result<Vi
 /// A page and the check of its viewer are one request; the viewer's own rows are not the channel's reads of the database.
 #[tokio::test(start_paused = true)]
 async fn a_viewed_page_is_one_request_and_its_check_costs_the_channel_nothing() {
-    let world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(9).await;
     Talk(&node.client, place).create("in the tail").await.unwrap();
     limit(&node.client, format!("channel/{}", place.channel), LimitKind::DatabaseReads, 0.0, 0).await;
     limit(&node.client, format!("channel/{}", place.channel), LimitKind::Requests, 0.001, 3).await;
@@ -249,8 +226,7 @@ async fn a_viewed_page_is_one_request_and_its_check_costs_the_channel_nothing() 
 /// No id is below the first: a channel's buckets are not looked through for such a page.
 #[tokio::test(start_paused = true)]
 async fn a_page_before_everything_costs_no_read() {
-    let world = World::new(10);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(10).await;
     let reads = world.store.history_reads();
     assert!(Talk(&node.client, place).list(At::Before(0), 50).await.unwrap().is_empty());
     assert_eq!(world.store.history_reads(), reads);
@@ -259,8 +235,7 @@ async fn a_page_before_everything_costs_no_read() {
 /// With the cache switched off a page costs one read of its rows: where they lie is no answer, and is kept.
 #[tokio::test(start_paused = true)]
 async fn without_the_cache_a_page_costs_one_read() {
-    let world = World::new(8);
-    let (node, place) = cold(&world).await;
+    let (world, node, place) = World::with_cold_place(8).await;
     for gate in [Gate::Cache, Gate::Coalesce] {
         node.service.gates().set(gate, false);
     }

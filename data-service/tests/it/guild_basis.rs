@@ -128,8 +128,7 @@ async fn settled<T, F: Future<Output = Result<T, DataError>>>(
 /// Runs a test in every interleaving.
 async fn interleaved<F: Future<Output = ()>>(test: impl Fn(World, Node, u64) -> F) {
     for seed in 0..SEEDS {
-        let world = World::new(seed);
-        let node = world.node().await;
+        let (world, node) = World::with_node(seed).await;
         test(world, node, seed).await;
     }
 }
@@ -272,8 +271,7 @@ async fn what_was_judged_by_an_old_state_does_not_change_a_new_one() {
 
 #[tokio::test(start_paused = true)]
 async fn every_change_is_refused_if_a_row_of_its_basis_has_changed_or_gone_and_nothing_happens() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(1).await;
     let guild = Guild::of(&node).await;
     let Place { guild: guild_id, channel: channel_id, user } = guild.place;
     let role = guild.role("a").await;
@@ -333,8 +331,7 @@ fn changes_of(scope_id: u64) -> weir_proto::data::ListChangesRequest {
 
 #[tokio::test(start_paused = true)]
 async fn a_basis_from_before_a_change_in_doubt_does_not_hold_after_it() {
-    let world = World::new(3);
-    let node = world.node().await;
+    let (world, node) = World::with_node(3).await;
     let guild = Guild::of(&node).await;
     let user = guild.user("bea").await;
     let joined = guild.join(user, Basis::default()).await.unwrap();
@@ -351,8 +348,7 @@ async fn a_basis_from_before_a_change_in_doubt_does_not_hold_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restarted_service_finds_the_same_rows_as_they_were_seen() {
-    let mut world = World::new(4);
-    let node = world.node().await;
+    let (mut world, node) = World::with_node(4).await;
     let guild = Guild::of(&node).await;
     let user = guild.place.user;
     let role = guild.role("a").await;

@@ -13,9 +13,7 @@ use crate::node::{Node, Talk, World, begin_import, import, imported, options};
 /// A file may end with a line of this very moment.
 #[tokio::test(start_paused = true)]
 async fn a_row_that_is_imported_at_its_own_time_is_no_event() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let said = Talk(&node.client, place).create("said").await.unwrap();
     let now_ms = world.clock.wall_ms() - EPOCH_MS;
     let row =
@@ -34,9 +32,7 @@ async fn a_row_that_is_imported_at_its_own_time_is_no_event() {
 /// Such an id may be that of a message which was said here, and a row under it would pass for one.
 #[tokio::test(start_paused = true)]
 async fn an_id_that_an_owner_may_mint_is_no_imports() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let said = Talk(&node.client, place).create("said").await.unwrap();
     begin_import(&*world.store, vec![place.channel]).await;
     for id in [said.id, 1_000 << 22, imported(1_000, 0) + (1 << 12)] {
@@ -74,8 +70,7 @@ async fn rename(node: &Node, channel: &Channel, name: &str) -> Channel {
 /// A turn of the guild has it in memory when the import goes on.
 #[tokio::test(start_paused = true)]
 async fn what_an_import_adds_to_a_guild_in_memory_is_seen() {
-    let world = World::new(3);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(3).await;
     let job = begin(&node, 0, ["ann", "bob"]).await;
     let before = guild(&node, job.guild_id).await;
     assert_eq!((before.member_count, before.channels.len()), (2, 2));
@@ -89,8 +84,7 @@ async fn what_an_import_adds_to_a_guild_in_memory_is_seen() {
 /// A job that was killed begins anew: what was changed in its guild meanwhile stays so.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_begins_again_keeps_what_was_changed() {
-    let world = World::new(4);
-    let node = world.node().await;
+    let (world, node) = World::with_node(4).await;
     let job = begin(&node, 0, ["ann", "bob"]).await;
     let channel = guild(&node, job.guild_id).await.channels[0].clone();
     let channel = rename(&node, &channel, "renamed").await;

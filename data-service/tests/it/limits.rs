@@ -61,8 +61,7 @@ async fn refusals(client: &DataClient, place: Place, calls: usize) -> Vec<(Refus
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_acts_on_the_next_request_of_its_channel_and_on_no_other() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     let (hot, quiet) = (node.place().await, node.place().await);
     assert!(refusals(&node.client, hot, 50).await.is_empty());
     let scope = format!("channel/{}", hot.channel);
@@ -108,9 +107,7 @@ async fn a_limit_acts_on_the_next_request_of_its_channel_and_on_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn writes_have_limits_of_their_own() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let scope = format!("channel/{}", place.channel);
     set(&node.client, Limit { burst: 2, ..limit(&scope, LimitKind::Writes, 1.0) }).await.unwrap();
     let talk = Talk(&node.client, place);
@@ -133,9 +130,7 @@ async fn writes_have_limits_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn database_reads_are_charged_only_when_the_database_is_read() {
-    let world = World::new(3);
-    let writer = world.node().await;
-    let place = writer.place().await;
+    let (world, writer, place) = World::with_place(3).await;
     for _ in 0..60 {
         Talk(&writer.client, place).create("m").await.unwrap();
     }
@@ -152,9 +147,7 @@ async fn database_reads_are_charged_only_when_the_database_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_counts_and_refuses_nobody() {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(4).await;
     let scope = format!("channel/{}", place.channel);
     let dry = Limit { dry_run: true, burst: 5, ..limit(&scope, LimitKind::Requests, 1.0) };
     set(&node.client, dry).await.unwrap();
@@ -169,9 +162,7 @@ async fn a_dry_run_counts_and_refuses_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_ends_by_itself_and_that_is_on_record() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(5).await;
     let scope = format!("channel/{}", place.channel);
     let until = world.clock.wall_ms() + 30_000;
     let ends = Limit { expires_at_ms: until, ..limit(&scope, LimitKind::Requests, 0.0) };
@@ -190,9 +181,7 @@ async fn a_limit_ends_by_itself_and_that_is_on_record() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_survive_a_restart() {
-    let mut world = World::new(6);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(6).await;
     let scope = format!("channel/{}", place.channel);
     set(&node.client, limit(&scope, LimitKind::Requests, 0.0)).await.unwrap();
     let ended = format!("guild/{}", place.guild);
@@ -210,8 +199,7 @@ async fn limits_survive_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_limit_that_cannot_be_removed_keeps_no_other_one_listed() {
-    let world = World::new(6);
-    let node = world.node().await;
+    let (world, node) = World::with_node(6).await;
     let expires_at_ms = world.clock.wall_ms() + 100;
     for id in 1..=3_u64 {
         let scope = format!("channel/{}", id << 22);
@@ -230,8 +218,7 @@ async fn an_expired_limit_that_cannot_be_removed_keeps_no_other_one_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_guilds_limit_covers_its_channels_and_classes_cover_all() {
-    let world = World::new(7);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(7).await;
     let (one, other) = (node.place().await, node.place().await);
     let guild = format!("guild/{}", one.guild);
     set(&node.client, limit(&guild, LimitKind::Requests, 0.0)).await.unwrap();
@@ -248,8 +235,7 @@ async fn a_guilds_limit_covers_its_channels_and_classes_cover_all() {
 
 #[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_is_refused_with_what_would() {
-    let world = World::new(8);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(8).await;
     for (wrong, says) in [
         (limit("channel/x", LimitKind::Requests, 1.0), "decimal"),
         (limit("room/1", LimitKind::Requests, 1.0), "channel/ID"),
@@ -268,9 +254,7 @@ async fn what_makes_no_sense_is_refused_with_what_would() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_cannot_be_stored_is_not_in_force() {
-    let world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(9).await;
     let scope = format!("channel/{}", place.channel);
     sleep(Duration::from_millis(500)).await;
     world.store.settings_fail.store(1, SeqCst);
@@ -281,8 +265,7 @@ async fn a_limit_that_cannot_be_stored_is_not_in_force() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_and_the_record_of_its_change_are_one_write() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     let before = world.store.counters().writes;
     set(&node.client, limit("channel/7", LimitKind::Requests, 10.0)).await.unwrap();
     assert_eq!(world.store.counters().writes - before, 1);
@@ -296,8 +279,7 @@ async fn a_limit_and_the_record_of_its_change_are_one_write() {
 
 #[tokio::test(start_paused = true)]
 async fn old_changes_are_removed_and_new_ones_stay() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     set(&node.client, limit("channel/1", LimitKind::Requests, 10.0)).await.unwrap();
     let kept = world.store.read_settings("limit_change", 10).await.unwrap();
     let [(key, record)] = &kept[..] else { panic!("{kept:?}") };
@@ -320,9 +302,7 @@ async fn old_changes_are_removed_and_new_ones_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_stands_beside_the_limit_that_refuses() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let scope = format!("channel/{}", place.channel);
     set(&node.client, Limit { burst: 2, ..limit(&scope, LimitKind::Requests, 1.0) }).await.unwrap();
     let tried = Limit { burst: 1, dry_run: true, ..limit(&scope, LimitKind::Requests, 1.0) };
@@ -344,9 +324,7 @@ async fn a_dry_run_stands_beside_the_limit_that_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_with_an_end_gives_way_to_the_one_it_stood_before() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let scope = format!("channel/{}", place.channel);
     set(&node.client, Limit { burst: 6, ..limit(&scope, LimitKind::Requests, 0.001) }).await.unwrap();
     let ends = world.clock.wall_ms() + 60_000;
@@ -370,8 +348,7 @@ async fn a_limit_with_an_end_gives_way_to_the_one_it_stood_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_was_renewed_as_it_ended_stays() {
-    let world = World::new(1);
-    let node = world.node().await;
+    let (world, node) = World::with_node(1).await;
     let ends = world.clock.wall_ms() + 10_000;
     for channel in 1..=50 {
         let scope = format!("channel/{channel}");
@@ -394,9 +371,7 @@ async fn a_limit_that_was_renewed_as_it_ended_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn explain_says_refused_while_a_limit_refuses_and_charges_nothing() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(1).await;
     let scope = format!("channel/{}", place.channel);
     let explained = async || {
         let request = weir_proto::admin::ExplainChannelRequest { channel_id: place.channel };
@@ -415,9 +390,7 @@ async fn explain_says_refused_while_a_limit_refuses_and_charges_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_explains_itself_and_is_counted_as_a_read() {
-    let world = World::new(30);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(30).await;
     let scope = format!("channel/{}", place.channel);
     set(&node.client, limit(&scope, LimitKind::Requests, 0.0)).await.unwrap();
     let call = UnaryRequest {

@@ -60,9 +60,7 @@ async fn made_up_ids_push_out_no_channel_that_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_channel_is_answered_from_memory() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     assert!(talk.contents(At::Latest, 10).await.is_empty());
     let before = world.store.history_reads();

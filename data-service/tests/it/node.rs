@@ -215,6 +215,32 @@ impl World {
         Self { clock, store, bus: FakeBus::new(), ownership: FakeOwnership::new(1) }
     }
 
+    /// New surroundings with a node.
+    pub(crate) async fn with_node(seed: u64) -> (Self, Node) {
+        let world = Self::new(seed);
+        let node = world.node().await;
+        (world, node)
+    }
+
+    /// New surroundings with a node, and in it a guild with one channel and one member.
+    pub(crate) async fn with_place(seed: u64) -> (Self, Node, Place) {
+        let (world, node) = Self::with_node(seed).await;
+        let place = node.place().await;
+        (world, node, place)
+    }
+
+    /// New surroundings, a channel with 60 messages, and a node that never saw it.
+    pub(crate) async fn with_cold_place(seed: u64) -> (Self, Node, Place) {
+        let (world, writer, place) = Self::with_place(seed).await;
+        for index in 0..60 {
+            Talk(&writer.client, place).create(&format!("m{index}")).await.unwrap();
+        }
+        let node = world.node().await;
+        // What a node reads for itself when it starts is over.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        (world, node, place)
+    }
+
     /// A node in these surroundings.
     pub(crate) async fn node(&self) -> Node {
         self.node_with(small()).await

@@ -31,9 +31,7 @@ async fn send(node: &Node, request: &CreateMessageRequest) -> CreateMessageRespo
 
 #[tokio::test(start_paused = true)]
 async fn a_nonce_makes_one_message_within_a_batch_and_across_batches() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     Talk(&node.client, place).create("warm").await.unwrap();
     // The first goes alone; the others wait and share a batch.
     world.store.script([Fate::Slow(Duration::from_millis(50))]);
@@ -66,9 +64,7 @@ async fn a_nonce_makes_one_message_within_a_batch_and_across_batches() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_nonce_or_when_told_so_nothing_is_deduplicated() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let empty = with_nonce(place, 7, "");
     assert!(!send(&node, &empty).await.deduplicated && !send(&node, &empty).await.deduplicated);
     let allowed = CreateMessageRequest { allow_duplicate_nonce: true, ..with_nonce(place, 7, "n") };
@@ -78,9 +74,7 @@ async fn without_a_nonce_or_when_told_so_nothing_is_deduplicated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_nonce_is_forgotten_after_five_minutes() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(3).await;
     let request = with_nonce(place, 7, "n");
     send(&node, &request).await;
     sleep(Duration::from_secs(299)).await;
@@ -92,9 +86,7 @@ async fn a_nonce_is_forgotten_after_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn a_nonce_outlives_its_owner() {
     for between in [0, 50, 500, 3_000] {
-        let mut world = World::new(4);
-        let node = world.node().await;
-        let place = node.place().await;
+        let (mut world, node, place) = World::with_place(4).await;
         let request = with_nonce(place, 7, "n");
         let first = send(&node, &request).await;
         let other = create_in(place, "m");
@@ -116,9 +108,7 @@ async fn a_nonce_outlives_its_owner() {
 /// The rows of five minutes of the fastest channel are millions; most clients send no nonce.
 #[tokio::test(start_paused = true)]
 async fn looking_for_nonces_has_an_end() {
-    let mut world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, _node, place) = World::with_place(9).await;
     let now_us = world.clock.wall_us();
     for index in 0..100_000_u64 {
         let rev = now_us - index * 1_000;
@@ -139,9 +129,7 @@ async fn looking_for_nonces_has_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repetition_after_doubt_finds_the_first() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(5).await;
     let talk = Talk(&node.client, place);
     talk.create("warm").await.unwrap();
     world.store.script([Fate::UnknownApplied]);
@@ -154,9 +142,7 @@ async fn a_repetition_after_doubt_finds_the_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repetition_of_an_edited_message_answers_with_the_row_as_it_is() {
-    let world = World::new(6);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(6).await;
     let request = with_nonce(place, 7, "n");
     let first = send(&node, &request).await.message.unwrap();
     Talk(&node.client, place).edit(first.id, "edited").await.unwrap();
@@ -166,9 +152,7 @@ async fn a_repetition_of_an_edited_message_answers_with_the_row_as_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repetition_does_not_bring_a_deleted_message_back() {
-    let world = World::new(8);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(8).await;
     let request = with_nonce(place, 7, "n");
     let made = send(&node, &request).await.message.unwrap();
     Talk(&node.client, place).delete(made.id).await.unwrap();

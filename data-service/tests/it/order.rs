@@ -28,9 +28,7 @@ pub(crate) fn assert_chained(world: &World, scope_id: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn fifty_writers_share_commits_and_everything_rises() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     world.store.slow(Duration::from_millis(5));
     let replies = Mutex::new(Vec::new());
     let before = world.store.seen().len();
@@ -69,9 +67,7 @@ async fn fifty_writers_share_commits_and_everything_rises() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_crowd_goes_in_batches_of_at_most_64_kib() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let talk = Talk(&node.client, place);
     talk.create("warm").await.unwrap();
     world.store.hold_commits(true);
@@ -91,9 +87,7 @@ async fn a_waiting_crowd_goes_in_batches_of_at_most_64_kib() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_never_crosses_a_bucket_border() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     // One millisecond before the border, and time stands still: 4,096 ids use the millisecond up, the next ones are in the next bucket.
     let now_ms = world.clock.wall_ms();
@@ -135,9 +129,7 @@ async fn served_from_memory(node: &Node, place: Place) -> bool {
 }
 
 async fn doubt(act: Act, fates: &[Fate], applied: bool) {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(4).await;
     let talk = Talk(&node.client, place);
     let first = talk.create("first").await.unwrap();
     let target = talk.create("target").await.unwrap();
@@ -200,9 +192,7 @@ pub(crate) async fn a_lost_answer_is_repeated_until_it_is_known() {
 /// A channel that is never idle has no moment in which a reader could seed its tail: its turns do it.
 #[tokio::test(start_paused = true)]
 async fn a_busy_channel_is_served_from_memory_again_after_a_doubt() {
-    let world = World::new(14);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(14).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
     let slow = Fate::Slow(Duration::from_millis(20));
@@ -238,9 +228,7 @@ async fn a_busy_channel_is_served_from_memory_again_after_a_doubt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_did_not_happen_is_refused_and_leaves_nothing() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(5).await;
     let talk = Talk(&node.client, place);
     let first = talk.create("first").await.unwrap();
     for act in [Act::Create, Act::Edit, Act::Delete] {
@@ -263,9 +251,7 @@ async fn a_write_that_did_not_happen_is_refused_and_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_never_answers_costs_its_callers_their_deadline_and_readers_nothing() {
-    let world = World::new(6);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(6).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
     world.store.script([Fate::Hang]);
@@ -281,9 +267,7 @@ async fn a_commit_that_never_answers_costs_its_callers_their_deadline_and_reader
 
 #[tokio::test(start_paused = true)]
 async fn what_waited_past_its_deadline_is_not_made() {
-    let world = World::new(7);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(7).await;
     let talk = Talk(&node.client, place);
     let first = talk.create("first").await.unwrap();
     world.store.script([Fate::Slow(Duration::from_secs(1))]);
@@ -310,9 +294,7 @@ async fn what_waited_past_its_deadline_is_not_made() {
 /// A turn that panics may have committed: whoever asked is told that it is not known, and nothing from before it is served.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_panics_leaves_no_old_page_behind() {
-    let world = World::new(15);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(15).await;
     let talk = Talk(&node.client, place);
     let mut rows = Vec::new();
     for index in 0..5 {
@@ -335,9 +317,7 @@ async fn a_turn_that_panics_leaves_no_old_page_behind() {
 /// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw must not become the tail.
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
-    let world = World::new(8);
-    let writer = world.node().await;
-    let place = writer.place().await;
+    let (world, writer, place) = World::with_place(8).await;
     let first = Talk(&writer.client, place).create("first").await.unwrap();
     let node = world.node().await;
     let talk = Talk(&node.client, place);

@@ -33,9 +33,7 @@ fn waiting(node: &Node) -> u64 {
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     sleep(Duration::from_secs(2)).await;
     world.bus.down(true);
@@ -62,9 +60,7 @@ pub(crate) async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement()
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_was_quiet_for_days_is_caught_up_too() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let talk = Talk(&node.client, place);
     talk.create("long ago").await.unwrap();
     sleep(Duration::from_secs(3 * 24 * 3_600)).await;
@@ -81,9 +77,7 @@ async fn a_channel_that_was_quiet_for_days_is_caught_up_too() {
 fn a_flapping_bus_loses_nothing() {
     for seed in 0..300 {
         crate::history::paused(async move {
-            let world = World::new(seed);
-            let node = world.node().await;
-            let place = node.place().await;
+            let (world, node, place) = World::with_place(seed).await;
             let talk = Talk(&node.client, place);
             world.store.slow(Duration::from_millis(300));
             let dice = Dice::new(seed);
@@ -102,9 +96,7 @@ fn a_flapping_bus_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
-    let mut world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     let kept = talk.create("published").await.unwrap();
     sleep(Duration::from_secs(5)).await;
@@ -136,9 +128,7 @@ pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_n
 #[tokio::test(start_paused = true)]
 pub(crate) async fn the_watermark_never_passes_a_revision_that_is_not_published() {
     for takes_ms in [500, 2_500, 12_000, 25_000] {
-        let mut world = World::new(4);
-        let node = world.node().await;
-        let place = node.place().await;
+        let (mut world, node, place) = World::with_place(4).await;
         sleep(Duration::from_secs(5)).await;
         world.store.noting_takes(Duration::from_millis(takes_ms));
         world.bus.down(true);
@@ -158,9 +148,7 @@ pub(crate) async fn the_watermark_never_passes_a_revision_that_is_not_published(
 fn a_kill_at_any_moment_loses_no_acknowledged_change() {
     for at_ms in 0..60 {
         crate::history::paused(async move {
-            let mut world = World::new(at_ms);
-            let node = world.node().await;
-            let place = node.place().await;
+            let (mut world, node, place) = World::with_place(at_ms).await;
             let first = Talk(&node.client, place).create("first").await.unwrap();
             sleep(Duration::from_millis(2_500)).await;
             world.store.slow(Duration::from_millis(20));
@@ -198,9 +186,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_change() {
 
 #[tokio::test(start_paused = true)]
 pub(crate) async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
-    let world = World::new(5);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(5).await;
     let talk = Talk(&node.client, place);
     let made = talk.create("kept by the database").await.unwrap();
     sleep(Duration::from_secs(1)).await;
@@ -211,9 +197,7 @@ pub(crate) async fn what_the_bus_lost_is_published_again_even_if_nothing_new_hap
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_is_noticed_while_healing_is_made_good() {
-    let world = World::new(6);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(6).await;
     let talk = Talk(&node.client, place);
     let first = talk.create("first").await.unwrap();
     sleep(Duration::from_secs(1)).await;
@@ -231,8 +215,7 @@ async fn a_loss_that_is_noticed_while_healing_is_made_good() {
 async fn a_channel_that_cannot_be_read_keeps_no_other_one_waiting() {
     // The bus is down and many fall behind, or it loses what it had, and everybody's is published again.
     for bus_loses in [false, true] {
-        let world = World::new(9);
-        let node = world.node().await;
+        let (world, node) = World::with_node(9).await;
         let mut places = Vec::new();
         for _ in 0..8 {
             places.push(node.place().await);
@@ -265,9 +248,7 @@ async fn a_channel_that_cannot_be_read_keeps_no_other_one_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_can_be_read_in_part_is_published_so_far_once_and_its_loss_is_said_once() {
-    let world = World::new(10);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(10).await;
     let talk = Talk(&node.client, place);
     sleep(Duration::from_secs(2)).await;
     world.bus.down(true);
@@ -299,9 +280,7 @@ async fn a_channel_that_can_be_read_in_part_is_published_so_far_once_and_its_los
 
 #[tokio::test(start_paused = true)]
 async fn membership_goes_to_the_guild_and_to_the_user() {
-    let world = World::new(7);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, _node, place) = World::with_place(7).await;
     sleep(Duration::from_secs(1)).await;
     let topics: BTreeSet<u64> = world.bus.topics_of(place.guild).into_iter().flatten().collect();
     assert_eq!(topics, BTreeSet::from([place.guild, place.user]));
@@ -310,9 +289,7 @@ async fn membership_goes_to_the_guild_and_to_the_user() {
 
 #[tokio::test(start_paused = true)]
 async fn typing_is_told_once_and_kept_nowhere() {
-    let world = World::new(8);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(8).await;
     let writes = world.store.seen().len();
     let typing = weir_proto::data::TypingRequest {
         channel_id: place.channel,
@@ -398,9 +375,7 @@ fn changes_of_all_kinds_come_in_order_whatever_the_page() {
 
 #[tokio::test(start_paused = true)]
 async fn changes_older_than_a_day_are_said_to_be_gone() {
-    let world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(9).await;
     let row = Talk(&node.client, place).create("m").await.unwrap();
     sleep(Duration::from_secs(25 * 3_600)).await;
     let request = ListChangesRequest { scope_id: place.channel, after_rev: row.rev, limit: 10 };
@@ -409,9 +384,7 @@ async fn changes_older_than_a_day_are_said_to_be_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn an_orderly_stop_publishes_what_is_on_its_way() {
-    let world = World::new(10);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(10).await;
     world.store.script([Fate::Slow(Duration::from_millis(500))]);
     let client = node.client.clone();
     let writing = tokio::spawn(async move { Talk(&client, place).create("m").await });
@@ -428,9 +401,7 @@ async fn an_orderly_stop_publishes_what_is_on_its_way() {
 fn a_list_of_changes_leaves_nothing_out_below_its_end() {
     for seed in 0..100 {
         crate::history::paused(async move {
-            let world = World::new(seed);
-            let node = world.node().await;
-            let place = node.place().await;
+            let (world, node, place) = World::with_place(seed).await;
             let start = Talk(&node.client, place).create("start").await.unwrap();
             world.store.slow(Duration::from_millis(3));
             let client = node.client.clone();
@@ -462,9 +433,7 @@ fn a_list_of_changes_leaves_nothing_out_below_its_end() {
 /// Imported rows have revisions and make no records: the chain of records passes over them, in the process that imported and in the next.
 #[tokio::test(start_paused = true)]
 async fn imported_rows_are_no_links_of_the_chain() {
-    let mut world = World::new(11);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(11).await;
     begin_import(&*world.store, vec![place.channel]).await;
     let load = async |client: &DataClient, first: u64| {
         let row = |id: u64| Message {
@@ -511,9 +480,7 @@ async fn imported_rows_are_no_links_of_the_chain() {
 #[tokio::test(start_paused = true)]
 async fn what_was_left_is_published_hours_later_and_after_more_than_a_day_its_loss_is_told() {
     for (seed, hours) in [(12, 1), (13, 23), (14, 26)] {
-        let mut world = World::new(seed);
-        let node = world.node().await;
-        let place = node.place().await;
+        let (mut world, node, place) = World::with_place(seed).await;
         sleep(Duration::from_secs(5)).await;
         world.bus.down(true);
         let talk = Talk(&node.client, place);
@@ -538,9 +505,7 @@ async fn what_was_left_is_published_hours_later_and_after_more_than_a_day_its_lo
 
 #[tokio::test(start_paused = true)]
 async fn a_guild_says_up_to_where_it_includes_everything() {
-    let mut world = World::new(15);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(15).await;
     let member = Member { guild_id: place.guild, user_id: place.user, nick: "n".into(), ..Member::default() };
     let request = PutMemberRequest { member: Some(member), basis: None };
     let rev = node.client.put_member(&request, &options()).await.unwrap().message.member.unwrap().rev;
@@ -567,9 +532,7 @@ async fn a_guild_says_up_to_where_it_includes_everything() {
 /// Found out late, because the bus or the database was away: the window counts from the last time that all was well.
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_is_found_out_late_is_made_good_from_before_it() {
-    let world = World::new(16);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(16).await;
     let made = Talk(&node.client, place).create("then nobody was asked for ten minutes").await.unwrap();
     sleep(Duration::from_secs(1)).await;
     world.bus.down(true);
@@ -583,9 +546,7 @@ async fn a_loss_that_is_found_out_late_is_made_good_from_before_it() {
 /// The bus took the record when no gateway was with it, and the process died before it could be told so.
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_nobody_lived_to_hear_of_is_made_good_by_the_next_start() {
-    let mut world = World::new(17);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (mut world, node, place) = World::with_place(17).await;
     let made = Talk(&node.client, place).create("taken by a bus without gateways").await.unwrap();
     sleep(Duration::from_secs(3)).await;
     world.bus.lose();

@@ -56,8 +56,7 @@ async fn a_user_owns_so_many_guilds_however_fast_it_founds_them() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_noted_and_never_came_counts_for_a_while_only() {
-    let world = World::new(2);
-    let node = world.node().await;
+    let (world, node) = World::with_node(2).await;
     let ann = user(&node, "ann").await;
     let kind = format!("owned/{ann}");
     // As a process leaves them that is killed between the note and the guild: of long ago, and of now.
@@ -84,8 +83,7 @@ async fn noted(world: &World, owner_id: u64) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_guild_that_was_certainly_not_made_is_not_counted() {
-    let world = World::new(3);
-    let node = world.node().await;
+    let (world, node) = World::with_node(3).await;
     let ann = user(&node, "ann").await;
     world.store.script([Fate::NotApplied]);
     assert!(found(&node.client, ann).await.is_err());
@@ -113,8 +111,7 @@ async fn a_guild_that_was_certainly_not_made_is_not_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_to_the_bound_again_and_again_has_few_guilds_read_each_time() {
-    let world = World::new(4);
-    let node = world.node().await;
+    let (world, node) = World::with_node(4).await;
     let ann = user(&node, "ann").await;
     for _ in 0..OWNED_MAX {
         found(&node.client, ann).await.unwrap();

@@ -142,8 +142,7 @@ async fn pages_equal_the_whole_list_cut_over_the_embedded_store() {
 /// Rule 12, and what it costs where it does not reach.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
-    let world = World::new(1);
-    let writer = world.node().await;
+    let (world, writer) = World::with_node(1).await;
     for years_ago in [0_u64, 1, 5, 10] {
         let place = writer.place().await;
         let at_ms = START_US / 1_000 - EPOCH_MS - years_ago * 365 * 24 * 3_600_000 - 1_000;
@@ -173,9 +172,7 @@ async fn a_quiet_channel_costs_two_reads_whatever_its_age() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
-    let world = World::new(2);
-    let writer = world.node().await;
-    let place = writer.place().await;
+    let (world, writer, place) = World::with_place(2).await;
     let now_ms = START_US / 1_000 - EPOCH_MS;
     // One message in each of 30 buckets.
     let messages: Vec<Message> = (0..30)
@@ -205,9 +202,7 @@ async fn a_sparse_channel_costs_one_read_for_each_bucket_of_the_page() {
 
 #[tokio::test(start_paused = true)]
 async fn imports_of_a_channel_that_wait_together_are_one_step() {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(4).await;
     let at_ms = START_US / 1_000 - EPOCH_MS - 60_000;
     let part = |number: u64| {
         let ids = (0..1_000).map(move |index| imported(at_ms, number * 1_000 + index));
@@ -228,9 +223,7 @@ async fn imports_of_a_channel_that_wait_together_are_one_step() {
 
 #[tokio::test(start_paused = true)]
 async fn an_import_into_the_future_is_refused() {
-    let world = World::new(3);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     let future_ms = world.clock.wall_ms() - EPOCH_MS + 3_600_000;
     let message =
@@ -257,9 +250,7 @@ async fn asking_for_a_guilds_id_as_a_channel_does_not_hold_the_guild_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_of_a_revision_that_never_was_costs_no_read() {
-    let world = World::new(9);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(9).await;
     let newest = Talk(&node.client, place).create("m").await.unwrap();
     let page = page_of(place.channel, At::Latest, 5);
     node.client.list_messages(&page, &options()).await.unwrap();
@@ -278,9 +269,7 @@ async fn a_token_of_a_revision_that_never_was_costs_no_read() {
 /// Nothing was written since the node began, so it knows of no revision that it could hold against the claim.
 #[tokio::test(start_paused = true)]
 async fn nor_does_one_of_a_channel_that_was_only_read() {
-    let world = World::new(10);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(10).await;
     let newest = Talk(&node.client, place).create("m").await.unwrap();
     drop(node);
     let (ownership, clock) = (Arc::clone(&world.ownership) as _, Arc::clone(&world.clock) as _);

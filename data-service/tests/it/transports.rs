@@ -122,9 +122,7 @@ async fn post(address: std::net::SocketAddr, path: &str, body: &str, headers: &s
 
 #[tokio::test]
 async fn a_plain_json_call_is_answered_in_json() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(2).await;
     let row = Talk(&node.client, place).create("hello from \"JSON\"").await.unwrap();
     let served = Served::new(&node).await;
     let list = "/weir.data.v1.MessageService/ListMessages";
@@ -155,9 +153,7 @@ async fn a_plain_json_call_is_answered_in_json() {
 /// The forms of protobuf's JSON mapping, on real methods: numbers as clients of other languages write them, and null for "not set".
 #[tokio::test]
 async fn json_is_read_as_protobuf_maps_it() {
-    let world = World::new(4);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(4).await;
     for index in 0..12 {
         Talk(&node.client, place).create(&format!("m{index}")).await.unwrap();
     }
@@ -218,8 +214,7 @@ async fn json_is_read_as_protobuf_maps_it() {
 
 #[tokio::test]
 async fn the_operators_methods_are_not_on_the_data_listener() {
-    let world = World::new(3);
-    let node = world.node().await;
+    let (_world, node) = World::with_node(3).await;
     let data_only = DataClient::new(Arc::new(InProcess::new(node.service.dispatch())));
     let request = weir_proto::admin::ListLimitsRequest {};
     assert!(data_only.list_limits(&request, &crate::node::options()).await.is_err());

@@ -23,9 +23,7 @@ async fn edit(node: &Node, row: &Message, request: EditMessageRequest) -> Messag
 
 #[tokio::test(start_paused = true)]
 async fn only_what_a_message_says_makes_it_an_edited_one() {
-    let world = World::new(1);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (_world, node, place) = World::with_place(1).await;
     let row = Talk(&node.client, place).create("said").await.unwrap();
     let flagged =
         edit(&node, &row, EditMessageRequest { flags: Some(4), ..EditMessageRequest::default() }).await;
@@ -44,9 +42,7 @@ async fn only_what_a_message_says_makes_it_an_edited_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_changes_nothing_is_answered_and_told_to_nobody() {
-    let world = World::new(2);
-    let node = world.node().await;
-    let place = node.place().await;
+    let (world, node, place) = World::with_place(2).await;
     let client = &node.client;
     let row = Talk(client, place).create("said").await.unwrap();
     let role = Role { guild_id: place.guild, name: "r".into(), ..Role::default() };
