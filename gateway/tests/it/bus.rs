@@ -13,8 +13,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn repeated_records_are_dropped_and_take_no_number() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     for i in 0..10 {
         world.say_as(OPEN, ALICE, &i.to_string(), Fate::Twice).await;
@@ -28,8 +27,7 @@ async fn repeated_records_are_dropped_and_take_no_number() {
 
 #[tokio::test(start_paused = true)]
 async fn lost_records_are_fetched_and_come_in_their_place() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     world.say_as(OPEN, ALICE, "0", Fate::Once).await;
     for i in 1..300 {
@@ -45,8 +43,7 @@ async fn lost_records_are_fetched_and_come_in_their_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_change_of_the_guild_is_fetched_before_what_follows_it() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let opened = weir_proto::data::Channel { overwrites: vec![], ..world.channel(HIDDEN) };
     let change = weir_proto::event::record::Change::ChannelUpdated(opened);
@@ -87,8 +84,7 @@ async fn what_cannot_be_fetched_invalidates_the_sessions_of_the_guild_and_no_oth
 /// watermark, which in a quiet channel is younger than anything that was seen of it.
 #[tokio::test(start_paused = true)]
 async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_again() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     world.say(OPEN, "long before").await;
     assert_eq!(bot.message().await, "long before");
@@ -106,8 +102,7 @@ async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_ag
 /// Imported rows have revisions and make no records: a record may name one of them as the one before it.
 #[tokio::test(start_paused = true)]
 async fn a_record_after_an_import_follows_on_what_was_seen_before_it() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     world.say(HIDDEN, "takes a revision").await;
     let first = world.say_unpublished(OPEN, "first after the import").await;
@@ -119,8 +114,7 @@ async fn a_record_after_an_import_follows_on_what_was_seen_before_it() {
 #[tokio::test(start_paused = true)]
 async fn a_create_that_is_gone_before_it_is_fetched_is_no_loss() {
     for lost_too in [false, true] {
-        let world = World::new(false, 1_000);
-        let gateway = world.gateway(GatewayConfig::default()).await;
+        let (world, gateway) = World::with_gateway(false, 1_000).await;
         let mut bot = Client::identified(&gateway, BOT).await;
         world.say(OPEN, "0").await;
         let gone = world.say_as(OPEN, ALICE, "gone", Fate::Lost).await;
@@ -135,8 +129,7 @@ async fn a_create_that_is_gone_before_it_is_fetched_is_no_loss() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_filled_once_the_data_service_is_back() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     world.say(OPEN, "0").await;
     assert_eq!(bot.message().await, "0");
@@ -184,17 +177,14 @@ async fn changes_that_a_loaded_guild_includes_are_not_shown_as_new() {
     assert_eq!(bot.dispatch("GUILD_MEMBER_UPDATE").await["user"]["id"], ALICE.to_string());
     bot.quiet().await;
     // Nor is it counted twice.
-    let mut owner = Client::connect(&gateway).await;
-    owner.hello().await;
-    owner.identify(OWNER, crate::client::INTENTS).await;
+    let mut owner = Client::identifying(&gateway, OWNER, crate::client::INTENTS).await;
     owner.dispatch("READY").await;
     assert_eq!(owner.dispatch("GUILD_CREATE").await["member_count"], 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_the_data_service_tells_of_invalidates_every_session() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let change = Some(Change::RecordsLost(RecordsLost {}));
     world.put_on_bus(&Record { rev: 1, change, ..Record::default() }, Fate::Once).await;
@@ -300,8 +290,7 @@ async fn a_busy_guild_that_waits_too_long_begins_again_and_holds_up_no_other() {
 /// state without it.
 #[tokio::test(start_paused = true)]
 async fn a_guild_that_lost_records_is_loaded_again() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let renamed = weir_proto::data::Channel { name: "renamed".into(), ..world.channel(OPEN) };
     world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Lost).await;

@@ -44,15 +44,21 @@ impl Client {
         Self::over(gateway.pipe(PIPE), path).await
     }
 
+    /// Connects and identifies.
+    pub(crate) async fn identifying(gateway: &Running, user_id: u64, intents: u64) -> Self {
+        let mut client = Self::connect(gateway).await;
+        client.hello().await;
+        client.identify(user_id, intents).await;
+        client
+    }
+
     /// Connects and identifies; swallows READY and the guilds.
     pub(crate) async fn identified(gateway: &Running, user_id: u64) -> Self {
         Self::identified_with(gateway, user_id, INTENTS).await
     }
 
     pub(crate) async fn identified_with(gateway: &Running, user_id: u64, intents: u64) -> Self {
-        let mut client = Self::connect(gateway).await;
-        client.hello().await;
-        client.identify(user_id, intents).await;
+        let mut client = Self::identifying(gateway, user_id, intents).await;
         let ready = client.dispatch("READY").await;
         for _ in ready["guilds"].as_array().unwrap() {
             client.dispatch("GUILD_CREATE").await;

@@ -68,8 +68,7 @@ async fn who_pings_at_line_rate_and_never_reads_is_held_a_bounded_number_of_byte
 
 #[tokio::test(start_paused = true)]
 async fn control_frames_are_counted_with_the_payloads() {
-    let world = World::new(true, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (_world, gateway) = World::with_gateway(true, 1_000).await;
     for pong in [false, true] {
         let mut client = Client::connect(&gateway).await;
         client.hello().await;
@@ -92,8 +91,7 @@ async fn what_a_client_sends_after_it_was_closed_is_not_read_without_end() {
     /// Frames that are counted, those read after the close, and what fits the pipe and the read buffer; the
     /// test offers ten times as much.
     const TAKEN_MAX: usize = (120 + 512) * (6 + 125) + (64 << 10);
-    let world = World::new(true, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (_world, gateway) = World::with_gateway(true, 1_000).await;
     let stream = Client::over(gateway.pipe(PIPE), "/?v=10").await.ws.into_inner();
     let (mut reads, mut writes) = tokio::io::split(stream);
     // The pongs and the close are taken, so that nothing else stops the gateway.

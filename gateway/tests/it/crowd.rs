@@ -184,8 +184,7 @@ async fn the_members_that_a_user_looks_up_are_bounded_however_often_it_resumes()
 
 #[tokio::test(start_paused = true)]
 async fn lists_of_members_are_charged_to_who_resumes_and_not_read_without_allowance() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (_world, gateway) = World::with_gateway(false, 1_000).await;
     let mut client = Client::identified_with(&gateway, BOT, INTENTS | PRESENCES).await;
     let id = client.session_id.clone();
     // The guilds are shown anew to who has seen READY alone.
@@ -208,8 +207,7 @@ async fn lists_of_members_are_charged_to_who_resumes_and_not_read_without_allowa
 
 #[tokio::test(start_paused = true)]
 async fn a_user_that_resumes_without_end_is_told_to_come_later_and_its_session_stays() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (_world, gateway) = World::with_gateway(false, 1_000).await;
     let (id, seq) = Client::left(&gateway, BOT).await;
     let mut resumed = 0;
     loop {
@@ -272,9 +270,7 @@ async fn a_session_whose_guilds_take_too_much_is_told_that_the_gateway_is_full()
     world.leave(GUILD, ALICE).await;
     let config = GatewayConfig { guild_bytes_max: 64 << 10, ..GatewayConfig::default() };
     let gateway = world.gateway(config).await;
-    let mut large = Client::connect(&gateway).await;
-    large.hello().await;
-    large.identify(BOT, INTENTS).await;
+    let mut large = Client::identifying(&gateway, BOT, INTENTS).await;
     assert_eq!(large.closed().await, 4000);
     Client::identified(&gateway, ALICE).await;
 }

@@ -22,15 +22,12 @@ const GUILD_MESSAGES: u64 = 1 << 9 | 1 << 15;
 const TYPING: u64 = 1 << 14;
 
 async fn started() -> (std::sync::Arc<World>, Running) {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     (world, gateway)
 }
 
 async fn with(gateway: &Running, user_id: u64, intents: u64) -> Client {
-    let mut client = Client::connect(gateway).await;
-    client.hello().await;
-    client.identify(user_id, intents).await;
+    let mut client = Client::identifying(gateway, user_id, intents).await;
     client.dispatch("READY").await;
     client
 }
@@ -124,8 +121,7 @@ async fn only_the_first_shard_hears_of_direct_messages() {
 #[tokio::test(start_paused = true)]
 async fn a_resume_replays_direct_messages_with_their_numbers() {
     for durable in [false, true] {
-        let world = World::new(durable, 10_000);
-        let gateway = world.gateway(GatewayConfig::default()).await;
+        let (world, gateway) = World::with_gateway(durable, 10_000).await;
         let client = with(&gateway, BOT, MESSAGES).await;
         let (id, seq) = (client.session_id.clone(), client.last_seq());
         drop(client);

@@ -19,8 +19,7 @@ const OTHER_OPEN: u64 = OPEN + (100 << 22);
 
 #[tokio::test(start_paused = true)]
 async fn a_message_reaches_those_who_see_its_channel_and_asked_for_messages() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let mut owner = Client::identified(&gateway, OWNER).await;
     let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
@@ -36,8 +35,7 @@ async fn a_message_reaches_those_who_see_its_channel_and_asked_for_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn permissions_are_those_at_each_record_however_late_it_is_read() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     // All of it is committed before the client's task runs.
     world.say(HIDDEN, "1 not yet").await;
@@ -69,8 +67,7 @@ async fn permissions_are_those_at_each_record_however_late_it_is_read() {
 /// it is now.
 #[tokio::test(start_paused = true)]
 async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
     let renamed = Channel { name: "renamed".into(), ..world.channel(HIDDEN) };
@@ -91,9 +88,7 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
     let newest = world.say(HIDDEN, "now").await;
     bot.dispatch("GUILD_MEMBER_UPDATE").await;
     assert_eq!(bot.message().await, "now", "in a channel that the client knows");
-    let mut fresh = Client::connect(&gateway).await;
-    fresh.hello().await;
-    fresh.identify(BOT, INTENTS).await;
+    let mut fresh = Client::identifying(&gateway, BOT, INTENTS).await;
     fresh.dispatch("READY").await;
     for mut channel in fresh.dispatch("GUILD_CREATE").await["channels"].as_array().unwrap().clone() {
         let Some(heard) = known.remove(channel["id"].as_str().unwrap()) else { continue };
@@ -115,8 +110,7 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let mut owner = Client::identified(&gateway, OWNER).await;
     let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
@@ -140,8 +134,7 @@ async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
 #[tokio::test(start_paused = true)]
 async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
     for durable in [false, true] {
-        let world = World::new(durable, 10_000);
-        let gateway = world.gateway(GatewayConfig::default()).await;
+        let (world, gateway) = World::with_gateway(durable, 10_000).await;
         let mut bot = Client::identified(&gateway, BOT).await;
         let (id, seq) = (bot.session_id.clone(), bot.last_seq());
         world.say(OPEN, "first").await;
@@ -170,8 +163,7 @@ async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
 
 #[tokio::test(start_paused = true)]
 async fn without_the_content_intent_only_own_messages_have_their_content() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified_with(&gateway, BOT, 1 | 1 << 9).await;
     let mut reader = Client::identified(&gateway, BOT).await;
     world.say(OPEN, "hers").await;
@@ -183,8 +175,7 @@ async fn without_the_content_intent_only_own_messages_have_their_content() {
 
 #[tokio::test(start_paused = true)]
 async fn edits_and_deletions_follow_their_message() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let id = world.say(OPEN, "first").await;
     world.unsay(OPEN, id).await;
@@ -195,8 +186,7 @@ async fn edits_and_deletions_follow_their_message() {
 
 #[tokio::test(start_paused = true)]
 async fn typing_repeats_the_last_number_and_needs_its_intent_and_the_channel() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let mut other = Client::identified_with(&gateway, BOT, 1 | 1 << 9).await;
     bot.quiet().await;
@@ -248,8 +238,7 @@ async fn joining_a_guild_brings_it_and_its_messages_and_leaving_ends_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_guild_is_announced_to_its_first_members() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     world.put_guild(OTHER, &[BOT, OWNER]);
     let state = weir_proto::data::GuildState {
@@ -267,8 +256,7 @@ async fn a_new_guild_is_announced_to_its_first_members() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_without_context_is_completed_from_the_data_service() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut bot = Client::identified(&gateway, BOT).await;
     let said = world.say_unpublished(OPEN, "bare").await;
     let record = weir_proto::event::Record { recovered: true, context: None, prev_rev: 0, ..said };
@@ -283,9 +271,7 @@ async fn the_newest_message_is_in_guild_create_and_in_the_events_of_its_channel(
     let world = World::new(false, 1_000);
     let newest = world.say(OPEN, "before anybody came").await;
     let gateway = world.gateway(GatewayConfig::default()).await;
-    let mut bot = Client::connect(&gateway).await;
-    bot.hello().await;
-    bot.identify(BOT, INTENTS).await;
+    let mut bot = Client::identifying(&gateway, BOT, INTENTS).await;
     bot.dispatch("READY").await;
     let guild = bot.dispatch("GUILD_CREATE").await;
     let shown = |id: u64| {

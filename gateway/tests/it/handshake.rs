@@ -123,8 +123,7 @@ async fn a_client_that_leaves_is_answered_with_its_own_close_code() {
 /// forgotten.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_for_good_ends_its_session_whatever_happens_meanwhile() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut client = Client::identified(&gateway, BOT).await;
     let frame = CloseFrame { code: 1000.into(), reason: "bye".into() };
     client.ws.send(Message::Close(Some(frame))).await.unwrap();
@@ -171,9 +170,7 @@ async fn intents_that_are_not_granted_are_closed_with_4014() {
     let config =
         GatewayConfig { granted_intents: weir_discord::intent::Intents::NONE, ..GatewayConfig::default() };
     let gateway = World::new(false, 1_000).gateway(config).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     assert_eq!(client.closed().await, 4014);
 }
 
@@ -183,9 +180,7 @@ async fn more_guilds_than_a_session_may_hold_are_closed_with_4011() {
     let world = World::new(false, 1_000);
     world.put_guild(crate::world::GUILD + (100 << 22), &[BOT]);
     let gateway = world.gateway(config).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     assert_eq!(client.closed().await, 4011);
 }
 
@@ -196,29 +191,22 @@ async fn a_session_holds_the_2_500_guilds_of_a_shard_at_discord_and_no_more() {
         world.put_guild(crate::world::GUILD + n * (100 << 22), &[BOT]);
     }
     let gateway = world.gateway(GatewayConfig::default()).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     let ready = client.dispatch("READY").await;
     assert_eq!(ready["guilds"].as_array().unwrap().len(), 2_500);
     for _ in 0..2_500 {
         client.dispatch("GUILD_CREATE").await;
     }
     world.put_guild(crate::world::GUILD + 2_500 * (100 << 22), &[BOT]);
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     assert_eq!(client.closed().await, 4011);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_of_ours_never_says_that_the_token_is_bad() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     world.down.store(true, std::sync::atomic::Ordering::Relaxed);
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     assert_eq!(client.closed().await, 4000);
 }
 

@@ -14,9 +14,7 @@ async fn ready_comes_first_then_each_guild_in_the_order_of_ready() {
     world.put_guild(GUILD + (100 << 22), &[BOT]);
     let config = GatewayConfig { public_url: "ws://gateway.example/".into(), ..GatewayConfig::default() };
     let gateway = world.gateway(config).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     let ready = client.dispatch("READY").await;
     assert_eq!(ready["user"]["id"], BOT.to_string());
     assert_eq!(ready["v"], 10);
@@ -56,11 +54,8 @@ async fn a_shard_receives_its_guilds_only() {
 
 #[tokio::test(start_paused = true)]
 async fn without_the_guilds_intent_no_guild_is_promised_and_messages_come_all_the_same() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, 1 << 9 | 1 << 15).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut client = Client::identifying(&gateway, BOT, 1 << 9 | 1 << 15).await;
     assert_eq!(client.dispatch("READY").await["guilds"], json!([]));
     world.say(OPEN, "x").await;
     assert_eq!(client.message().await, "x");
@@ -84,8 +79,7 @@ async fn a_session_without_room_for_a_compressor_is_served_by_the_same_stream() 
 
 #[tokio::test(start_paused = true)]
 async fn zlib_stream_is_one_context_for_the_whole_connection() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut client = Client::connect_to(&gateway, "/?v=10&encoding=json&compress=zlib-stream").await;
     client.hello().await;
     client.identify(BOT, INTENTS).await;
@@ -99,8 +93,7 @@ async fn zlib_stream_is_one_context_for_the_whole_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn identify_may_ask_for_payloads_that_are_compressed_one_by_one() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut client = Client::connect(&gateway).await;
     client.hello().await;
     let d = json!({"token": token(BOT).reveal(), "intents": INTENTS, "compress": true});
@@ -113,8 +106,7 @@ async fn identify_may_ask_for_payloads_that_are_compressed_one_by_one() {
 
 #[tokio::test(start_paused = true)]
 async fn members_are_answered_by_id_by_name_and_in_full_only_with_the_intent() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (_world, gateway) = World::with_gateway(false, 1_000).await;
     let mut client = Client::identified_with(&gateway, BOT, INTENTS | 1 << 1).await;
     let ask = |d: serde_json::Value| json!({"op": 8, "d": d});
     let guild = GUILD.to_string();
@@ -138,9 +130,7 @@ async fn members_are_answered_by_id_by_name_and_in_full_only_with_the_intent() {
 #[tokio::test(start_paused = true)]
 async fn a_guild_shows_all_its_channels_at_the_start() {
     let gateway = World::new(false, 1_000).gateway(GatewayConfig::default()).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     client.dispatch("READY").await;
     let guild = client.dispatch("GUILD_CREATE").await;
     let ids: Vec<_> =

@@ -232,8 +232,7 @@ fn roles_that_change_while_a_session_begins_are_known() {
     for delay in 0..60 {
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let world = World::new(false, 10_000);
-            let gateway = world.gateway(GatewayConfig::default()).await;
+            let (world, gateway) = World::with_gateway(false, 10_000).await;
             let mut client = Client::connect(&gateway).await;
             client.hello().await;
             let changing = tokio::spawn({

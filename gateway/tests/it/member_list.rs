@@ -46,8 +46,7 @@ fn crowded(world: &World, members: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn with_presences_a_guild_that_is_not_large_lists_all_and_without_them_only_the_session() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let (_, guild) = shown(&gateway, INTENTS | PRESENCES, None).await;
     assert_eq!(listed(&guild), [BOT, ALICE, OWNER]);
     assert_eq!(guild["members"][1]["user"]["username"], "alice");
@@ -87,8 +86,7 @@ async fn what_is_large_is_the_clients_to_say_from_50_to_250_members() {
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_or_goes_while_the_list_is_read_is_told_after_it() {
-    let world = World::new(false, 1_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let new = 60 << 22;
     world.add_user(new, "new", false);
     let mut client = Client::connect(&gateway).await;

@@ -13,8 +13,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn a_session_goes_on_in_the_next_process_with_the_same_numbers() {
-    let world = World::new(true, 10_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(true, 10_000).await;
     let mut client = Client::identified(&gateway, BOT).await;
     for i in 0..3 {
         world.say(OPEN, &i.to_string()).await;
@@ -63,11 +62,8 @@ async fn a_row_expires_whatever_others_try_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_row_is_written_before_ready_and_goes_with_the_session() {
-    let world = World::new(true, 10_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
+    let (world, gateway) = World::with_gateway(true, 10_000).await;
+    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
     client.dispatch("READY").await;
     assert_eq!(world.session_rows().await, 1);
     client
@@ -87,8 +83,7 @@ async fn the_row_is_written_before_ready_and_goes_with_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_nobody_resumes_expire_and_foreign_tokens_do_not_take_them() {
-    let world = World::new(true, 10_000);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(true, 10_000).await;
     let client = Client::identified(&gateway, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     gateway.stop().await;
@@ -106,8 +101,7 @@ async fn rows_that_nobody_resumes_expire_and_foreign_tokens_do_not_take_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_was_cut_behind_the_session_makes_it_invalid() {
-    let world = World::new(true, 50);
-    let gateway = world.gateway(GatewayConfig::default()).await;
+    let (world, gateway) = World::with_gateway(true, 50).await;
     let client = Client::identified(&gateway, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     gateway.stop().await;
@@ -160,8 +154,7 @@ async fn after_a_restart_comings_and_goings_are_told() {
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_nothing_is_judged_by_rights_that_came_later() {
     for change in 0..5 {
-        let world = World::new(true, 10_000);
-        let gateway = world.gateway(GatewayConfig::default()).await;
+        let (world, gateway) = World::with_gateway(true, 10_000).await;
         let client = Client::identified(&gateway, BOT).await;
         let (id, seq) = (client.session_id.clone(), client.last_seq());
         gateway.stop().await;
@@ -210,8 +203,7 @@ async fn a_session_that_fell_off_the_ring_is_replayed_from_the_log() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_goes_back_behind_its_own_going_and_coming_begins_again() {
     for durable in [false, true] {
-        let world = World::new(durable, 10_000);
-        let gateway = world.gateway(GatewayConfig::default()).await;
+        let (world, gateway) = World::with_gateway(durable, 10_000).await;
         let mut client = Client::identified(&gateway, BOT).await;
         let (id, begun) = (client.session_id.clone(), client.last_seq());
         world.say(OPEN, "as a member").await;

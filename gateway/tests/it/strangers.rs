@@ -41,9 +41,7 @@ async fn a_token_that_nobody_has_is_looked_up_once_and_works_once_somebody_has_i
     assert_eq!(world.resolved.load(Ordering::Relaxed), 1);
     world.add_user(new, "new", true);
     tokio::time::sleep(UNKNOWN_FOR).await;
-    let mut client = Client::connect(&gateway).await;
-    client.hello().await;
-    client.identify(new, INTENTS).await;
+    let mut client = Client::identifying(&gateway, new, INTENTS).await;
     client.dispatch("READY").await;
 }
 
@@ -128,15 +126,11 @@ async fn the_bytes_of_introductions_that_nobody_reads_are_bounded_over_all_sessi
     idle.hello().await;
     idle.identify(OWNER, INTENTS).await;
     idle.dispatch("READY").await;
-    let mut waiting = Client::connect(&gateway).await;
-    waiting.hello().await;
-    waiting.identify(ALICE, INTENTS).await;
+    let mut waiting = Client::identifying(&gateway, ALICE, INTENTS).await;
     waiting.dispatch("READY").await;
     waiting.quiet().await;
     // Who has small guilds only waits for nobody.
-    let mut unconcerned = Client::connect(&gateway).await;
-    unconcerned.hello().await;
-    unconcerned.identify(reader, INTENTS).await;
+    let mut unconcerned = Client::identifying(&gateway, reader, INTENTS).await;
     unconcerned.dispatch("READY").await;
     unconcerned.dispatch("GUILD_CREATE").await;
     // Who does not read is cut after the write timeout, and the next one's turn comes.
@@ -164,14 +158,10 @@ async fn sessions_of_one_token_that_do_not_read_keep_only_each_other_waiting() {
         client.dispatch("READY").await;
         idle.push(client);
     }
-    let mut same_token = Client::connect(&gateway).await;
-    same_token.hello().await;
-    same_token.identify(OWNER, INTENTS).await;
+    let mut same_token = Client::identifying(&gateway, OWNER, INTENTS).await;
     same_token.dispatch("READY").await;
     same_token.quiet().await;
-    let mut other = Client::connect(&gateway).await;
-    other.hello().await;
-    other.identify(ALICE, INTENTS).await;
+    let mut other = Client::identifying(&gateway, ALICE, INTENTS).await;
     other.dispatch("READY").await;
     other.dispatch("GUILD_CREATE").await;
 }
@@ -198,9 +188,7 @@ async fn what_is_written_and_not_read_is_bounded_for_a_token_and_its_sessions_re
     // Cut at once, not after the write timeout.
     assert_eq!(idle[1].receive().await, Received::Cut);
     // The first is served when it reads, and so are others meanwhile.
-    let mut other = Client::connect(&gateway).await;
-    other.hello().await;
-    other.identify(ALICE, INTENTS).await;
+    let mut other = Client::identifying(&gateway, ALICE, INTENTS).await;
     other.dispatch("READY").await;
     other.dispatch("GUILD_CREATE").await;
     idle[0].dispatch("GUILD_CREATE").await;

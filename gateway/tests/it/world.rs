@@ -355,6 +355,13 @@ impl World {
 
     // ---- the gateway in front of it -------------------------------------------------------------------------------
 
+    /// A new world and a gateway in front of it, as it is set by default.
+    pub(crate) async fn with_gateway(durable: bool, records_max: usize) -> (Arc<Self>, Running) {
+        let world = Self::new(durable, records_max);
+        let gateway = world.gateway(GatewayConfig::default()).await;
+        (world, gateway)
+    }
+
     /// A gateway without limits on identifies: most tests identify with one token many times.
     pub(crate) async fn gateway(self: &Arc<Self>, config: GatewayConfig) -> Running {
         self.gateway_as_set(GatewayConfig { identify_limits: IdentifyLimits::Off, ..config }).await
