@@ -51,9 +51,7 @@ async fn overtaken(served: &Served, slow: &Ask<'_>, fast: &Ask<'_>) -> [(u16, u6
 }
 
 async fn stage() -> (Served, Bot, Place) {
-    let served = Served::start().await;
-    let owner = served.bot("owner");
-    let place = served.guild(&owner).await;
+    let (served, owner, place) = Served::with_guild("owner").await;
     (served, owner, place)
 }
 

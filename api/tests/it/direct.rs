@@ -116,9 +116,7 @@ const NOT_THE_AUTHOR: Outcome = (403, 50_005);
 /// stranger are not.
 #[tokio::test]
 async fn the_matrix_of_callers_and_routes() {
-    let served = Served::start().await;
-    let administrator = served.bot("administrator");
-    let place = served.guild(&administrator).await;
+    let (served, administrator, place) = Served::with_guild("administrator").await;
     let (author, other, stranger) = (served.bot("author"), served.bot("other"), served.bot("stranger"));
     for bot in [&author, &other] {
         served.join(bot, place.guild, &[]);

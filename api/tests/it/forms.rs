@@ -44,9 +44,7 @@ fn both(fields: &[(&str, &str)]) -> [(&'static str, String); 2] {
 
 #[tokio::test]
 async fn a_message_is_created_and_edited_by_a_form() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/api/v10{}", place.messages());
     // Each kind with a nonce and texts of its own, so that none is answered with what another one wrote.
     for (nth, nonce) in ["77", "78"].into_iter().enumerate() {
@@ -109,9 +107,7 @@ async fn the_short_flows_take_forms() {
 
 #[tokio::test]
 async fn other_routes_take_forms_too() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     for (kind, body) in both(&[("name", "Side"), ("type", "0"), ("nsfw", "1"), ("position", "7")]) {
         let path = format!("/api/v10/guilds/{}/channels", place.guild);
         let made = send(&served, &ann, (Method::POST, &path), Some(kind), body).await.ok();
@@ -130,9 +126,7 @@ async fn other_routes_take_forms_too() {
 
 #[tokio::test]
 async fn what_is_wrong_in_a_form_is_named() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/api/v10{}", place.messages());
     for (field, text, code) in [
         ("tts", "maybe", "BOOLEAN_TYPE_CONVERT"),
@@ -176,9 +170,7 @@ async fn what_is_wrong_in_a_form_is_named() {
 
 #[tokio::test]
 async fn payload_json_is_the_body_whatever_stands_beside_it() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/api/v10{}", place.messages());
     let json = r#"{"content":"json","embeds":[{"title":"t"}]}"#;
     for (kind, body) in both(&[("content", "field"), ("payload_json", json)]) {
@@ -193,9 +185,7 @@ async fn payload_json_is_the_body_whatever_stands_beside_it() {
 
 #[tokio::test]
 async fn a_body_without_a_content_type_is_json() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/api/v10{}", place.messages());
     let sent = send(&served, &ann, (Method::POST, &path), None, r#"{"content":"x"}"#).await.ok();
     assert_eq!(sent["content"], "x");

@@ -23,9 +23,7 @@ fn ask(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (served, bot, place) = runtime.block_on(async {
-        let served = Served::start().await;
-        let bot = served.bot("ferris");
-        let place = served.guild(&bot).await;
+        let (served, bot, place) = Served::with_guild("ferris").await;
         (served, bot, place)
     });
     let messages = place.messages();

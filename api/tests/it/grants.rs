@@ -142,9 +142,7 @@ struct Asked {
 
 impl Play {
     async fn begin(start: &Start) -> Self {
-        let served = Served::start().await;
-        let owner = served.bot("owner");
-        let place = served.guild(&owner).await;
+        let (served, owner, place) = Served::with_guild("owner").await;
         let bots: Vec<Bot> = (0..BOTS).map(|number| served.bot(&format!("bot {number}"))).collect();
         let roles: Vec<u64> = (1..)
             .zip(&start.roles)

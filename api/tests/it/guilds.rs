@@ -80,9 +80,7 @@ async fn ones_guilds_are_listed_in_pages_and_left() {
 
 #[tokio::test]
 async fn channels_are_created_changed_and_deleted_with_their_category() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/guilds/{}/channels", place.guild);
     let category = served.post(&ann, &path, json!({"name": "Area", "type": 4})).await;
     assert_eq!(category.status, 201);
@@ -137,10 +135,7 @@ async fn channels_are_created_changed_and_deleted_with_their_category() {
 
 #[tokio::test]
 async fn overwrites_hide_a_channel_from_those_they_deny() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
     let hidden = json!({"name": "hidden", "permission_overwrites": [
         {"id": place.guild.to_string(), "type": 0, "allow": "0", "deny": "1024"},
     ]});
@@ -157,10 +152,7 @@ async fn overwrites_hide_a_channel_from_those_they_deny() {
 
 #[tokio::test]
 async fn what_is_made_in_a_hidden_category_is_hidden() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
     let path = format!("/guilds/{}/channels", place.guild);
     let deny = json!([{"id": place.guild.to_string(), "type": 0, "allow": "0", "deny": "1024"}]);
     let body = json!({"name": "area", "type": 4, "permission_overwrites": deny});
@@ -175,9 +167,7 @@ async fn what_is_made_in_a_hidden_category_is_hidden() {
 
 #[tokio::test]
 async fn guilds_have_bounded_channels_and_roles() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     for _ in 0..499 {
         served.channel(place.guild, |_| {});
     }
@@ -194,10 +184,7 @@ async fn guilds_have_bounded_channels_and_roles() {
 
 #[tokio::test]
 async fn roles_are_created_changed_granted_and_deleted() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
     let path = format!("/guilds/{}/roles", place.guild);
     let plain = served.post(&ann, &path, json!({})).await;
     assert_eq!((plain.status.as_u16(), &plain.json()["name"]), (200, &json!("new role")));
@@ -231,9 +218,7 @@ async fn roles_are_created_changed_granted_and_deleted() {
 
 #[tokio::test]
 async fn members_join_are_listed_and_kicked() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("/guilds/{}/members", place.guild);
     let bots: Vec<_> = (0..4).map(|number| served.bot(&format!("bot {number}"))).collect();
     for bot in &bots {
@@ -265,9 +250,7 @@ async fn members_join_are_listed_and_kicked() {
 
 #[tokio::test]
 async fn a_deleted_guild_is_unknown() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     assert_eq!(served.delete(&ann, &format!("/guilds/{}", place.guild)).await.status, 204);
     assert_eq!(served.get(&ann, &format!("/guilds/{}", place.guild)).await.outcome(), (404, 10_004));
     assert_eq!(served.get(&ann, &place.messages()).await.outcome(), (404, 10_003));

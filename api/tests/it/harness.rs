@@ -95,6 +95,23 @@ impl Served {
         Self::with(|config| config.rate_limits = None).await
     }
 
+    /// With rate limits off, and a guild of a bot of this name.
+    pub(crate) async fn with_guild(owner: &str) -> (Self, Bot, Place) {
+        let served = Self::start().await;
+        let owner = served.bot(owner);
+        let place = served.guild(&owner).await;
+        (served, owner, place)
+    }
+
+    /// The same, with a member.
+    pub(crate) async fn with_member(owner: &str, member: &str) -> (Self, Bot, Bot, Place) {
+        let served = Self::start().await;
+        let (owner, member) = (served.bot(owner), served.bot(member));
+        let place = served.guild(&owner).await;
+        served.join(&member, place.guild, &[]);
+        (served, owner, member, place)
+    }
+
     /// With a changed configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
         Self::in_front_of(DataService::default(), change).await

@@ -32,9 +32,7 @@ fn assert_sealed(answer: &Answer) {
 
 #[tokio::test]
 async fn every_answer_carries_via_date_and_the_exact_content_type() {
-    let served = Served::start().await;
-    let bot = served.bot("ann");
-    let place = served.guild(&bot).await;
+    let (served, bot, place) = Served::with_guild("ann").await;
     let typing = format!("/channels/{}/typing", place.channel);
     for (answer, status) in [
         (served.get(&bot, "/users/@me").await, 200),
@@ -158,9 +156,7 @@ async fn bodies_are_bounded_and_must_be_json() {
 
 #[tokio::test]
 async fn a_multipart_form_carries_payload_json_and_files_are_refused() {
-    let served = Served::start().await;
-    let bot = served.bot("ann");
-    let place = served.guild(&bot).await;
+    let (served, bot, place) = Served::with_guild("ann").await;
     let send = async |parts: &str| {
         let asked = request(Method::POST, &format!("/api/v10{}", place.messages()))
             .header("authorization", format!("Bot {}", bot.token))
@@ -270,10 +266,7 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_request_under_way_is_finished_after_the_stop() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, _ann, bob, place) = Served::with_member("ann", "bob").await;
     served.data.take_calls();
     let mut stream = all_but_the_last_byte(&served, &bob, place).await;
     served.stop.cancel();
@@ -285,10 +278,7 @@ async fn a_request_under_way_is_finished_after_the_stop() {
 
 #[tokio::test]
 async fn a_request_that_outlasts_the_drain_is_cut() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, _ann, bob, place) = Served::with_member("ann", "bob").await;
     served.data.take_calls();
     let _stream = all_but_the_last_byte(&served, &bob, place).await;
     served.stop.cancel();

@@ -7,9 +7,7 @@ use crate::harness::Served;
 
 #[tokio::test]
 async fn what_libraries_ask_at_start_is_answered_with_empty_lists() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let (app, guild) = (format!("/applications/{}", ann.id), format!("/guilds/{}", place.guild));
     let lists = [
         "/soundboard-default-sounds".to_owned(),
@@ -41,9 +39,7 @@ async fn what_libraries_ask_at_start_is_answered_with_empty_lists() {
 
 #[tokio::test]
 async fn a_word_where_an_id_stands_is_an_unknown_route() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let (messages, guild) = (place.messages(), format!("/guilds/{}", place.guild));
     for path in [format!("{messages}/pins"), format!("{messages}/search"), format!("{guild}/members/search")]
     {
@@ -76,9 +72,7 @@ async fn a_path_that_is_no_text_is_answered_in_json() {
 
 #[tokio::test]
 async fn a_nonce_comes_back_as_it_was_sent() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     for nonce in [json!(6_870), json!("6870"), json!(-5), json!("\u{E9}".repeat(25))] {
         let body = json!({"content": "x", "nonce": nonce});
         assert_eq!(served.post(&ann, &place.messages(), body).await.ok()["nonce"], nonce);
@@ -89,9 +83,7 @@ async fn a_nonce_comes_back_as_it_was_sent() {
 
 #[tokio::test]
 async fn a_bulk_deletion_that_names_a_message_twice_deletes_nothing() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let [a, b] = [(); 2].map(|()| served.message(place.channel, ann.id, |_| {}).to_string());
     let bulk = format!("{}/bulk-delete", place.messages());
     for messages in [json!([a, b, a]), json!([a, a])] {

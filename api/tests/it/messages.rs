@@ -7,9 +7,7 @@ use crate::harness::{Served, id, ids};
 
 #[tokio::test]
 async fn a_message_is_created_read_edited_and_deleted() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let created =
         served.post(&ann, &place.messages(), json!({"content": "hello, Wörld 👋", "nonce": 42})).await.ok();
     assert_eq!(created["content"], "hello, Wörld 👋");
@@ -38,10 +36,7 @@ async fn a_message_is_created_read_edited_and_deleted() {
 
 #[tokio::test]
 async fn the_event_context_spares_gateways_every_question() {
-    let served = Served::start().await;
-    let (ann, bob) = (served.bot("ann"), served.bot("bob"));
-    let place = served.guild(&ann).await;
-    served.join(&bob, place.guild, &[]);
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
     let first = served.post(&bob, &place.messages(), json!({"content": "first"})).await.ok();
     let reply =
         json!({"content": format!("<@{}> look", ann.id), "message_reference": {"message_id": first["id"]}});
@@ -62,9 +57,7 @@ async fn the_event_context_spares_gateways_every_question() {
 
 #[tokio::test]
 async fn one_permission_check_is_one_call_and_a_page_asks_for_its_authors_once() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let authors: Vec<_> = (0..30).map(|number| served.bot(&format!("author {number}"))).collect();
     for number in 0..100 {
         served.message(place.channel, authors[number % 30].id, |_| {});
@@ -83,9 +76,7 @@ async fn one_permission_check_is_one_call_and_a_page_asks_for_its_authors_once()
 
 #[tokio::test]
 async fn pages_are_newest_first_whatever_the_anchor() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let all: Vec<u64> = (0..130).map(|_| served.message(place.channel, ann.id, |_| {})).collect();
     let newest_first = |range: std::ops::Range<usize>| all[range].iter().rev().copied().collect::<Vec<_>>();
     let page =
@@ -116,9 +107,7 @@ async fn pages_are_newest_first_whatever_the_anchor() {
 
 #[tokio::test]
 async fn a_nonce_deduplicates_only_when_enforced() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let send = async |body: Value| id(&served.post(&ann, &place.messages(), body).await.ok()["id"]);
     let first = send(json!({"content": "one", "nonce": "n"})).await;
     assert_ne!(send(json!({"content": "two", "nonce": "n"})).await, first);
@@ -135,9 +124,7 @@ async fn a_nonce_deduplicates_only_when_enforced() {
 
 #[tokio::test]
 async fn wrong_fields_are_named_with_their_paths() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     for (body, outcome, path) in [
         (json!({"content": "x".repeat(2_001)}), (400, 50_035), "/errors/content/_errors/0/code"),
         (json!({"content": 5}), (400, 50_035), "/errors/content/_errors/0/code"),
@@ -195,10 +182,7 @@ async fn mentions_follow_the_text_the_request_and_the_permissions() {
 
 #[tokio::test]
 async fn embeds_and_reading_aloud_need_their_permissions_and_are_dropped_without() {
-    let served = Served::start().await;
-    let (owner, ann) = (served.bot("owner"), served.bot("ann"));
-    let place = served.guild(&owner).await;
-    served.join(&ann, place.guild, &[]);
+    let (served, owner, ann, place) = Served::with_member("owner", "ann").await;
     let embed = json!([{"title": "a title"}]);
     let with = served.post(&ann, &place.messages(), json!({"embeds": embed})).await.ok();
     assert_eq!(
@@ -235,9 +219,7 @@ async fn an_edit_recomputes_mentions_and_keeps_what_it_does_not_name() {
 
 #[tokio::test]
 async fn an_unknown_author_is_shown_and_not_an_error() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     served.message(place.channel, 777, |_| {});
     let page = served.get(&ann, &place.messages()).await.ok();
     assert_eq!(id(&page[0]["author"]["id"]), 777);
@@ -245,9 +227,7 @@ async fn an_unknown_author_is_shown_and_not_an_error() {
 
 #[tokio::test]
 async fn messages_are_deleted_in_bulk() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let path = format!("{}/bulk-delete", place.messages());
     let all: Vec<u64> = (0..20).map(|_| served.message(place.channel, ann.id, |_| {})).collect();
     let mut messages: Vec<String> = all[..15].iter().map(u64::to_string).collect();
@@ -266,9 +246,7 @@ async fn messages_are_deleted_in_bulk() {
 
 #[tokio::test]
 async fn typing_reaches_the_data_service() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let answer = served.post(&ann, &format!("/channels/{}/typing", place.channel), Value::Null).await;
     assert_eq!(answer.status, 204);
     assert_eq!(served.data.world().typing, [(place.channel, ann.id)]);
@@ -276,9 +254,7 @@ async fn typing_reaches_the_data_service() {
 
 #[tokio::test]
 async fn walks_in_both_directions_visit_everything_once_whatever_the_page_size() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let all: Vec<u64> = (0..57).map(|_| served.message(place.channel, ann.id, |_| {})).collect();
     for limit in [1, 2, 3, 19, 56, 57, 58, 100] {
         let (mut down, mut up) = (Vec::new(), Vec::new());

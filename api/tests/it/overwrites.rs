@@ -26,9 +26,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let served = Served::start().await;
-        let owner = served.bot("owner");
-        let place = served.guild(&owner).await;
+        let (served, owner, place) = Served::with_guild("owner").await;
         let manager = served.bot("manager");
         let role = served.role(place.guild, MANAGE_CHANNELS | MANAGE_ROLES, 5);
         served.join(&manager, place.guild, &[role]);

@@ -55,9 +55,7 @@ async fn a_channels_limit_is_a_shared_429_and_every_other_refusal_a_503() {
 
 #[tokio::test]
 async fn a_wrong_clock_is_told_as_such_and_a_fault_is_counted_by_its_word() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let fail = |reason: RefusalReason, message: &str| {
         let refusal = Refusal { reason: reason.into(), limit: String::new(), retry_after_ms: 60_000 };
         let error = ConnectError::unavailable(message).with_detail(REFUSAL_TYPE, &refusal);
@@ -81,9 +79,7 @@ async fn a_wrong_clock_is_told_as_such_and_a_fault_is_counted_by_its_word() {
 
 #[tokio::test]
 async fn every_error_of_a_read_has_its_answer() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     for code in Code::ALL {
         served.data.fail_next("ViewPage", ConnectError::new(code, "x"));
         let answer = served.get(&ann, &place.messages()).await;
@@ -112,9 +108,7 @@ async fn every_error_of_a_read_has_its_answer() {
 
 #[tokio::test]
 async fn a_write_in_doubt_says_so() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     served.data.fail_next("CreateMessage", ConnectError::unknown("the database timed out"));
     let answer = served.post(&ann, &place.messages(), json!({"content": "x"})).await;
     assert_eq!(answer.outcome(), (503, 0));
@@ -124,9 +118,7 @@ async fn a_write_in_doubt_says_so() {
 
 #[tokio::test]
 async fn a_nonce_whose_message_was_deleted_is_not_an_unknown_channel() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     served.data.fail_next("CreateMessage", ConnectError::not_found("message not found"));
     let body = json!({"content": "x", "nonce": "n", "enforce_nonce": true});
     assert_eq!(served.post(&ann, &place.messages(), body).await.outcome(), (404, 10_008));

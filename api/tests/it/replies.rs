@@ -28,9 +28,7 @@ async fn a_reply_shows_its_target_and_pings_its_author() {
 
 #[tokio::test]
 async fn a_missing_target_is_a_form_error_unless_told_otherwise() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let elsewhere = served.channel(place.guild, |_| {});
     let there = served.message(elsewhere, ann.id, |_| {});
     let mut other_channel = reply_to(there);
@@ -52,9 +50,7 @@ async fn a_missing_target_is_a_form_error_unless_told_otherwise() {
 
 #[tokio::test]
 async fn a_deleted_target_is_null_and_one_off_the_page_is_absent() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let target = served.message(place.channel, ann.id, |_| {});
     let reply = id(&served.post(&ann, &place.messages(), reply_to(target)).await.ok()["id"]);
     let both = served.get(&ann, &place.messages()).await.ok();
@@ -95,10 +91,7 @@ async fn an_edit_pings_nobody_who_was_spared_by_the_reply() {
 
 #[tokio::test]
 async fn a_reply_needs_the_history() {
-    let served = Served::start().await;
-    let (owner, ann) = (served.bot("owner"), served.bot("ann"));
-    let place = served.guild(&owner).await;
-    served.join(&ann, place.guild, &[]);
+    let (served, owner, ann, place) = Served::with_member("owner", "ann").await;
     let target = served.message(place.channel, owner.id, |_| {});
     served.data.world().roles.get_mut(&place.guild).unwrap().permissions &= !(1 << 16);
     assert_eq!(served.post(&ann, &place.messages(), reply_to(target)).await.outcome(), (403, 160_002));

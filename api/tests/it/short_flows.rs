@@ -42,9 +42,7 @@ async fn three_requests_make_a_server_a_message_and_its_history() {
 
 #[tokio::test]
 async fn what_is_missing_or_too_much_is_named() {
-    let served = Served::start().await;
-    let ann = served.bot("ann");
-    let place = served.guild(&ann).await;
+    let (served, ann, place) = Served::with_guild("ann").await;
     let channel = place.channel.to_string();
     for (method, path, body, field) in [
         (Method::POST, "/servers", json!({}), "name"),
