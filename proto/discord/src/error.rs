@@ -1,7 +1,7 @@
 //! Every refusal of the REST tier, in one enum and one table.
 //!
-//! [`ApiError::row`] is the only place that knows statuses, codes and messages; its match is exhaustive, so a
-//! new variant cannot be forgotten. Bodies and rate-limit headers follow from it.
+//! [`ApiError::row`] is the only place that knows statuses, codes and messages; one list makes the variants and
+//! their rows, so none can be forgotten. Bodies and rate-limit headers follow from it.
 
 mod form;
 mod refusal;
@@ -17,100 +17,132 @@ use serde::Serialize;
 /// express, and far longer than a change takes.
 const CONTENDED_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request was refused, as a Discord client sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ApiError {
+/// Makes [`ApiError`] of those that hold nothing, each with its row of the table, and of the others.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident: $status:literal, $code:literal, $message:literal, $label:literal;)*) => {
+        /// Why a request was refused, as a Discord client sees it.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum ApiError {
+            $($(#[$doc])* $name,)*
+            /// Fields of the body or query are wrong.
+            InvalidForm(FormErrors),
+            /// The request is over a limit.
+            RateLimited(RateLimited),
+            /// The tier, the data service or the database cannot take the request now.
+            Overloaded {
+                /// How long to wait before the next try, if known.
+                retry_after: Option<Duration>,
+            },
+            /// The service's clock is behind its stored ids, or differs from the database's. Nothing can be
+            /// created until it is right.
+            ClockWrong {
+                /// The service's message: what is wrong with the clock, and by how much.
+                message: String,
+                /// How long to wait before the next try.
+                retry_after: Duration,
+            },
+        }
+
+        impl ApiError {
+            /// The refusal's row of the table.
+            #[must_use]
+            pub fn row(&self) -> ErrorRow {
+                match self {
+                    $(Self::$name => row($status, $code, $message, $label),)*
+                    Self::InvalidForm(_) => row(400, 50_035, "Invalid Form Body", "invalid_form"),
+                    Self::RateLimited(limited) => limited.row(),
+                    Self::Overloaded { .. } => {
+                        row(503, 130_000, "API resource is currently overloaded. Try again a little later", "overloaded")
+                    }
+                    Self::ClockWrong { .. } => row(503, 130_000, "The service's clock is wrong", "clock"),
+                }
+            }
+        }
+    };
+}
+
+refusals! {
     /// No such route.
-    UnknownRoute,
+    UnknownRoute: 404, 0, "404: Not Found", "unknown_route";
     /// The route exists, the method does not.
-    MethodNotAllowed,
+    MethodNotAllowed: 405, 0, "405: Method Not Allowed", "method_not_allowed";
     /// No token, or an unknown one.
-    Unauthorized,
+    Unauthorized: 401, 0, "401: Unauthorized", "unauthorized";
     /// The path names an API version other than 9 and 10.
-    UnknownApiVersion,
+    UnknownApiVersion: 400, 50_041, "Invalid API version provided", "unknown_api_version";
     /// No such channel, or one that the caller may not know of.
-    UnknownChannel,
+    UnknownChannel: 404, 10_003, "Unknown Channel", "unknown_channel";
     /// No such guild.
-    UnknownGuild,
+    UnknownGuild: 404, 10_004, "Unknown Guild", "unknown_guild";
     /// The user is not in the guild.
-    UnknownMember,
+    UnknownMember: 404, 10_007, "Unknown Member", "unknown_member";
     /// No such message.
-    UnknownMessage,
+    UnknownMessage: 404, 10_008, "Unknown Message", "unknown_message";
     /// No such role.
-    UnknownRole,
+    UnknownRole: 404, 10_011, "Unknown Role", "unknown_role";
     /// No such user.
-    UnknownUser,
+    UnknownUser: 404, 10_013, "Unknown User", "unknown_user";
     /// No such overwrite.
-    UnknownOverwrite,
+    UnknownOverwrite: 404, 10_009, "Unknown Permission Overwrite", "unknown_overwrite";
     /// The caller is not in the guild, or cannot see the channel.
-    MissingAccess,
+    MissingAccess: 403, 50_001, "Missing Access", "missing_access";
     /// The caller can see it but may not do this.
-    MissingPermissions,
+    MissingPermissions: 403, 50_013, "Missing Permissions", "missing_permissions";
     /// Nobody may do this in a direct message.
-    DirectChannel,
+    DirectChannel: 403, 50_003, "Cannot execute action on a DM channel", "direct_channel";
     /// The user cannot be sent direct messages.
-    CannotMessageUser,
+    CannotMessageUser: 403, 50_007, "Cannot send messages to this user", "cannot_message_user";
     /// The users of a new direct message do not exist.
-    InvalidRecipients,
+    InvalidRecipients: 400, 50_033, "Invalid Recipient(s)", "invalid_recipients";
     /// Only the owner may do this.
-    OwnerOnly,
+    OwnerOnly: 403, 20_018, "Only the owner of this account can perform this action", "owner_only";
     /// Only the author may edit.
-    EditOtherUser,
+    EditOtherUser: 403, 50_005, "Cannot edit a message authored by another user", "edit_other_user";
     /// The system wrote the message.
-    CannotActOnSystemMessage,
+    CannotActOnSystemMessage: 403, 50_021, "Cannot execute action on a system message", "system_message";
     /// A reply without READ_MESSAGE_HISTORY.
-    ReplyWithoutHistory,
+    ReplyWithoutHistory: 403, 160_002,
+        "Cannot reply without permission to read message history", "reply_without_history";
     /// Nothing to send.
-    EmptyMessage,
+    EmptyMessage: 400, 50_006, "Cannot send an empty message", "empty_message";
     /// The channel holds no messages.
-    NonTextChannel,
+    NonTextChannel: 400, 50_008, "Cannot send messages in a non-text channel", "non_text_channel";
     /// The channel's type does not allow this.
-    WrongChannelType,
+    WrongChannelType: 400, 50_024, "Cannot execute action on this channel type", "wrong_channel_type";
     /// The role cannot be used in this way.
-    InvalidRole,
+    InvalidRole: 400, 50_028, "Invalid Role", "invalid_role";
     /// Not 2 to 100 messages.
-    BulkDeleteCount,
+    BulkDeleteCount: 400, 50_016, "Provided too few or too many messages to delete", "bulk_delete_count";
     /// A message is older than two weeks.
-    BulkDeleteTooOld,
+    BulkDeleteTooOld: 400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old";
     /// The guild has the most roles that it may have.
-    RoleLimit,
+    RoleLimit: 400, 30_005, "Maximum number of guild roles reached (250)", "role_limit";
     /// The guild has the most channels that it may have.
-    ChannelLimit,
+    ChannelLimit: 400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit";
     /// The guild's channels together have the most overwrites that they may have.
-    OverwriteLimit,
+    // Discord's bound is for each channel, and so is the text.
+    OverwriteLimit: 400, 30_060,
+        "Maximum number of channel permission overwrites reached (10000 in a guild)", "overwrite_limit";
     /// The user is in the most guilds that it may be in.
-    GuildLimit,
+    GuildLimit: 400, 30_001, "Maximum number of guilds reached (100)", "guild_limit";
     /// The user owns the most guilds that it may own.
-    OwnedGuildLimit,
+    OwnedGuildLimit: 400, 30_001, "Maximum number of guilds reached (200 owned)", "owned_guild_limit";
     /// A user would be added to a guild without having consented, and this server requires consent.
-    ConsentNeeded,
+    ConsentNeeded: 403, 50_025,
+        "Invalid OAuth2 access token (api.add_members is \"consent\": access_token must be the added user's own token)",
+        "consent_needed";
     /// The body is not JSON.
-    InvalidJson,
-    /// Fields of the body or query are wrong.
-    InvalidForm(FormErrors),
+    InvalidJson: 400, 50_109, "The request body contains invalid JSON.", "invalid_json";
     /// The body is longer than the route takes.
-    TooLarge,
-    /// The request is over a limit.
-    RateLimited(RateLimited),
-    /// The tier, the data service or the database cannot take the request now.
-    Overloaded {
-        /// How long to wait before the next try, if known.
-        retry_after: Option<Duration>,
-    },
-    /// The service's clock is behind its stored ids, or differs from the database's. Nothing can be created
-    /// until it is right.
-    ClockWrong {
-        /// The service's message: what is wrong with the clock, and by how much.
-        message: String,
-        /// How long to wait before the next try.
-        retry_after: Duration,
-    },
+    TooLarge: 413, 40_005, "Request entity too large", "too_large";
     /// Other changes altered the rows that the request depends on, again and again. Nothing happened.
-    Contended,
+    Contended: 503, 130_000, "The resource is being changed by others. Try again a little later", "contended";
     /// The change may or may not have happened. A retry without a nonce may duplicate it.
-    OutcomeUnknown,
+    // The fault is behind this tier, so it is not a 500, which some libraries repeat by themselves: without a
+    // nonce that duplicates what may have happened.
+    OutcomeUnknown: 503, 0, "Service Unavailable", "outcome_unknown";
     /// A defect of ours.
-    Internal,
+    Internal: 500, 0, "Internal Server Error", "internal";
 }
 
 /// A 429.
@@ -165,119 +197,18 @@ const fn row(status: u16, code: u32, message: &'static str, label: &'static str)
     ErrorRow { status, code, message, label }
 }
 
-impl ApiError {
-    /// The refusal's row of the table.
-    #[must_use]
-    pub fn row(&self) -> ErrorRow {
-        match self {
-            Self::UnknownRoute => row(404, 0, "404: Not Found", "unknown_route"),
-            Self::MethodNotAllowed => row(405, 0, "405: Method Not Allowed", "method_not_allowed"),
-            Self::Unauthorized => row(401, 0, "401: Unauthorized", "unauthorized"),
-            Self::UnknownApiVersion => {
-                row(400, 50_041, "Invalid API version provided", "unknown_api_version")
-            }
-            Self::UnknownChannel => row(404, 10_003, "Unknown Channel", "unknown_channel"),
-            Self::UnknownGuild => row(404, 10_004, "Unknown Guild", "unknown_guild"),
-            Self::UnknownMember => row(404, 10_007, "Unknown Member", "unknown_member"),
-            Self::UnknownMessage => row(404, 10_008, "Unknown Message", "unknown_message"),
-            Self::UnknownOverwrite => row(404, 10_009, "Unknown Permission Overwrite", "unknown_overwrite"),
-            Self::UnknownRole => row(404, 10_011, "Unknown Role", "unknown_role"),
-            Self::UnknownUser => row(404, 10_013, "Unknown User", "unknown_user"),
-            Self::MissingAccess => row(403, 50_001, "Missing Access", "missing_access"),
-            Self::MissingPermissions => row(403, 50_013, "Missing Permissions", "missing_permissions"),
-            Self::DirectChannel => {
-                row(403, 50_003, "Cannot execute action on a DM channel", "direct_channel")
-            }
-            Self::CannotMessageUser => {
-                row(403, 50_007, "Cannot send messages to this user", "cannot_message_user")
-            }
-            Self::InvalidRecipients => row(400, 50_033, "Invalid Recipient(s)", "invalid_recipients"),
-            Self::OwnerOnly => {
-                row(403, 20_018, "Only the owner of this account can perform this action", "owner_only")
-            }
-            Self::EditOtherUser => {
-                row(403, 50_005, "Cannot edit a message authored by another user", "edit_other_user")
-            }
-            Self::CannotActOnSystemMessage => {
-                row(403, 50_021, "Cannot execute action on a system message", "system_message")
-            }
-            Self::ReplyWithoutHistory => row(
-                403,
-                160_002,
-                "Cannot reply without permission to read message history",
-                "reply_without_history",
-            ),
-            Self::EmptyMessage => row(400, 50_006, "Cannot send an empty message", "empty_message"),
-            Self::NonTextChannel => {
-                row(400, 50_008, "Cannot send messages in a non-text channel", "non_text_channel")
-            }
-            Self::WrongChannelType => {
-                row(400, 50_024, "Cannot execute action on this channel type", "wrong_channel_type")
-            }
-            Self::InvalidRole => row(400, 50_028, "Invalid Role", "invalid_role"),
-            Self::BulkDeleteCount => {
-                row(400, 50_016, "Provided too few or too many messages to delete", "bulk_delete_count")
-            }
-            Self::BulkDeleteTooOld => {
-                row(400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old")
-            }
-            Self::RoleLimit => row(400, 30_005, "Maximum number of guild roles reached (250)", "role_limit"),
-            Self::ChannelLimit => {
-                row(400, 30_013, "Maximum number of guild channels reached (500)", "channel_limit")
-            }
-            // Discord's bound is for each channel, and so is the text.
-            Self::OverwriteLimit => row(
-                400,
-                30_060,
-                "Maximum number of channel permission overwrites reached (10000 in a guild)",
-                "overwrite_limit",
-            ),
-            Self::GuildLimit => row(400, 30_001, "Maximum number of guilds reached (100)", "guild_limit"),
-            Self::OwnedGuildLimit => {
-                row(400, 30_001, "Maximum number of guilds reached (200 owned)", "owned_guild_limit")
-            }
-            Self::ConsentNeeded => row(
-                403,
-                50_025,
-                "Invalid OAuth2 access token (api.add_members is \"consent\": access_token must be the added user's own token)",
-                "consent_needed",
-            ),
-            Self::InvalidJson => row(400, 50_109, "The request body contains invalid JSON.", "invalid_json"),
-            Self::InvalidForm(_) => row(400, 50_035, "Invalid Form Body", "invalid_form"),
-            Self::TooLarge => row(413, 40_005, "Request entity too large", "too_large"),
-            Self::RateLimited(limited) => {
-                let code = limited.code.unwrap_or(0);
-                let label = match limited.scope {
-                    RateLimitScope::User => "rate_limited_user",
-                    RateLimitScope::Global => "rate_limited_global",
-                    RateLimitScope::Shared => "rate_limited_shared",
-                };
-                let message = match limited.scope {
-                    RateLimitScope::User | RateLimitScope::Global => "You are being rate limited.",
-                    RateLimitScope::Shared => "The resource is being rate limited.",
-                };
-                row(429, code, message, label)
-            }
-            Self::Overloaded { .. } => row(
-                503,
-                130_000,
-                "API resource is currently overloaded. Try again a little later",
-                "overloaded",
-            ),
-            Self::ClockWrong { .. } => row(503, 130_000, "The service's clock is wrong", "clock"),
-            Self::Contended => row(
-                503,
-                130_000,
-                "The resource is being changed by others. Try again a little later",
-                "contended",
-            ),
-            // The fault is behind this tier, so it is not a 500, which some libraries repeat by themselves:
-            // without a nonce that duplicates what may have happened.
-            Self::OutcomeUnknown => row(503, 0, "Service Unavailable", "outcome_unknown"),
-            Self::Internal => row(500, 0, "Internal Server Error", "internal"),
-        }
+impl RateLimited {
+    fn row(&self) -> ErrorRow {
+        let (message, label) = match self.scope {
+            RateLimitScope::User => ("You are being rate limited.", "rate_limited_user"),
+            RateLimitScope::Global => ("You are being rate limited.", "rate_limited_global"),
+            RateLimitScope::Shared => ("The resource is being rate limited.", "rate_limited_shared"),
+        };
+        row(429, self.code.unwrap_or(0), message, label)
     }
+}
 
+impl ApiError {
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
