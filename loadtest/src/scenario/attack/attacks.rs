@@ -50,7 +50,7 @@ impl Attack {
     }
 
     /// True if the attacker has a bot's valid token.
-    pub(in crate::scenario) fn has_token(self) -> bool {
+    pub(super) fn has_token(self) -> bool {
         match self {
             Self::PingFlood
             | Self::NeverIdentify

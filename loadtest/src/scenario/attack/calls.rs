@@ -47,11 +47,7 @@ pub(in crate::scenario) async fn random_channels(ground: &Ground, round: u64, un
 
 /// Creates a guild of the attacker's with so many channels, each with so many overwrites; `None` if that was
 /// refused.
-pub(in crate::scenario) async fn heavy_guild(
-    ground: &Ground,
-    channels: usize,
-    overwrites: u64,
-) -> Option<u64> {
+pub(super) async fn heavy_guild(ground: &Ground, channels: usize, overwrites: u64) -> Option<u64> {
     let channel = |number: usize| Channel {
         name: format!("c{number}"),
         overwrites: (0..overwrites)
@@ -75,7 +71,7 @@ pub(in crate::scenario) async fn heavy_guild(
 }
 
 /// Reads a channel of a heavy guild 24 times a second, within the usual limits.
-pub(in crate::scenario) async fn heavy_requests(ground: &Ground, until: Instant) -> String {
+pub(super) async fn heavy_requests(ground: &Ground, until: Instant) -> String {
     let mut channel = heavy_guild(ground, 500, 100).await;
     if channel.is_none() {
         channel = heavy_guild(ground, 500, 10).await;

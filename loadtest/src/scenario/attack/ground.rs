@@ -76,7 +76,7 @@ impl Ground {
     }
 
     /// `ListMessages` of a full page, as JSON.
-    pub(in crate::scenario) fn page_of_data_service(&self) -> Ask {
+    pub(super) fn page_of_data_service(&self) -> Ask {
         Ask {
             address: self.data_service,
             method: Method::POST,
@@ -87,7 +87,7 @@ impl Ground {
     }
 
     /// `GET /history` of a full page.
-    pub(in crate::scenario) fn page_of_api(&self) -> Ask {
+    pub(super) fn page_of_api(&self) -> Ask {
         Ask {
             address: self.api,
             method: Method::GET,

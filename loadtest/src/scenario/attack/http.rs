@@ -32,7 +32,7 @@ const DEAF_BUFFER: u32 = 4 << 10;
 pub(in crate::scenario) type Count = Arc<AtomicU64>;
 
 /// Runs `size` attackers at once, again and again, until `until`. Each is given its number.
-pub(in crate::scenario) async fn crowd<F, T>(size: usize, until: Instant, attacker: F)
+pub(super) async fn crowd<F, T>(size: usize, until: Instant, attacker: F)
 where
     F: Fn(u64) -> T,
     T: Future<Output = ()> + Send + 'static,
@@ -76,11 +76,7 @@ async fn until_closed(stream: &mut TcpStream) {
 
 /// Opens so many connections to each address, sends `start` and holds them. Connections that are closed are
 /// opened again.
-pub(in crate::scenario) async fn hold(
-    addresses: &[(SocketAddr, usize)],
-    start: &'static [u8],
-    until: Instant,
-) -> String {
+pub(super) async fn hold(addresses: &[(SocketAddr, usize)], start: &'static [u8], until: Instant) -> String {
     let (opened, closed) = (Count::default(), Count::default());
     let each: Vec<SocketAddr> =
         addresses.iter().flat_map(|(address, count)| std::iter::repeat_n(*address, *count)).collect();
@@ -138,11 +134,7 @@ pub(in crate::scenario) async fn slow_heads(
 }
 
 /// Sends requests with tokens of a valid form that belong to nobody.
-pub(in crate::scenario) async fn unknown_tokens(
-    address: SocketAddr,
-    connections: usize,
-    until: Instant,
-) -> String {
+pub(super) async fn unknown_tokens(address: SocketAddr, connections: usize, until: Instant) -> String {
     let (asked, answered) = (Count::default(), Count::default());
     crowd(connections, until, |number| {
         let (asked, answered) = (Arc::clone(&asked), Arc::clone(&answered));
@@ -178,16 +170,12 @@ pub(in crate::scenario) async fn unknown_tokens(
 }
 
 /// A token `base64url(user id).base64url(time).base64url(secret)` with a secret that belongs to nobody.
-pub(in crate::scenario) fn unknown_token(number: u64, round: u64) -> String {
+pub(super) fn unknown_token(number: u64, round: u64) -> String {
     format!("MTAwMDAwMDAwMDAwMDAwMDAw.AAAAAAAA.{:022}{:021}", number, round)
 }
 
 /// Opens so many connections at once, closes each when it is open, and begins again.
-pub(in crate::scenario) async fn connect_storm(
-    address: SocketAddr,
-    connections: usize,
-    until: Instant,
-) -> String {
+pub(super) async fn connect_storm(address: SocketAddr, connections: usize, until: Instant) -> String {
     let (connected, slowest_ms) = (Count::default(), Count::default());
     while Instant::now() < until {
         crowd(connections, until, |_| {
@@ -225,7 +213,7 @@ async fn http2(address: SocketAddr, window: u32) -> Option<(Http2, tokio::task::
 }
 
 /// Opens connections that send no request and answer pings.
-pub(in crate::scenario) async fn idle_http2(addresses: &[(SocketAddr, usize)], until: Instant) -> String {
+pub(super) async fn idle_http2(addresses: &[(SocketAddr, usize)], until: Instant) -> String {
     let opened = Count::default();
     let each: Vec<SocketAddr> =
         addresses.iter().flat_map(|(address, count)| std::iter::repeat_n(*address, *count)).collect();
@@ -277,12 +265,7 @@ fn request(ask: &Ask) -> Option<Request<()>> {
 }
 
 /// Opens streams whose replies get no window. Streams that the server resets are opened again.
-pub(in crate::scenario) async fn deaf_streams(
-    ask: &Ask,
-    connections: usize,
-    streams: usize,
-    until: Instant,
-) -> String {
+pub(super) async fn deaf_streams(ask: &Ask, connections: usize, streams: usize, until: Instant) -> String {
     let (opened, reset) = (Count::default(), Count::default());
     crowd(connections, until, |_| {
         let (ask, opened, reset) = (ask.clone(), Arc::clone(&opened), Arc::clone(&reset));
@@ -340,7 +323,7 @@ async fn one_deaf_stream(sender: Http2, ask: &Ask, opened: &Count, reset: &Count
 }
 
 /// Opens streams and resets them at once.
-pub(in crate::scenario) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -> String {
+pub(super) async fn rapid_reset(ask: &Ask, connections: usize, until: Instant) -> String {
     let (opened, cut) = (Count::default(), Count::default());
     crowd(connections, until, |_| {
         let (ask, opened, cut) = (ask.clone(), Arc::clone(&opened), Arc::clone(&cut));
@@ -410,7 +393,7 @@ pub(in crate::scenario) async fn unfinished_bodies(
 }
 
 /// Sends HTTP/1.1 requests one after the other and never reads the replies.
-pub(in crate::scenario) async fn deaf_replies(ground: &Ground, connections: usize, until: Instant) -> String {
+pub(super) async fn deaf_replies(ground: &Ground, connections: usize, until: Instant) -> String {
     let sent = Count::default();
     let ask = ground.page_of_api();
     let mut request = format!("GET {} HTTP/1.1\r\nHost: a\r\n", ask.path);

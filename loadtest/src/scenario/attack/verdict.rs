@@ -72,7 +72,7 @@ impl Row {
 
     /// Number of goals that were missed. Latency is not counted, because it depends on the machine as much as
     /// on the service.
-    pub(in crate::scenario) fn missed(&self) -> usize {
+    pub(super) fn missed(&self) -> usize {
         let memory = self.above_steady() > self.memory_goal();
         let health = self.watched.probes_failed > 0;
         [memory, health, !self.settled()].into_iter().filter(|missed| *missed).count()
@@ -109,7 +109,7 @@ impl fmt::Display for Row {
 }
 
 /// The table as text.
-pub(in crate::scenario) fn table(rows: &[Row]) -> String {
+pub(super) fn table(rows: &[Row]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,

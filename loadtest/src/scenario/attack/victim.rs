@@ -92,7 +92,7 @@ impl Victim {
     }
 
     /// Creates a bot and returns its token.
-    pub(in crate::scenario) async fn bot(&self, name: &str) -> Result<String> {
+    pub(super) async fn bot(&self, name: &str) -> Result<String> {
         create_bot(&self.weir, &self.data, self.admin, name, None).await
     }
 
@@ -110,7 +110,7 @@ impl Victim {
     ///
     /// # Errors
     /// If `/metrics` is not answered.
-    pub(in crate::scenario) async fn fullness(&self, part: &str) -> Result<f64> {
+    pub(super) async fn fullness(&self, part: &str) -> Result<f64> {
         let page = self.metrics().await?;
         let of = |series: &str| target::sum_of(&page, &format!("{series}{{part=\"{part}\"}}"));
         Ok(of("weir_memory_held_bytes") / of("weir_memory_held_max_bytes").max(f64::MIN_POSITIVE))
@@ -149,7 +149,7 @@ impl Victim {
     ///
     /// # Errors
     /// If the process ends.
-    pub(in crate::scenario) async fn watch(&mut self, until: Instant) -> Result<Watched> {
+    pub(super) async fn watch(&mut self, until: Instant) -> Result<Watched> {
         let mut watched = Watched::default();
         while Instant::now() < until {
             let (rss_mib, descriptors) = self.resources()?;

@@ -71,11 +71,7 @@ async fn open(address: SocketAddr, query: &str) -> Option<TcpStream> {
 }
 
 /// Sends pings of the longest kind as fast as they leave, and reads nothing.
-pub(in crate::scenario) async fn ping_flood(
-    address: SocketAddr,
-    connections: usize,
-    until: Instant,
-) -> String {
+pub(super) async fn ping_flood(address: SocketAddr, connections: usize, until: Instant) -> String {
     let (sent, cut) = (Count::default(), Count::default());
     let pings: Vec<u8> = frame(PING, &[b'x'; 125]).repeat(PINGS);
     crowd(connections, until, |_| {
