@@ -25,6 +25,15 @@ fn open(directory: &std::path::Path) -> Arc<EmbeddedStore> {
     EmbeddedStore::open(EmbeddedConfig::new(directory)).expect("opens")
 }
 
+/// The configuration of a store that flushes and compacts soon.
+fn flushing_soon(directory: &std::path::Path) -> EmbeddedConfig {
+    let mut config = EmbeddedConfig::new(directory);
+    config.messages_buffer_bytes = 1 << 20;
+    config.log_buffer_bytes = 1 << 20;
+    config.small_buffer_bytes = 1 << 18;
+    config
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_store_conforms() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use weir_connect::budget::{Bounds, Budget};
 use weir_connect::{
     Body, ClientError, Code, ConnectError, Memory, NotSent, Reply, RequestLimits, Router, ServerConfig,
@@ -193,16 +193,7 @@ async fn a_client_that_does_not_read_its_reply_loses_it() {
 async fn bodies_in_flight_share_what_their_peer_may_hold() {
     let memory =
         Memory { bodies: Budget::default().part("bodies", Bounds::halves(3000)), ..Memory::default() };
-    let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
-    let (entered, mut entries) = mpsc::channel(8);
-    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
-        let entered = entered.clone();
-        async move {
-            entered.send(()).await.unwrap();
-            gate.acquire().await.unwrap().forget();
-            Ok(Reply::message(note))
-        }
-    });
+    let (router, mut entries, gate) = gated();
     let running = start_with(router, ServerConfig { memory, ..ServerConfig::default() }).await;
     let client = running.client();
     let call = |client: weir_connect::HttpClient| async move {
@@ -221,16 +212,7 @@ async fn bodies_in_flight_share_what_their_peer_may_hold() {
 
 #[tokio::test]
 async fn callers_wait_for_a_place_within_their_deadline_and_the_server_sees_only_those_in_place() {
-    let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
-    let (entered, mut entries) = mpsc::channel(8);
-    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
-        let entered = entered.clone();
-        async move {
-            entered.send(()).await.unwrap();
-            gate.acquire().await.unwrap().forget();
-            Ok(Reply::message(note))
-        }
-    });
+    let (router, mut entries, gate) = gated();
     let running = start(router).await;
     let mut config = running.client_config();
     (config.connections, config.streams_per_connection) = (1, 1);

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost_reflect::DescriptorPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_connect::{ClientConfig, Dispatch, Drained, HttpClient, Reply, Router, Server, ServerConfig};
@@ -48,6 +49,22 @@ pub(crate) fn encoded(note: &Note) -> Bytes {
 /// A router with the echo method.
 pub(crate) fn echo() -> Router {
     Router::new(contract()).unary(ECHO, |_context, note: Note| async move { Ok(Reply::message(note)) })
+}
+
+/// The echo method, which reports when a call has begun, and answers when the gate gives a permit.
+pub(crate) fn gated() -> (Router, mpsc::Receiver<()>, Arc<Semaphore>) {
+    let (entered, entries) = mpsc::channel(8);
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
+        let (entered, opened) = (entered.clone(), Arc::clone(&opened));
+        async move {
+            entered.send(()).await.unwrap();
+            opened.acquire().await.unwrap().forget();
+            Ok(Reply::message(note))
+        }
+    });
+    (router, entries, gate)
 }
 
 pub(crate) struct Running {

@@ -10,7 +10,7 @@ use h2::client::{Connection, SendRequest};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use weir_connect::budget::{Bounds, Budget};
 use weir_connect::{
@@ -188,16 +188,7 @@ async fn bounded<F: Future>(future: F) -> F::Output {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_with_a_request_under_way_is_not_idle() {
-    let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
-    let (entered, mut entries) = mpsc::channel(1);
-    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
-        let entered = entered.clone();
-        async move {
-            entered.send(()).await.unwrap();
-            gate.acquire().await.unwrap().forget();
-            Ok(Reply::message(note))
-        }
-    });
+    let (router, mut entries, gate) = gated();
     let config = ServerConfig { idle_timeout: Duration::from_secs(5), ..ServerConfig::default() };
     let running = start_with(router, config).await;
     let (mut sender, connection) = client(running.addr, 65_535).await;

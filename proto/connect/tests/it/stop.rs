@@ -5,27 +5,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use weir_connect::{ClientError, Drained, Reply, Router, Server, ServerConfig};
+use weir_connect::{ClientError, Drained, Server, ServerConfig};
 
 use crate::fixture::*;
-
-/// A method that reports when a call has begun, and answers when the gate gives a permit.
-fn gated() -> (Router, mpsc::Receiver<()>, Arc<Semaphore>) {
-    let (entered, entries) = mpsc::channel(8);
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let router = Router::new(contract()).unary(ECHO, move |_, note: Note| {
-        let (entered, opened) = (entered.clone(), Arc::clone(&opened));
-        async move {
-            entered.send(()).await.unwrap();
-            opened.acquire().await.unwrap().forget();
-            Ok(Reply::message(note))
-        }
-    });
-    (router, entries, gate)
-}
 
 #[tokio::test]
 async fn requests_in_flight_finish_over_both_versions_and_new_ones_are_not_sent() {

@@ -32,20 +32,11 @@ impl<'a> UserObject<'a> {
     #[must_use]
     pub fn new(user: &'a User) -> Self {
         Self {
-            id: Id(user.id),
             username: &user.username,
-            discriminator: "0",
             global_name: (!user.global_name.is_empty()).then_some(&user.global_name),
             avatar: is_image_hash(&user.avatar).then_some(&user.avatar),
             bot: user.bot,
-            system: false,
-            public_flags: 0,
-            flags: 0,
-            banner: (),
-            accent_color: (),
-            avatar_decoration_data: (),
-            collectibles: (),
-            primary_guild: (),
+            ..Self::unknown(user.id)
         }
     }
 

@@ -32,10 +32,7 @@ const CONTENT_BYTES: usize = 2_000;
 
 /// A store that flushes and compacts soon, so that the kill hits both.
 fn config(directory: &Path) -> EmbeddedConfig {
-    let mut config = EmbeddedConfig::new(directory);
-    config.messages_buffer_bytes = 1 << 20;
-    config.log_buffer_bytes = 1 << 20;
-    config.small_buffer_bytes = 1 << 18;
+    let mut config = super::flushing_soon(directory);
     config.ring_records_max = 16;
     if env::var_os(NO_FLUSH).is_some() {
         config.messages_buffer_bytes = 1 << 30;

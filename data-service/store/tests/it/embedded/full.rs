@@ -8,11 +8,9 @@ use std::{
 };
 
 use weir_proto::bucket::Bucket;
-use weir_store::{
-    Halt, Store, WriteError,
-    embedded::{EmbeddedConfig, EmbeddedStore},
-};
+use weir_store::{Halt, Store, WriteError, embedded::EmbeddedStore};
 
+use super::flushing_soon;
 use crate::fixture::{count_rows, creates, message};
 
 const CHANNEL: u64 = 7;
@@ -44,14 +42,6 @@ impl Drop for Disk {
     }
 }
 
-fn config(directory: &Path) -> EmbeddedConfig {
-    let mut config = EmbeddedConfig::new(directory);
-    config.messages_buffer_bytes = 1 << 20;
-    config.log_buffer_bytes = 1 << 20;
-    config.small_buffer_bytes = 1 << 18;
-    config
-}
-
 async fn write(store: &EmbeddedStore, number: u64) -> Result<(), WriteError> {
     let row = message(CHANNEL, BASE + number, &"x".repeat(CONTENT_BYTES));
     store.commit(creates(CHANNEL, &[row])).await
@@ -68,7 +58,7 @@ async fn a_disk_that_fills_up_refuses_writes_before_the_store_is_lost() {
         return;
     };
     let directory = disk.path().join("data");
-    let store = EmbeddedStore::open(config(&directory)).expect("opens");
+    let store = EmbeddedStore::open(flushing_soon(&directory)).expect("opens");
     let mut written = 0;
     let refused = loop {
         match write(&store, written + 1).await {
@@ -95,7 +85,7 @@ async fn a_disk_that_fills_up_refuses_writes_before_the_store_is_lost() {
     store.ready(PATIENCE).await.expect("ready again");
     store.close().await;
     drop(store);
-    let store = EmbeddedStore::open(config(&directory)).expect("opens again");
+    let store = EmbeddedStore::open(flushing_soon(&directory)).expect("opens again");
     assert_eq!(count(&store).await, written + 200);
     store.close().await;
 }

@@ -5,7 +5,6 @@
 use std::{
     env,
     fs::File,
-    path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,11 +12,9 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use weir_proto::bucket::Bucket;
-use weir_store::{
-    Store, WriteError,
-    embedded::{EmbeddedConfig, EmbeddedStore},
-};
+use weir_store::{Store, WriteError, embedded::EmbeddedStore};
 
+use super::flushing_soon;
 use crate::fixture::{count_rows, creates, message};
 
 /// How the child runs out of descriptors; absent in the parent.
@@ -35,14 +32,6 @@ const MESSAGES: u64 = 160;
 const LEAK: usize = 4;
 /// Longest wait for something that takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn config(directory: &Path) -> EmbeddedConfig {
-    let mut config = EmbeddedConfig::new(directory);
-    config.messages_buffer_bytes = 1 << 20;
-    config.log_buffer_bytes = 1 << 20;
-    config.small_buffer_bytes = 1 << 18;
-    config
-}
 
 fn run(how: &str) {
     let child = Command::new(env::current_exe().expect("this binary"))
@@ -109,7 +98,7 @@ async fn serves_without_descriptors() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), maximum }).expect("lowered");
     let directory = tempfile::tempdir().expect("a directory");
-    let store: Arc<EmbeddedStore> = EmbeddedStore::open(config(directory.path())).expect("opens");
+    let store: Arc<EmbeddedStore> = EmbeddedStore::open(flushing_soon(directory.path())).expect("opens");
     let (mut number, mut written) = (0, 0);
     for _ in 0..MESSAGES {
         number += 1;
@@ -158,7 +147,7 @@ async fn serves_without_descriptors() {
     assert_eq!(count(&store).await, written);
     store.close().await;
     drop(store);
-    let store = EmbeddedStore::open(config(directory.path())).expect("opens again");
+    let store = EmbeddedStore::open(flushing_soon(directory.path())).expect("opens again");
     assert_eq!(count(&store).await, written);
     println!("went on");
 }
