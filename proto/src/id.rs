@@ -11,7 +11,7 @@ pub const WORKER_BITS: u32 = 10;
 /// Bits of the sequence within one millisecond of one worker.
 pub const SEQUENCE_BITS: u32 = 12;
 /// Bound of worker numbers: all are below it.
-pub const WORKERS: u16 = 1 << WORKER_BITS;
+pub(crate) const WORKERS: u16 = 1 << WORKER_BITS;
 /// Bound of sequence numbers: all are below it.
 pub const SEQUENCES: u16 = 1 << SEQUENCE_BITS;
 /// Worker number of every imported message, and of no other. No live worker has it, so an id shows that its

@@ -99,7 +99,7 @@ impl Bucket {
     /// authors have long observed at Discord, who publishes no numbers. The others are guesses below the
     /// global limit, wide enough for a bot's start.
     #[must_use]
-    pub const fn default_rate(self) -> Rate {
+    pub(crate) const fn default_rate(self) -> Rate {
         match self {
             Self::CreateMessage | Self::EditMessage | Self::Typing => rate(5, 5),
             Self::DeleteMessage | Self::ListMessages | Self::GetMessage => rate(5, 1),

@@ -20,7 +20,7 @@ pub const ACCEPTED_AT: HeaderName = HeaderName::from_static("weir-accepted-at-us
 
 /// Deadline of a call that sets none. It is above a database timeout (2 s) and a restart of the service's
 /// listener. A guess, to be measured.
-pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// First pause before a call that was never sent is tried again. It doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 /// Longest such pause: a service that restarts within a second is found again soon after.

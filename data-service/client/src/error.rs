@@ -64,7 +64,7 @@ pub enum DataError {
 impl DataError {
     /// Translates a transport's error. `write` says whether the call changes something.
     #[must_use]
-    pub fn from_transport(error: TransportError, write: bool) -> Self {
+    pub(crate) fn from_transport(error: TransportError, write: bool) -> Self {
         match error {
             TransportError::NotSent { reason } => Self::Unavailable { reason },
             TransportError::Unknown { reason } if write => Self::OutcomeUnknown { reason },

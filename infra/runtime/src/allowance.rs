@@ -31,7 +31,7 @@ impl Allowance {
 
     /// Charges `cost`, and gives by how much the debt then exceeds `free`, at most `most`. Any debt beyond
     /// that is forgiven.
-    pub fn charge_anyway(
+    pub(crate) fn charge_anyway(
         &mut self,
         cost: Duration,
         free: Duration,

@@ -68,7 +68,7 @@ impl RawConfig {
     /// one that the user named must.
     ///
     /// Any error of the file becomes a problem.
-    pub fn read_file(&mut self, path: &Path, required: bool) {
+    pub(crate) fn read_file(&mut self, path: &Path, required: bool) {
         let name = path.display().to_string();
         match read_bounded(path) {
             Ok(text) => self.file(&name, &text),

@@ -59,7 +59,7 @@ pub struct Limit {
 impl Limit {
     /// The memory that the process may use: the least of the configured amount and the limits of its
     /// surroundings.
-    pub fn of_process(configured: Option<u64>) -> Limit {
+    pub(crate) fn of_process(configured: Option<u64>) -> Limit {
         let read = |path: &Path| fs::read_to_string(path).ok();
         let limits = [
             (configured, Origin::Configured),

@@ -25,13 +25,13 @@ pub type TokenHash = [u8; 32];
 pub const FAILURES_BURST: u32 = 100;
 /// Time in which an address regains one of these look-ups: 10 in a second. Discord bans an address at 10,000
 /// invalid requests in ten minutes, 17 in a second.
-pub const FAILURE_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const FAILURE_EVERY: Duration = Duration::from_millis(100);
 /// Answers to one address that need no pause, of those that are charged to no caller. That is enough for a
 /// NAT full of clients that start and each ask for the gateway's address.
 pub const ANSWERS_BURST: u32 = 1_000;
 /// Time in which an address regains one of these answers: 50 in a second, as many as Discord answers one bot,
 /// and three times the rate for which it bans.
-pub const ANSWER_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const ANSWER_EVERY: Duration = Duration::from_millis(20);
 /// Longest pause. A connection that is always paused gets one answer in a second, and every client library
 /// still waits for that.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// meanwhile.
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// How long a token that was good is looked up regardless of what its address did.
-pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(3_600);
 /// Most hashes that are remembered of each kind: 3 MiB of each.
 const HASHES_MAX: u64 = 32_768;
 /// Bytes of a remembered hash.

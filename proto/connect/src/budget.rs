@@ -339,7 +339,7 @@ impl Hold {
     ///
     /// # Errors
     /// As [`Hold::grow`].
-    pub fn grow_below(&mut self, more: usize, total: usize) -> Result<(), Full> {
+    pub(crate) fn grow_below(&mut self, more: usize, total: usize) -> Result<(), Full> {
         let Account { peer, token } = &self.account;
         let part = &*peer.part;
         let full = |full| {

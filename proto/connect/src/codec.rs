@@ -33,7 +33,7 @@ impl Codec {
     }
 
     /// The codec of a content type. Parameters such as `charset=utf-8` are ignored, and so is letter case.
-    pub fn from_content_type(value: &HeaderValue) -> Option<Codec> {
+    pub(crate) fn from_content_type(value: &HeaderValue) -> Option<Codec> {
         let value = value.as_bytes();
         let media_type = value.split(|byte| *byte == b';').next()?.trim_ascii();
         if media_type.eq_ignore_ascii_case(b"application/proto") {

@@ -116,7 +116,7 @@ impl Code {
     ///
     /// This is the protocol's own table and not the inverse of [`Code::http_status`]: a proxy's 404 means "no
     /// such method here", its 429 and 504 mean "try later".
-    pub const fn infer(http_status: u16) -> Code {
+    pub(crate) const fn infer(http_status: u16) -> Code {
         match http_status {
             400 => Code::Internal,
             401 => Code::Unauthenticated,

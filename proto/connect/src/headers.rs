@@ -14,10 +14,10 @@ use crate::error::ConnectError;
 pub const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 
 /// `connect-protocol-version`: optional in requests. If it is there, it must be `1`.
-pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 
 /// `accept-post`: a 415 carries it, with the content types that would have been accepted.
-pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Most digits that the protocol allows in a timeout: 9 999 999 999 ms, about 115 days.
 const TIMEOUT_DIGITS_MAX: usize = 10;
@@ -47,7 +47,7 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ConnectError> {
 /// The header value for `timeout`. It is rounded down, so that the server never outlives its caller by more
 /// than a millisecond. It is at least 1, because a server would refuse a call with zero unread, and at most
 /// what ten digits hold.
-pub fn timeout_value(timeout: Duration) -> HeaderValue {
+pub(crate) fn timeout_value(timeout: Duration) -> HeaderValue {
     let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     HeaderValue::from(ms.clamp(1, TIMEOUT_MS_MAX))
 }

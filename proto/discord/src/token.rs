@@ -16,7 +16,7 @@ pub const SECRET_BYTES: usize = 27;
 
 /// Longest token that is examined, in bytes; ours have 70 at most. It bounds the hashing that an
 /// unauthenticated client can cause.
-pub const TOKEN_BYTES_MAX: usize = 128;
+pub(crate) const TOKEN_BYTES_MAX: usize = 128;
 
 /// Bytes of an encoded issue time. Five bytes, big-endian, are seven characters, which is past the six that
 /// libraries demand, until the year 36812.

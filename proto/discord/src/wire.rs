@@ -45,7 +45,7 @@ pub struct Timestamp(pub u64);
 impl Timestamp {
     /// The time at which a snowflake was minted.
     #[must_use]
-    pub fn of_snowflake(raw: u64) -> Self {
+    pub(crate) fn of_snowflake(raw: u64) -> Self {
         Self(weir_proto::id::unix_ms(raw))
     }
 

@@ -250,7 +250,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
     /// True if the flight may be given up because no caller waits any more; then its entry is removed on
     /// return.
     #[must_use]
-    pub fn retire(&self, now: Nanos) -> bool {
+    pub(crate) fn retire(&self, now: Nanos) -> bool {
         let mut shard = self.table.shard(self.key());
         if self.flight.is_wanted(now) {
             return false;
@@ -269,7 +269,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
     /// [`Lead::finish`] that calls `fill` first, in one step with the removal: a caller that finds no flight
     /// finds the cache filled. A flight that a newer one has replaced does not fill: its value may be older.
     /// `fill` must be quick and must not call back.
-    pub fn land(mut self, result: R, fill: impl FnOnce()) {
+    pub(crate) fn land(mut self, result: R, fill: impl FnOnce()) {
         self.settle(result, fill);
     }
 

@@ -28,7 +28,7 @@ pub const BURST_MAX: u32 = 1_000_000;
 const STEP_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Wait sent to a refused caller when a limit admits nothing at all.
-pub const BLOCKED_RETRY: Duration = Duration::from_secs(60);
+pub(crate) const BLOCKED_RETRY: Duration = Duration::from_secs(60);
 
 /// A rate and a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,7 +119,7 @@ pub fn check(quota: Quota, tat: Nanos, now: Nanos) -> Verdict {
 
 /// Decides `amount` cells at `now`, all of them together or none.
 #[must_use]
-pub fn check_many(quota: Quota, amount: u32, tat: Nanos, now: Nanos) -> Verdict {
+pub(crate) fn check_many(quota: Quota, amount: u32, tat: Nanos, now: Nanos) -> Verdict {
     if quota.burst == 0 {
         return Verdict::Refuse(BLOCKED_RETRY);
     }

@@ -111,7 +111,7 @@ impl AdminToken {
     }
 
     /// Whether the request carries this token. Takes the same time wherever a wrong token differs.
-    pub fn authorizes(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn authorizes(&self, headers: &HeaderMap) -> bool {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return false };
         let Some((scheme, token)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };
         scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(token.ct_eq(self.text.as_bytes()))

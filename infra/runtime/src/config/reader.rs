@@ -119,7 +119,7 @@ impl Reader {
     }
 
     /// A size in bytes in `range` that may be absent.
-    pub fn optional_size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn optional_size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
         self.optional(key, |written| within(size(written)?, &range, show_size), show_size)
     }
 

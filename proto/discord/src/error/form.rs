@@ -158,7 +158,7 @@ enum Name<'a> {
 
 impl Path<'_> {
     /// The body itself.
-    pub const ROOT: Path<'static> = Path { outer: None, name: Name::Root };
+    pub(crate) const ROOT: Path<'static> = Path { outer: None, name: Name::Root };
 
     /// The field of this name within this place.
     #[must_use]
@@ -233,7 +233,7 @@ impl FormErrors {
     ///
     /// # Errors
     /// These errors, if there are any.
-    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }
 

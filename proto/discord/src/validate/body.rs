@@ -84,13 +84,13 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// Notes an error of the object itself.
-    pub fn fail_here(&mut self, leaf: Leaf) {
+    pub(crate) fn fail_here(&mut self, leaf: Leaf) {
         self.errors.add(self.path, leaf);
     }
 
     /// Errors noted so far, in this object and all others of the body.
     #[must_use]
-    pub fn errors_noted(&self) -> usize {
+    pub(crate) fn errors_noted(&self) -> usize {
         self.errors.len()
     }
 
