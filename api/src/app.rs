@@ -9,7 +9,7 @@ use weir_data_client::DataClient;
 use weir_runtime::Strangers;
 
 use crate::{
-    bounds::Bounds,
+    bounds::ApiBounds,
     cache::{CREDENTIAL_BYTES, Credentials},
     config::ApiConfig,
     data::Data,
@@ -71,7 +71,7 @@ impl FromRef<App> for Data {
 }
 
 /// Extractors that read a body take this instead of the whole state.
-impl FromRef<App> for Bounds {
+impl FromRef<App> for ApiBounds {
     fn from_ref(app: &App) -> Self {
         app.config.bounds.clone()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of what sockets and requests may cost before their sender is known.
 #[derive(Debug, Clone)]
-pub struct Bounds {
+pub struct ApiBounds {
     /// Most open connections; one more is closed at once. Default 4,096: each takes a descriptor, and
     /// together they take a fifth of a customary hard limit of 20,000.
     pub connections_max: usize,
@@ -30,7 +30,7 @@ pub struct Bounds {
     pub write_stall_timeout: Duration,
 }
 
-impl Default for Bounds {
+impl Default for ApiBounds {
     fn default() -> Self {
         Self {
             connections_max: 4_096,

@@ -7,7 +7,7 @@ use weir_runtime::memory::{Bound, Share};
 use weir_runtime::{Strangers, TrustedProxies};
 
 use crate::{
-    bounds::Bounds,
+    bounds::ApiBounds,
     cache::{CREDENTIAL_BYTES, users::USER_BYTES},
     ratelimit::{RateLimitConfig, STATE_BYTES},
 };
@@ -29,7 +29,7 @@ pub struct ApiConfig {
     /// machine.
     pub add_members: AddMembers,
     /// Bounds of sockets, requests and bodies.
-    pub bounds: Bounds,
+    pub bounds: ApiBounds,
     /// Most bytes that all clients together may make the tier hold. Default: 64 MiB of replies and 64 MiB of
     /// request bodies.
     pub memory: MemoryMax,
@@ -67,7 +67,7 @@ impl ApiConfig {
             max_concurrency: 1,
             rate_limits: Some(RateLimitConfig::default()),
             add_members: AddMembers::Open,
-            bounds: Bounds::default(),
+            bounds: ApiBounds::default(),
             memory: MemoryMax::default(),
             trusted_proxies: TrustedProxies::default(),
             data_timeout: Duration::from_secs(5),

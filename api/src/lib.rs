@@ -42,10 +42,10 @@ use tokio_util::sync::CancellationToken;
 use weir_connect::{Budget, Memory, MemoryNames};
 use weir_data_client::DataClient;
 
-pub use bounds::Bounds;
+pub use bounds::ApiBounds;
 pub use config::{AddMembers, ApiConfig};
-pub use metrics::Metrics;
-pub use ratelimit::{Bucket, Rate, RateLimitConfig};
+pub use metrics::ApiMetrics;
+pub use ratelimit::{Rate, RateLimitConfig, RouteBucket};
 pub use weir_connect::Drained;
 
 /// The names that the memory budget shows for the tier's parts.
@@ -62,7 +62,7 @@ pub struct Api {
 impl Api {
     /// A tier that answers from `data`.
     #[must_use]
-    pub fn new(config: ApiConfig, data: DataClient, metrics: Metrics) -> Self {
+    pub fn new(config: ApiConfig, data: DataClient, metrics: ApiMetrics) -> Self {
         let app = app::App::new(config, data);
         Self { envelope: entry::envelope::Envelope::new(app.clone(), metrics), app }
     }

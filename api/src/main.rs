@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use weir_api::{Api, ApiConfig, Metrics};
+use weir_api::{Api, ApiConfig, ApiMetrics};
 use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
 use weir_runtime::{
@@ -71,7 +71,7 @@ async fn run(start: Start, listen: SocketAddr, data_service: String, mut config:
     // come back.
     readiness.register("api").ready();
     start.tell(&bound)?;
-    let api = Api::new(config, data, Metrics::register(&registry));
+    let api = Api::new(config, data, ApiMetrics::register(&registry));
     let drained = api.serve(listener, registry.budget(), shutdown.token(), DRAIN).await;
     if drained.connections_cut > 0 {
         tracing::warn!(connections = drained.connections_cut, "connections were cut");

@@ -31,13 +31,13 @@ struct Served {
 
 /// Counters and histograms of the api tier. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct ApiMetrics {
     requests: Family<Answered, Counter>,
     seconds: HistogramFamily<Served>,
     faults: Family<Faulty, Counter>,
 }
 
-impl Metrics {
+impl ApiMetrics {
     /// Registers `weir_api_requests_total{route,status}`, `weir_api_request_seconds{route}` and
     /// `weir_api_data_faults_total{fault}`. `route` is a method and a path template without its version.
     #[must_use]

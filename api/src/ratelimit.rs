@@ -13,8 +13,8 @@ mod headers;
 mod rate;
 mod store;
 
-pub use bucket::Bucket;
 pub(crate) use bucket::Major;
+pub use bucket::RouteBucket;
 pub use config::RateLimitConfig;
 pub(crate) use headers::BucketState;
 pub use rate::Rate;
@@ -38,7 +38,7 @@ type Limiter<C> = RateLimiter<Key, BoundedState, C, StateInformationMiddleware>;
 /// All limiters of the tier.
 pub(crate) struct RateLimits<C: Clock = MonotonicClock> {
     global: Limiter<C>,
-    buckets: [Limiter<C>; Bucket::ALL.len()],
+    buckets: [Limiter<C>; RouteBucket::ALL.len()],
     rates: RateLimitConfig,
     states: BoundedState,
     clock: C,
@@ -58,7 +58,7 @@ impl<C: Clock + Clone> RateLimits<C> {
         let limiter = |rate: Rate| Limiter::new(quota(rate), state.clone(), clock.clone());
         Self {
             global: limiter(config.global),
-            buckets: Bucket::ALL.map(|bucket| limiter(config.rate(bucket))),
+            buckets: RouteBucket::ALL.map(|bucket| limiter(config.rate(bucket))),
             rates: config,
             states: state,
             clock,
@@ -78,7 +78,7 @@ impl<C: Clock + Clone> RateLimits<C> {
     pub(crate) fn charge(
         &self,
         caller: UserId,
-        bucket: Bucket,
+        bucket: RouteBucket,
         major: Major,
         now: SystemTime,
     ) -> Result<BucketState, Exhausted> {

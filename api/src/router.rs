@@ -22,7 +22,7 @@ use crate::{
         envelope::{Envelope, wrap},
         prefix::{PREFIXES, names_other_version},
     },
-    ratelimit::Bucket,
+    ratelimit::RouteBucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
         edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, roles,
@@ -44,14 +44,14 @@ pub(crate) fn router(app: &App, envelope: &Envelope) -> Router {
 }
 
 /// Puts admission before a route: who is asking, then the rate limit of the route's bucket.
-fn admission(app: &App) -> impl Fn(Bucket, MethodRouter<App>) -> MethodRouter<App> {
+fn admission(app: &App) -> impl Fn(RouteBucket, MethodRouter<App>) -> MethodRouter<App> {
     let app = app.clone();
     move |bucket, route| route.layer(middleware::from_fn_with_state((app.clone(), bucket), admit))
 }
 
 fn discord(app: &App) -> Router<App> {
     let on = admission(app);
-    use Bucket as B;
+    use RouteBucket as B;
     empty_lists(app)
         .route("/gateway", get(gateway::gateway))
         .route("/gateway/bot", on(B::Gateway, get(gateway::gateway_bot)))
@@ -112,30 +112,36 @@ fn discord(app: &App) -> Router<App> {
 fn empty_lists(app: &App) -> Router<App> {
     let on = admission(app);
     let commands = || get(empty::application_list).put(empty::application_list);
-    let of_guild = || on(Bucket::GetGuild, get(empty::guild_list));
+    let of_guild = || on(RouteBucket::GetGuild, get(empty::guild_list));
     Router::new()
-        .route("/soundboard-default-sounds", on(Bucket::Users, get(empty::list)))
-        .route("/voice/regions", on(Bucket::Users, get(empty::list)))
-        .route("/sticker-packs", on(Bucket::Users, get(empty::sticker_packs)))
-        .route("/applications/{application_id}/commands", on(Bucket::Users, commands()))
-        .route("/applications/{application_id}/guilds/{guild_id}/commands", on(Bucket::Users, commands()))
-        .route("/applications/{application_id}/emojis", on(Bucket::Users, get(empty::application_items)))
-        .route("/applications/{application_id}/entitlements", on(Bucket::Users, get(empty::application_list)))
-        .route("/applications/{application_id}/skus", on(Bucket::Users, get(empty::application_list)))
+        .route("/soundboard-default-sounds", on(RouteBucket::Users, get(empty::list)))
+        .route("/voice/regions", on(RouteBucket::Users, get(empty::list)))
+        .route("/sticker-packs", on(RouteBucket::Users, get(empty::sticker_packs)))
+        .route("/applications/{application_id}/commands", on(RouteBucket::Users, commands()))
+        .route(
+            "/applications/{application_id}/guilds/{guild_id}/commands",
+            on(RouteBucket::Users, commands()),
+        )
+        .route("/applications/{application_id}/emojis", on(RouteBucket::Users, get(empty::application_items)))
+        .route(
+            "/applications/{application_id}/entitlements",
+            on(RouteBucket::Users, get(empty::application_list)),
+        )
+        .route("/applications/{application_id}/skus", on(RouteBucket::Users, get(empty::application_list)))
         .route("/guilds/{guild_id}/emojis", of_guild())
         .route("/guilds/{guild_id}/stickers", of_guild())
         .route("/guilds/{guild_id}/scheduled-events", of_guild())
         .route("/guilds/{guild_id}/regions", of_guild())
-        .route("/guilds/{guild_id}/soundboard-sounds", on(Bucket::GetGuild, get(empty::guild_items)))
-        .route("/guilds/{guild_id}/threads/active", on(Bucket::GetGuild, get(empty::active_threads)))
+        .route("/guilds/{guild_id}/soundboard-sounds", on(RouteBucket::GetGuild, get(empty::guild_items)))
+        .route("/guilds/{guild_id}/threads/active", on(RouteBucket::GetGuild, get(empty::active_threads)))
 }
 
 fn short_flows(app: &App) -> Router<App> {
     let on = admission(app);
     Router::new()
-        .route("/servers", on(Bucket::CreateGuild, post(short::create_server)))
-        .route("/messages", on(Bucket::ShortMessages, post(short::create_message)))
-        .route("/history", on(Bucket::ShortHistory, get(short::get_history)))
+        .route("/servers", on(RouteBucket::CreateGuild, post(short::create_server)))
+        .route("/messages", on(RouteBucket::ShortMessages, post(short::create_message)))
+        .route("/history", on(RouteBucket::ShortHistory, get(short::get_history)))
 }
 
 async fn unknown_route(uri: Uri) -> Response {

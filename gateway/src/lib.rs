@@ -60,5 +60,5 @@ mod socket;
 
 pub use close::{Close, CloseCode};
 pub use config::{GatewayConfig, IdentifyLimits};
-pub use metrics::Metrics;
-pub use server::{Deps, Drained, Gateway, StartError};
+pub use metrics::GatewayMetrics;
+pub use server::{Deps, Gateway, StartError, Stopped};

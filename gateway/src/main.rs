@@ -11,7 +11,7 @@ use weir_bus::{
 };
 use weir_connect::{ClientConfig, HttpClient, listen as listen_on};
 use weir_data_client::{DataClient, transport::Http};
-use weir_gateway::{Deps, Drained, Gateway, GatewayConfig, Metrics, dependencies, settings};
+use weir_gateway::{Deps, Gateway, GatewayConfig, GatewayMetrics, Stopped, dependencies, settings};
 use weir_runtime::{
     Admin, Exit, Readiness, Registry, Shutdown, Tier, descriptors, launch, memory,
     tier::{Start, TierFlags},
@@ -92,7 +92,7 @@ async fn run(
         inbox: inbox.clone(),
         // Positions of this inbox end with the process, so sessions do too.
         sessions: Arc::new(MemoryBus::new(1)),
-        metrics: Metrics::new(&registry),
+        metrics: GatewayMetrics::new(&registry),
         budget: registry.budget().clone(),
     };
     let bound = [("gateway", listener.local_addr()?), ("admin", admin.local_addr()?)];
@@ -112,7 +112,7 @@ async fn run(
     }
     let gateway = Gateway::start(config, deps, listener, shutdown.token()).await?;
     start.tell(&bound)?;
-    if let Drained::Cut(connections) = gateway.stopped().await {
+    if let Stopped::Cut(connections) = gateway.stopped().await {
         tracing::warn!(connections, "connections were cut");
     }
     watching.await?;

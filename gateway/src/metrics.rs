@@ -6,7 +6,7 @@ use weir_runtime::{
     metrics::{Counter, Family, Gauge, Histogram, LATENCY_SECONDS},
 };
 
-/// Label set of [`Metrics::closes`].
+/// Label set of [`GatewayMetrics::closes`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CloseLabels {
     /// The close code's number.
@@ -76,7 +76,7 @@ pub(crate) struct AnomalyLabels {
 
 /// The gateway's metrics. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub struct GatewayMetrics {
     pub(crate) connections: Gauge,
     pub(crate) sessions: Gauge,
     pub(crate) queue_bytes: Gauge,
@@ -90,7 +90,7 @@ pub struct Metrics {
     anomalies: Family<AnomalyLabels, Counter>,
 }
 
-impl Metrics {
+impl GatewayMetrics {
     /// Registers the gateway's metrics.
     #[must_use]
     pub fn new(registry: &Registry) -> Self {

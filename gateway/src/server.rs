@@ -19,7 +19,7 @@ use weir_data_client::DataClient;
 use weir_runtime::{Strangers, SystemClock, WallClock};
 
 use crate::{
-    GatewayConfig, IdentifyLimits, Metrics, connection,
+    GatewayConfig, GatewayMetrics, IdentifyLimits, connection,
     consume::{
         consumer::{Consumer, consume_ephemeral},
         gap::GapDetector,
@@ -64,7 +64,7 @@ pub struct Deps {
     /// Where sessions are stored if the inbox is durable.
     pub sessions: Arc<dyn SessionStore>,
     /// Where the gateway counts.
-    pub metrics: Metrics,
+    pub metrics: GatewayMetrics,
     /// The process's memory budget.
     pub budget: Budget,
 }
@@ -79,7 +79,7 @@ pub enum StartError {
 
 /// How a gateway ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
+pub enum Stopped {
     /// Every connection was told to reconnect and closed.
     Clean,
     /// The drain timeout passed, and this many connections were cut.
@@ -269,7 +269,7 @@ impl Gateway {
     ///
     /// # Cancel safety
     /// Safe: it can be called again.
-    pub async fn stopped(&self) -> Drained {
+    pub async fn stopped(&self) -> Stopped {
         self.shared.stop.cancelled().await;
         self.connections.close();
         self.background.close();
@@ -278,8 +278,8 @@ impl Gateway {
             self.background.wait().await;
         };
         match timeout(self.shared.config.drain_timeout, drained).await {
-            Ok(()) => Drained::Clean,
-            Err(_) => Drained::Cut(self.connections.len()),
+            Ok(()) => Stopped::Clean,
+            Err(_) => Stopped::Cut(self.connections.len()),
         }
     }
 }

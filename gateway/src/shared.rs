@@ -15,7 +15,7 @@ use crate::{
         allowances::Allowances, identifies::Identifies, introductions::Introductions, memory::Memory,
         weight::ByteGauge,
     },
-    metrics::Metrics,
+    metrics::GatewayMetrics,
     session::registry::SessionRegistry,
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) registry: SessionRegistry,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: GatewayMetrics,
     /// Permits for identifies, and for resumes of sessions of an earlier process, that are under way. A task
     /// that waits for its client holds none.
     pub(crate) admissions: Semaphore,

@@ -18,13 +18,13 @@ use crate::{
     answer::error::Refused,
     app::App,
     entry::auth,
-    ratelimit::{Bucket, Major},
+    ratelimit::{Major, RouteBucket},
     request::client::Client,
 };
 
 /// Admits a request to a route of `bucket`.
 pub(crate) async fn admit(
-    State((app, bucket)): State<(App, Bucket)>,
+    State((app, bucket)): State<(App, RouteBucket)>,
     path: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,

@@ -66,8 +66,8 @@ async fn resolve(app: &App, token: &BotToken, client: Client) -> Result<Caller, 
     }
     let leave = app.strangers.ask(client.address(), hash.0, Instant::now());
     let leave = leave.map_err(|refused| match refused {
-        strangers::Refused::Unknown => ApiError::Unauthorized.into(),
-        strangers::Refused::Throttled { retry_after } => {
+        strangers::NoLeave::Unknown => ApiError::Unauthorized.into(),
+        strangers::NoLeave::Throttled { retry_after } => {
             Refused::limited(RateLimited { retry_after, scope: RateLimitScope::User, code: None }, None)
         }
     })?;

@@ -23,7 +23,7 @@ use crate::{
     answer::error::{Fault, Refused},
     app::App,
     entry::prefix::strip_version,
-    metrics::{Metrics, UNMATCHED},
+    metrics::{ApiMetrics, UNMATCHED},
     request::{arrival::Arrival, client::Client},
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Envelope(Arc<Parts>);
 
 struct Parts {
     app: App,
-    metrics: Metrics,
+    metrics: ApiMetrics,
     /// One permit for each answer that is held back (`slow_down`).
     late: Semaphore,
     /// One permit for each request under way, kept until its reply is sent. There are `bounds.requests_max`
@@ -66,7 +66,7 @@ struct Parts {
 }
 
 impl Envelope {
-    pub(crate) fn new(app: App, metrics: Metrics) -> Self {
+    pub(crate) fn new(app: App, metrics: ApiMetrics) -> Self {
         let requests_max = app.config.bounds.requests_max.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Parts {
             app,

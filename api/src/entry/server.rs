@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use weir_connect::{Drained, Memory, Server, ServerConfig};
 
-use crate::bounds::Bounds;
+use crate::bounds::ApiBounds;
 
 /// Serves `router` until `stop` is cancelled, then refuses new connections, lets requests under way finish
 /// for at most `drain`, and cuts the connections that are left.
@@ -24,7 +24,7 @@ use crate::bounds::Bounds;
 pub(crate) async fn serve(
     listener: TcpListener,
     router: axum::Router,
-    bounds: &Bounds,
+    bounds: &ApiBounds,
     memory: Memory,
     stop: CancellationToken,
     drain: Duration,

@@ -7,7 +7,7 @@ use super::rate::Rate;
 /// A group of routes with one quota for each caller and major parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Bucket {
+pub enum RouteBucket {
     /// Reading a page of messages.
     ListMessages,
     /// Reading one message.
@@ -46,7 +46,7 @@ pub enum Bucket {
     OpenDirect,
 }
 
-impl Bucket {
+impl RouteBucket {
     /// Every bucket, in the order of their numbers.
     pub const ALL: [Self; 18] = [
         Self::ListMessages,

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::{bucket::Bucket, rate::Rate};
+use super::{bucket::RouteBucket, rate::Rate};
 
 /// Rate limits for each authenticated caller.
 #[derive(Debug, Clone)]
@@ -10,8 +10,8 @@ pub struct RateLimitConfig {
     /// The limit for all requests of one caller together. Default 50 in 1 s, Discord's documented global
     /// limit.
     pub global: Rate,
-    /// Each bucket's rate, in the order of [`Bucket`].
-    rates: [Rate; Bucket::ALL.len()],
+    /// Each bucket's rate, in the order of [`RouteBucket`].
+    rates: [Rate; RouteBucket::ALL.len()],
     /// Most (caller, bucket, major parameter) triples remembered. Default 131,072, which take about 20 MiB.
     /// When the store is full, the least used triples are forgotten and have a full bucket again; the global
     /// limit keeps one caller from profiting.
@@ -20,7 +20,7 @@ pub struct RateLimitConfig {
 
 impl Default for RateLimitConfig {
     fn default() -> Self {
-        Self { global: GLOBAL, rates: Bucket::ALL.map(Bucket::default_rate), keys_max: 131_072 }
+        Self { global: GLOBAL, rates: RouteBucket::ALL.map(RouteBucket::default_rate), keys_max: 131_072 }
     }
 }
 
@@ -30,13 +30,13 @@ const GLOBAL: Rate = Rate::new(NonZeroU32::new(50).expect("50 is not 0"), Durati
 impl RateLimitConfig {
     /// The rate of a bucket.
     #[must_use]
-    pub fn rate(&self, bucket: Bucket) -> Rate {
+    pub fn rate(&self, bucket: RouteBucket) -> Rate {
         self.rates[bucket as usize]
     }
 
     /// The same limits with another rate for one bucket.
     #[must_use]
-    pub fn with(mut self, bucket: Bucket, rate: Rate) -> Self {
+    pub fn with(mut self, bucket: RouteBucket, rate: Rate) -> Self {
         self.rates[bucket as usize] = rate;
         self
     }

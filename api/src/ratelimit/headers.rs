@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{bucket::Bucket, rate::Rate};
+use super::{bucket::RouteBucket, rate::Rate};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -15,7 +15,7 @@ const BUCKET: HeaderName = HeaderName::from_static("x-ratelimit-bucket");
 /// How full a caller's bucket is after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BucketState {
-    bucket: Bucket,
+    bucket: RouteBucket,
     limit: u32,
     remaining: u32,
     reset_after: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct BucketState {
 impl BucketState {
     /// The state of a bucket that has `remaining` requests left of its rate. It is full again once the
     /// requests that were taken have come back.
-    pub(super) fn after(bucket: Bucket, rate: Rate, remaining: u32, now: SystemTime) -> Self {
+    pub(super) fn after(bucket: RouteBucket, rate: Rate, remaining: u32, now: SystemTime) -> Self {
         let limit = rate.requests.get();
         let reset_after = rate.per / limit * limit.saturating_sub(remaining);
         Self { bucket, limit, remaining, reset_after, reset_at: now + reset_after }

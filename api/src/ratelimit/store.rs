@@ -10,7 +10,7 @@ use governor::{
 use moka::sync::Cache;
 use weir_proto::id::UserId;
 
-use super::bucket::{Bucket, Major};
+use super::bucket::{Major, RouteBucket};
 
 /// How long a state is kept that nobody uses. This is twice the longest default period (60 s): by then every
 /// bucket is full again, so nothing is lost. If a longer period is configured, a caller who pauses this long
@@ -25,7 +25,7 @@ pub(crate) const STATE_BYTES: usize = 160;
 pub(super) struct Key {
     caller: UserId,
     /// `None` for the caller's global limit.
-    bucket: Option<(Bucket, Major)>,
+    bucket: Option<(RouteBucket, Major)>,
 }
 
 impl Key {
@@ -33,7 +33,7 @@ impl Key {
         Self { caller, bucket: None }
     }
 
-    pub(super) fn bucket(caller: UserId, bucket: Bucket, major: Major) -> Self {
+    pub(super) fn bucket(caller: UserId, bucket: RouteBucket, major: Major) -> Self {
         Self { caller, bucket: Some((bucket, major)) }
     }
 }

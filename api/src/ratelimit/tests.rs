@@ -32,7 +32,7 @@ fn headers(bucket_state: BucketState) -> HeaderMap {
 #[test]
 fn a_bucket_empties_refuses_and_refills() {
     let (limits, clock) = limits(RateLimitConfig::default());
-    let charge = || limits.charge(caller(1), Bucket::CreateMessage, Major(7), NOW);
+    let charge = || limits.charge(caller(1), RouteBucket::CreateMessage, Major(7), NOW);
     for remaining in (0..5).rev() {
         let headers = headers(charge().unwrap());
         assert_eq!(headers["x-ratelimit-remaining"], remaining.to_string());
@@ -58,12 +58,12 @@ fn a_bucket_empties_refuses_and_refills() {
 fn callers_channels_and_buckets_do_not_share() {
     let (limits, _) = limits(RateLimitConfig::default());
     for _ in 0..5 {
-        limits.charge(caller(1), Bucket::CreateMessage, Major(7), NOW).unwrap();
+        limits.charge(caller(1), RouteBucket::CreateMessage, Major(7), NOW).unwrap();
     }
-    assert!(limits.charge(caller(1), Bucket::CreateMessage, Major(7), NOW).is_err());
-    assert!(limits.charge(caller(2), Bucket::CreateMessage, Major(7), NOW).is_ok());
-    assert!(limits.charge(caller(1), Bucket::CreateMessage, Major(8), NOW).is_ok());
-    assert!(limits.charge(caller(1), Bucket::EditMessage, Major(7), NOW).is_ok());
+    assert!(limits.charge(caller(1), RouteBucket::CreateMessage, Major(7), NOW).is_err());
+    assert!(limits.charge(caller(2), RouteBucket::CreateMessage, Major(7), NOW).is_ok());
+    assert!(limits.charge(caller(1), RouteBucket::CreateMessage, Major(8), NOW).is_ok());
+    assert!(limits.charge(caller(1), RouteBucket::EditMessage, Major(7), NOW).is_ok());
 }
 
 #[test]
@@ -71,10 +71,10 @@ fn the_global_limit_spans_buckets_and_has_no_bucket_headers() {
     let mut config = RateLimitConfig::default();
     config.global = rate(3, Duration::from_secs(1));
     let (limits, _) = limits(config);
-    for bucket in [Bucket::Users, Bucket::GetGuild, Bucket::Typing] {
+    for bucket in [RouteBucket::Users, RouteBucket::GetGuild, RouteBucket::Typing] {
         limits.charge(caller(1), bucket, Major(0), NOW).unwrap();
     }
-    let refused = limits.charge(caller(1), Bucket::GetChannel, Major(1), NOW).unwrap_err();
+    let refused = limits.charge(caller(1), RouteBucket::GetChannel, Major(1), NOW).unwrap_err();
     assert_eq!((refused.limited.scope, refused.bucket_state), (RateLimitScope::Global, None));
     assert!(refused.limited.retry_after <= Duration::from_millis(334));
 }
@@ -88,7 +88,7 @@ fn random_keys_do_not_grow_the_state() {
     let state = BoundedState::new(config.keys_max);
     let limiter = Limiter::new(quota(config.global), state.clone(), clock);
     for major in 0..10_000 {
-        limiter.check_key(&Key::bucket(caller(1), Bucket::GetChannel, Major(major))).unwrap();
+        limiter.check_key(&Key::bucket(caller(1), RouteBucket::GetChannel, Major(major))).unwrap();
     }
     assert!(state.entries() <= 100, "{} entries", state.entries());
 }
@@ -104,9 +104,9 @@ fn ids_that_are_none_share_one_bucket() {
 
 #[test]
 fn buckets_are_numbered_as_listed_and_their_ids_differ() {
-    let ids: std::collections::HashSet<_> = Bucket::ALL.iter().map(|bucket| bucket.id()).collect();
-    assert_eq!(ids.len(), Bucket::ALL.len());
-    assert!(Bucket::ALL.iter().enumerate().all(|(number, bucket)| *bucket as usize == number));
+    let ids: std::collections::HashSet<_> = RouteBucket::ALL.iter().map(|bucket| bucket.id()).collect();
+    assert_eq!(ids.len(), RouteBucket::ALL.len());
+    assert!(RouteBucket::ALL.iter().enumerate().all(|(number, bucket)| *bucket as usize == number));
 }
 
 proptest! {
@@ -115,19 +115,19 @@ proptest! {
     #[test]
     fn admitted_never_exceeds_burst_and_refill(requests in 1_u32..20, per_ms in 20_u64..5_000, steps in prop::collection::vec(0_u64..500, 1..200)) {
         let per = Duration::from_millis(per_ms);
-        let mut config = RateLimitConfig::default().with(Bucket::Typing, rate(requests, per));
+        let mut config = RateLimitConfig::default().with(RouteBucket::Typing, rate(requests, per));
         config.global = rate(1_000_000, Duration::from_secs(1));
         let (limits, clock) = limits(config);
         let (mut passed, mut admitted) = (Duration::ZERO, 0_u32);
         for step in steps {
             clock.advance(Duration::from_millis(step));
             passed += Duration::from_millis(step);
-            match limits.charge(caller(1), Bucket::Typing, Major(1), NOW) {
+            match limits.charge(caller(1), RouteBucket::Typing, Major(1), NOW) {
                 Ok(_) => admitted += 1,
                 Err(refused) => {
                     clock.advance(refused.limited.retry_after);
                     passed += refused.limited.retry_after;
-                    prop_assert!(limits.charge(caller(1), Bucket::Typing, Major(1), NOW).is_ok());
+                    prop_assert!(limits.charge(caller(1), RouteBucket::Typing, Major(1), NOW).is_ok());
                     admitted += 1;
                 }
             }

@@ -14,7 +14,7 @@ use weir_connect::budget::Hold;
 use weir_connect::{BodyAccount, Memory};
 use weir_discord::error::{ApiError, Leaf};
 
-use crate::{answer::error::Refused, bounds::Bounds, request::form};
+use crate::{answer::error::Refused, bounds::ApiBounds, request::form};
 
 /// The request's JSON text, not yet parsed. An empty body is taken for `{}`, as at Discord.
 pub(crate) struct Payload(pub(crate) Bytes);
@@ -28,7 +28,7 @@ enum Kind {
 
 impl<S> FromRequest<S> for Payload
 where
-    Bounds: FromRef<S>,
+    ApiBounds: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = Refused;
@@ -45,7 +45,7 @@ where
         let account = parts.extensions.get::<BodyAccount>().cloned();
         let account = account
             .unwrap_or_else(|| BodyAccount(Memory::default().bodies.account(Ipv4Addr::UNSPECIFIED.into())));
-        let bytes = read(body, &account, &Bounds::from_ref(state)).await?;
+        let bytes = read(body, &account, &ApiBounds::from_ref(state)).await?;
         // The whole form is in memory already and bounded, so what follows never waits for the network.
         let whole = |bytes| Request::from_parts(parts, Body::from(bytes));
         let json = match kind {
@@ -75,7 +75,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-async fn read(mut body: Body, account: &BodyAccount, bounds: &Bounds) -> Result<Bytes, Refused> {
+async fn read(mut body: Body, account: &BodyAccount, bounds: &ApiBounds) -> Result<Bytes, Refused> {
     let read = collect(&mut body, bounds.body_bytes_max, &account.0);
     match tokio::time::timeout(bounds.body_read_timeout, read).await {
         Ok(Ok((bytes, _hold))) if bytes.is_empty() => Ok(bytes),

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use weir_api::{Api, ApiConfig, Drained, Metrics};
+use weir_api::{Api, ApiConfig, ApiMetrics, Drained};
 use weir_discord::token::{BotToken, SECRET_BYTES};
 use weir_proto::{
     data::{Channel, Member, Message, Role, User},
@@ -126,7 +126,7 @@ impl Served {
         let mut config = ApiConfig::new(GATEWAY);
         change(&mut config);
         let registry = Registry::new();
-        let api = Api::new(config, data.client(), Metrics::register(&registry));
+        let api = Api::new(config, data.client(), ApiMetrics::register(&registry));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

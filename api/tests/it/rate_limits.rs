@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use http::Method;
 use serde_json::json;
-use weir_api::{Bucket, Rate, RateLimitConfig};
+use weir_api::{Rate, RateLimitConfig, RouteBucket};
 
 use crate::harness::{Answer, Served};
 
@@ -55,7 +55,7 @@ async fn the_whole_set_is_on_every_answer_of_a_limited_route() {
 
 #[tokio::test]
 async fn an_empty_bucket_answers_429_with_everything_that_libraries_read() {
-    let served = limited(|limits| limits.with(Bucket::CreateMessage, rate(2))).await;
+    let served = limited(|limits| limits.with(RouteBucket::CreateMessage, rate(2))).await;
     let ann = served.bot("ann");
     let place = served.guild(&ann).await;
     let send = async || served.post(&ann, &place.messages(), json!({"content": "x"})).await;
@@ -85,7 +85,7 @@ async fn an_empty_bucket_answers_429_with_everything_that_libraries_read() {
 
 #[tokio::test]
 async fn every_version_draws_from_the_same_bucket() {
-    let served = limited(|limits| limits.with(Bucket::Users, rate(3))).await;
+    let served = limited(|limits| limits.with(RouteBucket::Users, rate(3))).await;
     let ann = served.bot("ann");
     for (prefix, left) in [("/api/v10", 2), ("/api/v9", 1), ("/api", 0)] {
         let answer = served.ask(&ann, Method::GET, &format!("{prefix}/users/@me"), json!(null)).await;

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use serde_json::json;
-use weir_api::{Bucket, Rate, RateLimitConfig};
+use weir_api::{Rate, RateLimitConfig, RouteBucket};
 use weir_connect::{Code, ConnectError};
 use weir_data_client::error::REFUSAL_TYPE;
 use weir_proto::data::{Refusal, RefusalReason};
@@ -28,7 +28,7 @@ const REASONS: [(RefusalReason, u16); 11] = [
 async fn a_channels_limit_is_a_shared_429_and_every_other_refusal_a_503() {
     // Limits are on, but wide: the bucket's headers stand beside the shared scope.
     let wide = Rate::new(NonZeroU32::new(50).unwrap(), Duration::from_secs(1));
-    let limits = RateLimitConfig::default().with(Bucket::GetChannel, wide);
+    let limits = RateLimitConfig::default().with(RouteBucket::GetChannel, wide);
     let served = Served::with(|config| config.rate_limits = Some(limits)).await;
     let ann = served.bot("ann");
     let place = served.guild(&ann).await;

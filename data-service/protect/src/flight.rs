@@ -8,5 +8,5 @@ pub mod slot;
 pub mod table;
 pub mod waiter;
 
-pub use table::{Begun, Entered, FlightTable, Lead, Lost};
+pub use table::{Begun, Entered, FlightTable, Lead, LostLead};
 pub use waiter::{Flight, Waiter, Want};

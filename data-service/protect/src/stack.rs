@@ -35,7 +35,7 @@ use crate::{
     concurrency::ConcurrencyGate,
     config::ProtectConfig,
     error::{ReadError, Refusal, Stage},
-    flight::{Entered, FlightTable, Lead, Lost, Waiter, Want},
+    flight::{Entered, FlightTable, Lead, LostLead, Waiter, Want},
     gates::{Gate, Gates},
     generation::Generations,
     limit::{LimitKind, Limits, Scope},
@@ -87,10 +87,10 @@ struct Inner<S: Store> {
     home: Option<Handle>,
 }
 
-fn lost<S: Store>(lost: Lost) -> Landing<S> {
+fn lost<S: Store>(lost: LostLead) -> Landing<S> {
     Err(match lost {
-        Lost::Panicked => ReadError::Panicked,
-        Lost::Dropped => ReadError::Stopped,
+        LostLead::Panicked => ReadError::Panicked,
+        LostLead::Dropped => ReadError::Stopped,
     })
 }
 

@@ -29,7 +29,7 @@ use weir_data_service::{
     node::{DataService, Parts},
 };
 use weir_discord::token::BotToken;
-use weir_gateway::{Deps, Gateway, GatewayConfig, Metrics};
+use weir_gateway::{Deps, Gateway, GatewayConfig, GatewayMetrics};
 use weir_proto::{
     data::{Channel, CreateGuildRequest, CreateUserRequest, Guild, Member, Message, Role, User},
     id::UserId,
@@ -372,7 +372,7 @@ async fn run(seed: u64) {
         data: DataClient::new(run.switch.clone()),
         inbox: run.log.clone(),
         sessions: run.log.clone(),
-        metrics: Metrics::new(&Registry::new()),
+        metrics: GatewayMetrics::new(&Registry::new()),
         budget: weir_connect::Budget::default(),
     };
     let gateway = Gateway::without_listener(config, deps, CancellationToken::new()).await.unwrap();

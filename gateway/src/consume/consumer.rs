@@ -57,7 +57,7 @@ use super::{
 use crate::{
     data::calls::DataCalls,
     fanout::{Fanout, LossScope, entry::Publication},
-    metrics::{Anomaly, Metrics},
+    metrics::{Anomaly, GatewayMetrics},
 };
 
 /// Records read at once.
@@ -70,7 +70,7 @@ pub(crate) struct Consumer {
     inbox: Arc<dyn Inbox>,
     fanout: Arc<Fanout>,
     calls: Arc<DataCalls>,
-    metrics: Metrics,
+    metrics: GatewayMetrics,
     gaps: GapDetector,
     held: HoldBack,
     completions: Completions,
@@ -83,7 +83,7 @@ impl Consumer {
         inbox: Arc<dyn Inbox>,
         fanout: Arc<Fanout>,
         calls: Arc<DataCalls>,
-        metrics: Metrics,
+        metrics: GatewayMetrics,
         gaps: GapDetector,
         held_bytes_max: usize,
     ) -> Self {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use weir_discord::{
-    dispatch::{Dispatch, Visibility},
+    dispatch::{DispatchedEvent, Visibility},
     intent::Intents,
 };
 use weir_proto::{
@@ -106,7 +106,7 @@ fn is_own_direct(recipient: Recipient<'_>, entry: &Entry) -> bool {
 }
 
 fn visible(
-    dispatch: &Dispatch,
+    dispatch: &DispatchedEvent,
     entry: &Entry,
     member: &Member,
     present: impl FnOnce(GuildId) -> Option<Arc<Snapshot>>,

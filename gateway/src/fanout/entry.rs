@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use weir_bus::Position;
-use weir_discord::dispatch::{Dispatch, dispatch};
+use weir_discord::dispatch::{DispatchedEvent, dispatch};
 use weir_proto::{
     change::ChangeKind,
     data::EventContext,
@@ -81,7 +81,7 @@ pub(crate) struct Entry {
     /// The state for an ephemeral entry, which waits at sessions and not in the ring. It is weak, so that the
     /// entry keeps no state that its guild has replaced.
     newest: Weak<Snapshot>,
-    rendered: OnceLock<Option<Box<Dispatch>>>,
+    rendered: OnceLock<Option<Box<DispatchedEvent>>>,
     weight: Weight,
 }
 
@@ -152,7 +152,7 @@ impl Entry {
     }
 
     /// The event. It is rendered by the first caller.
-    pub(crate) fn dispatch(&self) -> Option<&Dispatch> {
+    pub(crate) fn dispatch(&self) -> Option<&DispatchedEvent> {
         self.rendered
             .get_or_init(|| {
                 let Body::Change(publication) = &self.body else { return None };

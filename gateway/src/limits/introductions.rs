@@ -12,7 +12,7 @@ use weir_connect::{
     budget::{Account, Hold},
 };
 
-use crate::{Close, GatewayConfig, Metrics};
+use crate::{Close, GatewayConfig, GatewayMetrics};
 
 /// Room for the bytes that are rendered for introductions and that clients have not read. A guild is as large
 /// as its owner made it, and a client that does not read holds it until the write timeout.
@@ -23,14 +23,14 @@ pub(crate) struct Introductions {
     bytes_max: u32,
     /// How long an introduction waits for room: two write timeouts, because bytes are given back within one.
     patience: Duration,
-    metrics: Metrics,
+    metrics: GatewayMetrics,
 }
 
 /// Bytes in use by one introduction.
 pub(crate) struct Rendered<'a> {
     permit: SemaphorePermit<'a>,
     share: OwnShare<'a>,
-    metrics: &'a Metrics,
+    metrics: &'a GatewayMetrics,
 }
 
 /// What an introduction holds of its token's share. However it ends, those who wait for the share are
@@ -54,7 +54,7 @@ impl Drop for OwnShare<'_> {
 }
 
 impl Introductions {
-    pub(crate) fn new(config: &GatewayConfig, metrics: &Metrics, budget: &Budget) -> Self {
+    pub(crate) fn new(config: &GatewayConfig, metrics: &GatewayMetrics, budget: &Budget) -> Self {
         let bytes_max = u32::try_from(config.introduction_bytes_max).unwrap_or(u32::MAX).max(1);
         let bytes = Arc::new(Semaphore::new(bytes_max as usize));
         let seen = Arc::clone(&bytes);

@@ -115,8 +115,8 @@ fn may(often: Result<(), TooOften>) -> Result<bool, Close> {
 async fn user(shared: &Shared, token_hash: &TokenHash, client: IpAddr) -> Result<(UserId, User), Close> {
     let leave =
         shared.strangers.ask(client, token_hash.0, Instant::now()).map_err(|refused| match refused {
-            strangers::Refused::Unknown => nobodys(),
-            strangers::Refused::Throttled { .. } => {
+            strangers::NoLeave::Unknown => nobodys(),
+            strangers::NoLeave::Throttled { .. } => {
                 Close::new(CloseCode::RateLimited, "this address has shown too many tokens that nobody has")
             }
         })?;

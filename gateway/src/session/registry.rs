@@ -15,7 +15,7 @@ use super::{Restored, Session, is_same};
 use crate::{
     fanout::Fanout,
     limits::weight::{ByteGauge, Weight},
-    metrics::Metrics,
+    metrics::GatewayMetrics,
 };
 
 /// Rows read when the process starts: more than the sessions that a process may hold.
@@ -174,7 +174,7 @@ pub(crate) struct SessionRegistry {
     /// Whether rows are stored. They are useless if positions end with the process.
     durable: bool,
     fanout: Arc<Fanout>,
-    metrics: Metrics,
+    metrics: GatewayMetrics,
     bounds: SessionBounds,
     resume_window: Duration,
 }
@@ -189,7 +189,7 @@ impl SessionRegistry {
         store: Arc<dyn SessionStore>,
         durable: bool,
         fanout: Arc<Fanout>,
-        metrics: Metrics,
+        metrics: GatewayMetrics,
         bounds: SessionBounds,
         resume_window: Duration,
     ) -> Self {
@@ -371,7 +371,7 @@ mod tests {
             Arc::new(MemoryBus::new(1)),
             false,
             Arc::new(Fanout::new(Ring::new(0, 1, 1), 1)),
-            Metrics::new(&weir_runtime::Registry::new()),
+            GatewayMetrics::new(&weir_runtime::Registry::new()),
             SessionBounds { sessions: 100, per_user: 100, bytes },
             Duration::from_secs(300),
         )

@@ -2,7 +2,7 @@
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use weir_gateway::{Drained, Gateway, GatewayConfig, IdentifyLimits};
+use weir_gateway::{Gateway, GatewayConfig, IdentifyLimits, Stopped};
 
 use crate::{
     client::{Client, INTENTS},
@@ -45,5 +45,5 @@ async fn many_sessions_receive_every_message_in_order_over_tcp() {
         reader.await.unwrap();
     }
     stop.cancel();
-    assert_eq!(gateway.stopped().await, Drained::Clean);
+    assert_eq!(gateway.stopped().await, Stopped::Clean);
 }

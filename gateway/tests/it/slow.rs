@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_gateway::{Drained, GatewayConfig};
+use weir_gateway::{GatewayConfig, Stopped};
 
 use crate::{
     client::{Client, INTENTS, Received},
@@ -78,7 +78,7 @@ async fn a_gateway_that_stops_asks_its_clients_to_reconnect_and_drains() {
     assert_eq!(client.payload().await["op"], 7);
     assert_eq!(client.closed().await, 4000);
     drop(client);
-    assert_eq!(gateway.gateway.stopped().await, Drained::Clean);
+    assert_eq!(gateway.gateway.stopped().await, Stopped::Clean);
     let gateway = world.gateway(GatewayConfig::default()).await;
     let client = Client::identified(&gateway, BOT).await;
     assert_eq!(client.last_seq(), 2);

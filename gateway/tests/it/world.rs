@@ -26,7 +26,7 @@ use weir_connect::{
 };
 use weir_data_client::{DataClient, Transport, TransportError};
 use weir_discord::token::BotToken;
-use weir_gateway::{Deps, Gateway, GatewayConfig, IdentifyLimits, Metrics};
+use weir_gateway::{Deps, Gateway, GatewayConfig, GatewayMetrics, IdentifyLimits};
 use weir_proto::{
     data::*,
     event::{
@@ -378,7 +378,7 @@ impl World {
             data: DataClient::new(self.clone()),
             inbox: self.bus.clone(),
             sessions: Arc::new(Sessions(self.bus.clone())),
-            metrics: Metrics::new(&weir_runtime::Registry::new()),
+            metrics: GatewayMetrics::new(&weir_runtime::Registry::new()),
             budget: weir_connect::Budget::default(),
         }
     }

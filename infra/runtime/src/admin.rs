@@ -29,7 +29,7 @@ use weir_connect::{
 };
 
 pub use readiness::{Check, NotReady, Readiness};
-pub use token::{AdminToken, TokenError};
+pub use token::{AdminToken, AdminTokenError};
 
 use crate::Threads;
 use crate::metrics::{self, Registry};

@@ -45,7 +45,7 @@ pub fn layers<'a>(
 
 /// Output that the command line asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedOutput {
     /// `--check-config`: print the configuration in force, and exit.
     pub check_config: bool,
     /// `--json`: one JSON object on the last line of standard output, also for an error.
@@ -106,7 +106,7 @@ fn listeners(program: &str, json: bool, bound: &[(&str, SocketAddr)]) -> String 
 pub fn launch<W, E>(
     program: &str,
     effective: Result<Effective, Problems>,
-    asked: Asked,
+    asked: AskedOutput,
     log: &TelemetryConfig,
     work: W,
     exit: impl FnOnce(&E) -> Exit,

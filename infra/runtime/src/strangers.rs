@@ -51,7 +51,7 @@ const ADDRESS_BYTES: u64 = 160;
 
 /// Why a token is not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum NoLeave {
     /// The token was unknown a moment ago.
     Unknown,
     /// The address has shown too many unknown tokens.
@@ -113,19 +113,19 @@ impl Strangers {
     ///
     /// # Errors
     /// If the token is known to be unknown, or the address has shown too many of those.
-    pub fn ask(&self, address: IpAddr, hash: TokenHash, now: Instant) -> Result<Leave<'_>, Refused> {
+    pub fn ask(&self, address: IpAddr, hash: TokenHash, now: Instant) -> Result<Leave<'_>, NoLeave> {
         let within = |at: Option<Instant>, age| at.is_some_and(|at| now.duration_since(at) < age);
         if within(self.known.get(&hash), KNOWN_FOR) {
             return Ok(Leave { strangers: self, hash, charged: None });
         }
         if within(self.unknown.get(&hash), UNKNOWN_FOR) {
-            return Err(Refused::Unknown);
+            return Err(NoLeave::Unknown);
         }
         let charged = self.charged_of(address, now);
         let most = FAILURE_EVERY * FAILURES_BURST;
         let charge =
             charged.lock().unwrap_or_else(PoisonError::into_inner).tokens.charge(FAILURE_EVERY, most, now);
-        charge.map_err(|retry_after| Refused::Throttled { retry_after })?;
+        charge.map_err(|retry_after| NoLeave::Throttled { retry_after })?;
         Ok(Leave { strangers: self, hash, charged: Some(charged) })
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn a_token_that_nobody_has_is_asked_for_once_in_a_while() {
         let (strangers, now) = (Strangers::default(), Instant::now());
         assert_eq!(fail(&strangers, HERE, 0..1, now), 1);
-        assert_eq!(strangers.ask(THERE, hash(0), now).err(), Some(Refused::Unknown));
+        assert_eq!(strangers.ask(THERE, hash(0), now).err(), Some(NoLeave::Unknown));
         assert_eq!(fail(&strangers, HERE, 0..1, now + UNKNOWN_FOR), 1, "somebody may have it by now");
         // A token that is created meanwhile works at once, because it is another one.
         assert!(strangers.ask(HERE, hash(1), now).is_ok());
@@ -209,7 +209,7 @@ mod tests {
     fn an_address_has_so_many_unknown_tokens_and_gets_them_back() {
         let (strangers, now) = (Strangers::default(), Instant::now());
         assert_eq!(fail(&strangers, HERE, 0..10_000, now), FAILURES_BURST);
-        let Err(Refused::Throttled { retry_after }) = strangers.ask(HERE, hash(20_000), now) else {
+        let Err(NoLeave::Throttled { retry_after }) = strangers.ask(HERE, hash(20_000), now) else {
             panic!("not throttled")
         };
         assert_eq!(retry_after, FAILURE_EVERY);

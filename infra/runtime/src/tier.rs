@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::{ProcessEnvironment, Reader};
-use crate::launch::{self, Asked, Flag};
+use crate::launch::{self, AskedOutput, Flag};
 use crate::memory;
 use crate::process::Exit;
 use crate::telemetry::TelemetryConfig;
@@ -38,7 +38,7 @@ pub struct Tier {
     /// Where it reads the keys of its own.
     pub reader: Reader,
     program: &'static str,
-    asked: Asked,
+    asked: AskedOutput,
 }
 
 /// What the work of a tier begins with.
@@ -58,7 +58,7 @@ impl Tier {
         let TierFlags { config, admin, check_config, json } = flags;
         let given = own.into_iter().chain([("listen.admin", "--admin", admin)]);
         let reader = launch::layers(config.as_deref(), &ProcessEnvironment, given).into_reader();
-        Self { reader, program, asked: Asked { check_config, json } }
+        Self { reader, program, asked: AskedOutput { check_config, json } }
     }
 
     /// Reads the keys that every tier has, and runs `work` as [`launch::launch`] does.

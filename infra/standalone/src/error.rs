@@ -4,7 +4,7 @@ use std::io;
 
 use weir_data_client::DataError;
 use weir_data_service::backend::BackendError;
-use weir_runtime::{Exit, Problems, admin::TokenError, launch, telemetry::TelemetryError};
+use weir_runtime::{Exit, Problems, admin::AdminTokenError, launch, telemetry::TelemetryError};
 use weir_store::cql::schema::SchemaError;
 
 use crate::{
@@ -123,12 +123,14 @@ fn data_exit(error: &DataError) -> Exit {
 
 fn reach_exit(error: &ReachError) -> Exit {
     match error {
-        ReachError::Denied { .. } | ReachError::Token(TokenError::Exposed { .. }) => Exit::Refused,
+        ReachError::Denied { .. } | ReachError::Token(AdminTokenError::Exposed { .. }) => Exit::Refused,
         ReachError::NoServer { .. }
         | ReachError::NoStore { .. }
         | ReachError::Silent { .. }
         | ReachError::Held { .. } => Exit::Unreachable,
-        ReachError::Token(TokenError::Io { .. } | TokenError::Malformed { .. } | TokenError::Random(_))
+        ReachError::Token(
+            AdminTokenError::Io { .. } | AdminTokenError::Malformed { .. } | AdminTokenError::Random(_),
+        )
         | ReachError::Answer { .. }
         | ReachError::AddressFile(_)
         | ReachError::DataService(_) => Exit::Failed,
@@ -175,7 +177,7 @@ fn schema_exit(error: &SchemaError) -> Exit {
 fn serve_exit(error: &ServeError) -> Exit {
     match error {
         ServeError::Backend(error) => backend_exit(error),
-        ServeError::Token(TokenError::Exposed { .. }) => Exit::Refused,
+        ServeError::Token(AdminTokenError::Exposed { .. }) => Exit::Refused,
         ServeError::Bind { .. }
         | ServeError::Signals(_)
         | ServeError::Threads(_)

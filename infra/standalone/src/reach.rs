@@ -27,7 +27,7 @@ use weir_data_service::{
 };
 use weir_runtime::{
     AdminToken, Readiness, Registry,
-    admin::TokenError,
+    admin::AdminTokenError,
     running::{FileError, Running, reachable, token_file},
 };
 use weir_store::embedded;
@@ -86,7 +86,7 @@ pub(crate) enum ReachError {
     },
     /// There is no usable token.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(#[from] AdminTokenError),
     /// The file that names the server's address cannot be used.
     #[error(transparent)]
     AddressFile(#[from] FileError),

@@ -2,7 +2,7 @@
 //! session needs to receive it.
 //!
 //! [`dispatch`] is pure, so any gateway that replays a record produces the same bytes. The gateway adds each
-//! session's envelope and sequence number, and decides by [`Visibility`] and [`Dispatch::passes`] who
+//! session's envelope and sequence number, and decides by [`Visibility`] and [`DispatchedEvent::passes`] who
 //! receives the event. Events of a session's own membership are not made here: when its user joins or leaves
 //! a guild, or the guild is created or deleted, the gateway sends that session GUILD_CREATE or GUILD_DELETE
 //! instead.
@@ -43,7 +43,7 @@ pub enum Visibility {
 
 /// An event ready for fan-out.
 #[derive(Debug)]
-pub struct Dispatch {
+pub struct DispatchedEvent {
     /// The event; [`Event::name`] is the payload's `t`.
     pub event: Event,
     /// What a session's user must be able to see, or who the user must be.
@@ -58,7 +58,7 @@ pub struct Dispatch {
     content: Option<ContentGate>,
 }
 
-impl Dispatch {
+impl DispatchedEvent {
     /// The payload's `t`.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -116,19 +116,19 @@ impl Dispatch {
 /// `context` was rebuilt from the database, for a recovered record that carries none. It takes precedence
 /// over the record's own. [`crate::object`] says how values that are in neither are rendered.
 #[must_use]
-pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispatch> {
+pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<DispatchedEvent> {
     let nothing = EventContext::default();
     let context = context.or(record.context.as_ref()).unwrap_or(&nothing);
     match record.change.as_ref()? {
         Change::MessageCreated(row) => Some(message(Event::MessageCreate, record, row, context)),
         Change::MessageEdited(row) => Some(message(Event::MessageUpdate, record, row, context)),
-        Change::MessageDeleted(deleted) => Some(Dispatch::new(
+        Change::MessageDeleted(deleted) => Some(DispatchedEvent::new(
             Event::MessageDelete,
             Place::of(record.guild_id),
             in_channel(record, deleted.channel_id),
             to_json(&MessageDeleteEvent::new(deleted, record.guild_id)),
         )),
-        Change::MessagesDeleted(deleted) => Some(Dispatch::new(
+        Change::MessagesDeleted(deleted) => Some(DispatchedEvent::new(
             Event::MessageDeleteBulk,
             Place::of(record.guild_id),
             in_channel(record, deleted.channel_id),
@@ -142,7 +142,7 @@ pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispa
         Change::ChannelDeleted(row) => Some(channel(Event::ChannelDelete, row, context)),
         Change::RoleCreated(row) => Some(role(Event::GuildRoleCreate, row)),
         Change::RoleUpdated(row) => Some(role(Event::GuildRoleUpdate, row)),
-        Change::RoleDeleted(deleted) => Some(Dispatch::in_guild(
+        Change::RoleDeleted(deleted) => Some(DispatchedEvent::in_guild(
             Event::GuildRoleDelete,
             deleted.guild_id,
             to_json(&RoleDeleteEvent::new(deleted)),
@@ -153,7 +153,7 @@ pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispa
     }
 }
 
-fn message(event: Event, record: &Record, row: &Message, context: &EventContext) -> Dispatch {
+fn message(event: Event, record: &Record, row: &Message, context: &EventContext) -> DispatchedEvent {
     let referenced = context.referenced.as_ref().filter(|referenced| referenced.id == row.reply_to);
     // Every receiver of MESSAGE_CREATE gets the nonce, not only its author. Discord does so too, it keeps the
     // event to one encoding for all, and it discloses nothing of use, because deduplication is by (channel,
@@ -176,13 +176,21 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
     let (data, gate) = content::encode(&object, row, referenced);
     let needs = in_channel(record, row.channel_id);
     // Direct messages are exempt from the content gate.
-    Dispatch { content: (place == Place::Guild).then_some(gate), ..Dispatch::new(event, place, needs, data) }
+    DispatchedEvent {
+        content: (place == Place::Guild).then_some(gate),
+        ..DispatchedEvent::new(event, place, needs, data)
+    }
 }
 
-fn typing(record: &Record, row: &Typing, context: &EventContext) -> Dispatch {
+fn typing(record: &Record, row: &Typing, context: &EventContext) -> DispatchedEvent {
     let data =
         to_json(&TypingEvent::new(row, record.guild_id, context.member.as_ref(), context.author.as_ref()));
-    Dispatch::new(Event::TypingStart, Place::of(record.guild_id), in_channel(record, row.channel_id), data)
+    DispatchedEvent::new(
+        Event::TypingStart,
+        Place::of(record.guild_id),
+        in_channel(record, row.channel_id),
+        data,
+    )
 }
 
 /// What receivers of an event in a channel need: to be able to view it or, for a direct message, to be one of
@@ -201,37 +209,37 @@ fn recipients(record: &Record) -> Visibility {
 }
 
 /// The event for both users of a direct message. Each is shown the other.
-fn direct_channel(record: &Record, row: &Channel, context: &EventContext) -> Dispatch {
+fn direct_channel(record: &Record, row: &Channel, context: &EventContext) -> DispatchedEvent {
     let shown_to = |viewer| to_json(&DirectChannelObject::new(row, viewer, &context.recipients, 0));
     let per_user = row.recipient_ids.iter().map(|id| (*id, shown_to(*id))).collect();
     // The form for no user in particular has both users.
-    let dispatch = Dispatch::new(Event::ChannelCreate, Place::Direct, recipients(record), shown_to(0));
-    Dispatch { per_user, ..dispatch }
+    let dispatch = DispatchedEvent::new(Event::ChannelCreate, Place::Direct, recipients(record), shown_to(0));
+    DispatchedEvent { per_user, ..dispatch }
 }
 
-fn channel(event: Event, row: &Channel, context: &EventContext) -> Dispatch {
-    Dispatch::in_guild(event, row.guild_id, to_json(&ChannelObject::new(row, context.last_message_id)))
+fn channel(event: Event, row: &Channel, context: &EventContext) -> DispatchedEvent {
+    DispatchedEvent::in_guild(event, row.guild_id, to_json(&ChannelObject::new(row, context.last_message_id)))
 }
 
-fn role(event: Event, row: &Role) -> Dispatch {
-    Dispatch::in_guild(event, row.guild_id, to_json(&RoleEvent::new(row)))
+fn role(event: Event, row: &Role) -> DispatchedEvent {
+    DispatchedEvent::in_guild(event, row.guild_id, to_json(&RoleEvent::new(row)))
 }
 
-fn member_added(change: &MemberChanged) -> Option<Dispatch> {
+fn member_added(change: &MemberChanged) -> Option<DispatchedEvent> {
     let member = change.member.as_ref()?;
     let data = to_json(&MemberAddEvent::new(member, change.user.as_ref()));
-    Some(Dispatch::in_guild(Event::GuildMemberAdd, member.guild_id, data))
+    Some(DispatchedEvent::in_guild(Event::GuildMemberAdd, member.guild_id, data))
 }
 
-fn member_updated(change: &MemberChanged) -> Option<Dispatch> {
+fn member_updated(change: &MemberChanged) -> Option<DispatchedEvent> {
     let member = change.member.as_ref()?;
     let data = to_json(&MemberUpdateEvent::new(member, change.user.as_ref()));
-    let dispatch = Dispatch::in_guild(Event::GuildMemberUpdate, member.guild_id, data);
-    Some(Dispatch { updated: Some(member.user_id), ..dispatch })
+    let dispatch = DispatchedEvent::in_guild(Event::GuildMemberUpdate, member.guild_id, data);
+    Some(DispatchedEvent { updated: Some(member.user_id), ..dispatch })
 }
 
-fn member_removed(change: &MemberRemoved) -> Option<Dispatch> {
+fn member_removed(change: &MemberRemoved) -> Option<DispatchedEvent> {
     let user = change.user.as_ref()?;
     let data = to_json(&MemberRemoveEvent::new(change.guild_id, user));
-    Some(Dispatch::in_guild(Event::GuildMemberRemove, change.guild_id, data))
+    Some(DispatchedEvent::in_guild(Event::GuildMemberRemove, change.guild_id, data))
 }

@@ -34,7 +34,7 @@ const SHARDS: usize = 64;
 
 /// Reason why a flight ended without a result of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum LostLead {
     /// Its task panicked.
     Panicked,
     /// Its task was dropped: the runtime is stopping.
@@ -80,7 +80,7 @@ pub struct FlightTable<K, Q, R> {
     live: AtomicUsize,
     live_max: usize,
     /// Makes the result of a flight that was lost.
-    lost: fn(Lost) -> R,
+    lost: fn(LostLead) -> R,
 }
 
 /// Decision of [`FlightTable::enter`].
@@ -100,12 +100,12 @@ pub enum Entered<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone, F> {
 
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> FlightTable<K, Q, R> {
     /// Creates an empty table of at most `live_max` flights.
-    pub fn new(live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
+    pub fn new(live_max: usize, lost: fn(LostLead) -> R) -> Arc<Self> {
         Self::with_shards(SHARDS, live_max, lost)
     }
 
     /// [`FlightTable::new`] with `shards` shards: a model has one, so that it has few interleavings.
-    pub fn with_shards(shards: usize, live_max: usize, lost: fn(Lost) -> R) -> Arc<Self> {
+    pub fn with_shards(shards: usize, live_max: usize, lost: fn(LostLead) -> R) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..shards).map(|_| Mutex::new(HashMap::new())).collect(),
             hasher: RandomState::new(),
@@ -300,7 +300,7 @@ impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Lead<K, Q, R> {
 impl<K: Clone + Eq + Hash, Q: Clone + Eq + Hash, R: Clone> Drop for Lead<K, Q, R> {
     fn drop(&mut self) {
         if !self.finished {
-            let lost = if std::thread::panicking() { Lost::Panicked } else { Lost::Dropped };
+            let lost = if std::thread::panicking() { LostLead::Panicked } else { LostLead::Dropped };
             self.settle((self.table.lost)(lost), || ());
         }
     }

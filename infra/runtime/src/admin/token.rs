@@ -30,7 +30,7 @@ pub struct AdminToken {
 
 /// Why there is no usable token.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub enum AdminTokenError {
     /// The file could not be read or written.
     #[error("admin token file {path:?} cannot be used")]
     Io {
@@ -67,10 +67,10 @@ impl AdminToken {
     /// that start together agree on one token.
     ///
     /// # Errors
-    /// [`TokenError`], which names the file and what is wrong with it.
-    pub fn load_or_create(path: &Path) -> Result<AdminToken, TokenError> {
+    /// [`AdminTokenError`], which names the file and what is wrong with it.
+    pub fn load_or_create(path: &Path) -> Result<AdminToken, AdminTokenError> {
         match AdminToken::load(path) {
-            Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(AdminTokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 create(path)?;
                 AdminToken::load(path)
             }
@@ -81,14 +81,14 @@ impl AdminToken {
     /// Reads the token at `path`, as an operator's command does.
     ///
     /// # Errors
-    /// [`TokenError`], which names the file and what is wrong with it.
-    pub fn load(path: &Path) -> Result<AdminToken, TokenError> {
-        let io_error = |source| TokenError::Io { path: path.to_owned(), source };
+    /// [`AdminTokenError`], which names the file and what is wrong with it.
+    pub fn load(path: &Path) -> Result<AdminToken, AdminTokenError> {
+        let io_error = |source| AdminTokenError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io_error)?;
         // The permissions are those of the open file: the path could name another file by now.
         let mode = file.metadata().map_err(io_error)?.mode() & 0o777;
         if mode & !MODE != 0 {
-            return Err(TokenError::Exposed { path: path.to_owned(), mode });
+            return Err(AdminTokenError::Exposed { path: path.to_owned(), mode });
         }
         let mut text = String::new();
         // One character more than a token and its line end is enough to see that the content is no token.
@@ -98,7 +98,7 @@ impl AdminToken {
         if text.len() == TOKEN_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Ok(AdminToken { text })
         } else {
-            Err(TokenError::Malformed { path: path.to_owned() })
+            Err(AdminTokenError::Malformed { path: path.to_owned() })
         }
     }
 
@@ -126,10 +126,10 @@ impl fmt::Debug for AdminToken {
 
 /// Writes a new token beside `path` and links it there, so that no process ever reads half a token. If
 /// another process was first, its token stays.
-fn create(path: &Path) -> Result<(), TokenError> {
-    let io_error = |source| TokenError::Io { path: path.to_owned(), source };
+fn create(path: &Path) -> Result<(), AdminTokenError> {
+    let io_error = |source| AdminTokenError::Io { path: path.to_owned(), source };
     let mut bytes = [0_u8; TOKEN_BYTES];
-    getrandom::fill(&mut bytes).map_err(TokenError::Random)?;
+    getrandom::fill(&mut bytes).map_err(AdminTokenError::Random)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     // The random name keeps two processes from writing to the same draft.
     let mut draft = path.as_os_str().to_owned();
@@ -194,7 +194,10 @@ mod tests {
         for mode in [0o640, 0o604, 0o644, 0o660, 0o700] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let error = AdminToken::load_or_create(&path).expect_err("exposed");
-            assert!(matches!(error, TokenError::Exposed { mode: found, .. } if found == mode), "{error}");
+            assert!(
+                matches!(error, AdminTokenError::Exposed { mode: found, .. } if found == mode),
+                "{error}"
+            );
             assert!(error.to_string().contains(&format!("{mode:o}")), "{error}");
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
@@ -208,7 +211,7 @@ mod tests {
         for content in ["", "abc", &"g".repeat(64), &"a".repeat(65), &"a".repeat(4096)] {
             std::fs::write(&path, content).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-            assert!(matches!(AdminToken::load(&path), Err(TokenError::Malformed { .. })), "{content}");
+            assert!(matches!(AdminToken::load(&path), Err(AdminTokenError::Malformed { .. })), "{content}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use weir_data_service::{backend::BackendError, node::OpenError};
 use weir_gateway::StartError;
-use weir_runtime::{admin::TokenError, running::FileError};
+use weir_runtime::{admin::AdminTokenError, running::FileError};
 
 /// Why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(crate) enum ServeError {
     Gateway(#[from] StartError),
     /// The operators' token could not be read or created.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(#[from] AdminTokenError),
     /// The file that tells other commands the server's addresses could not be written.
     #[error(transparent)]
     AddressFile(#[from] FileError),

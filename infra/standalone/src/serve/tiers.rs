@@ -127,7 +127,7 @@ impl Tiers {
             // The task ends with the gateway.
             tokio::spawn(watching);
         }
-        let metrics = weir_gateway::Metrics::new(&registry);
+        let metrics = weir_gateway::GatewayMetrics::new(&registry);
         let budget = registry.budget().clone();
         let deps = Deps { data: client.clone(), inbox, sessions, metrics, budget };
         let mut gateway_config = config.gateway.clone();
@@ -135,7 +135,7 @@ impl Tiers {
         let gateway = Gateway::start(gateway_config, deps, gateway, gateway_stop.clone());
         let gateway = threads.gateway.run(gateway).await?;
 
-        let served = Api::new(config.api.clone(), client, weir_api::Metrics::register(&registry));
+        let served = Api::new(config.api.clone(), client, weir_api::ApiMetrics::register(&registry));
         let stop = CancellationToken::new();
         let budget = registry.budget().clone();
         let stopping = stop.clone();
@@ -166,7 +166,7 @@ impl Tiers {
     pub(super) async fn stop(self, drain: Duration) {
         tracing::info!(?drain, "draining");
         self.gateway_stop.cancel();
-        if let weir_gateway::Drained::Cut(connections) = self.gateway.stopped().await {
+        if let weir_gateway::Stopped::Cut(connections) = self.gateway.stopped().await {
             tracing::warn!(connections, "gateway connections were cut");
         }
         let api = self.api.stop("api").await.map_or(0, |drained| drained.connections_cut);

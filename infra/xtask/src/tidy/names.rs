@@ -31,7 +31,6 @@ const fn known(name: &'static str, crates: &'static [&'static str], reason: &'st
 }
 
 const CONNECT: &str = "proto/connect";
-const DISCORD: &str = "proto/discord";
 const PROTECT: &str = "data-service/protect";
 const STORE: &str = "data-service/store";
 const DATA: &str = "data-service";
@@ -39,28 +38,20 @@ const RUNTIME: &str = "infra/runtime";
 
 /// The names of which this is known. The list may only shrink.
 const KNOWN: &[Known] = &[
-    known("Asked", &[DATA, RUNTIME], "what a read asks for, and the output that a command line asks for"),
     known("Bound", &[PROTECT, RUNTIME], "of a limit, and of a part of memory"),
-    known("Bounds", &["api", CONNECT], "of the api's listener, and of an account of memory"),
-    known("Bucket", &["api", "proto"], "Discord's name for a rate limit, and a partition of history"),
     known(
         "Clock",
         &[DATA, PROTECT],
         "the protection layer depends on nothing of ours, so it has a trait of its own",
     ),
     known("ConnectError", &[CONNECT, STORE], "the protocol is called Connect; a database is connected to"),
-    known("Dispatch", &[CONNECT, DISCORD], "whoever handles a call, and Discord's name for an event"),
-    known("Drained", &[CONNECT, "gateway"], "how each of the two servers stopped"),
     known("Fault", &[DATA, PROTECT], "whose fault an error is, and an injected fault"),
     known("Faults", &[DATA, PROTECT], "the counter of errors, and the injected faults that are armed"),
-    known("Lost", &[CONNECT, PROTECT], "how a reply was lost, and how the leader of a flight was"),
     known("ManualClock", &[PROTECT, RUNTIME], "each of two traits of clocks has one for tests"),
     known("Memory", &[CONNECT, DATA], "accounts of memory, and what a read may remember"),
-    known("Metrics", &["api", "gateway"], "each tier has its own"),
     known("Observer", &[DATA, PROTECT], "the data service's implements the protection layer's"),
     known("OpenError", &[DATA, STORE], "each is why its crate's service or store could not be opened"),
     known("ReadError", &[PROTECT, STORE], "the protection layer's wraps any store's"),
-    known("Refused", &[DATA, RUNTIME], "a change that was refused, and a stranger"),
     known("Reply", &[CONNECT, PROTECT], "to a call, and to a read"),
     known("Scope", &[DATA, PROTECT], "what has turns, and whom a limit counts together"),
     known(
@@ -68,7 +59,6 @@ const KNOWN: &[Known] = &[
         &[PROTECT, STORE],
         "the protection layer depends on nothing of ours, so it has a trait of its own",
     ),
-    known("TokenError", &[DISCORD, RUNTIME], "of a bot's token, and of the operators'"),
 ];
 
 /// A module, as far as names go.

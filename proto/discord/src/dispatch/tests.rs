@@ -22,7 +22,7 @@ fn with_context(change: Change) -> Record {
     Record { context: Some(sample::context()), ..record(change) }
 }
 
-fn event(record: &Record) -> Dispatch {
+fn event(record: &Record) -> DispatchedEvent {
     dispatch(record, None).expect("an event")
 }
 

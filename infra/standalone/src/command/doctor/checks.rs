@@ -148,7 +148,7 @@ fn token(directory: &Path) -> Option<Finding> {
     let path = token_file(directory);
     match weir_runtime::AdminToken::load(&path) {
         Ok(_) => Some(Finding::ok("admin token", path.display().to_string())),
-        Err(weir_runtime::admin::TokenError::Io { source, .. })
+        Err(weir_runtime::admin::AdminTokenError::Io { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
             None
