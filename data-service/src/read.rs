@@ -1,7 +1,8 @@
 //! Reads: let in, answered from memory or by a shared read of the database, put together to pages.
 //!
-//! A page of history is put together from partitions: the tail of a warm channel answers at once; otherwise each (channel, bucket) that
-//! the page touches is read through the protection layer, so that two callers whose pages share a partition share its read.
+//! A page of history is put together from partitions: the tail of a warm channel answers at once; otherwise
+//! each (channel, bucket) that the page touches is read through the protection layer, so that two callers
+//! whose pages share a partition share its read.
 //!
 //! - [`pipeline`]: the order of the gates; nothing is read without what its first two return.
 //! - [`query`]: what lies behind the gates; `tails`: what answers before them.

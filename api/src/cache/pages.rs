@@ -1,8 +1,8 @@
 //! Pages as they were rendered, so that a page that many clients ask for is rendered for the first of them.
 //!
-//! An entry depends on nothing but the page's encoded rows: it is used only if the data service answers with the same bytes again. So it
-//! needs no invalidation, and nobody sees a message late because of it. Names of users may be as old as the entry and the cache of users
-//! together.
+//! An entry depends on nothing but the page's encoded rows: it is used only if the data service answers with
+//! the same bytes again. So it needs no invalidation, and nobody sees a message late because of it. Names of
+//! users may be as old as the entry and the cache of users together.
 
 use std::time::Duration;
 

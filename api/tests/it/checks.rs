@@ -1,4 +1,5 @@
-//! A permission check costs what it needs: bytes of the data service's answers, with and without a guild around it.
+//! A permission check costs what it needs: bytes of the data service's answers, with and without a guild
+//! around it.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
-//! Two requests at once: one has read and judged, then the other is served whole, then the first one's change is made. What was
-//! acknowledged stays, and what was judged by the state before does not count in the state after.
+//! Two requests at once: one has read and judged, then the other is served whole, then the first one's change
+//! is made. What was acknowledged stays, and what was judged by the state before does not count in the state
+//! after.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ fn delete<'a>(bot: &'a Bot, path: &str) -> Ask<'a> {
     Ask { bot, method: Method::DELETE, path: path.to_owned(), body: Value::Null }
 }
 
-/// `slow` reads and judges; `fast` is served whole; then `slow`'s change arrives. Status and code of both, `slow`'s first.
+/// `slow` reads and judges; `fast` is served whole; then `slow`'s change arrives. Status and code of both,
+/// `slow`'s first.
 async fn overtaken(served: &Served, slow: &Ask<'_>, fast: &Ask<'_>) -> [(u16, u64); 2] {
     let held = served.data.hold_change();
     let first = slow.send(served);
@@ -211,8 +213,9 @@ async fn a_member_raised_above_the_caller_meanwhile_is_not_kicked() {
     assert_eq!(roles_of(&served, place, &bea), Some(vec![high]));
 }
 
-/// All have read the member before the first of them changes it. Were each to write the list that it read with its own role in it, the last
-/// would win; were that refused as a conflict, too many would be refused too often.
+/// All have read the member before the first of them changes it. Were each to write the list that it read
+/// with its own role in it, the last would win; were that refused as a conflict, too many would be refused
+/// too often.
 #[tokio::test]
 async fn many_roles_are_given_to_one_member_at_once() {
     let (served, owner, place) = stage().await;

@@ -1,5 +1,5 @@
-//! A data service in memory: the real one's semantics (ids that rise, pages, nonces, contexts) behind the real transport and wire types,
-//! with a log of calls and errors to order.
+//! A data service in memory: the real one's semantics (ids that rise, pages, nonces, contexts) behind the
+//! real transport and wire types, with a log of calls and errors to order.
 
 mod directory;
 mod messages;
@@ -151,7 +151,8 @@ impl DataService {
         Held { arrived, release }
     }
 
-    /// Keeps changes of a guild waiting until so many have arrived: each was decided before any of them is made.
+    /// Keeps changes of a guild waiting until so many have arrived: each was decided before any of them is
+    /// made.
     pub(crate) fn gather_changes(&self, count: usize) {
         *self.gathering.lock().expect("nothing panics under it") = Some(Arc::new(Barrier::new(count)));
     }

@@ -112,8 +112,8 @@ const NO_ACCESS: Outcome = (403, 50_001);
 const NOT_IN_DIRECT: Outcome = (403, 50_003);
 const NOT_THE_AUTHOR: Outcome = (403, 50_005);
 
-/// What is done, by whom, and what becomes of it: author and other are the two users; an administrator of a guild that all are in and a
-/// stranger are not.
+/// What is done, by whom, and what becomes of it: author and other are the two users; an administrator of a
+/// guild that all are in and a stranger are not.
 #[tokio::test]
 async fn the_matrix_of_callers_and_routes() {
     let (served, administrator, place) = Served::with_guild("administrator").await;

@@ -1,4 +1,5 @@
-//! Bodies that are forms: the same requests as in JSON, by `application/x-www-form-urlencoded` and by `multipart/form-data`.
+//! Bodies that are forms: the same requests as in JSON, by `application/x-www-form-urlencoded` and by
+//! `multipart/form-data`.
 
 use bytes::Bytes;
 use http::Method;

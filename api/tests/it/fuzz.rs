@@ -1,4 +1,5 @@
-//! Paths, queries and bodies through the whole tier: whatever they are, the answer is Discord's JSON, and never a fault of the server's.
+//! Paths, queries and bodies through the whole tier: whatever they are, the answer is Discord's JSON, and
+//! never a fault of the server's.
 
 use bytes::Bytes;
 use http::Method;

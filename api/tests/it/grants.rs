@@ -1,5 +1,6 @@
-//! Every way to give, deny, un-deny or take over, in sequences that nobody thought of, against a second judge written straight down:
-//! whoever is not the owner gives nobody, itself included, what neither of the two had.
+//! Every way to give, deny, un-deny or take over, in sequences that nobody thought of, against a second judge
+//! written straight down: whoever is not the owner gives nobody, itself included, what neither of the two
+//! had.
 //!
 //! `WEIR_GRANT_SEQUENCES=N` tries N sequences; the test tells how many it tried (`--nocapture`).
 
@@ -178,7 +179,8 @@ impl Play {
         &self.bots[index % BOTS]
     }
 
-    /// `wild`: with wrong types and repetitions, as an attacker sends them; else each id once and as what it is.
+    /// `wild`: with wrong types and repetitions, as an attacker sends them; else each id once and as what it
+    /// is.
     fn overwrites(&self, list: &[Entry], wild: bool) -> Vec<Overwrite> {
         let mut ids = BTreeSet::new();
         let rows = list.iter().map(|&(whom, right, allow, deny)| {
@@ -300,7 +302,8 @@ fn allowed(
             Some(_) | None => 0,
         },
         Act::EditRole(..) => base,
-        // Roles are had by whom they stand below: that is what their order is for. Only those concerned may gain.
+        // Roles are had by whom they stand below: that is what their order is for. Only those concerned may
+        // gain.
         Act::Grant(..) | Act::Revoke(..) | Act::Add(..) => in_hand(asked.user == Some(user)),
         Act::DeleteRole(..) => in_hand(asked.roles.iter().all(|role| before.held(user).contains(role))),
         Act::Move(..) | Act::DeleteChannel(..) | Act::NewRole(..) | Act::Kick(..) | Act::Leave => 0,

@@ -27,7 +27,8 @@ use crate::data_service::DataService;
 /// Gateway address that the tests configure.
 pub(crate) const GATEWAY: &str = "ws://127.0.0.1:8081";
 
-/// How long a stopped tier waits for requests under way: long for a loopback, short for a test that lets it pass.
+/// How long a stopped tier waits for requests under way: long for a loopback, short for a test that lets it
+/// pass.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// A user with a token.

@@ -1,4 +1,5 @@
-//! What client libraries send that is not of the routes' own making: calls at their start, words in place of ids, odd paths, nonces.
+//! What client libraries send that is not of the routes' own making: calls at their start, words in place of
+//! ids, odd paths, nonces.
 
 use http::Method;
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! Channel overwrites: their keys, and what who does not administer the guild can neither give away nor take back.
+//! Channel overwrites: their keys, and what who does not administer the guild can neither give away nor take
+//! back.
 
 use serde_json::{Value, json};
 use weir_proto::data::Overwrite;
@@ -16,7 +17,8 @@ const INVALID: (u16, u64) = (400, 50_035);
 const ROLE: u32 = 0;
 const MEMBER: u32 = 1;
 
-/// A guild whose everyone cannot write, with a caller who manages its channels and roles and has nothing else.
+/// A guild whose everyone cannot write, with a caller who manages its channels and roles and has nothing
+/// else.
 struct Stage {
     served: Served,
     owner: Bot,

@@ -71,7 +71,8 @@ async fn stage(served: &Served) -> (Cast, Place) {
         administrator: bot("administrator", Some(role(ADMINISTRATOR, 7))),
         owner,
     };
-    // Joining by hand needs an invitation's permission, and members have it by default: take it from all but the upper three.
+    // Joining by hand needs an invitation's permission, and members have it by default: take it from all but
+    // the upper three.
     let mut world = served.data.world();
     world.roles.get_mut(&place.guild).unwrap().permissions &= !CREATE_INSTANT_INVITE;
     drop(world);

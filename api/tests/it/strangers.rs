@@ -129,7 +129,8 @@ async fn the_room_for_bodies_is_shared_by_clients_and_tokens_and_not_by_their_pr
 /// Connections of a crowd.
 const CROWD: u32 = 40;
 
-/// Asks without a token on many connections, more often than an address may without a pause; the longest time that one answer took.
+/// Asks without a token on many connections, more often than an address may without a pause; the longest time
+/// that one answer took.
 async fn longest_of_crowd(served: &Served, forwarded: &'static str) -> Duration {
     let address = served.address;
     let one = move || async move {

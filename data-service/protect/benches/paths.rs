@@ -1,8 +1,9 @@
-//! What the layer costs: the limiter for each check and each key beside `governor`, and the hit, join and lead paths.
+//! What the layer costs: the limiter for each check and each key beside `governor`, and the hit, join and
+//! lead paths.
 //!
-//! `cargo bench -p weir-protect`. Contenders take turns (A-B-B-A) so that a busy machine hits both; the report gives
-//! the median and the worst round. Times are the thread's own (time that it did not run is not counted), so that
-//! other work on the machine shows less.
+//! `cargo bench -p weir-protect`. Contenders take turns (A-B-B-A) so that a busy machine hits both; the
+//! report gives the median and the worst round. Times are the thread's own (time that it did not run is not
+//! counted), so that other work on the machine shows less.
 #![cfg(not(weir_loom))]
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its report")]
 

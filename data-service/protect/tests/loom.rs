@@ -45,10 +45,10 @@ fn poll<F: Future + Unpin>(future: &mut F, called: &std::sync::Arc<Called>) -> P
     Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
-// ---- hazards 3, 4 and 5: fill, writers, reader --------------------------------------------------------------------
+// ---- hazards 3, 4 and 5: fill, writers, reader -----------------------------------------------------------
 
-/// A cache of one page beside a database of two bits. Whether the page is put and whether it is a hit is decided by the
-/// functions that decide it in the layer.
+/// A cache of one page beside a database of two bits. Whether the page is put and whether it is a hit is
+/// decided by the functions that decide it in the layer.
 #[derive(Clone)]
 struct Cached {
     database: Arc<AtomicU64>,
@@ -158,7 +158,7 @@ fn hazard_05_unresolved_window_leaves_nothing_behind() {
     explore(filler_late_writer_and_reader);
 }
 
-// ---- hazards 7, 10 and 15: the flight --------------------------------------------------------------------------------
+// ---- hazards 7, 10 and 15: the flight --------------------------------------------------------------------
 
 type Table = FlightTable<u64, u64, Result<u64, ()>>;
 
@@ -269,7 +269,7 @@ fn hazard_15_error_is_not_joined_after_it_was_seen() {
     explore(error_is_not_joined_after_it_was_seen);
 }
 
-// ---- hazard 24: the limiter ---------------------------------------------------------------------------------------
+// ---- hazard 24: the limiter ------------------------------------------------------------------------------
 
 /// Three threads, two cells, overlapping scopes in opposite order, over two shards.
 fn charges_race() {
@@ -300,7 +300,7 @@ fn hazard_24_charges_race_for_the_last_cell() {
     explore(charges_race);
 }
 
-// ---- hazards 27 and 28: the gate ----------------------------------------------------------------------------------
+// ---- hazards 27 and 28: the gate -------------------------------------------------------------------------
 
 /// Two threads use the one place in turn, or leave; a third never polls its turn.
 fn places_race() {

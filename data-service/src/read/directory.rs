@@ -60,9 +60,10 @@ impl ReadPath {
         self.guild_part(&mut self.admit_unlimited()?, id).await
     }
 
-    /// Changes of a channel or guild above a revision that is not older than what is kept, for a gateway that catches up. Those who ask for
-    /// the same share a read; it is charged to the class and to all, but not to the channel, so that clients that are refused there do not
-    /// keep gateways from telling of what was said.
+    /// Changes of a channel or guild above a revision that is not older than what is kept, for a gateway that
+    /// catches up. Those who ask for the same share a read; it is charged to the class and to all, but not to
+    /// the channel, so that clients that are refused there do not keep gateways from telling of what was
+    /// said.
     pub(crate) async fn changes(
         &self,
         scope_id: u64,
@@ -135,8 +136,8 @@ impl ReadPath {
         user_id: u64,
         options: ReadOptions,
     ) -> Result<Option<ChannelContext>, Failure> {
-        // Charged to no channel: with a page that is read for its sake it is one request (`ReadPath::viewed_page`), and a change is charged
-        // as a write.
+        // Charged to no channel: with a page that is read for its sake it is one request
+        // (`ReadPath::viewed_page`), and a change is charged as a write.
         let mut reading = self.admit(Key::Channel(channel_id), options)?;
         self.context_part(&mut reading, channel_id, user_id).await
     }
@@ -150,7 +151,8 @@ impl ReadPath {
     ) -> Result<Option<ChannelContext>, Failure> {
         let Some(channel) = self.channel_part(reading, channel_id).await? else { return Ok(None) };
         if let Some(pair) = UserPair::of_channel(&channel) {
-            // The pair's row decides which channel is the pair's: what an owner that lost its lease left behind is none.
+            // The pair's row decides which channel is the pair's: what an owner that lost its lease left
+            // behind is none.
             if self.direct_part(reading, pair).await? != Some(channel_id) {
                 return Ok(None);
             }

@@ -1,13 +1,15 @@
 //! The newest message of channels: what `last_message_id` is.
 //!
-//! It is in no row: a hot channel would write that row with each message. The owner knows it of each channel that was written to since it
-//! took over; of others it is read as a page of one row is, through the cache, so that it is read once, and again only after somebody posted
-//! and the channel was forgotten since. It is never above what is durable, which may be a moment ahead of what was acknowledged: a turn
-//! tells of an id once it is committed, and a read finds the row as soon as it is there.
+//! It is in no row: a hot channel would write that row with each message. The owner knows it of each channel
+//! that was written to since it took over; of others it is read as a page of one row is, through the cache,
+//! so that it is read once, and again only after somebody posted and the channel was forgotten since. It is
+//! never above what is durable, which may be a moment ahead of what was acknowledged: a turn tells of an id
+//! once it is committed, and a read finds the row as soon as it is there.
 //!
-//! It adorns an answer, and the answer does not wait for it long. A read that was given up goes on, so that the next one who asks finds what
-//! it found; it is no longer counted in [`NEWEST_AT_ONCE`] then, but among the flights (`flights_max`), which the store's timeout
-//! (`data.store_timeout`) ends, and among what the store sends at once.
+//! It adorns an answer, and the answer does not wait for it long. A read that was given up goes on, so that
+//! the next one who asks finds what it found; it is no longer counted in [`NEWEST_AT_ONCE`] then, but among
+//! the flights (`flights_max`), which the store's timeout (`data.store_timeout`) ends, and among what the
+//! store sends at once.
 
 use std::time::Duration;
 
@@ -16,11 +18,13 @@ use weir_proto::data::Channel;
 
 use super::pipeline::{Failure, ReadPath};
 
-/// Channels that guilds wait for, at once and in the whole node. A choice: a full guild that nobody has asked for takes 16 round trips, and
-/// all guilds together, after a start, leave nine tenths of what the CQL store sends at once (512) to others.
+/// Channels that guilds wait for, at once and in the whole node. A choice: a full guild that nobody has asked
+/// for takes 16 round trips, and all guilds together, after a start, leave nine tenths of what the CQL store
+/// sends at once (512) to others.
 pub(crate) const NEWEST_AT_ONCE: usize = 32;
-/// Longest time that an answer waits for them. A choice: a full guild is read in it if a channel takes 15 ms, which is several times what a
-/// healthy database needs, and a session's begin, a join or a change is held up by less than people notice.
+/// Longest time that an answer waits for them. A choice: a full guild is read in it if a channel takes 15 ms,
+/// which is several times what a healthy database needs, and a session's begin, a join or a change is held up
+/// by less than people notice.
 const WITHIN_MAX: Duration = Duration::from_millis(250);
 /// Discord's type of categories, which hold no messages.
 const CATEGORY: u32 = 4;
@@ -31,8 +35,9 @@ fn wait(within: Duration) -> Duration {
 }
 
 impl ReadPath {
-    /// A channel's newest message, for an answer to a caller that waits for `within`; 0 if it has none, holds none (a category), or if that
-    /// was not found out within 250 ms or a quarter of that time. It is a part of the caller's request and charges none.
+    /// A channel's newest message, for an answer to a caller that waits for `within`; 0 if it has none, holds
+    /// none (a category), or if that was not found out within 250 ms or a quarter of that time. It is a part
+    /// of the caller's request and charges none.
     pub(crate) async fn newest_of(&self, channel: &Channel, within: Duration) -> u64 {
         if channel.r#type == CATEGORY {
             return 0;

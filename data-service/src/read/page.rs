@@ -74,8 +74,8 @@ impl ReadPath {
         options: ReadOptions,
     ) -> Result<Option<(ChannelContext, Result<Page, Failure>, Reading)>, Failure> {
         let reading = self.admit_history(channel_id, options).await?;
-        // It is a part of this request, but its rows are the guild's and the viewer's: they are not charged to the channel's reads of
-        // the database, and do not wait for its places there.
+        // It is a part of this request, but its rows are the guild's and the viewer's: they are not charged
+        // to the channel's reads of the database, and do not wait for its places there.
         let mut of_context = self.admit_part_of(&reading, options)?;
         let (context, page) = tokio::join!(
             self.context_part(&mut of_context, channel_id, viewer_id),
@@ -245,7 +245,8 @@ impl ReadPath {
         range: PartitionRange,
         reading: &mut Reading,
     ) -> Result<Rows, Failure> {
-        // Below the channel's last committed id nothing is ever appended; above it, or while that id is not known, anything may be.
+        // Below the channel's last committed id nothing is ever appended; above it, or while that id is not
+        // known, anything may be.
         let below_tail =
             range.order == RowOrder::NewestFirst && range.before <= self.live.last_message_id(channel_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
@@ -283,8 +284,8 @@ impl ReadPath {
         }
     }
 
-    /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else as it is served when it is
-    /// made. Limits are looked at and not charged.
+    /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else
+    /// as it is served when it is made. Limits are looked at and not charged.
     pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
         let guild = match self.guild_of(channel_id) {
             GuildOf::Unread => match self.channel_row(channel_id).await? {

@@ -10,8 +10,9 @@
 //! | 6 | concurrency of the partition | the flight |
 //! | 7 | database | the flight: `super::query::Database` |
 //!
-//! The gates are the protection layer's (`weir_protect::stack`); here is whom a read is charged to and what it may be answered from. A
-//! `Reading` can only be had from the first two gates, and nothing is read without one. `tests/it/gates.rs` asks the service itself.
+//! The gates are the protection layer's (`weir_protect::stack`); here is whom a read is charged to and what
+//! it may be answered from. A `Reading` can only be had from the first two gates, and nothing is read without
+//! one. `tests/it/gates.rs` asks the service itself.
 
 use std::{
     sync::{
@@ -39,7 +40,8 @@ use crate::{
 /// An error of a read.
 pub type Failure = ReadError<weir_store::ReadError>;
 
-/// How long a read of the service's own may take. The flight that it waits for ends by the store's timeout, of the same size by default.
+/// How long a read of the service's own may take. The flight that it waits for ends by the store's timeout,
+/// of the same size by default.
 const OWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the reads may take by which changes are rebuilt: the deadline of a gateway's call.
@@ -108,9 +110,9 @@ impl ReadPath {
         Ok(self.reading(admitted, options))
     }
 
-    /// Gates 1 and 2 for a read of a channel's history: it is charged to the channel, its guild, its class and all, in one step if it is
-    /// known whose channel it is. If that must be read, it is read by leave of the others, so that ids that somebody made up reach the
-    /// database no faster than their limits let them.
+    /// Gates 1 and 2 for a read of a channel's history: it is charged to the channel, its guild, its class
+    /// and all, in one step if it is known whose channel it is. If that must be read, it is read by leave of
+    /// the others, so that ids that somebody made up reach the database no faster than their limits let them.
     pub(crate) async fn admit_history(
         &self,
         channel_id: u64,
@@ -137,8 +139,8 @@ impl ReadPath {
         Ok(reading)
     }
 
-    /// Gate 1 for a part of a request which was charged and counted already, by whichever method it came: it is no request of its own, and
-    /// charges its reads of the database to the class and to all.
+    /// Gate 1 for a part of a request which was charged and counted already, by whichever method it came: it
+    /// is no request of its own, and charges its reads of the database to the class and to all.
     pub(crate) fn admit_attendant(&self, within: Duration) -> Result<Reading, Failure> {
         self.admit_own(Scopes::new(&[Scope::Class(CLASS_READS), Scope::All]), within)
     }
@@ -148,7 +150,8 @@ impl ReadPath {
         Ok(Reading { freshness: reading.freshness, ..self.admit_attendant(options.within)? })
     }
 
-    /// Gate 1 for a read of the service's own (a channel's guild, an operator's question): no limits are charged.
+    /// Gate 1 for a read of the service's own (a channel's guild, an operator's question): no limits are
+    /// charged.
     pub(crate) fn admit_unlimited(&self) -> Result<Reading, Failure> {
         self.admit_own(Scopes::NONE, OWN_WITHIN)
     }
@@ -163,8 +166,8 @@ impl ReadPath {
         Reading { admitted, freshness, served: Served::nothing(options.explain) }
     }
 
-    /// The guild whose limits a request for a channel is charged to, as far as memory tells: a channel's row is looked at only while some
-    /// guild has a limit.
+    /// The guild whose limits a request for a channel is charged to, as far as memory tells: a channel's row
+    /// is looked at only while some guild has a limit.
     pub(crate) fn guild_of(&self, channel_id: u64) -> GuildOf {
         if channel_id == 0 || !self.limits.has_guild_limits() {
             return GuildOf::Nobodys;
@@ -194,7 +197,8 @@ impl ReadPath {
             let page = self.page_request(reading, key, Asked { memory, query }, dependence);
             let reply: Reply<ReadValue> = self.protect.page(&reading.admitted, &page).await?;
             let remembered = reply.outcome() != Outcome::Led;
-            // Checked again after the answer is there (rule 3): what is remembered counts only while the tenure lasts.
+            // Checked again after the answer is there (rule 3): what is remembered counts only while the
+            // tenure lasts.
             if remembered && self.memory(&key) != memory && !armed(Seeded::CachedReplyUnchecked) {
                 continue;
             }
@@ -250,8 +254,8 @@ impl ReadPath {
     }
 }
 
-/// What leads to an answer and is none is kept whatever the cache's switch says: a cold page without the cache costs one read, and whom a
-/// request is charged to is known.
+/// What leads to an answer and is none is kept whatever the cache's switch says: a cold page without the
+/// cache costs one read, and whom a request is charged to is known.
 fn is_index(key: &Key) -> bool {
     matches!(key, Key::Buckets(_) | Key::Channel(_))
 }

@@ -1,4 +1,5 @@
-//! What is read behind the gates: the queries and values of the protection layer's store, and how they meet the database.
+//! What is read behind the gates: the queries and values of the protection layer's store, and how they meet
+//! the database.
 
 use std::sync::{Arc, OnceLock};
 
@@ -57,8 +58,8 @@ pub enum ReadQuery {
 pub enum Memory {
     /// All that was read under this tenure: nobody else changed anything during it.
     Tenure(u64),
-    /// Nothing: without ownership somebody else's change may have been acknowledged since any earlier read began. The number is the
-    /// read's own.
+    /// Nothing: without ownership somebody else's change may have been acknowledged since any earlier read
+    /// began. The number is the read's own.
     Alone(u64),
 }
 
@@ -92,7 +93,8 @@ struct ReadRows {
     encoded: OnceLock<EncodedPage>,
 }
 
-/// Rows of one partition, in the order asked for; perhaps the first ones of a larger read, with which they are shared.
+/// Rows of one partition, in the order asked for; perhaps the first ones of a larger read, with which they
+/// are shared.
 #[derive(Debug, Clone)]
 pub struct Rows {
     read: Arc<ReadRows>,
@@ -163,7 +165,8 @@ pub enum ReadValue {
 impl Value<Asked> for ReadValue {
     fn dependence(&self, asked: &Asked, requested: Dependence) -> Dependence {
         match (self, &asked.query) {
-            // Rows from the old end, and all that were asked for are there: what is appended comes after them.
+            // Rows from the old end, and all that were asked for are there: what is appended comes after
+            // them.
             (Self::Rows(rows), ReadQuery::Range(range))
                 if range.order == RowOrder::OldestFirst && rows.rows().len() >= range.limit =>
             {
@@ -185,8 +188,8 @@ impl Value<Asked> for ReadValue {
     }
 }
 
-/// Bytes of a page cache's entry beside its value: key, query, stamp, and what moka keeps for each entry. Measured as growth of the
-/// resident memory by 200,000 entries that hold an empty list: 468 bytes each.
+/// Bytes of a page cache's entry beside its value: key, query, stamp, and what moka keeps for each entry.
+/// Measured as growth of the resident memory by 200,000 entries that hold an empty list: 468 bytes each.
 const ENTRY_BYTES: usize = 480;
 
 impl ReadValue {
@@ -287,7 +290,8 @@ impl weir_protect::Store for Database {
     }
 }
 
-/// The bounded page store: moka, by weight. What may be served from it is the protection layer's decision, by the stamp.
+/// The bounded page store: moka, by weight. What may be served from it is the protection layer's decision, by
+/// the stamp.
 pub struct MokaCache {
     entries: moka::sync::Cache<(Key, Asked), Stamped<ReadValue>>,
 }

@@ -34,11 +34,13 @@ use crate::{
     },
 };
 
-/// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is 2,000.
+/// Code points in a message's content: Discord's bound for the most privileged accounts; the api's own is
+/// 2,000.
 const CONTENT_MAX: usize = 4_000;
 /// Code points of a nonce: Discord's bound.
 const NONCE_MAX: usize = 25;
-/// Bytes of embeds as JSON: the api's bound. With the longest content, of 16,000 bytes, one row stays below the 64 KiB of a batch.
+/// Bytes of embeds as JSON: the api's bound. With the longest content, of 16,000 bytes, one row stays below
+/// the 64 KiB of a batch.
 const EMBEDS_MAX: usize = 48 << 10;
 /// Users and roles that a message may mention.
 const MENTIONS_MAX: usize = 500;
@@ -50,7 +52,8 @@ const IMPORT_BYTES_MAX: usize = 1 << 20;
 /// Records in one reply of `ListChanges`, at most and by default.
 const CHANGES_MAX: u32 = 1_000;
 const CHANGES_DEFAULT: u32 = 200;
-/// Bytes of one reply's records, at most beside the first one: a quarter of what the client takes, and more than a gap usually holds.
+/// Bytes of one reply's records, at most beside the first one: a quarter of what the client takes, and more
+/// than a gap usually holds.
 const CHANGES_BYTES_MAX: usize = 4 << 20;
 
 /// The service's methods.
@@ -292,7 +295,8 @@ async fn delete_many(
     if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX || message_ids.first() == Some(&0) {
         return Err(ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids")));
     }
-    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk. The ids are few.
+    // As many writes as if each went by itself: a limit is not to be passed by asking in bulk. The ids are
+    // few.
     let writes = message_ids.len() as u32;
     paths.charge_writes(channel_id, writes).await.map_err(|error| error::of_change(&error))?;
     for _ in &message_ids {
@@ -364,7 +368,8 @@ pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) 
     {
         return Err(ConnectError::invalid_argument("ids must be set and rise strictly"));
     }
-    // Another may be, or become, that of a message which was said here; and by its number a row is known not to be an event.
+    // Another may be, or become, that of a message which was said here; and by its number a row is known not
+    // to be an event.
     if !request.messages.iter().all(|row| is_imported(row.id)) {
         let problem = format!("ids must have the worker number of imports, {IMPORT_WORKER}");
         return Err(ConnectError::invalid_argument(problem));

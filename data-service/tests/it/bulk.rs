@@ -103,7 +103,8 @@ async fn a_removal_is_charged_whole_or_not_at_all() {
     limit_writes(&node.client, place.channel, 6).await;
     talk.create("one").await.unwrap();
     talk.create("two").await.unwrap();
-    // Four are left, and five are asked for: none is taken, and the wait is the one after which they are there.
+    // Four are left, and five are asked for: none is taken, and the wait is the one after which they are
+    // there.
     let refused = talk.delete_together(&ids[..5]).await;
     let Err(DataError::Refused { reason: RefusalReason::WriteLimit, retry_after, .. }) = refused else {
         panic!("{refused:?}")

@@ -103,7 +103,8 @@ async fn a_machine_that_slept_for_long_goes_on() {
     talk.create("after").await.unwrap();
 }
 
-/// Revisions follow the clock of every change, ids that of creates only: here the two of one row are four minutes apart.
+/// Revisions follow the clock of every change, ids that of creates only: here the two of one row are four
+/// minutes apart.
 #[tokio::test(start_paused = true)]
 async fn what_is_posted_after_the_clock_was_set_back_is_published_whatever_dies() {
     let (mut world, node, place) = World::with_place(5).await;

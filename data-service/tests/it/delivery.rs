@@ -227,7 +227,8 @@ impl Run {
         self.places[usize::try_from(self.dice.roll(CHANNELS as u64)).unwrap()]
     }
 
-    /// Says something; whether it was acknowledged is noted. `patience` bounds a call that a kill leaves without an answer.
+    /// Says something; whether it was acknowledged is noted. `patience` bounds a call that a kill leaves
+    /// without an answer.
     async fn say(&mut self, place: Place) {
         let number = self.said.len();
         self.said.push(Said { place, acknowledged: None, removed: false });

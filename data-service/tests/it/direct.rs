@@ -180,7 +180,8 @@ async fn while_the_making_is_in_doubt_nobody_is_told_and_nobody_makes_another() 
     }
 }
 
-/// A process killed at any moment of an opening: what it said holds, and whoever asks next gets one channel that works.
+/// A process killed at any moment of an opening: what it said holds, and whoever asks next gets one channel
+/// that works.
 #[test]
 fn a_kill_at_any_moment_of_an_opening_leaves_one_channel_that_works() {
     for at_ms in 0..120 {
@@ -207,8 +208,8 @@ fn a_kill_at_any_moment_of_an_opening_leaves_one_channel_that_works() {
             let row = Talk(&next.client, Place { guild: 0, channel: channel.id, user: bob });
             let row = row.create("works").await.unwrap();
             sleep(Duration::from_secs(3)).await;
-            // Told in its order, whichever of the two processes made it and whether or not that one came to tell.
-            // What is recovered is chained to where the reading began, which is before the channel was.
+            // Told in its order, whichever of the two processes made it and whether or not that one came to
+            // tell. What is recovered is chained to where the reading began, which is before the channel was.
             let mut consumer = Consumer { have: channel.rev - 1, ..Consumer::default() };
             consumer.take(world.bus.of(channel.id));
             let revs: Vec<u64> = consumer.taken.iter().map(|record| record.rev).collect();

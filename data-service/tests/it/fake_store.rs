@@ -98,7 +98,8 @@ pub(crate) struct FakeStore {
     breaches: Mutex<Vec<String>>,
     in_flight: Mutex<std::collections::HashMap<u64, usize>>,
     pub(crate) reads_hang: AtomicBool,
-    /// Scopes whose changes cannot be read above a revision: too few of their replicas answer, or a row is damaged.
+    /// Scopes whose changes cannot be read above a revision: too few of their replicas answer, or a row is
+    /// damaged.
     pub(crate) unreadable: Mutex<std::collections::HashMap<u64, u64>>,
     pub(crate) reads_fail: AtomicUsize,
     pub(crate) settings_fail: AtomicUsize,
@@ -218,7 +219,8 @@ impl FakeStore {
         self.reads.load(SeqCst)
     }
 
-    /// Calls that read history: the index of buckets, rows, single messages. What a node reads for itself when it starts is not among them.
+    /// Calls that read history: the index of buckets, rows, single messages. What a node reads for itself
+    /// when it starts is not among them.
     pub(crate) fn history_reads(&self) -> u64 {
         self.index_reads() + self.partition_reads() + self.point_reads.load(SeqCst)
     }
@@ -231,7 +233,8 @@ impl FakeStore {
         self.index_reads.load(SeqCst)
     }
 
-    /// Panics if the sequencer broke what it owes a store: one commit in flight, batches within bounds, revisions that rise.
+    /// Panics if the sequencer broke what it owes a store: one commit in flight, batches within bounds,
+    /// revisions that rise.
     pub(crate) fn assert_sound(&self) {
         let breaches = self.breaches.lock().unwrap();
         assert!(breaches.is_empty(), "{breaches:#?}");
@@ -246,7 +249,8 @@ impl FakeStore {
         self.dead.store(true, SeqCst);
     }
 
-    /// Stops the process behind this handle for a while: it asks for nothing and hears no answer. (What was asked for goes on.)
+    /// Stops the process behind this handle for a while: it asks for nothing and hears no answer. (What was
+    /// asked for goes on.)
     pub(crate) fn stop_for(&self, time: Duration) {
         *self.stopped_until.lock().unwrap() = Some(Instant::now() + time);
     }

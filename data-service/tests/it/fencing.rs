@@ -95,7 +95,8 @@ async fn a_read_without_ownership_joins_no_older_flight() {
     let cold = world.node().await;
     let second = world.node_as(small(), FakeOwnership::new(2), Arc::clone(&world.clock) as _).await;
     world.ownership.lose();
-    // The first read has looked at the rows and its answer is slow; then the other owner acknowledges a message; then a second read begins.
+    // The first read has looked at the rows and its answer is slow; then the other owner acknowledges a
+    // message; then a second read begins.
     world.store.answers_take(Duration::from_millis(100));
     let client = cold.client.clone();
     let first = tokio::spawn(async move { Talk(&client, place).list(At::Latest, 5).await });
@@ -178,7 +179,8 @@ pub(crate) async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
     assert!(late.last_rev > early.last_rev);
     assert_eq!(world.store.rows().read_message(place.channel, old.id).unwrap().content, "by the slow clock");
     assert_eq!(talk.get(old.id).await.unwrap().unwrap().content, "by the slow clock");
-    // Ids of the fast clock lie further ahead than ids may: until the slow one has caught up nothing is created.
+    // Ids of the fast clock lie further ahead than ids may: until the slow one has caught up nothing is
+    // created.
     assert!(matches!(
         talk.create("too early").await,
         Err(DataError::Refused { reason: RefusalReason::Clock, .. })
@@ -248,8 +250,8 @@ enum Work {
     Delete,
 }
 
-/// Does `work` on a warm node whose tenure ends when it was asked for so often, while another owner has changed everything. Gives back how
-/// often it was asked for.
+/// Does `work` on a warm node whose tenure ends when it was asked for so often, while another owner has
+/// changed everything. Gives back how often it was asked for.
 async fn lost_after(work: Work, questions: u64) -> u64 {
     let (world, node, place) = World::with_place(questions + 100).await;
     let talk = Talk(&node.client, place);
@@ -259,7 +261,8 @@ async fn lost_after(work: Work, questions: u64) -> u64 {
     }
     let (old, last) = (rows[2].clone(), rows[7].clone());
     let guild = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };
-    // Everything is remembered: the tail by its turns, the page and the guild by reads of a node that did not write them.
+    // Everything is remembered: the tail by its turns, the page and the guild by reads of a node that did not
+    // write them.
     let reads_only = matches!(work, Work::Page | Work::Message).then_some(world.node().await);
     let node = reads_only.as_ref().unwrap_or(&node);
     let talk = Talk(&node.client, place);

@@ -90,7 +90,8 @@ async fn a_failing_read_reaches_every_waiter_and_the_next_call_reads_again() {
     Talk(&node.client, place).list(At::Latest, 50).await.unwrap();
 }
 
-/// Rule 8 and the example of the design: a channel read and written at full speed costs no read in the database.
+/// Rule 8 and the example of the design: a channel read and written at full speed costs no read in the
+/// database.
 #[tokio::test(start_paused = true)]
 async fn a_warm_channel_is_read_and_written_without_a_database_read() {
     let (world, node, place) = World::with_cold_place(5).await;

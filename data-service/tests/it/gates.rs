@@ -38,7 +38,8 @@ async fn served(node: &Node, channel: u64, at: At, limit: u32, within: Duration)
 
 const PATIENT: Duration = Duration::from_secs(60);
 
-/// From the last gate to the first: each refuses before anything behind it is touched, and what stands before it answers.
+/// From the last gate to the first: each refuses before anything behind it is touched, and what stands before
+/// it answers.
 #[tokio::test(start_paused = true)]
 async fn each_gate_refuses_before_the_next() {
     let (world, node, place) = World::with_cold_place(1).await;
@@ -46,7 +47,8 @@ async fn each_gate_refuses_before_the_next() {
     Talk(&node.client, warm).create("in the tail").await.unwrap();
     // A page that is in the cache and in no tail.
     assert_eq!(served(&node, place.channel, At::Before(1 << 62), 7, PATIENT).await, "led");
-    // The partition's places, and those of all who may wait for one, are taken by a database that does not answer.
+    // The partition's places, and those of all who may wait for one, are taken by a database that does not
+    // answer.
     limit(&node.client, format!("channel/{}", place.channel), LimitKind::Concurrency, 1.0, 0).await;
     world.store.answers_take(Duration::from_secs(3600));
     let occupant = served(&node, place.channel, At::Before(1 << 61), 3, Duration::from_millis(1));
@@ -89,7 +91,8 @@ async fn switches_take_gates_out() {
     }
 }
 
-/// A crowd that asks for one cold page at once spends the database budget of one reader: the index and the rows.
+/// A crowd that asks for one cold page at once spends the database budget of one reader: the index and the
+/// rows.
 #[tokio::test(start_paused = true)]
 async fn joined_reads_cost_no_budget() {
     let (world, node, place) = World::with_cold_place(3).await;
@@ -103,7 +106,8 @@ async fn joined_reads_cost_no_budget() {
     assert_eq!(served(&node, place.channel, old, 3, PATIENT).await, "DatabaseReadLimit");
 }
 
-/// Whose channel an id is, is read by leave of the other limits: made-up ids reach the database no faster than those let them.
+/// Whose channel an id is, is read by leave of the other limits: made-up ids reach the database no faster
+/// than those let them.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_for_a_request_that_is_refused() {
     let (world, node, place) = World::with_place(4).await;
@@ -185,7 +189,8 @@ async fn view(node: &Node, channel_id: u64, viewer_id: u64, at: At) -> Result<Vi
     Ok(node.client.view_page(&request, &options()).await?.message)
 }
 
-/// A page and the check of its viewer are one request; the viewer's own rows are not the channel's reads of the database.
+/// A page and the check of its viewer are one request; the viewer's own rows are not the channel's reads of
+/// the database.
 #[tokio::test(start_paused = true)]
 async fn a_viewed_page_is_one_request_and_its_check_costs_the_channel_nothing() {
     let (world, node, place) = World::with_place(9).await;
@@ -197,8 +202,8 @@ async fn a_viewed_page_is_one_request_and_its_check_costs_the_channel_nothing() 
     assert_eq!(page.messages[0].content, "in the tail");
     let context = viewed.context.unwrap();
     assert_eq!((context.member.unwrap().user_id, context.channel.unwrap().id), (place.user, place.channel));
-    // Where the tail is not in memory, the page would be a read of the database that the channel may not make. A stranger is told that it
-    // is no member all the same.
+    // Where the tail is not in memory, the page would be a read of the database that the channel may not
+    // make. A stranger is told that it is no member all the same.
     let cold = world.node().await;
     let outside = view(&cold, place.channel, place.user + (1 << 22), At::Latest).await.unwrap();
     assert_eq!((outside.page, outside.context.unwrap().member), (None, None));

@@ -22,7 +22,8 @@ use crate::{
 const SEEDS: u64 = 48;
 /// Longest random time of a store's call: a guess at a loaded database, only its spread matters.
 const SLOW: Duration = Duration::from_millis(20);
-/// Times that a caller decides anew: each conflict means that another caller got through, and a test has fewer callers.
+/// Times that a caller decides anew: each conflict means that another caller got through, and a test has
+/// fewer callers.
 const ATTEMPTS_MAX: usize = 16;
 
 struct Guild {
@@ -237,7 +238,8 @@ async fn two_halves_of_a_channel_and_of_a_role_changed_at_once_are_both_there() 
     .await;
 }
 
-/// One who holds a role gives it to others while it is taken from him: whatever he gave, he gave while he held it.
+/// One who holds a role gives it to others while it is taken from him: whatever he gave, he gave while he
+/// held it.
 #[tokio::test(start_paused = true)]
 async fn what_was_judged_by_an_old_state_does_not_change_a_new_one() {
     interleaved(|world, node, seed| async move {

@@ -53,7 +53,8 @@ struct Life {
 }
 
 impl Life {
-    /// Nobody asked for its removal before the reply was there, and its creation was acknowledged before the request: it must be shown.
+    /// Nobody asked for its removal before the reply was there, and its creation was acknowledged before the
+    /// request: it must be shown.
     fn must_show(&self, asked: u64, answered: u64) -> bool {
         self.versions[0].acknowledged < asked && self.removal_began > answered
     }

@@ -119,7 +119,8 @@ async fn an_orderly_stop_hands_over_at_once() {
     assert!(taken_at - stopped <= Duration::from_millis(300), "{:?}", taken_at - stopped);
 }
 
-/// What a session was told is settled lies below all that the next owner writes, however the two clocks differ.
+/// What a session was told is settled lies below all that the next owner writes, however the two clocks
+/// differ.
 #[tokio::test(start_paused = true)]
 async fn a_successor_writes_above_what_was_told_before_an_orderly_stop() {
     let world = World::new(31);
@@ -214,7 +215,8 @@ pub(crate) async fn a_clock_that_is_off_does_not_mint() {
     }
 }
 
-/// The `index`th of a row of names that all select the same worker number first: "Aa" and "BB" weigh the same in its hash.
+/// The `index`th of a row of names that all select the same worker number first: "Aa" and "BB" weigh the same
+/// in its hash.
 fn colliding(index: u64) -> String {
     (0..8).rev().map(|bit| if index >> bit & 1 == 0 { "Aa" } else { "BB" }).collect()
 }
@@ -302,7 +304,8 @@ async fn a_successor_goes_on_where_the_killed_owner_was() {
     }
 }
 
-/// Two services on one database: the first one's lease goes to the second, which gives it up again, in order or by dying.
+/// Two services on one database: the first one's lease goes to the second, which gives it up again, in order
+/// or by dying.
 async fn there_and_back(killed: bool) {
     let world = World::new(2);
     let first = Process::new(Arc::clone(&world.store), world.clock.skewed(100_000), "first");

@@ -89,7 +89,8 @@ async fn a_waiting_crowd_goes_in_batches_of_at_most_64_kib() {
 async fn a_batch_never_crosses_a_bucket_border() {
     let (world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
-    // One millisecond before the border, and time stands still: 4,096 ids use the millisecond up, the next ones are in the next bucket.
+    // One millisecond before the border, and time stands still: 4,096 ids use the millisecond up, the next
+    // ones are in the next bucket.
     let now_ms = world.clock.wall_ms();
     let next = Bucket(((now_ms - EPOCH_MS) / weir_proto::bucket::BUCKET_MS) as u32 + 1);
     let border_ms = unix_ms(next.first_raw());
@@ -291,7 +292,8 @@ async fn what_waited_past_its_deadline_is_not_made() {
     assert_eq!(world.store.seen_of(place.channel).len(), 2);
 }
 
-/// A turn that panics may have committed: whoever asked is told that it is not known, and nothing from before it is served.
+/// A turn that panics may have committed: whoever asked is told that it is not known, and nothing from before
+/// it is served.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_panics_leaves_no_old_page_behind() {
     let (world, node, place) = World::with_place(15).await;
@@ -314,7 +316,8 @@ async fn a_turn_that_panics_leaves_no_old_page_behind() {
     assert!(reader.registry.encode().contains("weir_data_turns_panicked_total 1"));
 }
 
-/// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw must not become the tail.
+/// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw
+/// must not become the tail.
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
     let (world, writer, place) = World::with_place(8).await;

@@ -124,7 +124,8 @@ pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_n
     );
 }
 
-/// The time between minting a revision and committing it may be long (a bucket to index, a note to write); the watermark must not pass it.
+/// The time between minting a revision and committing it may be long (a bucket to index, a note to write);
+/// the watermark must not pass it.
 #[tokio::test(start_paused = true)]
 pub(crate) async fn the_watermark_never_passes_a_revision_that_is_not_published() {
     for takes_ms in [500, 2_500, 12_000, 25_000] {
@@ -396,7 +397,8 @@ async fn an_orderly_stop_publishes_what_is_on_its_way() {
     assert!(published(&world, place.channel).contains(&row.rev));
 }
 
-/// Commits arrive while the two tables are read one after the other: a list may end early, but shows everything below its end.
+/// Commits arrive while the two tables are read one after the other: a list may end early, but shows
+/// everything below its end.
 #[test]
 fn a_list_of_changes_leaves_nothing_out_below_its_end() {
     for seed in 0..100 {
@@ -430,7 +432,8 @@ fn a_list_of_changes_leaves_nothing_out_below_its_end() {
     }
 }
 
-/// Imported rows have revisions and make no records: the chain of records passes over them, in the process that imported and in the next.
+/// Imported rows have revisions and make no records: the chain of records passes over them, in the process
+/// that imported and in the next.
 #[tokio::test(start_paused = true)]
 async fn imported_rows_are_no_links_of_the_chain() {
     let (mut world, node, place) = World::with_place(11).await;
@@ -529,7 +532,8 @@ async fn a_guild_says_up_to_where_it_includes_everything() {
     assert_eq!(state.rev, again);
 }
 
-/// Found out late, because the bus or the database was away: the window counts from the last time that all was well.
+/// Found out late, because the bus or the database was away: the window counts from the last time that all
+/// was well.
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_is_found_out_late_is_made_good_from_before_it() {
     let (world, node, place) = World::with_place(16).await;

@@ -35,7 +35,8 @@ fn its_addresses_are_one_object_once_it_is_ready_and_its_directory_says_where_it
     assert_eq!(Running::read(&directory).unwrap(), None);
 }
 
-/// Under a limit of 300 descriptors, 400 strangers get what is left beside the reserve; the store and the operators keep theirs.
+/// Under a limit of 300 descriptors, 400 strangers get what is left beside the reserve; the store and the
+/// operators keep theirs.
 #[test]
 fn strangers_take_no_descriptors_that_the_store_and_the_operators_need() {
     let home = tempfile::tempdir().unwrap();

@@ -150,7 +150,8 @@ async fn a_plain_json_call_is_answered_in_json() {
     served.close().await;
 }
 
-/// The forms of protobuf's JSON mapping, on real methods: numbers as clients of other languages write them, and null for "not set".
+/// The forms of protobuf's JSON mapping, on real methods: numbers as clients of other languages write them,
+/// and null for "not set".
 #[tokio::test]
 async fn json_is_read_as_protobuf_maps_it() {
     let (_world, node, place) = World::with_place(4).await;

@@ -353,7 +353,7 @@ impl World {
         GUILD + (channel_id - OPEN) / (100 << 22) * (100 << 22)
     }
 
-    // ---- the gateway in front of it -------------------------------------------------------------------------------
+    // ---- the gateway in front of it ----------------------------------------------------------------------
 
     /// A new world and a gateway in front of it, as it is set by default.
     pub(crate) async fn with_gateway(durable: bool, records_max: usize) -> (Arc<Self>, Running) {

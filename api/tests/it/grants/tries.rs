@@ -9,7 +9,8 @@ use super::{
     NONSENSE, SEND_MESSAGES, VIEW_CHANNEL,
 };
 
-/// An entry: whom it names (a role below 5, else a bot), its type, allow, deny. Types are mostly the right ones.
+/// An entry: whom it names (a role below 5, else a bot), its type, allow, deny. Types are mostly the right
+/// ones.
 pub(super) type Entry = (usize, bool, u64, u64);
 
 /// What a bot tries. Things are named by their place among those that there are, modulo their number.
@@ -29,7 +30,8 @@ pub(super) enum Act {
     Leave,
 }
 
-/// How a guild begins: permissions of @everyone and of the roles by position, the bots' roles, the channels' overwrites.
+/// How a guild begins: permissions of @everyone and of the roles by position, the bots' roles, the channels'
+/// overwrites.
 #[derive(Debug, Clone)]
 pub(super) struct Start {
     pub(super) everyone: u64,

@@ -28,7 +28,8 @@ proptest! {
     /// At constant quota every answer is governor's, request by request, at the same moments.
     #[test]
     fn governor_agrees_at_constant_quota(
-        // governor rounds the interval down, this crate up: these give both the same whole number of nanoseconds.
+        // governor rounds the interval down, this crate up: these give both the same whole number of
+        // nanoseconds.
         rate in proptest::sample::select(vec![1_u32, 2, 4, 5, 8, 10, 16, 20, 25, 40, 50, 100, 125, 250, 500, 1_000, 2_000]),
         burst in 1_u32..60,
         gaps_us in proptest::collection::vec(0_u64..40_000, 1..300),
@@ -70,7 +71,8 @@ proptest! {
         }
     }
 
-    /// Hazard 24: in any window of length w at most burst + w / t are admitted, and no less than a bucket would.
+    /// Hazard 24: in any window of length w at most burst + w / t are admitted, and no less than a bucket
+    /// would.
     #[test]
     fn hazard_24_any_window_admits_at_most_burst_and_rate(
         rate in 1_u32..500,
@@ -101,9 +103,9 @@ proptest! {
         }
     }
 
-    /// Hazards 25 and 26: over any sequence of requests, changes, pauses and steps back of the clock, the limiter
-    /// admits exactly what a token bucket does that keeps its tokens, up to the new burst, when its quota changes, and
-    /// is empty after a step.
+    /// Hazards 25 and 26: over any sequence of requests, changes, pauses and steps back of the clock, the
+    /// limiter admits exactly what a token bucket does that keeps its tokens, up to the new burst, when its
+    /// quota changes, and is empty after a step.
     #[test]
     fn hazard_25_changes_keep_the_tokens_in_hand(
         steps in proptest::collection::vec(
@@ -140,7 +142,8 @@ proptest! {
                 remembered = true;
             }
             if choice == 1 {
-                // Farther than the key can owe: more than the fill time and all the pauses since the last step.
+                // Farther than the key can owe: more than the fill time and all the pauses since the last
+                // step.
                 rig.clock.set(rig.clock.now().before(STEP));
                 tokens = if remembered { 0.0 } else { f64::from(now.burst()) };
             }
@@ -330,7 +333,8 @@ fn quotas_have_a_range() {
     assert!(matches!(gcra::check(widest, now, now), Verdict::Admit(_)), "no overflow at the widest");
 }
 
-/// 70,000 distinct quotas, more than can be numbered: the numbers of those no longer in force are given out again.
+/// 70,000 distinct quotas, more than can be numbered: the numbers of those no longer in force are given out
+/// again.
 #[test]
 fn numbers_of_old_quotas_are_reused() {
     let rig = Rig::new(64);

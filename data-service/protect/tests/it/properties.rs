@@ -20,7 +20,8 @@ fn in_virtual_time(scenario: impl Future<Output = Verdict>) -> Result<(), TestCa
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the leader's patience and the follower's, each is answered if it waits long enough, and only then.
+    /// Whatever the leader's patience and the follower's, each is answered if it waits long enough, and only
+    /// then.
     #[test]
     fn hazard_13_each_waits_as_long_as_its_own_deadline(
         short in 1_u32..400,
@@ -30,8 +31,8 @@ proptest! {
         in_virtual_time(flights::deadlines_differ(short * MS, long * MS, occupied))?;
     }
 
-    /// Writes end in any way and order, some of those that timed out not before all the others: nothing old is read,
-    /// and the last read is a hit.
+    /// Writes end in any way and order, some of those that timed out not before all the others: nothing old
+    /// is read, and the last read is a hit.
     #[test]
     fn hazard_06_cache_works_after_any_ends_of_writes(
         endings in proptest::collection::vec((proptest::sample::select(&Ending::ALL[..]), any::<bool>()), 1..10),

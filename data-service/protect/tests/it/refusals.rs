@@ -60,7 +60,8 @@ fn every_error_has_a_label_and_a_message() {
     assert_eq!(labels, ["arrival", "flight", "queue"]);
 }
 
-/// The leader's refusal reaches those who joined before it, with reason and wait, and nobody touches the store.
+/// The leader's refusal reaches those who joined before it, with reason and wait, and nobody touches the
+/// store.
 #[tokio::test(start_paused = true)]
 async fn refusal_behind_the_flight_reaches_everyone() {
     let bed = Bed::new();
@@ -215,7 +216,8 @@ fn stopping_runtime_strands_nobody() {
     drop(leader);
 }
 
-/// Who leads may leave with its whole runtime, or have threads that step back: the flight is the layer's, and others have joined it.
+/// Who leads may leave with its whole runtime, or have threads that step back: the flight is the layer's, and
+/// others have joined it.
 #[tokio::test(start_paused = true)]
 async fn a_flight_outlives_the_runtime_of_its_leader() {
     let bed = Bed::new();

@@ -22,9 +22,11 @@ use crate::{
 
 /// Something that reads and writes one register through a cache.
 pub(crate) trait Subject: Clone + Send + Sync + 'static {
-    /// The value read; `None` for an error. `cached`: whether a cached answer will do, where that can be said.
+    /// The value read; `None` for an error. `cached`: whether a cached answer will do, where that can be
+    /// said.
     fn read(&self, cached: bool) -> impl Future<Output = Option<u64>> + Send;
-    /// Returns at the acknowledgement, or when the outcome has become known otherwise; `false` if it never landed.
+    /// Returns at the acknowledgement, or when the outcome has become known otherwise; `false` if it never
+    /// landed.
     fn write(&self, value: u64, random: &mut Seeded) -> impl Future<Output = bool> + Send;
 }
 
@@ -123,7 +125,8 @@ fn layer(in_order: bool) -> impl Fn(u64) -> Bed {
     }
 }
 
-/// Histories of a test that has to find nothing: 400, or as many as `WEIR_SIM_SEEDS` says (`cargo xtask sim --seeds N`).
+/// Histories of a test that has to find nothing: 400, or as many as `WEIR_SIM_SEEDS` says (`cargo xtask sim
+/// --seeds N`).
 fn seeds() -> u64 {
     std::env::var("WEIR_SIM_SEEDS").map_or(400, |count| count.parse().expect("a number of seeds"))
 }

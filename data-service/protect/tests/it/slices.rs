@@ -25,7 +25,8 @@ pub(crate) async fn subsumed_pages_equal_direct_reads(seed: u64) -> Verdict {
                 bed.layer.generations().bump_mutate(&1_u64);
             }
             _ => {
-                // The first is in the air when the second arrives, so that it can be cut from it or from the cache.
+                // The first is in the air when the second arrives, so that it can be cut from it or from the
+                // cache.
                 let pages = [any_page(&mut random), any_page(&mut random)];
                 let first = spawn(&bed, bed.request(pages[0]));
                 settle().await;

@@ -30,7 +30,8 @@ struct Minted {
     ids: Vec<u64>,
 }
 
-/// One process of the simulation: it mints while it may, is stopped, its clock is set; then it is killed or ends in order.
+/// One process of the simulation: it mints while it may, is stopped, its clock is set; then it is killed or
+/// ends in order.
 async fn live(process: Process, dice: &Dice, minted: &Mutex<Vec<Minted>>) {
     let ms = |below: u64| Duration::from_millis(dice.roll(below));
     let skew = || i64::try_from(dice.roll(800_001)).unwrap() - 400_000;
@@ -98,7 +99,8 @@ async fn simulate(seed: u64) -> Vec<Minted> {
     minted.into_inner().unwrap()
 }
 
-/// Hazard 41, with kills, stops, worker numbers that are not renewed, clocks that are off by up to 400 ms and set, and names that all select the same worker number.
+/// Hazard 41, with kills, stops, worker numbers that are not renewed, clocks that are off by up to 400 ms and
+/// set, and names that all select the same worker number.
 #[test]
 pub(crate) fn no_id_is_minted_twice_whoever_dies_or_sleeps() {
     let (mut total, mut taken_over, mut reused) = (0, 0, 0);
@@ -123,7 +125,8 @@ pub(crate) fn no_id_is_minted_twice_whoever_dies_or_sleeps() {
             (*above, *until) = (tenure.mint_above_us.min(*above), tenure.mint_until_us.max(*until));
             total += ids.len();
         }
-        // A number goes to another only long after its last id: the lease's end and ten leases more, less than what clocks run ahead.
+        // A number goes to another only long after its last id: the lease's end and ten leases more, less
+        // than what clocks run ahead.
         for (worker, holders) in &workers {
             let mut spans: Vec<(u64, u64)> = holders.values().copied().collect();
             spans.sort_unstable();

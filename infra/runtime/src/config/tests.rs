@@ -66,8 +66,8 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(source("listen.api"), "default");
 }
 
-/// The api reads the key with a default and the gateway without one. The api took a path and a query, to which clients
-/// would have appended another.
+/// The api reads the key with a default and the gateway without one. The api took a path and a query, to
+/// which clients would have appended another.
 #[test]
 fn a_web_socket_url_keeps_one_rule_with_and_without_a_default() {
     let key = "gateway.public_url";

@@ -1,7 +1,9 @@
-//! Import circles between the files of a crate: files that need each other can only be read, tested and moved together.
+//! Import circles between the files of a crate: files that need each other can only be read, tested and moved
+//! together.
 //!
-//! A file needs another if it names something in it, outside of its tests. What a folder's file hands on (`pub use`) is followed to where it is;
-//! that is no need of the folder's. Names within macros are not seen, but nearly all of those are imported at the top.
+//! A file needs another if it names something in it, outside of its tests. What a folder's file hands on
+//! (`pub use`) is followed to where it is; that is no need of the folder's. Names within macros are not seen,
+//! but nearly all of those are imported at the top.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,8 +20,8 @@ use super::modules::{
     HANDED_ON_MAX, Module, Parsed, absolute, child, crates, flatten, is_test, parsed, shown,
 };
 
-/// Crates whose files have circles: their folder, and how many files each circle has, the largest first. All others have none. The numbers may
-/// only fall.
+/// Crates whose files have circles: their folder, and how many files each circle has, the largest first. All
+/// others have none. The numbers may only fall.
 const KNOWN: &[(&str, &[usize])] = &[("data-service/protect", &[4])];
 
 /// One file.
