@@ -137,10 +137,8 @@ async fn a_refused_stream_is_not_sent() {
     let (_request, mut respond) = stream(&mut connection).await;
     respond.send_reset(Reason::REFUSED_STREAM);
     tokio::spawn(finish(connection));
-    match outcome.await.unwrap() {
-        Err(ClientError::NotSent(NotSent::Refused(_))) => {}
-        other => panic!("{other:?}"),
-    }
+    let got = outcome.await.unwrap();
+    assert!(matches!(got, Err(ClientError::NotSent(NotSent::Refused(_)))), "{got:?}");
 }
 
 #[tokio::test]
@@ -152,10 +150,8 @@ async fn any_other_reset_is_unknown() {
         let (_request, mut respond) = stream(&mut connection).await;
         respond.send_reset(reason);
         tokio::spawn(finish(connection));
-        match outcome.await.unwrap() {
-            Err(ClientError::Unknown(Lost::Connection(_))) => {}
-            other => panic!("{reason}: {other:?}"),
-        }
+        let got = outcome.await.unwrap();
+        assert!(matches!(got, Err(ClientError::Unknown(Lost::Connection(_)))), "{reason}: {got:?}");
     }
 }
 
@@ -167,10 +163,8 @@ async fn a_connection_lost_after_the_request_is_unknown() {
     let taken = stream(&mut connection).await;
     drop(connection);
     drop(taken);
-    match outcome.await.unwrap() {
-        Err(ClientError::Unknown(Lost::Connection(_))) => {}
-        other => panic!("{other:?}"),
-    }
+    let got = outcome.await.unwrap();
+    assert!(matches!(got, Err(ClientError::Unknown(Lost::Connection(_)))), "{got:?}");
 }
 
 /// GOAWAY that names the first stream as the last one: the first may have been processed, the second was not.
@@ -184,16 +178,12 @@ async fn goaway_parts_the_streams_that_were_taken_from_those_that_were_not() {
     peer.until_end_of(3).await;
     let last_stream_and_no_error = [0, 0, 0, 1, 0, 0, 0, 0];
     peer.write(GOAWAY, 0, &last_stream_and_no_error).await;
-    match second.await.unwrap() {
-        Err(ClientError::NotSent(NotSent::Refused(_))) => {}
-        other => panic!("second: {other:?}"),
-    }
+    let got = second.await.unwrap();
+    assert!(matches!(got, Err(ClientError::NotSent(NotSent::Refused(_)))), "second: {got:?}");
     assert!(!first.is_finished(), "the first may still be answered");
     drop(peer);
-    match first.await.unwrap() {
-        Err(ClientError::Unknown(Lost::Connection(_))) => {}
-        other => panic!("first: {other:?}"),
-    }
+    let got = first.await.unwrap();
+    assert!(matches!(got, Err(ClientError::Unknown(Lost::Connection(_)))), "first: {got:?}");
 }
 
 #[tokio::test]
@@ -374,10 +364,7 @@ async fn a_reply_beyond_the_limit_is_cut_off() {
     config.reply_bytes_max = 100;
     let client = HttpClient::new(config).unwrap();
     let outcome = client.unary(ECHO, HeaderMap::new(), None, encoded(&note(&"x".repeat(200)))).await;
-    match outcome {
-        Err(ClientError::Unknown(Lost::ReplyTooLarge { max: 100 })) => {}
-        other => panic!("{other:?}"),
-    }
+    assert!(matches!(outcome, Err(ClientError::Unknown(Lost::ReplyTooLarge { max: 100 }))), "{outcome:?}");
     assert!(client.unary(ECHO, HeaderMap::new(), None, encoded(&note("x"))).await.is_ok());
 }
 
