@@ -13,8 +13,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn repeated_records_are_dropped_and_take_no_number() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     for i in 0..10 {
         world.say_as(OPEN, ALICE, &i.to_string(), Fate::Twice).await;
     }
@@ -27,8 +26,7 @@ async fn repeated_records_are_dropped_and_take_no_number() {
 
 #[tokio::test(start_paused = true)]
 async fn lost_records_are_fetched_and_come_in_their_place() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     world.say_as(OPEN, ALICE, "0", Fate::Once).await;
     for i in 1..300 {
         world.say_as(OPEN, ALICE, &i.to_string(), Fate::Lost).await;
@@ -43,8 +41,7 @@ async fn lost_records_are_fetched_and_come_in_their_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_change_of_the_guild_is_fetched_before_what_follows_it() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let opened = weir_proto::data::Channel { overwrites: vec![], ..world.channel(HIDDEN) };
     let change = weir_proto::event::record::Change::ChannelUpdated(opened);
     world.commit(crate::world::GUILD, crate::world::GUILD, change, Fate::Lost).await;
@@ -84,8 +81,7 @@ async fn what_cannot_be_fetched_invalidates_the_sessions_of_the_guild_and_no_oth
 /// watermark, which in a quiet channel is younger than anything that was seen of it.
 #[tokio::test(start_paused = true)]
 async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_again() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     world.say(OPEN, "long before").await;
     assert_eq!(bot.message().await, "long before");
     // Time passes in the channel, and the watermark with it.
@@ -102,8 +98,7 @@ async fn what_is_published_again_in_a_quiet_channel_is_told_and_nobody_begins_ag
 /// Imported rows have revisions and make no records: a record may name one of them as the one before it.
 #[tokio::test(start_paused = true)]
 async fn a_record_after_an_import_follows_on_what_was_seen_before_it() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     world.say(HIDDEN, "takes a revision").await;
     let first = world.say_unpublished(OPEN, "first after the import").await;
     world.put_on_bus(&Record { prev_rev: first.rev - 1, ..first }, Fate::Once).await;
@@ -114,8 +109,7 @@ async fn a_record_after_an_import_follows_on_what_was_seen_before_it() {
 #[tokio::test(start_paused = true)]
 async fn a_create_that_is_gone_before_it_is_fetched_is_no_loss() {
     for lost_too in [false, true] {
-        let (world, gateway) = World::with_gateway(false, 1_000).await;
-        let mut bot = Client::identified(&gateway, BOT).await;
+        let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
         world.say(OPEN, "0").await;
         let gone = world.say_as(OPEN, ALICE, "gone", Fate::Lost).await;
         world.unsay_with(OPEN, gone, if lost_too { Fate::Lost } else { Fate::Once }).await;
@@ -129,8 +123,7 @@ async fn a_create_that_is_gone_before_it_is_fetched_is_no_loss() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_filled_once_the_data_service_is_back() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     world.say(OPEN, "0").await;
     assert_eq!(bot.message().await, "0");
     world.say_as(OPEN, ALICE, "1", Fate::Lost).await;
@@ -184,8 +177,7 @@ async fn changes_that_a_loaded_guild_includes_are_not_shown_as_new() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_that_the_data_service_tells_of_invalidates_every_session() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let change = Some(Change::RecordsLost(RecordsLost {}));
     world.put_on_bus(&Record { rev: 1, change, ..Record::default() }, Fate::Once).await;
     let invalid = bot.payload().await;
@@ -290,8 +282,7 @@ async fn a_busy_guild_that_waits_too_long_begins_again_and_holds_up_no_other() {
 /// state without it.
 #[tokio::test(start_paused = true)]
 async fn a_guild_that_lost_records_is_loaded_again() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let renamed = weir_proto::data::Channel { name: "renamed".into(), ..world.channel(OPEN) };
     world.commit(GUILD, GUILD, Change::ChannelUpdated(renamed), Fate::Lost).await;
     world.truncate_outbox();

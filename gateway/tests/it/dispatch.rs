@@ -19,8 +19,7 @@ const OTHER_OPEN: u64 = OPEN + (100 << 22);
 
 #[tokio::test(start_paused = true)]
 async fn a_message_reaches_those_who_see_its_channel_and_asked_for_messages() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let mut owner = Client::identified(&gateway, OWNER).await;
     let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
     world.say(HIDDEN, "secret").await;
@@ -35,8 +34,7 @@ async fn a_message_reaches_those_who_see_its_channel_and_asked_for_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn permissions_are_those_at_each_record_however_late_it_is_read() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     // All of it is committed before the client's task runs.
     world.say(HIDDEN, "1 not yet").await;
     world.set_roles(GUILD, BOT, &[SEER]).await;
@@ -67,8 +65,7 @@ async fn permissions_are_those_at_each_record_however_late_it_is_read() {
 /// it is now.
 #[tokio::test(start_paused = true)]
 async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
     let renamed = Channel { name: "renamed".into(), ..world.channel(HIDDEN) };
     let made = Channel { id: HIDDEN + 1, name: "made".into(), ..renamed.clone() };
@@ -110,8 +107,7 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let mut owner = Client::identified(&gateway, OWNER).await;
     let mut deaf = Client::identified_with(&gateway, BOT, 1).await;
     world.unsay_together(HIDDEN, &[1 << 22], Fate::Once).await;
@@ -134,8 +130,7 @@ async fn a_bulk_deletion_is_one_event_for_those_who_see_the_channel() {
 #[tokio::test(start_paused = true)]
 async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
     for durable in [false, true] {
-        let (world, gateway) = World::with_gateway(durable, 10_000).await;
-        let mut bot = Client::identified(&gateway, BOT).await;
+        let (world, gateway, mut bot) = World::with_session(durable, 10_000, BOT).await;
         let (id, seq) = (bot.session_id.clone(), bot.last_seq());
         world.say(OPEN, "first").await;
         let fate = if durable { Fate::Once } else { Fate::Lost };
@@ -175,8 +170,7 @@ async fn without_the_content_intent_only_own_messages_have_their_content() {
 
 #[tokio::test(start_paused = true)]
 async fn edits_and_deletions_follow_their_message() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let id = world.say(OPEN, "first").await;
     world.unsay(OPEN, id).await;
     let created = bot.dispatch("MESSAGE_CREATE").await;
@@ -186,8 +180,7 @@ async fn edits_and_deletions_follow_their_message() {
 
 #[tokio::test(start_paused = true)]
 async fn typing_repeats_the_last_number_and_needs_its_intent_and_the_channel() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let mut other = Client::identified_with(&gateway, BOT, 1 | 1 << 9).await;
     bot.quiet().await;
     world.typing(OPEN, ALICE).await;
@@ -238,8 +231,7 @@ async fn joining_a_guild_brings_it_and_its_messages_and_leaving_ends_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_guild_is_announced_to_its_first_members() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     world.put_guild(OTHER, &[BOT, OWNER]);
     let state = weir_proto::data::GuildState {
         guild: Some(weir_proto::data::Guild { id: OTHER, name: "new".into(), owner_id: OWNER, rev: 1 }),
@@ -256,8 +248,7 @@ async fn a_new_guild_is_announced_to_its_first_members() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_without_context_is_completed_from_the_data_service() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut bot = Client::identified(&gateway, BOT).await;
+    let (world, _gateway, mut bot) = World::with_session(false, 1_000, BOT).await;
     let said = world.say_unpublished(OPEN, "bare").await;
     let record = weir_proto::event::Record { recovered: true, context: None, prev_rev: 0, ..said };
     world.put_on_bus(&record, Fate::Once).await;

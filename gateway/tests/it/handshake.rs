@@ -123,8 +123,7 @@ async fn a_client_that_leaves_is_answered_with_its_own_close_code() {
 /// forgotten.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_for_good_ends_its_session_whatever_happens_meanwhile() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut client) = World::with_session(false, 1_000, BOT).await;
     let frame = CloseFrame { code: 1000.into(), reason: "bye".into() };
     client.ws.send(Message::Close(Some(frame))).await.unwrap();
     // It keeps its end of the connection open for a while.

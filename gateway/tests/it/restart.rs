@@ -13,8 +13,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn a_session_goes_on_in_the_next_process_with_the_same_numbers() {
-    let (world, gateway) = World::with_gateway(true, 10_000).await;
-    let mut client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut client) = World::with_session(true, 10_000, BOT).await;
     for i in 0..3 {
         world.say(OPEN, &i.to_string()).await;
         client.message().await;
@@ -83,8 +82,7 @@ async fn the_row_is_written_before_ready_and_goes_with_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_nobody_resumes_expire_and_foreign_tokens_do_not_take_them() {
-    let (world, gateway) = World::with_gateway(true, 10_000).await;
-    let client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, client) = World::with_session(true, 10_000, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     gateway.stop().await;
     let config = GatewayConfig { resume_window: Duration::from_secs(60), ..GatewayConfig::default() };
@@ -101,8 +99,7 @@ async fn rows_that_nobody_resumes_expire_and_foreign_tokens_do_not_take_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_was_cut_behind_the_session_makes_it_invalid() {
-    let (world, gateway) = World::with_gateway(true, 50).await;
-    let client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, client) = World::with_session(true, 50, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     gateway.stop().await;
     for i in 0..100 {
@@ -154,8 +151,7 @@ async fn after_a_restart_comings_and_goings_are_told() {
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_nothing_is_judged_by_rights_that_came_later() {
     for change in 0..5 {
-        let (world, gateway) = World::with_gateway(true, 10_000).await;
-        let client = Client::identified(&gateway, BOT).await;
+        let (world, gateway, client) = World::with_session(true, 10_000, BOT).await;
         let (id, seq) = (client.session_id.clone(), client.last_seq());
         gateway.stop().await;
         world.say(HIDDEN, "secret").await;
@@ -203,8 +199,7 @@ async fn a_session_that_fell_off_the_ring_is_replayed_from_the_log() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_goes_back_behind_its_own_going_and_coming_begins_again() {
     for durable in [false, true] {
-        let (world, gateway) = World::with_gateway(durable, 10_000).await;
-        let mut client = Client::identified(&gateway, BOT).await;
+        let (world, gateway, mut client) = World::with_session(durable, 10_000, BOT).await;
         let (id, begun) = (client.session_id.clone(), client.last_seq());
         world.say(OPEN, "as a member").await;
         assert_eq!(client.message().await, "as a member");

@@ -13,8 +13,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn what_was_missed_is_replayed_once_in_order_with_its_numbers_then_resumed() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut client) = World::with_session(false, 1_000, BOT).await;
     world.say(OPEN, "0").await;
     assert_eq!(client.message().await, "0");
     let (id, seq) = (client.session_id.clone(), client.last_seq());
@@ -36,8 +35,7 @@ async fn what_was_missed_is_replayed_once_in_order_with_its_numbers_then_resumed
 
 #[tokio::test(start_paused = true)]
 async fn what_was_received_but_not_acknowledged_comes_again_with_the_same_numbers() {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    let mut client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut client) = World::with_session(false, 1_000, BOT).await;
     let seq = client.last_seq();
     for i in 0..5 {
         world.say(OPEN, &i.to_string()).await;
@@ -73,8 +71,7 @@ async fn guilds_of_the_introduction_that_were_missed_come_again() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_foreign_and_ended_sessions_are_invalid_and_a_number_never_sent_is_4007() {
-    let (_world, gateway) = World::with_gateway(false, 1_000).await;
-    let client = Client::identified(&gateway, BOT).await;
+    let (_world, gateway, client) = World::with_session(false, 1_000, BOT).await;
     let (id, seq) = (client.session_id.clone(), client.last_seq());
     let invalid = async |user, id: &str, seq| {
         let mut client = Client::resuming(&gateway, user, id, seq).await;

@@ -11,8 +11,7 @@ use crate::{
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_read_is_cut_while_others_are_served_and_resumes() {
-    let (world, gateway) = World::with_gateway(true, 100_000).await;
-    let mut good = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut good) = World::with_session(true, 100_000, BOT).await;
     // A pipe that holds little more than the introduction.
     let mut slow = Client::over(gateway.pipe(8 << 10), "/?v=10").await;
     slow.hello().await;
@@ -72,8 +71,7 @@ async fn who_falls_off_the_ring_is_closed_with_4000_and_resumes_from_the_log() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_stops_asks_its_clients_to_reconnect_and_drains() {
-    let (world, gateway) = World::with_gateway(true, 1_000).await;
-    let mut client = Client::identified(&gateway, BOT).await;
+    let (world, gateway, mut client) = World::with_session(true, 1_000, BOT).await;
     gateway.stop.cancel();
     assert_eq!(client.payload().await["op"], 7);
     assert_eq!(client.closed().await, 4000);

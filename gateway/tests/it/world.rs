@@ -40,6 +40,7 @@ use self::{
     log::{Sessions, TestLog},
     outbox::{apply, newest, rebuilt},
 };
+use crate::client::Client;
 
 pub(crate) const VIEW: u64 = 1 << 10;
 /// The guild of most tests, its open and its hidden channel, and a role that sees the latter.
@@ -360,6 +361,17 @@ impl World {
         let world = Self::new(durable, records_max);
         let gateway = world.gateway(GatewayConfig::default()).await;
         (world, gateway)
+    }
+
+    /// The same, with a client of this user's that was shown its guilds.
+    pub(crate) async fn with_session(
+        durable: bool,
+        records_max: usize,
+        user_id: u64,
+    ) -> (Arc<Self>, Running, Client) {
+        let (world, gateway) = Self::with_gateway(durable, records_max).await;
+        let client = Client::identified(&gateway, user_id).await;
+        (world, gateway, client)
     }
 
     /// A gateway without limits on identifies: most tests identify with one token many times.
