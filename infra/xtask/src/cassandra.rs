@@ -149,22 +149,11 @@ impl Node {
 
         let mut java = Command::new("java");
         java.args([format!("-Xms{}", self.heap), format!("-Xmx{}", self.heap)])
-            .arg("-XX:+UseG1GC")
-            .arg("-Djdk.attach.allowAttachSelf=true")
-            .arg("-Dcassandra-foreground=true")
-            // A single node has no other node to gossip with; waiting for one would cost 8 s a boot.
-            .arg("-Dcassandra.skip_wait_for_gossip_to_settle=0")
-            .arg("-Dcassandra.ring_delay_ms=4000")
+            .arg(JAVA_ARGS)
             .arg(format!("-Dcassandra.config=file://{}", conf.join("cassandra.yaml").display()))
             .arg(format!("-Dlogback.configurationFile={}", conf.join("logback.xml").display()))
-            .arg(format!("-Dcassandra.storagedir={}", data.display()));
-        for package in EXPORTED {
-            java.arg("--add-exports").arg(format!("{package}=ALL-UNNAMED"));
-        }
-        for package in OPENED {
-            java.arg("--add-opens").arg(format!("{package}=ALL-UNNAMED"));
-        }
-        java.arg("-cp")
+            .arg(format!("-Dcassandra.storagedir={}", data.display()))
+            .arg("-cp")
             .arg(format!("{}:{}/*", conf.display(), jars.lib.display()))
             .arg("org.apache.cassandra.service.CassandraDaemon");
         Ok(java)
@@ -226,83 +215,16 @@ pub(crate) fn answers(address: SocketAddr) -> bool {
 }
 
 /// Makes Maven resolve the artifact and all its dependencies.
-const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>weir</groupId><artifactId>cassandra-node</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.cassandra</groupId><artifactId>cassandra-all</artifactId><version>@VERSION@</version></dependency>
-  </dependencies>
-</project>
-"#;
+const POM: &str = include_str!("../cassandra/pom.xml");
 
 /// Configuration of one small node. Memory bounds are far below the defaults, so that the node fits beside a
 /// build. Snapshots on DROP are off, because tests drop keyspaces all the time.
-const CASSANDRA_YAML: &str = r#"cluster_name: weir-dev
-num_tokens: 8
-partitioner: org.apache.cassandra.dht.Murmur3Partitioner
-data_file_directories: ["@DATA@/data"]
-commitlog_directory: "@DATA@/commitlog"
-saved_caches_directory: "@DATA@/saved_caches"
-hints_directory: "@DATA@/hints"
-cdc_raw_directory: "@DATA@/cdc"
-commitlog_sync: periodic
-commitlog_sync_period: 1000ms
-seed_provider:
-  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [{seeds: "@ADDRESS@:@STORAGE_PORT@"}]
-listen_address: "@ADDRESS@"
-storage_port: @STORAGE_PORT@
-rpc_address: "@ADDRESS@"
-native_transport_port: @CQL_PORT@
-endpoint_snitch: SimpleSnitch
-memtable_heap_space: 128MiB
-memtable_offheap_space: 128MiB
-file_cache_size: 64MiB
-concurrent_reads: 16
-concurrent_writes: 16
-auto_snapshot: false
-"#;
+const CASSANDRA_YAML: &str = include_str!("../cassandra/cassandra.yaml");
 
-const LOGBACK_XML: &str = r#"<configuration>
-  <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
-    <encoder><pattern>%-5level %date{HH:mm:ss,SSS} %msg%n</pattern></encoder>
-  </appender>
-  <root level="INFO"><appender-ref ref="OUT"/></root>
-</configuration>
-"#;
+const LOGBACK_XML: &str = include_str!("../cassandra/logback.xml");
 
-/// JDK packages that Cassandra 5.0 uses and that the module system hides since Java 9.
-const EXPORTED: [&str; 9] = [
-    "java.base/java.lang.ref",
-    "java.base/jdk.internal.misc",
-    "java.base/jdk.internal.ref",
-    "java.base/sun.nio.ch",
-    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
-    "java.rmi/sun.rmi.registry",
-    "java.rmi/sun.rmi.server",
-    "java.sql/java.sql",
-    "jdk.unsupported/sun.misc",
-];
-
-/// JDK packages that Cassandra accesses by reflection.
-const OPENED: [&str; 16] = [
-    "java.base/java.io",
-    "java.base/java.lang",
-    "java.base/java.lang.module",
-    "java.base/java.lang.reflect",
-    "java.base/java.nio",
-    "java.base/java.util",
-    "java.base/java.util.concurrent",
-    "java.base/java.util.concurrent.atomic",
-    "java.base/jdk.internal.loader",
-    "java.base/jdk.internal.math",
-    "java.base/jdk.internal.module",
-    "java.base/jdk.internal.ref",
-    "java.base/jdk.internal.reflect",
-    "java.base/jdk.internal.util.jar",
-    "java.base/sun.nio.ch",
-    "jdk.management/com.sun.management.internal",
-];
+/// Options of java that do not depend on the node, in the form that java reads after an `@`.
+const JAVA_ARGS: &str = concat!("@", env!("CARGO_MANIFEST_DIR"), "/cassandra/java.args");
 
 #[cfg(test)]
 mod tests {
