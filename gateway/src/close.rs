@@ -7,58 +7,43 @@ use std::borrow::Cow;
 /// Client libraries stop for good at a code that is not resumable, so a fault of ours is always
 /// [`CloseCode::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
 pub enum CloseCode {
-    /// 4000: a fault of ours, a client that reads too slowly, or a gateway that is stopping. The client may
-    /// resume.
-    Unknown,
-    /// 4001: an opcode that does not exist or that only servers send.
-    UnknownOpcode,
-    /// 4002: a payload that is too long, not JSON, or not of its opcode's shape.
-    Decode,
-    /// 4003: a payload that needs an identified session came before one.
-    NotAuthenticated,
-    /// 4004: the token is not one of ours.
-    AuthenticationFailed,
-    /// 4005: identify or resume on a connection that has a session.
-    AlreadyAuthenticated,
-    /// 4007: a resume from a number that was never sent.
-    InvalidSequence,
-    /// 4008: more payloads than a connection may send.
-    RateLimited,
-    /// 4009: no heartbeat in time, or no identify after connecting.
-    SessionTimedOut,
-    /// 4010: a shard that cannot exist.
-    InvalidShard,
-    /// 4011: more guilds than one session may hold; the bot must shard.
-    ShardingRequired,
-    /// 4012: a gateway version or encoding that is not served.
-    InvalidVersion,
-    /// 4013: unknown intent bits, or no intents.
-    InvalidIntents,
-    /// 4014: privileged intents that were not granted.
-    DisallowedIntents,
+    /// A fault of ours, a client that reads too slowly, or a gateway that is stopping. The client may resume.
+    Unknown = 4000,
+    /// An opcode that does not exist or that only servers send.
+    UnknownOpcode = 4001,
+    /// A payload that is too long, not JSON, or not of its opcode's shape.
+    Decode = 4002,
+    /// A payload that needs an identified session came before one.
+    NotAuthenticated = 4003,
+    /// The token is not one of ours.
+    AuthenticationFailed = 4004,
+    /// Identify or resume on a connection that has a session.
+    AlreadyAuthenticated = 4005,
+    /// A resume from a number that was never sent.
+    InvalidSequence = 4007,
+    /// More payloads than a connection may send.
+    RateLimited = 4008,
+    /// No heartbeat in time, or no identify after connecting.
+    SessionTimedOut = 4009,
+    /// A shard that cannot exist.
+    InvalidShard = 4010,
+    /// More guilds than one session may hold; the bot must shard.
+    ShardingRequired = 4011,
+    /// A gateway version or encoding that is not served.
+    InvalidVersion = 4012,
+    /// Unknown intent bits, or no intents.
+    InvalidIntents = 4013,
+    /// Privileged intents that were not granted.
+    DisallowedIntents = 4014,
 }
 
 impl CloseCode {
     /// The number on the wire.
     #[must_use]
     pub fn number(self) -> u16 {
-        match self {
-            Self::Unknown => 4000,
-            Self::UnknownOpcode => 4001,
-            Self::Decode => 4002,
-            Self::NotAuthenticated => 4003,
-            Self::AuthenticationFailed => 4004,
-            Self::AlreadyAuthenticated => 4005,
-            Self::InvalidSequence => 4007,
-            Self::RateLimited => 4008,
-            Self::SessionTimedOut => 4009,
-            Self::InvalidShard => 4010,
-            Self::ShardingRequired => 4011,
-            Self::InvalidVersion => 4012,
-            Self::InvalidIntents => 4013,
-            Self::DisallowedIntents => 4014,
-        }
+        self as u16
     }
 }
 

@@ -4,115 +4,77 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::rate::Rate;
 
-/// A group of routes with one quota for each caller and major parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RouteBucket {
-    /// Reading a page of messages.
-    ListMessages,
-    /// Reading one message.
-    GetMessage,
-    /// Creating a message.
-    CreateMessage,
-    /// Editing a message.
-    EditMessage,
-    /// Deleting a message.
-    DeleteMessage,
-    /// Showing that the caller is typing.
-    Typing,
-    /// Reading a channel.
-    GetChannel,
-    /// Changing or deleting a channel.
-    ChangeChannel,
-    /// Creating a guild.
-    CreateGuild,
-    /// Reading a guild, its channels or its roles.
-    GetGuild,
-    /// Deleting or leaving a guild, and creating its channels and roles.
-    ChangeGuild,
-    /// Reading members.
-    GetMembers,
-    /// Adding members.
-    ChangeMembers,
-    /// Reading users, the caller's own included, and the caller's guilds and application.
-    Users,
-    /// Asking for the gateway's address.
-    Gateway,
-    /// `POST /messages`.
-    ShortMessages,
-    /// `GET /history`.
-    ShortHistory,
-    /// Opening direct messages.
-    OpenDirect,
+/// Makes [`RouteBucket`] of one list: each bucket's id, and its rate as requests in so many seconds.
+macro_rules! buckets {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $requests:literal, $seconds:literal;)*) => {
+        /// A group of routes with one quota for each caller and major parameter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum RouteBucket {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl RouteBucket {
+            /// Every bucket, in the order of their numbers.
+            pub const ALL: [Self; [$($id),*].len()] = [$(Self::$name),*];
+
+            /// The value of `X-RateLimit-Bucket`. It is opaque to clients and the same on every node, and it
+            /// never changes, because clients key their own queues with it.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$name => $id),* }
+            }
+
+            /// The rate unless the operator sets another. The rates of message routes and typing are what
+            /// client authors have long observed at Discord, who publishes no numbers. The others are guesses
+            /// below the global limit, wide enough for a bot's start.
+            #[must_use]
+            pub(crate) const fn default_rate(self) -> Rate {
+                match self { $(Self::$name => rate($requests, $seconds)),* }
+            }
+        }
+    };
 }
 
-impl RouteBucket {
-    /// Every bucket, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
-        Self::ListMessages,
-        Self::GetMessage,
-        Self::CreateMessage,
-        Self::EditMessage,
-        Self::DeleteMessage,
-        Self::Typing,
-        Self::GetChannel,
-        Self::ChangeChannel,
-        Self::CreateGuild,
-        Self::GetGuild,
-        Self::ChangeGuild,
-        Self::GetMembers,
-        Self::ChangeMembers,
-        Self::Users,
-        Self::Gateway,
-        Self::ShortMessages,
-        Self::ShortHistory,
-        Self::OpenDirect,
-    ];
-
-    /// The value of `X-RateLimit-Bucket`. It is opaque to clients and the same on every node, and it never
-    /// changes, because clients key their own queues with it.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::ListMessages => "weir-list-messages",
-            Self::GetMessage => "weir-get-message",
-            Self::CreateMessage => "weir-create-message",
-            Self::EditMessage => "weir-edit-message",
-            Self::DeleteMessage => "weir-delete-message",
-            Self::Typing => "weir-typing",
-            Self::GetChannel => "weir-get-channel",
-            Self::ChangeChannel => "weir-change-channel",
-            Self::CreateGuild => "weir-create-guild",
-            Self::GetGuild => "weir-get-guild",
-            Self::ChangeGuild => "weir-change-guild",
-            Self::GetMembers => "weir-get-members",
-            Self::ChangeMembers => "weir-change-members",
-            Self::Users => "weir-users",
-            Self::Gateway => "weir-gateway",
-            Self::ShortMessages => "weir-short-messages",
-            Self::ShortHistory => "weir-short-history",
-            Self::OpenDirect => "weir-open-direct",
-        }
-    }
-
-    /// The rate unless the operator sets another. The rates of message routes and typing are what client
-    /// authors have long observed at Discord, who publishes no numbers. The others are guesses below the
-    /// global limit, wide enough for a bot's start.
-    #[must_use]
-    pub(crate) const fn default_rate(self) -> Rate {
-        match self {
-            Self::CreateMessage | Self::EditMessage | Self::Typing => rate(5, 5),
-            Self::DeleteMessage | Self::ListMessages | Self::GetMessage => rate(5, 1),
-            Self::ChangeChannel | Self::ChangeGuild | Self::ChangeMembers | Self::OpenDirect => rate(10, 10),
-            Self::CreateGuild => rate(10, 60),
-            Self::GetChannel | Self::GetGuild | Self::GetMembers => rate(10, 5),
-            Self::Users => rate(30, 30),
-            Self::Gateway => rate(5, 5),
-            // The paths of these routes name no channel, so one bucket spans all channels of a caller. It is
-            // as wide as the global limit; each channel is protected by the data service's own limits.
-            Self::ShortMessages | Self::ShortHistory => rate(50, 1),
-        }
-    }
+buckets! {
+    /// Reading a page of messages.
+    ListMessages = "weir-list-messages", 5, 1;
+    /// Reading one message.
+    GetMessage = "weir-get-message", 5, 1;
+    /// Creating a message.
+    CreateMessage = "weir-create-message", 5, 5;
+    /// Editing a message.
+    EditMessage = "weir-edit-message", 5, 5;
+    /// Deleting a message.
+    DeleteMessage = "weir-delete-message", 5, 1;
+    /// Showing that the caller is typing.
+    Typing = "weir-typing", 5, 5;
+    /// Reading a channel.
+    GetChannel = "weir-get-channel", 10, 5;
+    /// Changing or deleting a channel.
+    ChangeChannel = "weir-change-channel", 10, 10;
+    /// Creating a guild.
+    CreateGuild = "weir-create-guild", 10, 60;
+    /// Reading a guild, its channels or its roles.
+    GetGuild = "weir-get-guild", 10, 5;
+    /// Deleting or leaving a guild, and creating its channels and roles.
+    ChangeGuild = "weir-change-guild", 10, 10;
+    /// Reading members.
+    GetMembers = "weir-get-members", 10, 5;
+    /// Adding members.
+    ChangeMembers = "weir-change-members", 10, 10;
+    /// Reading users, the caller's own included, and the caller's guilds and application.
+    Users = "weir-users", 30, 30;
+    /// Asking for the gateway's address.
+    Gateway = "weir-gateway", 5, 5;
+    // The paths of the two short routes name no channel, so one bucket spans all channels of a caller. It is as
+    // wide as the global limit; each channel is protected by the data service's own limits.
+    /// `POST /messages`.
+    ShortMessages = "weir-short-messages", 50, 1;
+    /// `GET /history`.
+    ShortHistory = "weir-short-history", 50, 1;
+    /// Opening direct messages.
+    OpenDirect = "weir-open-direct", 10, 10;
 }
 
 const fn rate(requests: u32, seconds: u64) -> Rate {

@@ -10,106 +10,70 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The kind of an error, in the protocol's closed vocabulary. There are no user-defined codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $status:literal;)*) => {
+        /// The kind of an error, in the protocol's closed vocabulary. There are no user-defined codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the gRPC numbers.
+            pub const ALL: [Code; [$($status),*].len()] = [$(Code::$name),*];
+
+            /// The name in error JSON; also the metric label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $word),* }
+            }
+
+            /// The HTTP status that carries this code.
+            pub const fn http_status(self) -> u16 {
+                match self { $(Code::$name => $status),* }
+            }
+        }
+    };
+}
+
+codes! {
     /// The caller gave up.
-    Canceled,
+    Canceled = "canceled", 499;
     /// The origin is unclear. An HTTP status without a mapping becomes this too.
-    Unknown,
+    Unknown = "unknown", 500;
     /// The request is invalid whatever the state of the system.
-    InvalidArgument,
+    InvalidArgument = "invalid_argument", 400;
     /// The deadline passed before the call finished.
-    DeadlineExceeded,
+    DeadlineExceeded = "deadline_exceeded", 504;
     /// The thing that was asked for does not exist.
-    NotFound,
+    NotFound = "not_found", 404;
     /// The thing that was to be created exists already.
-    AlreadyExists,
+    AlreadyExists = "already_exists", 409;
     /// The caller is known and may not do this.
-    PermissionDenied,
+    PermissionDenied = "permission_denied", 403;
     /// A quota or limit of this caller or channel is used up.
-    ResourceExhausted,
+    ResourceExhausted = "resource_exhausted", 429;
     /// The caller must change the state of the system before trying again.
-    FailedPrecondition,
+    FailedPrecondition = "failed_precondition", 400;
     /// A conflict; try again at a higher level.
-    Aborted,
+    Aborted = "aborted", 409;
     /// Past the valid range.
-    OutOfRange,
+    OutOfRange = "out_of_range", 400;
     /// Not implemented, not supported or not enabled.
-    Unimplemented,
+    Unimplemented = "unimplemented", 501;
     /// A broken invariant of the server.
-    Internal,
+    Internal = "internal", 500;
     /// Temporarily not available. The caller may back off and repeat an idempotent call.
-    Unavailable,
+    Unavailable = "unavailable", 503;
     /// Unrecoverable loss or corruption.
-    DataLoss,
+    DataLoss = "data_loss", 500;
     /// Valid credentials are missing.
-    Unauthenticated,
+    Unauthenticated = "unauthenticated", 401;
 }
 
 impl Code {
-    /// Every code, in the order of the gRPC numbers.
-    pub const ALL: [Code; 16] = [
-        Code::Canceled,
-        Code::Unknown,
-        Code::InvalidArgument,
-        Code::DeadlineExceeded,
-        Code::NotFound,
-        Code::AlreadyExists,
-        Code::PermissionDenied,
-        Code::ResourceExhausted,
-        Code::FailedPrecondition,
-        Code::Aborted,
-        Code::OutOfRange,
-        Code::Unimplemented,
-        Code::Internal,
-        Code::Unavailable,
-        Code::DataLoss,
-        Code::Unauthenticated,
-    ];
-
-    /// The name in error JSON; also the metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Code::Canceled => "canceled",
-            Code::Unknown => "unknown",
-            Code::InvalidArgument => "invalid_argument",
-            Code::DeadlineExceeded => "deadline_exceeded",
-            Code::NotFound => "not_found",
-            Code::AlreadyExists => "already_exists",
-            Code::PermissionDenied => "permission_denied",
-            Code::ResourceExhausted => "resource_exhausted",
-            Code::FailedPrecondition => "failed_precondition",
-            Code::Aborted => "aborted",
-            Code::OutOfRange => "out_of_range",
-            Code::Unimplemented => "unimplemented",
-            Code::Internal => "internal",
-            Code::Unavailable => "unavailable",
-            Code::DataLoss => "data_loss",
-            Code::Unauthenticated => "unauthenticated",
-        }
-    }
-
     /// The code of a wire name. Names are case-sensitive.
     pub fn from_wire(name: &str) -> Option<Code> {
         Code::ALL.into_iter().find(|code| code.as_str() == name)
-    }
-
-    /// The HTTP status that carries this code.
-    pub const fn http_status(self) -> u16 {
-        match self {
-            Code::Canceled => 499,
-            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
-            Code::DeadlineExceeded => 504,
-            Code::NotFound => 404,
-            Code::AlreadyExists | Code::Aborted => 409,
-            Code::PermissionDenied => 403,
-            Code::ResourceExhausted => 429,
-            Code::Unimplemented => 501,
-            Code::Unknown | Code::Internal | Code::DataLoss => 500,
-            Code::Unavailable => 503,
-            Code::Unauthenticated => 401,
-        }
     }
 
     /// The code to assume when a reply that is not 200 carries no readable Connect error, as from a proxy.
