@@ -4,6 +4,7 @@
 use std::{env, process::Command, time::Duration};
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::{
     cargo::{self, TEST_MAX},
@@ -48,16 +49,6 @@ const INPUTS: &str = "WEIR_FUZZ_CASES";
 const INPUTS_MAX: &str = "100000";
 
 impl Run {
-    const ALL: [Self; 7] = [
-        Self::Kills,
-        Self::KillsTiers,
-        Self::BusLosses,
-        Self::BusLossesTiers,
-        Self::ImportKills,
-        Self::Damage,
-        Self::Fuzz,
-    ];
-
     fn name(self) -> &'static str {
         match self {
             Self::Kills => "kills, one process",
@@ -130,7 +121,7 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     fn runs(&self) -> Vec<Run> {
-        if self.runs.is_empty() { Run::ALL.to_vec() } else { self.runs.clone() }
+        if self.runs.is_empty() { Run::value_variants().to_vec() } else { self.runs.clone() }
     }
 }
 
@@ -203,13 +194,13 @@ mod tests {
 
     #[test]
     fn without_names_every_run_is_chosen() {
-        assert_eq!(Chosen::default().runs(), Run::ALL);
+        assert_eq!(Chosen::default().runs(), Run::value_variants());
         assert_eq!(Chosen { runs: vec![Run::Kills] }.runs(), [Run::Kills]);
     }
 
     #[test]
     fn tiers_name_their_target_and_need_cassandra() {
-        for run in Run::ALL {
+        for run in Run::value_variants() {
             assert_eq!(run.arguments().contains(&"tiers"), run.needs_cassandra(), "{run:?}");
         }
     }

@@ -204,18 +204,11 @@ impl<'ast> Visit<'ast> for Reader {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::*;
+    use super::{super::modules::tests::folder_of, *};
 
     /// The circles of a crate of these files.
     fn of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            fs::write(path, text).expect("written");
-        }
+        let folder = folder_of(files);
         find(folder.path()).expect("read")
     }
 

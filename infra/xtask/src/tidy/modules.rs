@@ -152,3 +152,19 @@ pub(super) fn is_test(attributes: &[Attribute]) -> bool {
             && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
     })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fs;
+
+    /// A folder with these files.
+    pub(in crate::tidy) fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, text).expect("written");
+        }
+        folder
+    }
+}

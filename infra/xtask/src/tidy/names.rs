@@ -207,18 +207,11 @@ fn is_type(names: &Crate, path: &[String], more: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::*;
+    use super::{super::modules::tests::folder_of, *};
 
     /// The public types of a crate of these files.
     fn of(files: &[(&str, &str)]) -> Vec<String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            fs::write(path, text).expect("written");
-        }
+        let folder = folder_of(files);
         surface(&names(folder.path()).expect("read")).into_iter().collect()
     }
 
