@@ -262,6 +262,22 @@ impl Place {
     }
 }
 
+/// What a letter of a matrix of callers and routes stands for: a status and Discord's code.
+pub(crate) fn outcome(letter: char) -> (u16, u64) {
+    match letter {
+        'k' => (200, 0),
+        'c' => (201, 0),
+        'd' => (204, 0),
+        // No access; not in a direct message; not the author; no permission; not the owner.
+        'n' => (403, 50_001),
+        'm' => (403, 50_003),
+        'a' => (403, 50_005),
+        'p' => (403, 50_013),
+        'o' => (403, 20_018),
+        other => panic!("{other} stands for nothing"),
+    }
+}
+
 /// A request to the server; the host is what HTTP/1.1 asks for.
 pub(crate) fn request(method: Method, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "localhost")

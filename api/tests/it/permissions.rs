@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Bot, Place, Served, id};
+use crate::harness::{Bot, Place, Served, id, outcome};
 
 const KICK_MEMBERS: u64 = 1 << 1;
 const CREATE_INSTANT_INVITE: u64 = 1;
@@ -79,23 +79,7 @@ async fn stage(served: &Served) -> (Cast, Place) {
     (cast, place)
 }
 
-type Outcome = (u16, u64);
-const NO_PERMISSION: Outcome = (403, 50_013);
-
-/// What a letter of the matrix stands for.
-fn outcome(letter: char) -> Outcome {
-    match letter {
-        'k' => (200, 0),
-        'c' => (201, 0),
-        'd' => (204, 0),
-        // No access; no permission; not the author; not the owner.
-        'n' => (403, 50_001),
-        'p' => NO_PERMISSION,
-        'a' => (403, 50_005),
-        'o' => (403, 20_018),
-        other => panic!("{other} stands for nothing"),
-    }
-}
+const NO_PERMISSION: (u16, u64) = (403, 50_013);
 
 /// A row: what is done, and what becomes of it for each of the cast.
 struct Row {
