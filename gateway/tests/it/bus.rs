@@ -170,8 +170,7 @@ async fn changes_that_a_loaded_guild_includes_are_not_shown_as_new() {
     assert_eq!(bot.dispatch("GUILD_MEMBER_UPDATE").await["user"]["id"], ALICE.to_string());
     bot.quiet().await;
     // Nor is it counted twice.
-    let mut owner = Client::identifying(&gateway, OWNER, crate::client::INTENTS).await;
-    owner.dispatch("READY").await;
+    let mut owner = Client::ready(&gateway, OWNER, crate::client::INTENTS).await;
     assert_eq!(owner.dispatch("GUILD_CREATE").await["member_count"], 4);
 }
 

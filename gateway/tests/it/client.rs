@@ -52,6 +52,11 @@ impl Client {
         client
     }
 
+    /// Connects and identifies; swallows READY.
+    pub(crate) async fn ready(gateway: &Running, user_id: u64, intents: u64) -> Self {
+        Self::ready_over(gateway.pipe(PIPE), "/?v=10&encoding=json", user_id, intents).await
+    }
+
     /// Connects and identifies; swallows READY and the guilds.
     pub(crate) async fn identified(gateway: &Running, user_id: u64) -> Self {
         Self::identified_with(gateway, user_id, INTENTS).await
@@ -98,6 +103,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (ws, _) = client_async(format!("ws://gateway{path}"), stream).await.unwrap();
         let inflate = path.contains("zlib-stream").then(|| Decompress::new(true));
         Self { ws, inflate, seq: None, session_id: String::new() }
+    }
+
+    /// The same as [`Client::ready`], over any stream.
+    pub(crate) async fn ready_over(stream: S, path: &str, user_id: u64, intents: u64) -> Self {
+        let mut client = Self::over(stream, path).await;
+        client.hello().await;
+        client.identify(user_id, intents).await;
+        client.dispatch("READY").await;
+        client
     }
 
     pub(crate) async fn send(&mut self, payload: Value) {

@@ -38,10 +38,7 @@ async fn who_pings_at_line_rate_and_never_reads_is_held_a_bounded_number_of_byte
         let gateway = world.gateway(config).await;
         let mut stream = gateway.pipe(PIPE);
         if identified {
-            let mut client = Client::over(stream, "/?v=10").await;
-            client.hello().await;
-            client.identify(BOT, 1).await;
-            client.dispatch("READY").await;
+            let mut client = Client::ready_over(stream, "/?v=10", BOT, 1).await;
             client.dispatch("GUILD_CREATE").await;
             stream = client.ws.into_inner();
         } else {

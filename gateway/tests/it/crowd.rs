@@ -248,10 +248,7 @@ async fn who_takes_over_a_session_that_does_not_read_waits_for_nothing_and_holds
     let world = World::new(false, 1_000);
     world.overwrite(GUILD, 2_000);
     let gateway = world.gateway(GatewayConfig { admissions_max: 1, ..GatewayConfig::default() }).await;
-    let mut slow = Client::over(gateway.pipe(4 << 10), "/?v=10").await;
-    slow.hello().await;
-    slow.identify(BOT, INTENTS).await;
-    slow.dispatch("READY").await;
+    let slow = Client::ready_over(gateway.pipe(4 << 10), "/?v=10", BOT, INTENTS).await;
     // The guild does not fit into the pipe.
     let began = Instant::now();
     let mut taken = Client::resuming(&gateway, BOT, &slow.session_id, 1).await;

@@ -9,7 +9,7 @@ use weir_proto::{
 
 use crate::{
     client::Client,
-    world::{ALICE, BOT, Fate, OPEN, OWNER, Running, World, token},
+    world::{ALICE, BOT, Fate, OPEN, OWNER, World, token},
 };
 
 /// The channel of the bot and Alice.
@@ -21,25 +21,14 @@ const GUILD_MESSAGES: u64 = 1 << 9 | 1 << 15;
 /// DIRECT_MESSAGE_TYPING.
 const TYPING: u64 = 1 << 14;
 
-async fn started() -> (std::sync::Arc<World>, Running) {
-    let (world, gateway) = World::with_gateway(false, 1_000).await;
-    (world, gateway)
-}
-
-async fn with(gateway: &Running, user_id: u64, intents: u64) -> Client {
-    let mut client = Client::identifying(gateway, user_id, intents).await;
-    client.dispatch("READY").await;
-    client
-}
-
 #[tokio::test(start_paused = true)]
 async fn both_users_hear_of_the_channel_first_and_then_of_all_that_happens_in_it_and_a_third_of_nothing() {
-    let (world, gateway) = started().await;
-    let mut bot = with(&gateway, BOT, MESSAGES).await;
-    let mut alice = with(&gateway, ALICE, MESSAGES).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::ready(&gateway, BOT, MESSAGES).await;
+    let mut alice = Client::ready(&gateway, ALICE, MESSAGES).await;
     // The owner of the guild that all are in. What it hears of there makes it look at all that was committed
     // in between.
-    let mut third = with(&gateway, OWNER, MESSAGES | TYPING | GUILD_MESSAGES).await;
+    let mut third = Client::ready(&gateway, OWNER, MESSAGES | TYPING | GUILD_MESSAGES).await;
     world.say(OPEN, "before").await;
     world.open_direct(TALK, [BOT, ALICE], Fate::Once).await;
     let id = world.say(TALK, "between us").await;
@@ -70,10 +59,10 @@ async fn both_users_hear_of_the_channel_first_and_then_of_all_that_happens_in_it
 
 #[tokio::test(start_paused = true)]
 async fn each_kind_needs_its_intent_and_the_channel_none() {
-    let (world, gateway) = started().await;
-    let mut deaf = with(&gateway, ALICE, 0).await;
-    let mut typing = with(&gateway, ALICE, TYPING).await;
-    let mut messages = with(&gateway, ALICE, MESSAGES).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut deaf = Client::ready(&gateway, ALICE, 0).await;
+    let mut typing = Client::ready(&gateway, ALICE, TYPING).await;
+    let mut messages = Client::ready(&gateway, ALICE, MESSAGES).await;
     world.open_direct(TALK, [BOT, ALICE], Fate::Once).await;
     for client in [&mut deaf, &mut typing, &mut messages] {
         client.dispatch("CHANNEL_CREATE").await;
@@ -91,7 +80,7 @@ async fn each_kind_needs_its_intent_and_the_channel_none() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_first_shard_hears_of_direct_messages() {
-    let (world, gateway) = started().await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
     let mut shards = Vec::new();
     for id in 0..3 {
         let mut client = Client::connect(&gateway).await;
@@ -122,7 +111,7 @@ async fn only_the_first_shard_hears_of_direct_messages() {
 async fn a_resume_replays_direct_messages_with_their_numbers() {
     for durable in [false, true] {
         let (world, gateway) = World::with_gateway(durable, 10_000).await;
-        let client = with(&gateway, BOT, MESSAGES).await;
+        let client = Client::ready(&gateway, BOT, MESSAGES).await;
         let (id, seq) = (client.session_id.clone(), client.last_seq());
         drop(client);
         world.open_direct(TALK, [ALICE, BOT], Fate::Once).await;
@@ -152,9 +141,9 @@ async fn a_resume_replays_direct_messages_with_their_numbers() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_bus_repeats_is_dropped_and_what_it_loses_is_fetched_the_channel_before_its_first_message() {
-    let (world, gateway) = started().await;
-    let mut bot = with(&gateway, BOT, MESSAGES).await;
-    let mut alice = with(&gateway, ALICE, MESSAGES).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::ready(&gateway, BOT, MESSAGES).await;
+    let mut alice = Client::ready(&gateway, ALICE, MESSAGES).await;
     world.open_direct(TALK, [BOT, ALICE], Fate::Lost).await;
     world.say_as(TALK, ALICE, "0", Fate::Lost).await;
     world.say_as(TALK, ALICE, "1", Fate::Twice).await;
@@ -168,10 +157,10 @@ async fn what_a_bus_repeats_is_dropped_and_what_it_loses_is_fetched_the_channel_
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_fetched_invalidates_the_two_users_sessions_and_no_others() {
-    let (world, gateway) = started().await;
-    let mut bot = with(&gateway, BOT, MESSAGES).await;
-    let mut alice = with(&gateway, ALICE, 0).await;
-    let mut third = with(&gateway, OWNER, MESSAGES).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::ready(&gateway, BOT, MESSAGES).await;
+    let mut alice = Client::ready(&gateway, ALICE, 0).await;
+    let mut third = Client::ready(&gateway, OWNER, MESSAGES).await;
     world.open_direct(TALK, [BOT, ALICE], Fate::Once).await;
     alice.dispatch("CHANNEL_CREATE").await;
     world.say_as(TALK, ALICE, "lost", Fate::Lost).await;
@@ -188,9 +177,9 @@ async fn what_cannot_be_fetched_invalidates_the_two_users_sessions_and_no_others
 /// the reading began.
 #[tokio::test(start_paused = true)]
 async fn a_recovered_record_needs_neither_context_nor_a_predecessor() {
-    let (world, gateway) = started().await;
-    let mut bot = with(&gateway, BOT, MESSAGES).await;
-    let mut alice = with(&gateway, ALICE, MESSAGES).await;
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::ready(&gateway, BOT, MESSAGES).await;
+    let mut alice = Client::ready(&gateway, ALICE, MESSAGES).await;
     let created = world.open_direct(TALK, [BOT, ALICE], Fate::Lost).await;
     let again = Record { prev_rev: created.rev - 1, recovered: true, context: None, ..created.clone() };
     world.put_on_bus(&again, Fate::Once).await;

@@ -85,8 +85,7 @@ async fn channels_are_announced_to_every_member_as_guild_create_lists_them() {
     let newest = world.say(HIDDEN, "now").await;
     bot.dispatch("GUILD_MEMBER_UPDATE").await;
     assert_eq!(bot.message().await, "now", "in a channel that the client knows");
-    let mut fresh = Client::identifying(&gateway, BOT, INTENTS).await;
-    fresh.dispatch("READY").await;
+    let mut fresh = Client::ready(&gateway, BOT, INTENTS).await;
     for mut channel in fresh.dispatch("GUILD_CREATE").await["channels"].as_array().unwrap().clone() {
         let Some(heard) = known.remove(channel["id"].as_str().unwrap()) else { continue };
         if channel["id"].as_str() == Some(HIDDEN.to_string().as_str()) {
@@ -262,8 +261,7 @@ async fn the_newest_message_is_in_guild_create_and_in_the_events_of_its_channel(
     let world = World::new(false, 1_000);
     let newest = world.say(OPEN, "before anybody came").await;
     let gateway = world.gateway(GatewayConfig::default()).await;
-    let mut bot = Client::identifying(&gateway, BOT, INTENTS).await;
-    bot.dispatch("READY").await;
+    let mut bot = Client::ready(&gateway, BOT, INTENTS).await;
     let guild = bot.dispatch("GUILD_CREATE").await;
     let shown = |id: u64| {
         let channels = guild["channels"].as_array().unwrap();

@@ -130,8 +130,7 @@ async fn members_are_answered_by_id_by_name_and_in_full_only_with_the_intent() {
 #[tokio::test(start_paused = true)]
 async fn a_guild_shows_all_its_channels_at_the_start() {
     let gateway = World::new(false, 1_000).gateway(GatewayConfig::default()).await;
-    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
-    client.dispatch("READY").await;
+    let mut client = Client::ready(&gateway, BOT, INTENTS).await;
     let guild = client.dispatch("GUILD_CREATE").await;
     let ids: Vec<_> =
         guild["channels"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap().to_owned()).collect();

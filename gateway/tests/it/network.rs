@@ -20,10 +20,8 @@ async fn many_sessions_receive_every_message_in_order_over_tcp() {
     let gateway = Gateway::start(config, world.deps(), listener, stop.clone()).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..20 {
-        let mut client = Client::over(TcpStream::connect(addr).await.unwrap(), "/?v=10").await;
-        client.hello().await;
-        client.identify(BOT, INTENTS).await;
-        client.dispatch("READY").await;
+        let mut client =
+            Client::ready_over(TcpStream::connect(addr).await.unwrap(), "/?v=10", BOT, INTENTS).await;
         client.dispatch("GUILD_CREATE").await;
         clients.push(client);
     }

@@ -62,8 +62,7 @@ async fn a_row_expires_whatever_others_try_with_it() {
 #[tokio::test(start_paused = true)]
 async fn the_row_is_written_before_ready_and_goes_with_the_session() {
     let (world, gateway) = World::with_gateway(true, 10_000).await;
-    let mut client = Client::identifying(&gateway, BOT, INTENTS).await;
-    client.dispatch("READY").await;
+    let mut client = Client::ready(&gateway, BOT, INTENTS).await;
     assert_eq!(world.session_rows().await, 1);
     client
         .ws

@@ -13,10 +13,7 @@ use crate::{
 async fn who_does_not_read_is_cut_while_others_are_served_and_resumes() {
     let (world, gateway, mut good) = World::with_session(true, 100_000, BOT).await;
     // A pipe that holds little more than the introduction.
-    let mut slow = Client::over(gateway.pipe(8 << 10), "/?v=10").await;
-    slow.hello().await;
-    slow.identify(BOT, INTENTS).await;
-    slow.dispatch("READY").await;
+    let mut slow = Client::ready_over(gateway.pipe(8 << 10), "/?v=10", BOT, INTENTS).await;
     slow.dispatch("GUILD_CREATE").await;
     for i in 0..500 {
         world.say(OPEN, &format!("{i} {}", "x".repeat(200))).await;
@@ -42,10 +39,7 @@ async fn who_does_not_read_is_cut_while_others_are_served_and_resumes() {
 async fn who_falls_off_the_ring_is_closed_with_4000_and_resumes_from_the_log() {
     let world = World::new(true, 100_000);
     let gateway = world.gateway(GatewayConfig { ring_records_max: 32, ..GatewayConfig::default() }).await;
-    let mut slow = Client::over(gateway.pipe(8 << 10), "/?v=10").await;
-    slow.hello().await;
-    slow.identify(BOT, INTENTS).await;
-    slow.dispatch("READY").await;
+    let mut slow = Client::ready_over(gateway.pipe(8 << 10), "/?v=10", BOT, INTENTS).await;
     slow.dispatch("GUILD_CREATE").await;
     for i in 0..500 {
         world.say(OPEN, &i.to_string()).await;

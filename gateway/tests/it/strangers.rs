@@ -41,8 +41,7 @@ async fn a_token_that_nobody_has_is_looked_up_once_and_works_once_somebody_has_i
     assert_eq!(world.resolved.load(Ordering::Relaxed), 1);
     world.add_user(new, "new", true);
     tokio::time::sleep(UNKNOWN_FOR).await;
-    let mut client = Client::identifying(&gateway, new, INTENTS).await;
-    client.dispatch("READY").await;
+    Client::ready(&gateway, new, INTENTS).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,10 +55,7 @@ async fn an_address_that_guesses_is_told_to_come_back_and_others_are_served() {
         assert_eq!(refused(&gateway, (2_000 + i) << 22, "192.0.2.1").await, 4008);
     }
     assert_eq!(world.resolved.load(Ordering::Relaxed), u64::from(FAILURES_BURST));
-    let mut client = Client::over(gateway.pipe_from(PIPE, "192.0.2.2"), "/?v=10").await;
-    client.hello().await;
-    client.identify(BOT, INTENTS).await;
-    client.dispatch("READY").await;
+    Client::ready_over(gateway.pipe_from(PIPE, "192.0.2.2"), "/?v=10", BOT, INTENTS).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,16 +118,11 @@ async fn the_bytes_of_introductions_that_nobody_reads_are_bounded_over_all_sessi
     let write_timeout = config.write_timeout;
     let gateway = world.gateway(config).await;
     // It is shown READY and does not read its guild.
-    let mut idle = Client::over(gateway.pipe(2 << 10), "/?v=10").await;
-    idle.hello().await;
-    idle.identify(OWNER, INTENTS).await;
-    idle.dispatch("READY").await;
-    let mut waiting = Client::identifying(&gateway, ALICE, INTENTS).await;
-    waiting.dispatch("READY").await;
+    let mut idle = Client::ready_over(gateway.pipe(2 << 10), "/?v=10", OWNER, INTENTS).await;
+    let mut waiting = Client::ready(&gateway, ALICE, INTENTS).await;
     waiting.quiet().await;
     // Who has small guilds only waits for nobody.
-    let mut unconcerned = Client::identifying(&gateway, reader, INTENTS).await;
-    unconcerned.dispatch("READY").await;
+    let mut unconcerned = Client::ready(&gateway, reader, INTENTS).await;
     unconcerned.dispatch("GUILD_CREATE").await;
     // Who does not read is cut after the write timeout, and the next one's turn comes.
     tokio::time::sleep(write_timeout).await;
@@ -152,17 +143,11 @@ async fn sessions_of_one_token_that_do_not_read_keep_only_each_other_waiting() {
     let gateway = world.gateway(config).await;
     let mut idle = Vec::new();
     for _ in 0..24 {
-        let mut client = Client::over(gateway.pipe(2 << 10), "/?v=10").await;
-        client.hello().await;
-        client.identify(OWNER, INTENTS).await;
-        client.dispatch("READY").await;
-        idle.push(client);
+        idle.push(Client::ready_over(gateway.pipe(2 << 10), "/?v=10", OWNER, INTENTS).await);
     }
-    let mut same_token = Client::identifying(&gateway, OWNER, INTENTS).await;
-    same_token.dispatch("READY").await;
+    let mut same_token = Client::ready(&gateway, OWNER, INTENTS).await;
     same_token.quiet().await;
-    let mut other = Client::identifying(&gateway, ALICE, INTENTS).await;
-    other.dispatch("READY").await;
+    let mut other = Client::ready(&gateway, ALICE, INTENTS).await;
     other.dispatch("GUILD_CREATE").await;
 }
 
@@ -179,17 +164,12 @@ async fn what_is_written_and_not_read_is_bounded_for_a_token_and_its_sessions_re
     let gateway = world.gateway(config).await;
     let mut idle = Vec::new();
     for _ in 0..2 {
-        let mut client = Client::over(gateway.pipe(2 << 10), "/?v=10").await;
-        client.hello().await;
-        client.identify(OWNER, INTENTS).await;
-        client.dispatch("READY").await;
-        idle.push(client);
+        idle.push(Client::ready_over(gateway.pipe(2 << 10), "/?v=10", OWNER, INTENTS).await);
     }
     // Cut at once, not after the write timeout.
     assert_eq!(idle[1].receive().await, Received::Cut);
     // The first is served when it reads, and so are others meanwhile.
-    let mut other = Client::identifying(&gateway, ALICE, INTENTS).await;
-    other.dispatch("READY").await;
+    let mut other = Client::ready(&gateway, ALICE, INTENTS).await;
     other.dispatch("GUILD_CREATE").await;
     idle[0].dispatch("GUILD_CREATE").await;
 }
