@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: one name for each benchmark, wherever its code lives.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 
 use crate::{
     cargo::{self, BENCH_MAX, TEST_MAX},
@@ -49,43 +50,25 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if let Bench::Attack
-    | Bench::Soak
-    | Bench::Fanout
-    | Bench::Kills
-    | Bench::BusLosses
-    | Bench::ImportKills
-    | Bench::HotChannel
-    | Bench::LimitChange
-    | Bench::Import = bench
-    {
+    if !matches!(bench, Bench::Protect | Bench::Connect | Bench::Creates | Bench::VerifyImport) {
         // These benchmarks start binaries that must lie beside their own.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX)?;
     }
-    let mut command = match bench {
-        Bench::Protect => cargo::cargo(workspace, ["bench", "-p", "weir-protect", "--"]),
-        Bench::Connect => cargo::cargo(workspace, ["bench", "-p", "weir-connect", "--"]),
-        Bench::HotChannel => scenario(workspace, "hot-channel"),
-        Bench::LimitChange => scenario(workspace, "limit-change"),
-        Bench::Import => {
-            cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "import", "--"])
-        }
-        Bench::Creates => {
-            cargo::cargo(workspace, ["bench", "-p", "weir-data-service", "--bench", "creates", "--"])
-        }
-        Bench::Attack => scenario(workspace, "attack"),
-        Bench::Soak => scenario(workspace, "soak"),
-        Bench::Fanout => scenario(workspace, "fanout"),
-        Bench::Kills => scenario(workspace, "kills"),
-        Bench::BusLosses => scenario(workspace, "bus-losses"),
-        Bench::ImportKills => scenario(workspace, "import-kills"),
-        Bench::VerifyImport => scenario(workspace, "verify-import"),
+    let of_crate: &[&str] = match bench {
+        Bench::Protect => &["-p", "weir-protect"],
+        Bench::Connect => &["-p", "weir-connect"],
+        Bench::Import => &["-p", "weir-data-service", "--bench", "import"],
+        Bench::Creates => &["-p", "weir-data-service", "--bench", "creates"],
+        // The others are scenarios of the load tests, with the same names.
+        _ => &[],
     };
+    let name = bench.to_possible_value().context("every benchmark has a name")?;
+    let before = match of_crate {
+        [] => vec!["run", "--release", "-p", "weir-loadtest", "--", name.get_name()],
+        of_crate => [&["bench"][..], of_crate, &["--"]].concat(),
+    };
+    let mut command = cargo::cargo(workspace, before);
     command.args(arguments);
     children.run(&command, BENCH_MAX)
-}
-
-fn scenario(workspace: &Workspace, name: &str) -> std::process::Command {
-    cargo::cargo(workspace, ["run", "--release", "-p", "weir-loadtest", "--", name])
 }
