@@ -42,7 +42,7 @@ use weir_proto::{
     data::{
         Channel, CreateGuildRequest, CreateMessageRequest, EventContext, Guild, ListMessagesRequest, Message,
     },
-    id::EPOCH_MS,
+    id::{ChannelId, EPOCH_MS, ScopeId},
 };
 use weir_report::{Goal, Report};
 use weir_runtime::{Readiness, Registry};
@@ -94,10 +94,10 @@ async fn insert(store: &dyn Store, channel_id: u64, sequence: &AtomicU64) {
     let row = Message { id, rev, last_rev: rev, ..message(channel_id) };
     let record = Bytes::from(prost::Message::encode_to_vec(&row));
     let commit = Commit {
-        scope_id: channel_id,
+        scope_id: ScopeId::Channel(ChannelId::try_from(channel_id).expect("not 0")),
         rev,
         rows: vec![RowChange::PutMessage(row)],
-        records: vec![OutboxRecord { guild_id: 1, rev, record }],
+        records: vec![OutboxRecord { guild_id: None, rev, record }],
         rows_are_outbox: true,
     };
     store.commit(commit).await.expect("committed");
@@ -179,10 +179,9 @@ impl Bench {
         let service = Service::new(&store, &bus, SequencerConfig::default().batch_rows_max).await;
         let one_by_one = Service::new(&store, &bus, 1).await;
         for own in 0..=WRITERS {
-            store
-                .add_bucket(1_000_000 + own, Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22))
-                .await
-                .expect("a bucket");
+            let channel = ChannelId::try_from(1_000_000 + own).expect("not 0");
+            let bucket = Bucket::of_raw((now_us() / 1_000 - EPOCH_MS) << 22);
+            store.add_bucket(channel, bucket).await.expect("a bucket");
         }
         Self { store, service, one_by_one, sequence: Arc::default() }
     }

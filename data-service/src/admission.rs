@@ -21,7 +21,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use weir_protect::{Gates, Limits};
-use weir_proto::admin::{Limit, LimitChange, LimitKind};
+use weir_proto::{
+    admin::{Limit, LimitChange, LimitKind},
+    id::ChannelId,
+};
 use weir_store::{Halt, SETTINGS_MAX, Setting, Store, WriteError};
 
 use self::{
@@ -159,7 +162,7 @@ impl LimitBook {
 
     /// Limits that name this channel.
     #[must_use]
-    pub fn of_channel(&self, channel_id: u64) -> Vec<Limit> {
+    pub fn of_channel(&self, channel_id: ChannelId) -> Vec<Limit> {
         let own = format!("channel/{channel_id}");
         let general = |scope: &str| {
             scope == own || scope == "all" || scope.starts_with("class/") || scope == "channel/*"

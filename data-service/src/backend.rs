@@ -367,7 +367,7 @@ fn judge_clock(clock: &dyn Clock, newest_us: u64, accepted_us: u64) -> Result<()
 
 /// Reports whether this node owns its channels, and if not, which node does.
 fn tell_ownership(ownership: &dyn Ownership, check: &Check) {
-    match (ownership.tenure(0), ownership.held_by()) {
+    match (ownership.tenure(None), ownership.held_by()) {
         (Ok(_), _) => check.ready(),
         (Err(NotOwner::Elsewhere), Some(other)) => {
             check.not_ready(format!(
@@ -395,9 +395,11 @@ mod tests {
     use crate::ownership::Tenure;
     use bytes::Bytes;
     use weir_bus::Outgoing;
+    use weir_proto::id::{GuildId, ScopeId};
 
     fn out(rev: u64) -> Outgoing {
-        Outgoing { topics: vec![1], record: Bytes::from(Record { rev, ..Record::default() }.encode_to_vec()) }
+        let record = Record { rev, ..Record::default() }.encode_to_vec();
+        Outgoing { topics: Vec::new(), record: record.into() }
     }
 
     #[tokio::test]
@@ -420,7 +422,7 @@ mod tests {
         #[derive(Debug)]
         struct Standing(Result<(), NotOwner>);
         impl Ownership for Standing {
-            fn tenure(&self, _: u64) -> Result<Tenure, NotOwner> {
+            fn tenure(&self, _: Option<ScopeId>) -> Result<Tenure, NotOwner> {
                 let tenure = Tenure { mint_until_us: 0, mint_above_us: 0, epoch: 1, reign: 1, worker: 0 };
                 self.0.clone().map(|()| tenure)
             }
@@ -469,9 +471,10 @@ mod tests {
         let backend = open(30_000, 0).await.expect("nothing is stored");
         let rev = 20_000 * 86_400 * 1_000_000;
         let record = Bytes::from(Record { rev, ..Record::default() }.encode_to_vec());
-        let records = vec![weir_store::OutboxRecord { guild_id: 1, rev, record }];
-        let commit =
-            weir_store::Commit { scope_id: 1, rev, rows: Vec::new(), records, rows_are_outbox: false };
+        let guild = GuildId::try_from(1).expect("not 0");
+        let records = vec![weir_store::OutboxRecord { guild_id: Some(guild), rev, record }];
+        let (scope_id, rows) = (ScopeId::Guild(guild), Vec::new());
+        let commit = weir_store::Commit { scope_id, rev, rows, records, rows_are_outbox: false };
         backend.store.commit(commit).await.expect("written");
         backend.close().await;
         open(20_089, 0).await.expect("a season later").close().await;

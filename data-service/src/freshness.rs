@@ -5,6 +5,7 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::HeaderValue;
+use weir_proto::id::Snowflake;
 
 /// Version of the format; a token of another version is ignored, which makes no read stale: the owner's reads
 /// are never older.
@@ -13,8 +14,8 @@ const VERSION: u8 = 1;
 /// A decoded token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// The channel or guild.
-    pub scope_id: u64,
+    /// The channel or guild; a token does not say which of the two.
+    pub scope_id: Snowflake,
     /// The read must show at least this revision.
     pub rev: u64,
 }
@@ -24,7 +25,7 @@ impl Freshness {
     #[must_use]
     pub fn encode(self) -> HeaderValue {
         let mut raw = [VERSION; 17];
-        raw[1..9].copy_from_slice(&self.scope_id.to_be_bytes());
+        raw[1..9].copy_from_slice(&self.scope_id.get().to_be_bytes());
         raw[9..].copy_from_slice(&self.rev.to_be_bytes());
         HeaderValue::from_str(&BASE64_URL_SAFE_NO_PAD.encode(raw)).expect("base64 is visible ASCII")
     }
@@ -35,7 +36,8 @@ impl Freshness {
         let raw = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes()).ok()?;
         let raw: [u8; 17] = raw.try_into().ok()?;
         let number = |at: usize| raw[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        (raw[0] == VERSION).then(|| Self { scope_id: number(1), rev: number(9) })
+        let scope_id = Snowflake::try_from(number(1)).ok()?;
+        (raw[0] == VERSION).then(|| Self { scope_id, rev: number(9) })
     }
 }
 
@@ -46,8 +48,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_survives_the_round_trip(scope_id in any::<u64>(), rev in any::<u64>()) {
-            let token = Freshness { scope_id, rev };
+        fn a_token_survives_the_round_trip(scope_id in 1_u64.., rev in any::<u64>()) {
+            let token = Freshness { scope_id: Snowflake::try_from(scope_id).expect("not 0"), rev };
             prop_assert_eq!(Freshness::decode(&token.encode()), Some(token));
         }
 

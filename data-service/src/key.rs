@@ -1,6 +1,10 @@
 //! Keys of the read stack: every partition or row that can be read, cached and invalidated.
 
-use weir_proto::{bucket::Bucket, pair::UserPair};
+use weir_proto::{
+    bucket::Bucket,
+    id::{ChannelId, GuildId, ScopeId, Snowflake, UserId},
+    pair::UserPair,
+};
 use weir_store::row::{RowKey, Table};
 
 /// Class of reads in limits: `class/reads`.
@@ -12,25 +16,26 @@ pub const CLASS_WRITES: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A channel's history as a whole: for answers of its tail, and for its limits.
-    History(u64),
+    History(ChannelId),
     /// The list of a channel's buckets.
-    Buckets(u64),
+    Buckets(ChannelId),
     /// The messages of one (channel, bucket).
-    Rows(u64, Bucket),
-    /// The changes of a channel or guild.
-    Changes(u64),
+    Rows(ChannelId, Bucket),
+    /// The changes of a channel or guild: who asks for them does not know of which, and one that was deleted
+    /// no longer tells.
+    Changes(Snowflake),
     /// A channel's own row.
-    Channel(u64),
+    Channel(ChannelId),
     /// A guild with roles, channels and its member count.
-    Guild(u64),
+    Guild(GuildId),
     /// A member.
-    Member(u64, u64),
+    Member(GuildId, UserId),
     /// The member list of a guild.
-    Members(u64),
+    Members(GuildId),
     /// A user's own row.
-    User(u64),
+    User(UserId),
     /// The guilds of a user.
-    UserGuilds(u64),
+    UserGuilds(UserId),
     /// The channel of a pair's direct messages.
     Direct(UserPair),
     /// The user behind a credential's hash.
@@ -40,34 +45,33 @@ pub enum Key {
 }
 
 impl Key {
-    /// The channel, guild or user whose revisions show how new a read of the key is; `None` if there is none.
+    /// The channel, guild or user whose revisions show how new a read of the key is; `None` if there is none,
+    /// or for changes, which nobody asks for with a token of freshness.
     #[must_use]
-    pub fn scope(&self) -> Option<u64> {
+    pub fn scope(&self) -> Option<ScopeId> {
         match *self {
-            Self::History(id)
-            | Self::Buckets(id)
-            | Self::Rows(id, _)
-            | Self::Changes(id)
-            | Self::Channel(id)
-            | Self::Guild(id)
-            | Self::Members(id) => Some(id),
-            Self::Member(guild, _) => Some(guild),
-            Self::Listed(_, under) => Some(under.scope()),
-            Self::Direct(pair) => Some(pair.low().get()),
-            Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
+            Self::History(id) | Self::Buckets(id) | Self::Rows(id, _) | Self::Channel(id) => {
+                Some(ScopeId::Channel(id))
+            }
+            Self::Guild(id) | Self::Members(id) | Self::Member(id, _) => Some(ScopeId::Guild(id)),
+            Self::Direct(pair) => Some(ScopeId::User(pair.low())),
+            Self::Listed(table, under) => table.scope_of(&under),
+            Self::Changes(_) | Self::User(_) | Self::UserGuilds(_) | Self::Token(_) => None,
         }
     }
 
-    /// The id under which hot channels are counted and limited: the channel for history, 0 for keys without
-    /// one.
+    /// The id under which hot channels are counted and limited; `None` for keys that are about no one channel.
     #[must_use]
-    pub fn channel(&self) -> u64 {
+    pub fn channel(&self) -> Option<ChannelId> {
         match *self {
             Self::History(channel)
             | Self::Buckets(channel)
             | Self::Rows(channel, _)
-            | Self::Channel(channel) => channel,
-            Self::Listed(table, under) if table.of_channel => under.scope(),
+            | Self::Channel(channel) => Some(channel),
+            Self::Listed(table, under) => match table.scope_of(&under) {
+                Some(ScopeId::Channel(channel)) => Some(channel),
+                Some(ScopeId::Guild(_) | ScopeId::User(_)) | None => None,
+            },
             Self::Changes(_)
             | Self::Guild(_)
             | Self::Member(..)
@@ -75,8 +79,7 @@ impl Key {
             | Self::User(_)
             | Self::UserGuilds(_)
             | Self::Direct(_)
-            | Self::Token(_)
-            | Self::Listed(..) => 0,
+            | Self::Token(_) => None,
         }
     }
 

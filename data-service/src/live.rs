@@ -30,13 +30,11 @@ pub(crate) use self::{
 use std::sync::Arc;
 
 use weir_protect::{Generations, tail::TailBounds};
+use weir_proto::id::ScopeId;
 use weir_runtime::{Registry, metrics::Counter};
 use weir_store::Store;
 
-use self::{
-    scope::{Scope, ScopeKind},
-    table::ScopeTable,
-};
+use self::{scope::Scope, table::ScopeTable};
 use crate::ownership::Ownership;
 
 /// Bounds of the state in memory.
@@ -97,10 +95,9 @@ impl Live {
         Arc::new(Self { store, ownership, generations, scopes, tail_bounds, tails_read })
     }
 
-    /// The scope for a turn, made if need be; `None` if the table is full of busy scopes, or the id is busy
-    /// as another kind.
-    pub(crate) fn scope(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
-        self.scopes.get_or_insert(id, kind)
+    /// The scope for a turn, made if need be; `None` if the table is full of busy scopes.
+    pub(crate) fn scope(&self, id: ScopeId) -> Option<Arc<Scope>> {
+        self.scopes.get_or_insert(id)
     }
 
     /// Weighs a scope at the end of its turns.
@@ -125,7 +122,7 @@ impl Live {
             // One at a time, so that the others may leave the table meanwhile.
             for id in self.scopes.ids_of_shard(shard) {
                 let Some(scope) = self.scopes.get(id) else { continue };
-                let epoch = self.ownership.tenure(id).ok().map(|tenure| tenure.epoch);
+                let epoch = self.ownership.tenure(Some(id)).ok().map(|tenure| tenure.epoch);
                 if scope.lock().forget_other_than(epoch) {
                     self.scopes.trim(&scope);
                 }

@@ -14,6 +14,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
 use weir_protect::{Outcome, RefusalReason};
+use weir_proto::id::ChannelId;
 use weir_runtime::{Registry, metrics::LATENCY_SECONDS};
 
 use crate::key::Key;
@@ -69,23 +70,21 @@ impl Observer {
         }
     }
 
-    pub(crate) fn on_request(&self, channel_id: u64) {
-        if channel_id != 0 {
-            self.hot.count(channel_id, Count::Request);
-        }
+    pub(crate) fn on_request(&self, channel_id: ChannelId) {
+        self.hot.count(channel_id, Count::Request);
     }
 
     /// Counts a change; `method` says of what kind, in metrics.
-    pub(crate) fn on_write(&self, method: &'static str, channel_id: u64) {
+    pub(crate) fn on_write(&self, method: &'static str, channel_id: Option<ChannelId>) {
         self.db_writes.get_or_create_owned(&WriteLabel { method }).inc();
-        if channel_id != 0 {
+        if let Some(channel_id) = channel_id {
             self.hot.count(channel_id, Count::Write);
         }
     }
 
-    pub(crate) fn refused(&self, channel_id: u64, reason: RefusalReason) {
+    pub(crate) fn refused(&self, channel_id: Option<ChannelId>, reason: RefusalReason) {
         self.refused.get_or_create_owned(&ReasonLabel { reason: reason.label() }).inc();
-        if channel_id != 0 {
+        if let Some(channel_id) = channel_id {
             self.hot.count(channel_id, Count::Refused);
         }
     }
@@ -111,9 +110,8 @@ impl weir_protect::Observer<Key> for Observer {
 
     fn on_db_read(&self, key: &Key, _: Duration, _: bool, _: u32) {
         self.db_reads.get_or_create_owned(&MethodLabel { method: key.label() }).inc();
-        let channel = key.channel();
-        if channel != 0 {
-            self.hot.count(channel, Count::DatabaseRead);
+        if let Some(channel_id) = key.channel() {
+            self.hot.count(channel_id, Count::DatabaseRead);
         }
     }
 }
@@ -130,7 +128,7 @@ enum Count {
 /// Rates of one channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Hot {
-    pub(crate) channel_id: u64,
+    pub(crate) channel_id: ChannelId,
     pub(crate) requests: u64,
     pub(crate) database_reads: u64,
     pub(crate) writes: u64,
@@ -148,7 +146,7 @@ const WINDOW_MS: u64 = 5_000;
 #[derive(Debug, Default)]
 struct Window {
     number: u64,
-    counts: HashMap<u64, Hot>,
+    counts: HashMap<ChannelId, Hot>,
 }
 
 #[derive(Debug, Default)]
@@ -181,10 +179,10 @@ impl HotList {
         u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn count(&self, channel_id: u64, what: Count) {
+    fn count(&self, channel_id: ChannelId, what: Count) {
         self.counted.fetch_add(1, Ordering::Relaxed);
         let number = self.elapsed_ms() / WINDOW_MS;
-        let index = (channel_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize;
+        let index = (channel_id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize;
         let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
         shard.turn_to(number);
         let counts = &mut shard.now.counts;
@@ -209,7 +207,7 @@ impl HotList {
     fn top(&self, limit: usize) -> (Vec<Hot>, Duration) {
         let elapsed_ms = self.elapsed_ms();
         let number = elapsed_ms / WINDOW_MS;
-        let mut all: HashMap<u64, Hot> = HashMap::new();
+        let mut all: HashMap<ChannelId, Hot> = HashMap::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.turn_to(number);
@@ -246,15 +244,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hot_channel_is_found_among_many_and_forgotten_after_two_windows() {
+        let channel = |id: u64| ChannelId::try_from(id).expect("not 0");
         let list = HotList::default();
         for round in 0..20_000_u64 {
-            list.count(round + 1_000, Count::Request);
+            list.count(channel(round + 1_000), Count::Request);
             if round % 10 == 0 {
-                list.count(7, Count::Request);
+                list.count(channel(7), Count::Request);
             }
         }
         let (top, _) = list.top(1);
-        assert_eq!(top[0].channel_id, 7);
+        assert_eq!(top[0].channel_id, channel(7));
         assert!(top[0].requests >= 2_000, "space-saving never counts too little");
         tokio::time::advance(Duration::from_millis(3 * WINDOW_MS)).await;
         assert!(list.top(1).0.is_empty());

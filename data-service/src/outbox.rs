@@ -26,7 +26,8 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_bus::{EventBus, Outgoing, PublishError, Published, Topic};
+use weir_proto::id::ScopeId;
 use weir_runtime::{
     Registry,
     metrics::{Counter, Gauge},
@@ -64,11 +65,10 @@ const SETTING: &str = "outbox_watermark";
 
 /// One record in a lane.
 struct Item {
-    scope_id: u64,
-    is_channel: bool,
+    scope_id: ScopeId,
     prev_rev: u64,
     rev: u64,
-    topics: Vec<u64>,
+    topics: Vec<Topic>,
     record: Bytes,
     /// Held for its drop: the commit's mark ends with its last record.
     _pending: Option<Pending>,
@@ -79,7 +79,7 @@ struct Item {
 pub(crate) struct Pending {
     /// `None` if the store's commit is the publication, so that there is no watermark.
     outbox: Option<Arc<Outbox>>,
-    key: (u64, u64),
+    key: (u64, ScopeId),
 }
 
 impl Pending {
@@ -115,7 +115,6 @@ struct Behind {
     /// The same for records that wait since gateways were last told of lost records: every session has begun
     /// anew since and reads what was committed before. `u64::MAX` if there are none.
     unsaid_since_rev: u64,
-    is_channel: bool,
     /// Records in this backlog, as far as they were counted.
     records: u64,
     /// Number of additions: a scope that is added again while it is republished is republished again.
@@ -132,11 +131,12 @@ pub struct Outbox {
     lanes: Vec<mpsc::Sender<Item>>,
     /// Holds the receivers until [`Outbox::start`] takes them.
     receivers: Mutex<Vec<mpsc::Receiver<Item>>>,
-    behind: Mutex<HashMap<u64, Behind>>,
+    /// The backlogs of scopes; that under `None` is of all scopes that were active.
+    behind: Mutex<HashMap<Option<ScopeId>, Behind>>,
     /// Held while gateways are told of lost records, so that one message covers all records lost by then.
     saying_lost: tokio::sync::Mutex<()>,
     /// (microsecond of its beginning, scope) of each change that may not be published yet.
-    pending: Mutex<BTreeSet<(u64, u64)>>,
+    pending: Mutex<BTreeSet<(u64, ScopeId)>>,
     heal: Notify,
     /// Records that wait in the database for the bus.
     waiting: Gauge,
@@ -229,7 +229,7 @@ impl Outbox {
     }
 
     /// Begins a change of a scope, before its revisions are minted. A scope has one at a time.
-    pub(crate) fn begin(self: &Arc<Self>, scope_id: u64) -> Pending {
+    pub(crate) fn begin(self: &Arc<Self>, scope_id: ScopeId) -> Pending {
         if self.bus.committed_with_store() {
             return Pending { outbox: None, key: (self.clock.wall_us(), scope_id) };
         }
@@ -244,9 +244,9 @@ impl Outbox {
 
     /// Leaves a commit whose outcome is unknown: if the database has it, its records are published from
     /// there.
-    pub(crate) fn leave_to_database(&self, scope_id: u64, is_channel: bool, prev_rev: u64, pending: Pending) {
+    pub(crate) fn leave_to_database(&self, scope_id: ScopeId, prev_rev: u64, pending: Pending) {
         if !self.bus.committed_with_store() {
-            self.fall_behind(scope_id, is_channel, prev_rev, pending.began_us().saturating_sub(1));
+            self.fall_behind(Some(scope_id), prev_rev, pending.began_us().saturating_sub(1));
         }
         drop(pending);
     }
@@ -254,8 +254,7 @@ impl Outbox {
     /// Hands a commit's records over, in order because it is called in the scope's turn.
     pub(crate) async fn publish(
         &self,
-        scope_id: u64,
-        is_channel: bool,
+        scope_id: ScopeId,
         prev_rev: u64,
         pending: Pending,
         records: Vec<Announced>,
@@ -270,7 +269,7 @@ impl Outbox {
             }
             return;
         }
-        let lane = &self.lanes[(scope_id >> 22) as usize % LANES];
+        let lane = &self.lanes[(scope_id.get() >> 22) as usize % LANES];
         let (mut prev_rev, mut pending) = (prev_rev, Some(pending));
         let last = records.len().saturating_sub(1);
         for (index, record) in records.into_iter().enumerate() {
@@ -278,9 +277,9 @@ impl Outbox {
             let topics = record.topics;
             let pending = if index == last { pending.take() } else { None };
             let record = record.outbox.record;
-            let item = Item { scope_id, is_channel, prev_rev, rev, topics, record, _pending: pending };
+            let item = Item { scope_id, prev_rev, rev, topics, record, _pending: pending };
             if let Err(refused) = lane.try_send(item) {
-                self.fall_behind(scope_id, is_channel, prev_rev, rev - 1);
+                self.fall_behind(Some(scope_id), prev_rev, rev - 1);
                 drop(refused);
                 return;
             }
@@ -289,7 +288,7 @@ impl Outbox {
     }
 
     /// Hands over a record that is not stored (typing).
-    pub(crate) async fn publish_ephemeral(&self, topics: Vec<u64>, record: Bytes) {
+    pub(crate) async fn publish_ephemeral(&self, topics: Vec<Topic>, record: Bytes) {
         self.bus.publish_ephemeral(Outgoing { topics, record }).await;
     }
 
@@ -300,17 +299,17 @@ impl Outbox {
         self.heal.notify_one();
     }
 
-    fn fall_behind(&self, scope_id: u64, is_channel: bool, after_rev: u64, since_rev: u64) {
+    /// Adds to the backlog of a scope. `None` stands for all scopes: everything active since that revision is
+    /// republished.
+    fn fall_behind(&self, scope_id: Option<ScopeId>, after_rev: u64, since_rev: u64) {
         let mut behind = lock(&self.behind);
         let full = behind.len() >= BEHIND_MAX && !behind.contains_key(&scope_id);
-        // Scope 0 stands for all scopes: everything active since that revision is republished.
-        let records = u64::from(scope_id != 0);
-        let (scope_id, after_rev) = if full { (0, since_rev) } else { (scope_id, after_rev) };
+        let records = u64::from(scope_id.is_some());
+        let (scope_id, after_rev) = if full { (None, since_rev) } else { (scope_id, after_rev) };
         let entry = behind.entry(scope_id).or_insert(Behind {
             after_rev,
             since_rev,
             unsaid_since_rev: since_rev,
-            is_channel,
             records: 0,
             times: 0,
         });
@@ -346,7 +345,7 @@ impl Outbox {
                     tracing::warn!(%error, "the event bus takes no records; they wait in the database");
                 }
                 for item in batch.iter().filter(|_| !armed(Seeded::FailedPublishForgotten)) {
-                    self.fall_behind(item.scope_id, item.is_channel, item.prev_rev, item.rev - 1);
+                    self.fall_behind(Some(item.scope_id), item.prev_rev, item.rev - 1);
                 }
             }
             // Their marks are dropped with them: the records are published or in the backlog.
@@ -371,7 +370,7 @@ impl Outbox {
                 );
                 let kept_us = self.kept_us.load(Ordering::Acquire).min(began_us);
                 let since_rev = kept_us.saturating_sub(LOST_WINDOW_US);
-                self.fall_behind(0, false, since_rev, since_rev);
+                self.fall_behind(None, since_rev, since_rev);
             }
         }
         Ok(())

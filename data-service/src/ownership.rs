@@ -11,6 +11,7 @@ pub mod mint;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use weir_proto::id::ScopeId;
 
 /// Ownership term: proof that this node owns a scope now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +60,12 @@ pub enum NotOwner {
 
 /// Answers whether this node owns a scope.
 pub trait Ownership: Send + Sync + 'static {
-    /// The scope's present tenure. This is cheap, because it is called before and after every commit and
-    /// before every cached reply.
+    /// The scope's present tenure; `None` stands for rows that belong to no scope. This is cheap, because it
+    /// is called before and after every commit and before every cached reply.
     ///
     /// # Errors
     /// [`NotOwner`]
-    fn tenure(&self, scope_id: u64) -> Result<Tenure, NotOwner>;
+    fn tenure(&self, scope: Option<ScopeId>) -> Result<Tenure, NotOwner>;
 
     /// Name of this node in explanations.
     fn node(&self) -> &str;
@@ -81,8 +82,8 @@ pub trait Ownership: Send + Sync + 'static {
 
 impl dyn Ownership {
     /// True if the tenure `before` is still the present one.
-    pub fn still(&self, scope_id: u64, before: Tenure) -> bool {
-        self.tenure(scope_id).is_ok_and(|now| now.epoch == before.epoch)
+    pub fn still(&self, scope: Option<ScopeId>, before: Tenure) -> bool {
+        self.tenure(scope).is_ok_and(|now| now.epoch == before.epoch)
     }
 }
 
@@ -105,7 +106,7 @@ impl WholeStore {
 }
 
 impl Ownership for WholeStore {
-    fn tenure(&self, _scope_id: u64) -> Result<Tenure, NotOwner> {
+    fn tenure(&self, _scope: Option<ScopeId>) -> Result<Tenure, NotOwner> {
         Ok(self.tenure)
     }
 

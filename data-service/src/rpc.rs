@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use weir_connect::{ConnectError, Context, KeptJson};
 use weir_data_client::client::{ACCEPTED_AT, EXPLAIN, FRESHNESS};
 use weir_protect::{LimitKind, Scope, Scopes};
+use weir_proto::id::{ChannelId, ScopeId, SnowflakeError};
 use weir_store::Store;
 
 use crate::{
@@ -78,33 +79,38 @@ impl Paths {
     /// Every change up to this revision was committed before now, and no later commit of any owner has such a
     /// revision; 0 if that is not known. Revisions of all scopes are those of one clock as long as one node
     /// owns all of them.
-    pub(crate) fn settled_us(&self, scope_id: u64) -> u64 {
+    pub(crate) fn settled_us(&self, scope_id: ScopeId) -> u64 {
         // A node that has lost its lease without knowing it mints only up to the lease's end; its successor
         // mints above.
-        let Ok(tenure) = self.ownership.tenure(scope_id) else { return 0 };
+        let Ok(tenure) = self.ownership.tenure(Some(scope_id)) else { return 0 };
         self.outbox.settled_us().min(tenure.mint_until_us.saturating_sub(1))
     }
 
-    /// Charges a write to the limits of its channel (0 for none), of its class, and of all writes.
-    pub(crate) async fn charge_write(&self, channel_id: u64) -> Result<(), ChangeError> {
+    /// Charges a write to the limits of its channel, if it has one, of its class, and of all writes.
+    pub(crate) async fn charge_write(&self, channel_id: Option<ChannelId>) -> Result<(), ChangeError> {
         self.charge_writes(channel_id, 1).await
     }
 
     /// Charges `writes` at once: all of them, or none if a limit has no room for all.
-    pub(crate) async fn charge_writes(&self, channel_id: u64, writes: u32) -> Result<(), ChangeError> {
+    pub(crate) async fn charge_writes(
+        &self,
+        channel_id: Option<ChannelId>,
+        writes: u32,
+    ) -> Result<(), ChangeError> {
         let guild = self.reads.guild_of(channel_id);
         self.charge(channel_id, scopes(channel_id, &guild, CLASS_WRITES), writes)?;
         // The other limits admit the write first, so that no row is read uncharged to find its guild.
         if matches!(guild, GuildOf::Unread)
-            && let Ok(Some(channel)) = self.reads.channel_row(channel_id).await
-            && channel.guild_id != 0
+            && let Some(id) = channel_id
+            && let Ok(channel) = self.reads.channel_row(id).await
+            && let GuildOf::Guild(guild_id) = GuildOf::row(channel.as_deref())
         {
-            self.charge(channel_id, Scopes::new(&[Scope::Group(channel.guild_id)]), writes)?;
+            self.charge(channel_id, Scopes::new(&[Scope::Group(guild_id.get())]), writes)?;
         }
         Ok(())
     }
 
-    fn charge(&self, channel_id: u64, scopes: Scopes, writes: u32) -> Result<(), ChangeError> {
+    fn charge(&self, channel_id: Option<ChannelId>, scopes: Scopes, writes: u32) -> Result<(), ChangeError> {
         let protect = &self.reads.protect;
         let now = protect.clock().now();
         let charged = protect.limits().charge_many(scopes.as_slice(), LimitKind::Writes, writes, now);
@@ -146,7 +152,7 @@ pub(crate) fn accepted_at(headers: &HeaderMap) -> u64 {
 pub(crate) fn reply_headers(
     paths: &Paths,
     context: &Context,
-    scope_id: u64,
+    scope_id: impl Into<ScopeId>,
     rev: u64,
     served: &Served,
 ) -> HeaderMap {
@@ -174,11 +180,23 @@ pub(crate) fn refused(context: &Context, failure: Failure) -> ConnectError {
 }
 
 /// The header of a change's reply.
-pub(crate) fn change_headers(scope_id: u64, rev: u64) -> HeaderMap {
+pub(crate) fn change_headers(scope_id: impl Into<ScopeId>, rev: u64) -> HeaderMap {
+    let scope_id = scope_id.into().id();
     HeaderMap::from_iter([(FRESHNESS, Freshness { scope_id, rev }.encode())])
 }
 
-/// Checks that an id is present.
-pub(crate) fn required(name: &str, id: u64) -> Result<u64, ConnectError> {
-    if id == 0 { Err(ConnectError::invalid_argument(format!("{name} is missing"))) } else { Ok(id) }
+/// An id that a request must name: 0 is none.
+pub(crate) fn required<Id>(name: &str, id: u64) -> Result<Id, ConnectError>
+where
+    Id: TryFrom<u64, Error = SnowflakeError>,
+{
+    Id::try_from(id).map_err(|_| ConnectError::invalid_argument(format!("{name} is missing")))
+}
+
+/// An id that a request may name: 0 is none.
+pub(crate) fn optional<Id>(id: u64) -> Option<Id>
+where
+    Id: TryFrom<u64, Error = SnowflakeError>,
+{
+    Id::try_from(id).ok()
 }

@@ -35,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
 use weir_protect::Generations;
-use weir_proto::id::Snowflake;
+use weir_proto::id::{ScopeId, Snowflake};
 use weir_runtime::Registry;
 use weir_store::Store;
 
@@ -45,10 +45,7 @@ use self::{
     op::{ChangeError, Op, Refused},
 };
 use crate::{
-    live::{
-        Live,
-        scope::{Scope, ScopeKind},
-    },
+    live::{Live, scope::Scope},
     outbox::Outbox,
     ownership::{
         NotOwner, Ownership, Tenure,
@@ -145,10 +142,11 @@ impl Sequencer {
         })
     }
 
-    /// The tenure for a change of a scope: this node owns the scope, and its clock may date the change.
-    pub(crate) fn tenure_to_change(&self, scope_id: u64) -> Result<Tenure, NotOwner> {
+    /// The tenure for a change of a scope, or of rows that belong to none: this node owns the scope, and its
+    /// clock may date the change.
+    pub(crate) fn tenure_to_change(&self, scope: Option<ScopeId>) -> Result<Tenure, NotOwner> {
         self.clock.check()?;
-        self.ownership.tenure(scope_id)
+        self.ownership.tenure(scope)
     }
 
     /// Reports a refusal that the clock caused, once for all of them.
@@ -162,9 +160,9 @@ impl Sequencer {
     ///
     /// # Errors
     /// [`Refused::ClockBehind`], [`Refused::NotOwner`]
-    pub(crate) fn mint(&self, tenure: Tenure) -> Result<u64, ChangeError> {
-        let minted = self.minter.mint(self.clock.wall_us(), 0, tenure).map_err(ChangeError::from);
-        Ok(minted.inspect_err(|error| self.note_refusal(error))?.get())
+    pub(crate) fn mint(&self, tenure: Tenure) -> Result<Snowflake, ChangeError> {
+        let minted = self.minter.mint(self.clock.wall_us(), None, tenure).map_err(ChangeError::from);
+        minted.inspect_err(|error| self.note_refusal(error))
     }
 
     /// Mints `count` consecutive ids (1 to 2^20) for rows that are made now and pass no turn, and returns the
@@ -173,7 +171,7 @@ impl Sequencer {
     /// # Errors
     /// [`MintError`]; nothing is used up.
     pub(crate) fn reserve(&self, tenure: Tenure, count: u64) -> Result<Snowflake, MintError> {
-        self.minter.reserve(self.clock.wall_us(), 0, tenure, count)
+        self.minter.reserve(self.clock.wall_us(), None, tenure, count)
     }
 
     /// Puts a change into its scope's queue and waits for its outcome.
@@ -185,12 +183,11 @@ impl Sequencer {
     /// The change runs in the scope's own task: a caller that leaves neither stops it nor skips a step.
     pub(crate) async fn submit<T>(
         self: &Arc<Self>,
-        scope_id: u64,
-        kind: ScopeKind,
+        scope_id: ScopeId,
         make: impl FnOnce(oneshot::Sender<Result<T, ChangeError>>) -> Op,
     ) -> Result<T, ChangeError> {
         let (reply, answer) = oneshot::channel();
-        let scope = self.live.scope(scope_id, kind).ok_or(Refused::TableFull)?;
+        let scope = self.live.scope(scope_id).ok_or(Refused::TableFull)?;
         if self.mailboxes.push(scope_id, make(reply))? {
             if armed(Seeded::TurnInCallersFuture) {
                 self.turns(scope).await;
@@ -220,7 +217,7 @@ impl Sequencer {
             let turn = std::panic::AssertUnwindSafe(self.turn(&scope, work));
             if turn.catch_unwind().await.is_err() {
                 self.counters.panicked.inc();
-                tracing::error!(scope = scope.id, "a turn panicked; the scope is read again");
+                tracing::error!(scope = scope.id.get(), "a turn panicked; the scope is read again");
                 self.live.forget(&scope);
             }
         }
@@ -229,7 +226,7 @@ impl Sequencer {
     }
 
     /// Changes that wait for a scope's turn.
-    pub(crate) fn waiting(&self, scope_id: u64) -> usize {
+    pub(crate) fn waiting(&self, scope_id: ScopeId) -> usize {
         self.mailboxes.waiting(scope_id)
     }
 

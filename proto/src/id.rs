@@ -162,6 +162,71 @@ id!(/// A user or bot.
 id!(/// A role of a guild.
     RoleId);
 
+/// A scope: the channel, guild or user whose changes are made one after another. It prints as its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScopeId {
+    /// A channel with its messages.
+    Channel(ChannelId),
+    /// A guild with its channels, roles and members.
+    Guild(GuildId),
+    /// A user, in whose scope its direct messages are opened.
+    User(UserId),
+}
+
+impl ScopeId {
+    /// The id without its kind, as tokens of freshness and requests for changes carry it.
+    #[must_use]
+    pub fn id(self) -> Snowflake {
+        match self {
+            Self::Channel(id) => id.0,
+            Self::Guild(id) => id.0,
+            Self::User(id) => id.0,
+        }
+    }
+
+    /// The raw number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.id().get()
+    }
+
+    /// True for a channel's scope.
+    #[must_use]
+    pub fn is_channel(self) -> bool {
+        matches!(self, Self::Channel(_))
+    }
+}
+
+impl From<ChannelId> for ScopeId {
+    fn from(id: ChannelId) -> Self {
+        Self::Channel(id)
+    }
+}
+
+impl From<GuildId> for ScopeId {
+    fn from(id: GuildId) -> Self {
+        Self::Guild(id)
+    }
+}
+
+impl From<UserId> for ScopeId {
+    fn from(id: UserId) -> Self {
+        Self::User(id)
+    }
+}
+
+impl fmt::Display for ScopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id().fmt(f)
+    }
+}
+
+impl fmt::Debug for ScopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

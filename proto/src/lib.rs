@@ -1,7 +1,7 @@
 //! The contract of Weir: protobuf messages, id newtypes and bucket arithmetic. It depends on no other crate
 //! of the workspace.
 //!
-//! - [`id`]: snowflakes and the newtypes over them.
+//! - [`id`]: snowflakes, the newtypes over them, and scopes.
 //! - [`page`]: a page of history on its way without its rows being decoded.
 //! - [`pair`]: two users, the key of their direct messages.
 //! - [`overwrite`], [`extent`]: which overwrites of a channel, and which parts of a guild, apply to a member.

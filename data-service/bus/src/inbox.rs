@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
+use crate::Topic;
+
 /// Ephemeral records that an inbox holds for a subscriber that is behind. The oldest are dropped first, and
 /// the subscriber learns how many. A typing notice is worth a few seconds: 1,024 is about a second of a busy
 /// node. A guess, to be measured.
@@ -57,16 +59,15 @@ pub trait Inbox: Send + Sync + 'static {
     /// Safe.
     async fn wait(&self, after: Position);
 
-    /// Asks for the records of a topic: a guild, or a user for its memberships and direct messages. When it
-    /// returns, every record committed afterwards comes to this inbox, so a snapshot read after it has no gap
-    /// to the first record.
+    /// Asks for the records of a topic. When it returns, every record committed afterwards comes to this
+    /// inbox, so a snapshot read after it has no gap to the first record.
     ///
     /// # Errors
     /// [`InboxError::Unavailable`]: interest may or may not be registered; ask again.
-    async fn add_interest(&self, topic: u64) -> Result<(), InboxError>;
+    async fn add_interest(&self, topic: Topic) -> Result<(), InboxError>;
 
     /// Withdraws the interest. Records of the topic may still come for a while.
-    async fn remove_interest(&self, topic: u64);
+    async fn remove_interest(&self, topic: Topic);
 
     /// Subscribes to ephemeral records (typing) from now on. They have no position, are never read again, and
     /// arrive beside the log, in no order with it. A subscriber that is more than [`EPHEMERAL_MAX`] behind

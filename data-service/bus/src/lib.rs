@@ -19,6 +19,6 @@ pub mod ring;
 pub mod session;
 
 pub use inbox::{Batch, EPHEMERAL_MAX, Inbox, InboxError, Position};
-pub use publish::{EVERY_GATEWAY, EventBus, Outgoing, PublishError, Published};
+pub use publish::{EventBus, Outgoing, PublishError, Published, Topic};
 pub use ring::RecordRing;
 pub use session::{SessionRow, SessionStore, SessionStoreError};

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, RecordRing, SessionRow,
-    SessionStore, SessionStoreError,
+    SessionStore, SessionStoreError, Topic,
 };
 
 /// Records kept by default: at 1 KiB each 64 MiB, about a minute of 1,000 records a second. A guess, to be
@@ -68,11 +68,11 @@ impl Inbox for MemoryBus {
         self.ring.wait(after).await;
     }
 
-    async fn add_interest(&self, _topic: u64) -> Result<(), InboxError> {
+    async fn add_interest(&self, _topic: Topic) -> Result<(), InboxError> {
         Ok(())
     }
 
-    async fn remove_interest(&self, _topic: u64) {}
+    async fn remove_interest(&self, _topic: Topic) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
         self.ring.subscribe_ephemeral()
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn out(text: &'static str) -> Outgoing {
-        Outgoing { topics: vec![1], record: Bytes::from_static(text.as_bytes()) }
+        Outgoing { topics: vec![Topic::All], record: Bytes::from_static(text.as_bytes()) }
     }
 
     #[tokio::test]

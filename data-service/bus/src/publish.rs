@@ -1,16 +1,52 @@
 //! The data service's side of the bus.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use weir_proto::id::{GuildId, UserId};
 
-/// The topic that every gateway with a session follows: neither a guild nor a user has this id.
-pub const EVERY_GATEWAY: u64 = 0;
+/// What a record is published under, and what a gateway asks for. It prints as its number, which is its name
+/// between machines: 0, or the id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Every gateway with a session follows it. No id is 0.
+    All,
+    /// A guild.
+    Guild(GuildId),
+    /// A user: its memberships and direct messages.
+    User(UserId),
+}
+
+impl Topic {
+    /// The raw number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::Guild(id) => id.get(),
+            Self::User(id) => id.get(),
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
 
 /// A record on its way out.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Ids of guilds and users. A gateway with interest in any of them gets the record, once.
-    pub topics: Vec<u64>,
+    /// A gateway with interest in any of them gets the record, once.
+    pub topics: Vec<Topic>,
     /// An encoded `weir.event.v1.Record`, opaque to the bus.
     pub record: Bytes,
 }

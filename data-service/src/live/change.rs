@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use weir_protect::Change as Barrier;
-use weir_proto::data::{GuildState, Message};
+use weir_proto::{
+    data::{GuildState, Message},
+    id::MessageId,
+};
 
 use super::{
     Live,
-    scope::{Head, Scope, ScopeState, TailMessage},
+    scope::{Head, Scope, ScopeState, TailMessage, keys_of},
 };
 use crate::{
     key::Key,
@@ -23,7 +26,7 @@ pub(crate) enum Effect {
     /// A message was edited.
     Edited(Box<Message>),
     /// Messages were removed.
-    Removed(Vec<u64>),
+    Removed(Vec<MessageId>),
     /// Rows were written anywhere in the history: the tail is dropped.
     Imported,
     /// The guild changed; `None` if it was deleted.
@@ -47,7 +50,7 @@ impl ScopeState {
         match effect {
             Effect::Appended(rows, now_us) => {
                 for row in &rows {
-                    self.nonces.insert(row.author_id, &row.nonce, row.id, now_us);
+                    self.nonces.insert_row(row, now_us);
                 }
                 let Some(tail) = tail else { return };
                 let mut rows = rows.into_iter().map(|row| Arc::new(TailMessage(row)));
@@ -64,7 +67,7 @@ impl ScopeState {
             Effect::Removed(ids) => {
                 let Some(tail) = tail else { return };
                 for id in ids {
-                    tail.remove(id);
+                    tail.remove(id.get());
                 }
             }
             Effect::Imported => self.tail = None,
@@ -140,7 +143,7 @@ impl Live {
             state.forget();
             std::mem::take(&mut state.in_hand)
         };
-        for key in in_hand.into_iter().chain(scope.kind.keys(scope.id)) {
+        for key in in_hand.into_iter().chain(keys_of(scope.id)) {
             self.generations.bump(&key, Barrier::Both);
         }
     }

@@ -6,14 +6,14 @@ use weir_protect::tail::Tail;
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
-    id::EPOCH_MS,
+    id::{ChannelId, EPOCH_MS, GuildId, MessageId, ScopeId},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
 use super::{
     Live,
     nonce::{NONCES_MAX, REMEMBER_US},
-    scope::{Head, Scope, ScopeKind, TailMessage},
+    scope::{Head, Scope, TailMessage},
 };
 use crate::{
     outbox::rebuild::{KEPT_US, recorded_rev},
@@ -36,7 +36,10 @@ const NONCE_PAGE: usize = 1_000;
 const NONCE_ROWS_MAX: usize = NONCES_MAX;
 
 /// Reads a guild with its roles, channels and member count.
-pub(crate) async fn read_guild(store: &dyn Store, guild_id: u64) -> Result<Option<GuildState>, ReadError> {
+pub(crate) async fn read_guild(
+    store: &dyn Store,
+    guild_id: GuildId,
+) -> Result<Option<GuildState>, ReadError> {
     let Some((guild, roles, channels)) = store.read_guild(guild_id).await? else { return Ok(None) };
     let member_count = store.count_members(guild_id).await?;
     let revs = roles.iter().map(|role| role.rev).chain(channels.iter().map(|channel| channel.rev));
@@ -55,7 +58,7 @@ struct ReadTail {
     complete: bool,
 }
 
-async fn read_tail(store: &dyn Store, channel_id: u64) -> Result<ReadTail, ReadError> {
+async fn read_tail(store: &dyn Store, channel_id: ChannelId) -> Result<ReadTail, ReadError> {
     let buckets = store
         .read_buckets(channel_id, Bucket(0), Bucket(u32::MAX), RowOrder::NewestFirst, TAIL_BUCKETS + 1)
         .await?;
@@ -64,8 +67,8 @@ async fn read_tail(store: &dyn Store, channel_id: u64) -> Result<ReadTail, ReadE
     let mut floor = u64::MAX;
     for bucket_read in buckets.iter().take(TAIL_BUCKETS) {
         let range = PartitionRange {
-            after: 0,
-            before: u64::MAX,
+            after: None,
+            before: None,
             order: RowOrder::NewestFirst,
             limit: TAIL_ROWS - rows.len(),
         };
@@ -94,54 +97,66 @@ impl Live {
             known.map(|head| (head, state.tail_missed && state.tail.is_none()))
         };
         if let Some((head, tail_missed)) = known {
-            if tail_missed {
-                self.read_missed_tail(scope, tenure).await;
+            if let (true, ScopeId::Channel(id)) = (tail_missed, scope.id) {
+                self.read_missed_tail(scope, id, tenure).await;
             }
             return Ok(head);
         }
-        match scope.kind {
-            ScopeKind::Guild => self.load_guild(scope, tenure, now_us).await,
-            ScopeKind::Channel => self.load_channel(scope, tenure, now_us).await,
+        match scope.id {
+            ScopeId::Guild(id) => self.load_guild(scope, id, tenure, now_us).await,
+            ScopeId::Channel(id) => self.load_channel(scope, id, tenure, now_us).await,
             // A user's turns write into other scopes and read what they need.
-            ScopeKind::User => Ok(Head {
+            ScopeId::User(_) => Ok(Head {
                 epoch: tenure.epoch,
                 last_rev: 0,
                 recorded_rev: 0,
-                last_message_id: 0,
+                last_message_id: None,
                 bucket: None,
             }),
         }
     }
 
-    async fn load_guild(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
-        let guild = read_guild(&*self.store, scope.id).await?;
+    async fn load_guild(
+        &self,
+        scope: &Scope,
+        guild_id: GuildId,
+        tenure: Tenure,
+        now_us: u64,
+    ) -> Result<Head, ReadError> {
+        let guild = read_guild(&*self.store, guild_id).await?;
         let read_rev = guild.as_ref().map_or(0, |guild| guild.rev);
         let recorded_rev = self.last_change(scope.id, read_rev, now_us).await?;
         let mut state = scope.lock();
         let last_rev = recorded_rev.max(state.rev_floor);
-        let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id: 0, bucket: None };
+        let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id: None, bucket: None };
         state.head = Some(head);
         // The guild's rows show neither members' changes nor deletions; `recorded_rev` includes both.
         state.guild = guild.map(|guild| Arc::new(GuildState { rev: recorded_rev, ..guild }));
         Ok(head)
     }
 
-    async fn load_channel(&self, scope: &Scope, tenure: Tenure, now_us: u64) -> Result<Head, ReadError> {
+    async fn load_channel(
+        &self,
+        scope: &Scope,
+        channel_id: ChannelId,
+        tenure: Tenure,
+        now_us: u64,
+    ) -> Result<Head, ReadError> {
         self.tails_read.inc();
-        let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, scope.id).await?;
+        let ReadTail { rows, bucket, floor, complete } = read_tail(&*self.store, channel_id).await?;
         let read_rev = rows.iter().map(|row| row.last_rev).max().unwrap_or(0);
         let recorded_by_rows = rows.iter().map(recorded_rev).max().unwrap_or(0);
         let recorded_rev = self.last_change(scope.id, recorded_by_rows, now_us).await?;
         let older =
-            if complete { Vec::new() } else { self.rows_with_nonces(scope.id, floor, now_us).await? };
-        let last_message_id = rows.first().map_or(0, |row| row.id);
+            if complete { Vec::new() } else { self.rows_with_nonces(channel_id, floor, now_us).await? };
+        let last_message_id = rows.first().and_then(|row| MessageId::try_from(row.id).ok());
         let mut state = scope.lock();
         let last_rev = read_rev.max(recorded_rev).max(state.rev_floor);
         let head = Head { epoch: tenure.epoch, last_rev, recorded_rev, last_message_id, bucket };
         state.nonces.clear();
         let oldest_first = older.iter().rev().chain(rows.iter().rev());
         for row in oldest_first.filter(|row| row.rev + REMEMBER_US > now_us) {
-            state.nonces.insert(row.author_id, &row.nonce, row.id, row.rev);
+            state.nonces.insert_row(row, row.rev);
         }
         state.put_tail(tenure.epoch, self.tail_of(rows, floor, complete));
         state.changed();
@@ -152,9 +167,9 @@ impl Live {
     /// Reads the tail of a scope whose head is known: it was dropped in doubt or for lack of memory, and
     /// readers miss it. If the read fails, the change goes on without a tail, and the next reader that misses
     /// it asks again.
-    async fn read_missed_tail(&self, scope: &Scope, tenure: Tenure) {
+    async fn read_missed_tail(&self, scope: &Scope, channel_id: ChannelId, tenure: Tenure) {
         self.tails_read.inc();
-        let read = read_tail(&*self.store, scope.id).await;
+        let read = read_tail(&*self.store, channel_id).await;
         let mut state = scope.lock();
         state.tail_missed = false;
         if let Ok(ReadTail { rows, floor, complete, .. }) = read {
@@ -164,7 +179,7 @@ impl Live {
     }
 
     /// The scope's last revision: the greatest of its rows and of the changes after them.
-    async fn last_change(&self, scope_id: u64, read_rev: u64, now_us: u64) -> Result<u64, ReadError> {
+    async fn last_change(&self, scope_id: ScopeId, read_rev: u64, now_us: u64) -> Result<u64, ReadError> {
         // Older changes are no longer kept, and they are below any clock.
         let mut after_rev = read_rev.max(now_us.saturating_sub(KEPT_US));
         let mut last_rev = read_rev;
@@ -182,7 +197,7 @@ impl Live {
     /// channel reach far below its tail.
     async fn rows_with_nonces(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         floor: u64,
         now_us: u64,
     ) -> Result<Vec<Message>, ReadError> {
@@ -192,7 +207,12 @@ impl Live {
         let mut looked_at = 0;
         while before > after && looked_at < NONCE_ROWS_MAX {
             let bucket = Bucket::of_raw(before - 1);
-            let range = PartitionRange { after, before, order: RowOrder::NewestFirst, limit: NONCE_PAGE };
+            let range = PartitionRange {
+                after: MessageId::try_from(after).ok(),
+                before: MessageId::try_from(before).ok(),
+                order: RowOrder::NewestFirst,
+                limit: NONCE_PAGE,
+            };
             let page = self.store.read_partition(channel_id, bucket, range).await?;
             looked_at += page.len();
             before = match page.last() {

@@ -9,6 +9,7 @@ use weir_protect::tail::{Tail, TailQuery, TailRow};
 use weir_proto::{
     bucket::Bucket,
     data::{GuildState, Message},
+    id::{MessageId, ScopeId},
 };
 
 use super::{
@@ -24,25 +25,12 @@ use crate::{
 /// Encoded pages kept for a tail: the default page, and a few others that clients request.
 const ENCODED_MAX: usize = 8;
 
-/// Kind of a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeKind {
-    /// A channel's messages.
-    Channel,
-    /// A guild with its channels, roles and members.
-    Guild,
-    /// A user; its direct messages with users of greater ids are opened in its turn.
-    User,
-}
-
-impl ScopeKind {
-    /// Keys that depend on the scope as a whole.
-    pub(crate) fn keys(self, id: u64) -> [Key; 2] {
-        match self {
-            Self::Channel => [Key::Buckets(id), Key::Channel(id)],
-            Self::Guild => [Key::Guild(id), Key::Members(id)],
-            Self::User => [Key::User(id), Key::UserGuilds(id)],
-        }
+/// Keys that depend on a scope as a whole.
+pub(crate) fn keys_of(scope: ScopeId) -> [Key; 2] {
+    match scope {
+        ScopeId::Channel(id) => [Key::Buckets(id), Key::Channel(id)],
+        ScopeId::Guild(id) => [Key::Guild(id), Key::Members(id)],
+        ScopeId::User(id) => [Key::User(id), Key::UserGuilds(id)],
     }
 }
 
@@ -70,18 +58,16 @@ pub(crate) struct Head {
     /// Revision of the last change that made a record; the next record has it as `prev_rev`. Imported rows
     /// have revisions and make no records, so it may lie below `last_rev`.
     pub(crate) recorded_rev: u64,
-    /// Greatest message id of the channel; 0 for a guild or an empty channel.
-    pub(crate) last_message_id: u64,
+    /// Greatest message id of the channel; `None` for a guild or an empty channel.
+    pub(crate) last_message_id: Option<MessageId>,
     /// Newest bucket known to be in the index.
     pub(crate) bucket: Option<Bucket>,
 }
 
 /// One channel, guild or user in memory.
 pub struct Scope {
-    /// Its id.
-    pub id: u64,
-    /// Its kind.
-    pub kind: ScopeKind,
+    /// Its id. In a user's scope its direct messages with users of greater ids are opened.
+    pub id: ScopeId,
     state: Mutex<ScopeState>,
 }
 
@@ -132,7 +118,7 @@ impl Versions {
 }
 
 impl Scope {
-    pub(crate) fn new(id: u64, kind: ScopeKind, versions: Versions) -> Self {
+    pub(crate) fn new(id: ScopeId, versions: Versions) -> Self {
         let state = ScopeState {
             in_turn: 0,
             version: versions.next(),
@@ -150,7 +136,7 @@ impl Scope {
             imported_bucket: None,
             noted_at_us: 0,
         };
-        Self { id, kind, state: Mutex::new(state) }
+        Self { id, state: Mutex::new(state) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ScopeState> {
@@ -273,16 +259,23 @@ impl ScopeState {
 #[cfg(test)]
 mod tests {
     use weir_protect::tail::TailBounds;
+    use weir_proto::id::ChannelId;
 
     use super::*;
 
     fn head(epoch: u64) -> Head {
-        Head { epoch, last_rev: 9, recorded_rev: 9, last_message_id: 5, bucket: None }
+        let last_message_id = MessageId::try_from(5).ok();
+        Head { epoch, last_rev: 9, recorded_rev: 9, last_message_id, bucket: None }
+    }
+
+    fn channel() -> Arc<Scope> {
+        let id = ChannelId::try_from(7).expect("not 0");
+        Arc::new(Scope::new(ScopeId::Channel(id), Versions::default()))
     }
 
     #[test]
     fn what_another_tenure_left_is_dropped_but_for_a_turn_under_way() {
-        let scope = Arc::new(Scope::new(7, ScopeKind::Channel, Versions::default()));
+        let scope = channel();
         assert!(!scope.lock().forget_other_than(Some(1)), "nothing is remembered");
         scope.lock().head = Some(head(1));
         scope.lock().put_tail(1, Tail::new(TailBounds { rows_max: 1, bytes_max: 1 }));
@@ -298,7 +291,7 @@ mod tests {
 
     #[test]
     fn no_read_seeds_the_tail_while_a_task_takes_turns() {
-        let scope = Arc::new(Scope::new(7, ScopeKind::Channel, Versions::default()));
+        let scope = channel();
         let version = scope.lock().version;
         let tail = || Tail::new(TailBounds { rows_max: 1, bytes_max: 1 });
         let (first, second) = (scope.begin_turns(), scope.begin_turns());

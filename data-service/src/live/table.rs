@@ -6,15 +6,16 @@ use std::{
 };
 
 use moka::{notification::RemovalCause, policy::EvictionPolicy};
+use weir_proto::id::{ChannelId, GuildId, ScopeId, Snowflake, UserId};
 
-use super::scope::{Scope, ScopeKind, Versions};
+use super::scope::{Scope, Versions};
 
 /// Shards of the table: enough that threads rarely wait for a shard's lock on machines of up to 64 cores.
 pub(crate) const SHARDS: usize = 64;
 /// Scopes tried for eviction when a shard is full. If all of them are busy, the new scope is refused.
 const EVICTION_LOOKS: usize = 32;
 
-type Shard = Mutex<HashMap<u64, Arc<Scope>>>;
+type Shard = Mutex<HashMap<ScopeId, Arc<Scope>>>;
 
 /// Bytes of a scope without content: its state, its place in the table and its entry among the weights.
 /// Measured as growth of the resident memory by 200,000 of them with an empty tail: 765 bytes each.
@@ -27,13 +28,13 @@ pub(crate) struct ScopeTable {
     shards: Arc<[Shard]>,
     shard_max: usize,
     versions: Versions,
-    weights: moka::sync::Cache<u64, u32>,
+    weights: moka::sync::Cache<ScopeId, u32>,
 }
 
-fn shard_of(shards: &[Shard], id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Scope>>> {
+fn shard_of(shards: &[Shard], id: Snowflake) -> MutexGuard<'_, HashMap<ScopeId, Arc<Scope>>> {
     // Snowflakes differ in their middle bits; multiplying by an odd constant (2^64 / golden ratio) spreads
     // them to the top.
-    let index = (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
+    let index = (id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
     shards[index].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -45,8 +46,8 @@ fn leaves(scope: &Arc<Scope>) -> bool {
 
 /// Evicts a scope because all scopes together exceed their bound. A scope in use stays, without its tail; it
 /// is weighed again when its use ends.
-fn make_room(shards: &[Shard], id: u64) {
-    let mut shard = shard_of(shards, id);
+fn make_room(shards: &[Shard], id: ScopeId) {
+    let mut shard = shard_of(shards, id.id());
     let Some(scope) = shard.get(&id) else { return };
     if leaves(scope) {
         shard.remove(&id);
@@ -72,7 +73,7 @@ impl ScopeTable {
             // count as a use.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &u32| *bytes)
-            .eviction_listener(move |id: Arc<u64>, _, cause| {
+            .eviction_listener(move |id: Arc<ScopeId>, _, cause| {
                 if cause == RemovalCause::Size {
                     make_room(&for_listener, *id);
                 }
@@ -89,20 +90,23 @@ impl ScopeTable {
     }
 
     /// The scope, if it is in memory.
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<Scope>> {
-        shard_of(&self.shards, id).get(&id).cloned()
+    pub(crate) fn get(&self, id: ScopeId) -> Option<Arc<Scope>> {
+        shard_of(&self.shards, id.id()).get(&id).cloned()
     }
 
-    /// The scope, made if need be; `None` if the table is full of busy scopes, or the id is busy as another
-    /// kind.
-    pub(crate) fn get_or_insert(&self, id: u64, kind: ScopeKind) -> Option<Arc<Scope>> {
-        let mut shard = shard_of(&self.shards, id);
-        match shard.get(&id) {
-            Some(scope) if scope.kind == kind => return Some(Arc::clone(scope)),
-            // A read may have asked for a guild's id as a channel: the scope that it left makes room.
-            Some(other) if leaves(other) => drop(shard.remove(&id)),
-            Some(_) => return None,
-            None => {}
+    /// The scopes in memory that have this id: one, unless somebody asked for a guild's or user's id as a
+    /// channel.
+    pub(crate) fn with_id(&self, id: Snowflake) -> Vec<Arc<Scope>> {
+        let shard = shard_of(&self.shards, id);
+        let kinds = [ScopeId::Channel(ChannelId(id)), ScopeId::Guild(GuildId(id)), ScopeId::User(UserId(id))];
+        kinds.iter().filter_map(|id| shard.get(id).cloned()).collect()
+    }
+
+    /// The scope, made if need be; `None` if the table is full of busy scopes.
+    pub(crate) fn get_or_insert(&self, id: ScopeId) -> Option<Arc<Scope>> {
+        let mut shard = shard_of(&self.shards, id.id());
+        if let Some(scope) = shard.get(&id) {
+            return Some(Arc::clone(scope));
         }
         let mut left = None;
         if shard.len() >= self.shard_max {
@@ -110,7 +114,7 @@ impl ScopeTable {
             shard.remove(&id);
             left = Some(id);
         }
-        let scope = Arc::new(Scope::new(id, kind, self.versions.clone()));
+        let scope = Arc::new(Scope::new(id, self.versions.clone()));
         shard.insert(id, Arc::clone(&scope));
         drop(shard);
         if let Some(left) = left {
@@ -122,7 +126,7 @@ impl ScopeTable {
 
     /// Removes a scope without content, unless somebody else holds it.
     pub(crate) fn drop_unused(&self, scope: &Arc<Scope>) {
-        let mut shard = shard_of(&self.shards, scope.id);
+        let mut shard = shard_of(&self.shards, scope.id.id());
         // The two references are the table's and the caller's. A scope that left the table has only the
         // caller's.
         let unused = Arc::strong_count(scope) == 2 && scope.lock().is_blank();
@@ -135,7 +139,7 @@ impl ScopeTable {
     }
 
     /// Removes the weight of a scope that has left the table. Never call it under a lock, as [`Self::trim`].
-    fn unweigh(&self, id: u64) {
+    fn unweigh(&self, id: ScopeId) {
         self.weights.invalidate(&id);
         // The scope may have come back before its weight was removed.
         if let Some(back) = self.get(id) {
@@ -151,7 +155,7 @@ impl ScopeTable {
     }
 
     /// Notes a use of the scope's tail.
-    pub(crate) fn touch(&self, id: u64) {
+    pub(crate) fn touch(&self, id: ScopeId) {
         self.weights.get(&id);
     }
 
@@ -162,7 +166,7 @@ impl ScopeTable {
     }
 
     /// Ids of the scopes of one shard, of which there are [`SHARDS`].
-    pub(crate) fn ids_of_shard(&self, shard: usize) -> Vec<u64> {
+    pub(crate) fn ids_of_shard(&self, shard: usize) -> Vec<ScopeId> {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
@@ -180,21 +184,25 @@ impl ScopeTable {
 mod tests {
     use super::*;
 
+    fn channel(id: u64) -> ScopeId {
+        ScopeId::Channel(ChannelId::try_from(id).expect("not 0"))
+    }
+
     #[test]
     fn a_full_table_forgets_idle_scopes_and_never_one_in_use() {
         let table = ScopeTable::new(SHARDS, 1 << 20);
-        let held = table.get_or_insert(1, ScopeKind::Channel).expect("room");
+        let held = table.get_or_insert(channel(1)).expect("room");
         for id in 2..5_000 {
-            let _ = table.get_or_insert(id, ScopeKind::Channel);
+            let _ = table.get_or_insert(channel(id));
         }
         assert!(table.all().len() <= SHARDS);
-        let again = table.get_or_insert(1, ScopeKind::Channel).expect("still there");
+        let again = table.get_or_insert(channel(1)).expect("still there");
         assert!(Arc::ptr_eq(&held, &again), "a scope in use must not be replaced by a second one");
     }
 
     /// Does what a read of a made-up id does: it leaves an empty tail, which has no rows.
     fn ask_for(table: &ScopeTable, id: u64) {
-        let scope = table.get_or_insert(id, ScopeKind::Channel).expect("room");
+        let scope = table.get_or_insert(channel(id)).expect("room");
         let mut tail = weir_protect::tail::Tail::new(BOUNDS);
         tail.seed(Vec::new(), 0, true);
         scope.lock().put_tail(1, tail);
@@ -235,12 +243,12 @@ mod tests {
     fn a_scope_in_use_loses_its_tail_alone() {
         let table = ScopeTable::new(1_000, SCOPE_BYTES * 4);
         ask_for(&table, 1);
-        let held = table.get(1).expect("there");
+        let held = table.get(channel(1)).expect("there");
         for id in 2..200 {
             ask_for(&table, id);
             table.weighed();
         }
-        assert!(table.get(1).is_some_and(|scope| Arc::ptr_eq(&scope, &held)));
+        assert!(table.get(channel(1)).is_some_and(|scope| Arc::ptr_eq(&scope, &held)));
         assert!(held.lock().tail.is_none() || table.weighed().1 <= (SCOPE_BYTES * 4) as u64);
         assert!(table.all().len() <= 5, "four, and the one in use");
     }
@@ -248,28 +256,29 @@ mod tests {
     #[test]
     fn only_a_blank_scope_that_nobody_else_has_is_dropped() {
         let table = ScopeTable::new(1_000, 1 << 20);
-        let scope = table.get_or_insert(7, ScopeKind::Channel).expect("room");
+        let scope = table.get_or_insert(channel(7)).expect("room");
         let other = Arc::clone(&scope);
         table.drop_unused(&scope);
-        assert!(table.get(7).is_some(), "somebody else has it");
+        assert!(table.get(channel(7)).is_some(), "somebody else has it");
         drop(other);
         table.drop_unused(&scope);
-        assert!(table.get(7).is_none());
+        assert!(table.get(channel(7)).is_none());
         assert_eq!(table.weighed(), (0, 0));
         table.drop_unused(&scope);
         ask_for(&table, 7);
-        let scope = table.get(7).expect("there");
+        let scope = table.get(channel(7)).expect("there");
         table.drop_unused(&scope);
-        assert!(table.get(7).is_some(), "it has a tail");
+        assert!(table.get(channel(7)).is_some(), "it has a tail");
     }
 
     #[test]
-    fn an_id_has_one_kind() {
+    fn a_guild_and_a_channel_of_one_number_are_two_scopes() {
         let table = ScopeTable::new(1_000, 1 << 20);
-        let guild = table.get_or_insert(7, ScopeKind::Guild);
-        assert!(guild.is_some());
-        assert!(table.get_or_insert(7, ScopeKind::Channel).is_none());
-        drop(guild);
-        assert!(table.get_or_insert(7, ScopeKind::Channel).is_some(), "nobody uses it as a guild");
+        let number = Snowflake::try_from(7).expect("not 0");
+        let guild = table.get_or_insert(ScopeId::Guild(GuildId(number))).expect("room");
+        let made_up = table.get_or_insert(channel(7)).expect("room");
+        assert!(!Arc::ptr_eq(&guild, &made_up));
+        let ids: Vec<ScopeId> = table.with_id(number).iter().map(|scope| scope.id).collect();
+        assert_eq!(ids, [channel(7), guild.id]);
     }
 }

@@ -9,8 +9,11 @@ use std::{
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use weir_bus::{EVERY_GATEWAY, Outgoing};
-use weir_proto::event::{Record, RecordsLost, record::Change};
+use weir_bus::{Outgoing, Topic};
+use weir_proto::{
+    event::{Record, RecordsLost, record::Change},
+    id::ScopeId,
+};
 use weir_store::ReadError;
 
 use super::{Behind, Outbox, SETTING, lock, topics::topics};
@@ -60,7 +63,7 @@ impl Outbox {
             loop {
                 if self.recover.swap(false, Ordering::AcqRel) && !armed(Seeded::NoRecovery) {
                     let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
-                    self.fall_behind(0, false, after_rev, after_rev);
+                    self.fall_behind(None, after_rev, after_rev);
                     done_holders.extend(holders);
                 }
                 let round: Vec<_> =
@@ -141,37 +144,37 @@ impl Outbox {
         Ok((marks.into_iter().min().unwrap_or(unknown), holders))
     }
 
-    /// Publishes the backlog of a scope (0: of all active ones), page by page.
-    async fn heal(&self, scope_id: u64, behind: Behind) -> Result<(), Stuck> {
-        if scope_id == 0 {
+    /// Publishes the backlog of a scope (`None`: of all active ones), page by page.
+    async fn heal(&self, of: Option<ScopeId>, behind: Behind) -> Result<(), Stuck> {
+        if let Some(scope_id) = of {
+            self.say_lost_if_outlived(of).await?;
+            self.heal_scope(scope_id, behind.after_rev, behind.times).await?;
+        } else {
             let noted_us = behind.after_rev.saturating_sub(NOTED_BEFORE_US);
             let active = self.store.read_active(noted_us, ACTIVE_MAX).await.map_err(|error| {
                 tracing::warn!(error = %error, "active channels could not be read");
                 Stuck::Unread
             })?;
             if active.whole {
-                self.say_lost_if_outlived(scope_id).await?;
+                self.say_lost_if_outlived(of).await?;
             } else {
                 self.say_lost().await?;
             }
-            for (scope_id, is_channel) in active.scopes {
-                match self.heal_scope(scope_id, is_channel, behind.after_rev, 0).await {
+            for scope_id in active.scopes {
+                match self.heal_scope(scope_id, behind.after_rev, 0).await {
                     // From here on the scope has its own backlog, so that the others are not republished
                     // because of it.
                     Err(Stuck::Unread) => {
-                        self.fall_behind(scope_id, is_channel, behind.after_rev, behind.since_rev);
+                        self.fall_behind(Some(scope_id), behind.after_rev, behind.since_rev);
                     }
                     published => published?,
                 }
             }
-        } else {
-            self.say_lost_if_outlived(scope_id).await?;
-            self.heal_scope(scope_id, behind.is_channel, behind.after_rev, behind.times).await?;
         }
         let mut all = lock(&self.behind);
         // New backlog may have come meanwhile; only what was published is removed.
-        if let Some(now) = all.get(&scope_id).copied().filter(|now| now.times == behind.times) {
-            all.remove(&scope_id);
+        if let Some(now) = all.get(&of).copied().filter(|now| now.times == behind.times) {
+            all.remove(&of);
             self.waiting.dec_by(now.records.cast_signed());
         }
         if all.is_empty() && self.told.swap(false, Ordering::AcqRel) {
@@ -186,11 +189,11 @@ impl Outbox {
         tracing::error!(
             "records were lost: more time has passed, or more channels were written, than the outbox covers"
         );
-        let before: HashMap<u64, u64> =
+        let before: HashMap<Option<ScopeId>, u64> =
             lock(&self.behind).iter().map(|(scope_id, behind)| (*scope_id, behind.times)).collect();
         let change = Some(Change::RecordsLost(RecordsLost {}));
         let record = Record { rev: self.clock.wall_us(), recovered: true, change, ..Record::default() };
-        let out = Outgoing { topics: vec![EVERY_GATEWAY], record: rebuild::encode(&record) };
+        let out = Outgoing { topics: vec![Topic::All], record: rebuild::encode(&record) };
         self.hand_over(vec![out]).await.map_err(|_| Stuck::Bus)?;
         // This covers everything that was in the backlog before.
         for (scope_id, behind) in lock(&self.behind).iter_mut() {
@@ -203,28 +206,21 @@ impl Outbox {
 
     /// Does the same if a scope's backlog is so old that its edits and removals are gone from the database,
     /// and no gateway was told yet.
-    async fn say_lost_if_outlived(&self, scope_id: u64) -> Result<(), Stuck> {
+    async fn say_lost_if_outlived(&self, of: Option<ScopeId>) -> Result<(), Stuck> {
         let _one = self.saying_lost.lock().await;
         let before_us = self.clock.wall_us().saturating_sub(rebuild::KEPT_US);
-        let outlived =
-            lock(&self.behind).get(&scope_id).is_some_and(|behind| behind.unsaid_since_rev < before_us);
+        let outlived = lock(&self.behind).get(&of).is_some_and(|behind| behind.unsaid_since_rev < before_us);
         if outlived { self.say_lost().await } else { Ok(()) }
     }
 
     /// `times`: the number of additions when this began. If none came since, the backlog shrinks to what
     /// follows the last page, so that a partly readable channel is not republished with each attempt.
-    async fn heal_scope(
-        &self,
-        scope_id: u64,
-        is_channel: bool,
-        after_rev: u64,
-        times: u64,
-    ) -> Result<(), Stuck> {
+    async fn heal_scope(&self, scope_id: ScopeId, after_rev: u64, times: u64) -> Result<(), Stuck> {
         let mut after_rev = after_rev;
         loop {
-            let page = rebuild::read(&*self.store, scope_id, is_channel, after_rev, HEAL_PAGE).await;
+            let page = rebuild::read(&*self.store, scope_id, after_rev, HEAL_PAGE).await;
             let page = page.map_err(|error| {
-                tracing::warn!(scope = scope_id, error = %error, "the outbox could not be read");
+                tracing::warn!(scope = scope_id.get(), error = %error, "the outbox could not be read");
                 Stuck::Unread
             })?;
             let Some(last) = page.records.last() else { return Ok(()) };
@@ -235,7 +231,7 @@ impl Outbox {
                 .map(|record| Outgoing { topics: topics(record), record: rebuild::encode(record) });
             self.hand_over(outgoing.collect()).await.map_err(|_| Stuck::Bus)?;
             self.republished.inc_by(page.records.len() as u64);
-            if let Some(now) = lock(&self.behind).get_mut(&scope_id).filter(|now| now.times == times) {
+            if let Some(now) = lock(&self.behind).get_mut(&Some(scope_id)).filter(|now| now.times == times) {
                 now.after_rev = now.after_rev.max(after_rev);
             }
             if !page.more {

@@ -7,7 +7,7 @@ use weir_proto::{
     bucket::Bucket,
     data::Message,
     event::{Record, record::Change},
-    id::{EPOCH_MS, is_imported},
+    id::{ChannelId, EPOCH_MS, GuildId, MessageId, ScopeId, is_imported},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store};
 
@@ -57,19 +57,18 @@ pub const fn is_kept(after_rev: u64, now_us: u64) -> bool {
 /// Those of the store.
 pub async fn read(
     store: &dyn Store,
-    scope_id: u64,
-    is_channel: bool,
+    scope_id: ScopeId,
     after_rev: u64,
     limit: usize,
 ) -> Result<Changes, ReadError> {
     let mut audience = Audience::default();
     let mut created = Created { rows: Vec::new(), to_rev: u64::MAX };
-    if is_channel {
-        audience = Audience::of(store.read_channel(scope_id).await?.as_ref());
-        created = created_after(store, scope_id, after_rev, limit).await?;
+    if let ScopeId::Channel(channel_id) = scope_id {
+        audience = Audience::of(store.read_channel(channel_id).await?.as_ref());
+        created = created_after(store, channel_id, after_rev, limit).await?;
     }
     let (changed, changed_to) = changed_after(store, scope_id, after_rev, created.to_rev, limit).await?;
-    if let (true, Some(last)) = (is_channel, changed.last())
+    if let (ScopeId::Channel(channel_id), Some(last)) = (scope_id, changed.last())
         && created.rows.last().is_none_or(|row| row.rev < last.rev)
         && created.to_rev == u64::MAX
     {
@@ -77,7 +76,7 @@ pub async fn read(
         // the reads and a change after it would look as if the change followed directly on the earlier ones.
         // Commits come one at a time, so rows that are read after a change include every create before it.
         // Creates after it may hide a change in turn; they are left for the next reading.
-        created = created_after(store, scope_id, after_rev, limit).await?;
+        created = created_after(store, channel_id, after_rev, limit).await?;
         created.rows.retain(|row| row.rev < last.rev);
     }
     let known_to = created.to_rev.min(changed_to);
@@ -85,9 +84,9 @@ pub async fn read(
         .rows
         .into_iter()
         .map(|row| Record {
-            scope_id,
-            guild_id: audience.guild_id,
-            recipient_ids: audience.recipient_ids.clone(),
+            scope_id: scope_id.get(),
+            guild_id: audience.guild_id().map_or(0, GuildId::get),
+            recipient_ids: audience.recipient_ids(),
             rev: row.rev,
             change: Some(Change::MessageCreated(row)),
             ..Record::default()
@@ -112,7 +111,7 @@ pub async fn read(
 /// changes as well; they come from the rows, so here they are skipped.
 async fn changed_after(
     store: &dyn Store,
-    scope_id: u64,
+    scope_id: ScopeId,
     mut after_rev: u64,
     to_rev: u64,
     limit: usize,
@@ -148,7 +147,7 @@ struct Created {
 /// Created rows with a revision above `after_rev`, oldest first, at most `limit`.
 async fn created_after(
     store: &dyn Store,
-    channel_id: u64,
+    channel_id: ChannelId,
     after_rev: u64,
     limit: usize,
 ) -> Result<Created, ReadError> {
@@ -161,8 +160,8 @@ async fn created_after(
     for bucket in buckets.into_iter().rev() {
         loop {
             let range = PartitionRange {
-                after,
-                before: u64::MAX,
+                after: MessageId::try_from(after).ok(),
+                before: None,
                 order: RowOrder::OldestFirst,
                 limit: limit.min(1_000),
             };
@@ -192,7 +191,7 @@ async fn created_after(
 /// no wanted row below it.
 async fn start(
     store: &dyn Store,
-    channel_id: u64,
+    channel_id: ChannelId,
     after_rev: u64,
     buckets: &[Bucket],
 ) -> Result<u64, ReadError> {
@@ -203,7 +202,12 @@ async fn start(
     for bucket in buckets.iter().filter(|bucket| **bucket <= Bucket::of_raw(expected)) {
         let mut before = expected.saturating_add(1);
         loop {
-            let range = PartitionRange { after: 0, before, order: RowOrder::NewestFirst, limit };
+            let range = PartitionRange {
+                after: None,
+                before: MessageId::try_from(before).ok(),
+                order: RowOrder::NewestFirst,
+                limit,
+            };
             let rows = store.read_partition(channel_id, *bucket, range).await?;
             for row in rows.iter().filter(|row| !is_imported(row.id)) {
                 if row.rev <= after_rev {

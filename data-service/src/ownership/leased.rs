@@ -26,6 +26,7 @@ use std::{
 
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
+use weir_proto::id::ScopeId;
 use weir_store::{Lease, LeaseAnswer, ReadError, Store, WriteError};
 
 use super::{NotOwner, Ownership, Tenure};
@@ -130,7 +131,7 @@ impl std::fmt::Debug for Leased {
 }
 
 impl Ownership for Leased {
-    fn tenure(&self, _scope_id: u64) -> Result<Tenure, NotOwner> {
+    fn tenure(&self, _scope: Option<ScopeId>) -> Result<Tenure, NotOwner> {
         let off_ms = self.clock_off_ms.load(Ordering::Acquire);
         if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() && !armed(Seeded::ClockOffIgnored) {
             return Err(NotOwner::Clock { off_ms });

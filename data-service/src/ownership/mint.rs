@@ -54,12 +54,17 @@ impl Minter {
         Some(next_ms.saturating_sub(now_ms)).filter(|ahead_ms| *ahead_ms > AHEAD_MS_MAX)
     }
 
-    /// Mints an id above `above` (0 for none), dated `max(now, ...)`, not below the end of the previous
+    /// Mints an id above `above`, if there is one, dated `max(now, ...)`, not below the end of the previous
     /// tenure, and before this one's end.
     ///
     /// # Errors
     /// [`MintError`]; nothing is used up.
-    pub fn mint(&self, now_us: u64, above: u64, tenure: Tenure) -> Result<Snowflake, MintError> {
+    pub fn mint(
+        &self,
+        now_us: u64,
+        above: Option<Snowflake>,
+        tenure: Tenure,
+    ) -> Result<Snowflake, MintError> {
         self.reserve(now_us, above, tenure, 1)
     }
 
@@ -70,7 +75,7 @@ impl Minter {
     pub fn reserve(
         &self,
         now_us: u64,
-        above: u64,
+        above: Option<Snowflake>,
         tenure: Tenure,
         count: u64,
     ) -> Result<Snowflake, MintError> {
@@ -78,7 +83,7 @@ impl Minter {
         // Below that lie the predecessor's ids, also of other worker numbers and of a clock that is half a
         // second ahead.
         let above_ms = tenure.mint_above_us.div_ceil(1_000).saturating_sub(EPOCH_MS);
-        let above = tick_above(above, tenure.worker).max(above_ms << SEQUENCE_BITS);
+        let above = above.map_or(0, |above| tick_above(above, tenure.worker)).max(above_ms << SEQUENCE_BITS);
         let mut last = self.last.load(Ordering::Acquire);
         loop {
             let next = (last + 1).max(now_ms << SEQUENCE_BITS).max(above);
@@ -110,16 +115,15 @@ impl Minter {
 }
 
 /// The first tick for which the worker's id is above `above`.
-fn tick_above(above: u64, worker: u16) -> u64 {
-    let (ms, sequence) = (above >> 22, above & ((1 << SEQUENCE_BITS) - 1));
-    let its_worker = above >> SEQUENCE_BITS & ((1 << WORKER_BITS) - 1);
-    match above {
-        0 => 0,
+fn tick_above(above: Snowflake, worker: u16) -> u64 {
+    let ms = above.get() >> (WORKER_BITS + SEQUENCE_BITS);
+    if above.worker() == worker {
         // Ids of one worker are in the order of their ticks: a busy channel has thousands of them in one
         // millisecond.
-        _ if its_worker == u64::from(worker) => (ms << SEQUENCE_BITS | sequence) + 1,
+        (ms << SEQUENCE_BITS | u64::from(above.sequence())) + 1
+    } else {
         // An id of the same millisecond could be smaller if the other worker's number is greater.
-        _ => (ms + 1) << SEQUENCE_BITS,
+        (ms + 1) << SEQUENCE_BITS
     }
 }
 
@@ -147,15 +151,15 @@ mod tests {
         #[test]
         fn ids_rise_and_stay_above_the_channels_last(steps in prop::collection::vec((0_u64..3_000, 0_u64..400), 1..200)) {
             let minter = Minter::new(0);
-            let (mut now, mut last) = (NOW_US, 0);
+            let (mut now, mut last) = (NOW_US, None);
             for (forward_us, other_ahead_ms) in steps {
                 now += forward_us;
                 // Another worker's id in the same channel, at most 400 ms ahead, with a greater worker
                 // number.
-                let other = Snowflake::from_parts(now / 1_000 + other_ahead_ms, 9, 4_095).expect("in range").get();
-                let id = minter.mint(now, other, EVER).expect("within the bound").get();
-                prop_assert!(id > other && id > last);
-                last = id;
+                let other = Snowflake::from_parts(now / 1_000 + other_ahead_ms, 9, 4_095).expect("in range");
+                let id = minter.mint(now, Some(other), EVER).expect("within the bound");
+                prop_assert!(id > other && Some(id) > last);
+                last = Some(id);
             }
         }
     }
@@ -163,47 +167,47 @@ mod tests {
     #[test]
     fn a_clock_that_steps_back_repeats_no_id_and_stops_at_the_bound() {
         let minter = Minter::new(0);
-        let first = minter.mint(NOW_US, 0, EVER).expect("fresh");
-        let second = minter.mint(NOW_US - 100_000, 0, EVER).expect("within 500 ms");
+        let first = minter.mint(NOW_US, None, EVER).expect("fresh");
+        let second = minter.mint(NOW_US - 100_000, None, EVER).expect("within 500 ms");
         assert!(second > first);
-        assert!(matches!(minter.mint(NOW_US - 600_000, 0, EVER), Err(MintError::Ahead { .. })));
+        assert!(matches!(minter.mint(NOW_US - 600_000, None, EVER), Err(MintError::Ahead { .. })));
     }
 
     #[test]
     fn one_channels_ids_share_a_millisecond() {
         let minter = Minter::new(0);
-        let mut last = 0;
-        for _ in 0..4_000 {
-            last = minter.mint(NOW_US, last, EVER).expect("4,096 ids fit into a millisecond").get();
+        let mut last = minter.mint(NOW_US, None, EVER).expect("fresh");
+        for _ in 1..4_000 {
+            last = minter.mint(NOW_US, Some(last), EVER).expect("4,096 ids fit into a millisecond");
         }
-        assert_eq!(weir_proto::id::unix_ms(last), NOW_US / 1_000);
+        assert_eq!(last.unix_ms(), NOW_US / 1_000);
     }
 
     #[test]
     fn nothing_is_minted_at_or_above_the_leases_end() {
         let minter = Minter::new(0);
-        assert_eq!(minter.mint(NOW_US, 0, until(NOW_US)), Err(MintError::LeaseEnded));
-        let id = minter.mint(NOW_US, 0, until(NOW_US + 1_000)).expect("a whole millisecond is left");
+        assert_eq!(minter.mint(NOW_US, None, until(NOW_US)), Err(MintError::LeaseEnded));
+        let id = minter.mint(NOW_US, None, until(NOW_US + 1_000)).expect("a whole millisecond is left");
         assert!(id.unix_ms() * 1_000 < NOW_US + 1_000);
     }
 
     #[test]
     fn a_reserved_row_is_dense_in_ticks_and_crosses_milliseconds() {
         let minter = Minter::new(0);
-        let first = minter.reserve(NOW_US, 0, EVER, 10_000).expect("three milliseconds ahead");
+        let first = minter.reserve(NOW_US, None, EVER, 10_000).expect("three milliseconds ahead");
         let ids: Vec<u64> = (0..10_000).map(|index| Minter::nth(first, index)).collect();
         assert!(ids.is_sorted_by(|a, b| a < b));
-        assert!(minter.mint(NOW_US, 0, EVER).expect("after the row").get() > ids[9_999]);
+        assert!(minter.mint(NOW_US, None, EVER).expect("after the row").get() > ids[9_999]);
     }
 
     #[test]
     fn ids_rise_over_worker_numbers_that_come_and_go() {
         let minter = Minter::new(0);
-        let mut last = 0;
+        let mut last = None;
         for worker in [900, 3, 900, 3] {
             let id = minter.mint(NOW_US, last, Tenure { worker, ..EVER }).expect("within the bound");
-            assert!(id.get() > last && id.worker() == worker);
-            last = id.get();
+            assert!(Some(id) > last && id.worker() == worker);
+            last = Some(id);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_protect::Dependence;
 use weir_proto::{
     data::{Channel, GuildState, Member, User},
+    id::{ChannelId, GuildId, ScopeId, Snowflake, UserId},
     pair::UserPair,
 };
 
@@ -43,20 +44,20 @@ macro_rules! one {
 }
 
 impl ReadPath {
-    one! { channel_part, Channel, Option<Arc<Channel>>, Key::Channel(id), (id: u64) }
-    one! { guild_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: u64) }
-    one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: u64, user: u64) }
-    one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: u64) }
-    one! { direct_part, Direct, Option<u64>, Key::Direct(pair), (pair: UserPair) }
-    one! { token_part, Token, Option<u64>, Key::Token(hash), (hash: [u8; 32]) }
+    one! { channel_part, Channel, Option<Arc<Channel>>, Key::Channel(id), (id: ChannelId) }
+    one! { guild_part, Guild, Option<Arc<GuildState>>, Key::Guild(id), (id: GuildId) }
+    one! { member_part, Member, Option<Arc<Member>>, Key::Member(guild, user), (guild: GuildId, user: UserId) }
+    one! { user_part, User, Option<Arc<User>>, Key::User(id), (id: UserId) }
+    one! { direct_part, Direct, Option<ChannelId>, Key::Direct(pair), (pair: UserPair) }
+    one! { token_part, Token, Option<UserId>, Key::Token(hash), (hash: [u8; 32]) }
 
     /// A channel's row, for the service itself.
-    pub(crate) async fn channel_row(&self, id: u64) -> Result<Option<Arc<Channel>>, Failure> {
+    pub(crate) async fn channel_row(&self, id: ChannelId) -> Result<Option<Arc<Channel>>, Failure> {
         self.channel_part(&mut self.admit_unlimited()?, id).await
     }
 
     /// A guild, for the service itself.
-    pub(crate) async fn guild_row(&self, id: u64) -> Result<Option<Arc<GuildState>>, Failure> {
+    pub(crate) async fn guild_row(&self, id: GuildId) -> Result<Option<Arc<GuildState>>, Failure> {
         self.guild_part(&mut self.admit_unlimited()?, id).await
     }
 
@@ -66,30 +67,33 @@ impl ReadPath {
     /// said.
     pub(crate) async fn changes(
         &self,
-        scope_id: u64,
+        scope_id: Snowflake,
         after_rev: u64,
         limit: usize,
         options: ReadOptions,
     ) -> Result<Arc<Changes>, Failure> {
         let mut reading = self.admit_attendant(options.within)?;
-        let is_channel = self.channel_part(&mut reading, scope_id).await?.is_some();
-        let query = ReadQuery::Changes { after_rev, limit, is_channel };
+        let scope = match self.channel_part(&mut reading, ChannelId(scope_id)).await? {
+            Some(_) => ScopeId::Channel(ChannelId(scope_id)),
+            None => ScopeId::Guild(GuildId(scope_id)),
+        };
+        let query = ReadQuery::Changes { scope, after_rev, limit };
         match self.part(&mut reading, Key::Changes(scope_id), query, Dependence::Append).await? {
             ReadValue::Changes(changes) => Ok(changes),
             other => Err(mismatch(&other)),
         }
     }
 
-    /// Members above an id.
+    /// Members above a user, or from the first one.
     pub(crate) async fn members_part(
         &self,
         reading: &mut Reading,
-        guild: u64,
-        after: u64,
+        guild: GuildId,
+        after: Option<UserId>,
         limit: usize,
     ) -> Result<Arc<[Member]>, Failure> {
         match self
-            .part(reading, Key::Members(guild), ReadQuery::After(after, limit), Dependence::Append)
+            .part(reading, Key::Members(guild), ReadQuery::MembersAfter(after, limit), Dependence::Append)
             .await?
         {
             ReadValue::Members(members) => Ok(members),
@@ -97,16 +101,16 @@ impl ReadPath {
         }
     }
 
-    /// Guilds of a user above an id.
+    /// Guilds of a user above a guild, or from the first one.
     pub(crate) async fn user_guilds_part(
         &self,
         reading: &mut Reading,
-        user: u64,
-        after: u64,
+        user: UserId,
+        after: Option<GuildId>,
         limit: usize,
-    ) -> Result<Arc<[u64]>, Failure> {
+    ) -> Result<Arc<[GuildId]>, Failure> {
         match self
-            .part(reading, Key::UserGuilds(user), ReadQuery::After(after, limit), Dependence::Append)
+            .part(reading, Key::UserGuilds(user), ReadQuery::GuildsAfter(after, limit), Dependence::Append)
             .await?
         {
             ReadValue::Guilds(guilds) => Ok(guilds),
@@ -115,7 +119,7 @@ impl ReadPath {
     }
 
     /// Those users that exist, in the order asked for.
-    pub(crate) async fn users_part(&self, reading: &Reading, ids: &[u64]) -> Result<Vec<User>, Failure> {
+    pub(crate) async fn users_part(&self, reading: &Reading, ids: &[UserId]) -> Result<Vec<User>, Failure> {
         let mut users = Vec::with_capacity(ids.len());
         for some in ids.chunks(USERS_AT_ONCE) {
             let mut parts: Vec<Reading> = some.iter().map(|_| reading.clone()).collect();
@@ -132,8 +136,8 @@ impl ReadPath {
     /// [`Failure`]
     pub async fn channel_context(
         &self,
-        channel_id: u64,
-        user_id: u64,
+        channel_id: ChannelId,
+        user_id: UserId,
         options: ReadOptions,
     ) -> Result<Option<ChannelContext>, Failure> {
         // Charged to no channel: with a page that is read for its sake it is one request
@@ -146,8 +150,8 @@ impl ReadPath {
     pub(crate) async fn context_part(
         &self,
         reading: &mut Reading,
-        channel_id: u64,
-        user_id: u64,
+        channel_id: ChannelId,
+        user_id: UserId,
     ) -> Result<Option<ChannelContext>, Failure> {
         let Some(channel) = self.channel_part(reading, channel_id).await? else { return Ok(None) };
         if let Some(pair) = UserPair::of_channel(&channel) {
@@ -159,8 +163,9 @@ impl ReadPath {
             let user = self.user_part(reading, user_id).await?;
             return Ok(Some(ChannelContext { channel, state: None, member: None, user }));
         }
-        let Some(state) = self.guild_part(reading, channel.guild_id).await? else { return Ok(None) };
-        let member = self.member_part(reading, channel.guild_id, user_id).await?;
+        let Ok(guild_id) = GuildId::try_from(channel.guild_id) else { return Ok(None) };
+        let Some(state) = self.guild_part(reading, guild_id).await? else { return Ok(None) };
+        let member = self.member_part(reading, guild_id, user_id).await?;
         let user = self.user_part(reading, user_id).await?;
         Ok(Some(ChannelContext { channel, state: Some(state), member, user }))
     }

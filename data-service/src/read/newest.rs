@@ -14,7 +14,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use weir_proto::data::Channel;
+use weir_proto::{
+    data::Channel,
+    id::{ChannelId, MessageId},
+};
 
 use super::pipeline::{Failure, ReadPath};
 
@@ -35,28 +38,30 @@ fn wait(within: Duration) -> Duration {
 }
 
 impl ReadPath {
-    /// A channel's newest message, for an answer to a caller that waits for `within`; 0 if it has none, holds
-    /// none (a category), or if that was not found out within 250 ms or a quarter of that time. It is a part
-    /// of the caller's request and charges none.
-    pub(crate) async fn newest_of(&self, channel: &Channel, within: Duration) -> u64 {
+    /// A channel's newest message, for an answer to a caller that waits for `within`; `None` if it has none,
+    /// holds none (a category), or if that was not found out within 250 ms or a quarter of that time. It is a
+    /// part of the caller's request and charges none.
+    pub(crate) async fn newest_of(&self, channel: &Channel, within: Duration) -> Option<MessageId> {
         if channel.r#type == CATEGORY {
-            return 0;
+            return None;
         }
-        self.newest_by(channel.id, tokio::time::Instant::now() + wait(within)).await
+        let id = ChannelId::try_from(channel.id).ok()?;
+        self.newest_by(id, tokio::time::Instant::now() + wait(within)).await
     }
 
     /// The same of each channel, in their order, all within that time.
-    pub(crate) async fn newest_ids(&self, channels: &[Channel], within: Duration) -> Vec<u64> {
+    pub(crate) async fn newest_ids(&self, channels: &[Channel], within: Duration) -> Vec<Option<MessageId>> {
         let until = tokio::time::Instant::now() + wait(within);
         let reads: Vec<_> = channels
             .iter()
             .map(|channel| async move {
+                let id = ChannelId::try_from(channel.id).ok()?;
                 // Without a permit what is in memory.
-                match self.live.last_message_id(channel.id) {
-                    0 if channel.r#type == CATEGORY => 0,
-                    0 => {
+                match self.live.last_message_id(id) {
+                    None if channel.r#type == CATEGORY => None,
+                    None => {
                         let permit = tokio::time::timeout_at(until, self.newest.acquire()).await;
-                        if permit.is_ok() { self.newest_by(channel.id, until).await } else { 0 }
+                        if permit.is_ok() { self.newest_by(id, until).await } else { None }
                     }
                     known => known,
                 }
@@ -65,16 +70,16 @@ impl ReadPath {
         stream::iter(reads).buffered(NEWEST_AT_ONCE).collect().await
     }
 
-    async fn newest_by(&self, channel_id: u64, until: tokio::time::Instant) -> u64 {
+    async fn newest_by(&self, channel_id: ChannelId, until: tokio::time::Instant) -> Option<MessageId> {
         let within = until.saturating_duration_since(tokio::time::Instant::now());
         // Without it the answer is worth as much.
         let read = tokio::time::timeout_at(until, self.newest_id(channel_id, within)).await;
-        read.ok().and_then(Result::ok).unwrap_or(0)
+        read.ok().and_then(Result::ok).flatten()
     }
 
-    async fn newest_id(&self, channel_id: u64, within: Duration) -> Result<u64, Failure> {
+    async fn newest_id(&self, channel_id: ChannelId, within: Duration) -> Result<Option<MessageId>, Failure> {
         let known = self.live.last_message_id(channel_id);
-        if known != 0 {
+        if known.is_some() {
             return Ok(known);
         }
         let read = self.newest_row(channel_id, &mut self.admit_attendant(within)?).await?;

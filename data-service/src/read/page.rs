@@ -6,7 +6,11 @@ use weir_protect::{
     Dependence, LimitKind, Outcome,
     tail::{TailAnchor, TailQuery},
 };
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId, UserId},
+};
 use weir_store::{PartitionRange, RowOrder};
 
 pub use super::query::{PAGE_DEFAULT, PAGE_MAX};
@@ -47,7 +51,7 @@ impl ReadPath {
     /// Safe; reads under way go on for others.
     pub async fn page(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         anchor: TailAnchor,
         limit: usize,
         options: ReadOptions,
@@ -67,8 +71,8 @@ impl ReadPath {
     /// As [`ReadPath::page`].
     pub(crate) async fn viewed_page(
         &self,
-        channel_id: u64,
-        viewer_id: u64,
+        channel_id: ChannelId,
+        viewer_id: UserId,
         anchor: TailAnchor,
         limit: usize,
         options: ReadOptions,
@@ -88,7 +92,7 @@ impl ReadPath {
     async fn page_part(
         &self,
         mut reading: Reading,
-        channel_id: u64,
+        channel_id: ChannelId,
         anchor: TailAnchor,
         limit: usize,
     ) -> Result<Page, Failure> {
@@ -101,8 +105,12 @@ impl ReadPath {
             _ => (self.live.resolved_rev(channel_id), None),
         };
         let gathered = match anchor {
-            TailAnchor::Latest => self.downwards(channel_id, u64::MAX, widened(limit), &mut reading).await,
-            TailAnchor::Before(position) => self.downwards(channel_id, position, limit, &mut reading).await,
+            TailAnchor::Latest => self.downwards(channel_id, None, widened(limit), &mut reading).await,
+            // Nothing is below the first id.
+            TailAnchor::Before(0) => Ok(Gathered::Own(Vec::new())),
+            TailAnchor::Before(position) => {
+                self.downwards(channel_id, border(position), limit, &mut reading).await
+            }
             TailAnchor::After(position) => {
                 let rows = self.upwards(channel_id, position, limit, &mut reading).await;
                 rows.map(|rows| Gathered::Own(rows.into_iter().rev().collect()))
@@ -131,40 +139,44 @@ impl ReadPath {
     }
 
     /// The page from the channel's tail, if it is warm, ours and certain.
-    fn tail_page(&self, channel_id: u64, query: TailQuery, reading: &mut Reading) -> Option<Page> {
+    fn tail_page(&self, channel_id: ChannelId, query: TailQuery, reading: &mut Reading) -> Option<Page> {
         match self.tail(reading, Key::History(channel_id), ReadQuery::Page(query))? {
             (ReadValue::Page(encoded), rev) => Some(Page { encoded, rev, served: reading.served.clone() }),
             _ => None,
         }
     }
 
-    /// The id of a channel's newest row, through the cache; 0 if it has none.
-    pub(super) async fn newest_row(&self, channel_id: u64, reading: &mut Reading) -> Result<u64, Failure> {
-        let found = self.downwards(channel_id, u64::MAX, 1, reading).await?;
+    /// The id of a channel's newest row, through the cache; `None` if it has none.
+    pub(super) async fn newest_row(
+        &self,
+        channel_id: ChannelId,
+        reading: &mut Reading,
+    ) -> Result<Option<MessageId>, Failure> {
+        let found = self.downwards(channel_id, None, 1, reading).await?;
         let rows = match &found {
             Gathered::Shared(shared) => shared.rows(),
             Gathered::Own(rows) => rows.as_slice(),
         };
-        Ok(rows.first().map_or(0, |row| row.id))
+        Ok(rows.first().and_then(|row| MessageId::try_from(row.id).ok()))
     }
 
-    /// Rows below `before`, newest first.
+    /// Rows below `before`, or from the newest one, newest first.
     async fn downwards(
         &self,
-        channel_id: u64,
-        before: u64,
+        channel_id: ChannelId,
+        before: Option<MessageId>,
         limit: usize,
         reading: &mut Reading,
     ) -> Result<Gathered, Failure> {
         let mut rows: Vec<Message> = Vec::new();
         // No id is below the first one: the channel's buckets need not be looked through for it.
-        if before <= 1 {
+        if before.is_some_and(|before| before.get() == 1) {
             return Ok(Gathered::Own(rows));
         }
         let mut next = None;
         // A page below an id usually lies in that id's bucket: looked at first, without the index.
-        if before != u64::MAX && before > 0 {
-            let bucket = Bucket::of_raw(before - 1);
+        if let Some(id) = before {
+            let bucket = Bucket::of_raw(id.get() - 1);
             let found = self.rows(channel_id, bucket, newest(before, limit), reading).await?;
             if found.rows().len() >= limit {
                 return Ok(Gathered::Shared(found));
@@ -188,10 +200,10 @@ impl ReadPath {
         Ok(Gathered::Own(rows))
     }
 
-    /// Rows above `after`, oldest first.
+    /// Rows above a position, oldest first.
     async fn upwards(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         after: u64,
         limit: usize,
         reading: &mut Reading,
@@ -199,7 +211,12 @@ impl ReadPath {
         if limit == 0 || after == u64::MAX {
             return Ok(Vec::new());
         }
-        let oldest = |limit| PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit };
+        let oldest = |limit| PartitionRange {
+            after: MessageId::try_from(after).ok(),
+            before: None,
+            order: RowOrder::OldestFirst,
+            limit,
+        };
         let first = Bucket::of_raw(after + 1);
         let mut rows = self.rows(channel_id, first, oldest(limit), reading).await?.rows().to_vec();
         if rows.len() >= limit {
@@ -219,7 +236,7 @@ impl ReadPath {
     /// `limit / 2` rows on each side of a position, and its own if it is there; newest first.
     async fn around(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         position: u64,
         limit: usize,
         reading: &mut Reading,
@@ -229,8 +246,8 @@ impl ReadPath {
         let here = usize::from(above.first().is_some_and(|row| row.id == position));
         let mut page: Vec<Message> = above.into_iter().take(half + here).collect();
         page.reverse();
-        if half > 0 {
-            match self.downwards(channel_id, position, half, reading).await? {
+        if half > 0 && position > 0 {
+            match self.downwards(channel_id, border(position), half, reading).await? {
                 Gathered::Shared(shared) => page.extend(shared.rows().iter().cloned()),
                 Gathered::Own(rows) => page.extend(rows),
             }
@@ -240,15 +257,15 @@ impl ReadPath {
 
     async fn rows(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         bucket: Bucket,
         range: PartitionRange,
         reading: &mut Reading,
     ) -> Result<Rows, Failure> {
         // Below the channel's last committed id nothing is ever appended; above it, or while that id is not
         // known, anything may be.
-        let below_tail =
-            range.order == RowOrder::NewestFirst && range.before <= self.live.last_message_id(channel_id);
+        let below_tail = range.order == RowOrder::NewestFirst
+            && range.before.is_some_and(|before| self.below_tail(channel_id, before));
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
         match self.part(reading, Key::Rows(channel_id, bucket), ReadQuery::Range(range), dependence).await? {
             ReadValue::Rows(rows) => Ok(rows),
@@ -257,11 +274,11 @@ impl ReadPath {
     }
 
     /// A channel's buckets, newest first, for an operator.
-    pub(crate) async fn buckets_of(&self, channel_id: u64) -> Result<Arc<[Bucket]>, Failure> {
+    pub(crate) async fn buckets_of(&self, channel_id: ChannelId) -> Result<Arc<[Bucket]>, Failure> {
         self.buckets(channel_id, &mut self.admit_unlimited()?).await
     }
 
-    async fn buckets(&self, channel_id: u64, reading: &mut Reading) -> Result<Arc<[Bucket]>, Failure> {
+    async fn buckets(&self, channel_id: ChannelId, reading: &mut Reading) -> Result<Arc<[Bucket]>, Failure> {
         match self.part(reading, Key::Buckets(channel_id), ReadQuery::Whole, Dependence::Append).await? {
             ReadValue::Buckets(buckets) => Ok(buckets),
             other => Err(mismatch(&other)),
@@ -272,35 +289,37 @@ impl ReadPath {
     pub(crate) async fn message_part(
         &self,
         reading: &mut Reading,
-        channel_id: u64,
-        message_id: u64,
+        channel_id: ChannelId,
+        message_id: MessageId,
     ) -> Result<Option<Arc<Message>>, Failure> {
-        let below_tail = message_id <= self.live.last_message_id(channel_id);
+        let below_tail = self.below_tail(channel_id, message_id);
         let dependence = if below_tail { Dependence::Mutate } else { Dependence::Append };
-        let key = Key::Rows(channel_id, Bucket::of_raw(message_id));
+        let key = Key::Rows(channel_id, Bucket::of(message_id.0));
         match self.part(reading, key, ReadQuery::Point(message_id), dependence).await? {
             ReadValue::Message(row) => Ok(row),
             other => Err(mismatch(&other)),
         }
     }
 
+    /// True if an id is at or below the channel's last committed one, as far as that is known.
+    fn below_tail(&self, channel_id: ChannelId, id: MessageId) -> bool {
+        self.live.last_message_id(channel_id).is_some_and(|last| id <= last)
+    }
+
     /// How a read of the channel's newest page would be served now: refused, if a limit would refuse it, else
     /// as it is served when it is made. Limits are looked at and not charged.
-    pub(crate) async fn explain(&self, channel_id: u64) -> Result<Served, Failure> {
-        let guild = match self.guild_of(channel_id) {
-            GuildOf::Unread => match self.channel_row(channel_id).await? {
-                Some(channel) if channel.guild_id != 0 => GuildOf::Guild(channel.guild_id),
-                Some(_) | None => GuildOf::Nobodys,
-            },
+    pub(crate) async fn explain(&self, channel_id: ChannelId) -> Result<Served, Failure> {
+        let guild = match self.guild_of(Some(channel_id)) {
+            GuildOf::Unread => GuildOf::row(self.channel_row(channel_id).await?.as_deref()),
             known => known,
         };
-        let scopes = scopes(channel_id, &guild, CLASS_READS);
+        let scopes = scopes(Some(channel_id), &guild, CLASS_READS);
         self.protect.would_pass(scopes, LimitKind::Requests)?;
         let mut reading = self.admit_unlimited()?;
         reading.served = Served::nothing(true);
         let query = TailQuery { anchor: TailAnchor::Latest, limit: PAGE_DEFAULT };
         if self.tail_page(channel_id, query, &mut reading).is_none() {
-            self.downwards(channel_id, u64::MAX, PAGE_DEFAULT, &mut reading).await?;
+            self.downwards(channel_id, None, PAGE_DEFAULT, &mut reading).await?;
         }
         // Only what reaches the database is charged for it.
         if reading.served.outcome == Outcome::Led {
@@ -315,8 +334,13 @@ const fn widened(limit: usize) -> usize {
     if limit <= PAGE_DEFAULT { PAGE_DEFAULT } else { PAGE_MAX }
 }
 
-fn newest(before: u64, limit: usize) -> PartitionRange {
-    PartitionRange { after: 0, before, order: RowOrder::NewestFirst, limit }
+/// The border of rows below a position, which is not 0; none for the greatest number, which is no id.
+fn border(position: u64) -> Option<MessageId> {
+    MessageId::try_from(position).ok().filter(|id| id.get() != u64::MAX)
+}
+
+fn newest(before: Option<MessageId>, limit: usize) -> PartitionRange {
+    PartitionRange { after: None, before, order: RowOrder::NewestFirst, limit }
 }
 
 fn is_around(anchor: TailAnchor) -> bool {

@@ -2,7 +2,10 @@
 
 use std::cmp::Reverse;
 
-use weir_proto::data::{Message, Pin};
+use weir_proto::{
+    data::{Message, Pin},
+    id::{ChannelId, MessageId},
+};
 
 use super::pipeline::{Failure, ReadOptions, ReadPath, Reading, Served};
 use crate::write::plan::pin;
@@ -25,7 +28,7 @@ impl ReadPath {
     /// bound). It is one request for the channel's history; what of it reaches the database is charged.
     pub(crate) async fn pins(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         (before_ms, limit): (u64, usize),
         options: ReadOptions,
     ) -> Result<PinsPage, Failure> {
@@ -37,11 +40,9 @@ impl ReadPath {
         pins.truncate(limit);
         let mut messages = Vec::with_capacity(pins.len());
         for some in pins.chunks(AT_ONCE) {
-            let mut parts: Vec<Reading> = some.iter().map(|_| reading.clone()).collect();
-            let reads = parts
-                .iter_mut()
-                .zip(some)
-                .map(|(part, pin)| self.message_part(part, channel_id, pin.message_id));
+            let ids = some.iter().filter_map(|pin| MessageId::try_from(pin.message_id).ok());
+            let mut parts: Vec<(Reading, MessageId)> = ids.map(|id| (reading.clone(), id)).collect();
+            let reads = parts.iter_mut().map(|(part, id)| self.message_part(part, channel_id, *id));
             let found = futures_util::future::try_join_all(reads).await?;
             // A message that was unpinned or removed in between is none of the pins any more.
             let found = found.into_iter().flatten().filter(|row| row.pinned_at_ms != 0);

@@ -25,6 +25,10 @@ use std::{
 use weir_protect::{
     Admitted, Dependence, Gate, Nanos, Outcome, PageRequest, Protect, ReadError, Reply, Scope, Scopes,
 };
+use weir_proto::{
+    data::Channel,
+    id::{ChannelId, GuildId},
+};
 
 use super::query::{Asked, Database, Memory, MokaCache, ReadQuery, ReadValue};
 use crate::{
@@ -97,9 +101,17 @@ pub(crate) enum GuildOf {
     /// No guild's: none has a limit, or the channel has none.
     Nobodys,
     /// This guild's.
-    Guild(u64),
+    Guild(GuildId),
     /// Nobody knows before the channel's row is read.
     Unread,
+}
+
+impl GuildOf {
+    /// What a channel's row tells.
+    pub(crate) fn row(channel: Option<&Channel>) -> Self {
+        let guild_id = channel.and_then(|channel| GuildId::try_from(channel.guild_id).ok());
+        guild_id.map_or(Self::Nobodys, Self::Guild)
+    }
 }
 
 impl ReadPath {
@@ -115,12 +127,12 @@ impl ReadPath {
     /// the others, so that ids that somebody made up reach the database no faster than their limits let them.
     pub(crate) async fn admit_history(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         options: ReadOptions,
     ) -> Result<Reading, Failure> {
         self.observer.on_request(channel_id);
-        let (subject, guild) = (Key::History(channel_id), self.guild_of(channel_id));
-        let scopes = scopes(channel_id, &guild, CLASS_READS);
+        let (subject, guild) = (Key::History(channel_id), self.guild_of(Some(channel_id)));
+        let scopes = scopes(Some(channel_id), &guild, CLASS_READS);
         let admitted = self.protect.admit(&subject, scopes, self.deadline(options.within))?;
         let mut reading = self.reading(admitted, options);
         if matches!(guild, GuildOf::Unread) {
@@ -131,8 +143,8 @@ impl ReadPath {
                 Err(_) => None,
                 Ok(channel) => channel,
             };
-            if let Some(channel) = channel.filter(|channel| channel.guild_id != 0) {
-                let group = Scope::Group(channel.guild_id);
+            if let GuildOf::Guild(guild_id) = GuildOf::row(channel.as_deref()) {
+                let group = Scope::Group(guild_id.get());
                 reading.admitted = self.protect.admit_to(&subject, reading.admitted, group)?;
             }
         }
@@ -168,17 +180,15 @@ impl ReadPath {
 
     /// The guild whose limits a request for a channel is charged to, as far as memory tells: a channel's row
     /// is looked at only while some guild has a limit.
-    pub(crate) fn guild_of(&self, channel_id: u64) -> GuildOf {
-        if channel_id == 0 || !self.limits.has_guild_limits() {
+    pub(crate) fn guild_of(&self, channel_id: Option<ChannelId>) -> GuildOf {
+        let Some(channel_id) = channel_id.filter(|_| self.limits.has_guild_limits()) else {
             return GuildOf::Nobodys;
-        }
+        };
         let key = Key::Channel(channel_id);
         let asked = Asked { memory: self.memory(&key), query: ReadQuery::Whole };
         match self.protect.remembered(&PageRequest { index: is_index(&key), ..PageRequest::new(key, asked) })
         {
-            Some(ReadValue::Channel(Some(channel))) if channel.guild_id != 0 => {
-                GuildOf::Guild(channel.guild_id)
-            }
+            Some(ReadValue::Channel(channel)) => GuildOf::row(channel.as_deref()),
             Some(_) => GuildOf::Nobodys,
             None => GuildOf::Unread,
         }
@@ -224,7 +234,8 @@ impl ReadPath {
         dependence: Dependence,
     ) -> PageRequest<Key, Asked> {
         // A token of another channel or guild says nothing of this key.
-        let token = reading.freshness.filter(|token| key.scope() == Some(token.scope_id));
+        let token =
+            reading.freshness.filter(|token| key.scope().is_some_and(|scope| scope.id() == token.scope_id));
         PageRequest {
             dependence,
             floor: token.map(|token| token.rev),
@@ -237,7 +248,7 @@ impl ReadPath {
 
     /// What a read of `key` may be answered from now.
     fn memory(&self, key: &Key) -> Memory {
-        match self.ownership.tenure(key.scope().unwrap_or(0)) {
+        match self.ownership.tenure(key.scope()) {
             Ok(_) if armed(Seeded::MemoryOutlivesTenure) => Memory::Tenure(0),
             Ok(tenure) => Memory::Tenure(tenure.epoch),
             Err(_) => Memory::Alone(self.alone.fetch_add(1, Ordering::Relaxed)),
@@ -260,14 +271,14 @@ fn is_index(key: &Key) -> bool {
     matches!(key, Key::Buckets(_) | Key::Channel(_))
 }
 
-/// Scopes that a request for a channel (0 for none) is charged to, narrowest first.
-pub(crate) fn scopes(channel_id: u64, guild: &GuildOf, class: u8) -> Scopes {
+/// Scopes that a request is charged to, for a channel or for none, narrowest first.
+pub(crate) fn scopes(channel_id: Option<ChannelId>, guild: &GuildOf, class: u8) -> Scopes {
     let mut scopes = Scopes::NONE;
-    if channel_id != 0 {
-        scopes = scopes.and(Scope::Key(channel_id));
+    if let Some(channel_id) = channel_id {
+        scopes = scopes.and(Scope::Key(channel_id.get()));
     }
     if let GuildOf::Guild(guild_id) = guild {
-        scopes = scopes.and(Scope::Group(*guild_id));
+        scopes = scopes.and(Scope::Group(guild_id.get()));
     }
     scopes.and(Scope::Class(class)).and(Scope::All)
 }

@@ -8,6 +8,7 @@ use weir_protect::{Dependence, Query, ReadContext, Stamped, TailQuery, Value};
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, GuildState, Member, Message, User},
+    id::{ChannelId, GuildId, MessageId, ScopeId, UserId},
 };
 use weir_store::{PartitionRange, ReadError, RowOrder, Store, row::RowRange};
 
@@ -35,21 +36,23 @@ pub enum ReadQuery {
     /// Rows of a partition.
     Range(PartitionRange),
     /// One message of a partition.
-    Point(u64),
-    /// Entries above an id, at most so many.
-    After(u64, usize),
+    Point(MessageId),
+    /// Members of a guild above a user, at most so many.
+    MembersAfter(Option<UserId>, usize),
+    /// Guilds of a user above a guild, at most so many.
+    GuildsAfter(Option<GuildId>, usize),
     /// Rows of a described table with a last id above one and below another, at most so many.
     Between(u64, u64, usize),
     /// A page of a history, wherever its rows lie.
     Page(TailQuery),
     /// Changes above a revision, at most so many.
     Changes {
+        /// Whose.
+        scope: ScopeId,
         /// The revision.
         after_rev: u64,
         /// How many.
         limit: usize,
-        /// True for a channel's, false for a guild's.
-        is_channel: bool,
     },
 }
 
@@ -149,11 +152,11 @@ pub enum ReadValue {
     /// A user.
     User(Option<Arc<User>>),
     /// Guild ids, ascending.
-    Guilds(Arc<[u64]>),
+    Guilds(Arc<[GuildId]>),
     /// A channel's id.
-    Direct(Option<u64>),
+    Direct(Option<ChannelId>),
     /// A user id.
-    Token(Option<u64>),
+    Token(Option<UserId>),
     /// A page, encoded as a `ListMessagesResponse`.
     Page(EncodedPage),
     /// Changes of a scope.
@@ -254,11 +257,11 @@ impl weir_protect::Store for Database {
             (Key::Member(guild, user), _) => {
                 ReadValue::Member(store.read_member(guild, user).await?.map(Arc::new))
             }
-            (Key::Members(guild), ReadQuery::After(after, limit)) => {
+            (Key::Members(guild), ReadQuery::MembersAfter(after, limit)) => {
                 ReadValue::Members(store.read_members(guild, after, limit).await?.into())
             }
             (Key::User(id), _) => ReadValue::User(store.read_users(&[id]).await?.pop().map(Arc::new)),
-            (Key::UserGuilds(user), ReadQuery::After(after, limit)) => {
+            (Key::UserGuilds(user), ReadQuery::GuildsAfter(after, limit)) => {
                 ReadValue::Guilds(store.read_user_guilds(user, after, limit).await?.into())
             }
             (Key::Direct(pair), _) => ReadValue::Direct(store.read_direct(pair).await?),
@@ -267,8 +270,8 @@ impl weir_protect::Store for Database {
                 let rows = store.read_rows(table, RowRange { under, after, before, limit }).await?;
                 ReadValue::Listed(rows.into())
             }
-            (Key::Changes(scope), ReadQuery::Changes { after_rev, limit, is_channel }) => {
-                let found = rebuild::read(store, scope, is_channel, after_rev, limit).await?;
+            (Key::Changes(_), ReadQuery::Changes { scope, after_rev, limit }) => {
+                let found = rebuild::read(store, scope, after_rev, limit).await?;
                 ReadValue::Changes(Arc::new(found))
             }
             (
@@ -286,7 +289,7 @@ impl weir_protect::Store for Database {
     }
 
     fn floor(&self, key: &Key) -> u64 {
-        key.scope().map_or(0, |scope_id| self.live.resolved_rev(scope_id))
+        key.scope().map_or(0, |scope| self.live.resolved_rev(scope))
     }
 }
 

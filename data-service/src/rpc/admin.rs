@@ -1,10 +1,13 @@
 //! `weir.admin.v1`: limits and inspection. Mounted behind the operators' token.
 
 use weir_connect::{ConnectError, Context, Reply, Router, error::Code};
-use weir_proto::admin::{
-    ExplainChannelRequest, ExplainChannelResponse, HotChannel, ListHotChannelsRequest,
-    ListHotChannelsResponse, ListLimitChangesRequest, ListLimitChangesResponse, ListLimitsRequest,
-    ListLimitsResponse, SetLimitRequest, SetLimitResponse, UnsetLimitRequest, UnsetLimitResponse,
+use weir_proto::{
+    admin::{
+        ExplainChannelRequest, ExplainChannelResponse, HotChannel, ListHotChannelsRequest,
+        ListHotChannelsResponse, ListLimitChangesRequest, ListLimitChangesResponse, ListLimitsRequest,
+        ListLimitsResponse, SetLimitRequest, SetLimitResponse, UnsetLimitRequest, UnsetLimitResponse,
+    },
+    id::{ChannelId, MessageId, ScopeId},
 };
 use weir_store::WriteError;
 
@@ -102,7 +105,7 @@ async fn hot(
     // The counts are of at most ten seconds, far below 2^52, so a double holds them.
     let rate = |count: u64| count as f64 / window_s;
     let channels = hottest.into_iter().map(|hot| HotChannel {
-        channel_id: hot.channel_id,
+        channel_id: hot.channel_id.get(),
         requests_per_s: rate(hot.requests),
         database_reads_per_s: rate(hot.database_reads),
         writes_per_s: rate(hot.writes),
@@ -116,7 +119,7 @@ async fn explain(
     _: Context,
     request: ExplainChannelRequest,
 ) -> Result<Reply<ExplainChannelResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
     let (outcome, gates) = match paths.reads.explain(channel_id).await {
         Ok(served) => (served.outcome.label().to_owned(), served.steps.unwrap_or_default()),
         Err(failure) => ("refused".to_owned(), vec![error::of_read(failure).message]),
@@ -124,20 +127,21 @@ async fn explain(
     let buckets = paths.reads.buckets_of(channel_id).await.map_err(error::of_read)?;
     let buckets = buckets.iter().map(|bucket| bucket.0).collect();
     let sight = paths.live.sight(channel_id);
-    let owner = match paths.ownership.tenure(channel_id) {
+    let owner = match paths.ownership.tenure(Some(ScopeId::Channel(channel_id))) {
         Ok(_) => paths.ownership.node().to_owned(),
         Err(error) => format!("not this node: {error}"),
     };
     let reply = ExplainChannelResponse {
-        channel_id,
+        channel_id: channel_id.get(),
         outcome,
         gates,
-        last_message_id: sight.last_message_id,
+        last_message_id: sight.last_message_id.map_or(0, MessageId::get),
         last_rev: sight.last_rev,
         tail_warm: sight.tail_warm,
         tail_rows: u32::try_from(sight.tail_rows).unwrap_or(u32::MAX),
         unresolved_write: sight.unresolved,
-        queued_writes: u32::try_from(paths.sequencer.waiting(channel_id)).unwrap_or(u32::MAX),
+        queued_writes: u32::try_from(paths.sequencer.waiting(ScopeId::Channel(channel_id)))
+            .unwrap_or(u32::MAX),
         owner,
         limits: paths.limits.of_channel(channel_id),
         buckets,

@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use tokio::sync::Mutex;
+use weir_proto::id::UserId;
 
 /// Locks that separate two creations by one owner; owners share them by their id.
 const TURNS: usize = 64;
@@ -19,7 +20,7 @@ impl Default for Founders {
 }
 
 impl Founders {
-    pub(super) fn turn(&self, owner_id: u64) -> &Mutex<()> {
+    pub(super) fn turn(&self, owner_id: UserId) -> &Mutex<()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(owner_id);
         &self.0[usize::try_from(hash % TURNS as u64).unwrap_or(0)]
     }

@@ -9,16 +9,16 @@ use weir_proto::{
         UpdateMemberResponse,
     },
     extent,
+    id::{ChannelId, GuildId, MessageId, RoleId, ScopeId, UserId},
     page::ViewedPage,
 };
 
 use super::{
-    Paths, change_headers, deadline, form, message::page_of, options, owned, reaction::own_on, refused,
-    reply_headers, required, within,
+    Paths, change_headers, deadline, form, message::page_of, optional, options, owned, reaction::own_on,
+    refused, reply_headers, required, within,
 };
 use crate::{
     key::Key,
-    live::scope::ScopeKind,
     read::{Reading, directory::ChannelContext},
     rpc::error,
     write::{
@@ -69,13 +69,13 @@ pub fn router(paths: &Paths) -> Router {
 async fn change(
     paths: &Paths,
     context: &Context,
-    guild_id: u64,
+    guild_id: GuildId,
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
     let answer = async {
         let basis = admit(paths, basis).await?;
-        submit(paths, context, guild_id, basis, change, 0).await
+        submit(paths, context, guild_id, basis, change, None).await
     };
     answer.await.map_err(|error| error::of_change(&error))
 }
@@ -85,17 +85,17 @@ async fn change(
 async fn change_channel(
     paths: &Paths,
     context: &Context,
-    channel: &data::Channel,
+    (guild_id, channel): (GuildId, &data::Channel),
     basis: Option<Basis>,
     change: GuildChange,
 ) -> Result<GuildAnswer, ConnectError> {
     let answer = async {
         let basis = admit(paths, basis).await?;
         let last_message_id = match channel.id {
-            0 => 0,
+            0 => None,
             _ => paths.reads.newest_of(channel, within(context)).await,
         };
-        submit(paths, context, channel.guild_id, basis, change, last_message_id).await
+        submit(paths, context, guild_id, basis, change, last_message_id).await
     };
     answer.await.map_err(|error| error::of_change(&error))
 }
@@ -104,28 +104,28 @@ async fn change_channel(
 async fn admit(paths: &Paths, basis: Option<Basis>) -> Result<Basis, ChangeError> {
     let basis = basis.unwrap_or_default();
     preconditions::check(&basis)?;
-    paths.charge_write(0).await?;
-    paths.observer.on_write("Guild", 0);
+    paths.charge_write(None).await?;
+    paths.observer.on_write("Guild", None);
     Ok(basis)
 }
 
 async fn submit(
     paths: &Paths,
     context: &Context,
-    guild_id: u64,
+    guild_id: GuildId,
     basis: Basis,
     change: GuildChange,
-    last_message_id: u64,
+    last_message_id: Option<MessageId>,
 ) -> Result<GuildAnswer, ChangeError> {
     let deadline = deadline(context);
-    let answer = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
+    let answer = paths.sequencer.submit(ScopeId::Guild(guild_id), |answer| {
         Op::Guild(Box::new(GuildOp { change, basis, last_message_id, deadline, answer }))
     });
     answer.await
 }
 
 /// The reply to a change of a guild, with a token so that later reads show the change.
-fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
+fn changed<Res>(paths: &Paths, guild_id: GuildId, message: Res) -> Reply<Res> {
     let mut reply = Reply::message(message);
     reply.headers = change_headers(guild_id, paths.live.resolved_rev(guild_id));
     reply
@@ -135,7 +135,7 @@ fn changed<Res>(paths: &Paths, guild_id: u64, message: Res) -> Reply<Res> {
 fn shown<Res>(
     paths: &Paths,
     context: &Context,
-    guild_id: u64,
+    guild_id: GuildId,
     rev: u64,
     reading: &Reading,
     message: Res,
@@ -156,21 +156,25 @@ async fn create(
 ) -> Result<Reply<CreateGuildResponse>, ConnectError> {
     let guild = request.guild.as_mut().ok_or_else(|| ConnectError::invalid_argument("guild is missing"))?;
     form::check_guild(guild)?;
-    let owner_id = required("guild.owner_id", guild.owner_id)?;
-    let given = guild.id;
+    let owner_id: UserId = required("guild.owner_id", guild.owner_id)?;
+    let given: Option<GuildId> = optional(guild.id);
     request.channels.iter_mut().try_for_each(form::check_channel)?;
     form::check_roles(&mut request.roles)?;
     form::check_members(&request.members)?;
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.tenure_to_change(given).map_err(|error| error::of_change(&error.into()))?;
-    let guild_id =
-        if given == 0 { sequencer.mint(tenure).map_err(|error| error::of_change(&error))? } else { given };
+    let tenure = sequencer
+        .tenure_to_change(given.map(ScopeId::Guild))
+        .map_err(|error| error::of_change(&error.into()))?;
+    let guild_id = match given {
+        Some(guild_id) => guild_id,
+        None => GuildId(sequencer.mint(tenure).map_err(|error| error::of_change(&error))?),
+    };
     let founded = async {
         let basis = admit(&paths, None).await?;
         // Held until the guild is made: another one of the same owner is counted after it.
         let noted = owned::note(&paths, owner_id, guild_id, deadline(&context)).await?;
         let creation = GuildChange::Create(Box::new(request));
-        let founded = submit(&paths, &context, guild_id, basis, creation, 0).await;
+        let founded = submit(&paths, &context, guild_id, basis, creation, None).await;
         if founded.as_ref().is_err_and(ChangeError::is_certain) {
             noted.take_back(&paths).await;
         }
@@ -189,15 +193,16 @@ async fn get(
     context: Context,
     request: data::GetGuildRequest,
 ) -> Result<Reply<GetGuildResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
     // Taken before the read, which therefore shows everything up to here.
-    let as_of_us = paths.settled_us(guild_id);
+    let as_of_us = paths.settled_us(ScopeId::Guild(guild_id));
     let mut reading = paths.reads.admit(Key::Guild(guild_id), options(&context)).map_err(error::of_read)?;
     let state = paths.reads.guild_part(&mut reading, guild_id).await.map_err(error::of_read)?;
     let state = state.ok_or_else(|| ConnectError::not_found("guild not found"))?;
     let shown_state = extent::of_guild(&state, &request);
     let last_message_ids = if request.with_last_messages {
-        paths.reads.newest_ids(&shown_state.channels, within(&context)).await
+        let newest = paths.reads.newest_ids(&shown_state.channels, within(&context)).await;
+        newest.into_iter().map(|id| id.map_or(0, MessageId::get)).collect()
     } else {
         Vec::new()
     };
@@ -210,7 +215,7 @@ async fn delete(
     context: Context,
     request: data::DeleteGuildRequest,
 ) -> Result<Reply<DeleteGuildResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
     let owner_id = owned::owner_of(&paths, guild_id).await.map_err(error::of_read)?;
     change(&paths, &context, guild_id, None, GuildChange::Delete).await?;
     owned::forget(&paths, owner_id, guild_id).await;
@@ -222,16 +227,18 @@ async fn list_user_guilds(
     context: Context,
     request: data::ListUserGuildsRequest,
 ) -> Result<Reply<ListUserGuildsResponse>, ConnectError> {
-    let user_id = required("user_id", request.user_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
     let limit = if request.limit == 0 { GUILDS_MAX } else { request.limit };
     if limit > GUILDS_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
     }
-    let as_of_us = paths.settled_us(user_id);
+    let as_of_us = paths.settled_us(ScopeId::User(user_id));
     let mut reading =
         paths.reads.admit(Key::UserGuilds(user_id), options(&context)).map_err(error::of_read)?;
-    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, request.after, limit as usize).await;
-    Ok(ListUserGuildsResponse { guild_ids: guilds.map_err(error::of_read)?.to_vec(), as_of_us }.into())
+    let after = optional(request.after);
+    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, after, limit as usize).await;
+    let guild_ids = guilds.map_err(error::of_read)?.iter().map(|id| id.get()).collect();
+    Ok(ListUserGuildsResponse { guild_ids, as_of_us }.into())
 }
 
 async fn put_channel(
@@ -240,10 +247,10 @@ async fn put_channel(
     request: data::PutChannelRequest,
 ) -> Result<Reply<PutChannelResponse>, ConnectError> {
     let mut channel = request.channel.ok_or_else(|| ConnectError::invalid_argument("channel is missing"))?;
-    let guild_id = required("channel.guild_id", channel.guild_id)?;
+    let guild_id: GuildId = required("channel.guild_id", channel.guild_id)?;
     form::check_channel(&mut channel)?;
     let put = GuildChange::PutChannel(channel.clone());
-    match change_channel(&paths, &context, &channel, request.basis, put).await? {
+    match change_channel(&paths, &context, (guild_id, &channel), request.basis, put).await? {
         GuildAnswer::Channel(channel) => {
             Ok(changed(&paths, guild_id, PutChannelResponse { channel: Some(channel) }))
         }
@@ -256,18 +263,16 @@ async fn delete_channel(
     context: Context,
     request: data::DeleteChannelRequest,
 ) -> Result<Reply<DeleteChannelResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
     let mut reading =
         paths.reads.admit(Key::Channel(channel_id), options(&context)).map_err(error::of_read)?;
     let channel = paths.reads.channel_part(&mut reading, channel_id).await.map_err(error::of_read)?;
     let channel = channel.ok_or_else(|| ConnectError::not_found("channel not found"))?;
-    if channel.guild_id == 0 {
-        return Err(ConnectError::invalid_argument("the channel of direct messages stays"));
-    }
+    let stays = || ConnectError::invalid_argument("the channel of direct messages stays");
+    let guild_id: GuildId = optional(channel.guild_id).ok_or_else(stays)?;
     let deletion = GuildChange::DeleteChannel(channel_id);
-    match change_channel(&paths, &context, &channel, request.basis, deletion).await? {
+    match change_channel(&paths, &context, (guild_id, &*channel), request.basis, deletion).await? {
         GuildAnswer::Channel(channel) => {
-            let guild_id = channel.guild_id;
             Ok(changed(&paths, guild_id, DeleteChannelResponse { channel: Some(channel) }))
         }
         _ => Err(unexpected()),
@@ -280,7 +285,7 @@ async fn put_role(
     request: data::PutRoleRequest,
 ) -> Result<Reply<PutRoleResponse>, ConnectError> {
     let mut role = request.role.ok_or_else(|| ConnectError::invalid_argument("role is missing"))?;
-    let guild_id = required("role.guild_id", role.guild_id)?;
+    let guild_id: GuildId = required("role.guild_id", role.guild_id)?;
     form::check_role(&mut role)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutRole(role)).await? {
         GuildAnswer::Role(role) => Ok(changed(&paths, guild_id, PutRoleResponse { role: Some(role) })),
@@ -293,8 +298,8 @@ async fn delete_role(
     context: Context,
     request: data::DeleteRoleRequest,
 ) -> Result<Reply<DeleteRoleResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
-    let role_id = required("role_id", request.role_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
+    let role_id: RoleId = required("role_id", request.role_id)?;
     change(&paths, &context, guild_id, request.basis, GuildChange::DeleteRole(role_id)).await?;
     Ok(changed(&paths, guild_id, DeleteRoleResponse {}))
 }
@@ -305,8 +310,8 @@ async fn put_member(
     request: data::PutMemberRequest,
 ) -> Result<Reply<PutMemberResponse>, ConnectError> {
     let member = request.member.ok_or_else(|| ConnectError::invalid_argument("member is missing"))?;
-    let guild_id = required("member.guild_id", member.guild_id)?;
-    required("member.user_id", member.user_id)?;
+    let guild_id: GuildId = required("member.guild_id", member.guild_id)?;
+    required::<UserId>("member.user_id", member.user_id)?;
     form::check_member(&member)?;
     match change(&paths, &context, guild_id, request.basis, GuildChange::PutMember(member)).await? {
         GuildAnswer::Member(member, user) => {
@@ -321,8 +326,8 @@ async fn update_member(
     context: Context,
     request: data::UpdateMemberRequest,
 ) -> Result<Reply<UpdateMemberResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
-    let user_id = required("user_id", request.user_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
     let data::UpdateMemberRequest { add_role_ids, remove_role_ids, basis, .. } = request;
     if add_role_ids.len() > ROLES_MAX || remove_role_ids.len() > ROLES_MAX {
         return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
@@ -341,8 +346,8 @@ async fn delete_member(
     context: Context,
     request: data::DeleteMemberRequest,
 ) -> Result<Reply<DeleteMemberResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
-    let user_id = required("user_id", request.user_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
     change(&paths, &context, guild_id, request.basis, GuildChange::DeleteMember(user_id)).await?;
     Ok(changed(&paths, guild_id, DeleteMemberResponse {}))
 }
@@ -352,16 +357,17 @@ async fn list_members(
     context: Context,
     request: data::ListMembersRequest,
 ) -> Result<Reply<ListMembersResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
     let limit = if request.limit == 0 { MEMBERS_MAX } else { request.limit };
     if limit > MEMBERS_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
     }
     let rev = paths.live.resolved_rev(guild_id);
     let mut reading = paths.reads.admit(Key::Members(guild_id), options(&context)).map_err(error::of_read)?;
-    let members = paths.reads.members_part(&mut reading, guild_id, request.after, limit as usize).await;
+    let members =
+        paths.reads.members_part(&mut reading, guild_id, optional(request.after), limit as usize).await;
     let members = members.map_err(error::of_read)?.to_vec();
-    let ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+    let ids: Vec<UserId> = members.iter().filter_map(|member| optional(member.user_id)).collect();
     let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
     Ok(shown(&paths, &context, guild_id, rev, &reading, ListMembersResponse { members, users }))
 }
@@ -371,8 +377,8 @@ async fn get_member(
     context: Context,
     request: data::GetMemberRequest,
 ) -> Result<Reply<GetMemberResponse>, ConnectError> {
-    let guild_id = required("guild_id", request.guild_id)?;
-    let user_id = required("user_id", request.user_id)?;
+    let guild_id: GuildId = required("guild_id", request.guild_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
     let rev = paths.live.resolved_rev(guild_id);
     let mut reading =
         paths.reads.admit(Key::Member(guild_id, user_id), options(&context)).map_err(error::of_read)?;
@@ -389,8 +395,8 @@ async fn channel_context(
     context: Context,
     request: data::GetChannelContextRequest,
 ) -> Result<Reply<GetChannelContextResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let user_id = required("user_id", request.user_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
     if request.role_ids.len() > ROLES_MAX {
         return Err(ConnectError::invalid_argument(format!("a list of roles has at most {ROLES_MAX}")));
     }
@@ -414,7 +420,8 @@ fn shown_context(
         }
         state => (state.map(|state| (*state).clone()), (*found.channel).clone()),
     };
-    let last_message_id = paths.live.last_message_id(channel.id);
+    let newest = optional(channel.id).and_then(|id| paths.live.last_message_id(id));
+    let last_message_id = newest.map_or(0, MessageId::get);
     GetChannelContextResponse {
         channel: Some(channel),
         state,
@@ -429,7 +436,7 @@ async fn view_page(
     context: Context,
     request: data::ViewPageRequest,
 ) -> Result<Reply<ViewedPage>, ConnectError> {
-    let user_id = required("viewer_id", request.viewer_id)?;
+    let user_id: UserId = required("viewer_id", request.viewer_id)?;
     let page = request.page.ok_or_else(|| ConnectError::invalid_argument("page is missing"))?;
     let (channel_id, anchor, limit) = page_of(&page)?;
     let found = paths.reads.viewed_page(channel_id, user_id, anchor, limit, options(&context)).await;

@@ -13,11 +13,11 @@ use weir_proto::{
         WriteImportRequest, WriteImportResponse,
     },
     data::{Channel, Guild, ImportMessagesRequest, Member, Role, User},
+    id::{GuildId, ScopeId},
 };
 
 use super::{Paths, deadline, form, message::write_import};
 use crate::{
-    live::scope::ScopeKind,
     ownership::mint::Minter,
     rpc::error,
     write::op::{ImportGuildOp, Op},
@@ -66,11 +66,11 @@ async fn keep(paths: &Paths, job: &[u8], state: &BeginImportResponse) -> Result<
 /// Writes what an import makes of the guild, in the guild's turn.
 async fn put(
     paths: &Paths,
-    (guild_id, deadline): (u64, Instant),
+    (guild_id, deadline): (GuildId, Instant),
     founding: Option<(Guild, Role, Vec<Channel>)>,
     authors: Vec<(User, Member)>,
 ) -> Result<(), ConnectError> {
-    let written = paths.sequencer.submit(guild_id, ScopeKind::Guild, |answer| {
+    let written = paths.sequencer.submit(ScopeId::Guild(guild_id), |answer| {
         Op::ImportGuild(Box::new(ImportGuildOp { founding, authors, deadline, answer }))
     });
     written.await.map_err(|error| error::of_change(&error))
@@ -115,7 +115,9 @@ async fn begin(
         return Err(ConnectError::invalid_argument("the job was begun with other channels"));
     }
     let founding = (request.first_author == 0).then(|| founding(&request, &state));
-    put(&paths, (state.guild_id, deadline(&context)), founding, authors(&request, &state)).await?;
+    let guild_id = GuildId::try_from(state.guild_id)
+        .map_err(|error| ConnectError::internal(format!("the job's guild: {error}")))?;
+    put(&paths, (guild_id, deadline(&context)), founding, authors(&request, &state)).await?;
     Ok(state.into())
 }
 
@@ -129,7 +131,7 @@ async fn first_start(
     request: &BeginImportRequest,
 ) -> Result<BeginImportResponse, ConnectError> {
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(None).map_err(|error| error::of_change(&error.into()))?;
     // Ids may run at most half a second ahead of the clock, which is two million of them; for a row of
     // authors we wait.
     let reserve = async |count: u64| {

@@ -14,17 +14,16 @@ use weir_proto::{
         TypingResponse,
     },
     event::{Record, Typing, record::Change},
-    id::{IMPORT_WORKER, is_imported, unix_ms},
+    id::{ChannelId, GuildId, IMPORT_WORKER, MessageId, ScopeId, Snowflake, UserId, is_imported, unix_ms},
 };
 
 use super::{
-    Paths, accepted_at, change_headers, deadline, options,
+    Paths, accepted_at, change_headers, deadline, optional, options,
     pin::{list_pins, set_pinned},
     reaction::{add_reaction, clear_reactions, list_reactions, own_on, remove_reaction},
     refused, reply_headers, required,
 };
 use crate::{
-    live::scope::ScopeKind,
     outbox::{rebuild, record::Audience},
     read::page::{PAGE_DEFAULT, PAGE_MAX},
     rpc::error,
@@ -94,7 +93,7 @@ fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {
 }
 
 /// Which page of which channel is asked for, and how many rows.
-pub(super) fn page_of(request: &ListMessagesRequest) -> Result<(u64, TailAnchor, usize), ConnectError> {
+pub(super) fn page_of(request: &ListMessagesRequest) -> Result<(ChannelId, TailAnchor, usize), ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let anchor = anchor(request)?;
     let limit = match usize::try_from(request.limit) {
@@ -125,18 +124,17 @@ async fn get(
     context: Context,
     request: GetMessageRequest,
 ) -> Result<Reply<GetMessageResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let message_id = required("message_id", request.message_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
+    let message_id: MessageId = required("message_id", request.message_id)?;
     let found = async {
         let mut reading = paths.reads.admit_history(channel_id, options(&context)).await?;
         let Some(row) = paths.reads.message_part(&mut reading, channel_id, message_id).await? else {
             return Ok(None);
         };
-        let own = match row.reactions.is_empty() || request.viewer_id == 0 {
-            true => None,
-            false => {
-                let of = (channel_id, request.viewer_id);
-                own_on(&paths.reads, &mut reading, of, &[message_id]).await?.pop()
+        let own = match optional(request.viewer_id).filter(|_| !row.reactions.is_empty()) {
+            None => None,
+            Some(viewer_id) => {
+                own_on(&paths.reads, &mut reading, (channel_id, viewer_id), &[row.id]).await?.pop()
             }
         };
         Ok(Some((row, own, reading.served)))
@@ -171,10 +169,14 @@ fn check(message: &Message) -> Result<(), ConnectError> {
 }
 
 /// Whom a change's events go to: the guild by the caller's word, else whom the channel's row tells.
-async fn audience_of(paths: &Paths, channel_id: u64, told: Option<u64>) -> Result<Audience, ConnectError> {
-    match told {
-        Some(guild_id) if guild_id != 0 => Ok(Audience::guild(guild_id)),
-        _ => {
+async fn audience_of(
+    paths: &Paths,
+    channel_id: ChannelId,
+    told: Option<u64>,
+) -> Result<Audience, ConnectError> {
+    match told.and_then(optional::<GuildId>) {
+        Some(guild_id) => Ok(Audience::Guild(guild_id)),
+        None => {
             let channel = paths.reads.channel_row(channel_id).await.map_err(error::of_read)?;
             Ok(Audience::of(channel.as_deref()))
         }
@@ -187,15 +189,15 @@ async fn create(
     request: CreateMessageRequest,
 ) -> Result<Reply<CreateMessageResponse>, ConnectError> {
     let message = request.message.ok_or_else(|| ConnectError::invalid_argument("message is missing"))?;
-    let channel_id = required("message.channel_id", message.channel_id)?;
+    let channel_id: ChannelId = required("message.channel_id", message.channel_id)?;
     check(&message)?;
-    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write("CreateMessage", channel_id);
+    paths.charge_write(Some(channel_id)).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write("CreateMessage", Some(channel_id));
     let told = request.context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(&paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
     let (deduplicate, event_context) = (!request.allow_duplicate_nonce, request.context);
-    let created = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+    let created = paths.sequencer.submit(ScopeId::Channel(channel_id), |answer| {
         let context = event_context;
         Op::Create(Box::new(CreateOp {
             message,
@@ -248,7 +250,7 @@ async fn delete(
 
 /// A change of one message that was made.
 pub(super) struct Done {
-    channel_id: u64,
+    channel_id: ChannelId,
     pub(super) outcome: Altered,
 }
 
@@ -268,14 +270,14 @@ pub(super) async fn alter(
     (channel_id, message_id, event_context): (u64, u64, Option<EventContext>),
     plan: impl Alteration + 'static,
 ) -> Result<Done, ConnectError> {
-    let channel_id = required("channel_id", channel_id)?;
-    let message_id = required("message_id", message_id)?;
-    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write(plan.label(), channel_id);
+    let channel_id: ChannelId = required("channel_id", channel_id)?;
+    let message_id: MessageId = required("message_id", message_id)?;
+    paths.charge_write(Some(channel_id)).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write(plan.label(), Some(channel_id));
     let told = event_context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(paths, channel_id, told).await?;
     let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
-    let altered = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+    let altered = paths.sequencer.submit(ScopeId::Channel(channel_id), |answer| {
         let (plan, context) = (Box::new(plan), event_context);
         Op::Alter(Box::new(AlterOp { message_id, plan, context, audience, accepted_at_us, deadline, answer }))
     });
@@ -288,31 +290,33 @@ async fn delete_many(
     context: Context,
     request: DeleteMessagesRequest,
 ) -> Result<Reply<DeleteMessagesResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let mut message_ids = request.message_ids;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
+    let wrong = || ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids"));
+    let message_ids = request.message_ids.into_iter().map(MessageId::try_from);
+    let mut message_ids = message_ids.collect::<Result<Vec<MessageId>, _>>().map_err(|_| wrong())?;
     message_ids.sort_unstable();
     message_ids.dedup();
-    if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX || message_ids.first() == Some(&0) {
-        return Err(ConnectError::invalid_argument(format!("message_ids must be 1 to {DELETIONS_MAX} ids")));
+    if message_ids.is_empty() || message_ids.len() > DELETIONS_MAX {
+        return Err(wrong());
     }
     // As many writes as if each went by itself: a limit is not to be passed by asking in bulk. The ids are
     // few.
     let writes = message_ids.len() as u32;
-    paths.charge_writes(channel_id, writes).await.map_err(|error| error::of_change(&error))?;
+    paths.charge_writes(Some(channel_id), writes).await.map_err(|error| error::of_change(&error))?;
     for _ in &message_ids {
-        paths.observer.on_write("DeleteMessage", channel_id);
+        paths.observer.on_write("DeleteMessage", Some(channel_id));
     }
     let event_context = request.context;
     let audience =
         audience_of(&paths, channel_id, event_context.as_ref().map(|context| context.guild_id)).await?;
     let (deadline, accepted_at_us) = (deadline(&context), accepted_at(&context.headers));
-    let removed = paths.sequencer.submit(channel_id, ScopeKind::Channel, |answer| {
+    let removed = paths.sequencer.submit(ScopeId::Channel(channel_id), |answer| {
         let context = event_context;
         Op::Bulk(Box::new(BulkOp { message_ids, context, audience, accepted_at_us, deadline, answer }))
     });
     let removed = removed.await.map_err(|error| error::of_change(&error))?;
-    let mut reply =
-        Reply::message(DeleteMessagesResponse { rev: removed.rev, message_ids: removed.message_ids });
+    let message_ids = removed.message_ids.into_iter().map(MessageId::get).collect();
+    let mut reply = Reply::message(DeleteMessagesResponse { rev: removed.rev, message_ids });
     reply.headers = change_headers(channel_id, removed.rev);
     Ok(reply)
 }
@@ -322,7 +326,7 @@ async fn list_changes(
     context: Context,
     request: ListChangesRequest,
 ) -> Result<Reply<ListChangesResponse>, ConnectError> {
-    let scope_id = required("scope_id", request.scope_id)?;
+    let scope_id: Snowflake = required("scope_id", request.scope_id)?;
     let limit = if request.limit == 0 { CHANGES_DEFAULT } else { request.limit };
     if limit > CHANGES_MAX {
         return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
@@ -353,7 +357,7 @@ fn fitting(records: &[Record], bytes_max: usize) -> Vec<Vec<u8>> {
 
 /// Writes rows with ids of the caller's into one channel.
 pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) -> Result<u32, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
     let bytes: usize = request.messages.iter().map(prost::Message::encoded_len).sum();
     if request.messages.len() > IMPORT_ROWS_MAX || bytes > IMPORT_BYTES_MAX {
         return Err(ConnectError::invalid_argument(format!(
@@ -382,7 +386,7 @@ pub(crate) async fn write_import(paths: &Paths, request: ImportMessagesRequest) 
     let messages = request.messages;
     let written = paths
         .sequencer
-        .submit(channel_id, ScopeKind::Channel, |answer| Op::Import(ImportOp { messages, answer }));
+        .submit(ScopeId::Channel(channel_id), |answer| Op::Import(ImportOp { messages, answer }));
     written.await.map_err(|error| error::of_change(&error))
 }
 
@@ -391,17 +395,21 @@ async fn typing(
     context: Context,
     request: TypingRequest,
 ) -> Result<Reply<TypingResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let user_id = required("user_id", request.user_id)?;
-    paths.charge_write(channel_id).await.map_err(|error| error::of_change(&error))?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
+    let user_id: UserId = required("user_id", request.user_id)?;
+    paths.charge_write(Some(channel_id)).await.map_err(|error| error::of_change(&error))?;
     let told = request.context.as_ref().map(|context| context.guild_id);
     let audience = audience_of(&paths, channel_id, told).await?;
-    let change = Change::Typing(Typing { channel_id, user_id, timestamp_ms: request.timestamp_ms });
+    let change = Change::Typing(Typing {
+        channel_id: channel_id.get(),
+        user_id: user_id.get(),
+        timestamp_ms: request.timestamp_ms,
+    });
     let topics = audience.topics();
     let record = Record {
-        scope_id: channel_id,
-        guild_id: audience.guild_id,
-        recipient_ids: audience.recipient_ids,
+        scope_id: channel_id.get(),
+        guild_id: audience.guild_id().map_or(0, GuildId::get),
+        recipient_ids: audience.recipient_ids(),
         context: request.context,
         accepted_at_us: accepted_at(&context.headers),
         change: Some(change),

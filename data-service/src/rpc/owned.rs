@@ -17,7 +17,7 @@ use tokio::{
     sync::MutexGuard,
     time::{Instant, timeout, timeout_at},
 };
-use weir_proto::id::unix_ms;
+use weir_proto::id::{GuildId, UserId, unix_ms};
 use weir_store::Setting;
 
 use super::Paths;
@@ -42,8 +42,8 @@ const TAKE_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// is dropped.
 pub(super) struct Noted<'a> {
     _turn: MutexGuard<'a, ()>,
-    owner_id: u64,
-    guild_id: u64,
+    owner_id: UserId,
+    guild_id: GuildId,
     /// True if this call made the note. An earlier creation with the same id may have made it, and its guild
     /// may exist.
     fresh: bool,
@@ -56,7 +56,10 @@ impl Noted<'_> {
         if self.fresh {
             let forgotten = forget(paths, Some(self.owner_id), self.guild_id);
             if timeout(TAKE_BACK_WITHIN, forgotten).await.is_err() {
-                tracing::warn!(guild_id = self.guild_id, "a guild that was not made stays noted for a while");
+                tracing::warn!(
+                    guild_id = self.guild_id.get(),
+                    "a guild that was not made stays noted for a while"
+                );
             }
         }
     }
@@ -72,17 +75,17 @@ impl Noted<'_> {
 /// A note may be left behind, which counts for [`APPEARS_WITHIN`] and until it is checked.
 pub(super) async fn note(
     paths: &Paths,
-    owner_id: u64,
-    guild_id: u64,
+    owner_id: UserId,
+    guild_id: GuildId,
     deadline: Instant,
 ) -> Result<Noted<'_>, ChangeError> {
     let noted = timeout_at(deadline, note_in_turn(paths, owner_id, guild_id)).await;
     noted.unwrap_or(Err(ChangeError::Deadline))
 }
 
-async fn note_in_turn(paths: &Paths, owner_id: u64, guild_id: u64) -> Result<Noted<'_>, ChangeError> {
+async fn note_in_turn(paths: &Paths, owner_id: UserId, guild_id: GuildId) -> Result<Noted<'_>, ChangeError> {
     let turn = paths.founders.turn(owner_id).lock().await;
-    let (kind, key) = (kind(owner_id), guild_id.to_be_bytes());
+    let (kind, key) = (kind(owner_id), guild_id.get().to_be_bytes());
     let store = &paths.store;
     // More than the bound, because some notes have no guild.
     let notes = store.read_settings(&kind, 2 * OWNED_MAX).await.map_err(|error| unread(&error))?;
@@ -100,11 +103,15 @@ fn unread(error: &dyn std::error::Error) -> ChangeError {
 }
 
 /// Checks due notes and removes those whose guild is missing. Returns the number of removed notes.
-async fn look(paths: &Paths, owner_id: u64, notes: &[(Vec<u8>, Bytes)]) -> Result<usize, ChangeError> {
+async fn look(paths: &Paths, owner_id: UserId, notes: &[(Vec<u8>, Bytes)]) -> Result<usize, ChangeError> {
     let now_ms = paths.clock.wall_ms();
     let mut looked = Vec::new();
     for key in due(notes, now_ms) {
-        let owner = owner_of(paths, number(key)).await.map_err(|error| unread(&error))?;
+        let owner = match GuildId::try_from(number(key)) {
+            Ok(guild_id) => owner_of(paths, guild_id).await.map_err(|error| unread(&error))?,
+            // A note that is not valid is of no guild.
+            Err(_) => None,
+        };
         let value = (owner == Some(owner_id)).then(|| Bytes::copy_from_slice(&now_ms.to_be_bytes()));
         looked.push(Setting { kind: kind(owner_id), key: key.to_vec(), value });
     }
@@ -132,11 +139,11 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// Removes the note of a missing guild. A failure is made good when the owner reaches the bound.
-pub(super) async fn forget(paths: &Paths, owner_id: Option<u64>, guild_id: u64) {
+pub(super) async fn forget(paths: &Paths, owner_id: Option<UserId>, guild_id: GuildId) {
     let Some(owner_id) = owner_id else { return };
     let store = &paths.store;
-    if let Err(error) = store.write_setting(&kind(owner_id), &guild_id.to_be_bytes(), None).await {
-        tracing::warn!(%error, guild_id, "a guild that is not there stays noted among its owner's");
+    if let Err(error) = store.write_setting(&kind(owner_id), &guild_id.get().to_be_bytes(), None).await {
+        tracing::warn!(%error, guild_id = guild_id.get(), "a guild that is not there stays noted among its owner's");
     }
 }
 
@@ -144,12 +151,12 @@ pub(super) async fn forget(paths: &Paths, owner_id: Option<u64>, guild_id: u64) 
 ///
 /// # Errors
 /// [`Failure`]
-pub(super) async fn owner_of(paths: &Paths, guild_id: u64) -> Result<Option<u64>, Failure> {
+pub(super) async fn owner_of(paths: &Paths, guild_id: GuildId) -> Result<Option<UserId>, Failure> {
     let state = paths.reads.guild_row(guild_id).await?;
-    Ok(state.and_then(|state| state.guild.as_ref().map(|guild| guild.owner_id)))
+    Ok(state.and_then(|state| UserId::try_from(state.guild.as_ref()?.owner_id).ok()))
 }
 
 /// The kind of the notes of one owner.
-fn kind(owner_id: u64) -> String {
+fn kind(owner_id: UserId) -> String {
     format!("owned/{owner_id}")
 }

@@ -1,7 +1,10 @@
 //! Pins of `weir.data.v1.MessageService`.
 
 use weir_connect::{ConnectError, Context, Reply};
-use weir_proto::data::{ListPinsRequest, ListPinsResponse, SetPinnedRequest, SetPinnedResponse};
+use weir_proto::{
+    data::{ListPinsRequest, ListPinsResponse, SetPinnedRequest, SetPinnedResponse},
+    id::ChannelId,
+};
 
 use super::{Paths, message::alter, options, refused, reply_headers, required};
 use crate::{read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
@@ -22,7 +25,7 @@ pub(super) async fn list_pins(
     context: Context,
     request: ListPinsRequest,
 ) -> Result<Reply<ListPinsResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
     let limit = match request.limit as usize {
         0 => PINS_PAGE_MAX,
         limit if limit <= PINS_PAGE_MAX => limit,

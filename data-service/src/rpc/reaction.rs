@@ -9,6 +9,7 @@ use weir_proto::{
         AddReactionRequest, ChangeReactionsResponse, ClearReactionsRequest, Emoji, ListReactionsRequest,
         ListReactionsResponse, OwnReactions, Reaction, RemoveReactionRequest,
     },
+    id::{ChannelId, MessageId, UserId},
 };
 use weir_store::row::{RowKey, RowRange};
 
@@ -81,8 +82,8 @@ pub(super) async fn list_reactions(
     context: Context,
     request: ListReactionsRequest,
 ) -> Result<Reply<ListReactionsResponse>, ConnectError> {
-    let channel_id = required("channel_id", request.channel_id)?;
-    let message_id = required("message_id", request.message_id)?;
+    let channel_id: ChannelId = required("channel_id", request.channel_id)?;
+    let message_id: MessageId = required("message_id", request.message_id)?;
     let emoji = checked(request.emoji)?;
     let limit = match request.limit as usize {
         0 => USERS_DEFAULT,
@@ -96,7 +97,7 @@ pub(super) async fn list_reactions(
         };
         let users = match count_of(&row, &emoji) {
             Some(count) => {
-                let under = RowKey::new([channel_id, message_id, count.slot]);
+                let under = RowKey::new([channel_id.get(), message_id.get(), count.slot]);
                 let range = RowRange { under, after: request.after, before: u64::MAX, limit };
                 paths.reads.list_part::<Reaction>(&mut reading, range).await?
             }
@@ -117,7 +118,7 @@ pub(super) async fn list_reactions(
 pub(super) async fn own_on(
     reads: &ReadPath,
     reading: &mut Reading,
-    (channel_id, viewer_id): (u64, u64),
+    (channel_id, viewer_id): (ChannelId, UserId),
     message_ids: &[u64],
 ) -> Result<Vec<OwnReactions>, Failure> {
     let buckets: BTreeSet<Bucket> = message_ids.iter().map(|id| Bucket::of_raw(*id)).collect();
@@ -129,7 +130,7 @@ pub(super) async fn own_on(
     for bucket in buckets.into_iter().skip(skipped) {
         let range = RowRange {
             under: own_in(channel_id, bucket, viewer_id),
-            after: least - 1,
+            after: least.saturating_sub(1),
             before: greatest.saturating_add(1),
             limit: 1_000,
         };

@@ -6,15 +6,14 @@ use weir_proto::{
         Channel, CreateUserRequest, CreateUserResponse, GetUsersRequest, GetUsersResponse, OpenDirectRequest,
         OpenDirectResponse, ResolveTokenRequest, ResolveTokenResponse,
     },
-    id::UserId,
+    id::{MessageId, ScopeId, UserId},
     pair::UserPair,
 };
 use weir_store::RowChange;
 
-use super::{Paths, accepted_at, deadline, form, options, required};
+use super::{Paths, accepted_at, deadline, form, optional, options, required};
 use crate::{
     key::Key,
-    live::scope::ScopeKind,
     rpc::error,
     write::{
         op::{ChangeError, Op, OpenOp},
@@ -61,19 +60,20 @@ async fn create(
     let mut user = request.user.ok_or_else(|| ConnectError::invalid_argument("user is missing"))?;
     form::check_user(&user)?;
     let token = if request.token_hash.is_empty() { None } else { Some(hash(&request.token_hash)?) };
-    paths.charge_write(0).await.map_err(|error| error::of_change(&error))?;
-    paths.observer.on_write("User", 0);
+    paths.charge_write(None).await.map_err(|error| error::of_change(&error))?;
+    paths.observer.on_write("User", None);
     let sequencer = &paths.sequencer;
-    let tenure = sequencer.tenure_to_change(0).map_err(|error| error::of_change(&error.into()))?;
+    let tenure = sequencer.tenure_to_change(None).map_err(|error| error::of_change(&error.into()))?;
     let now_us = paths.clock.wall_us();
-    if user.id == 0 {
-        user.id = sequencer.mint(tenure).map_err(|error| error::of_change(&error))?;
-    }
-    user.rev = now_us;
+    let user_id = match optional(user.id) {
+        Some(user_id) => user_id,
+        None => UserId(sequencer.mint(tenure).map_err(|error| error::of_change(&error))?),
+    };
+    (user.id, user.rev) = (user_id.get(), now_us);
     let mut rows = vec![RowChange::PutUser(user.clone())];
-    rows.extend(token.map(|hash| RowChange::PutToken { hash, user_id: user.id }));
+    rows.extend(token.map(|hash| RowChange::PutToken { hash, user_id }));
     // No turn is needed: a fresh id has no earlier state, and writing the same rows again changes nothing.
-    let touched = [Key::User(user.id)].into_iter().chain(token.map(Key::Token)).collect();
+    let touched = [Key::User(user_id)].into_iter().chain(token.map(Key::Token)).collect();
     let written = writer.write(sequencer, tenure, rows, now_us, touched).await;
     written.map_err(|error| error::of_change(&error))?;
     Ok(CreateUserResponse { user: Some(user) }.into())
@@ -87,14 +87,11 @@ async fn get(
     if request.ids.len() > USERS_MAX {
         return Err(ConnectError::invalid_argument(format!("at most {USERS_MAX} ids")));
     }
-    for id in &request.ids {
-        required("ids", *id)?;
-    }
-    let reading = paths
-        .reads
-        .admit(Key::User(request.ids.first().copied().unwrap_or(0)), options(&context))
-        .map_err(error::of_read)?;
-    let users = paths.reads.users_part(&reading, &request.ids).await.map_err(error::of_read)?;
+    let ids = request.ids.iter().map(|id| required("ids", *id)).collect::<Result<Vec<UserId>, _>>()?;
+    // Nobody was asked for.
+    let Some(first) = ids.first() else { return Ok(GetUsersResponse::default().into()) };
+    let reading = paths.reads.admit(Key::User(*first), options(&context)).map_err(error::of_read)?;
+    let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
     Ok(GetUsersResponse { users }.into())
 }
 
@@ -118,10 +115,8 @@ async fn open_direct(
     context: Context,
     request: OpenDirectRequest,
 ) -> Result<Reply<OpenDirectResponse>, ConnectError> {
-    let user = |name, id| {
-        UserId::try_from(id).map_err(|_| ConnectError::invalid_argument(format!("{name} is missing")))
-    };
-    let pair = UserPair::of(user("user_id", request.user_id)?, user("recipient_id", request.recipient_id)?);
+    let user_id: UserId = required("user_id", request.user_id)?;
+    let pair = UserPair::of(user_id, required("recipient_id", request.recipient_id)?);
     let pair = pair.ok_or_else(|| ConnectError::invalid_argument("direct messages are between two users"))?;
     let mut reading = paths.reads.admit(Key::Direct(pair), options(&context)).map_err(error::of_read)?;
     let known = paths.reads.direct_part(&mut reading, pair).await.map_err(error::of_read)?;
@@ -133,15 +128,16 @@ async fn open_direct(
         Some(channel) => (*channel).clone(),
         None => open(&paths, &context, pair).await.map_err(|error| error::of_change(&error))?,
     };
-    let last_message_id = paths.live.last_message_id(channel.id);
+    let newest = optional(channel.id).and_then(|id| paths.live.last_message_id(id));
+    let last_message_id = newest.map_or(0, MessageId::get);
     Ok(OpenDirectResponse { channel: Some(channel), last_message_id }.into())
 }
 
 async fn open(paths: &Paths, context: &Context, pair: UserPair) -> Result<Channel, ChangeError> {
-    paths.charge_write(0).await?;
-    paths.observer.on_write("Direct", 0);
+    paths.charge_write(None).await?;
+    paths.observer.on_write("Direct", None);
     let (deadline, accepted_at_us) = (deadline(context), accepted_at(&context.headers));
-    let opened = paths.sequencer.submit(pair.low().get(), ScopeKind::User, |answer| {
+    let opened = paths.sequencer.submit(ScopeId::User(pair.low()), |answer| {
         Op::Open(OpenOp { pair, accepted_at_us, deadline, answer })
     });
     opened.await

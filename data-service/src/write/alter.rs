@@ -2,7 +2,11 @@
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId},
+};
 
 use super::{
     Sequencer,
@@ -24,9 +28,9 @@ struct Found {
 }
 
 impl Sequencer {
-    pub(super) async fn alter_turn(&self, scope: &Scope, op: AlterOp) {
+    pub(super) async fn alter_turn(&self, scope: &Scope, channel_id: ChannelId, op: AlterOp) {
         let AlterOp { message_id, plan, context, audience, accepted_at_us, deadline, answer } = op;
-        let found = self.plan_alteration(scope, message_id, &*plan, deadline).await;
+        let found = self.plan_alteration(scope, (channel_id, message_id), &*plan, deadline).await;
         let Found { begun, before, change } = match found {
             Ok(found) => found,
             Err(error) => return drop(answer.send(Err(error))),
@@ -34,7 +38,7 @@ impl Sequencer {
         let Some((pending, rev, planned)) = change else {
             // There is nothing to commit, but the row that was found counts only under the tenure (rule 3).
             let same = Altered { rev: before.last_rev, message: before, changed: false };
-            let still = self.ownership.still(scope.id, begun.tenure);
+            let still = self.ownership.still(Some(scope.id), begun.tenure);
             return drop(answer.send(if still { Ok(same) } else { Err(Refused::NotOwner.into()) }));
         };
         let Planned { row, rows, events, stale } = planned;
@@ -49,7 +53,7 @@ impl Sequencer {
             Some(row) => Effect::Edited(row),
             None => Effect::Removed(vec![message_id]),
         };
-        let changed = Key::Rows(scope.id, Bucket::of_raw(message_id));
+        let changed = Key::Rows(channel_id, Bucket::of(message_id.0));
         let prepared = Prepared {
             rows,
             records,
@@ -67,7 +71,7 @@ impl Sequencer {
     async fn plan_alteration(
         &self,
         scope: &Scope,
-        message_id: u64,
+        (channel_id, message_id): (ChannelId, MessageId),
         plan: &dyn Alteration,
         deadline: Instant,
     ) -> Result<Found, ChangeError> {
@@ -75,13 +79,14 @@ impl Sequencer {
             return Err(ChangeError::Deadline);
         }
         let begun = self.begin(scope).await?;
-        let before = self.row(scope, message_id).await?.ok_or(ChangeError::NotFound("message"))?;
+        let before =
+            self.row(scope, channel_id, message_id).await?.ok_or(ChangeError::NotFound("message"))?;
         let pending = self.outbox.begin(scope.id);
         let now_us = pending.began_us();
         // The revision must also exceed the row's own: an import gives rows revisions that the channel's tail
         // need not show.
         let rev = begun.next_revs(now_us, before.last_rev, plan.events())?;
-        let planned = plan.plan(&*self.store, &before, At { rev, now_us }).await?;
+        let planned = plan.plan(&*self.store, &before, At { channel_id, message_id, rev, now_us }).await?;
         Ok(Found { begun, before, change: planned.map(|planned| (pending, rev, planned)) })
     }
 }

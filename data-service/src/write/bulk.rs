@@ -5,7 +5,11 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId},
+};
 
 use super::{
     Sequencer,
@@ -27,28 +31,28 @@ struct Planned {
     begun: Begun,
     pending: Pending,
     rev: u64,
-    found: Vec<Message>,
+    found: Vec<(MessageId, Message)>,
 }
 
 impl Sequencer {
-    pub(super) async fn bulk_turn(&self, scope: &Scope, op: BulkOp) {
+    pub(super) async fn bulk_turn(&self, scope: &Scope, channel_id: ChannelId, op: BulkOp) {
         let BulkOp { message_ids, context, audience, accepted_at_us, deadline, answer } = op;
-        let Planned { begun, pending, rev, found } = match self.plan_bulk(scope, &message_ids, deadline).await
-        {
+        let planned = self.plan_bulk(scope, channel_id, &message_ids, deadline).await;
+        let Planned { begun, pending, rev, found } = match planned {
             Ok(Ok(planned)) => planned,
             Ok(Err(nothing)) => return drop(answer.send(Ok(nothing))),
             Err(error) => return drop(answer.send(Err(error))),
         };
         let (mut rows, mut stale) = (Vec::with_capacity(found.len()), HashSet::new());
-        for row in &found {
-            let (removed, keys) = removal(row, rev);
+        for (id, row) in &found {
+            let (removed, keys) = removal((channel_id, *id), row, rev);
             rows.extend(removed);
-            stale.insert(Key::Rows(scope.id, Bucket::of_raw(row.id)));
+            stale.insert(Key::Rows(channel_id, Bucket::of(id.0)));
             stale.extend(keys);
         }
-        let found: Vec<u64> = found.iter().map(|row| row.id).collect();
+        let found: Vec<MessageId> = found.iter().map(|(id, _)| *id).collect();
         let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us };
-        let event = deleted_together(scope.id, found.clone());
+        let event = deleted_together(channel_id, &found);
         let prepared = Prepared {
             rows,
             records: vec![origin.record(rev, begun.head.recorded_rev, event)],
@@ -68,7 +72,8 @@ impl Sequencer {
     async fn plan_bulk(
         &self,
         scope: &Scope,
-        message_ids: &[u64],
+        channel_id: ChannelId,
+        message_ids: &[MessageId],
         deadline: Instant,
     ) -> Result<Result<Planned, Removed>, ChangeError> {
         if deadline <= Instant::now() {
@@ -77,11 +82,11 @@ impl Sequencer {
         let begun = self.begin(scope).await?;
         let (mut found, mut above) = (Vec::with_capacity(message_ids.len()), 0);
         for message_id in message_ids {
-            if let Some(row) = self.row(scope, *message_id).await? {
+            if let Some(row) = self.row(scope, channel_id, *message_id).await? {
                 // The revision must also exceed the row's own: an import gives rows revisions that the
                 // channel's tail need not show.
                 above = above.max(row.last_rev);
-                found.push(row);
+                found.push((*message_id, row));
             }
         }
         if found.is_empty() {

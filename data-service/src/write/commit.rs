@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use weir_protect::Change as Barrier;
+use weir_proto::id::ScopeId;
 use weir_store::{Commit, Halt, RowChange, WriteError};
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{
     key::Key,
     live::{
         Effect, Known,
-        scope::{Head, Scope, ScopeKind},
+        scope::{Head, Scope},
     },
     outbox::{Pending, record::Announced},
     ownership::Tenure,
@@ -89,7 +90,7 @@ impl Sequencer {
         let Begun { tenure, head: before } = begun;
         let Prepared { rows, records, rows_are_outbox, head, effect, mut barriers, pending } = prepared;
         // After any change, a request for the scope's changes must not join an earlier read.
-        barriers.push((Key::Changes(scope.id), Barrier::Append));
+        barriers.push((Key::Changes(scope.id.id()), Barrier::Append));
         if let Err(error) = self.note_active(scope).await {
             return answer(Err(error));
         }
@@ -145,12 +146,11 @@ impl Sequencer {
 
     /// True if the commit's tenure is still the present one, so that the change may be acknowledged.
     fn still(&self, scope: &Scope, tenure: Tenure) -> bool {
-        self.ownership.still(scope.id, tenure) || armed(Seeded::AcknowledgesWithoutTenure)
+        self.ownership.still(Some(scope.id), tenure) || armed(Seeded::AcknowledgesWithoutTenure)
     }
 
     async fn publish(&self, scope: &Scope, before: Head, pending: Pending, records: Vec<Announced>) {
-        let is_channel = scope.kind == ScopeKind::Channel;
-        self.outbox.publish(scope.id, is_channel, before.last_rev, pending, records).await;
+        self.outbox.publish(scope.id, before.last_rev, pending, records).await;
     }
 
     /// Another owner may have sealed the scope without seeing this commit, so the change is not acknowledged.
@@ -161,8 +161,7 @@ impl Sequencer {
     }
 
     fn leave_to_database(&self, scope: &Scope, before: Head, pending: Pending) {
-        let is_channel = scope.kind == ScopeKind::Channel;
-        self.outbox.leave_to_database(scope.id, is_channel, before.last_rev, pending);
+        self.outbox.leave_to_database(scope.id, before.last_rev, pending);
     }
 
     /// Marks a write as in doubt: until its outcome is known, its keys are neither served from memory nor
@@ -177,7 +176,7 @@ impl Sequencer {
     /// Sends a write for the first time and waits for its outcome.
     pub(super) async fn send(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         write: impl Future<Output = Result<(), WriteError>> + Send,
     ) -> Sent {
         self.counters.commits.inc();
@@ -186,11 +185,15 @@ impl Sequencer {
             Err(WriteError::NotApplied { reason }) => Sent::NotCommitted(Refused::Database(reason).into()),
             Err(WriteError::Halted(halt)) => Sent::NotCommitted(Refused::Database(halt.to_string()).into()),
             Err(WriteError::Unknown { reason }) => {
-                tracing::warn!(scope = scope_id, reason, "a commit's outcome is not known; sending it again");
+                tracing::warn!(
+                    scope = scope_id.get(),
+                    reason,
+                    "a commit's outcome is not known; sending it again"
+                );
                 Sent::InDoubt
             }
             Err(WriteError::Poisoned { reason }) => {
-                tracing::error!(scope = scope_id, reason, "the store is poisoned");
+                tracing::error!(scope = scope_id.get(), reason, "the store is poisoned");
                 Sent::Lost
             }
         }
@@ -199,7 +202,7 @@ impl Sequencer {
     /// Repeats a write in doubt with the same revisions until its outcome is known (rule 2).
     pub(super) async fn resolve<F: Future<Output = Result<(), WriteError>> + Send>(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         tenure: Tenure,
         write: impl Fn() -> F + Send,
     ) -> Resolved {
@@ -210,7 +213,7 @@ impl Sequencer {
             // not change behind it. If it owns the scope again, and nobody else did in between, it first
             // finds out what came of the commit.
             let now = loop {
-                match self.ownership.tenure(scope_id) {
+                match self.ownership.tenure(Some(scope_id)) {
                     Ok(now) => break now,
                     Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
                     Err(_) => sleep(OWNER_LOOK_EVERY).await,
@@ -242,7 +245,7 @@ impl Sequencer {
         if scope.lock().noted_at_us + NOTE_ACTIVE_EVERY_US > now_us {
             return Ok(());
         }
-        let noted = self.store.note_active(scope.id, scope.kind == ScopeKind::Channel).await;
+        let noted = self.store.note_active(scope.id).await;
         noted.map_err(|error| Refused::Database(error.to_string()))?;
         scope.lock().noted_at_us = now_us;
         Ok(())

@@ -2,7 +2,11 @@
 
 use tokio::time::Instant;
 use weir_protect::Change as Barrier;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId},
+};
 
 use super::{
     Sequencer,
@@ -20,7 +24,7 @@ use crate::{
 };
 
 impl Sequencer {
-    pub(super) async fn create_turn(&self, scope: &Scope, creates: Vec<CreateOp>) {
+    pub(super) async fn create_turn(&self, scope: &Scope, channel_id: ChannelId, creates: Vec<CreateOp>) {
         let now = Instant::now();
         let (creates, late): (Vec<_>, Vec<_>) = creates.into_iter().partition(|create| create.deadline > now);
         for create in late {
@@ -41,7 +45,15 @@ impl Sequencer {
         let now_us = pending.began_us();
         let mut plan = {
             let mut state = scope.lock();
-            create::plan(creates, scope.id, &mut state.nonces, begun.head, &self.minter, begun.tenure, now_us)
+            create::plan(
+                creates,
+                channel_id,
+                &mut state.nonces,
+                begun.head,
+                &self.minter,
+                begun.tenure,
+                now_us,
+            )
         };
         if !plan.later.is_empty() {
             self.mailboxes.put_back(scope.id, std::mem::take(&mut plan.later));
@@ -50,23 +62,24 @@ impl Sequencer {
             drop(create.answer.send(Err(error.into())));
         }
         for (create, id) in std::mem::take(&mut plan.repeated) {
-            let answer =
-                self.row(scope, id).await.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
+            let row = self.row(scope, channel_id, id).await;
+            let answer = row.and_then(|row| row.ok_or(ChangeError::NotFound("message")));
             let answer = answer.map(|message| Created { message, deduplicated: true });
             drop(create.answer.send(answer));
         }
         let (Some(bucket), Some((_, last))) = (plan.bucket, plan.fresh.last()) else { return };
-        let head = Head { last_message_id: last.id, bucket: Some(bucket), ..begun.head_at(last.last_rev) };
+        let last_message_id = MessageId::try_from(last.id).ok();
+        let head = Head { last_message_id, bucket: Some(bucket), ..begun.head_at(last.last_rev) };
         let known = begun.head.bucket;
         if !armed(Seeded::BucketAfterCommit)
-            && let Err(error) = self.index_bucket(scope, known, bucket).await
+            && let Err(error) = self.index_bucket(channel_id, known, bucket).await
         {
             return plan.fail(&error);
         }
-        let (rows, records) = plan.commit(scope.id, begun.head.recorded_rev);
-        let mut barriers = vec![(Key::Rows(scope.id, bucket), Barrier::Append)];
+        let (rows, records) = plan.commit(channel_id, begun.head.recorded_rev);
+        let mut barriers = vec![(Key::Rows(channel_id, bucket), Barrier::Append)];
         if known != Some(bucket) {
-            barriers.push((Key::Buckets(scope.id), Barrier::Append));
+            barriers.push((Key::Buckets(channel_id), Barrier::Append));
         }
         let fresh: Vec<Message> = plan.fresh.iter().map(|(_, row)| row.clone()).collect();
         let effect = Effect::Appended(fresh, now_us);
@@ -77,7 +90,7 @@ impl Sequencer {
         };
         self.commit(scope, begun, prepared, answer).await;
         if armed(Seeded::BucketAfterCommit) {
-            drop(self.index_bucket(scope, known, bucket).await);
+            drop(self.index_bucket(channel_id, known, bucket).await);
         }
         self.live.weigh(scope);
     }
@@ -86,7 +99,7 @@ impl Sequencer {
     /// in the index.
     async fn index_bucket(
         &self,
-        scope: &Scope,
+        channel_id: ChannelId,
         known: Option<Bucket>,
         bucket: Bucket,
     ) -> Result<(), ChangeError> {
@@ -96,7 +109,7 @@ impl Sequencer {
         // The write is idempotent, and an index entry without messages is harmless, so an unknown outcome is
         // simply a refusal.
         self.store
-            .add_bucket(scope.id, bucket)
+            .add_bucket(channel_id, bucket)
             .await
             .map_err(|error| Refused::Database(error.to_string()).into())
     }

@@ -14,6 +14,7 @@ use weir_protect::Change as Barrier;
 use weir_proto::{
     data::{Channel, EventContext, User},
     event::record::Change,
+    id::{ChannelId, ScopeId, UserId},
     pair::UserPair,
 };
 use weir_store::RowChange;
@@ -25,10 +26,7 @@ use super::{
 };
 use crate::{
     key::Key,
-    live::{
-        Effect,
-        scope::{Scope, ScopeKind},
-    },
+    live::{Effect, scope::Scope},
     outbox::{
         Pending,
         record::{Announced, Audience, Origin},
@@ -42,7 +40,7 @@ const DIRECT: u32 = 1;
 enum Found {
     There(Channel),
     /// No channel exists: an id for the new one, and both users.
-    Nothing(u64, Vec<User>),
+    Nothing(ChannelId, Vec<User>),
 }
 
 impl Sequencer {
@@ -56,7 +54,7 @@ impl Sequencer {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let (over, ended) = oneshot::channel();
-        let made = self.submit(id, ScopeKind::Channel, |answer| {
+        let made = self.submit(ScopeId::Channel(id), |answer| {
             Op::Make(Box::new(MakeOp { pair, users, accepted_at_us, deadline, answer, over }))
         });
         drop(answer.send(made.await));
@@ -73,35 +71,36 @@ impl Sequencer {
         if deadline <= Instant::now() {
             return Err(ChangeError::Deadline);
         }
-        let tenure = self.tenure_to_change(scope.id)?;
+        let tenure = self.tenure_to_change(Some(scope.id))?;
         if let Some(id) = self.store.read_direct(pair).await?
             && let Some(channel) = self.store.read_channel(id).await?
         {
             return Ok(Found::There(channel));
         }
-        let users = self.store.read_users(&pair.ids()).await?;
-        if users.len() < pair.ids().len() {
+        let ids: [UserId; 2] = [pair.low(), pair.high()];
+        let users = self.store.read_users(&ids).await?;
+        if users.len() < ids.len() {
             return Err(ChangeError::NotFound("user"));
         }
-        let id = self.minter.mint(self.clock.wall_us(), 0, tenure)?;
-        Ok(Found::Nothing(id.get(), users))
+        let id = self.minter.mint(self.clock.wall_us(), None, tenure)?;
+        Ok(Found::Nothing(ChannelId(id), users))
     }
 
     /// The inner turn.
-    pub(super) async fn make_turn(&self, scope: &Scope, op: MakeOp) {
+    pub(super) async fn make_turn(&self, scope: &Scope, channel_id: ChannelId, op: MakeOp) {
         let MakeOp { pair, users, accepted_at_us, deadline, answer, over } = op;
         let (begun, pending, rev) = match self.plan_make(scope, deadline).await {
             Ok(planned) => planned,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let (channel, record) = made(scope.id, pair, users, (begun.head.recorded_rev, rev), accepted_at_us);
+        let (channel, record) = made(channel_id, pair, users, (begun.head.recorded_rev, rev), accepted_at_us);
         let prepared = Prepared {
             rows: vec![RowChange::PutDirect(channel.clone())],
             records: vec![record],
             rows_are_outbox: false,
             head: begun.head_at(rev),
             effect: Effect::Nothing,
-            barriers: vec![(Key::Channel(scope.id), Barrier::Both), (Key::Direct(pair), Barrier::Both)],
+            barriers: vec![(Key::Channel(channel_id), Barrier::Both), (Key::Direct(pair), Barrier::Both)],
             pending,
         };
         self.commit(scope, begun, prepared, |outcome| drop(answer.send(outcome.map(|()| channel)))).await;
@@ -125,16 +124,17 @@ impl Sequencer {
 
 /// Row and record of a new channel. The record contains both users, so that a gateway need not read them.
 fn made(
-    id: u64,
+    id: ChannelId,
     pair: UserPair,
     users: Vec<User>,
     (prev_rev, rev): (u64, u64),
     accepted_at_us: u64,
 ) -> (Channel, Announced) {
-    let channel = Channel { id, r#type: DIRECT, recipient_ids: pair.ids().into(), rev, ..Channel::default() };
+    let channel =
+        Channel { id: id.get(), r#type: DIRECT, recipient_ids: pair.ids().into(), rev, ..Channel::default() };
     let origin = Origin {
-        scope_id: id,
-        audience: Audience::of(Some(&channel)),
+        scope_id: ScopeId::Channel(id),
+        audience: Audience::Direct(pair),
         context: Some(EventContext { recipients: users, ..EventContext::default() }),
         accepted_at_us,
     };
@@ -146,16 +146,18 @@ fn made(
 mod tests {
     use super::*;
     use prost::Message as _;
-    use weir_proto::{event::Record, id::UserId};
+    use weir_bus::Topic;
+    use weir_proto::event::Record;
 
     #[test]
     fn the_creation_is_the_first_record_of_the_channels_chain_and_goes_to_both() {
         let user = |id| UserId::try_from(id).expect("not 0");
         let pair = UserPair::of(user(8), user(3)).expect("two users");
         let users = vec![User { id: 3, ..User::default() }, User { id: 8, ..User::default() }];
-        let (channel, announced) = made(70, pair, users.clone(), (0, 500), 400);
+        let (channel, announced) =
+            made(ChannelId::try_from(70).expect("not 0"), pair, users.clone(), (0, 500), 400);
         assert_eq!((channel.r#type, channel.guild_id, &channel.recipient_ids), (1, 0, &vec![3, 8]));
-        assert_eq!(announced.topics, [3, 8]);
+        assert_eq!(announced.topics, [3, 8].map(|id| Topic::User(user(id))));
         let record = Record::decode(announced.outbox.record).expect("just encoded");
         assert_eq!((record.scope_id, record.rev, record.prev_rev), (70, 500, 0));
         assert_eq!((record.guild_id, record.recipient_ids), (0, vec![3, 8]));

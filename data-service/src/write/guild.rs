@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
+use weir_bus::Topic;
 use weir_protect::Change as Barrier;
 use weir_proto::{
     data::{Basis, EventContext},
     event::record::Change,
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 
 use super::{
@@ -25,13 +27,14 @@ use crate::{
 };
 
 impl Sequencer {
-    pub(super) async fn guild_turn(&self, scope: &Scope, op: GuildOp) {
+    pub(super) async fn guild_turn(&self, scope: &Scope, guild_id: GuildId, op: GuildOp) {
         let GuildOp { change, basis, last_message_id, deadline, answer } = op;
-        let (begun, plan, pending, rev) = match self.plan_guild(scope, change, &basis, deadline).await {
+        let planned = self.plan_guild(scope, guild_id, change, &basis, deadline).await;
+        let (begun, plan, pending, rev) = match planned {
             Ok((begun, Planned::Change(plan), pending, rev)) => (begun, plan, pending, rev),
             // There is nothing to commit, but what was found counts only under the tenure (rule 3).
             Ok((begun, Planned::Same(found), ..)) => {
-                let still = self.ownership.still(scope.id, begun.tenure);
+                let still = self.ownership.still(Some(scope.id), begun.tenure);
                 return drop(answer.send(if still { Ok(found) } else { Err(Refused::NotOwner.into()) }));
             }
             Err(error) => return drop(answer.send(Err(error))),
@@ -39,18 +42,20 @@ impl Sequencer {
         let mut prev_rev = begun.head.recorded_rev;
         let mut records = Vec::new();
         for (event, also) in plan.events {
-            let audience = Audience::guild(scope.id);
+            let audience = Audience::Guild(guild_id);
             let context = match &event {
                 Change::ChannelUpdated(row) | Change::ChannelDeleted(row) => {
                     // Messages posted since the caller read it are known here.
-                    let last_message_id = last_message_id.max(self.live.last_message_id(row.id));
+                    let id = ChannelId::try_from(row.id).ok();
+                    let newest = last_message_id.max(id.and_then(|id| self.live.last_message_id(id)));
+                    let last_message_id = newest.map_or(0, MessageId::get);
                     Some(EventContext { last_message_id, ..EventContext::default() })
                 }
                 _ => None,
             };
-            let origin = Origin { scope_id: scope.id, audience, context, ..Origin::default() };
+            let origin = Origin { scope_id: scope.id, audience, context, accepted_at_us: 0 };
             let mut record = origin.record(rev, prev_rev, event);
-            record.topics.extend(also);
+            record.topics.extend(also.into_iter().map(Topic::User));
             records.push(record);
             prev_rev = rev;
         }
@@ -70,6 +75,7 @@ impl Sequencer {
     async fn plan_guild(
         &self,
         scope: &Scope,
+        guild_id: GuildId,
         change: GuildChange,
         basis: &Basis,
         deadline: Instant,
@@ -79,27 +85,34 @@ impl Sequencer {
         }
         let begun = self.begin(scope).await?;
         let mut facts = Facts { member: None, user: None, member_ids: Vec::new(), now_ms: 0 };
-        let ids: BTreeSet<u64> = basis.members.iter().map(|seen| seen.id).chain(change.member_id()).collect();
+        // 0 is nobody's id, and so no member.
+        let named = basis.members.iter().filter_map(|seen| UserId::try_from(seen.id).ok());
+        let ids: BTreeSet<UserId> = named.chain(change.member_id()).collect();
         let mut members = BTreeMap::new();
         for id in ids {
-            if let Some(member) = self.store.read_member(scope.id, id).await? {
-                members.insert(id, member);
+            if let Some(member) = self.store.read_member(guild_id, id).await? {
+                members.insert(id.get(), member);
             }
         }
         preconditions::holds(basis, scope.lock().guild.as_deref(), &members)?;
         match &change {
             GuildChange::PutMember(_) | GuildChange::UpdateMember(_) | GuildChange::DeleteMember(_) => {
-                let user_id = change.member_id().unwrap_or_default();
-                facts.member = members.remove(&user_id);
-                facts.user = self.store.read_users(&[user_id]).await?.pop();
+                if let Some(user_id) = change.member_id() {
+                    facts.member = members.remove(&user_id.get());
+                    facts.user = self.store.read_users(&[user_id]).await?.pop();
+                }
             }
             GuildChange::Delete => {
-                let mut after = 0;
+                let mut after = None;
                 loop {
-                    let page = self.store.read_members(scope.id, after, 1_000).await?;
-                    let Some(last) = page.last() else { break };
-                    after = last.user_id;
-                    facts.member_ids.extend(page.into_iter().map(|member| member.user_id));
+                    let page = self.store.read_members(guild_id, after, 1_000).await?;
+                    let before = facts.member_ids.len();
+                    let ids = page.iter().filter_map(|member| UserId::try_from(member.user_id).ok());
+                    facts.member_ids.extend(ids);
+                    if facts.member_ids.len() == before {
+                        break;
+                    }
+                    after = facts.member_ids.last().copied();
                 }
             }
             GuildChange::Create(_)
@@ -113,8 +126,8 @@ impl Sequencer {
         facts.now_ms = now_us / 1_000;
         let rev = begun.next_rev(now_us, 0)?;
         let state = scope.lock().guild.clone();
-        let mut mint = || Ok(self.minter.mint(now_us, 0, begun.tenure)?.get());
-        let plan = guild::plan(scope.id, state.as_deref(), change, facts, rev, &mut mint)?;
+        let mut mint = || Ok(self.minter.mint(now_us, None, begun.tenure)?);
+        let plan = guild::plan(guild_id, state.as_deref(), change, facts, rev, &mut mint)?;
         Ok((begun, plan, pending, rev))
     }
 }

@@ -8,6 +8,7 @@ use weir_protect::Change as Barrier;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, GuildState, Member, Message, Role, User},
+    id::{ChannelId, GuildId, MessageId, UserId},
 };
 use weir_store::RowChange;
 
@@ -20,7 +21,7 @@ use crate::{
     key::Key,
     live::{
         Effect, Known,
-        scope::{Head, Scope},
+        scope::{Head, Scope, keys_of},
     },
 };
 
@@ -39,7 +40,7 @@ struct Planned {
 }
 
 impl Sequencer {
-    pub(super) async fn import_turn(&self, scope: &Scope, imports: Vec<ImportOp>) {
+    pub(super) async fn import_turn(&self, scope: &Scope, channel_id: ChannelId, imports: Vec<ImportOp>) {
         let mut messages = Vec::with_capacity(imports.iter().map(|op| op.messages.len()).sum());
         let mut answers = Vec::with_capacity(imports.len());
         for op in imports {
@@ -51,7 +52,7 @@ impl Sequencer {
                 drop(answer.send(outcome.clone().map(|()| count)));
             }
         };
-        match self.plan_import(scope, messages).await {
+        match self.plan_import(scope, channel_id, messages).await {
             Ok(planned) => self.write_import(scope, planned, answer).await,
             Err(error) => {
                 self.live.forget(scope);
@@ -60,22 +61,27 @@ impl Sequencer {
         }
     }
 
-    async fn plan_import(&self, scope: &Scope, messages: Vec<Message>) -> Result<Planned, ChangeError> {
+    async fn plan_import(
+        &self,
+        scope: &Scope,
+        channel_id: ChannelId,
+        messages: Vec<Message>,
+    ) -> Result<Planned, ChangeError> {
         let begun = self.begin(scope).await?;
         let mut rev = begun.next_rev(self.clock.wall_us(), 0)?;
-        let last_message_id = messages.iter().map(|message| message.id).max().unwrap_or(0);
+        let last_message_id = messages.iter().filter_map(|row| MessageId::try_from(row.id).ok()).max();
         let mut buckets: Vec<Bucket> = messages.iter().map(|message| Bucket::of_raw(message.id)).collect();
         buckets.sort_unstable();
         buckets.dedup();
-        self.index_buckets(scope, &buckets).await?;
+        self.index_buckets(scope, channel_id, &buckets).await?;
         let rows = messages.into_iter().map(|mut row| {
-            (row.channel_id, row.rev, row.last_rev) = (scope.id, rev, rev);
+            (row.channel_id, row.rev, row.last_rev) = (channel_id.get(), rev, rev);
             rev += 1;
             RowChange::PutMessage(row)
         });
         let rows = rows.collect();
-        let keys = scope.kind.keys(scope.id).into_iter();
-        let keys = keys.chain(buckets.iter().map(|bucket| Key::Rows(scope.id, *bucket)));
+        let keys = keys_of(scope.id).into_iter();
+        let keys = keys.chain(buckets.iter().map(|bucket| Key::Rows(channel_id, *bucket)));
         let head = Head {
             epoch: begun.tenure.epoch,
             last_rev: rev,
@@ -95,11 +101,16 @@ impl Sequencer {
 
     /// Writes buckets into the channel's index, except one that the previous import wrote: imports are in the
     /// order of their buckets.
-    async fn index_buckets(&self, scope: &Scope, buckets: &[Bucket]) -> Result<(), ChangeError> {
+    async fn index_buckets(
+        &self,
+        scope: &Scope,
+        channel_id: ChannelId,
+        buckets: &[Bucket],
+    ) -> Result<(), ChangeError> {
         let mut indexed = scope.lock().imported_bucket;
         for bucket in buckets {
             if indexed != Some(*bucket) {
-                let added = self.store.add_bucket(scope.id, *bucket).await;
+                let added = self.store.add_bucket(channel_id, *bucket).await;
                 added.map_err(|error| Refused::Database(error.to_string()))?;
                 indexed = Some(*bucket);
             }
@@ -111,16 +122,16 @@ impl Sequencer {
     /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it. Rows that exist are written
     /// again as they are now, because a load that was interrupted may have left a part of what belongs to them; rows that were
     /// removed since are made again.
-    pub(super) async fn import_guild_turn(&self, scope: &Scope, op: ImportGuildOp) {
+    pub(super) async fn import_guild_turn(&self, scope: &Scope, guild_id: GuildId, op: ImportGuildOp) {
         let ImportGuildOp { founding, authors, deadline, answer } = op;
         let answer = |outcome| drop(answer.send(outcome));
         if deadline <= Instant::now() {
             return answer(Err(ChangeError::Deadline));
         }
-        match self.plan_import_guild(scope, founding, authors).await {
+        match self.plan_import_guild(scope, guild_id, founding, authors).await {
             // What was found counts only under the tenure (rule 3).
             Ok(planned) if planned.rows.is_empty() => {
-                let still = self.ownership.still(scope.id, planned.begun.tenure);
+                let still = self.ownership.still(Some(scope.id), planned.begun.tenure);
                 answer(if still { Ok(()) } else { Err(Refused::NotOwner.into()) });
             }
             Ok(planned) => self.write_import(scope, planned, answer).await,
@@ -131,13 +142,14 @@ impl Sequencer {
     async fn plan_import_guild(
         &self,
         scope: &Scope,
+        guild_id: GuildId,
         founding: Option<(Guild, Role, Vec<Channel>)>,
         authors: Vec<(User, Member)>,
     ) -> Result<Planned, ChangeError> {
         let begun = self.begin(scope).await?;
         let rev = begun.next_rev(self.clock.wall_us(), 0)?;
         let before = scope.lock().guild.clone();
-        let members = self.members_among(scope.id, &authors).await?;
+        let members = self.members_among(guild_id, &authors).await?;
         let mut state = match (before, &founding) {
             (Some(state), _) => GuildState::clone(&state),
             (None, Some((guild, ..))) => GuildState {
@@ -149,7 +161,7 @@ impl Sequencer {
             (None, None) => return Err(ChangeError::NotFound("guild")),
         };
         state.rev = rev;
-        let (mut rows, mut keys) = (Vec::new(), vec![Key::Guild(scope.id), Key::Members(scope.id)]);
+        let (mut rows, mut keys) = (Vec::new(), vec![Key::Guild(guild_id), Key::Members(guild_id)]);
         if let Some((_, role, channels)) = founding {
             rows.extend(state.guild.clone().map(RowChange::PutGuild));
             if !state.roles.iter().any(|row| row.id == role.id) {
@@ -161,13 +173,15 @@ impl Sequencer {
                 }
             }
             rows.extend(state.roles.iter().cloned().map(RowChange::PutRole));
-            keys.extend(state.channels.iter().map(|channel| Key::Channel(channel.id)));
+            let channels = state.channels.iter().filter_map(|channel| ChannelId::try_from(channel.id).ok());
+            keys.extend(channels.map(Key::Channel));
             rows.extend(state.channels.iter().cloned().map(RowChange::PutChannel));
         }
         for (user, member) in authors {
-            let id = user.id;
-            keys.extend([Key::User(id), Key::Member(scope.id, id), Key::UserGuilds(id)]);
-            let there = members.get(&id).cloned();
+            if let Ok(id) = UserId::try_from(user.id) {
+                keys.extend([Key::User(id), Key::Member(guild_id, id), Key::UserGuilds(id)]);
+            }
+            let there = members.get(&user.id).cloned();
             state.member_count += u32::from(there.is_none());
             // Nothing changes a user, so it is the same row again.
             rows.extend([RowChange::PutUser(user), RowChange::PutMember(there.unwrap_or(member))]);
@@ -186,20 +200,20 @@ impl Sequencer {
     /// The memberships that the authors, who have rising ids, have already.
     async fn members_among(
         &self,
-        guild_id: u64,
+        guild_id: GuildId,
         authors: &[(User, Member)],
     ) -> Result<BTreeMap<u64, Member>, ChangeError> {
         let (Some((first, _)), Some((last, _))) = (authors.first(), authors.last()) else {
             return Ok(BTreeMap::new());
         };
-        let (mut there, mut after) = (BTreeMap::new(), first.id - 1);
+        let (mut there, mut after) = (BTreeMap::new(), UserId::try_from(first.id.saturating_sub(1)).ok());
         loop {
             let page = self.store.read_members(guild_id, after, MEMBERS_PAGE).await?;
             let next = page.last().map(|member| member.user_id);
             let full = page.len() == MEMBERS_PAGE;
             there.extend(page.into_iter().map(|member| (member.user_id, member)));
             match next {
-                Some(id) if full && id < last.id => after = id,
+                Some(id) if full && id < last.id => after = UserId::try_from(id).ok(),
                 Some(_) | None => {
                     there.retain(|id, _| *id <= last.id);
                     return Ok(there);
@@ -224,7 +238,7 @@ impl Sequencer {
         match sent {
             Sent::Committed => {
                 self.live.committed(scope, (head, effect), &barriers, Known::InTime);
-                if self.ownership.still(scope.id, tenure) {
+                if self.ownership.still(Some(scope.id), tenure) {
                     answer(Ok(()));
                 } else {
                     self.live.forget(scope);

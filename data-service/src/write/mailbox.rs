@@ -9,6 +9,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use weir_proto::id::ScopeId;
+
 use super::op::{CreateOp, ImportOp, Op, Refused, message_bytes};
 
 /// Bytes of creates in one batch. `batch_size_fail_threshold` in common CQL deployments is 50 KiB, for logged
@@ -42,7 +44,7 @@ pub(crate) struct Mailboxes {
     /// Entries and bytes that may wait in one queue.
     entries_max: usize,
     bytes_max: usize,
-    shards: [Mutex<HashMap<u64, Mailbox>>; SHARDS],
+    shards: [Mutex<HashMap<ScopeId, Mailbox>>; SHARDS],
 }
 
 impl Mailboxes {
@@ -50,10 +52,10 @@ impl Mailboxes {
         Self { entries_max, bytes_max, shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    fn shard(&self, scope_id: u64) -> MutexGuard<'_, HashMap<u64, Mailbox>> {
+    fn shard(&self, scope_id: ScopeId) -> MutexGuard<'_, HashMap<ScopeId, Mailbox>> {
         // As in the table of scopes, the multiplication spreads the middle bits, in which snowflakes differ,
         // to the top.
-        let index = (scope_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
+        let index = (scope_id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize % SHARDS;
         // The queues are consistent between statements.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,7 +64,7 @@ impl Mailboxes {
     ///
     /// # Errors
     /// [`Refused::Overloaded`] if the queue is full.
-    pub(crate) fn push(&self, scope_id: u64, op: Op) -> Result<bool, Refused> {
+    pub(crate) fn push(&self, scope_id: ScopeId, op: Op) -> Result<bool, Refused> {
         let bytes = op.bytes();
         match self.shard(scope_id).entry(scope_id) {
             Entry::Vacant(vacant) => {
@@ -87,7 +89,7 @@ impl Mailboxes {
 
     /// Work of the next turn, with at most `batch_rows_max` creates. `None` if there is no work; then the
     /// calling task must end.
-    pub(crate) fn next(&self, scope_id: u64, batch_rows_max: usize) -> Option<Work> {
+    pub(crate) fn next(&self, scope_id: ScopeId, batch_rows_max: usize) -> Option<Work> {
         let mut shard = self.shard(scope_id);
         let work = shard.get_mut(&scope_id).and_then(|mailbox| mailbox.next(batch_rows_max));
         if work.is_none() {
@@ -97,7 +99,7 @@ impl Mailboxes {
     }
 
     /// Puts creates that belong to a later commit back to the front. It is called in a turn.
-    pub(crate) fn put_back(&self, scope_id: u64, creates: Vec<CreateOp>) {
+    pub(crate) fn put_back(&self, scope_id: ScopeId, creates: Vec<CreateOp>) {
         let mut shard = self.shard(scope_id);
         let mailbox = shard.entry(scope_id).or_default();
         for create in creates.into_iter().rev() {
@@ -107,7 +109,7 @@ impl Mailboxes {
     }
 
     /// Entries that wait for a scope's turn.
-    pub(crate) fn waiting(&self, scope_id: u64) -> usize {
+    pub(crate) fn waiting(&self, scope_id: ScopeId) -> usize {
         self.shard(scope_id).get(&scope_id).map_or(0, |mailbox| mailbox.entries.len())
     }
 
@@ -161,9 +163,13 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
-    use weir_proto::data::Message;
+    use weir_proto::{data::Message, id::ChannelId};
 
     use super::*;
+
+    fn channel(id: u64) -> ScopeId {
+        ScopeId::Channel(ChannelId::try_from(id).expect("not 0"))
+    }
 
     fn import(rows: usize) -> Op {
         let (answer, _) = oneshot::channel();
@@ -180,26 +186,35 @@ mod tests {
     #[test]
     fn one_push_starts_the_task_and_the_empty_queue_ends_it() {
         let mailboxes = Mailboxes::new(10, 1 << 20);
-        assert_eq!(mailboxes.push(7, import(1)).ok(), Some(true));
-        assert_eq!(mailboxes.push(7, import(2)).ok(), Some(false));
-        assert_eq!(mailboxes.push(8, import(3)).ok(), Some(true), "another scope has its own");
-        assert_eq!((mailboxes.waiting(7), mailboxes.all_idle()), (2, false));
-        assert_eq!(rows(mailboxes.next(7, 1)), [1, 2], "imports that wait go together");
-        assert_eq!(mailboxes.push(7, import(4)).ok(), Some(false), "the task still takes turns");
-        assert_eq!(rows(mailboxes.next(7, 1)), [4]);
-        assert!(mailboxes.next(7, 1).is_none());
-        assert_eq!(mailboxes.push(7, import(5)).ok(), Some(true), "it has ended");
-        assert_eq!((rows(mailboxes.next(7, 1)), rows(mailboxes.next(8, 1))), (vec![5], vec![3]));
-        assert!(mailboxes.next(7, 1).is_none() && mailboxes.next(8, 1).is_none() && mailboxes.all_idle());
+        assert_eq!(mailboxes.push(channel(7), import(1)).ok(), Some(true));
+        assert_eq!(mailboxes.push(channel(7), import(2)).ok(), Some(false));
+        assert_eq!(mailboxes.push(channel(8), import(3)).ok(), Some(true), "another scope has its own");
+        assert_eq!((mailboxes.waiting(channel(7)), mailboxes.all_idle()), (2, false));
+        assert_eq!(rows(mailboxes.next(channel(7), 1)), [1, 2], "imports that wait go together");
+        assert_eq!(mailboxes.push(channel(7), import(4)).ok(), Some(false), "the task still takes turns");
+        assert_eq!(rows(mailboxes.next(channel(7), 1)), [4]);
+        assert!(mailboxes.next(channel(7), 1).is_none());
+        assert_eq!(mailboxes.push(channel(7), import(5)).ok(), Some(true), "it has ended");
+        assert_eq!(
+            (rows(mailboxes.next(channel(7), 1)), rows(mailboxes.next(channel(8), 1))),
+            (vec![5], vec![3])
+        );
+        assert!(
+            mailboxes.next(channel(7), 1).is_none()
+                && mailboxes.next(channel(8), 1).is_none()
+                && mailboxes.all_idle()
+        );
     }
 
     #[test]
     fn a_queue_is_bounded_in_entries_and_bytes_and_takes_one_of_any_size() {
         let mailboxes = Mailboxes::new(2, 1_000);
-        assert!(mailboxes.push(7, import(100)).is_ok(), "an empty queue takes it");
-        assert_eq!(mailboxes.push(7, import(1)).err(), Some(Refused::Overloaded));
-        assert!(mailboxes.next(7, 1).is_some());
-        assert!(mailboxes.push(7, import(1)).is_ok() && mailboxes.push(7, import(1)).is_ok());
-        assert_eq!(mailboxes.push(7, import(1)).err(), Some(Refused::Overloaded), "two wait");
+        assert!(mailboxes.push(channel(7), import(100)).is_ok(), "an empty queue takes it");
+        assert_eq!(mailboxes.push(channel(7), import(1)).err(), Some(Refused::Overloaded));
+        assert!(mailboxes.next(channel(7), 1).is_some());
+        assert!(
+            mailboxes.push(channel(7), import(1)).is_ok() && mailboxes.push(channel(7), import(1)).is_ok()
+        );
+        assert_eq!(mailboxes.push(channel(7), import(1)).err(), Some(Refused::Overloaded), "two wait");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::{sync::oneshot, time::Instant};
 use weir_proto::{
     data::{self, EventContext, Message, RefusalReason},
+    id::{ChannelId, MessageId, RoleId, UserId},
     pair::UserPair,
 };
 
@@ -172,7 +173,7 @@ pub(crate) struct CreateOp {
 
 /// A change of one message.
 pub(crate) struct AlterOp {
-    pub(crate) message_id: u64,
+    pub(crate) message_id: MessageId,
     pub(crate) plan: Box<dyn Alteration>,
     pub(crate) context: Option<EventContext>,
     pub(crate) audience: Audience,
@@ -195,7 +196,7 @@ pub(crate) struct Altered {
 /// The removal of several messages in one step.
 pub(crate) struct BulkOp {
     /// Ascending, each once; at most as many as a request may name.
-    pub(crate) message_ids: Vec<u64>,
+    pub(crate) message_ids: Vec<MessageId>,
     pub(crate) context: Option<EventContext>,
     pub(crate) audience: Audience,
     pub(crate) accepted_at_us: u64,
@@ -209,7 +210,7 @@ pub(crate) struct Removed {
     /// The removal's revision, or the channel's last one if none of the messages existed.
     pub(crate) rev: u64,
     /// The messages that existed, ascending.
-    pub(crate) message_ids: Vec<u64>,
+    pub(crate) message_ids: Vec<MessageId>,
 }
 
 /// Rows with ids from the past.
@@ -241,19 +242,19 @@ pub(crate) enum GuildChange {
     Create(Box<data::CreateGuildRequest>),
     Delete,
     PutChannel(data::Channel),
-    DeleteChannel(u64),
+    DeleteChannel(ChannelId),
     PutRole(data::Role),
-    DeleteRole(u64),
+    DeleteRole(RoleId),
     PutMember(data::Member),
     UpdateMember(MemberUpdate),
-    DeleteMember(u64),
+    DeleteMember(UserId),
 }
 
 impl GuildChange {
     /// The user whose membership changes, if one does.
-    pub(crate) fn member_id(&self) -> Option<u64> {
+    pub(crate) fn member_id(&self) -> Option<UserId> {
         match self {
-            Self::PutMember(member) => Some(member.user_id),
+            Self::PutMember(member) => UserId::try_from(member.user_id).ok(),
             Self::UpdateMember(update) => Some(update.user_id),
             Self::DeleteMember(user_id) => Some(*user_id),
             Self::Create(_)
@@ -269,7 +270,8 @@ impl GuildChange {
 /// Changes of an existing member, as set operations on the row that the turn finds.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberUpdate {
-    pub(crate) user_id: u64,
+    pub(crate) user_id: UserId,
+    /// Roles, raw as in the member's row: one that the guild does not have is refused, whatever its number.
     pub(crate) add_role_ids: Vec<u64>,
     pub(crate) remove_role_ids: Vec<u64>,
 }
@@ -289,9 +291,9 @@ pub(crate) struct GuildOp {
     pub(crate) change: GuildChange,
     /// Preconditions: the rows on which the caller's decision rests.
     pub(crate) basis: data::Basis,
-    /// Newest message of the channel that is changed or deleted, as read before; 0 if there is none or it is
-    /// not known.
-    pub(crate) last_message_id: u64,
+    /// Newest message of the channel that is changed or deleted, as read before; `None` if there is none or
+    /// it is not known.
+    pub(crate) last_message_id: Option<MessageId>,
     pub(crate) deadline: Instant,
     pub(crate) answer: Answer<GuildAnswer>,
 }
@@ -345,7 +347,7 @@ impl Op {
         match self {
             Self::Create(op) => message_bytes(&op.message),
             Self::Alter(op) => ROW_BYTES + op.plan.bytes(),
-            Self::Bulk(op) => ROW_BYTES + op.message_ids.len() * size_of::<u64>(),
+            Self::Bulk(op) => ROW_BYTES + op.message_ids.len() * size_of::<MessageId>(),
             Self::Import(op) => op.bytes(),
             Self::ImportGuild(op) => {
                 let channels = op.founding.as_ref().map_or(0, |(_, _, channels)| channels.len());

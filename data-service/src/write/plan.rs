@@ -9,15 +9,23 @@ pub(crate) mod pin;
 pub(crate) mod react;
 
 use async_trait::async_trait;
-use weir_proto::{data::Message, event::record::Change};
+use weir_proto::{
+    data::Message,
+    event::record::Change,
+    id::{ChannelId, MessageId},
+};
 use weir_store::{RowChange, Store};
 
 use super::op::ChangeError;
 use crate::key::Key;
 
-/// When a change is made.
+/// Where and when a change is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
+    /// The message's channel.
+    pub(crate) channel_id: ChannelId,
+    /// The message.
+    pub(crate) message_id: MessageId,
     /// The revision of the row and of the first event.
     pub(crate) rev: u64,
     /// The clock, microseconds since 1970-01-01T00:00Z; a revision may be ahead of it.

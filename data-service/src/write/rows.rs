@@ -80,7 +80,7 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
     let told = match &written {
         // A process that was paused must not acknowledge a row that another owner may remember as absent
         // (rule 3).
-        Ok(()) if sequencer.ownership.still(0, write.tenure) => Ok(()),
+        Ok(()) if sequencer.ownership.still(None, write.tenure) => Ok(()),
         Err(WriteError::NotApplied { reason }) => Err(Refused::Database(reason.clone()).into()),
         Err(WriteError::Halted(halt)) => Err(Refused::Database(halt.to_string()).into()),
         Ok(()) | Err(WriteError::Unknown { .. } | WriteError::Poisoned { .. }) => {
@@ -113,7 +113,7 @@ async fn resolve(sequencer: Arc<Sequencer>, mut write: Write) {
         pauses.wait().await;
         let Some(sequencer) = service.upgrade() else { return };
         // A fenced owner writes nothing, not even what it has sent before.
-        let Ok(now) = sequencer.ownership.tenure(0) else { continue };
+        let Ok(now) = sequencer.ownership.tenure(None) else { continue };
         if now.reign != write.tenure.reign {
             break;
         }
@@ -184,12 +184,14 @@ impl Drop for Barrier {
 
 #[cfg(test)]
 mod tests {
+    use weir_proto::id::UserId;
+
     use super::*;
 
     #[test]
     fn every_end_of_a_write_bumps_and_only_a_doubt_keeps_its_keys_out_of_memory() {
         let generations = Arc::new(Generations::new(1 << 10));
-        let key = Key::User(7);
+        let key = Key::User(UserId::try_from(7).expect("not 0"));
         type End = fn(&mut Barrier);
         let ends: [(End, bool); 4] = [
             (Barrier::raise, false),

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use weir_proto::data::Message;
+use weir_proto::{
+    data::Message,
+    id::{ChannelId, MessageId, ScopeId},
+};
 use weir_store::ReadError;
 
 use super::{
@@ -44,36 +47,47 @@ impl From<ReadError> for ChangeError {
 
 impl Sequencer {
     pub(super) async fn turn(self: &Arc<Self>, scope: &Scope, work: Work) {
-        match work {
-            Work::Creates(creates) => self.create_turn(scope, creates).await,
-            Work::One(Op::Alter(op)) => self.alter_turn(scope, *op).await,
-            Work::One(Op::Bulk(op)) => self.bulk_turn(scope, *op).await,
-            Work::Imports(imports) => self.import_turn(scope, imports).await,
-            Work::One(Op::Import(op)) => self.import_turn(scope, vec![op]).await,
-            Work::One(Op::ImportGuild(op)) => self.import_guild_turn(scope, *op).await,
-            Work::One(Op::Guild(op)) => self.guild_turn(scope, *op).await,
-            Work::One(Op::Open(op)) => self.open_turn(scope, op).await,
-            Work::One(Op::Make(op)) => self.make_turn(scope, *op).await,
-            Work::One(Op::Create(op)) => self.create_turn(scope, vec![*op]).await,
+        match (scope.id, work) {
+            (ScopeId::Channel(id), Work::Creates(creates)) => self.create_turn(scope, id, creates).await,
+            (ScopeId::Channel(id), Work::Imports(imports)) => self.import_turn(scope, id, imports).await,
+            (ScopeId::Channel(id), Work::One(Op::Create(op))) => self.create_turn(scope, id, vec![*op]).await,
+            (ScopeId::Channel(id), Work::One(Op::Alter(op))) => self.alter_turn(scope, id, *op).await,
+            (ScopeId::Channel(id), Work::One(Op::Bulk(op))) => self.bulk_turn(scope, id, *op).await,
+            (ScopeId::Channel(id), Work::One(Op::Import(op))) => self.import_turn(scope, id, vec![op]).await,
+            (ScopeId::Channel(id), Work::One(Op::Make(op))) => self.make_turn(scope, id, *op).await,
+            (ScopeId::Guild(id), Work::One(Op::ImportGuild(op))) => {
+                self.import_guild_turn(scope, id, *op).await;
+            }
+            (ScopeId::Guild(id), Work::One(Op::Guild(op))) => self.guild_turn(scope, id, *op).await,
+            (ScopeId::User(_), Work::One(Op::Open(op))) => self.open_turn(scope, op).await,
+            // A defect of the caller. Nothing is done, and who waits for an answer is told of a doubt.
+            (ScopeId::Channel(_) | ScopeId::Guild(_) | ScopeId::User(_), _) => {
+                tracing::error!(scope = scope.id.get(), "a change came to the turn of another kind of scope");
+            }
         }
     }
 
     /// The right to change the scope, and its head.
     pub(super) async fn begin(&self, scope: &Scope) -> Result<Begun, ChangeError> {
-        let tenure = self.tenure_to_change(scope.id)?;
+        let tenure = self.tenure_to_change(Some(scope.id))?;
         let head = self.live.load(scope, tenure, self.clock.wall_us()).await?;
         Ok(Begun { tenure, head })
     }
 
     /// Reads a row as the owner sees it: from the tail, else from the store.
-    pub(super) async fn row(&self, scope: &Scope, message_id: u64) -> Result<Option<Message>, ChangeError> {
+    pub(super) async fn row(
+        &self,
+        scope: &Scope,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<Option<Message>, ChangeError> {
         {
             let state = scope.lock();
-            if let Some(row) = state.tail.as_ref().and_then(|tail| tail.get(message_id)) {
+            if let Some(row) = state.tail.as_ref().and_then(|tail| tail.get(message_id.get())) {
                 return Ok(Some(row.0.clone()));
             }
         }
-        Ok(self.store.read_message(scope.id, message_id).await?)
+        Ok(self.store.read_message(channel_id, message_id).await?)
     }
 }
 

@@ -21,7 +21,11 @@ use std::{
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId, ScopeId},
+};
 use weir_store::{
     Commit, OutboxRecord, PartitionRange, RowChange, RowOrder, Store,
     embedded::{EmbeddedConfig, EmbeddedStore},
@@ -36,6 +40,10 @@ const WRITERS: [u64; 3] = [1, 50, 500];
 /// Rounds of each, in turns.
 const ROUNDS: usize = 3;
 
+fn channel(id: u64) -> ChannelId {
+    ChannelId::try_from(id).expect("not 0")
+}
+
 /// One message, its record, and the step that commits both.
 fn step(channel_id: u64, number: u64) -> Commit {
     let message = Message {
@@ -49,10 +57,10 @@ fn step(channel_id: u64, number: u64) -> Commit {
     };
     let record = Bytes::from(prost::Message::encode_to_vec(&message));
     Commit {
-        scope_id: channel_id,
+        scope_id: ScopeId::Channel(channel(channel_id)),
         rev: number,
         rows: vec![RowChange::PutMessage(message)],
-        records: vec![OutboxRecord { guild_id: 1, rev: number, record }],
+        records: vec![OutboxRecord { guild_id: None, rev: number, record }],
         rows_are_outbox: true,
     }
 }
@@ -192,14 +200,14 @@ async fn pages(
                     // Each step is a prime, so that pages are spread over the partition.
                     before = (before + 7_919) % rows;
                     let range = PartitionRange {
-                        after: 0,
-                        before: BASE + 50 + before,
+                        after: None,
+                        before: MessageId::try_from(BASE + 50 + before).ok(),
                         order: RowOrder::NewestFirst,
                         limit: 50,
                     };
                     let sent = Instant::now();
                     let page = store
-                        .read_partition(u64::MAX >> 1, Bucket::of_raw(BASE), range)
+                        .read_partition(channel(u64::MAX >> 1), Bucket::of_raw(BASE), range)
                         .await
                         .expect("readable");
                     assert!(page.len() >= 49);

@@ -53,7 +53,14 @@ mod tests {
     use super::*;
     use crate::OutboxRecord;
     use bytes::Bytes;
-    use weir_proto::data::Message;
+    use weir_proto::{
+        data::Message,
+        id::{GuildId, RoleId, ScopeId},
+    };
+
+    fn guild() -> GuildId {
+        GuildId::try_from(1).expect("not 0")
+    }
 
     fn message(id: u64, rev: u64, last_rev: u64) -> RowChange {
         RowChange::PutMessage(Message {
@@ -67,9 +74,9 @@ mod tests {
     }
 
     fn commit(rows: Vec<RowChange>, revs: &[u64]) -> Commit {
-        let record = |rev: &u64| OutboxRecord { guild_id: 1, rev: *rev, record: Bytes::new() };
+        let record = |rev: &u64| OutboxRecord { guild_id: Some(guild()), rev: *rev, record: Bytes::new() };
         let records = revs.iter().map(record).collect();
-        Commit { scope_id: 1, rev: 9, rows, records, rows_are_outbox: true }
+        Commit { scope_id: ScopeId::Guild(guild()), rev: 9, rows, records, rows_are_outbox: true }
     }
 
     #[test]
@@ -77,7 +84,8 @@ mod tests {
         assert!(commit(vec![message(1, 5, 5), message(2, 6, 6)], &[5, 6]).check().is_ok());
         assert!(commit(vec![message(1, 5, 6)], &[]).check().is_err());
         assert!(commit(vec![message(1, 5, 5), message(Bucket(1).first_raw(), 6, 6)], &[]).check().is_err());
-        assert!(commit(vec![RowChange::DeleteRole { guild_id: 1, role_id: 1 }], &[]).check().is_err());
+        let role_id = RoleId::try_from(1).expect("not 0");
+        assert!(commit(vec![RowChange::DeleteRole { guild_id: guild(), role_id }], &[]).check().is_err());
     }
 
     #[test]

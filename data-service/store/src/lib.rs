@@ -19,6 +19,7 @@ use bytes::Bytes;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, GuildId, MessageId, RoleId, ScopeId, SnowflakeError, UserId},
     pair::UserPair,
 };
 
@@ -44,6 +45,14 @@ pub enum ReadError {
         /// Which row, and what is wrong with it.
         reason: String,
     },
+}
+
+/// The id in a stored row.
+///
+/// # Errors
+/// [`ReadError::Corrupt`] for 0, which is never an id.
+fn stored_id<Id: TryFrom<u64, Error = SnowflakeError>>(table: &str, raw: u64) -> Result<Id, ReadError> {
+    Id::try_from(raw).map_err(|error| ReadError::Corrupt { reason: format!("{table}: {error}") })
 }
 
 /// Why a write failed. The variants differ in whether the write may have happened.
@@ -86,10 +95,10 @@ pub enum RowOrder {
 /// A range of one partition's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PartitionRange {
-    /// Only ids greater than this; 0 for no border.
-    pub after: u64,
-    /// Only ids smaller than this; `u64::MAX` for no border.
-    pub before: u64,
+    /// Only ids greater than this; `None` for no border.
+    pub after: Option<MessageId>,
+    /// Only ids smaller than this; `None` for no border.
+    pub before: Option<MessageId>,
     /// The end from which rows are read.
     pub order: RowOrder,
     /// Most rows; 1 to 1,000.
@@ -100,8 +109,8 @@ impl PartitionRange {
     /// The ids in the range, both ends included; `None` if there are none.
     #[must_use]
     pub fn ids(&self) -> Option<std::ops::RangeInclusive<u64>> {
-        let from = self.after.checked_add(1)?;
-        let to = if self.before == u64::MAX { u64::MAX } else { self.before.checked_sub(1)? };
+        let from = self.after.map_or(0, MessageId::get).checked_add(1)?;
+        let to = self.before.map_or(u64::MAX, |before| before.get() - 1);
         (from <= to).then_some(from..=to)
     }
 }
@@ -140,9 +149,9 @@ pub enum RowChange {
     /// Removes a message, with `rev` as timestamp.
     DeleteMessage {
         /// The channel.
-        channel_id: u64,
+        channel_id: ChannelId,
         /// The message.
-        message_id: u64,
+        message_id: MessageId,
         /// Revision of the removal.
         rev: u64,
     },
@@ -153,7 +162,7 @@ pub enum RowChange {
         /// SHA-256 of the token.
         hash: [u8; 32],
         /// The token's user.
-        user_id: u64,
+        user_id: UserId,
     },
     /// Writes a guild.
     PutGuild(Guild),
@@ -161,11 +170,11 @@ pub enum RowChange {
     /// their channels' deletion is collected.
     DeleteGuild {
         /// The guild.
-        guild_id: u64,
+        guild_id: GuildId,
         /// Its channels and members, for the reverse tables.
-        channel_ids: Vec<u64>,
+        channel_ids: Vec<ChannelId>,
         /// Its members, for the same purpose.
-        member_ids: Vec<u64>,
+        member_ids: Vec<UserId>,
     },
     /// Writes a channel, both by id and by guild.
     PutChannel(Channel),
@@ -176,35 +185,35 @@ pub enum RowChange {
     /// Removes a channel.
     DeleteChannel {
         /// Its guild.
-        guild_id: u64,
+        guild_id: GuildId,
         /// The channel.
-        channel_id: u64,
+        channel_id: ChannelId,
     },
     /// Writes a role.
     PutRole(Role),
     /// Removes a role.
     DeleteRole {
         /// Its guild.
-        guild_id: u64,
+        guild_id: GuildId,
         /// The role.
-        role_id: u64,
+        role_id: RoleId,
     },
     /// Writes a member, both by guild and by user.
     PutMember(Member),
     /// Removes a member.
     DeleteMember {
         /// The guild.
-        guild_id: u64,
+        guild_id: GuildId,
         /// The user.
-        user_id: u64,
+        user_id: UserId,
     },
 }
 
 /// A record for the outbox and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRecord {
-    /// The guild whose gateways receive it; 0 for a direct message, whose record names its users.
-    pub guild_id: u64,
+    /// The guild whose gateways receive it; `None` for a direct message, whose record names its users.
+    pub guild_id: Option<GuildId>,
     /// Its revision in the scope, which is above that of the record before.
     pub rev: u64,
     /// Encoded `weir.event.v1.Record`.
@@ -214,8 +223,8 @@ pub struct OutboxRecord {
 /// Scopes that wrote lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Active {
-    /// Ids, each with whether it is a channel.
-    pub scopes: Vec<(u64, bool)>,
+    /// Channels and guilds, each once. A scope that is no channel is taken for a guild.
+    pub scopes: Vec<ScopeId>,
     /// False if there are more, or if the store no longer remembers that far back.
     pub whole: bool,
 }
@@ -224,7 +233,7 @@ pub struct Active {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
     /// The channel or guild that the step belongs to.
-    pub scope_id: u64,
+    pub scope_id: ScopeId,
     /// Revision of rows that carry none of their own; the highest of the commit.
     pub rev: u64,
     /// The rows. Created messages are all of one (channel, bucket), at most 64 KiB.
@@ -288,7 +297,7 @@ pub trait Store: Send + Sync + 'static {
     /// says whether the newest comes first.
     async fn read_buckets(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         from: Bucket,
         to: Bucket,
         order: RowOrder,
@@ -296,18 +305,22 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Bucket>, ReadError>;
 
     /// Adds a bucket to the channel's index. Idempotent; durable before the bucket's first message.
-    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError>;
+    async fn add_bucket(&self, channel_id: ChannelId, bucket: Bucket) -> Result<(), WriteError>;
 
     /// Live rows of one partition; rows without an author are left out.
     async fn read_partition(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         bucket: Bucket,
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError>;
 
     /// One live message.
-    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError>;
+    async fn read_message(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<Option<Message>, ReadError>;
 
     // ---- rows of described types
     // ----------------------------------------------------------------------------------
@@ -334,7 +347,7 @@ pub trait Store: Send + Sync + 'static {
     /// rows.
     async fn read_changes(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         after_rev: u64,
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError>;
@@ -342,7 +355,7 @@ pub trait Store: Send + Sync + 'static {
     /// Notes that a scope writes now, before its first commit after a while, so that a publisher that must
     /// publish its records (again) finds it. A store whose commit includes a log notes nothing, because the
     /// log shows it.
-    async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError>;
+    async fn note_active(&self, scope_id: ScopeId) -> Result<(), WriteError>;
 
     /// At most `limit` (at least 1) scopes that were noted active, or wrote records, at or after `since_us`
     /// (microseconds since 1970-01-01T00:00Z); others may be among them. A note lives for an hour more than a
@@ -354,23 +367,36 @@ pub trait Store: Send + Sync + 'static {
     // ------------------------------------------------------------------------------------------------
 
     /// Those of `ids` (at most 1,000) that exist.
-    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError>;
+    async fn read_users(&self, ids: &[UserId]) -> Result<Vec<User>, ReadError>;
     /// The user of a credential, by its hash.
-    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError>;
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<UserId>, ReadError>;
     /// A guild's row, roles and channels.
-    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError>;
+    async fn read_guild(
+        &self,
+        guild_id: GuildId,
+    ) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError>;
     /// The channel of a pair's direct messages.
-    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError>;
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<ChannelId>, ReadError>;
     /// A channel by id.
-    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError>;
+    async fn read_channel(&self, channel_id: ChannelId) -> Result<Option<Channel>, ReadError>;
     /// A member.
-    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError>;
-    /// Members by user id, ascending, above `after`, at most `limit` (1 to 1,000).
-    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError>;
+    async fn read_member(&self, guild_id: GuildId, user_id: UserId) -> Result<Option<Member>, ReadError>;
+    /// Members by user id, ascending, above `after` if it is set, at most `limit` (1 to 1,000).
+    async fn read_members(
+        &self,
+        guild_id: GuildId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, ReadError>;
     /// The number of a guild's members.
-    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError>;
-    /// Guilds of a user, ascending, above `after`, at most `limit` (1 to 1,000).
-    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError>;
+    async fn count_members(&self, guild_id: GuildId) -> Result<u32, ReadError>;
+    /// Guilds of a user, ascending, above `after` if it is set, at most `limit` (1 to 1,000).
+    async fn read_user_guilds(
+        &self,
+        user_id: UserId,
+        after: Option<GuildId>,
+        limit: usize,
+    ) -> Result<Vec<GuildId>, ReadError>;
 
     // ---- settings: limits, their history, import jobs
     // --------------------------------------------------------------

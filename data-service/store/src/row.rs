@@ -12,7 +12,10 @@ use std::{cmp::Ordering, fmt, hash};
 
 use bytes::Bytes;
 use prost::Message;
-use weir_proto::data::{OwnReactions, Pin, Reaction};
+use weir_proto::{
+    data::{OwnReactions, Pin, Reaction},
+    id::{ChannelId, GuildId, ScopeId},
+};
 
 use crate::{ReadError, RowChange, Store};
 
@@ -45,6 +48,16 @@ impl Table {
     /// Columns of the key, in order.
     pub fn columns(&self) -> impl Iterator<Item = &'static str> {
         self.partition.iter().chain(self.clustering).copied()
+    }
+
+    /// The channel or guild whose turn writes the rows under a key, at least of its first id.
+    #[must_use]
+    pub fn scope_of(&self, key: &RowKey) -> Option<ScopeId> {
+        let first = key.ids().first().copied().unwrap_or(0);
+        match self.of_channel {
+            true => ChannelId::try_from(first).ok().map(ScopeId::Channel),
+            false => GuildId::try_from(first).ok().map(ScopeId::Guild),
+        }
     }
 
     /// Number of ids in a key.
@@ -105,12 +118,6 @@ impl RowKey {
     #[must_use]
     pub fn ids(&self) -> &[u64] {
         &self.ids[..self.count]
-    }
-
-    /// The channel or guild whose turn writes the row.
-    #[must_use]
-    pub fn scope(&self) -> u64 {
-        self.ids[0]
     }
 
     /// True if it is this key or lies below it.
@@ -246,6 +253,6 @@ mod tests {
         let key = RowKey::new([1, 2, 3]);
         assert!(key.is_under(&RowKey::new([1])) && key.is_under(&key));
         assert!(!key.is_under(&RowKey::new([1, 3])) && !RowKey::new([1]).is_under(&key));
-        assert_eq!((key.ids(), key.scope()), (&[1, 2, 3][..], 1));
+        assert_eq!(key.ids(), [1, 2, 3]);
     }
 }

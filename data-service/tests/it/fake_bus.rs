@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use prost::Message as _;
-use weir_bus::{EventBus, Outgoing, PublishError, Published};
+use weir_bus::{EventBus, Outgoing, PublishError, Published, Topic};
 use weir_proto::event::{Record, record::Change};
 
-/// A record and the topics under which it went out.
+/// A record and the numbers of the topics under which it went out.
 type Told = (Vec<u64>, Record);
 
 #[derive(Debug, Default)]
@@ -33,6 +33,11 @@ pub(crate) fn gist(record: &Record) -> (u64, &'static str, u64) {
         _ => ("other", 0),
     };
     (record.rev, what, id)
+}
+
+fn told(out: Outgoing) -> Told {
+    let topics = out.topics.into_iter().map(Topic::get).collect();
+    (topics, Record::decode(out.record).unwrap())
 }
 
 impl FakeBus {
@@ -93,13 +98,12 @@ impl EventBus for FakeBus {
         if self.down.load(SeqCst) {
             return Err(PublishError::Unavailable { reason: "as scripted".into() });
         }
-        let decoded = records.into_iter().map(|out| (out.topics, Record::decode(out.record).unwrap()));
-        self.kept.lock().unwrap().extend(decoded);
+        self.kept.lock().unwrap().extend(records.into_iter().map(told));
         Ok(if self.lost.swap(false, SeqCst) { Published::Lost } else { Published::Kept })
     }
 
     async fn publish_ephemeral(&self, out: Outgoing) {
-        self.ephemeral.lock().unwrap().push((out.topics, Record::decode(out.record).unwrap()));
+        self.ephemeral.lock().unwrap().push(told(out));
     }
 }
 

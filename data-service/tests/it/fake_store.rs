@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use weir_data_service::clock::Clock;
-use weir_proto::bucket::Bucket;
+use weir_proto::{bucket::Bucket, id::ScopeId};
 use weir_store::{Commit, ReadError, RowChange, WriteError};
 
 pub(crate) use self::rows::Rows;
@@ -96,7 +96,7 @@ pub(crate) struct FakeStore {
     seen: Mutex<Vec<Seen>>,
     /// Breaches of what the sequencer owes the store; checked by [`FakeStore::assert_sound`].
     breaches: Mutex<Vec<String>>,
-    in_flight: Mutex<std::collections::HashMap<u64, usize>>,
+    in_flight: Mutex<std::collections::HashMap<ScopeId, usize>>,
     pub(crate) reads_hang: AtomicBool,
     /// Scopes whose changes cannot be read above a revision: too few of their replicas answer, or a row is
     /// damaged.
@@ -211,7 +211,7 @@ impl FakeStore {
 
     /// Commits of one scope, repetitions included.
     pub(crate) fn seen_of(&self, scope_id: u64) -> Vec<Seen> {
-        self.seen().into_iter().filter(|seen| seen.commit.scope_id == scope_id).collect()
+        self.seen().into_iter().filter(|seen| seen.commit.scope_id.get() == scope_id).collect()
     }
 
     /// Calls that read, all kinds.

@@ -68,10 +68,10 @@ fn two() -> (Process, Process) {
 async fn exactly_one_of_two_holds_the_slots() {
     let (first, second) = two();
     let (held, _renewing) = first.take().await.unwrap();
-    assert!(held.tenure(7).is_ok());
+    assert!(held.tenure(None).is_ok());
     let waiting = timeout(Duration::from_secs(600), second.take()).await;
     assert!(waiting.is_err(), "a lease that is renewed is never taken");
-    assert!(held.tenure(7).is_ok());
+    assert!(held.tenure(None).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ pub(crate) async fn a_lease_is_taken_over_only_after_it_stood_still() {
     let (held, renewing) = first.take().await.unwrap();
     sleep(Duration::from_millis(2_500)).await;
     let killed_at = Instant::now();
-    let last = held.tenure(7).unwrap();
+    let last = held.tenure(None).unwrap();
     // Killed: nothing of it happens any more, and it believes in its lease until the end.
     first.store.kill();
     let taker = tokio::spawn(async move {
@@ -88,7 +88,7 @@ pub(crate) async fn a_lease_is_taken_over_only_after_it_stood_still() {
         (Instant::now(), taken, second)
     });
     let mut believed_until = killed_at;
-    while held.tenure(7).is_ok() {
+    while held.tenure(None).is_ok() {
         believed_until = Instant::now();
         sleep(Duration::from_millis(10)).await;
     }
@@ -97,7 +97,7 @@ pub(crate) async fn a_lease_is_taken_over_only_after_it_stood_still() {
     let without = taken_at - killed_at;
     assert!(without <= LEASE + Duration::from_secs(1), "{without:?} without an owner");
     println!("a killed owner's channels had no owner for {without:?}");
-    let tenure = successor.tenure(7).unwrap();
+    let tenure = successor.tenure(None).unwrap();
     assert!(tenure.mint_above_us >= last.mint_until_us, "the successor mints above what the first could");
     assert!(tenure.mint_until_us > second.clock.wall_us() && tenure.mint_until_us > tenure.mint_above_us);
     assert_ne!(held.worker(), successor.worker());
@@ -114,7 +114,7 @@ async fn an_orderly_stop_hands_over_at_once() {
     let stopped = Instant::now();
     first.stop.cancel();
     renewing.await.unwrap();
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere));
     let (taken_at, _) = waiting.await.unwrap().unwrap();
     assert!(taken_at - stopped <= Duration::from_millis(300), "{:?}", taken_at - stopped);
 }
@@ -155,12 +155,12 @@ async fn a_successor_writes_above_what_was_told_before_an_orderly_stop() {
 async fn a_holder_that_cannot_renew_stops_before_its_lease_ends() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
-    let mint_until_us = held.tenure(7).unwrap().mint_until_us;
+    let mint_until_us = held.tenure(None).unwrap().mint_until_us;
     first.store.kill();
     sleep(LEASE - MARGIN - Duration::from_millis(1)).await;
-    assert!(held.tenure(7).is_ok());
+    assert!(held.tenure(None).is_ok());
     sleep(Duration::from_millis(2)).await;
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere));
     assert!(first.clock.wall_us() < mint_until_us);
 }
 
@@ -169,13 +169,13 @@ async fn a_holder_that_cannot_renew_stops_before_its_lease_ends() {
 pub(crate) async fn a_process_that_wakes_after_its_lease_refuses() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
-    let before = held.tenure(7).unwrap();
+    let before = held.tenure(None).unwrap();
     first.clock.sleep_through(LEASE);
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere), "at once, not at the next renewal");
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere), "at once, not at the next renewal");
     // The machine's clocks run apart by the sleep only in this test; the database slept along.
     first.store.clock_off_us.store(u64::try_from(LEASE.as_micros()).unwrap(), SeqCst);
     sleep(RENEW_EVERY * 2).await;
-    let after = held.tenure(7).unwrap();
+    let after = held.tenure(None).unwrap();
     assert!(after.epoch > before.epoch, "nobody took it, and still it is another tenure");
 }
 
@@ -184,7 +184,7 @@ pub(crate) async fn a_process_that_wakes_after_its_lease_refuses() {
 pub(crate) async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
-    let before = held.tenure(7).unwrap();
+    let before = held.tenure(None).unwrap();
     first.store.leases_take(Duration::from_millis(500));
     // Into the renewal: it is sent after one second and answered half a second later.
     sleep(RENEW_EVERY + Duration::from_millis(250)).await;
@@ -192,9 +192,9 @@ pub(crate) async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
     first.store.clock_off_us.store(u64::try_from((LEASE * 10).as_micros()).unwrap(), SeqCst);
     sleep(Duration::from_millis(300)).await;
     // The answer says "held", but it counts from before the pause.
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere));
     sleep(RENEW_EVERY * 3).await;
-    assert!(held.tenure(7).unwrap().epoch > before.epoch);
+    assert!(held.tenure(None).unwrap().epoch > before.epoch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,13 +204,13 @@ pub(crate) async fn a_clock_that_is_off_does_not_mint() {
         let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
         let process = Process::new(store, clock.skewed(off_us), "off");
         let (held, _renewing) = process.take().await.unwrap();
-        let tenure = held.tenure(7);
+        let tenure = held.tenure(None);
         assert_eq!(tenure.is_ok(), minted, "{off_us} us off: {tenure:?}");
         if !minted {
             assert!(matches!(tenure, Err(NotOwner::Clock { off_ms: 590..=610 })), "{tenure:?}");
             process.clock.set_skew(0);
             sleep(RENEW_EVERY * 2).await;
-            assert!(held.tenure(7).is_ok(), "put right, it mints again");
+            assert!(held.tenure(None).is_ok(), "put right, it mints again");
         }
     }
 }
@@ -314,7 +314,7 @@ async fn there_and_back(killed: bool) {
     let place = node.place().await;
     let talk = Talk(&node.client, place);
     let mut told = vec![talk.create("by the first").await.unwrap()];
-    let before = held.tenure(7).unwrap();
+    let before = held.tenure(None).unwrap();
     assert_eq!(talk.list(At::Latest, 50).await.unwrap().len(), 1);
     // As if it were paused: its renewal is in the database and the answer is long in coming.
     first.store.leases_take(Duration::from_secs(20));
@@ -326,7 +326,7 @@ async fn there_and_back(killed: bool) {
     };
     let second = Process::new(Arc::clone(&other.store), world.clock.skewed(-100_000), "second");
     let (successor, renewing) = second.take().await.unwrap();
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere));
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere));
     let elsewhere = other.node_as(small(), Arc::clone(&successor) as _, Arc::clone(&second.clock) as _).await;
     let there = Talk(&elsewhere.client, place);
     told.push(there.create("by the second").await.unwrap());
@@ -335,7 +335,7 @@ async fn there_and_back(killed: bool) {
     sleep(Duration::from_secs(30)).await;
     first.store.leases_take(Duration::ZERO);
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(held.tenure(7), Err(NotOwner::Elsewhere), "its successor is there");
+    assert_eq!(held.tenure(None), Err(NotOwner::Elsewhere), "its successor is there");
     assert_eq!(held.held_by().as_deref(), Some("second"));
     assert!(talk.create("refused").await.is_err());
     // What it leaves is in the database, and not on the bus.
@@ -352,14 +352,14 @@ async fn there_and_back(killed: bool) {
         renewing.await.unwrap();
     }
     timeout(LEASE * 3, async {
-        while held.tenure(7).is_err() {
+        while held.tenure(None).is_err() {
             sleep(Duration::from_millis(10)).await;
         }
     })
     .await
     .expect("it asks for the slots again");
     assert_eq!(left_at.elapsed() > LEASE, killed, "a lease is waited out, one that was given up is not");
-    let now = held.tenure(7).unwrap();
+    let now = held.tenure(None).unwrap();
     assert!(now.epoch > before.epoch && now.reign > before.reign);
     if killed {
         let mut ends = told.iter().map(|row| row.rev);
@@ -415,7 +415,7 @@ async fn a_worker_number_that_went_to_another_is_not_used_again() {
     world.store.rows().leases.get_mut(&name).unwrap().holder = "another".into();
     sleep(RENEW_EVERY * 2).await;
     assert_ne!(held.worker(), gone);
-    assert_eq!(held.tenure(7).unwrap().worker, held.worker());
+    assert_eq!(held.tenure(None).unwrap().worker, held.worker());
     let two = talk.create("two").await.unwrap();
     assert!(two.id > one.id);
     let worker = |id: u64| weir_proto::id::Snowflake::try_from(id).unwrap().worker();
@@ -434,8 +434,8 @@ pub(crate) async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_know
     let name = format!("worker/{}", held.worker());
     first.store.refuse_lease(&name);
     sleep(LEASE * 2).await;
-    assert_eq!(held.tenure(7), Err(NotOwner::Worker), "the slots are held and the number is not");
+    assert_eq!(held.tenure(None), Err(NotOwner::Worker), "the slots are held and the number is not");
     first.store.refuse_lease("");
     sleep(RENEW_EVERY * 2).await;
-    assert_eq!(held.tenure(7).map(|tenure| tenure.worker), Ok(held.worker()));
+    assert_eq!(held.tenure(None).map(|tenure| tenure.worker), Ok(held.worker()));
 }

@@ -198,14 +198,14 @@ async fn explanations(client: &DataClient, place: Place) {
     assert!(explain.contains(&format!("rev={}", newest.rev)) && explain.contains("owner="), "{explain}");
     let freshness = reply.freshness.expect("a token in every reply of a channel");
     let token = weir_data_service::freshness::Freshness::decode(&freshness).unwrap();
-    assert_eq!((token.scope_id, token.rev), (place.channel, newest.rev));
+    assert_eq!((token.scope_id.get(), token.rev), (place.channel, newest.rev));
     // Also of a guild, and of a channel in which nothing was ever written.
     let empty = Channel { guild_id: place.guild, name: "empty".into(), ..Channel::default() };
     let request = PutChannelRequest { channel: Some(empty), ..PutChannelRequest::default() };
     let put = client.put_channel(&request, &options()).await.unwrap();
     let put_token = weir_data_service::freshness::Freshness::decode(&put.freshness.unwrap()).unwrap();
     let empty = put.message.channel.unwrap();
-    assert_eq!((put_token.scope_id, put_token.rev >= empty.rev), (place.guild, true));
+    assert_eq!((put_token.scope_id.get(), put_token.rev >= empty.rev), (place.guild, true));
     let reply = client.list_messages(&page_of(empty.id, At::Latest, 5), &asking).await.unwrap();
     assert!(reply.message.messages.is_empty() && reply.freshness.is_some());
     let request = GetGuildRequest { guild_id: place.guild, ..GetGuildRequest::default() };

@@ -8,7 +8,7 @@ use weir_data_service::clock::WallClock;
 use weir_proto::{
     bucket::Bucket,
     data::{CreateMessageRequest, CreateMessageResponse, Message},
-    id::EPOCH_MS,
+    id::{ChannelId, EPOCH_MS},
 };
 use weir_store::{RowChange, Store};
 
@@ -118,7 +118,8 @@ async fn looking_for_nonces_has_an_end() {
         world.store.rows().apply(&RowChange::PutMessage(row), rev, true);
     }
     let bucket = Bucket::of_raw((now_us / 1_000 - EPOCH_MS) << 22);
-    world.store.add_bucket(place.channel, bucket).await.unwrap();
+    let channel_id = ChannelId::try_from(place.channel).unwrap();
+    world.store.add_bucket(channel_id, bucket).await.unwrap();
     world.crash();
     let next = world.node_as(small(), FakeOwnership::new(2), std::sync::Arc::clone(&world.clock) as _).await;
     let before = world.store.partition_reads();

@@ -13,6 +13,7 @@ use weir_data_service::{
     clock::{LeaseClock, WallClock},
     ownership::{NotOwner, Ownership, Tenure},
 };
+use weir_proto::id::ScopeId;
 use weir_runtime::clock::BootInstant;
 
 /// 2026-03-01T00:00Z in microseconds: in the middle of a bucket.
@@ -125,7 +126,7 @@ impl FakeOwnership {
 }
 
 impl Ownership for FakeOwnership {
-    fn tenure(&self, _: u64) -> Result<Tenure, NotOwner> {
+    fn tenure(&self, _: Option<ScopeId>) -> Result<Tenure, NotOwner> {
         if self.asked.fetch_add(1, SeqCst) >= self.lost_at.load(SeqCst) {
             return Err(NotOwner::Elsewhere);
         }

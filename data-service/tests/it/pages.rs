@@ -256,7 +256,7 @@ async fn a_token_of_a_revision_that_never_was_costs_no_read() {
     node.client.list_messages(&page, &options()).await.unwrap();
     let before = world.store.history_reads();
     for ahead in [1, 1 << 40, u64::MAX - newest.rev] {
-        let token = Freshness { scope_id: place.channel, rev: newest.rev + ahead };
+        let token = Freshness { scope_id: place.channel.try_into().unwrap(), rev: newest.rev + ahead };
         let with_token = CallOptions { freshness: Some(token.encode()), ..options() };
         let reply = node.client.list_messages(&page, &with_token).await.unwrap();
         assert_eq!(reply.message.messages.len(), 1);
@@ -280,7 +280,7 @@ async fn nor_does_one_of_a_channel_that_was_only_read() {
     }
     let before = world.store.history_reads();
     for rev in [newest.rev, newest.rev + 1, newest.rev + (1 << 40), u64::MAX] {
-        let token = Freshness { scope_id: place.channel, rev };
+        let token = Freshness { scope_id: place.channel.try_into().unwrap(), rev };
         let with_token = CallOptions { freshness: Some(token.encode()), ..options() };
         for page in &pages {
             let reply = node.client.list_messages(page, &with_token).await.unwrap();

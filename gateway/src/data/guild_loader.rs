@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
-use weir_bus::{EVERY_GATEWAY, Inbox};
+use weir_bus::{Inbox, Topic};
 use weir_proto::id::{GuildId, UserId};
 
 use super::calls::{DataCalls, LoadError};
@@ -32,8 +32,8 @@ impl GuildLoader {
     /// gateway. The user must have a subscriber already, or the interest may be withdrawn again.
     pub(crate) async fn add_user_interest(&self, user_id: UserId) -> Result<(), LoadError> {
         let _turn = self.turn(user_id.get()).await;
-        self.add_interest(EVERY_GATEWAY).await?;
-        self.add_interest(user_id.get()).await
+        self.add_interest(Topic::All).await?;
+        self.add_interest(Topic::User(user_id)).await
     }
 
     async fn turn(&self, topic: u64) -> MutexGuard<'_, ()> {
@@ -41,7 +41,7 @@ impl GuildLoader {
         self.turns[(topic >> 22) as usize % TURNS].lock().await
     }
 
-    async fn add_interest(&self, topic: u64) -> Result<(), LoadError> {
+    async fn add_interest(&self, topic: Topic) -> Result<(), LoadError> {
         let added = self.inbox.add_interest(topic).await;
         added.map_err(|error| LoadError::Unavailable { reason: format!("register interest: {error}") })
     }
@@ -59,7 +59,7 @@ impl GuildLoader {
             return Ok(());
         }
         // Interest comes before the snapshot, so that no change falls between the two.
-        self.add_interest(guild_id.get()).await?;
+        self.add_interest(Topic::Guild(guild_id)).await?;
         let loaded = self.load(guild_id).await;
         if loaded.is_err() {
             self.fanout.abandon(guild_id);
@@ -86,7 +86,7 @@ impl GuildLoader {
         for user_id in self.fanout.take_gone_users() {
             let _turn = self.turn(user_id.get()).await;
             if !self.fanout.has_user(user_id) {
-                self.inbox.remove_interest(user_id.get()).await;
+                self.inbox.remove_interest(Topic::User(user_id)).await;
             }
         }
         for guild_id in self.fanout.forget_idle(before) {
@@ -94,7 +94,7 @@ impl GuildLoader {
             // A session may have come back meanwhile. Then it has registered interest already, or waits for
             // this lock.
             if self.fanout.interest_since_us(guild_id).is_none() {
-                self.inbox.remove_interest(guild_id.get()).await;
+                self.inbox.remove_interest(Topic::Guild(guild_id)).await;
             }
         }
     }

@@ -240,7 +240,7 @@ impl World {
             Fate::Twice => 2,
         };
         let bytes = Bytes::from(record.encode_to_vec());
-        let topics = if record.guild_id == 0 { record.recipient_ids.clone() } else { vec![record.guild_id] };
+        let topics = log::topics(record.guild_id, &record.recipient_ids);
         let out = vec![Outgoing { topics, record: bytes }; copies];
         if copies > 0 {
             self.bus.log.publish(out).await.unwrap();
@@ -302,7 +302,7 @@ impl World {
         let guild_id = self.guild_of(channel_id);
         let typing = Typing { channel_id, user_id, timestamp_ms: 1_000 };
         let recipient_ids = self.state.lock().unwrap().direct.get(&channel_id).cloned().unwrap_or_default();
-        let topics = if guild_id == 0 { recipient_ids.clone() } else { vec![guild_id] };
+        let topics = log::topics(guild_id, &recipient_ids);
         let record = Record {
             scope_id: channel_id,
             guild_id,

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{RedisConfig, RedisError, config::random_word, reader::Reader, scripts::Scripts, shared::Shared};
-use crate::{Batch, Inbox, InboxError, Position, RecordRing};
+use crate::{Batch, Inbox, InboxError, Position, RecordRing, Topic};
 
 /// A gateway's inbox on Redis. Its positions begin at 1 when the process starts and end with the process.
 pub struct RedisInbox {
@@ -98,10 +98,10 @@ impl RedisInbox {
     }
 
     /// Registers an interest in Redis under this gateway id. Gives false if Redis does not know the id.
-    async fn register_interest(&self, id: &str, topic: u64) -> Result<bool, InboxError> {
+    async fn register_interest(&self, id: &str, topic: Topic) -> Result<bool, InboxError> {
         let unavailable = |reason: String| InboxError::Unavailable { reason };
         let mut call = self.shared.scripts.interest.prepare_invoke();
-        call.arg(&self.config.prefix).arg(id).arg(topic);
+        call.arg(&self.config.prefix).arg(id).arg(topic.get());
         let registered = async {
             let mut connection = self.pool.get().await.map_err(|error| unavailable(error.to_string()))?;
             call.invoke_async::<bool>(&mut connection).await.map_err(|error| unavailable(error.to_string()))
@@ -134,7 +134,7 @@ impl Inbox for RedisInbox {
     /// Registers the interest: Redis has it when this returns. The topic is noted here first. If the reader
     /// registers anew meanwhile, it either takes the topic along, or Redis refuses the old id and the caller
     /// asks again.
-    async fn add_interest(&self, topic: u64) -> Result<(), InboxError> {
+    async fn add_interest(&self, topic: Topic) -> Result<(), InboxError> {
         self.shared.interest().insert(topic);
         let id = self.shared.id.borrow().clone();
         let known = match &id {
@@ -147,12 +147,12 @@ impl Inbox for RedisInbox {
         Err(InboxError::Unavailable { reason: "the gateway is being registered with Redis".to_owned() })
     }
 
-    async fn remove_interest(&self, topic: u64) {
+    async fn remove_interest(&self, topic: Topic) {
         self.shared.interest().remove(&topic);
         let Some(id) = self.shared.id.borrow().clone() else { return };
         let key = format!("{}interest:{topic}", self.config.prefix);
         if let Err(error) = self.command(redis::cmd("SREM").arg(key).arg(id)).await {
-            tracing::debug!(%error, topic, "records of the topic will come until the gateway registers again");
+            tracing::debug!(%error, topic = topic.get(), "records of the topic will come until the gateway registers again");
         }
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use deadpool_redis::{Pool, redis};
 
 use super::{RedisConfig, RedisError, config::random_word, scripts::Scripts};
-use crate::{EventBus, Outgoing, PublishError, Published};
+use crate::{EventBus, Outgoing, PublishError, Published, Topic};
 
 /// Most records in one call of the script. Redis does nothing else meanwhile, and each record costs it about
 /// 10 us for each gateway.
@@ -151,8 +151,8 @@ impl RedisBus {
 }
 
 /// Joins topics in the form that the script splits.
-fn join_topics(topics: &[u64]) -> String {
-    topics.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+fn join_topics(topics: &[Topic]) -> String {
+    topics.iter().map(Topic::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// How many of the records the next call takes.
@@ -196,7 +196,7 @@ mod tests {
     use bytes::Bytes;
 
     fn out(bytes: usize) -> Outgoing {
-        Outgoing { topics: vec![1], record: Bytes::from(vec![0; bytes]) }
+        Outgoing { topics: vec![Topic::All], record: Bytes::from(vec![0; bytes]) }
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Reader {
             let mut call = self.shared.scripts.interest.prepare_invoke();
             call.arg(prefix).arg(&id);
             for topic in topics {
-                call.arg(topic);
+                call.arg(topic.get());
             }
             call.invoke_async::<bool>(redis).await?;
         }

@@ -5,7 +5,7 @@ use weir_bus::{
     redis::{RedisBus, RedisInbox},
 };
 
-use crate::server::{SOON, Server, about, command, eventually, interested, out, shared, texts};
+use crate::server::{SOON, Server, about, command, eventually, interested, out, shared, texts, topic};
 
 #[tokio::test]
 async fn records_reach_those_who_asked_in_order() {
@@ -34,7 +34,7 @@ async fn a_guild_no_longer_asked_for_is_no_longer_sent() {
     let inbox = RedisInbox::start(config).expect("a url");
     interested(&inbox, 1).await;
     interested(&inbox, 2).await;
-    inbox.remove_interest(1).await;
+    inbox.remove_interest(topic(1)).await;
     bus.publish(vec![out(1, "unasked"), out(2, "asked")]).await.expect("redis answers");
     assert_eq!(texts(&inbox, 0, 1).await, ["asked"]);
     inbox.close().await;

@@ -7,7 +7,7 @@ use weir_bus::{
     redis::{RedisBus, RedisInbox},
 };
 
-use crate::server::{Server, command, eventually, interested, out, texts};
+use crate::server::{Server, command, eventually, interested, out, texts, topic};
 
 /// Publishes nothing until the bus reports a loss, as a publisher does each second.
 async fn reports_loss(bus: &RedisBus) {
@@ -33,7 +33,7 @@ async fn a_server_killed_and_started_empty_delays_delivery_and_is_reported() {
     let refused = bus.publish(vec![out(1, "while down")]).await;
     assert!(matches!(refused, Err(PublishError::Unavailable { .. })));
     assert!(began.elapsed() < Duration::from_secs(3), "a publication has an end: {:?}", began.elapsed());
-    assert!(inbox.add_interest(2).await.is_err());
+    assert!(inbox.add_interest(topic(2)).await.is_err());
 
     server.restart();
     reports_loss(&bus).await;

@@ -3,9 +3,10 @@
 use std::{env, net::SocketAddr, time::Duration};
 
 use weir_bus::{
-    Inbox, Outgoing,
+    Inbox, Outgoing, Topic,
     redis::{RedisConfig, RedisInbox},
 };
+use weir_proto::id::GuildId;
 use weir_testkit::{Process, Program, Ready, any_free_addresses, redis_server};
 
 /// Longest wait for anything that a healthy server does; a busy machine takes well below it.
@@ -99,6 +100,11 @@ pub(crate) async fn command<T: deadpool_redis::redis::FromRedisValue>(
     command.query_async(&mut connection).await.expect("the command is right")
 }
 
+/// A guild's topic.
+pub(crate) fn topic(guild_id: u64) -> Topic {
+    Topic::Guild(GuildId::try_from(guild_id).expect("not 0"))
+}
+
 /// A record.
 pub(crate) fn out(guild_id: u64, text: &str) -> Outgoing {
     about(&[guild_id], text)
@@ -106,12 +112,12 @@ pub(crate) fn out(guild_id: u64, text: &str) -> Outgoing {
 
 /// A record of several topics.
 pub(crate) fn about(topics: &[u64], text: &str) -> Outgoing {
-    Outgoing { topics: topics.to_vec(), record: text.as_bytes().to_vec().into() }
+    Outgoing { topics: topics.iter().map(|id| topic(*id)).collect(), record: text.as_bytes().to_vec().into() }
 }
 
 /// Registers interest in a guild, again and again until Redis has it.
 pub(crate) async fn interested(inbox: &RedisInbox, guild_id: u64) {
-    eventually("interest", async || inbox.add_interest(guild_id).await.is_ok()).await;
+    eventually("interest", async || inbox.add_interest(topic(guild_id)).await.is_ok()).await;
 }
 
 /// Tries until an attempt succeeds, or fails the test.

@@ -1,6 +1,10 @@
 //! The plan of a batch of creates: finds repetitions, mints ids, chooses the bucket. Pure.
 
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{
+    bucket::Bucket,
+    data::Message,
+    id::{ChannelId, MessageId, ScopeId, UserId},
+};
 use weir_store::RowChange;
 
 use crate::{
@@ -18,7 +22,7 @@ pub(crate) struct CreatePlan {
     /// Creates to commit, each with its finished row; all are in one bucket.
     pub(crate) fresh: Vec<(CreateOp, Message)>,
     /// Repetitions of remembered nonces, each with the id of the existing message.
-    pub(crate) repeated: Vec<(CreateOp, u64)>,
+    pub(crate) repeated: Vec<(CreateOp, MessageId)>,
     /// Repetitions of a create in the same batch, each with its index into `fresh`.
     pub(crate) twins: Vec<(CreateOp, usize)>,
     /// Creates for the next turn: they belong to the next bucket, or repeat one that does.
@@ -31,7 +35,7 @@ pub(crate) struct CreatePlan {
 /// Mints ids and revisions for a batch.
 pub(crate) fn plan(
     creates: Vec<CreateOp>,
-    channel_id: u64,
+    channel_id: ChannelId,
     nonces: &mut Nonces,
     head: Head,
     minter: &Minter,
@@ -46,12 +50,14 @@ pub(crate) fn plan(
         refused: Vec::new(),
         bucket: None,
     };
-    let (mut last_id, mut last_rev) = (head.last_message_id, head.last_rev.max(tenure.mint_above_us));
+    let mut last_id = head.last_message_id.map(|id| id.0);
+    let mut last_rev = head.last_rev.max(tenure.mint_above_us);
     let mut creates = creates.into_iter();
     for create in creates.by_ref() {
         let nonce = create.message.nonce.as_str();
         if create.deduplicate && !nonce.is_empty() {
-            if let Some(id) = nonces.get(create.message.author_id, nonce, now_us) {
+            let author = UserId::try_from(create.message.author_id).ok();
+            if let Some(id) = author.and_then(|author| nonces.get(author, nonce, now_us)) {
                 plan.repeated.push((create, id));
                 continue;
             }
@@ -64,23 +70,23 @@ pub(crate) fn plan(
             }
         }
         let id = match minter.mint(now_us, last_id, tenure) {
-            Ok(id) => id.get(),
+            Ok(id) => id,
             Err(error) => {
                 plan.refused.push((create, error));
                 continue;
             }
         };
-        let bucket = Bucket::of_raw(id);
+        let bucket = Bucket::of(id);
         if *plan.bucket.get_or_insert(bucket) != bucket {
             // The id is used up, which costs nothing; the create gets another one in its own commit.
             plan.later.push(create);
             break;
         }
-        last_id = id;
+        last_id = Some(id);
         last_rev = now_us.max(last_rev + 1);
         let mut row = create.message.clone();
-        row.id = id;
-        row.channel_id = channel_id;
+        row.id = id.get();
+        row.channel_id = channel_id.get();
         row.rev = last_rev;
         row.last_rev = last_rev;
         row.edited_at_ms = 0;
@@ -92,14 +98,14 @@ pub(crate) fn plan(
 
 impl CreatePlan {
     /// Rows and records of the commit; the first record follows `prev_rev`.
-    pub(crate) fn commit(&self, channel_id: u64, prev_rev: u64) -> (Vec<RowChange>, Vec<Announced>) {
+    pub(crate) fn commit(&self, channel_id: ChannelId, prev_rev: u64) -> (Vec<RowChange>, Vec<Announced>) {
         let mut prev_rev = prev_rev;
         let mut rows = Vec::with_capacity(self.fresh.len());
         let mut records = Vec::with_capacity(self.fresh.len());
         for (create, row) in &self.fresh {
             let origin = Origin {
-                scope_id: channel_id,
-                audience: create.audience.clone(),
+                scope_id: ScopeId::Channel(channel_id),
+                audience: create.audience,
                 context: create.context.clone(),
                 accepted_at_us: create.accepted_at_us,
             };

@@ -1,11 +1,11 @@
 //! The removal of one message, with the rows that hang on it.
 
 use async_trait::async_trait;
-use weir_proto::data::{Message, Pin, Reaction};
-use weir_store::{
-    RowChange, Store,
-    row::{Row as _, RowKey},
+use weir_proto::{
+    data::{Message, Pin, Reaction},
+    id::{ChannelId, MessageId},
 };
+use weir_store::{RowChange, Store, row::RowKey};
 
 use super::{Alteration, At, Planned, pin, react};
 use crate::{key::Key, outbox::record::deleted, write::op::ChangeError};
@@ -20,25 +20,27 @@ impl Alteration for Delete {
     }
 
     async fn plan(&self, _: &dyn Store, before: &Message, at: At) -> Result<Option<Planned>, ChangeError> {
-        let (rows, stale) = removal(before, at.rev);
-        let events = vec![deleted(before.channel_id, before.id)];
+        let (rows, stale) = removal((at.channel_id, at.message_id), before, at.rev);
+        let events = vec![deleted(at.channel_id, at.message_id)];
         Ok(Some(Planned { row: None, rows, events, stale }))
     }
 }
 
 /// Removes a message and what hangs on it: the rows, and the keys whose answers change beside the message's.
-pub(crate) fn removal(row: &Message, rev: u64) -> (Vec<RowChange>, Vec<Key>) {
-    let (channel_id, message_id) = (row.channel_id, row.id);
+pub(crate) fn removal(
+    (channel_id, message_id): (ChannelId, MessageId),
+    row: &Message,
+    rev: u64,
+) -> (Vec<RowChange>, Vec<Key>) {
     let (mut rows, mut stale) = (vec![RowChange::DeleteMessage { channel_id, message_id, rev }], Vec::new());
     if row.pinned_at_ms != 0 {
-        let pin = Pin { channel_id, message_id, ..Pin::default() };
-        rows.push(RowChange::remove::<Pin>(pin.key(), rev));
+        rows.push(RowChange::remove::<Pin>(pin::key(channel_id, message_id), rev));
         stale.push(pin::listed(channel_id));
     }
     if !row.reactions.is_empty() {
-        let whole = RowKey::new([channel_id, message_id]);
+        let whole = RowKey::new([channel_id.get(), message_id.get()]);
         rows.push(RowChange::remove_under::<Reaction>(whole, rev));
-        stale.extend(row.reactions.iter().map(|count| react::users_of(row, count.slot)));
+        stale.extend(row.reactions.iter().map(|count| react::users_of((channel_id, message_id), count.slot)));
     }
     (rows, stale)
 }

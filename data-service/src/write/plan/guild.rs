@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_proto::{
     data::{Channel, CreateGuildRequest, Guild, GuildState, Member, Role},
     event::{GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, RoleDeleted, record::Change},
+    id::{ChannelId, GuildId, Snowflake, UserId},
 };
 use weir_store::RowChange;
 
@@ -21,7 +22,7 @@ use crate::{
 pub(crate) struct GuildPlan {
     pub(crate) rows: Vec<RowChange>,
     /// Events, each of which becomes a record, with the users whose gateways must receive it.
-    pub(crate) events: Vec<(Change, Vec<u64>)>,
+    pub(crate) events: Vec<(Change, Vec<UserId>)>,
     /// State after the change; `None` if the guild is deleted.
     pub(crate) state: Option<Arc<GuildState>>,
     /// Keys whose rows changed.
@@ -45,7 +46,7 @@ pub(crate) struct Facts {
     /// The user concerned, for member events.
     pub(crate) user: Option<weir_proto::data::User>,
     /// All member ids, for the deletion of a guild.
-    pub(crate) member_ids: Vec<u64>,
+    pub(crate) member_ids: Vec<UserId>,
     /// The clock, in milliseconds since 1970-01-01T00:00Z: a revision may be ahead of it.
     pub(crate) now_ms: u64,
 }
@@ -56,12 +57,12 @@ fn not_found(what: &'static str) -> ChangeError {
 
 /// Plans one change at revision `rev`; `mint` returns fresh ids.
 pub(crate) fn plan(
-    guild_id: u64,
+    guild_id: GuildId,
     state: Option<&GuildState>,
     change: GuildChange,
     facts: Facts,
     rev: u64,
-    mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
+    mint: &mut dyn FnMut() -> Result<Snowflake, ChangeError>,
 ) -> Result<Planned, ChangeError> {
     if let GuildChange::Create(request) = change {
         return match state {
@@ -78,7 +79,9 @@ pub(crate) fn plan(
     let (event, answer) = match change {
         GuildChange::Create(_) => unreachable!("answered above"),
         GuildChange::Delete => {
-            let channel_ids: Vec<u64> = before.channels.iter().map(|channel| channel.id).collect();
+            let channel_ids =
+                before.channels.iter().filter_map(|channel| ChannelId::try_from(channel.id).ok());
+            let channel_ids: Vec<ChannelId> = channel_ids.collect();
             touched.extend(channel_ids.iter().map(|id| Key::Channel(*id)));
             touched.extend(
                 facts.member_ids.iter().flat_map(|id| [Key::UserGuilds(*id), Key::Member(guild_id, *id)]),
@@ -86,7 +89,7 @@ pub(crate) fn plan(
             touched.push(Key::Members(guild_id));
             also.clone_from(&facts.member_ids);
             rows.push(RowChange::DeleteGuild { guild_id, channel_ids, member_ids: facts.member_ids });
-            let event = Change::GuildDeleted(GuildDeleted { guild_id });
+            let event = Change::GuildDeleted(GuildDeleted { guild_id: guild_id.get() });
             return Ok(Planned::Change(GuildPlan {
                 rows,
                 events: vec![(event, also)],
@@ -96,17 +99,17 @@ pub(crate) fn plan(
             }));
         }
         GuildChange::PutChannel(mut channel) => {
-            let fresh = channel.id == 0;
-            if fresh {
-                if after.channels.len() >= CHANNELS_MAX {
-                    return Err(Full::Channels.into());
-                }
-                channel.id = mint()?;
-            }
-            channel.guild_id = guild_id;
+            let given = ChannelId::try_from(channel.id).ok();
+            let fresh = given.is_none();
+            let channel_id = match given {
+                Some(id) => id,
+                None if after.channels.len() >= CHANNELS_MAX => return Err(Full::Channels.into()),
+                None => ChannelId(mint()?),
+            };
+            (channel.id, channel.guild_id) = (channel_id.get(), guild_id.get());
             channel.recipient_ids.clear();
             channel.rev = rev;
-            touched.push(Key::Channel(channel.id));
+            touched.push(Key::Channel(channel_id));
             match after.channels.iter_mut().find(|known| known.id == channel.id) {
                 Some(known) if *known == (Channel { rev: known.rev, ..channel.clone() }) => {
                     return Ok(Planned::Same(GuildAnswer::Channel(known.clone())));
@@ -125,7 +128,8 @@ pub(crate) fn plan(
             (event(channel.clone()), GuildAnswer::Channel(channel))
         }
         GuildChange::DeleteChannel(channel_id) => {
-            let index = after.channels.iter().position(|c| c.id == channel_id).ok_or(not_found("channel"))?;
+            let index =
+                after.channels.iter().position(|c| c.id == channel_id.get()).ok_or(not_found("channel"))?;
             let channel = after.channels.remove(index);
             touched.push(Key::Channel(channel_id));
             rows.push(RowChange::DeleteChannel { guild_id, channel_id });
@@ -137,9 +141,9 @@ pub(crate) fn plan(
                 if after.roles.len() >= ROLES_MAX {
                     return Err(Full::Roles.into());
                 }
-                role.id = mint()?;
+                role.id = mint()?.get();
             }
-            role.guild_id = guild_id;
+            role.guild_id = guild_id.get();
             role.rev = rev;
             match after.roles.iter_mut().find(|known| known.id == role.id) {
                 Some(known) if *known == (Role { rev: known.rev, ..role.clone() }) => {
@@ -154,18 +158,20 @@ pub(crate) fn plan(
             (event(role.clone()), GuildAnswer::Role(role))
         }
         GuildChange::DeleteRole(role_id) => {
-            if role_id == guild_id {
+            if role_id.0 == guild_id.0 {
                 return Err(ChangeError::Invalid("the @everyone role stays".to_owned()));
             }
-            let index = after.roles.iter().position(|r| r.id == role_id).ok_or(not_found("role"))?;
+            let index = after.roles.iter().position(|r| r.id == role_id.get()).ok_or(not_found("role"))?;
             after.roles.remove(index);
             rows.push(RowChange::DeleteRole { guild_id, role_id });
-            (Change::RoleDeleted(RoleDeleted { guild_id, role_id }), GuildAnswer::Done)
+            let deleted = RoleDeleted { guild_id: guild_id.get(), role_id: role_id.get() };
+            (Change::RoleDeleted(deleted), GuildAnswer::Done)
         }
         GuildChange::PutMember(mut member) => {
-            member.guild_id = guild_id;
+            member.guild_id = guild_id.get();
             member.rev = rev;
             let user = facts.user.ok_or(not_found("user"))?;
+            let user_id = UserId::try_from(member.user_id).map_err(|_| not_found("user"))?;
             if let Some(known) = &facts.member {
                 member.joined_at_ms = known.joined_at_ms;
                 if *known == (Member { rev: known.rev, ..member.clone() }) {
@@ -177,11 +183,11 @@ pub(crate) fn plan(
                     member.joined_at_ms = facts.now_ms;
                 }
             }
-            also.push(member.user_id);
+            also.push(user_id);
             touched.extend([
-                Key::Member(guild_id, member.user_id),
+                Key::Member(guild_id, user_id),
                 Key::Members(guild_id),
-                Key::UserGuilds(member.user_id),
+                Key::UserGuilds(user_id),
             ]);
             rows.push(RowChange::PutMember(member.clone()));
             let event = if facts.member.is_some() { Change::MemberUpdated } else { Change::MemberAdded };
@@ -199,8 +205,8 @@ pub(crate) fn plan(
                 return Ok(Planned::Same(GuildAnswer::Member(known, facts.user)));
             }
             member.rev = rev;
-            also.push(member.user_id);
-            touched.extend([Key::Member(guild_id, member.user_id), Key::Members(guild_id)]);
+            also.push(update.user_id);
+            touched.extend([Key::Member(guild_id, update.user_id), Key::Members(guild_id)]);
             rows.push(RowChange::PutMember(member.clone()));
             let changed = MemberChanged { member: Some(member.clone()), user: facts.user.clone() };
             (Change::MemberUpdated(changed), GuildAnswer::Member(member, facts.user))
@@ -215,9 +221,11 @@ pub(crate) fn plan(
                 Key::UserGuilds(user_id),
             ]);
             rows.push(RowChange::DeleteMember { guild_id, user_id });
-            let user =
-                facts.user.unwrap_or_else(|| weir_proto::data::User { id: user_id, ..Default::default() });
-            (Change::MemberRemoved(MemberRemoved { guild_id, user: Some(user) }), GuildAnswer::Done)
+            let user = facts
+                .user
+                .unwrap_or_else(|| weir_proto::data::User { id: user_id.get(), ..Default::default() });
+            let removed = MemberRemoved { guild_id: guild_id.get(), user: Some(user) };
+            (Change::MemberRemoved(removed), GuildAnswer::Done)
         }
     };
     let state = Some(Arc::new(after));
@@ -245,10 +253,10 @@ fn updated(mut member: Member, update: &MemberUpdate, roles: &[Role]) -> Member 
 }
 
 fn create(
-    guild_id: u64,
+    guild_id: GuildId,
     request: CreateGuildRequest,
     (rev, now_ms): (u64, u64),
-    mint: &mut dyn FnMut() -> Result<u64, ChangeError>,
+    mint: &mut dyn FnMut() -> Result<Snowflake, ChangeError>,
 ) -> Result<GuildPlan, ChangeError> {
     let CreateGuildRequest { guild, roles, channels, members } = request;
     let guild = guild.ok_or_else(|| ChangeError::Invalid("guild is missing".to_owned()))?;
@@ -260,57 +268,62 @@ fn create(
     if overwrites(&channels) > OVERWRITES_MAX {
         return Err(Full::Overwrites.into());
     }
-    let guild = Guild { id: guild_id, rev, ..guild };
+    let guild = Guild { id: guild_id.get(), rev, ..guild };
     let mut rows = vec![RowChange::PutGuild(guild.clone())];
     let mut touched = vec![Key::Guild(guild_id), Key::Members(guild_id)];
     let mut state = GuildState { rev, ..GuildState::default() };
     for (index, mut role) in roles.into_iter().enumerate() {
         // The first role is @everyone if it has that name; its id is the guild's.
         if index == 0 && role.id == 0 && role.name == "@everyone" {
-            role.id = guild_id;
-        } else if role.id != guild_id {
-            role.id = mint()?;
+            role.id = guild_id.get();
+        } else if role.id != guild_id.get() {
+            role.id = mint()?.get();
         }
         if state.roles.iter().any(|known| known.id == role.id) {
             return Err(ChangeError::Invalid("two roles have the guild's id".to_owned()));
         }
-        (role.guild_id, role.rev) = (guild_id, rev);
+        (role.guild_id, role.rev) = (guild_id.get(), rev);
         rows.push(RowChange::PutRole(role.clone()));
         state.roles.push(role);
     }
-    if !state.roles.iter().any(|role| role.id == guild_id) {
-        let everyone = Role { id: guild_id, guild_id, name: "@everyone".into(), rev, ..Role::default() };
+    if !state.roles.iter().any(|role| role.id == guild_id.get()) {
+        let id = guild_id.get();
+        let everyone = Role { id, guild_id: id, name: "@everyone".into(), rev, ..Role::default() };
         rows.push(RowChange::PutRole(everyone.clone()));
         state.roles.insert(0, everyone);
     }
-    let ids = channels.iter().map(|_| mint()).collect::<Result<Vec<u64>, _>>()?;
+    let ids = channels.iter().map(|_| mint().map(ChannelId)).collect::<Result<Vec<ChannelId>, _>>()?;
     for (mut channel, id) in channels.into_iter().zip(&ids) {
-        (channel.id, channel.guild_id, channel.rev) = (*id, guild_id, rev);
+        (channel.id, channel.guild_id, channel.rev) = (id.get(), guild_id.get(), rev);
         channel.recipient_ids.clear();
         channel.parent_id = match usize::try_from(channel.parent_id) {
             Ok(0) | Err(_) => 0,
             Ok(index) => {
-                *ids.get(index - 1).ok_or_else(|| ChangeError::Invalid(format!("no channel {index}")))?
+                let parent = ids.get(index - 1);
+                parent.ok_or_else(|| ChangeError::Invalid(format!("no channel {index}")))?.get()
             }
         };
         touched.push(Key::Channel(*id));
         rows.push(RowChange::PutChannel(channel.clone()));
         state.channels.push(channel);
     }
-    let members: Vec<Member> =
-        members.into_iter().map(|member| Member { guild_id, rev, joined_at_ms: now_ms, ..member }).collect();
+    let member = |member: Member| Member { guild_id: guild_id.get(), rev, joined_at_ms: now_ms, ..member };
+    let members: Vec<Member> = members.into_iter().map(member).collect();
+    let mut also = Vec::with_capacity(members.len());
     for member in &members {
-        touched.extend([Key::Member(guild_id, member.user_id), Key::UserGuilds(member.user_id)]);
+        if let Ok(user_id) = UserId::try_from(member.user_id) {
+            touched.extend([Key::Member(guild_id, user_id), Key::UserGuilds(user_id)]);
+            also.push(user_id);
+        }
         rows.push(RowChange::PutMember(member.clone()));
     }
     state.member_count = u32::try_from(members.len()).unwrap_or(u32::MAX);
     state.guild = Some(guild);
     let member_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-    let event =
-        Change::GuildCreated(GuildCreated { state: Some(state.clone()), member_ids: member_ids.clone() });
+    let event = Change::GuildCreated(GuildCreated { state: Some(state.clone()), member_ids });
     Ok(GuildPlan {
         rows,
-        events: vec![(event, member_ids)],
+        events: vec![(event, also)],
         state: Some(Arc::new(state.clone())),
         touched,
         answer: GuildAnswer::Created { state, members },
@@ -319,19 +332,35 @@ fn create(
 
 #[cfg(test)]
 mod tests {
-    use weir_proto::data::Overwrite;
+    use weir_proto::{data::Overwrite, id::RoleId};
 
     use super::*;
+
+    fn guild_id() -> GuildId {
+        GuildId::try_from(7).expect("not 0")
+    }
+
+    fn channel(id: u64) -> ChannelId {
+        ChannelId::try_from(id).expect("not 0")
+    }
+
+    fn role(id: u64) -> RoleId {
+        RoleId::try_from(id).expect("not 0")
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::try_from(id).expect("not 0")
+    }
 
     fn facts() -> Facts {
         Facts { member: None, user: None, member_ids: Vec::new(), now_ms: 0 }
     }
 
-    fn ids() -> impl FnMut() -> Result<u64, ChangeError> {
+    fn ids() -> impl FnMut() -> Result<Snowflake, ChangeError> {
         let mut next = 1_000;
         move || {
             next += 1;
-            Ok(next)
+            Ok(Snowflake::try_from(next).expect("not 0"))
         }
     }
 
@@ -343,7 +372,7 @@ mod tests {
             ..CreateGuildRequest::default()
         };
         let create = GuildChange::Create(Box::new(request));
-        let Ok(Planned::Change(plan)) = plan(7, None, create, facts(), 10, &mut ids()) else {
+        let Ok(Planned::Change(plan)) = plan(guild_id(), None, create, facts(), 10, &mut ids()) else {
             panic!("a fresh guild can be made");
         };
         (*plan.state.expect("exists")).clone()
@@ -360,26 +389,26 @@ mod tests {
     fn what_is_not_there_is_not_found_and_changes_nothing() {
         let state = guild();
         for change in [
-            GuildChange::DeleteChannel(1),
-            GuildChange::DeleteRole(1),
-            GuildChange::DeleteMember(1),
+            GuildChange::DeleteChannel(channel(1)),
+            GuildChange::DeleteRole(role(1)),
+            GuildChange::DeleteMember(user(1)),
             GuildChange::PutChannel(Channel { id: 1, ..Channel::default() }),
             GuildChange::PutRole(Role { id: 1, ..Role::default() }),
             GuildChange::PutMember(Member { user_id: 99, ..Member::default() }),
             update(&[7], &[]),
         ] {
-            let outcome = plan(7, Some(&state), change.clone(), facts(), 11, &mut ids());
+            let outcome = plan(guild_id(), Some(&state), change.clone(), facts(), 11, &mut ids());
             assert!(matches!(outcome, Err(ChangeError::NotFound(_))), "{change:?}");
         }
         assert!(matches!(
-            plan(7, None, GuildChange::Delete, facts(), 11, &mut ids()),
+            plan(guild_id(), None, GuildChange::Delete, facts(), 11, &mut ids()),
             Err(ChangeError::NotFound(_))
         ));
     }
 
     fn update(add: &[u64], remove: &[u64]) -> GuildChange {
         let (add_role_ids, remove_role_ids) = (add.to_vec(), remove.to_vec());
-        GuildChange::UpdateMember(MemberUpdate { user_id: 5, add_role_ids, remove_role_ids })
+        GuildChange::UpdateMember(MemberUpdate { user_id: user(5), add_role_ids, remove_role_ids })
     }
 
     #[test]
@@ -388,17 +417,17 @@ mod tests {
         state.roles.extend([1, 2, 3].map(|id| Role { id, ..Role::default() }));
         let member = Member { guild_id: 7, user_id: 5, role_ids: vec![9, 1], rev: 4, ..Member::default() };
         let facts = || Facts { member: Some(member.clone()), ..facts() };
-        let outcome = plan(7, Some(&state), update(&[2, 1], &[9, 3]), facts(), 11, &mut ids());
+        let outcome = plan(guild_id(), Some(&state), update(&[2, 1], &[9, 3]), facts(), 11, &mut ids());
         let Ok(Planned::Change(changed)) = outcome else { panic!("{outcome:?}") };
         let GuildAnswer::Member(row, _) = changed.answer else { panic!("{:?}", changed.answer) };
         assert_eq!((row.role_ids, row.rev), (vec![1, 2], 11));
         assert_eq!(changed.state.expect("still there").member_count, state.member_count);
 
-        let outcome = plan(7, Some(&state), update(&[1], &[3]), facts(), 11, &mut ids());
+        let outcome = plan(guild_id(), Some(&state), update(&[1], &[3]), facts(), 11, &mut ids());
         let Ok(Planned::Same(GuildAnswer::Member(row, _))) = outcome else { panic!("{outcome:?}") };
         assert_eq!(row, member, "nothing to change, nothing to tell");
 
-        let outcome = plan(7, Some(&state), update(&[4], &[]), facts(), 11, &mut ids());
+        let outcome = plan(guild_id(), Some(&state), update(&[4], &[]), facts(), 11, &mut ids());
         assert!(matches!(outcome, Err(ChangeError::NotFound("role"))), "{outcome:?}");
     }
 
@@ -411,11 +440,11 @@ mod tests {
             (GuildChange::PutChannel(Channel::default()), Full::Channels),
             (GuildChange::PutRole(Role::default()), Full::Roles),
         ] {
-            let outcome = plan(7, Some(&state), change, facts(), 11, &mut ids());
+            let outcome = plan(guild_id(), Some(&state), change, facts(), 11, &mut ids());
             assert!(matches!(outcome, Err(ChangeError::Full(what)) if what == full), "{outcome:?}");
         }
         let known = GuildChange::PutChannel(Channel { id: 1, ..Channel::default() });
-        assert!(plan(7, Some(&state), known, facts(), 11, &mut ids()).is_ok());
+        assert!(plan(guild_id(), Some(&state), known, facts(), 11, &mut ids()).is_ok());
     }
 
     #[test]
@@ -431,7 +460,7 @@ mod tests {
         state.channels =
             (1..=11).map(|id| with(id, if id == 11 { 0 } else { OVERWRITES_MAX / 10 })).collect();
         let put = |state: &GuildState, channel| {
-            plan(7, Some(state), GuildChange::PutChannel(channel), facts(), 11, &mut ids())
+            plan(guild_id(), Some(state), GuildChange::PutChannel(channel), facts(), 11, &mut ids())
         };
         assert!(full(put(&state, with(11, 1))) && full(put(&state, with(0, 1))));
         assert!(put(&state, with(10, OVERWRITES_MAX / 10)).is_ok() && put(&state, with(0, 0)).is_ok());
@@ -441,12 +470,13 @@ mod tests {
         let channels = vec![with(0, OVERWRITES_MAX), with(0, 1)];
         let request = CreateGuildRequest { guild: Some(Guild::default()), channels, ..Default::default() };
         let create = GuildChange::Create(Box::new(request));
-        assert!(full(plan(7, None, create, facts(), 11, &mut ids())));
+        assert!(full(plan(guild_id(), None, create, facts(), 11, &mut ids())));
     }
 
     #[test]
     fn everyone_cannot_be_removed() {
-        let outcome = plan(7, Some(&guild()), GuildChange::DeleteRole(7), facts(), 11, &mut ids());
+        let outcome =
+            plan(guild_id(), Some(&guild()), GuildChange::DeleteRole(role(7)), facts(), 11, &mut ids());
         assert!(matches!(outcome, Err(ChangeError::Invalid(_))));
     }
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use weir_proto::{
     data::{Message, Pin},
     event::{PinsChanged, record::Change},
+    id::{ChannelId, MessageId},
 };
 use weir_store::{
     RowChange, Store,
@@ -19,15 +20,20 @@ use crate::{
 /// Pins the message, or unpins it.
 pub(crate) struct SetPinned(pub(crate) bool);
 
+/// A pin's key.
+pub(super) fn key(channel_id: ChannelId, message_id: MessageId) -> RowKey {
+    RowKey::new([channel_id.get(), message_id.get()])
+}
+
 /// All pins of a channel.
-pub(crate) fn all_of(channel_id: u64) -> RowRange {
+pub(crate) fn all_of(channel_id: ChannelId) -> RowRange {
     // One more than there may be: an owner that lost its lease can have left one.
-    RowRange { under: RowKey::new([channel_id]), after: 0, before: u64::MAX, limit: PINS_MAX + 1 }
+    RowRange { under: RowKey::new([channel_id.get()]), after: 0, before: u64::MAX, limit: PINS_MAX + 1 }
 }
 
 /// The key of a channel's pins.
-pub(crate) fn listed(channel_id: u64) -> Key {
-    Key::Listed(Pin::TABLE, RowKey::new([channel_id]))
+pub(crate) fn listed(channel_id: ChannelId) -> Key {
+    Key::Listed(Pin::TABLE, RowKey::new([channel_id.get()]))
 }
 
 #[async_trait]
@@ -50,7 +56,7 @@ impl Alteration for SetPinned {
         if self.0 == (before.pinned_at_ms != 0) {
             return Ok(None);
         }
-        let pins = row::list::<Pin>(store, all_of(before.channel_id)).await?;
+        let pins = row::list::<Pin>(store, all_of(at.channel_id)).await?;
         plan(self.0, before, &pins, at).map(Some)
     }
 }
@@ -64,12 +70,16 @@ fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned,
     let row = Message { pinned_at_ms, last_rev: at.rev, ..before.clone() };
     let pin = Pin { channel_id: row.channel_id, message_id: row.id, pinned_at_ms, rev: at.rev };
     let last_pin_at_ms = others.map(|pin| pin.pinned_at_ms).chain([pinned_at_ms]).max().unwrap_or(0);
-    let of_pin = if pinned { RowChange::put(&pin) } else { RowChange::remove::<Pin>(pin.key(), at.rev) };
+    let of_pin = if pinned {
+        RowChange::put(&pin)
+    } else {
+        RowChange::remove::<Pin>(key(at.channel_id, at.message_id), at.rev)
+    };
     let told = PinsChanged { channel_id: row.channel_id, last_pin_at_ms };
     Ok(Planned {
         rows: vec![RowChange::PutMessage(row.clone()), of_pin],
         events: vec![Change::MessageEdited(row.clone()), Change::PinsChanged(told)],
-        stale: vec![listed(row.channel_id)],
+        stale: vec![listed(at.channel_id)],
         row: Some(Box::new(row)),
     })
 }
@@ -78,7 +88,12 @@ fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned,
 mod tests {
     use super::*;
 
-    const AT: At = At { rev: 9_000_000, now_us: 8_000_000 };
+    const REV: u64 = 9_000_000;
+
+    fn at() -> At {
+        let (channel_id, message_id) = (ChannelId::try_from(1).unwrap(), MessageId::try_from(5).unwrap());
+        At { channel_id, message_id, rev: REV, now_us: 8_000_000 }
+    }
 
     fn pin(message_id: u64, pinned_at_ms: u64) -> Pin {
         Pin { channel_id: 1, message_id, pinned_at_ms, rev: 1 }
@@ -94,23 +109,23 @@ mod tests {
     #[test]
     fn the_newest_pin_that_is_left_is_told() {
         let before = Message { id: 5, channel_id: 1, ..Message::default() };
-        let planned = plan(true, &before, &[pin(3, 7_000)], AT).expect("room");
+        let planned = plan(true, &before, &[pin(3, 7_000)], at()).expect("room");
         assert_eq!(last_pin(&planned), 8_000);
         let before = *planned.row.expect("it stays");
-        assert_eq!((before.pinned_at_ms, before.last_rev), (8_000, AT.rev));
-        let planned = plan(false, &before, &[pin(3, 7_000), pin(5, 8_000)], AT).expect("no room needed");
+        assert_eq!((before.pinned_at_ms, before.last_rev), (8_000, REV));
+        let planned = plan(false, &before, &[pin(3, 7_000), pin(5, 8_000)], at()).expect("no room needed");
         assert_eq!(last_pin(&planned), 7_000);
         assert_eq!(planned.row.expect("it stays").pinned_at_ms, 0);
-        assert_eq!(last_pin(&plan(false, &before, &[pin(5, 8_000)], AT).expect("none needed")), 0);
+        assert_eq!(last_pin(&plan(false, &before, &[pin(5, 8_000)], at()).expect("none needed")), 0);
     }
 
     #[test]
     fn a_channel_is_full_of_other_messages_pins() {
         let before = Message { id: 5, channel_id: 1, ..Message::default() };
         let mut pins: Vec<Pin> = (10..10 + PINS_MAX as u64).map(|id| pin(id, 1)).collect();
-        assert_eq!(plan(true, &before, &pins, AT), Err(Full::Pins.into()));
+        assert_eq!(plan(true, &before, &pins, at()), Err(Full::Pins.into()));
         // Its own row may be there already, left by an owner that lost its lease.
         pins[0].message_id = 5;
-        assert!(plan(true, &before, &pins, AT).is_ok());
+        assert!(plan(true, &before, &pins, at()).is_ok());
     }
 }

@@ -9,6 +9,7 @@ use weir_proto::{
     bucket::Bucket,
     data::{Emoji, Message, OwnReactions, Reaction, ReactionCount},
     event::{ReactionChanged, ReactionsCleared, record::Change},
+    id::{ChannelId, MessageId, UserId},
 };
 use weir_store::{
     RowChange, Store,
@@ -23,7 +24,7 @@ use crate::{
 
 /// Adds a user's reaction.
 pub(crate) struct React {
-    pub(crate) user_id: u64,
+    pub(crate) user_id: UserId,
     pub(crate) emoji: Emoji,
     /// The user may only join others who reacted with the emoji.
     pub(crate) only_join: bool,
@@ -31,7 +32,7 @@ pub(crate) struct React {
 
 /// Takes a user's reaction back.
 pub(crate) struct Unreact {
-    pub(crate) user_id: u64,
+    pub(crate) user_id: UserId,
     pub(crate) emoji: Emoji,
 }
 
@@ -39,13 +40,13 @@ pub(crate) struct Unreact {
 pub(crate) struct Clear(pub(crate) Option<Emoji>);
 
 /// The key of the users who reacted to a message with the emoji of a slot.
-pub(crate) fn users_of(message: &Message, slot: u64) -> Key {
-    Key::Listed(Reaction::TABLE, RowKey::new([message.channel_id, message.id, slot]))
+pub(crate) fn users_of((channel_id, message_id): (ChannelId, MessageId), slot: u64) -> Key {
+    Key::Listed(Reaction::TABLE, RowKey::new([channel_id.get(), message_id.get(), slot]))
 }
 
 /// The first ids of what a user reacted to messages of a bucket with.
-pub(crate) fn own_in(channel_id: u64, bucket: Bucket, user_id: u64) -> RowKey {
-    RowKey::new([channel_id, u64::from(bucket.0), user_id])
+pub(crate) fn own_in(channel_id: ChannelId, bucket: Bucket, user_id: UserId) -> RowKey {
+    RowKey::new([channel_id.get(), u64::from(bucket.0), user_id.get()])
 }
 
 /// The count of an emoji.
@@ -54,10 +55,10 @@ pub(crate) fn count_of<'a>(message: &'a Message, emoji: &Emoji) -> Option<&'a Re
 }
 
 /// What the user reacted to the message with.
-async fn own_of(store: &dyn Store, message: &Message, user_id: u64) -> Result<OwnReactions, ChangeError> {
+async fn own_of(store: &dyn Store, message: &Message, user_id: UserId) -> Result<OwnReactions, ChangeError> {
     let none = OwnReactions {
         channel_id: message.channel_id,
-        user_id,
+        user_id: user_id.get(),
         message_id: message.id,
         ..OwnReactions::default()
     };
@@ -65,8 +66,14 @@ async fn own_of(store: &dyn Store, message: &Message, user_id: u64) -> Result<Ow
 }
 
 /// The plan of a user's changed reaction: the row of the message, that of the user's own, and the reaction's.
-fn changed(row: Message, mut own: OwnReactions, reaction: RowChange, slot: u64, event: Change) -> Planned {
-    let rev = row.last_rev;
+fn changed(
+    at: At,
+    row: Message,
+    (user_id, mut own): (UserId, OwnReactions),
+    (slot, reaction): (u64, RowChange),
+    event: Change,
+) -> Planned {
+    let rev = at.rev;
     // Those that were cleared meanwhile go at this occasion.
     own.slots.retain(|slot| row.reactions.iter().any(|count| count.slot == *slot));
     own.rev = rev;
@@ -74,20 +81,20 @@ fn changed(row: Message, mut own: OwnReactions, reaction: RowChange, slot: u64, 
         true => RowChange::remove::<OwnReactions>(own.key(), rev),
         false => RowChange::put(&own),
     };
-    let owns = own_in(row.channel_id, Bucket::of_raw(row.id), own.user_id);
+    let owns = own_in(at.channel_id, Bucket::of(at.message_id.0), user_id);
     Planned {
         rows: vec![RowChange::PutMessage(row.clone()), reaction, own_change],
         events: vec![event],
-        stale: vec![users_of(&row, slot), Key::Listed(OwnReactions::TABLE, owns)],
+        stale: vec![users_of((at.channel_id, at.message_id), slot), Key::Listed(OwnReactions::TABLE, owns)],
         row: Some(Box::new(row)),
     }
 }
 
-fn told(message: &Message, user_id: u64, emoji: Emoji) -> ReactionChanged {
+fn told(message: &Message, user_id: UserId, emoji: Emoji) -> ReactionChanged {
     ReactionChanged {
         channel_id: message.channel_id,
         message_id: message.id,
-        user_id,
+        user_id: user_id.get(),
         emoji: Some(emoji),
         message_author_id: message.author_id,
     }
@@ -136,11 +143,12 @@ impl React {
             channel_id: row.channel_id,
             message_id: row.id,
             slot,
-            user_id: self.user_id,
+            user_id: self.user_id.get(),
             rev: at.rev,
         };
         let event = Change::ReactionAdded(told(&row, self.user_id, self.emoji.clone()));
-        Ok(Some(changed(row, own, RowChange::put(&reaction), slot, event)))
+        let reaction = (slot, RowChange::put(&reaction));
+        Ok(Some(changed(at, row, (self.user_id, own), reaction, event)))
     }
 }
 
@@ -176,9 +184,10 @@ impl Unreact {
             count.count = count.count.saturating_sub(1);
         }
         row.reactions.retain(|count| count.count > 0);
-        let key = RowKey::new([row.channel_id, row.id, slot, self.user_id]);
+        let key = RowKey::new([row.channel_id, row.id, slot, self.user_id.get()]);
         let event = Change::ReactionRemoved(told(&row, self.user_id, self.emoji.clone()));
-        Some(changed(row, own, RowChange::remove::<Reaction>(key, at.rev), slot, event))
+        let reaction = (slot, RowChange::remove::<Reaction>(key, at.rev));
+        Some(changed(at, row, (self.user_id, own), reaction, event))
     }
 }
 
@@ -206,7 +215,7 @@ impl Alteration for Clear {
         Ok(Some(Planned {
             rows: rows.collect(),
             events: vec![Change::ReactionsCleared(event)],
-            stale: gone.iter().map(|slot| users_of(&row, *slot)).collect(),
+            stale: gone.iter().map(|slot| users_of((at.channel_id, at.message_id), *slot)).collect(),
             row: Some(Box::new(row)),
         }))
     }
@@ -218,13 +227,22 @@ mod tests {
 
     use super::*;
 
+    fn at(rev: u64) -> At {
+        let (channel_id, message_id) = (ChannelId::try_from(1).unwrap(), MessageId::try_from(5).unwrap());
+        At { channel_id, message_id, rev, now_us: rev }
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::try_from(id).unwrap()
+    }
+
     fn emoji(name: &str) -> Emoji {
         Emoji { id: 0, name: name.to_owned() }
     }
 
     fn react(message: &Message, user_id: u64, name: &str, own: &OwnReactions, rev: u64) -> Option<Planned> {
-        let plan = React { user_id, emoji: emoji(name), only_join: false };
-        plan.plan(message, own.clone(), At { rev, now_us: rev }).expect("room")
+        let plan = React { user_id: user(user_id), emoji: emoji(name), only_join: false };
+        plan.plan(message, own.clone(), at(rev)).expect("room")
     }
 
     /// The user's own row after a plan.
@@ -243,8 +261,8 @@ mod tests {
             let planned = react(&message, 7, &number.to_string(), &nobody, 100 + number).expect("changed");
             message = *planned.row.expect("it stays");
         }
-        let one_more = React { user_id: 7, emoji: emoji("more"), only_join: false };
-        let at = At { rev: 200, now_us: 200 };
+        let one_more = React { user_id: user(7), emoji: emoji("more"), only_join: false };
+        let at = at(200);
         assert_eq!(one_more.plan(&message, nobody.clone(), at), Err(Full::Reactions.into()));
         let known = react(&message, 8, "3", &nobody, 201).expect("changed").row.expect("it stays");
         assert_eq!(count_of(&known, &emoji("3")).map(|count| count.count), Some(2));
@@ -253,31 +271,31 @@ mod tests {
     #[test]
     fn who_may_only_join_is_no_first() {
         let message = Message { id: 5, channel_id: 1, ..Message::default() };
-        let plan = React { user_id: 7, emoji: emoji("a"), only_join: true };
-        let (nobody, at) = (OwnReactions::default(), At { rev: 9, now_us: 9 });
-        assert!(matches!(plan.plan(&message, nobody.clone(), at), Err(ChangeError::NotAllowed(_))));
+        let plan = React { user_id: user(7), emoji: emoji("a"), only_join: true };
+        let nobody = OwnReactions::default();
+        assert!(matches!(plan.plan(&message, nobody.clone(), at(9)), Err(ChangeError::NotAllowed(_))));
         let message = *react(&message, 8, "a", &nobody, 10).expect("changed").row.expect("it stays");
-        assert!(matches!(plan.plan(&message, nobody, At { rev: 11, now_us: 11 }), Ok(Some(_))));
+        assert!(matches!(plan.plan(&message, nobody, at(11)), Ok(Some(_))));
     }
 
     proptest! {
         /// Whatever users do, each count is the number of users who have the emoji's slot.
         #[test]
-        fn counts_are_those_of_the_users(acts in proptest::collection::vec((0_u64..4, 0_u8..3, 0_u8..5), 1..60)) {
+        fn counts_are_those_of_the_users(acts in proptest::collection::vec((1_u64..5, 0_u8..3, 0_u8..5), 1..60)) {
             let mut message = Message { id: 5, channel_id: 1, ..Message::default() };
-            let mut owns: Vec<OwnReactions> = (0..4)
+            let mut owns: Vec<OwnReactions> = (1..5)
                 .map(|user_id| OwnReactions { channel_id: 1, message_id: 5, user_id, ..OwnReactions::default() })
                 .collect();
             for (rev, (user_id, name, act)) in (1..).zip(acts) {
-                let (name, at) = (name.to_string(), At { rev, now_us: rev });
-                let own = &mut owns[user_id as usize];
+                let (name, at) = (name.to_string(), at(rev));
+                let own = &mut owns[user_id as usize - 1];
                 let planned = match act {
                     0 => {
                         // As `Clear` does to the message.
                         message.reactions.retain(|count| count.emoji.as_ref() != Some(&emoji(&name)));
                         None
                     }
-                    1 | 2 => Unreact { user_id, emoji: emoji(&name) }.plan(&message, own.clone(), at),
+                    1 | 2 => Unreact { user_id: user(user_id), emoji: emoji(&name) }.plan(&message, own.clone(), at),
                     _ => react(&message, user_id, &name, own, rev),
                 };
                 if let Some(planned) = planned {

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{bucket::Bucket, data::Message, id::GuildId};
 
 use super::{
     columns::{self, Column, blob, ordered, small, text},
@@ -157,6 +157,7 @@ impl Plan {
             }
             RowChange::PutMessage(message) => self.message(message),
             RowChange::DeleteMessage { channel_id, message_id, rev } => {
+                let (channel_id, message_id) = (channel_id.get(), message_id.get());
                 let bucket = small(Bucket::of_raw(message_id).0)?;
                 let values = vec![ordered(rev)?, ordered(channel_id)?, bucket, ordered(message_id)?];
                 self.push(Query::DeleteMessage, Dependent, 0, values);
@@ -167,7 +168,7 @@ impl Plan {
                 self.put(Query::PutUser, Dependent, &[user.id], &user, rev)
             }
             RowChange::PutToken { hash, user_id } => {
-                let values = vec![blob(hash), ordered(user_id)?, ordered(self.rev)?];
+                let values = vec![blob(hash), ordered(user_id.get())?, ordered(self.rev)?];
                 self.push(Query::PutToken, Dependent, hash.len(), values);
                 Ok(())
             }
@@ -176,14 +177,17 @@ impl Plan {
                 self.put(Query::PutGuild, GuildRow, &[guild.id], &guild, rev)
             }
             RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
+                let guild_id = guild_id.get();
                 self.delete(Query::DeleteGuild, First, &[guild_id])?;
                 self.delete(Query::DeleteRoles, Dependent, &[guild_id])?;
                 self.delete(Query::DeleteChannelsOfGuild, Dependent, &[guild_id])?;
                 self.delete(Query::DeleteMembers, Dependent, &[guild_id])?;
-                channel_ids.iter().try_for_each(|id| self.delete(Query::DeleteChannel, Dependent, &[*id]))?;
-                member_ids
-                    .iter()
-                    .try_for_each(|id| self.delete(Query::DeleteGuildOfUser, Dependent, &[*id, guild_id]))
+                for id in channel_ids {
+                    self.delete(Query::DeleteChannel, Dependent, &[id.get()])?;
+                }
+                member_ids.iter().try_for_each(|id| {
+                    self.delete(Query::DeleteGuildOfUser, Dependent, &[id.get(), guild_id])
+                })
             }
             RowChange::PutChannel(mut channel) => {
                 let rev = self.rev_of(&mut channel.rev);
@@ -200,6 +204,7 @@ impl Plan {
                 Ok(())
             }
             RowChange::DeleteChannel { guild_id, channel_id } => {
+                let (guild_id, channel_id) = (guild_id.get(), channel_id.get());
                 self.delete(Query::DeleteChannel, Dependent, &[channel_id])?;
                 self.delete(Query::DeleteChannelOfGuild, Dependent, &[guild_id, channel_id])
             }
@@ -208,7 +213,7 @@ impl Plan {
                 self.put(Query::PutRole, Dependent, &[role.guild_id, role.id], &role, rev)
             }
             RowChange::DeleteRole { guild_id, role_id } => {
-                self.delete(Query::DeleteRole, Dependent, &[guild_id, role_id])
+                self.delete(Query::DeleteRole, Dependent, &[guild_id.get(), role_id.get()])
             }
             RowChange::PutMember(mut member) => {
                 let rev = self.rev_of(&mut member.rev);
@@ -218,6 +223,7 @@ impl Plan {
                 Ok(())
             }
             RowChange::DeleteMember { guild_id, user_id } => {
+                let (guild_id, user_id) = (guild_id.get(), user_id.get());
                 self.delete(Query::DeleteMember, Dependent, &[guild_id, user_id])?;
                 self.delete(Query::DeleteGuildOfUser, Dependent, &[user_id, guild_id])
             }
@@ -230,7 +236,7 @@ impl Plan {
             ordered(scope_id)?,
             small(day(out.rev))?,
             ordered(out.rev)?,
-            ordered(out.guild_id)?,
+            ordered(out.guild_id.map_or(0, GuildId::get))?,
             blob(out.record),
             ordered(out.rev)?,
         ];
@@ -249,7 +255,7 @@ pub(super) fn commit(commit: Commit) -> Result<Vec<Vec<Bound>>, WriteError> {
         return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
     }
     let stage = if deletes_guild { Stage::First } else { Stage::Records };
-    commit.records.into_iter().try_for_each(|record| plan.record(commit.scope_id, record, stage))?;
+    commit.records.into_iter().try_for_each(|record| plan.record(commit.scope_id.get(), record, stage))?;
     if fits(&plan.bound) {
         return Ok(if plan.bound.is_empty() { Vec::new() } else { vec![plan.bound] });
     }

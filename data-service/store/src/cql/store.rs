@@ -9,6 +9,7 @@ use scylla::{statement::batch::BatchType, value::CqlTimeuuid};
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, GuildId, MessageId, ScopeId, UserId},
     pair::UserPair,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
     Setting, Store, StoreCounters, WriteError, clock,
     row::{RowKey, RowRange, Table},
+    stored_id,
 };
 
 /// Partitions over which active scopes are spread.
@@ -110,12 +112,13 @@ impl CqlStore {
 impl Store for CqlStore {
     async fn read_buckets(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         from: Bucket,
         to: Bucket,
         order: RowOrder,
         limit: usize,
     ) -> Result<Vec<Bucket>, ReadError> {
+        let channel_id = channel_id.get();
         let query = match order {
             RowOrder::NewestFirst => Query::BucketsNewest,
             RowOrder::OldestFirst => Query::BucketsOldest,
@@ -125,7 +128,8 @@ impl Store for CqlStore {
         Ok(rows.into_iter().map(|(bucket,)| Bucket(bucket.cast_unsigned())).collect())
     }
 
-    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
+    async fn add_bucket(&self, channel_id: ChannelId, bucket: Bucket) -> Result<(), WriteError> {
+        let channel_id = channel_id.get();
         self.sender.write(Query::AddBucket, vec![ordered(channel_id)?, small(bucket.0)?]).await
     }
 
@@ -133,10 +137,11 @@ impl Store for CqlStore {
     /// of which begins where the last ended.
     async fn read_partition(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         bucket: Bucket,
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError> {
+        let channel_id = channel_id.get();
         let Some(ids) = range.ids() else { return Ok(Vec::new()) };
         let (mut least, mut greatest) = (border(*ids.start()), border(*ids.end()));
         let query = match range.order {
@@ -165,7 +170,12 @@ impl Store for CqlStore {
         Ok(page)
     }
 
-    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+    async fn read_message(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<Option<Message>, ReadError> {
+        let (channel_id, message_id) = (channel_id.get(), message_id.get());
         let id = border(message_id);
         let bucket = bucket_border(Bucket::of_raw(message_id));
         let row: Option<MessageRow> =
@@ -215,10 +225,11 @@ impl Store for CqlStore {
     /// tomorrow can hold any.
     async fn read_changes(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         after_rev: u64,
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError> {
+        let scope_id = scope_id.get();
         let today = plan::day(clock::unix_us());
         let first = plan::day(after_rev).max(today.saturating_sub(1));
         let mut records = Vec::new();
@@ -231,7 +242,7 @@ impl Store for CqlStore {
             let rows: Vec<(i64, Option<i64>, Option<Vec<u8>>)> =
                 self.sender.rows(Query::Changes, values).await?;
             records.extend(rows.into_iter().map(|(rev, guild_id, record)| OutboxRecord {
-                guild_id: guild_id.unwrap_or(0).cast_unsigned(),
+                guild_id: guild_id.and_then(|id| GuildId::try_from(id.cast_unsigned()).ok()),
                 rev: rev.cast_unsigned(),
                 record: Bytes::from(record.unwrap_or_default()),
             }));
@@ -239,7 +250,8 @@ impl Store for CqlStore {
         Ok(records)
     }
 
-    async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError> {
+    async fn note_active(&self, scope_id: ScopeId) -> Result<(), WriteError> {
+        let (scope_id, is_channel) = (scope_id.get(), scope_id.is_channel());
         let values = vec![small(active_shard(scope_id))?, ordered(scope_id)?, boolean(is_channel)];
         self.sender.write(Query::NoteActive, values).await
     }
@@ -258,31 +270,38 @@ impl Store for CqlStore {
         // A shard that filled its limit may hold more.
         let all_read = shards.iter().all(|shard| shard.len() < limit);
         let noted = shards.into_iter().flatten();
-        let mut scopes: Vec<_> = noted
+        let mut scopes = noted
             .filter(|(_, _, noted_us)| noted_us.is_some_and(|noted_us| noted_us.cast_unsigned() >= since_us))
-            .map(|(scope, is_channel, _)| (scope.cast_unsigned(), is_channel.unwrap_or(false)))
-            .collect();
+            .map(|(scope, is_channel, _)| match is_channel {
+                Some(true) => stored_id("active_scopes", scope.cast_unsigned()).map(ScopeId::Channel),
+                Some(false) | None => stored_id("active_scopes", scope.cast_unsigned()).map(ScopeId::Guild),
+            })
+            .collect::<Result<Vec<ScopeId>, ReadError>>()?;
         let whole = all_read && scopes.len() <= limit;
         scopes.truncate(limit);
         Ok(Active { scopes, whole })
     }
 
-    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
+    async fn read_users(&self, ids: &[UserId]) -> Result<Vec<User>, ReadError> {
         // The keys are owned, because the stream's futures must not borrow from the caller's slice.
         let users = stream::iter(ids.to_vec())
-            .map(|id| async move { self.blob::<User>(Query::User, &[id]).await })
+            .map(|id| async move { self.blob::<User>(Query::User, &[id.get()]).await })
             .buffered(self.call_concurrency)
             .try_collect::<Vec<_>>()
             .await?;
         Ok(users.into_iter().flatten().collect())
     }
 
-    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<UserId>, ReadError> {
         let row: Option<(Option<i64>,)> = self.sender.row(Query::Token, vec![blob(hash)]).await?;
-        Ok(row.and_then(|(user,)| user).map(i64::cast_unsigned))
+        row.and_then(|(user,)| user).map(|id| stored_id("tokens", id.cast_unsigned())).transpose()
     }
 
-    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+    async fn read_guild(
+        &self,
+        guild_id: GuildId,
+    ) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+        let guild_id = guild_id.get();
         let Ok(key) = ordered(guild_id) else { return Ok(None) };
         let id = [guild_id];
         let (guild, roles, channels) = tokio::try_join!(
@@ -293,21 +312,27 @@ impl Store for CqlStore {
         Ok(guild.map(|guild| (guild, roles, channels)))
     }
 
-    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<ChannelId>, ReadError> {
         let [low, high] = pair.ids().map(border);
         let row: Option<(Option<i64>,)> = self.sender.row(Query::Direct, (low, high)).await?;
-        Ok(row.and_then(|(id,)| id).map(i64::cast_unsigned))
+        row.and_then(|(id,)| id).map(|id| stored_id("direct_channels", id.cast_unsigned())).transpose()
     }
 
-    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
-        self.blob(Query::Channel, &[channel_id]).await
+    async fn read_channel(&self, channel_id: ChannelId) -> Result<Option<Channel>, ReadError> {
+        self.blob(Query::Channel, &[channel_id.get()]).await
     }
 
-    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
-        self.blob(Query::Member, &[guild_id, user_id]).await
+    async fn read_member(&self, guild_id: GuildId, user_id: UserId) -> Result<Option<Member>, ReadError> {
+        self.blob(Query::Member, &[guild_id.get(), user_id.get()]).await
     }
 
-    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+    async fn read_members(
+        &self,
+        guild_id: GuildId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, ReadError> {
+        let (guild_id, after) = (guild_id.get(), after.map_or(0, UserId::get));
         let values = (border(guild_id), border(after), limited(limit));
         let rows: Vec<BlobRow> = self.sender.rows(Query::Members, values).await?;
         rows.into_iter().map(|(row,)| decode("members", row)).collect()
@@ -315,14 +340,21 @@ impl Store for CqlStore {
 
     /// The database counts the rows, at a cost that grows with their number, so a guild's owner keeps the
     /// figure.
-    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
+    async fn count_members(&self, guild_id: GuildId) -> Result<u32, ReadError> {
+        let guild_id = guild_id.get();
         let row: Option<(i64,)> = self.sender.row(Query::CountMembers, (border(guild_id),)).await?;
         Ok(row.map_or(0, |(count,)| u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
-    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+    async fn read_user_guilds(
+        &self,
+        user_id: UserId,
+        after: Option<GuildId>,
+        limit: usize,
+    ) -> Result<Vec<GuildId>, ReadError> {
+        let (user_id, after) = (user_id.get(), after.map_or(0, GuildId::get));
         let ids = self.above(Query::GuildsOfUser, user_id, after, limit).await?;
-        Ok(ids.into_iter().map(i64::cast_unsigned).collect())
+        ids.into_iter().map(|id| stored_id("user_guilds", id.cast_unsigned())).collect()
     }
 
     async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {

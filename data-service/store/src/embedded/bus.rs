@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 use weir_bus::{
     Batch, EventBus, Inbox, InboxError, Outgoing, Position, PublishError, Published, SessionRow,
-    SessionStore, SessionStoreError,
+    SessionStore, SessionStoreError, Topic,
 };
 
 use super::{EmbeddedStore, committer::Act, tables::Table};
@@ -77,11 +77,11 @@ impl Inbox for EmbeddedStore {
     }
 
     /// Does nothing: every record is in the machine's one log.
-    async fn add_interest(&self, _topic: u64) -> Result<(), InboxError> {
+    async fn add_interest(&self, _topic: Topic) -> Result<(), InboxError> {
         Ok(())
     }
 
-    async fn remove_interest(&self, _topic: u64) {}
+    async fn remove_interest(&self, _topic: Topic) {}
 
     fn subscribe_ephemeral(&self) -> broadcast::Receiver<Bytes> {
         self.log.subscribe_ephemeral()

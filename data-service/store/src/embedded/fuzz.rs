@@ -8,7 +8,11 @@ use crate::OutboxRecord;
 
 #[test]
 fn records() {
-    let outbox = OutboxRecord { guild_id: 2, rev: 3, record: bytes::Bytes::from_static(b"record") };
+    let outbox = OutboxRecord {
+        guild_id: weir_proto::id::GuildId::try_from(2).ok(),
+        rev: 3,
+        record: bytes::Bytes::from_static(b"record"),
+    };
     let valid = Event { bytes_until: 9, scope_id: 1, outbox }.encode().to_vec();
     run("stored record", CASES_DEFAULT, &binary([valid]), |input| {
         let Some(event) = Event::decode(&input) else {

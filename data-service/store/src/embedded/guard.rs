@@ -235,12 +235,19 @@ mod tests {
     use crate::{
         Commit, PartitionRange, RowChange, RowOrder, Store as _, WriteError, embedded::EmbeddedStore,
     };
-    use weir_proto::{bucket::Bucket, data::Message};
+    use weir_proto::{
+        bucket::Bucket,
+        data::Message,
+        id::{ChannelId, ScopeId},
+    };
 
     const MIB: u64 = 1 << 20;
-    const CHANNEL: u64 = 7;
     /// Longest wait for a change of the store's state.
     const WITHIN: Duration = Duration::from_secs(5);
+
+    fn channel() -> ChannelId {
+        ChannelId::try_from(7).expect("not 0")
+    }
 
     /// A store on a disk that has as much room as the number says.
     fn on_disk(directory: &Path, free: &Arc<AtomicU64>) -> Arc<EmbeddedStore> {
@@ -250,16 +257,17 @@ mod tests {
     }
 
     async fn write(store: &EmbeddedStore, id: u64) -> Result<(), WriteError> {
-        let message =
-            Message { id, channel_id: CHANNEL, author_id: 1, rev: id, last_rev: id, ..Message::default() };
+        let channel_id = channel().get();
+        let message = Message { id, channel_id, author_id: 1, rev: id, last_rev: id, ..Message::default() };
         let rows = vec![RowChange::PutMessage(message)];
-        let commit = Commit { scope_id: CHANNEL, rev: id, rows, records: Vec::new(), rows_are_outbox: true };
+        let scope_id = ScopeId::Channel(channel());
+        let commit = Commit { scope_id, rev: id, rows, records: Vec::new(), rows_are_outbox: true };
         store.commit(commit).await
     }
 
     async fn count(store: &EmbeddedStore) -> usize {
-        let range = PartitionRange { after: 0, before: u64::MAX, order: RowOrder::NewestFirst, limit: 100 };
-        store.read_partition(CHANNEL, Bucket::of_raw(1), range).await.expect("reads go on").len()
+        let range = PartitionRange { after: None, before: None, order: RowOrder::NewestFirst, limit: 100 };
+        store.read_partition(channel(), Bucket::of_raw(1), range).await.expect("reads go on").len()
     }
 
     #[tokio::test(flavor = "multi_thread")]

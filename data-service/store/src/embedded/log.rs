@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use fjall::{Readable as _, Slice};
 use weir_bus::Position;
+use weir_proto::id::GuildId;
 
 use super::{
     EmbeddedConfig, OpenError,
@@ -67,7 +68,8 @@ impl Event {
     /// The row's value.
     pub(super) fn encode(&self) -> Slice {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.outbox.record.len());
-        for number in [self.bytes_until, self.scope_id, self.outbox.guild_id, self.outbox.rev] {
+        let guild_id = self.outbox.guild_id.map_or(0, GuildId::get);
+        for number in [self.bytes_until, self.scope_id, guild_id, self.outbox.rev] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(&self.outbox.record);
@@ -85,7 +87,7 @@ impl Event {
             bytes_until: number_at(value, 0)?,
             scope_id: number_at(value, 8)?,
             outbox: OutboxRecord {
-                guild_id: number_at(value, 16)?,
+                guild_id: GuildId::try_from(number_at(value, 16)?).ok(),
                 rev: number_at(value, 24)?,
                 record: Bytes::copy_from_slice(value.get(HEADER_BYTES..)?),
             },
@@ -138,9 +140,11 @@ mod tests {
 
     #[test]
     fn an_event_survives_the_round_trip() {
-        let outbox = OutboxRecord { guild_id: 2, rev: 3, record: bytes("r") };
-        let event = Event { bytes_until: 9, scope_id: 1, outbox };
-        assert_eq!(Event::decode(&event.encode()), Some(event));
+        for guild_id in [GuildId::try_from(2).ok(), None] {
+            let outbox = OutboxRecord { guild_id, rev: 3, record: bytes("r") };
+            let event = Event { bytes_until: 9, scope_id: 1, outbox };
+            assert_eq!(Event::decode(&event.encode()), Some(event));
+        }
         assert_eq!(Event::decode(&[0; HEADER_BYTES - 1]), None);
     }
 }

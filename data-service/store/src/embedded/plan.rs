@@ -9,6 +9,7 @@ use prost::Message as _;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, UserId},
 };
 
 use super::{
@@ -65,7 +66,7 @@ pub(super) fn commit(
     for row in commit.rows {
         change(draft, row, commit.rev, origin)?;
     }
-    draft.append(commit.scope_id, commit.records, newest)
+    draft.append(commit.scope_id.get(), commit.records, newest)
 }
 
 /// Plans rows of a bulk load.
@@ -117,6 +118,7 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
         }
         RowChange::PutMessage(message) => put_message(draft, message, rev, origin),
         RowChange::DeleteMessage { channel_id, message_id, rev } => {
+            let (channel_id, message_id) = (channel_id.get(), message_id.get());
             let key = keys::message(channel_id, Bucket::of_raw(message_id), message_id);
             remove::<Message>(draft, Table::Messages, &key, rev).map(drop)
         }
@@ -125,7 +127,7 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
             put(draft, Table::Users, &key, user, rev).map(drop)
         }
         RowChange::PutToken { hash, user_id } => {
-            draft.put(Table::Tokens, hash, keys::one(user_id));
+            draft.put(Table::Tokens, hash, keys::one(user_id.get()));
             Ok(())
         }
         RowChange::PutGuild(guild) => {
@@ -133,7 +135,9 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
             put(draft, Table::Guilds, &key, guild, rev).map(drop)
         }
         RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
-            delete_guild(draft, guild_id, &channel_ids, &member_ids, rev)
+            let channel_ids: Vec<u64> = channel_ids.into_iter().map(ChannelId::get).collect();
+            let member_ids: Vec<u64> = member_ids.into_iter().map(UserId::get).collect();
+            delete_guild(draft, guild_id.get(), &channel_ids, &member_ids, rev)
         }
         RowChange::PutChannel(channel) => {
             let (guild_id, id) = (channel.guild_id, channel.id);
@@ -143,16 +147,20 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
             Ok(())
         }
         RowChange::PutDirect(channel) => put_direct(draft, channel, rev),
-        RowChange::DeleteChannel { guild_id, channel_id } => delete_channel(draft, guild_id, channel_id, rev),
+        RowChange::DeleteChannel { guild_id, channel_id } => {
+            delete_channel(draft, guild_id.get(), channel_id.get(), rev)
+        }
         RowChange::PutRole(role) => {
             let key = keys::two(role.guild_id, role.id);
             put(draft, Table::Roles, &key, role, rev).map(drop)
         }
         RowChange::DeleteRole { guild_id, role_id } => {
-            remove::<Role>(draft, Table::Roles, &keys::two(guild_id, role_id), rev).map(drop)
+            remove::<Role>(draft, Table::Roles, &keys::two(guild_id.get(), role_id.get()), rev).map(drop)
         }
         RowChange::PutMember(member) => put_member(draft, member, rev),
-        RowChange::DeleteMember { guild_id, user_id } => delete_member(draft, guild_id, user_id, rev),
+        RowChange::DeleteMember { guild_id, user_id } => {
+            delete_member(draft, guild_id.get(), user_id.get(), rev)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use prost::Message as _;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, GuildId, MessageId, ScopeId, UserId},
     pair::UserPair,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     Active, Commit, Lease, LeaseAnswer, OutboxRecord, PartitionRange, ReadError, RowChange, RowOrder,
     Setting, Store, StoreCounters, WriteError, clock,
     row::{self, RowKey, RowRange},
+    stored_id,
 };
 
 /// Bytes of a row beside its value, for the committer's bounds: key, header, and the log's index.
@@ -73,29 +75,36 @@ impl EmbeddedStore {
 impl Store for EmbeddedStore {
     async fn read_buckets(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         from: Bucket,
         to: Bucket,
         order: RowOrder,
         limit: usize,
     ) -> Result<Vec<Bucket>, ReadError> {
+        let channel_id = channel_id.get();
         self.readers.read(move |view| view.buckets(channel_id, from, to, order, limit)).await
     }
 
-    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
-        self.done(Act::AddBucket(channel_id, bucket), ROW_BYTES).await
+    async fn add_bucket(&self, channel_id: ChannelId, bucket: Bucket) -> Result<(), WriteError> {
+        self.done(Act::AddBucket(channel_id.get(), bucket), ROW_BYTES).await
     }
 
     async fn read_partition(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         bucket: Bucket,
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError> {
+        let channel_id = channel_id.get();
         self.readers.read(move |view| view.partition(channel_id, bucket, range)).await
     }
 
-    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+    async fn read_message(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<Option<Message>, ReadError> {
+        let (channel_id, message_id) = (channel_id.get(), message_id.get());
         self.readers.read(move |view| view.message(channel_id, message_id)).await
     }
 
@@ -121,14 +130,15 @@ impl Store for EmbeddedStore {
 
     async fn read_changes(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         after_rev: u64,
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError> {
+        let scope_id = scope_id.get();
         self.readers.read(move |view| view.changes(scope_id, after_rev, limit)).await
     }
 
-    async fn note_active(&self, _scope_id: u64, _is_channel: bool) -> Result<(), WriteError> {
+    async fn note_active(&self, _scope_id: ScopeId) -> Result<(), WriteError> {
         Ok(())
     }
 
@@ -136,41 +146,63 @@ impl Store for EmbeddedStore {
         self.readers.read(move |view| view.active(since_us, limit)).await
     }
 
-    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
-        let ids = ids.to_vec();
+    async fn read_users(&self, ids: &[UserId]) -> Result<Vec<User>, ReadError> {
+        let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
         self.readers.read(move |view| view.users(&ids)).await
     }
 
-    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
-        self.readers.read(move |view| view.token(hash)).await
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<UserId>, ReadError> {
+        let found = self.readers.read(move |view| view.token(hash)).await?;
+        found.map(|id| stored_id(Table::Tokens.name(), id)).transpose()
     }
 
-    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+    async fn read_guild(
+        &self,
+        guild_id: GuildId,
+    ) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+        let guild_id = guild_id.get();
         self.readers.read(move |view| view.guild(guild_id)).await
     }
 
-    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
-        self.readers.read(move |view| view.direct(pair)).await
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<ChannelId>, ReadError> {
+        let found = self.readers.read(move |view| view.direct(pair)).await?;
+        found.map(|id| stored_id(Table::DirectChannels.name(), id)).transpose()
     }
 
-    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
+    async fn read_channel(&self, channel_id: ChannelId) -> Result<Option<Channel>, ReadError> {
+        let channel_id = channel_id.get();
         self.readers.read(move |view| view.channel(channel_id)).await
     }
 
-    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
+    async fn read_member(&self, guild_id: GuildId, user_id: UserId) -> Result<Option<Member>, ReadError> {
+        let (guild_id, user_id) = (guild_id.get(), user_id.get());
         self.readers.read(move |view| view.member(guild_id, user_id)).await
     }
 
-    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+    async fn read_members(
+        &self,
+        guild_id: GuildId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, ReadError> {
+        let (guild_id, after) = (guild_id.get(), after.map_or(0, UserId::get));
         self.readers.read(move |view| view.members(guild_id, after, limit)).await
     }
 
-    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
+    async fn count_members(&self, guild_id: GuildId) -> Result<u32, ReadError> {
+        let guild_id = guild_id.get();
         self.readers.read(move |view| view.member_count(guild_id)).await
     }
 
-    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
-        self.readers.read(move |view| view.user_guilds(user_id, after, limit)).await
+    async fn read_user_guilds(
+        &self,
+        user_id: UserId,
+        after: Option<GuildId>,
+        limit: usize,
+    ) -> Result<Vec<GuildId>, ReadError> {
+        let (user_id, after) = (user_id.get(), after.map_or(0, GuildId::get));
+        let found = self.readers.read(move |view| view.user_guilds(user_id, after, limit)).await?;
+        found.into_iter().map(|id| stored_id(Table::UserGuilds.name(), id)).collect()
     }
 
     async fn read_settings(&self, kind: &str, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, ReadError> {

@@ -8,6 +8,7 @@ use weir_bus::Position;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, GuildId, ScopeId},
     pair::UserPair,
 };
 
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     Active, OutboxRecord, PartitionRange, ReadError, RowOrder,
     row::{self, RowKey, RowRange},
+    stored_id,
 };
 
 /// How many records in a row must have older revisions before the search of the log stops: by default as many
@@ -307,7 +309,10 @@ impl View {
         }
         let whole = found.len() <= limit && (older >= OVERTAKEN_MAX || below <= 1);
         let scopes = found.into_iter().take(limit);
-        let scopes = scopes.map(|scope_id| Ok((scope_id, self.channel(scope_id)?.is_some())));
+        let scopes = scopes.map(|scope_id| match self.channel(scope_id)? {
+            Some(_) => stored_id::<ChannelId>(Table::Events.name(), scope_id).map(ScopeId::Channel),
+            None => stored_id::<GuildId>(Table::Events.name(), scope_id).map(ScopeId::Guild),
+        });
         Ok(Active { scopes: scopes.collect::<Result<_, ReadError>>()?, whole })
     }
 

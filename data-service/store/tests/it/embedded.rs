@@ -17,7 +17,7 @@ use weir_store::{
 
 use crate::{
     conformance,
-    fixture::{creates, message, newest, next_id, next_rev, page},
+    fixture::{as_id, creates, message, newest, next_id, next_rev, page},
 };
 
 /// A store in a directory.
@@ -50,12 +50,12 @@ async fn what_was_written_is_there_after_opening_again() {
     for _ in 0..2 {
         let store = open(directory.path());
         store.commit(creates(channel, std::slice::from_ref(&row))).await.expect("committed");
-        store.add_bucket(channel, Bucket(1)).await.expect("written");
+        store.add_bucket(as_id(channel), Bucket(1)).await.expect("written");
         store.close().await;
         drop(store);
     }
     let store = open(directory.path());
-    assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
+    assert_eq!(store.read_message(as_id(channel), as_id(id)).await.expect("readable"), Some(row));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn a_closed_store_takes_no_writes_and_says_that_they_did_not_happen() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
     store.close().await;
-    let refused = store.add_bucket(1, Bucket(1)).await;
+    let refused = store.add_bucket(as_id(1), Bucket(1)).await;
     assert!(matches!(refused, Err(weir_store::WriteError::NotApplied { .. })), "{refused:?}");
     store.close().await;
 }

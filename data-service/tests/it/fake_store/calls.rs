@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::{ChannelId, GuildId, MessageId, ScopeId, UserId},
     pair::UserPair,
 };
 use weir_store::{
@@ -25,37 +26,41 @@ use super::{FakeStore, Fate, Rows};
 impl Store for FakeStore {
     async fn read_buckets(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         from: Bucket,
         to: Bucket,
         order: RowOrder,
         limit: usize,
     ) -> Result<Vec<Bucket>, ReadError> {
         self.index_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_buckets(channel_id, from, to, order, limit)).await
+        self.read(|rows| rows.read_buckets(channel_id.get(), from, to, order, limit)).await
     }
 
-    async fn add_bucket(&self, channel_id: u64, bucket: Bucket) -> Result<(), WriteError> {
+    async fn add_bucket(&self, channel_id: ChannelId, bucket: Bucket) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
         self.dawdle().await;
-        self.rows().buckets.insert((channel_id, bucket.0));
+        self.rows().buckets.insert((channel_id.get(), bucket.0));
         self.dawdle().await;
         Ok(())
     }
 
     async fn read_partition(
         &self,
-        channel_id: u64,
+        channel_id: ChannelId,
         bucket: Bucket,
         range: PartitionRange,
     ) -> Result<Vec<Message>, ReadError> {
         self.partition_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_partition(channel_id, bucket, range)).await
+        self.read(|rows| rows.read_partition(channel_id.get(), bucket, range)).await
     }
 
-    async fn read_message(&self, channel_id: u64, message_id: u64) -> Result<Option<Message>, ReadError> {
+    async fn read_message(
+        &self,
+        channel_id: ChannelId,
+        message_id: MessageId,
+    ) -> Result<Option<Message>, ReadError> {
         self.point_reads.fetch_add(1, SeqCst);
-        self.read(|rows| rows.read_message(channel_id, message_id)).await
+        self.read(|rows| rows.read_message(channel_id.get(), message_id.get())).await
     }
 
     async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError> {
@@ -92,23 +97,23 @@ impl Store for FakeStore {
 
     async fn read_changes(
         &self,
-        scope_id: u64,
+        scope_id: ScopeId,
         after_rev: u64,
         limit: usize,
     ) -> Result<Vec<OutboxRecord>, ReadError> {
-        if self.unreadable.lock().unwrap().get(&scope_id).is_some_and(|above| after_rev >= *above) {
+        if self.unreadable.lock().unwrap().get(&scope_id.get()).is_some_and(|above| after_rev >= *above) {
             return Err(ReadError::Unavailable { reason: "as scripted".into() });
         }
-        self.read(|rows| rows.read_changes(scope_id, after_rev, limit)).await
+        self.read(|rows| rows.read_changes(scope_id.get(), after_rev, limit)).await
     }
 
-    async fn note_active(&self, scope_id: u64, is_channel: bool) -> Result<(), WriteError> {
+    async fn note_active(&self, scope_id: ScopeId) -> Result<(), WriteError> {
         self.writes.fetch_add(1, SeqCst);
         let takes = *self.noting_takes.lock().unwrap();
         sleep(takes).await;
         self.dawdle().await;
         let now_us = self.clock.wall_us();
-        self.rows().active.insert(scope_id, (is_channel, now_us));
+        self.rows().active.insert(scope_id, now_us);
         Ok(())
     }
 
@@ -116,38 +121,47 @@ impl Store for FakeStore {
         // A note's life.
         let since_us = since_us.max(self.clock.wall_us().saturating_sub(25 * 3_600 * 1_000_000));
         self.read(|rows| {
-            let noted = rows.active.iter().filter(|(_, (_, noted_us))| *noted_us >= since_us);
+            let noted = rows.active.iter().filter(|(_, noted_us)| **noted_us >= since_us);
             let whole = noted.clone().count() <= limit;
-            Active { scopes: noted.take(limit).map(|(id, (kind, _))| (*id, *kind)).collect(), whole }
+            Active { scopes: noted.take(limit).map(|(id, _)| *id).collect(), whole }
         })
         .await
     }
 
-    async fn read_users(&self, ids: &[u64]) -> Result<Vec<User>, ReadError> {
-        self.read(|rows| ids.iter().filter_map(|id| rows.users.get(id).cloned()).collect()).await
+    async fn read_users(&self, ids: &[UserId]) -> Result<Vec<User>, ReadError> {
+        self.read(|rows| ids.iter().filter_map(|id| rows.users.get(&id.get()).cloned()).collect()).await
     }
 
-    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<u64>, ReadError> {
-        self.read(|rows| rows.tokens.get(&hash).copied()).await
+    async fn read_token(&self, hash: [u8; 32]) -> Result<Option<UserId>, ReadError> {
+        self.read(|rows| rows.tokens.get(&hash).map(|id| UserId::try_from(*id).unwrap())).await
     }
 
-    async fn read_guild(&self, guild_id: u64) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
-        self.read(|rows| rows.read_guild(guild_id)).await
+    async fn read_guild(
+        &self,
+        guild_id: GuildId,
+    ) -> Result<Option<(Guild, Vec<Role>, Vec<Channel>)>, ReadError> {
+        self.read(|rows| rows.read_guild(guild_id.get())).await
     }
 
-    async fn read_direct(&self, pair: UserPair) -> Result<Option<u64>, ReadError> {
-        self.read(|rows| rows.direct.get(&pair).map(|(id, _)| *id)).await
+    async fn read_direct(&self, pair: UserPair) -> Result<Option<ChannelId>, ReadError> {
+        self.read(|rows| rows.direct.get(&pair).map(|(id, _)| ChannelId::try_from(*id).unwrap())).await
     }
 
-    async fn read_channel(&self, channel_id: u64) -> Result<Option<Channel>, ReadError> {
-        self.read(|rows| rows.channels.get(&channel_id).cloned()).await
+    async fn read_channel(&self, channel_id: ChannelId) -> Result<Option<Channel>, ReadError> {
+        self.read(|rows| rows.channels.get(&channel_id.get()).cloned()).await
     }
 
-    async fn read_member(&self, guild_id: u64, user_id: u64) -> Result<Option<Member>, ReadError> {
-        self.read(|rows| rows.members.get(&(guild_id, user_id)).cloned()).await
+    async fn read_member(&self, guild_id: GuildId, user_id: UserId) -> Result<Option<Member>, ReadError> {
+        self.read(|rows| rows.members.get(&(guild_id.get(), user_id.get())).cloned()).await
     }
 
-    async fn read_members(&self, guild_id: u64, after: u64, limit: usize) -> Result<Vec<Member>, ReadError> {
+    async fn read_members(
+        &self,
+        guild_id: GuildId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, ReadError> {
+        let (guild_id, after) = (guild_id.get(), after.map_or(0, UserId::get));
         self.read(|rows| {
             let above = rows.members.range((guild_id, after + 1)..=(guild_id, u64::MAX));
             above.take(limit).map(|(_, row)| row.clone()).collect()
@@ -155,17 +169,21 @@ impl Store for FakeStore {
         .await
     }
 
-    async fn count_members(&self, guild_id: u64) -> Result<u32, ReadError> {
+    async fn count_members(&self, guild_id: GuildId) -> Result<u32, ReadError> {
+        let guild_id = guild_id.get();
         self.read(|rows| rows.members.range((guild_id, 0)..=(guild_id, u64::MAX)).count() as u32).await
     }
 
-    async fn read_user_guilds(&self, user_id: u64, after: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+    async fn read_user_guilds(
+        &self,
+        user_id: UserId,
+        after: Option<GuildId>,
+        limit: usize,
+    ) -> Result<Vec<GuildId>, ReadError> {
         self.read(|rows| {
-            let mut guilds: Vec<u64> =
-                rows.members.keys().filter(|key| key.1 == user_id).map(|key| key.0).collect();
-            guilds.retain(|id| *id > after);
-            guilds.truncate(limit);
-            guilds
+            let of_user = rows.members.keys().filter(|key| key.1 == user_id.get());
+            let guilds = of_user.map(|key| GuildId::try_from(key.0).unwrap());
+            guilds.filter(|id| Some(*id) > after).take(limit).collect()
         })
         .await
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use weir_proto::{
     bucket::Bucket,
     data::{Channel, Guild, Member, Message, Role, User},
+    id::ScopeId,
     pair::UserPair,
 };
 use weir_store::{
@@ -37,8 +38,8 @@ pub(crate) struct Rows {
     pub(crate) described: BTreeMap<(&'static Table, RowKey), (u64, Option<Bytes>)>,
     pub(crate) settings: BTreeMap<(String, Vec<u8>), Bytes>,
     pub(crate) leases: HashMap<String, Lease>,
-    /// Whether it is a channel, and when it was noted.
-    pub(crate) active: BTreeMap<u64, (bool, u64)>,
+    /// When each scope was noted.
+    pub(crate) active: BTreeMap<ScopeId, u64>,
     changes: BTreeMap<(u64, u64), OutboxRecord>,
     /// Like the embedded store: creates are among the changes.
     pub(crate) logs_creates: bool,
@@ -127,7 +128,7 @@ impl Rows {
         }
         if !commit.rows_are_outbox || self.logs_creates {
             for record in &commit.records {
-                self.changes.entry((commit.scope_id, record.rev)).or_insert_with(|| record.clone());
+                self.changes.entry((commit.scope_id.get(), record.rev)).or_insert_with(|| record.clone());
             }
         }
     }
@@ -167,7 +168,7 @@ impl Rows {
                 }
             }
             RowChange::DeleteMessage { channel_id, message_id, rev } => {
-                let cell = self.messages.entry((*channel_id, *message_id)).or_default();
+                let cell = self.messages.entry((channel_id.get(), message_id.get())).or_default();
                 cell.removed = cell.removed.max(*rev);
                 if cell.row.as_ref().is_some_and(|row| row.last_rev <= *rev) {
                     cell.row = None;
@@ -179,16 +180,16 @@ impl Rows {
                     self.users.insert(row.id, User { rev, ..row.clone() });
                 }
             }
-            RowChange::PutToken { hash, user_id } => drop(self.tokens.insert(*hash, *user_id)),
+            RowChange::PutToken { hash, user_id } => drop(self.tokens.insert(*hash, user_id.get())),
             RowChange::PutGuild(row) => drop(self.guilds.insert(row.id, Guild { rev, ..row.clone() })),
             RowChange::DeleteGuild { guild_id, channel_ids, member_ids } => {
-                self.guilds.remove(guild_id);
-                self.roles.retain(|(guild, _), _| guild != guild_id);
+                self.guilds.remove(&guild_id.get());
+                self.roles.retain(|(guild, _), _| *guild != guild_id.get());
                 for channel in channel_ids {
-                    self.channels.remove(channel);
+                    self.channels.remove(&channel.get());
                 }
                 for member in member_ids {
-                    self.members.remove(&(*guild_id, *member));
+                    self.members.remove(&(guild_id.get(), member.get()));
                 }
             }
             RowChange::PutChannel(row) => drop(self.channels.insert(row.id, row.clone())),
@@ -200,12 +201,14 @@ impl Rows {
                 }
                 self.channels.insert(row.id, row.clone());
             }
-            RowChange::DeleteChannel { channel_id, .. } => drop(self.channels.remove(channel_id)),
+            RowChange::DeleteChannel { channel_id, .. } => drop(self.channels.remove(&channel_id.get())),
             RowChange::PutRole(row) => drop(self.roles.insert((row.guild_id, row.id), row.clone())),
-            RowChange::DeleteRole { guild_id, role_id } => drop(self.roles.remove(&(*guild_id, *role_id))),
+            RowChange::DeleteRole { guild_id, role_id } => {
+                drop(self.roles.remove(&(guild_id.get(), role_id.get())));
+            }
             RowChange::PutMember(row) => drop(self.members.insert((row.guild_id, row.user_id), row.clone())),
             RowChange::DeleteMember { guild_id, user_id } => {
-                drop(self.members.remove(&(*guild_id, *user_id)))
+                drop(self.members.remove(&(guild_id.get(), user_id.get())))
             }
         }
     }

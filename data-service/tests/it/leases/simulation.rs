@@ -49,7 +49,7 @@ async fn live(process: Process, dice: &Dice, minted: &Mutex<Vec<Minted>>) {
         } else if dice.roll(400) == 0 {
             process.store.refuse_lease("");
         }
-        let Ok(tenure) = leased.tenure(7) else { continue };
+        let Ok(tenure) = leased.tenure(None) else { continue };
         let mut now_us = process.clock.wall_us();
         // Stopped with its tenure in hand, before or after it looked at the clock.
         if dice.roll(15) == 0 {
@@ -63,7 +63,7 @@ async fn live(process: Process, dice: &Dice, minted: &Mutex<Vec<Minted>>) {
         let mut ids = Vec::new();
         for _ in 0..dice.roll(40) {
             let count = if dice.roll(10) == 0 { 1 + dice.roll(300_000) } else { 1 };
-            let Ok(first) = minter.reserve(now_us, 0, tenure, count) else { break };
+            let Ok(first) = minter.reserve(now_us, None, tenure, count) else { break };
             // Of a long row both ends.
             ids.extend([first.get()]);
             ids.extend((count > 1).then(|| Minter::nth(first, count - 1)));

@@ -4,7 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_bus::{Batch, Inbox, InboxError, Position, SessionStore, memory::MemoryBus};
+use weir_bus::{Batch, Inbox, InboxError, Position, SessionStore, Topic, memory::MemoryBus};
+use weir_proto::id::{GuildId, UserId};
+
+/// The topics of a record: its guild, or the users of its direct message.
+pub(super) fn topics(guild_id: u64, recipient_ids: &[u64]) -> Vec<Topic> {
+    match GuildId::try_from(guild_id) {
+        Ok(guild_id) => vec![Topic::Guild(guild_id)],
+        Err(_) => recipient_ids.iter().map(|id| Topic::User(UserId::try_from(*id).unwrap())).collect(),
+    }
+}
 
 /// The inbox of a test: a memory log that may claim to outlive the process.
 pub(crate) struct TestLog {
@@ -23,11 +32,11 @@ impl Inbox for TestLog {
     async fn wait(&self, after: Position) {
         self.log.wait(after).await;
     }
-    async fn add_interest(&self, guild_id: u64) -> Result<(), InboxError> {
-        self.log.add_interest(guild_id).await
+    async fn add_interest(&self, topic: Topic) -> Result<(), InboxError> {
+        self.log.add_interest(topic).await
     }
-    async fn remove_interest(&self, guild_id: u64) {
-        self.log.remove_interest(guild_id).await;
+    async fn remove_interest(&self, topic: Topic) {
+        self.log.remove_interest(topic).await;
     }
     fn subscribe_ephemeral(&self) -> tokio::sync::broadcast::Receiver<Bytes> {
         self.log.subscribe_ephemeral()

@@ -2,13 +2,20 @@
 
 use super::*;
 use bytes::Bytes;
-use weir_proto::data::{Channel, Guild, Member, User};
+use weir_proto::{
+    data::{Channel, Guild, Member, User},
+    id::{ChannelId, ScopeId, UserId},
+};
 
 const REV: u64 = 1_700_000_000_000_000;
 
+fn guild() -> GuildId {
+    GuildId::try_from(1).expect("not 0")
+}
+
 fn whole(rows: Vec<RowChange>) -> Commit {
-    let records = vec![OutboxRecord { guild_id: 1, rev: REV, record: Bytes::from_static(b"r") }];
-    Commit { scope_id: 1, rev: REV, rows, records, rows_are_outbox: false }
+    let records = vec![OutboxRecord { guild_id: Some(guild()), rev: REV, record: Bytes::from_static(b"r") }];
+    Commit { scope_id: ScopeId::Guild(guild()), rev: REV, rows, records, rows_are_outbox: false }
 }
 
 fn queries(batch: &[Bound]) -> Vec<Query> {
@@ -56,8 +63,9 @@ fn a_large_guild_becomes_visible_last_and_is_announced_after_that() {
 
 #[test]
 fn a_large_guild_is_gone_with_the_first_batch() {
-    let rows =
-        vec![RowChange::DeleteGuild { guild_id: 1, channel_ids: vec![2], member_ids: (1..=1_000).collect() }];
+    let channel_ids = vec![ChannelId::try_from(2).expect("not 0")];
+    let member_ids = (1..=1_000).map(|id| UserId::try_from(id).expect("not 0")).collect();
+    let rows = vec![RowChange::DeleteGuild { guild_id: guild(), channel_ids, member_ids }];
     let batches = commit(whole(rows)).expect("in range");
     assert_eq!(queries(&batches[0]), [Query::DeleteGuild, Query::AddChange]);
     assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 1_006);

@@ -6,7 +6,7 @@ use weir_proto::{
 };
 use weir_store::{RowChange, Store, WriteError};
 
-use crate::fixture::{change, creates, message, newest, next_id, next_rev, page, record};
+use crate::fixture::{as_id, change, creates, message, newest, next_id, next_rev, page, record, scope};
 
 /// A reader that reads all the time while batches are committed sees none of a batch or all of it.
 pub(super) async fn created_messages_appear_together(store: &dyn Store) {
@@ -40,25 +40,26 @@ pub(super) async fn a_commit_repeated_with_its_revisions_changes_nothing(store: 
     for commit in [creates(channel, &rows), creates(channel, &rows), edit.clone(), edit.clone(), edit] {
         store.commit(commit).await.expect("committed");
     }
-    let found = store.read_partition(channel, Bucket::of_raw(base), newest(10)).await.expect("readable");
+    let found =
+        store.read_partition(as_id(channel), Bucket::of_raw(base), newest(10)).await.expect("readable");
     assert_eq!(found, [rows[1].clone(), edited]);
-    let records = store.read_changes(channel, rev - 1, 10).await.expect("readable");
+    let records = store.read_changes(scope(channel), rev - 1, 10).await.expect("readable");
     assert_eq!(records, [record(rev, "change")]);
 }
 
 pub(super) async fn changes_are_read_in_order_above_a_revision(store: &dyn Store) {
-    let scope = next_id();
+    let scope_id = next_id();
     let mut revs = Vec::new();
     for _ in 0..3 {
         // One step has two changes, as an edit of several rows makes them.
         let (one, two) = (next_rev(), next_rev());
-        let mut commit = change(scope, two, vec![]);
+        let mut commit = change(scope_id, two, vec![]);
         commit.records = vec![record(one, "one"), record(two, "two")];
         store.commit(commit).await.expect("committed");
         revs.extend([one, two]);
     }
     let read = async |after, limit| {
-        let found = store.read_changes(scope, after, limit).await.expect("readable");
+        let found = store.read_changes(scope(scope_id), after, limit).await.expect("readable");
         found.into_iter().map(|out| out.rev).collect::<Vec<_>>()
     };
     assert_eq!(read(0, 10).await, revs);
@@ -66,9 +67,9 @@ pub(super) async fn changes_are_read_in_order_above_a_revision(store: &dyn Store
     assert_eq!(read(revs[1], 2).await, revs[2..4]);
     assert_eq!(read(revs[5], 10).await, [0; 0]);
     assert_eq!(read(u64::MAX, 10).await, [0; 0]);
-    let whole = store.read_changes(scope, revs[4], 10).await.expect("readable");
+    let whole = store.read_changes(scope(scope_id), revs[4], 10).await.expect("readable");
     assert_eq!(whole, [record(revs[5], "two")]);
-    assert_eq!(store.read_changes(next_id(), 0, 10).await.expect("readable"), []);
+    assert_eq!(store.read_changes(scope(next_id()), 0, 10).await.expect("readable"), []);
 }
 
 pub(super) async fn a_refused_commit_leaves_no_trace(store: &dyn Store) {
@@ -83,7 +84,7 @@ pub(super) async fn a_refused_commit_leaves_no_trace(store: &dyn Store) {
         assert!(matches!(refused, Err(WriteError::NotApplied { .. })), "{refused:?}");
     }
     assert_eq!(page(store, channel, base, newest(10)).await, [0; 0]);
-    assert_eq!(store.read_changes(channel, 0, 10).await.expect("readable"), []);
+    assert_eq!(store.read_changes(scope(channel), 0, 10).await.expect("readable"), []);
 }
 
 pub(super) async fn rows_of_many_kinds_are_committed_in_one_step(store: &dyn Store) {
@@ -105,9 +106,9 @@ pub(super) async fn rows_of_many_kinds_are_committed_in_one_step(store: &dyn Sto
         RowChange::PutChannel(channel.clone()),
     ];
     store.commit(change(guild_id, rev, rows)).await.expect("committed");
-    let found = store.read_guild(guild_id).await.expect("readable");
+    let found = store.read_guild(as_id(guild_id)).await.expect("readable");
     assert_eq!(found, Some((guild, vec![role], vec![channel])));
-    assert_eq!(store.read_changes(guild_id, 0, 10).await.expect("readable"), [record(rev, "change")]);
+    assert_eq!(store.read_changes(scope(guild_id), 0, 10).await.expect("readable"), [record(rev, "change")]);
 }
 
 pub(super) async fn a_message_of_the_largest_size_is_committed_and_edited(store: &dyn Store) {
@@ -121,5 +122,5 @@ pub(super) async fn a_message_of_the_largest_size_is_committed_and_edited(store:
     // The record carries the row again.
     edit.records = vec![record(row.last_rev, &row.content)];
     store.commit(edit).await.expect("committed");
-    assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
+    assert_eq!(store.read_message(as_id(channel), as_id(id)).await.expect("readable"), Some(row));
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use weir_proto::data::Channel;
+use weir_proto::{data::Channel, id::ScopeId};
 use weir_store::{Lease, LeaseAnswer, RowChange, Setting, Store};
 
-use crate::fixture::{change, next_id, next_rev};
+use crate::fixture::{as_id, change, next_id, next_rev};
 
 pub(super) async fn settings_are_kept_by_kind_and_key(store: &dyn Store) {
     let kind = format!("limits-{}", next_id());
@@ -124,29 +124,30 @@ pub(super) async fn scopes_that_write_are_found(store: &dyn Store) {
     let (channel, guild, before) = (next_id(), next_id(), next_rev());
     let row = Channel { id: channel, guild_id: guild, rev: before, ..Channel::default() };
     store.put_rows(vec![RowChange::PutChannel(row)], before).await.expect("written");
+    let both = [ScopeId::Channel(as_id(channel)), ScopeId::Guild(as_id(guild))];
     for _ in 0..2 {
-        for (scope, is_channel) in [(channel, true), (guild, false)] {
-            store.note_active(scope, is_channel).await.expect("written");
-            store.commit(change(scope, next_rev(), vec![])).await.expect("committed");
+        for scope in both {
+            store.note_active(scope).await.expect("written");
+            store.commit(change(scope.get(), next_rev(), vec![])).await.expect("committed");
         }
     }
     // The minute allows for clocks that differ.
     let active = store.read_active(before - 60_000_000, 10_000).await.expect("readable");
     assert!(active.whole);
-    let ours = active.scopes.iter().filter(|(scope, _)| *scope == channel || *scope == guild);
+    let ours = active.scopes.iter().filter(|scope| [channel, guild].contains(&scope.get()));
     assert_eq!(ours.count(), 2, "each once: {active:?}");
-    assert!(active.scopes.contains(&(channel, true)) && active.scopes.contains(&(guild, false)));
+    assert!(both.iter().all(|scope| active.scopes.contains(scope)));
     let one = store.read_active(0, 1).await.expect("readable");
     assert_eq!((one.scopes.len(), one.whole), (1, false));
     let ahead = store.clock_us().await.expect("readable") + 60_000_000;
     let later = store.read_active(ahead, 10_000).await.expect("readable");
-    assert!(!later.scopes.contains(&(channel, true)), "{later:?}");
+    assert!(!later.scopes.contains(&both[0]), "{later:?}");
 }
 
 pub(super) async fn the_store_is_ready_and_counts(store: &dyn Store) {
     store.ready(Duration::from_secs(30)).await.expect("ready");
     let before = store.counters();
-    store.read_channel(next_id()).await.expect("readable");
+    store.read_channel(as_id(next_id())).await.expect("readable");
     store.write_setting("counted", b"k", None).await.expect("written");
     let after = store.counters();
     assert!(after.reads > before.reads && after.writes > before.writes, "{before:?} {after:?}");

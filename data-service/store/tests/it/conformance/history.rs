@@ -6,7 +6,7 @@ use weir_proto::{
 };
 use weir_store::{PartitionRange, RowChange, RowOrder, Store};
 
-use crate::fixture::{change, creates, message, newest, next_id, next_rev, page};
+use crate::fixture::{as_id, change, creates, message, newest, next_id, next_rev, page};
 
 /// Loads messages with ids `base + 1` to `base + count`.
 async fn loaded(store: &dyn Store, channel_id: u64, base: u64, count: u64) -> Vec<Message> {
@@ -17,13 +17,13 @@ async fn loaded(store: &dyn Store, channel_id: u64, base: u64, count: u64) -> Ve
 }
 
 async fn read(store: &dyn Store, channel_id: u64, id: u64) -> Option<Message> {
-    store.read_message(channel_id, id).await.expect("readable")
+    store.read_message(as_id(channel_id), as_id(id)).await.expect("readable")
 }
 
 pub(super) async fn a_channel_that_was_never_written_is_empty(store: &dyn Store) {
     let channel = next_id();
     let all = store
-        .read_buckets(channel, Bucket(0), Bucket(5_090), RowOrder::NewestFirst, 10)
+        .read_buckets(as_id(channel), Bucket(0), Bucket(5_090), RowOrder::NewestFirst, 10)
         .await
         .expect("readable");
     assert_eq!(all, []);
@@ -34,13 +34,15 @@ pub(super) async fn a_channel_that_was_never_written_is_empty(store: &dyn Store)
 pub(super) async fn buckets_are_read_in_order_between_borders(store: &dyn Store) {
     let channel = next_id();
     for bucket in [3, 1, 400, 2, 400] {
-        store.add_bucket(channel, Bucket(bucket)).await.expect("written");
+        store.add_bucket(as_id(channel), Bucket(bucket)).await.expect("written");
     }
     // The buckets of a neighbouring channel must not appear.
-    store.add_bucket(channel + 1, Bucket(7)).await.expect("written");
+    store.add_bucket(as_id(channel + 1), Bucket(7)).await.expect("written");
     let read = async |from, to, order, limit| {
-        let found =
-            store.read_buckets(channel, Bucket(from), Bucket(to), order, limit).await.expect("readable");
+        let found = store
+            .read_buckets(as_id(channel), Bucket(from), Bucket(to), order, limit)
+            .await
+            .expect("readable");
         found.into_iter().map(|bucket| bucket.0).collect::<Vec<_>>()
     };
     assert_eq!(read(0, 5_090, RowOrder::NewestFirst, 10).await, [400, 3, 2, 1]);
@@ -54,22 +56,23 @@ pub(super) async fn buckets_are_read_in_order_between_borders(store: &dyn Store)
 pub(super) async fn pages_run_both_ways_between_exclusive_borders(store: &dyn Store) {
     let (channel, base) = (next_id(), next_id());
     loaded(store, channel, base, 9).await;
-    let read = async |after: u64, before: u64, order, limit| {
+    let read = async |after: Option<u64>, before: Option<u64>, order, limit| {
+        let (after, before) = (after.map(as_id), before.map(as_id));
         let range = PartitionRange { after, before, order, limit };
         page(store, channel, base, range).await.into_iter().map(|id| id - base).collect::<Vec<_>>()
     };
     use RowOrder::{NewestFirst, OldestFirst};
-    assert_eq!(read(0, u64::MAX, NewestFirst, 4).await, [9, 8, 7, 6]);
-    assert_eq!(read(0, u64::MAX, OldestFirst, 4).await, [1, 2, 3, 4]);
-    assert_eq!(read(0, base + 4, NewestFirst, 2).await, [3, 2]);
-    assert_eq!(read(base + 4, u64::MAX, OldestFirst, 2).await, [5, 6]);
-    assert_eq!(read(base + 2, base + 6, NewestFirst, 10).await, [5, 4, 3]);
-    assert_eq!(read(base + 2, base + 6, OldestFirst, 10).await, [3, 4, 5]);
-    assert_eq!(read(base + 5, base + 6, NewestFirst, 10).await, [0; 0]);
-    assert_eq!(read(base + 6, base + 5, NewestFirst, 10).await, [0; 0]);
-    assert_eq!(read(0, 0, NewestFirst, 10).await, [0; 0]);
-    assert_eq!(read(u64::MAX, u64::MAX, OldestFirst, 10).await, [0; 0]);
-    assert_eq!(read(base + 9, u64::MAX, OldestFirst, 10).await, [0; 0]);
+    assert_eq!(read(None, None, NewestFirst, 4).await, [9, 8, 7, 6]);
+    assert_eq!(read(None, None, OldestFirst, 4).await, [1, 2, 3, 4]);
+    assert_eq!(read(None, Some(base + 4), NewestFirst, 2).await, [3, 2]);
+    assert_eq!(read(Some(base + 4), None, OldestFirst, 2).await, [5, 6]);
+    assert_eq!(read(Some(base + 2), Some(base + 6), NewestFirst, 10).await, [5, 4, 3]);
+    assert_eq!(read(Some(base + 2), Some(base + 6), OldestFirst, 10).await, [3, 4, 5]);
+    assert_eq!(read(Some(base + 5), Some(base + 6), NewestFirst, 10).await, [0; 0]);
+    assert_eq!(read(Some(base + 6), Some(base + 5), NewestFirst, 10).await, [0; 0]);
+    assert_eq!(read(None, Some(1), NewestFirst, 10).await, [0; 0]);
+    assert_eq!(read(Some(u64::MAX), None, OldestFirst, 10).await, [0; 0]);
+    assert_eq!(read(Some(base + 9), None, OldestFirst, 10).await, [0; 0]);
 }
 
 pub(super) async fn partitions_do_not_run_into_each_other(store: &dyn Store) {
@@ -115,7 +118,8 @@ pub(super) async fn every_field_of_a_message_comes_back(store: &dyn Store) {
     let bare = message(channel_id, id + 1, "");
     store.commit(creates(channel_id, &[whole.clone(), bare.clone()])).await.expect("committed");
     assert_eq!(read(store, channel_id, id).await, Some(whole.clone()));
-    let rows = store.read_partition(channel_id, Bucket::of_raw(id), newest(10)).await.expect("readable");
+    let rows =
+        store.read_partition(as_id(channel_id), Bucket::of_raw(id), newest(10)).await.expect("readable");
     assert_eq!(rows, [bare, whole]);
 }
 
@@ -187,7 +191,7 @@ pub(super) async fn a_deleted_message_is_gone_and_stays_gone(store: &dyn Store) 
     let (channel, base) = (next_id(), next_id());
     let rows = loaded(store, channel, base, 3).await;
     let rev = next_rev();
-    let delete = RowChange::DeleteMessage { channel_id: channel, message_id: base + 2, rev };
+    let delete = RowChange::DeleteMessage { channel_id: as_id(channel), message_id: as_id(base + 2), rev };
     store.commit(change(channel, rev, vec![delete])).await.expect("committed");
     assert_eq!(page(store, channel, base, newest(10)).await, [base + 3, base + 1]);
     assert_eq!(read(store, channel, base + 2).await, None);
@@ -204,7 +208,7 @@ pub(super) async fn a_late_delete_loses_against_a_newer_edit(store: &dyn Store) 
     let rev = next_rev();
     let whole = Message { content: "loaded whole, later".to_owned(), last_rev: next_rev(), ..row };
     store.put_rows(vec![RowChange::PutMessage(whole.clone())], next_rev()).await.expect("loaded");
-    let delete = RowChange::DeleteMessage { channel_id: channel, message_id: id, rev };
+    let delete = RowChange::DeleteMessage { channel_id: as_id(channel), message_id: as_id(id), rev };
     store.commit(change(channel, rev, vec![delete])).await.expect("committed");
     assert_eq!(read(store, channel, id).await, Some(whole));
 }
@@ -235,7 +239,8 @@ pub(super) async fn a_load_of_many_rows_yields_to_the_one_that_was_changed_or_re
         store.commit(creates(channel, std::slice::from_ref(&kept))).await.expect("committed");
         if removed {
             let rev = next_rev();
-            let delete = RowChange::DeleteMessage { channel_id: channel, message_id: kept.id, rev };
+            let delete =
+                RowChange::DeleteMessage { channel_id: as_id(channel), message_id: as_id(kept.id), rev };
             store.commit(change(channel, rev, vec![delete])).await.expect("committed");
         }
         store.put_rows(rows, next_rev()).await.expect("loaded");
@@ -251,7 +256,7 @@ pub(super) async fn a_load_of_many_rows_yields_to_the_one_that_was_changed_or_re
 pub(super) async fn a_page_deep_in_a_long_partition_is_exact(store: &dyn Store) {
     let (channel, base) = (next_id(), next_id());
     loaded(store, channel, base, 2_000).await;
-    let middle = PartitionRange { before: base + 1_000, ..newest(50) };
+    let middle = PartitionRange { before: Some(as_id(base + 1_000)), ..newest(50) };
     let expected: Vec<u64> = (950..1_000).rev().map(|n| base + n).collect();
     assert_eq!(page(store, channel, base, middle).await, expected);
     let whole = page(store, channel, base, newest(1_000)).await;

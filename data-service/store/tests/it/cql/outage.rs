@@ -12,7 +12,7 @@ use super::{
     keyspace::{server, with_keyspace},
     proxy::{Mode, Proxy},
 };
-use crate::fixture::{creates, message, newest, next_id, page, soon};
+use crate::fixture::{as_id, creates, message, newest, next_id, page, soon};
 
 /// Timeouts of the store behind the proxy.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -52,7 +52,7 @@ async fn a_frozen_database_times_out_reads_and_leaves_writes_unknown() {
         let commit = creates(channel, &[message(channel, id, "written while frozen")]);
         proxy.set(Mode::HoldAnswers);
         let began = Instant::now();
-        let read = store.read_message(channel, id).await;
+        let read = store.read_message(as_id(channel), as_id(id)).await;
         assert!(matches!(read, Err(ReadError::Timeout)), "{read:?}");
         let written = store.commit(commit.clone()).await;
         assert!(matches!(written, Err(WriteError::Unknown { .. })), "{written:?}");
@@ -64,7 +64,10 @@ async fn a_frozen_database_times_out_reads_and_leaves_writes_unknown() {
         // The write is repeated with the same revisions until its outcome is known; then the row is there
         // once.
         soon("the write is known", async { while store.commit(commit.clone()).await.is_err() {} }).await;
-        soon("readable again", async { while store.read_message(channel, id).await.is_err() {} }).await;
+        soon("readable again", async {
+            while store.read_message(as_id(channel), as_id(id)).await.is_err() {}
+        })
+        .await;
         assert_eq!(page(&*store, channel, id, newest(10)).await, [id]);
     })
     .await;
@@ -95,7 +98,7 @@ async fn a_connection_that_breaks_leaves_the_write_unknown_and_no_connection_mea
             while !matches!(store.commit(commit.clone()).await, Err(WriteError::NotApplied { .. })) {}
         })
         .await;
-        let read = store.read_message(channel, id).await;
+        let read = store.read_message(as_id(channel), as_id(id)).await;
         assert!(read.is_err(), "{read:?}");
 
         proxy.set(Mode::Pass);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use weir_proto::{bucket::Bucket, data::Message};
+use weir_proto::{bucket::Bucket, data::Message, id::ScopeId};
 use weir_store::{
     RowChange, Store,
     cql::{CqlConfig, CqlStore},
 };
 
 use super::keyspace::{session, with_store};
-use crate::fixture::{change, creates, message, newest, next_id, next_rev, page};
+use crate::fixture::{as_id, change, creates, message, newest, next_id, next_rev, page};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_set_columns_are_written_with_the_revision_as_timestamp() {
@@ -50,7 +50,7 @@ async fn reads_beyond_the_bound_wait_and_abandoned_ones_give_their_places_back()
         for round in 0..20 {
             let reads = (0..50).map(|_| {
                 let store = Arc::clone(&store);
-                tokio::spawn(async move { store.read_message(channel, id).await })
+                tokio::spawn(async move { store.read_message(as_id(channel), as_id(id)).await })
             });
             let reads: Vec<_> = reads.collect();
             for read in reads.iter().skip(round % 2).step_by(2) {
@@ -63,7 +63,7 @@ async fn reads_beyond_the_bound_wait_and_abandoned_ones_give_their_places_back()
             }
         }
         // If one place had been lost in each round, none would be left.
-        assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(row));
+        assert_eq!(store.read_message(as_id(channel), as_id(id)).await.expect("readable"), Some(row));
     })
     .await;
 }
@@ -74,7 +74,7 @@ async fn changes_live_for_a_day_and_activity_for_ten_minutes() {
         let session = session(&config).await;
         let scope = next_id();
         store.commit(change(scope, next_rev(), vec![])).await.expect("committed");
-        store.note_active(scope, true).await.expect("written");
+        store.note_active(ScopeId::Channel(as_id(scope))).await.expect("written");
         for (select, longest) in
             [("TTL(record) FROM {}.changes", 86_400), ("TTL(is_channel) FROM {}.active_scopes", 90_000)]
         {
@@ -105,7 +105,7 @@ async fn half_a_row_of_another_writer_is_never_shown() {
             session.query_unpaged(half.as_str(), key).await.expect("updated");
         }
         assert_eq!(page(&*store, channel, base, newest(1)).await, [base + 2]);
-        assert_eq!(store.read_message(channel, base + 1).await.expect("readable"), None);
+        assert_eq!(store.read_message(as_id(channel), as_id(base + 1)).await.expect("readable"), None);
     })
     .await;
 }
@@ -145,9 +145,9 @@ async fn an_id_that_cql_cannot_order_is_refused_and_found_nowhere() {
         let refused =
             store.put_rows(vec![RowChange::PutMessage(message(channel, 1 << 63, ""))], next_rev()).await;
         assert!(matches!(refused, Err(weir_store::WriteError::NotApplied { .. })), "{refused:?}");
-        assert_eq!(store.read_message(channel, 1 << 63).await.expect("readable"), None);
-        assert_eq!(store.read_channel(u64::MAX).await.expect("readable"), None);
-        assert_eq!(store.read_users(&[u64::MAX]).await.expect("readable"), []);
+        assert_eq!(store.read_message(as_id(channel), as_id(1 << 63)).await.expect("readable"), None);
+        assert_eq!(store.read_channel(as_id(u64::MAX)).await.expect("readable"), None);
+        assert_eq!(store.read_users(&[as_id(u64::MAX)]).await.expect("readable"), []);
     })
     .await;
 }

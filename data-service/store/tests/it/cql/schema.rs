@@ -10,7 +10,7 @@ use weir_store::{
 };
 
 use super::keyspace::{session, with_keyspace};
-use crate::fixture::{change, next_id};
+use crate::fixture::{as_id, change, next_id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_twice_changes_nothing_and_drift_is_refused() {
@@ -85,7 +85,7 @@ async fn a_keyspace_of_an_earlier_build_keeps_its_rows_and_an_interrupted_migrat
         .await;
         assert_eq!(schema::apply(&config).await.expect("applied").applied, [6, 7]);
         let store = CqlStore::connect(config.clone()).await.expect("connects");
-        let row = store.read_message(channel, id).await.expect("readable").expect("there");
+        let row = store.read_message(as_id(channel), as_id(id)).await.expect("readable").expect("there");
         assert_eq!((row.content.as_str(), row.pinned_at_ms, row.reactions.len()), ("kept", 0, 0));
         // Cassandra drops what was written to a column of this name before it was dropped.
         let pinned = Message { pinned_at_ms: 7, last_rev: 1 << 60, ..row };
@@ -93,7 +93,7 @@ async fn a_keyspace_of_an_earlier_build_keeps_its_rows_and_an_interrupted_migrat
         // The process ended between the added column and the note that it was added.
         run(format!("DELETE FROM {keyspace}.schema_migrations WHERE number = 6")).await;
         assert_eq!(schema::apply(&config).await.expect("applied").applied, [6]);
-        assert_eq!(store.read_message(channel, id).await.expect("readable"), Some(pinned));
+        assert_eq!(store.read_message(as_id(channel), as_id(id)).await.expect("readable"), Some(pinned));
     })
     .await;
 }

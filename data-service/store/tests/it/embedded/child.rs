@@ -13,11 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use weir_bus::Inbox as _;
-use weir_proto::data::Message;
+use weir_proto::{data::Message, id::ScopeId};
 use weir_store::{
     Commit, Halt, OutboxRecord, RowChange, Store, WriteError,
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
+
+use crate::fixture::as_id;
 
 /// Directory in which the child writes; absent in the parent.
 const CHILD: &str = "WEIR_STORE_TEST_CHILD";
@@ -103,13 +105,13 @@ fn say(line: &str) {
 
 async fn write(store: Arc<EmbeddedStore>, channel_id: u64) -> WriteError {
     let newest = weir_store::PartitionRange {
-        after: 0,
-        before: u64::MAX,
+        after: None,
+        before: None,
         order: weir_store::RowOrder::NewestFirst,
         limit: 1,
     };
     let bucket = weir_proto::bucket::Bucket::of_raw(BASE);
-    let last = store.read_partition(channel_id, bucket, newest).await.expect("readable");
+    let last = store.read_partition(as_id(channel_id), bucket, newest).await.expect("readable");
     let mut number = last.first().map_or(0, |message| message.id - BASE);
     loop {
         number += 1;
@@ -134,10 +136,10 @@ fn step(channel_id: u64, number: u64) -> Commit {
         last_rev: number,
         ..Message::default()
     };
-    let record =
-        OutboxRecord { guild_id: 1, rev: number, record: Bytes::from(format!("{channel_id} {number}")) };
+    let record = Bytes::from(format!("{channel_id} {number}"));
+    let record = OutboxRecord { guild_id: Some(as_id(1)), rev: number, record };
     Commit {
-        scope_id: channel_id,
+        scope_id: ScopeId::Channel(as_id(channel_id)),
         rev: number,
         rows: vec![RowChange::PutMessage(message)],
         records: vec![record],
@@ -183,12 +185,12 @@ async fn count_rows(store: &EmbeddedStore, channel_id: u64) -> u64 {
     let mut number = 0;
     loop {
         let range = weir_store::PartitionRange {
-            after: BASE + number,
-            before: u64::MAX,
+            after: Some(as_id(BASE + number)),
+            before: None,
             order: weir_store::RowOrder::OldestFirst,
             limit: 1_000,
         };
-        let rows = store.read_partition(channel_id, bucket, range).await.expect("readable");
+        let rows = store.read_partition(as_id(channel_id), bucket, range).await.expect("readable");
         if rows.is_empty() {
             return number;
         }

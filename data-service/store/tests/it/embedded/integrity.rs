@@ -11,7 +11,7 @@ use weir_store::{
     embedded::{EmbeddedConfig, EmbeddedStore, OpenError, VERSION_FILE, inspect},
 };
 
-use crate::fixture::{creates, message, next_id};
+use crate::fixture::{as_id, creates, message, next_id};
 
 /// A directory with a store that holds one message and was closed.
 async fn kept() -> (tempfile::TempDir, u64, u64) {
@@ -90,8 +90,8 @@ async fn a_store_of_a_build_that_noted_nothing_opens() {
     fs::remove_file(directory.path().join("JOURNAL")).expect("gone");
     for _ in 0..2 {
         let store = open(directory.path()).expect("opens");
-        assert!(store.read_message(channel, id).await.expect("readable").is_some());
-        store.add_bucket(channel, Bucket(1)).await.expect("written");
+        assert!(store.read_message(as_id(channel), as_id(id)).await.expect("readable").is_some());
+        store.add_bucket(as_id(channel), Bucket(1)).await.expect("written");
         store.close().await;
     }
     assert!(directory.path().join("JOURNAL").exists());

@@ -9,7 +9,7 @@ use weir_store::{
     embedded::{EmbeddedConfig, EmbeddedStore},
 };
 
-use crate::fixture::{change, creates, message, next_id, next_rev, soon};
+use crate::fixture::{self, change, creates, message, next_id, next_rev, soon};
 
 fn small(directory: &std::path::Path) -> EmbeddedConfig {
     let mut config = EmbeddedConfig::new(directory);
@@ -56,7 +56,7 @@ async fn a_commit_puts_its_records_into_the_log_and_wakes_readers() {
     assert_eq!(records, [(1, Bytes::from_static(b"a")), (2, Bytes::from_static(b"b"))]);
     assert!(store.durable() && store.committed_with_store());
     // Publishing what was committed adds nothing.
-    let out = Outgoing { topics: vec![1], record: Bytes::from_static(b"a") };
+    let out = Outgoing { topics: Vec::new(), record: Bytes::from_static(b"a") };
     assert_eq!(store.publish(vec![out]).await.expect("does nothing"), Published::Kept);
     assert_eq!(store.head(), 2);
 }
@@ -66,7 +66,7 @@ async fn ephemeral_records_are_beside_the_log() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = EmbeddedStore::open(EmbeddedConfig::new(directory.path())).expect("opens");
     let mut typing = store.subscribe_ephemeral();
-    store.publish_ephemeral(Outgoing { topics: vec![1], record: Bytes::from_static(b"typing") }).await;
+    store.publish_ephemeral(Outgoing { topics: Vec::new(), record: Bytes::from_static(b"typing") }).await;
     assert_eq!(typing.recv().await.expect("sent"), Bytes::from_static(b"typing"));
     assert_eq!(store.head(), 0);
 }
@@ -83,7 +83,7 @@ async fn the_log_is_trimmed_with_its_index_and_read_behind_the_ring() {
     assert!((249..=250).contains(&floor), "{floor}");
     assert!(matches!(store.read(floor - 1, 10).await, Err(InboxError::Truncated { .. })));
     assert_eq!(follow(&store, floor).await, 350 - floor);
-    let kept = store.read_changes(scope, 0, 1_000).await.expect("readable");
+    let kept = store.read_changes(fixture::scope(scope), 0, 1_000).await.expect("readable");
     assert_eq!(kept.len() as u64, 350 - floor);
 }
 
@@ -168,9 +168,9 @@ async fn the_log_says_who_wrote_and_how_far_back_it_knows() {
     commit(&store, two, 1).await;
     let mut active = store.read_active(since, 10).await.expect("readable");
     active.scopes.sort_unstable();
-    assert_eq!(active, Active { scopes: vec![(one, false), (two, false)], whole: true });
+    assert_eq!(active, Active { scopes: vec![fixture::scope(one), fixture::scope(two)], whole: true });
     // The trimmed records may have been those of another scope.
     commit(&store, two, 150).await;
     let active = store.read_active(since, 10).await.expect("readable");
-    assert_eq!(active, Active { scopes: vec![(two, false)], whole: false });
+    assert_eq!(active, Active { scopes: vec![fixture::scope(two)], whole: false });
 }

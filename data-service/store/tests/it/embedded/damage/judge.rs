@@ -11,7 +11,7 @@ use weir_store::{
 };
 
 use super::image::Image;
-use crate::fixture::{creates, message, next_id};
+use crate::fixture::{as_id, creates, message, next_id};
 
 /// Kind of the small rows.
 const KIND: &str = "damage";
@@ -119,10 +119,9 @@ impl Acknowledged {
         for (channel, rows) in &self.messages {
             let mut found = Vec::new();
             loop {
-                let after = found.last().map_or(0, |message: &Message| message.id);
-                let range =
-                    PartitionRange { after, before: u64::MAX, order: RowOrder::OldestFirst, limit: PAGE };
-                let page = store.read_partition(*channel, Bucket::of_raw(rows[0].id), range).await?;
+                let after = found.last().map(|message: &Message| as_id(message.id));
+                let range = PartitionRange { after, before: None, order: RowOrder::OldestFirst, limit: PAGE };
+                let page = store.read_partition(as_id(*channel), Bucket::of_raw(rows[0].id), range).await?;
                 if page.is_empty() {
                     break;
                 }
@@ -133,7 +132,7 @@ impl Acknowledged {
             }
             // Rows are also read by key, because filters are used only then.
             for row in rows.iter().step_by(7) {
-                if store.read_message(*channel, row.id).await?.as_ref() != Some(row) {
+                if store.read_message(as_id(*channel), as_id(row.id)).await?.as_ref() != Some(row) {
                     return Ok(Some(format!("message {} by its id", row.id)));
                 }
             }
