@@ -25,7 +25,7 @@ use crate::{
     ratelimit::RouteBucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
-        edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, roles,
+        edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, pins, roles,
         short, typing, users,
     },
 };
@@ -93,6 +93,16 @@ fn discord(app: &App) -> Router<App> {
         .route(
             "/channels/{channel_id}/messages/bulk-delete",
             on(B::DeleteMessage, post(bulk_delete::bulk_delete)),
+        )
+        .route("/channels/{channel_id}/messages/pins", on(B::ListPins, get(pins::list_pins)))
+        .route("/channels/{channel_id}/pins", on(B::ListPins, get(pins::list_pinned_messages)))
+        .route(
+            "/channels/{channel_id}/messages/pins/{message_id}",
+            on(B::ChangePins, put(pins::pin).delete(pins::unpin)),
+        )
+        .route(
+            "/channels/{channel_id}/pins/{message_id}",
+            on(B::ChangePins, put(pins::pin).delete(pins::unpin)),
         )
         .route(
             "/channels/{channel_id}/messages/{message_id}",

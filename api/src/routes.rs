@@ -15,6 +15,7 @@ pub(crate) mod guilds;
 pub(crate) mod list_messages;
 pub(crate) mod member_roles;
 pub(crate) mod members;
+pub(crate) mod pins;
 pub(crate) mod roles;
 pub(crate) mod short;
 pub(crate) mod typing;

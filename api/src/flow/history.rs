@@ -79,8 +79,7 @@ impl ViewedPage {
     pub(crate) async fn rows(&self, data: &Data) -> Result<Page, Refused> {
         let rows =
             ListMessagesResponse::decode(self.encoded.clone()).map_err(|_| ApiError::Internal)?.messages;
-        let users = data.users(named(&rows)).await?;
-        Ok(Page { guild_id: self.access.channel.guild_id, rows, users })
+        Page::of(data, self.access.channel.guild_id, rows).await
     }
 }
 
@@ -92,6 +91,15 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// The page of these rows, with one data call if users are not cached.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub(crate) async fn of(data: &Data, guild_id: u64, rows: Vec<Message>) -> Result<Self, Refused> {
+        let users = data.users(named(&rows)).await?;
+        Ok(Self { guild_id, rows, users })
+    }
+
     /// The page's messages as Discord's objects. If a message replies to another one, that one is shown if it
     /// is on the same page. It is left out otherwise, which clients understand as "not fetched": one read for
     /// each reply would make a page of replies a hundred reads.

@@ -185,11 +185,17 @@ pub(crate) fn context(
 ) -> EventContext {
     let shown = row.mention_user_ids.iter().chain(referenced.iter().flat_map(|row| &row.mention_user_ids));
     let ids: BTreeSet<u64> = shown.copied().collect();
+    let own = row.author_id == access.user.id;
+    let caller = access.event_context();
     EventContext {
+        // Of another's message, which a moderator changes, the author is shown and not the moderator.
+        author: if own { caller.author } else { users.cloned(row.author_id) },
+        member: caller.member.filter(|_| own),
         referenced_author: referenced.as_ref().and_then(|row| users.cloned(row.author_id)),
         mentions: ids.into_iter().filter_map(|id| users.cloned(id)).collect(),
         referenced,
-        ..access.event_context()
+        guild_id: caller.guild_id,
+        ..EventContext::default()
     }
 }
 

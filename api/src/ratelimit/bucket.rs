@@ -75,6 +75,10 @@ buckets! {
     ShortHistory = "weir-short-history", 50, 1;
     /// Opening direct messages.
     OpenDirect = "weir-open-direct", 10, 10;
+    /// Reading pinned messages.
+    ListPins = "weir-list-pins", 5, 1;
+    /// Pinning and unpinning messages.
+    ChangePins = "weir-change-pins", 5, 5;
 }
 
 const fn rate(requests: u32, seconds: u64) -> Rate {

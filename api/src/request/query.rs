@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
 use weir_discord::{
     error::FormErrors,
-    validate::{parse_limit, parse_query_bool, parse_query_snowflake},
+    validate::{parse_limit, parse_query_bool, parse_query_snowflake, parse_query_timestamp},
 };
 
 use crate::answer::error::Refused;
@@ -39,6 +39,11 @@ impl QueryPairs {
     /// An id, or 0, after which clients begin to page.
     pub(crate) fn id(&self, key: &str) -> Result<Option<u64>, FormErrors> {
         parse_query_snowflake(key, self.value(key))
+    }
+
+    /// A time, as milliseconds since 1970-01-01T00:00Z.
+    pub(crate) fn timestamp(&self, key: &str) -> Result<Option<u64>, FormErrors> {
+        parse_query_timestamp(key, self.value(key))
     }
 
     /// A truth value; false if the key is absent.

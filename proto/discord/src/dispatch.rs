@@ -24,9 +24,9 @@ use weir_proto::{
 use crate::{
     intent::{Event, Intents, Place},
     object::{
-        ChannelObject, ContentAccess, DirectChannelObject, MemberAddEvent, MemberRemoveEvent,
-        MemberUpdateEvent, MessageDeleteBulkEvent, MessageDeleteEvent, MessageObject, MessageParts,
-        NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        ChannelObject, ChannelPinsEvent, ContentAccess, DirectChannelObject, MemberAddEvent,
+        MemberRemoveEvent, MemberUpdateEvent, MessageDeleteBulkEvent, MessageDeleteEvent, MessageObject,
+        MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
     },
 };
 
@@ -133,6 +133,12 @@ pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispa
             Place::of(record.guild_id),
             in_channel(record, deleted.channel_id),
             to_json(&MessageDeleteBulkEvent::new(deleted, record.guild_id)),
+        )),
+        Change::PinsChanged(change) => Some(DispatchedEvent::new(
+            Event::ChannelPinsUpdate,
+            Place::of(record.guild_id),
+            in_channel(record, change.channel_id),
+            to_json(&ChannelPinsEvent::new(change, record.guild_id)),
         )),
         Change::Typing(row) => Some(typing(record, row, context)),
         Change::RecordsLost(_) | Change::GuildCreated(_) | Change::GuildDeleted(_) => None,

@@ -115,6 +115,8 @@ refusals! {
     BulkDeleteCount: 400, 50_016, "Provided too few or too many messages to delete", "bulk_delete_count";
     /// A message is older than two weeks.
     BulkDeleteTooOld: 400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old";
+    /// The channel has the most pinned messages that it may have.
+    PinLimit: 400, 30_003, "Maximum number of pins reached for the channel (250)", "pin_limit";
     /// The guild has the most roles that it may have.
     RoleLimit: 400, 30_005, "Maximum number of guild roles reached (250)", "role_limit";
     /// The guild has the most channels that it may have.

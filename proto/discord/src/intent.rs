@@ -146,6 +146,8 @@ pub enum Event {
     ChannelUpdate,
     /// A channel was deleted.
     ChannelDelete,
+    /// A message was pinned or unpinned.
+    ChannelPinsUpdate,
     /// A role was created.
     GuildRoleCreate,
     /// A role was changed.
@@ -203,6 +205,7 @@ impl Event {
             Self::ChannelCreate => "CHANNEL_CREATE",
             Self::ChannelUpdate => "CHANNEL_UPDATE",
             Self::ChannelDelete => "CHANNEL_DELETE",
+            Self::ChannelPinsUpdate => "CHANNEL_PINS_UPDATE",
             Self::GuildRoleCreate => "GUILD_ROLE_CREATE",
             Self::GuildRoleUpdate => "GUILD_ROLE_UPDATE",
             Self::GuildRoleDelete => "GUILD_ROLE_DELETE",
@@ -236,7 +239,8 @@ impl Event {
                 | Self::GuildRoleUpdate
                 | Self::GuildRoleDelete,
                 _,
-            ) => Intents::GUILDS,
+            )
+            | (Self::ChannelPinsUpdate, Place::Guild) => Intents::GUILDS,
             (Self::GuildMemberAdd | Self::GuildMemberUpdate | Self::GuildMemberRemove, _) => {
                 Intents::GUILD_MEMBERS
             }
@@ -245,7 +249,11 @@ impl Event {
                 Place::Guild,
             ) => Intents::GUILD_MESSAGES,
             (
-                Self::MessageCreate | Self::MessageUpdate | Self::MessageDelete | Self::MessageDeleteBulk,
+                Self::MessageCreate
+                | Self::MessageUpdate
+                | Self::MessageDelete
+                | Self::MessageDeleteBulk
+                | Self::ChannelPinsUpdate,
                 Place::Direct,
             ) => Intents::DIRECT_MESSAGES,
             (Self::TypingStart, Place::Guild) => Intents::GUILD_MESSAGE_TYPING,

@@ -20,8 +20,9 @@ mod tests;
 pub use application::ApplicationObject;
 pub use channel::{ChannelObject, DirectChannelObject};
 pub use event::{
-    GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent, MembersChunkEvent,
-    MessageDeleteBulkEvent, MessageDeleteEvent, RateLimitedEvent, RoleDeleteEvent, RoleEvent, TypingEvent,
+    ChannelPinsEvent, GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent,
+    MembersChunkEvent, MessageDeleteBulkEvent, MessageDeleteEvent, RateLimitedEvent, RoleDeleteEvent,
+    RoleEvent, TypingEvent,
 };
 pub use guild::{
     Availability, GuildCreateEvent, GuildCreateParts, GuildObject, PartialGuildObject, UnavailableGuildObject,
@@ -29,7 +30,8 @@ pub use guild::{
 pub use member::MemberObject;
 pub(crate) use message::GatedFields;
 pub use message::{
-    ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_REPLY, UserSource,
+    ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_PIN, TYPE_REPLY,
+    UserSource,
 };
 pub use role::RoleObject;
 pub use session::{

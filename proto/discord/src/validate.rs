@@ -29,5 +29,5 @@ pub use message::{
 };
 pub use query::{
     Anchor, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, HistoryQuery, parse_limit, parse_path_snowflake,
-    parse_query_bool, parse_query_snowflake,
+    parse_query_bool, parse_query_snowflake, parse_query_timestamp,
 };

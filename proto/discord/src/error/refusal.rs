@@ -27,6 +27,7 @@ impl From<&Refusal> for ApiError {
             // Only bulk deletions change several rows. It is not a 429, because clients would wait and send
             // the same again.
             RefusalReason::WriteBurst => Self::BulkDeleteCount,
+            RefusalReason::ChannelPins => Self::PinLimit,
             RefusalReason::GuildChannels => Self::ChannelLimit,
             RefusalReason::GuildRoles => Self::RoleLimit,
             RefusalReason::GuildOverwrites => Self::OverwriteLimit,

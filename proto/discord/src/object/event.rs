@@ -6,7 +6,7 @@ use serde::Serialize;
 use weir_proto::data::{Member, Role, User};
 
 use super::{guild::Members, member::MemberObject, role::RoleObject, user::UserObject};
-use crate::wire::{Empty, Id, Ids};
+use crate::wire::{Empty, Id, Ids, Timestamp};
 
 /// MESSAGE_DELETE.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -39,6 +39,27 @@ impl<'a> MessageDeleteBulkEvent<'a> {
     #[must_use]
     pub fn new(deleted: &'a weir_proto::event::MessagesDeleted, guild_id: u64) -> Self {
         Self { ids: Ids(&deleted.ids), channel_id: Id(deleted.channel_id), guild_id: Id::nonzero(guild_id) }
+    }
+}
+
+/// CHANNEL_PINS_UPDATE.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ChannelPinsEvent {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+    channel_id: Id,
+    last_pin_timestamp: Option<Timestamp>,
+}
+
+impl ChannelPinsEvent {
+    /// The event of a record; `guild_id` 0 in direct messages.
+    #[must_use]
+    pub fn new(change: &weir_proto::event::PinsChanged, guild_id: u64) -> Self {
+        Self {
+            guild_id: Id::nonzero(guild_id),
+            channel_id: Id(change.channel_id),
+            last_pin_timestamp: Timestamp::nonzero(change.last_pin_at_ms),
+        }
     }
 }
 

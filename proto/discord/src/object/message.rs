@@ -15,6 +15,8 @@ use crate::wire::{Empty, Id, Ids, Timestamp};
 
 /// Discord's message type of an ordinary message.
 pub const TYPE_DEFAULT: u32 = 0;
+/// Discord's message type that tells of a pinned message.
+pub const TYPE_PIN: u32 = 6;
 /// Discord's message type of a reply.
 pub const TYPE_REPLY: u32 = 19;
 
@@ -140,7 +142,7 @@ impl<'a> MessageObject<'a> {
     #[must_use]
     pub fn new(parts: &MessageParts<'a>) -> Self {
         let referenced_message = match parts.referenced {
-            _ if parts.row.reply_to == 0 => None,
+            _ if parts.row.reply_to == 0 || kind(parts.row) != TYPE_REPLY => None,
             Referenced::NotFetched => None,
             Referenced::Deleted => Some(None),
             Referenced::Found(row) => Some(Some(Box::new(Self::single(parts, row, Unknown::LeaveOut)))),
@@ -265,7 +267,7 @@ impl<'a> OpenFields<'a> {
             mention_everyone: row.mention_everyone,
             mentions: Mentions { ids: &row.mention_user_ids, users: parts.users, unknown },
             mention_roles: Ids(&row.mention_role_ids),
-            pinned: false,
+            pinned: row.pinned_at_ms != 0,
             kind: kind(row),
             flags: row.flags,
             nonce: None,

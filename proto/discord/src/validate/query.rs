@@ -1,5 +1,7 @@
 //! Query parameters and ids in paths.
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use crate::error::{FormErrors, Leaf};
 
 /// Messages of a history page if the client gives no number. Discord's default.
@@ -36,6 +38,21 @@ pub fn parse_query_snowflake(key: &str, raw: Option<&str>) -> Result<Option<u64>
         Ok(id) if digits => Ok(Some(id)),
         _ => Err(FormErrors::field(key, Leaf::NotASnowflake)),
     }
+}
+
+/// A time in a query parameter, as milliseconds since 1970-01-01T00:00Z. It is RFC 3339 with a `T`; an offset
+/// may be left out, which means UTC, because one client library writes times so.
+///
+/// # Errors
+/// A form error if it is no such time, or lies before 1970.
+pub fn parse_query_timestamp(key: &str, raw: Option<&str>) -> Result<Option<u64>, FormErrors> {
+    let Some(raw) = raw else { return Ok(None) };
+    let bad = || FormErrors::field(key, Leaf::BadTimestamp);
+    // In a query a plus sign stands for a space.
+    let text = raw.replace(' ', "+");
+    let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339);
+    let at = parse(&text).or_else(|_| parse(&format!("{text}Z"))).map_err(|_| bad())?;
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).map(Some).map_err(|_| bad())
 }
 
 /// An id in a path.
