@@ -25,8 +25,8 @@ use crate::{
     ratelimit::RouteBucket,
     routes::{
         application, bulk_delete, channels, create_message, current_guilds, delete_message, direct_channels,
-        edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, pins, roles,
-        short, typing, users,
+        edit_message, empty, gateway, get_message, guilds, list_messages, member_roles, members, pins,
+        reactions, roles, short, typing, users,
     },
 };
 
@@ -93,6 +93,26 @@ fn discord(app: &App) -> Router<App> {
         .route(
             "/channels/{channel_id}/messages/bulk-delete",
             on(B::DeleteMessage, post(bulk_delete::bulk_delete)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}/reactions",
+            on(B::ChangeReactions, delete(reactions::clear)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}",
+            on(B::ListReactions, get(reactions::list_users)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}",
+            on(B::ChangeReactions, delete(reactions::clear_emoji)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me",
+            on(B::ChangeReactions, put(reactions::react).delete(reactions::take_back)),
+        )
+        .route(
+            "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/{user_id}",
+            on(B::ChangeReactions, delete(reactions::remove_of_user)),
         )
         .route("/channels/{channel_id}/messages/pins", on(B::ListPins, get(pins::list_pins)))
         .route("/channels/{channel_id}/pins", on(B::ListPins, get(pins::list_pinned_messages)))

@@ -16,6 +16,7 @@ pub(crate) mod list_messages;
 pub(crate) mod member_roles;
 pub(crate) mod members;
 pub(crate) mod pins;
+pub(crate) mod reactions;
 pub(crate) mod roles;
 pub(crate) mod short;
 pub(crate) mod typing;

@@ -31,7 +31,8 @@ impl RefusalReason {
             | Self::GuildOverwrites
             | Self::OwnedGuilds
             | Self::ChannelPins
-            | Self::MessageReactions => RefusalCause::Request,
+            | Self::MessageReactions
+            | Self::NotAllowed => RefusalCause::Request,
             // A later version of the service may name reasons that this one does not know; they arrive as
             // `Unspecified`.
             Self::Unspecified | Self::Overloaded | Self::NotOwner | Self::Clock | Self::Stopping => {
@@ -64,6 +65,7 @@ impl RefusalReason {
             Self::WriteBurst => "write_burst",
             Self::ChannelPins => "channel_pins",
             Self::MessageReactions => "message_reactions",
+            Self::NotAllowed => "not_allowed",
         }
     }
 }

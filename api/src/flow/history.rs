@@ -8,8 +8,10 @@ use weir_discord::{
     validate::{Anchor, HistoryQuery},
 };
 use weir_proto::{
-    data::{GetMessageRequest, ListMessagesRequest, ListMessagesResponse, Message, ViewPageRequest},
-    id::ChannelId,
+    data::{
+        GetMessageRequest, ListMessagesRequest, ListMessagesResponse, Message, OwnReactions, ViewPageRequest,
+    },
+    id::{ChannelId, UserId},
 };
 
 use crate::{
@@ -26,6 +28,8 @@ pub(crate) struct ViewedPage {
     request: ListMessagesRequest,
     /// An encoded `ListMessagesResponse`.
     encoded: Bytes,
+    /// What the viewer reacted to the page's messages with.
+    own: Vec<OwnReactions>,
 }
 
 impl ViewedPage {
@@ -53,14 +57,18 @@ impl ViewedPage {
         let call = ViewPageRequest { page: Some(request), viewer_id: caller.id.get() };
         let viewed = data.view_page(&call, &data.call()).await.found_or(ApiError::UnknownChannel)?;
         let access = ChannelAccess::judge(viewed.context.ok_or(ApiError::Internal)?, caller)?;
-        Ok(Self { access, request, encoded: viewed.page.ok_or(ApiError::Internal)? })
+        Ok(Self { access, request, encoded: viewed.page.ok_or(ApiError::Internal)?, own: viewed.own })
     }
 
-    /// The page as JSON, rendered unless it was lately.
+    /// The page as JSON, rendered unless it was lately. All viewers share it who reacted to none of its
+    /// messages.
     ///
     /// # Errors
     /// Those of the call for its users.
     pub(crate) async fn json(&self, data: &Data) -> Result<Bytes, Refused> {
+        if !self.own.is_empty() {
+            return Ok(Bytes::from(to_json(&self.rows(data).await?.objects())));
+        }
         if let Some(json) = data.pages().get(&self.request, &self.encoded) {
             return Ok(json);
         }
@@ -79,7 +87,8 @@ impl ViewedPage {
     pub(crate) async fn rows(&self, data: &Data) -> Result<Page, Refused> {
         let rows =
             ListMessagesResponse::decode(self.encoded.clone()).map_err(|_| ApiError::Internal)?.messages;
-        Page::of(data, self.access.channel.guild_id, rows).await
+        let page = Page::of(data, self.access.channel.guild_id, rows).await?;
+        Ok(Page { own: self.own.clone(), ..page })
     }
 }
 
@@ -88,6 +97,7 @@ pub(crate) struct Page {
     guild_id: u64,
     pub(crate) rows: Vec<Message>,
     users: UsersById,
+    own: Vec<OwnReactions>,
 }
 
 impl Page {
@@ -97,7 +107,7 @@ impl Page {
     /// Those of the call.
     pub(crate) async fn of(data: &Data, guild_id: u64, rows: Vec<Message>) -> Result<Self, Refused> {
         let users = data.users(named(&rows)).await?;
-        Ok(Self { guild_id, rows, users })
+        Ok(Self { guild_id, rows, users, own: Vec::new() })
     }
 
     /// The page's messages as Discord's objects. If a message replies to another one, that one is shown if it
@@ -120,6 +130,7 @@ impl Page {
             referenced,
             nonce: NonceEcho::Omit,
             access: ContentAccess::Full,
+            own: &self.own,
         })
     }
 }
@@ -129,12 +140,22 @@ impl Page {
 /// # Errors
 /// 10008 if it is not there.
 pub(crate) async fn message(data: &Data, channel_id: u64, message_id: u64) -> Result<Message, Refused> {
-    let message = data
-        .get_message(&GetMessageRequest { channel_id, message_id }, &data.call())
-        .await
-        .found_or(ApiError::UnknownMessage)?
-        .message;
-    Ok(message.ok_or(ApiError::Internal)?)
+    Ok(viewed_message(data, channel_id, message_id, None).await?.0)
+}
+
+/// Reads one message, and what `viewer` reacted to it with.
+///
+/// # Errors
+/// As [`message`].
+pub(crate) async fn viewed_message(
+    data: &Data,
+    channel_id: u64,
+    message_id: u64,
+    viewer: Option<UserId>,
+) -> Result<(Message, Option<OwnReactions>), Refused> {
+    let request = GetMessageRequest { channel_id, message_id, viewer_id: viewer.map_or(0, |id| id.get()) };
+    let found = data.get_message(&request, &data.call()).await.found_or(ApiError::UnknownMessage)?;
+    Ok((found.message.ok_or(ApiError::Internal)?, found.own))
 }
 
 /// Reads the message that `row` replies to. `None` if it replies to none, or if that message was deleted.

@@ -15,7 +15,7 @@ use weir_discord::{
     permission::Permissions,
     validate::{AllowedMentions, CreateMessageForm, MentionRules, Mentions, ParsedMentions, ReplyTo},
 };
-use weir_proto::data::{CreateMessageRequest, EventContext, Message};
+use weir_proto::data::{CreateMessageRequest, EventContext, Message, OwnReactions};
 
 use crate::{
     answer::{error::Refused, found::FoundOr as _, reply},
@@ -208,6 +208,17 @@ pub(crate) fn answer(
     users: &dyn UserSource,
     nonce: NonceEcho,
 ) -> Response {
+    answer_with(row, (guild_id, &[]), referenced, users, nonce)
+}
+
+/// The same to a viewer who reacted to the message, perhaps.
+pub(crate) fn answer_with(
+    row: &Message,
+    (guild_id, own): (u64, &[OwnReactions]),
+    referenced: Option<&Message>,
+    users: &dyn UserSource,
+    nonce: NonceEcho,
+) -> Response {
     reply::ok(&MessageObject::new(&MessageParts {
         row,
         users,
@@ -215,5 +226,6 @@ pub(crate) fn answer(
         referenced: referenced.map_or(Referenced::Deleted, Referenced::Found),
         nonce,
         access: ContentAccess::Full,
+        own,
     }))
 }

@@ -75,6 +75,10 @@ buckets! {
     ShortHistory = "weir-short-history", 50, 1;
     /// Opening direct messages.
     OpenDirect = "weir-open-direct", 10, 10;
+    /// Reading who reacted to a message.
+    ListReactions = "weir-list-reactions", 5, 1;
+    /// Reacting to messages: Discord's one in a quarter of a second.
+    ChangeReactions = "weir-change-reactions", 4, 1;
     /// Reading pinned messages.
     ListPins = "weir-list-pins", 5, 1;
     /// Pinning and unpinning messages.

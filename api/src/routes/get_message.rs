@@ -16,8 +16,15 @@ pub(crate) async fn get_message(Input { data, caller, ids, .. }: Input) -> Resul
     let (channel_id, message_id) = (ids.channel()?, ids.message()?);
     let access = ChannelAccess::find(&data, &caller, channel_id).await?;
     access.require(Permissions::READ_MESSAGE_HISTORY)?;
-    let row = history::message(&data, channel_id.get(), message_id.get()).await?;
+    let viewer = Some(caller.id);
+    let (row, own) = history::viewed_message(&data, channel_id.get(), message_id.get(), viewer).await?;
     let referenced = history::replied_to(&data, &row).await?;
     let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
-    Ok(send_message::answer(&row, access.channel.guild_id, referenced.as_ref(), &users, NonceEcho::Omit))
+    Ok(send_message::answer_with(
+        &row,
+        (access.channel.guild_id, own.as_slice()),
+        referenced.as_ref(),
+        &users,
+        NonceEcho::Omit,
+    ))
 }

@@ -165,7 +165,9 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
     match error {
         ChangeError::NotFound(_) => ConnectError::not_found(message),
         ChangeError::Invalid(_) => ConnectError::invalid_argument(message),
-        ChangeError::NotAllowed(_) => ConnectError::new(Code::PermissionDenied, message),
+        ChangeError::NotAllowed(_) => {
+            refusal(Code::PermissionDenied, RefusalReason::NotAllowed, "", 0, message)
+        }
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // It is not `resource_exhausted`: waiting does not help.
         ChangeError::Full(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),

@@ -16,6 +16,7 @@ mod content;
 mod tests;
 
 use content::ContentGate;
+use serde::Serialize;
 use weir_proto::{
     data::{Channel, EventContext, Message, Role},
     event::{MemberChanged, MemberRemoved, Record, Typing, record::Change},
@@ -26,7 +27,8 @@ use crate::{
     object::{
         ChannelObject, ChannelPinsEvent, ContentAccess, DirectChannelObject, MemberAddEvent,
         MemberRemoveEvent, MemberUpdateEvent, MessageDeleteBulkEvent, MessageDeleteEvent, MessageObject,
-        MessageParts, NonceEcho, Referenced, RoleDeleteEvent, RoleEvent, TypingEvent, to_json,
+        MessageParts, NonceEcho, ReactionEvent, ReactionsClearedEvent, Referenced, RoleDeleteEvent,
+        RoleEvent, TypingEvent, to_json,
     },
 };
 
@@ -140,6 +142,24 @@ pub fn dispatch(record: &Record, context: Option<&EventContext>) -> Option<Dispa
             in_channel(record, change.channel_id),
             to_json(&ChannelPinsEvent::new(change, record.guild_id)),
         )),
+        Change::ReactionAdded(change) => {
+            let member = context.member.as_ref().filter(|member| member.user_id == change.user_id);
+            let user = context.author.as_ref().filter(|user| user.id == change.user_id);
+            let data = ReactionEvent::added(change, record.guild_id, member, user);
+            Some(reaction(Event::MessageReactionAdd, record, change.channel_id, &data))
+        }
+        Change::ReactionRemoved(change) => {
+            let data = ReactionEvent::removed(change, record.guild_id);
+            Some(reaction(Event::MessageReactionRemove, record, change.channel_id, &data))
+        }
+        Change::ReactionsCleared(change) => {
+            let event = match change.emoji {
+                Some(_) => Event::MessageReactionRemoveEmoji,
+                None => Event::MessageReactionRemoveAll,
+            };
+            let data = ReactionsClearedEvent::new(change, record.guild_id);
+            Some(reaction(event, record, change.channel_id, &data))
+        }
         Change::Typing(row) => Some(typing(record, row, context)),
         Change::RecordsLost(_) | Change::GuildCreated(_) | Change::GuildDeleted(_) => None,
         Change::ChannelCreated(row) if row.guild_id == 0 => Some(direct_channel(record, row, context)),
@@ -176,6 +196,7 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
         referenced: referenced.map_or(Referenced::NotFetched, Referenced::Found),
         nonce,
         access: ContentAccess::Full,
+        own: &[],
     })
     .into_event(record.guild_id, context.member.as_ref());
     let place = Place::of(record.guild_id);
@@ -186,6 +207,10 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
         content: (place == Place::Guild).then_some(gate),
         ..DispatchedEvent::new(event, place, needs, data)
     }
+}
+
+fn reaction(event: Event, record: &Record, channel_id: u64, data: &impl Serialize) -> DispatchedEvent {
+    DispatchedEvent::new(event, Place::of(record.guild_id), in_channel(record, channel_id), to_json(data))
 }
 
 fn typing(record: &Record, row: &Typing, context: &EventContext) -> DispatchedEvent {

@@ -115,6 +115,10 @@ refusals! {
     BulkDeleteCount: 400, 50_016, "Provided too few or too many messages to delete", "bulk_delete_count";
     /// A message is older than two weeks.
     BulkDeleteTooOld: 400, 50_034, "A message provided was too old to bulk delete", "bulk_delete_too_old";
+    /// No such emoji.
+    UnknownEmoji: 400, 10_014, "Unknown Emoji", "unknown_emoji";
+    /// The message has reactions with the most emojis that it may have.
+    ReactionLimit: 400, 30_010, "Maximum number of reactions reached (20)", "reaction_limit";
     /// The channel has the most pinned messages that it may have.
     PinLimit: 400, 30_003, "Maximum number of pins reached for the channel (250)", "pin_limit";
     /// The guild has the most roles that it may have.

@@ -170,6 +170,14 @@ pub enum Event {
     MessageDelete,
     /// Messages were deleted in one step.
     MessageDeleteBulk,
+    /// A user reacted to a message.
+    MessageReactionAdd,
+    /// A reaction was taken back, or removed by a moderator.
+    MessageReactionRemove,
+    /// All reactions of a message were removed.
+    MessageReactionRemoveAll,
+    /// All reactions with one emoji were removed.
+    MessageReactionRemoveEmoji,
     /// A user started typing.
     TypingStart,
     /// A user's presence changed.
@@ -217,6 +225,10 @@ impl Event {
             Self::MessageUpdate => "MESSAGE_UPDATE",
             Self::MessageDelete => "MESSAGE_DELETE",
             Self::MessageDeleteBulk => "MESSAGE_DELETE_BULK",
+            Self::MessageReactionAdd => "MESSAGE_REACTION_ADD",
+            Self::MessageReactionRemove => "MESSAGE_REACTION_REMOVE",
+            Self::MessageReactionRemoveAll => "MESSAGE_REACTION_REMOVE_ALL",
+            Self::MessageReactionRemoveEmoji => "MESSAGE_REACTION_REMOVE_EMOJI",
             Self::TypingStart => "TYPING_START",
             Self::PresenceUpdate => "PRESENCE_UPDATE",
         }
@@ -256,6 +268,16 @@ impl Event {
                 | Self::ChannelPinsUpdate,
                 Place::Direct,
             ) => Intents::DIRECT_MESSAGES,
+            (
+                Self::MessageReactionAdd
+                | Self::MessageReactionRemove
+                | Self::MessageReactionRemoveAll
+                | Self::MessageReactionRemoveEmoji,
+                place,
+            ) => match place {
+                Place::Guild => Intents::GUILD_MESSAGE_REACTIONS,
+                Place::Direct => Intents::DIRECT_MESSAGE_REACTIONS,
+            },
             (Self::TypingStart, Place::Guild) => Intents::GUILD_MESSAGE_TYPING,
             (Self::TypingStart, Place::Direct) => Intents::DIRECT_MESSAGE_TYPING,
             (Self::PresenceUpdate, _) => Intents::GUILD_PRESENCES,

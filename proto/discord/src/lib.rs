@@ -12,6 +12,7 @@
 //! - [`token`]: bot tokens; they are made, parsed and hashed here, and never printed.
 
 pub mod dispatch;
+pub mod emoji;
 pub mod error;
 #[cfg(test)]
 mod fuzz;

@@ -21,18 +21,18 @@ pub use application::ApplicationObject;
 pub use channel::{ChannelObject, DirectChannelObject};
 pub use event::{
     ChannelPinsEvent, GuildDeleteEvent, MemberAddEvent, MemberRemoveEvent, MemberUpdateEvent,
-    MembersChunkEvent, MessageDeleteBulkEvent, MessageDeleteEvent, RateLimitedEvent, RoleDeleteEvent,
-    RoleEvent, TypingEvent,
+    MembersChunkEvent, MessageDeleteBulkEvent, MessageDeleteEvent, RateLimitedEvent, ReactionEvent,
+    ReactionsClearedEvent, RoleDeleteEvent, RoleEvent, TypingEvent,
 };
 pub use guild::{
     Availability, GuildCreateEvent, GuildCreateParts, GuildObject, PartialGuildObject, UnavailableGuildObject,
 };
 pub use member::MemberObject;
-pub(crate) use message::GatedFields;
 pub use message::{
     ContentAccess, MessageObject, MessageParts, NonceEcho, Referenced, TYPE_DEFAULT, TYPE_PIN, TYPE_REPLY,
     UserSource,
 };
+pub(crate) use message::{EmojiObject, GatedFields};
 pub use role::RoleObject;
 pub use session::{
     GatewayBotReply, GatewayReply, ReadyEvent, ReadyParts, ResumedEvent, SessionStartLimit, gateway_url,

@@ -27,6 +27,8 @@ impl From<&Refusal> for ApiError {
             // Only bulk deletions change several rows. It is not a 429, because clients would wait and send
             // the same again.
             RefusalReason::WriteBurst => Self::BulkDeleteCount,
+            RefusalReason::NotAllowed => Self::MissingPermissions,
+            RefusalReason::MessageReactions => Self::ReactionLimit,
             RefusalReason::ChannelPins => Self::PinLimit,
             RefusalReason::GuildChannels => Self::ChannelLimit,
             RefusalReason::GuildRoles => Self::RoleLimit,

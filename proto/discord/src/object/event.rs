@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use weir_proto::data::{Member, Role, User};
 
-use super::{guild::Members, member::MemberObject, role::RoleObject, user::UserObject};
+use super::{EmojiObject, guild::Members, member::MemberObject, role::RoleObject, user::UserObject};
 use crate::wire::{Empty, Id, Ids, Timestamp};
 
 /// MESSAGE_DELETE.
@@ -59,6 +59,82 @@ impl ChannelPinsEvent {
             guild_id: Id::nonzero(guild_id),
             channel_id: Id(change.channel_id),
             last_pin_timestamp: Timestamp::nonzero(change.last_pin_at_ms),
+        }
+    }
+}
+
+/// MESSAGE_REACTION_ADD and MESSAGE_REACTION_REMOVE.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReactionEvent<'a> {
+    user_id: Id,
+    channel_id: Id,
+    message_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<MemberObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_author_id: Option<Id>,
+    emoji: EmojiObject<'a>,
+    burst: bool,
+    /// 0: Weir has no reactions that are paid for.
+    #[serde(rename = "type")]
+    kind: u8,
+}
+
+impl<'a> ReactionEvent<'a> {
+    /// The event of a reaction that was taken back or removed; `guild_id` 0 in direct messages.
+    #[must_use]
+    pub fn removed(change: &'a weir_proto::event::ReactionChanged, guild_id: u64) -> Self {
+        Self {
+            user_id: Id(change.user_id),
+            channel_id: Id(change.channel_id),
+            message_id: Id(change.message_id),
+            guild_id: Id::nonzero(guild_id),
+            member: None,
+            message_author_id: None,
+            emoji: EmojiObject::new(change.emoji.as_ref()),
+            burst: false,
+            kind: 0,
+        }
+    }
+
+    /// The event of a new reaction, with the membership of who reacted if that is known.
+    #[must_use]
+    pub fn added(
+        change: &'a weir_proto::event::ReactionChanged,
+        guild_id: u64,
+        member: Option<&'a Member>,
+        user: Option<&'a User>,
+    ) -> Self {
+        Self {
+            member: member.filter(|_| guild_id != 0).map(|member| MemberObject::full(member, user)),
+            message_author_id: Id::nonzero(change.message_author_id),
+            ..Self::removed(change, guild_id)
+        }
+    }
+}
+
+/// MESSAGE_REACTION_REMOVE_ALL, and with an emoji MESSAGE_REACTION_REMOVE_EMOJI.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReactionsClearedEvent<'a> {
+    channel_id: Id,
+    message_id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guild_id: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emoji: Option<EmojiObject<'a>>,
+}
+
+impl<'a> ReactionsClearedEvent<'a> {
+    /// The event of a record; `guild_id` 0 in direct messages.
+    #[must_use]
+    pub fn new(change: &'a weir_proto::event::ReactionsCleared, guild_id: u64) -> Self {
+        Self {
+            channel_id: Id(change.channel_id),
+            message_id: Id(change.message_id),
+            guild_id: Id::nonzero(guild_id),
+            emoji: change.emoji.as_ref().map(|emoji| EmojiObject::new(Some(emoji))),
         }
     }
 }

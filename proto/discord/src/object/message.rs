@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use weir_proto::data::{EventContext, Member, Message, User};
+use weir_proto::data::{Emoji, EventContext, Member, Message, OwnReactions, ReactionCount, User};
 
 use super::{member::MemberObject, user::UserObject};
 use crate::wire::{Empty, Id, Ids, Timestamp};
@@ -122,6 +122,8 @@ pub struct MessageParts<'a> {
     pub nonce: NonceEcho,
     /// Whether gated fields are shown.
     pub access: ContentAccess,
+    /// What the viewer reacted to messages with, as far as it was asked for.
+    pub own: &'a [OwnReactions],
 }
 
 /// A message.
@@ -164,6 +166,11 @@ impl<'a> MessageObject<'a> {
     #[must_use]
     pub fn into_event(mut self, guild_id: u64, member: Option<&'a Member>) -> Self {
         self.open.guild_id = Id::nonzero(guild_id);
+        // Who reacted depends on the viewer, and clients count by the events of reactions.
+        self.open.reactions = Reactions::NONE;
+        if let Some(Some(quoted)) = &mut self.referenced_message {
+            quoted.open.reactions = Reactions::NONE;
+        }
         self.open.member = member
             .filter(|member| guild_id != 0 && Id(member.user_id) == self.open.author_id)
             .map(MemberObject::partial);
@@ -243,6 +250,8 @@ pub(crate) struct OpenFields<'a> {
     mentions: Mentions<'a>,
     mention_roles: Ids<'a>,
     pinned: bool,
+    #[serde(skip_serializing_if = "Reactions::is_empty")]
+    reactions: Reactions<'a>,
     #[serde(rename = "type")]
     kind: u32,
     flags: u64,
@@ -268,6 +277,7 @@ impl<'a> OpenFields<'a> {
             mentions: Mentions { ids: &row.mention_user_ids, users: parts.users, unknown },
             mention_roles: Ids(&row.mention_role_ids),
             pinned: row.pinned_at_ms != 0,
+            reactions: Reactions::of(row, parts.own),
             kind: kind(row),
             flags: row.flags,
             nonce: None,
@@ -277,6 +287,72 @@ impl<'a> OpenFields<'a> {
                 channel_id: Id(row.channel_id),
                 guild_id: Id::nonzero(parts.guild_id),
             }),
+        }
+    }
+}
+
+/// The counts of a message's reactions, and which of them are the viewer's own.
+#[derive(Debug, Clone, Copy)]
+struct Reactions<'a> {
+    counts: &'a [ReactionCount],
+    own_slots: &'a [u64],
+}
+
+impl<'a> Reactions<'a> {
+    const NONE: Self = Self { counts: &[], own_slots: &[] };
+
+    fn of(row: &'a Message, own: &'a [OwnReactions]) -> Self {
+        let own = own.iter().find(|own| own.message_id == row.id);
+        Self { counts: &row.reactions, own_slots: own.map_or(&[], |own| &own.slots) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+impl Serialize for Reactions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.counts.iter().map(|count| ReactionObject {
+            emoji: EmojiObject::new(count.emoji.as_ref()),
+            count: count.count,
+            count_details: CountDetails { burst: 0, normal: count.count },
+            me: self.own_slots.contains(&count.slot),
+            me_burst: false,
+            burst_colors: [],
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct ReactionObject<'a> {
+    emoji: EmojiObject<'a>,
+    count: u32,
+    count_details: CountDetails,
+    me: bool,
+    me_burst: bool,
+    burst_colors: Empty,
+}
+
+#[derive(Serialize)]
+struct CountDetails {
+    burst: u32,
+    normal: u32,
+}
+
+/// An emoji in a reaction.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct EmojiObject<'a> {
+    id: Option<Id>,
+    name: Option<&'a str>,
+}
+
+impl<'a> EmojiObject<'a> {
+    /// The emoji of a row; nameless if the row has none.
+    pub(crate) fn new(emoji: Option<&'a Emoji>) -> Self {
+        Self {
+            id: emoji.and_then(|emoji| Id::nonzero(emoji.id)),
+            name: emoji.map(|emoji| emoji.name.as_str()),
         }
     }
 }
