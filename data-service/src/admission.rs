@@ -31,11 +31,7 @@ use self::{
     enforce::{Force, can_refuse, name_of},
     error::invalid,
 };
-use crate::{
-    clock::Clock,
-    seeded::{Seeded, armed},
-    write::in_doubt::Pauses,
-};
+use crate::{clock::Clock, write::in_doubt::Pauses};
 
 /// Kinds of rows in the store's settings.
 const LIMIT: &str = "limit";
@@ -217,10 +213,6 @@ impl LimitBook {
         let one = Arc::clone(&self.changing).lock_owned().await;
         let (doubt, doubted) = oneshot::channel();
         let change = change(Arc::clone(self), Doubt::Resolve(Some(doubt)));
-        if armed(Seeded::LimitInCallersFuture) {
-            let _one = one;
-            return change.await;
-        }
         let changed = tokio::spawn(async move {
             let _one: OwnedMutexGuard<()> = one;
             change.await

@@ -19,6 +19,5 @@ pub mod outbox;
 pub mod ownership;
 pub mod read;
 pub mod rpc;
-pub mod seeded;
 pub mod steady;
 pub mod write;

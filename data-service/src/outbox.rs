@@ -35,10 +35,7 @@ use weir_runtime::{
 use weir_store::Store;
 
 use self::record::Announced;
-use crate::{
-    clock::Clock,
-    seeded::{Seeded, armed},
-};
+use crate::clock::Clock;
 
 /// Queues to the bus; a scope always uses the same one, which keeps its order.
 const LANES: usize = 4;
@@ -344,7 +341,7 @@ impl Outbox {
                 if !self.told.swap(true, Ordering::AcqRel) {
                     tracing::warn!(%error, "the event bus takes no records; they wait in the database");
                 }
-                for item in batch.iter().filter(|_| !armed(Seeded::FailedPublishForgotten)) {
+                for item in &batch {
                     self.fall_behind(Some(item.scope_id), item.prev_rev, item.rev - 1);
                 }
             }
@@ -363,7 +360,6 @@ impl Outbox {
             Published::Kept => {
                 self.kept_us.fetch_max(began_us, Ordering::AcqRel);
             }
-            Published::Lost if armed(Seeded::LossIgnored) => {}
             Published::Lost => {
                 tracing::warn!(
                     "the event bus lost its memory, or had forgotten a gateway that was away; what is recent is published again"
@@ -385,7 +381,7 @@ impl Outbox {
             let (now_us, oldest_pending) = {
                 let pending = lock(&self.pending);
                 let oldest = pending.first().map(|(began_us, _)| *began_us);
-                (self.clock.wall_us(), oldest.filter(|_| !armed(Seeded::WatermarkPassesPending)))
+                (self.clock.wall_us(), oldest)
             };
             let oldest_behind = lock(&self.behind).values().map(|behind| behind.since_rev).min();
             let heard_us = now_us.saturating_sub(UNHEARD_US);

@@ -52,7 +52,6 @@ use crate::{
         clock_skew::ClockSkew,
         mint::{MintError, Minter},
     },
-    seeded::{Seeded, armed},
     steady::Steady,
 };
 
@@ -189,11 +188,7 @@ impl Sequencer {
         let (reply, answer) = oneshot::channel();
         let scope = self.live.scope(scope_id).ok_or(Refused::TableFull)?;
         if self.mailboxes.push(scope_id, make(reply))? {
-            if armed(Seeded::TurnInCallersFuture) {
-                self.turns(scope).await;
-            } else {
-                self.home.spawn(self.turns(scope));
-            }
+            self.home.spawn(self.turns(scope));
         } else {
             // A caller that only waits must not keep the scope in memory.
             drop(scope);

@@ -4,7 +4,6 @@
 use weir_data_client::{CallOptions, DataError};
 use weir_discord::{
     error::ApiError,
-    injected_fault::{InjectedFault, injected},
     permission::{Permissions, permissions_in, permissions_in_direct},
 };
 use weir_proto::{
@@ -244,9 +243,6 @@ impl GuildAccess {
     /// # Errors
     /// 50013 if it lacks some bit of `granted`.
     pub(crate) fn require_held(&self, granted: Permissions) -> Result<(), Refused> {
-        if injected(InjectedFault::RolesExceedTheirMaker) {
-            return Ok(());
-        }
         // Bits without a meaning grant nothing, so a caller that has every bit with a meaning may pass them
         // on.
         self.require(granted & Permissions::ALL)

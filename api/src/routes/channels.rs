@@ -4,7 +4,6 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 use weir_discord::{
     error::{ApiError, Leaf},
-    injected_fault::{InjectedFault, injected},
     object::ChannelObject,
     permission::{MEMBER_OVERWRITE, Permissions, ROLE_OVERWRITE, may_create_with, may_overwrite, merged},
     validate::{ChannelForm, parse_body},
@@ -217,9 +216,7 @@ fn check_parent(state: &GuildState, form: &ChannelForm, kind: u32) -> Result<(),
 /// 50028 for a role that the guild does not have, and for a role that is called a member.
 fn check_subjects(state: &GuildState, overwrites: &[Overwrite]) -> Result<(), Refused> {
     let is_role = |id: u64| state.roles.iter().any(|role| role.id == id);
-    let wrong = |one: &Overwrite| {
-        is_role(one.id) == (one.r#type == MEMBER_OVERWRITE) && !injected(InjectedFault::TypeNotInKey)
-    };
+    let wrong = |one: &Overwrite| is_role(one.id) == (one.r#type == MEMBER_OVERWRITE);
     if overwrites.iter().any(wrong) { Err(ApiError::InvalidRole.into()) } else { Ok(()) }
 }
 

@@ -6,7 +6,6 @@ use axum::{extract::State, response::Response};
 use serde_json::Value;
 use weir_discord::{
     error::ApiError,
-    injected_fault::{InjectedFault, injected},
     object::MemberObject,
     permission::{Permissions, highest_role, outranks},
     validate::{NICK_MAX, parse_body, parse_fields},
@@ -160,7 +159,7 @@ async fn kick(input: &Input, guild_id: GuildId, user_id: UserId) -> Result<Respo
 /// # Errors
 /// 50013 if it does not.
 fn require_above(access: &GuildAccess, target: &Member) -> Result<(), Refused> {
-    let owner = access.guild().owner_id == target.user_id && !injected(InjectedFault::OwnerNotSpared);
+    let owner = access.guild().owner_id == target.user_id;
     let above = outranks(&access.state, &access.member, highest_role(&access.state, target));
     if above && !owner { Ok(()) } else { Err(ApiError::MissingPermissions.into()) }
 }

@@ -9,7 +9,6 @@ mod data_service;
 mod direct;
 mod forms;
 mod fuzz;
-mod grant_faults;
 mod grants;
 mod guilds;
 mod harness;

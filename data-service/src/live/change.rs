@@ -12,10 +12,7 @@ use super::{
     Live,
     scope::{Head, Scope, ScopeState, TailMessage, keys_of},
 };
-use crate::{
-    key::Key,
-    seeded::{Seeded, armed},
-};
+use crate::key::Key;
 
 /// Changes that a commit makes to a scope beside its head.
 #[derive(Debug)]
@@ -100,9 +97,8 @@ impl Live {
         // This happens under the lock: a read that seeds the tail compares the version and so sees both or
         // neither.
         match known {
-            Known::Late if !armed(Seeded::DoubtLeavesMemoryOn) => self.resolve(barriers),
-            Known::InTime | Known::Late if armed(Seeded::CommitDoesNotBump) => {}
-            Known::InTime | Known::Late => self.raise(barriers),
+            Known::Late => self.resolve(barriers),
+            Known::InTime => self.raise(barriers),
         }
     }
 

@@ -17,10 +17,7 @@ use super::{
     serve::EncodedPage,
     weight::{guild_bytes, message_bytes},
 };
-use crate::{
-    key::Key,
-    seeded::{Seeded, armed},
-};
+use crate::key::Key;
 
 /// Encoded pages kept for a tail: the default page, and a few others that clients request.
 const ENCODED_MAX: usize = 8;
@@ -200,7 +197,7 @@ impl ScopeState {
     /// Installs a tail that was read outside the turn, unless something changed since `version` or is
     /// changing.
     pub(crate) fn seed(&mut self, version: u64, epoch: u64, tail: Tail<TailMessage>) -> bool {
-        let unchanged = (self.version == version && self.idle()) || armed(Seeded::SeedIgnoresVersion);
+        let unchanged = self.version == version && self.idle();
         if unchanged && self.tail_under(epoch).is_none() {
             self.put_tail(epoch, tail);
         }
@@ -217,8 +214,7 @@ impl ScopeState {
 
     /// The tail, if it is certain under the tenure with this `epoch`.
     pub(crate) fn tail_under(&self, epoch: u64) -> Option<&Tail<TailMessage>> {
-        let of_now = self.tail_epoch == epoch || armed(Seeded::MemoryOutlivesTenure);
-        self.tail.as_ref().filter(|_| of_now && !self.unresolved)
+        self.tail.as_ref().filter(|_| self.tail_epoch == epoch && !self.unresolved)
     }
 
     /// The encoded reply for a query, if one was kept since the last change.

@@ -10,11 +10,7 @@ use weir_proto::{
 };
 
 use super::{Live, scope::TailMessage};
-use crate::{
-    freshness::Freshness,
-    ownership::Tenure,
-    seeded::{Seeded, armed},
-};
+use crate::{freshness::Freshness, ownership::Tenure};
 
 /// A page as it is sent; cheap to clone.
 #[derive(Debug, Clone)]
@@ -219,6 +215,6 @@ impl Live {
 impl Live {
     /// True if state read under a tenure may be returned now that the answer is made (rule 3).
     fn remembered_under(&self, scope: ScopeId, tenure: Tenure) -> bool {
-        self.ownership.still(Some(scope), tenure) || armed(Seeded::CachedReplyUnchecked)
+        self.ownership.still(Some(scope), tenure)
     }
 }

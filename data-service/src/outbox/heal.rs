@@ -17,10 +17,7 @@ use weir_proto::{
 use weir_store::ReadError;
 
 use super::{Behind, Outbox, SETTING, lock, topics::topics};
-use crate::{
-    outbox::rebuild,
-    seeded::{Seeded, armed},
-};
+use crate::outbox::rebuild;
 
 /// Records of a scope that are read back and published at once.
 const HEAL_PAGE: usize = 500;
@@ -61,7 +58,7 @@ impl Outbox {
             }
             let (mut done_holders, mut pause) = (Vec::new(), HEAL_EVERY);
             loop {
-                if self.recover.swap(false, Ordering::AcqRel) && !armed(Seeded::NoRecovery) {
+                if self.recover.swap(false, Ordering::AcqRel) {
                     let Some((after_rev, holders)) = self.watermark_of_others(&stop).await else { return };
                     self.fall_behind(None, after_rev, after_rev);
                     done_holders.extend(holders);

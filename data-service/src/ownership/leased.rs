@@ -30,10 +30,7 @@ use weir_proto::id::ScopeId;
 use weir_store::{Lease, LeaseAnswer, ReadError, Store, WriteError};
 
 use super::{NotOwner, Ownership, Tenure};
-use crate::{
-    clock::Clock,
-    seeded::{Seeded, armed},
-};
+use crate::clock::Clock;
 
 /// Length of a lease. A killed node's channels have no owner for at most this and the time to take over. It
 /// is a guess between the driver's timeout (2 s) and what users bear.
@@ -133,16 +130,15 @@ impl std::fmt::Debug for Leased {
 impl Ownership for Leased {
     fn tenure(&self, _scope: Option<ScopeId>) -> Result<Tenure, NotOwner> {
         let off_ms = self.clock_off_ms.load(Ordering::Acquire);
-        if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() && !armed(Seeded::ClockOffIgnored) {
+        if u128::from(off_ms) > CLOCK_OFF_MAX.as_millis() {
             return Err(NotOwner::Clock { off_ms });
         }
         let state = self.state();
         let now_ns = self.clock.boot().as_ns();
-        let running = |held: &Held| now_ns < held.until_boot_ns || armed(Seeded::LeaseEndIgnored);
-        let Some(held) = state.held.filter(running) else {
+        let Some(held) = state.held.filter(|held| now_ns < held.until_boot_ns) else {
             return Err(NotOwner::Elsewhere);
         };
-        if now_ns >= state.worker_until_boot_ns && !armed(Seeded::WorkerLeaseIgnored) {
+        if now_ns >= state.worker_until_boot_ns {
             return Err(NotOwner::Worker);
         }
         let Held { mint_until_us, mint_above_us, epoch, reign, .. } = held;
@@ -257,9 +253,8 @@ impl Leased {
         // The clock is read before the request is sent: the lease counts from here, never from the answer.
         let asked_boot_ns = self.clock.boot().as_ns();
         let before = self.state().held;
-        let stood_still = |still: &&StandsStill| {
-            asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS || armed(Seeded::TakerDoesNotWait)
-        };
+        let stood_still =
+            |still: &&StandsStill| asked_boot_ns.saturating_sub(still.since_boot_ns) >= LEASE_NS;
         let mut expected = still.as_ref().filter(stood_still).map(|still| still.lease.clone());
         let above = before.map_or(0, |held| held.mint_above_us);
         let database_us = store.clock_us().await?;
@@ -326,8 +321,7 @@ impl Leased {
             state.epoch += 1;
         }
         let (epoch, reign) = (state.epoch, state.reign);
-        let counts_from = if armed(Seeded::LeaseCountsFromAnswer) { now_ns } else { asked_boot_ns };
-        let until_boot_ns = counts_from + USABLE_NS;
+        let until_boot_ns = asked_boot_ns + USABLE_NS;
         state.held = Some(Held { mint_until_us, mint_above_us, epoch, reign, until_boot_ns });
         let other = state.other.take();
         drop(state);
@@ -442,7 +436,6 @@ async fn take_worker(store: &dyn Store, holder: &str) -> Result<u16, TakeError> 
         let wanted = worker_lease(worker, holder, now_us);
         match store.take_lease(wanted.clone(), None).await? {
             LeaseAnswer::Held | LeaseAnswer::Renewed => return Ok(worker),
-            LeaseAnswer::HeldBy(_) if armed(Seeded::WorkerTakenAnyway) => return Ok(worker),
             LeaseAnswer::HeldBy(old) if old.mint_until_us + WORKER_FREE_AFTER_US < now_us => {
                 if store.take_lease(wanted, Some(old)).await? == LeaseAnswer::Held {
                     return Ok(worker);

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_proto::id::{EPOCH_MS, SEQUENCE_BITS, Snowflake, WORKER_BITS};
 
-use crate::{
-    ownership::Tenure,
-    seeded::{Seeded, armed},
-};
+use crate::ownership::Tenure;
 
 /// How far ids may run ahead of the clock, in milliseconds: the same bound as for a node's clock against the
 /// database's (500 ms). Beyond it minting stops rather than date messages into the future.
@@ -92,9 +89,7 @@ impl Minter {
             if ms > now_ms + AHEAD_MS_MAX {
                 return Err(MintError::Ahead { ahead_ms: ms - now_ms });
             }
-            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > tenure.mint_until_us
-                && !armed(Seeded::MintsPastLease)
-            {
+            if (ms + 1 + EPOCH_MS).saturating_mul(1_000) > tenure.mint_until_us {
                 return Err(MintError::LeaseEnded);
             }
             match self.last.compare_exchange_weak(last, end, Ordering::AcqRel, Ordering::Acquire) {

@@ -38,7 +38,6 @@ use crate::{
     live::Live,
     observe::Observer,
     ownership::Ownership,
-    seeded::{Seeded, armed},
 };
 
 /// An error of a read.
@@ -209,7 +208,7 @@ impl ReadPath {
             let remembered = reply.outcome() != Outcome::Led;
             // Checked again after the answer is there (rule 3): what is remembered counts only while the
             // tenure lasts.
-            if remembered && self.memory(&key) != memory && !armed(Seeded::CachedReplyUnchecked) {
+            if remembered && self.memory(&key) != memory {
                 continue;
             }
             reading.served.note(&key, &reply);
@@ -249,7 +248,6 @@ impl ReadPath {
     /// What a read of `key` may be answered from now.
     fn memory(&self, key: &Key) -> Memory {
         match self.ownership.tenure(key.scope()) {
-            Ok(_) if armed(Seeded::MemoryOutlivesTenure) => Memory::Tenure(0),
             Ok(tenure) => Memory::Tenure(tenure.epoch),
             Err(_) => Memory::Alone(self.alone.fetch_add(1, Ordering::Relaxed)),
         }

@@ -25,7 +25,6 @@ use crate::{
     },
     outbox::{Pending, record::Announced},
     ownership::Tenure,
-    seeded::{Seeded, armed},
 };
 
 /// A fenced owner with a write in doubt checks this often whether it owns the scope again.
@@ -146,7 +145,7 @@ impl Sequencer {
 
     /// True if the commit's tenure is still the present one, so that the change may be acknowledged.
     fn still(&self, scope: &Scope, tenure: Tenure) -> bool {
-        self.ownership.still(Some(scope.id), tenure) || armed(Seeded::AcknowledgesWithoutTenure)
+        self.ownership.still(Some(scope.id), tenure)
     }
 
     async fn publish(&self, scope: &Scope, before: Head, pending: Pending, records: Vec<Announced>) {
@@ -168,9 +167,7 @@ impl Sequencer {
     /// cached.
     pub(super) fn in_doubt(&self, scope: &Scope, barriers: &[(Key, Barrier)]) {
         self.counters.in_doubt.inc();
-        if !armed(Seeded::DoubtLeavesMemoryOn) {
-            self.live.in_doubt(scope, barriers);
-        }
+        self.live.in_doubt(scope, barriers);
     }
 
     /// Sends a write for the first time and waits for its outcome.
@@ -215,11 +212,10 @@ impl Sequencer {
             let now = loop {
                 match self.ownership.tenure(Some(scope_id)) {
                     Ok(now) => break now,
-                    Err(_) if armed(Seeded::ResendsWithoutTenure) => break tenure,
                     Err(_) => sleep(OWNER_LOOK_EVERY).await,
                 }
             };
-            if now.reign != tenure.reign && !armed(Seeded::ReignIgnored) {
+            if now.reign != tenure.reign {
                 return Resolved::Superseded;
             }
             match write().await {

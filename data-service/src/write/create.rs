@@ -20,7 +20,6 @@ use crate::{
         Effect,
         scope::{Head, Scope},
     },
-    seeded::{Seeded, armed},
 };
 
 impl Sequencer {
@@ -71,9 +70,7 @@ impl Sequencer {
         let last_message_id = MessageId::try_from(last.id).ok();
         let head = Head { last_message_id, bucket: Some(bucket), ..begun.head_at(last.last_rev) };
         let known = begun.head.bucket;
-        if !armed(Seeded::BucketAfterCommit)
-            && let Err(error) = self.index_bucket(channel_id, known, bucket).await
-        {
+        if let Err(error) = self.index_bucket(channel_id, known, bucket).await {
             return plan.fail(&error);
         }
         let (rows, records) = plan.commit(channel_id, begun.head.recorded_rev);
@@ -89,9 +86,6 @@ impl Sequencer {
             Err(error) => plan.fail(&error),
         };
         self.commit(scope, begun, prepared, answer).await;
-        if armed(Seeded::BucketAfterCommit) {
-            drop(self.index_bucket(channel_id, known, bucket).await);
-        }
         self.live.weigh(scope);
     }
 

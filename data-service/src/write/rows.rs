@@ -15,11 +15,7 @@ use super::{
     in_doubt::Pauses,
     op::{ChangeError, Refused},
 };
-use crate::{
-    key::Key,
-    ownership::Tenure,
-    seeded::{Seeded, armed},
-};
+use crate::{key::Key, ownership::Tenure};
 
 /// Writer of rows that pass no turn.
 #[derive(Debug, Clone)]
@@ -92,9 +88,6 @@ async fn run(sequencer: Arc<Sequencer>, mut write: Write, answer: oneshot::Sende
     match written {
         Err(WriteError::Unknown { reason }) => {
             tracing::warn!(reason, "the outcome of a write of rows is not known; sending it again");
-            if armed(Seeded::RowsDoubtForgotten) {
-                return write.barrier.resolve();
-            }
             resolve(sequencer, write).await;
         }
         // This process will never know the outcome: the keys stay out of memory until it is replaced.

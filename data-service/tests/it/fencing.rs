@@ -20,7 +20,7 @@ fn is_not_owner<T>(answer: &Result<T, DataError>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable() {
+async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and_the_record_recoverable() {
     let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     world.store.script([Fate::Slow(Duration::from_secs(1))]);
@@ -47,7 +47,7 @@ pub(crate) async fn a_tenure_lost_during_a_commit_leaves_the_outcome_unknown_and
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn what_was_remembered_before_a_lapse_is_not_served_after_it() {
+async fn what_was_remembered_before_a_lapse_is_not_served_after_it() {
     for seeded_by_write in [false, true] {
         let (world, node, place) = World::with_place(2).await;
         let talk = Talk(&node.client, place);
@@ -108,7 +108,7 @@ async fn a_read_without_ownership_joins_no_older_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel() {
+async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_the_channel() {
     let (world, node, place) = World::with_place(4).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
@@ -131,7 +131,7 @@ pub(crate) async fn a_commit_in_doubt_is_not_repeated_while_somebody_else_owns_t
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
+async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_between() {
     let (world, node, place) = World::with_place(9).await;
     let talk = Talk(&node.client, place);
     talk.create("first").await.unwrap();
@@ -154,7 +154,7 @@ pub(crate) async fn a_commit_in_doubt_is_given_up_when_another_owner_came_in_bet
 
 /// Hazard 45.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
+async fn a_later_edit_wins_although_its_owners_clock_is_slower() {
     let world = World::new(5);
     let fast = world.clock.skewed(400_000);
     let slow = world.clock.skewed(-400_000);
@@ -211,7 +211,7 @@ async fn a_removal_by_a_slower_clock_holds_too() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
+async fn nothing_is_minted_at_or_above_the_end_of_the_tenure() {
     use weir_data_service::{clock::WallClock, ownership::Tenure};
     let (world, node, place) = World::with_place(7).await;
     let talk = Talk(&node.client, place);
@@ -308,7 +308,7 @@ async fn lost_after(work: Work, questions: u64) -> u64 {
 
 /// Hazard 42: the process is paused beyond its lease between any two looks at it.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn nobody_is_told_of_anything_after_the_lease_whenever_it_ends() {
+async fn nobody_is_told_of_anything_after_the_lease_whenever_it_ends() {
     let all = [Work::Newest, Work::Page, Work::Message, Work::Guild, Work::Create, Work::Edit, Work::Delete];
     for work in all {
         let asked = lost_after(work, u64::MAX >> 1).await;

@@ -97,7 +97,7 @@ async fn look_on(
 }
 
 #[test]
-pub(crate) fn a_kill_during_a_buckets_first_message_leaves_a_whole_history() {
+fn a_kill_during_a_buckets_first_message_leaves_a_whole_history() {
     let (mut acknowledged, mut lost) = (0, 0);
     for later_bucket in [false, true] {
         for seed in 0..5 {

@@ -294,7 +294,7 @@ fn many(first: u64, count: u64, fates: bool) {
 }
 
 #[test]
-pub(crate) fn no_reply_lacks_what_was_acknowledged_before_it() {
+fn no_reply_lacks_what_was_acknowledged_before_it() {
     many(0, 1_000, false);
 }
 

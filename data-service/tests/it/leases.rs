@@ -75,7 +75,7 @@ async fn exactly_one_of_two_holds_the_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_lease_is_taken_over_only_after_it_stood_still() {
+async fn a_lease_is_taken_over_only_after_it_stood_still() {
     let (first, second) = two();
     let (held, renewing) = first.take().await.unwrap();
     sleep(Duration::from_millis(2_500)).await;
@@ -166,7 +166,7 @@ async fn a_holder_that_cannot_renew_stops_before_its_lease_ends() {
 
 /// Hazard 42: the process slept (or was stopped) with its lease in hand.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_process_that_wakes_after_its_lease_refuses() {
+async fn a_process_that_wakes_after_its_lease_refuses() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let before = held.tenure(None).unwrap();
@@ -181,7 +181,7 @@ pub(crate) async fn a_process_that_wakes_after_its_lease_refuses() {
 
 /// The pause may lie between asking for the renewal and its answer.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
+async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let before = held.tenure(None).unwrap();
@@ -198,7 +198,7 @@ pub(crate) async fn a_pause_in_the_middle_of_a_renewal_ends_the_tenure() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_clock_that_is_off_does_not_mint() {
+async fn a_clock_that_is_off_does_not_mint() {
     for (off_us, minted) in [(400_000_i64, true), (-400_000, true), (600_000, false), (-600_000, false)] {
         let clock = TestClock::new();
         let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
@@ -235,7 +235,7 @@ async fn colliding_names_select_one_number() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn worker_numbers_differ() {
+async fn worker_numbers_differ() {
     let clock = TestClock::new();
     let store = FakeStore::new(Arc::clone(&clock) as Arc<dyn Clock>, 1);
     let mut processes = Vec::new();
@@ -428,7 +428,7 @@ async fn a_worker_number_that_went_to_another_is_not_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run() {
+async fn nothing_is_minted_while_the_worker_numbers_lease_is_not_known_to_run() {
     let (first, _) = two();
     let (held, _renewing) = first.take().await.unwrap();
     let name = format!("worker/{}", held.worker());

@@ -26,7 +26,6 @@ mod leases;
 mod limits;
 mod memory;
 mod methods;
-mod mutation;
 mod newest;
 mod node;
 mod nonces;

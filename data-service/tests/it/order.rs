@@ -175,7 +175,7 @@ async fn doubt(act: Act, fates: &[Fate], applied: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_lost_answer_is_repeated_until_it_is_known() {
+async fn a_lost_answer_is_repeated_until_it_is_known() {
     for act in [Act::Create, Act::Edit, Act::Delete] {
         for fate in [
             Fate::UnknownApplied,
@@ -319,7 +319,7 @@ async fn a_turn_that_panics_leaves_no_old_page_behind() {
 /// A read of the channel's end that began before a doubtful write lands after its resolution: what it saw
 /// must not become the tail.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
+async fn a_read_from_before_a_doubtful_write_does_not_become_the_tail() {
     let (world, writer, place) = World::with_place(8).await;
     let first = Talk(&writer.client, place).create("first").await.unwrap();
     let node = world.node().await;

@@ -32,7 +32,7 @@ fn waiting(node: &Node) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
+async fn a_bus_that_is_down_delays_delivery_and_not_acknowledgement() {
     let (world, node, place) = World::with_place(1).await;
     let talk = Talk(&node.client, place);
     sleep(Duration::from_secs(2)).await;
@@ -95,7 +95,7 @@ fn a_flapping_bus_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
+async fn a_crash_between_commit_and_publication_is_made_good_by_the_next_start() {
     let (mut world, node, place) = World::with_place(3).await;
     let talk = Talk(&node.client, place);
     let kept = talk.create("published").await.unwrap();
@@ -127,7 +127,7 @@ pub(crate) async fn a_crash_between_commit_and_publication_is_made_good_by_the_n
 /// The time between minting a revision and committing it may be long (a bucket to index, a note to write);
 /// the watermark must not pass it.
 #[tokio::test(start_paused = true)]
-pub(crate) async fn the_watermark_never_passes_a_revision_that_is_not_published() {
+async fn the_watermark_never_passes_a_revision_that_is_not_published() {
     for takes_ms in [500, 2_500, 12_000, 25_000] {
         let (mut world, node, place) = World::with_place(4).await;
         sleep(Duration::from_secs(5)).await;
@@ -186,7 +186,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_change() {
 }
 
 #[tokio::test(start_paused = true)]
-pub(crate) async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
+async fn what_the_bus_lost_is_published_again_even_if_nothing_new_happens() {
     let (world, node, place) = World::with_place(5).await;
     let talk = Talk(&node.client, place);
     let made = talk.create("kept by the database").await.unwrap();

@@ -8,7 +8,6 @@
 //! - [`permission`], [`intent`], [`shard`]: which user or session may do or see what.
 //! - [`validate`]: reads request bodies and queries as values, or gives all their form errors at once.
 //! - [`error`]: every refusal of the REST tier, with its status, code, message and metric label in one table.
-//! - [`injected_fault`]: known mistakes, which the tests of permissions inject.
 //! - [`token`]: bot tokens; they are made, parsed and hashed here, and never printed.
 
 pub mod dispatch;
@@ -16,7 +15,6 @@ pub mod emoji;
 pub mod error;
 #[cfg(test)]
 mod fuzz;
-pub mod injected_fault;
 pub mod intent;
 pub mod object;
 pub mod permission;

@@ -14,7 +14,6 @@ use super::{
     Permissions, permissions_in,
     resolve::{MEMBER_OVERWRITE, ROLE_OVERWRITE},
 };
-use crate::injected_fault::{InjectedFault, injected};
 
 /// True if the member may create a channel with these overwrites, in `category` if there is one. It may grant
 /// what the category allows it; and the category's own overwrites, all of them and unchanged, are what a new
@@ -35,9 +34,6 @@ pub fn may_create_with(
         return true;
     }
     let there = category.map_or(Permissions::NONE, |channel| permissions_in(state, Some(channel), member));
-    if injected(InjectedFault::BeginningNotJudged) {
-        return true;
-    }
     let changed = changed(&BTreeMap::new(), &after);
     !changed.intersects(Permissions::MANAGE_ROLES) && (held | there).contains(changed)
 }
@@ -58,7 +54,7 @@ pub fn may_overwrite(
     let there = permissions_in(state, Some(channel), member);
     let changed = changed(&before, &after);
     there.contains(Permissions::MANAGE_ROLES)
-        && (!changed.intersects(Permissions::MANAGE_ROLES) || injected(InjectedFault::RolesGivenByHolders))
+        && !changed.intersects(Permissions::MANAGE_ROLES)
         && (is_given_roles(state, member, channel) || (held | there).contains(changed))
 }
 
@@ -87,8 +83,7 @@ type Entries = BTreeMap<(u64, u32), (Permissions, Permissions)>;
 fn entries(overwrites: &[Overwrite]) -> Entries {
     let mut entries = Entries::new();
     for overwrite in overwrites {
-        let kind = if injected(InjectedFault::TypeNotInKey) { ROLE_OVERWRITE } else { overwrite.r#type };
-        let (allow, deny) = entries.entry((overwrite.id, kind)).or_default();
+        let (allow, deny) = entries.entry((overwrite.id, overwrite.r#type)).or_default();
         *allow |= Permissions(overwrite.allow);
         *deny |= Permissions(overwrite.deny);
     }
@@ -116,8 +111,7 @@ fn changed(before: &Entries, after: &Entries) -> Permissions {
     let of = |entries: &Entries, key| entries.get(key).copied().unwrap_or_default();
     let changed = before.keys().chain(after.keys()).fold(0, |changed, key| {
         let ((old_allow, old_deny), (allow, deny)) = (of(before, key), of(after, key));
-        let undenied = if injected(InjectedFault::UndenyNotJudged) { 0 } else { old_deny.0 & !deny.0 };
-        changed | old_allow.0 ^ allow.0 | deny.0 & !old_deny.0 | undenied
+        changed | old_allow.0 ^ allow.0 | old_deny.0 ^ deny.0
     });
     Permissions(changed) & Permissions::ALL
 }

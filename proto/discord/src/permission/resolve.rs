@@ -5,7 +5,6 @@ use weir_proto::data::{Channel, GuildState, Member, Overwrite, Role};
 pub use weir_proto::overwrite::{MEMBER as MEMBER_OVERWRITE, ROLE as ROLE_OVERWRITE};
 
 use super::Permissions;
-use crate::injected_fault::{InjectedFault, injected};
 
 /// Discord's channel type of voice channels.
 const VOICE: u32 = 2;
@@ -82,7 +81,7 @@ pub(super) fn in_channel(
     member: &Member,
     is_role: impl Fn(u64) -> bool,
 ) -> Permissions {
-    if base.contains(Permissions::ADMINISTRATOR) && !injected(InjectedFault::AdministratorHeldBack) {
+    if base.contains(Permissions::ADMINISTRATOR) {
         return Permissions::ALL;
     }
     let held = implied(overwritten(base, guild_id, overwrites, member, is_role), channel_type);
@@ -125,9 +124,6 @@ impl Step {
     }
 
     fn apply(&self, held: Permissions) -> Permissions {
-        if injected(InjectedFault::DenialTakenForGrant) {
-            return held | self.deny | self.allow;
-        }
         held.without(self.deny) | self.allow
     }
 }
@@ -181,7 +177,7 @@ pub fn highest_role<'a>(state: &'a GuildState, member: &Member) -> Option<&'a Ro
 pub fn outranks(state: &GuildState, actor: &Member, role: Option<&Role>) -> bool {
     let rank = |role: &Role| (role.position, std::cmp::Reverse(role.id));
     let owner = state.guild.as_ref().is_some_and(|guild| guild.owner_id == actor.user_id);
-    if owner || injected(InjectedFault::PositionsNotCompared) {
+    if owner {
         return true;
     }
     match (highest_role(state, actor), role) {
