@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     cargo::{self, CHECK_MAX},
-    deny,
+    deny, mutants,
     process::Children,
     proto_golden,
     steps::Steps,
@@ -19,6 +19,7 @@ pub(crate) fn run(workspace: &Workspace, children: &Children, steps: &mut Steps)
         |arguments: &[&str]| children.run(&cargo::cargo(workspace, arguments.iter().copied()), CHECK_MAX);
     steps.run("fmt", || run(&["fmt", "--all", "--check"]));
     steps.run("tidy", || tidy::run(workspace));
+    steps.run("mutants apply", || mutants::check(workspace));
     steps.run("proto compatibility", || proto_golden::check(workspace));
     steps.set_up("deny", || deny::check(workspace, children));
     steps.run("clippy", || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
@@ -27,5 +28,7 @@ pub(crate) fn run(workspace: &Workspace, children: &Children, steps: &mut Steps)
         doc.env("RUSTDOCFLAGS", "-D warnings");
         children.run(&doc, CHECK_MAX)
     });
-    test::run(workspace, children, &Selection::default(), steps)
+    test::run(workspace, children, &Selection::default(), steps)?;
+    steps.run("changed mutants", || mutants::run_changed(workspace, children));
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask long`: the runs that are too long for every change, by name. Each has a short form in `cargo
-//! xtask test`.
+//! xtask test` or `cargo xtask ci`.
 
 use std::{env, process::Command, time::Duration};
 
@@ -8,6 +8,7 @@ use clap::ValueEnum as _;
 
 use crate::{
     cargo::{self, TEST_MAX},
+    mutants::{self, Wanted},
     process::Children,
     run_servers::{Server, Servers},
     steps::{Setup, Steps},
@@ -41,6 +42,8 @@ pub(crate) enum Run {
     Damage,
     /// Every decoder with 100,000 inputs for each target, or as many as `WEIR_FUZZ_CASES` says.
     Fuzz,
+    /// Every known mistake put back, one at a time.
+    Mutants,
 }
 
 /// Variable that tells every decoder's target how many inputs to try.
@@ -58,10 +61,12 @@ impl Run {
             Self::ImportKills => "import kills",
             Self::Damage => "damages",
             Self::Fuzz => "fuzz",
+            Self::Mutants => "mutants",
         }
     }
 
-    /// Arguments for `weir-loadtest`, or for cargo if the run consists of tests.
+    /// Arguments for `weir-loadtest`, or for cargo if the run consists of tests. Mutants have none: xtask runs
+    /// them itself.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],
@@ -88,6 +93,7 @@ impl Run {
             Self::Fuzz => {
                 &["test", "--workspace", "--lib", "--bins", "--test", "it", "fuzz::", "--", "--nocapture"]
             }
+            Self::Mutants => &[],
         }
     }
 
@@ -97,10 +103,17 @@ impl Run {
         match self {
             Self::Damage => Some((DAMAGES, DAMAGES_MAX)),
             Self::Fuzz => Some((INPUTS, INPUTS_MAX)),
-            Self::Kills | Self::KillsTiers | Self::BusLosses | Self::BusLossesTiers | Self::ImportKills => {
-                None
-            }
+            Self::Kills
+            | Self::KillsTiers
+            | Self::BusLosses
+            | Self::BusLossesTiers
+            | Self::ImportKills
+            | Self::Mutants => None,
         }
+    }
+
+    fn needs_binaries(self) -> bool {
+        self.amount().is_none() && self != Self::Mutants
     }
 
     fn needs_cassandra(self) -> bool {
@@ -143,13 +156,17 @@ pub(crate) fn run(
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX).map(Setup::Ready)
     };
-    let needed = runs.iter().any(|run| run.amount().is_none());
+    let needed = runs.iter().any(|run| run.needs_binaries());
     if !needed || steps.set_up("release binaries", build).is_some() {
         let wanted = |needs: fn(Run) -> bool| runs.iter().any(|run| needs(*run));
         let redis = wanted(Run::needs_redis).then(|| steps.set_up("redis", || servers.redis())).flatten();
         let cassandra =
             wanted(Run::needs_cassandra).then(|| steps.set_up("cassandra", || servers.cassandra())).flatten();
         for run in runs {
+            if run == Run::Mutants {
+                steps.run(run.name(), || mutants::run(workspace, children, &Wanted::default()));
+                continue;
+            }
             steps.set_up(run.name(), || {
                 let Some(scenario) = scenario(workspace, run, cassandra.as_ref(), redis.as_ref()) else {
                     return Ok(Setup::Skipped("its servers are not to be had".to_owned()));

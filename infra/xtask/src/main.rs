@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask test|long|ci|bench|tidy|proto-golden|cassandra|redis`.
+//! Developer tasks: `cargo xtask test|long|ci|bench|tidy|mutants|proto-golden|cassandra|redis`.
 //!
 //! CI calls the same names (`.ci/run`), so what passes here passes there.
 
@@ -12,6 +12,7 @@ mod clients;
 mod deny;
 mod log;
 mod long;
+mod mutants;
 mod process;
 mod proto_golden;
 mod redis;
@@ -48,6 +49,8 @@ enum Task {
     Ci,
     /// The rules that neither rustc nor clippy check: layers, circles, names, sources.
     Tidy,
+    /// Put the known mistakes of infra/mutants back, one at a time, and see that their tests fail.
+    Mutants(mutants::Wanted),
     /// Compare the .proto files with proto/compat.golden.
     ProtoGolden {
         /// Write the golden file.
@@ -122,6 +125,7 @@ fn run(task: Task) -> Result<ExitCode> {
             return Ok(steps.finish());
         }
         Task::Tidy => tidy::run(&workspace)?,
+        Task::Mutants(wanted) => mutants::run(&workspace, &children, &wanted)?,
         Task::ProtoGolden { bless: true, accept_breaking } => {
             proto_golden::bless(&workspace, accept_breaking)?
         }

@@ -45,8 +45,6 @@ const KNOWN: &[Known] = &[
         "the protection layer depends on nothing of ours, so it has a trait of its own",
     ),
     known("ConnectError", &[CONNECT, STORE], "the protocol is called Connect; a database is connected to"),
-    known("Fault", &[DATA, PROTECT], "whose fault an error is, and an injected fault"),
-    known("Faults", &[DATA, PROTECT], "the counter of errors, and the injected faults that are armed"),
     known("ManualClock", &[PROTECT, RUNTIME], "each of two traits of clocks has one for tests"),
     known("Memory", &[CONNECT, DATA], "accounts of memory, and what a read may remember"),
     known("Observer", &[DATA, PROTECT], "the data service's implements the protection layer's"),
