@@ -2,11 +2,12 @@
 //! real transport and wire types, with a log of calls and errors to order.
 
 mod directory;
+mod marks;
 mod messages;
 mod wiring;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub(crate) members: BTreeMap<(u64, u64), Member>,
     /// By channel and message.
     pub(crate) messages: BTreeMap<(u64, u64), Message>,
+    /// Message, slot and user of each reaction.
+    pub(crate) reactions: BTreeSet<(u64, u64, u64)>,
     /// Every RPC, by the last segment of its path.
     pub(crate) calls: Vec<&'static str>,
     /// Bytes of all answers.

@@ -42,8 +42,7 @@ async fn what_libraries_ask_at_start_is_answered_with_empty_lists() {
 async fn a_word_where_an_id_stands_is_an_unknown_route() {
     let (served, ann, place) = Served::with_guild("ann").await;
     let (messages, guild) = (place.messages(), format!("/guilds/{}", place.guild));
-    for path in [format!("{messages}/pins"), format!("{messages}/search"), format!("{guild}/members/search")]
-    {
+    for path in [format!("{messages}/search"), format!("{guild}/members/search")] {
         let answer = served.get(&ann, &path).await;
         assert_eq!(
             (answer.status.as_u16(), answer.json()),

@@ -131,6 +131,10 @@ fn path(row: &Row, served: &Served, place: Place, cast: &Cast) -> String {
 fn rows() -> Vec<Row> {
     const MESSAGES: &str = "/channels/CHANNEL/messages";
     const MESSAGE: &str = "/channels/CHANNEL/messages/OTHERS-MESSAGE";
+    const REACTIONS: &str = "/channels/CHANNEL/messages/OTHERS-MESSAGE/reactions";
+    const THUMBS: &str = "/channels/CHANNEL/messages/OTHERS-MESSAGE/reactions/%F0%9F%91%8D";
+    const OWN_THUMB: &str = "/channels/CHANNEL/messages/OTHERS-MESSAGE/reactions/%F0%9F%91%8D/@me";
+    const MEMBERS_THUMB: &str = "/channels/CHANNEL/messages/OTHERS-MESSAGE/reactions/%F0%9F%91%8D/MEMBER";
     const BULK: &str = "/channels/CHANNEL/messages/bulk-delete";
     let row = |name, method, path, body, outcomes| Row { name, method, path, body, outcomes };
     let two = json!({"messages": ["9000000000000000001", "9000000000000000002"]});
@@ -146,6 +150,30 @@ fn rows() -> Vec<Row> {
         row("hide another's embeds", Method::PATCH, MESSAGE, json!({"flags": 4}), "nnpppkpkk"),
         row("delete another's message", Method::DELETE, MESSAGE, json!(null), "nnpppdpdd"),
         row("delete in bulk", Method::POST, BULK, two, "nnpppdpdd"),
+        row("list pins", Method::GET, "/channels/CHANNEL/messages/pins", json!(null), "nnkkkkkkk"),
+        row("list pins as before", Method::GET, "/channels/CHANNEL/pins", json!(null), "nnkkkkkkk"),
+        row("pin", Method::PUT, "/channels/CHANNEL/messages/pins/OTHERS-MESSAGE", json!(null), "nnpppdpdd"),
+        row("pin as before", Method::PUT, "/channels/CHANNEL/pins/OTHERS-MESSAGE", json!(null), "nnpppdpdd"),
+        row(
+            "unpin",
+            Method::DELETE,
+            "/channels/CHANNEL/messages/pins/OTHERS-MESSAGE",
+            json!(null),
+            "nnpppdpdd",
+        ),
+        row(
+            "unpin as before",
+            Method::DELETE,
+            "/channels/CHANNEL/pins/OTHERS-MESSAGE",
+            json!(null),
+            "nnpppdpdd",
+        ),
+        row("react", Method::PUT, OWN_THUMB, json!(null), "nndpddddd"),
+        row("take a reaction back", Method::DELETE, OWN_THUMB, json!(null), "nndpddddd"),
+        row("remove a member's reaction", Method::DELETE, MEMBERS_THUMB, json!(null), "nnppddpdd"),
+        row("list who reacted", Method::GET, THUMBS, json!(null), "nnkpkkkkk"),
+        row("clear one emoji", Method::DELETE, THUMBS, json!(null), "nnpppdpdd"),
+        row("clear reactions", Method::DELETE, REACTIONS, json!(null), "nnpppdpdd"),
         row("change a channel", Method::PATCH, "/channels/CHANNEL", json!({"topic": "t"}), "nnppppkkk"),
         row("hand out overwrites", Method::PATCH, "/channels/NEW-CHANNEL", unlock, "nppppppkk"),
         row(

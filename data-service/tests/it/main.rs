@@ -34,6 +34,7 @@ mod outbox;
 mod owned;
 mod ownership;
 mod pages;
+mod pins;
 mod process;
 mod reactions;
 mod smoke;

@@ -12,10 +12,13 @@ const VARIATION: char = '\u{FE0F}';
 /// # Errors
 /// 10014 if it is no emoji of Unicode.
 pub fn parse_emoji(text: &str) -> Result<Emoji, ApiError> {
-    let found = emojis::get(text).or_else(|| {
-        let bare: String = text.chars().filter(|char| *char != VARIATION).collect();
-        emojis::get(&bare).or_else(|| emojis::get(&format!("{bare}{VARIATION}")))
-    });
+    let bare: String = text.chars().filter(|char| *char != VARIATION).collect();
+    if bare.is_ascii() {
+        // A digit alone is text; the list knows it as a keycap.
+        return Err(ApiError::UnknownEmoji);
+    }
+    let found = emojis::get(text).or_else(|| emojis::get(&bare));
+    let found = found.or_else(|| emojis::get(&format!("{bare}{VARIATION}")));
     let emoji = found.ok_or(ApiError::UnknownEmoji)?;
     Ok(Emoji { id: 0, name: emoji.as_str().to_owned() })
 }

@@ -248,6 +248,10 @@ impl World {
             concerned_only: true,
             ..GetChannelContextRequest::default()
         })?;
-        Ok(ViewPageResponse { context: Some(context), page: Some(self.list_messages(page)?) })
+        let page = self.list_messages(page)?;
+        let mut own: Vec<_> =
+            page.messages.iter().filter_map(|row| self.own(row, request.viewer_id)).collect();
+        own.reverse();
+        Ok(ViewPageResponse { context: Some(context), page: Some(page), own })
     }
 }

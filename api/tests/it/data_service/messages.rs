@@ -53,7 +53,9 @@ impl World {
 
     pub(super) fn get_message(&mut self, request: GetMessageRequest) -> Answer<GetMessageResponse> {
         let row = self.messages.get(&(request.channel_id, request.message_id)).cloned();
-        Ok(GetMessageResponse { message: Some(row.ok_or_else(unknown)?) })
+        let row = row.ok_or_else(unknown)?;
+        let own = self.own(&row, request.viewer_id);
+        Ok(GetMessageResponse { message: Some(row), own })
     }
 
     pub(super) fn create_message(&mut self, request: CreateMessageRequest) -> Answer<CreateMessageResponse> {

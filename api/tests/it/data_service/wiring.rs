@@ -34,6 +34,12 @@ pub(super) fn router(service: &DataService) -> Router {
             EditMessage edit_message;
             DeleteMessage delete_message;
             DeleteMessages delete_messages;
+            SetPinned set_pinned;
+            ListPins list_pins;
+            AddReaction add_reaction;
+            RemoveReaction remove_reaction;
+            ClearReactions clear_reactions;
+            ListReactions list_reactions;
             Typing typing;
         "UserService":
             GetUsers get_users;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_proto::{
-    data::Message,
+    data::{Emoji, Message, ReactionCount},
     event::{
-        GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, MessagesDeleted, Record,
-        RoleDeleted, Typing, record::Change,
+        GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, MessagesDeleted,
+        PinsChanged, ReactionChanged, ReactionsCleared, Record, RoleDeleted, Typing, record::Change,
     },
 };
 
@@ -40,6 +40,7 @@ fn by_serde(record: &Record, row: &Message, access: ContentAccess) -> Value {
         referenced: context.referenced.as_ref().map_or(Referenced::NotFetched, Referenced::Found),
         nonce: NonceEcho::Show,
         access,
+        own: &[],
     })
     .into_event(record.guild_id, context.member.as_ref());
     serde_json::to_value(&object).expect("plain values")
@@ -233,6 +234,77 @@ fn deletions_and_typing_carry_ids_only() {
     assert_eq!((typing.name(), typing.intents_any), ("TYPING_START", Intents::GUILD_MESSAGE_TYPING));
     let d = json_of(typing.data());
     assert_eq!((&d["timestamp"], &d["member"]["user"]["username"]), (&json!(1_700_000_000), &json!("alice")));
+}
+
+#[test]
+fn pins_tell_of_the_newest_that_is_left() {
+    let change = |last_pin_at_ms| PinsChanged { channel_id: GENERAL, last_pin_at_ms };
+    let pinned = event(&record(Change::PinsChanged(change(1_700_000_000_123))));
+    assert_eq!((pinned.name(), &pinned.needs), ("CHANNEL_PINS_UPDATE", &Visibility::Channel(GENERAL)));
+    assert_eq!(pinned.intents_any, Intents::GUILDS);
+    assert_eq!(
+        json_of(pinned.data()),
+        json!({
+            "guild_id": GUILD.to_string(),
+            "channel_id": GENERAL.to_string(),
+            "last_pin_timestamp": "2023-11-14T22:13:20.123000+00:00",
+        })
+    );
+    let unpinned = event(&record(Change::PinsChanged(change(0))));
+    assert_eq!(json_of(unpinned.data())["last_pin_timestamp"], Value::Null);
+    let direct = Record { guild_id: 0, recipient_ids: vec![9, 7], ..record(Change::PinsChanged(change(0))) };
+    let direct = event(&direct);
+    assert_eq!(
+        (&direct.needs, direct.intents_any),
+        (&Visibility::Users(vec![7, 9]), Intents::DIRECT_MESSAGES)
+    );
+    assert!(json_of(direct.data()).get("guild_id").is_none());
+}
+
+#[test]
+fn reactions_are_told_by_four_events_with_intents_of_their_own() {
+    let emoji = Some(Emoji { id: 0, name: "👍".into() });
+    let change = ReactionChanged {
+        channel_id: GENERAL,
+        message_id: MESSAGE,
+        user_id: ALICE,
+        emoji: emoji.clone(),
+        message_author_id: BOB,
+    };
+    let cleared = |emoji| ReactionsCleared { channel_id: GENERAL, message_id: MESSAGE, emoji };
+    for (change, name) in [
+        (Change::ReactionAdded(change.clone()), "MESSAGE_REACTION_ADD"),
+        (Change::ReactionRemoved(change.clone()), "MESSAGE_REACTION_REMOVE"),
+        (Change::ReactionsCleared(cleared(None)), "MESSAGE_REACTION_REMOVE_ALL"),
+        (Change::ReactionsCleared(cleared(emoji.clone())), "MESSAGE_REACTION_REMOVE_EMOJI"),
+    ] {
+        let told = event(&record(change.clone()));
+        assert_eq!((told.name(), &told.needs), (name, &Visibility::Channel(GENERAL)));
+        assert_eq!(told.intents_any, Intents::GUILD_MESSAGE_REACTIONS);
+        let d = json_of(told.data());
+        assert_eq!(
+            (&d["message_id"], &d["guild_id"]),
+            (&json!(MESSAGE.to_string()), &json!(GUILD.to_string()))
+        );
+        assert_eq!(d.get("emoji").is_none(), name == "MESSAGE_REACTION_REMOVE_ALL", "{d}");
+        let direct = event(&Record { guild_id: 0, recipient_ids: vec![7, 9], ..record(change) });
+        assert_eq!(direct.intents_any, Intents::DIRECT_MESSAGE_REACTIONS);
+    }
+    let added = json_of(event(&with_context(Change::ReactionAdded(change.clone()))).data());
+    assert_eq!(added["member"]["user"]["username"], "alice");
+    assert_eq!((&added["message_author_id"], &added["type"]), (&json!(BOB.to_string()), &json!(0)));
+    assert_eq!((&added["burst"], &added["emoji"]), (&json!(false), &json!({"id": null, "name": "👍"})));
+    // A moderator removed it: the membership at hand is not that of who had reacted.
+    let others = ReactionChanged { user_id: BOB, ..change };
+    let added = json_of(event(&with_context(Change::ReactionAdded(others))).data());
+    assert!(added.get("member").is_none());
+}
+
+#[test]
+fn an_edit_tells_nothing_of_reactions() {
+    let count = ReactionCount { slot: 5, count: 3, emoji: None };
+    let row = Message { reactions: vec![count], ..sample::message() };
+    assert!(json_of(event(&with_context(Change::MessageEdited(row))).data()).get("reactions").is_none());
 }
 
 #[test]
