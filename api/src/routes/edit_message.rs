@@ -27,7 +27,8 @@ pub(crate) async fn edit_message(
     let mut form = EditMessageForm::parse(&parse_body(&body)?)?;
     let named_in = send_message::needs(form.content.as_deref().unwrap_or_default());
     let access = ChannelAccess::find_with(&data, &caller, channel_id, named_in).await?;
-    let row = history::message(&data, channel_id.get(), message_id.get()).await?;
+    let viewer = Some(caller.id);
+    let (row, own) = history::viewed_message(&data, channel_id.get(), message_id.get(), viewer).await?;
     authorize(&access, &row, &form)?;
     if !access.may(Permissions::EMBED_LINKS) {
         form.embeds_json = form.embeds_json.map(|_dropped| String::new());
@@ -73,7 +74,13 @@ pub(crate) async fn edit_message(
     let row =
         data.edit_message(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?.message;
     let row = row.ok_or(ApiError::Internal)?;
-    Ok(send_message::answer(&row, context.guild_id, context.referenced.as_ref(), &users, NonceEcho::Omit))
+    Ok(send_message::answer_with(
+        &row,
+        (context.guild_id, own.as_slice()),
+        context.referenced.as_ref(),
+        &users,
+        NonceEcho::Omit,
+    ))
 }
 
 fn authorize(access: &ChannelAccess, row: &Message, form: &EditMessageForm) -> Result<(), Refused> {

@@ -4,6 +4,7 @@
 //!
 //! - [`wire`]: the text form of ids, times and bit sets.
 //! - [`object`]: Discord's JSON objects, made from rows, with every key present.
+//! - [`emoji`]: which texts are emojis, and the one form of each.
 //! - [`dispatch`]: gateway events, made from change records, with what a session needs to receive them.
 //! - [`permission`], [`intent`], [`shard`]: which user or session may do or see what.
 //! - [`validate`]: reads request bodies and queries as values, or gives all their form errors at once.

@@ -147,7 +147,13 @@ impl<'a> MessageObject<'a> {
             _ if parts.row.reply_to == 0 || kind(parts.row) != TYPE_REPLY => None,
             Referenced::NotFetched => None,
             Referenced::Deleted => Some(None),
-            Referenced::Found(row) => Some(Some(Box::new(Self::single(parts, row, Unknown::LeaveOut)))),
+            Referenced::Found(row) => {
+                let mut quoted = Self::single(parts, row, Unknown::LeaveOut);
+                // What the viewer reacted to it with is mostly not known, and clients cache what they are
+                // shown: a bot that reacts to a message and replies to it must not see that it did not react.
+                quoted.open.reactions = Reactions::NONE;
+                Some(Some(Box::new(quoted)))
+            }
         };
         let mut message = Self::single(parts, parts.row, Unknown::ShowDeleted);
         message.referenced_message = referenced_message;
@@ -168,9 +174,6 @@ impl<'a> MessageObject<'a> {
         self.open.guild_id = Id::nonzero(guild_id);
         // Who reacted depends on the viewer, and clients count by the events of reactions.
         self.open.reactions = Reactions::NONE;
-        if let Some(Some(quoted)) = &mut self.referenced_message {
-            quoted.open.reactions = Reactions::NONE;
-        }
         self.open.member = member
             .filter(|member| guild_id != 0 && Id(member.user_id) == self.open.author_id)
             .map(MemberObject::partial);
