@@ -97,7 +97,12 @@ const api = process.env.WEIR_API;
 const token = process.env.WEIR_TOKEN;
 
 const client = new Client({
-  intents: [GatewayIntentBits.Guilds, GatewayIntentBits.GuildMessages, GatewayIntentBits.MessageContent],
+  intents: [
+    GatewayIntentBits.Guilds,
+    GatewayIntentBits.GuildMessages,
+    GatewayIntentBits.GuildMessageReactions,
+    GatewayIntentBits.MessageContent,
+  ],
   rest: { api: `${api}/api` },
   // Deleted and edited messages must come from the cache as in any bot; the default bound of 200 a channel is
   // enough.
@@ -168,6 +173,34 @@ async function scenario() {
     await changed;
     const fetched = await channel.messages.fetch({ message: sent.id, force: true, cache: false });
     check(fetched.content === 'hello again', 'the database shows the edit');
+  });
+
+  await step('reactions', async () => {
+    const expectReaction = (event) => expectEvent(client, event, (reaction) => reaction.message.id === sent.id);
+    const fetched = () => channel.messages.fetch({ message: sent.id, force: true, cache: false });
+
+    const added = expectReaction(Events.MessageReactionAdd);
+    await sent.react('👍');
+    const [reaction, user] = await added;
+    check(reaction.emoji.name === '👍' && user.id === client.user.id, 'MESSAGE_REACTION_ADD says who and with what');
+    await sent.react('❤️');
+    const shown = (await fetched()).reactions.cache;
+    const counts = shown.map(({ emoji, count, me }) => `${emoji.name} ${count} ${me}`).join();
+    check(counts === '👍 1 true,❤️ 1 true', `the message shows both reactions, not ${counts}`);
+    const users = await shown.get('👍').users.fetch();
+    sameIds([...users.keys()], [client.user.id], 'the users of an emoji are listed');
+
+    const removed = expectReaction(Events.MessageReactionRemove);
+    await shown.get('👍').users.remove();
+    check((await removed)[0].emoji.name === '👍', 'MESSAGE_REACTION_REMOVE names the emoji');
+    const emptied = expectReaction(Events.MessageReactionRemoveEmoji);
+    await shown.get('❤️').remove();
+    check((await emptied)[0].emoji.name === '❤️', 'MESSAGE_REACTION_REMOVE_EMOJI names the emoji');
+    await sent.react('👍');
+    const cleared = expectEvent(client, Events.MessageReactionRemoveAll, (message) => message.id === sent.id);
+    await sent.reactions.removeAll();
+    await cleared;
+    check((await fetched()).reactions.cache.size === 0, 'no reaction is left');
   });
 
   await step('delete', async () => {

@@ -154,6 +154,9 @@ async def scenario(bot: Bot, api: str, token: str) -> None:
         check((await changed).data["content"] == "hello again", "MESSAGE_UPDATE shows the edit")
         check((await channel.fetch_message(sent.id)).content == "hello again", "the database shows the edit")
 
+    async with step("reactions"):
+        await react(bot, channel, sent)
+
     async with step("delete"):
         gone = bot.expect("raw_message_delete", lambda event: event.message_id == sent.id)
         await sent.delete()
@@ -183,6 +186,36 @@ async def scenario(bot: Bot, api: str, token: str) -> None:
     async with step("loopback_only"):
         check(len(connects) > 0, "the guard saw the bot's connections")
         check(not violations, f"connections outside loopback were tried: {violations}")
+
+
+async def react(bot: Bot, channel: discord.TextChannel, message: discord.Message) -> None:
+    def expect(event: str):
+        return bot.expect(event, lambda payload: payload.message_id == message.id)
+
+    added = expect("raw_reaction_add")
+    await message.add_reaction("👍")
+    event = await added
+    check(str(event.emoji) == "👍" and event.user_id == bot.user.id, "MESSAGE_REACTION_ADD says who and with what")
+    check(event.member is not None, "MESSAGE_REACTION_ADD carries the member")
+    check(event.message_author_id == bot.user.id, "MESSAGE_REACTION_ADD says whose message it is")
+    await message.add_reaction("❤️")
+    fetched = await channel.fetch_message(message.id)
+    counts = [(str(reaction.emoji), reaction.count, reaction.me) for reaction in fetched.reactions]
+    check(counts == [("👍", 1, True), ("❤️", 1, True)], f"the message shows both reactions, not {counts}")
+    users = [user.id async for user in fetched.reactions[0].users()]
+    check(users == [bot.user.id], f"the users of an emoji are listed, not {users}")
+
+    removed = expect("raw_reaction_remove")
+    await message.remove_reaction("👍", bot.user)
+    check(str((await removed).emoji) == "👍", "MESSAGE_REACTION_REMOVE names the emoji")
+    cleared = expect("raw_reaction_clear_emoji")
+    await message.clear_reaction("❤️")
+    check(str((await cleared).emoji) == "❤️", "MESSAGE_REACTION_REMOVE_EMOJI names the emoji")
+    await message.add_reaction("👍")
+    cleared = expect("raw_reaction_clear")
+    await message.clear_reactions()
+    await cleared
+    check((await channel.fetch_message(message.id)).reactions == [], "no reaction is left")
 
 
 async def resume_without_gap(bot: Bot, channel: discord.TextChannel, api: str, token: str) -> None:

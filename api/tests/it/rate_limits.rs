@@ -94,6 +94,22 @@ async fn every_version_draws_from_the_same_bucket() {
 }
 
 #[tokio::test]
+async fn adding_and_removing_reactions_draw_from_one_bucket_and_reading_them_does_not() {
+    let served = limited(|limits| limits.with(RouteBucket::ChangeReactions, rate(3))).await;
+    let ann = served.bot("ann");
+    let place = served.guild(&ann).await;
+    let message = served.message(place.channel, ann.id, |_| {});
+    let all = format!("{}/{message}/reactions", place.messages());
+    let emoji = format!("{all}/%F0%9F%91%8D");
+    let own = format!("{emoji}/@me");
+    assert_eq!(remaining(&served.put(&ann, &own, json!(null)).await), 2);
+    assert_eq!(remaining(&served.delete(&ann, &own).await), 1);
+    assert_eq!(remaining(&served.delete(&ann, &all).await), 0);
+    assert_eq!(served.put(&ann, &own, json!(null)).await.status, 429);
+    assert_eq!(served.get(&ann, &emoji).await.status, 200);
+}
+
+#[tokio::test]
 async fn the_global_limit_spans_routes() {
     let served = limited(|mut limits| {
         limits.global = rate(3);

@@ -17,6 +17,7 @@ mod interleave;
 mod member_list;
 mod network;
 mod process;
+mod reactions;
 mod restart;
 mod resume;
 mod slow;

@@ -5,6 +5,7 @@ use weir_fuzz::{CASES_DEFAULT, run, text};
 use weir_proto::id::UserId;
 
 use crate::{
+    emoji::parse_emoji,
     token::{BotToken, SECRET_BYTES, TOKEN_BYTES_MAX, parse_authorization},
     validate::{
         BULK_DELETE_MAX, BULK_DELETE_MIN, CHANNEL_NAME_MAX, ChannelForm, CreateMessageForm,
@@ -57,7 +58,8 @@ fn bodies() {
 
 #[test]
 fn queries_and_paths() {
-    let valid = ["limit=50&before=175928847299117063", "limit=100&around=1", "after=0"];
+    let valid =
+        ["limit=50&before=175928847299117063", "limit=100&around=1", "after=0", "emoji=\u{2764}\u{FE0F}"];
     run("rest query and path", CASES_DEFAULT, &text(valid), |input| {
         let Ok(input) = String::from_utf8(input) else { return };
         let pairs = input.split('&').filter_map(|pair| pair.split_once('='));
@@ -67,6 +69,9 @@ fn queries_and_paths() {
         for (name, value) in pairs {
             if let Ok(id) = parse_path_snowflake(name, value) {
                 assert!(id != 0 && parse_path_snowflake(name, &id.to_string()) == Ok(id));
+            }
+            if let Ok(emoji) = parse_emoji(value) {
+                assert_eq!(parse_emoji(&emoji.name), Ok(emoji));
             }
         }
     });

@@ -310,10 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn messages_and_typing_are_gated_by_place() {
+    fn messages_reactions_and_typing_are_gated_by_place() {
         assert_eq!(Event::MessageDelete.intents(Place::of(5)), Intents::GUILD_MESSAGES);
         assert_eq!(Event::MessageDelete.intents(Place::of(0)), Intents::DIRECT_MESSAGES);
         assert_eq!(Event::TypingStart.intents(Place::Guild), Intents::GUILD_MESSAGE_TYPING);
+        for event in [
+            Event::MessageReactionAdd,
+            Event::MessageReactionRemove,
+            Event::MessageReactionRemoveAll,
+            Event::MessageReactionRemoveEmoji,
+        ] {
+            assert_eq!(event.intents(Place::Guild), Intents::GUILD_MESSAGE_REACTIONS);
+            assert_eq!(event.intents(Place::Direct), Intents::DIRECT_MESSAGE_REACTIONS);
+        }
         assert_eq!(Event::ChannelCreate.intents(Place::Direct), Intents::NONE);
         assert_eq!(Event::ChannelCreate.intents(Place::Guild), Intents::GUILDS);
     }

@@ -5,9 +5,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::watch;
 use twilight_gateway::{ConfigBuilder, Event, Intents, Shard, ShardId};
-use twilight_http::{Client, api_error::ApiError, error::ErrorType, request::Request, routing::Route};
+use twilight_http::{
+    Client,
+    api_error::ApiError,
+    error::ErrorType,
+    request::{Request, channel::reaction::RequestReactionType},
+    routing::Route,
+};
 use twilight_model::{
-    channel::{Channel, ChannelType, Message},
+    channel::{
+        Channel, ChannelType, Message,
+        message::{EmojiReactionType, Reaction},
+    },
     gateway::payload::incoming::GuildCreate,
     guild::Guild,
     id::{
@@ -56,7 +65,10 @@ pub(crate) async fn run(target: &Target, steps: &mut Steps) -> Result<()> {
     let me = steps.step("login", async { Ok(http.current_user().await?.model().await?) }).await?;
 
     let relay = Relay::start(target.gateway.clone()).await?;
-    let intents = Intents::GUILDS | Intents::GUILD_MESSAGES | Intents::MESSAGE_CONTENT;
+    let intents = Intents::GUILDS
+        | Intents::GUILD_MESSAGES
+        | Intents::GUILD_MESSAGE_REACTIONS
+        | Intents::MESSAGE_CONTENT;
     let config = ConfigBuilder::new(target.token.clone(), intents)
         .proxy_url(format!("ws://{}", relay.address()))
         .build();
@@ -69,6 +81,7 @@ pub(crate) async fn run(target: &Target, steps: &mut Steps) -> Result<()> {
         steps.step("create_channels", create_channels(&http, &mut events, &guild)).await?;
     let (sent, reply) = steps.step("send", send(&http, &mut events, channel)).await?;
     steps.step("edit", edit(&http, &mut events, &sent)).await?;
+    steps.step("reactions", reactions(&http, &mut events, &sent)).await?;
     steps.step("delete", delete(&http, &mut events, &sent, &reply)).await?;
     steps.step("history", history(&http, channel)).await?;
     steps.step("resume", resume_without_gap(target, &http, &mut events, &relay, resuming)).await?;
@@ -177,6 +190,64 @@ async fn edit(http: &Client, events: &mut Events, sent: &Message) -> Result<()> 
     check(updated == "hello again", "MESSAGE_UPDATE shows the edit")?;
     let fetched = http.message(sent.channel_id, sent.id).await?.model().await?;
     check(fetched.content == "hello again", "the database shows the edit")
+}
+
+async fn reactions(http: &Client, events: &mut Events, sent: &Message) -> Result<()> {
+    const THUMB: &str = "👍";
+    const HEART: &str = "❤️";
+    let (channel, id, me) = (sent.channel_id, sent.id, sent.author.id);
+    let (thumb, heart) =
+        (RequestReactionType::Unicode { name: THUMB }, RequestReactionType::Unicode { name: HEART });
+    let is = |emoji: &EmojiReactionType, wanted: &str| matches!(emoji, EmojiReactionType::Unicode { name } if name == wanted);
+
+    let mark = events.mark();
+    http.create_reaction(channel, id, &thumb).await?;
+    let (user, emoji, with_member, author) = events
+        .until(mark, "MESSAGE_REACTION_ADD", |event| match event {
+            Event::ReactionAdd(add) if add.message_id == id => {
+                Some((add.user_id, add.emoji.clone(), add.member.is_some(), add.message_author_id))
+            }
+            _ => None,
+        })
+        .await?;
+    check(user == me && is(&emoji, THUMB), "MESSAGE_REACTION_ADD says who and with what")?;
+    check(with_member, "MESSAGE_REACTION_ADD carries the member")?;
+    check(author == Some(me), "MESSAGE_REACTION_ADD says whose message it is")?;
+    http.create_reaction(channel, id, &heart).await?;
+    let shown = http.message(channel, id).await?.model().await?.reactions;
+    let is_own = |reaction: &Reaction, name| is(&reaction.emoji, name) && reaction.count == 1 && reaction.me;
+    check(
+        shown.len() == 2 && is_own(&shown[0], THUMB) && is_own(&shown[1], HEART),
+        "the message shows both reactions",
+    )?;
+    let users = http.reactions(channel, id, &thumb).await?.models().await?;
+    check(users.len() == 1 && users[0].id == me, "the users of an emoji are listed")?;
+
+    http.delete_current_user_reaction(channel, id, &thumb).await?;
+    let emoji = events
+        .until(mark, "MESSAGE_REACTION_REMOVE", |event| match event {
+            Event::ReactionRemove(remove) if remove.message_id == id => Some(remove.emoji.clone()),
+            _ => None,
+        })
+        .await?;
+    check(is(&emoji, THUMB), "MESSAGE_REACTION_REMOVE names the emoji")?;
+    http.delete_all_reaction(channel, id, &heart).await?;
+    let emoji = events
+        .until(mark, "MESSAGE_REACTION_REMOVE_EMOJI", |event| match event {
+            Event::ReactionRemoveEmoji(cleared) if cleared.message_id == id => Some(cleared.emoji.clone()),
+            _ => None,
+        })
+        .await?;
+    check(is(&emoji, HEART), "MESSAGE_REACTION_REMOVE_EMOJI names the emoji")?;
+    http.create_reaction(channel, id, &thumb).await?;
+    http.delete_all_reactions(channel, id).await?;
+    events
+        .until(mark, "MESSAGE_REACTION_REMOVE_ALL", |event| {
+            matches!(event, Event::ReactionRemoveAll(cleared) if cleared.message_id == id).then_some(())
+        })
+        .await?;
+    let left = http.message(channel, id).await?.model().await?.reactions;
+    check(left.is_empty(), "no reaction is left")
 }
 
 async fn delete(http: &Client, events: &mut Events, sent: &Message, reply: &Message) -> Result<()> {

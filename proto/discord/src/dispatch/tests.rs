@@ -1,13 +1,15 @@
 //! Every kind of record: its event, the receivers, and what they may read of it.
 
+mod reactions;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir_proto::{
-    data::{Emoji, Message, ReactionCount},
+    data::Message,
     event::{
         GuildCreated, GuildDeleted, MemberChanged, MemberRemoved, MessageDeleted, MessagesDeleted,
-        PinsChanged, ReactionChanged, ReactionsCleared, Record, RoleDeleted, Typing, record::Change,
+        PinsChanged, Record, RoleDeleted, Typing, record::Change,
     },
 };
 
@@ -259,52 +261,6 @@ fn pins_tell_of_the_newest_that_is_left() {
         (&Visibility::Users(vec![7, 9]), Intents::DIRECT_MESSAGES)
     );
     assert!(json_of(direct.data()).get("guild_id").is_none());
-}
-
-#[test]
-fn reactions_are_told_by_four_events_with_intents_of_their_own() {
-    let emoji = Some(Emoji { id: 0, name: "👍".into() });
-    let change = ReactionChanged {
-        channel_id: GENERAL,
-        message_id: MESSAGE,
-        user_id: ALICE,
-        emoji: emoji.clone(),
-        message_author_id: BOB,
-    };
-    let cleared = |emoji| ReactionsCleared { channel_id: GENERAL, message_id: MESSAGE, emoji };
-    for (change, name) in [
-        (Change::ReactionAdded(change.clone()), "MESSAGE_REACTION_ADD"),
-        (Change::ReactionRemoved(change.clone()), "MESSAGE_REACTION_REMOVE"),
-        (Change::ReactionsCleared(cleared(None)), "MESSAGE_REACTION_REMOVE_ALL"),
-        (Change::ReactionsCleared(cleared(emoji.clone())), "MESSAGE_REACTION_REMOVE_EMOJI"),
-    ] {
-        let told = event(&record(change.clone()));
-        assert_eq!((told.name(), &told.needs), (name, &Visibility::Channel(GENERAL)));
-        assert_eq!(told.intents_any, Intents::GUILD_MESSAGE_REACTIONS);
-        let d = json_of(told.data());
-        assert_eq!(
-            (&d["message_id"], &d["guild_id"]),
-            (&json!(MESSAGE.to_string()), &json!(GUILD.to_string()))
-        );
-        assert_eq!(d.get("emoji").is_none(), name == "MESSAGE_REACTION_REMOVE_ALL", "{d}");
-        let direct = event(&Record { guild_id: 0, recipient_ids: vec![7, 9], ..record(change) });
-        assert_eq!(direct.intents_any, Intents::DIRECT_MESSAGE_REACTIONS);
-    }
-    let added = json_of(event(&with_context(Change::ReactionAdded(change.clone()))).data());
-    assert_eq!(added["member"]["user"]["username"], "alice");
-    assert_eq!((&added["message_author_id"], &added["type"]), (&json!(BOB.to_string()), &json!(0)));
-    assert_eq!((&added["burst"], &added["emoji"]), (&json!(false), &json!({"id": null, "name": "👍"})));
-    // A moderator removed it: the membership at hand is not that of who had reacted.
-    let others = ReactionChanged { user_id: BOB, ..change };
-    let added = json_of(event(&with_context(Change::ReactionAdded(others))).data());
-    assert!(added.get("member").is_none());
-}
-
-#[test]
-fn an_edit_tells_nothing_of_reactions() {
-    let count = ReactionCount { slot: 5, count: 3, emoji: None };
-    let row = Message { reactions: vec![count], ..sample::message() };
-    assert!(json_of(event(&with_context(Change::MessageEdited(row))).data()).get("reactions").is_none());
 }
 
 #[test]

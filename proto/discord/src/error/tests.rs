@@ -30,6 +30,7 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::UnknownOverwrite, 404, 10009),
         (ApiError::UnknownRole, 404, 10011),
         (ApiError::UnknownUser, 404, 10013),
+        (ApiError::UnknownEmoji, 400, 10014),
         (ApiError::MissingAccess, 403, 50001),
         (ApiError::MissingPermissions, 403, 50013),
         (ApiError::DirectChannel, 403, 50003),
@@ -47,6 +48,7 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::BulkDeleteTooOld, 400, 50034),
         (ApiError::RoleLimit, 400, 30005),
         (ApiError::ChannelLimit, 400, 30013),
+        (ApiError::ReactionLimit, 400, 30010),
         (ApiError::GuildLimit, 400, 30001),
         (ApiError::OwnedGuildLimit, 400, 30001),
         (ApiError::OverwriteLimit, 400, 30060),
@@ -168,6 +170,8 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
     assert_eq!(refusal(RefusalReason::GuildRoles, 0), ApiError::RoleLimit);
     assert_eq!(refusal(RefusalReason::GuildOverwrites, 0), ApiError::OverwriteLimit);
     assert_eq!(refusal(RefusalReason::OwnedGuilds, 0), ApiError::OwnedGuildLimit);
+    assert_eq!(refusal(RefusalReason::MessageReactions, 0), ApiError::ReactionLimit);
+    assert_eq!(refusal(RefusalReason::NotAllowed, 0), ApiError::MissingPermissions);
     assert_eq!(refusal(RefusalReason::WriteBurst, 0), ApiError::BulkDeleteCount);
     let contended = refusal(RefusalReason::Conflict, 0);
     assert_eq!((contended.status(), contended.retry_after_seconds()), (503, Some(1)));

@@ -2,6 +2,7 @@
 //! them.
 
 mod openapi;
+mod reactions;
 
 use std::{
     collections::{BTreeSet, HashMap},
