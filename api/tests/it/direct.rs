@@ -121,6 +121,9 @@ async fn the_matrix_of_callers_and_routes() {
     // A path's MESSAGE is a new one each time.
     let at = |rest: &str| format!("/api/v10/channels/{channel}{rest}");
     let (page, one, bulk) = (at("/messages"), at("/messages/MESSAGE"), at("/messages/bulk-delete"));
+    let reactions = at("/messages/MESSAGE/reactions");
+    let thumbs = format!("{reactions}/%F0%9F%91%8D");
+    let (own_thumb, authors_thumb) = (format!("{thumbs}/@me"), format!("{thumbs}/{}", author.id));
     let short = json!({"channel": channel.to_string(), "content": "x"});
     let two = json!({"messages": [message().to_string(), message().to_string()]});
     let rows: Vec<(&str, Method, String, Value, &str)> = vec![
@@ -135,15 +138,18 @@ async fn the_matrix_of_callers_and_routes() {
         ("hide the embeds", Method::PATCH, one.clone(), json!({"flags": 4}), "kmnn"),
         ("delete a message", Method::DELETE, one, Value::Null, "dmnn"),
         ("delete in bulk", Method::POST, bulk, two, "mmnn"),
+        ("react", Method::PUT, own_thumb.clone(), Value::Null, "ddnn"),
+        ("take a reaction back", Method::DELETE, own_thumb, Value::Null, "ddnn"),
+        ("remove the author's reaction", Method::DELETE, authors_thumb, Value::Null, "dmnn"),
+        ("list who reacted", Method::GET, thumbs.clone(), Value::Null, "kknn"),
+        ("clear one emoji", Method::DELETE, thumbs, Value::Null, "mmnn"),
+        ("clear reactions", Method::DELETE, reactions, Value::Null, "mmnn"),
         ("change the channel", Method::PATCH, at(""), json!({"name": "x"}), "mmnn"),
         ("close it", Method::DELETE, at(""), Value::Null, "mmnn"),
     ];
     let mut wrong = Vec::new();
     for (name, method, path, body, outcomes) in rows {
-        let path = || match path.strip_suffix("MESSAGE") {
-            Some(before) => format!("{before}{}", message()),
-            None => path.clone(),
-        };
+        let path = || path.replace("MESSAGE", &message().to_string());
         assert_eq!(outcomes.len(), cast.len(), "{name}");
         for ((who, bot), expected) in cast.into_iter().zip(outcomes.chars().map(outcome)) {
             let answer = served.ask(bot, method.clone(), &path(), body.clone()).await;

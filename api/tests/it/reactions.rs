@@ -1,5 +1,6 @@
 //! Reactions: six routes, counts in messages, and each viewer's own.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Bot, Place, Served, ids};
@@ -66,6 +67,54 @@ async fn each_viewer_sees_its_own_reactions_and_all_see_the_counts() {
     assert_eq!(react(&served, &bob, place, message, HEART).await, (204, 0));
     assert_eq!(served.delete(&ann, &path(place, message, "")).await.status, 204);
     assert!(seen(&served, &bob, place, message).await.is_empty());
+}
+
+/// Which of a message's reactions are the viewer's own.
+fn own(message: &Value) -> Vec<bool> {
+    let reactions = message["reactions"].as_array().unwrap_or_else(|| panic!("no reactions in {message}"));
+    reactions.iter().map(|reaction| reaction["me"].as_bool().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_editor_and_a_reader_of_the_short_history_see_their_own_reactions() {
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
+    let message = served.message(place.channel, ann.id, |_| {});
+    assert_eq!(react(&served, &ann, place, message, THUMB).await, (204, 0));
+    assert_eq!(react(&served, &bob, place, message, HEART).await, (204, 0));
+    let one = format!("{}/{message}", place.messages());
+    assert_eq!(own(&served.patch(&ann, &one, json!({"content": "new"})).await.ok()), [true, false]);
+    let short = format!("/history?channel={}", place.channel);
+    for (bot, expected) in [(&ann, [true, false]), (&bob, [false, true])] {
+        let page = served.ask(bot, Method::GET, &short, Value::Null).await.ok();
+        assert_eq!(own(&page["messages"][0]), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_systems_message_takes_reactions_and_the_event_knows_who_acted() {
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
+    let message = served.message(place.channel, ann.id, |row| row.r#type = 7);
+    let acted = || {
+        let context = served.data.world().context.clone().unwrap();
+        (context.guild_id, context.author.unwrap().id, context.member.unwrap().user_id)
+    };
+    assert_eq!(react(&served, &bob, place, message, THUMB).await, (204, 0));
+    assert_eq!(acted(), (place.guild, bob.id, bob.id));
+    let of_bob = path(place, message, &format!("/{THUMB}/{}", bob.id));
+    assert_eq!(served.delete(&ann, &of_bob).await.status, 204);
+    assert_eq!(acted(), (place.guild, ann.id, ann.id), "the moderator and not whose reaction it was");
+    assert!(seen(&served, &bob, place, message).await.is_empty(), "it was bob's that went");
+}
+
+#[tokio::test]
+async fn paths_that_name_a_kind_of_reaction_are_not_served() {
+    let (served, ann, place) = Served::with_guild("ann").await;
+    let message = served.message(place.channel, ann.id, |_| {});
+    for kind in [0, 1] {
+        let of_kind = path(place, message, &format!("/{THUMB}/{kind}/@me"));
+        assert_eq!(served.put(&ann, &of_kind, Value::Null).await.outcome(), (404, 0), "{kind}");
+        assert_eq!(served.delete(&ann, &of_kind).await.outcome(), (404, 0), "{kind}");
+    }
 }
 
 #[tokio::test]
