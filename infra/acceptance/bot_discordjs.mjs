@@ -24,7 +24,7 @@ net.Socket.prototype.connect = function loopbackOnly(...args) {
   return connect.apply(this, args);
 };
 
-const { ChannelType, Client, Events, GatewayIntentBits, Options, version } = await import('discord.js');
+const { ChannelType, Client, Events, GatewayIntentBits, MessageType, Options, version } = await import('discord.js');
 
 // Longest wait for one event or reply. Delivery takes milliseconds; this only bounds a failure.
 const WAIT_MS = 30_000;
@@ -201,6 +201,21 @@ async function scenario() {
     await sent.reactions.removeAll();
     await cleared;
     check((await fetched()).reactions.cache.size === 0, 'no reaction is left');
+  });
+
+  await step('pins', async () => {
+    const updated = expectEvent(client, Events.ChannelPinsUpdate, (where) => where.id === channel.id);
+    const told = expectEvent(client, Events.MessageCreate, (message) => message.type === MessageType.ChannelPinnedMessage);
+    await sent.pin();
+    await updated;
+    const [notice] = await told;
+    check(notice.reference.messageId === sent.id, 'a message tells of the pin');
+    const listed = await channel.messages.fetchPins();
+    check(!listed.hasMore && listed.items.length === 1, 'the pin is listed');
+    check(listed.items[0].message.id === sent.id && listed.items[0].message.pinned, 'the list shows the message');
+    await sent.unpin();
+    check((await channel.messages.fetchPins()).items.length === 0, 'no pin is left');
+    await notice.delete();
   });
 
   await step('delete', async () => {

@@ -157,6 +157,22 @@ async def scenario(bot: Bot, api: str, token: str) -> None:
     async with step("reactions"):
         await react(bot, channel, sent)
 
+    async with step("pins"):
+        pins = bot.expect("guild_channel_pins_update", lambda where, _at: where.id == channel.id)
+        told = bot.expect("message", lambda message: message.type is discord.MessageType.pins_add)
+        await sent.pin()
+        check((await pins)[1] is not None, "CHANNEL_PINS_UPDATE names the newest pin")
+        notice = await told
+        check(notice.reference is not None and notice.reference.message_id == sent.id, "a message tells of the pin")
+        listed = [message async for message in channel.pins()]
+        check([message.id for message in listed] == [sent.id] and listed[0].pinned, "the pin is listed")
+        check(listed[0].pinned_at is not None, "the list says when it was pinned")
+        unpinned = bot.expect("guild_channel_pins_update", lambda where, _at: where.id == channel.id)
+        await sent.unpin()
+        check((await unpinned)[1] is None, "CHANNEL_PINS_UPDATE says that none is left")
+        check([message async for message in channel.pins()] == [], "no pin is left")
+        await notice.delete()
+
     async with step("delete"):
         gone = bot.expect("raw_message_delete", lambda event: event.message_id == sent.id)
         await sent.delete()

@@ -15,7 +15,7 @@ use twilight_http::{
 use twilight_model::{
     channel::{
         Channel, ChannelType, Message,
-        message::{EmojiReactionType, Reaction},
+        message::{EmojiReactionType, MessageType, Reaction},
     },
     gateway::payload::incoming::GuildCreate,
     guild::Guild,
@@ -82,6 +82,7 @@ pub(crate) async fn run(target: &Target, steps: &mut Steps) -> Result<()> {
     let (sent, reply) = steps.step("send", send(&http, &mut events, channel)).await?;
     steps.step("edit", edit(&http, &mut events, &sent)).await?;
     steps.step("reactions", reactions(&http, &mut events, &sent)).await?;
+    steps.step("pins", pins(&http, &mut events, &sent)).await?;
     steps.step("delete", delete(&http, &mut events, &sent, &reply)).await?;
     steps.step("history", history(&http, channel)).await?;
     steps.step("resume", resume_without_gap(target, &http, &mut events, &relay, resuming)).await?;
@@ -248,6 +249,36 @@ async fn reactions(http: &Client, events: &mut Events, sent: &Message) -> Result
         .await?;
     let left = http.message(channel, id).await?.model().await?.reactions;
     check(left.is_empty(), "no reaction is left")
+}
+
+async fn pins(http: &Client, events: &mut Events, sent: &Message) -> Result<()> {
+    let (channel, id) = (sent.channel_id, sent.id);
+    let updated = |event: &Event| match event {
+        Event::ChannelPinsUpdate(update) if update.channel_id == channel => {
+            Some(update.last_pin_timestamp.is_some())
+        }
+        _ => None,
+    };
+    let mark = events.mark();
+    http.create_pin(channel, id).await?;
+    let with_time = events.until(mark, "CHANNEL_PINS_UPDATE", updated).await?;
+    check(with_time, "CHANNEL_PINS_UPDATE names the newest pin")?;
+    let (notice, reference) = events
+        .until(mark, "the message that tells of the pin", |event| match event {
+            Event::MessageCreate(message) if message.kind == MessageType::ChannelMessagePinned => {
+                Some((message.id, message.reference.as_ref().and_then(|reference| reference.message_id)))
+            }
+            _ => None,
+        })
+        .await?;
+    check(reference == Some(id), "a message tells of the pin")?;
+    let listed = http.pins(channel).await?.model().await?;
+    let shown: Vec<_> = listed.items.iter().map(|pin| (pin.message.id, pin.message.pinned)).collect();
+    check(shown == [(id, true)] && !listed.has_more, "the pin is listed")?;
+    http.delete_pin(channel, id).await?;
+    check(http.pins(channel).await?.model().await?.items.is_empty(), "no pin is left")?;
+    http.delete_message(channel, notice).await?;
+    Ok(())
 }
 
 async fn delete(http: &Client, events: &mut Events, sent: &Message, reply: &Message) -> Result<()> {
