@@ -41,7 +41,9 @@ struct Pins<'a> {
 /// `GET /channels/{channel_id}/messages/pins`: the last one pinned first.
 pub(crate) async fn list_pins(input: Input, query: QueryPairs) -> Result<Response, Refused> {
     let limit = query.limit(PINS_MAX, PINS_MAX)?;
-    let (page, has_more) = read(&input, query.timestamp("before")?.unwrap_or(0), limit).await?;
+    // To the data service 0 is no bound. Nothing was pinned in the first millisecond of 1970 either.
+    let before_ms = query.timestamp("before")?.map_or(0, |at| at.max(1));
+    let (page, has_more) = read(&input, before_ms, limit).await?;
     let pinned_at = page.rows.iter().map(|row| Timestamp(row.pinned_at_ms));
     let items = pinned_at.zip(page.objects()).map(|(pinned_at, message)| Pin { pinned_at, message });
     Ok(reply::ok(&Pins { items: items.collect(), has_more }))

@@ -144,6 +144,12 @@ async fn the_matrix_of_callers_and_routes() {
         ("list who reacted", Method::GET, thumbs.clone(), Value::Null, "kknn"),
         ("clear one emoji", Method::DELETE, thumbs, Value::Null, "mmnn"),
         ("clear reactions", Method::DELETE, reactions, Value::Null, "mmnn"),
+        ("list pins", Method::GET, at("/messages/pins"), Value::Null, "kknn"),
+        ("list pins as before", Method::GET, at("/pins"), Value::Null, "kknn"),
+        ("pin", Method::PUT, at("/messages/pins/MESSAGE"), Value::Null, "ddnn"),
+        ("pin as before", Method::PUT, at("/pins/MESSAGE"), Value::Null, "ddnn"),
+        ("unpin", Method::DELETE, at("/messages/pins/MESSAGE"), Value::Null, "ddnn"),
+        ("unpin as before", Method::DELETE, at("/pins/MESSAGE"), Value::Null, "ddnn"),
         ("change the channel", Method::PATCH, at(""), json!({"name": "x"}), "mmnn"),
         ("close it", Method::DELETE, at(""), Value::Null, "mmnn"),
     ];

@@ -1,9 +1,11 @@
 //! Pinned messages, on Discord's new routes and its old ones.
 
 use serde_json::{Value, json};
+use weir_proto::data::Overwrite;
 
 use crate::harness::{Served, id, ids};
 
+const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 const PIN_MESSAGES: u64 = 1 << 51;
 
 #[tokio::test]
@@ -76,9 +78,17 @@ async fn wrong_queries_unknown_messages_and_a_full_channel_are_refused() {
     ] {
         assert_eq!(served.get(&ann, &format!("{pins}?{query}")).await.status, 200, "{query}");
     }
+    let pinned = served.message(place.channel, ann.id, |row| row.pinned_at_ms = 5);
+    let before_all = served.get(&ann, &format!("{pins}?before=1970-01-01T00:00:00Z")).await.ok();
+    assert_eq!(before_all, json!({"items": [], "has_more": false}), "0 is a bound too");
+    assert_eq!(served.delete(&ann, &format!("{pins}/{pinned}")).await.status, 204);
     assert_eq!(served.put(&ann, &format!("{pins}/9"), json!(null)).await.outcome(), (404, 10_008));
     let notice = served.message(place.channel, ann.id, |row| row.r#type = 7);
     assert_eq!(served.put(&ann, &format!("{pins}/{notice}"), json!(null)).await.outcome(), (403, 50_021));
+    // A history that was pinned elsewhere can be tidied up.
+    let pinned = served.message(place.channel, ann.id, |row| (row.r#type, row.pinned_at_ms) = (7, 5));
+    assert_eq!(served.delete(&ann, &format!("{pins}/{pinned}")).await.status, 204);
+    assert_eq!(served.get(&ann, &format!("{}/{pinned}", place.messages())).await.ok()["pinned"], false);
     for _ in 0..250 {
         served.message(place.channel, ann.id, |row| row.pinned_at_ms = 5);
     }
@@ -95,9 +105,13 @@ async fn the_permission_to_pin_suffices_and_both_users_of_a_direct_message_may()
     let cid = served.bot("cid");
     served.join(&cid, place.guild, &[role]);
     let message = served.message(place.channel, ann.id, |_| {});
-    let path = format!("{}/pins/{message}", place.messages());
-    assert_eq!(served.put(&bob, &path, json!(null)).await.outcome(), (403, 50_013));
-    assert_eq!(served.put(&cid, &path, json!(null)).await.status, 204);
+    let new = format!("{}/pins/{message}", place.messages());
+    for path in [new, format!("/channels/{}/pins/{message}", place.channel)] {
+        assert_eq!(served.put(&bob, &path, json!(null)).await.outcome(), (403, 50_013), "{path}");
+        assert_eq!(served.put(&cid, &path, json!(null)).await.status, 204, "{path}");
+        assert_eq!(served.delete(&bob, &path).await.outcome(), (403, 50_013), "{path}");
+        assert_eq!(served.delete(&cid, &path).await.status, 204, "{path}");
+    }
     let direct = served.post(&ann, "/users/@me/channels", json!({"recipient_id": bob.id.to_string()})).await;
     let direct = id(&direct.ok()["id"]);
     let message = served.message(direct, ann.id, |_| {});
@@ -107,7 +121,19 @@ async fn the_permission_to_pin_suffices_and_both_users_of_a_direct_message_may()
 }
 
 #[tokio::test]
-async fn without_history_pins_are_empty_and_a_pin_that_cannot_be_told_of_stays() {
+async fn without_history_pins_are_empty_and_not_refused() {
+    let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
+    let message = served.message(place.channel, bob.id, |row| row.pinned_at_ms = 5);
+    let deny = Overwrite { id: place.guild, r#type: 0, allow: 0, deny: READ_MESSAGE_HISTORY };
+    served.data.world().channels.get_mut(&place.channel).unwrap().overwrites.push(deny);
+    let (new, old) = (format!("{}/pins", place.messages()), format!("/channels/{}/pins", place.channel));
+    assert_eq!(served.get(&bob, &new).await.ok(), json!({"items": [], "has_more": false}));
+    assert_eq!(served.get(&bob, &old).await.ok(), json!([]));
+    assert_eq!(ids(&served.get(&ann, &old).await.ok()), [message], "the owner may read all");
+}
+
+#[tokio::test]
+async fn a_pin_that_cannot_be_told_of_stays() {
     let (served, ann, place) = Served::with_guild("ann").await;
     let message = served.message(place.channel, ann.id, |_| {});
     served.data.fail_next("CreateMessage", weir_connect::ConnectError::unavailable("down"));

@@ -110,6 +110,22 @@ async fn adding_and_removing_reactions_draw_from_one_bucket_and_reading_them_doe
 }
 
 #[tokio::test]
+async fn pinning_and_unpinning_draw_from_one_bucket_on_both_routes_and_reading_pins_does_not() {
+    let served = limited(|limits| limits.with(RouteBucket::ChangePins, rate(3))).await;
+    let ann = served.bot("ann");
+    let place = served.guild(&ann).await;
+    let message = served.message(place.channel, ann.id, |_| {});
+    let (new, old) = (format!("{}/pins", place.messages()), format!("/channels/{}/pins", place.channel));
+    assert_eq!(remaining(&served.put(&ann, &format!("{new}/{message}"), json!(null)).await), 2);
+    assert_eq!(remaining(&served.delete(&ann, &format!("{old}/{message}")).await), 1);
+    assert_eq!(remaining(&served.put(&ann, &format!("{old}/{message}"), json!(null)).await), 0);
+    assert_eq!(served.delete(&ann, &format!("{new}/{message}")).await.status, 429);
+    for list in [new, old] {
+        assert_eq!(served.get(&ann, &list).await.status, 200, "{list}");
+    }
+}
+
+#[tokio::test]
 async fn the_global_limit_spans_routes() {
     let served = limited(|mut limits| {
         limits.global = rate(3);

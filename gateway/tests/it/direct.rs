@@ -4,7 +4,7 @@ use serde_json::json;
 use weir_gateway::GatewayConfig;
 use weir_proto::{
     data::Message,
-    event::{Record, record::Change},
+    event::{PinsChanged, Record, record::Change},
 };
 
 use crate::{
@@ -74,6 +74,27 @@ async fn each_kind_needs_its_intent_and_the_channel_none() {
     assert_eq!((&started["user_id"], started.get("guild_id")), (&json!(ALICE.to_string()), None));
     assert!(started.get("member").is_none());
     for client in [&mut deaf, &mut typing, &mut messages] {
+        client.quiet().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_pins_reaches_both_users_who_asked_for_direct_messages_and_nobody_else() {
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::ready(&gateway, BOT, MESSAGES).await;
+    let mut alice = Client::ready(&gateway, ALICE, MESSAGES).await;
+    let mut third = Client::ready(&gateway, OWNER, MESSAGES).await;
+    // GUILDS, which lets the event through in a guild.
+    let mut deaf = Client::identified_with(&gateway, BOT, 1 | GUILD_MESSAGES | TYPING).await;
+    world.open_direct(TALK, [BOT, ALICE], Fate::Once).await;
+    let change = Change::PinsChanged(PinsChanged { channel_id: TALK, last_pin_at_ms: 0 });
+    world.commit(TALK, 0, change, Fate::Once).await;
+    alice.dispatch("CHANNEL_CREATE").await;
+    for client in [&mut bot, &mut alice] {
+        let told = client.dispatch("CHANNEL_PINS_UPDATE").await;
+        assert_eq!(told, json!({"channel_id": TALK.to_string(), "last_pin_timestamp": null}));
+    }
+    for client in [&mut bot, &mut alice, &mut third, &mut deaf] {
         client.quiet().await;
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_gateway::GatewayConfig;
 use weir_proto::{
     data::{Channel, EventContext, Overwrite},
-    event::record::Change,
+    event::{PinsChanged, record::Change},
 };
 
 use crate::{
@@ -153,6 +153,31 @@ async fn a_bulk_deletion_survives_a_loss_and_a_resume() {
         told(&mut again).await;
         again.dispatch("RESUMED").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_pins_reaches_those_who_see_the_channel_and_asked_for_guilds() {
+    let (world, gateway) = World::with_gateway(false, 1_000).await;
+    let mut bot = Client::identified_with(&gateway, BOT, 1).await;
+    let mut owner = Client::identified_with(&gateway, OWNER, 1).await;
+    // Messages of guilds and of users, and no guilds.
+    let mut deaf = Client::ready(&gateway, OWNER, 1 << 9 | 1 << 12).await;
+    for (channel_id, last_pin_at_ms) in [(HIDDEN, 1_700_000_000_123), (OPEN, 1_700_000_000_123), (OPEN, 0)] {
+        let change = Change::PinsChanged(PinsChanged { channel_id, last_pin_at_ms });
+        world.commit(channel_id, GUILD, change, Fate::Once).await;
+    }
+    let event = |channel: u64, at: Value| {
+        let (guild, channel) = (GUILD.to_string(), channel.to_string());
+        json!({"guild_id": guild, "channel_id": channel, "last_pin_timestamp": at})
+    };
+    let pinned = json!("2023-11-14T22:13:20.123000+00:00");
+    assert_eq!(owner.dispatch("CHANNEL_PINS_UPDATE").await, event(HIDDEN, pinned.clone()));
+    for client in [&mut bot, &mut owner] {
+        assert_eq!(client.dispatch("CHANNEL_PINS_UPDATE").await, event(OPEN, pinned.clone()));
+        assert_eq!(client.dispatch("CHANNEL_PINS_UPDATE").await, event(OPEN, Value::Null));
+        client.quiet().await;
+    }
+    deaf.quiet().await;
 }
 
 #[tokio::test(start_paused = true)]

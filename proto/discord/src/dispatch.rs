@@ -9,7 +9,8 @@
 //!
 //! Every member receives every channel event of its guild, as GUILD_CREATE and the REST list show all
 //! channels: so nobody can come to see a channel without having its row. Only events of what is said in a
-//! channel (messages, typing) require that the user may view the channel after the change.
+//! channel (messages and what hangs on them, typing) require that the user may view the channel after the
+//! change.
 
 mod content;
 #[cfg(test)]

@@ -46,6 +46,7 @@ fn the_codes_that_libraries_act_on() {
         (ApiError::InvalidRole, 400, 50028),
         (ApiError::BulkDeleteCount, 400, 50016),
         (ApiError::BulkDeleteTooOld, 400, 50034),
+        (ApiError::PinLimit, 400, 30003),
         (ApiError::RoleLimit, 400, 30005),
         (ApiError::ChannelLimit, 400, 30013),
         (ApiError::ReactionLimit, 400, 30010),
@@ -170,6 +171,7 @@ fn refusals_of_limits_are_shared_429s_and_the_rest_503s() {
     assert_eq!(refusal(RefusalReason::GuildRoles, 0), ApiError::RoleLimit);
     assert_eq!(refusal(RefusalReason::GuildOverwrites, 0), ApiError::OverwriteLimit);
     assert_eq!(refusal(RefusalReason::OwnedGuilds, 0), ApiError::OwnedGuildLimit);
+    assert_eq!(refusal(RefusalReason::ChannelPins, 0), ApiError::PinLimit);
     assert_eq!(refusal(RefusalReason::MessageReactions, 0), ApiError::ReactionLimit);
     assert_eq!(refusal(RefusalReason::NotAllowed, 0), ApiError::MissingPermissions);
     assert_eq!(refusal(RefusalReason::WriteBurst, 0), ApiError::BulkDeleteCount);

@@ -12,12 +12,12 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use twilight_model::{
-    channel::{Channel as TwilightChannel, Message as TwilightMessage},
+    channel::{Channel as TwilightChannel, Message as TwilightMessage, message::MessageType},
     gateway::{
         connection_info::BotConnectionInfo,
         payload::incoming::{
-            GuildCreate, GuildDelete, MemberAdd, MemberChunk, MemberRemove, MemberUpdate, MessageDelete,
-            Ready, RoleCreate, RoleDelete, TypingStart,
+            ChannelPinsUpdate, GuildCreate, GuildDelete, MemberAdd, MemberChunk, MemberRemove, MemberUpdate,
+            MessageDelete, Ready, RoleCreate, RoleDelete, TypingStart,
         },
     },
     guild::{Guild as TwilightGuild, Member as TwilightMember, Role as TwilightRole},
@@ -26,7 +26,7 @@ use twilight_model::{
 };
 use weir_proto::{
     data::{Channel, Message, User},
-    event::{MessageDeleted, RoleDeleted, Typing},
+    event::{MessageDeleted, PinsChanged, RoleDeleted, Typing},
 };
 
 use super::*;
@@ -298,6 +298,23 @@ fn replies_tell_found_deleted_and_not_fetched_apart() {
 }
 
 #[test]
+fn a_pinned_message_says_so_and_what_tells_of_the_pin_quotes_nothing() {
+    let users = vec![sample::alice(), sample::bot()];
+    let pinned = Message { pinned_at_ms: 5, ..sample::quoted() };
+    let shown = value(&MessageObject::new(&parts(&pinned, &users)));
+    assert_eq!((&shown["pinned"], &shown["edited_timestamp"]), (&json!(true), &Value::Null));
+    let row = Message { r#type: TYPE_PIN, content: String::new(), ..sample::reply() };
+    let told =
+        MessageObject::new(&MessageParts { referenced: Referenced::Found(&pinned), ..parts(&row, &users) });
+    let shown = value(&told);
+    assert_eq!((&shown["type"], &shown["pinned"]), (&json!(6), &json!(false)));
+    assert_eq!(shown["message_reference"]["message_id"], QUOTED.to_string());
+    assert!(shown.get("referenced_message").is_none());
+    let strict: TwilightMessage = parsed(&told);
+    assert_eq!(strict.kind, MessageType::ChannelMessagePinned);
+}
+
+#[test]
 fn a_quoted_message_does_not_invent_users() {
     let (row, users) = (sample::reply(), vec![sample::alice()]);
     let quoted = Message { mention_user_ids: vec![BOB, ALICE], ..sample::quoted() };
@@ -403,6 +420,12 @@ fn events() {
     let deleted = MessageDeleted { id: MESSAGE, channel_id: GENERAL };
     let delete: MessageDelete = parsed(&MessageDeleteEvent::new(&deleted, 0));
     assert_eq!((delete.id.get(), delete.guild_id), (MESSAGE, None));
+    let change = |last_pin_at_ms| PinsChanged { channel_id: GENERAL, last_pin_at_ms };
+    let pinned: ChannelPinsUpdate = parsed(&ChannelPinsEvent::new(&change(1_999), GUILD));
+    assert_eq!(pinned.guild_id.map(|id| id.get()), Some(GUILD));
+    assert_eq!(pinned.last_pin_timestamp.map(|at| at.as_micros()), Some(1_999_000));
+    let unpinned: ChannelPinsUpdate = parsed(&ChannelPinsEvent::new(&change(0), 0));
+    assert_eq!((unpinned.guild_id, unpinned.last_pin_timestamp), (None, None));
     let typing = Typing { channel_id: GENERAL, user_id: ALICE, timestamp_ms: 1_999 };
     let start: TypingStart = parsed(&TypingEvent::new(&typing, GUILD, Some(&member), Some(&alice)));
     assert_eq!((start.timestamp, start.member.is_some()), (1, true));

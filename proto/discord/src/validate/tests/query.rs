@@ -28,6 +28,27 @@ fn history_queries() {
 }
 
 #[test]
+fn times_in_queries() {
+    let parse = |raw| parse_query_timestamp("before", Some(raw));
+    assert_eq!(parse_query_timestamp("before", None), Ok(None));
+    for (raw, ms) in [
+        ("2023-11-14T22:13:20.123000+00:00", 1_700_000_000_123),
+        // A plus sign that a client did not encode.
+        ("2023-11-14T22:13:20.123000 00:00", 1_700_000_000_123),
+        ("2023-11-14T23:13:20.123+01:00", 1_700_000_000_123),
+        ("2023-11-14T22:13:20.123Z", 1_700_000_000_123),
+        ("2023-11-14T22:13:20.123456", 1_700_000_000_123),
+        ("1970-01-01T00:00:00Z", 0),
+    ] {
+        assert_eq!(parse(raw), Ok(Some(ms)), "{raw}");
+    }
+    for bad in ["", "1", "yesterday", "2023-11-14", "2023-13-14T22:13:20Z", "1969-12-31T23:59:59Z"] {
+        let error = parse(bad).expect_err("invalid");
+        assert!(codes(&error)[0].starts_with("before="), "{bad:?}: {error:?}");
+    }
+}
+
+#[test]
 fn scalars_in_paths_and_queries() {
     assert_eq!(parse_path_snowflake("channel_id", "5"), Ok(5));
     for bad in ["0", "", "x", "+5", "18446744073709551616"] {
