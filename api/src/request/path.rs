@@ -36,8 +36,8 @@ impl PathIds {
         let text = self.text(name);
         text.parse().map_err(|_| match text.chars().next() {
             // No id begins with these characters, but the last word of a Discord route does that is not
-            // served here (`messages/search`, `members/search`). Such a path is unknown like any other, and not
-            // a wrong id.
+            // served here (`messages/search`, `members/search`). Such a path is unknown like any other, and
+            // not a wrong id.
             Some('a'..='z' | '@') => ApiError::UnknownRoute.into(),
             _ => Refused::field(name, Leaf::NotASnowflake),
         })
