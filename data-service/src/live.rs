@@ -16,6 +16,7 @@
 mod change;
 mod load;
 pub mod nonce;
+mod page;
 pub mod scope;
 mod serve;
 pub mod table;
@@ -24,7 +25,7 @@ pub(crate) mod weight;
 pub(crate) use self::{
     change::{Effect, Known},
     load::read_guild,
-    serve::{EncodedPage, encode_page},
+    page::{EncodedPage, encode_page},
 };
 
 use std::sync::Arc;

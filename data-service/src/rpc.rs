@@ -1,6 +1,7 @@
 //! The Connect methods: decode, check the form, call a path, encode. No policy.
 
 pub mod admin;
+mod alter;
 pub mod error;
 pub mod error_metrics;
 mod form;
@@ -40,7 +41,7 @@ use crate::{
     steady::Steady,
     write::{
         Sequencer,
-        op::{ChangeError, Refused},
+        error::{ChangeError, Refused},
     },
 };
 

@@ -4,7 +4,7 @@
 //! Creates that arrive meanwhile form the next commit. So a hot channel writes faster, not slower, and
 //! replies and events leave in revision order.
 //!
-//! - [`op`]: requests and outcomes of turns.
+//! - [`op`]: requests and outcomes of turns; [`error`]: why a change has no result.
 //! - `mailbox`: the queues of scopes.
 //! - `turn`: one step; `create`, `alter`, `bulk`, `guild`, `direct`, `import`: the kinds of steps, each with
 //!   its plan in `plan`.
@@ -20,6 +20,7 @@ mod commit;
 mod counters;
 mod create;
 mod direct;
+pub mod error;
 mod guild;
 mod import;
 pub(crate) mod in_doubt;
@@ -41,8 +42,9 @@ use weir_store::Store;
 
 use self::{
     counters::TurnCounters,
+    error::{ChangeError, Refused},
     mailbox::Mailboxes,
-    op::{ChangeError, Op, Refused},
+    op::Op,
 };
 use crate::{
     live::{Live, scope::Scope},

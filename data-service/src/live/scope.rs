@@ -14,7 +14,7 @@ use weir_proto::{
 
 use super::{
     nonce::Nonces,
-    serve::EncodedPage,
+    page::EncodedPage,
     weight::{guild_bytes, message_bytes},
 };
 use crate::key::Key;

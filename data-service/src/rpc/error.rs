@@ -13,7 +13,7 @@ use weir_proto::{
 use crate::{
     ownership::mint::{AHEAD_MS_MAX, MintError},
     read::Failure,
-    write::op::{ChangeError, Refused},
+    write::error::{ChangeError, Refused},
 };
 
 /// Milliseconds after which a caller may retry when the database or ownership is the reason: about a lease's
@@ -170,7 +170,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
         }
         ChangeError::Conflict(_) => refusal(Code::Aborted, RefusalReason::Conflict, "", 0, message),
         // It is not `resource_exhausted`: waiting does not help.
-        ChangeError::Full(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
+        ChangeError::Maximum(what) => refusal(Code::FailedPrecondition, what.reason(), "", 0, message),
         ChangeError::OwnedGuilds => {
             refusal(Code::FailedPrecondition, RefusalReason::OwnedGuilds, "", 0, message)
         }
@@ -210,7 +210,7 @@ pub fn of_change(error: &ChangeError) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::op::Full;
+    use crate::write::error::Maximum;
 
     #[test]
     fn a_refusal_tells_reason_limit_and_time_rounded_up() {
@@ -241,7 +241,7 @@ mod tests {
         for error in [
             ChangeError::Deadline,
             ChangeError::Conflict("role"),
-            ChangeError::Full(Full::Roles),
+            ChangeError::Maximum(Maximum::Roles),
             ChangeError::OwnedGuilds,
             ChangeError::Refused(Refused::TableFull),
             ChangeError::Refused(Refused::NotOwner),

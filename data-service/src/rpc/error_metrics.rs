@@ -86,7 +86,7 @@ mod tests {
     use weir_connect::Code;
 
     use crate::rpc::error::{of_change, of_read};
-    use crate::write::op::{ChangeError, Refused};
+    use crate::write::error::{ChangeError, Refused};
 
     #[test]
     fn every_error_is_counted_by_its_word() {

@@ -12,7 +12,7 @@ use weir_proto::{
 };
 
 use super::overwrites;
-use crate::write::op::ROLES_MAX;
+use crate::write::error::ROLES_MAX;
 
 /// Bytes of a guild's, channel's or role's name: 100 code points of four bytes.
 const NAME_MAX: usize = 400;

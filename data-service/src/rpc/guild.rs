@@ -22,7 +22,8 @@ use crate::{
     read::{Reading, directory::ChannelContext},
     rpc::error,
     write::{
-        op::{ChangeError, GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op, ROLES_MAX},
+        error::{ChangeError, ROLES_MAX},
+        op::{GuildAnswer, GuildChange, GuildOp, MemberUpdate, Op},
         preconditions,
     },
 };

@@ -7,7 +7,7 @@ use weir_connect::ConnectError;
 use weir_proto::{data::Overwrite, overwrite};
 
 /// Maximum overwrites of one channel. Discord's bound (error 30060); of all channels of a guild together:
-/// `write::op::OVERWRITES_MAX`.
+/// `write::error::OVERWRITES_MAX`.
 const OVERWRITES_MAX: usize = 1_000;
 
 /// Refuses malformed overwrites, and clears bits that have no meaning: otherwise a later version could take a

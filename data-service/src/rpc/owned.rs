@@ -23,7 +23,7 @@ use weir_store::Setting;
 use super::Paths;
 use crate::{
     read::Failure,
-    write::op::{ChangeError, OWNED_MAX, Refused},
+    write::error::{ChangeError, OWNED_MAX, Refused},
 };
 
 /// Age from which a missing guild will not appear any more, and time after which a note is checked again. We

@@ -6,7 +6,7 @@ use weir_proto::{
     id::ChannelId,
 };
 
-use super::{Paths, message::alter, options, refused, reply_headers, required};
+use super::{Paths, alter::alter, options, refused, reply_headers, required};
 use crate::{read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
 
 pub(super) async fn set_pinned(

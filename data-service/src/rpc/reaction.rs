@@ -15,7 +15,7 @@ use weir_store::row::{RowKey, RowRange};
 
 use super::{
     Paths,
-    message::{Done, alter},
+    alter::{Done, alter},
     options, refused, reply_headers, required,
 };
 use crate::{

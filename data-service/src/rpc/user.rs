@@ -16,7 +16,8 @@ use crate::{
     key::Key,
     rpc::error,
     write::{
-        op::{ChangeError, Op, OpenOp},
+        error::ChangeError,
+        op::{Op, OpenOp},
         rows::RowWriter,
     },
 };

@@ -11,7 +11,8 @@ use weir_proto::{
 use super::{
     Sequencer,
     commit::{Begun, Prepared},
-    op::{AlterOp, Altered, ChangeError, Refused},
+    error::{ChangeError, Refused},
+    op::{AlterOp, Altered},
     plan::{Alteration, At, Planned},
 };
 use crate::{

@@ -14,7 +14,8 @@ use weir_proto::{
 use super::{
     Sequencer,
     commit::{Begun, Prepared},
-    op::{BulkOp, ChangeError, Removed},
+    error::ChangeError,
+    op::{BulkOp, Removed},
     plan::delete::removal,
 };
 use crate::{

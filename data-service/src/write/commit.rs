@@ -14,8 +14,8 @@ use weir_store::{Commit, Halt, RowChange, WriteError};
 
 use super::{
     Sequencer,
+    error::{ChangeError, Refused},
     in_doubt::Pauses,
-    op::{ChangeError, Refused},
 };
 use crate::{
     key::Key,

@@ -11,7 +11,8 @@ use weir_proto::{
 use super::{
     Sequencer,
     commit::Prepared,
-    op::{ChangeError, CreateOp, Created, Refused},
+    error::{ChangeError, Refused},
+    op::{CreateOp, Created},
     plan::create,
 };
 use crate::{

@@ -22,7 +22,8 @@ use weir_store::RowChange;
 use super::{
     Sequencer,
     commit::{Begun, Prepared},
-    op::{ChangeError, MakeOp, Op, OpenOp},
+    error::ChangeError,
+    op::{MakeOp, Op, OpenOp},
 };
 use crate::{
     key::Key,

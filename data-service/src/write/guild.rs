@@ -14,7 +14,8 @@ use weir_proto::{
 use super::{
     Sequencer,
     commit::{Begun, Prepared},
-    op::{ChangeError, GuildChange, GuildOp, Refused},
+    error::{ChangeError, Refused},
+    op::{GuildChange, GuildOp},
     plan::guild::{self, Facts, Planned},
     preconditions,
 };

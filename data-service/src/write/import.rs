@@ -15,7 +15,8 @@ use weir_store::RowChange;
 use super::{
     Sequencer,
     commit::{Begun, Resolved, Sent},
-    op::{ChangeError, ImportGuildOp, ImportOp, Refused},
+    error::{ChangeError, Refused},
+    op::{ImportGuildOp, ImportOp},
 };
 use crate::{
     key::Key,

@@ -11,7 +11,10 @@ use std::{
 
 use weir_proto::id::ScopeId;
 
-use super::op::{CreateOp, ImportOp, Op, Refused, message_bytes};
+use super::{
+    error::Refused,
+    op::{CreateOp, ImportOp, Op, message_bytes},
+};
 
 /// Bytes of creates in one batch. `batch_size_fail_threshold` in common CQL deployments is 50 KiB, for logged
 /// multi-partition batches; single-partition batches of 64 KiB stay far below a commit log segment.

@@ -16,7 +16,7 @@ use weir_proto::{
 };
 use weir_store::{RowChange, Store};
 
-use super::op::ChangeError;
+use super::error::ChangeError;
 use crate::key::Key;
 
 /// Where and when a change is made.

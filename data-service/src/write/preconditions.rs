@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use weir_proto::data::{Basis, GuildState, Member, RowSeen};
 
-use super::op::{CHANNELS_MAX, ChangeError, ROLES_MAX};
+use super::error::{CHANNELS_MAX, ChangeError, ROLES_MAX};
 
 /// Members that a basis may name; each costs the turn a read. A change concerns two: its author and its
 /// target.

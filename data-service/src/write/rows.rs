@@ -12,8 +12,8 @@ use weir_store::{Halt, RowChange, WriteError};
 
 use super::{
     Sequencer,
+    error::{ChangeError, Refused},
     in_doubt::Pauses,
-    op::{ChangeError, Refused},
 };
 use crate::{key::Key, ownership::Tenure};
 

@@ -12,8 +12,9 @@ use weir_store::ReadError;
 use super::{
     Sequencer,
     commit::Begun,
+    error::{ChangeError, Refused},
     mailbox::Work,
-    op::{ChangeError, Op, Refused},
+    op::Op,
 };
 use crate::{
     live::scope::{Head, Scope},

@@ -8,6 +8,7 @@
 mod clock;
 mod commit;
 pub mod cql;
+pub mod described;
 pub mod embedded;
 mod halt;
 pub mod row;
@@ -325,11 +326,11 @@ pub trait Store: Send + Sync + 'static {
     // ---- rows of described types
     // ----------------------------------------------------------------------------------
 
-    /// The encoded row under a whole key. Code that knows the type calls [`row::get`].
+    /// The encoded row under a whole key. Code that knows the type calls [`described::get`].
     async fn read_row(&self, table: &'static Table, key: RowKey) -> Result<Option<Bytes>, ReadError>;
 
     /// Encoded rows of a range, by the last id of their key ascending. Code that knows the type calls
-    /// [`row::list`].
+    /// [`described::list`].
     async fn read_rows(&self, table: &'static Table, range: RowRange) -> Result<Vec<Bytes>, ReadError>;
 
     // ---- change

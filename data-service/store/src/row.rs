@@ -17,15 +17,13 @@ use weir_proto::{
     id::{ChannelId, GuildId, ScopeId},
 };
 
-use crate::{ReadError, RowChange, Store};
-
 /// All tables.
 pub const TABLES: &[&Table] = &[Pin::TABLE, Reaction::TABLE, OwnReactions::TABLE];
 
 /// Most ids in a key.
 pub const KEY_IDS_MAX: usize = 4;
 
-/// Rows that an embedded store removes in one step for [`RowChange::RemoveUnder`], at about 10 us each, so
+/// Rows that an embedded store removes in one step for `RowChange::RemoveUnder`, at about 10 us each, so
 /// that nobody else's commit waits for long. What lies behind them stays, under ids that are never used again.
 pub const REMOVED_UNDER_MAX: usize = 1_000;
 
@@ -167,49 +165,6 @@ pub struct RowPut {
     pub rev: u64,
     /// The encoded row.
     pub row: Bytes,
-}
-
-impl RowChange {
-    /// Writes a row.
-    #[must_use]
-    pub fn put<R: Row>(row: &R) -> Self {
-        let (key, rev) = (row.key(), row.rev());
-        debug_assert_eq!(key.ids().len(), R::TABLE.key_len(), "a key of {}", R::TABLE.name);
-        Self::Put(RowPut { table: R::TABLE, key, rev, row: row.encode_to_vec().into() })
-    }
-
-    /// Removes the row under a key, unless it has a revision above `rev`.
-    #[must_use]
-    pub fn remove<R: Row>(key: RowKey, rev: u64) -> Self {
-        Self::Remove { table: R::TABLE, key, rev }
-    }
-
-    /// Removes the rows below a key of at least the partition's ids.
-    #[must_use]
-    pub fn remove_under<R: Row>(key: RowKey, rev: u64) -> Self {
-        Self::RemoveUnder { table: R::TABLE, key, rev }
-    }
-}
-
-/// One row.
-///
-/// # Errors
-/// Those of the store; [`ReadError::Corrupt`] if the row cannot be decoded.
-pub async fn get<R: Row>(store: &dyn Store, key: RowKey) -> Result<Option<R>, ReadError> {
-    store.read_row(R::TABLE, key).await?.map(|row| decode(&row)).transpose()
-}
-
-/// Rows that differ in the last id of their key, by that id ascending.
-///
-/// # Errors
-/// As [`get`].
-pub async fn list<R: Row>(store: &dyn Store, range: RowRange) -> Result<Vec<R>, ReadError> {
-    store.read_rows(R::TABLE, range).await?.iter().map(|row| decode(row)).collect()
-}
-
-fn decode<R: Row>(row: &Bytes) -> Result<R, ReadError> {
-    let corrupt = |error| ReadError::Corrupt { reason: format!("{}: {error}", R::TABLE.name) };
-    R::decode(&**row).map_err(corrupt)
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ use crate::{
         Tenure,
         mint::{MintError, Minter},
     },
-    write::op::{ChangeError, CreateOp, Created},
+    write::{
+        error::ChangeError,
+        op::{CreateOp, Created},
+    },
 };
 
 /// Plan of a batch of creates.

@@ -8,7 +8,7 @@ use weir_proto::{
 use weir_store::{RowChange, Store, row::RowKey};
 
 use super::{Alteration, At, Planned, pin, react};
-use crate::{key::Key, outbox::record::deleted, write::op::ChangeError};
+use crate::{key::Key, outbox::record::deleted, write::error::ChangeError};
 
 /// Removes the message.
 pub(crate) struct Delete;

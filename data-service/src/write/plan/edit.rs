@@ -8,7 +8,7 @@ use weir_proto::{
 use weir_store::{RowChange, Store};
 
 use super::{Alteration, At, Planned};
-use crate::write::op::ChangeError;
+use crate::write::error::ChangeError;
 
 /// The row after an edit at `rev`, made at `now_us` (microseconds since 1970-01-01T00:00Z); `None` if nothing
 /// changed.

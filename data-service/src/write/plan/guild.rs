@@ -12,8 +12,9 @@ use weir_store::RowChange;
 
 use crate::{
     key::Key,
-    write::op::{
-        CHANNELS_MAX, ChangeError, Full, GuildAnswer, GuildChange, MemberUpdate, OVERWRITES_MAX, ROLES_MAX,
+    write::{
+        error::{CHANNELS_MAX, ChangeError, Maximum, OVERWRITES_MAX, ROLES_MAX},
+        op::{GuildAnswer, GuildChange, MemberUpdate},
     },
 };
 
@@ -103,7 +104,7 @@ pub(crate) fn plan(
             let fresh = given.is_none();
             let channel_id = match given {
                 Some(id) => id,
-                None if after.channels.len() >= CHANNELS_MAX => return Err(Full::Channels.into()),
+                None if after.channels.len() >= CHANNELS_MAX => return Err(Maximum::Channels.into()),
                 None => ChannelId(mint()?),
             };
             (channel.id, channel.guild_id) = (channel_id.get(), guild_id.get());
@@ -121,7 +122,7 @@ pub(crate) fn plan(
             let many = overwrites(&after.channels);
             // A guild from before the bound may still remove overwrites.
             if many > OVERWRITES_MAX && many > overwrites(&before.channels) {
-                return Err(Full::Overwrites.into());
+                return Err(Maximum::Overwrites.into());
             }
             rows.push(RowChange::PutChannel(channel.clone()));
             let event = if fresh { Change::ChannelCreated } else { Change::ChannelUpdated };
@@ -139,7 +140,7 @@ pub(crate) fn plan(
             let fresh = role.id == 0;
             if fresh {
                 if after.roles.len() >= ROLES_MAX {
-                    return Err(Full::Roles.into());
+                    return Err(Maximum::Roles.into());
                 }
                 role.id = mint()?.get();
             }
@@ -266,7 +267,7 @@ fn create(
         )));
     }
     if overwrites(&channels) > OVERWRITES_MAX {
-        return Err(Full::Overwrites.into());
+        return Err(Maximum::Overwrites.into());
     }
     let guild = Guild { id: guild_id.get(), rev, ..guild };
     let mut rows = vec![RowChange::PutGuild(guild.clone())];
@@ -437,11 +438,11 @@ mod tests {
         state.channels = (1..=CHANNELS_MAX as u64).map(|id| Channel { id, ..Channel::default() }).collect();
         state.roles = (1..=ROLES_MAX as u64).map(|id| Role { id, ..Role::default() }).collect();
         for (change, full) in [
-            (GuildChange::PutChannel(Channel::default()), Full::Channels),
-            (GuildChange::PutRole(Role::default()), Full::Roles),
+            (GuildChange::PutChannel(Channel::default()), Maximum::Channels),
+            (GuildChange::PutRole(Role::default()), Maximum::Roles),
         ] {
             let outcome = plan(guild_id(), Some(&state), change, facts(), 11, &mut ids());
-            assert!(matches!(outcome, Err(ChangeError::Full(what)) if what == full), "{outcome:?}");
+            assert!(matches!(outcome, Err(ChangeError::Maximum(what)) if what == full), "{outcome:?}");
         }
         let known = GuildChange::PutChannel(Channel { id: 1, ..Channel::default() });
         assert!(plan(guild_id(), Some(&state), known, facts(), 11, &mut ids()).is_ok());
@@ -454,7 +455,7 @@ mod tests {
             Channel { id, overwrites, ..Channel::default() }
         };
         let full = |outcome: Result<Planned, ChangeError>| {
-            matches!(outcome, Err(ChangeError::Full(Full::Overwrites)))
+            matches!(outcome, Err(ChangeError::Maximum(Maximum::Overwrites)))
         };
         let mut state = guild();
         state.channels =

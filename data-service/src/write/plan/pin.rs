@@ -7,14 +7,14 @@ use weir_proto::{
     id::{ChannelId, MessageId},
 };
 use weir_store::{
-    RowChange, Store,
-    row::{self, Row as _, RowKey, RowRange},
+    RowChange, Store, described,
+    row::{Row as _, RowKey, RowRange},
 };
 
 use super::{Alteration, At, Planned};
 use crate::{
     key::Key,
-    write::op::{ChangeError, Full, PINS_MAX},
+    write::error::{ChangeError, Maximum, PINS_MAX},
 };
 
 /// Pins the message, or unpins it.
@@ -56,7 +56,7 @@ impl Alteration for SetPinned {
         if self.0 == (before.pinned_at_ms != 0) {
             return Ok(None);
         }
-        let pins = row::list::<Pin>(store, all_of(at.channel_id)).await?;
+        let pins = described::list::<Pin>(store, all_of(at.channel_id)).await?;
         plan(self.0, before, &pins, at).map(Some)
     }
 }
@@ -64,7 +64,7 @@ impl Alteration for SetPinned {
 fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned, ChangeError> {
     let others = pins.iter().filter(|pin| pin.message_id != before.id);
     if pinned && others.clone().count() >= PINS_MAX {
-        return Err(Full::Pins.into());
+        return Err(Maximum::Pins.into());
     }
     let pinned_at_ms = if pinned { at.now_us / 1_000 } else { 0 };
     let row = Message { pinned_at_ms, last_rev: at.rev, ..before.clone() };
@@ -123,7 +123,7 @@ mod tests {
     fn a_channel_is_full_of_other_messages_pins() {
         let before = Message { id: 5, channel_id: 1, ..Message::default() };
         let mut pins: Vec<Pin> = (10..10 + PINS_MAX as u64).map(|id| pin(id, 1)).collect();
-        assert_eq!(plan(true, &before, &pins, at()), Err(Full::Pins.into()));
+        assert_eq!(plan(true, &before, &pins, at()), Err(Maximum::Pins.into()));
         // Its own row may be there already, left by an owner that lost its lease.
         pins[0].message_id = 5;
         assert!(plan(true, &before, &pins, at()).is_ok());

@@ -12,14 +12,14 @@ use weir_proto::{
     id::{ChannelId, MessageId, UserId},
 };
 use weir_store::{
-    RowChange, Store,
-    row::{self, Row as _, RowKey},
+    RowChange, Store, described,
+    row::{Row as _, RowKey},
 };
 
 use super::{Alteration, At, Planned};
 use crate::{
     key::Key,
-    write::op::{ChangeError, Full, REACTIONS_MAX},
+    write::error::{ChangeError, Maximum, REACTIONS_MAX},
 };
 
 /// Adds a user's reaction.
@@ -62,7 +62,7 @@ async fn own_of(store: &dyn Store, message: &Message, user_id: UserId) -> Result
         message_id: message.id,
         ..OwnReactions::default()
     };
-    Ok(row::get(store, none.key()).await?.unwrap_or(none))
+    Ok(described::get(store, none.key()).await?.unwrap_or(none))
 }
 
 /// The plan of a user's changed reaction: the row of the message, that of the user's own, and the reaction's.
@@ -131,7 +131,7 @@ impl React {
             None if self.only_join => {
                 return Err(ChangeError::NotAllowed("nobody has reacted with this emoji yet"));
             }
-            None if emojis >= REACTIONS_MAX => return Err(Full::Reactions.into()),
+            None if emojis >= REACTIONS_MAX => return Err(Maximum::Reactions.into()),
             None => {
                 let first = ReactionCount { emoji: Some(self.emoji.clone()), slot: at.rev, count: 1 };
                 row.reactions.push(first);
@@ -263,7 +263,7 @@ mod tests {
         }
         let one_more = React { user_id: user(7), emoji: emoji("more"), only_join: false };
         let at = at(200);
-        assert_eq!(one_more.plan(&message, nobody.clone(), at), Err(Full::Reactions.into()));
+        assert_eq!(one_more.plan(&message, nobody.clone(), at), Err(Maximum::Reactions.into()));
         let known = react(&message, 8, "3", &nobody, 201).expect("changed").row.expect("it stays");
         assert_eq!(count_of(&known, &emoji("3")).map(|count| count.count), Some(2));
     }
