@@ -26,6 +26,8 @@ pub(crate) enum Bench {
     Fanout,
     /// Creates at full speed.
     Creates,
+    /// Cold newest pages of the data service, beside the raw driver.
+    Reads,
     /// Hostile clients against a server with few descriptors and little memory.
     Attack,
     /// Processes killed while people write and bots listen: nothing may be lost, doubled or out of order.
@@ -50,7 +52,8 @@ pub(crate) fn run(
     bench: Bench,
     arguments: &[String],
 ) -> Result<()> {
-    if !matches!(bench, Bench::Protect | Bench::Connect | Bench::Creates | Bench::VerifyImport) {
+    if !matches!(bench, Bench::Protect | Bench::Connect | Bench::Creates | Bench::Reads | Bench::VerifyImport)
+    {
         // These benchmarks start binaries that must lie beside their own.
         let build = cargo::cargo(workspace, ["build", "--release", "--workspace", "--bins"]);
         children.run(&build, TEST_MAX)?;
@@ -60,6 +63,7 @@ pub(crate) fn run(
         Bench::Connect => &["-p", "weir-connect"],
         Bench::Import => &["-p", "weir-data-service", "--bench", "import"],
         Bench::Creates => &["-p", "weir-data-service", "--bench", "creates"],
+        Bench::Reads => &["-p", "weir-data-service", "--bench", "reads"],
         // The others are scenarios of the load tests, with the same names.
         _ => &[],
     };

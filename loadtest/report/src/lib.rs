@@ -27,7 +27,10 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use self::{machine::Machine, plot::rounds, series::Series};
-pub use self::{plot::curves, series::Goal};
+pub use self::{
+    plot::curves,
+    series::{Goal, mean_95},
+};
 
 /// A series of a [`Report`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
