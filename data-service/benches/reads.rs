@@ -51,7 +51,7 @@ use weir_protect::Gate;
 use weir_proto::{
     bucket::Bucket,
     data::{ListMessagesRequest, Message},
-    id::unix_ms,
+    id::{ChannelId, unix_ms},
 };
 use weir_report::{Goal, Report, mean_95};
 use weir_runtime::{Readiness, Registry};
@@ -77,7 +77,7 @@ const CHANNELS_AT_ONCE: usize = 50;
 const TURNS: u64 = 5;
 /// The newest page, as the service asks its store for it.
 const NEWEST: PartitionRange =
-    PartitionRange { after: 0, before: u64::MAX, order: RowOrder::NewestFirst, limit: PAGE as usize };
+    PartitionRange { after: None, before: None, order: RowOrder::NewestFirst, limit: PAGE as usize };
 /// Longest time to drop the keyspace: the server first writes a snapshot of every table.
 const DROP_MAX: Duration = Duration::from_secs(180);
 
@@ -103,6 +103,11 @@ type Columns = (
 
 /// A bus that accepts everything: nothing is published here.
 struct Nowhere;
+
+/// A channel's id from its number, which is never 0.
+fn as_id(channel_id: u64) -> Result<ChannelId> {
+    Ok(ChannelId::try_from(channel_id)?)
+}
 
 #[async_trait]
 impl EventBus for Nowhere {
@@ -180,7 +185,9 @@ impl Way {
     async fn page(&self, channel_id: u64) -> Result<()> {
         let rows = match self {
             Self::Driver(driver) => driver.page(channel_id).await?,
-            Self::Store(store) => black_box(store.read_partition(channel_id, BUCKET, NEWEST).await?).len(),
+            Self::Store(store) => {
+                black_box(store.read_partition(as_id(channel_id)?, BUCKET, NEWEST).await?).len()
+            }
             Self::Service(client) => {
                 let request =
                     ListMessagesRequest { channel_id, limit: PAGE, ..ListMessagesRequest::default() };
@@ -310,7 +317,9 @@ fn cpu_seconds() -> f64 {
 /// Writes the messages of all channels.
 async fn fill(store: &dyn Store, channels: &[u64]) -> Result<()> {
     for part in channels.chunks(CHANNELS_AT_ONCE) {
-        try_join_all(part.iter().map(|channel_id| store.add_bucket(*channel_id, BUCKET))).await?;
+        for channel_id in part {
+            store.add_bucket(as_id(*channel_id)?, BUCKET).await?;
+        }
         let rows = part.iter().flat_map(|channel_id| (1..=MESSAGES).map(move |number| (*channel_id, number)));
         let rows = rows.map(|(channel_id, number)| {
             // A millisecond lies between two messages.
@@ -357,7 +366,7 @@ async fn measure(
     raw: Line,
     plan: Plan,
 ) -> Result<()> {
-    let Plan { seconds, rounds, readers, channels } = plan;
+    let Plan { seconds, rounds, channels, .. } = plan;
     let all = seconds * rounds * TURNS;
     print_line(&format!(
         "{label}: once {channels} channels are written, {rounds} rounds of {TURNS} turns of {seconds} s: {all} s in all; Ctrl-C ends it"
