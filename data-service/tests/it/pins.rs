@@ -65,6 +65,33 @@ async fn the_last_one_pinned_comes_first_and_pages_go_back_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pins_of_one_moment_have_their_order_and_are_each_on_a_page() {
+    let world = World::new(6);
+    let node = world.node().await;
+    let place = node.place().await;
+    let talk = Talk(&node.client, place);
+    let mut ids = Vec::new();
+    for index in 0..4 {
+        ids.push(talk.create(&format!("m{index}")).await.unwrap().id);
+    }
+    // The clock is paused. The last one pinned has the least id.
+    for id in ids.iter().rev() {
+        set(&node.client, place, *id, true).await.unwrap();
+    }
+    let (mut found, mut before_ms) = (Vec::new(), 0);
+    loop {
+        let one = page(&node.client, place, before_ms, 1).await;
+        before_ms = one.messages[0].pinned_at_ms;
+        found.push(one.messages[0].id);
+        if !one.has_more {
+            break;
+        }
+    }
+    assert_eq!(found, ids);
+    node.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pin_is_told_as_an_edit_and_by_the_newest_pin_and_only_once() {
     let world = World::new(2);
     let node = world.node().await;
@@ -75,9 +102,10 @@ async fn a_pin_is_told_as_an_edit_and_by_the_newest_pin_and_only_once() {
     assert_eq!((again, changed), (row.clone(), false));
     set(&node.client, place, id, false).await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    // The consumer would find a gap between their revisions.
     let mut consumer = Consumer::default();
     consumer.take(world.bus.of(place.channel));
+    let chained = consumer.taken.windows(2).all(|pair| pair[1].prev_rev == pair[0].rev);
+    assert!(chained, "{:?}", consumer.taken);
     let told: Vec<(bool, u64)> = consumer
         .taken
         .iter()

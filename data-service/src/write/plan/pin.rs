@@ -66,16 +66,17 @@ fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned,
     if pinned && others.clone().count() >= PINS_MAX {
         return Err(Maximum::Pins.into());
     }
-    let pinned_at_ms = if pinned { at.now_us / 1_000 } else { 0 };
+    let newest = others.map(|pin| pin.pinned_at_ms).max().unwrap_or(0);
+    // No two pins of a channel have the same time: pages end at a time, and would leave one of the two out.
+    let pinned_at_ms = if pinned { (at.now_us / 1_000).max(newest.saturating_add(1)) } else { 0 };
     let row = Message { pinned_at_ms, last_rev: at.rev, ..before.clone() };
     let pin = Pin { channel_id: row.channel_id, message_id: row.id, pinned_at_ms, rev: at.rev };
-    let last_pin_at_ms = others.map(|pin| pin.pinned_at_ms).chain([pinned_at_ms]).max().unwrap_or(0);
     let of_pin = if pinned {
         RowChange::put(&pin)
     } else {
         RowChange::remove::<Pin>(key(at.channel_id, at.message_id), at.rev)
     };
-    let told = PinsChanged { channel_id: row.channel_id, last_pin_at_ms };
+    let told = PinsChanged { channel_id: row.channel_id, last_pin_at_ms: newest.max(pinned_at_ms) };
     Ok(Planned {
         rows: vec![RowChange::PutMessage(row.clone()), of_pin],
         events: vec![Change::MessageEdited(row.clone()), Change::PinsChanged(told)],
@@ -117,6 +118,16 @@ mod tests {
         assert_eq!(last_pin(&planned), 7_000);
         assert_eq!(planned.row.expect("it stays").pinned_at_ms, 0);
         assert_eq!(last_pin(&plan(false, &before, &[pin(5, 8_000)], at()).expect("none needed")), 0);
+    }
+
+    #[test]
+    fn a_pin_is_later_than_all_others_whatever_the_clock_says() {
+        let before = Message { id: 5, channel_id: 1, ..Message::default() };
+        for (newest, pinned_at_ms) in [(7_999, 8_000), (8_000, 8_001), (9_000, 9_001)] {
+            let planned = plan(true, &before, &[pin(3, newest), pin(4, 1)], at()).expect("room");
+            assert_eq!(last_pin(&planned), pinned_at_ms);
+            assert_eq!(planned.row.expect("it stays").pinned_at_ms, pinned_at_ms);
+        }
     }
 
     #[test]
