@@ -88,26 +88,27 @@ impl ViewedPage {
         let rows =
             ListMessagesResponse::decode(self.encoded.clone()).map_err(|_| ApiError::Internal)?.messages;
         let page = Page::of(data, self.access.channel.guild_id, rows).await?;
-        Ok(Page { own: self.own.clone(), ..page })
+        Ok(Page { own: Some(self.own.clone()), ..page })
     }
 }
 
-/// Rows of one channel, newest first, and the users that the rows name.
+/// Rows of one channel, in the order in which they are shown, and the users that the rows name.
 pub(crate) struct Page {
     guild_id: u64,
     pub(crate) rows: Vec<Message>,
     users: UsersById,
-    own: Vec<OwnReactions>,
+    /// `None` if it was not asked for.
+    own: Option<Vec<OwnReactions>>,
 }
 
 impl Page {
-    /// The page of these rows, with one data call if users are not cached.
+    /// The page of these rows, with one data call if users are not cached. It shows no reactions.
     ///
     /// # Errors
     /// Those of the call.
     pub(crate) async fn of(data: &Data, guild_id: u64, rows: Vec<Message>) -> Result<Self, Refused> {
         let users = data.users(named(&rows)).await?;
-        Ok(Self { guild_id, rows, users, own: Vec::new() })
+        Ok(Self { guild_id, rows, users, own: None })
     }
 
     /// The page's messages as Discord's objects. If a message replies to another one, that one is shown if it
@@ -118,7 +119,8 @@ impl Page {
     }
 
     fn object<'a>(&'a self, row: &'a Message) -> MessageObject<'a> {
-        // The newest row is first, so ids fall, and a message stands behind the replies to it.
+        // In history the newest row is first, so ids fall, and a message stands behind the replies to it. Pins
+        // have another order: there it may not be found, and is not taken for another one.
         let referenced = match self.rows.binary_search_by(|other| row.reply_to.cmp(&other.id)) {
             Ok(index) => Referenced::Found(&self.rows[index]),
             Err(_) => Referenced::NotFetched,
@@ -130,7 +132,7 @@ impl Page {
             referenced,
             nonce: NonceEcho::Omit,
             access: ContentAccess::Full,
-            own: &self.own,
+            own: self.own.as_deref(),
         })
     }
 }

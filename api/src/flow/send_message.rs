@@ -208,13 +208,13 @@ pub(crate) fn answer(
     users: &dyn UserSource,
     nonce: NonceEcho,
 ) -> Response {
-    answer_with(row, (guild_id, &[]), referenced, users, nonce)
+    answer_with(row, (guild_id, None), referenced, users, nonce)
 }
 
-/// The same to a viewer who reacted to the message, perhaps.
+/// The same with reactions, if what the viewer reacted to the message with was asked for.
 pub(crate) fn answer_with(
     row: &Message,
-    (guild_id, own): (u64, &[OwnReactions]),
+    (guild_id, own): (u64, Option<&[OwnReactions]>),
     referenced: Option<&Message>,
     users: &dyn UserSource,
     nonce: NonceEcho,

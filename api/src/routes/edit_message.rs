@@ -76,7 +76,7 @@ pub(crate) async fn edit_message(
     let row = row.ok_or(ApiError::Internal)?;
     Ok(send_message::answer_with(
         &row,
-        (context.guild_id, own.as_slice()),
+        (context.guild_id, Some(own.as_slice())),
         context.referenced.as_ref(),
         &users,
         NonceEcho::Omit,

@@ -22,7 +22,7 @@ pub(crate) async fn get_message(Input { data, caller, ids, .. }: Input) -> Resul
     let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
     Ok(send_message::answer_with(
         &row,
-        (access.channel.guild_id, own.as_slice()),
+        (access.channel.guild_id, Some(own.as_slice())),
         referenced.as_ref(),
         &users,
         NonceEcho::Omit,

@@ -1,7 +1,7 @@
 //! Pinned messages, on Discord's new routes and its old ones.
 
 use serde_json::{Value, json};
-use weir_proto::data::Overwrite;
+use weir_proto::data::{Emoji, Overwrite, ReactionCount};
 
 use crate::harness::{Served, id, ids};
 
@@ -130,6 +130,24 @@ async fn without_history_pins_are_empty_and_not_refused() {
     assert_eq!(served.get(&bob, &new).await.ok(), json!({"items": [], "has_more": false}));
     assert_eq!(served.get(&bob, &old).await.ok(), json!([]));
     assert_eq!(ids(&served.get(&ann, &old).await.ok()), [message], "the owner may read all");
+}
+
+/// Clients cache what a list shows them, and nobody asks which reactions are the viewer's for a list of pins.
+#[tokio::test]
+async fn lists_of_pins_show_no_reactions() {
+    let (served, ann, place) = Served::with_guild("ann").await;
+    let message = served.message(place.channel, ann.id, |row| {
+        let emoji = Some(Emoji { id: 0, name: "👍".to_owned() });
+        row.pinned_at_ms = 5;
+        row.reactions = vec![ReactionCount { emoji, slot: 1, count: 1 }];
+    });
+    let alone = served.get(&ann, &format!("{}/{message}", place.messages())).await.ok();
+    assert_eq!(alone["reactions"][0]["count"], 1);
+    let new = served.get(&ann, &format!("{}/pins", place.messages())).await.ok();
+    let old = served.get(&ann, &format!("/channels/{}/pins", place.channel)).await.ok();
+    for shown in [&new["items"][0]["message"], &old[0]] {
+        assert_eq!((id(&shown["id"]), shown.get("reactions")), (message, None));
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,17 @@ async fn an_editor_and_a_reader_of_the_short_history_see_their_own_reactions() {
 }
 
 #[tokio::test]
+async fn a_repeated_creation_does_not_say_that_its_author_did_not_react() {
+    let (served, ann, place) = Served::with_guild("ann").await;
+    let body = json!({"content": "x", "nonce": "n", "enforce_nonce": true});
+    let first = served.post(&ann, &place.messages(), body.clone()).await.ok();
+    let message = crate::harness::id(&first["id"]);
+    assert_eq!(react(&served, &ann, place, message, THUMB).await, (204, 0));
+    let again = served.post(&ann, &place.messages(), body).await.ok();
+    assert_eq!((&again["id"], again.get("reactions")), (&first["id"], None));
+}
+
+#[tokio::test]
 async fn the_systems_message_takes_reactions_and_the_event_knows_who_acted() {
     let (served, ann, bob, place) = Served::with_member("ann", "bob").await;
     let message = served.message(place.channel, ann.id, |row| row.r#type = 7);

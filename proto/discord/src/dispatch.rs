@@ -197,7 +197,7 @@ fn message(event: Event, record: &Record, row: &Message, context: &EventContext)
         referenced: referenced.map_or(Referenced::NotFetched, Referenced::Found),
         nonce,
         access: ContentAccess::Full,
-        own: &[],
+        own: None,
     })
     .into_event(record.guild_id, context.member.as_ref());
     let place = Place::of(record.guild_id);

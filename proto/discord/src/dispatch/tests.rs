@@ -42,7 +42,7 @@ fn by_serde(record: &Record, row: &Message, access: ContentAccess) -> Value {
         referenced: context.referenced.as_ref().map_or(Referenced::NotFetched, Referenced::Found),
         nonce: NonceEcho::Show,
         access,
-        own: &[],
+        own: None,
     })
     .into_event(record.guild_id, context.member.as_ref());
     serde_json::to_value(&object).expect("plain values")

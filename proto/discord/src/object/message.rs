@@ -122,8 +122,9 @@ pub struct MessageParts<'a> {
     pub nonce: NonceEcho,
     /// Whether gated fields are shown.
     pub access: ContentAccess,
-    /// What the viewer reacted to messages with, as far as it was asked for.
-    pub own: &'a [OwnReactions],
+    /// What the viewer reacted to messages with. `None` if that was not asked for: then no reactions are
+    /// shown, because clients cache what they are shown, and would believe that the viewer did not react.
+    pub own: Option<&'a [OwnReactions]>,
 }
 
 /// A message.
@@ -149,8 +150,7 @@ impl<'a> MessageObject<'a> {
             Referenced::Deleted => Some(None),
             Referenced::Found(row) => {
                 let mut quoted = Self::single(parts, row, Unknown::LeaveOut);
-                // What the viewer reacted to it with is mostly not known, and clients cache what they are
-                // shown: a bot that reacts to a message and replies to it must not see that it did not react.
+                // What the viewer reacted to it with is mostly not known.
                 quoted.open.reactions = Reactions::NONE;
                 Some(Some(Box::new(quoted)))
             }
@@ -304,7 +304,8 @@ struct Reactions<'a> {
 impl<'a> Reactions<'a> {
     const NONE: Self = Self { counts: &[], own_slots: &[] };
 
-    fn of(row: &'a Message, own: &'a [OwnReactions]) -> Self {
+    fn of(row: &'a Message, own: Option<&'a [OwnReactions]>) -> Self {
+        let Some(own) = own else { return Self::NONE };
         let own = own.iter().find(|own| own.message_id == row.id);
         Self { counts: &row.reactions, own_slots: own.map_or(&[], |own| &own.slots) }
     }

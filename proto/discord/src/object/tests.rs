@@ -228,7 +228,7 @@ fn parts<'a>(row: &'a Message, users: &'a dyn UserSource) -> MessageParts<'a> {
         referenced: Referenced::NotFetched,
         nonce: NonceEcho::Omit,
         access: ContentAccess::Full,
-        own: &[],
+        own: Some(&[]),
     }
 }
 

@@ -46,13 +46,13 @@ fn counts_are_shown_in_their_order_and_me_by_the_viewers_own_slots() {
     // Slot 4 was cleared: the viewer's row still has it, and it counts for nothing.
     for (slots, me) in [(&[5][..], [true, false]), (&[4, 6][..], [false, true]), (&[4][..], [false, false])] {
         let own = [own_of(QUOTED, &[5, 6]), own_of(MESSAGE, slots)];
-        let shown = value(&MessageObject::new(&MessageParts { own: &own, ..parts(&row, &users) }));
+        let shown = value(&MessageObject::new(&MessageParts { own: Some(&own), ..parts(&row, &users) }));
         let expected = json!([reaction(THUMB, 2, me[0]), reaction(heart, 1, me[1])]);
         assert_eq!(shown["reactions"], expected, "{slots:?}");
     }
     let own = [own_of(MESSAGE, &[5])];
     let strict: TwilightMessage =
-        parsed(&MessageObject::new(&MessageParts { own: &own, ..parts(&row, &users) }));
+        parsed(&MessageObject::new(&MessageParts { own: Some(&own), ..parts(&row, &users) }));
     assert_eq!((strict.reactions.len(), strict.reactions[0].count, strict.reactions[0].me), (2, 2, true));
     assert_eq!(strict.reactions[0].emoji, EmojiReactionType::Unicode { name: THUMB.to_owned() });
 }
@@ -61,12 +61,15 @@ fn counts_are_shown_in_their_order_and_me_by_the_viewers_own_slots() {
 fn a_message_without_reactions_has_no_such_key_and_a_quoted_one_never_has() {
     let (row, users) = (sample::message(), vec![sample::alice()]);
     let own = [own_of(MESSAGE, &[5]), own_of(QUOTED, &[5])];
-    let shown = value(&MessageObject::new(&MessageParts { own: &own, ..parts(&row, &users) }));
+    let shown = value(&MessageObject::new(&MessageParts { own: Some(&own), ..parts(&row, &users) }));
     assert!(shown.get("reactions").is_none());
+    let row = reacted();
+    let shown = value(&MessageObject::new(&MessageParts { own: None, ..parts(&row, &users) }));
+    assert!(shown.get("reactions").is_none(), "nobody asked which are the viewer's: {shown}");
     let (reply, quoted) = (sample::reply(), Message { id: QUOTED, ..reacted() });
     let shown = value(&MessageObject::new(&MessageParts {
         referenced: Referenced::Found(&quoted),
-        own: &own,
+        own: Some(&own),
         ..parts(&reply, &users)
     }));
     assert!(shown["referenced_message"].get("reactions").is_none(), "{shown}");
