@@ -78,6 +78,7 @@ impl ReadPath {
         options: ReadOptions,
     ) -> Result<Option<(ChannelContext, Result<Page, Failure>, Reading)>, Failure> {
         let reading = self.admit_history(channel_id, options).await?;
+        let of_viewer = reading.clone();
         // It is a part of this request, but its rows are the guild's and the viewer's: they are not charged
         // to the channel's reads of the database, and do not wait for its places there.
         let mut of_context = self.admit_part_of(&reading, options)?;
@@ -86,7 +87,7 @@ impl ReadPath {
             self.page_part(reading, channel_id, anchor, limit)
         );
         // What is wrong with the page is for those who may see it.
-        Ok(context?.map(|context| (context, page, of_context)))
+        Ok(context?.map(|context| (context, page, of_viewer)))
     }
 
     async fn page_part(

@@ -36,9 +36,7 @@ impl ReadPath {
         let mut pins: Vec<Pin> = self.list_part(&mut reading, pin::all_of(channel_id)).await?;
         pins.retain(|pin| before_ms == 0 || pin.pinned_at_ms < before_ms);
         pins.sort_unstable_by_key(|pin| Reverse((pin.pinned_at_ms, pin.message_id)));
-        let has_more = pins.len() > limit;
-        pins.truncate(limit);
-        let mut messages = Vec::with_capacity(pins.len());
+        let mut messages = Vec::with_capacity(limit + 1);
         for some in pins.chunks(AT_ONCE) {
             let ids = some.iter().filter_map(|pin| MessageId::try_from(pin.message_id).ok());
             let mut parts: Vec<(Reading, MessageId)> = ids.map(|id| (reading.clone(), id)).collect();
@@ -47,7 +45,12 @@ impl ReadPath {
             // A message that was unpinned or removed in between is none of the pins any more.
             let found = found.into_iter().flatten().filter(|row| row.pinned_at_ms != 0);
             messages.extend(found.map(|row| (*row).clone()));
+            if messages.len() > limit {
+                break;
+            }
         }
+        let has_more = messages.len() > limit;
+        messages.truncate(limit);
         Ok(PinsPage { messages, has_more, served: reading.served })
     }
 }

@@ -28,9 +28,14 @@ const EMOJI_MAX: usize = 128;
 /// Users in a reply at most, and if the caller does not say; Discord's.
 const USERS_MAX: usize = 100;
 const USERS_DEFAULT: usize = 25;
-/// Buckets that are looked at for one page's own reactions: a page of a channel in which somebody writes at
-/// least each month or so lies in fewer.
-const BUCKETS_MAX: usize = 16;
+/// Ids of one day. A viewer's own reactions are read by days, whichever messages of the day are asked for, so
+/// that what was read stays in the cache when others react.
+const DAY_IDS: u64 = 86_400_000 << 22;
+/// Days that are looked at for one page's own reactions: a page of a channel in which somebody writes at least
+/// each other day or so has fewer.
+const DAYS_MAX: usize = 32;
+/// Rows of one read of the store, its bound.
+const ROWS_MAX: usize = 1_000;
 
 fn checked(emoji: Option<Emoji>) -> Result<Emoji, ConnectError> {
     let emoji = emoji.ok_or_else(|| ConnectError::invalid_argument("emoji is missing"))?;
@@ -114,28 +119,30 @@ pub(super) async fn list_reactions(
 }
 
 /// What a viewer reacted to these messages of a channel with, ascending by message. They are all that have
-/// reactions on one page; of those in more than 16 buckets, the newest ones are looked at.
+/// reactions on one page; of those of more than 32 days, the newest ones are looked at.
 pub(super) async fn own_on(
     reads: &ReadPath,
     reading: &mut Reading,
     (channel_id, viewer_id): (ChannelId, UserId),
     message_ids: &[u64],
 ) -> Result<Vec<OwnReactions>, Failure> {
-    let buckets: BTreeSet<Bucket> = message_ids.iter().map(|id| Bucket::of_raw(*id)).collect();
-    let (Some(least), Some(greatest)) = (message_ids.iter().min(), message_ids.iter().max()) else {
-        return Ok(Vec::new());
-    };
-    let skipped = buckets.len().saturating_sub(BUCKETS_MAX);
+    let days: BTreeSet<u64> = message_ids.iter().map(|id| id / DAY_IDS).collect();
+    let skipped = days.len().saturating_sub(DAYS_MAX);
     let mut own = Vec::new();
-    for bucket in buckets.into_iter().skip(skipped) {
-        let range = RowRange {
-            under: own_in(channel_id, bucket, viewer_id),
-            after: least.saturating_sub(1),
-            before: greatest.saturating_add(1),
-            limit: 1_000,
-        };
-        let rows = reads.list_part::<OwnReactions>(reading, range).await?;
-        own.extend(rows.into_iter().filter(|row| message_ids.contains(&row.message_id)));
+    for day in days.into_iter().skip(skipped) {
+        let first = day * DAY_IDS;
+        // A bucket is ten days.
+        let under = own_in(channel_id, Bucket::of_raw(first), viewer_id);
+        let (mut after, before) = (first.saturating_sub(1), first.saturating_add(DAY_IDS));
+        loop {
+            let range = RowRange { under, after, before, limit: ROWS_MAX };
+            let rows = reads.list_part::<OwnReactions>(reading, range).await?;
+            let last = rows.last().filter(|_| rows.len() == ROWS_MAX).map(|row| row.message_id);
+            own.extend(rows.into_iter().filter(|row| message_ids.contains(&row.message_id)));
+            // Rows of deleted messages may fill a read.
+            let Some(last) = last else { break };
+            after = last;
+        }
     }
     Ok(own)
 }

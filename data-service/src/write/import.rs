@@ -77,6 +77,8 @@ impl Sequencer {
         self.index_buckets(scope, channel_id, &buckets).await?;
         let rows = messages.into_iter().map(|mut row| {
             (row.channel_id, row.rev, row.last_rev) = (channel_id.get(), rev, rev);
+            row.pinned_at_ms = 0;
+            row.reactions.clear();
             rev += 1;
             RowChange::PutMessage(row)
         });

@@ -147,6 +147,10 @@ pub enum RowChange {
     /// `last_rev` is above its `rev` is an edit: it replaces the editable columns of the stored row, and
     /// never creates a row. In [`Store::put_rows`] it is the whole row.
     PutMessage(Message),
+    /// Writes what hangs on a message that is there (its pin, its reactions) and its `last_rev`, which is the
+    /// timestamp. Its other fields are as stored already, so a store may leave them alone: the change stays
+    /// small and in one step, however long the message is. It never creates a row.
+    MarkMessage(Message),
     /// Removes a message, with `rev` as timestamp.
     DeleteMessage {
         /// The channel.

@@ -23,7 +23,7 @@ pub const TABLES: &[&Table] = &[Pin::TABLE, Reaction::TABLE, OwnReactions::TABLE
 /// Most ids in a key.
 pub const KEY_IDS_MAX: usize = 4;
 
-/// Rows that an embedded store removes in one step for `RowChange::RemoveUnder`, at about 10 us each, so
+/// Rows that an embedded store removes in one step for all its `RowChange::RemoveUnder`, at about 10 us each, so
 /// that nobody else's commit waits for long. What lies behind them stays, under ids that are never used again.
 pub const REMOVED_UNDER_MAX: usize = 1_000;
 

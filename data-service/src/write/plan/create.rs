@@ -93,6 +93,8 @@ pub(crate) fn plan(
         row.rev = last_rev;
         row.last_rev = last_rev;
         row.edited_at_ms = 0;
+        row.pinned_at_ms = 0;
+        row.reactions.clear();
         plan.fresh.push((create, row));
     }
     plan.later.extend(creates);

@@ -53,10 +53,13 @@ impl Alteration for SetPinned {
         before: &Message,
         at: At,
     ) -> Result<Option<Planned>, ChangeError> {
-        if self.0 == (before.pinned_at_ms != 0) {
+        let pins = described::list::<Pin>(store, all_of(at.channel_id)).await?;
+        // The two differ if an owner lost its lease, or a build that knows no pins removed or loaded the
+        // message again. Then the change makes them agree.
+        let listed = pins.iter().any(|pin| pin.message_id == before.id);
+        if self.0 == (before.pinned_at_ms != 0) && self.0 == listed {
             return Ok(None);
         }
-        let pins = described::list::<Pin>(store, all_of(at.channel_id)).await?;
         plan(self.0, before, &pins, at).map(Some)
     }
 }
@@ -78,7 +81,7 @@ fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned,
     };
     let told = PinsChanged { channel_id: row.channel_id, last_pin_at_ms: newest.max(pinned_at_ms) };
     Ok(Planned {
-        rows: vec![RowChange::PutMessage(row.clone()), of_pin],
+        rows: vec![RowChange::MarkMessage(row.clone()), of_pin],
         events: vec![Change::MessageEdited(row.clone()), Change::PinsChanged(told)],
         stale: vec![listed(at.channel_id)],
         row: Some(Box::new(row)),

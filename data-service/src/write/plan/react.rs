@@ -83,7 +83,7 @@ fn changed(
     };
     let owns = own_in(at.channel_id, Bucket::of(at.message_id.0), user_id);
     Planned {
-        rows: vec![RowChange::PutMessage(row.clone()), reaction, own_change],
+        rows: vec![RowChange::MarkMessage(row.clone()), reaction, own_change],
         events: vec![event],
         stale: vec![users_of((at.channel_id, at.message_id), slot), Key::Listed(OwnReactions::TABLE, owns)],
         row: Some(Box::new(row)),
@@ -210,7 +210,7 @@ impl Alteration for Clear {
         let remove = |slot: &u64| {
             RowChange::remove_under::<Reaction>(RowKey::new([channel_id, message_id, *slot]), at.rev)
         };
-        let rows = std::iter::once(RowChange::PutMessage(row.clone())).chain(gone.iter().map(remove));
+        let rows = std::iter::once(RowChange::MarkMessage(row.clone())).chain(gone.iter().map(remove));
         let event = ReactionsCleared { channel_id, message_id, emoji: self.0.clone() };
         Ok(Some(Planned {
             rows: rows.collect(),

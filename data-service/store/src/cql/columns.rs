@@ -157,6 +157,17 @@ pub(super) fn edited_message(mut message: Message) -> Result<Vec<Column>, WriteE
     ])
 }
 
+/// Columns of what hangs on a message, in the order of `MarkMessage`, without its timestamp.
+pub(super) fn marked_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
+    Ok(vec![
+        blob(more(&mut message)),
+        ordered(message.last_rev)?,
+        ordered(message.channel_id)?,
+        small(Bucket::of_raw(message.id).0)?,
+        ordered(message.id)?,
+    ])
+}
+
 /// A row of `messages` as it is read. An absent column was never set.
 #[derive(Debug, DeserializeRow)]
 pub(super) struct MessageRow {

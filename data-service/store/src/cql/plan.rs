@@ -30,7 +30,7 @@ use crate::{Commit, OutboxRecord, RowChange, Setting, WriteError, commit::pair_o
 pub(super) const BATCH_BYTES_MAX: usize = 32 * 1024;
 /// Statements after which a batch is cut: the coordinator holds each as a mutation, and each cut costs a
 /// round trip.
-pub(super) const BATCH_STATEMENTS_MAX: usize = 256;
+pub(super) const BATCH_STATEMENTS_MAX: usize = 512;
 /// Most bytes of one partition's batch. It is one mutation, so only the node's largest mutation (16 MiB)
 /// bounds it. The sequencer makes none larger.
 pub(super) const PARTITION_BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -156,6 +156,13 @@ impl Plan {
                 Ok(())
             }
             RowChange::PutMessage(message) => self.message(message),
+            RowChange::MarkMessage(message) => {
+                let mut values = vec![ordered(message.last_rev)?];
+                values.extend(columns::marked_message(message)?);
+                // Twenty emojis are a kilobyte.
+                self.push(Query::MarkMessage, Dependent, 1_024, values);
+                Ok(())
+            }
             RowChange::DeleteMessage { channel_id, message_id, rev } => {
                 let (channel_id, message_id) = (channel_id.get(), message_id.get());
                 let bucket = small(Bucket::of_raw(message_id).0)?;

@@ -59,6 +59,9 @@ statements! {
     EditMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET content = ?, flags = ?, edited_at_ms = ?, mention_user_ids = ?, \
         mention_role_ids = ?, mention_everyone = ?, embeds_json = ?, more = ?, last_rev = ? \
         WHERE channel_id = ? AND bucket = ? AND message_id = ?";
+    /// Timestamp, the fields without columns, the last revision, key.
+    MarkMessage => "UPDATE {keyspace}.messages USING TIMESTAMP ? SET more = ?, last_rev = ? \
+        WHERE channel_id = ? AND bucket = ? AND message_id = ?";
     /// Timestamp, key.
     DeleteMessage => "DELETE FROM {keyspace}.messages USING TIMESTAMP ? WHERE channel_id = ? AND bucket = ? AND message_id = ?";
 

@@ -16,7 +16,7 @@ use super::{
     tables::Table,
     tree::Tables,
 };
-use crate::OutboxRecord;
+use crate::{OutboxRecord, row::REMOVED_UNDER_MAX};
 
 /// Rows that a batch puts (`Some`) or removes (`None`), in the order of tables and keys. In this order
 /// neighbours share their way through the tree's skip lists: a third less work than in a hash table's order.
@@ -156,6 +156,8 @@ pub(super) struct Draft<'a> {
     appended: Vec<Bytes>,
     /// Ranges that were empty when the planning of this write began.
     fresh: Vec<Span>,
+    /// Rows below keys that this write may still remove.
+    pub(super) removable: usize,
 }
 
 /// A range of keys of a table, both ends included.
@@ -174,7 +176,15 @@ impl Span {
 impl<'a> Draft<'a> {
     /// An empty draft over a batch.
     pub(super) fn new(tables: &'a Tables, group: &'a Group) -> Self {
-        Self { tables, group, rows: Rows::default(), log: group.log, appended: Vec::new(), fresh: Vec::new() }
+        Self {
+            tables,
+            group,
+            rows: Rows::default(),
+            log: group.log,
+            appended: Vec::new(),
+            fresh: Vec::new(),
+            removable: REMOVED_UNDER_MAX,
+        }
     }
 
     /// What the write adds to its batch.

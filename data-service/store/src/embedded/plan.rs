@@ -17,11 +17,7 @@ use super::{
     keys,
     tables::Table,
 };
-use crate::{
-    Commit, RowChange,
-    commit::pair_of,
-    row::{REMOVED_UNDER_MAX, RowPut},
-};
+use crate::{Commit, RowChange, commit::pair_of, row::RowPut};
 
 /// The origin of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +109,12 @@ fn change(draft: &mut Draft<'_>, row: RowChange, rev: u64, origin: Origin) -> Re
         RowChange::Remove { table, key, rev } => remove_row(draft, Table::Row(table), &keys::row(&key), rev),
         RowChange::RemoveUnder { table, key, rev } => {
             let table = Table::Row(table);
-            let keys = draft.keys_under(table, &keys::row(&key), REMOVED_UNDER_MAX)?;
+            let keys = draft.keys_under(table, &keys::row(&key), draft.removable)?;
+            draft.removable = draft.removable.saturating_sub(keys.len());
             keys.iter().try_for_each(|key| remove_row(draft, table, key, rev))
         }
         RowChange::PutMessage(message) => put_message(draft, message, rev, origin),
+        RowChange::MarkMessage(message) => put_message(draft, message, rev, Origin::Changed),
         RowChange::DeleteMessage { channel_id, message_id, rev } => {
             let (channel_id, message_id) = (channel_id.get(), message_id.get());
             let key = keys::message(channel_id, Bucket::of_raw(message_id), message_id);

@@ -33,7 +33,7 @@ const ROW_BYTES: usize = 64;
 fn row_bytes(row: &RowChange) -> usize {
     let value = match row {
         RowChange::Put(put) => put.row.len(),
-        RowChange::PutMessage(row) => row.encoded_len(),
+        RowChange::PutMessage(row) | RowChange::MarkMessage(row) => row.encoded_len(),
         RowChange::PutUser(row) => row.encoded_len(),
         RowChange::PutGuild(row) => row.encoded_len(),
         RowChange::PutChannel(row) | RowChange::PutDirect(row) => row.encoded_len(),

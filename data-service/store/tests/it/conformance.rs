@@ -26,6 +26,7 @@ const CHECKS: &[Check] = checks![
     history::pages_run_both_ways_between_exclusive_borders,
     history::partitions_do_not_run_into_each_other,
     history::every_field_of_a_message_comes_back,
+    history::what_hangs_on_a_message_is_written_and_cleared_and_never_makes_one,
     history::rows_without_an_author_are_never_shown_and_do_not_shorten_a_page,
     history::an_edit_replaces_and_clears,
     history::a_late_edit_loses_against_a_newer_one,

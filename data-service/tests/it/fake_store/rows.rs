@@ -155,7 +155,7 @@ impl Rows {
                     }
                 }
             }
-            RowChange::PutMessage(row) => {
+            RowChange::PutMessage(row) | RowChange::MarkMessage(row) => {
                 let cell = self.messages.entry((row.channel_id, row.id)).or_default();
                 let known = cell.row.as_ref().map(|row| row.last_rev);
                 let edit = !whole && row.last_rev > row.rev;

@@ -109,7 +109,7 @@ fn loaded_members_share_batches_and_their_users_go_alone() {
     let batches = load(rows.collect(), REV).expect("in range");
     let (members, alone): (Vec<_>, Vec<_>) =
         batches.iter().partition(|batch| batch[0].query == Query::PutMember);
-    assert_eq!(members.iter().map(|batch| batch.len()).collect::<Vec<_>>(), vec![256, 256, 88]);
+    assert_eq!(members.iter().map(|batch| batch.len()).collect::<Vec<_>>(), vec![512, 88]);
     assert!(members.iter().flat_map(|batch| batch.iter()).all(|bound| bound.query == Query::PutMember));
     assert!(alone.iter().all(|batch| batch.len() == 1));
     assert_eq!(alone.len(), 1_200, "a user's row and its place among the user's guilds");

@@ -123,6 +123,25 @@ pub(super) async fn every_field_of_a_message_comes_back(store: &dyn Store) {
     assert_eq!(rows, [bare, whole]);
 }
 
+pub(super) async fn what_hangs_on_a_message_is_written_and_cleared_and_never_makes_one(store: &dyn Store) {
+    let (channel_id, id) = (next_id(), next_id());
+    let made = message(channel_id, id, "the words stay");
+    store.commit(creates(channel_id, &[made.clone()])).await.expect("committed");
+    let reactions = vec![ReactionCount { slot: 8, count: 9, ..ReactionCount::default() }];
+    let marked = Message { pinned_at_ms: 7, reactions, last_rev: next_rev(), ..made };
+    let cleared = Message { pinned_at_ms: 0, reactions: Vec::new(), last_rev: next_rev(), ..marked.clone() };
+    for row in [marked, cleared] {
+        let rows = vec![RowChange::MarkMessage(row.clone())];
+        store.commit(change(channel_id, row.last_rev, rows)).await.expect("committed");
+        assert_eq!(read(store, channel_id, id).await, Some(row));
+    }
+    let nobodys = message(channel_id, id + 1, "");
+    let nobodys = Message { last_rev: next_rev(), ..nobodys };
+    let rows = vec![RowChange::MarkMessage(nobodys.clone())];
+    store.commit(change(channel_id, nobodys.last_rev, rows)).await.expect("committed");
+    assert_eq!(read(store, channel_id, id + 1).await, None);
+}
+
 pub(super) async fn rows_without_an_author_are_never_shown_and_do_not_shorten_a_page(store: &dyn Store) {
     let (channel, base) = (next_id(), next_id());
     let rows = (1..=12).map(|n| {
