@@ -10,13 +10,11 @@
 //! - *service with its caches*: the same with all gates on, for information.
 //!
 //! A round is raw, service, service, raw (and one turn of the third), so that a noisy machine is noisy for
-//! both; both turns of a pair pick the same channels. Compare within one run only. Processor time is this
-//! process's: the driver and the embedded store are in it, a CQL server is not.
+//! both; both turns of a pair pick the same channels. Processor time is this process's, not a CQL server's.
 //!
 //! `cargo bench -p weir-data-service --bench reads [-- SECONDS [ROUNDS [READERS [CHANNELS]]]]`, by default 3,
 //! 10, 64 and 2,000. With `WEIR_TEST_CQL=HOST:PORT` it runs over that server, in a keyspace of its own which
-//! is dropped at the end, after an error, a panic, Ctrl-C or SIGTERM, too. The embedded store's directory is
-//! in `TMPDIR`.
+//! is dropped at the end, after an error, a panic, Ctrl-C or SIGTERM, too; else in a directory of `TMPDIR`.
 
 use std::{
     env,

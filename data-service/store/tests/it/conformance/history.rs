@@ -126,7 +126,7 @@ pub(super) async fn every_field_of_a_message_comes_back(store: &dyn Store) {
 pub(super) async fn what_hangs_on_a_message_is_written_and_cleared_and_never_makes_one(store: &dyn Store) {
     let (channel_id, id) = (next_id(), next_id());
     let made = message(channel_id, id, "the words stay");
-    store.commit(creates(channel_id, &[made.clone()])).await.expect("committed");
+    store.commit(creates(channel_id, std::slice::from_ref(&made))).await.expect("committed");
     let reactions = vec![ReactionCount { slot: 8, count: 9, ..ReactionCount::default() }];
     let marked = Message { pinned_at_ms: 7, reactions, last_rev: next_rev(), ..made };
     let cleared = Message { pinned_at_ms: 0, reactions: Vec::new(), last_rev: next_rev(), ..marked.clone() };
