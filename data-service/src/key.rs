@@ -5,7 +5,7 @@ use weir_proto::{
     id::{ChannelId, GuildId, ScopeId, Snowflake, UserId},
     pair::UserPair,
 };
-use weir_store::row::{RowKey, Table};
+use weir_store::row::{Row, RowKey, Table};
 
 /// Class of reads in limits: `class/reads`.
 pub const CLASS_READS: u8 = 0;
@@ -45,6 +45,12 @@ pub enum Key {
 }
 
 impl Key {
+    /// The rows of a type that lie right under a key.
+    #[must_use]
+    pub(crate) fn listed<R: Row>(under: RowKey) -> Self {
+        Self::Listed(R::TABLE, under)
+    }
+
     /// The channel, guild or user whose revisions show how new a read of the key is; `None` if there is none,
     /// or for changes, which nobody asks for with a token of freshness.
     #[must_use]

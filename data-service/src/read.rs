@@ -8,7 +8,7 @@
 //! - [`query`]: what lies behind the gates; `tails`: what answers before them.
 //! - [`page`]: how a page is put together.
 //! - `newest`: the newest message of each channel of a guild.
-//! - `listed`: rows of described tables; `pins`: a channel's pinned messages.
+//! - `listed`: rows of described tables; `pins`: a channel's pinned messages; `reactions`: a viewer's own.
 //! - [`directory`]: users, guilds, channels and members, and the changes of a scope.
 
 pub mod directory;
@@ -18,6 +18,7 @@ pub mod page;
 pub(crate) mod pins;
 pub mod pipeline;
 pub mod query;
+mod reactions;
 mod tails;
 
 pub(crate) use self::{

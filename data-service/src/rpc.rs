@@ -186,6 +186,15 @@ pub(crate) fn change_headers(scope_id: impl Into<ScopeId>, rev: u64) -> HeaderMa
     HeaderMap::from_iter([(FRESHNESS, Freshness { scope_id, rev }.encode())])
 }
 
+/// How many a request asks for: 0 is the default.
+pub(crate) fn limit(asked: u32, default: usize, max: usize) -> Result<usize, ConnectError> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(default),
+        Ok(limit) if limit <= max => Ok(limit),
+        Ok(_) | Err(_) => Err(ConnectError::invalid_argument(format!("limit must be 1 to {max}"))),
+    }
+}
+
 /// An id that a request must name: 0 is none.
 pub(crate) fn required<Id>(name: &str, id: u64) -> Result<Id, ConnectError>
 where

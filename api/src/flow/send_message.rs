@@ -100,9 +100,9 @@ pub(crate) async fn send(
         // anew.
         let referenced = history::replied_to(data, &row).await?;
         let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
-        return Ok(answer(&row, access.channel.guild_id, referenced.as_ref(), &users, echo));
+        return Ok(answer(&row, (access.channel.guild_id, None), referenced.as_ref(), &users, echo));
     }
-    Ok(answer(&row, context.guild_id, context.referenced.as_ref(), &context, echo))
+    Ok(answer(&row, (context.guild_id, None), context.referenced.as_ref(), &context, echo))
 }
 
 /// Drops what Discord drops silently if the permission is missing: embeds and text-to-speech.
@@ -201,18 +201,10 @@ pub(crate) fn context(
 
 /// The answer that shows a message. If the message is a reply and `referenced` is `None`, the message that it
 /// replies to was deleted.
+///
+/// `own` is what the viewer reacted to the message with. Without it no reactions are shown: it was not asked
+/// for, or the message is new.
 pub(crate) fn answer(
-    row: &Message,
-    guild_id: u64,
-    referenced: Option<&Message>,
-    users: &dyn UserSource,
-    nonce: NonceEcho,
-) -> Response {
-    answer_with(row, (guild_id, None), referenced, users, nonce)
-}
-
-/// The same with reactions, if what the viewer reacted to the message with was asked for.
-pub(crate) fn answer_with(
     row: &Message,
     (guild_id, own): (u64, Option<&[OwnReactions]>),
     referenced: Option<&Message>,

@@ -74,7 +74,7 @@ pub(crate) async fn edit_message(
     let row =
         data.edit_message(&request, &data.change(arrival)).await.found_or(ApiError::UnknownMessage)?.message;
     let row = row.ok_or(ApiError::Internal)?;
-    Ok(send_message::answer_with(
+    Ok(send_message::answer(
         &row,
         (context.guild_id, Some(own.as_slice())),
         context.referenced.as_ref(),

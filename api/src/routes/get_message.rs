@@ -20,7 +20,7 @@ pub(crate) async fn get_message(Input { data, caller, ids, .. }: Input) -> Resul
     let (row, own) = history::viewed_message(&data, channel_id.get(), message_id.get(), viewer).await?;
     let referenced = history::replied_to(&data, &row).await?;
     let users = data.users(named(std::iter::once(&row).chain(&referenced))).await?;
-    Ok(send_message::answer_with(
+    Ok(send_message::answer(
         &row,
         (access.channel.guild_id, Some(own.as_slice())),
         referenced.as_ref(),

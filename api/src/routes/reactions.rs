@@ -1,7 +1,12 @@
 //! `/channels/{channel_id}/messages/{message_id}/reactions`
 
 use axum::response::Response;
-use weir_discord::{emoji::parse_emoji, error::ApiError, object::UserObject, permission::Permissions};
+use weir_discord::{
+    emoji::parse_emoji,
+    error::ApiError,
+    object::{UserObject, UserSource as _},
+    permission::Permissions,
+};
 use weir_proto::{
     data::{AddReactionRequest, ClearReactionsRequest, Emoji, ListReactionsRequest, RemoveReactionRequest},
     id::{ChannelId, MessageId, UserId},
@@ -124,9 +129,6 @@ pub(crate) async fn list_users(input: Input, query: QueryPairs) -> Result<Respon
     let found = data.list_reactions(&request, &data.call()).await.found_or(ApiError::UnknownMessage)?;
     let ids = if paid { Vec::new() } else { found.user_ids };
     let users = data.users(ids.iter().copied().collect()).await?;
-    let shown: Vec<UserObject<'_>> = ids
-        .iter()
-        .map(|id| UserObject::of(*id, weir_discord::object::UserSource::user(&users, *id)))
-        .collect();
+    let shown: Vec<UserObject<'_>> = ids.iter().map(|id| UserObject::of(*id, users.user(*id))).collect();
     Ok(reply::ok(&shown))
 }

@@ -2,7 +2,7 @@
 
 use weir_protect::Dependence;
 use weir_store::{
-    ReadError,
+    described,
     row::{Row, RowRange},
 };
 
@@ -20,13 +20,12 @@ impl ReadPath {
         range: RowRange,
     ) -> Result<Vec<R>, Failure> {
         let RowRange { under, after, before, limit } = range;
-        let (key, query) = (Key::Listed(R::TABLE, under), ReadQuery::Between(after, before, limit));
-        let rows = match self.part(reading, key, query, Dependence::Append).await? {
-            ReadValue::Listed(rows) => rows,
-            other => return Err(mismatch(&other)),
-        };
-        let corrupt = |error| ReadError::Corrupt { reason: format!("{}: {error}", R::TABLE.name) };
-        let rows = rows.iter().map(|row| R::decode(&**row).map_err(corrupt)).collect::<Result<_, _>>();
-        rows.map_err(Failure::Store)
+        let (key, query) = (Key::listed::<R>(under), ReadQuery::Between(after, before, limit));
+        match self.part(reading, key, query, Dependence::Append).await? {
+            ReadValue::Listed(rows) => {
+                rows.iter().map(described::decode).collect::<Result<_, _>>().map_err(Failure::Store)
+            }
+            other => Err(mismatch(&other)),
+        }
     }
 }

@@ -60,9 +60,9 @@ impl ReadPath {
         self.page_part(reading, channel_id, anchor, limit).await
     }
 
-    /// A page with what the check of a user's permissions needs: admitted once, by the channel's limits, and then read at the same time.
-    /// `None` if there is no such channel. The page may have failed where the context has not. The last is for what else the request reads
-    /// for its viewer.
+    /// A page with what the check of a user's permissions needs: admitted once, by the channel's limits, and
+    /// then read at the same time. `None` if there is no such channel. The page may have failed where the
+    /// context has not. The last is for what else the request reads for its viewer.
     ///
     /// # Errors
     /// [`Failure`]

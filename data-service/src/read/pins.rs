@@ -6,9 +6,9 @@ use weir_proto::{
     data::{Message, Pin},
     id::{ChannelId, MessageId},
 };
+use weir_store::row::{RowRange, pins_of};
 
 use super::pipeline::{Failure, ReadOptions, ReadPath, Reading, Served};
-use crate::write::plan::pin;
 
 /// Pinned messages in a page at most; Discord's bound, and the default.
 pub(crate) const PINS_PAGE_MAX: usize = 50;
@@ -33,11 +33,11 @@ impl ReadPath {
         options: ReadOptions,
     ) -> Result<PinsPage, Failure> {
         let mut reading = self.admit_history(channel_id, options).await?;
-        let mut pins: Vec<Pin> = self.list_part(&mut reading, pin::all_of(channel_id)).await?;
+        let mut pins: Vec<Pin> = self.list_part(&mut reading, RowRange::whole(pins_of(channel_id))).await?;
         pins.retain(|pin| before_ms == 0 || pin.pinned_at_ms < before_ms);
         pins.sort_unstable_by_key(|pin| Reverse((pin.pinned_at_ms, pin.message_id)));
         let mut messages = Vec::with_capacity(limit + 1);
-        for some in pins.chunks(AT_ONCE) {
+        for some in pins.chunks(AT_ONCE.min(limit + 1)) {
             let ids = some.iter().filter_map(|pin| MessageId::try_from(pin.message_id).ok());
             let mut parts: Vec<(Reading, MessageId)> = ids.map(|id| (reading.clone(), id)).collect();
             let reads = parts.iter_mut().map(|(part, id)| self.message_part(part, channel_id, *id));

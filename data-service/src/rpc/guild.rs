@@ -14,8 +14,8 @@ use weir_proto::{
 };
 
 use super::{
-    Paths, change_headers, deadline, form, message::page_of, optional, options, owned, reaction::own_on,
-    refused, reply_headers, required, within,
+    Paths, change_headers, deadline, form, limit, message::page_of, optional, options, owned, refused,
+    reply_headers, required, within,
 };
 use crate::{
     key::Key,
@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Members in one reply.
-const MEMBERS_MAX: u32 = 1_000;
+const MEMBERS_MAX: usize = 1_000;
 /// Guild ids in one reply.
-const GUILDS_MAX: u32 = 200;
+const GUILDS_MAX: usize = 200;
 
 /// The service's methods.
 pub fn router(paths: &Paths) -> Router {
@@ -229,15 +229,12 @@ async fn list_user_guilds(
     request: data::ListUserGuildsRequest,
 ) -> Result<Reply<ListUserGuildsResponse>, ConnectError> {
     let user_id: UserId = required("user_id", request.user_id)?;
-    let limit = if request.limit == 0 { GUILDS_MAX } else { request.limit };
-    if limit > GUILDS_MAX {
-        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {GUILDS_MAX}")));
-    }
+    let limit = limit(request.limit, GUILDS_MAX, GUILDS_MAX)?;
     let as_of_us = paths.settled_us(ScopeId::User(user_id));
     let mut reading =
         paths.reads.admit(Key::UserGuilds(user_id), options(&context)).map_err(error::of_read)?;
     let after = optional(request.after);
-    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, after, limit as usize).await;
+    let guilds = paths.reads.user_guilds_part(&mut reading, user_id, after, limit).await;
     let guild_ids = guilds.map_err(error::of_read)?.iter().map(|id| id.get()).collect();
     Ok(ListUserGuildsResponse { guild_ids, as_of_us }.into())
 }
@@ -359,14 +356,10 @@ async fn list_members(
     request: data::ListMembersRequest,
 ) -> Result<Reply<ListMembersResponse>, ConnectError> {
     let guild_id: GuildId = required("guild_id", request.guild_id)?;
-    let limit = if request.limit == 0 { MEMBERS_MAX } else { request.limit };
-    if limit > MEMBERS_MAX {
-        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {MEMBERS_MAX}")));
-    }
+    let limit = limit(request.limit, MEMBERS_MAX, MEMBERS_MAX)?;
     let rev = paths.live.resolved_rev(guild_id);
     let mut reading = paths.reads.admit(Key::Members(guild_id), options(&context)).map_err(error::of_read)?;
-    let members =
-        paths.reads.members_part(&mut reading, guild_id, optional(request.after), limit as usize).await;
+    let members = paths.reads.members_part(&mut reading, guild_id, optional(request.after), limit).await;
     let members = members.map_err(error::of_read)?.to_vec();
     let ids: Vec<UserId> = members.iter().filter_map(|member| optional(member.user_id)).collect();
     let users = paths.reads.users_part(&reading, &ids).await.map_err(error::of_read)?;
@@ -450,7 +443,7 @@ async fn view_page(
         Err(failure) => return Err(refused(&context, failure)),
     };
     let reacted = page.as_ref().and_then(|page| page.encoded.reacted.as_deref()).unwrap_or_default();
-    let own = own_on(&paths.reads, &mut reading, (channel_id, user_id), reacted).await;
+    let own = paths.reads.own_reactions_part(&mut reading, (channel_id, user_id), reacted).await;
     let own = own.map_err(|failure| refused(&context, failure))?;
     let concerned = data::GetChannelContextRequest { concerned_only: true, ..Default::default() };
     let shown = shown_context(&paths, found, &concerned);

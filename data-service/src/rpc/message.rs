@@ -20,9 +20,9 @@ use weir_proto::{
 use super::{
     Paths, accepted_at,
     alter::{alter, audience_of},
-    change_headers, deadline, optional, options,
+    change_headers, deadline, limit, optional, options,
     pin::{list_pins, set_pinned},
-    reaction::{add_reaction, clear_reactions, list_reactions, own_on, remove_reaction},
+    reaction::{add_reaction, clear_reactions, list_reactions, remove_reaction},
     refused, reply_headers, required,
 };
 use crate::{
@@ -51,8 +51,8 @@ const DELETIONS_MAX: usize = 100;
 const IMPORT_ROWS_MAX: usize = 1_000;
 const IMPORT_BYTES_MAX: usize = 1 << 20;
 /// Records in one reply of `ListChanges`, at most and by default.
-const CHANGES_MAX: u32 = 1_000;
-const CHANGES_DEFAULT: u32 = 200;
+const CHANGES_MAX: usize = 1_000;
+const CHANGES_DEFAULT: usize = 200;
 /// Bytes of one reply's records, at most beside the first one: a quarter of what the client takes, and more
 /// than a gap usually holds.
 const CHANGES_BYTES_MAX: usize = 4 << 20;
@@ -98,14 +98,7 @@ fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {
 pub(super) fn page_of(request: &ListMessagesRequest) -> Result<(ChannelId, TailAnchor, usize), ConnectError> {
     let channel_id = required("channel_id", request.channel_id)?;
     let anchor = anchor(request)?;
-    let limit = match usize::try_from(request.limit) {
-        Ok(0) => PAGE_DEFAULT,
-        Ok(limit) if limit <= PAGE_MAX => limit,
-        Ok(_) | Err(_) => {
-            return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")));
-        }
-    };
-    Ok((channel_id, anchor, limit))
+    Ok((channel_id, anchor, limit(request.limit, PAGE_DEFAULT, PAGE_MAX)?))
 }
 
 async fn list(
@@ -136,7 +129,7 @@ async fn get(
         let own = match optional(request.viewer_id).filter(|_| !row.reactions.is_empty()) {
             None => None,
             Some(viewer_id) => {
-                own_on(&paths.reads, &mut reading, (channel_id, viewer_id), &[row.id]).await?.pop()
+                paths.reads.own_reactions_part(&mut reading, (channel_id, viewer_id), &[row.id]).await?.pop()
             }
         };
         Ok(Some((row, own, reading.served)))
@@ -277,14 +270,11 @@ async fn list_changes(
     request: ListChangesRequest,
 ) -> Result<Reply<ListChangesResponse>, ConnectError> {
     let scope_id: Snowflake = required("scope_id", request.scope_id)?;
-    let limit = if request.limit == 0 { CHANGES_DEFAULT } else { request.limit };
-    if limit > CHANGES_MAX {
-        return Err(ConnectError::invalid_argument(format!("limit must be 1 to {CHANGES_MAX}")));
-    }
+    let limit = limit(request.limit, CHANGES_DEFAULT, CHANGES_MAX)?;
     if !rebuild::is_kept(request.after_rev, paths.clock.wall_us()) {
         return Ok(ListChangesResponse { records: Vec::new(), more: false, truncated: true }.into());
     }
-    let found = paths.reads.changes(scope_id, request.after_rev, limit as usize, options(&context)).await;
+    let found = paths.reads.changes(scope_id, request.after_rev, limit, options(&context)).await;
     let found = found.map_err(|failure| refused(&context, failure))?;
     let records = fitting(&found.records, CHANGES_BYTES_MAX);
     let more = found.more || records.len() < found.records.len();

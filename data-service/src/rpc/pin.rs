@@ -6,7 +6,7 @@ use weir_proto::{
     id::ChannelId,
 };
 
-use super::{Paths, alter::alter, options, refused, reply_headers, required};
+use super::{Paths, alter::alter, limit, options, refused, reply_headers, required};
 use crate::{read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
 
 pub(super) async fn set_pinned(
@@ -26,11 +26,7 @@ pub(super) async fn list_pins(
     request: ListPinsRequest,
 ) -> Result<Reply<ListPinsResponse>, ConnectError> {
     let channel_id: ChannelId = required("channel_id", request.channel_id)?;
-    let limit = match request.limit as usize {
-        0 => PINS_PAGE_MAX,
-        limit if limit <= PINS_PAGE_MAX => limit,
-        _ => return Err(ConnectError::invalid_argument(format!("limit must be 1 to {PINS_PAGE_MAX}"))),
-    };
+    let limit = limit(request.limit, PINS_PAGE_MAX, PINS_PAGE_MAX)?;
     let page = paths.reads.pins(channel_id, (request.before_ms, limit), options(&context)).await;
     let page = page.map_err(|failure| refused(&context, failure))?;
     let rev = page.messages.iter().map(|row| row.last_rev).max().unwrap_or(0);

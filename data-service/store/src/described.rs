@@ -34,7 +34,7 @@ impl RowChange {
 /// # Errors
 /// Those of the store; [`ReadError::Corrupt`] if the row cannot be decoded.
 pub async fn get<R: Row>(store: &dyn Store, key: RowKey) -> Result<Option<R>, ReadError> {
-    store.read_row(R::TABLE, key).await?.map(|row| decode(&row)).transpose()
+    store.read_row(R::TABLE, key).await?.as_ref().map(decode).transpose()
 }
 
 /// Rows that differ in the last id of their key, by that id ascending.
@@ -42,10 +42,14 @@ pub async fn get<R: Row>(store: &dyn Store, key: RowKey) -> Result<Option<R>, Re
 /// # Errors
 /// As [`get`].
 pub async fn list<R: Row>(store: &dyn Store, range: RowRange) -> Result<Vec<R>, ReadError> {
-    store.read_rows(R::TABLE, range).await?.iter().map(|row| decode(row)).collect()
+    store.read_rows(R::TABLE, range).await?.iter().map(decode).collect()
 }
 
-fn decode<R: Row>(row: &Bytes) -> Result<R, ReadError> {
+/// Decodes a row as a store gives it.
+///
+/// # Errors
+/// [`ReadError::Corrupt`] if it is none of the type.
+pub fn decode<R: Row>(row: &Bytes) -> Result<R, ReadError> {
     let corrupt = |error| ReadError::Corrupt { reason: format!("{}: {error}", R::TABLE.name) };
     R::decode(&**row).map_err(corrupt)
 }

@@ -17,11 +17,19 @@ use weir_proto::{
     id::{ChannelId, GuildId, ScopeId},
 };
 
+pub use self::{
+    pin::pins_of,
+    reaction::{own_reactions_in, reactions_in, reactions_to},
+};
+
 /// All tables.
 pub const TABLES: &[&Table] = &[Pin::TABLE, Reaction::TABLE, OwnReactions::TABLE];
 
 /// Most ids in a key.
 pub const KEY_IDS_MAX: usize = 4;
+
+/// Rows of one read at most, so that no answer is large.
+pub const ROWS_MAX: usize = 1_000;
 
 /// Rows that an embedded store removes in one step for all its `RowChange::RemoveUnder`, at about 10 us each, so
 /// that nobody else's commit waits for long. What lies behind them stays, under ids that are never used again.
@@ -140,8 +148,16 @@ pub struct RowRange {
     pub after: u64,
     /// Only last ids smaller than this; `u64::MAX` for no border.
     pub before: u64,
-    /// Most rows, those with the smallest ids; 1 to 1,000.
+    /// Most rows, those with the smallest ids; 1 to [`ROWS_MAX`].
     pub limit: usize,
+}
+
+impl RowRange {
+    /// All rows under a key, as far as one read goes.
+    #[must_use]
+    pub const fn whole(under: RowKey) -> Self {
+        Self { under, after: 0, before: u64::MAX, limit: ROWS_MAX }
+    }
 }
 
 /// A row type.

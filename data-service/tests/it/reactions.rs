@@ -4,16 +4,20 @@ use tokio::time::sleep;
 use weir_data_client::{DataClient, DataError};
 use weir_proto::{
     data::{
-        AddReactionRequest, ClearReactionsRequest, Emoji, GetMessageRequest, ListReactionsRequest,
+        AddReactionRequest, ClearReactionsRequest, Emoji, GetMessageRequest, ListReactionsRequest, Message,
         OwnReactions, RefusalReason, RemoveReactionRequest, ViewPageRequest,
     },
     event::{Record, record::Change},
+};
+use weir_store::{
+    Commit, RowChange, Store as _,
+    row::{ROWS_MAX, Row as _},
 };
 
 use crate::{
     fake_bus::Consumer,
     fake_store::Fate,
-    node::{At, Node, Place, Talk, World, options, page_of},
+    node::{At, Node, Place, Talk, World, begin_import, import, imported, options, page_of},
 };
 
 const THUMB: &str = "👍";
@@ -228,6 +232,54 @@ async fn reactions_go_with_their_message() {
     };
     let gone = node.client.list_reactions(&request, &options()).await;
     assert!(matches!(gone, Err(DataError::NotFound { .. })), "{gone:?}");
+    node.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewers_own_are_found_behind_more_rows_of_deleted_messages_than_one_read_takes() {
+    let world = World::new(7);
+    let node = world.node().await;
+    let (ada, _) = hands(&node).await;
+    assert!(ada.react(THUMB).await);
+    let own = |number: u64| OwnReactions {
+        channel_id: ada.place.channel,
+        user_id: ada.user,
+        message_id: ada.message - number,
+        slots: vec![1],
+        rev: 1,
+    };
+    let rows = (1..=ROWS_MAX as u64).map(|number| RowChange::put(&own(number))).collect();
+    let scope_id = OwnReactions::TABLE.scope_of(&own(1).key()).expect("a channel");
+    let left = Commit { scope_id, rev: 1, rows, records: Vec::new(), rows_are_outbox: false };
+    world.store.commit(left).await.expect("committed");
+    assert_eq!(ada.seen().await, [(THUMB.into(), 1, true)]);
+    node.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_page_that_spans_more_days_than_are_looked_at_the_newest_have_a_viewers_own() {
+    let world = World::new(8);
+    let node = world.node().await;
+    let (ada, _) = hands(&node).await;
+    let ids: Vec<u64> = (100..133).map(|day| imported(day * 86_400_000, 0)).collect();
+    begin_import(&*world.store, vec![ada.place.channel]).await;
+    let row = |id: &u64| Message {
+        id: *id,
+        channel_id: ada.place.channel,
+        author_id: ada.user,
+        content: "of its day".into(),
+        ..Message::default()
+    };
+    let rows = ids.iter().map(row).collect();
+    assert_eq!(import(&node.client, ada.place.channel, [rows]).await.expect("imported"), 33);
+    for id in &ids {
+        assert!(Hand { message: *id, ..ada }.react(THUMB).await);
+    }
+    let page = Some(page_of(ada.place.channel, At::Before(ada.message), 50));
+    let request = ViewPageRequest { page, viewer_id: ada.user };
+    let page = node.client.view_page(&request, &options()).await.expect("a page").message;
+    let own: Vec<u64> = page.own.iter().map(|own| own.message_id).collect();
+    assert_eq!(own, ids[1..], "32 days, each with one");
     node.close().await;
 }
 

@@ -5,9 +5,12 @@ use weir_proto::{
     data::{Message, Pin, Reaction},
     id::{ChannelId, MessageId},
 };
-use weir_store::{RowChange, Store, row::RowKey};
+use weir_store::{
+    RowChange, Store,
+    row::{Row as _, pins_of, reactions_in, reactions_to},
+};
 
-use super::{Alteration, At, Planned, pin, react};
+use super::{Alteration, At, Planned};
 use crate::{key::Key, outbox::record::deleted, write::error::ChangeError};
 
 /// Removes the message.
@@ -34,13 +37,14 @@ pub(crate) fn removal(
 ) -> (Vec<RowChange>, Vec<Key>) {
     let (mut rows, mut stale) = (vec![RowChange::DeleteMessage { channel_id, message_id, rev }], Vec::new());
     if row.pinned_at_ms != 0 {
-        rows.push(RowChange::remove::<Pin>(pin::key(channel_id, message_id), rev));
-        stale.push(pin::listed(channel_id));
+        let pin = Pin { channel_id: channel_id.get(), message_id: message_id.get(), ..Pin::default() };
+        rows.push(RowChange::remove::<Pin>(pin.key(), rev));
+        stale.push(Key::listed::<Pin>(pins_of(channel_id)));
     }
     if !row.reactions.is_empty() {
-        let whole = RowKey::new([channel_id.get(), message_id.get()]);
-        rows.push(RowChange::remove_under::<Reaction>(whole, rev));
-        stale.extend(row.reactions.iter().map(|count| react::users_of((channel_id, message_id), count.slot)));
+        rows.push(RowChange::remove_under::<Reaction>(reactions_to(channel_id, message_id), rev));
+        let under = row.reactions.iter().map(|count| reactions_in(channel_id, message_id, count.slot));
+        stale.extend(under.map(Key::listed::<Reaction>));
     }
     (rows, stale)
 }

@@ -4,11 +4,10 @@ use async_trait::async_trait;
 use weir_proto::{
     data::{Message, Pin},
     event::{PinsChanged, record::Change},
-    id::{ChannelId, MessageId},
 };
 use weir_store::{
     RowChange, Store, described,
-    row::{Row as _, RowKey, RowRange},
+    row::{Row as _, RowRange, pins_of},
 };
 
 use super::{Alteration, At, Planned};
@@ -19,22 +18,6 @@ use crate::{
 
 /// Pins the message, or unpins it.
 pub(crate) struct SetPinned(pub(crate) bool);
-
-/// A pin's key.
-pub(super) fn key(channel_id: ChannelId, message_id: MessageId) -> RowKey {
-    RowKey::new([channel_id.get(), message_id.get()])
-}
-
-/// All pins of a channel.
-pub(crate) fn all_of(channel_id: ChannelId) -> RowRange {
-    // One more than there may be: an owner that lost its lease can have left one.
-    RowRange { under: RowKey::new([channel_id.get()]), after: 0, before: u64::MAX, limit: PINS_MAX + 1 }
-}
-
-/// The key of a channel's pins.
-pub(crate) fn listed(channel_id: ChannelId) -> Key {
-    Key::Listed(Pin::TABLE, RowKey::new([channel_id.get()]))
-}
 
 #[async_trait]
 impl Alteration for SetPinned {
@@ -53,7 +36,7 @@ impl Alteration for SetPinned {
         before: &Message,
         at: At,
     ) -> Result<Option<Planned>, ChangeError> {
-        let pins = described::list::<Pin>(store, all_of(at.channel_id)).await?;
+        let pins = described::list::<Pin>(store, RowRange::whole(pins_of(at.channel_id))).await?;
         // The two differ if an owner lost its lease, or a build that knows no pins removed or loaded the
         // message again. Then the change makes them agree.
         let listed = pins.iter().any(|pin| pin.message_id == before.id);
@@ -74,22 +57,20 @@ fn plan(pinned: bool, before: &Message, pins: &[Pin], at: At) -> Result<Planned,
     let pinned_at_ms = if pinned { (at.now_us / 1_000).max(newest.saturating_add(1)) } else { 0 };
     let row = Message { pinned_at_ms, last_rev: at.rev, ..before.clone() };
     let pin = Pin { channel_id: row.channel_id, message_id: row.id, pinned_at_ms, rev: at.rev };
-    let of_pin = if pinned {
-        RowChange::put(&pin)
-    } else {
-        RowChange::remove::<Pin>(key(at.channel_id, at.message_id), at.rev)
-    };
+    let of_pin = if pinned { RowChange::put(&pin) } else { RowChange::remove::<Pin>(pin.key(), at.rev) };
     let told = PinsChanged { channel_id: row.channel_id, last_pin_at_ms: newest.max(pinned_at_ms) };
     Ok(Planned {
         rows: vec![RowChange::MarkMessage(row.clone()), of_pin],
         events: vec![Change::MessageEdited(row.clone()), Change::PinsChanged(told)],
-        stale: vec![listed(at.channel_id)],
+        stale: vec![Key::listed::<Pin>(pins_of(at.channel_id))],
         row: Some(Box::new(row)),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_proto::id::{ChannelId, MessageId};
+
     use super::*;
 
     const REV: u64 = 9_000_000;

@@ -9,11 +9,11 @@ use weir_proto::{
     bucket::Bucket,
     data::{Emoji, Message, OwnReactions, Reaction, ReactionCount},
     event::{ReactionChanged, ReactionsCleared, record::Change},
-    id::{ChannelId, MessageId, UserId},
+    id::UserId,
 };
 use weir_store::{
     RowChange, Store, described,
-    row::{Row as _, RowKey},
+    row::{Row as _, own_reactions_in, reactions_in},
 };
 
 use super::{Alteration, At, Planned};
@@ -39,19 +39,13 @@ pub(crate) struct Unreact {
 /// Removes all reactions, or all with one emoji.
 pub(crate) struct Clear(pub(crate) Option<Emoji>);
 
-/// The key of the users who reacted to a message with the emoji of a slot.
-pub(crate) fn users_of((channel_id, message_id): (ChannelId, MessageId), slot: u64) -> Key {
-    Key::Listed(Reaction::TABLE, RowKey::new([channel_id.get(), message_id.get(), slot]))
-}
-
-/// The first ids of what a user reacted to messages of a bucket with.
-pub(crate) fn own_in(channel_id: ChannelId, bucket: Bucket, user_id: UserId) -> RowKey {
-    RowKey::new([channel_id.get(), u64::from(bucket.0), user_id.get()])
-}
-
 /// The count of an emoji.
 pub(crate) fn count_of<'a>(message: &'a Message, emoji: &Emoji) -> Option<&'a ReactionCount> {
     message.reactions.iter().find(|count| count.emoji.as_ref() == Some(emoji))
+}
+
+fn reaction(message: &Message, slot: u64, user_id: UserId, rev: u64) -> Reaction {
+    Reaction { channel_id: message.channel_id, message_id: message.id, slot, user_id: user_id.get(), rev }
 }
 
 /// What the user reacted to the message with.
@@ -81,11 +75,12 @@ fn changed(
         true => RowChange::remove::<OwnReactions>(own.key(), rev),
         false => RowChange::put(&own),
     };
-    let owns = own_in(at.channel_id, Bucket::of(at.message_id.0), user_id);
+    let owns = own_reactions_in(at.channel_id, Bucket::of(at.message_id.0), user_id);
+    let users = reactions_in(at.channel_id, at.message_id, slot);
     Planned {
         rows: vec![RowChange::MarkMessage(row.clone()), reaction, own_change],
         events: vec![event],
-        stale: vec![users_of((at.channel_id, at.message_id), slot), Key::Listed(OwnReactions::TABLE, owns)],
+        stale: vec![Key::listed::<Reaction>(users), Key::listed::<OwnReactions>(owns)],
         row: Some(Box::new(row)),
     }
 }
@@ -139,15 +134,8 @@ impl React {
             }
         };
         own.slots.push(slot);
-        let reaction = Reaction {
-            channel_id: row.channel_id,
-            message_id: row.id,
-            slot,
-            user_id: self.user_id.get(),
-            rev: at.rev,
-        };
         let event = Change::ReactionAdded(told(&row, self.user_id, self.emoji.clone()));
-        let reaction = (slot, RowChange::put(&reaction));
+        let reaction = (slot, RowChange::put(&reaction(&row, slot, self.user_id, at.rev)));
         Ok(Some(changed(at, row, (self.user_id, own), reaction, event)))
     }
 }
@@ -184,9 +172,9 @@ impl Unreact {
             count.count = count.count.saturating_sub(1);
         }
         row.reactions.retain(|count| count.count > 0);
-        let key = RowKey::new([row.channel_id, row.id, slot, self.user_id.get()]);
         let event = Change::ReactionRemoved(told(&row, self.user_id, self.emoji.clone()));
-        let reaction = (slot, RowChange::remove::<Reaction>(key, at.rev));
+        let gone = reaction(&row, slot, self.user_id, at.rev);
+        let reaction = (slot, RowChange::remove::<Reaction>(gone.key(), at.rev));
         Some(changed(at, row, (self.user_id, own), reaction, event))
     }
 }
@@ -206,16 +194,14 @@ impl Alteration for Clear {
         }
         let mut row = Message { last_rev: at.rev, ..before.clone() };
         row.reactions.retain(|count| !gone.contains(&count.slot));
-        let (channel_id, message_id) = (row.channel_id, row.id);
-        let remove = |slot: &u64| {
-            RowChange::remove_under::<Reaction>(RowKey::new([channel_id, message_id, *slot]), at.rev)
-        };
-        let rows = std::iter::once(RowChange::MarkMessage(row.clone())).chain(gone.iter().map(remove));
-        let event = ReactionsCleared { channel_id, message_id, emoji: self.0.clone() };
+        let event =
+            ReactionsCleared { channel_id: row.channel_id, message_id: row.id, emoji: self.0.clone() };
+        let under = gone.iter().map(|slot| reactions_in(at.channel_id, at.message_id, *slot));
+        let remove = under.clone().map(|under| RowChange::remove_under::<Reaction>(under, at.rev));
         Ok(Some(Planned {
-            rows: rows.collect(),
+            rows: std::iter::once(RowChange::MarkMessage(row.clone())).chain(remove).collect(),
             events: vec![Change::ReactionsCleared(event)],
-            stale: gone.iter().map(|slot| users_of((at.channel_id, at.message_id), *slot)).collect(),
+            stale: under.map(Key::listed::<Reaction>).collect(),
             row: Some(Box::new(row)),
         }))
     }
@@ -224,6 +210,7 @@ impl Alteration for Clear {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weir_proto::id::{ChannelId, MessageId};
 
     use super::*;
 

@@ -3,6 +3,8 @@
 //! CQL's integers are signed. Ids, revisions and positions order rows, so they must lie below 2^63
 //! (snowflakes do until 2084). Flags are bits, which keep their pattern.
 
+use std::mem::take;
+
 use prost::Message as _;
 use scylla::{
     DeserializeRow,
@@ -70,65 +72,50 @@ pub(super) fn border(number: u64) -> i64 {
 
 /// The fields of a message that have no column, encoded; empty if none is set. A new field of the contract is
 /// one of them by itself.
-fn more(message: &mut Message) -> Vec<u8> {
-    let columns = Message {
-        id: message.id,
-        channel_id: message.channel_id,
-        author_id: message.author_id,
-        content: std::mem::take(&mut message.content),
-        nonce: std::mem::take(&mut message.nonce),
-        r#type: message.r#type,
-        flags: message.flags,
-        reply_to: message.reply_to,
-        edited_at_ms: message.edited_at_ms,
-        mention_user_ids: std::mem::take(&mut message.mention_user_ids),
-        mention_role_ids: std::mem::take(&mut message.mention_role_ids),
-        mention_everyone: message.mention_everyone,
-        embeds_json: std::mem::take(&mut message.embeds_json),
-        tts: message.tts,
-        rev: message.rev,
-        last_rev: message.last_rev,
-        ..Message::default()
-    };
+fn more(message: Message) -> Vec<u8> {
     let rest = Message {
         id: 0,
         channel_id: 0,
         author_id: 0,
+        content: String::new(),
+        nonce: String::new(),
         r#type: 0,
         flags: 0,
         reply_to: 0,
         edited_at_ms: 0,
+        mention_user_ids: Vec::new(),
+        mention_role_ids: Vec::new(),
         mention_everyone: false,
+        embeds_json: String::new(),
         tts: false,
         rev: 0,
         last_rev: 0,
-        ..std::mem::replace(message, columns)
+        ..message
     };
     rest.encode_to_vec()
 }
 
 /// Columns of a whole row in the order of `InsertMessage`, without its timestamp. Defaults are left out.
 pub(super) fn whole_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
-    let more = more(&mut message);
     Ok(vec![
         ordered(message.channel_id)?,
         small(Bucket::of_raw(message.id).0)?,
         ordered(message.id)?,
         unless_default(message.author_id, bits),
-        unless_default(message.content, text),
-        unless_default(message.nonce, text),
+        unless_default(take(&mut message.content), text),
+        unless_default(take(&mut message.nonce), text),
         unless_default(u64::from(message.r#type), |number| set(CqlValue::Int(kind(number)))),
         unless_default(message.flags, bits),
         unless_default(message.reply_to, bits),
         unless_default(message.edited_at_ms, bits),
-        unless_default(message.mention_user_ids, ids),
-        unless_default(message.mention_role_ids, ids),
+        unless_default(take(&mut message.mention_user_ids), ids),
+        unless_default(take(&mut message.mention_role_ids), ids),
         unless_default(message.mention_everyone, boolean),
-        unless_default(message.embeds_json, text),
+        unless_default(take(&mut message.embeds_json), text),
         unless_default(message.tts, boolean),
         ordered(message.rev)?,
         ordered(message.last_rev)?,
-        unless_default(more, blob),
+        unless_default(more(message), blob),
     ])
 }
 
@@ -140,31 +127,32 @@ fn kind(number: u64) -> i32 {
 /// Columns of an edit in the order of `EditMessage`, without its timestamp. Defaults are written too: an edit
 /// may clear a column.
 pub(super) fn edited_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
-    let more = more(&mut message);
+    let Message { channel_id, id, last_rev, .. } = message;
     Ok(vec![
-        text(message.content),
+        text(take(&mut message.content)),
         bits(message.flags),
         bits(message.edited_at_ms),
-        ids(message.mention_user_ids),
-        ids(message.mention_role_ids),
+        ids(take(&mut message.mention_user_ids)),
+        ids(take(&mut message.mention_role_ids)),
         boolean(message.mention_everyone),
-        text(message.embeds_json),
-        blob(more),
-        ordered(message.last_rev)?,
-        ordered(message.channel_id)?,
-        small(Bucket::of_raw(message.id).0)?,
-        ordered(message.id)?,
+        text(take(&mut message.embeds_json)),
+        blob(more(message)),
+        ordered(last_rev)?,
+        ordered(channel_id)?,
+        small(Bucket::of_raw(id).0)?,
+        ordered(id)?,
     ])
 }
 
 /// Columns of what hangs on a message, in the order of `MarkMessage`, without its timestamp.
-pub(super) fn marked_message(mut message: Message) -> Result<Vec<Column>, WriteError> {
+pub(super) fn marked_message(message: Message) -> Result<Vec<Column>, WriteError> {
+    let Message { channel_id, id, last_rev, .. } = message;
     Ok(vec![
-        blob(more(&mut message)),
-        ordered(message.last_rev)?,
-        ordered(message.channel_id)?,
-        small(Bucket::of_raw(message.id).0)?,
-        ordered(message.id)?,
+        blob(more(message)),
+        ordered(last_rev)?,
+        ordered(channel_id)?,
+        small(Bucket::of_raw(id).0)?,
+        ordered(id)?,
     ])
 }
 

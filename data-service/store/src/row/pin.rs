@@ -1,8 +1,14 @@
 //! Pinned messages: by channel, so that a channel's few pins are one read.
 
-use weir_proto::data::Pin;
+use weir_proto::{data::Pin, id::ChannelId};
 
 use super::{Row, RowKey, Table};
+
+/// The key above all pins of a channel.
+#[must_use]
+pub fn pins_of(channel_id: ChannelId) -> RowKey {
+    RowKey::new([channel_id.get()])
+}
 
 impl Row for Pin {
     const TABLE: &'static Table = &Table {

@@ -4,9 +4,28 @@
 use weir_proto::{
     bucket::Bucket,
     data::{OwnReactions, Reaction},
+    id::{ChannelId, MessageId, UserId},
 };
 
 use super::{Row, RowKey, Table};
+
+/// The key above all reactions to a message.
+#[must_use]
+pub fn reactions_to(channel_id: ChannelId, message_id: MessageId) -> RowKey {
+    RowKey::new([channel_id.get(), message_id.get()])
+}
+
+/// The key above the reactions to a message with the emoji of a slot.
+#[must_use]
+pub fn reactions_in(channel_id: ChannelId, message_id: MessageId, slot: u64) -> RowKey {
+    RowKey::new([channel_id.get(), message_id.get(), slot])
+}
+
+/// The key above what a user reacted to messages of a bucket with.
+#[must_use]
+pub fn own_reactions_in(channel_id: ChannelId, bucket: Bucket, user_id: UserId) -> RowKey {
+    RowKey::new([channel_id.get(), u64::from(bucket.0), user_id.get()])
+}
 
 impl Row for Reaction {
     const TABLE: &'static Table = &Table {

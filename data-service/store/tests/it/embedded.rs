@@ -9,15 +9,16 @@ mod scarce;
 
 use std::sync::Arc;
 
-use weir_proto::bucket::Bucket;
+use weir_proto::{bucket::Bucket, data::Reaction};
 use weir_store::{
-    RowChange, Store,
+    RowChange, Store, described,
     embedded::{EmbeddedConfig, EmbeddedStore, OpenError},
+    row::{REMOVED_UNDER_MAX, RowRange, reactions_in},
 };
 
 use crate::{
     conformance,
-    fixture::{as_id, creates, message, newest, next_id, next_rev, page},
+    fixture::{as_id, change, creates, message, newest, next_id, next_rev, page},
 };
 
 /// A store in a directory.
@@ -39,6 +40,32 @@ async fn the_embedded_store_conforms() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
     conformance::run(store.clone()).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_commit_removes_no_more_rows_under_keys_than_it_may() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let (channel_id, message_id) = (next_id(), next_id());
+    // Two keys of as many rows each, which together are a hundred too many.
+    let each = REMOVED_UNDER_MAX / 2 + 50;
+    let rev = next_rev();
+    for slot in [1, 2] {
+        let row = |user_id| RowChange::put(&Reaction { channel_id, message_id, slot, user_id, rev });
+        let rows = (1..=each as u64).map(row).collect();
+        store.commit(change(channel_id, next_rev(), rows)).await.expect("committed");
+    }
+    let under = [1, 2].map(|slot| reactions_in(as_id(channel_id), as_id(message_id), slot));
+    let rev = next_rev();
+    let remove = under.map(|under| RowChange::remove_under::<Reaction>(under, rev)).to_vec();
+    store.commit(change(channel_id, rev, remove)).await.expect("committed");
+    let mut left = Vec::new();
+    for under in under {
+        let rows = described::list::<Reaction>(&*store, RowRange::whole(under)).await.expect("readable");
+        left.push(rows.len());
+    }
+    assert_eq!(left, [0, 100]);
     store.close().await;
 }
 

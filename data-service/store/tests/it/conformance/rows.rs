@@ -94,7 +94,7 @@ pub(super) async fn rows_below_a_key_go_together_and_others_stay(store: &dyn Sto
         for ids in table.partition.len()..table.key_len() {
             let under = of(&key(table, scope, 1).ids()[..ids]);
             commit(store, scope, vec![RowChange::RemoveUnder { table, key: under, rev: next_rev() }]).await;
-            let all = RowRange { under: above(table, scope), after: 0, before: u64::MAX, limit: 1_000 };
+            let all = RowRange::whole(above(table, scope));
             assert!(range(store, table, all).await.is_empty(), "{}", table.name);
             let again = vec![put(table, key(table, scope, 3), next_rev(), "row")];
             commit(store, scope, again).await;
