@@ -170,7 +170,16 @@ impl<S: Store> Protect<S> {
         scopes: Scopes,
         deadline: Nanos,
     ) -> Result<Admitted, ReadError<S::Error>> {
-        let arrived = self.inner.clock.now();
+        self.admit_at(self.inner.clock.now(), subject, scopes, deadline)
+    }
+
+    fn admit_at(
+        &self,
+        arrived: Nanos,
+        subject: &S::Key,
+        scopes: Scopes,
+        deadline: Nanos,
+    ) -> Result<Admitted, ReadError<S::Error>> {
         let admitted = self.inner.admit(scopes, deadline, arrived);
         admitted.inspect_err(|error| self.inner.observe_error(subject, error, arrived))
     }
@@ -234,8 +243,10 @@ impl<S: Store> Protect<S> {
     )]
     pub fn read(&self, request: RequestOf<S>) -> impl Future<Output = ReadResult<S>> + Send {
         async move {
-            let admitted = self.admit(&request.page.key, request.scopes, request.deadline)?;
-            self.page(&admitted, &request.page).await
+            // One look at the clock serves both: a hit costs about ten of them.
+            let arrived = self.inner.clock.now();
+            let admitted = self.admit_at(arrived, &request.page.key, request.scopes, request.deadline)?;
+            self.page_at(arrived, &admitted, &request.page).await
         }
     }
 
@@ -249,7 +260,10 @@ impl<S: Store> Protect<S> {
     /// Dropping the future detaches this caller and nothing else: a flight that it started goes on for the
     /// others, and to fill the cache.
     pub async fn page(&self, admitted: &Admitted, page: &PageOf<S>) -> ReadResult<S> {
-        let arrived = self.inner.clock.now();
+        self.page_at(self.inner.clock.now(), admitted, page).await
+    }
+
+    async fn page_at(&self, arrived: Nanos, admitted: &Admitted, page: &PageOf<S>) -> ReadResult<S> {
         let result = self.through_the_gates(admitted, page, arrived).await;
         match &result {
             Ok(reply) => {
