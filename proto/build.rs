@@ -1,4 +1,5 @@
-//! Compiles the .proto files with protox (no system `protoc`) into prost types and the descriptors of the contract.
+//! Compiles the .proto files with protox (no system `protoc`) into prost types and the descriptors of the
+//! contract.
 
 use std::{env, io, path::PathBuf};
 

@@ -42,11 +42,11 @@ pub struct ApiConfig {
     /// Most users kept for rendering authors. Default 50,000, which take about 10 MiB, or 50 MiB if all have
     /// the longest names.
     pub users_cached_max: u64,
-    /// How late a history may show a user's changed name: half of it users are kept, and half of it rendered pages.
-    /// Default 10 s. Nothing else depends on it.
+    /// How late a history may show a user's changed name: half of it users are kept, and half of it rendered
+    /// pages. Default 10 s. Nothing else depends on it.
     pub users_cached_for: Duration,
-    /// Most bytes of pages of history that are kept as they were rendered, with the rows that they were rendered
-    /// from. Default 32 MiB: about 600 pages of 50 messages, which is more than are hot at once.
+    /// Most bytes of pages of history that are kept as they were rendered, with the rows that they were
+    /// rendered from. Default 32 MiB: about 600 pages of 50 messages, which is more than are hot at once.
     pub pages_cached_bytes: u64,
     /// Most resolved credentials kept. Default 20,000, which take about 4 MiB, or 22 MiB if all have the
     /// longest names.

@@ -66,7 +66,8 @@ impl Key {
         }
     }
 
-    /// The id under which hot channels are counted and limited; `None` for keys that are about no one channel.
+    /// The id under which hot channels are counted and limited; `None` for keys that are about no one
+    /// channel.
     #[must_use]
     pub fn channel(&self) -> Option<ChannelId> {
         match *self {

@@ -117,7 +117,8 @@ impl Live {
     /// A commit in doubt stays in doubt.
     ///
     /// # Cancel safety
-    /// What was not looked at yet stays, unserved, and is dropped by the next call or read again by its next turn.
+    /// What was not looked at yet stays, unserved, and is dropped by the next call or read again by its next
+    /// turn.
     pub async fn drop_ended(&self) {
         for shard in 0..table::SHARDS {
             // One at a time, so that the others may leave the table meanwhile.

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::data::{GetChannelContextResponse, OwnReactions, ViewPageResponse};
 
-/// A [`ViewPageResponse`] whose page stays encoded. On the wire the two are the same, because protobuf writes a nested message as its
-/// bytes. So a service writes a page that it has encoded for many callers, and a caller that has seen the same bytes before need not read
-/// them again.
+/// A [`ViewPageResponse`] whose page stays encoded. On the wire the two are the same, because protobuf writes
+/// a nested message as its bytes. So a service writes a page that it has encoded for many callers, and a
+/// caller that has seen the same bytes before need not read them again.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ViewedPage {
     /// What the check of the viewer's permissions needs.

@@ -119,8 +119,8 @@ impl Page {
     }
 
     fn object<'a>(&'a self, row: &'a Message) -> MessageObject<'a> {
-        // In history the newest row is first, so ids fall, and a message stands behind the replies to it. Pins
-        // have another order: there it may not be found, and is not taken for another one.
+        // In history the newest row is first, so ids fall, and a message stands behind the replies to it.
+        // Pins have another order: there it may not be found, and is not taken for another one.
         let referenced = match self.rows.binary_search_by(|other| row.reply_to.cmp(&other.id)) {
             Ok(index) => Referenced::Found(&self.rows[index]),
             Err(_) => Referenced::NotFetched,

@@ -67,8 +67,8 @@ buckets! {
     Users = "weir-users", 30, 30;
     /// Asking for the gateway's address.
     Gateway = "weir-gateway", 5, 5;
-    // The paths of the two short routes name no channel, so one bucket spans all channels of a caller. It is as
-    // wide as the global limit; each channel is protected by the data service's own limits.
+    // The paths of the two short routes name no channel, so one bucket spans all channels of a caller. It is
+    // as wide as the global limit; each channel is protected by the data service's own limits.
     /// `POST /messages`.
     ShortMessages = "weir-short-messages", 50, 1;
     /// `GET /history`.

@@ -106,8 +106,8 @@ async fn set(Input { data, caller, ids, arrival }: Input, pinned: bool) -> Resul
     Ok(reply::no_content())
 }
 
-/// Writes the message that tells of a pin. The message is pinned whether or not this succeeds, so a failure is
-/// nobody's error.
+/// Writes the message that tells of a pin. The message is pinned whether or not this succeeds, so a failure
+/// is nobody's error.
 async fn tell(data: &Data, access: &ChannelAccess, message_id: u64, arrival: Arrival) {
     let message = Message {
         channel_id: access.channel.id,

@@ -80,10 +80,11 @@ impl Priority {
     }
 }
 
-/// Permission to read, which only [`crate::Protect::admit`] and [`crate::Protect::admit_part`] give: the deadline has not
-/// passed, and the request is charged, or is a part of one that is.
+/// Permission to read, which only [`crate::Protect::admit`] and [`crate::Protect::admit_part`] give: the
+/// deadline has not passed, and the request is charged, or is a part of one that is.
 ///
-/// One request may read several pages by it; each of them is charged for its own reads of the store, to the same scopes.
+/// One request may read several pages by it; each of them is charged for its own reads of the store, to the
+/// same scopes.
 #[derive(Debug, Clone)]
 pub struct Admitted {
     pub(crate) scopes: Scopes,
@@ -124,7 +125,8 @@ pub struct PageRequest<K, Q> {
     pub dependence: Dependence,
     /// Importance of the read.
     pub priority: Priority,
-    /// How long the store may take for it, if that is another time than the layer's. It counts for the flight that this read leads.
+    /// How long the store may take for it, if that is another time than the layer's. It counts for the flight
+    /// that this read leads.
     pub store_timeout: Option<Duration>,
 }
 

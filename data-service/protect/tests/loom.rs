@@ -1,7 +1,7 @@
 //! Exhaustive interleavings of the cores, up to three preemptions.
 //!
-//! `RUSTFLAGS="--cfg weir_loom" cargo test -p weir-protect --release --test loom`. In every other build this file is
-//! empty.
+//! `RUSTFLAGS="--cfg weir_loom" cargo test -p weir-protect --release --test loom`. In every other build this
+//! file is empty.
 #![cfg(weir_loom)]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may unwrap")]
 

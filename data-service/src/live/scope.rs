@@ -79,8 +79,8 @@ pub(crate) struct ScopeState {
     pub(crate) version: u64,
     versions: Versions,
     pub(crate) head: Option<Head>,
-    /// This process never again mints a revision at or below it, whatever it forgets of the scope and however the
-    /// clock steps. It goes with the scope when that leaves the table.
+    /// This process never again mints a revision at or below it, whatever it forgets of the scope and however
+    /// the clock steps. It goes with the scope when that leaves the table.
     pub(crate) rev_floor: u64,
     pub(crate) nonces: Nonces,
     pub(crate) tail: Option<Tail<TailMessage>>,

@@ -24,8 +24,8 @@ pub(crate) struct PinsPage {
 }
 
 impl ReadPath {
-    /// At most `limit` messages that were pinned before a time (milliseconds since 1970-01-01T00:00Z; 0 for no
-    /// bound). It is one request for the channel's history; what of it reaches the database is charged.
+    /// At most `limit` messages that were pinned before a time (milliseconds since 1970-01-01T00:00Z; 0 for
+    /// no bound). It is one request for the channel's history; what of it reaches the database is charged.
     pub(crate) async fn pins(
         &self,
         channel_id: ChannelId,

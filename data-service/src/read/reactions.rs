@@ -19,9 +19,9 @@ const DAY_IDS: u64 = 86_400_000 << 22;
 const DAYS_MAX: usize = 32;
 
 impl ReadPath {
-    /// What a viewer reacted to these messages of a channel with, ascending by message, as a part of a request.
-    /// They are all that have reactions on one page; of those of more than 32 days, the newest ones are looked
-    /// at.
+    /// What a viewer reacted to these messages of a channel with, ascending by message, as a part of a
+    /// request. They are all that have reactions on one page; of those of more than 32 days, the newest ones
+    /// are looked at.
     pub(crate) async fn own_reactions_part(
         &self,
         reading: &mut Reading,

@@ -122,9 +122,9 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it. Rows that exist are written
-    /// again as they are now, because a load that was interrupted may have left a part of what belongs to them; rows that were
-    /// removed since are made again.
+    /// The turn of a guild that an import makes, or adds authors to. A job that begins again repeats it. Rows
+    /// that exist are written again as they are now, because a load that was interrupted may have left a part
+    /// of what belongs to them; rows that were removed since are made again.
     pub(super) async fn import_guild_turn(&self, scope: &Scope, guild_id: GuildId, op: ImportGuildOp) {
         let ImportGuildOp { founding, authors, deadline, answer } = op;
         let answer = |outcome| drop(answer.send(outcome));

@@ -31,8 +31,9 @@ pub const KEY_IDS_MAX: usize = 4;
 /// Rows of one read at most, so that no answer is large.
 pub const ROWS_MAX: usize = 1_000;
 
-/// Rows that an embedded store removes in one step for all its `RowChange::RemoveUnder`, at about 10 us each, so
-/// that nobody else's commit waits for long. What lies behind them stays, under ids that are never used again.
+/// Rows that an embedded store removes in one step for all its `RowChange::RemoveUnder`, at about 10 us each,
+/// so that nobody else's commit waits for long. What lies behind them stays, under ids that are never used
+/// again.
 pub const REMOVED_UNDER_MAX: usize = 1_000;
 
 /// A table of rows that are one encoded message each.

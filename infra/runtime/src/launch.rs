@@ -63,7 +63,8 @@ pub fn wrong_usage(said: &str) -> ExitCode {
     Exit::Usage.into()
 }
 
-/// The command line, understood; or the exit code, once it was told what is wrong with it. Help and version end the process.
+/// The command line, understood; or the exit code, once it was told what is wrong with it. Help and version
+/// end the process.
 ///
 /// # Errors
 /// [`wrong_usage`]'s exit code.

@@ -2,11 +2,11 @@
 //!
 //! In the order in which a `main` uses them: [`config`] (read and validated, or every problem listed) →
 //! [`telemetry`] → [`metrics`] → [`shutdown`] → [`admin`] (metrics, health, operators' calls) → [`process`]
-//! (exit codes, build); [`launch`] is the frame around them, and [`tier`] that of a binary with one tier. [`running`] is the file by which an operator's
-//! commands find a running process. [`clock`] holds the two clocks that leases and ids depend on.
-//! [`descriptors`] and [`memory`] find out what the process may use and cut bounds down to it; [`threads`]
-//! gives a part of the process threads of its own. [`strangers`] and [`proxies`] bound what unauthenticated
-//! clients may cost a tier that clients reach.
+//! (exit codes, build); [`launch`] is the frame around them, and [`tier`] that of a binary with one tier.
+//! [`running`] is the file by which an operator's commands find a running process. [`clock`] holds the two
+//! clocks that leases and ids depend on. [`descriptors`] and [`memory`] find out what the process may use and
+//! cut bounds down to it; [`threads`] gives a part of the process threads of its own. [`strangers`] and
+//! [`proxies`] bound what unauthenticated clients may cost a tier that clients reach.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 

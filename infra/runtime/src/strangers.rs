@@ -145,8 +145,8 @@ impl Strangers {
 }
 
 impl Leave<'_> {
-    /// The token has a user. [`Strangers::ask`] consults known tokens first, so an older note that this one is
-    /// unknown does not count.
+    /// The token has a user. [`Strangers::ask`] consults known tokens first, so an older note that this one
+    /// is unknown does not count.
     pub fn known(self, now: Instant) {
         self.strangers.known.insert(self.hash, now);
         self.refund();

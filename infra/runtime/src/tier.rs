@@ -1,4 +1,5 @@
-//! The frame of a binary that is one tier: the flags and keys that each of them has, and what its work begins with.
+//! The frame of a binary that is one tier: the flags and keys that each of them has, and what its work begins
+//! with.
 
 use std::error::Error;
 use std::future::Future;

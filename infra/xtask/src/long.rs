@@ -65,8 +65,8 @@ impl Run {
         }
     }
 
-    /// Arguments for `weir-loadtest`, or for cargo if the run consists of tests. Mutants have none: xtask runs
-    /// them itself.
+    /// Arguments for `weir-loadtest`, or for cargo if the run consists of tests. Mutants have none: xtask
+    /// runs them itself.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kills => &["kills", "--kills", "200", "--writers", "32"],

@@ -1,4 +1,5 @@
-//! JSON of replies whose protobuf form is shared: many callers get the same page, which is written as JSON once.
+//! JSON of replies whose protobuf form is shared: many callers get the same page, which is written as JSON
+//! once.
 
 use std::time::Duration;
 
@@ -7,18 +8,20 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 /// Bytes of an entry beside the two forms, about.
 const ENTRY_BYTES: usize = 250;
-/// An entry that nobody asked for in this time goes: pages of a busy channel are replaced all the time, and nobody asks for the old ones
-/// again. A choice.
+/// An entry that nobody asked for in this time goes: pages of a busy channel are replaced all the time, and
+/// nobody asks for the old ones again. A choice.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// Both forms. The protobuf form is held so that its place in memory is nobody else's while the entry is there.
+/// Both forms. The protobuf form is held so that its place in memory is nobody else's while the entry is
+/// there.
 #[derive(Clone)]
 struct Written {
     _proto: Bytes,
     json: Bytes,
 }
 
-/// JSON by the place in memory of the shared bytes that it was written from. Bounded; who was asked for last stays.
+/// JSON by the place in memory of the shared bytes that it was written from. Bounded; who was asked for last
+/// stays.
 pub struct KeptJson {
     entries: Cache<(usize, usize), Written>,
     bytes_max: u64,

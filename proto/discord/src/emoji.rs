@@ -9,10 +9,12 @@ use crate::error::ApiError;
 /// U+FE0F, which asks for an emoji's colourful form. Clients send emojis with it or without.
 const VARIATION: char = '\u{FE0F}';
 
-/// The letters that flags are made of. Discord takes each alone as an emoji, too, and polls are made with them.
+/// The letters that flags are made of. Discord takes each alone as an emoji, too, and polls are made with
+/// them.
 const LETTERS: std::ops::RangeInclusive<char> = '\u{1F1E6}'..='\u{1F1FF}';
 
-/// The emoji that a path names, fully qualified. A guild's own is named `name:id`, and Weir has none of those.
+/// The emoji that a path names, fully qualified. A guild's own is named `name:id`, and Weir has none of
+/// those.
 ///
 /// # Errors
 /// 10014 if it is no emoji of Unicode.

@@ -1,7 +1,7 @@
 //! Every refusal of the REST tier, in one enum and one table.
 //!
-//! [`ApiError::row`] is the only place that knows statuses, codes and messages; one list makes the variants and
-//! their rows, so none can be forgotten. Bodies and rate-limit headers follow from it.
+//! [`ApiError::row`] is the only place that knows statuses, codes and messages; one list makes the variants
+//! and their rows, so none can be forgotten. Bodies and rate-limit headers follow from it.
 
 mod form;
 mod refusal;

@@ -1,8 +1,8 @@
 //! What a write sends: rows become statements, and statements become batches.
 //!
 //! A commit is one batch whenever it fits. Those of guilds with very many members do not, nor may the edit or
-//! the pin of a very long message, whose record repeats it; they are cut. The guild's own row is the point at which the step takes effect, so that no state in between looks
-//! complete:
+//! the pin of a very long message, whose record repeats it; they are cut. The guild's own row is the point at
+//! which the step takes effect, so that no state in between looks complete:
 //!
 //! | step | order |
 //! |--|--|

@@ -242,8 +242,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Keys under a prefix as this write sees them, ascending: the first `max` of the tree, and those that
-    /// this batch has put. Costs memory and time in proportion to their number, so it is used only for what is
-    /// deleted with all that hangs on it.
+    /// this batch has put. Costs memory and time in proportion to their number, so it is used only for what
+    /// is deleted with all that hangs on it.
     pub(super) fn keys_under(
         &self,
         table: Table,

@@ -128,7 +128,8 @@ impl Reader {
         self.or_default(key, default, address, |value| quoted(&value.to_string()))
     }
 
-    /// The URL of a WebSocket server, `wss://gateway.example.org`, without a path; returned without a slash at its end.
+    /// The URL of a WebSocket server, `wss://gateway.example.org`, without a path; returned without a slash
+    /// at its end.
     pub fn web_socket_url(&mut self, key: &str, default: &str) -> String {
         without_slash(&self.or_default(key, default.to_owned(), web_socket_url, |value| quoted(value)))
     }

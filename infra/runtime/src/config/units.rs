@@ -1,5 +1,5 @@
-//! Durations and sizes in text: whole numbers and their units, both ways. A number without a unit is never understood.
-//! The form of a WebSocket server's URL stands here too.
+//! Durations and sizes in text: whole numbers and their units, both ways. A number without a unit is never
+//! understood. The form of a WebSocket server's URL stands here too.
 
 use std::time::Duration;
 
@@ -33,16 +33,16 @@ pub(super) const WEB_SOCKET_RULE: &str =
 /// What to write for the URL of a WebSocket server.
 pub(super) const WEB_SOCKET_FIX: &str = "write for example \"wss://gateway.example.org\"";
 
-/// True for the URL of a WebSocket server that clients may be told. Client libraries append a path and a query of their
-/// own, so the URL has none; it may end with a slash.
+/// True for the URL of a WebSocket server that clients may be told. Client libraries append a path and a
+/// query of their own, so the URL has none; it may end with a slash.
 pub(super) fn is_web_socket_url(text: &str) -> bool {
     let host = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
     let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', '@']))
 }
 
-/// Reads a duration: whole numbers, each with its unit, each unit at most once and the longest first (`90s`, `1h30m`).
-/// Gives `None` if the text is not one, or longer than 584 years.
+/// Reads a duration: whole numbers, each with its unit, each unit at most once and the longest first (`90s`,
+/// `1h30m`). Gives `None` if the text is not one, or longer than 584 years.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut nanos) = (text, 0_u64);
     let mut shorter: &[(&str, u64)] = &DURATIONS;
@@ -72,7 +72,8 @@ pub(super) fn format_size(bytes: u64) -> String {
     format(bytes, &SIZES, "B")
 }
 
-/// The number and unit that the text begins with: what they amount to, the unit's place, and the text behind them.
+/// The number and unit that the text begins with: what they amount to, the unit's place, and the text behind
+/// them.
 fn first<'a>(text: &'a str, units: &[(&str, u64)]) -> Option<(u64, usize, &'a str)> {
     let (number, after) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
     let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());

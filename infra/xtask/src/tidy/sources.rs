@@ -1,4 +1,4 @@
-//! Rules for every Rust source file: header, length, queues, and open work.
+//! Rules for every Rust source file: header, length, width of comments, queues, and open work.
 
 use std::{fs, path::Path};
 
@@ -10,6 +10,12 @@ const LINES_MAX: usize = 500;
 
 /// Start of the header line that says why a file is long: `//! Length: …`.
 const LENGTH_REASON: &str = "//! Length:";
+
+/// Longest line of a comment, in characters: rustfmt breaks code there, and leaves comments alone.
+const WIDTH_MAX: usize = 110;
+
+/// Signs of a line that must not be broken: a table's, and those that diagrams are drawn with.
+const DRAWN: [char; 7] = ['|', '─', '│', '┌', '└', '▶', '◀'];
 
 /// The word is split, so that this file passes its own rules.
 const UNBOUNDED: &str = concat!("unbounded", "_channel");
@@ -60,6 +66,9 @@ fn check_file(text: &str) -> Vec<String> {
             .push(format!(": {lines} lines; split it, or say why not in the header: `{LENGTH_REASON} …`"));
     }
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
+        if is_too_wide(line) {
+            violations.push(format!(":{number}: a comment of more than {WIDTH_MAX} characters in a line"));
+        }
         if line.contains(UNBOUNDED) && !line.trim_start().starts_with("//") {
             violations.push(format!(":{number}: {UNBOUNDED}: every queue has a bound"));
         }
@@ -69,6 +78,15 @@ fn check_file(text: &str) -> Vec<String> {
         }
     }
     violations
+}
+
+/// True if the line is a comment that could be broken, and should be.
+fn is_too_wide(line: &str) -> bool {
+    let text = line.trim_start();
+    text.starts_with("//")
+        && line.chars().count() > WIDTH_MAX
+        && !text.contains(DRAWN)
+        && !text.contains("://")
 }
 
 /// True if the text continues with `(#123)`.
@@ -105,6 +123,20 @@ mod tests {
             let text = format!("//! Purpose.\n// {OPEN_WORK}{rest}\n");
             assert_eq!(check_file(&text).len(), 1, "{rest}");
         }
+    }
+
+    #[test]
+    fn a_comment_is_as_wide_as_the_code_unless_it_is_drawn_or_has_an_address() {
+        let of = |comment: &str| check_file(&format!("//! Purpose.\n{comment}\n"));
+        let words = "word ".repeat(22);
+        assert_eq!(of(&format!("// {words}"))[0].split_once(": ").map(|(place, _)| place), Some(":2"));
+        assert_eq!(of(&format!("    /// {}", &words[..100])), Vec::<String>::new());
+        for fine in
+            [format!("//! | {words} |"), format!("// {words} ─▶ end"), format!("let a = \"{words}\";")]
+        {
+            assert_eq!(of(&fine), Vec::<String>::new(), "{fine}");
+        }
+        assert_eq!(of(&format!("// https://{}", "a".repeat(WIDTH_MAX))), Vec::<String>::new());
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(crate) async fn read_after_write_joins_an_older_flight() -> Verdict {
     must(older.value.newest() == 0, || "the older read was restarted".to_owned())
 }
 
-/// Hazard 1: a page that reached the end when its flight began lies below the end when the next caller asks for it.
+/// Hazard 1: a page that reached the end when its flight began lies below the end when the next caller asks
+/// for it.
 pub(crate) async fn tail_overtakes_a_page() -> Verdict {
     let bed = Bed::new();
     bed.acknowledged(1, 5);
@@ -95,7 +96,8 @@ pub(crate) async fn late_write_and_the_cache() -> Verdict {
     must(resolved.value.newest() == 7, || "a page of the window is served after it".to_owned())
 }
 
-/// Hazard 5: a read is sent while a write is unresolved, looks before it lands and answers after it is resolved.
+/// Hazard 5: a read is sent while a write is unresolved, looks before it lands and answers after it is
+/// resolved.
 pub(crate) async fn page_of_the_window_outlives_it() -> Verdict {
     let bed = Bed::new();
     bed.store.script([Step::Reply(Duration::ZERO, 100 * MS)]);
@@ -140,8 +142,8 @@ impl Ending {
     pub(crate) const ALL: [Self; 5] = [Self::Failed, Self::Settled, Self::Dropped, Self::Lost, Self::Late];
 }
 
-/// Hazard 6: however writes end, in whatever order, nothing read afterwards is old, and the cache works again. Of a
-/// write that timed out, `true` says that its owner learns the outcome only after all the others.
+/// Hazard 6: however writes end, in whatever order, nothing read afterwards is old, and the cache works
+/// again. Of a write that timed out, `true` says that its owner learns the outcome only after all the others.
 pub(crate) async fn cache_works_after(endings: &[(Ending, bool)]) -> Verdict {
     let bed = Bed::new();
     let generations = bed.layer.generations();

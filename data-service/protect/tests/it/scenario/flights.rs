@@ -44,8 +44,8 @@ impl Leaving {
     ];
 }
 
-/// Hazard 9 and goal G3: the leader is dropped at each of its await points, that is, after `n` polls, for every `n`
-/// until it has its answer. Followers get the first read's answer, in time.
+/// Hazard 9 and goal G3: the leader is dropped at each of its await points, that is, after `n` polls, for
+/// every `n` until it has its answer. Followers get the first read's answer, in time.
 pub(crate) async fn leader_dropped(leaving: Leaving) -> Verdict {
     let Leaving { occupied, followers_first } = leaving;
     for polls in 0.. {
@@ -132,8 +132,8 @@ pub(crate) async fn read_panics() -> Verdict {
     must(bed.layer.flights() == 0 && bed.layer.partition_load(&1) == (0, 0), || "something leaked".to_owned())
 }
 
-/// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place meanwhile, or is
-/// in the store already.
+/// Hazard 13: the leader's deadline is short, a follower's is long, and the flight waits for a place
+/// meanwhile, or is in the store already.
 pub(crate) async fn deadlines_differ(short: Duration, long: Duration, occupied: bool) -> Verdict {
     let bed = Bed::with(|config| {
         config.partition_concurrency = std::num::NonZeroU32::new(1);
@@ -171,7 +171,8 @@ pub(crate) async fn deadlines_differ(short: Duration, long: Duration, occupied: 
     Ok(())
 }
 
-/// Hazard 15: whoever is woken with an error asks again in that very moment, and must not join the failed flight.
+/// Hazard 15: whoever is woken with an error asks again in that very moment, and must not join the failed
+/// flight.
 pub(crate) async fn error_is_joined_late() -> Verdict {
     type Table = FlightTable<u64, u64, Result<u64, Broken>>;
     type Asked = Entered<u64, u64, Result<u64, Broken>, ()>;

@@ -58,8 +58,8 @@ pub(crate) async fn token_joins_an_older_flight() -> Verdict {
     must(joined.value.newest() == 5, || format!("token 5 joined a read of {}", joined.value.newest()))
 }
 
-/// Hazard 7: 3 is acknowledged by two replicas and resolved here; the third lags and is asked by a caller without a
-/// token, so its page must not be said to contain 3.
+/// Hazard 7: 3 is acknowledged by two replicas and resolved here; the third lags and is asked by a caller
+/// without a token, so its page must not be said to contain 3.
 pub(crate) async fn lagging_page_is_hit() -> Verdict {
     let bed = Bed::new();
     acknowledged_by_two(&bed);
@@ -88,8 +88,8 @@ pub(crate) async fn lagging_flight_is_joined() -> Verdict {
     must(held.value.newest() == 3, || format!("token 3 joined a lagging replica's read: {held:?}"))
 }
 
-/// The other way round, a token that comes while the flight still waits for its place makes it a read of a quorum, for
-/// all who share it.
+/// The other way round, a token that comes while the flight still waits for its place makes it a read of a
+/// quorum, for all who share it.
 pub(crate) async fn token_joins_a_waiting_flight() -> Verdict {
     let bed = Bed::with(|config| config.partition_concurrency = std::num::NonZeroU32::new(1));
     acknowledged_by_two(&bed);
@@ -108,8 +108,9 @@ pub(crate) async fn token_joins_a_waiting_flight() -> Verdict {
     must(bed.store.starts() == 2, || format!("{} reads", bed.store.starts()))
 }
 
-/// Hazard 7: writes by two replicas of three, whichever, some through another node, of which nobody here hears; reads
-/// that ask any replica, some with the newest token there is. Whoever holds one is never answered with less.
+/// Hazard 7: writes by two replicas of three, whichever, some through another node, of which nobody here
+/// hears; reads that ask any replica, some with the newest token there is. Whoever holds one is never
+/// answered with less.
 pub(crate) async fn tokens_over_lagging_replicas(seeds: u64) -> Verdict {
     for seed in 0..seeds {
         let bed = Bed::new();

@@ -96,8 +96,8 @@ pub(crate) async fn refused_child_charges_its_parent() -> Verdict {
     must(parent == 9, || format!("{parent} left of 9 for the rest of the group"))
 }
 
-/// Hazard 25: b10 becomes b50 when `used` of the ten tokens are gone; then b50 becomes b10. With none used the key has
-/// no slot when the quota changes.
+/// Hazard 25: b10 becomes b50 when `used` of the ten tokens are gone; then b50 becomes b10. With none used
+/// the key has no slot when the quota changes.
 pub(crate) async fn changed_quota(used: usize) -> Verdict {
     let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
@@ -114,8 +114,8 @@ pub(crate) async fn changed_quota(used: usize) -> Verdict {
     must(lowered == 10, || format!("lowered: {lowered} admitted at once"))
 }
 
-/// Hazard 26: the clock steps back, three times. Each time the key counts as empty, and fills from there at its rate:
-/// so a clock that steps grants nothing, and blocks nobody for as long as it stepped.
+/// Hazard 26: the clock steps back, three times. Each time the key counts as empty, and fills from there at
+/// its rate: so a clock that steps grants nothing, and blocks nobody for as long as it stepped.
 pub(crate) async fn clock_steps_back() -> Verdict {
     let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));
@@ -135,8 +135,8 @@ pub(crate) async fn clock_steps_back() -> Verdict {
     Ok(())
 }
 
-/// Hazard 26: the limit was changed before the step; a key that nobody has seen is told when to come back, and it is
-/// not when the clock shows that time again.
+/// Hazard 26: the limit was changed before the step; a key that nobody has seen is told when to come back,
+/// and it is not when the clock shows that time again.
 pub(crate) async fn clock_steps_back_before_a_change() -> Verdict {
     let rig = Rig::new(64);
     rig.set(Selector::EachKey, quota(10.0, 10));

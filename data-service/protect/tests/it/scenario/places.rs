@@ -74,7 +74,8 @@ pub(crate) async fn place_given_to_one_who_leaves() -> Verdict {
     must(gate.keys() == 0, || "a place that was handed on did not come back".to_owned())
 }
 
-/// Hazard 28: a read ends as `step` says, and its places, of the partition and of the scopes, are free at once.
+/// Hazard 28: a read ends as `step` says, and its places, of the partition and of the scopes, are free at
+/// once.
 pub(crate) async fn places_come_back_after(step: Step) -> Verdict {
     let bed = bounded();
     bed.store.script([step]);
@@ -83,8 +84,8 @@ pub(crate) async fn places_come_back_after(step: Step) -> Verdict {
     must(left(&bed) == IDLE, || format!("still out after {ended:?}: {:?}", left(&bed)))
 }
 
-/// Hazards 27 and 28 through the layer: reads end in every way while others leave or wait, some of them with the place
-/// of their partition in hand for one of their scope. The gauges hold, and return to zero.
+/// Hazards 27 and 28 through the layer: reads end in every way while others leave or wait, some of them with
+/// the place of their partition in hand for one of their scope. The gauges hold, and return to zero.
 pub(crate) async fn reads_end_in_every_way() -> Verdict {
     let bed = bounded();
     let ends = [Step::Hang, Step::Fail(5 * MS), Step::Panic(5 * MS), Step::Reply(5 * MS, 5 * MS)];
