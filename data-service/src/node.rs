@@ -27,9 +27,9 @@ use crate::{
         query::{Database, MokaCache},
     },
     rpc::{
-        Paths, admin,
+        self,
+        call::Paths,
         error_metrics::{Faults, Noted},
-        guild, import, message, user,
     },
     steady::Steady,
     write::{Sequencer, SequencerConfig, SequencerParts},
@@ -304,21 +304,17 @@ impl DataService {
     /// `weir.data.v1`.
     #[must_use]
     pub fn dispatch(&self) -> Arc<dyn Dispatch> {
-        self.noted(self.data())
+        self.noted(rpc::data(&self.paths))
     }
 
     /// `weir.data.v1` and `weir.admin.v1`, for the operators' listener.
     #[must_use]
     pub fn admin_dispatch(&self) -> Arc<dyn Dispatch> {
-        self.noted(self.data().merge(admin::router(&self.paths)).merge(import::router(&self.paths)))
+        self.noted(rpc::data(&self.paths).merge(rpc::admin(&self.paths)))
     }
 
     fn noted(&self, methods: Router) -> Arc<dyn Dispatch> {
         Arc::new(Noted { methods, faults: Arc::clone(&self.faults) })
-    }
-
-    fn data(&self) -> Router {
-        message::router(&self.paths).merge(user::router(&self.paths)).merge(guild::router(&self.paths))
     }
 
     /// The switches of the read gates.

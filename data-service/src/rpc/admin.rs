@@ -11,7 +11,7 @@ use weir_proto::{
 };
 use weir_store::WriteError;
 
-use super::{Paths, required};
+use super::call::{Paths, required};
 use crate::{admission::LimitError, rpc::error};
 
 /// Hot channels in one reply: both the maximum and the default.
@@ -21,26 +21,16 @@ const HOT_DEFAULT: u32 = 20;
 const CHANGES_DEFAULT: u32 = 50;
 
 /// The services' methods.
-pub fn router(paths: &Paths) -> Router {
-    macro_rules! methods {
-        ($($name:literal => $handler:ident),+ $(,)?) => {{
-            let router = Router::new(weir_proto::contract());
-            $(
-                let its = paths.clone();
-                let router = router.unary(concat!("/weir.admin.v1.", $name), move |context, request| {
-                    $handler(its.clone(), context, request)
-                });
-            )+
-            router
-        }};
-    }
-    methods! {
-        "LimitService/ListLimits" => list,
-        "LimitService/SetLimit" => set,
-        "LimitService/UnsetLimit" => unset,
-        "LimitService/ListLimitChanges" => history,
-        "SightService/ListHotChannels" => hot,
-        "SightService/ExplainChannel" => explain,
+pub(super) fn router(paths: &Paths) -> Router {
+    let router = methods! { Router::new(weir_proto::contract()), paths, "weir.admin.v1.LimitService":
+        "ListLimits" => list,
+        "SetLimit" => set,
+        "UnsetLimit" => unset,
+        "ListLimitChanges" => history,
+    };
+    methods! { router, paths, "weir.admin.v1.SightService":
+        "ListHotChannels" => hot,
+        "ExplainChannel" => explain,
     }
 }
 

@@ -6,7 +6,10 @@ use weir_proto::{
     id::{ChannelId, GuildId, MessageId, ScopeId},
 };
 
-use super::{Paths, accepted_at, change_headers, deadline, error, optional, required};
+use super::{
+    call::{Paths, accepted_at, change_headers, deadline, optional, required},
+    error,
+};
 use crate::{
     outbox::record::Audience,
     write::{

@@ -14,8 +14,12 @@ use weir_proto::{
 };
 
 use super::{
-    Paths, change_headers, deadline, form, limit, message::page_of, optional, options, owned, refused,
-    reply_headers, required, within,
+    call::{
+        Paths, change_headers, deadline, limit, optional, options, refused, reply_headers, required, within,
+    },
+    form,
+    message::page_of,
+    owned,
 };
 use crate::{
     key::Key,
@@ -34,20 +38,8 @@ const MEMBERS_MAX: usize = 1_000;
 const GUILDS_MAX: usize = 200;
 
 /// The service's methods.
-pub fn router(paths: &Paths) -> Router {
-    macro_rules! methods {
-        ($($name:literal => $handler:ident),+ $(,)?) => {{
-            let router = Router::new(weir_proto::contract());
-            $(
-                let its = paths.clone();
-                let router = router.unary(concat!("/weir.data.v1.GuildService/", $name), move |context, request| {
-                    $handler(its.clone(), context, request)
-                });
-            )+
-            router
-        }};
-    }
-    methods! {
+pub(super) fn router(paths: &Paths) -> Router {
+    methods! { Router::new(weir_proto::contract()), paths, "weir.data.v1.GuildService":
         "CreateGuild" => create,
         "GetGuild" => get,
         "DeleteGuild" => delete,

@@ -16,7 +16,11 @@ use weir_proto::{
     id::{GuildId, ScopeId},
 };
 
-use super::{Paths, deadline, form, message::write_import};
+use super::{
+    call::{Paths, deadline},
+    form,
+    message::write_import,
+};
 use crate::{
     ownership::mint::Minter,
     rpc::error,
@@ -36,18 +40,12 @@ const NAMES_MAX: usize = 5_000;
 const EVERYONE: u64 = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 6 | 1 << 14 | 1 << 15 | 1;
 
 /// The service's methods.
-pub fn router(paths: &Paths) -> Router {
-    let (begin_paths, write_paths, finish_paths) = (paths.clone(), paths.clone(), paths.clone());
-    Router::new(weir_proto::contract())
-        .unary("/weir.admin.v1.ImportService/BeginImport", move |context, request| {
-            begin(begin_paths.clone(), context, request)
-        })
-        .unary("/weir.admin.v1.ImportService/WriteImport", move |context, request| {
-            write(write_paths.clone(), context, request)
-        })
-        .unary("/weir.admin.v1.ImportService/FinishImport", move |context, request| {
-            finish(finish_paths.clone(), context, request)
-        })
+pub(super) fn router(paths: &Paths) -> Router {
+    methods! { Router::new(weir_proto::contract()), paths, "weir.admin.v1.ImportService":
+        "BeginImport" => begin,
+        "WriteImport" => write,
+        "FinishImport" => finish,
+    }
 }
 
 /// Reads a job's row, which is the answer to its beginning, unchanged.

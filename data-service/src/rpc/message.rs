@@ -1,7 +1,5 @@
 //! `weir.data.v1.MessageService`.
 
-use std::sync::Arc;
-
 use prost::Message as _;
 use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_protect::tail::TailAnchor;
@@ -18,12 +16,11 @@ use weir_proto::{
 };
 
 use super::{
-    Paths, accepted_at,
     alter::{alter, audience_of},
-    change_headers, deadline, limit, optional, options,
-    pin::{list_pins, set_pinned},
-    reaction::{add_reaction, clear_reactions, list_reactions, remove_reaction},
-    refused, reply_headers, required,
+    call::{
+        Paths, accepted_at, change_headers, deadline, limit, optional, options, refused, reply_headers,
+        required,
+    },
 };
 use crate::{
     outbox::rebuild,
@@ -57,31 +54,18 @@ const CHANGES_DEFAULT: usize = 200;
 /// than a gap usually holds.
 const CHANGES_BYTES_MAX: usize = 4 << 20;
 
-/// The service's methods.
-pub fn router(paths: &Paths) -> Router {
-    macro_rules! method {
-        ($router:expr, $name:literal, $handler:ident) => {{
-            let paths = paths.clone();
-            $router.unary(concat!("/weir.data.v1.MessageService/", $name), move |context, request| {
-                $handler(paths.clone(), context, request)
-            })
-        }};
+/// Adds the methods to a router.
+pub(super) fn methods(router: Router, paths: &Paths) -> Router {
+    methods! { router, paths, "weir.data.v1.MessageService":
+        "ListMessages" => list,
+        "GetMessage" => get,
+        "CreateMessage" => create,
+        "EditMessage" => edit,
+        "DeleteMessage" => delete,
+        "DeleteMessages" => delete_many,
+        "ListChanges" => list_changes,
+        "Typing" => typing,
     }
-    let router = Router::new(weir_proto::contract()).keep_json(Arc::clone(&paths.json));
-    let router = method!(router, "ListMessages", list);
-    let router = method!(router, "GetMessage", get);
-    let router = method!(router, "CreateMessage", create);
-    let router = method!(router, "EditMessage", edit);
-    let router = method!(router, "DeleteMessage", delete);
-    let router = method!(router, "DeleteMessages", delete_many);
-    let router = method!(router, "ListChanges", list_changes);
-    let router = method!(router, "SetPinned", set_pinned);
-    let router = method!(router, "ListPins", list_pins);
-    let router = method!(router, "AddReaction", add_reaction);
-    let router = method!(router, "RemoveReaction", remove_reaction);
-    let router = method!(router, "ClearReactions", clear_reactions);
-    let router = method!(router, "ListReactions", list_reactions);
-    method!(router, "Typing", typing)
 }
 
 fn anchor(request: &ListMessagesRequest) -> Result<TailAnchor, ConnectError> {

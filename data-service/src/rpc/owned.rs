@@ -20,7 +20,7 @@ use tokio::{
 use weir_proto::id::{GuildId, UserId, unix_ms};
 use weir_store::Setting;
 
-use super::Paths;
+use super::call::Paths;
 use crate::{
     read::Failure,
     write::error::{ChangeError, OWNED_MAX, Refused},

@@ -1,15 +1,26 @@
 //! Pins of `weir.data.v1.MessageService`.
 
-use weir_connect::{ConnectError, Context, Reply};
+use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_proto::{
     data::{ListPinsRequest, ListPinsResponse, SetPinnedRequest, SetPinnedResponse},
     id::ChannelId,
 };
 
-use super::{Paths, alter::alter, limit, options, refused, reply_headers, required};
+use super::{
+    alter::alter,
+    call::{Paths, limit, options, refused, reply_headers, required},
+};
 use crate::{read::pins::PINS_PAGE_MAX, write::plan::pin::SetPinned};
 
-pub(super) async fn set_pinned(
+/// Adds the methods to a router.
+pub(super) fn methods(router: Router, paths: &Paths) -> Router {
+    methods! { router, paths, "weir.data.v1.MessageService":
+        "SetPinned" => set_pinned,
+        "ListPins" => list_pins,
+    }
+}
+
+async fn set_pinned(
     paths: Paths,
     context: Context,
     request: SetPinnedRequest,
@@ -20,7 +31,7 @@ pub(super) async fn set_pinned(
     Ok(done.reply(SetPinnedResponse { message, changed }))
 }
 
-pub(super) async fn list_pins(
+async fn list_pins(
     paths: Paths,
     context: Context,
     request: ListPinsRequest,

@@ -1,6 +1,6 @@
 //! Reactions of `weir.data.v1.MessageService`.
 
-use weir_connect::{ConnectError, Context, Reply};
+use weir_connect::{ConnectError, Context, Reply, Router};
 use weir_proto::{
     data::{
         AddReactionRequest, ChangeReactionsResponse, ClearReactionsRequest, Emoji, ListReactionsRequest,
@@ -11,9 +11,8 @@ use weir_proto::{
 use weir_store::row::{RowRange, reactions_in};
 
 use super::{
-    Paths,
     alter::{Done, alter},
-    limit, options, refused, reply_headers, required,
+    call::{Paths, limit, options, refused, reply_headers, required},
 };
 use crate::write::plan::react::{Clear, React, Unreact, count_of};
 
@@ -22,6 +21,16 @@ const EMOJI_MAX: usize = 128;
 /// Users in a reply at most, and if the caller does not say; Discord's.
 const USERS_MAX: usize = 100;
 const USERS_DEFAULT: usize = 25;
+
+/// Adds the methods to a router.
+pub(super) fn methods(router: Router, paths: &Paths) -> Router {
+    methods! { router, paths, "weir.data.v1.MessageService":
+        "AddReaction" => add_reaction,
+        "RemoveReaction" => remove_reaction,
+        "ClearReactions" => clear_reactions,
+        "ListReactions" => list_reactions,
+    }
+}
 
 fn checked(emoji: Option<Emoji>) -> Result<Emoji, ConnectError> {
     let emoji = emoji.ok_or_else(|| ConnectError::invalid_argument("emoji is missing"))?;
@@ -36,7 +45,7 @@ fn reply(done: &Done) -> Reply<ChangeReactionsResponse> {
     done.reply(ChangeReactionsResponse { changed: done.outcome.changed })
 }
 
-pub(super) async fn add_reaction(
+async fn add_reaction(
     paths: Paths,
     context: Context,
     request: AddReactionRequest,
@@ -47,7 +56,7 @@ pub(super) async fn add_reaction(
     Ok(reply(&alter(&paths, &context, of, plan).await?))
 }
 
-pub(super) async fn remove_reaction(
+async fn remove_reaction(
     paths: Paths,
     context: Context,
     request: RemoveReactionRequest,
@@ -58,7 +67,7 @@ pub(super) async fn remove_reaction(
     Ok(reply(&alter(&paths, &context, of, plan).await?))
 }
 
-pub(super) async fn clear_reactions(
+async fn clear_reactions(
     paths: Paths,
     context: Context,
     request: ClearReactionsRequest,
@@ -68,7 +77,7 @@ pub(super) async fn clear_reactions(
     Ok(reply(&alter(&paths, &context, of, Clear(emoji)).await?))
 }
 
-pub(super) async fn list_reactions(
+async fn list_reactions(
     paths: Paths,
     context: Context,
     request: ListReactionsRequest,

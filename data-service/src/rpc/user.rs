@@ -11,7 +11,10 @@ use weir_proto::{
 };
 use weir_store::RowChange;
 
-use super::{Paths, accepted_at, deadline, form, optional, options, required};
+use super::{
+    call::{Paths, accepted_at, deadline, optional, options, required},
+    form,
+};
 use crate::{
     key::Key,
     rpc::error,
@@ -30,23 +33,17 @@ const USERS_MAX: usize = 1_000;
 const CREATES_MAX: usize = 1_024;
 
 /// The service's methods.
-pub fn router(paths: &Paths) -> Router {
-    let (create_paths, get_paths, resolve_paths) = (paths.clone(), paths.clone(), paths.clone());
-    let open_paths = paths.clone();
-    let writer = RowWriter::new(CREATES_MAX);
-    Router::new(weir_proto::contract())
+pub(super) fn router(paths: &Paths) -> Router {
+    let (writer, its) = (RowWriter::new(CREATES_MAX), paths.clone());
+    let router = Router::new(weir_proto::contract())
         .unary("/weir.data.v1.UserService/CreateUser", move |_, request| {
-            create(create_paths.clone(), writer.clone(), request)
-        })
-        .unary("/weir.data.v1.UserService/GetUsers", move |context, request| {
-            get(get_paths.clone(), context, request)
-        })
-        .unary("/weir.data.v1.UserService/ResolveToken", move |context, request| {
-            resolve(resolve_paths.clone(), context, request)
-        })
-        .unary("/weir.data.v1.UserService/OpenDirect", move |context, request| {
-            open_direct(open_paths.clone(), context, request)
-        })
+            create(its.clone(), writer.clone(), request)
+        });
+    methods! { router, paths, "weir.data.v1.UserService":
+        "GetUsers" => get,
+        "ResolveToken" => resolve,
+        "OpenDirect" => open_direct,
+    }
 }
 
 fn hash(bytes: &[u8]) -> Result<[u8; 32], ConnectError> {
