@@ -11,6 +11,7 @@
 //! - `load`: the state is read before the first change under a tenure.
 //! - `serve`: reads are answered from the state.
 //! - `change`: a commit changes the state, in one step with the barrier.
+//! - `page`: a page as it is sent, which a tail keeps.
 //! - `weight`: bytes of a row in memory.
 
 mod change;

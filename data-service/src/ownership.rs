@@ -1,8 +1,7 @@
 //! Ownership: the right to change a channel or guild, and the time up to which ids may be minted.
 //!
-//! Every scope hashes to a slot and each slot has one owner. One node owns all slots: [`WholeStore`] where
-//! the lock on the store's files already proves it, [`leased::Leased`] where a database is shared. Many nodes
-//! will answer per slot behind the same trait.
+//! One node owns all scopes: [`WholeStore`] where the lock on the store's files already proves it,
+//! [`leased::Leased`] where a database is shared.
 
 pub mod clock_skew;
 pub mod leased;

@@ -4,7 +4,8 @@
 //! into the ring with the snapshot that its visibility is decided by, and wakes the sessions of the guild.
 //! Each session then filters and writes on its own, so sessions work in parallel and none holds up another.
 //!
-//! This module knows a session only as a subscriber: it does not know what a session is sent, or how.
+//! This module knows a session only as a subscriber: it does not know whether a session is sent an entry, or
+//! how.
 
 pub(crate) mod entry;
 mod guild;

@@ -5,7 +5,7 @@
 //! - [`session`]: sessions kept beside the log, so that RESUME can outlive a process.
 //! - [`ring`]: the newest records of a log in memory, which every inbox reads from.
 //! - [`memory`]: a bounded log in one process. The durable log of the embedded store implements the same
-//!   traits in the data service.
+//!   traits in weir-store.
 //! - [`redis`]: between machines: one stream for each gateway.
 //!
 //! The bus carries records and remembers nothing: the outbox in the database is the truth. A bus that is down

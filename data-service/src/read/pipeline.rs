@@ -11,8 +11,8 @@
 //! | 7 | database | the flight: `super::query::Database` |
 //!
 //! The gates are the protection layer's (`weir_protect::stack`); here is whom a read is charged to and what
-//! it may be answered from. A `Reading` can only be had from the first two gates, and nothing is read without
-//! one. `tests/it/gates.rs` asks the service itself.
+//! it may be answered from. A `Reading` can only be had from the first gate or the first two, and this path
+//! reads nothing without one. `tests/it/gates.rs` asks the service itself.
 
 use std::{
     sync::{

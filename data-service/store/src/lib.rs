@@ -1,9 +1,9 @@
 //! The store: what the data service needs of a database. There are two implementations, `embedded` (fjall)
 //! and `cql` (ScyllaDB, Cassandra), which must pass one conformance suite.
 //!
-//! A store knows rows and partitions; it knows nothing of limits, caches, order or events. The sequencer
-//! keeps the order: it hands over commits of one scope (a channel or a guild) strictly one after another,
-//! each with revisions above the last.
+//! A store knows rows and partitions; it knows nothing of limits and caches, and of records only that their
+//! revisions rise. The sequencer keeps the order: it hands over commits of one scope (a channel or a guild)
+//! strictly one after another, each with revisions above the last.
 
 mod clock;
 mod commit;
